@@ -1,0 +1,50 @@
+# `make demo` and `make test` do all the set-up there is. Nothing is installed outside this folder.
+PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' >/dev/null 2>&1 && echo python3.12 || echo python3.11)
+VENV := .venv
+LS_VENV := .venv-ls
+BIN := $(VENV)/bin
+# Hubs are never asked by tests or demo; what is needed is in the repository.
+OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: setup demo test lint browser bench-tiny bench-tracking clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps -e .
+	$(BIN)/pip install --quiet $$($(BIN)/python -c "import tomllib; print(*(repr(d) for d in tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['test']))")
+	touch $@
+
+# Label Studio pins other versions than we do: it gets an environment of its own.
+$(LS_VENV)/.ready:
+	$(PYTHON) -m venv $(LS_VENV)
+	$(LS_VENV)/bin/pip install --quiet --upgrade pip
+	$(LS_VENV)/bin/pip install --quiet label-studio==1.23.2
+	touch $@
+
+demo: $(VENV)/.ready $(LS_VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m backend.demo $(if $(CHECK),--check)
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(OFFLINE) $(BIN)/pytest $(ARGS)
+
+# A real Label Studio in a real browser (Debian: apt install chromium).
+browser: $(VENV)/.ready $(LS_VENV)/.ready
+	$(OFFLINE) $(BIN)/pytest -m "e2e or browser" $(ARGS)
+
+bench-tiny: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m refam.tiny.evaluate $(ARGS)
+
+bench-tracking: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python tests/bench/bench_tracking.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) $(LS_VENV) demo-data
