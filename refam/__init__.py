@@ -1,0 +1,1 @@
+"""RefAM: words grounded in pictures by reading the attention of a diffusion transformer (arXiv 2509.22650)."""

@@ -1,0 +1,173 @@
+"""One tap for every diffusion transformer: how much each image token attends to each text token.
+
+Every diffusers attention ends in `torch.nn.functional.scaled_dot_product_attention`. A TorchFunctionMode meets that one
+call, sees q and k as they are used (after norms and rotary embedding) and reads the text columns of the softmax. No
+processor is replaced, nothing stays patched, and the model's output is the same to the bit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
+
+from refam.kernels import attend, mean_probabilities
+
+
+@dataclass(frozen=True)
+class Family:
+    """modules: a pattern of the attention modules' names, in the order they run; text: where text keys are."""
+
+    modules: str
+    text: str  # "first" | "last" in a joint sequence; "cross": every key is text
+
+
+FAMILIES: Mapping[str, Family] = {
+    "FluxTransformer2DModel": Family(r"(single_)?transformer_blocks\.\d+\.attn", "first"),
+    "SD3Transformer2DModel": Family(r"transformer_blocks\.\d+\.attn", "last"),
+    "WanTransformer3DModel": Family(r"blocks\.\d+\.attn2", "cross"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TextAttention:
+    """mean: (B, N, T) float32, image token -> text token, averaged over heads and over the blocks that were read.
+
+    by_block: the same for each block read, where it was asked for.
+    """
+
+    mean: torch.Tensor
+    by_block: dict[int, torch.Tensor]
+
+
+class _StopForward(Exception):  # noqa: N818 - control flow, not an error
+    """Raised inside the last wanted attention: what comes after it is never looked at."""
+
+
+@dataclass
+class _Reader(TorchFunctionMode):
+    """State of one forward pass."""
+
+    family: Family
+    n_text: int  # text tokens in the model's input
+    keep: int  # of which the first `keep` are read
+    last: int
+    early_exit: bool
+    keep_blocks: bool
+    block: int | None = None
+    n_image: int = 0
+    total: torch.Tensor | None = None
+    count: int = 0
+    by_block: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.scaled_dot_product_attention or self.block is None:
+            return func(*args, **kwargs)
+        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+        call = {**dict(zip(names, args, strict=False)), **kwargs}
+        return self._read(call)
+
+    def _read(self, call: dict[str, Any]) -> torch.Tensor:
+        q, k, mask = call["query"], call["key"], call.get("attn_mask")
+        if call.get("is_causal") or k.shape[1] != q.shape[1]:
+            raise NotImplementedError("causal or grouped-query attention is not read: no supported family uses it")
+        scale = call.get("scale") or q.shape[-1] ** -0.5
+        out, lse = attend(q, k, call["value"], mask=mask, scale=scale)
+        rows, columns = self._slices(q.shape[2])
+        if mask is not None:
+            mask = mask[None] if mask.ndim == 3 else mask[None, None] if mask.ndim == 2 else mask
+            mask = mask[..., columns] if mask.shape[2] == 1 else mask[..., rows, columns]
+        probabilities = mean_probabilities(q[:, :, rows], k[:, :, columns], lse[:, :, rows], scale=scale, mask=mask)
+        self.total = probabilities if self.total is None else self.total.add_(probabilities)
+        self.count += 1
+        if self.keep_blocks:
+            self.by_block[self.block or 0] = probabilities.clone()
+        if self.early_exit and self.block == self.last:
+            raise _StopForward
+        return out
+
+    def _slices(self, n_queries: int) -> tuple[slice, slice]:
+        if self.family.text == "cross":
+            return slice(None), slice(0, self.keep)
+        if self.family.text == "first":
+            return slice(n_queries - self.n_image, None), slice(0, self.keep)
+        return slice(0, self.n_image), slice(self.n_image, self.n_image + self.keep)
+
+    def enter(self, index: int) -> Callable[..., None]:
+        def hook(module: Any, args: Any, kwargs: Any) -> None:
+            hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+            text = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
+            joint_already = text is None and self.family.text != "cross"  # FLUX's single blocks get one sequence
+            self.n_image = hidden.shape[1] - (self.n_text if joint_already else 0)
+            self.block = index
+
+        return hook
+
+    def leave(self, *_: Any) -> None:
+        self.block = None
+
+
+def attention_modules(transformer: torch.nn.Module) -> list[torch.nn.Module]:
+    """The text-image attention modules in the order they run. Raises ValueError for a class that is not known."""
+    name = type(transformer).__name__
+    if name not in FAMILIES:
+        raise ValueError(f"attention of {name} cannot be read; known transformers: {', '.join(sorted(FAMILIES))}")
+    return [m for n, m in transformer.named_modules() if re.fullmatch(FAMILIES[name].modules, n)]
+
+
+def read_attention(
+    transformer: torch.nn.Module,
+    inputs: Mapping[str, Any],
+    *,
+    blocks: Sequence[int] | None = None,
+    n_text: int | None = None,
+    early_exit: bool = True,
+    keep_blocks: bool = False,
+) -> tuple[TextAttention, Any]:
+    """ONE forward pass, and what its attention says.
+
+    inputs: the transformer's keyword arguments (`encoder_hidden_states` (B, T, D) among them). blocks: which attention
+    modules to read, counted from 0 in the order they run (None: all). n_text: read the first so many text tokens only
+    (padding is seldom wanted). early_exit: stop after the last block read; the output is then None.
+    """
+    modules = attention_modules(transformer)
+    wanted = sorted(range(len(modules)) if blocks is None else blocks)
+    if not wanted or wanted[0] < 0 or wanted[-1] >= len(modules):
+        raise ValueError(f"blocks {list(wanted)} are not in 0..{len(modules) - 1}, the blocks of this transformer")
+    length = inputs["encoder_hidden_states"].shape[1]
+    reader = _Reader(
+        family=FAMILIES[type(transformer).__name__],
+        n_text=length,
+        keep=min(n_text or length, length),
+        last=wanted[-1],
+        early_exit=early_exit,
+        keep_blocks=keep_blocks,
+    )
+    hooks = []
+    for index in wanted:
+        hooks.append(modules[index].register_forward_pre_hook(reader.enter(index), with_kwargs=True))
+        hooks.append(modules[index].register_forward_hook(reader.leave))
+    output = None
+    try:
+        with torch.no_grad(), reader:
+            output = transformer(**inputs)
+    except _StopForward:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if reader.total is None:
+        raise RuntimeError(
+            "no attention was seen: this transformer's attention backend does not call scaled_dot_product_attention; "
+            'use transformer.set_attention_backend("native")'
+        )
+    return TextAttention(reader.total / reader.count, reader.by_block), output

@@ -1,0 +1,48 @@
+"""Token maps -> one heatmap."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from video.types import Heatmap
+
+_FINE = 4  # the peak is looked for on a grid this many times finer
+_MODE = 0.5  # places above this share of the maximum count as modes
+
+
+def normalise(grid: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Shift and scale to [0, 1]; the median becomes 0, since most of a frame is not meant. All zero where flat."""
+    grid = grid.astype(np.float32)
+    grid = np.maximum(grid - np.median(grid), 0)
+    top = float(grid.max())
+    return grid / top if top > 1e-12 else np.zeros_like(grid)
+
+
+def peak_of(grid: NDArray[np.float32]) -> tuple[float, float]:
+    """Normalised (x, y) of the maximum, found between cells by bicubic interpolation."""
+    h, w = grid.shape
+    fine = cv2.resize(grid, (w * _FINE, h * _FINE), interpolation=cv2.INTER_CUBIC)
+    row, column = np.unravel_index(int(fine.argmax()), fine.shape)
+    return (float(column) + 0.5) / (w * _FINE), (float(row) + 0.5) / (h * _FINE)
+
+
+def confidence_of(grid: NDArray[np.float32]) -> float:
+    """How much stronger the strongest mode is than the next one: 1 - second / first, 0 for a flat map.
+
+    Modes are the separate regions above half the maximum; a single one says 1 - half at least.
+    """
+    if float(grid.max()) <= 0:
+        return 0.0
+    n, labels = cv2.connectedComponents((grid >= _MODE * grid.max()).astype(np.uint8))
+    peaks = sorted((float(grid[labels == i].max()) for i in range(1, n)), reverse=True)
+    outside = grid[labels == 0]
+    second = peaks[1] if len(peaks) > 1 else float(outside.max()) if outside.size else 0.0
+    return float(np.clip(1 - second / peaks[0], 0, 1))
+
+
+def make_heatmap(frame: int, grid: NDArray[np.floating]) -> Heatmap:
+    """A checked Heatmap from any non-negative (h, w) evidence."""
+    unit = normalise(grid)
+    return Heatmap(frame=frame, grid=unit, peak=peak_of(unit), confidence=confidence_of(unit))

@@ -1,0 +1,158 @@
+"""Grounding as a whole: the same inputs as diffusers' own pipeline, frames and expressions kept apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from refam.backbones import BackboneError, FluxBackbone, load_backbone, preset_for
+from refam.expression import Role
+from refam.grounder import Grounder, GroundingError, GroundingOptions, load_grounder
+from refam.tiny import DIRECTORY, scenes
+
+shipped = pytest.mark.skipif(
+    not (DIRECTORY / "model_index.json").is_file(), reason="the small model is not trained yet"
+)
+
+
+def random_frames(count: int, width: int = 96, height: int = 54) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (height, width, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def test_the_transformer_gets_exactly_what_fluxpipeline_gives_it(random_backbone: FluxBackbone) -> None:
+    backbone, seen = random_backbone, []
+    handle = backbone.pipeline.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs), with_kwargs=True
+    )
+    latents = backbone.encode_frames(random_frames(1, 96, 56))
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
+    words, pooled = backbone.encode_text(["the red star . a with to pink"])
+    backbone.read(latents, words, pooled, noise, n_text=4)
+    b, c, h, w = latents.shape
+    backbone.pipeline(
+        "the red star . a with to pink",
+        height=h * 2,
+        width=w * 2,
+        num_inference_steps=1,
+        sigmas=[0.25],  # the scheduler's shift of 3 makes 0.5 of it
+        latents=backbone.pipeline._pack_latents(0.5 * latents + 0.5 * noise, b, c, h, w),
+        max_sequence_length=24,
+        output_type="latent",
+    )
+    handle.remove()
+    ours, theirs = seen
+    for name in ("hidden_states", "encoder_hidden_states", "pooled_projections", "timestep", "img_ids", "txt_ids"):
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
+    assert ours["guidance"] is theirs["guidance"] is None
+
+
+def test_frames_and_expressions_do_not_mix(random_backbone: FluxBackbone) -> None:
+    grounder, frames = Grounder(random_backbone), random_frames(3)
+    expressions = ["the red star", "a small dotted ring"]
+    together = grounder.ground(frames, expressions, indices=[4, 7, 9])
+    assert [[m.frame for m in row] for row in together] == [[4, 7, 9]] * 2
+    for e, expression in enumerate(expressions):
+        for f, index in enumerate((4, 7, 9)):
+            alone = grounder.ground([frames[f]], [expression], indices=[index])[0][0]
+            np.testing.assert_allclose(alone.grid, together[e][f].grid, atol=1e-4)
+    assert together[0][0].grid.shape == (8, 14), "96x54 at 32 pixels' short side is 14x8 tokens of 4 pixels"
+
+
+def test_the_seed_decides_the_noise_and_every_frame_has_its_own(random_backbone: FluxBackbone) -> None:
+    frame = random_frames(1)[0]
+    maps = Grounder(random_backbone).ground([frame, frame], ["the red star"], indices=[0, 1])[0]
+    again = Grounder(random_backbone).ground([frame, frame], ["the red star"], indices=[0, 1])[0]
+    other = Grounder(random_backbone, GroundingOptions(seed=1)).ground(
+        [frame, frame], ["the red star"], indices=[0, 1]
+    )[0]
+    assert np.array_equal(maps[0].grid, again[0].grid)
+    assert not np.array_equal(maps[0].grid, maps[1].grid)
+    assert not np.array_equal(maps[0].grid, other[0].grid)
+
+
+def test_text_is_encoded_once_for_each_expression(random_backbone: FluxBackbone) -> None:
+    grounder, calls = Grounder(random_backbone), []
+    handle = random_backbone.pipeline.text_encoder_2.register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(3):
+        grounder.ground(random_frames(2), ["the red star", "the blue ring"])
+    handle.remove()
+    assert len(calls) == 2
+
+
+def test_the_heatmap_is_the_sum_of_content_maps_by_a_slow_path(random_backbone: FluxBackbone) -> None:
+    grounder = Grounder(random_backbone)
+    frames, text = random_frames(1), "the red star"
+    parsed = grounder.parse(text)
+    latents = random_backbone.encode_frames(frames)
+    words, pooled = random_backbone.encode_text([parsed.prompt])
+    noise = grounder._noise(0, 0, latents.shape[1:])[None]
+    maps = random_backbone.read(latents, words, pooled, noise, n_text=24).mean[0]
+    content = [i for i, t in enumerate(parsed.tokens) if t.role is Role.CONTENT]
+    assert [parsed.tokens[i].word for i in content] == ["red", "star"]
+    expected = maps[:, content].sum(1).reshape(8, 14).numpy()
+    expected = np.maximum(expected - np.median(expected), 0)
+    got = grounder.ground(frames, [text])[0][0].grid
+    np.testing.assert_allclose(got, expected / expected.max(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "is empty"), ("the zebra", r"knows none of the words 'zebra'"), ("star " * 40, "reads 24")],
+)
+def test_words_that_cannot_be_grounded(random_backbone: FluxBackbone, text: str, message: str) -> None:
+    with pytest.raises(GroundingError, match=message):
+        Grounder(random_backbone).ground(random_frames(1), [text])
+
+
+def test_frames_of_two_sizes_are_refused(random_backbone: FluxBackbone) -> None:
+    with pytest.raises(ValueError, match="one size"):
+        Grounder(random_backbone).ground(random_frames(1) + random_frames(1, 64, 64), ["the red star"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no-such-preset", "there is no backbone 'no-such-preset': give one of tiny"),
+        ("./nowhere", r"there is no backbone '\./nowhere'"),
+    ],
+)
+def test_backbones_that_do_not_exist(name: str, message: str) -> None:
+    with pytest.raises(BackboneError, match=message):
+        preset_for(name)
+
+
+def test_a_directory_that_is_no_pipeline(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"has no model_index\.json"):
+        preset_for(str(tmp_path))
+
+
+def test_hub_weights_that_are_not_here_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> None:
+        raise OSError("cannot find black-forest-labs/FLUX.1-schnell\nlong trace")
+
+    monkeypatch.setattr("diffusers.FluxPipeline.from_pretrained", missing)
+    with pytest.raises(BackboneError, match=r"'flux-schnell' .* could not be loaded: .* Licence: Apache-2\.0"):
+        load_backbone(preset_for("flux-schnell"), device="cpu")
+
+
+def test_a_preset_must_fit_its_model(random_flux: Path) -> None:
+    preset = replace(preset_for("tiny"), source=str(random_flux), blocks=(9,))
+    with pytest.raises(BackboneError, match=r"reads block 9, but .* has 4"):
+        load_backbone(preset, device="cpu")
+
+
+@shipped
+def test_the_shipped_model_finds_things_in_a_wide_clip() -> None:
+    clip = scenes.draw_clip(11, size=(320, 180), n_frames=1)
+    grounder = load_grounder("tiny", device="cpu")
+    hits = 0
+    for k, heatmaps in enumerate(grounder.ground(list(clip.frames), list(clip.expressions))):
+        x, y = heatmaps[0].peak
+        hits += bool(clip.masks[k, 0, int(y * 180), int(x * 320)])
+    assert hits == len(clip.expressions)

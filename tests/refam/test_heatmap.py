@@ -1,0 +1,59 @@
+"""Heatmaps and the spatial bias against cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refam.heatmap import confidence_of, make_heatmap, normalise
+from refam.spatial import FLOOR, spatial_prior
+
+
+def blob(shape: tuple[int, int], x: float, y: float, sigma: float = 1.5) -> np.ndarray:
+    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5
+    return np.exp(-((columns - x * shape[1]) ** 2 + (rows - y * shape[0]) ** 2) / (2 * sigma**2)).astype(np.float32)
+
+
+@given(x=st.floats(0.15, 0.85), y=st.floats(0.15, 0.85))
+def test_the_peak_lies_between_cells_where_the_evidence_does(x: float, y: float) -> None:
+    heatmap = make_heatmap(3, blob((16, 28), x, y) * 7 + 5)
+    assert heatmap.frame == 3
+    assert heatmap.peak == pytest.approx((x, y), abs=0.02)
+
+
+@pytest.mark.parametrize(("second", "low", "high"), [(0.0, 0.5, 1.0), (0.9, 0.05, 0.15), (1.0, 0.0, 0.02)])
+def test_confidence_falls_when_another_place_is_as_likely(second: float, low: float, high: float) -> None:
+    grid = normalise(blob((16, 28), 0.2, 0.5) + second * blob((16, 28), 0.8, 0.5))
+    assert low <= confidence_of(grid) <= high
+
+
+def test_a_flat_map_has_no_confidence_and_no_evidence() -> None:
+    heatmap = make_heatmap(0, np.full((4, 6), 0.3, np.float32))
+    assert heatmap.confidence == 0
+    assert heatmap.grid.max() == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "corner"),
+    [
+        (["left"], (slice(None), 0)),
+        (["right"], (slice(None), -1)),
+        (["top"], (0, slice(None))),
+        (["bottom"], (-1, slice(None))),
+        (["top", "left"], (0, 0)),
+        (["lower", "right"], (-1, -1)),
+    ],
+)
+def test_spatial_words_favour_their_side(words: list[str], corner: tuple[object, object]) -> None:
+    prior = spatial_prior(words, (9, 15))
+    assert np.all(prior[corner] == prior.max())
+    assert prior.min() >= FLOOR**2
+    assert prior.max() > 0.85
+
+
+def test_the_middle_is_the_middle_and_other_words_change_nothing() -> None:
+    prior = spatial_prior(["middle"], (9, 15))
+    assert np.unravel_index(prior.argmax(), prior.shape) == (4, 7)
+    assert np.all(spatial_prior(["car", "red"], (9, 15)) == 1)

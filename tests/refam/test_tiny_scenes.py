@@ -1,0 +1,113 @@
+"""Scenes and their language: the truth that everything else is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from refam.tiny import language, scenes
+from refam.tiny.evaluate import cases, interval
+from refam.tiny.language import KINDS, caption, referral_scene, training_scene
+from refam.tiny.model import build_tokenizer
+from refam.tiny.pool import BUCKETS, draw_pool, mirror
+
+
+def thing(**changes: object) -> scenes.Thing:
+    plain = scenes.Thing("red", "circle", "plain", "large", x=32.0, y=32.0, radius=10.0)
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("shape", "area"),
+    [
+        ("circle", np.pi * 100),
+        ("ring", np.pi * (100 - 25)),
+        ("square", (2 * 8.8) ** 2),
+        ("cross", 4 * 100 * 0.38 * (2 - 0.38)),
+        ("triangle", 3 * np.sqrt(3) / 4 * 11**2),
+        ("star", 10 * 0.5 * 11.2 * 11.2 * 0.45 * np.sin(np.pi / 5)),
+    ],
+)
+def test_masks_have_the_area_that_geometry_says(shape: str, area: float) -> None:
+    scene = scenes.Scene((64.0, 64.0), (thing(shape=shape),), "grey", 1)
+    _, masks = scenes.draw(scene, (256, 256))
+    assert masks[0].sum() / 16 == pytest.approx(area, rel=0.05)  # cv2 draws a polygon's border as well
+
+
+def test_what_lies_above_hides_what_lies_below() -> None:
+    scene = scenes.Scene((64.0, 64.0), (thing(), thing(colour="blue", x=40.0)), "grey", 1)
+    picture, (below, above) = scenes.draw(scene, (128, 128))
+    assert not (below & above).any()
+    assert below.sum() < above.sum()
+    assert tuple(picture[above].mean(0).round()) == pytest.approx(scenes.COLOURS["blue"], abs=6)
+
+
+def test_the_same_words_mean_the_same_size_in_every_picture_shape() -> None:
+    areas = []
+    for extent, size in (((64.0, 64.0), (128, 128)), ((114.0, 64.0), (228, 128)), ((48.0, 48.0), (96, 96))):
+        _, masks = scenes.draw(scenes.Scene(extent, (thing(x=24.0, y=24.0),), "grey", 1), size)
+        areas.append(int(masks.sum()))
+    assert max(areas) - min(areas) < 0.02 * areas[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_expression_means_one_thing_and_needs_its_kind_of_word(kind: str) -> None:
+    rng, seen = np.random.default_rng(3), 0
+    while seen < 40:
+        scene, referral = referral_scene(rng, (114.0, 64.0))
+        if referral.kind != kind:
+            continue
+        seen += 1
+        target = scene.things[referral.target]
+        said = [w for w in referral.text.split() if w in language.ATTRIBUTES]
+        fit = [t for t in scene.things if all(w in t.words() for w in said)]
+        assert target in fit
+        alike = sum(t.colour == target.colour for t in scene.things) - 1
+        assert (alike == 0) == (kind == "colour") or kind == "shape"
+        if kind != "place":
+            assert len(fit) == 1, f"{referral.text!r} means {len(fit)} things"
+        else:
+            assert len(fit) == 2
+
+
+def test_captions_fit_the_text_encoder_and_its_vocabulary() -> None:
+    rng, tokenizer = np.random.default_rng(0), build_tokenizer()
+    lengths = []
+    for _ in range(500):
+        scene = training_scene(rng, (64.0, 64.0), (1, 2, 3, 4))
+        ids = tokenizer(caption(scene, rng)).input_ids
+        assert tokenizer.unk_token_id not in ids
+        lengths.append(len(ids))
+    assert np.mean(np.array(lengths) > language.TEXT_LENGTH) < 0.05
+
+
+def test_mirrored_scenes_mirror_their_words() -> None:
+    scene = scenes.Scene((64.0, 64.0), (thing(x=12.0),), "grey", 1)
+    assert language.place_words(scene.things[0], scene.extent) == "on the left"
+    assert language.place_words(mirror(scene).things[0], scene.extent) == "on the right"
+
+
+def test_the_pool_and_the_held_out_set_are_frozen() -> None:
+    one, two = (draw_pool(BUCKETS[0], 20, 5, workers=w) for w in (1, 2))
+    assert one.scenes == two.scenes
+    assert np.array_equal(one.pictures, two.pictures)
+    assert [c.referral for c in cases(3, 1)] == [c.referral for c in cases(3, 1)]
+
+
+def test_clips_move_and_their_expressions_tell_apart() -> None:
+    clip = scenes.draw_clip(1, size=(160, 90), n_frames=12)
+    assert clip.frames.shape == (12, 90, 160, 3)
+    assert clip.masks.shape == (3, 12, 90, 160)
+    assert len(set(clip.expressions)) == 3
+    centres = [[np.argwhere(m).mean(0) for m in track] for track in clip.masks]
+    assert all(np.linalg.norm(track[-1] - track[0]) > 3 for track in centres)
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [(50, 100, 0.4038, 0.5962), (0, 10, 0.0, 0.2775), (95, 100, 0.8882, 0.9785)],
+)
+def test_wilsons_interval_against_published_values(hits: int, count: int, low: float, high: float) -> None:
+    assert interval(hits, count) == pytest.approx((low, high), abs=5e-4)
