@@ -1,0 +1,175 @@
+"""The parts of the small FLUX, all of diffusers' and transformers' own classes, in FluxPipeline's layout.
+
+A pixel grid of (H, W) becomes latents (8, H/2, W/2), packed 2x2 by FLUX into H/4 * W/4 tokens of 32 numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import Unigram
+from torch import nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+from refam.tiny.language import TEXT_LENGTH, VOCABULARY
+
+LATENT_CHANNELS = 8
+TOKEN_CHANNELS = 4 * LATENT_CHANNELS
+PIXELS_PER_TOKEN = 4
+TEXT_WIDTH = 128
+POOLED_WIDTH = 16
+
+
+def build_tokenizer() -> T5TokenizerFast:
+    """A word-level tokenizer in T5's form (SentencePiece unigram, "▁" marks a word's start); other words are <unk>."""
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0)]
+    # A word also without its mark, for what follows a hyphen or a full stop; short ones would turn up inside others.
+    inner = [w for w in VOCABULARY if len(w) > 3 or not w.isalpha()]
+    words = [("▁", -3.0), *(("▁" + w, -1.0) for w in VOCABULARY), *((w, -1.0) for w in inner)]
+    tokenizer = Tokenizer(Unigram(special + words, unk_id=2))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return T5TokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=TEXT_LENGTH,
+        extra_ids=0,
+        pad_token="<pad>",  # noqa: S106
+        eos_token="</s>",  # noqa: S106
+        unk_token="<unk>",  # noqa: S106
+    )
+
+
+def build_text_encoder(vocab_size: int) -> T5EncoderModel:
+    """Two T5 layers, trained together with the transformer."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=vocab_size,
+            d_model=TEXT_WIDTH,
+            d_kv=32,
+            num_heads=TEXT_WIDTH // 32,
+            d_ff=2 * TEXT_WIDTH,
+            num_layers=2,
+            relative_attention_num_buckets=16,
+            relative_attention_max_distance=TEXT_LENGTH,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            is_encoder_decoder=False,
+            use_cache=False,
+        )
+    )
+
+
+def build_vae() -> AutoencoderKL:
+    """Halves the picture once; each latent sees about 37 pixels. GroupNorm has 8 groups; no attention."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(32, 96),
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        sample_size=64,
+        scaling_factor=1.0,
+        shift_factor=0.0,
+        force_upcast=False,
+        use_quant_conv=True,
+        use_post_quant_conv=True,
+        mid_block_add_attention=False,
+    )
+
+
+def build_transformer(*, double: int = 2, single: int = 2) -> FluxTransformer2DModel:
+    """FLUX with few blocks; adaLN-zero start, as DiTs are trained."""
+    model = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=TOKEN_CHANNELS,
+        num_layers=double,
+        num_single_layers=single,
+        attention_head_dim=32,
+        num_attention_heads=6,
+        joint_attention_dim=TEXT_WIDTH,
+        pooled_projection_dim=POOLED_WIDTH,
+        guidance_embeds=False,
+        axes_dims_rope=(8, 12, 12),
+    )
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and name.endswith("linear") and "norm" in name:
+            nn.init.zeros_(module.weight)
+    nn.init.zeros_(model.proj_out.weight)
+    return model
+
+
+def build_clip() -> tuple[CLIPTokenizer, CLIPTextModel]:
+    """The CLIP that FluxPipeline insists on, with a final layer norm of zero: its pooled output is 0 for every text.
+
+    So words reach the transformer through attention alone, which is where grounding reads them.
+    """
+    characters = [chr(c) for c in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
+    pieces = [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
+    with tempfile.TemporaryDirectory() as folder:
+        vocab, merges = Path(folder, "vocab.json"), Path(folder, "merges.txt")
+        vocab.write_text(json.dumps({p: i for i, p in enumerate(pieces)}), encoding="utf-8")
+        merges.write_text("#version: 0.2\n", encoding="utf-8")
+        tokenizer = CLIPTokenizer(str(vocab), str(merges), model_max_length=77)
+    encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(pieces),
+            hidden_size=POOLED_WIDTH,
+            intermediate_size=POOLED_WIDTH,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            max_position_embeddings=77,
+            bos_token_id=len(pieces) - 2,
+            eos_token_id=len(pieces) - 1,
+            pad_token_id=len(pieces) - 1,
+        )
+    )
+    for parameter in (encoder.get_parameter(n) for n, _ in encoder.named_parameters() if "final_layer_norm" in n):
+        nn.init.zeros_(parameter)
+    return tokenizer, encoder
+
+
+def assemble(
+    vae: AutoencoderKL, transformer: FluxTransformer2DModel, text_encoder: T5EncoderModel, tokenizer: T5TokenizerFast
+) -> FluxPipeline:
+    """An ordinary FluxPipeline of the given parts."""
+    clip_tokenizer, clip = build_clip()
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae,
+        text_encoder=clip,
+        tokenizer=clip_tokenizer,
+        text_encoder_2=text_encoder,
+        tokenizer_2=tokenizer,
+        transformer=transformer,
+    )
+
+
+def pack(latents: torch.Tensor) -> torch.Tensor:
+    """(B, C, h, w) -> (B, h/2 * w/2, 4 C), FLUX's own packing."""
+    b, c, h, w = latents.shape
+    return FluxPipeline._pack_latents(latents, b, c, h, w)
+
+
+def save(pipeline: FluxPipeline, directory: Path) -> None:
+    """Write the pipeline in half precision, with paths and versions of this machine left out."""
+    pipeline.to(torch.float16).save_pretrained(directory, safe_serialization=True)

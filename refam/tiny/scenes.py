@@ -1,0 +1,273 @@
+"""Scenes with a known truth: moving coloured, textured shapes over varied grounds.
+
+Units: 64 units are the short side of a full picture, whatever its size in pixels, so "small" and "large" mean the
+same in every picture (training also uses smaller extents, such as 48x48 units). x to the right, y down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (215, 35, 35),
+    "green": (35, 165, 55),
+    "blue": (40, 70, 220),
+    "yellow": (240, 220, 40),
+    "orange": (245, 140, 25),
+    "purple": (130, 40, 170),
+    "pink": (250, 130, 190),
+    "cyan": (50, 215, 225),
+    "white": (248, 248, 248),
+    "black": (15, 15, 15),
+}
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
+TEXTURES = ("plain", "striped", "dotted")
+SIZES = {"small": (6.0, 7.5), "large": (9.5, 12.0)}  # radius, in units
+TONES = {"dark": 55.0, "grey": 125.0, "bright": 195.0}
+SHORT_SIDE = 64.0
+_SUB = 4  # cv2 takes corners at 1/16 pixel
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object. x, y: centre in units; radius: in units; velocity: units per frame (clips only)."""
+
+    colour: str
+    shape: str
+    texture: str
+    size: str
+    x: float
+    y: float
+    radius: float
+    velocity: tuple[float, float] = (0.0, 0.0)
+
+    def words(self) -> tuple[str, str, str, str]:
+        """(size, texture, colour, shape): all that words may say of it beside its place."""
+        return self.size, self.texture, self.colour, self.shape
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Things on a ground; later things lie over earlier ones. extent: (width, height) in units."""
+
+    extent: tuple[float, float]
+    things: tuple[Thing, ...]
+    tone: str
+    ground_seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class SceneClip:
+    """A clip with its truth.
+
+    frames: (N, H, W, 3) uint8 RGB. masks: (K, N, H, W) bool, the visible part of each object.
+    expressions: K phrases, each true of its object alone in every frame.
+    """
+
+    frames: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    objects: tuple[Thing, ...]
+    expressions: tuple[str, ...]
+    fps: float
+
+    def __repr__(self) -> str:
+        n, h, w, _ = self.frames.shape
+        return f"SceneClip({n} frames of {w}x{h} at {self.fps} fps: {'; '.join(self.expressions)})"
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def _corners(shape: str, cx: float, cy: float, r: float) -> NDArray[np.float64]:
+    """(k, 2) corners of the shapes that are polygons."""
+    if shape == "square":
+        return np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)]) * 0.88 * r + (cx, cy)
+    if shape == "cross":
+        b = 0.38
+        arm = [(1, b), (b, b), (b, 1), (-b, 1), (-b, b), (-1, b)]
+        return np.array(arm + [(-x, -y) for x, y in arm]) * r + (cx, cy)
+    n, radius, drop = (3, 1.1, 0.2) if shape == "triangle" else (10, 1.12, 0.0)
+    radii = np.full(n, radius * r)
+    radii[1::2] *= 1.0 if n == 3 else 0.45
+    angle = -np.pi / 2 + 2 * np.pi * np.arange(n) / n
+    return np.stack([cx + radii * np.cos(angle), cy + drop * r + radii * np.sin(angle)], 1)
+
+
+def _mask(shape: str, cx: float, cy: float, r: float, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(h, w) uint8, 255 inside; cx, cy, r in pixels of a (w, h) canvas."""
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    one = 1 << _SUB
+    if shape in ("circle", "ring"):
+        centre = (round(cx * one), round(cy * one))
+        cv2.circle(mask, centre, round(r * one), 255, -1, shift=_SUB)
+        if shape == "ring":
+            cv2.circle(mask, centre, round(r * 0.5 * one), 0, -1, shift=_SUB)
+    else:
+        cv2.fillPoly(mask, [np.round(_corners(shape, cx, cy, r) * one).astype(np.int32)], 255, shift=_SUB)
+    return mask
+
+
+def _ground(scene: Scene, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(h, w, 3) float32: flat, sloped, clouded or chequered, always muted, so that it has no colour name."""
+    rng = np.random.default_rng(scene.ground_seed)
+    w, h = size
+    ground = np.empty((h, w, 3), np.float32)
+    ground[:] = TONES[scene.tone] + rng.normal(0, 8) + rng.normal(0, 6, 3)
+    kind = rng.integers(4)
+    y, x = np.mgrid[0:h, 0:w].astype(np.float32) / min(w, h)
+    if kind == 1:
+        a = rng.uniform(0, 2 * np.pi)
+        ground += ((np.cos(a) * (x - 0.5) + np.sin(a) * (y - 0.5)) * 50)[..., None]
+    elif kind == 2:
+        clouds = rng.normal(0, 18, (8, 8)).astype(np.float32)
+        ground += np.asarray(cv2.resize(clouds, (w, h), interpolation=cv2.INTER_CUBIC), np.float32)[..., None]
+    elif kind == 3:
+        cell = rng.integers(8, 17) / 64
+        ground += ((np.floor(x / cell) + np.floor(y / cell)) % 2 * 24 - 12)[..., None]
+    return ground
+
+
+def _paint(thing: Thing, size: tuple[int, int], scale: float) -> NDArray[np.float32]:
+    """(h, w, 3) float32 colours of the thing, its texture moving with it."""
+    colour = np.array(COLOURS[thing.colour], np.float32)
+    if thing.texture == "plain":
+        return np.broadcast_to(colour, (size[1], size[0], 3))
+    y, x = np.mgrid[0 : size[1], 0 : size[0]].astype(np.float32)
+    x, y = x / scale - thing.x, y / scale - thing.y
+    if thing.texture == "striped":
+        dark = np.floor((x + y) / 3) % 2 == 1
+    else:
+        dark = (x % 5 - 2.5) ** 2 + (y % 5 - 2.5) ** 2 < 2.6
+    other = colour + 100 if thing.colour == "black" else colour * 0.45
+    return np.where(dark[..., None], other, colour).astype(np.float32)
+
+
+def draw(scene: Scene, size: tuple[int, int], *, supersample: int = 2) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The picture (h, w, 3) uint8 RGB and the visible mask of each thing (K, h, w) bool. size: (w, h) pixels."""
+    w, h = size
+    big = (w * supersample, h * supersample)
+    scale = big[1] / scene.extent[1]
+    picture = _ground(scene, big)
+    masks: list[NDArray[np.uint8]] = []
+    for thing in scene.things:
+        mask = _mask(thing.shape, thing.x * scale, thing.y * scale, thing.radius * scale, big)
+        np.copyto(picture, _paint(thing, big, scale), where=mask[..., None] > 0)
+        for below in masks:
+            below[mask > 0] = 0
+        masks.append(mask)
+    pixels = np.clip(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), 0, 255).astype(np.uint8)
+    seen = np.zeros((len(masks), h, w), bool)
+    for k, mask in enumerate(masks):
+        seen[k] = cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 127
+        seen[:k] &= ~seen[k]  # a pixel that both half cover belongs to the one on top
+    return pixels, seen
+
+
+# --- sampling --------------------------------------------------------------------------------------------------------
+
+
+def random_thing(rng: np.random.Generator, extent: tuple[float, float]) -> Thing:
+    """Any thing anywhere in the extent (units), wholly inside it."""
+    size = str(rng.choice(list(SIZES)))
+    radius = float(rng.uniform(*SIZES[size]))
+    margin = radius + 1
+    return Thing(
+        colour=str(rng.choice(list(COLOURS))),
+        shape=str(rng.choice(SHAPES)),
+        texture=str(rng.choice(TEXTURES, p=(0.5, 0.25, 0.25))),
+        size=size,
+        x=float(rng.uniform(margin, extent[0] - margin)),
+        y=float(rng.uniform(margin, extent[1] - margin)),
+        radius=radius,
+    )
+
+
+Vary = Callable[[Thing, list[Thing]], Thing]
+
+
+def random_scene(
+    rng: np.random.Generator,
+    *,
+    extent: tuple[float, float] = (64.0, 64.0),
+    count: int = 3,
+    vary: Vary | None = None,
+) -> Scene:
+    """A scene of up to `count` things that hardly overlap (what finds no room is left out).
+
+    vary: called with each new thing and those before it; returns the thing to use (how look-alikes are made).
+    """
+    things: list[Thing] = []
+    for _ in range(count):
+        wanted = random_thing(rng, extent)
+        wanted = vary(wanted, things) if vary else wanted
+        for _ in range(60):
+            low, high = SIZES[wanted.size]
+            radius = (
+                float(np.clip(wanted.radius, low, high))
+                if low <= wanted.radius <= high
+                else float(rng.uniform(low, high))
+            )
+            x, y = (float(rng.uniform(radius + 1, side - radius - 1)) for side in extent)
+            if all(np.hypot(x - t.x, y - t.y) > 0.95 * (radius + t.radius) for t in things):
+                things.append(replace(wanted, x=x, y=y, radius=radius))
+                break
+    return Scene(extent, tuple(things), str(rng.choice(list(TONES))), int(rng.integers(1 << 31)))
+
+
+def _bounce(position: float, velocity: float, low: float, high: float) -> tuple[float, float]:
+    position += velocity
+    if not low <= position <= high:
+        velocity = -velocity
+        position = float(np.clip(position, low, high))
+    return position, velocity
+
+
+def _moved(thing: Thing, extent: tuple[float, float]) -> Thing:
+    x, vx = _bounce(thing.x, thing.velocity[0], thing.radius, extent[0] - thing.radius)
+    y, vy = _bounce(thing.y, thing.velocity[1], thing.radius, extent[1] - thing.radius)
+    return replace(thing, x=x, y=y, velocity=(vx, vy))
+
+
+def draw_clip(
+    seed: int,
+    *,
+    size: tuple[int, int] = (640, 360),
+    n_frames: int = 60,
+    fps: float = 24.0,
+    count: int = 3,
+    speed: float = 0.6,
+) -> SceneClip:
+    """A clip of `count` things that move, bounce off the edges and pass over one another.
+
+    size: (w, h) pixels; speed: units a frame. No two things share both colour and shape, so that
+    "the COLOUR SHAPE" names one. Raises ValueError for a count that cannot be told apart.
+    """
+    if count > len(COLOURS) or count < 1:
+        raise ValueError(f"count must be 1..{len(COLOURS)}, got {count}")
+    rng = np.random.default_rng(seed)
+    extent = (SHORT_SIDE * size[0] / min(size), SHORT_SIDE * size[1] / min(size))
+
+    def distinct(thing: Thing, before: list[Thing]) -> Thing:
+        free = [c for c in COLOURS if all((c, thing.shape) != (t.colour, t.shape) for t in before)]
+        return thing if thing.colour in free else replace(thing, colour=str(rng.choice(free)))
+
+    scene = random_scene(rng, extent=extent, count=count, vary=distinct)
+    while len(scene.things) < count:
+        scene = random_scene(rng, extent=extent, count=count, vary=distinct)
+    angles = rng.uniform(0, 2 * np.pi, count)
+    things = [
+        replace(t, velocity=(speed * np.cos(a), speed * np.sin(a))) for t, a in zip(scene.things, angles, strict=True)
+    ]
+    frames, masks = [], []
+    for _ in range(n_frames):
+        picture, seen = draw(replace(scene, things=tuple(things)), size)
+        frames.append(picture)
+        masks.append(seen)
+        things = [_moved(t, extent) for t in things]
+    expressions = tuple(f"the {t.colour} {t.shape}" for t in scene.things)
+    return SceneClip(np.stack(frames), np.stack(masks, 1), scene.things, expressions, fps)

@@ -1,0 +1,79 @@
+"""`refam train-tiny`: the small model from nothing, in two stages, each for a given time."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import FluxTransformer2DModel
+from transformers import T5EncoderModel
+
+from refam.tiny import autoencoder, diffusion, model
+from refam.tiny.pool import BUCKETS, Pool, draw_pool
+
+_POOL_SHARES = (1.0, 0.4, 0.3, 0.3)  # scenes of each bucket, of --scenes
+
+_ROUNDS = (0.6, 0.4)  # of the autoencoder's time: the learning rate falls to nothing and starts once more
+
+
+def draw_pools(scenes: int, seed: int) -> list[Pool]:
+    """The training scenes of every picture shape."""
+    workers = os.cpu_count() or 1
+    return [
+        draw_pool(bucket, max(64, int(scenes * share)), seed * 1000 + 100 + i, workers=workers)
+        for i, (bucket, share) in enumerate(zip(BUCKETS, _POOL_SHARES, strict=True))
+    ]
+
+
+def main(
+    out: Path,
+    *,
+    autoencoder_minutes: float = 30.0,
+    transformer_minutes: float = 75.0,
+    scenes: int = 40_000,
+    seed: int = 0,
+    autoencoder_from: Path | None = None,
+    log: Callable[[str], None] = print,
+) -> Path:
+    """Train and write a FluxPipeline directory to `out`; returns it.
+
+    autoencoder_from: the first stage's file, which an earlier run left in its `out`; it is then not trained again.
+    Time decides the number of steps, so another machine makes another model of the same recipe. Raises ValueError for
+    times that are not positive.
+    """
+    for name, minutes in (("autoencoder_minutes", autoencoder_minutes), ("transformer_minutes", transformer_minutes)):
+        if minutes <= 0:
+            raise ValueError(f"{name} must be positive, got {minutes}")
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    log(f"drawing {scenes} scenes and their wider kin ({platform.processor() or platform.machine()})")
+    pools = draw_pools(scenes, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    vae = model.build_vae()
+    if autoencoder_from:
+        vae.load_state_dict(torch.load(autoencoder_from, weights_only=True))
+    else:
+        reader = None
+        for share in _ROUNDS:
+            seconds = 60 * autoencoder_minutes * share
+            reader = autoencoder.train(vae, pools, seconds=seconds, rng=rng, reader=reader, log=log)
+        torch.save(vae.state_dict(), out / "autoencoder.pt")
+    vae.eval()
+
+    tokenizer = model.build_tokenizer()
+    net = diffusion.TextToLatents(model.build_transformer(), model.build_text_encoder(len(tokenizer)))
+
+    def checkpoint(transformer: FluxTransformer2DModel, text_encoder: T5EncoderModel, step: int) -> None:
+        model.save(model.assemble(vae, transformer, text_encoder, tokenizer), out)
+        (out / "training.json").write_text(json.dumps({"steps": step, "seed": seed, "scenes": scenes}) + "\n")
+        log(f"wrote {out} after {step} steps")
+
+    diffusion.train(
+        vae, net, tokenizer, pools, seconds=60 * transformer_minutes, rng=rng, checkpoint=checkpoint, log=log
+    )
+    return out
