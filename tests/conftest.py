@@ -1,0 +1,16 @@
+"""What tests of several rooms share: one real Label Studio for all that need one (markers e2e and browser)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from backend.local_studio import LocalStudio
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStudio]:
+    """A Label Studio of its own, started once. It is not skipped when there is none: whoever asks for it wants it."""
+    with LocalStudio(tmp_path_factory.mktemp("label-studio")) as studio:
+        yield studio

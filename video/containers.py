@@ -1,0 +1,136 @@
+"""What a file's container says about itself, read without a decoder.
+
+A video that was cut off in transit still opens: libraries then end early and say nothing. But MP4, Matroska and
+AVI announce the lengths of their parts, and a part that runs past the end of the file is proof. Sources:
+ISO/IEC 14496-12 (boxes), RFC 8794 (EBML), the RIFF specification.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_CLUSTER = 0x1F43B675
+# SeekHead, Info, Tracks, Cues, Attachments, Chapters, Tags, and Void and CRC-32, which may stand anywhere
+_SEGMENT_PARTS = {
+    _CLUSTER, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0xEC, 0xBF,
+}  # fmt: skip
+# Timestamp, SimpleBlock, BlockGroup, Position, PrevSize, SilentTracks, EncryptedBlock
+_CLUSTER_PARTS = {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0x5854, 0xAF, 0xEC, 0xBF}
+_BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp", b"sidx", b"mfra", b"uuid", b"meta"}
+
+
+def bytes_missing(path: Path) -> int:
+    """How many bytes of the container's announced length are not in the file.
+
+    0 also where the container announces nothing (streams, MPEG-TS) or is none of the three.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        file.seek(0)
+        if head[4:8] in _BOXES:
+            end = _end_of_boxes(file, size)
+        elif head[:4] == _EBML:
+            end = _end_of_segment(file)
+        elif head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+            end = _end_of_riff(file, size)
+        else:
+            return 0
+    return max(0, end - size)
+
+
+def matroska_breaks_at(path: Path) -> int | None:
+    """The byte at which a Matroska or WebM file's tree of elements breaks; None for a whole tree, or another kind.
+
+    Readers jump over a broken place to the next cluster and lose the frames between without a word. Only the
+    elements that hold frames are followed, by their headers; a live stream (unknown lengths) is not followed.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != _EBML:
+            return None
+        end = min(_end_of_segment(file), path.stat().st_size)
+        at = file.tell()
+        while at < end:
+            kind, length, body = _element(file, at)
+            if length is None and kind in _SEGMENT_PARTS:
+                return None
+            if kind not in _SEGMENT_PARTS or length is None:
+                return at
+            if kind == _CLUSTER and (broken := _cluster_breaks_at(file, body, body + length)) is not None:
+                return broken
+            at = body + length
+    return None
+
+
+def _cluster_breaks_at(file: BinaryIO, at: int, end: int) -> int | None:
+    while at < end:
+        kind, length, body = _element(file, at)
+        if kind not in _CLUSTER_PARTS or length is None or body + length > end:
+            return at
+        at = body + length
+    return None
+
+
+def _element(file: BinaryIO, at: int) -> tuple[int, int | None, int]:
+    """(its kind, its length or None, where its body begins)."""
+    file.seek(at)
+    first = file.read(1)
+    n_more = 8 - first[0].bit_length() if first and first[0] else 0
+    kind = int.from_bytes(first + file.read(n_more))
+    length = _ebml_number(file)
+    return kind, length, file.tell()
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    """Walks the top-level boxes: a 4-byte length that counts itself, 4 letters, perhaps an 8-byte length."""
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        header = file.read(16)
+        length, kind = int.from_bytes(header[:4]), header[4:8]
+        if kind not in _BOXES:  # what follows is no box: foreign bytes behind a whole file
+            return at
+        if length == 1:
+            length = int.from_bytes(header[8:16])
+        if length == 0:  # to the end of the file, whatever that is
+            return size
+        at += max(length, 8)
+    return at
+
+
+def _end_of_segment(file: BinaryIO) -> int:
+    """Skips the EBML header; then the Segment, which holds everything, tells its length."""
+    file.seek(4)
+    length = _ebml_number(file)
+    if length is None:
+        return 0
+    file.seek(length, 1)
+    if file.read(4) != _SEGMENT:
+        return 0
+    length = _ebml_number(file)
+    return 0 if length is None else file.tell() + length
+
+
+def _ebml_number(file: BinaryIO) -> int | None:
+    """A length whose leading zero bits say how many more bytes it has; all ones: unknown (a live stream)."""
+    first = file.read(1)
+    if not first or first[0] == 0:
+        return None
+    n_more = 8 - first[0].bit_length()
+    value = int.from_bytes(bytes([first[0] & (0x7F >> n_more)]) + file.read(n_more))
+    return None if value == (1 << 7 * (n_more + 1)) - 1 else value
+
+
+def _end_of_riff(file: BinaryIO, size: int) -> int:
+    """Long files are several RIFF chunks, one behind the other, padded to even lengths."""
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        header = file.read(8)
+        if header[:4] != b"RIFF":
+            return at
+        length = int.from_bytes(header[4:], "little")
+        at += 8 + length + length % 2
+    return at

@@ -1,0 +1,129 @@
+"""Where a clip is cut into shots, and which frames to ground: a few, spread over the shots.
+
+The cut detector is the classic pair of colour histogram and pixel difference over small frames, against what is
+usual in that clip, so that fast motion and flicker do not count as cuts. Sources: Boreczky & Rowe, "Comparison of
+video shot boundary detection techniques" (1996); Lienhart, "Comparison of automatic shot boundary detection" (1999).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from video.clip import Clip
+
+MIN_PLANNED, MAX_PLANNED = 4, 16
+_SMALL = (48, 32)  # large enough for the layout of a picture, small enough to forget noise
+_MIN_SHOT_S = 0.25  # shorter is a flash of light
+_HISTOGRAM_CUT = 0.35  # share of the pixels that changed colour, at least
+_DIFFERENCE_CUT = 0.06  # mean change of a pixel, of 1, at least
+_UNUSUAL = 3.0  # times what is usual around it
+
+
+def shots(clip: Clip) -> list[tuple[int, int]]:
+    """The shots of a clip as [first, last + 1) frames, in order, together the whole clip. One bounded pass.
+
+    Hard cuts only: what fades is one shot.
+    """
+    cuts = _candidates(*_changes(clip))
+    groups: list[list[int]] = []
+    for cut in cuts:
+        if groups and clip.times[cut] - clip.times[groups[-1][-1]] < _MIN_SHOT_S:
+            groups[-1].append(cut)
+        else:
+            groups.append([cut])
+    # Several changes at once are a flash of light, and a cut only where the picture after it is another one.
+    bounds = [group[-1] for group in groups if len(group) == 1 or _differ(clip, group[0] - 1, group[-1])]
+    inner = [b for b in bounds if min(clip.times[b], clip.times[-1] - clip.times[b - 1]) >= _MIN_SHOT_S]
+    return list(itertools.pairwise([0, *inner, len(clip)]))
+
+
+def _candidates(histogram: NDArray[np.float64], difference: NDArray[np.float64]) -> list[int]:
+    """Frames that may begin a shot: all of the picture changed, and more than is usual around it."""
+    cuts = []
+    for i in np.flatnonzero((histogram > _HISTOGRAM_CUT) & (difference > _DIFFERENCE_CUT)):
+        around = np.r_[difference[max(0, i - 4) : i], difference[i + 1 : i + 5]]
+        if len(around) == 0 or difference[i] > _UNUSUAL * np.median(around) + 0.02:
+            cuts.append(int(i) + 1)  # change i leads from frame i to i + 1
+    return cuts
+
+
+def _differ(clip: Clip, one: int, other: int) -> bool:
+    (histogram, picture), (histogram_2, picture_2) = (_small(clip.frame(i)) for i in (one, other))
+    return bool(
+        np.abs(histogram - histogram_2).sum() / 2 > _HISTOGRAM_CUT
+        and np.abs(picture - picture_2).mean() > _DIFFERENCE_CUT
+    )
+
+
+def plan_frames(clip: Clip, *, count: int = 8) -> NDArray[np.int64]:
+    """Frames to ground: (m,) int64, ascending; `count` of them (4 to 16) or, in a shorter clip, all there are.
+
+    Shots get frames by their length in time, one at least as long as there are enough; within a shot they stand at
+    the middles of equal spans of time, so never at a shot's first or last frame where it has others.
+    """
+    if not MIN_PLANNED <= count <= MAX_PLANNED:
+        raise ValueError(f"count must be from {MIN_PLANNED} to {MAX_PLANNED} frames, got {count}")
+    if len(clip) <= count:
+        return np.arange(len(clip), dtype=np.int64)
+    return spread(clip.times, shots(clip), count=count)
+
+
+def spread(times: NDArray[np.float64], spans: list[tuple[int, int]], *, count: int) -> NDArray[np.int64]:
+    """The plan for known shots: times (N,) s ascending, spans [first, last + 1). See `plan_frames`."""
+    if len(spans) > count:  # the longest shots, in order
+        spans = sorted(sorted(spans, key=lambda s: times[s[1] - 1] - times[s[0]], reverse=True)[:count])
+    return np.concatenate(
+        [_within(times, span, n) for span, n in zip(spans, _shares(times, spans, count), strict=True)]
+    )
+
+
+def _shares(times: NDArray[np.float64], spans: list[tuple[int, int]], count: int) -> list[int]:
+    """How many frames each shot gets: one, then each further one where a frame stands for the longest time."""
+    n = [1] * len(spans)
+    room = [last - first for first, last in spans]
+    length_s = [times[last - 1] - times[first] for first, last in spans]
+    for _ in range(min(count, sum(room)) - len(spans)):
+        open_ = [i for i in range(len(spans)) if n[i] < room[i]]
+        n[max(open_, key=lambda i: length_s[i] / n[i])] += 1
+    return n
+
+
+def _within(times: NDArray[np.float64], span: tuple[int, int], n: int) -> NDArray[np.int64]:
+    first, last = span[0], span[1] - 1
+    if last - first - 1 >= n:  # enough inside: keep off the edges, where fades and the encoder's worst frames are
+        first, last = first + 1, last - 1
+    at_s = times[first] + (times[last] - times[first]) * (np.arange(n) + 0.5) / n
+    chosen = first + np.abs(times[first : last + 1, None] - at_s).argmin(axis=0)
+    # Where frames are dense in one place and rare in another, two marks may meet one frame: move on to the next
+    # free one, and back from the end.
+    for i in range(1, n):
+        chosen[i] = max(chosen[i], chosen[i - 1] + 1)
+    for i in reversed(range(n)):
+        chosen[i] = min(chosen[i], last - (n - 1 - i))
+    return chosen.astype(np.int64)
+
+
+def _changes(clip: Clip) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """From each frame to the next: (N - 1,) share of pixels that changed colour bin, (N - 1,) mean pixel change."""
+    histogram: list[float] = []
+    difference: list[float] = []
+    before: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    for _, images in clip.batches():
+        for image in images:
+            now = _small(image)
+            if before is not None:
+                histogram.append(float(np.abs(now[0] - before[0]).sum() / 2))
+                difference.append(float(np.abs(now[1] - before[1]).mean()))
+            before = now
+    return np.array(histogram), np.array(difference)
+
+
+def _small(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(216,) colour histogram that sums to 1, and the reduced picture in [0, 1]."""
+    small = cv2.resize(image, _SMALL, interpolation=cv2.INTER_AREA)
+    counts = cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3).ravel()
+    return counts.astype(np.float64) / counts.sum(), small.astype(np.float64) / 255
