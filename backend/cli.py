@@ -1,0 +1,211 @@
+"""The command line. `--help` starts at once: everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+import typer
+
+from backend import __version__
+from backend.console import err, report, steps
+from backend.console import out as stdout
+
+if TYPE_CHECKING:
+    from backend.pipeline import Pipeline
+
+app = typer.Typer(
+    name="refam",
+    help="Words and a video in, tracked objects out: pre-annotations for Label Studio.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+
+# What may be expected to go wrong: told in one line. Named, not imported, so that nothing heavy is loaded for it;
+# an error that was raised has its module loaded.
+_EXPECTED = {
+    "video.probe": "ClipError",
+    "backend.pipeline": "PipelineError",
+    "backend.ask": "AskError",
+    "backend.outputs": "OutputError",
+    "backend.settings": "SettingsError",
+    "refam.expression": "ExpressionError",
+    "refam.backbones": "BackboneError",
+    "refam.sam2": "SegmenterError",
+}
+Backbone = Annotated[
+    str,
+    typer.Option(envvar="REFAM_BACKBONE", help="Preset name, FluxPipeline folder or hub name that reads the words."),
+]
+Sam2 = Annotated[
+    str | None, typer.Option(envvar="REFAM_SAM2", help="SAM2 folder or hub name; without it GrabCut, which needs none.")
+]
+Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+@app.command(
+    epilog="[b]Examples[/b]\n\n"
+    '  refam label clip.mp4 "the red star" --out found\n\n'
+    '  refam label clip.mp4 "the red star" "the small ring" --out found\n\n'
+    '  refam label clip.mp4 "the dog" --point 0.42,0.61@0 --out found\n\n'
+    "  refam label clip.mp4 --box 0.30,0.20,0.15,0.40@25 --out found\n\n"
+    "Points and boxes are in fractions of the frame, x and y from the top left; frames are counted from 0."
+)
+def label(
+    video: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
+    words: Annotated[
+        list[str] | None, typer.Argument(help="What to find; each quoted expression is one object.", show_default=False)
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
+    point: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y@FRAME", help="A point on the object. May be given again.")
+    ] = None,
+    box: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y,W,H@FRAME", help="A box around it. May be given again.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="The editor's frame rate in the task; the clip's own unless given.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The video's address in the task; unless given, as a local file of that name.")
+    ] = None,
+    backbone: Backbone = "tiny",
+    sam2: Sam2 = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
+) -> None:
+    """Find objects in a video by words, points or boxes, and track them.
+
+    Writes to OUT: masks/OBJECT/FRAME.png (0 or 255; both counted from 0; one for every frame), tracks.json,
+    label_studio.json (ready to import) with label_config.xml, and overlay.mp4.
+    """
+    from backend.ask import AskError, check_frames, targets_of
+    from video.timeline import editor_rate
+
+    try:
+        targets = targets_of(words or [], point or [], box or [])
+        rate = None if fps is None else editor_rate(fps)
+    except (AskError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    with _one_line_errors(), steps() as step:
+        from backend.outputs import places, write_all
+        from video.clip import open_clip
+
+        places(out)  # before hours of work, not after
+        step("open", 0.0)
+        clip = open_clip(video)
+        step("open", 1.0)
+        check_frames(targets, len(clip))
+        pipeline = _pipeline(backbone, sam2, device=device, seed=seed)
+        results = pipeline.run(clip, targets, progress=step)
+        written = write_all(
+            out,
+            clip,
+            results,
+            model_version=pipeline.model_version,
+            video=url or f"/data/local-files/?d={quote(video.name)}",
+            fps=rate or max(1.0, clip.average_fps),
+            progress=step,
+        )
+    report(clip, results, written, version=pipeline.model_version)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [env: REFAM_HOST; 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [env: REFAM_PORT; 9090].")] = None,
+    backbone: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_BACKBONE].")] = None,
+    sam2: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_SAM2].")] = None,
+    device: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_DEVICE].")] = None,
+) -> None:
+    """Serve as a Label Studio ML backend. Everything else is set by REFAM_* variables (see README)."""
+    with _one_line_errors():
+        from backend.server import run
+        from backend.settings import load_settings
+
+        given = {"host": host, "port": port, "backbone": backbone, "sam2": sam2, "device": device}
+        run(load_settings(**{name: value for name, value in given.items() if value is not None}))
+
+
+@app.command()
+def doctor(backbone: Backbone = "tiny", sam2: Sam2 = None, device: Device = "auto") -> None:
+    """Say what is installed, what would be used, and whether it works. Exit code 1 when something will fail."""
+    from backend.doctor import examine
+
+    signs = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "wrong": "[red]wrong[/]"}
+    wrong = 0
+    stdout.print(f"refam {__version__}")
+    for finding in examine(backbone, sam2, device):
+        wrong += finding.state == "wrong"
+        stdout.print(f"{signs[finding.state]} {finding.part:<12}", end="")
+        stdout.print(finding.text, markup=False, soft_wrap=True)
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train_tiny(
+    out: Annotated[Path, typer.Option(help="The FluxPipeline folder to write.", show_default=False)],
+    autoencoder_minutes: Annotated[float, typer.Option(min=0.01, help="Time for the autoencoder.")] = 30.0,
+    transformer_minutes: Annotated[float, typer.Option(min=0.01, help="Time for the transformer.")] = 75.0,
+    scenes: Annotated[int, typer.Option(min=64, help="How many scenes to draw.")] = 40_000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train the small model from drawn scenes and their captions alone."""
+    with _one_line_errors():
+        from refam.tiny.train import main
+
+        made = main(
+            out,
+            autoencoder_minutes=autoencoder_minutes,
+            transformer_minutes=transformer_minutes,
+            scenes=scenes,
+            seed=seed,
+            log=lambda line: stdout.print(line, markup=False),
+        )
+        stdout.print(f"the model is in {made}", markup=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    stdout.print(__version__)
+
+
+def _pipeline(backbone: str, sam2: str | None, *, device: str, seed: int) -> Pipeline:
+    from backend.pipeline import Pipeline
+    from refam.segmenters import load_segmenter
+
+    def grounder():  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type alone would import torch
+        from refam.grounder import GroundingOptions, load_grounder
+
+        return load_grounder(backbone, device=device, options=GroundingOptions(seed=seed))
+
+    return Pipeline(load_segmenter(sam2, device=device), grounder=grounder)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        kinds = (getattr(sys.modules.get(module), name, None) for module, name in _EXPECTED.items())
+        if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder without rights
+            text = f"{error.strerror}: {error.filename}"
+        elif isinstance(error, tuple(kind for kind in kinds if kind is not None)):
+            text = str(error)
+        else:
+            raise
+        err.print(f"refam: {' '.join(text.split())}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,102 @@
+"""What the command line shows: steps with their progress, and the report at the end."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as Remaining
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from backend.outputs import Outputs
+    from backend.pipeline import TrackResult
+    from video.clip import Clip
+
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+_STEPS = {
+    "open": "open the video",
+    "decode": "decode",
+    "ground": "ground the words",
+    "consensus": "agree over time",
+    "mask": "find the mask",
+    "track": "track",
+    "keyframes": "choose keyframes",
+    "masks": "write the masks",
+    "overlay": "write the overlay",
+}
+
+
+@contextmanager
+def steps() -> Iterator[Steps]:
+    """Progress on stderr while the block runs."""
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        # What later steps will take is not known before they run, so it is not guessed.
+        TextColumn("left in this step:"),
+        Remaining(),
+    )
+    # In a log or a pipe a bar is noise, and an error is to be the only line.
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        yield Steps(progress)
+
+
+class Steps:
+    """One line for each step that has begun. Called with a step's name and how much of it is done, in [0, 1]."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        """This much of the step `stage` is done; a step that was not heard of yet begins."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(_STEPS.get(stage, stage), total=1.0)
+        self._progress.update(self._tasks[stage], completed=fraction)
+
+
+def report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *, version: str) -> None:
+    """Prints the scores, when each object is seen, and where everything is."""
+    from backend.outputs import spans
+
+    table = Table("object", "label", "score", "seen on", "seen from - to", box=None, pad_edge=False)
+    for k, result in enumerate(results):
+        seen = spans(result.track, clip)
+        when = ", ".join(f"{a:.2f}-{b:.2f} s" for a, b in seen) or "never"
+        count = f"{int(result.track.visible.sum())} of {len(clip)}"
+        table.add_row(str(k), Text(result.target.label), f"{result.score:.2f}", count, when)
+    out.print(table, markup=False)
+    for k, result in enumerate(results):
+        for sentence in (*result.notes, *_lost_and_found(clip, result)):
+            out.print(f"object {k}: {sentence}", markup=False, soft_wrap=True)
+    for what, path in (
+        ("masks", written.masks),
+        ("tracks", written.tracks),
+        ("task to import", written.task),
+        ("its label config", written.config),
+        ("overlay", written.overlay),
+    ):
+        out.print(f"{what:<17}{path}", markup=False, soft_wrap=True)
+    out.print(f"{'made by':<17}{version}", markup=False, soft_wrap=True)
+
+
+def _lost_and_found(clip: Clip, result: TrackResult) -> Iterator[str]:
+    """When it went and when it came back, in the clip's time."""
+    from backend.outputs import spans
+
+    seen = spans(result.track, clip)
+    for (_, last), (again, _) in itertools.pairwise(seen):
+        yield f"lost after {last:.2f} s, found again at {again:.2f} s"
+    if seen and seen[0][0] > clip.times[0]:
+        yield f"first seen at {seen[0][0]:.2f} s"
+    if seen and seen[-1][1] < clip.times[-1]:
+        yield f"lost after {seen[-1][1]:.2f} s, and not found again"

@@ -1,0 +1,159 @@
+"""`refam doctor`: what is installed, what would be used, and whether it works. Loads no model."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+State = Literal["ok", "note", "wrong"]
+_PACKAGES = ("av", "decord", "opencv-python", "opencv-python-headless", "torch", "diffusers", "transformers")
+_STUDIO_PACKAGES = ("label-studio-ml", "label-studio-sdk")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `wrong` means that something will fail."""
+
+    part: str
+    state: State
+    text: str
+
+
+def examine(backbone: str, sam2: str | None, device: str = "auto") -> Iterator[Finding]:
+    """Every check, as it is done. A check that breaks is a finding itself."""
+    checks: list[tuple[str, Callable[[], Finding]]] = [
+        ("python", _python),
+        ("packages", _packages),
+        ("opencv", _opencv),
+        ("torchvision", _torchvision),
+        ("decoder", _decoder),
+        ("overlay", _encoder),
+        ("device", lambda: _device(device)),
+        ("segmenter", lambda: _segmenter(sam2)),
+        ("backbone", lambda: _backbone(backbone)),
+    ]
+    for part, check in checks:
+        try:
+            yield check()
+        except Exception as error:  # whatever it is, the person who asks what is wrong wants to know
+            yield Finding(part, "wrong", f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def _python() -> Finding:
+    ok = (3, 11) <= tuple(map(int, platform.python_version_tuple()[:2])) <= (3, 12)
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding("python", "ok" if ok else "wrong", text if ok else f"{text}; 3.11 or 3.12 is needed")
+
+
+def _packages() -> Finding:
+    found = {name: _version(name) for name in (*_PACKAGES, *_STUDIO_PACKAGES)}
+    missing = [name for name, v in found.items() if v is None and name not in ("decord", "opencv-python")]
+    text = ", ".join(f"{name} {v}" for name, v in found.items() if v)
+    if missing:
+        return Finding("packages", "wrong", f"{', '.join(missing)} missing: pip install -r requirements.txt ({text})")
+    return Finding("packages", "ok", text)
+
+
+def _opencv() -> Finding:
+    plain, headless = _version("opencv-python"), _version("opencv-python-headless")
+    if plain and headless and plain != headless:
+        text = f"opencv-python {plain} and -headless {headless} share one folder; install both at one version"
+        return Finding("opencv", "wrong", text)
+    return Finding("opencv", "ok", importlib.import_module("cv2").__version__)
+
+
+def _torchvision() -> Finding:
+    if importlib.util.find_spec("torchvision") is None:
+        return Finding("torchvision", "ok", "not installed, and not needed")
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:
+        return Finding("torchvision", "wrong", f"it does not fit this torch, uninstall it: {error}".splitlines()[0])
+    return Finding("torchvision", "ok", f"{_version('torchvision')} fits")
+
+
+def _decoder() -> Finding:
+    from video.clip import open_clip
+
+    with tempfile.TemporaryDirectory() as folder:
+        clip = open_clip(_tiny_video(Path(folder) / "check.mp4"))
+        n = sum(len(indices) for indices, _ in clip.batches())
+    if n != 8:
+        return Finding("decoder", "wrong", f"8 frames were written and {n} read")
+    if clip.decoder == "pyav":
+        return Finding("decoder", "note", "PyAV reads everything; decord is not installed or does not work here")
+    return Finding("decoder", "ok", "decord, and PyAV where decord cannot; both read a test video")
+
+
+def _encoder() -> Finding:
+    with tempfile.TemporaryDirectory() as folder:
+        _tiny_video(Path(folder) / "check.mp4")
+    return Finding("overlay", "ok", "H.264 can be written")
+
+
+def _device(asked: str) -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        gib = torch.cuda.get_device_properties(0).total_memory / 2**30
+        return Finding("device", "ok", f"cuda: {torch.cuda.get_device_name(0)}, {gib:.0f} GiB (asked: {asked})")
+    if asked.startswith("cuda"):
+        return Finding("device", "wrong", f"{asked} was asked for, and torch {torch.__version__} sees no CUDA device")
+    return Finding("device", "note", f"cpu, {torch.get_num_threads()} threads; the large models need a GPU")
+
+
+def _segmenter(sam2: str | None) -> Finding:
+    if not sam2 or sam2 == "grabcut":
+        return Finding("segmenter", "ok", "GrabCut, which needs no weights (REFAM_SAM2 names a better one)")
+    return _weights("segmenter", sam2, "SAM2 from ")
+
+
+def _backbone(backbone: str) -> Finding:
+    from refam.backbones import preset_for
+
+    source = str(preset_for(backbone).source)
+    if backbone == "tiny" and not (Path(source) / "model_index.json").is_file():
+        return Finding("backbone", "wrong", "the small model's weights are not here; `refam train-tiny` makes them")
+    return _weights("backbone", source, f"{backbone}: " if source != backbone else "")
+
+
+def _weights(part: str, source: str, what: str) -> Finding:
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        files = list(folder.rglob("*.safetensors"))
+        if not files:
+            return Finding(part, "wrong", f"{what}{folder} holds no .safetensors file")
+        mb = sum(f.stat().st_size for f in files) / 1e6
+        return Finding(part, "ok", f"{what}{folder.name} ({mb:.0f} MB of weights)")
+    if folder.is_absolute() or source.startswith("."):
+        return Finding(part, "wrong", f"{what}{folder} is not a folder")
+    return Finding(part, "note", f"{what}{source}, a hub name: its weights are loaded, or fetched, at first use")
+
+
+def _tiny_video(path: Path) -> Path:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(8):
+            image = np.full((48, 64, 3), 30 * i, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,294 @@
+"""The command line as a user meets it: what it writes, prints, refuses, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import backend.pipeline
+from backend import __version__
+from backend.ask import AskError, parse_box, parse_point, targets_of
+from backend.cli import app
+from backend.outputs import spans
+from backend.pipeline import FramePrompt, PipelineError, TrackResult
+from tests import media
+from video.clip import open_clip
+from video.masks import box_of, encode
+from video.types import Keyframe, MaskTrack
+
+N = 30
+SIZE = (160, 96)
+
+
+def true_masks(hidden=range(12, 18)):
+    """The square of media.numbered_frames, lost for a while."""
+    masks = np.zeros((N, SIZE[1], SIZE[0]), bool)
+    for i, mask in enumerate(masks):
+        if i not in hidden:
+            left = (i * 5) % (SIZE[0] - 16)
+            mask[32:48, left : left + 16] = True
+    return masks
+
+
+class KnowsTheAnswer:
+    """Stands in for the pipeline: finds the true square for every target. Frames 0 and 1 are not followed."""
+
+    model_version = "refam-test/known"
+    asked: list = []  # noqa: RUF012
+
+    def __init__(self, segmenter, *, grounder=None, options=None):
+        pass
+
+    def run(self, clip, targets, *, progress=None):
+        type(self).asked = list(targets)
+        for stage in ("ground", "track"):
+            progress(stage, 1.0)
+        return [self._result(t) for t in targets]
+
+    def _result(self, target):
+        if target.words == "nothing":
+            raise PipelineError("nothing in this video\nfits 'nothing'")
+        masks = true_masks()[2:]
+        track = MaskTrack(
+            label=target.label,
+            size=SIZE,
+            frames=np.arange(2, N),
+            rles=tuple(encode(m) for m in masks),
+            boxes=np.array([box_of(m) or (0, 0, 0, 0) for m in masks], np.float64),
+            scores=np.full(N - 2, 0.75),
+            visible=masks.any(axis=(1, 2)),
+        )
+        keys = (Keyframe(2, tuple(track.boxes[0]), True, 0.75), Keyframe(29, tuple(track.boxes[-1]), False, 0.75))
+        return TrackResult(target, track, keys, 0.75, 2, ("the model does not know the word 'frob'",))
+
+
+@pytest.fixture
+def known(monkeypatch):
+    monkeypatch.setattr(backend.pipeline, "Pipeline", KnowsTheAnswer)
+    monkeypatch.setattr(KnowsTheAnswer, "asked", [])
+
+
+@pytest.fixture
+def video(tmp_path):
+    return media.cfr(tmp_path / "clip.mp4", media.numbered_frames(N))
+
+
+def refam(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200", "REFAM_SAM2": ""})
+
+
+def test_label_writes_a_mask_for_every_frame(known, video, tmp_path):
+    result = refam("label", video, "the red square", "the other", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in (tmp_path / "out" / "masks").iterdir()) == ["0", "1"]
+    files = sorted((tmp_path / "out" / "masks" / "1").iterdir())
+    assert [f.name for f in files] == [f"{i:05d}.png" for i in range(N)]
+    got = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) for f in files])
+    truth = true_masks()
+    truth[:2] = False
+    assert got.dtype == np.uint8
+    assert np.array_equal(got, truth * np.uint8(255))
+
+
+def test_label_writes_tracks_task_and_overlay(known, video, tmp_path):
+    assert refam("label", video, "the red square", "--out", tmp_path / "out", "--fps", 24).exit_code == 0
+    tracks = json.loads((tmp_path / "out" / "tracks.json").read_text())
+    assert tracks["model_version"] == "refam-test/known"
+    assert (tracks["video"]["frames"], tracks["video"]["width"], tracks["video"]["height"]) == (N, *SIZE)
+    (found,) = tracks["objects"]
+    assert (found["words"], found["score"], found["anchor"]) == ("the red square", 0.75, 2)
+    assert found["seen_s"] == [[0.08, 0.44], [0.72, 1.16]]
+    assert len(found["frames"]) == N - 2
+    (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    assert task["data"] == {"video": "/data/local-files/?d=clip.mp4", "prompt": "the red square", "fps": 24.0}
+    (region,) = task["predictions"][0]["result"]
+    assert region["type"] == "videorectangle"
+    assert region["value"]["framesCount"] == 29  # 1.2 s at 24
+    assert all(key["rotation"] == 0 for key in region["value"]["sequence"])
+    assert "the red square" in (tmp_path / "out" / "label_config.xml").read_text()
+    overlay = open_clip(tmp_path / "out" / "overlay.mp4")
+    assert np.allclose(overlay.times, open_clip(video).times, atol=1e-4)
+
+
+def test_label_prints_scores_places_and_when_it_was_lost(known, video, tmp_path):
+    text = refam("label", video, "the red square", "--out", tmp_path / "out").stdout
+    for piece in ("0.75", "22 of 30", "lost after 0.44 s, found again at 0.72 s", "first seen at 0.08 s", "'frob'"):
+        assert piece in text
+    for name in ("masks", "tracks.json", "label_studio.json", "overlay.mp4"):
+        assert str(tmp_path / "out" / name) in text
+
+
+def test_brackets_in_words_are_no_markup(known, video, tmp_path):
+    result = refam("label", video, "the [red] square", "--out", tmp_path / "out")
+    assert "the [red] square" in result.stdout
+
+
+def test_the_clips_own_rate_is_the_default(known, tmp_path):
+    clip = media.ntsc(tmp_path / "ntsc.mp4", media.numbered_frames(N))
+    assert refam("label", clip, "x", "--out", tmp_path / "out", "--url", "http://host/v.mp4").exit_code == 0
+    (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    assert task["data"]["fps"] == pytest.approx(30_000 / 1001)
+    assert task["data"]["video"] == "http://host/v.mp4"
+
+
+def test_a_second_run_leaves_no_mask_of_the_first(known, video, tmp_path):
+    assert refam("label", video, "a", "b", "--out", tmp_path / "out").exit_code == 0
+    assert refam("label", video, "a", "--out", tmp_path / "out").exit_code == 0
+    assert [p.name for p in (tmp_path / "out" / "masks").iterdir()] == ["0"]
+
+
+def test_a_foreign_masks_folder_is_left_alone(known, video, tmp_path):
+    (tmp_path / "out" / "masks").mkdir(parents=True)
+    (tmp_path / "out" / "masks" / "mine.png").write_text("mine")
+    result = refam("label", video, "a", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "not from an earlier run" in result.stderr
+    assert (tmp_path / "out" / "masks" / "mine.png").read_text() == "mine"
+
+
+def test_points_and_boxes_reach_the_pipeline(known, video, tmp_path):
+    result = refam(
+        "label", video, "--out", tmp_path / "out",
+        "--point", "0.5,0.4@7", "--point", "0.1,0.2@3", "--box", "0.1,0.2,0.3,0.4@3",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (target,) = KnowsTheAnswer.asked
+    assert (target.label, target.words) == ("object", None)
+    assert target.prompts[1] == FramePrompt(7, ((0.5, 0.4),), (1,))
+    assert target.prompts[0].points == ((0.1, 0.2),)
+    assert target.prompts[0].box == pytest.approx((0.1, 0.2, 0.4, 0.6))
+
+
+BAD_FILES = {
+    "truncated.mp4": lambda p, f: media.truncated(p, f),
+    "damaged.mp4": lambda p, f: media.damaged(p, f),
+    "sound.mp4": lambda p, f: media.audio_only(p),
+    "empty.mp4": lambda p, f: media.empty(p),
+    "garbage.mp4": lambda p, f: media.garbage(p),
+    "picture.mp4": lambda p, f: media.picture(p, f[0]),
+    "missing.mp4": lambda p, f: p,
+    "folder.mp4": lambda p, f: (p.mkdir(), p)[1],
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_one_line_on_stderr_and_exit_code_1(name, tmp_path):
+    path = BAD_FILES[name](tmp_path / name, media.numbered_frames(N))
+    result = refam("label", path, "the red star", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("refam: ")
+    assert name in line
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out" / "tracks.json").exists()
+
+
+def test_what_the_pipeline_cannot_find_is_told_in_one_line(known, video, tmp_path):
+    result = refam("label", video, "nothing", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "refam: nothing in this video fits 'nothing'" in result.stderr
+    assert not (tmp_path / "out" / "masks").exists()
+
+
+def test_a_frame_behind_the_end_is_told(known, video, tmp_path):
+    result = refam("label", video, "--point", "0.5,0.5@30", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "frame 30 was drawn on, and the video has the frames 0 to 29" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "say what to find"),
+        ([""], "is empty"),
+        (["a", "a "], "was given twice"),
+        (["a", "b", "--point", "0.5,0.5@0"], "a point or a box goes with one expression, and 2 were given"),
+        (["--point", "0.5"], "is not of the form x,y@frame"),
+        (["--point", "0.5,nan@0"], "fractions of the frame"),
+        (["--point", "120,40@0"], "fractions of the frame"),
+        (["--box", "0.5,0.5,0.6,0.1@0"], "x + w"),
+        (["--box", "0.5,0.5,0,0.1@0"], "more than 0"),
+        (["--box", "0,0,1,1@0", "--box", "0,0,0.5,1@0"], "two boxes"),
+        (["--point", "0.5,0.5@-1"], "counted from 0"),
+        (["a", "--fps", "0"], "positive number of frames"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(arguments, words, video, tmp_path):
+    result = refam("label", video, *arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_parsing_points_and_boxes():
+    assert parse_point("0.25,0.5@12") == ((0.25, 0.5), 12)
+    assert parse_point("0,1") == ((0.0, 1.0), 0)
+    box, frame = parse_box("0.5,0.25,0.5,0.75@3")
+    assert (box, frame) == ((0.5, 0.25, 1.0, 1.0), 3)
+    with pytest.raises(AskError, match=r"x,y,w,h@frame, for example"):
+        parse_box("0.1,0.2,0.3@0")
+
+
+def test_words_and_one_drawing_are_one_object():
+    (target,) = targets_of(["  the   red star "], ["0.5,0.5@0"], [])
+    assert (target.label, target.words, len(target.prompts)) == ("the red star", "the red star", 1)
+
+
+def test_spans_are_the_times_of_what_is_seen(video):
+    clip = open_clip(video)
+    track = KnowsTheAnswer(None)._result(targets_of(["x"], [], [])[0]).track
+    assert spans(track, clip) == [pytest.approx((0.08, 0.44)), pytest.approx((0.72, 1.16))]
+
+
+def test_version_and_help():
+    assert refam("version").stdout.strip() == __version__
+    text = refam("label", "--help").stdout
+    assert "--point" in text
+    assert "--box 0.30,0.20,0.15,0.40@25" in text
+    assert all(command in refam("--help").stdout for command in ("label", "serve", "doctor", "train-tiny"))
+
+
+def test_help_starts_without_the_heavy_libraries():
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom backend.cli import app\n"
+        "assert CliRunner().invoke(app, ['label', '--help']).exit_code == 0\n"
+        "print([m for m in ('torch', 'cv2', 'numpy', 'av', 'fastapi', 'transformers') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_doctor_tells_what_is_wrong(tmp_path):
+    result = refam("doctor", "--sam2", tmp_path / "no-weights-here", "--backbone", "nobody/knows-this-one")
+    assert result.exit_code == 1
+    assert "no-weights-here is not a folder" in result.stdout
+    assert "decord, and PyAV where decord cannot" in result.stdout
+
+
+def test_serve_says_which_setting_is_wrong(monkeypatch):
+    monkeypatch.setenv("REFAM_BASIC_AUTH_USER", "me")
+    monkeypatch.delenv("REFAM_BASIC_AUTH_PASS", raising=False)
+    result = refam("serve")
+    assert result.exit_code == 1
+    assert "REFAM_BASIC_AUTH_USER and REFAM_BASIC_AUTH_PASS must be set together" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_box_alone_is_tracked_for_real(video, tmp_path):
+    """No double: the shipped pipeline with GrabCut, which needs no words and no weights."""
+    x, y, side = 3 * 5 / SIZE[0], 32 / SIZE[1], 16
+    place = f"{x:.4f},{y:.4f},{side / SIZE[0]:.4f},{side / SIZE[1]:.4f}@3"
+    result = refam("label", video, "--box", place, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    files = sorted((tmp_path / "out" / "masks" / "0").iterdir())
+    got = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) > 0 for f in files])
+    truth = true_masks(hidden=())
+    overlap = (got & truth).sum((1, 2)) / (got | truth).sum((1, 2))
+    assert overlap[:28].mean() > 0.8  # from frame 29 on the square starts anew at the left
