@@ -5,6 +5,7 @@ A pixel grid of (H, W) becomes latents (8, H/2, W/2), packed 2x2 by FLUX into H/
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from pathlib import Path
@@ -171,5 +172,9 @@ def pack(latents: torch.Tensor) -> torch.Tensor:
 
 
 def save(pipeline: FluxPipeline, directory: Path) -> None:
-    """Write the pipeline in half precision, with paths and versions of this machine left out."""
-    pipeline.to(torch.float16).save_pretrained(directory, safe_serialization=True)
+    """Write a half-precision copy of the pipeline; its parts, which may still be in training, stay as they are."""
+    parts = {name: copy.deepcopy(part) for name, part in pipeline.components.items() if part is not None}
+    for part in parts.values():
+        if isinstance(part, nn.Module):
+            part.to(torch.float16)
+    FluxPipeline(**parts).save_pretrained(directory, safe_serialization=True)

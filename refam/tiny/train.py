@@ -38,11 +38,15 @@ def main(
     scenes: int = 40_000,
     seed: int = 0,
     autoencoder_from: Path | None = None,
+    go_on_from: Path | None = None,
+    compile_blocks: bool = True,
     log: Callable[[str], None] = print,
 ) -> Path:
     """Train and write a FluxPipeline directory to `out`; returns it.
 
     autoencoder_from: the first stage's file, which an earlier run left in its `out`; it is then not trained again.
+    go_on_from: a directory that an earlier run wrote; its transformer and text encoder are trained further.
+    compile_blocks: a third faster after minutes of compiling; needs a C++ compiler.
     Time decides the number of steps, so another machine makes another model of the same recipe. Raises ValueError for
     times that are not positive.
     """
@@ -66,7 +70,13 @@ def main(
     vae.eval()
 
     tokenizer = model.build_tokenizer()
-    net = diffusion.TextToLatents(model.build_transformer(), model.build_text_encoder(len(tokenizer)))
+    if go_on_from:
+        net = diffusion.TextToLatents(
+            FluxTransformer2DModel.from_pretrained(go_on_from / "transformer", torch_dtype=torch.float32),
+            T5EncoderModel.from_pretrained(go_on_from / "text_encoder_2", dtype=torch.float32),
+        )
+    else:
+        net = diffusion.TextToLatents(model.build_transformer(), model.build_text_encoder(len(tokenizer)))
 
     def checkpoint(transformer: FluxTransformer2DModel, text_encoder: T5EncoderModel, step: int) -> None:
         model.save(model.assemble(vae, transformer, text_encoder, tokenizer), out)
@@ -74,6 +84,14 @@ def main(
         log(f"wrote {out} after {step} steps")
 
     diffusion.train(
-        vae, net, tokenizer, pools, seconds=60 * transformer_minutes, rng=rng, checkpoint=checkpoint, log=log
+        vae,
+        net,
+        tokenizer,
+        pools,
+        seconds=60 * transformer_minutes,
+        rng=rng,
+        checkpoint=checkpoint,
+        compile_blocks=compile_blocks,
+        log=log,
     )
     return out
