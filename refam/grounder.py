@@ -15,6 +15,7 @@ from refam.backbones import BackboneError, FluxBackbone, load_backbone, preset_f
 from refam.expression import Expression, ExpressionError, Role, parse
 from refam.heatmap import make_heatmap, normalise
 from refam.spatial import PLACE_WORDS, spatial_prior
+from refam.upsampling import joint_bilateral_upsample
 from video.types import Heatmap
 
 GroundingError = ExpressionError
@@ -26,12 +27,14 @@ class GroundingOptions:
     """What the method does; each part can be switched off to see what it is worth.
 
     magnets: append attention magnets. stop_filter: leave stop words' maps out. spatial_bias: "left", "top", ... weigh
-    the heatmap by position. seed: of the noise; each frame of each draw gets its own.
+    the heatmap by position. edge_aware: the heatmap follows the picture's edges (joint bilateral upsampling); else it
+    stays as coarse as the tokens. seed: of the noise; each frame of each draw gets its own.
     """
 
     magnets: bool = True
     stop_filter: bool = True
     spatial_bias: bool = True
+    edge_aware: bool = True
     seed: int = 0
 
 
@@ -79,13 +82,11 @@ class Grounder:
             raise ValueError(f"all frames of one call must have one size, got {sorted(shapes)}")
         texts = [self._text(e) for e in expressions]
         latents = self.backbone.encode_frames(frames)
-        return [
-            [
-                self._heatmap(text[0], maps, index)
-                for maps, index in zip(self._maps(text, latents, indices), indices, strict=True)
-            ]
-            for text in texts
-        ]
+        rows = []
+        for text in texts:
+            maps = self._maps(text, latents, indices)
+            rows.append([self._heatmap(text[0], *of) for of in zip(maps, frames, indices, strict=True)])
+        return rows
 
     def _text(self, expression: str) -> tuple[Expression, torch.Tensor, torch.Tensor]:
         if expression not in self._texts:
@@ -134,8 +135,10 @@ class Grounder:
         generator = torch.Generator().manual_seed((self.options.seed * 1_000_003 + index) * 97 + draw)
         return torch.randn(shape, generator=generator)
 
-    def _heatmap(self, parsed: Expression, maps: NDArray[np.float32], index: int) -> Heatmap:
+    def _heatmap(self, parsed: Expression, maps: NDArray[np.float32], frame: NDArray[np.uint8], index: int) -> Heatmap:
         grid = maps[parsed.positions(Role.CONTENT)].sum(0)
+        if self.options.edge_aware:
+            grid = joint_bilateral_upsample(grid, frame)
         places = [t.word for t in parsed.tokens if t.role is Role.PLACE and t.word]
         if places:
             grid = normalise(grid) * spatial_prior(places, (grid.shape[0], grid.shape[1]))

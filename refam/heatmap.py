@@ -22,10 +22,9 @@ def normalise(grid: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def peak_of(grid: NDArray[np.float32]) -> tuple[float, float]:
     """Normalised (x, y) of the maximum, found between cells by bicubic interpolation."""
-    h, w = grid.shape
-    fine = cv2.resize(grid, (w * _FINE, h * _FINE), interpolation=cv2.INTER_CUBIC)
+    fine = cv2.resize(grid, None, fx=_FINE, fy=_FINE, interpolation=cv2.INTER_CUBIC)
     row, column = np.unravel_index(int(fine.argmax()), fine.shape)
-    return (float(column) + 0.5) / (w * _FINE), (float(row) + 0.5) / (h * _FINE)
+    return (float(column) + 0.5) / fine.shape[1], (float(row) + 0.5) / fine.shape[0]
 
 
 def confidence_of(grid: NDArray[np.float32]) -> float:

@@ -127,6 +127,7 @@ def choose(backbone: FluxBackbone, judged: Sequence[Case]) -> str:
 ABLATIONS = {
     "as it ships": GroundingOptions(),
     "without the spatial bias": GroundingOptions(spatial_bias=False),
+    "without following edges": GroundingOptions(edge_aware=False),
     "without magnets": GroundingOptions(magnets=False),
     "without the stop-word filter": GroundingOptions(stop_filter=False),
     "without either": GroundingOptions(magnets=False, stop_filter=False),

@@ -61,7 +61,7 @@ def test_frames_and_expressions_do_not_mix(random_backbone: FluxBackbone) -> Non
         for f, index in enumerate((4, 7, 9)):
             alone = grounder.ground([frames[f]], [expression], indices=[index])[0][0]
             np.testing.assert_allclose(alone.grid, together[e][f].grid, atol=1e-4)
-    assert together[0][0].grid.shape == (8, 14), "96x54 at 32 pixels' short side is 14x8 tokens of 4 pixels"
+    assert together[0][0].grid.shape == (32, 56), "96x54 at 32 pixels' short side is 14x8 tokens, each 4x4 fine cells"
 
 
 def test_the_seed_decides_the_noise_and_every_frame_has_its_own(random_backbone: FluxBackbone) -> None:
@@ -86,7 +86,7 @@ def test_text_is_encoded_once_for_each_expression(random_backbone: FluxBackbone)
 
 
 def test_the_heatmap_is_the_sum_of_content_maps_by_a_slow_path(random_backbone: FluxBackbone) -> None:
-    grounder = Grounder(random_backbone)
+    grounder = Grounder(random_backbone, GroundingOptions(edge_aware=False))
     frames, text = random_frames(1), "the red star"
     parsed = grounder.parse(text)
     latents = random_backbone.encode_frames(frames)
