@@ -1,0 +1,114 @@
+"""`RefAMBackend`: Label Studio's model class, wired to the pipeline. It serves under either line of label-studio-ml.
+
+What is answered for a task that cannot be done was measured on Label Studio 1.23.2, for a batch of three whose
+second task fails:
+
+| answer in `results` | stored |
+|---|---|
+| `[good, {"error": "..."}, good]` | 1st and 3rd; nothing for the 2nd, and the words stand in Label Studio's log |
+| `[good, [], good]` | the same, but nobody is told |
+| `[good]`, then one by one | the same, at the price of sending every task twice |
+| `[good, {"result": []}, good]` | an EMPTY prediction for the 2nd, which blocks its re-run |
+| `[good, null, good]` | nothing at all: Label Studio answers 500 |
+
+So each failure is `{"error": sentence}` in its place, and the next retrieval sends only the failed tasks again.
+An interactive call has one task and shows the annotator no error: there the answer is `[]`, which leaves the
+annotation as it is. The reason is always logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from label_studio_ml.model import LabelStudioMLBase
+
+from backend.labels import LabelConfig, parse_label_config
+from backend.pipeline import PipelineError
+from backend.regions import prediction_of, regions_of
+from backend.request import Work, read_request
+from backend.services import Services, process_services
+
+log = logging.getLogger("refam.model")
+Prediction = dict[str, Any]
+
+
+class RefAMBackend(LabelStudioMLBase):
+    """Words and a video in, tracked boxes out.
+
+    Takes the constructor's arguments of either line: `label_config, train_output, **kwargs` (1.0.9, keywords)
+    or `project_id, label_config` (2.x). `services` is for callers that have read their settings themselves.
+    """
+
+    def __init__(self, *args: Any, services: Services | None = None, **kwargs: Any) -> None:
+        self._services = services or process_services()
+        super().__init__(*args, **kwargs)
+
+    def setup(self) -> None:
+        """Called by the 2.x line's constructor: what its /setup shall tell Label Studio as the version."""
+        self.set("model_version", self._services.model_version)
+
+    def predict(
+        self, tasks: Sequence[Mapping[str, Any]], context: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> list[Prediction]:
+        """One answer per task, in order: a prediction or `{"error": sentence}`; see the module's table.
+
+        context: of an interactive call; there a failure gives []. label_config (in kwargs): the project's, where the
+        caller has it; else the constructor's, which the base class has read with a parser of its own.
+        """
+        xml = kwargs.get("label_config", self.label_config)
+        answers = [self._answer(task, xml, context) for task in tasks]
+        if context is not None and any("error" in answer for answer in answers):
+            return []
+        return answers
+
+    def fit(self, event: str, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Takes notice of an event; nothing is trained. data: a webhook's payload, never logged."""
+        log.info("event %s", event)
+        return {}
+
+    def process_event(self, event: str, data: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        """Both lines come through here, each with other arguments to `fit`: give it those that both know."""
+        return self.fit(event, data)
+
+    def _answer(self, task: Mapping[str, Any], xml: str | None, context: Mapping[str, Any] | None) -> Prediction:
+        name = f"task {task.get('id')}"
+        started = time.monotonic()
+        try:
+            prediction = self._predict_one(task, xml, context)
+        except Exception as error:
+            if _is_for_people(error):
+                log.warning("%s: %s", name, error)
+                return {"error": str(error)}
+            log.exception("%s: failed unexpectedly", name)
+            return {"error": f"{name} failed unexpectedly: the backend's log says more"}
+        n, score, took_s = len(prediction["result"]), prediction["score"], time.monotonic() - started
+        log.info("%s: %d region(s), score %.2f, %.1f s", name, n, score, took_s)
+        return prediction
+
+    def _predict_one(self, task: Mapping[str, Any], xml: str | None, context: Mapping[str, Any] | None) -> Prediction:
+        config = parse_label_config(xml)
+        work = read_request(task, config, context=context)
+        with self._services.media.local(work.video) as path, self._services.turn:
+            return self._track(path, work, config)
+
+    def _track(self, path: Any, work: Work, config: LabelConfig) -> Prediction:
+        from video.clip import open_clip
+
+        clip = open_clip(path)
+        results = self._services.pipeline().run(clip, work.targets)
+        for result in results:
+            for note in result.notes:
+                log.info("%s, %r: %s", work.task, result.target.words or result.target.label, note)
+        regions = regions_of(results, clip, config, fps=work.fps, region_ids=work.region_ids)
+        if not regions:
+            notes = "; ".join(dict.fromkeys(note for result in results for note in result.notes))
+            raise PipelineError(f"nothing was found: {notes or 'no object fits the words'}")
+        return prediction_of(regions, model_version=self._services.model_version)
+
+
+def _is_for_people(error: Exception) -> bool:
+    """Whether the message is a sentence of ours: every room raises its own kinds of ValueError for that."""
+    return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in ("backend", "refam", "video")

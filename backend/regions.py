@@ -1,0 +1,180 @@
+"""Tracks -> what Label Studio stores and draws: one `videorectangle` region per object.
+
+How Label Studio 1.23 reads a sequence was measured: frames are 1-based on the editor's own grid (not the
+clip's, see `video.timeline`); between keyframes it interpolates by frame number; `rotation` must stand on
+every keyframe or interpolated boxes become NaN; a keyframe with `enabled` false is drawn itself and hides
+from the next frame on, and without one the last box stays for ever. It validates nothing, so what is written
+here must be right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.labels import LabelConfig, parse_label_config
+from video.keyframes import fewest_keyframes
+from video.timeline import clip_frame_of_editor, editor_frame_count
+from video.types import MaskTrack
+
+if TYPE_CHECKING:
+    from backend.pipeline import TrackResult
+
+Region = dict[str, Any]
+KEYFRAME_IOU = 0.9  # how well the interpolated boxes must keep the track's
+
+
+class Timed(Protocol):
+    """What is needed of a clip: its presentation times (N,) in seconds, ascending, and its duration."""
+
+    @property
+    def times(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def duration_s(self) -> float: ...  # noqa: D102
+
+
+def regions_of(
+    results: Sequence[TrackResult],
+    clip: Timed,
+    config: LabelConfig,
+    *,
+    fps: float,
+    region_ids: Sequence[str],
+    keyframe_iou: float = KEYFRAME_IOU,
+) -> list[Region]:
+    """One region for each result that is visible somewhere, in order.
+
+    fps: of the editor's grid (`LabelConfig.fps`). region_ids: one per result; the editor replaces a region
+    that has the same id. A result's `target.label` must be what the config's labels give as result (its
+    alias, where it has one).
+    """
+    if len(region_ids) != len(results):
+        raise ValueError(f"{len(results)} results need as many region ids, got {len(region_ids)}")
+    regions = []
+    for result, region_id in zip(results, region_ids, strict=True):
+        sequence = sequence_of(result.track, clip, fps=fps, keyframe_iou=keyframe_iou)
+        if not sequence:
+            continue
+        value: dict[str, Any] = {
+            "framesCount": editor_frame_count(clip.duration_s, fps),
+            "duration": round(float(clip.duration_s), 6),
+            "sequence": sequence,
+        }
+        if config.labels or config.labels_field:  # a label that no <Labels> offers would be drawn as "Empty"
+            value["labels"] = [result.target.label]
+        region: Region = {
+            "id": region_id,
+            "from_name": config.box,
+            "to_name": config.video,
+            "type": "videorectangle",
+            "origin": "prediction",
+            "score": _score(result.score),
+            "value": value,
+        }
+        if result.notes:  # the editor shows this text when the region is selected (measured)
+            region["meta"] = {"text": ["; ".join(result.notes)]}
+        regions.append(region)
+    return regions
+
+
+def sequence_of(
+    track: MaskTrack, clip: Timed, *, fps: float, keyframe_iou: float = KEYFRAME_IOU
+) -> list[dict[str, Any]]:
+    """The fewest keyframes whose interpolation on the editor's grid keeps the track's boxes; [] if never
+    visible.
+
+    Every editor frame takes the box of the clip frame that it shows, then keyframes are chosen on that grid:
+    choosing them among the clip's frames would be off by up to a frame's motion wherever the two rates
+    differ.
+    """
+    n = editor_frame_count(clip.duration_s, fps)
+    boxes, visible, scores = _on_editor(track, clip_frame_of_editor(clip.times, n, fps), len(clip.times))
+    return [
+        {
+            "frame": row + 1,
+            "time": round(row / fps, 6),
+            "enabled": enabled,
+            **_percent(boxes[row]),
+            "rotation": 0,
+            "score": _score(scores[row]),
+        }
+        for row, enabled in fewest_keyframes(boxes, visible, positions=np.arange(n), tolerance_iou=keyframe_iou)
+    ]
+
+
+def prediction_of(regions: Sequence[Region], *, model_version: str) -> dict[str, Any]:
+    """A prediction as Label Studio stores it, as sure as its least sure object.
+
+    Raises ValueError without regions: Label Studio stores an empty prediction, and at the same model version
+    that blocks the next run.
+    """
+    if not regions:
+        raise ValueError("a prediction without regions would be stored as empty and block the next run")
+    return {
+        "result": list(regions),
+        "score": min(r["score"] for r in regions),
+        "model_version": model_version,
+    }
+
+
+def region_id_of(task: Mapping[str, Any] | str, position: int) -> str:
+    """A stable id for object number `position` of a task, so that another answer replaces the region."""
+    key = task if isinstance(task, str) else f"task {task.get('id')}"
+    return "refam-" + hashlib.sha256(f"{key} object {position}".encode()).hexdigest()[:10]
+
+
+def label_config_for(labels: Sequence[str]) -> str:
+    """A label config for `importable_task`: words above the video, these labels, boxes, rate `$fps`."""
+    choices = "\n".join(f"    <Label value={quoteattr(label)}/>" for label in dict.fromkeys(labels))
+    return f"""<View>
+  <TextArea name="words" toName="video" value="$prompt" editable="true" maxSubmissions="1"
+            placeholder="What to find, for example: the red star"/>
+  <Labels name="labels" toName="video">
+{choices}
+  </Labels>
+  <Video name="video" value="$video" frameRate="$fps"/>
+  <VideoRectangle name="box" toName="video"/>
+</View>
+"""
+
+
+def importable_task(
+    results: Sequence[TrackResult], clip: Timed, *, video: str, words: str, fps: float, model_version: str
+) -> tuple[dict[str, Any], str]:
+    """A task with its prediction, ready to import, and the label config that fits it.
+
+    video: the address that Label Studio will have for the clip, such as `/data/local-files/?d=clips/a.mp4`.
+    fps: the editor's frame rate for this task; kept in the task as `$fps`. Raises ValueError if nothing is
+    visible.
+    """
+    xml = label_config_for([r.target.label for r in results])
+    ids = [region_id_of(video, position) for position in range(len(results))]
+    regions = regions_of(results, clip, parse_label_config(xml), fps=fps, region_ids=ids)
+    prediction = prediction_of(regions, model_version=model_version)
+    return {"data": {"video": video, "prompt": words, "fps": fps}, "predictions": [prediction]}, xml
+
+
+def _on_editor(
+    track: MaskTrack, shown: NDArray[np.int64], n_clip: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """Boxes (n, 4), visible (n,) and scores (n,) by editor frame. shown: (n,) clip frame of each."""
+    row_of = np.full(n_clip, -1, np.int64)
+    row_of[track.frames] = np.arange(len(track.frames))
+    rows = row_of[shown]
+    followed = rows >= 0  # frames that the track does not have are frames on which nothing is known: hidden
+    return track.boxes[rows], track.visible[rows] & followed, track.scores[rows]
+
+
+def _percent(box: NDArray[np.float64]) -> dict[str, float]:
+    x0, y0, x1, y1 = (float(c) * 100 for c in box)
+    sides = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0}
+    return {name: round(value, 4) for name, value in sides.items()}
+
+
+def _score(score: float) -> float:
+    return round(min(1.0, max(0.0, float(score))), 4)

@@ -1,0 +1,167 @@
+"""A task, its label config and what the annotator just typed -> what to find, and which regions to answer
+with.
+
+Words are taken from, in this order: the text just typed (interactive mode), the fields that the config's
+TextAreas and Headers show, the fields `prompt`, `text` and `expression`, and at last the labels' own names.
+One expression is one object; several are separated by line breaks or semicolons.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.labels import Label, LabelConfig
+from backend.pipeline import Target
+from backend.regions import region_id_of
+
+FALLBACK_FIELDS = ("prompt", "text", "expression")
+LONGEST_EXPRESSION = 500  # characters; a longer one is a mistake, and would cost accordingly
+
+
+class RequestError(ValueError):
+    """The task cannot be worked on; the message says what is missing and where to give it."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to do for one task.
+
+    video: address as it stands in the task. fps: of the editor's grid. targets: one per object;
+    region_ids: as many, the region that each answer shall replace or make.
+    """
+
+    task: str
+    video: str
+    fps: float
+    targets: tuple[Target, ...]
+    region_ids: tuple[str, ...]
+
+
+def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mapping[str, Any] | None = None) -> Work:
+    """Read one task of a /predict call. context: of an interactive call, None in a batch.
+
+    Raises RequestError, or LabelConfigError where the task's frame rate is no rate.
+    """
+    name = f"task {task.get('id', '(no id)')}"
+    data = task.get("data")
+    if not isinstance(data, Mapping):
+        raise RequestError(f"{name} has no data")
+    video = data.get(config.video_field)
+    if not isinstance(video, str) or not video.strip():
+        raise RequestError(f'{name}: the field "{config.video_field}" must be a video\'s address, got {video!r}')
+    labels = config.labels_for(data)
+    expressions = _typed(context, config) or _expressions_of(data, config)
+    old = list(_existing_regions(task, config)) if context is not None else []
+    if expressions:
+        targets, ids = _targets_for(expressions, labels, old, task)
+    else:
+        targets = [Target(label=label.result, words=label.value) for label in labels]
+        ids = [region_id_of(task, position) for position in range(len(targets))]
+    if not targets:
+        fields = ", ".join(f'"{f}"' for f in (*config.word_fields, *FALLBACK_FIELDS))
+        raise RequestError(f"{name} has no words: type some into the text field, or fill one of {fields}")
+    return Work(name, video.strip(), config.fps(data), tuple(targets), tuple(ids))
+
+
+def split_expressions(value: Any) -> list[str]:
+    """Words as they stand in a task (a string, or a list of them) -> expressions, one per object."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    texts = [part for part in parts if isinstance(part, str)]
+    found = [" ".join(piece.split()) for text in texts for piece in re.split(r"[;\r\n]+", text)]
+    for expression in found:
+        if len(expression) > LONGEST_EXPRESSION:
+            raise RequestError(f"an expression must have at most {LONGEST_EXPRESSION} characters: {expression[:40]}...")
+    return [expression for expression in found if expression]
+
+
+def _typed(context: Mapping[str, Any] | None, config: LabelConfig) -> list[str]:
+    """What was just submitted in a TextArea. Its `text` is the whole list of submissions: the last counts."""
+    for region in reversed(_list(context, "result")):
+        if region.get("type") != "textarea" or region.get("from_name") not in config.text_areas:
+            continue
+        text = _mapping(region, "value").get("text")
+        last = text[-1:] if isinstance(text, list) else text
+        if expressions := split_expressions(last):
+            return expressions
+    return []
+
+
+def _expressions_of(data: Mapping[str, Any], config: LabelConfig) -> list[str]:
+    for field in (*config.word_fields, *FALLBACK_FIELDS):
+        if field != config.video_field and (expressions := split_expressions(data.get(field))):
+            return expressions
+    return []
+
+
+def _targets_for(
+    expressions: Sequence[str], labels: Sequence[Label], old: list[Mapping[str, Any]], task: Mapping[str, Any]
+) -> tuple[list[Target], list[str]]:
+    """A target and a region id per expression; regions that are there are taken up in their order."""
+    targets, ids = [], []
+    results = {label.result for label in labels}
+    for position, expression in enumerate(expressions):
+        named = _label_named_in(expression, labels)
+        region = _take(old, named)
+        kept = next(iter(_list_of_text(_mapping(region, "value").get("labels"))), None)
+        # A label that the words name wins; then the one that the region has, for a person may have set it.
+        label = named or (kept if kept in results else None) or (labels[0].result if labels else expression)
+        targets.append(Target(label=label, words=expression))
+        ids.append(str(region["id"]) if region else region_id_of(task, position))
+    return targets, ids
+
+
+def _label_named_in(expression: str, labels: Sequence[Label]) -> str | None:
+    """The longest label that the expression says in whole words, as a region must carry it."""
+    said = f" {_plain(expression)} "
+    fitting = [label for label in labels if _plain(label.value) and f" {_plain(label.value)} " in said]
+    return max(fitting, key=lambda label: len(label.value)).result if fitting else None
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _take(old: list[Mapping[str, Any]], label: str | None) -> Mapping[str, Any] | None:
+    """Takes the first region with this label out of `old`, else simply the first; None when there is none."""
+    same = (r for r in old if label in _list_of_text(_mapping(r, "value").get("labels")))
+    region = next(same, old[0] if old else None)
+    if region is not None:
+        old.remove(region)
+    return region
+
+
+def _existing_regions(task: Mapping[str, Any], config: LabelConfig) -> Iterator[Mapping[str, Any]]:
+    """The boxes on video that the annotator sees: of the newest draft, else annotation, else prediction."""
+    for kind in ("drafts", "annotations", "predictions"):
+        for source in sorted(_list(task, kind), key=_age, reverse=True):
+            regions = [
+                r
+                for r in _list(source, "result")
+                if r.get("type") == "videorectangle" and r.get("from_name") == config.box and r.get("id")
+            ]
+            if regions:
+                yield from regions
+                return
+
+
+def _age(source: Mapping[str, Any]) -> tuple[str, int]:
+    identity = source.get("id")
+    when = source.get("updated_at") or source.get("created_at") or ""
+    return str(when), identity if isinstance(identity, int) else 0
+
+
+def _list(source: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:
+    value = source.get(key) if isinstance(source, Mapping) else None
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _mapping(source: Mapping[str, Any] | None, key: str) -> Mapping[str, Any]:
+    value = source.get(key) if isinstance(source, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list_of_text(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

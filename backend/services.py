@@ -1,0 +1,137 @@
+"""What one process has once: the media store and the models, which load at first use and never at start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from backend import __version__
+from backend.access import StudioAccess
+from backend.media import MediaStore
+from backend.pipeline import Pipeline
+from backend.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from refam.grounder import Grounder
+    from video.types import Segmenter
+
+log = logging.getLogger("refam.services")
+_T = TypeVar("_T")
+
+
+class Services:
+    """Media and models of one process. Safe to use from several threads; `turn` is held by whoever computes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        segmenter: Callable[[], Segmenter] | None = None,
+        grounder: Callable[[], Grounder] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.media = MediaStore(settings)
+        self.turn = threading.Lock()  # one clip at a time: two would only share the same cores or GPU
+        self._load_segmenter = segmenter or self._default_segmenter
+        self._load_grounder = grounder or self._default_grounder
+        self._loading = threading.Lock()
+        self._pipeline: Pipeline | None = None
+        self._grounder: Grounder | None = None
+        self._state = {"segmenter": "loads at first use", "backbone": "loads at first use"}
+
+    @property
+    def model_version(self) -> str:
+        """Names package, backbone and segmenter. Known without loading anything: Label Studio asks at set-up.
+
+        It must be what predictions carry, since Label Studio re-runs only tasks of another version.
+        """
+        segmenter = _short(self.settings.sam2) if self.settings.sam2 else "grabcut"
+        return f"refam-{__version__}/{_short(self.settings.backbone)}/{segmenter}/dis-flow"
+
+    def pipeline(self) -> Pipeline:
+        """The pipeline, its segmenter loaded the first time. The backbone loads when words first need it."""
+        with self._loading:
+            if self._pipeline is None:
+                segmenter = self._noted("segmenter", self._load_segmenter)
+                self._pipeline = Pipeline(segmenter, grounder=self._grounder_once)
+            return self._pipeline
+
+    def ready(self) -> dict[str, Any]:
+        """What is in use and what is missing, for people and for probes; loads nothing, asks nobody."""
+        settings = self.settings
+        access = None
+        if settings.label_studio_url and settings.label_studio_api_key:
+            access = StudioAccess(settings.label_studio_url, settings.label_studio_api_key)
+        problems = [f"{part}: {state}" for part, state in self._state.items() if state.startswith("failed")]
+        if access is None:
+            problems.append(
+                "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set: uploads and local files cannot be fetched"
+            )
+        if not _writable(settings.cache_dir):
+            problems.append(f"the media cache {settings.cache_dir} cannot be written (REFAM_CACHE_DIR)")
+        return {
+            "ready": not any("failed" in problem or "cannot be written" in problem for problem in problems),
+            "model_version": self.model_version,
+            "backbone": {"name": settings.backbone, "device": settings.device, "state": self._state["backbone"]},
+            "segmenter": {"name": settings.sam2 or "grabcut", "state": self._state["segmenter"]},
+            "label_studio": {"url": settings.label_studio_url, "token": access.kind if access else None},
+            "basic_auth": settings.basic_auth_user is not None,
+            "problems": problems,
+        }
+
+    def _grounder_once(self) -> Grounder:
+        if self._grounder is None:
+            self._grounder = self._noted("backbone", self._load_grounder)
+        return self._grounder
+
+    def _default_segmenter(self) -> Segmenter:
+        from refam.segmenters import load_segmenter
+
+        return load_segmenter(self.settings.sam2, device=self.settings.device)
+
+    def _default_grounder(self) -> Grounder:
+        from refam.grounder import load_grounder
+
+        return load_grounder(self.settings.backbone, device=self.settings.device)
+
+    def _noted(self, part: str, load: Callable[[], _T]) -> _T:
+        self._state[part] = "loading"
+        started = time.monotonic()
+        try:
+            loaded = load()
+        except Exception as error:
+            self._state[part] = f"failed to load: {error}"
+            raise
+        self._state[part] = "loaded"
+        name = getattr(loaded, "name", type(loaded).__name__)
+        log.info("%s %s loaded in %.1f s", part, name, time.monotonic() - started)
+        return loaded
+
+
+_process: Services | None = None
+_process_lock = threading.Lock()
+
+
+def process_services() -> Services:
+    """The services of this process, made of its environment at first use. Raises SettingsError."""
+    global _process
+    with _process_lock:
+        if _process is None:
+            _process = Services(load_settings())
+        return _process
+
+
+def _short(name: str) -> str:
+    """The last part of a directory or hub name."""
+    return Path(name.rstrip("/")).name or name
+
+
+def _writable(folder: Path) -> bool:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK)

@@ -1,0 +1,128 @@
+"""One frozen settings object, read from the environment and checked once at start.
+
+Every variable is named `REFAM_<FIELD>`, but for Label Studio's own two: `LABEL_STUDIO_URL` and
+`LABEL_STUDIO_API_KEY`. A wrong value is told with the variable's name and what would be right; the
+value of a secret is never told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_PREFIX = "REFAM_"
+_LABEL_STUDIO = {"label_studio_url": "LABEL_STUDIO_URL", "label_studio_api_key": "LABEL_STUDIO_API_KEY"}
+
+
+class SettingsError(ValueError):
+    """The environment cannot be used; the message names each variable and what would be right."""
+
+
+class Settings(BaseSettings):
+    """What the backend was told. Build it with `load_settings`, which words the errors for people.
+
+    Times are in seconds, sizes in MB (10**6 bytes) as the names say. An empty variable counts as unset.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", populate_by_name=True
+    )
+
+    # Label Studio: where relative media addresses point, and the only host that is ever sent the token.
+    label_studio_url: str | None = Field(default=None, validation_alias="LABEL_STUDIO_URL")
+    label_studio_api_key: SecretStr | None = Field(default=None, validation_alias="LABEL_STUDIO_API_KEY")
+
+    # Models
+    backbone: str = Field(default="tiny", min_length=1)  # a preset's name, a pipeline directory, a hub name
+    sam2: str | None = None  # a directory or hub name; unset: GrabCut, which needs no weights
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+
+    # Serving
+    host: str = "127.0.0.1"  # nothing but this machine unless somebody asks for more
+    port: int = Field(default=9090, ge=0, le=65535)
+    basic_auth_user: str | None = None
+    basic_auth_pass: SecretStr | None = None
+    max_body_mb: float = Field(default=32.0, gt=0)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    # Media
+    media_root: Path | None = None  # task data may name files under this folder only; unset: none at all
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # private hosts that media may come from
+    cache_dir: Path = Path("~/.cache/refam/media")
+    cache_mb: float = Field(default=20_000.0, gt=0)
+    max_media_mb: float = Field(default=4_000.0, gt=0)
+    fetch_timeout_s: float = Field(default=600.0, gt=0)
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        if isinstance(value, Iterable):
+            for host in value:
+                if "/" in str(host):
+                    raise ValueError(f"give host names or host:port, comma separated, not addresses like {host!r}")
+        return value
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"give an address such as http://localhost:8080, not {value!r}")
+        if parts.username or parts.password:
+            raise ValueError("leave user and password out of the address; give LABEL_STUDIO_API_KEY instead")
+        return value.rstrip("/")
+
+    @field_validator("cache_dir", "media_root")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value and value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        if (self.basic_auth_user is None) != (self.basic_auth_pass is None):
+            raise ValueError("REFAM_BASIC_AUTH_USER and REFAM_BASIC_AUTH_PASS must be set together")
+        if self.label_studio_api_key is not None and self.label_studio_url is None:
+            raise ValueError("LABEL_STUDIO_API_KEY is set, but LABEL_STUDIO_URL is not: say whom the token is for")
+        if self.media_root is not None and not self.media_root.is_dir():
+            raise ValueError(f"REFAM_MEDIA_ROOT must be an existing folder, not {str(self.media_root)!r}")
+        return self
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process: the environment, and `overrides` by field name before it.
+
+    Raises SettingsError with one sentence for each variable that is wrong.
+    """
+    # Aliased fields are looked up by alias first, so an override must come under the alias to win.
+    given = {_LABEL_STUDIO.get(name, name): value for name, value in overrides.items()}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(dict(item)) for item in error.errors())) from None
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """REFAM_* variables that no setting reads: most likely a slip of the pen, worth a warning."""
+    known = {_PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
+
+
+def _sentence(item: dict[str, Any]) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not item["loc"]:
+        return message
+    name = str(item["loc"][0])
+    variable = name if name.isupper() else _PREFIX + name.upper()
+    secret = "PASS" in variable or "KEY" in variable
+    got = "" if secret or item["type"] == "value_error" else f", got {item['input']!r}"
+    return f"{variable}: {message[0].lower()}{message[1:]}{got}"

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from backend.demo import DemoVideo, box_ious, draw_videos
+from backend.local_studio import Login, StudioError, find_label_studio
+from backend.regions import sequence_of
+from tests.backend.doubles import moving_box
+
+
+def _prediction(video: DemoVideo, **motion: float) -> dict[str, object]:
+    track = moving_box(len(video.times), **motion)  # type: ignore[arg-type]
+    timing = SimpleNamespace(times=video.times, duration_s=video.duration_s)
+    sequence = sequence_of(track, timing, fps=video.fps, keyframe_iou=1.0)
+    return {"result": [{"value": {"sequence": sequence}}]}
+
+
+@pytest.fixture
+def video() -> DemoVideo:
+    track = moving_box(40)
+    return DemoVideo(Path("none.mp4"), ("a",), track.boxes[None], np.arange(40) / 25, 25.0)
+
+
+def test_the_check_knows_right_from_wrong(video: DemoVideo) -> None:
+    right = box_ious(_prediction(video), video.boxes[0], video)
+    assert right.shape == (40,)
+    assert right.min() > 0.999
+    assert box_ious(_prediction(video, side=0.1), video.boxes[0], video).mean() == pytest.approx(0.25, abs=0.01)
+    half = _prediction(video)
+    half["result"][0]["value"]["sequence"][-1] |= {"frame": 20}  # type: ignore[index]
+    assert box_ious(half, video.boxes[0], video).mean() < 0.55  # hidden from there on, though the object is there
+
+
+def test_frames_where_the_object_is_hidden_do_not_count(video: DemoVideo) -> None:
+    boxes = video.boxes.copy()
+    boxes[0, :30] = np.nan
+    assert box_ious(_prediction(video), boxes[0], replace(video, boxes=boxes)).shape == (10,)
+
+
+def test_drawn_videos_play_as_their_truth_says(tmp_path: Path) -> None:
+    (video,) = draw_videos(tmp_path, [(101, 25)])
+    with av.open(str(video.path)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    np.testing.assert_allclose(times, video.times, atol=1e-6)
+    assert video.boxes.shape == (len(video.expressions), len(times), 4)
+
+
+def test_a_missing_label_studio_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_BIN", str(tmp_path / "none"))
+    with pytest.raises(StudioError, match="make demo"):
+        find_label_studio()
+
+
+def test_a_login_stays_the_same_and_is_for_its_owner_only(tmp_path: Path) -> None:
+    login = Login.of(tmp_path / "data")
+    assert Login.of(tmp_path / "data") == login
+    assert (tmp_path / "data" / "login.json").stat().st_mode & 0o077 == 0

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from backend.settings import SettingsError, load_settings, unknown_variables
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("REFAM_", "LABEL_STUDIO_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults_listen_to_this_machine_only_and_allow_nothing() -> None:
+    settings = load_settings()
+    assert settings.host == "127.0.0.1"
+    assert settings.media_root is None
+    assert settings.allowed_hosts == ()
+    assert settings.backbone == "tiny"
+
+
+def test_environment_is_read_and_overrides_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://studio:8080/")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "s3cret")
+    monkeypatch.setenv("REFAM_ALLOWED_HOSTS", " nas:9000, Media.local ,")
+    monkeypatch.setenv("REFAM_PORT", "9191")
+    monkeypatch.setenv("REFAM_SAM2", "")  # empty counts as unset
+    settings = load_settings()
+    assert settings.label_studio_url == "http://studio:8080"
+    assert settings.label_studio_api_key is not None
+    assert settings.label_studio_api_key.get_secret_value() == "s3cret"
+    assert settings.allowed_hosts == ("nas:9000", "media.local")
+    assert settings.port == 9191
+    assert settings.sam2 is None
+    assert load_settings(port=1, label_studio_url="http://other").label_studio_url == "http://other"
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"REFAM_PORT": "many"}, ["REFAM_PORT", "many"]),
+        ({"REFAM_PORT": "70000"}, ["REFAM_PORT", "65535"]),
+        ({"REFAM_DEVICE": "gpu"}, ["REFAM_DEVICE", "gpu"]),
+        ({"LABEL_STUDIO_URL": "localhost:8080"}, ["LABEL_STUDIO_URL", "http://localhost:8080"]),
+        ({"LABEL_STUDIO_API_KEY": "s3cret"}, ["LABEL_STUDIO_URL"]),
+        ({"REFAM_BASIC_AUTH_USER": "me"}, ["REFAM_BASIC_AUTH_PASS"]),
+        ({"REFAM_MEDIA_ROOT": "/nowhere/at/all"}, ["REFAM_MEDIA_ROOT", "/nowhere/at/all"]),
+        ({"REFAM_ALLOWED_HOSTS": "http://nas/"}, ["REFAM_ALLOWED_HOSTS", "http://nas/"]),
+        ({"REFAM_PORT": "x", "REFAM_CACHE_MB": "-1"}, ["REFAM_PORT", "REFAM_CACHE_MB"]),
+    ],
+)
+def test_what_is_wrong_is_named(environment: dict[str, str], words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://user:s3cret@studio")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert "s3cret" not in str(raised.value)
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://studio")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "s3cret")
+    assert "s3cret" not in repr(load_settings())
+
+
+def test_slips_of_the_pen_are_noticed() -> None:
+    assert unknown_variables({"REFAM_SAM": "x", "REFAM_SAM2": "y", "HOME": "z"}) == ["REFAM_SAM"]
+
+
+def test_it_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().port = 1  # type: ignore[misc]

@@ -1,0 +1,128 @@
+"""Label Studio's editor in a real browser: what it shows, and what an annotator does with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+from backend.local_studio import LocalStudio
+
+Box = dict[str, float]  # x, y, width, height in percent of the frame
+
+# Everything is asked of the editor's own store: the very numbers that it draws.
+_VIDEO = "const s = window.Htx.annotationStore.selected; const v = [...s.names.values()].find(t => t.type === 'video');"
+_SEEK = f"(k) => {{ {_VIDEO} v.setFrame ? v.setFrame(k) : v.ref.current.goToFrame(k); }}"
+_STATE = f"""() => {{ {_VIDEO} const el = document.querySelector('video');
+    return {{frame: v.frame, length: v.length, seconds: el.currentTime, ready: el.readyState, seeking: el.seeking,
+        regions: s.regionStore.regions.filter(r => r.type === 'videorectangleregion').map(r => ({{
+            id: r.cleanId || r.id, labels: [...(r.labels || [])], box: r.getShape(v.frame),
+            shown: r.isInLifespan(v.frame)}}))}}; }}"""
+_PROBE = """(rgb) => { const v = document.querySelector('video'); const c = document.createElement('canvas');
+    c.width = v.videoWidth; c.height = v.videoHeight; const g = c.getContext('2d'); g.drawImage(v, 0, 0);
+    const d = g.getImageData(0, 0, c.width, c.height).data; let x0 = 1e9, x1 = -1, y0 = 1e9, y1 = -1;
+    for (let j = 0; j < c.height; j++) for (let i = 0; i < c.width; i++) { const p = (j * c.width + i) * 4;
+        if (Math.hypot(d[p] - rgb[0], d[p + 1] - rgb[1], d[p + 2] - rgb[2]) < 70) {
+            x0 = Math.min(x0, i); x1 = Math.max(x1, i); y0 = Math.min(y0, j); y1 = Math.max(y1, j); } }
+    return x1 < 0 ? null : {x: 100 * x0 / c.width, y: 100 * y0 / c.height,
+        width: 100 * (x1 - x0 + 1) / c.width, height: 100 * (y1 - y0 + 1) / c.height}; }"""
+
+
+class Editor:
+    """One page, logged in."""
+
+    def __init__(self, page: Page, studio: LocalStudio) -> None:
+        self.page = page
+        self._studio = studio
+        page.goto(studio.url + "/user/login/")
+        page.fill("input[name=email]", studio.login.user)
+        page.fill("input[name=password]", studio.login.password)
+        page.click("button[type=submit]")
+        page.wait_for_load_state("networkidle")
+
+    def open(self, project: int, task: int) -> None:
+        """Opens a task and waits until its video can be seen and its regions are there."""
+        self.page.goto(f"{self._studio.url}/projects/{project}/data?task={task}", wait_until="domcontentloaded")
+        self.page.wait_for_selector("video", state="attached", timeout=60_000)
+        self.page.wait_for_function(
+            "() => window.Htx?.annotationStore?.selected && document.querySelector('video')?.readyState >= 2",
+            timeout=60_000,
+        )
+        self.page.wait_for_function(f"() => {{ {_VIDEO} return v.length > 1; }}", timeout=60_000)
+
+    def seek(self, frame: int) -> dict[str, Any]:
+        """Goes to an editor frame (from 1), as the timeline does, and says what is shown there."""
+        self.page.evaluate(_SEEK, frame)
+        self.page.wait_for_function(
+            f"(k) => {{ {_VIDEO} const el = document.querySelector('video');"
+            " return v.frame === k && el && !el.seeking && el.readyState >= 2; }",
+            arg=frame,
+            timeout=20_000,
+        )
+        self.page.wait_for_timeout(400)  # the picture follows the seek by a frame or two
+        return self.state()
+
+    def state(self) -> dict[str, Any]:
+        """frame, length, seconds, and regions with id, labels, box (percent) and whether it is shown."""
+        state: dict[str, Any] = self.page.evaluate(_STATE)
+        return state
+
+    def seen(self, rgb: tuple[int, int, int]) -> Box:
+        """The box around everything of this colour in the picture that the player shows now."""
+        box: Box | None = self.page.evaluate(_PROBE, list(rgb))
+        assert box is not None, f"nothing of colour {rgb} is on screen"
+        return box
+
+    def type_words(self, words: str, *, timeout_s: float = 120) -> dict[str, Any]:
+        """Auto-Annotation on, other words into the text field, Enter -> the answer that the editor got.
+
+        Words that were submitted before are changed by the pencil beside them.
+        """
+        if not self.page.evaluate("() => window.Htx.autoAnnotation"):
+            self.page.get_by_text("Auto-Annotation").first.click()
+            self.page.wait_for_function("() => window.Htx.autoAnnotation", timeout=10_000)
+        with self.page.expect_response(lambda r: "interactive-annotating" in r.url, timeout=timeout_s * 1000) as answer:
+            pencil = self.page.get_by_label("Edit Region")
+            if pencil.count():
+                pencil.first.click()
+            else:
+                self.page.locator("input.ant-input[name], textarea[name]").first.click()
+            self.page.keyboard.press("Control+A")
+            self.page.keyboard.type(words)
+            self.page.keyboard.press("Enter")
+        self.page.wait_for_timeout(1500)  # the editor puts the regions in
+        body: dict[str, Any] = answer.value.json()
+        return body
+
+
+@contextmanager
+def browser_page() -> Iterator[Page]:
+    """A page of Debian's chromium (CHROMIUM names another), never one that playwright would download."""
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    assert executable, "no chromium on the PATH: install Debian's package, or name one in CHROMIUM"
+    with sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
+        try:
+            yield browser.new_page(viewport={"width": 1500, "height": 1000})
+        finally:
+            browser.close()
+
+
+def worst_side(box: Box, truth: Box) -> float:
+    """The largest difference of a side, in percent of the frame."""
+    edges = [(b["x"], b["y"], b["x"] + b["width"], b["y"] + b["height"]) for b in (box, truth)]
+    return max(abs(a - b) for a, b in zip(*edges, strict=True))
+
+
+def screenshot_path(tmp_path: Path, name: str) -> Path:
+    """Where a picture goes: the folder in REFAM_SCREENSHOTS when it is set, else a temporary one."""
+    folder = Path(os.environ.get("REFAM_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name

@@ -1,0 +1,102 @@
+"""What the annotator sees, in a real browser on a real Label Studio, against the picture on the screen itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from backend.local_studio import LocalStudio, free_port
+from backend.regions import label_config_for
+from backend.server import BackgroundServer
+from backend.settings import load_settings
+from refam.tiny.scenes import COLOURS
+from tests.browser.editor import Editor, browser_page, screenshot_path, worst_side
+from tests.media import cfr, ntsc, rotated, vfr
+from tests.scenes import BLUE, RED, red_star_and_blue_ring
+
+pytestmark = pytest.mark.browser
+
+CLIPS = {"constant rate": 25, "29.97 shown at 30": 30, "29.97 shown at 24": 24, "variable rate": 25, "rotated": 25}
+WITHIN_PERCENT = 3.0
+
+
+@dataclass
+class Project:
+    editor: Editor
+    studio: LocalStudio
+    number: int
+    tasks: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def project(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    folder = tmp_path_factory.mktemp("clips")
+    frames, _ = red_star_and_blue_ring()
+    videos = [
+        cfr(folder / "constant.mp4", frames, fps=25),
+        ntsc(folder / "ntsc.mp4", frames),
+        ntsc(folder / "ntsc24.mp4", frames),
+        vfr(folder / "variable.mp4", frames),
+        rotated(folder / "rotated.mp4", frames, degrees=90),
+    ]
+    settings = load_settings(
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.login.token,
+        port=free_port(),
+        cache_dir=folder / "cache",
+    )
+    number, addresses = studio.create_project("browser", label_config_for(["Object"]), videos)
+    data = [
+        {"video": address, "prompt": RED, "fps": fps} for address, fps in zip(addresses, CLIPS.values(), strict=True)
+    ]
+    tasks = studio.import_tasks(number, data)
+    with BackgroundServer(settings) as backend:
+        studio.connect(number, backend.url)
+        studio.retrieve_predictions(number)
+        with browser_page() as page:
+            yield Project(Editor(page, studio), studio, number, dict(zip(CLIPS, tasks, strict=True)))
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_the_box_is_on_the_object_at_five_frames(name: str, project: Project, tmp_path: Path) -> None:
+    editor = project.editor
+    editor.open(project.number, project.tasks[name])
+    length = editor.state()["length"]
+    errors = {}
+    for frame in [1 + round(share * (length - 1)) for share in (0.02, 0.25, 0.5, 0.75, 0.97)]:
+        (region,) = editor.seek(frame)["regions"]
+        assert region["shown"], f"no box on frame {frame} of {length}"
+        assert region["labels"] == ["Object"]
+        errors[frame] = round(worst_side(region["box"], editor.seen(COLOURS["red"])), 2)
+    print(name, "error in percent of the frame by editor frame:", errors)
+    assert max(errors.values()) < WITHIN_PERCENT, errors
+
+
+def test_other_words_move_the_track_to_the_other_object(project: Project, tmp_path: Path) -> None:
+    editor = project.editor
+    editor.open(project.number, project.tasks["constant rate"])
+    (before,) = editor.seek(30)["regions"]
+    assert worst_side(before["box"], editor.seen(COLOURS["red"])) < WITHIN_PERCENT
+    editor.page.screenshot(path=screenshot_path(tmp_path, "screenshot.png"))
+    answer = editor.type_words(BLUE)
+    assert "errors" not in answer
+    (after,) = editor.seek(30)["regions"]  # still one: it moved, none was added
+    assert after["id"] == before["id"]
+    assert worst_side(after["box"], editor.seen(COLOURS["blue"])) < WITHIN_PERCENT
+    editor.page.screenshot(path=screenshot_path(tmp_path, "screenshot-other-words.png"))
+    editor.type_words(RED)
+    (back,) = editor.seek(30)["regions"]
+    assert worst_side(back["box"], editor.seen(COLOURS["red"])) < WITHIN_PERCENT
+
+
+def test_words_that_find_nothing_leave_the_annotation_as_it_is(project: Project) -> None:
+    editor = project.editor
+    editor.open(project.number, project.tasks["rotated"])
+    (before,) = editor.seek(10)["regions"]
+    answer = editor.type_words("xyzzy")
+    assert answer.get("errors")
+    (after,) = editor.seek(10)["regions"]
+    assert after == before

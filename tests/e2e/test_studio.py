@@ -1,0 +1,129 @@
+"""What a real Label Studio stores of our answers, whatever the task holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.local_studio import LocalStudio, free_port
+from backend.regions import label_config_for
+from backend.server import BackgroundServer
+from backend.settings import Settings, load_settings
+from tests.media import cfr, damaged, empty, garbage, truncated
+from tests.scenes import RED, red_star_and_blue_ring
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    frames, _ = red_star_and_blue_ring(24, size=(320, 180))
+    return {
+        "good": cfr(folder / "good.mp4", frames),
+        "good too": cfr(folder / "good2.mp4", frames),
+        "cut": truncated(folder / "cut.mp4", frames),
+        "damaged": damaged(folder / "damaged.mp4", frames),
+        "noise": garbage(folder / "noise.mp4"),
+        "empty": empty(folder / "empty.mp4"),
+    }
+
+
+@pytest.fixture
+def settings(studio: LocalStudio, tmp_path: Path) -> Settings:
+    return load_settings(
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.login.token,
+        port=free_port(),
+        cache_dir=tmp_path / "cache",
+    )
+
+
+@pytest.fixture
+def backend(settings: Settings) -> Iterator[BackgroundServer]:
+    with BackgroundServer(settings) as backend:
+        yield backend
+
+
+def test_bad_tasks_in_a_batch_cost_the_good_ones_nothing(
+    studio: LocalStudio, backend: BackgroundServer, videos: dict[str, Path]
+) -> None:
+    kinds = [kind for kind in videos if kind != "empty"]  # Label Studio refuses an empty upload itself
+    project, addresses = studio.create_project("bad", label_config_for(["Object"]), [videos[kind] for kind in kinds])
+    data = [{"video": address, "prompt": RED, "fps": 25} for address in addresses]
+    data.append({"video": "/data/upload/nowhere.mp4", "prompt": RED, "fps": 25})
+    data.append({"video": addresses[0], "prompt": "xyzzy", "fps": 25})
+    data.append({"video": addresses[0], "prompt": RED, "fps": "quick"})
+    tasks = studio.import_tasks(project, data)
+    studio.connect(project, backend.url)
+    studio.retrieve_predictions(project)
+    stored = [studio.predictions(task) for task in tasks]
+    assert [len(predictions) for predictions in stored] == [1, 1] + [0] * (len(tasks) - 2)
+    assert all(len(predictions[0]["result"]) == 1 for predictions in stored[:2])
+    # Once mended, only what is missing is asked for again, and nothing is stored twice.
+    studio.api("PATCH", f"/api/tasks/{tasks[-1]}/", json={"data": {**data[-1], "fps": 25}})
+    studio.retrieve_predictions(project)
+    assert [len(studio.predictions(task)) for task in tasks] == [1, 1] + [0] * (len(tasks) - 3) + [1]
+
+
+def test_with_basic_auth(studio: LocalStudio, settings: Settings, videos: dict[str, Path]) -> None:
+    guarded = load_settings(**settings.model_dump() | {"basic_auth_user": "anna", "basic_auth_pass": "s3cret"})
+    project, addresses = studio.create_project("auth", label_config_for(["Object"]), [videos["good"]])
+    (task,) = studio.import_tasks(project, [{"video": addresses[0], "prompt": RED, "fps": 25}])
+    with BackgroundServer(guarded) as backend:
+        assert studio.connect(project, backend.url, auth=("anna", "s3cret"))["state"] == "CO"
+        studio.retrieve_predictions(project)
+    assert len(studio.predictions(task)) == 1
+
+
+def test_files_that_label_studio_serves_from_disk(
+    studio: LocalStudio, backend: BackgroundServer, videos: dict[str, Path]
+) -> None:
+    (studio.media_dir / "a clip.mp4").write_bytes(videos["good"].read_bytes())
+    project, _ = studio.create_project("local", label_config_for(["Object"]), [])
+    ask = {"project": project, "path": str(studio.media_dir), "use_blob_urls": True, "title": "local"}
+    studio.api("POST", "/api/storages/localfiles", json=ask)
+    video = "/data/local-files/?d=media/a%20clip.mp4"
+    (task,) = studio.import_tasks(project, [{"video": video, "prompt": RED, "fps": 25}])
+    studio.connect(project, backend.url)
+    studio.retrieve_predictions(project)
+    assert len(studio.predictions(task)) == 1
+
+
+def test_a_personal_access_token_fetches_media(
+    studio: LocalStudio, settings: Settings, videos: dict[str, Path]
+) -> None:
+    guarded = load_settings(**settings.model_dump() | {"label_studio_api_key": studio.personal_token()})
+    project, addresses = studio.create_project("personal", label_config_for(["Object"]), [videos["good too"]])
+    (task,) = studio.import_tasks(project, [{"video": addresses[0], "prompt": RED, "fps": 25}])
+    with BackgroundServer(guarded) as backend:
+        studio.connect(project, backend.url)
+        studio.retrieve_predictions(project)
+    assert len(studio.predictions(task)) == 1
+
+
+def test_what_the_command_line_writes_can_be_imported(
+    studio: LocalStudio, videos: dict[str, Path], tmp_path: Path
+) -> None:
+    import json
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "backend.cli", "label", str(videos["good"]), RED, "--out", str(tmp_path / "out")]
+    subprocess.run(command, check=True, timeout=300)
+    tasks = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    project, addresses = studio.create_project("import", label_config_for([RED]), [videos["good"]])
+    tasks[0]["data"]["video"] = addresses[0]
+    studio.api("POST", f"/api/projects/{project}/import", json=tasks)
+    (task,) = studio.task_ids(project)
+    (prediction,) = studio.predictions(task)
+    assert prediction["result"][0]["type"] == "videorectangle"
+
+
+@pytest.mark.slow
+def test_make_demo_check() -> None:
+    from backend.demo import main
+
+    assert main(["--check"]) == 0
