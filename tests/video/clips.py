@@ -1,0 +1,30 @@
+"""A clip in memory: what the stages use of `video.clip.Clip`, with frames that a test has drawn. For tests only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class ArrayClip:
+    """frames: (N, H, W, 3) uint8 RGB. Remembers the most frames that were handed out in one batch."""
+
+    def __init__(self, frames, *, fps=24.0, times=None):
+        self.frames = frames
+        self.size = (frames.shape[2], frames.shape[1])
+        self.times = np.arange(len(frames)) / fps if times is None else np.asarray(times)
+        self.most_at_once = 0
+        self.read = []
+
+    def __len__(self):
+        return len(self.frames)
+
+    def frame(self, i):
+        return self.frames[i]
+
+    def batches(self, indices=None, *, size=16):
+        wanted = np.unique(np.arange(len(self)) if indices is None else np.asarray(list(indices)))
+        for first in range(0, len(wanted), size):
+            part = wanted[first : first + size]
+            self.most_at_once = max(self.most_at_once, len(part))
+            self.read += part.tolist()
+            yield part, self.frames[part]

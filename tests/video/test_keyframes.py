@@ -1,0 +1,179 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from video import masks
+from video.keyframes import fewest_keyframes, interpolate, spans, sparse_keyframes
+from video.types import Keyframe, MaskTrack
+
+
+def track_of(boxes, visible=None, frames=None):
+    boxes = np.asarray(boxes, float)
+    n = len(boxes)
+    visible = np.ones(n, bool) if visible is None else np.asarray(visible, bool)
+    return MaskTrack(
+        label="thing",
+        size=(32, 24),
+        frames=np.arange(n) if frames is None else np.asarray(frames),
+        rles=(masks.empty((32, 24)),) * n,
+        boxes=np.where(visible[:, None], boxes, 0.0),
+        scores=np.linspace(0.5, 1, n),
+        visible=visible,
+    )
+
+
+def read_by_hand(keyframes, frame):
+    """The editor's rule, frame by frame: (drawn?, box)."""
+    before = [k for k in keyframes if k.frame <= frame]
+    after = [k for k in keyframes if k.frame > frame]
+    if not before:
+        return False, None
+    last = before[-1]
+    if last.frame == frame:
+        return True, np.array(last.box)
+    if not last.enabled:
+        return False, None
+    if not after:
+        return True, np.array(last.box)
+    share = (frame - last.frame) / (after[0].frame - last.frame)
+    return True, np.array(last.box) + share * (np.array(after[0].box) - np.array(last.box))
+
+
+side = st.integers(0, 8)
+
+
+@st.composite
+def jittery_boxes(draw, most=9):
+    n = draw(st.integers(1, most))
+    rows = draw(st.lists(st.tuples(side, side, side, side), min_size=n, max_size=n))
+    return np.array([(x / 24, y / 24, (x + 8 + w) / 24, (y + 8 + h) / 24) for x, y, w, h in rows])
+
+
+def fewest_by_brute_force(boxes, positions, tolerance):
+    n = len(boxes)
+    for k in range(n):
+        for inner in combinations(range(1, n - 1), k):
+            rows = sorted({0, *inner, n - 1})
+            line = np.stack([np.interp(positions, positions[rows], boxes[rows, c]) for c in range(4)], 1)
+            if (masks.box_iou(line, boxes) >= tolerance - 1e-9).all():
+                return len(rows)
+    return n
+
+
+@settings(max_examples=150, deadline=None)
+@given(jittery_boxes(), st.sampled_from([0.5, 0.7, 0.8, 0.9, 1.0]), st.integers(0, 2**31))
+def test_as_few_as_brute_force(boxes, tolerance, seed):
+    positions = np.cumsum(np.random.default_rng(seed).uniform(0.01, 0.1, len(boxes)))
+    found = fewest_keyframes(boxes, np.ones(len(boxes), bool), positions=positions, tolerance_iou=tolerance)
+    assert len(found) == fewest_by_brute_force(boxes, positions, tolerance)
+
+
+@settings(max_examples=100, deadline=None)
+@given(jittery_boxes(30), st.data())
+def test_what_the_editor_draws_is_the_track(boxes, data):
+    n = len(boxes)
+    visible = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    times = np.cumsum(np.random.default_rng(n).uniform(0.02, 0.06, n))
+    track = track_of(boxes, visible)
+    keyframes = sparse_keyframes(track, times, tolerance_iou=0.8)
+    drawn, shown = interpolate(keyframes, track.frames, times=times)
+    np.testing.assert_array_equal(shown, visible)
+    assert (masks.box_iou(drawn, track.boxes)[visible] >= 0.8 - 1e-9).all()
+    assert not interpolate(keyframes, [n, n + 5], times=np.append(times, times[-1] + np.arange(1, 9)))[
+        1
+    ].any()
+
+
+@given(st.data())
+def test_interpolate_reads_as_the_editor(data):
+    at = sorted(data.draw(st.sets(st.integers(0, 20), min_size=1, max_size=5)))
+    on = [data.draw(st.booleans()) for _ in at]
+    keyframes = [
+        Keyframe(frame=f, box=(f / 50, 0.1, 0.5 + f / 50, 0.2 + f / 40), enabled=e, score=1.0)
+        for f, e in zip(at, on, strict=True)
+    ]
+    frames = np.arange(24)
+    boxes, visible = interpolate(keyframes, frames)
+    for f in frames:
+        drawn, box = read_by_hand(keyframes, f)
+        assert visible[f] == drawn
+        np.testing.assert_allclose(boxes[f], box if drawn else 0, atol=1e-12)
+
+
+def test_uniform_motion_needs_two_and_a_corner_three():
+    t = np.arange(20)[:, None] / 40
+    straight = np.array([0.1, 0.1, 0.3, 0.4]) + t * np.array([1, 0.5, 1, 0.5])
+    assert [k.frame for k in sparse_keyframes(track_of(straight), np.arange(20) / 25)] == [0, 19]
+    corner = np.concatenate([straight, straight[-2::-1]])
+    assert [k.frame for k in sparse_keyframes(track_of(corner), np.arange(39) / 25)] == [0, 19, 38]
+
+
+def test_interpolation_is_in_time_not_in_frames():
+    """Uniform motion filmed at an uneven rate is still two keyframes."""
+    times = np.cumsum(np.random.default_rng(1).uniform(0.005, 0.2, 30))
+    boxes = np.array([0.0, 0.0, 0.2, 0.2]) + 0.7 * (times / times[-1])[:, None]
+    assert len(sparse_keyframes(track_of(boxes), times, tolerance_iou=0.99)) == 2
+    assert len(sparse_keyframes(track_of(boxes), np.arange(30.0), tolerance_iou=0.99)) > 2
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        ([1, 1, 1, 0, 0, 1, 1], [(0, True), (2, False), (5, True), (6, False)]),
+        ([0, 1, 0, 0, 1, 0], [(1, False), (4, False)]),
+        ([0, 0, 0], []),
+        ([1], [(0, False)]),
+    ],
+)
+def test_spans_end_with_a_disabled_keyframe(visible, expected):
+    box = np.tile([0.2, 0.2, 0.4, 0.5], (len(visible), 1))
+    found = sparse_keyframes(track_of(box, visible), np.arange(len(visible)) / 24)
+    assert [(k.frame, k.enabled) for k in found] == expected
+
+
+def test_a_track_with_frames_left_out():
+    box = np.tile([0.2, 0.2, 0.4, 0.5], (3, 1))
+    found = sparse_keyframes(track_of(box, frames=[4, 10, 13]), np.arange(14) / 24)
+    assert [(k.frame, k.enabled) for k in found] == [(4, True), (13, False)]
+
+
+def test_long_noisy_track_is_quick_and_small():
+    rng = np.random.default_rng(3)
+    t = np.linspace(0, 6, 900)
+    centre = np.stack([0.5 + 0.3 * np.cos(t), 0.5 + 0.3 * np.sin(2 * t)], 1) + rng.normal(0, 0.001, (900, 2))
+    boxes = np.concatenate([centre - 0.08, centre + 0.08], 1)
+    found = fewest_keyframes(boxes, np.ones(900, bool), positions=t)
+    assert 8 <= len(found) <= 40
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"positions": [0, 0, 1]}, "ascend"),
+        ({"positions": [0, 1]}, r"\(2,\)"),
+        ({"tolerance_iou": 0}, "tolerance_iou"),
+        ({"tolerance_iou": 1.5}, "1.5"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    arguments = {"positions": [0, 1, 2], "tolerance_iou": 0.9, **change}
+    with pytest.raises(ValueError, match=message):
+        fewest_keyframes(np.zeros((3, 4)), np.ones(3, bool), **arguments)
+
+
+def test_times_too_short():
+    with pytest.raises(ValueError, match="last frame"):
+        sparse_keyframes(track_of(np.tile([0, 0, 0.1, 0.1], (4, 1))), np.arange(3.0))
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_spans_cover_exactly_what_is_visible(visible):
+    visible = np.array(visible, bool)
+    covered = np.zeros(len(visible), bool)
+    for a, b in spans(visible):
+        assert not covered[max(a - 1, 0) : b + 1].any()
+        covered[a : b + 1] = True
+    np.testing.assert_array_equal(covered, visible)

@@ -1,0 +1,180 @@
+"""Runs a tracker over a clip, forward and backward from wherever each object is known, in bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from video import masks
+from video.masks import Mask
+from video.tracking import FlowTracker, FlowTrackerOptions, Tracker
+from video.types import MaskTrack, Rle, Segmenter
+
+if TYPE_CHECKING:
+    from video.clip import Clip
+
+_CHUNK_BYTES = 64 << 20  # frames held at once when a clip is read backward
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What is known of one object: its mask (H, W) bool on one frame or more."""
+
+    label: str
+    anchors: Mapping[int, Mask]
+
+    def __post_init__(self) -> None:
+        if not self.anchors:
+            raise ValueError(f"{self.label!r}: a track needs a mask on at least one frame")
+        if any(not mask.any() for mask in self.anchors.values()):
+            raise ValueError(f"{self.label!r}: a track cannot start from an empty mask")
+
+
+@dataclass
+class _Trail:
+    """What one pass saw of one object: frame -> (mask, score, visible)."""
+
+    seen: dict[int, tuple[Rle, float, bool]] = field(default_factory=dict)
+
+
+def propagate(
+    clip: Clip,
+    anchor: int,
+    mask: Mask,
+    segmenter: Segmenter,
+    *,
+    label: str = "object",
+    options: FlowTrackerOptions | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> MaskTrack:
+    """One object from one frame, over the whole clip. See `propagate_all`."""
+    start = Start(label, {anchor: mask})
+    return propagate_all(clip, [start], segmenter, options=options, progress=progress)[0]
+
+
+def propagate_all(
+    clip: Clip,
+    starts: Sequence[Start],
+    segmenter: Segmenter,
+    *,
+    window: tuple[int, int] | None = None,
+    options: FlowTrackerOptions | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> list[MaskTrack]:
+    """All objects together, so frames are decoded and flow is computed once per direction; masks do not overlap.
+
+    window: first and last frame (both included) to look at, the whole clip without it. Every anchor must lie
+    in it. Returns one track per start, with every frame of the window. Before its first anchor an object is
+    followed backward, after its last forward; between two it is followed from both and joined where the two
+    are surest. progress: called with the fraction done. Raises ValueError naming an anchor outside the
+    window.
+    """
+    first, last = window or (0, len(clip) - 1)
+    if not 0 <= first <= last < len(clip):
+        raise ValueError(f"window {first}..{last} is not within the clip's frames 0..{len(clip) - 1}")
+    for start in starts:
+        for frame in start.anchors:
+            if not first <= frame <= last:
+                raise ValueError(f"{start.label!r}: anchor frame {frame} is not within {first}..{last}")
+    if not starts:
+        return []
+    earliest = min(min(s.anchors) for s in starts)
+    latest = max(max(s.anchors) for s in starts)
+    total = (last - earliest + 1) + (latest - first + 1)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done / total)
+
+    ahead = _run(_forward(clip, earliest, last), starts, FlowTracker(segmenter, options=options), tick)
+    behind = _run(_backward(clip, latest, first), starts, FlowTracker(segmenter, options=options), tick)
+    frames = range(first, last + 1)
+    return [
+        _track(start.label, clip.size, frames, _join(start, a.seen, b.seen))
+        for start, a, b in zip(starts, ahead, behind, strict=True)
+    ]
+
+
+def _run(
+    frames: Iterator[tuple[int, NDArray[np.uint8]]],
+    starts: Sequence[Start],
+    tracker: Tracker,
+    tick: Callable[[], None],
+) -> list[_Trail]:
+    trails = [_Trail() for _ in starts]
+    for index, image in frames:
+        observed = tracker.step(image)
+        for k, start in enumerate(starts):
+            if index in start.anchors:
+                observed[k] = tracker.start(k, start.anchors[index])
+        for k, seen in observed.items():
+            trails[k].seen[index] = (masks.encode(seen.mask), seen.score, seen.visible)
+        tick()
+    return trails
+
+
+def _forward(clip: Clip, first: int, last: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    for indices, images in clip.batches(range(first, last + 1)):
+        yield from zip(indices.tolist(), images, strict=True)
+
+
+def _backward(clip: Clip, last: int, first: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Decoders only go forward: read a bounded chunk, hand it out from its end, go to the chunk before."""
+    w, h = clip.size
+    chunk = int(np.clip(_CHUNK_BYTES // (3 * w * h), 4, 64))
+    for high in range(last, first - 1, -chunk):
+        low = max(first, high - chunk + 1)
+        held = list(_forward(clip, low, high))
+        yield from reversed(held)
+
+
+_Seen = dict[int, tuple[Rle, float, bool]]
+
+
+def _join(start: Start, ahead: _Seen, behind: _Seen) -> _Seen:
+    anchors = sorted(start.anchors)
+    joined = {f: v for f, v in behind.items() if f < anchors[0]}
+    joined |= {f: v for f, v in ahead.items() if f >= anchors[-1]}
+    for a, b in itertools.pairwise(anchors):
+        split = _surest_split([ahead[f] for f in range(a, b)], [behind[f] for f in range(a, b)])
+        joined |= {f: (ahead if f - a < split else behind)[f] for f in range(a, b)}
+        joined[a] = ahead[a]
+    return joined
+
+
+def _surest_split(ahead: list[tuple[Rle, float, bool]], behind: list[tuple[Rle, float, bool]]) -> int:
+    """How many frames to take from the forward pass before going over to the backward one.
+
+    The number with the greatest sum of scores; of equal ones the middle. A little is taken off for each frame
+    of distance from the anchor, so that two passes that are sure to the end meet half-way.
+    """
+    n = len(ahead)
+    fade = 0.1 * np.arange(n) / max(1, n)
+    gain_a = np.array([s if v else 0.0 for _, s, v in ahead]) - fade
+    gain_b = np.array([s if v else 0.0 for _, s, v in behind]) - fade[::-1]
+    sums = np.concatenate([[0.0], np.cumsum(gain_a)]) + np.concatenate([np.cumsum(gain_b[::-1])[::-1], [0.0]])
+    return max(1, int(sums.argmax()))
+
+
+def _track(label: str, size: tuple[int, int], frames: range, seen: _Seen) -> MaskTrack:
+    nothing = masks.empty(size)
+    rows = [seen.get(f, (nothing, 0.0, False)) for f in frames]
+    rles = tuple(r if visible and masks.area(r) else nothing for r, _, visible in rows)
+    visible = np.array([masks.area(r) > 0 for r in rles], np.bool_)
+    return MaskTrack(
+        label=label,
+        size=size,
+        frames=np.arange(frames.start, frames.stop, dtype=np.int64),
+        rles=rles,
+        boxes=np.array([masks.rle_box(r) or (0.0, 0.0, 0.0, 0.0) for r in rles], np.float64).reshape(-1, 4),
+        scores=np.array([score for _, score, _ in rows], np.float64),
+        visible=visible,
+    )

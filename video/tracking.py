@@ -1,0 +1,268 @@
+"""Following masks through the frames: carried by optical flow, re-fitted by a segmenter, checked by their looks.
+
+A tracker never guesses: when what it holds no longer looks like the object it says so and stops, and stays
+stopped until it is started again. Finding an object again is not its business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from video.flow import Field, Flow, resize_flow, warp
+from video.looks import Looks
+from video.masks import Mask, box_of, components, iou, pad_box, resize_map, resize_mask, rim_prior
+from video.types import Prompt, Segmenter
+
+_REMEMBERED = 40  # frames for which the whole extent of an object that is partly hidden is kept
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a tracker says of one object in one frame. mask: (H, W) bool, empty when not visible; score: [0, 1]."""
+
+    mask: Mask
+    score: float
+    visible: bool
+
+    def __repr__(self) -> str:
+        return f"Observation(area={self.mask.mean():.4f}, score={self.score:.2f}, visible={self.visible})"
+
+
+class Tracker(Protocol):
+    """Frames come one by one, in either direction of time; objects may be started on any of them."""
+
+    name: str
+
+    def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
+        """Takes the next frame, (H, W, 3) uint8 RGB, and says where every object that was started is."""
+        ...
+
+    def start(self, target: int, mask: Mask) -> Observation:
+        """Holds the target to this mask (H, W) on the frame of the last `step`, as often as wanted."""
+        ...
+
+
+@dataclass(frozen=True)
+class FlowTrackerOptions:
+    """Lengths are pixels.
+
+    work_side_px: frames are shrunk to this short side while they are tracked. flow_side_px: the same for the
+    flow. refit_every: frames between two calls of the segmenter (1 = every frame); flow alone carries the
+    mask between. least_score: below it an object is lost.
+    """
+
+    work_side_px: int = 480
+    flow_side_px: int = 270
+    refit_every: int = 1
+    least_fit: float = 0.5
+    least_score: float = 0.35
+
+    def __post_init__(self) -> None:
+        if self.refit_every < 1:
+            raise ValueError(f"refit_every must be at least 1, got {self.refit_every}")
+        if not 0 <= self.least_score < 1:
+            raise ValueError(f"least_score must be in [0, 1), got {self.least_score}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """One object as the tracker holds it.
+
+    mask: what is seen of it, at work size. extent: what would be seen if nothing hid it; `hidden_for` frames ago the
+    two were last the same. first, recent: its looks then and lately.
+    """
+
+    mask: Mask
+    extent: Mask
+    first: Looks
+    recent: Looks
+    since_refit: int = 0
+    hidden_for: int = 0
+    lost: bool = False
+    score: float = 1.0
+
+
+class FlowTracker:
+    """`Tracker` by DIS flow and a segmenter. Holds one frame and one mask per object, whatever the clip's length."""
+
+    def __init__(self, segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> None:
+        self.name = "dis-flow"
+        self._options = options or FlowTrackerOptions()
+        self._segmenter = segmenter
+        self._flow = Flow(short_side_px=self._options.flow_side_px)
+        self._subjects: dict[int, _Subject] = {}
+        self._image: NDArray[np.uint8] | None = None
+        self._grey: NDArray[np.uint8] | None = None
+        self._size = (0, 0)
+
+    def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
+        """See `Tracker.step`. Raises ValueError when a frame has another size than the one before."""
+        h, w = image.shape[:2]
+        if self._image is not None and (w, h) != self._size:
+            raise ValueError(f"frames must keep their size: {self._size[0]}x{self._size[1]}, then {w}x{h}")
+        self._size = (w, h)
+        before, self._grey = self._grey, self._flow.prepare(image)
+        self._image = _shrink(image, self._options.work_side_px)
+        alive = [k for k, s in self._subjects.items() if not s.lost]
+        if before is not None and alive:
+            back, _, sure = self._flow.both(self._grey, before)
+            self._advance(alive, back, sure)
+        return {k: self._observe(s) for k, s in self._subjects.items()}
+
+    def start(self, target: int, mask: Mask) -> Observation:
+        """See `Tracker.start`. Raises ValueError before the first frame, on another size, and on an empty mask."""
+        if self._image is None:
+            raise ValueError("step() must take a frame before start()")
+        if (mask.shape[1], mask.shape[0]) != self._size:
+            raise ValueError(f"mask must have the frame's size {self._size}, got {mask.shape[1]}x{mask.shape[0]}")
+        small = resize_mask(mask, (self._image.shape[1], self._image.shape[0]))
+        looks = Looks.of(self._image, small)
+        if looks is None:
+            raise ValueError("a track cannot start from an empty mask")
+        self._subjects[target] = _Subject(small, small, looks, looks)
+        return Observation(mask.copy(), 1.0, True)
+
+    def _observe(self, subject: _Subject) -> Observation:
+        if subject.lost:
+            return Observation(np.zeros((self._size[1], self._size[0]), np.bool_), subject.score, False)
+        return Observation(resize_mask(subject.mask, self._size), subject.score, True)
+
+    def _advance(self, alive: list[int], back: Field, sure: NDArray[np.float32]) -> None:
+        assert self._image is not None
+        soft = {k: warp(self._subjects[k].mask.astype(np.float32), back) for k in alive}
+        carried = {k: s >= 0.5 for k, s in soft.items()}
+        trusted = cv2.resize(sure, self._image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        extents = {k: move_rigidly(self._subjects[k].extent, carried[k], back, sure) for k in alive}
+        for k in alive:
+            self._subjects[k] = replace(self._subjects[k], extent=extents[k] | carried[k])
+        # What comes out from behind something does so as fast as things move here: look that far around.
+        speed_px = min(20.0, float(np.quantile(np.linalg.norm(resize_flow(back, self._work_size()), axis=-1), 0.99)))
+        fitted = {k: self._refit(self._subjects[k], k, carried, speed_px) for k in alive}
+        for k, mask in _exclusive(fitted, soft).items():
+            trust = float(trusted[carried[k]].mean()) if carried[k].any() else 0.0
+            self._subjects[k] = self._judge(self._subjects[k], mask, carried[k], trust)
+
+    def _work_size(self) -> tuple[int, int]:
+        assert self._image is not None
+        return self._image.shape[1], self._image.shape[0]
+
+    def _uncovered(self, subject: _Subject, mask: Mask, others: Mask) -> Mask:
+        """What the object may have come out with from behind something: within its extent, in its colours."""
+        assert self._image is not None
+        return subject.extent & ~mask & ~others & (subject.first.likelihood(self._image) > 0.6)
+
+    def _refit(self, subject: _Subject, target: int, carried: dict[int, Mask], speed_px: float) -> Mask:
+        """The carried mask, or the segmenter's where that is its turn and agrees with it."""
+        assert self._image is not None
+        mask = carried[target]
+        if subject.since_refit + 1 < self._options.refit_every or mask.sum() < 12:
+            return mask
+        others = np.zeros_like(mask)
+        for other, theirs in carried.items():
+            others |= theirs if other != target else False
+        # ... but no farther than an object of this size can be told from its neighbours.
+        prior = rim_prior(mask, least_px=3.0 + min(speed_px, 0.1 * float(np.sqrt(mask.sum()))))
+        prior[subject.extent & ~mask] = np.maximum(prior[subject.extent & ~mask], 0.2)
+        more = self._uncovered(subject, mask, others)
+        prior[more] = 0.6
+        prior[others & ~mask] = 0.0
+        expected = mask | more
+        box = box_of(expected)
+        if box is None:
+            return mask
+        found = self._segmenter.segment(self._image, Prompt(prior=prior, box=pad_box(box, 0.15, least=0.01)))
+        found = [c for c in found if c.score >= self._options.least_fit]
+        best = max(found, key=lambda c: iou(c.mask, expected), default=None)
+        if best is None or iou(best.mask, expected) < 0.6:
+            return mask
+        looks = Looks.of(self._image, best.mask)
+        plain = Looks.of(self._image, mask)
+        if looks is None or plain is None or subject.first.similarity(looks) < subject.first.similarity(plain) - 0.1:
+            return mask
+        return best.mask
+
+    def _judge(self, subject: _Subject, mask: Mask, carried: Mask, trust: float) -> _Subject:
+        assert self._image is not None
+        mask = _main_parts(mask)
+        turn = 0 if subject.since_refit + 1 >= self._options.refit_every else subject.since_refit + 1
+        looks = Looks.of(self._image, mask)
+        # Hidden or gone: what is left is a sliver of what there was.
+        if looks is None or mask.sum() < 12 or looks.area < 0.02 * subject.first.area:
+            return replace(subject, mask=np.zeros_like(mask), lost=True, score=0.0)
+        alike = max(subject.first.similarity(looks), 0.9 * subject.recent.similarity(looks))
+        kept = min(1.0, iou(mask, carried) / 0.9)
+        score = float(np.clip(alike * (0.6 + 0.4 * trust) * (0.7 + 0.3 * kept), 0, 1))
+        if score < self._options.least_score:
+            return replace(subject, mask=np.zeros_like(mask), lost=True, score=score)
+        recent = looks if alike > 0.7 and trust > 0.5 else subject.recent
+        extent, hidden_for = subject.extent, subject.hidden_for + 1
+        if iou(mask, extent) > 0.85 or hidden_for > _REMEMBERED:
+            extent, hidden_for = mask, 0
+        return replace(
+            subject,
+            mask=mask,
+            extent=extent,
+            recent=recent,
+            since_refit=turn,
+            hidden_for=hidden_for,
+            score=score,
+        )
+
+
+def move_rigidly(extent: Mask, seen: Mask, back: Field, sure: NDArray[np.float32]) -> Mask:
+    """An object's extent, moved as the part of it that is seen moved: turned, scaled and shifted as a whole.
+
+    seen: (h, w) bool, now. back: flow from now to before, sure: its trust, both at any resolution. Where too little is
+    seen to tell, only the shift is taken; where nothing is, the extent stays.
+    """
+    h, w = extent.shape
+    flow = resize_flow(back, (w, h))
+    trusted = resize_map(sure, (w, h))
+    rows, columns = np.nonzero(seen)
+    if len(rows) == 0:
+        return extent
+    best = np.argsort(-trusted[rows, columns], kind="stable")[: max(1, len(rows) // 2)]
+    chosen = best[:: max(1, len(best) // 300)]
+    now = np.stack([columns[chosen], rows[chosen]], 1).astype(np.float32)
+    before = now + flow[rows[chosen], columns[chosen]]
+    shift = np.median(now - before, axis=0)
+    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64)
+    if len(now) >= 30 and len(rows) > 0.4 * extent.sum():
+        cv2.setRNGSeed(0)  # RANSAC draws from OpenCV's own generator
+        found, _ = cv2.estimateAffinePartial2D(before, now, method=cv2.RANSAC, ransacReprojThreshold=1.0)
+        if found is not None and 0.9 < np.hypot(found[0, 0], found[1, 0]) < 1.1:
+            matrix = np.asarray(found, np.float64)
+    moved = cv2.warpAffine(extent.astype(np.float32), matrix, (w, h), flags=cv2.INTER_LINEAR)
+    return np.asarray(moved >= 0.5, np.bool_)
+
+
+def _main_parts(mask: Mask) -> Mask:
+    """Without the crumbs that warping leaves behind; two halves of an object behind a pole both stay."""
+    parts = components(mask, least_px=4)
+    if len(parts) < 2:
+        return mask
+    keep = [p for p in parts if p.sum() >= 0.08 * parts[0].sum()]
+    return np.asarray(np.logical_or.reduce(keep), np.bool_)
+
+
+def _exclusive(masks: dict[int, Mask], soft: dict[int, NDArray[np.float32]]) -> dict[int, Mask]:
+    """A pixel that several claim goes to the one whose carried mask is surest there."""
+    if len(masks) < 2:
+        return masks
+    keys = list(masks)
+    claims = np.stack([np.where(masks[k], soft[k] + 1e-3, 0.0) for k in keys])
+    owner = claims.argmax(0)
+    return {k: masks[k] & (owner == i) for i, k in enumerate(keys)}
+
+
+def _shrink(image: NDArray[np.uint8], short_side_px: int) -> NDArray[np.uint8]:
+    h, w = image.shape[:2]
+    scale = short_side_px / min(h, w)
+    if scale >= 1:
+        return image
+    return np.asarray(cv2.resize(image, (round(w * scale), round(h * scale)), interpolation=cv2.INTER_AREA), np.uint8)
