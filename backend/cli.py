@@ -157,6 +157,12 @@ def train_tiny(
     transformer_minutes: Annotated[float, typer.Option(min=0.01, help="Time for the transformer.")] = 75.0,
     scenes: Annotated[int, typer.Option(min=64, help="How many scenes to draw.")] = 40_000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    autoencoder_from: Annotated[
+        Path | None, typer.Option(exists=True, help="The autoencoder.pt of an earlier run, to skip that stage.")
+    ] = None,
+    go_on_from: Annotated[
+        Path | None, typer.Option(exists=True, help="The folder of an earlier run, to train its transformer further.")
+    ] = None,
 ) -> None:
     """Train the small model from drawn scenes and their captions alone."""
     with _one_line_errors():
@@ -168,6 +174,8 @@ def train_tiny(
             transformer_minutes=transformer_minutes,
             scenes=scenes,
             seed=seed,
+            autoencoder_from=autoencoder_from,
+            go_on_from=go_on_from,
             log=lambda line: stdout.print(line, markup=False),
         )
         stdout.print(f"the model is in {made}", markup=False)

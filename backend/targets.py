@@ -1,0 +1,85 @@
+"""What the pipeline is asked and what it answers. All of it is data; nothing here computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from video.types import Keyframe, MaskTrack
+
+
+class PipelineError(ValueError):
+    """Nothing could be said about any target, in a sentence for people."""
+
+
+@dataclass(frozen=True)
+class FramePrompt:
+    """What a person drew on one frame. Normalised (x, y) and xyxy; frame: 0-based clip frame.
+
+    labels: 1 = on the object, 0 = not; one for each point.
+    """
+
+    frame: int
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.frame < 0:
+            raise ValueError(f"FramePrompt.frame must be 0 or more, got {self.frame}")
+        if not self.points and self.box is None:
+            raise ValueError("a FramePrompt needs a point or a box")
+        if len(self.labels) != len(self.points):
+            raise ValueError(f"{len(self.points)} points but {len(self.labels)} labels")
+        if any(label not in (0, 1) for label in self.labels):
+            raise ValueError(f"labels must be 0 (not on the object) or 1 (on it), got {self.labels}")
+        if any(not 0 <= c <= 1 for point in self.points for c in point):
+            raise ValueError(f"points must be fractions of the frame in [0, 1], got {self.points}")
+        if self.box is None and 1 not in self.labels:
+            raise ValueError("without a box, at least one point must be on the object (label 1)")
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+                raise ValueError(f"box must be x0, y0, x1, y1 in fractions of the frame with area, got {self.box}")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One object to find: by words, by what a person drew, or both (the drawing wins on its frames)."""
+
+    label: str
+    words: str | None = None
+    prompts: tuple[FramePrompt, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.words and self.words.strip()) and not self.prompts:
+            raise ValueError(f"target {self.label!r} needs words or a point or a box")
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """What became of one target. anchor: the clip frame tracking started from.
+
+    score: in [0, 1]. notes: sentences for people.
+    """
+
+    target: Target
+    track: MaskTrack
+    keyframes: tuple[Keyframe, ...]
+    score: float
+    anchor: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """What may be tuned.
+
+    planned_frames: how many frames are grounded. tolerance_iou: of the keyframes. rescues: how often windows
+    where the object was lost are searched again. least_score: an object surer than this is drawn, else
+    refused.
+    """
+
+    planned_frames: int = 8
+    tolerance_iou: float = 0.9
+    rescues: int = 2
+    least_score: float = 0.15
