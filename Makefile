@@ -44,7 +44,7 @@ bench-tiny: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m refam.tiny.evaluate $(ARGS)
 
 bench-tracking: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python tests/bench/bench_tracking.py $(ARGS)
+	$(OFFLINE) $(BIN)/python -m tests.bench.bench_tracking $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(LS_VENV) demo-data

@@ -7,7 +7,8 @@ model that ships and full-size FLUX go through the same code.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     p.name: p
     for p in (
-        Preset("tiny", str(TINY_DIRECTORY), noise=0.5, short_side_px=64, text_length=24, licence="Apache-2.0"),
+        Preset("tiny", str(TINY_DIRECTORY), 0.65, 64, 24, blocks=(2, 3), draws=2, licence="Apache-2.0"),
         Preset(
             "flux-schnell",
             "black-forest-labs/FLUX.1-schnell",
@@ -196,19 +197,39 @@ def _fingerprint(module: torch.nn.Module) -> str:
     return digest.hexdigest()[:8]
 
 
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Loading bars and notes about things that are as they should be stay out of our log and our standard error."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    before = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, verbosity in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            library.enable_progress_bar()
+
+
 def load_backbone(preset: Preset, *, device: str = "auto") -> FluxBackbone:
     """Load a FluxPipeline with `from_pretrained`. Raises BackboneError when it is not there or is of another class."""
-    from diffusers import FluxPipeline
-
     where = pick_device(device)
+    with _quiet_libraries():
+        from diffusers import FluxPipeline
     dtype = torch.float32 if preset.dtype == "auto" or where.type == "cpu" else getattr(torch, preset.dtype)
     try:
-        pipeline = FluxPipeline.from_pretrained(preset.source, torch_dtype=dtype, revision=preset.revision)
+        with _quiet_libraries():
+            pipeline = FluxPipeline.from_pretrained(preset.source, dtype=dtype, revision=preset.revision)
+            pipeline.transformer.set_attention_backend("native")
     except (OSError, ValueError) as error:
         raise BackboneError(
             f"the weights of {preset.name!r} ({preset.source}) could not be loaded: {str(error).splitlines()[0]} "
             f"Licence: {preset.licence or 'see its model card'}."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.transformer.set_attention_backend("native")
     return FluxBackbone(pipeline.to(where), preset, where)

@@ -44,9 +44,7 @@ class Flow:
     def __call__(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Field:
         """The flow from a to b, two prepared frames of one shape: (h, w, 2) float32 px."""
         if a.shape != b.shape or a.ndim != 2:
-            raise ValueError(
-                f"two prepared (h, w) frames of one shape are needed, got {a.shape} and {b.shape}"
-            )
+            raise ValueError(f"two prepared (h, w) frames of one shape are needed, got {a.shape} and {b.shape}")
         return np.asarray(self._dis.calc(a, b, None), np.float32)  # type: ignore[call-overload]
 
     def both(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[Field, Field, NDArray[np.float32]]:
@@ -100,9 +98,7 @@ def compose(first: Field, second: Field) -> Field:
     """Flow a to c from a to b and b to c, on a's grid. Beyond the frame the second goes on as at its edge."""
     h, w = first.shape[:2]
     x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
-    moved = cv2.remap(
-        second, x + first[..., 0], y + first[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    moved = cv2.remap(second, x + first[..., 0], y + first[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(first + moved, np.float32)
 
 

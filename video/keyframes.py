@@ -34,9 +34,7 @@ def sparse_keyframes(track: MaskTrack, times: ArrayLike, *, tolerance_iou: float
         raise ValueError(
             f"times must be (N,) with N > {track.frames[-1]}, the track's last frame; got shape {times.shape}"
         )
-    chosen = fewest_keyframes(
-        track.boxes, track.visible, positions=times[track.frames], tolerance_iou=tolerance_iou
-    )
+    chosen = fewest_keyframes(track.boxes, track.visible, positions=times[track.frames], tolerance_iou=tolerance_iou)
     return [
         Keyframe(
             frame=int(track.frames[i]),
@@ -104,9 +102,7 @@ def interpolate(
     at = np.array([k.frame for k in keyframes], np.int64)
     if not (np.diff(at) > 0).all():
         raise ValueError("keyframes must ascend by frame")
-    scale: NDArray[Any] = (
-        np.arange(max(at[-1], frames.max(initial=0)) + 1) if times is None else np.asarray(times)
-    )
+    scale: NDArray[Any] = np.arange(max(at[-1], frames.max(initial=0)) + 1) if times is None else np.asarray(times)
     corners = np.array([k.box for k in keyframes], np.float64)
     enabled = np.array([k.enabled for k in keyframes])
     before = np.searchsorted(at, frames, side="right") - 1  # the last keyframe at or before each frame
@@ -165,9 +161,7 @@ def _within_cone(
     return np.flatnonzero(fits) + i + 1
 
 
-def _line_keeps(
-    boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, j: int, tolerance: float
-) -> bool:
+def _line_keeps(boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, j: int, tolerance: float) -> bool:
     between = slice(i + 1, j)
     share = ((positions[between] - positions[i]) / (positions[j] - positions[i]))[:, None]
     line = boxes[i] + share * (boxes[j] - boxes[i])

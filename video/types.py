@@ -39,7 +39,7 @@ class Heatmap:
         _require(self.grid.dtype == np.float32, f"Heatmap.grid must be float32, got {self.grid.dtype}")
         _require(bool(np.isfinite(self.grid).all()), "Heatmap.grid holds values that are not finite")
         low, high = float(self.grid.min()), float(self.grid.max())
-        _require(-1e-6 <= low and high <= 1 + 1e-6, f"Heatmap.grid must lie in [0, 1], got [{low}, {high}]")
+        _require(low >= -1e-6 and high <= 1 + 1e-6, f"Heatmap.grid must lie in [0, 1], got [{low}, {high}]")
         _require(all(0 <= c <= 1 for c in self.peak), f"Heatmap.peak must be normalised, got {self.peak}")
         _require(0 <= self.confidence <= 1, f"Heatmap.confidence must be in [0, 1], got {self.confidence}")
 
@@ -64,12 +64,20 @@ class Prompt:
     prior: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        _require(self.points.ndim == 2 and self.points.shape[1] == 2, f"Prompt.points must be (k, 2), got {self.points.shape}")
+        _require(
+            self.points.ndim == 2 and self.points.shape[1] == 2,
+            f"Prompt.points must be (k, 2), got {self.points.shape}",
+        )
         _require(len(self.labels) == len(self.points), f"{len(self.points)} points but {len(self.labels)} labels")
-        _require(len(self.points) > 0 or self.box is not None or self.prior is not None, "an empty prompt: give a point, a box or a prior")
+        _require(
+            len(self.points) > 0 or self.box is not None or self.prior is not None,
+            "an empty prompt: give a point, a box or a prior",
+        )
         if self.box is not None:
             x0, y0, x1, y1 = self.box
-            _require(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, f"Prompt.box must be normalised xyxy with area, got {self.box}")
+            _require(
+                0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, f"Prompt.box must be normalised xyxy with area, got {self.box}"
+            )
 
     def __repr__(self) -> str:
         prior = None if self.prior is None else self.prior.shape
@@ -85,7 +93,10 @@ class Candidate:
     score: float
 
     def __post_init__(self) -> None:
-        _require(self.mask.ndim == 2 and self.mask.dtype == np.bool_, f"Candidate.mask must be (H, W) bool, got {self.mask.shape} {self.mask.dtype}")
+        _require(
+            self.mask.ndim == 2 and self.mask.dtype == np.bool_,
+            f"Candidate.mask must be (H, W) bool, got {self.mask.shape} {self.mask.dtype}",
+        )
         _require(0 <= self.score <= 1, f"Candidate.score must be in [0, 1], got {self.score}")
 
     def __repr__(self) -> str:

@@ -54,9 +54,9 @@ def place_words(thing: Thing, extent: tuple[float, float]) -> str | None:
 
 def _phrase(thing: Thing, scene: Scene, rng: np.random.Generator, *, colour: bool, everything: bool) -> str:
     say = [rng.choice(["a", "the"])]
-    if everything or rng.random() < 0.35:
+    if everything or rng.random() < 0.55:
         say.append(thing.size)
-    if everything or rng.random() < (0.75 if thing.texture != "plain" else 0.12):
+    if everything or rng.random() < (0.85 if thing.texture != "plain" else 0.3):
         say.append(thing.texture)
     if everything or colour:
         say.append(thing.colour)

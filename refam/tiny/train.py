@@ -72,7 +72,7 @@ def main(
     tokenizer = model.build_tokenizer()
     if go_on_from:
         net = diffusion.TextToLatents(
-            FluxTransformer2DModel.from_pretrained(go_on_from / "transformer", torch_dtype=torch.float32),
+            FluxTransformer2DModel.from_pretrained(go_on_from / "transformer", dtype=torch.float32),
             T5EncoderModel.from_pretrained(go_on_from / "text_encoder_2", dtype=torch.float32),
         )
     else:

@@ -20,9 +20,7 @@ def texture(seed, size=(320, 240)):
 
 def moved(image, matrix):
     """What is at p in the image is at matrix @ p in the result."""
-    return cv2.warpAffine(
-        image, matrix, image.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
+    return cv2.warpAffine(image, matrix, image.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def true_flow(matrix, size):
@@ -85,9 +83,7 @@ def test_composed_constant_flows_add_up(ax, ay, bx, by):
     def constant(x, y):
         return np.broadcast_to(np.float32([x, y]), (12, 16, 2)).copy()
 
-    np.testing.assert_allclose(
-        compose(constant(ax, ay), constant(bx, by)), constant(ax + bx, ay + by), atol=1e-5
-    )
+    np.testing.assert_allclose(compose(constant(ax, ay), constant(bx, by)), constant(ax + bx, ay + by), atol=1e-5)
 
 
 def test_composed_rotations_are_one_rotation():

@@ -82,9 +82,7 @@ def test_what_the_editor_draws_is_the_track(boxes, data):
     drawn, shown = interpolate(keyframes, track.frames, times=times)
     np.testing.assert_array_equal(shown, visible)
     assert (masks.box_iou(drawn, track.boxes)[visible] >= 0.8 - 1e-9).all()
-    assert not interpolate(keyframes, [n, n + 5], times=np.append(times, times[-1] + np.arange(1, 9)))[
-        1
-    ].any()
+    assert not interpolate(keyframes, [n, n + 5], times=np.append(times, times[-1] + np.arange(1, 9)))[1].any()
 
 
 @given(st.data())
