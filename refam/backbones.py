@@ -7,8 +7,7 @@ model that ships and full-size FLUX go through the same code.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from refam.attention import TextAttention, attention_modules, read_attention
+from refam.quiet import quiet_libraries
 from refam.tiny import DIRECTORY as TINY_DIRECTORY
 
 
@@ -33,6 +33,7 @@ class Preset:
     source: a directory or a hub id. blocks: attention modules to read, in the order they run (None: all).
     noise: sigma in (0, 1), the share of noise in the noised latent. short_side_px: frames are resized to it.
     text_length: positions of the text encoder's sequence. draws: noise samples averaged per frame.
+    balanced, smooth_tokens: how token maps are summed, see refam.heatmap.evidence.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Preset:
     text_length: int
     blocks: tuple[int, ...] | None = None
     draws: int = 1
+    balanced: bool = False
+    smooth_tokens: float = 0.0
     dtype: str = "auto"
     licence: str = ""
     revision: str | None = None
@@ -56,7 +59,18 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     p.name: p
     for p in (
-        Preset("tiny", str(TINY_DIRECTORY), 0.65, 64, 24, blocks=(2, 3), draws=2, licence="Apache-2.0"),
+        Preset(
+            "tiny",
+            str(TINY_DIRECTORY),
+            noise=0.7,
+            short_side_px=64,
+            text_length=24,
+            blocks=(2, 3),
+            draws=4,
+            balanced=True,
+            smooth_tokens=1.5,
+            licence="Apache-2.0",
+        ),
         Preset(
             "flux-schnell",
             "black-forest-labs/FLUX.1-schnell",
@@ -197,33 +211,14 @@ def _fingerprint(module: torch.nn.Module) -> str:
     return digest.hexdigest()[:8]
 
 
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Loading bars and notes about things that are as they should be stay out of our log and our standard error."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging)
-    before = [library.get_verbosity() for library in libraries]
-    for library in libraries:
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, verbosity in zip(libraries, before, strict=True):
-            library.set_verbosity(verbosity)
-            library.enable_progress_bar()
-
-
 def load_backbone(preset: Preset, *, device: str = "auto") -> FluxBackbone:
     """Load a FluxPipeline with `from_pretrained`. Raises BackboneError when it is not there or is of another class."""
     where = pick_device(device)
-    with _quiet_libraries():
+    with quiet_libraries():
         from diffusers import FluxPipeline
     dtype = torch.float32 if preset.dtype == "auto" or where.type == "cpu" else getattr(torch, preset.dtype)
     try:
-        with _quiet_libraries():
+        with quiet_libraries():
             pipeline = FluxPipeline.from_pretrained(preset.source, dtype=dtype, revision=preset.revision)
             pipeline.transformer.set_attention_backend("native")
     except (OSError, ValueError) as error:

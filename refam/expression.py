@@ -165,6 +165,16 @@ class Expression:
         """Where tokens of these roles are in the sequence."""
         return [i for i, t in enumerate(self.tokens) if t.role in roles]
 
+    def content_words(self) -> list[list[int]]:
+        """The positions of each content word's tokens."""
+        words: list[list[int]] = []
+        for i in self.positions(Role.CONTENT):
+            if words and words[-1][-1] == i - 1 and self.tokens[i].word == self.tokens[i - 1].word:
+                words[-1].append(i)
+            else:
+                words.append([i])
+        return words
+
 
 class ExpressionError(ValueError):
     """The expression cannot be grounded; the message says why and what would work."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from refam.attention import TextAttention
 from refam.backbones import BackboneError, FluxBackbone, load_backbone, preset_for
 from refam.expression import Expression, ExpressionError, Role, parse
-from refam.heatmap import make_heatmap, normalise
+from refam.heatmap import evidence, make_heatmap, normalise
 from refam.spatial import PLACE_WORDS, spatial_prior
 from refam.upsampling import joint_bilateral_upsample
 from video.types import Heatmap
@@ -136,7 +136,9 @@ class Grounder:
         return torch.randn(shape, generator=generator)
 
     def _heatmap(self, parsed: Expression, maps: NDArray[np.float32], frame: NDArray[np.uint8], index: int) -> Heatmap:
-        grid = maps[parsed.positions(Role.CONTENT)].sum(0)
+        preset = self.backbone.preset
+        words = parsed.content_words()
+        grid = evidence(maps, words, balanced=preset.balanced, smooth_tokens=preset.smooth_tokens)
         if self.options.edge_aware:
             grid = joint_bilateral_upsample(grid, frame)
         places = [t.word for t in parsed.tokens if t.role is Role.PLACE and t.word]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,30 @@ from video.types import Heatmap
 
 _FINE = 4  # the peak is looked for on a grid this many times finer
 _MODE = 0.5  # places above this share of the maximum count as modes
+
+
+def evidence(
+    maps: NDArray[np.float32], words: Sequence[Sequence[int]], *, balanced: bool = False, smooth_tokens: float = 0.0
+) -> NDArray[np.float32]:
+    """Token maps (T, h, w) -> (h, w): the sum over the tokens of `words`, each word a list of token positions.
+
+    The paper sums attention as it is. balanced: each word counts twice, by its attention and by its share of the
+    attention to all T tokens (magnets and stop words included), both brought to mean 0 and variance 1 first: so a word
+    with little attention ("striped") weighs as much as one with a lot. smooth_tokens: sigma of a Gaussian over places,
+    in tokens; pools the evidence of a whole object, so that one loud token of another does not win.
+    """
+    total = np.zeros(maps.shape[1:], np.float32)
+    shares = maps / (maps.sum(0) + 1e-9)
+    for positions in words:
+        if balanced:
+            total += sum(_standard(of[list(positions)].sum(0)) for of in (maps, shares))
+        else:
+            total += maps[list(positions)].sum(0)
+    return cv2.GaussianBlur(total, (0, 0), smooth_tokens) if smooth_tokens > 0 else total
+
+
+def _standard(grid: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (grid - grid.mean()) / (grid.std() + 1e-9)
 
 
 def normalise(grid: NDArray[np.floating]) -> NDArray[np.float32]:

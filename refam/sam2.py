@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from refam.grabcut import is_sharp
+from refam.quiet import quiet_libraries
 from video.masks import Mask, box_of, components, deepest_point, iou, pad_box, resize_map
 from video.types import Candidate, Prompt
 
@@ -43,13 +44,15 @@ class Sam2Segmenter:
     @classmethod
     def load(cls, name_or_dir: str, *, device: str = "auto") -> Sam2Segmenter:
         """From a directory or a hub id. Raises SegmenterError when there is no SAM2 model there."""
-        from transformers import AutoConfig, Sam2Model
+        with quiet_libraries():
+            from transformers import AutoConfig, Sam2Model
 
         try:
             config = AutoConfig.from_pretrained(name_or_dir)
             if config.model_type not in ("sam2", "sam2_video"):
                 raise SegmenterError(f"{name_or_dir} holds a {config.model_type!r} model, not SAM2")
-            model = Sam2Model.from_pretrained(name_or_dir, dtype=torch.float32)
+            with quiet_libraries():
+                model = Sam2Model.from_pretrained(name_or_dir, dtype=torch.float32)
         except SegmenterError:
             raise
         except (OSError, ValueError) as error:

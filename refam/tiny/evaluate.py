@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refam.attention import attention_modules
 from refam.backbones import FluxBackbone, load_backbone, preset_for
 from refam.grounder import Grounder, GroundingOptions
 from refam.tiny.language import KINDS, Referral, referral_scene
@@ -109,19 +110,22 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def choose(backbone: FluxBackbone, judged: Sequence[Case]) -> str:
-    """Point accuracy for every run of neighbouring blocks and several noise levels, best first."""
-    n_blocks = len(backbone.pipeline.transformer.transformer_blocks) + len(
-        backbone.pipeline.transformer.single_transformer_blocks
-    )
+    """Point accuracy for runs of neighbouring blocks, noise levels and ways to sum token maps, best first."""
+    n_blocks = len(attention_modules(backbone.pipeline.transformer))
     runs = [tuple(range(a, b)) for a, b in itertools.combinations(range(n_blocks + 1), 2)]
-    rows = []
-    preset = backbone.preset
-    for noise, blocks in itertools.product((0.2, 0.3, 0.4, 0.5, 0.6, 0.7), runs):
-        backbone.preset = replace(preset, noise=noise, blocks=blocks, draws=1)
-        rows.append((float(np.mean([v.hit for v in judge(Grounder(backbone), judged)])), noise, blocks))
+    preset, rows = backbone.preset, []
+    for noise, blocks, (balanced, smooth) in itertools.product(
+        (0.5, 0.7, 0.8), runs, ((False, 0.0), (False, 1.5), (True, 0.0), (True, 1.5))
+    ):
+        tried = replace(preset, noise=noise, blocks=blocks, balanced=balanced, smooth_tokens=smooth, draws=1)
+        backbone.preset = tried
+        rows.append((float(np.mean([v.hit for v in judge(Grounder(backbone), judged)])), tried))
     backbone.preset = preset
-    rows.sort(reverse=True)
-    return "\n".join(f"{accuracy:.3f}  noise {noise}  blocks {blocks}" for accuracy, noise, blocks in rows[:15])
+    rows.sort(key=lambda row: -row[0])
+    return "\n".join(
+        f"{hits:.3f}  noise {p.noise}  blocks {p.blocks}  balanced {p.balanced}  smooth {p.smooth_tokens}"
+        for hits, p in rows[:15]
+    )
 
 
 ABLATIONS = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refam.heatmap import confidence_of, make_heatmap, normalise
+from refam.heatmap import confidence_of, evidence, make_heatmap, normalise
 from refam.spatial import FLOOR, spatial_prior
 
 
@@ -57,3 +57,39 @@ def test_the_middle_is_the_middle_and_other_words_change_nothing() -> None:
     prior = spatial_prior(["middle"], (9, 15))
     assert np.unravel_index(prior.argmax(), prior.shape) == (4, 7)
     assert np.all(spatial_prior(["car", "red"], (9, 15)) == 1)
+
+
+RAW = [[[1, 5], [4, 2]], [[1, 2], [2, 3]], [[2, 3], [4, 3]]]
+EVEN = [[[9, 8], [7, 6]], [[1, 2], [3, 4]]]  # 10 everywhere: shares are maps / 10, and standardise alike
+
+
+@pytest.mark.parametrize(
+    ("maps", "words", "options", "expected"),
+    [
+        (RAW, [[1], [2]], {}, [[3, 5], [6, 6]]),
+        (RAW, [[1, 2]], {}, [[3, 5], [6, 6]]),
+        (EVEN, [[1]], {"balanced": True}, [[-2.6833, -0.8944], [0.8944, 2.6833]]),
+    ],
+)
+def test_evidence_worked_out_by_hand(
+    maps: list, words: list[list[int]], options: dict[str, bool], expected: list
+) -> None:
+    np.testing.assert_allclose(evidence(np.array(maps, np.float32), words, **options), expected, atol=1e-3)
+
+
+def test_smoothing_pools_an_object_against_one_loud_token() -> None:
+    maps = np.zeros((1, 16, 16), np.float32)
+    maps[0, 3, 3] = 1.0
+    maps[0, 9:13, 9:13] = 0.6
+    assert evidence(maps, [[0]]).argmax() == 3 * 16 + 3
+    row, column = np.unravel_index(evidence(maps, [[0]], smooth_tokens=1.5).argmax(), (16, 16))
+    assert 9 <= row < 13
+    assert 9 <= column < 13
+
+
+def test_a_word_of_several_tokens_is_one_word() -> None:
+    maps = np.random.default_rng(0).random((3, 4, 5), dtype=np.float32)
+    merged = np.stack([maps[0], maps[1] + maps[2]])
+    np.testing.assert_allclose(
+        evidence(maps, [[0], [1, 2]], balanced=True), evidence(merged, [[0], [1]], balanced=True), atol=1e-5
+    )
