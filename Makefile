@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is. Nothing is installed outside this folder.
-PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' >/dev/null 2>&1 && echo python3.12 || echo python3.11)
+PYTHON ?= $(shell python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo python3.12)
 VENV := .venv
 LS_VENV := .venv-ls
 BIN := $(VENV)/bin
