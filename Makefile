@@ -14,8 +14,7 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -r requirements.txt
-	$(BIN)/pip install --quiet --no-deps -e .
-	$(BIN)/pip install --quiet $$($(BIN)/python -c "import tomllib; print(*(repr(d) for d in tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['test']))")
+	$(BIN)/pip install --quiet -e '.[test]'
 	touch $@
 
 # Label Studio pins other versions than we do: it gets an environment of its own.
