@@ -31,7 +31,9 @@ def evidence(
             total += sum(_standard(of[list(positions)].sum(0)) for of in (maps, shares))
         else:
             total += maps[list(positions)].sum(0)
-    return cv2.GaussianBlur(total, (0, 0), smooth_tokens) if smooth_tokens > 0 else total
+    if smooth_tokens > 0:
+        total = np.asarray(cv2.GaussianBlur(total, (0, 0), smooth_tokens), np.float32)
+    return total
 
 
 def _standard(grid: NDArray[np.float32]) -> NDArray[np.float32]:
