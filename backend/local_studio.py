@@ -7,6 +7,7 @@ with 1.23: without `USE_DEFAULT_BANNED_SUBNETS=false` it refuses a backend on lo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -120,11 +121,9 @@ class LocalStudio:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 break
-            try:
+            with contextlib.suppress(httpx.HTTPError):  # not up yet
                 if self._http.get("/health", timeout=2).is_success:
                     return
-            except httpx.HTTPError:
-                pass  # not up yet
             time.sleep(0.3)
         self.stop()
         tail = self.log.read_text(errors="replace")[-1500:]

@@ -79,7 +79,7 @@ class _Reader(TorchFunctionMode):
     def _read(self, call: dict[str, Any]) -> torch.Tensor:
         q, k, mask = call["query"], call["key"], call.get("attn_mask")
         if call.get("is_causal") or k.shape[1] != q.shape[1]:
-            raise NotImplementedError("causal or grouped-query attention is not read: no supported family uses it")
+            raise ValueError("causal or grouped-query attention is not read: no supported family uses it")
         scale = call.get("scale") or q.shape[-1] ** -0.5
         out, lse = attend(q, k, call["value"], mask=mask, scale=scale)
         rows, columns = self._slices(q.shape[2])
