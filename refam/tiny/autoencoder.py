@@ -118,7 +118,7 @@ def train(
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         step += 1
-        if step % 25 == 0:
+        if step == 1 or step % 25 == 0:
             at = f"autoencoder {step}: {time.monotonic() - start:.0f} s"
             log(f"{at}, rebuild {rebuild.item():.4f}, words {words.item():.4f}")
     fold(vae, pools, rng)

@@ -116,7 +116,7 @@ def train(
         losses.append(loss.item())
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), parameters, 1 - min(0.998, (1 + step) / (10 + step)))
-        if step % 20 == 0:
+        if step == 1 or step % 20 == 0:
             log(f"transformer {step}: {elapsed:.0f} s, {elapsed / step:.2f} s a step, loss {np.mean(losses[-50:]):.4f}")
         if elapsed - saved > every_s:
             saved = elapsed
