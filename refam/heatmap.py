@@ -25,12 +25,10 @@ def evidence(
     in tokens; pools the evidence of a whole object, so that one loud token of another does not win.
     """
     total = np.zeros(maps.shape[1:], np.float32)
-    shares = maps / (maps.sum(0) + 1e-9)
+    attention = maps.sum(0) + 1e-9 if balanced else None
     for positions in words:
-        if balanced:
-            total += sum(_standard(of[list(positions)].sum(0)) for of in (maps, shares))
-        else:
-            total += maps[list(positions)].sum(0)
+        word = maps[list(positions)].sum(0)
+        total += word if attention is None else _standard(word) + _standard(word / attention)
     if smooth_tokens > 0:
         total = np.asarray(cv2.GaussianBlur(total, (0, 0), smooth_tokens), np.float32)
     return total
