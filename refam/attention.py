@@ -7,7 +7,6 @@ processor is replaced, nothing stays patched, and the model's output is the same
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,22 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from refam.families import Family, attention_modules, family_of
 from refam.kernels import attend, mean_probabilities
-
-
-@dataclass(frozen=True)
-class Family:
-    """modules: a pattern of the attention modules' names, in the order they run; text: where text keys are."""
-
-    modules: str
-    text: str  # "first" | "last" in a joint sequence; "cross": every key is text
-
-
-FAMILIES: Mapping[str, Family] = {
-    "FluxTransformer2DModel": Family(r"(single_)?transformer_blocks\.\d+\.attn", "first"),
-    "SD3Transformer2DModel": Family(r"transformer_blocks\.\d+\.attn", "last"),
-    "WanTransformer3DModel": Family(r"blocks\.\d+\.attn2", "cross"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +101,6 @@ class _Reader(TorchFunctionMode):
         self.block = None
 
 
-def attention_modules(transformer: torch.nn.Module) -> list[torch.nn.Module]:
-    """The text-image attention modules in the order they run. Raises ValueError for a class that is not known."""
-    name = type(transformer).__name__
-    if name not in FAMILIES:
-        raise ValueError(f"attention of {name} cannot be read; known transformers: {', '.join(sorted(FAMILIES))}")
-    return [m for n, m in transformer.named_modules() if re.fullmatch(FAMILIES[name].modules, n)]
-
-
 def read_attention(
     transformer: torch.nn.Module,
     inputs: Mapping[str, Any],
@@ -145,7 +122,7 @@ def read_attention(
         raise ValueError(f"blocks {list(wanted)} are not in 0..{len(modules) - 1}, the blocks of this transformer")
     length = inputs["encoder_hidden_states"].shape[1]
     reader = _Reader(
-        family=FAMILIES[type(transformer).__name__],
+        family=family_of(transformer),
         n_text=length,
         keep=min(n_text or length, length),
         last=wanted[-1],

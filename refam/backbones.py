@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from refam.attention import TextAttention, attention_modules, read_attention
+from refam.attention import TextAttention, read_attention
+from refam.families import attention_modules
 from refam.quiet import quiet_libraries
 from refam.tiny import DIRECTORY as TINY_DIRECTORY
 

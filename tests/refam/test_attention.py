@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel, WanTransformer3DModel
 from torch.overrides import TorchFunctionMode
 
-from refam.attention import attention_modules, read_attention
+from refam.attention import read_attention
+from refam.families import attention_modules
 from refam.kernels import attend, mean_probabilities
 
 B, T = 2, 7
