@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,24 +38,64 @@ class GroundingOptions:
     seed: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class TokenMaps:
+    """What one forward pass said of one frame: how much each place attends to each token of the expression.
+
+    maps: (T, h, w) float32, the mean over draws, T as in expression.tokens. draws: (D, T, h, w) float32, each draw of
+    noise by itself. frame: its index.
+    """
+
+    frame: int
+    expression: Expression
+    maps: NDArray[np.float32]
+    draws: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        t, h, w = self.maps.shape
+        return (
+            f"TokenMaps({self.expression.text!r}, frame={self.frame}, {t} tokens of {w}x{h}, {len(self.draws)} draws)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Weighing:
+    """How token maps became a heatmap, step by step.
+
+    evidence: (h, w) the words' maps summed. fine: (h', w') evidence brought to the picture's edges. weighed: (h', w')
+    after the spatial prior; the heatmap is this, scaled to [0, 1].
+    """
+
+    evidence: NDArray[np.float32]
+    fine: NDArray[np.float32]
+    weighed: NDArray[np.float32]
+    heatmap: Heatmap
+
+
 class Grounder:
-    """Grounds expressions in frames with one backbone. Text is encoded once for each expression."""
+    """Grounds expressions in frames with one backbone. Text is encoded once for each expression.
+
+    The steps of `ground` can be called by themselves: `parse` (words -> roles), `read` (ONE forward pass -> token
+    maps), `weigh` (token maps -> heatmap). Each takes other options than the grounder's own, so that what a switch
+    does can be seen without a second forward pass: token maps depend on `magnets` and `seed` alone.
+    """
 
     def __init__(self, backbone: FluxBackbone, options: GroundingOptions | None = None) -> None:
         self.backbone = backbone
         self.options = options or GroundingOptions()
         self.name = backbone.name
-        self._texts: dict[str, tuple[Expression, torch.Tensor, torch.Tensor]] = {}
+        self._texts: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def parse(self, expression: str) -> Expression:
+    def parse(self, expression: str, *, options: GroundingOptions | None = None) -> Expression:
         """The expression's tokens and their roles. Raises GroundingError."""
+        options = options or self.options
         return parse(
             expression,
             self.backbone.tokenizer,
             max_tokens=self.backbone.preset.text_length,
-            magnets=self.options.magnets,
-            stop_filter=self.options.stop_filter,
-            place_words=PLACE_WORDS if self.options.spatial_bias else frozenset(),
+            magnets=options.magnets,
+            stop_filter=options.stop_filter,
+            place_words=PLACE_WORDS if options.spatial_bias else frozenset(),
         )
 
     def unknown_words(self, expression: str) -> list[str]:
@@ -74,47 +114,71 @@ class Grounder:
         frames: (H, W, 3) uint8 RGB, all of one size. indices: what Heatmap.frame says (default: 0, 1, ...).
         Raises GroundingError for an expression that cannot be grounded.
         """
+        return [
+            [self.weigh(maps, frame).heatmap for maps, frame in zip(row, frames, strict=True)]
+            for row in self.read(frames, expressions, indices=indices)
+        ]
+
+    def read(
+        self,
+        frames: Sequence[NDArray[np.uint8]],
+        expressions: Sequence[str],
+        *,
+        indices: Sequence[int] | None = None,
+        options: GroundingOptions | None = None,
+    ) -> Iterator[list[TokenMaps]]:
+        """For each expression the token maps of every frame; see `ground`. Checks its arguments before it yields."""
         indices = range(len(frames)) if indices is None else indices
         if len(indices) != len(frames):
             raise ValueError(f"{len(frames)} frames but {len(indices)} indices")
         shapes = {f.shape for f in frames}
         if len(shapes) > 1:
             raise ValueError(f"all frames of one call must have one size, got {sorted(shapes)}")
-        texts = [self._text(e) for e in expressions]
+        options = options or self.options
+        parsed = [self.parse(e, options=options) for e in expressions]
+        for one in parsed:
+            self._encoded(one.prompt)
         latents = self.backbone.encode_frames(frames)
-        rows = []
-        for text in texts:
-            maps = self._maps(text, latents, indices)
-            rows.append([self._heatmap(text[0], *of) for of in zip(maps, frames, indices, strict=True)])
-        return rows
+        return (self._maps(one, latents, indices, options.seed) for one in parsed)
 
-    def _text(self, expression: str) -> tuple[Expression, torch.Tensor, torch.Tensor]:
-        if expression not in self._texts:
-            parsed = self.parse(expression)
-            words, pooled = self.backbone.encode_text([parsed.prompt])
-            self._texts[expression] = (parsed, words, pooled)
-        return self._texts[expression]
+    def weigh(self, maps: TokenMaps, frame: NDArray[np.uint8], *, options: GroundingOptions | None = None) -> Weighing:
+        """Token maps of one frame (H, W, 3) -> its heatmap, and the steps to it.
 
-    def _maps(
-        self,
-        text: tuple[Expression, torch.Tensor, torch.Tensor],
-        latents: torch.Tensor,
-        indices: Sequence[int],
-    ) -> list[NDArray[np.float32]]:
-        """One (T, h, w) stack of token maps for each frame, averaged over the draws of noise."""
-        parsed, words, pooled = text
+        options: other switches than the grounder's; the token maps must have been read with the same `magnets`.
+        """
+        parsed = maps.expression if options is None else self.parse(maps.expression.text, options=options)
+        if parsed.prompt != maps.expression.prompt:
+            raise ValueError(f"these maps are of {maps.expression.prompt!r}, not of {parsed.prompt!r}: read them again")
+        options = options or self.options
+        preset = self.backbone.preset
+        words = parsed.content_words()
+        grid = evidence(maps.maps, words, balanced=preset.balanced, smooth_tokens=preset.smooth_tokens)
+        fine = joint_bilateral_upsample(grid, frame) if options.edge_aware else grid
+        weighed = self._with_prior(parsed, fine)
+        return Weighing(grid, fine, weighed, make_heatmap(maps.frame, weighed))
+
+    def _with_prior(self, parsed: Expression, grid: NDArray[np.float32]) -> NDArray[np.float32]:
+        places = [t.word for t in parsed.tokens if t.role is Role.PLACE and t.word]
+        if not places:
+            return grid
+        return normalise(grid) * spatial_prior(places, (grid.shape[0], grid.shape[1]))
+
+    def _encoded(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
+        if prompt not in self._texts:
+            self._texts[prompt] = self.backbone.encode_text([prompt])
+        return self._texts[prompt]
+
+    def _maps(self, parsed: Expression, latents: torch.Tensor, indices: Sequence[int], seed: int) -> list[TokenMaps]:
+        """Token maps of each frame, all its draws of noise in one forward pass."""
+        words, pooled = self._encoded(parsed.prompt)
         draws = self.backbone.preset.draws
         grid = (latents.shape[2] // 2, latents.shape[3] // 2)
         out = []
         per_pass = max(1, _BATCH // draws)
         for start in range(0, len(latents), per_pass):
-            some = latents[start : start + per_pass]
+            some, numbers = latents[start : start + per_pass], indices[start : start + per_pass]
             noise = torch.stack(
-                [
-                    self._noise(index, draw, latents.shape[1:])
-                    for index in indices[start : start + per_pass]
-                    for draw in range(draws)
-                ]
+                [self._noise(index, draw, latents.shape[1:], seed) for index in numbers for draw in range(draws)]
             )
             reading: TextAttention = self.backbone.read(
                 some.repeat_interleave(draws, 0),
@@ -123,28 +187,21 @@ class Grounder:
                 noise.to(some),
                 n_text=len(parsed.tokens),
             )
-            mean = reading.mean.unflatten(0, (len(some), draws)).mean(1)
-            out += [m.T.reshape(-1, *grid).cpu().numpy() for m in mean]
+            each = reading.mean.unflatten(0, (len(some), draws))
+            for index, mean, alone in zip(numbers, each.mean(1), each, strict=True):
+                maps = mean.T.reshape(-1, *grid).cpu().numpy()
+                by_draw = alone.transpose(1, 2).reshape(draws, -1, *grid).cpu().numpy()
+                out.append(TokenMaps(index, parsed, maps, by_draw))
         return out
 
-    def _noise(self, index: int, draw: int, shape: torch.Size) -> torch.Tensor:
+    def _noise(self, index: int, draw: int, shape: torch.Size, seed: int | None = None) -> torch.Tensor:
         """Drawn on the CPU from the frame's own seed: the same on every device, another for every frame.
 
         One noise for all frames would make their errors agree and take smoothing over time its gain (measured).
         """
-        generator = torch.Generator().manual_seed((self.options.seed * 1_000_003 + index) * 97 + draw)
+        seed = self.options.seed if seed is None else seed
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + index) * 97 + draw)
         return torch.randn(shape, generator=generator)
-
-    def _heatmap(self, parsed: Expression, maps: NDArray[np.float32], frame: NDArray[np.uint8], index: int) -> Heatmap:
-        preset = self.backbone.preset
-        words = parsed.content_words()
-        grid = evidence(maps, words, balanced=preset.balanced, smooth_tokens=preset.smooth_tokens)
-        if self.options.edge_aware:
-            grid = joint_bilateral_upsample(grid, frame)
-        places = [t.word for t in parsed.tokens if t.role is Role.PLACE and t.word]
-        if places:
-            grid = normalise(grid) * spatial_prior(places, (grid.shape[0], grid.shape[1]))
-        return make_heatmap(index, grid)
 
 
 def load_grounder(
