@@ -39,8 +39,9 @@ class _Reader(TorchFunctionMode):
     """State of one forward pass."""
 
     family: Family
+    batch: int
     n_text: int  # text tokens in the model's input
-    keep: int  # of which the first `keep` are read
+    columns: slice  # of which these are read
     last: int
     early_exit: bool
     keep_blocks: bool
@@ -48,6 +49,7 @@ class _Reader(TorchFunctionMode):
     n_image: int = 0
     total: torch.Tensor | None = None
     count: int = 0
+    samples: list[torch.Tensor] = field(default_factory=list)  # of a block that attends one sample at a time
     by_block: dict[int, torch.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,6 +74,13 @@ class _Reader(TorchFunctionMode):
             mask = mask[None] if mask.ndim == 3 else mask[None, None] if mask.ndim == 2 else mask
             mask = mask[..., columns] if mask.shape[2] == 1 else mask[..., rows, columns]
         probabilities = mean_probabilities(q[:, :, rows], k[:, :, columns], lse[:, :, rows], scale=scale, mask=mask)
+        if q.shape[0] < self.batch:  # Mochi: one call for each sample, without its pads, which nothing attends to
+            width = self.columns.stop - self.columns.start
+            self.samples.append(F.pad(probabilities, (0, width - probabilities.shape[2])))
+            if len(self.samples) < self.batch:
+                return out
+            probabilities = torch.cat(self.samples)
+            self.samples.clear()
         self.total = probabilities if self.total is None else self.total.add_(probabilities)
         self.count += 1
         if self.keep_blocks:
@@ -82,10 +91,10 @@ class _Reader(TorchFunctionMode):
 
     def _slices(self, n_queries: int) -> tuple[slice, slice]:
         if self.family.text == "cross":
-            return slice(None), slice(0, self.keep)
+            return slice(None), self.columns
         if self.family.text == "first":
-            return slice(n_queries - self.n_image, None), slice(0, self.keep)
-        return slice(0, self.n_image), slice(self.n_image, self.n_image + self.keep)
+            return slice(n_queries - self.n_image, None), self.columns
+        return slice(0, self.n_image), slice(self.n_image + self.columns.start, self.n_image + self.columns.stop)
 
     def enter(self, index: int) -> Callable[..., None]:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
@@ -107,24 +116,30 @@ def read_attention(
     *,
     blocks: Sequence[int] | None = None,
     n_text: int | None = None,
+    first_text: int = 0,
     early_exit: bool = True,
     keep_blocks: bool = False,
 ) -> tuple[TextAttention, Any]:
     """ONE forward pass, and what its attention says.
 
     inputs: the transformer's keyword arguments (`encoder_hidden_states` (B, T, D) among them). blocks: which attention
-    modules to read, counted from 0 in the order they run (None: all). n_text: read the first so many text tokens only
-    (padding is seldom wanted). early_exit: stop after the last block read; the output is then None.
+    modules to read, counted from 0 in the order they run (None: all). n_text: read so many text tokens only (padding is
+    seldom wanted), from first_text on. early_exit: stop after the last block read; the output is then None.
+    Raises ValueError for blocks or text tokens that the transformer does not have.
     """
     modules = attention_modules(transformer)
     wanted = sorted(range(len(modules)) if blocks is None else blocks)
     if not wanted or wanted[0] < 0 or wanted[-1] >= len(modules):
         raise ValueError(f"blocks {list(wanted)} are not in 0..{len(modules) - 1}, the blocks of this transformer")
-    length = inputs["encoder_hidden_states"].shape[1]
+    batch, length = inputs["encoder_hidden_states"].shape[:2]
+    stop = length if n_text is None else min(first_text + n_text, length)
+    if not 0 <= first_text < stop:
+        raise ValueError(f"text tokens {first_text} to {stop} cannot be read: the text has {length} tokens")
     reader = _Reader(
         family=family_of(transformer),
+        batch=batch,
         n_text=length,
-        keep=min(n_text or length, length),
+        columns=slice(first_text, stop),
         last=wanted[-1],
         early_exit=early_exit,
         keep_blocks=keep_blocks,
