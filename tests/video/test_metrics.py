@@ -1,0 +1,199 @@
+"""J, F, points and intervals, each against its definition worked out slowly or by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import binomtest, ttest_1samp
+
+from video.metrics import (
+    boundary_accuracy,
+    mean,
+    mean_iou,
+    overall_iou,
+    point_hit,
+    precision_at,
+    region_similarity,
+    share,
+)
+
+SHAPE = (9, 12)
+MASKS = arrays(np.bool_, SHAPE)
+
+
+def square(x: int, y: int, side: int, shape: tuple[int, int] = (100, 100)) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+# --- slow references, straight from the definitions ------------------------------------------------------------------
+
+
+def slow_j(mask, truth, void):
+    inter = union = 0
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            if not void[y, x]:
+                inter += mask[y, x] and truth[y, x]
+                union += mask[y, x] or truth[y, x]
+    return inter / union if union else 1.0
+
+
+def slow_boundary(mask):
+    h, w = mask.shape
+    return [
+        (y, x)
+        for y in range(h)
+        for x in range(w)
+        if any(y + dy < h and x + dx < w and mask[y + dy, x + dx] != mask[y, x] for dy, dx in ((0, 1), (1, 0), (1, 1)))
+    ]
+
+
+def slow_f(mask, truth, tolerance):
+    ours, theirs = slow_boundary(mask), slow_boundary(truth)
+    if not ours and not theirs:
+        return 1.0
+    if not ours or not theirs:
+        return 0.0
+    reach = math.ceil(tolerance * math.sqrt(mask.shape[0] ** 2 + mask.shape[1] ** 2))
+    near = lambda a, points: any((a[0] - y) ** 2 + (a[1] - x) ** 2 <= reach**2 for y, x in points)  # noqa: E731
+    precision = sum(near(p, theirs) for p in ours) / len(ours)
+    recall = sum(near(p, ours) for p in theirs) / len(theirs)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+@given(MASKS, MASKS, MASKS)
+@settings(max_examples=60, deadline=None)
+def test_j_is_its_definition(mask, truth, void) -> None:
+    assert region_similarity(mask, truth, void=void) == pytest.approx(slow_j(mask, truth, void))
+
+
+@given(MASKS, MASKS, st.sampled_from([0.008, 0.1, 0.2]))
+@settings(max_examples=80, deadline=None)
+def test_f_is_its_definition(mask, truth, tolerance) -> None:
+    assert boundary_accuracy(mask, truth, tolerance=tolerance) == pytest.approx(slow_f(mask, truth, tolerance))
+
+
+@given(MASKS, MASKS, MASKS)
+@settings(max_examples=40, deadline=None)
+def test_what_is_void_has_no_boundary_of_its_own_making(mask, truth, void) -> None:
+    ours, theirs = mask & ~void, truth & ~void
+    assert boundary_accuracy(mask, truth, void=void) == pytest.approx(slow_f(ours, theirs, 0.008))
+
+
+# --- cases worked out by hand ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mask", "truth", "j", "f"),
+    [
+        pytest.param(square(10, 10, 40), square(10, 10, 40), 1.0, 1.0, id="the same"),
+        pytest.param(square(0, 0, 0), square(0, 0, 0), 1.0, 1.0, id="both empty"),
+        pytest.param(square(10, 10, 40), square(0, 0, 0), 0.0, 0.0, id="something where nothing is"),
+        pytest.param(square(0, 0, 0), square(10, 10, 40), 0.0, 0.0, id="nothing where something is"),
+        pytest.param(square(10, 10, 20), square(60, 60, 20), 0.0, 0.0, id="elsewhere"),
+        pytest.param(square(0, 0, 100), square(0, 0, 0), 0.0, 1.0, id="all or nothing: neither has a boundary"),
+        # 100 x 100 has a diagonal of 141.4: two pixels off is within ceil(1.13) = 2, three is not.
+        pytest.param(square(10, 10, 40), square(12, 10, 40), 38 / 42, 1.0, id="two pixels off"),
+    ],
+)
+def test_known_answers(mask, truth, j, f) -> None:
+    assert region_similarity(mask, truth) == pytest.approx(j)
+    assert boundary_accuracy(mask, truth) == pytest.approx(f)
+
+
+def test_three_pixels_off_loses_two_sides_of_a_square() -> None:
+    """Of the four sides the two that run along the shift stay (but for the ends); the two across it are lost."""
+    f = boundary_accuracy(square(10, 10, 40), square(13, 10, 40))
+    assert f == pytest.approx(slow_f(square(10, 10, 40), square(13, 10, 40), 0.008))
+    assert 0.5 < f < 0.6
+
+
+def test_the_tolerance_grows_with_the_frame() -> None:
+    off = [
+        boundary_accuracy(square(20, 20, 30, shape), square(25, 20, 30, shape)) for shape in ((100, 100), (480, 854))
+    ]
+    assert off[0] < 1
+    assert off[1] == 1.0, "0.008 of a diagonal of 980 pixels is 8"
+
+
+@pytest.mark.parametrize(
+    ("point", "hit"),
+    [
+        ((0.0, 0.0), True),
+        ((0.4999, 0.4999), True),
+        ((0.5, 0.2), False),
+        ((1.0, 1.0), False),
+        ((0.2, 0.7), False),
+    ],
+)
+def test_a_point_is_on_the_pixel_it_falls_in(point, hit) -> None:
+    assert point_hit(point, square(0, 0, 2, (4, 4))) is hit
+
+
+@pytest.mark.parametrize("point", [(1.01, 0.5), (-0.1, 0.5), (float("nan"), 0.5)])
+def test_points_in_pixels_are_refused(point) -> None:
+    with pytest.raises(ValueError, match="normalised"):
+        point_hit(point, square(0, 0, 2, (4, 4)))
+
+
+def test_overall_and_mean_iou_differ_by_the_weight_of_large_objects() -> None:
+    pairs = [(square(0, 0, 10), square(0, 0, 10)), (square(0, 0, 50), square(50, 50, 50))]
+    assert mean_iou(pairs) == pytest.approx(0.5)
+    assert overall_iou(pairs) == pytest.approx(100 / (100 + 5000))
+    assert overall_iou([]) == 1.0
+    with pytest.raises(ValueError, match="no masks"):
+        mean_iou([])
+
+
+def test_precision_at_counts_what_reaches_the_threshold() -> None:
+    assert precision_at([0.2, 0.5, 0.7, 0.9], 0.5) == 0.75
+    with pytest.raises(ValueError, match="no masks"):
+        precision_at([], 0.5)
+
+
+def test_masks_of_two_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"truth must be \(H, W\) bool and of \(9, 12\)"):
+        region_similarity(np.zeros((9, 12), bool), np.zeros((12, 9), bool))
+    with pytest.raises(ValueError, match="mask must be"):
+        boundary_accuracy(np.zeros((9, 12), np.uint8), np.zeros((9, 12), bool))
+
+
+# --- intervals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 5), (5, 5), (1, 3), (911, 1000), (50, 100), (1, 1)])
+def test_a_share_has_wilsons_interval(hits, count) -> None:
+    got = share([True] * hits + [False] * (count - hits))
+    peer = binomtest(hits, count).proportion_ci(0.95, method="wilson")
+    assert (got.value, got.low, got.high) == pytest.approx((hits / count, peer.low, peer.high), abs=1e-9)
+    # Its ends are the shares p from which the hits are just 1.96 standard deviations away.
+    for p in (got.low, got.high):
+        if 0 < p < 1:
+            assert abs(hits / count - p) / math.sqrt(p * (1 - p) / count) == pytest.approx(1.959964, abs=1e-5)
+
+
+def test_a_mean_has_students_interval() -> None:
+    values = np.random.default_rng(0).beta(2, 1, 40)
+    peer = ttest_1samp(values, 0).confidence_interval(0.95)
+    got = mean(values)
+    assert (got.value, got.low, got.high) == pytest.approx((values.mean(), peer.low, peer.high))
+
+
+def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
+    rng = np.random.default_rng(1)
+    held = [(e := share(rng.random(60) < 0.8)).low <= 0.8 <= e.high for _ in range(2000)]
+    assert 0.93 < np.mean(held) < 0.97
+
+
+def test_no_figure_without_measurements() -> None:
+    for measure in (share, mean):
+        with pytest.raises(ValueError, match="of nothing"):
+            measure([])
+    assert mean([0.5]).high == math.inf

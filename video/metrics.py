@@ -1,0 +1,143 @@
+"""How good masks and points are: the measures of DAVIS and RefCOCO, and how sure a measured figure is.
+
+Sources: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation", CVPR 2016
+(J, F); Kazemzadeh et al., "ReferItGame", EMNLP 2014, and those who followed (overall IoU, mean IoU, precision@X);
+Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from video.masks import Mask
+
+TOLERANCE = 0.008  # DAVIS: how far a boundary may be off, of the frame's diagonal
+
+
+def region_similarity(mask: Mask, truth: Mask, *, void: Mask | None = None) -> float:
+    """DAVIS's J: intersection over union, in [0, 1]; 1 where both are empty. All (H, W) bool; `void` is not judged."""
+    inter, union = _overlap(mask, truth, void)
+    return inter / union if union else 1.0
+
+
+def boundary_accuracy(mask: Mask, truth: Mask, *, void: Mask | None = None, tolerance: float = TOLERANCE) -> float:
+    """DAVIS's F, in [0, 1]: the harmonic mean of the precision and the recall of the boundary.
+
+    A boundary pixel is right where one of the other boundary lies within ceil(tolerance x diagonal) pixels, as the
+    crow flies. All (H, W) bool. No boundary in either counts 1, in only one of them 0.
+    """
+    _overlap(mask, truth, void)
+    if void is not None:
+        mask, truth = mask & ~void, truth & ~void
+    ours, theirs = _boundary(mask), _boundary(truth)
+    n_ours, n_theirs = int(ours.sum()), int(theirs.sum())
+    if n_ours == 0 or n_theirs == 0:
+        return 1.0 if n_ours == n_theirs else 0.0
+    reach = math.ceil(tolerance * math.hypot(*mask.shape))
+    span = np.arange(-reach, reach + 1)
+    disk = (span[:, None] ** 2 + span[None, :] ** 2 <= reach**2).astype(np.uint8)
+    precision = float((ours & (cv2.dilate(theirs.view(np.uint8), disk) > 0)).sum()) / n_ours
+    recall = float((theirs & (cv2.dilate(ours.view(np.uint8), disk) > 0)).sum()) / n_theirs
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _boundary(mask: Mask) -> Mask:
+    """A pixel unlike its neighbour to the right, below or to the lower right; beyond the frame nothing differs.
+
+    DAVIS's own definition (seg2bmap, after Berkeley's): the boundary lies half outside the object.
+    """
+    edge = np.zeros_like(mask)
+    edge[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
+    edge[:-1, :] |= mask[:-1, :] ^ mask[1:, :]
+    edge[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
+    return edge
+
+
+def _overlap(mask: Mask, truth: Mask, void: Mask | None = None) -> tuple[int, int]:
+    for name, one in (("mask", mask), ("truth", truth), ("void", void)):
+        if one is not None and (one.ndim != 2 or one.dtype != np.bool_ or one.shape != mask.shape):
+            raise ValueError(f"{name} must be (H, W) bool and of {mask.shape} as the mask, got {one.shape} {one.dtype}")
+    inter, union = mask & truth, mask | truth
+    if void is not None:
+        inter, union = inter & ~void, union & ~void
+    return int(np.count_nonzero(inter)), int(np.count_nonzero(union))
+
+
+def point_hit(point: tuple[float, float], truth: Mask) -> bool:
+    """Whether a normalised (x, y) lies on a pixel of the (H, W) bool truth."""
+    x, y = point
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise ValueError(f"a point must be normalised, both coordinates in [0, 1], got {point}")
+    h, w = truth.shape
+    return bool(truth[min(h - 1, int(y * h)), min(w - 1, int(x * w))])
+
+
+def overall_iou(pairs: Iterable[tuple[Mask, Mask]]) -> float:
+    """RefCOCO's oIoU: all intersections over all unions, so large objects weigh most. pairs: (mask, truth)."""
+    inter, union = np.sum([_overlap(*pair) for pair in pairs], axis=0).tolist() or (0, 0)
+    return inter / union if union else 1.0
+
+
+def mean_iou(pairs: Iterable[tuple[Mask, Mask]]) -> float:
+    """RefCOCO's mIoU: the mean of each expression's IoU. pairs: (mask, truth). Raises ValueError without pairs."""
+    ious = [region_similarity(*pair) for pair in pairs]
+    if not ious:
+        raise ValueError("there is no mean of no masks")
+    return float(np.mean(ious))
+
+
+def precision_at(ious: ArrayLike, threshold: float) -> float:
+    """Precision@X: the share of IoUs that reach the threshold. Raises ValueError without IoUs."""
+    values = np.asarray(ious, np.float64)
+    if values.size == 0:
+        raise ValueError("there is no share of no masks")
+    return float((values >= threshold).mean())
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured figure with the interval that holds its true value, 95 times of 100."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} - {self.high:.3f})"
+
+
+_Z = float(stats.norm.ppf(0.975))
+
+
+def share(hits: Sequence[bool] | NDArray[np.bool_]) -> Estimate:
+    """Point accuracy, or any other share, with Wilson's 95 % interval. Raises ValueError without hits."""
+    n = len(hits)
+    if n == 0:
+        raise ValueError("there is no share of nothing")
+    p = float(np.mean(hits))
+    centre, spread = p + _Z**2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n * n))
+    low, high = (centre - spread) / (1 + _Z**2 / n), (centre + spread) / (1 + _Z**2 / n)
+    return Estimate(p, max(0.0, low), min(1.0, high), n)
+
+
+def mean(values: Sequence[float] | NDArray[np.floating]) -> Estimate:
+    """A mean with its 95 % interval, from the spread of the values (Student's t). Raises ValueError without values.
+
+    For a paired difference give the differences. A single value has no spread: its interval is everything.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("there is no mean of nothing")
+    m = float(np.mean(values))
+    if n == 1:
+        return Estimate(m, -math.inf, math.inf, 1)
+    half = float(stats.t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Estimate(m, m - half, m + half, n)
