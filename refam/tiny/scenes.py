@@ -259,15 +259,28 @@ def draw_clip(
     scene = random_scene(rng, extent=extent, count=count, vary=distinct)
     while len(scene.things) < count:
         scene = random_scene(rng, extent=extent, count=count, vary=distinct)
-    angles = rng.uniform(0, 2 * np.pi, count)
-    things = [
+    scene = in_motion(scene, rng, speed=speed)
+    frames, masks = draw_moving(scene, size, n_frames=n_frames)
+    expressions = tuple(f"the {t.colour} {t.shape}" for t in scene.things)
+    objects = tuple(replace(t, velocity=(0.0, 0.0)) for t in scene.things)
+    return SceneClip(frames, masks, objects, expressions, fps)
+
+
+def in_motion(scene: Scene, rng: np.random.Generator, *, speed: float) -> Scene:
+    """The scene with a velocity for each thing: `speed` units a frame, each in a direction of its own."""
+    angles = rng.uniform(0, 2 * np.pi, len(scene.things))
+    things = (
         replace(t, velocity=(speed * np.cos(a), speed * np.sin(a))) for t, a in zip(scene.things, angles, strict=True)
-    ]
-    frames, masks = [], []
+    )
+    return replace(scene, things=tuple(things))
+
+
+def draw_moving(scene: Scene, size: tuple[int, int], *, n_frames: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Frames (N, h, w, 3) uint8 RGB and visible masks (K, N, h, w) bool; things bounce off the edges."""
+    frames, masks, things = [], [], scene.things
     for _ in range(n_frames):
-        picture, seen = draw(replace(scene, things=tuple(things)), size)
+        picture, seen = draw(replace(scene, things=things), size)
         frames.append(picture)
         masks.append(seen)
-        things = [_moved(t, extent) for t in things]
-    expressions = tuple(f"the {t.colour} {t.shape}" for t in scene.things)
-    return SceneClip(np.stack(frames), np.stack(masks, 1), scene.things, expressions, fps)
+        things = tuple(_moved(t, scene.extent) for t in things)
+    return np.stack(frames), np.stack(masks, 1)

@@ -1,0 +1,137 @@
+"""Confidence that means something: of the heatmaps that say 0.8, about 80 % point at what is meant.
+
+A logistic model of a few signs, each of which can only speak for the peak, never against it, fitted on scenes whose
+truth is known (`refam eval calibrate`) and kept as a small file beside the model. It holds for the weights and the
+settings it was fitted with and for pictures like those; with any others the raw contrast is used, and said to be raw.
+Source of the logistic form: Platt, "Probabilistic outputs for support vector machines", 1999.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from refam.heatmap import normalise
+
+SIGNS = ("contrast", "compactness", "order", "draws", "words")
+FILE_NAME = "refam_calibration.json"
+_RIDGE = 0.02  # keeps the weights finite where the scenes are separable
+
+
+class CalibrationError(ValueError):
+    """A calibration file cannot be used; the message says which and why."""
+
+
+def signs_of(
+    grid: NDArray[np.float32],
+    peak: tuple[float, float],
+    contrast: float,
+    by_draw: Sequence[NDArray[np.float32]],
+    by_word: Sequence[NDArray[np.float32]],
+) -> NDArray[np.float64]:
+    """(5,) in [0, 1], in the order of SIGNS: what a heatmap shows of its own reliability, larger is surer.
+
+    grid: (h', w') the heatmap in [0, 1]; peak: its normalised (x, y); contrast: 1 - second mode / first. by_draw,
+    by_word: (h, w) evidence of each draw of noise and of each word alone. compactness: share of the frame under half
+    of the maximum. order: 1 - entropy of the grid / its largest. draws: how high the draws have the peak, in the mean;
+    words: the same of the word that has it lowest.
+    """
+    mass = grid.astype(np.float64).ravel()
+    total = mass.sum()
+    p = mass[mass > 0] / total if total > 0 else np.ones(0)
+    order = 1 + float((p * np.log(p)).sum()) / np.log(mass.size) if total > 0 and mass.size > 1 else 0.0
+    return np.array(
+        [
+            contrast,
+            1 - float((grid >= 0.5).mean()),
+            order,
+            float(np.mean([_height(g, peak) for g in by_draw])),
+            min(_height(g, peak) for g in by_word),
+        ]
+    )
+
+
+def _height(grid: NDArray[np.float32], peak: tuple[float, float]) -> float:
+    h, w = grid.shape
+    return float(normalise(grid)[min(h - 1, int(peak[1] * h)), min(w - 1, int(peak[0] * w))])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Signs -> the probability that the peak lies on what is meant.
+
+    weights: one for each of SIGNS, never negative. made_with: what it was fitted with (weights, settings, switches).
+    scenes, seed: on what.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+    made_with: dict[str, Any]
+    scenes: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(SIGNS) or min(self.weights) < 0:
+            raise CalibrationError(f"a calibration has {len(SIGNS)} weights, none negative, got {self.weights}")
+
+    def __call__(self, signs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(..., 5) signs -> (...) probabilities."""
+        return np.asarray(expit(np.asarray(signs) @ np.array(self.weights) + self.bias))
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def calibration_path(source: str) -> Path:
+    """Where the calibration of a pipeline directory or hub id is: in the directory; else in the user's cache."""
+    if Path(source).expanduser().is_dir():
+        return Path(source).expanduser() / FILE_NAME
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "refam" / source.replace("/", "--") / FILE_NAME
+
+
+def load_calibration(path: Path) -> Calibration | None:
+    """None where there is no such file. Raises CalibrationError for one that cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        return Calibration(**{**read, "weights": tuple(float(w) for w in read["weights"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise CalibrationError(
+            f"{path} is no calibration ({error}); delete it, or make it anew with `refam eval calibrate`"
+        ) from error
+
+
+def fit(signs: NDArray[np.float64], hits: NDArray[np.bool_], *, made_with: dict[str, Any], seed: int) -> Calibration:
+    """Maximum likelihood with weights that are not negative. signs: (n, 5); hits: (n,) bool, both kinds among them."""
+    if signs.shape != (len(hits), len(SIGNS)):
+        raise ValueError(f"signs must be ({len(hits)}, {len(SIGNS)}), got {signs.shape}")
+    if hits.all() or not hits.any():
+        raise ValueError("all scenes ended alike: there is nothing to tell a hit from a miss by; take more scenes")
+    y = hits.astype(np.float64)
+
+    def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        z = signs @ theta[:-1] + theta[-1]
+        wrong = expit(z) - y
+        value = float(np.mean(np.logaddexp(0, z) - y * z)) + _RIDGE / len(y) * float((theta[:-1] ** 2).sum())
+        slope = np.append(signs.T @ wrong / len(y) + 2 * _RIDGE / len(y) * theta[:-1], wrong.mean())
+        return value, slope
+
+    bounds = [(0, None)] * len(SIGNS) + [(None, None)]
+    found = minimize(loss, np.zeros(len(SIGNS) + 1), jac=True, method="L-BFGS-B", bounds=bounds)
+    if not found.success:
+        raise RuntimeError(f"the calibration did not converge: {found.message}")
+    weights = tuple(round(float(w), 6) for w in found.x[:-1])
+    return Calibration(weights, round(float(found.x[-1]), 6), made_with, len(hits), seed)

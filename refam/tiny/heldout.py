@@ -1,0 +1,98 @@
+"""Scenes to judge by, frozen: pictures and clips with an expression whose truth is known.
+
+Held out: seed 20261122, a third each square, 4:3 and 16:9. Whatever is chosen or fitted (blocks, noise level, ways to
+sum, the calibration of confidence) is so on other scenes, seed 7. Training used yet other seeds and another generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refam.tiny.language import KINDS, Referral, referral_scene
+from refam.tiny.scenes import draw, draw_moving, in_motion
+
+HELD_OUT_SEED = 20261122
+CHOICE_SEED = 7
+EXTENTS = ((64.0, 64.0), (85.0, 64.0), (114.0, 64.0))
+CLIP_FRAMES, CLIP_EVERY = 29, 4  # 8 frames to ground, with all frames between them for the motion
+_PIXELS_PER_UNIT = 2
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "all": tuple(KINDS),
+    "colour is unique": ("colour",),
+    "only shape, size or texture": ("shape", "size", "texture"),
+    "- shape": ("shape",),
+    "- size": ("size",),
+    "- texture": ("texture",),
+    "colour and shape together": ("colour+shape",),
+    "place": ("place",),
+}
+"""How kinds of expressions are put together in tables."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One picture (h, w, 3) uint8 with an expression; masks: (K, h, w) bool of all things."""
+
+    picture: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    referral: Referral
+
+    @property
+    def truth(self) -> NDArray[np.bool_]:
+        """(h, w) bool: what is meant."""
+        return np.asarray(self.masks[self.referral.target])
+
+
+@dataclass(frozen=True, eq=False)
+class ClipCase:
+    """A clip with an expression. frames: (N, h, w, 3) uint8; masks: (K, N, h, w) bool; planned: frames to ground."""
+
+    frames: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    planned: tuple[int, ...]
+    referral: Referral
+
+    def judged(self) -> list[Case]:
+        """Each planned frame as a picture by itself."""
+        return [Case(self.frames[i], self.masks[:, i], self.referral) for i in self.planned]
+
+
+def cases(count: int, seed: int) -> Iterator[Case]:
+    """The same scenes for the same seed; the first of many are the same as few."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        extent = EXTENTS[i % len(EXTENTS)]
+        scene, referral = referral_scene(rng, extent)
+        picture, masks = draw(scene, _size(extent))
+        yield Case(picture, masks, referral)
+
+
+def clips(count: int, seed: int, *, speed: float = 0.6) -> Iterator[ClipCase]:
+    """Other scenes of the same kinds, in motion (`speed` units a frame; the short side is 64 units).
+
+    Left out: expressions with a place, which motion makes untrue, and clips in which the thing that is meant is hidden
+    to more than half on a planned frame.
+    """
+    rng = np.random.default_rng([seed, 1])
+    made = 0
+    planned = tuple(range(0, CLIP_FRAMES, CLIP_EVERY))
+    while made < count:
+        extent = EXTENTS[made % len(EXTENTS)]
+        scene, referral = referral_scene(rng, extent)
+        moving = in_motion(scene, rng, speed=speed)
+        if referral.kind == "place":
+            continue
+        frames, masks = draw_moving(moving, _size(extent), n_frames=CLIP_FRAMES)
+        seen = masks[referral.target, list(planned)].sum((1, 2))
+        if seen.min() >= 0.5 * seen.max():
+            made += 1
+            yield ClipCase(frames, masks, planned, referral)
+
+
+def _size(extent: tuple[float, float]) -> tuple[int, int]:
+    return int(extent[0] * _PIXELS_PER_UNIT), int(extent[1] * _PIXELS_PER_UNIT)

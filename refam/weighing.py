@@ -1,0 +1,112 @@
+"""From the token maps of one frame to its heatmap, every step of it open to be looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refam.calibration import Calibration, signs_of
+from refam.expression import Expression, Role
+from refam.heatmap import evidence, make_heatmap, normalise
+from refam.spatial import spatial_prior
+from refam.upsampling import joint_bilateral_upsample
+from video.types import Heatmap
+
+
+@dataclass(frozen=True)
+class GroundingOptions:
+    """What the method does; each part can be switched off to see what it is worth.
+
+    magnets: append attention magnets. stop_filter: leave stop words' maps out. spatial_bias: "left", "top", ... weigh
+    the heatmap by position. edge_aware: the heatmap follows the picture's edges (joint bilateral upsampling); else it
+    stays as coarse as the tokens. seed: of the noise; each frame of each draw gets its own.
+    """
+
+    magnets: bool = True
+    stop_filter: bool = True
+    spatial_bias: bool = True
+    edge_aware: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMaps:
+    """What one forward pass said of one frame: how much each place attends to each token of the expression.
+
+    maps: (T, h, w) float32, the mean over draws, T as in expression.tokens. draws: (D, T, h, w) float32, each draw of
+    noise by itself. frame: its index.
+    """
+
+    frame: int
+    expression: Expression
+    maps: NDArray[np.float32]
+    draws: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        t, h, w = self.maps.shape
+        return (
+            f"TokenMaps({self.expression.text!r}, frame={self.frame}, {t} tokens of {w}x{h}, {len(self.draws)} draws)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Weighing:
+    """How token maps became a heatmap, step by step.
+
+    evidence: (h, w) the words' maps summed. fine: (h', w') evidence brought to the picture's edges. weighed: (h', w')
+    after the spatial prior; the heatmap is this, scaled to [0, 1]. signs: (5,) what its confidence is judged by, see
+    refam.calibration.
+    """
+
+    evidence: NDArray[np.float32]
+    fine: NDArray[np.float32]
+    weighed: NDArray[np.float32]
+    heatmap: Heatmap
+    signs: NDArray[np.float64]
+
+    def calibrated(self, calibration: Calibration) -> Weighing:
+        """The same with the heatmap's confidence as a probability; a flat map stays at 0."""
+        if self.heatmap.grid.max() <= 0:
+            return self
+        return replace(self, heatmap=replace(self.heatmap, confidence=float(calibration(self.signs))))
+
+
+def weigh(
+    maps: TokenMaps,
+    frame: NDArray[np.uint8],
+    parsed: Expression,
+    options: GroundingOptions,
+    *,
+    balanced: bool = False,
+    smooth_tokens: float = 0.0,
+) -> Weighing:
+    """Token maps -> heatmap. frame: (H, W, 3) uint8 RGB. parsed: roles for the tokens that the maps are of.
+
+    balanced, smooth_tokens: see refam.heatmap.evidence.
+    """
+
+    def summed(of: NDArray[np.float32], some: list[list[int]]) -> NDArray[np.float32]:
+        return evidence(of, some, balanced=balanced, smooth_tokens=smooth_tokens)
+
+    words = parsed.content_words()
+    grid = summed(maps.maps, words)
+    fine = joint_bilateral_upsample(grid, frame) if options.edge_aware else grid
+    weighed = _with_prior(parsed, fine)
+    heatmap = make_heatmap(maps.frame, weighed)
+    signs = signs_of(
+        heatmap.grid,
+        heatmap.peak,
+        heatmap.confidence,
+        by_draw=[summed(draw, words) for draw in maps.draws],
+        by_word=[summed(maps.maps, [word]) for word in words],
+    )
+    return Weighing(grid, fine, weighed, heatmap, signs)
+
+
+def _with_prior(parsed: Expression, grid: NDArray[np.float32]) -> NDArray[np.float32]:
+    places = [t.word for t in parsed.tokens if t.role is Role.PLACE and t.word]
+    if not places:
+        return grid
+    return normalise(grid) * spatial_prior(places, (grid.shape[0], grid.shape[1]))
