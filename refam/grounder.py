@@ -3,73 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from refam.attention import TextAttention
-from refam.backbones import BackboneError, FluxBackbone, load_backbone, preset_for
-from refam.expression import Expression, ExpressionError, Role, parse
-from refam.heatmap import evidence, make_heatmap, normalise
-from refam.spatial import PLACE_WORDS, spatial_prior
-from refam.upsampling import joint_bilateral_upsample
+from refam.backbones import Backbone, BackboneError, ClipBackbone, TextCondition, load_backbone, preset_for
+from refam.calibration import Calibration, calibration_path, load_calibration
+from refam.expression import Expression, ExpressionError, parse
+from refam.spatial import PLACE_WORDS
+from refam.weighing import GroundingOptions, TokenMaps, Weighing, weigh
 from video.types import Heatmap
+
+__all__ = ["Grounder", "GroundingError", "GroundingOptions", "TokenMaps", "Weighing", "load_grounder"]
 
 GroundingError = ExpressionError
 _BATCH = 16  # frames x expressions x draws in one forward pass
-
-
-@dataclass(frozen=True)
-class GroundingOptions:
-    """What the method does; each part can be switched off to see what it is worth.
-
-    magnets: append attention magnets. stop_filter: leave stop words' maps out. spatial_bias: "left", "top", ... weigh
-    the heatmap by position. edge_aware: the heatmap follows the picture's edges (joint bilateral upsampling); else it
-    stays as coarse as the tokens. seed: of the noise; each frame of each draw gets its own.
-    """
-
-    magnets: bool = True
-    stop_filter: bool = True
-    spatial_bias: bool = True
-    edge_aware: bool = True
-    seed: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class TokenMaps:
-    """What one forward pass said of one frame: how much each place attends to each token of the expression.
-
-    maps: (T, h, w) float32, the mean over draws, T as in expression.tokens. draws: (D, T, h, w) float32, each draw of
-    noise by itself. frame: its index.
-    """
-
-    frame: int
-    expression: Expression
-    maps: NDArray[np.float32]
-    draws: NDArray[np.float32]
-
-    def __repr__(self) -> str:
-        t, h, w = self.maps.shape
-        return (
-            f"TokenMaps({self.expression.text!r}, frame={self.frame}, {t} tokens of {w}x{h}, {len(self.draws)} draws)"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Weighing:
-    """How token maps became a heatmap, step by step.
-
-    evidence: (h, w) the words' maps summed. fine: (h', w') evidence brought to the picture's edges. weighed: (h', w')
-    after the spatial prior; the heatmap is this, scaled to [0, 1].
-    """
-
-    evidence: NDArray[np.float32]
-    fine: NDArray[np.float32]
-    weighed: NDArray[np.float32]
-    heatmap: Heatmap
 
 
 class Grounder:
@@ -80,11 +32,14 @@ class Grounder:
     does can be seen without a second forward pass: token maps depend on `magnets` and `seed` alone.
     """
 
-    def __init__(self, backbone: FluxBackbone, options: GroundingOptions | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, options: GroundingOptions | None = None, *, calibration: Calibration | None = None
+    ) -> None:
         self.backbone = backbone
         self.options = options or GroundingOptions()
         self.name = backbone.name
-        self._texts: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._calibration = calibration
+        self._texts: dict[str, TextCondition] = {}
 
     def parse(self, expression: str, *, options: GroundingOptions | None = None) -> Expression:
         """The expression's tokens and their roles. Raises GroundingError."""
@@ -92,11 +47,31 @@ class Grounder:
         return parse(
             expression,
             self.backbone.tokenizer,
-            max_tokens=self.backbone.preset.text_length,
+            max_tokens=self.backbone.max_tokens,
             magnets=options.magnets,
             stop_filter=options.stop_filter,
             place_words=PLACE_WORDS if options.spatial_bias else frozenset(),
         )
+
+    def settings(self, options: GroundingOptions | None = None) -> dict[str, Any]:
+        """What heatmaps depend on beside the frame and the words: a calibration holds for these alone."""
+        preset = self.backbone.preset
+        return {
+            "weights": self.name.rpartition("@")[2],
+            "noise": preset.noise,
+            "blocks": list(preset.blocks) if preset.blocks else None,
+            "short_side_px": preset.short_side_px,
+            "draws": preset.draws,
+            "balanced": preset.balanced,
+            "smooth_tokens": preset.smooth_tokens,
+            **{k: v for k, v in asdict(options or self.options).items() if k != "seed"},
+        }
+
+    def calibration(self, options: GroundingOptions | None = None) -> Calibration | None:
+        """What turns signs into a probability, where one was fitted with these very weights and settings."""
+        if self._calibration is None or self._calibration.made_with != self.settings(options):
+            return None
+        return self._calibration
 
     def unknown_words(self, expression: str) -> list[str]:
         """The words that this backbone's tokenizer does not know; they do not guide the search."""
@@ -149,30 +124,28 @@ class Grounder:
         parsed = maps.expression if options is None else self.parse(maps.expression.text, options=options)
         if parsed.prompt != maps.expression.prompt:
             raise ValueError(f"these maps are of {maps.expression.prompt!r}, not of {parsed.prompt!r}: read them again")
-        options = options or self.options
         preset = self.backbone.preset
-        words = parsed.content_words()
-        grid = evidence(maps.maps, words, balanced=preset.balanced, smooth_tokens=preset.smooth_tokens)
-        fine = joint_bilateral_upsample(grid, frame) if options.edge_aware else grid
-        weighed = self._with_prior(parsed, fine)
-        return Weighing(grid, fine, weighed, make_heatmap(maps.frame, weighed))
+        found = weigh(
+            maps,
+            frame,
+            parsed,
+            options or self.options,
+            balanced=preset.balanced,
+            smooth_tokens=preset.smooth_tokens,
+        )
+        calibration = self.calibration(options)
+        return found if calibration is None else found.calibrated(calibration)
 
-    def _with_prior(self, parsed: Expression, grid: NDArray[np.float32]) -> NDArray[np.float32]:
-        places = [t.word for t in parsed.tokens if t.role is Role.PLACE and t.word]
-        if not places:
-            return grid
-        return normalise(grid) * spatial_prior(places, (grid.shape[0], grid.shape[1]))
-
-    def _encoded(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def _encoded(self, prompt: str) -> TextCondition:
         if prompt not in self._texts:
             self._texts[prompt] = self.backbone.encode_text([prompt])
         return self._texts[prompt]
 
     def _maps(self, parsed: Expression, latents: torch.Tensor, indices: Sequence[int], seed: int) -> list[TokenMaps]:
         """Token maps of each frame, all its draws of noise in one forward pass."""
-        words, pooled = self._encoded(parsed.prompt)
+        if isinstance(self.backbone, ClipBackbone):
+            return self._clip_maps(self.backbone, parsed, latents, indices, seed)
         draws = self.backbone.preset.draws
-        grid = (latents.shape[2] // 2, latents.shape[3] // 2)
         out = []
         per_pass = max(1, _BATCH // draws)
         for start in range(0, len(latents), per_pass):
@@ -180,19 +153,35 @@ class Grounder:
             noise = torch.stack(
                 [self._noise(index, draw, latents.shape[1:], seed) for index in numbers for draw in range(draws)]
             )
-            reading: TextAttention = self.backbone.read(
-                some.repeat_interleave(draws, 0),
-                words.expand(len(noise), -1, -1),
-                pooled.expand(len(noise), -1),
-                noise.to(some),
-                n_text=len(parsed.tokens),
-            )
-            each = reading.mean.unflatten(0, (len(some), draws))
+            each = self._read(parsed, some.repeat_interleave(draws, 0), noise).unflatten(0, (len(some), draws))
+            grid = self.backbone.grid(latents)[1:]
             for index, mean, alone in zip(numbers, each.mean(1), each, strict=True):
-                maps = mean.T.reshape(-1, *grid).cpu().numpy()
-                by_draw = alone.transpose(1, 2).reshape(draws, -1, *grid).cpu().numpy()
-                out.append(TokenMaps(index, parsed, maps, by_draw))
+                out.append(TokenMaps(index, parsed, _planes(mean, grid), _planes(alone, grid)))
         return out
+
+    def _clip_maps(
+        self, backbone: ClipBackbone, parsed: Expression, latents: torch.Tensor, indices: Sequence[int], seed: int
+    ) -> list[TokenMaps]:
+        """The same of a clip: one forward pass for each draw, each latent frame with the noise of its first frame."""
+        held = backbone.latent_frames(len(indices))
+        first = [indices[held.index(i)] if i in held else indices[-1] for i in range(held[-1] + 1)]
+        first = first[:1] * (latents.shape[2] - len(first)) + first
+        shape = torch.Size([latents.shape[1], *latents.shape[3:]])
+        each = torch.cat(
+            [
+                self._read(parsed, latents, torch.stack([self._noise(i, draw, shape, seed) for i in first], 1)[None])
+                for draw in range(backbone.preset.draws)
+            ]
+        )
+        grid = backbone.grid(latents)
+        mean, draws = _planes(each.mean(0), grid), _planes(each, grid)
+        frames = backbone.token_frames(len(indices))
+        return [TokenMaps(i, parsed, mean[:, t], draws[:, :, t]) for i, t in zip(indices, frames, strict=True)]
+
+    def _read(self, parsed: Expression, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """ONE forward pass -> (B, N, T), image token -> text token."""
+        text = self._encoded(parsed.prompt).expand(len(latents))
+        return self.backbone.read(latents, text, noise.to(latents), n_text=len(parsed.tokens)).mean
 
     def _noise(self, index: int, draw: int, shape: torch.Size, seed: int | None = None) -> torch.Tensor:
         """Drawn on the CPU from the frame's own seed: the same on every device, another for every frame.
@@ -202,6 +191,11 @@ class Grounder:
         seed = self.options.seed if seed is None else seed
         generator = torch.Generator().manual_seed((seed * 1_000_003 + index) * 97 + draw)
         return torch.randn(shape, generator=generator)
+
+
+def _planes(maps: torch.Tensor, grid: tuple[int, ...]) -> NDArray[np.float32]:
+    """(..., N, T) -> (..., T, *grid)."""
+    return maps.transpose(-1, -2).unflatten(-1, grid).cpu().numpy()
 
 
 def load_grounder(
@@ -215,4 +209,8 @@ def load_grounder(
     preset = preset_for(backbone)
     if backbone == "tiny" and not Path(preset.source).is_dir():
         raise BackboneError("the small model's weights are missing from this checkout; `refam train-tiny` makes them")
-    return Grounder(load_backbone(replace(preset, noise=noise or preset.noise), device=device), options)
+    return Grounder(
+        load_backbone(replace(preset, noise=noise or preset.noise), device=device),
+        options,
+        calibration=load_calibration(calibration_path(preset.source)),
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.attention import attention_modules
-from refam.backbones import FluxBackbone, load_backbone, preset_for
+from refam.backbones import Backbone, load_backbone, preset_for
 from refam.grounder import Grounder, GroundingOptions
 from refam.tiny.language import KINDS, Referral, referral_scene
 from refam.tiny.scenes import draw
@@ -109,7 +109,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def choose(backbone: FluxBackbone, judged: Sequence[Case]) -> str:
+def choose(backbone: Backbone, judged: Sequence[Case]) -> str:
     """Point accuracy for runs of neighbouring blocks, noise levels and ways to sum token maps, best first."""
     n_blocks = len(attention_modules(backbone.pipeline.transformer))
     runs = [tuple(range(a, b)) for a, b in itertools.combinations(range(n_blocks + 1), 2)]

@@ -32,8 +32,7 @@ def test_the_transformer_gets_exactly_what_fluxpipeline_gives_it(random_backbone
     )
     latents = backbone.encode_frames(random_frames(1, 96, 56))
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
-    words, pooled = backbone.encode_text(["the red star . a with to pink"])
-    backbone.read(latents, words, pooled, noise, n_text=4)
+    backbone.read(latents, backbone.encode_text(["the red star . a with to pink"]), noise, n_text=4)
     b, c, h, w = latents.shape
     backbone.pipeline(
         "the red star . a with to pink",
@@ -90,9 +89,9 @@ def test_the_heatmap_is_the_sum_of_content_maps_by_a_slow_path(random_backbone: 
     frames, text = random_frames(1), "the red star"
     parsed = grounder.parse(text)
     latents = random_backbone.encode_frames(frames)
-    words, pooled = random_backbone.encode_text([parsed.prompt])
+    text = random_backbone.encode_text([parsed.prompt])
     noise = grounder._noise(0, 0, latents.shape[1:])[None]
-    maps = random_backbone.read(latents, words, pooled, noise, n_text=24).mean[0]
+    maps = random_backbone.read(latents, text, noise, n_text=24).mean[0]
     content = [i for i, t in enumerate(parsed.tokens) if t.role is Role.CONTENT]
     assert [parsed.tokens[i].word for i in content] == ["red", "star"]
     expected = maps[:, content].sum(1).reshape(8, 14).numpy()

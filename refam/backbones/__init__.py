@@ -1,0 +1,27 @@
+"""Diffusion pipelines as backbones.
+
+`presets` says which are known, `loading` loads one, `base` is what all share, and each other module holds a group of
+families. The model that ships and full-size models go through the same code.
+"""
+
+from __future__ import annotations
+
+from refam.backbones.base import Backbone, TextCondition
+from refam.backbones.clips import ClipBackbone
+from refam.backbones.errors import BackboneError
+from refam.backbones.flux import FluxBackbone
+from refam.backbones.loading import load_backbone, pick_device
+from refam.backbones.presets import PRESETS, Preset, preset_for
+
+__all__ = [
+    "PRESETS",
+    "Backbone",
+    "BackboneError",
+    "ClipBackbone",
+    "FluxBackbone",
+    "Preset",
+    "TextCondition",
+    "load_backbone",
+    "pick_device",
+    "preset_for",
+]
