@@ -21,7 +21,14 @@ _UNKNOWN_LIFE_S = 90.0  # for an access token that does not say when it ends
 
 
 class AccessError(ValueError):
-    """Label Studio refused the token or could not be asked; the message never holds the token."""
+    """Label Studio refused the token or could not be asked; the message never holds the token.
+
+    passing: whether it may heal by itself.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class StudioAccess:
@@ -54,13 +61,14 @@ class StudioAccess:
             with httpx.Client(trust_env=False, timeout=15) as http:
                 answer = http.post(address, json={"refresh": self._token.get_secret_value()})
         except httpx.HTTPError as error:
-            raise AccessError(f"{address} cannot be reached: {type(error).__name__}") from None
+            raise AccessError(f"{address} cannot be reached: {type(error).__name__}", passing=True) from None
         if answer.status_code in (401, 403):
             raise AccessError(f"LABEL_STUDIO_API_KEY is not valid (any longer) at {self.url}: make a new one")
         try:
             access = str(answer.raise_for_status().json()["access"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            raise AccessError(f"{address} answered {answer.status_code} without an access token") from None
+            text = f"{address} answered {answer.status_code} without an access token"
+            raise AccessError(text, passing=answer.status_code >= 500) from None
         ends = (_claims(access) or {}).get("exp")
         self._access = access
         known = isinstance(ends, int | float)

@@ -17,12 +17,16 @@ from video.masks import Mask
 from video.types import MaskTrack, Prompt, Segmenter
 
 if TYPE_CHECKING:
+    from backend.jobs.memo import Memo
     from video.clip import Clip
 
 
 @dataclass
 class Work:
-    """What is known so far of one target. anchors: masks to hold to. why_not: set when it was given up."""
+    """What is known so far of one target. anchors: masks to hold to. why_not: set when it was given up.
+
+    memo: where finished stages of this clip are kept.
+    """
 
     target: Target
     anchors: dict[int, Mask] = field(default_factory=dict)
@@ -34,6 +38,7 @@ class Work:
     track: MaskTrack | None = None
     notes: list[str] = field(default_factory=list)
     why_not: str | None = None
+    memo: Memo | None = None
 
 
 def anchor_on_prompts(clip: Clip, work: Work, segmenter: Segmenter) -> None:

@@ -109,6 +109,7 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
         label_studio_api_key=studio.login.token,
         port=free_port(),
         cache_dir=data.absolute() / "cache",
+        data_dir=data.absolute() / "jobs",
     )
     backend = stack.enter_context(BackgroundServer(settings))
     project, tasks = make_project(studio, videos)

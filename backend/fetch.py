@@ -23,11 +23,19 @@ import httpcore
 _MOST_REDIRECTS = 5
 _CONNECT_S, _READ_S = 10.0, 30.0
 _AS_THEY_ARE = "%/:=&?~#+!$,;'@()*[]"  # in an address; what else is not ASCII letters is percent-encoded
+_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that another time may be better
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class FetchError(ValueError):
-    """The address was refused or did not deliver; the message says which and why, without secrets."""
+    """The address was refused or did not deliver; the message says which and why, without secrets.
+
+    passing: whether it may heal by itself (a timeout, a broken connection, a busy server).
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 @dataclass(frozen=True)
@@ -108,10 +116,11 @@ class Fetcher:
                 except FetchError:
                     raise
                 except (httpcore.TimeoutException, TimeoutError):
-                    raise FetchError(f"{_shown(url)} did not answer in time") from None
+                    raise FetchError(f"{_shown(url)} did not answer in time", passing=True) from None
                 except (httpcore.NetworkError, httpcore.ProtocolError, OSError, UnicodeError) as error:
                     reason = str(error) or type(error).__name__
-                    raise FetchError(f"{_shown(url)} broke off or cannot be reached: {reason}") from None
+                    text = f"{_shown(url)} broke off or cannot be reached: {reason}"
+                    raise FetchError(text, passing=True) from None
         raise FetchError(f"more than {_MOST_REDIRECTS} redirects, the last to {_shown(url)}")
 
     def _headers(self, url: str, validators: Mapping[str, str] | None) -> dict[bytes | str, bytes | str]:
@@ -141,7 +150,7 @@ class Fetcher:
             if size > self._most_bytes:
                 raise FetchError(self._too_large(url))
             if time.monotonic() > deadline:
-                raise FetchError(f"{_shown(url)} took longer than {self._timeout_s:g} s")
+                raise FetchError(f"{_shown(url)} took longer than {self._timeout_s:g} s", passing=True)
             into.write(chunk)
         if size == 0:
             raise FetchError(f"{_shown(url)} is empty")
@@ -152,7 +161,7 @@ class Fetcher:
             mend = "set LABEL_STUDIO_API_KEY to a valid token" if self._is_trusted(url) else "it needs a login"
             raise FetchError(f"{_shown(url)} answered {status}: {mend}")
         if status != 200:
-            raise FetchError(f"{_shown(url)} answered {status}")
+            raise FetchError(f"{_shown(url)} answered {status}", passing=status in _BUSY)
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise FetchError(f"{_shown(url)} came {headers['content-encoding']}-encoded, unasked")
         if headers.get("content-type", "").lower().startswith("text/html"):

@@ -36,7 +36,11 @@ _PART, _PART_LIFE_S = ".part-", 24 * 3600.0
 
 
 class MediaError(ValueError):
-    """The video cannot be had; the message says why and what would be right."""
+    """The video cannot be had; the message says why and what would be right. passing: it may heal by itself."""
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class MediaStore:
@@ -124,7 +128,7 @@ class MediaStore:
             with self._lock:
                 self._trim()
         except (FetchError, AccessError) as error:
-            raise MediaError(str(error)) from None
+            raise MediaError(str(error), passing=error.passing) from None
         except OSError as error:
             raise MediaError(f"the media cache {self._dir} cannot be written: {error.strerror}") from None
 

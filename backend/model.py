@@ -13,22 +13,18 @@ second task fails:
 
 So each failure is `{"error": sentence}` in its place, and the next retrieval sends only the failed tasks again.
 An interactive call has one task and shows the annotator no error: there the answer is `[]`, which leaves the
-annotation as it is. The reason is always logged.
+annotation as it is. The reason is always logged. What takes longer than the deadline is answered in the same way
+and goes on in the queue, see backend.jobs.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
 
-from backend.labels import LabelConfig, parse_label_config
-from backend.pipeline import PipelineError
-from backend.regions import prediction_of, regions_of
-from backend.request import Work, read_request
 from backend.services import Services, process_services
 
 log = logging.getLogger("refam.model")
@@ -59,7 +55,10 @@ class RefAMBackend(LabelStudioMLBase):
         caller has it; else the constructor's, which the base class has read with a parser of its own.
         """
         xml = kwargs.get("label_config", self.label_config)
-        answers = [self._answer(task, xml, context) for task in tasks]
+        services = self._services
+        answers = services.office().desk.answer(
+            tasks, xml, context, model_version=services.model_version, project=str(kwargs.get("project") or "")
+        )
         if context is not None and any("error" in answer for answer in answers):
             return []
         return answers
@@ -72,43 +71,3 @@ class RefAMBackend(LabelStudioMLBase):
     def process_event(self, event: str, data: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
         """Both lines come through here, each with other arguments to `fit`: give it those that both know."""
         return self.fit(event, data)
-
-    def _answer(self, task: Mapping[str, Any], xml: str | None, context: Mapping[str, Any] | None) -> Prediction:
-        name = f"task {task.get('id')}"
-        started = time.monotonic()
-        try:
-            prediction = self._predict_one(task, xml, context)
-        except Exception as error:
-            if _is_for_people(error):
-                log.warning("%s: %s", name, error)
-                return {"error": str(error)}
-            log.exception("%s: failed unexpectedly", name)
-            return {"error": f"{name} failed unexpectedly: the backend's log says more"}
-        n, score, took_s = len(prediction["result"]), prediction["score"], time.monotonic() - started
-        log.info("%s: %d region(s), score %.2f, %.1f s", name, n, score, took_s)
-        return prediction
-
-    def _predict_one(self, task: Mapping[str, Any], xml: str | None, context: Mapping[str, Any] | None) -> Prediction:
-        config = parse_label_config(xml)
-        work = read_request(task, config, context=context)
-        with self._services.media.local(work.video) as path, self._services.turn:
-            return self._track(path, work, config)
-
-    def _track(self, path: Any, work: Work, config: LabelConfig) -> Prediction:
-        from video.clip import open_clip
-
-        clip = open_clip(path)
-        results = self._services.pipeline().run(clip, work.targets)
-        for result in results:
-            for note in result.notes:
-                log.info("%s, %r: %s", work.task, result.target.words or result.target.label, note)
-        regions = regions_of(results, clip, config, fps=work.fps, region_ids=work.region_ids)
-        if not regions:
-            notes = "; ".join(dict.fromkeys(note for result in results for note in result.notes))
-            raise PipelineError(f"nothing was found: {notes or 'no object fits the words'}")
-        return prediction_of(regions, model_version=self._services.model_version)
-
-
-def _is_for_people(error: Exception) -> bool:
-    """Whether the message is a sentence of ours: every room raises its own kinds of ValueError for that."""
-    return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in ("backend", "refam", "video")

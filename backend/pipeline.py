@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from backend import __version__
 from backend.anchors import Work, anchor_on_prompts, anchor_on_words, support
 from backend.lost import Window, gaps_in_words, lost_windows, mask_at, patch, recognise
+from backend.remembered import keep_heatmaps, remembered_heatmaps, start_key
 from backend.targets import FramePrompt, PipelineError, PipelineOptions, Target, TrackResult
 from video import masks
 from video.consensus import consensus, link_frames
@@ -23,12 +24,14 @@ from video.tracking import FlowTrackerOptions
 from video.types import Heatmap, MaskTrack, Prompt, Segmenter
 
 if TYPE_CHECKING:
+    from backend.jobs.memo import Memo
     from refam.grounder import Grounder
     from video.clip import Clip
 
 __all__ = ["FramePrompt", "Pipeline", "PipelineError", "PipelineOptions", "Target", "TrackResult"]
 
 Progress = Callable[[str, float], None]
+_AT_ONCE = 4  # frames grounded between two signs of progress
 STAGES = ("decode", "ground", "consensus", "mask", "track", "keyframes")
 
 
@@ -53,8 +56,17 @@ class Pipeline:
         backbone = self._grounder.name if self._grounder is not None else "-"
         return f"refam-{__version__}/{backbone}/{self._segmenter.name}/dis-flow"
 
-    def run(self, clip: Clip, targets: Sequence[Target], *, progress: Progress | None = None) -> list[TrackResult]:
+    def run(
+        self,
+        clip: Clip,
+        targets: Sequence[Target],
+        *,
+        progress: Progress | None = None,
+        memo: Memo | None = None,
+    ) -> list[TrackResult]:
         """One result per target, in their order.
+
+        memo: where finished stages of this clip are kept and looked up; computed anew without it.
 
         A target that could not be found has a track that is visible nowhere, no keyframes, score 0, and a
         note that says why. Raises PipelineError with a sentence for people when that is so of every target,
@@ -64,7 +76,7 @@ class Pipeline:
             return []
         tell = progress or (lambda stage, fraction: None)
         _check_frames(clip, targets)
-        works = [Work(target) for target in targets]
+        works = [Work(target, memo=memo) for target in targets]
         self._listen(clip, [w for w in works if w.target.words], tell)
         tell("mask", 0.0)
         for i, work in enumerate(works):
@@ -121,16 +133,17 @@ class Pipeline:
         self, frames: list[NDArray[np.uint8]], indices: list[int], works: list[Work], tell: Progress
     ) -> list[list[Heatmap]]:
         """[work][frame]. A few frames at a time, so that progress can be told and memory stays bounded."""
-        words = [w.target.words or "" for w in works]
+        model = self._words_model()
         found: list[list[Heatmap]] = [[] for _ in works]
         tell("ground", 0.0)
-        for first in range(0, len(frames), 4):
-            part = slice(first, first + 4)
-            for heatmaps, more in zip(
-                found, self._words_model().ground(frames[part], words, indices=indices[part]), strict=True
-            ):
-                heatmaps += more
-            tell("ground", min(1.0, (first + 4) / len(frames)))
+        for first in range(0, len(frames), _AT_ONCE):
+            part, some = frames[first : first + _AT_ONCE], indices[first : first + _AT_ONCE]
+            kept = [remembered_heatmaps(work, model, some) for work in works]
+            missing = [work for work, have in zip(works, kept, strict=True) if have is None]
+            new = iter(model.ground(part, [w.target.words or "" for w in missing], indices=some) if missing else [])
+            for work, have, row in zip(works, kept, found, strict=True):
+                row += have if have is not None else keep_heatmaps(work, model, some, next(new))
+            tell("ground", min(1.0, (first + _AT_ONCE) / len(frames)))
         return found
 
     # --- tracks ----------------------------------------------------------------------------------------------------
@@ -150,10 +163,28 @@ class Pipeline:
         tell("track", 1.0)
 
     def _track(self, clip: Clip, works: list[Work], tell: Callable[[float], None]) -> None:
-        starts = [Start(w.target.label, w.anchors) for w in works]
-        tracks = propagate_all(clip, starts, self._segmenter, options=self._tracking(), progress=tell)
+        window = (0, len(clip) - 1)
+        tracks = self._propagate(clip, [(w, w.anchors) for w in works], window, tell)
         for work, track in zip(works, tracks, strict=True):
             work.track = track
+
+    def _propagate(
+        self,
+        clip: Clip,
+        anchored: Sequence[tuple[Work, dict[int, Mask]]],
+        window: tuple[int, int],
+        tell: Callable[[float], None] | None = None,
+    ) -> list[MaskTrack]:
+        """The tracks from these masks, out of the memo where they are known already."""
+        starts = [Start(work.target.label, anchors) for work, anchors in anchored]
+        memo, options = anchored[0][0].memo, self._tracking()
+        key = (__version__, self._segmenter.name, options, window, *map(start_key, starts))
+        tracks = memo.tracks(key) if memo else None
+        if tracks is None:
+            tracks = propagate_all(clip, starts, self._segmenter, window=window, options=options, progress=tell)
+            if memo:
+                memo.keep_tracks(key, tracks)
+        return tracks
 
     def _tracking(self) -> FlowTrackerOptions:
         # A segmenter that is slow where it runs says how often it wants to be asked.
@@ -194,13 +225,7 @@ class Pipeline:
     def _track_window(self, clip: Clip, work: Work, window: Window, frame: int, mask: Mask) -> None:
         if work.track is None:
             raise RuntimeError("a window is lost from a track")
-        again = propagate_all(
-            clip,
-            [Start(work.target.label, {frame: mask})],
-            self._segmenter,
-            window=(window.first, window.last),
-            options=self._tracking(),
-        )[0]
+        again = self._propagate(clip, [(work, {frame: mask})], (window.first, window.last))[0]
         work.track = patch(work.track, again)
 
     # --- results ---------------------------------------------------------------------------------------------------

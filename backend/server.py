@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class PredictBody(BaseModel):
     tasks: list[dict[str, Any]]
     label_config: str | None = None
     params: dict[str, Any] | None = None
+    project: str | int | None = None
 
 
 class WebhookBody(BaseModel):
@@ -48,7 +50,14 @@ class WebhookBody(BaseModel):
 def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     """The application. Starting it loads no model. services: for tests and demos that bring their own."""
     services = services or Services(settings)
-    app = FastAPI(title="RefAM for Label Studio", version=__version__, docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(services.office)  # what an earlier process left is taken up at once
+        yield
+        await run_in_threadpool(services.close)
+
+    app = FastAPI(title="RefAM for Label Studio", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     _add_errors(app)
     _add_routes(app, services)
     # The last one added is the outermost: every answer is logged, also those of the gates.
@@ -149,6 +158,7 @@ def _predict(services: Services, body: PredictBody) -> list[dict[str, Any]]:
         body.tasks,
         context=context if isinstance(context, Mapping) else None,
         label_config=body.label_config,
+        project=body.project,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from backend import __version__
 from backend.access import StudioAccess
+from backend.jobs.office import Office
 from backend.media import MediaStore
 from backend.pipeline import Pipeline
 from backend.settings import Settings, load_settings
@@ -25,7 +26,7 @@ _T = TypeVar("_T")
 
 
 class Services:
-    """Media and models of one process. Safe to use from several threads; `turn` is held by whoever computes."""
+    """Media and models of one process. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -36,12 +37,13 @@ class Services:
     ) -> None:
         self.settings = settings
         self.media = MediaStore(settings)
-        self.turn = threading.Lock()  # one clip at a time: two would only share the same cores or GPU
         self._load_segmenter = segmenter or self._default_segmenter
         self._load_grounder = grounder or self._default_grounder
         self._loading = threading.Lock()
+        self._opening = threading.Lock()
         self._pipeline: Pipeline | None = None
         self._grounder: Grounder | None = None
+        self._office: Office | None = None
         self._state = {"segmenter": "loads at first use", "backbone": "loads at first use"}
 
     @property
@@ -52,6 +54,20 @@ class Services:
         """
         segmenter = _short(self.settings.sam2) if self.settings.sam2 else "grabcut"
         return f"refam-{__version__}/{_short(self.settings.backbone)}/{segmenter}/dis-flow"
+
+    def office(self) -> Office:
+        """The queue and who works it off, opened at first use. Raises the queue's own errors."""
+        with self._opening:
+            if self._office is None:
+                self._office = Office(self)
+            return self._office
+
+    def close(self) -> None:
+        """Ends what `office` began."""
+        with self._opening:
+            if self._office is not None:
+                self._office.close()
+                self._office = None
 
     def pipeline(self) -> Pipeline:
         """The pipeline, its segmenter loaded the first time. The backbone loads when words first need it."""
@@ -72,6 +88,11 @@ class Services:
             problems.append(
                 "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set: uploads and local files cannot be fetched"
             )
+            problems.append("without them, predictions that take longer than the deadline cannot be pushed either")
+        if self._office is not None:
+            problems += self._office.problems()
+        if not _writable(settings.data_dir):
+            problems.append(f"the data folder {settings.data_dir} cannot be written (REFAM_DATA_DIR)")
         if not _writable(settings.cache_dir):
             problems.append(f"the media cache {settings.cache_dir} cannot be written (REFAM_CACHE_DIR)")
         return {
@@ -80,6 +101,9 @@ class Services:
             "backbone": {"name": settings.backbone, "device": settings.device, "state": self._state["backbone"]},
             "segmenter": {"name": settings.sam2 or "grabcut", "state": self._state["segmenter"]},
             "label_studio": {"url": settings.label_studio_url, "token": access.kind if access else None},
+            "queue": {"kind": "redis" if settings.queue != "sqlite" else "sqlite", "works_here": settings.work},
+            "deadline_s": settings.deadline_s,
+            "pushes": access is not None,
             "basic_auth": settings.basic_auth_user is not None,
             "problems": problems,
         }

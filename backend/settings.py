@@ -51,6 +51,15 @@ class Settings(BaseSettings):
     max_body_mb: float = Field(default=32.0, gt=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    # Long work
+    data_dir: Path = Path("~/.local/share/refam")  # jobs, and the finished stages of videos
+    data_mb: float = Field(default=5_000.0, gt=0)  # of finished stages
+    queue: str = Field(default="sqlite", pattern=r"^(sqlite|rediss?://.+)$")  # redis:// beyond one machine
+    work: bool = True  # whether `refam serve` works off the queue itself; false where `refam work` does
+    deadline_s: float = Field(default=60.0, gt=0, le=95)  # Label Studio gives up after 100 s and loses all
+    page_deadline_s: float = Field(default=20.0, gt=0, le=95)  # for one task: somebody looks at a blocked page
+    fresh_s: float = Field(default=3600.0, ge=0)  # a result is not computed again for so long
+
     # Media
     media_root: Path | None = None  # task data may name files under this folder only; unset: none at all
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # private hosts that media may come from
@@ -82,7 +91,7 @@ class Settings(BaseSettings):
             raise ValueError("leave user and password out of the address; give LABEL_STUDIO_API_KEY instead")
         return value.rstrip("/")
 
-    @field_validator("cache_dir", "media_root")
+    @field_validator("cache_dir", "data_dir", "media_root")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value and value.expanduser().absolute()

@@ -9,6 +9,12 @@ import pytest
 from backend.local_studio import LocalStudio
 
 
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds another's jobs, or those of whoever runs the tests."""
+    monkeypatch.setenv("REFAM_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+
+
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStudio]:
     """A Label Studio of its own, started once. It is not skipped when there is none: whoever asks for it wants it."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ def settings(root: Path, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def services(settings: Settings) -> TruthServices:
-    return TruthServices(settings)
+def services(settings: Settings) -> Iterator[TruthServices]:
+    services = TruthServices(settings)
+    yield services
+    services.close()
 
 
 @pytest.fixture
@@ -171,17 +174,29 @@ def test_no_secret_and_no_body_is_ever_logged(
     assert "s3cret" not in text
 
 
-def test_a_webhook_is_answered_while_a_prediction_runs(settings: Settings, services: TruthServices) -> None:
+def test_a_webhook_is_answered_while_a_prediction_runs(
+    settings: Settings, services: TruthServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = TestClient(create_app(settings, services))
-    with services.turn:  # somebody computes
-        slow = threading.Thread(target=_predict, args=(client, _task()))
-        slow.start()
-        started = time.monotonic()
-        assert client.post("/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
-        assert client.post("/setup", json={}).status_code == 200
-        assert client.get("/health").status_code == 200
-        assert time.monotonic() - started < 1
-        assert slow.is_alive()
+    begun, free = threading.Event(), threading.Event()
+    run = services.truth.run
+
+    def held(*args: Any, **kwargs: Any) -> Any:
+        begun.set()
+        assert free.wait(20)
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(services.truth, "run", held)
+    slow = threading.Thread(target=_predict, args=(client, _task()))
+    slow.start()
+    assert begun.wait(10)
+    started = time.monotonic()
+    assert client.post("/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
+    assert client.post("/setup", json={}).status_code == 200
+    assert client.get("/health").status_code == 200
+    assert time.monotonic() - started < 1
+    assert slow.is_alive()
+    free.set()
     slow.join(10)
     assert not slow.is_alive()
 
@@ -200,7 +215,8 @@ def test_one_prediction_at_a_time(settings: Settings, services: TruthServices, m
 
     monkeypatch.setattr(services.truth, "run", counted)
     client = TestClient(create_app(settings, services))
-    threads = [threading.Thread(target=_predict, args=(client, _task())) for _ in range(4)]
+    tasks = [_task(identity=i, prompt=f"star {i}") for i in range(4)]
+    threads = [threading.Thread(target=_predict, args=(client, task)) for task in tasks]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -47,6 +47,7 @@ def project(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> It
         label_studio_api_key=studio.login.token,
         port=free_port(),
         cache_dir=folder / "cache",
+        data_dir=folder / "jobs",
     )
     number, addresses = studio.create_project("browser", label_config_for(["Object"]), videos)
     data = [

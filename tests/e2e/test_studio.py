@@ -38,6 +38,7 @@ def settings(studio: LocalStudio, tmp_path: Path) -> Settings:
         label_studio_api_key=studio.login.token,
         port=free_port(),
         cache_dir=tmp_path / "cache",
+        data_dir=tmp_path / "jobs",
     )
 
 

@@ -1,0 +1,150 @@
+"""Answering Label Studio within its deadline: what is finished is returned, the rest goes on and is pushed later.
+
+Label Studio sends all selected tasks in one request and forgets everything when it gives up waiting. An answer
+`{"error": sentence}` in a task's place stores nothing for it and keeps the others (measured, see backend.model).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from backend.jobs.board import Board
+from backend.jobs.records import Run, Spec, State, Urgency
+from backend.jobs.worker import is_for_people
+from backend.labels import parse_label_config
+from backend.request import read_request
+
+if TYPE_CHECKING:
+    from backend.settings import Settings
+
+log = logging.getLogger("refam.jobs")
+
+_POLL_S = 0.05
+_JUST_NOW_S = 5.0  # another request was answered with the same prediction: Label Studio is storing it
+
+
+@dataclass
+class _Asked:
+    """One task of a request. error: why it has no job."""
+
+    spec: Spec | None
+    error: str | None = None
+
+
+class Desk:
+    """Takes requests, waits as long as each may wait, and says honestly what is not finished."""
+
+    def __init__(self, settings: Settings, board: Board, *, can_push: bool) -> None:
+        self._settings, self._board, self._can_push = settings, board, can_push
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Requests under way are answered at once."""
+        self._closing.set()
+
+    def answer(
+        self,
+        tasks: Sequence[Mapping[str, Any]],
+        label_config: str | None,
+        context: Mapping[str, Any] | None,
+        *,
+        model_version: str,
+        project: str = "",
+    ) -> list[dict[str, Any]]:
+        """One answer per task: the prediction, or `{"error": sentence}`."""
+        interactive = context is not None
+        one = len(tasks) == 1
+        urgency = Urgency.INTERACTIVE if interactive else Urgency.PAGE if one else Urgency.BATCH
+        allowed_s = self._settings.deadline_s
+        if one and not interactive:
+            allowed_s = min(allowed_s, self._settings.page_deadline_s)
+        deadline = time.monotonic() + allowed_s
+        asked = [self._ask(task, label_config, context, model_version, project) for task in tasks]
+        for item in asked:
+            if item.spec is not None:
+                self._submit(item, urgency, allowed_s, pushed=not interactive)
+        self._wait([item.spec.id for item in asked if item.spec is not None and item.error is None], deadline)
+        return [self._one(item, interactive=interactive) for item in asked]
+
+    def _ask(
+        self,
+        task: Mapping[str, Any],
+        label_config: str | None,
+        context: Mapping[str, Any] | None,
+        model_version: str,
+        project: str,
+    ) -> _Asked:
+        name = f"task {task.get('id')}"
+        try:
+            work = read_request(task, parse_label_config(label_config), context=context)
+        except Exception as error:
+            if is_for_people(error):
+                log.warning("%s: %s", name, error)
+                return _Asked(None, str(error))
+            log.exception("%s: failed unexpectedly", name)
+            return _Asked(None, f"{name} failed unexpectedly: the backend's log says more")
+        identity = task.get("id")
+        text = repr((project, name, work, label_config, model_version))
+        spec = Spec(
+            id=hashlib.sha256(text.encode()).hexdigest()[:16],
+            task_id=identity if isinstance(identity, int) else None,
+            project=project,
+            work=work,
+            label_config=label_config or "",
+            model_version=model_version,
+        )
+        return _Asked(spec)
+
+    def _submit(self, item: _Asked, urgency: Urgency, allowed_s: float, *, pushed: bool) -> None:
+        assert item.spec is not None
+        try:
+            self._board.submit(item.spec, urgency, fresh_s=self._settings.fresh_s)
+            if pushed:
+                self._board.expect(item.spec.id, time.time() + allowed_s)
+        except Exception as error:  # the disk is full, Redis is away: nothing was accepted, and that is said
+            log.exception("%s: the queue cannot be written", item.spec.work.task)
+            item.error = f"the queue cannot be written ({type(error).__name__}): the backend's log says more"
+
+    def _wait(self, jobs: Sequence[str], deadline: float) -> None:
+        left = list(jobs)
+        while left and time.monotonic() < deadline and not self._closing.is_set():
+            left = [job for job in left if not self._final(job)]
+            if left:
+                time.sleep(min(_POLL_S * (1 + len(left) / 10), max(0.0, deadline - time.monotonic())))
+
+    def _final(self, job: str) -> bool:
+        run = self._board.run(job)
+        return run is None or run.state.final
+
+    def _one(self, item: _Asked, *, interactive: bool) -> dict[str, Any]:
+        if item.spec is None or item.error is not None:
+            return {"error": item.error or "nothing to do"}
+        run = self._board.run(item.spec.id)
+        prediction = self._board.prediction(item.spec.id) if run and run.state is State.DONE else None
+        if run is None or prediction is None:
+            return {"error": self._not_yet(item.spec, run)}
+        if not interactive:
+            if not self._board.claim_delivery(item.spec.id, "answered"):
+                how, when = self._board.delivered(item.spec.id) or ("answered", 0.0)
+                if how == "pushing" or time.time() - when < _JUST_NOW_S:
+                    return {"error": f"{item.spec.work.task} was answered just now; it is stored already"}
+                self._board.set_delivered(item.spec.id, "answered")
+            self._board.expect_no_more(item.spec.id)
+        return prediction
+
+    def _not_yet(self, spec: Spec, run: Run | None) -> str:
+        if run is not None and run.state in (State.FAILED, State.CANCELLED):
+            return run.error or str(run.state)
+        doing = "waits for its turn" if run is None or run.state is State.QUEUED else f"is {run.fraction:.0%} done"
+        if run is not None and run.left_s is not None:
+            doing += f", about {run.left_s:.0f} s are left"
+        after = "its prediction is stored when it is finished" if self._can_push else "retrieve again later"
+        text = f"{spec.work.task} {doing}; {after}"
+        log.info("%s", text)
+        return text

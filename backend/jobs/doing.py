@@ -1,0 +1,132 @@
+"""One job from its address to a prediction: fetch, look whether it is known, else run the pipeline."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from backend.jobs.memo import Memo, content_of, trim
+from backend.jobs.records import Run, Spec, State
+from backend.jobs.worker import Done, Passing
+from backend.labels import parse_label_config
+from backend.media import MediaError
+from backend.pipeline import PipelineError
+from backend.regions import prediction_of, regions_of
+from backend.targets import TrackResult
+
+if TYPE_CHECKING:
+    from backend.jobs.board import Board
+    from backend.services import Services
+    from video.clip import Clip
+
+log = logging.getLogger("refam.jobs")
+
+# Shares of a job's time before any job has told; afterwards what the last jobs took (`shares_of`).
+_SHARES = {
+    "fetch": 0.05,
+    "decode": 0.05,
+    "ground": 0.2,
+    "consensus": 0.03,
+    "mask": 0.05,
+    "track": 0.6,
+    "keyframes": 0.02,
+}
+_LEARN_FROM = 20  # jobs
+_THUMBNAIL_PX = 320  # width
+
+
+class Doing:
+    """Does jobs with the models of one process."""
+
+    def __init__(self, services: Services, board: Board) -> None:
+        self._services, self._board = services, board
+        self._memory = services.settings.data_dir / "stages"
+
+    def __call__(self, spec: Spec, tell: Callable[[str, float], None]) -> Done:
+        """Raises ValueError with a sentence for people, or Passing for what may heal."""
+        from video.clip import open_clip
+
+        course = _course(tell, shares_of(self._board.runs()))
+        course("fetch", 0.0)
+        try:
+            with self._services.media.local(spec.work.video) as path:
+                course("fetch", 1.0)
+                memo = Memo(self._memory, content_of(path))
+                clip = open_clip(path)
+                results = self._results(spec, clip, memo, course)
+                return _done(spec, clip, results)
+        except MediaError as error:
+            if error.passing:
+                raise Passing(str(error)) from error
+            raise
+        finally:
+            trim(self._memory, most_bytes=int(self._services.settings.data_mb * 1e6))
+
+    def _results(self, spec: Spec, clip: Clip, memo: Memo, tell: Callable[[str, float], None]) -> Sequence[TrackResult]:
+        key = (spec.model_version, spec.work.targets)
+        known = memo.results(key, spec.work.targets)
+        if known is not None:
+            return known
+        results = self._services.pipeline().run(clip, spec.work.targets, progress=tell, memo=memo)
+        memo.keep_results(key, results)
+        return results
+
+
+def shares_of(runs: Sequence[Run]) -> dict[str, float]:
+    """Each stage's share of a job's time, as the last finished jobs took it."""
+    done = [run.stages_s for run in runs if run.state is State.DONE and run.stages_s.get("track")][:_LEARN_FROM]
+    if not done:
+        return dict(_SHARES)
+    total = sum(sum(stages.values()) for stages in done) or 1.0
+    return {stage: max(0.005, sum(stages.get(stage, 0.0) for stages in done) / total) for stage in _SHARES}
+
+
+def _course(tell: Callable[[str, float], None], shares: Mapping[str, float]) -> Callable[[str, float], None]:
+    """From a stage's own fraction to the fraction of the whole job."""
+    order = list(shares)
+    total = sum(shares.values())
+
+    def told(stage: str, fraction: float) -> None:
+        if stage in shares:
+            before = sum(shares[name] for name in order[: order.index(stage)])
+            tell(stage, min(0.99, (before + fraction * shares[stage]) / total))
+
+    return told
+
+
+def _done(spec: Spec, clip: Clip, results: Sequence[TrackResult]) -> Done:
+    config = parse_label_config(spec.label_config)
+    regions = regions_of(results, clip, config, fps=spec.work.fps, region_ids=spec.work.region_ids)
+    notes = tuple(f"{r.target.words or r.target.label}: {note}" for r in results for note in r.notes)
+    for note in notes:
+        log.info("%s, %s", spec.work.task, note)
+    if not regions:
+        said = "; ".join(dict.fromkeys(note for result in results for note in result.notes))
+        raise PipelineError(f"nothing was found: {said or 'no object fits the words'}")
+    prediction = prediction_of(regions, model_version=spec.model_version)
+    return Done(prediction, notes, thumbnail_of(clip, results))
+
+
+def thumbnail_of(clip: Clip, results: Sequence[TrackResult]) -> bytes:
+    """A JPEG, 320 pixels wide, of the frame on which the first object that was found is surest, all boxes drawn."""
+    import cv2
+
+    from video.masks import decode
+
+    found = next(r for r in results if r.track.visible.any())
+    row = int((found.track.scores * found.track.visible).argmax())
+    frame = int(found.track.frames[row])
+    image = clip.frame(frame)
+    scale = _THUMBNAIL_PX / image.shape[1]
+    small = cv2.resize(image, (_THUMBNAIL_PX, max(1, round(image.shape[0] * scale))), interpolation=cv2.INTER_AREA)
+    for result in results:
+        at = int((result.track.frames == frame).argmax())
+        if result.track.visible[at] and result.track.frames[at] == frame:
+            mask = cv2.resize(decode(result.track.rles[at]).astype("uint8"), small.shape[1::-1])
+            outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            small = cv2.drawContours(small.copy(), outlines, -1, (255, 214, 10), 2)
+    ok, coded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    if not ok:
+        raise RuntimeError("OpenCV could not write a JPEG")
+    return bytes(coded.tobytes())

@@ -1,0 +1,174 @@
+"""Finished stages, kept by content: video, words, models, settings. What was computed once is never computed again.
+
+A stage's key names everything that its result depends on, so nothing has to be invalidated. Files are written under
+another name first: a half one is never read, and what cannot be read is computed anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.targets import Target, TrackResult
+from video.types import Heatmap, Keyframe, MaskTrack, Rle
+
+_HASH_CHUNK = 1 << 20
+
+
+def content_of(path: Path) -> str:
+    """What a file holds, as a hash: the same video under two addresses is one video."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_HASH_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()[:32]
+
+
+class Memo:
+    """Results of stages of one video. folder: shared by all videos; content: of this one."""
+
+    def __init__(self, folder: Path, content: str) -> None:
+        self._folder, self._content = folder, content
+
+    def heatmap(self, key: Sequence[object]) -> Heatmap | None:
+        """A grounded frame."""
+        stored = self._read("heatmap", key)
+        if stored is None:
+            return None
+        grid = np.frombuffer(bytes.fromhex(stored["grid"]), np.float32).reshape(stored["shape"])
+        return Heatmap(stored["frame"], grid.copy(), tuple(stored["peak"]), stored["confidence"])
+
+    def keep_heatmap(self, key: Sequence[object], heatmap: Heatmap) -> None:
+        """Keeps a grounded frame."""
+        grid = np.ascontiguousarray(heatmap.grid, np.float32)
+        content = {
+            "frame": int(heatmap.frame),
+            "shape": grid.shape,
+            "grid": grid.tobytes().hex(),
+            "peak": [float(v) for v in heatmap.peak],
+            "confidence": float(heatmap.confidence),
+        }
+        self._write("heatmap", key, content)
+
+    def tracks(self, key: Sequence[object]) -> list[MaskTrack] | None:
+        """Tracks of objects that were followed together."""
+        stored = self._read("tracks", key)
+        return None if stored is None else [_track(item) for item in stored]
+
+    def keep_tracks(self, key: Sequence[object], tracks: Sequence[MaskTrack]) -> None:
+        """Keeps tracks."""
+        self._write("tracks", key, [_track_json(track) for track in tracks])
+
+    def results(self, key: Sequence[object], targets: Sequence[Target]) -> list[TrackResult] | None:
+        """All that was found for targets."""
+        stored = self._read("results", key)
+        if stored is None:
+            return None
+        return [
+            TrackResult(
+                target=target,
+                track=_track(item["track"]),
+                keyframes=tuple(
+                    Keyframe(k["frame"], tuple(k["box"]), k["enabled"], k["score"]) for k in item["keyframes"]
+                ),
+                score=item["score"],
+                anchor=item["anchor"],
+                notes=tuple(item["notes"]),
+            )
+            for target, item in zip(targets, stored, strict=True)
+        ]
+
+    def keep_results(self, key: Sequence[object], results: Sequence[TrackResult]) -> None:
+        """Keeps all that was found."""
+        content = [
+            {
+                "track": _track_json(result.track),
+                "keyframes": [asdict(keyframe) for keyframe in result.keyframes],
+                "score": result.score,
+                "anchor": result.anchor,
+                "notes": list(result.notes),
+            }
+            for result in results
+        ]
+        self._write("results", key, content)
+
+    def _path(self, stage: str, key: Sequence[object]) -> Path:
+        text = repr((self._content, stage, *key))
+        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.{stage}"
+
+    def _read(self, stage: str, key: Sequence[object]) -> Any:
+        path = self._path(stage, key)
+        try:
+            stored = json.loads(zlib.decompress(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, zlib.error):  # damaged: as if it had never been
+            path.unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return stored
+
+    def _write(self, stage: str, key: Sequence[object], content: Any) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(stage, key)
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".part-", delete=False) as file:
+            part = Path(file.name)
+            file.write(zlib.compress(json.dumps(content, default=_plain).encode(), 1))
+        part.replace(path)
+
+
+def trim(folder: Path, *, most_bytes: int) -> None:
+    """Removes the longest unused results of stages until the rest fits."""
+    files = []
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files, key=lambda item: item[0]):
+        if total <= most_bytes:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
+
+
+def _track_json(track: MaskTrack) -> dict[str, Any]:
+    return {
+        "label": track.label,
+        "size": track.size,
+        "frames": track.frames.tolist(),
+        "rles": [rle.counts.decode("ascii") for rle in track.rles],
+        "boxes": track.boxes.tolist(),
+        "scores": track.scores.tolist(),
+        "visible": track.visible.tolist(),
+    }
+
+
+def _track(stored: dict[str, Any]) -> MaskTrack:
+    size = (int(stored["size"][0]), int(stored["size"][1]))
+    return MaskTrack(
+        label=stored["label"],
+        size=size,
+        frames=np.array(stored["frames"], np.int64),
+        rles=tuple(Rle(size, counts.encode("ascii")) for counts in stored["rles"]),
+        boxes=np.array(stored["boxes"], np.float64).reshape(-1, 4),
+        scores=np.array(stored["scores"], np.float64),
+        visible=np.array(stored["visible"], np.bool_),
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be stored")

@@ -1,0 +1,291 @@
+"""Does the jobs, one at a time on each accelerator, and survives being killed.
+
+- While a long job runs, one that somebody waits for is done within its next step, and the long one goes on after it:
+  the models are loaded already, and nothing of the long job is lost.
+- What can heal (network, Label Studio away) is tried again after a while; what cannot is told at once.
+- A lock file says which workers of a data directory live, also after `kill -9`: the kernel drops the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from backend.jobs.board import Board
+from backend.jobs.records import Run, Spec, State
+
+log = logging.getLogger("refam.jobs")
+
+RETRY_AFTER_S = (2.0, 10.0, 60.0, 300.0)  # before the second, third, ... try of what can heal
+_POLL_S, _BEAT_S, _CARE_S = 0.1, 2.0, 2.0
+_SILENT_S = 20.0  # a worker elsewhere that has given no sign for so long is dead
+_TOLD_EVERY_S = 0.4
+
+
+class Passing(Exception):  # noqa: N818 - a state of the world, not a mistake
+    """Something that may heal by itself; the message is a sentence for people."""
+
+
+class Cancelled(Exception):  # noqa: N818
+    """Somebody ended the job."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job gave. notes: sentences for people; thumbnail: a JPEG."""
+
+    prediction: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    thumbnail: bytes | None = None
+
+
+class Doing(Protocol):
+    """Computes one job. Raises ValueError with a sentence for people, or Passing."""
+
+    def __call__(self, spec: Spec, tell: Callable[[str, float], None]) -> Done: ...  # noqa: D102
+
+
+class Worker:
+    """Takes jobs off a board until it is stopped. `care` is called every few seconds, on a thread of its own."""
+
+    def __init__(
+        self,
+        board: Board,
+        do: Doing,
+        *,
+        data_dir: Path,
+        accelerator: str,
+        care: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._board, self._do, self._care = board, do, care
+        self._locks = data_dir / "workers"
+        self._accelerator = data_dir / f"accelerator-{accelerator.replace(':', '-')}.lock"
+        self._stop = threading.Event()
+        self._seen: dict[str, tuple[int | None, float]] = {}
+        self._depth = 0
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Works on threads of its own."""
+        for target in (self.run, self._look_after, self._deliver):
+            thread = threading.Thread(target=target, name=f"refam-{target.__name__}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, *, wait_s: float = 10.0) -> None:
+        """Takes no more jobs. One that is under way goes back to the queue at its next step."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(wait_s)
+
+    def run(self) -> None:
+        """Works until `stop`."""
+        with self._alive(), _held(self._accelerator, self._stop) as ours:
+            while ours and not self._stop.is_set():
+                try:
+                    if not self.work_once():
+                        self._stop.wait(_POLL_S)
+                except Exception:  # the database is away or full: what was accepted waits for better times
+                    log.exception("the queue cannot be used at the moment")
+                    self._stop.wait(5.0)
+
+    def work_once(self, *, above: int = -1) -> bool:
+        """Does the most urgent job, if one waits that is more urgent than `above`. False when none does."""
+        taken = self._board.take(self.name, above=above)
+        if taken is None:
+            return False
+        spec, run = taken
+        watch = _Watch(self._board, run, self._between, self._stop)
+        try:
+            watch.check()
+            done = self._do(spec, watch)
+            self._board.finish(watch.closed().but(notes=done.notes, score=done.prediction.get("score")), *_stored(done))
+            log.info("job %s (%s) done", run.id, spec.work.task)
+        except Cancelled:
+            self._board.give_up(watch.closed(), "cancelled", state=State.CANCELLED)
+            log.info("job %s cancelled", run.id)
+        except _Stopping:
+            self._board.again(watch.closed())
+            log.info("job %s goes back to the queue: this worker stops", run.id)
+        except Passing as error:
+            self._retry(watch.closed(), str(error))
+        except Exception as error:
+            if is_for_people(error):
+                log.warning("job %s (%s): %s", run.id, spec.work.task, error)
+                self._board.give_up(watch.closed(), str(error))
+            else:
+                log.exception("job %s (%s) failed unexpectedly", run.id, spec.work.task)
+                text = f"{spec.work.task} failed unexpectedly: the backend's log says more (job {run.id})"
+                self._board.give_up(watch.closed(), text)
+        return True
+
+    def recover(self) -> None:
+        """Puts back what dead workers left."""
+        for run in self._board.recover(self._is_dead):
+            log.warning("job %s was left by a worker that ended: %s", run.id, run.error or "taken up again")
+
+    def _between(self, urgency: int) -> None:
+        """Called from within a job: whoever waits more urgently comes first."""
+        if self._depth < 2:
+            self._depth += 1
+            try:
+                while self.work_once(above=urgency):
+                    pass
+            finally:
+                self._depth -= 1
+
+    def _retry(self, run: Run, reason: str) -> None:
+        if run.retries >= len(RETRY_AFTER_S):
+            self._board.give_up(run, f"{reason} (tried {run.retries + 1} times)")
+            return
+        delay_s = RETRY_AFTER_S[run.retries]
+        log.warning("job %s: %s; again in %.0f s", run.id, reason, delay_s)
+        self._board.again(run, delay_s=delay_s, retries=run.retries + 1, error=reason)
+
+    def _look_after(self) -> None:
+        count = 0
+        while not self._stop.is_set():
+            try:
+                self._board.beat(self.name, count := count + 1)
+                self.recover()
+                self._board.prune()
+            except Exception:
+                log.exception("looking after the jobs failed; it is tried again")
+            self._stop.wait(_CARE_S)
+        with contextlib.suppress(Exception):
+            self._board.forget_worker(self.name)
+
+    def _deliver(self) -> None:
+        """Apart from the signs of life, which must not wait for a slow Label Studio."""
+        while not self._stop.is_set():
+            try:
+                self._care()
+            except Exception:
+                log.exception("delivering failed; it is tried again")
+            self._stop.wait(_CARE_S)
+
+    def _is_dead(self, worker: str) -> bool:
+        if worker in (self.name, "cancel"):
+            return False
+        path = self._locks / worker
+        if path.exists():
+            return _can_lock(path)
+        count, now = self._board.last_beat(worker), time.monotonic()  # on another machine: by its signs of life
+        if worker not in self._seen or self._seen[worker][0] != count:
+            self._seen[worker] = (count, now)
+        return now - self._seen[worker][1] > _SILENT_S
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        self._locks.mkdir(parents=True, exist_ok=True)
+        path = self._locks / self.name
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+
+class _Stopping(Exception):  # noqa: N818
+    """The worker is told to stop in mid-job."""
+
+
+class _Watch:
+    """What a job is told its progress to: writes it, times the stages, lets urgent ones in, ends what is cancelled."""
+
+    def __init__(self, board: Board, run: Run, between: Callable[[int], None], stop: threading.Event) -> None:
+        self._board, self._run, self._between, self._stop = board, run, between, stop
+        self._began = self._stage_began = time.monotonic()
+        self._away_s = 0.0  # spent on more urgent jobs
+        self._told = 0.0
+        self._stages: dict[str, float] = {}
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        """stage: its name; fraction: of the whole job, in [0, 1]."""
+        now = time.monotonic()
+        if stage != self._run.stage:
+            self._close_stage(now)
+            self._run = self._run.but(stage=stage)
+        elif now - self._told < _TOLD_EVERY_S:
+            return
+        self.check()
+        before = time.monotonic()
+        self._between(int(self._run.urgency))
+        self._away_s += time.monotonic() - before
+        spent = time.monotonic() - self._began - self._away_s
+        left = spent * (1 - fraction) / fraction if fraction > 0.05 and spent > 1 else None
+        self._run = self._run.but(fraction=fraction, left_s=left)
+        self._board.note(self._run)
+        self._told = time.monotonic()
+
+    def check(self) -> None:
+        """Raises when the job is to end here."""
+        if self._board.cancelled(self._run.id):
+            raise Cancelled
+        if self._stop.is_set():
+            raise _Stopping
+
+    def closed(self) -> Run:
+        """The record with the last stage's time in it."""
+        self._close_stage(time.monotonic())
+        return self._run.but(stages_s=dict(self._stages))
+
+    def _close_stage(self, now: float) -> None:
+        if self._run.stage:
+            spent = self._stages.get(self._run.stage, 0.0) + now - self._stage_began - self._away_s
+            self._stages[self._run.stage] = round(max(0.0, spent), 3)
+        self._began += self._away_s  # what others took is nobody's stage
+        self._stage_began, self._away_s = now, 0.0
+
+
+def is_for_people(error: Exception) -> bool:
+    """Whether the message is a sentence of ours: every room raises its own kinds of ValueError for that."""
+    return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in ("backend", "refam", "video")
+
+
+def _stored(done: Done) -> tuple[dict[str, Any], bytes | None]:
+    return done.prediction, done.thumbnail
+
+
+@contextlib.contextmanager
+def _held(path: Path, stop: threading.Event) -> Iterator[bool]:
+    """Waits for the only lock of an accelerator; False when told to stop before it was had."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        while not _try_lock(file):
+            if stop.wait(_POLL_S):
+                yield False
+                return
+        yield True
+
+
+def _try_lock(file: IO[Any]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _can_lock(path: Path) -> bool:
+    """Whether nobody alive holds this lock file; it is removed then."""
+    try:
+        with path.open("a") as file:
+            if not _try_lock(file):
+                return False
+            path.unlink(missing_ok=True)
+            return True
+    except FileNotFoundError:
+        return True

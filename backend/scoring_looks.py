@@ -1,0 +1,179 @@
+"""What more looks buy: several draws of noise, several noise levels, frames that vote; and what each costs."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.scoring import Progress, estimates, verdict
+from refam.attention import attention_modules
+from refam.tiny.heldout import Case, ClipCase
+from refam.weighing import TokenMaps
+from video import metrics
+from video.consensus import Link, chain, consensus
+from video.flow import Flow
+from video.types import Heatmap, Segmenter
+
+if TYPE_CHECKING:
+    from backend.scoring import Verdict
+    from refam.grounder import Grounder
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How often, and at which noise levels, one frame is looked at: `draws` times at each level."""
+
+    levels: tuple[float, ...]
+    draws: int = 1
+
+    def __str__(self) -> str:
+        times = f"{self.draws} draw{'s' * (self.draws > 1)}"
+        return f"{times} at {self.levels[0]}" if len(self.levels) == 1 else f"{times} at each of {self.levels}"
+
+
+def tried(level: float) -> list[Looks]:
+    """The first is the least: one look."""
+    around = tuple(round(v, 2) for v in (level - 0.2, level - 0.1, level, level + 0.1) if 0 < v < 1)
+    return [*(Looks((level,), n) for n in (1, 2, 4, 8)), Looks((around[-3], around[-1])), Looks(around)]
+
+
+@contextmanager
+def looking(grounder: Grounder, *, noise: float, draws: int) -> Iterator[None]:
+    """The grounder's backbone with another noise level and number of draws, for the while."""
+    preset = grounder.backbone.preset
+    grounder.backbone.preset = replace(preset, noise=noise, draws=draws)
+    try:
+        yield
+    finally:
+        grounder.backbone.preset = preset
+
+
+def look(grounder: Grounder, case: Case, index: int, looks: Looks) -> TokenMaps:
+    """The token maps of all looks at one picture; each level with noise of its own."""
+    maps = []
+    for k, level in enumerate(looks.levels):
+        with looking(grounder, noise=level, draws=looks.draws):
+            (one,) = grounder.read(
+                [case.picture], [case.referral.text], indices=[index], options=replace(grounder.options, seed=k)
+            )
+        maps.append(one[0])
+    draws = np.concatenate([m.draws for m in maps])
+    return TokenMaps(index, maps[0].expression, draws.mean(0), draws)
+
+
+def stills(grounder: Grounder, judged: Sequence[Case], segmenter: Segmenter, *, progress: Progress) -> str:
+    """Markdown: each kind of looking on the same scenes, its paired gain over one look, and its seconds a frame."""
+    lines = ["| looks at a frame | point accuracy | J | gain | gain in J | s a frame |", "|---|---|---|---|---|---|"]
+    ways = tried(grounder.backbone.preset.noise)
+    first: list[Verdict] = []
+    for n, way in enumerate(ways):
+        verdicts, spent_s = [], 0.0
+        for i, case in enumerate(judged):
+            start = time.perf_counter()
+            found = grounder.weigh(look(grounder, case, i, way), case.picture)
+            spent_s += time.perf_counter() - start
+            verdicts.append(verdict(case, found, segmenter))
+            progress((n + (i + 1) / len(judged)) / len(ways))
+        first = first or verdicts
+        hits, j, _ = estimates(verdicts)
+        gains = ["", ""] if verdicts is first else [_gain(verdicts, first, of) for of in ("hit", "j")]
+        lines.append(f"| {way} | {hits} | {j} | {' | '.join(gains)} | {spent_s / len(judged):.3f} |")
+    return "\n".join(lines)
+
+
+def _gain(verdicts: Sequence[Verdict], first: Sequence[Verdict], of: str) -> str:
+    gain = metrics.mean([float(getattr(a, of)) - float(getattr(b, of)) for a, b in zip(verdicts, first, strict=True)])
+    return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+
+
+def links_of(clip: ClipCase) -> list[Link]:
+    """The motion between planned frames, from every frame between them."""
+    flow = Flow()
+    small = [flow.prepare(frame) for frame in clip.frames]
+    return [chain(small[a : b + 1], flow) for a, b in itertools.pairwise(clip.planned)]
+
+
+def votes(grounder: Grounder, clips: Sequence[ClipCase], *, progress: Progress) -> str:
+    """Markdown: planned frames each for itself and voting, with one draw and with four.
+
+    "each frame": the mean over clips of the share of planned frames whose peak is on the object. "the surest": the one
+    frame that tracking would start from.
+    """
+    lines = ["| | each frame | the surest frame | s a frame |", "|---|---|---|---|"]
+    level = grounder.backbone.preset.noise
+    motions: list[tuple[list[Link], float]] = []
+    for n, draws in enumerate((1, 4)):
+        alone, voted, spent_s, voting_s = [], [], 0.0, 0.0
+        for k, clip in enumerate(clips):
+            start = time.perf_counter()
+            with looking(grounder, noise=level, draws=draws):
+                frames = [clip.frames[i] for i in clip.planned]
+                (heatmaps,) = grounder.ground(
+                    frames, [clip.referral.text], indices=[1000 * k + i for i in clip.planned]
+                )
+            spent_s += time.perf_counter() - start
+            if n == 0:
+                start = time.perf_counter()
+                motions.append((links_of(clip), 0.0))
+                motions[-1] = (motions[-1][0], time.perf_counter() - start)
+            links, motion_s = motions[k]
+            start = time.perf_counter()
+            agreed = consensus(heatmaps, links)
+            voting_s += motion_s + time.perf_counter() - start
+            surest = max(range(len(heatmaps)), key=lambda i, h=heatmaps: h[i].confidence)  # type: ignore[misc]
+            alone.append(_hits(clip, heatmaps, surest))
+            voted.append(_hits(clip, agreed.heatmaps, agreed.anchor))
+            progress((n + (k + 1) / len(clips)) / 2)
+        count = sum(len(clip.planned) for clip in clips)
+        times = "1 draw" if draws == 1 else f"{draws} draws"
+        lines.append(_row(f"{times}, each frame for itself", alone, spent_s / count))
+        lines.append(_row(f"{times}, frames vote", voted, (spent_s + voting_s) / count))
+    return "\n".join(lines)
+
+
+def _hits(clip: ClipCase, heatmaps: Sequence[Heatmap], surest: int) -> tuple[float, bool]:
+    hits = [metrics.point_hit(h.peak, c.truth) for h, c in zip(heatmaps, clip.judged(), strict=True)]
+    return float(np.mean(hits)), hits[surest]
+
+
+def _row(name: str, found: Sequence[tuple[float, bool]], cost_s: float) -> str:
+    each, surest = metrics.mean([f[0] for f in found]), metrics.share([f[1] for f in found])
+    return f"| {name} | {each} | {surest} | {cost_s:.3f} |"
+
+
+# --- choosing --------------------------------------------------------------------------------------------------------
+
+
+def choose(grounder: Grounder, judged: Sequence[Case], *, progress: Progress) -> str:
+    """Point accuracy for runs of neighbouring blocks, noise levels and ways to sum token maps, the best 15 first."""
+    backbone = grounder.backbone
+    preset = backbone.preset
+    n_blocks = len(attention_modules(backbone.pipeline.transformer))
+    runs = [tuple(range(a, b)) for a, b in itertools.combinations(range(n_blocks + 1), 2)]
+    sums = ((False, 0.0), (False, 1.5), (True, 0.0), (True, 1.5))
+    reads = list(itertools.product((0.5, 0.7, 0.8), runs))
+    rows: list[tuple[float, str]] = []
+    try:
+        for n, (noise, blocks) in enumerate(reads):
+            hits: dict[tuple[bool, float], list[bool]] = {way: [] for way in sums}
+            for i, case in enumerate(judged):
+                backbone.preset = replace(preset, noise=noise, blocks=blocks, draws=1)
+                (maps,) = grounder.read([case.picture], [case.referral.text], indices=[i])
+                for way in sums:
+                    backbone.preset = replace(backbone.preset, balanced=way[0], smooth_tokens=way[1])
+                    peak = grounder.weigh(maps[0], case.picture).heatmap.peak
+                    hits[way].append(metrics.point_hit(peak, case.truth))
+            for (balanced, smooth), some in hits.items():
+                how = f"noise {noise}  blocks {blocks}  balanced {balanced}  smooth {smooth}"
+                rows.append((float(np.mean(some)), how))
+            progress((n + 1) / len(reads))
+    finally:
+        backbone.preset = preset
+    rows.sort(key=lambda row: -row[0])
+    return "\n".join(f"{share:.3f}  {how}" for share, how in rows[:15])
