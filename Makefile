@@ -40,7 +40,7 @@ browser: $(VENV)/.ready $(LS_VENV)/.ready
 	$(OFFLINE) $(BIN)/pytest -m "e2e or browser" $(ARGS)
 
 bench-tiny: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m refam.tiny.evaluate $(ARGS)
+	$(OFFLINE) $(BIN)/refam eval scenes $(ARGS)
 
 bench-tracking: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_tracking $(ARGS)

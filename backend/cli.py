@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -12,8 +9,9 @@ from urllib.parse import quote
 import typer
 
 from backend import __version__
-from backend.console import err, report, steps
+from backend.console import one_line_errors, report, steps
 from backend.console import out as stdout
+from backend.eval_app import eval_app
 
 if TYPE_CHECKING:
     from backend.pipeline import Pipeline
@@ -27,18 +25,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-# What may be expected to go wrong: told in one line. Named, not imported, so that nothing heavy is loaded for it;
-# an error that was raised has its module loaded.
-_EXPECTED = {
-    "video.probe": "ClipError",
-    "backend.pipeline": "PipelineError",
-    "backend.ask": "AskError",
-    "backend.outputs": "OutputError",
-    "backend.settings": "SettingsError",
-    "refam.expression": "ExpressionError",
-    "refam.backbones": "BackboneError",
-    "refam.sam2": "SegmenterError",
-}
+app.add_typer(eval_app, name="eval")
 Backbone = Annotated[
     str,
     typer.Option(envvar="REFAM_BACKBONE", help="Preset name, FluxPipeline folder or hub name that reads the words."),
@@ -94,7 +81,7 @@ def label(
         rate = None if fps is None else editor_rate(fps)
     except (AskError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
-    with _one_line_errors(), steps() as step:
+    with one_line_errors(), steps() as step:
         from backend.outputs import places, write_all
         from video.clip import open_clip
 
@@ -126,12 +113,29 @@ def serve(
     device: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_DEVICE].")] = None,
 ) -> None:
     """Serve as a Label Studio ML backend. Everything else is set by REFAM_* variables (see README)."""
-    with _one_line_errors():
+    with one_line_errors():
         from backend.server import run
         from backend.settings import load_settings
 
         given = {"host": host, "port": port, "backbone": backbone, "sam2": sam2, "device": device}
         run(load_settings(**{name: value for name, value in given.items() if value is not None}))
+
+
+@app.command()
+def work(
+    backbone: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_BACKBONE].")] = None,
+    sam2: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_SAM2].")] = None,
+    device: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_DEVICE].")] = None,
+    metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Serve metrics for Prometheus.")] = None,
+) -> None:
+    """Work off the queue of REFAM_QUEUE, on as many machines as you like; ends with the job in hand given back."""
+    with _one_line_errors():
+        from backend.settings import load_settings
+        from backend.work import run
+
+        given = {"backbone": backbone, "sam2": sam2, "device": device}
+        settings = load_settings(work=False, **{name: value for name, value in given.items() if value is not None})
+        run(settings, metrics_port=metrics_port)
 
 
 @app.command()
@@ -165,7 +169,7 @@ def train_tiny(
     ] = None,
 ) -> None:
     """Train the small model from drawn scenes and their captions alone."""
-    with _one_line_errors():
+    with one_line_errors():
         from refam.tiny.train import main
 
         made = main(
@@ -197,22 +201,6 @@ def _pipeline(backbone: str, sam2: str | None, *, device: str, seed: int) -> Pip
         return load_grounder(backbone, device=device, options=GroundingOptions(seed=seed))
 
     return Pipeline(load_segmenter(sam2, device=device), grounder=grounder)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        kinds = (getattr(sys.modules.get(module), name, None) for module, name in _EXPECTED.items())
-        if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder without rights
-            text = f"{error.strerror}: {error.filename}"
-        elif isinstance(error, tuple(kind for kind in kinds if kind is not None)):
-            text = str(error)
-        else:
-            raise
-        err.print(f"refam: {' '.join(text.split())}", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

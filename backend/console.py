@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
@@ -19,6 +21,20 @@ if TYPE_CHECKING:
     from video.clip import Clip
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+# What may be expected to go wrong: told in one line. Named, not imported, so that nothing heavy is loaded for it;
+# an error that was raised has its module loaded.
+_EXPECTED = {
+    "video.probe": "ClipError",
+    "backend.pipeline": "PipelineError",
+    "backend.ask": "AskError",
+    "backend.outputs": "OutputError",
+    "backend.settings": "SettingsError",
+    "refam.expression": "ExpressionError",
+    "refam.backbones": "BackboneError",
+    "refam.calibration": "CalibrationError",
+    "refam.sam2": "SegmenterError",
+}
 
 _STEPS = {
     "open": "open the video",
@@ -100,3 +116,20 @@ def _lost_and_found(clip: Clip, result: TrackResult) -> Iterator[str]:
         yield f"first seen at {seen[0][0]:.2f} s"
     if seen and seen[-1][1] < clip.times[-1]:
         yield f"lost after {seen[-1][1]:.2f} s, and not found again"
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """What may be expected to go wrong is told in one line on stderr, with exit code 1."""
+    try:
+        yield
+    except Exception as error:
+        kinds = (getattr(sys.modules.get(module), name, None) for module, name in _EXPECTED.items())
+        if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder without rights
+            text = f"{error.strerror}: {error.filename}"
+        elif isinstance(error, tuple(kind for kind in kinds if kind is not None)):
+            text = str(error)
+        else:
+            raise
+        err.print(f"refam: {' '.join(text.split())}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None

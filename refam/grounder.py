@@ -203,14 +203,17 @@ def load_grounder(
     *,
     device: str = "auto",
     options: GroundingOptions | None = None,
-    noise: float | None = None,
+    like: str | None = None,
 ) -> Grounder:
-    """A grounder by preset name, pipeline directory or hub id. Raises BackboneError when it cannot be loaded."""
+    """A grounder by preset name, pipeline directory or hub id. Raises BackboneError when it cannot be loaded.
+
+    like: a preset whose settings (blocks, noise, sizes) are taken, for a directory of the same kind of model.
+    """
     preset = preset_for(backbone)
     if backbone == "tiny" and not Path(preset.source).is_dir():
         raise BackboneError("the small model's weights are missing from this checkout; `refam train-tiny` makes them")
+    if like is not None:
+        preset = replace(preset_for(like), name=preset.name, source=preset.source, licence=preset.licence)
     return Grounder(
-        load_backbone(replace(preset, noise=noise or preset.noise), device=device),
-        options,
-        calibration=load_calibration(calibration_path(preset.source)),
+        load_backbone(preset, device=device), options, calibration=load_calibration(calibration_path(preset.source))
     )

@@ -111,7 +111,7 @@ class Estimate:
     count: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} - {self.high:.3f})"
+        return f"{self.value:.3f}" + (f" ({self.low:.3f} - {self.high:.3f})" if math.isfinite(self.low) else "")
 
 
 _Z = float(stats.norm.ppf(0.975))

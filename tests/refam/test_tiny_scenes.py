@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refam.tiny import language, scenes
-from refam.tiny.evaluate import cases, interval
+from refam.tiny.heldout import CHOICE_SEED, HELD_OUT_SEED, cases, clips
 from refam.tiny.language import KINDS, caption, referral_scene, training_scene
 from refam.tiny.model import build_tokenizer
 from refam.tiny.pool import BUCKETS, draw_pool, mirror
@@ -105,9 +105,30 @@ def test_clips_move_and_their_expressions_tell_apart() -> None:
     assert all(np.linalg.norm(track[-1] - track[0]) > 3 for track in centres)
 
 
-@pytest.mark.parametrize(
-    ("hits", "count", "low", "high"),
-    [(50, 100, 0.4038, 0.5962), (0, 10, 0.0, 0.2775), (95, 100, 0.8882, 0.9785)],
-)
-def test_wilsons_interval_against_published_values(hits: int, count: int, low: float, high: float) -> None:
-    assert interval(hits, count) == pytest.approx((low, high), abs=5e-4)
+def test_what_is_judged_by_never_changes_and_is_not_what_is_chosen_by() -> None:
+    held, chosen = (list(cases(6, seed)) for seed in (HELD_OUT_SEED, CHOICE_SEED))
+    assert [c.referral.text for c in held] == [
+        "a purple star",
+        "the red circle",
+        "the white star on the left",
+        "the dotted yellow square",
+        "a black cross",
+        "a pink triangle",
+    ]
+    assert [c.picture.shape[:2] for c in held[:3]] == [(128, 128), (128, 170), (128, 228)]
+    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(held, cases(3, HELD_OUT_SEED), strict=False))
+    assert not {c.picture.tobytes() for c in held} & {c.picture.tobytes() for c in chosen}
+    assert all(c.truth.sum() > 100 for c in held)
+
+
+def test_held_out_clips_keep_the_object_in_sight_and_their_words_true() -> None:
+    found = list(clips(4, HELD_OUT_SEED))
+    for clip in found:
+        assert len(clip.frames) == clip.planned[-1] + 1 == 29
+        judged = clip.judged()
+        assert len(judged) == 8
+        areas = [c.truth.sum() for c in judged]
+        assert min(areas) >= 0.5 * max(areas)
+        assert clip.referral.kind != "place"
+        assert not np.array_equal(judged[0].truth, judged[-1].truth), "it moves"
+    assert [c.referral for c in clips(4, HELD_OUT_SEED)] == [c.referral for c in found]
