@@ -129,7 +129,7 @@ def work(
     metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Serve metrics for Prometheus.")] = None,
 ) -> None:
     """Work off the queue of REFAM_QUEUE, on as many machines as you like; ends with the job in hand given back."""
-    with _one_line_errors():
+    with one_line_errors():
         from backend.settings import load_settings
         from backend.work import run
 

@@ -12,6 +12,8 @@ import uuid
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.metrics import PATHS, REQUEST_SECONDS
+
 log = logging.getLogger("refam.server")
 
 
@@ -106,7 +108,9 @@ class RequestLog:
         try:
             await self._app(scope, receive, noted)
         finally:
-            took_ms = (time.monotonic() - started) * 1000
+            took_s = time.monotonic() - started
+            path = scope["path"] if scope["path"] in PATHS else "other"
+            REQUEST_SECONDS.labels(path, status).observe(took_s)
             level = logging.DEBUG if scope["path"] == "/health" else logging.INFO
             line = "%s %s %s %d %.0f ms"
-            log.log(level, line, scope["request_id"], scope["method"], scope["path"][:80], status, took_ms)
+            log.log(level, line, scope["request_id"], scope["method"], scope["path"][:80], status, took_s * 1000)

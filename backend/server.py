@@ -28,6 +28,7 @@ from backend.gates import BasicAuth, BodyLimit, RequestLog
 from backend.model import RefAMBackend
 from backend.services import Services
 from backend.settings import Settings, unknown_variables
+from backend.web import web_routes
 
 log = logging.getLogger("refam.server")
 
@@ -79,7 +80,7 @@ def run(settings: Settings) -> None:
     log.info("serving %s on %s:%d", services.model_version, settings.host, settings.port)
     for problem in services.ready()["problems"]:
         log.warning("%s", problem)
-    uvicorn.run(create_app(settings, services), **_uvicorn_options(settings))
+    _Server(settings, services).run()
 
 
 def set_up_logging(level: str, file: Path | None = None) -> None:
@@ -94,8 +95,7 @@ class BackgroundServer:
 
     def __init__(self, settings: Settings, services: Services | None = None) -> None:
         self.url = f"http://{settings.host}:{settings.port}"
-        app = create_app(settings, services)
-        self._server = uvicorn.Server(uvicorn.Config(app, **_uvicorn_options(settings)))
+        self._server = _Server(settings, services or Services(settings))
         self._thread = threading.Thread(target=self._server.run, name="refam-server", daemon=True)
 
     def __enter__(self) -> BackgroundServer:
@@ -111,6 +111,19 @@ class BackgroundServer:
         self._thread.join(timeout=15)
 
 
+class _Server(uvicorn.Server):
+    """Told to stop, it first answers the requests that wait for a job, and ends the pages' live connections."""
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        super().__init__(uvicorn.Config(create_app(settings, services), **_uvicorn_options(settings)))
+        self._services = services
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """See uvicorn."""
+        self._services.begin_to_close()
+        await super().shutdown(sockets)
+
+
 def _uvicorn_options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
@@ -123,7 +136,8 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
 
 
 def _add_routes(app: FastAPI, services: Services) -> None:
-    @app.get("/")
+    app.include_router(web_routes(services))
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "UP", "version": __version__}

@@ -44,6 +44,7 @@ class Services:
         self._pipeline: Pipeline | None = None
         self._grounder: Grounder | None = None
         self._office: Office | None = None
+        self.closing = False
         self._state = {"segmenter": "loads at first use", "backbone": "loads at first use"}
 
     @property
@@ -62,8 +63,15 @@ class Services:
                 self._office = Office(self)
             return self._office
 
+    def begin_to_close(self) -> None:
+        """Whoever waits is answered with what there is."""
+        self.closing = True
+        if self._office is not None:
+            self._office.desk.close()
+
     def close(self) -> None:
         """Ends what `office` began."""
+        self.begin_to_close()
         with self._opening:
             if self._office is not None:
                 self._office.close()

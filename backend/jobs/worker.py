@@ -23,6 +23,7 @@ from typing import IO, Any, Protocol
 
 from backend.jobs.board import Board
 from backend.jobs.records import Run, Spec, State
+from backend.metrics import STAGE_SECONDS
 
 log = logging.getLogger("refam.jobs")
 
@@ -244,8 +245,9 @@ class _Watch:
 
     def _close_stage(self, now: float) -> None:
         if self._run.stage:
-            spent = self._stages.get(self._run.stage, 0.0) + now - self._stage_began - self._away_s
-            self._stages[self._run.stage] = round(max(0.0, spent), 3)
+            spent = max(0.0, now - self._stage_began - self._away_s)
+            STAGE_SECONDS.labels(self._run.stage).observe(spent)
+            self._stages[self._run.stage] = round(self._stages.get(self._run.stage, 0.0) + spent, 3)
         self._began += self._away_s  # what others took is nobody's stage
         self._stage_began, self._away_s = now, 0.0
 
