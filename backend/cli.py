@@ -105,6 +105,36 @@ def label(
 
 
 @app.command()
+def explain(
+    video: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
+    words: Annotated[str, typer.Argument(help="What to find.", show_default=False)],
+    *,
+    out: Annotated[Path, typer.Option(help="The page to write, an .html file.", show_default=False)],
+    frame: Annotated[
+        int | None, typer.Option(min=0, help="Which frame, from 0; the one on which the words are surest unless given.")
+    ] = None,
+    backbone: Backbone = "tiny",
+    sam2: Sam2 = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
+) -> None:
+    """Write a page that shows how words became a mask in one frame: every word's map, and what each step changed."""
+    with one_line_errors(), steps() as step:
+        from backend.explain_app import make_page
+        from refam.grounder import GroundingOptions, load_grounder
+        from refam.segmenters import load_segmenter
+
+        grounder = load_grounder(backbone, device=device, options=GroundingOptions(seed=seed))
+        segmenter = load_segmenter(sam2, device=device)
+        page = make_page(
+            video, words, frame=frame, grounder=grounder, segmenter=segmenter, device=device, progress=step
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page, encoding="utf-8")
+    stdout.print(f"written to {out}", markup=False, soft_wrap=True)
+
+
+@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on [env: REFAM_HOST; 127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on [env: REFAM_PORT; 9090].")] = None,

@@ -117,7 +117,9 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     print(f"finding objects in {len(tasks)} videos ...")
     started = time.monotonic()
     studio.retrieve_predictions(project)
-    print(f"predictions retrieved after {time.monotonic() - started:.0f} s")
+    if not studio.wait_for_predictions(tasks, most_s=900):  # what missed the deadline is pushed when it is done
+        raise StudioError(f"not every task has a prediction after 15 minutes: see {data / 'backend.log'}")
+    print(f"predictions stored after {time.monotonic() - started:.0f} s")
     if check:
         return _check(studio, tasks, videos, log=data / "backend.log")
     _invite(studio, project, tasks, videos)

@@ -233,6 +233,15 @@ class LocalStudio:
             json={"selectedItems": {"all": True, "excluded": []}},
         )
 
+    def wait_for_predictions(self, tasks: Sequence[int], *, most_s: float) -> bool:
+        """Waits until every task has a prediction; False when some still have none after so many seconds."""
+        end = time.monotonic() + most_s
+        while not all(self.predictions(task) for task in tasks):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.5)
+        return True
+
     def predictions(self, task: int) -> list[dict[str, Any]]:
         """The predictions stored for a task."""
         found: list[dict[str, Any]] = self.api("GET", f"/api/predictions/?task={task}")

@@ -94,9 +94,9 @@ class Services:
         problems = [f"{part}: {state}" for part, state in self._state.items() if state.startswith("failed")]
         if access is None:
             problems.append(
-                "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set: uploads and local files cannot be fetched"
+                "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set: uploads and local files cannot be "
+                "fetched, and predictions that take longer than the deadline cannot be pushed"
             )
-            problems.append("without them, predictions that take longer than the deadline cannot be pushed either")
         if self._office is not None:
             problems += self._office.problems()
         if not _writable(settings.data_dir):

@@ -33,6 +33,7 @@ _SHARES = {
     "keyframes": 0.02,
 }
 _LEARN_FROM = 20  # jobs
+_PRIOR_S = 20.0  # the guess above counts like a job of so many seconds
 _THUMBNAIL_PX = 320  # width
 
 
@@ -74,12 +75,11 @@ class Doing:
 
 
 def shares_of(runs: Sequence[Run]) -> dict[str, float]:
-    """Each stage's share of a job's time, as the last finished jobs took it."""
+    """Each stage's share of a job's time, as the last finished jobs took it; a few short ones do not weigh much."""
     done = [run.stages_s for run in runs if run.state is State.DONE and run.stages_s.get("track")][:_LEARN_FROM]
-    if not done:
-        return dict(_SHARES)
-    total = sum(sum(stages.values()) for stages in done) or 1.0
-    return {stage: max(0.005, sum(stages.get(stage, 0.0) for stages in done) / total) for stage in _SHARES}
+    spent = {stage: share * _PRIOR_S + sum(job.get(stage, 0.0) for job in done) for stage, share in _SHARES.items()}
+    total = sum(spent.values())
+    return {stage: seconds / total for stage, seconds in spent.items()}
 
 
 def _course(tell: Callable[[str, float], None], shares: Mapping[str, float]) -> Callable[[str, float], None]:

@@ -125,7 +125,9 @@ def test_shares_of_time_are_learnt_from_what_was_done():
 
     plain = shares_of([])
     assert sum(plain.values()) == pytest.approx(1)
-    learnt = shares_of([run(State.DONE, fetch=1, track=9), run(State.FAILED, fetch=99, track=1)])
-    assert learnt["track"] == pytest.approx(0.9)
-    assert learnt["fetch"] == pytest.approx(0.1)
+    learnt = shares_of([run(State.DONE, fetch=1000, track=9000), run(State.FAILED, fetch=9e9, track=1)])
+    assert learnt["track"] == pytest.approx(0.9, abs=0.01)
+    assert learnt["fetch"] == pytest.approx(0.1, abs=0.01)
     assert learnt["mask"] > 0
+    barely = shares_of([run(State.DONE, fetch=0.5, track=0.01)])
+    assert barely["track"] > 0.5

@@ -1,0 +1,156 @@
+"""Work that takes longer than a real Label Studio waits: everything is stored once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+
+from backend.local_studio import free_port
+from backend.regions import label_config_for
+from backend.server import BackgroundServer
+from backend.settings import load_settings
+from tests.backend.doubles import TruthServices
+from tests.backend.test_desk import slow
+from tests.media import cfr
+from tests.scenes import red_star_and_blue_ring
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    frames, _ = red_star_and_blue_ring(24, size=(320, 180))
+    return cfr(tmp_path_factory.mktemp("clips") / "good.mp4", frames)
+
+
+@pytest.fixture
+def settings(studio, tmp_path):
+    return load_settings(
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.login.token,
+        port=free_port(),
+        cache_dir=tmp_path / "cache",
+        data_dir=tmp_path / "jobs",
+        deadline_s=3.0,
+        page_deadline_s=3.0,
+    )
+
+
+def project_of(studio, video, words):
+    number, (address,) = studio.create_project("long work", label_config_for(["Object"]), [video])
+    return number, studio.import_tasks(number, [{"video": address, "prompt": w, "fps": 25} for w in words])
+
+
+def counts(studio, tasks):
+    return [len(studio.predictions(task)) for task in tasks]
+
+
+@pytest.mark.parametrize(("n", "seconds"), [(1, 0.0), (1, 6.0), (3, 2.0), (40, 0.3), (40, 0.0)])
+def test_every_task_gets_one_prediction_however_long_it_takes(n, seconds, studio, settings, video, monkeypatch):
+    number, tasks = project_of(studio, video, [f"the star number {i}" for i in range(n)])
+    services = TruthServices(settings)
+    slow(services, monkeypatch, {f"the star number {i}": seconds for i in range(n)})
+    with BackgroundServer(settings, services) as backend:
+        studio.connect(number, backend.url)
+        began = time.monotonic()
+        studio.retrieve_predictions(number)
+        assert time.monotonic() - began < settings.deadline_s + 6  # and it stores what it got
+        assert studio.wait_for_predictions(tasks, most_s=60)
+        studio.retrieve_predictions(number)  # everything has one: nothing may be added
+        time.sleep(4)
+        assert counts(studio, tasks) == [1] * n
+        assert len(services.truth.asked) == n
+
+
+def test_half_slow_and_one_that_fails(studio, settings, video, monkeypatch):
+    words = ["quick", "slow", "quick too", "nothing", "slow too"]
+    number, tasks = project_of(studio, video, words)
+    services = TruthServices(settings)
+    slow(services, monkeypatch, {"slow": 4.0, "slow too": 4.0})
+    with BackgroundServer(settings, services) as backend:
+        studio.connect(number, backend.url)
+        studio.retrieve_predictions(number)
+        assert studio.wait_for_predictions([t for t, w in zip(tasks, words, strict=True) if w != "nothing"], most_s=60)
+        time.sleep(4)
+    assert counts(studio, tasks) == [1, 1, 1, 0, 1]
+
+
+def test_a_task_deleted_meanwhile(studio, settings, video, monkeypatch):
+    number, tasks = project_of(studio, video, ["slow", "slow too"])
+    services = TruthServices(settings)
+    slow(services, monkeypatch, {"slow": 3.0, "slow too": 3.0})
+    with BackgroundServer(settings, services) as backend:
+        studio.connect(number, backend.url)
+        studio.retrieve_predictions(number)
+        studio.api("DELETE", f"/api/tasks/{tasks[1]}/")
+        assert studio.wait_for_predictions(tasks[:1], most_s=60)
+        board = services.office().board
+        end = time.monotonic() + 30
+        while board.expecting() and time.monotonic() < end:
+            time.sleep(0.2)
+        told = {run.task_id: board.delivered(run.id)[0] for run in board.runs()}
+    assert "deleted" in told[tasks[1]]
+
+
+def _serve(settings, log):
+    environment = {
+        **os.environ,
+        "LABEL_STUDIO_URL": settings.label_studio_url,
+        "LABEL_STUDIO_API_KEY": settings.label_studio_api_key.get_secret_value(),
+        "REFAM_PORT": str(settings.port),
+        "REFAM_CACHE_DIR": str(settings.cache_dir),
+        "REFAM_DATA_DIR": str(settings.data_dir),
+        "REFAM_DEADLINE_S": "60",
+        "HF_HUB_OFFLINE": "1",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "backend.cli", "serve"], env=environment, stderr=log)
+    url = f"http://127.0.0.1:{settings.port}"
+    with httpx.Client(trust_env=False) as http:
+        for _ in range(600):
+            try:
+                if http.get(url + "/health").status_code == 200:
+                    return process, url
+            except httpx.HTTPError:
+                time.sleep(0.1)
+    process.kill()
+    raise AssertionError("the backend did not start")
+
+
+def test_kill_9_in_the_middle_of_a_request_with_the_real_models(studio, settings, video, tmp_path):
+    words = ["the red star", "the blue ring", "the star", "the ring", "the red thing", "the blue thing"]
+    words[4:] = ["the star on the left", "the large red star"]
+    number, tasks = project_of(studio, video, words)
+    with (tmp_path / "log").open("w") as log:
+        process, url = _serve(settings, log)
+        try:
+            studio.connect(number, url)
+            asking = threading.Thread(target=studio.retrieve_predictions, args=(number,))
+            asking.start()
+            with httpx.Client(trust_env=False) as http:
+                end = time.monotonic() + 120
+                while time.monotonic() < end:
+                    states = http.get(url + "/jobs").json()["counts"]
+                    if states.get("done", 0) >= 1 and states.get("running", 0) == 1:
+                        break
+                    time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+            asking.join(60)
+            assert counts(studio, tasks) == [0] * len(tasks)  # Label Studio has lost the whole answer
+            process, url = _serve(settings, log)
+            assert studio.wait_for_predictions(tasks, most_s=240), (tmp_path / "log").read_text()[-3000:]
+            time.sleep(4)
+            assert counts(studio, tasks) == [1] * len(tasks)
+        finally:
+            process.terminate()
+            process.wait(30)
+    text = (tmp_path / "log").read_text()
+    assert "was left by a worker that ended" in text
+    assert settings.label_studio_api_key.get_secret_value() not in text
