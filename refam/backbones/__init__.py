@@ -10,7 +10,7 @@ from refam.backbones.base import Backbone, TextCondition
 from refam.backbones.clips import ClipBackbone
 from refam.backbones.errors import BackboneError
 from refam.backbones.flux import FluxBackbone
-from refam.backbones.loading import load_backbone, pick_device
+from refam.backbones.loading import Loading, load_backbone, pick_device
 from refam.backbones.presets import PRESETS, Preset, preset_for
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "BackboneError",
     "ClipBackbone",
     "FluxBackbone",
+    "Loading",
     "Preset",
     "TextCondition",
     "load_backbone",

@@ -10,7 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import cv2
 import numpy as np
@@ -42,6 +42,16 @@ class TextCondition:
         return TextCondition(rows, self.first * count)
 
 
+class TextEncoders(Protocol):
+    """Text encoders that can be let go and brought back, see refam.backbones.loading."""
+
+    def ensure(self) -> None:
+        """Bring them back."""
+
+    def free(self) -> None:
+        """Let them go."""
+
+
 class Backbone(ABC):
     """A diffusers pipeline whose transformer's attention is read.
 
@@ -50,6 +60,7 @@ class Backbone(ABC):
     """
 
     is_clip: ClassVar[bool] = False  # grounds all frames in one pass, as a clip; else each frame by itself
+    text_encoders: TextEncoders | None = None  # where they are to be let go between calls
 
     def __init__(self, pipeline: Any, preset: Preset, device: torch.device) -> None:
         self.preset = preset
@@ -112,7 +123,14 @@ class Backbone(ABC):
     @torch.inference_mode()
     def encode_text(self, prompts: Sequence[str]) -> TextCondition:
         """The prompts as the transformer takes them."""
+        if self.text_encoders is not None:
+            self.text_encoders.ensure()
         return TextCondition(self._encode(list(prompts)), tuple(self._first(p) for p in prompts))
+
+    def texts_done(self) -> None:
+        """No more text for now: text encoders are let go, where that was asked for."""
+        if self.text_encoders is not None:
+            self.text_encoders.free()
 
     @torch.inference_mode()
     def encode_frames(self, frames: Sequence[NDArray[np.uint8]]) -> torch.Tensor:

@@ -99,23 +99,22 @@ class Flux2Backbone(Backbone):
 
     @override
     def _tokenizer(self) -> PromptTokenizer:
-        processor = self.pipeline.tokenizer
+        chat = self.pipeline.tokenizer
         if hasattr(self.pipeline, "system_message"):
             from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 
             def render(prompt: str) -> str:
                 messages = format_input(prompts=[prompt], system_message=self.pipeline.system_message)
-                return processor.apply_chat_template(messages[0], add_generation_prompt=False, tokenize=False)
+                return chat.apply_chat_template(messages[0], add_generation_prompt=False, tokenize=False)
 
-            inner = getattr(processor, "tokenizer", processor)
-            return PromptTokenizer(inner, render, add_special_tokens=False)
+            return PromptTokenizer(chat.tokenizer, render, add_special_tokens=not chat.starts_as_text(render("a")))
 
         def render_klein(prompt: str) -> str:
-            return processor.apply_chat_template(
+            return chat.apply_chat_template(
                 [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
 
-        return PromptTokenizer(processor, render_klein)
+        return PromptTokenizer(chat.tokenizer, render_klein)
 
     @property
     @override

@@ -1,14 +1,60 @@
-"""Loading a pipeline with `from_pretrained` of its real class."""
+"""Loading a pipeline with `from_pretrained` of its real class. Nothing is downloaded unless it is asked for."""
 
 from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from refam.backbones.base import Backbone
+from refam.backbones.chat import ChatTokenizer
 from refam.backbones.errors import BackboneError
-from refam.backbones.flux import FluxBackbone
-from refam.backbones.presets import Preset
+from refam.backbones.flux import ChromaBackbone, Flux2Backbone, FluxBackbone
+from refam.backbones.images import QwenImageBackbone, SD3Backbone
+from refam.backbones.presets import Preset, for_class
+from refam.backbones.quantising import quantisation
+from refam.backbones.store import Index, find, missing_files, parts_of, pull, read_index
+from refam.backbones.videos import CogVideoXBackbone, HunyuanVideoBackbone, LTXBackbone, MochiBackbone, WanBackbone
 from refam.quiet import quiet_libraries
+
+BACKBONES: Mapping[str, type[Backbone]] = {
+    "FluxPipeline": FluxBackbone,
+    "Flux2Pipeline": Flux2Backbone,
+    "Flux2KleinPipeline": Flux2Backbone,
+    "ChromaPipeline": ChromaBackbone,
+    "StableDiffusion3Pipeline": SD3Backbone,
+    "QwenImagePipeline": QwenImageBackbone,
+    "MochiPipeline": MochiBackbone,
+    "CogVideoXPipeline": CogVideoXBackbone,
+    "HunyuanVideoPipeline": HunyuanVideoBackbone,
+    "WanPipeline": WanBackbone,
+    "LTXPipeline": LTXBackbone,
+}
+CHAT_PIPELINES = frozenset({"Flux2Pipeline", "Flux2KleinPipeline"})
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How weights are held.
+
+    dtype: "auto" is the preset's on CUDA, float32 elsewhere. offload: parts wait in main memory and visit the GPU one
+    at a time. quantise: see refam.backbones.quantising. free_text: text encoders are let go once the words of a call
+    are encoded, and read from disk again for new words. download: fetch weights that are not here.
+    """
+
+    dtype: str = "auto"
+    offload: bool = False
+    quantise: str | None = None
+    free_text: bool = False
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise BackboneError(f"dtype must be auto, float32, bfloat16 or float16, not {self.dtype!r}")
 
 
 def pick_device(device: str) -> torch.device:
@@ -20,20 +66,163 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def load_backbone(preset: Preset, *, device: str = "auto") -> Backbone:
-    """Load a FluxPipeline with `from_pretrained`. Raises BackboneError when it is not there or is of another class."""
-    where = pick_device(device)
+def load_backbone(preset: Preset, *, device: str = "auto", loading: Loading | None = None) -> Backbone:
+    """Load a pipeline and wrap it by its class. Raises BackboneError: weights missing, broken, or of another class."""
+    loading, where = loading or Loading(), pick_device(device)
+    if loading.offload and where.type != "cuda":
+        raise BackboneError(f"offloading moves parts to and from a GPU, but the device is {where.type}; leave it out")
+    directory = _directory(preset, download=loading.download)
+    index = read_index(directory)
+    preset = _fitting(preset, index["_class_name"])
+    if missing := missing_files(directory, index):
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise BackboneError(
+            f"{directory} is not complete: {', '.join(missing[:3])}{more} missing, which its model_index.json names; "
+            f"fetch it again{_command(preset)}"
+        )
+    pipeline = _from_pretrained(preset, directory, index, where, loading)
+    backbone = BACKBONES[preset.pipeline](pipeline, preset, where)
+    if loading.free_text:
+        backbone.text_encoders = StoredTextEncoders(pipeline, directory, index, _dtype(preset, where, loading), where)
+    return backbone
+
+
+class StoredTextEncoders:
+    """The text encoders of a pipeline, let go and read again; some are larger than the transformer that they serve."""
+
+    def __init__(self, pipeline: Any, directory: Path, index: Index, dtype: torch.dtype, device: torch.device) -> None:
+        self._pipeline, self._directory, self._index = pipeline, directory, index
+        self._dtype, self._device = dtype, device
+        self.here = True
+
+    def free(self) -> None:
+        """Let them go."""
+        for name in _text_encoder_names(self._index):
+            setattr(self._pipeline, name, None)
+        self.here = False
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def ensure(self) -> None:
+        """Read them again where they were let go."""
+        if self.here:
+            return
+        for name, encoder in _text_encoders(self._directory, self._index, self._dtype, None).items():
+            setattr(self._pipeline, name, encoder.to(self._device))
+        self.here = True
+
+
+def _directory(preset: Preset, *, download: bool) -> Path:
+    found = find(preset.source, preset.revision)
+    if found is None and download:
+        found = pull(preset.source, preset.revision)
+    if found is None:
+        raise BackboneError(_not_here(preset))
+    return found
+
+
+def _not_here(preset: Preset) -> str:
+    at = f" at revision {preset.revision}" if preset.revision else ""
+    size = f", about {preset.size_gb:.0f} GB" if preset.size_gb else ""
+    gate = " after its licence was accepted on the hub's page and `hf auth login`" if preset.gated else ""
+    licence = preset.licence or "see its model card"
+    return (
+        f"the weights of {preset.name!r} are not on this machine: {preset.source}{at}{size}. Licence: {licence}. "
+        f"Fetch them{gate} with: refam models pull {preset.name}"
+    )
+
+
+def _command(preset: Preset) -> str:
+    return "" if Path(preset.source).expanduser().is_dir() else f" with: refam models pull {preset.name}"
+
+
+def _fitting(preset: Preset, class_name: str) -> Preset:
+    """The preset, with the settings of this class where its own was not known before."""
+    if class_name not in BACKBONES or not preset.pipeline:
+        return for_class(class_name, name=preset.name, source=preset.source, licence=preset.licence)
+    if preset.pipeline != class_name:
+        raise BackboneError(f"preset {preset.name!r} is for a {preset.pipeline}, but {preset.source} is a {class_name}")
+    return preset
+
+
+def _dtype(preset: Preset, device: torch.device, loading: Loading) -> torch.dtype:
+    if loading.dtype != "auto":
+        return getattr(torch, loading.dtype)
+    return torch.float32 if preset.dtype == "auto" or device.type == "cpu" else getattr(torch, preset.dtype)
+
+
+def _from_pretrained(preset: Preset, directory: Path, index: Index, device: torch.device, loading: Loading) -> Any:
     with quiet_libraries():
-        from diffusers import FluxPipeline
-    dtype = torch.float32 if preset.dtype == "auto" or where.type == "cpu" else getattr(torch, preset.dtype)
+        import diffusers
+    quantised = quantisation(loading.quantise, device)
+    dtype = _dtype(preset, device, loading)
+    given: dict[str, Any] = {name: None for name, value in index.items() if value == [None, None]}
+    if preset.pipeline in CHAT_PIPELINES:
+        given["tokenizer"] = None  # replaced below
     try:
         with quiet_libraries():
-            pipeline = FluxPipeline.from_pretrained(preset.source, dtype=dtype, revision=preset.revision)
-            pipeline.transformer.set_attention_backend("native")
-    except (OSError, ValueError) as error:
+            given |= _text_encoders(directory, index, dtype, quantised)
+            if quantised is not None:
+                given["quantization_config"] = quantised
+            pipeline = getattr(diffusers, preset.pipeline).from_pretrained(
+                str(directory), dtype=dtype, local_files_only=True, **given
+            )
+    except BackboneError:
+        raise
+    except Exception as error:  # each library has its own for a broken file, a wrong shape, an unknown class
         raise BackboneError(
-            f"the weights of {preset.name!r} ({preset.source}) could not be loaded: {str(error).splitlines()[0]} "
-            f"Licence: {preset.licence or 'see its model card'}."
+            f"the weights of {preset.name!r} in {directory} could not be loaded as a {preset.pipeline}: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
+    if preset.pipeline in CHAT_PIPELINES:
+        pipeline.tokenizer = ChatTokenizer.from_pretrained(directory / "tokenizer")
+    _check_complete(pipeline, directory)
+    with quiet_libraries():
+        for name in ("transformer", "transformer_2"):
+            if getattr(pipeline, name, None) is not None:
+                getattr(pipeline, name).set_attention_backend("native")
     pipeline.set_progress_bar_config(disable=True)
-    return FluxBackbone(pipeline.to(where), preset, where)
+    if loading.offload:
+        pipeline.enable_model_cpu_offload(device=device)
+        return pipeline
+    return pipeline.to(device)
+
+
+def _text_encoder_names(index: Index) -> list[str]:
+    return [p.name for p in parts_of(index) if p.name.startswith("text_encoder") and p.library == "transformers"]
+
+
+def _text_encoders(directory: Path, index: Index, dtype: torch.dtype, quantised: Any) -> dict[str, Any]:
+    """Read here, since the pipeline would fill weights that a file lacks with random ones."""
+    import transformers
+
+    kinds = {p.name: p.kind for p in parts_of(index)}
+    made = {}
+    for name in _text_encoder_names(index):
+        options: dict[str, Any] = {} if quantised is None else {"quantization_config": quantised.quant_mapping[name]}
+        encoder, info = getattr(transformers, kinds[name]).from_pretrained(
+            directory / name, dtype=dtype, local_files_only=True, output_loading_info=True, **options
+        )
+        # A language model's head is not used: some pipelines are shipped without it.
+        lacking = sorted(key for key in info["missing_keys"] if not key.startswith("lm_head"))
+        if lacking:
+            raise BackboneError(_lacks(directory / name, lacking))
+        made[name] = encoder.eval()
+    return made
+
+
+def _check_complete(pipeline: Any, directory: Path) -> None:
+    """Diffusers leaves what a file lacks without data (on the meta device)."""
+    for name, part in pipeline.components.items():
+        if isinstance(part, torch.nn.Module):
+            lacking = [key for key, value in part.state_dict().items() if value.is_meta]
+            if lacking:
+                raise BackboneError(_lacks(directory / name, lacking))
+
+
+def _lacks(folder: Path, keys: list[str]) -> str:
+    return (
+        f"the weights in {folder} do not match their class: {len(keys)} tensors are missing, {keys[0]} among them; "
+        "fetch them again"
+    )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from refam.backbones.errors import BackboneError
+from refam.backbones.store import find, read_index
 from refam.tiny import DIRECTORY as TINY_DIRECTORY
 
 
@@ -20,7 +22,7 @@ class Preset:
     refam.heatmap.evidence. guidance: what guidance-distilled models are told. hold_frames: for clips, see
     refam.backbones.clips. revision: a commit of the hub repository (None: its main branch). gated: the hub asks for a
     login and for the licence to be accepted first. billions: parameters of the transformer, and of all other parts,
-    counted from the classes' configurations.
+    counted from the configurations of their classes.
     """
 
     name: str
@@ -57,6 +59,18 @@ class Preset:
         return None if self.billions is None else 2 * sum(self.billions)
 
 
+_T5, _CLIP_L, _CLIP_G, _UMT5, _LLAMA = 4.76, 0.12, 0.70, 5.68, 7.51
+_QWEN_VL, _QWEN3_4B, _MISTRAL = 8.29, 4.02, 24.0
+_STABILITY = "Stability AI Community License"
+_FLUX_DEV = "FLUX [dev] Non-Commercial License"
+
+
+def _large(name: str, source: str, pipeline: str, short_side_px: int, text_length: int, **more: Any) -> Preset:
+    """A published model: all blocks at half noise. Neither was measured here, for want of its weights."""
+    return Preset(name, source, 0.5, short_side_px, text_length, pipeline=pipeline, dtype="bfloat16", **more)
+
+
+# For each pipeline class, what is first here are the settings of any other directory or hub id of that class.
 PRESETS: dict[str, Preset] = {
     p.name: p
     for p in (
@@ -67,46 +81,192 @@ PRESETS: dict[str, Preset] = {
             short_side_px=64,
             text_length=24,
             blocks=(2, 3),
-            draws=4,
+            draws=1,
             balanced=True,
             smooth_tokens=1.5,
             licence="Apache-2.0",
         ),
-        Preset(
+        _large(
             "flux-schnell",
             "black-forest-labs/FLUX.1-schnell",
-            0.5,
+            "FluxPipeline",
             512,
             256,
-            dtype="bfloat16",
             licence="Apache-2.0",
+            billions=(11.9, _T5 + _CLIP_L + 0.08),
         ),
-        Preset(
+        _large(
             "flux-dev",
             "black-forest-labs/FLUX.1-dev",
-            0.5,
+            "FluxPipeline",
             512,
             512,
-            dtype="bfloat16",
             licence="FLUX.1-dev, non-commercial",
+            gated=True,
+            billions=(11.9, _T5 + _CLIP_L + 0.08),
+        ),
+        _large(
+            "flux2-dev",
+            "black-forest-labs/FLUX.2-dev",
+            "Flux2Pipeline",
+            512,
+            512,
+            guidance=4.0,
+            licence=_FLUX_DEV,
+            gated=True,
+            billions=(32.2, _MISTRAL + 0.08),
+        ),
+        _large(
+            "flux2-klein-4b",
+            "black-forest-labs/FLUX.2-klein-4B",
+            "Flux2KleinPipeline",
+            512,
+            512,
+            licence="Apache-2.0",
+            billions=(3.88, _QWEN3_4B + 0.08),
+        ),
+        _large(
+            "chroma",
+            "lodestones/Chroma1-HD",
+            "ChromaPipeline",
+            512,
+            512,
+            licence="Apache-2.0",
+            billions=(8.90, _T5 + 0.08),
+        ),
+        _large(
+            "sd3.5-medium",
+            "stabilityai/stable-diffusion-3.5-medium",
+            "StableDiffusion3Pipeline",
+            512,
+            256,
+            licence=_STABILITY,
+            gated=True,
+            billions=(2.24, _T5 + _CLIP_L + _CLIP_G + 0.08),
+        ),
+        _large(
+            "sd3.5-large",
+            "stabilityai/stable-diffusion-3.5-large",
+            "StableDiffusion3Pipeline",
+            512,
+            256,
+            licence=_STABILITY,
+            gated=True,
+            billions=(8.06, _T5 + _CLIP_L + _CLIP_G + 0.08),
+        ),
+        _large(
+            "qwen-image",
+            "Qwen/Qwen-Image",
+            "QwenImagePipeline",
+            512,
+            512,
+            licence="Apache-2.0",
+            billions=(20.4, _QWEN_VL + 0.13),
+        ),
+        _large(
+            "mochi",
+            "genmo/mochi-1-preview",
+            "MochiPipeline",
+            480,
+            256,
+            licence="Apache-2.0",
+            billions=(10.0, _T5 + 0.46),
+        ),
+        _large(
+            "cogvideox-2b",
+            "THUDM/CogVideoX-2b",
+            "CogVideoXPipeline",
+            480,
+            226,
+            licence="Apache-2.0",
+            billions=(1.69, _T5 + 0.22),
+        ),
+        _large(
+            "cogvideox-5b",
+            "THUDM/CogVideoX-5b",
+            "CogVideoXPipeline",
+            480,
+            226,
+            licence="CogVideoX License",
+            billions=(5.57, _T5 + 0.22),
+        ),
+        _large(
+            "hunyuan-video",
+            "hunyuanvideo-community/HunyuanVideo",
+            "HunyuanVideoPipeline",
+            480,
+            256,
+            guidance=6.0,
+            licence="Tencent Hunyuan Community License",
+            billions=(12.8, _LLAMA + _CLIP_L + 0.25),
+        ),
+        _large(
+            "wan-1.3b",
+            "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+            "WanPipeline",
+            480,
+            512,
+            licence="Apache-2.0",
+            billions=(1.42, _UMT5 + 0.13),
+        ),
+        _large(
+            "wan-14b",
+            "Wan-AI/Wan2.1-T2V-14B-Diffusers",
+            "WanPipeline",
+            480,
+            512,
+            licence="Apache-2.0",
+            billions=(14.3, _UMT5 + 0.13),
+        ),
+        _large(
+            "ltx-video",
+            "Lightricks/LTX-Video",
+            "LTXPipeline",
+            512,
+            128,
+            licence="Lightricks' own, see its model card",
+            billions=(1.92, _T5 + 0.42),
         ),
     )
 }
 
 
+def known_classes() -> list[str]:
+    """The pipeline classes that can be loaded."""
+    return sorted({p.pipeline for p in PRESETS.values()})
+
+
+def for_class(pipeline: str, *, name: str, source: str, licence: str) -> Preset:
+    """Settings for other weights of a known pipeline class. Raises BackboneError for a class that is not known."""
+    like = next((p for p in PRESETS.values() if p.pipeline == pipeline and p.name != "tiny"), None)
+    if like is None:
+        raise BackboneError(
+            f"{source} is a {pipeline}, whose attention cannot be read here; known are {', '.join(known_classes())}"
+        )
+    return replace(like, name=name, source=source, licence=licence, gated=False, billions=None, revision=None)
+
+
 def preset_for(name_or_source: str) -> Preset:
-    """A preset by name; else the FLUX settings with this directory or hub id as source."""
-    if name_or_source in PRESETS:
-        return PRESETS[name_or_source]
+    """A preset by name or by its hub id; else the settings of the class that a directory's model_index.json names.
+
+    Of a hub id whose files are not here the class is not known yet: `pipeline` is then empty, see `load_backbone`.
+    Raises BackboneError.
+    """
+    for preset in PRESETS.values():
+        if name_or_source in (preset.name, preset.source):
+            return preset
     path = Path(name_or_source).expanduser()
     if path.exists():
-        if not (path / "model_index.json").is_file():
-            raise BackboneError(f"{name_or_source} is not a diffusers pipeline directory: it has no model_index.json")
-        return replace(PRESETS["flux-schnell"], name=path.resolve().name, source=str(path), licence="see its directory")
+        index = read_index(path)
+        return for_class(index["_class_name"], name=path.resolve().name, source=str(path), licence="see its directory")
     if name_or_source.startswith((".", "/", "~")) or name_or_source.count("/") != 1:
         known = ", ".join(PRESETS)
         raise BackboneError(
             f"there is no backbone {name_or_source!r}: give one of {known}, a diffusers pipeline directory, "
             "or a hub id (owner/name)"
         )
-    return replace(PRESETS["flux-schnell"], name=name_or_source, source=name_or_source, licence="see its model card")
+    named = {"name": name_or_source, "source": name_or_source, "licence": "see its model card"}
+    found = find(name_or_source)
+    if found is not None:
+        return for_class(read_index(found)["_class_name"], **named)
+    return replace(for_class("FluxPipeline", **named), pipeline="")
