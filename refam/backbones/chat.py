@@ -1,6 +1,6 @@
 """Chat templates, for pipelines whose text encoder is a chat model and which ask their tokenizer to fill one in.
 
-transformers does that with jinja2 >= 3.1.6 only, because of the sandbox escapes of older ones; but label-studio-ml pins
+transformers does that with jinja2 >= 3.1.6 only, because of the sandbox escapes of older ones; but another library pins
 3.0.3. Nor does its Pixtral processor load without torchvision. So a template is filled in here, in a sandbox without
 what those escapes went through (`str.format` and the filters that reach it), and tokens are the plain tokenizer's.
 """
