@@ -126,9 +126,7 @@ def explain(
 
         grounder = load_grounder(backbone, device=device, options=GroundingOptions(seed=seed))
         segmenter = load_segmenter(sam2, device=device)
-        page = make_page(
-            video, words, frame=frame, grounder=grounder, segmenter=segmenter, device=device, progress=step
-        )
+        page = make_page(video, words, frame=frame, grounder=grounder, segmenter=segmenter, progress=step)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")
     stdout.print(f"written to {out}", markup=False, soft_wrap=True)

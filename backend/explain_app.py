@@ -33,7 +33,6 @@ def make_page(
     frame: int | None,
     grounder: Grounder,
     segmenter: Segmenter,
-    device: str,
     progress: Callable[[str, float], None],
 ) -> str:
     """HTML for one frame of a video (None: the planned one on which the words are surest). Raises ExplainError."""
@@ -59,7 +58,7 @@ def make_page(
         time_s=float(clip.times[frame]),
         candidates=candidates[:_MOST_CANDIDATES],
         moments=moments,
-        facts=_facts(grounder, segmenter, found, mask_s, device),
+        facts=_facts(grounder, segmenter, found, mask_s),
     )
 
 
@@ -75,9 +74,7 @@ def _moments(clip: Clip, words: str, grounder: Grounder, progress: Callable[[str
     return [Moment(float(clip.times[h.frame]), image, h) for image, h in zip(frames, agreed, strict=True)]
 
 
-def _facts(
-    grounder: Grounder, segmenter: Segmenter, found: Explanation, mask_s: float, device: str
-) -> list[tuple[str, str]]:
+def _facts(grounder: Grounder, segmenter: Segmenter, found: Explanation, mask_s: float) -> list[tuple[str, str]]:
     preset, options = grounder.backbone.preset, grounder.options
     h, w = found.words[0].grid.shape
     blocks = "all" if preset.blocks is None else ", ".join(map(str, preset.blocks))
@@ -96,5 +93,5 @@ def _facts(
             "One frame took",
             f"{found.read_s:.2f} s to read, {found.weigh_s:.2f} s to weigh, {mask_s:.2f} s for the mask",
         ),
-        ("Device", device),
+        ("Device", str(grounder.backbone.device)),
     ]

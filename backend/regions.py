@@ -17,6 +17,8 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.feedback import FixedKeyframe, check_of
+from backend.held import held
 from backend.labels import LabelConfig, parse_label_config
 from video.keyframes import fewest_keyframes
 from video.timeline import clip_frame_of_editor, editor_frame_count
@@ -45,9 +47,12 @@ def regions_of(
     *,
     fps: float,
     region_ids: Sequence[str],
+    fixed: Sequence[Sequence[FixedKeyframe]] = (),
     keyframe_iou: float = KEYFRAME_IOU,
 ) -> list[Region]:
     """One region for each result that is visible somewhere, in order.
+
+    fixed: for each result the keyframes that a person has set; they come back exactly as they are.
 
     fps: of the editor's grid (`LabelConfig.fps`). region_ids: one per result; the editor replaces a region
     that has the same id. A result's `target.label` must be what the config's labels give as result (its
@@ -56,8 +61,15 @@ def regions_of(
     if len(region_ids) != len(results):
         raise ValueError(f"{len(results)} results need as many region ids, got {len(region_ids)}")
     regions = []
-    for result, region_id in zip(results, region_ids, strict=True):
-        sequence = sequence_of(result.track, clip, fps=fps, keyframe_iou=keyframe_iou)
+    for i, (result, region_id) in enumerate(zip(results, region_ids, strict=True)):
+        sequence = sequence_of(
+            result.track,
+            clip,
+            fps=fps,
+            fixed=fixed[i] if fixed else (),
+            words=result.target.words,
+            keyframe_iou=keyframe_iou,
+        )
         if not sequence:
             continue
         value: dict[str, Any] = {
@@ -83,28 +95,44 @@ def regions_of(
 
 
 def sequence_of(
-    track: MaskTrack, clip: Timed, *, fps: float, keyframe_iou: float = KEYFRAME_IOU
+    track: MaskTrack,
+    clip: Timed,
+    *,
+    fps: float,
+    fixed: Sequence[FixedKeyframe] = (),
+    words: str | None = None,
+    keyframe_iou: float = KEYFRAME_IOU,
 ) -> list[dict[str, Any]]:
     """The fewest keyframes whose interpolation on the editor's grid keeps the track's boxes; [] if never
     visible.
 
     Every editor frame takes the box of the clip frame that it shows, then keyframes are chosen on that grid:
     choosing them among the clip's frames would be off by up to a frame's motion wherever the two rates
-    differ.
+    differ. Each keyframe carries its score, its check (see backend.feedback) and the words it was found with.
     """
     n = editor_frame_count(clip.duration_s, fps)
     boxes, visible, scores = _on_editor(track, clip_frame_of_editor(clip.times, n, fps), len(clip.times))
-    return [
-        {
+    boxes, visible, kept = held(boxes, visible, fixed)
+    sequence = []
+    chosen = fewest_keyframes(boxes, visible, positions=np.arange(n), tolerance_iou=keyframe_iou, must=sorted(kept))
+    for row, enabled in chosen:
+        item = {
             "frame": row + 1,
             "time": round(row / fps, 6),
             "enabled": enabled,
             **_percent(boxes[row]),
             "rotation": 0,
             "score": _score(scores[row]),
+            **({"words": words} if words else {}),
         }
-        for row, enabled in fewest_keyframes(boxes, visible, positions=np.arange(n), tolerance_iou=keyframe_iou)
-    ]
+        if row in kept:  # a person's: to the last digit, and without a check, so that it is known again
+            drawn = kept[row]
+            item |= {"x": drawn.x, "y": drawn.y, "width": drawn.width, "height": drawn.height}
+            item |= {"rotation": drawn.rotation}
+        else:
+            item["check"] = check_of(item)
+        sequence.append(item)
+    return sequence
 
 
 def prediction_of(regions: Sequence[Region], *, model_version: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.feedback import FixedKeyframe, fixed_keyframes, words_of
 from backend.labels import Label, LabelConfig
 from backend.pipeline import Target
 from backend.regions import region_id_of
@@ -29,8 +30,8 @@ class RequestError(ValueError):
 class Work:
     """What to do for one task.
 
-    video: address as it stands in the task. fps: of the editor's grid. targets: one per object;
-    region_ids: as many, the region that each answer shall replace or make.
+    video: address as it stands in the task. fps: of the editor's grid. targets: one per object; region_ids: as many,
+    the region that each answer shall replace or make; fixed: as many, the keyframes that a person has set.
     """
 
     task: str
@@ -38,12 +39,28 @@ class Work:
     fps: float
     targets: tuple[Target, ...]
     region_ids: tuple[str, ...]
+    fixed: tuple[tuple[FixedKeyframe, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.targets) != len(self.region_ids) or len(self.fixed) not in (0, len(self.targets)):
+            raise ValueError(f"{len(self.targets)} targets, {len(self.region_ids)} ids, {len(self.fixed)} fixed")
+
+
+@dataclass(frozen=True)
+class _Object:
+    """One object of a request: what to look for, the region it becomes, and what a person fixed of it."""
+
+    target: Target
+    region_id: str
+    fixed: tuple[FixedKeyframe, ...]
+    known: bool  # whether its region was found with these very words
 
 
 def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mapping[str, Any] | None = None) -> Work:
     """Read one task of a /predict call. context: of an interactive call, None in a batch.
 
-    Raises RequestError, or LabelConfigError where the task's frame rate is no rate.
+    In an interactive call, regions whose words are the same and which nobody touched are left out, unless that is so
+    of all: they stay as they are. Raises RequestError, or LabelConfigError where the task's frame rate is no rate.
     """
     name = f"task {task.get('id', '(no id)')}"
     data = task.get("data")
@@ -56,14 +73,25 @@ def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mappi
     expressions = _typed(context, config) or _expressions_of(data, config)
     old = list(_existing_regions(task, config)) if context is not None else []
     if expressions:
-        targets, ids = _targets_for(expressions, labels, old, task)
+        objects = _objects_for(expressions, labels, old, task)
+        changed = [o for o in objects if o.fixed or not o.known]
+        objects = changed or objects
     else:
-        targets = [Target(label=label.result, words=label.value) for label in labels]
-        ids = [region_id_of(task, position) for position in range(len(targets))]
-    if not targets:
+        objects = [
+            _Object(Target(label=label.result, words=label.value), region_id_of(task, position), (), False)
+            for position, label in enumerate(labels)
+        ]
+    if not objects:
         fields = ", ".join(f'"{f}"' for f in (*config.word_fields, *FALLBACK_FIELDS))
         raise RequestError(f"{name} has no words: type some into the text field, or fill one of {fields}")
-    return Work(name, video.strip(), config.fps(data), tuple(targets), tuple(ids))
+    return Work(
+        name,
+        video.strip(),
+        config.fps(data),
+        tuple(o.target for o in objects),
+        tuple(o.region_id for o in objects),
+        tuple(o.fixed for o in objects),
+    )
 
 
 def split_expressions(value: Any) -> list[str]:
@@ -96,21 +124,46 @@ def _expressions_of(data: Mapping[str, Any], config: LabelConfig) -> list[str]:
     return []
 
 
-def _targets_for(
+def _objects_for(
     expressions: Sequence[str], labels: Sequence[Label], old: list[Mapping[str, Any]], task: Mapping[str, Any]
-) -> tuple[list[Target], list[str]]:
-    """A target and a region id per expression; regions that are there are taken up in their order."""
-    targets, ids = [], []
+) -> list[_Object]:
+    """An object per expression. Regions that are there are taken up: by their words, then by label, then in order."""
+    asked = [_label_before_colon(expression, labels) for expression in expressions]
+    same = {position: region for position, (_, words) in enumerate(asked) if (region := _take_by_words(old, words))}
+    objects = []
     results = {label.result for label in labels}
-    for position, expression in enumerate(expressions):
-        named = _label_named_in(expression, labels)
-        region = _take(old, named)
+    for position, (given, words) in enumerate(asked):
+        named = given or _label_named_in(words, labels)
+        region = same.get(position) or _take(old, named)
         kept = next(iter(_list_of_text(_mapping(region, "value").get("labels"))), None)
         # A label that the words name wins; then the one that the region has, for a person may have set it.
-        label = named or (kept if kept in results else None) or (labels[0].result if labels else expression)
-        targets.append(Target(label=label, words=expression))
-        ids.append(str(region["id"]) if region else region_id_of(task, position))
-    return targets, ids
+        label = named or (kept if kept in results else None) or (labels[0].result if labels else words)
+        objects.append(
+            _Object(
+                Target(label=label, words=words),
+                str(region["id"]) if region else region_id_of(task, position),
+                fixed_keyframes(region) if region else (),
+                region is not None and words_of(region) == words and label == kept,
+            )
+        )
+    return objects
+
+
+def _label_before_colon(expression: str, labels: Sequence[Label]) -> tuple[str | None, str]:
+    """`Car: the red one on the left` -> the label Car and the words after it; no label where none is called so."""
+    before, colon, after = expression.partition(":")
+    if colon and after.strip():
+        for label in labels:
+            if _plain(before) in (_plain(label.value), _plain(label.result)):
+                return label.result, after.strip()
+    return None, expression
+
+
+def _take_by_words(old: list[Mapping[str, Any]], words: str) -> Mapping[str, Any] | None:
+    region = next((r for r in old if words_of(r) == words), None)
+    if region is not None:
+        old.remove(region)
+    return region
 
 
 def _label_named_in(expression: str, labels: Sequence[Label]) -> str | None:

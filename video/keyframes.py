@@ -9,6 +9,7 @@ that is where keyframes are saved.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,8 +58,11 @@ def fewest_keyframes(
     *,
     positions: ArrayLike,
     tolerance_iou: float = 0.9,
+    must: Sequence[int] = (),
 ) -> list[tuple[int, bool]]:
     """The same on any grid: (row, enabled) of each keyframe, rows ascending.
+
+    must: visible rows that have to be keyframes; the others are the fewest beside them.
 
     boxes: (n, 4) xyxy. visible: (n,) bool. positions: (n,) strictly ascending, the scale on which boxes are
     interpolated: seconds, or the frame numbers of an editor.
@@ -76,8 +80,11 @@ def fewest_keyframes(
         raise ValueError(f"tolerance_iou must be in (0, 1], got {tolerance_iou}")
     out: list[tuple[int, bool]] = []
     for first, last in spans(visible):
-        rows = _shortest_path(boxes[first : last + 1], positions[first : last + 1], tolerance_iou)
-        out += [(first + row, first + row != last) for row in rows]
+        stops = sorted({first, last, *(row for row in must if first < row < last)})
+        rows = [first]
+        for a, b in itertools.pairwise(stops):
+            rows += [a + row for row in _shortest_path(boxes[a : b + 1], positions[a : b + 1], tolerance_iou)[1:]]
+        out += [(row, row != last) for row in rows]
     return out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backend.jobs.memo import Memo, content_of, trim
@@ -13,7 +14,9 @@ from backend.labels import parse_label_config
 from backend.media import MediaError
 from backend.pipeline import PipelineError
 from backend.regions import prediction_of, regions_of
-from backend.targets import TrackResult
+from backend.request import Work
+from backend.targets import FramePrompt, Target, TrackResult
+from video.timeline import clip_frame_of_editor, editor_frame_count
 
 if TYPE_CHECKING:
     from backend.jobs.board import Board
@@ -65,13 +68,26 @@ class Doing:
             trim(self._memory, most_bytes=int(self._services.settings.data_mb * 1e6))
 
     def _results(self, spec: Spec, clip: Clip, memo: Memo, tell: Callable[[str, float], None]) -> Sequence[TrackResult]:
-        key = (spec.model_version, spec.work.targets)
-        known = memo.results(key, spec.work.targets)
+        targets = prompted(spec.work, clip)
+        key = (spec.model_version, targets)
+        known = memo.results(key, targets)
         if known is not None:
             return known
-        results = self._services.pipeline().run(clip, spec.work.targets, progress=tell, memo=memo)
+        results = self._services.pipeline().run(clip, targets, progress=tell, memo=memo)
         memo.keep_results(key, results)
         return results
+
+
+def prompted(work: Work, clip: Clip) -> tuple[Target, ...]:
+    """The targets, each held to the boxes that a person has fixed, on the clip's own frames."""
+    n = editor_frame_count(clip.duration_s, work.fps)
+    shown = clip_frame_of_editor(clip.times, n, work.fps)
+    targets = []
+    for target, fixed in zip(work.targets, work.fixed or ((),) * len(work.targets), strict=True):
+        by_frame = {int(shown[f.frame - 1]): f.box() for f in fixed if f.frame <= n}
+        prompts = tuple(FramePrompt(frame, box=box) for frame, box in sorted(by_frame.items()) if box is not None)
+        targets.append(replace(target, prompts=prompts))
+    return tuple(targets)
 
 
 def shares_of(runs: Sequence[Run]) -> dict[str, float]:
@@ -97,7 +113,8 @@ def _course(tell: Callable[[str, float], None], shares: Mapping[str, float]) -> 
 
 def _done(spec: Spec, clip: Clip, results: Sequence[TrackResult]) -> Done:
     config = parse_label_config(spec.label_config)
-    regions = regions_of(results, clip, config, fps=spec.work.fps, region_ids=spec.work.region_ids)
+    work = spec.work
+    regions = regions_of(results, clip, config, fps=work.fps, region_ids=work.region_ids, fixed=work.fixed)
     notes = tuple(f"{r.target.words or r.target.label}: {note}" for r in results for note in r.notes)
     for note in notes:
         log.info("%s, %s", spec.work.task, note)

@@ -143,6 +143,7 @@ def test_the_shape_of_a_region() -> None:
     results = [_result(track_of_masks(masks), notes=("lost for a while",)), _result(moving_box(10), score=0.4)]
     regions = regions_of(results, _even(10, 25), CONFIG, fps=25, region_ids=["a", "b"])
     first = regions[0]
+    checks = [keyframe["check"] for keyframe in first["value"]["sequence"]]  # see test_feedback
     assert first == {
         "id": "a",
         "from_name": "box",
@@ -157,8 +158,8 @@ def test_the_shape_of_a_region() -> None:
             "labels": ["Star"],
             "sequence": [
                 {"frame": f, "time": (f - 1) / 25, "enabled": f == 1, "x": 25.0, "y": 25.0, "width": 25.0,
-                 "height": 25.0, "rotation": 0, "score": 0.9}
-                for f in (1, 10)
+                 "height": 25.0, "rotation": 0, "score": 0.9, "words": "the star", "check": check}
+                for f, check in zip((1, 10), checks, strict=True)
             ],
         },
     }  # fmt: skip

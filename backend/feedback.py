@@ -1,0 +1,96 @@
+"""What a person has changed of our regions, read from the draft that comes along with the next words.
+
+Every keyframe that we write carries a `check` over its own numbers. The editor keeps fields that it does not know
+(measured on Label Studio 1.23), so a keyframe whose check still fits is ours; one that was moved, resized, switched
+off or drawn anew has none that fits, and is a person's: it stays exactly as it is, and is what the track is held to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Box = tuple[float, float, float, float]
+_DIGITS = 4  # of percent: what we write is rounded so, and must be told from what a person wrote
+
+
+@dataclass(frozen=True)
+class FixedKeyframe:
+    """A keyframe as a person left it.
+
+    frame: of the editor, 1-based. x, y, width, height: percent of the frame, as drawn; rotation in degrees clockwise
+    about the top left corner. enabled False hides the object from the next frame on, up to the keyframe on frame
+    `until` (None: for good).
+    """
+
+    frame: int
+    x: float
+    y: float
+    width: float
+    height: float
+    rotation: float
+    enabled: bool
+    until: int | None
+
+    def box(self) -> Box | None:
+        """The upright box around it within the frame, normalised xyxy; None where nothing of it is in the frame."""
+        angle = math.radians(self.rotation)
+        corners = [(0.0, 0.0), (self.width, 0.0), (0.0, self.height), (self.width, self.height)]
+        # Percent of width and of height are turned as if the frame were square, as the editor stores them.
+        xs = [self.x + dx * math.cos(angle) - dy * math.sin(angle) for dx, dy in corners]
+        ys = [self.y + dx * math.sin(angle) + dy * math.cos(angle) for dx, dy in corners]
+        x0, y0 = max(0.0, min(xs) / 100), max(0.0, min(ys) / 100)
+        x1, y1 = min(1.0, max(xs) / 100), min(1.0, max(ys) / 100)
+        return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def check_of(item: Mapping[str, Any]) -> str:
+    """The check of a keyframe's frame, box and switch."""
+    numbers = [round(float(item[name]), _DIGITS) + 0.0 for name in ("x", "y", "width", "height")]
+    text = repr((int(item["frame"]), numbers, bool(item["enabled"]), round(float(item.get("rotation", 0)), 1) + 0.0))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def fixed_keyframes(region: Mapping[str, Any]) -> tuple[FixedKeyframe, ...]:
+    """A region's keyframes that are a person's, ascending. What cannot be a keyframe is left out."""
+    value = region.get("value")
+    sequence = value.get("sequence") if isinstance(value, Mapping) else None
+    items = sorted(
+        (item for item in sequence or [] if isinstance(item, Mapping) and _is_keyframe(item)),
+        key=lambda item: item["frame"],
+    )
+    found = []
+    for i, item in enumerate(items):
+        if item.get("check") == check_of(item):
+            continue
+        after = next((int(later["frame"]) for later in items[i + 1 :] if later["frame"] > item["frame"]), None)
+        found.append(
+            FixedKeyframe(
+                frame=int(item["frame"]),
+                x=float(item["x"]),
+                y=float(item["y"]),
+                width=float(item["width"]),
+                height=float(item["height"]),
+                rotation=float(item.get("rotation") or 0.0),
+                enabled=bool(item["enabled"]),
+                until=after,
+            )
+        )
+    return tuple(found)
+
+
+def words_of(region: Mapping[str, Any]) -> str | None:
+    """The words that a region was found with; None for one that a person drew."""
+    value = region.get("value")
+    sequence: Sequence[Any] = (value.get("sequence") if isinstance(value, Mapping) else None) or []
+    said = [item["words"] for item in sequence if isinstance(item, Mapping) and isinstance(item.get("words"), str)]
+    return said[0] if said else None
+
+
+def _is_keyframe(item: Mapping[str, Any]) -> bool:
+    numbers = [item.get(name) for name in ("frame", "x", "y", "width", "height")]
+    finite = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers)
+    return finite and isinstance(item.get("enabled"), bool) and numbers[0] >= 1  # type: ignore[operator]

@@ -1,0 +1,54 @@
+"""A track held to the keyframes that a person fixed: they stay exactly, what lies between follows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.feedback import FixedKeyframe
+
+_LEAST = 1e-4  # of the frame: no box gets smaller
+
+
+def held(
+    boxes: NDArray[np.float64], visible: NDArray[np.bool_], fixed: Sequence[FixedKeyframe]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, FixedKeyframe]]:
+    """Boxes (n, 4) normalised xyxy and visible (n,) by editor frame, corrected; and the fixed keyframe of each row.
+
+    A person's box differs from the track's in place and size (a hat that counts, a shadow that does not). Between two
+    fixed keyframes that difference goes over from the one to the other, before the first and after the last it stays.
+    """
+    boxes, visible, n = boxes.copy(), visible.copy(), len(boxes)
+    rows = {f.frame - 1: f for f in fixed if f.frame <= n and f.box() is not None}
+    known = [row for row in rows if visible[row]]
+    if known:
+        differences = np.array([_params(_box(rows[row])) - _params(boxes[row]) for row in known])
+        spread = np.stack([np.interp(np.arange(n), known, column) for column in differences.T], 1)
+        moved = _from_params(np.stack([_params(box) for box in boxes]) + spread)
+        boxes = np.where(visible[:, None], moved, boxes)
+    for row, keyframe in rows.items():
+        boxes[row], visible[row] = _box(keyframe), True
+    for row, keyframe in rows.items():
+        if not keyframe.enabled:
+            visible[row + 1 : n if keyframe.until is None else keyframe.until - 1] = False
+    return boxes, visible, {row: f for row, f in rows.items() if visible[row]}
+
+
+def _box(keyframe: FixedKeyframe) -> NDArray[np.float64]:
+    return np.array(keyframe.box(), np.float64)
+
+
+def _params(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre and the logarithm of the sides: what differences can be taken and interpolated of."""
+    sides = np.maximum(box[2:] - box[:2], _LEAST)
+    return np.concatenate([(box[:2] + box[2:]) / 2, np.log(sides)])
+
+
+def _from_params(params: NDArray[np.float64]) -> NDArray[np.float64]:
+    half = np.exp(params[:, 2:]) / 2
+    boxes = np.concatenate([params[:, :2] - half, params[:, :2] + half], 1).clip(0, 1)
+    # A box that was pushed out of the frame keeps a sliver at its edge.
+    low = np.minimum(boxes[:, :2], 1 - _LEAST)
+    return np.concatenate([low, np.maximum(boxes[:, 2:], low + _LEAST)], 1)
