@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 _CHUNK = 1024  # queries at a time, where no kernel gives the log-sum-exp
+_HEADS_BYTES = 64 * 2**20  # of float32 queries and scores at a time, on a GPU
 
 
 def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -57,16 +58,30 @@ def _logsumexp(q: torch.Tensor, k: torch.Tensor, additive: torch.Tensor | None, 
 
 
 def mean_probabilities(
-    q: torch.Tensor, k: torch.Tensor, lse: torch.Tensor, *, scale: float, mask: torch.Tensor | None = None
+    q: torch.Tensor,
+    k: torch.Tensor,
+    lse: torch.Tensor,
+    *,
+    scale: float,
+    mask: torch.Tensor | None = None,
+    heads_at_once: int | None = None,
 ) -> torch.Tensor:
     """The softmax between the given queries and keys, averaged over heads: (B, S, K) float32.
 
-    One head at a time, so that (heads x queries x keys) never exists; in float32, since bf16 scores are off by 4 %.
+    mask: (1 or B, 1 or H, 1 or S, 1 or K), boolean (False: not attended) or additive. A few heads at a time, so that
+    (heads x queries x keys) never exists (None: one on the CPU, on a GPU what 64 MiB hold, since there so small a
+    product takes as long as starting its kernels); in float32, since bf16 scores are off by 4 %.
     """
-    total = torch.zeros(q.shape[0], q.shape[2], k.shape[2], dtype=torch.float32, device=q.device)
-    for head in range(q.shape[1]):
-        scores = (q[:, head].float() @ k[:, head].float().transpose(-1, -2)).mul_(scale)
+    b, heads, s, d = q.shape
+    total = torch.zeros(b, s, k.shape[2], dtype=torch.float32, device=q.device)
+    if heads_at_once is None:
+        heads_at_once = 1 if q.device.type == "cpu" else max(1, _HEADS_BYTES // (4 * b * s * (d + k.shape[2])))
+    for start in range(0, heads, heads_at_once):
+        some = slice(start, start + heads_at_once)
+        less = -lse[:, some, :, None].float()
         if mask is not None:
-            scores = scores + _additive(mask[:, min(head, mask.shape[1] - 1)], torch.float32)
-        total.add_(scores.sub_(lse[:, head, :, None].float()).exp_())
-    return total.div_(q.shape[1])
+            less = less + _additive(mask if mask.shape[1] == 1 else mask[:, some], torch.float32)
+        keys = (k[:, some].float() * scale).transpose(-1, -2)
+        scores = torch.baddbmm(less.flatten(0, 1), q[:, some].float().flatten(0, 1), keys.flatten(0, 1))
+        total.add_(scores.exp_().unflatten(0, (b, -1)).sum(1) if heads_at_once > 1 else scores.exp_())
+    return total.div_(heads)
