@@ -67,7 +67,12 @@ def confidence_of(grid: NDArray[np.float32]) -> float:
     return float(np.clip(1 - second / peaks[0], 0, 1))
 
 
-def make_heatmap(frame: int, grid: NDArray[np.floating]) -> Heatmap:
-    """A checked Heatmap from any non-negative (h, w) evidence."""
+def make_heatmap(frame: int, grid: NDArray[np.floating], *, smooth_peak: float = 0.0) -> Heatmap:
+    """A checked Heatmap from any non-negative (h, w) evidence.
+
+    smooth_peak: sigma in cells of a Gaussian before the peak is looked for. A map that follows edges is about level
+    inside an object, and its largest cell is often at the rim: a point prompt is better off some way inside.
+    """
     unit = normalise(grid)
-    return Heatmap(frame=frame, grid=unit, peak=peak_of(unit), confidence=confidence_of(unit))
+    for_peak = cv2.GaussianBlur(unit, (0, 0), smooth_peak) if smooth_peak > 0 else unit
+    return Heatmap(frame=frame, grid=unit, peak=peak_of(np.asarray(for_peak)), confidence=confidence_of(unit))

@@ -23,8 +23,8 @@ from video.types import Heatmap
 if TYPE_CHECKING:
     from video.clip import Clip
 
+_PEAK_BLUR = 1 / 32  # of the grid's short side, before the peak is looked for
 _FADE = 0.7  # a neighbour's say for each planned frame of distance
-_TOP_MODE = 0.5  # places above this share of the maximum count as modes, as in refam
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +134,7 @@ def _vote(
     for i, own in enumerate(heatmaps):
         weight = 0.1 + own.confidence
         total, weights = weight * own.grid, np.full(own.grid.shape, weight, np.float32)
+        support = own.confidence * total
         likeness = heard = 0.0
         for j in range(max(0, i - reach), min(n, i + reach + 1)):
             if j == i:
@@ -141,11 +142,12 @@ def _vote(
             grid, sure = _carry(heatmaps[j].grid, links, i, j)
             say = _FADE ** (abs(i - j) - 1) * (0.1 + heatmaps[j].confidence) * sure
             total, weights = total + say * grid, weights + say
+            support = support + heatmaps[j].confidence * say * grid
             likeness += float(sure.mean()) * _cosine(own.grid, grid, sure)
             heard += float(sure.mean())
         if heard > 0.05:
             agreement[i] = likeness / heard
-        out.append(_as_heatmap(own, np.asarray(total / weights, np.float32)))
+        out.append(_as_heatmap(own, np.asarray(total / weights, np.float32), support / weights))
     return tuple(out), np.clip(agreement, 0, 1)
 
 
@@ -171,20 +173,19 @@ def _cosine(a: NDArray[np.float32], b: NDArray[np.float32], weight: NDArray[np.f
     return 0.0 if norm <= 1e-9 else float((weight * a * b).sum() / norm)
 
 
-def _as_heatmap(own: Heatmap, grid: NDArray[np.float32]) -> Heatmap:
+def _as_heatmap(own: Heatmap, grid: NDArray[np.float32], support: NDArray[np.floating]) -> Heatmap:
+    """support: (h, w), how sure of each place its voters are, in the mean; at the peak it is the confidence.
+
+    So a confidence that is a probability stays one: voters who point elsewhere lower it, none can raise it beyond the
+    surest of them.
+    """
     top = float(grid.max())
     if top <= 1e-9:
         return replace(own, grid=np.zeros_like(grid), confidence=0.0)
     grid = np.clip(grid / top, 0, 1)
-    y, x = np.unravel_index(int(grid.argmax()), grid.shape)
+    # Maps that follow edges are level inside an object, and their largest cell is often at its rim: a little way in is
+    # a better place to point at.
+    level = cv2.GaussianBlur(grid, (0, 0), min(grid.shape) * _PEAK_BLUR)
+    y, x = np.unravel_index(int(level.argmax()), grid.shape)
     peak = (float(x + 0.5) / grid.shape[1], float(y + 0.5) / grid.shape[0])
-    return Heatmap(own.frame, grid, peak, _standing_out(grid))
-
-
-def _standing_out(grid: NDArray[np.float32]) -> float:
-    """1 - the second mode over the first: the same measure as the heatmaps that come in have."""
-    n, labels = cv2.connectedComponents((grid >= _TOP_MODE).astype(np.uint8))
-    peaks = sorted((float(grid[labels == k].max()) for k in range(1, n)), reverse=True)
-    outside = grid[labels == 0]
-    second = peaks[1] if len(peaks) > 1 else float(outside.max()) if outside.size else 0.0
-    return float(np.clip(1 - second / peaks[0], 0, 1))
+    return Heatmap(own.frame, grid, peak, float(np.clip(support[y, x], 0, 1)))

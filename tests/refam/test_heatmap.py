@@ -93,3 +93,15 @@ def test_a_word_of_several_tokens_is_one_word() -> None:
     np.testing.assert_allclose(
         evidence(maps, [[0], [1, 2]], balanced=True), evidence(merged, [[0], [1]], balanced=True), atol=1e-5
     )
+
+
+def test_the_peak_of_a_level_map_is_inside_it_and_not_at_its_rim() -> None:
+    grid = np.zeros((40, 40), np.float32)
+    grid[10:30, 10:30] = 0.98
+    grid[10, 10] = 1.0
+    assert make_heatmap(0, grid).peak == pytest.approx((10.5 / 40, 10.5 / 40), abs=0.01)
+    x, y = make_heatmap(0, grid, smooth_peak=2.0).peak
+    assert all(15 < 40 * c < 25 for c in (x, y))
+    one = np.zeros((40, 40), np.float32)
+    one[5, 30] = 1
+    assert make_heatmap(0, one, smooth_peak=2.0).peak == pytest.approx((30.5 / 40, 5.5 / 40), abs=0.01)
