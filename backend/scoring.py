@@ -24,12 +24,11 @@ ABLATION: dict[str, GroundingOptions] = {
     "none: every word's map, as coarse as the tokens": OFF,
     "AM: magnets, stop words dropped": replace(OFF, magnets=True, stop_filter=True),
     "AM + SB": replace(OFF, magnets=True, stop_filter=True, spatial_bias=True),
-    "as it ships": SHIPPED,
+    "as it ships": SHIPPED,  # and the map follows the picture's edges
     "- without magnets": replace(SHIPPED, magnets=False),
     "- without the stop-word filter": replace(SHIPPED, stop_filter=False),
     "- without either": replace(SHIPPED, magnets=False, stop_filter=False),
     "- without SB": replace(SHIPPED, spatial_bias=False),
-    "- without following edges": replace(SHIPPED, edge_aware=False),
 }
 """The paper's ablation (AM: attention magnets; NP: noun phrase; SB: spatial bias; GAS: sinks), then one part off."""
 
