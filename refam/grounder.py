@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from refam.backbones import Backbone, BackboneError, ClipBackbone, TextCondition, load_backbone, preset_for
+from refam.backbones import Backbone, BackboneError, ClipBackbone, Loading, TextCondition, load_backbone, preset_for
 from refam.calibration import Calibration, calibration_path, load_calibration
 from refam.expression import Expression, ExpressionError, parse
+from refam.memory import Latents, Room, resized
 from refam.spatial import PLACE_WORDS
 from refam.weighing import GroundingOptions, TokenMaps, Weighing, weigh
 from video.types import Heatmap
@@ -39,6 +41,7 @@ class Grounder:
         self.options = options or GroundingOptions()
         self.name = backbone.name
         self._calibration = calibration
+        self._room = Room(backbone, batch=_BATCH)
         self._texts: dict[str, TextCondition] = {}
 
     def parse(self, expression: str, *, options: GroundingOptions | None = None) -> Expression:
@@ -73,6 +76,11 @@ class Grounder:
             return None
         return self._calibration
 
+    @property
+    def notes(self) -> list[str]:
+        """What had to be given up for want of memory, as sentences."""
+        return self._room.notes
+
     def unknown_words(self, expression: str) -> list[str]:
         """The words that this backbone's tokenizer does not know; they do not guide the search."""
         return list(self.parse(expression).unknown)
@@ -106,15 +114,19 @@ class Grounder:
         indices = range(len(frames)) if indices is None else indices
         if len(indices) != len(frames):
             raise ValueError(f"{len(frames)} frames but {len(indices)} indices")
+        if not frames:
+            raise ValueError("there are no frames to ground words in")
         shapes = {f.shape for f in frames}
         if len(shapes) > 1:
             raise ValueError(f"all frames of one call must have one size, got {sorted(shapes)}")
         options = options or self.options
         parsed = [self.parse(e, options=options) for e in expressions]
         for one in parsed:
-            self._encoded(one.prompt)
-        latents = self.backbone.encode_frames(frames)
-        return (self._maps(one, latents, indices, options.seed) for one in parsed)
+            self._room.run(partial(self._encoded, one.prompt))
+        self.backbone.texts_done()
+        latents = Latents(self.backbone, frames)
+        self._room.run(latents.at_this_size)
+        return (self._room.run(partial(self._maps, one, latents, indices, options.seed)) for one in parsed)
 
     def weigh(self, maps: TokenMaps, frame: NDArray[np.uint8], *, options: GroundingOptions | None = None) -> Weighing:
         """Token maps of one frame (H, W, 3) -> its heatmap, and the steps to it.
@@ -141,13 +153,26 @@ class Grounder:
             self._texts[prompt] = self.backbone.encode_text([prompt])
         return self._texts[prompt]
 
-    def _maps(self, parsed: Expression, latents: torch.Tensor, indices: Sequence[int], seed: int) -> list[TokenMaps]:
-        """Token maps of each frame, all its draws of noise in one forward pass."""
+    def _maps(self, parsed: Expression, encoded: Latents, indices: Sequence[int], seed: int) -> list[TokenMaps]:
+        """Token maps of each frame, of the grid that was asked for."""
+        latents = encoded.at_this_size()
         if isinstance(self.backbone, ClipBackbone):
-            return self._clip_maps(self.backbone, parsed, latents, indices, seed)
+            maps = self._clip_maps(self.backbone, parsed, latents, indices, seed)
+        else:
+            maps = self._frame_maps(parsed, latents, indices, seed)
+        if self._room.asked_px is None:
+            return maps
+        # Frames that were read before memory ran out have larger maps, and are to vote with these.
+        grid = self.backbone.tokens_for(*encoded.size, short_side_px=self._room.asked_px)
+        return [replace(m, maps=resized(m.maps, grid), draws=resized(m.draws, grid)) for m in maps]
+
+    def _frame_maps(
+        self, parsed: Expression, latents: torch.Tensor, indices: Sequence[int], seed: int
+    ) -> list[TokenMaps]:
+        """All draws of noise of a frame in one forward pass."""
         draws = self.backbone.preset.draws
         out = []
-        per_pass = max(1, _BATCH // draws)
+        per_pass = max(1, self._room.batch // draws)
         for start in range(0, len(latents), per_pass):
             some, numbers = latents[start : start + per_pass], indices[start : start + per_pass]
             noise = torch.stack(
@@ -204,10 +229,12 @@ def load_grounder(
     device: str = "auto",
     options: GroundingOptions | None = None,
     like: str | None = None,
+    loading: Loading | None = None,
 ) -> Grounder:
     """A grounder by preset name, pipeline directory or hub id. Raises BackboneError when it cannot be loaded.
 
-    like: a preset whose settings (blocks, noise, sizes) are taken, for a directory of the same kind of model.
+    loading: how weights are held, and whether they may be downloaded. like: a preset whose settings (blocks, noise,
+    sizes) are taken, for a directory of the same kind of model.
     """
     preset = preset_for(backbone)
     if backbone == "tiny" and not Path(preset.source).is_dir():
@@ -215,5 +242,7 @@ def load_grounder(
     if like is not None:
         preset = replace(preset_for(like), name=preset.name, source=preset.source, licence=preset.licence)
     return Grounder(
-        load_backbone(preset, device=device), options, calibration=load_calibration(calibration_path(preset.source))
+        load_backbone(preset, device=device, loading=loading),
+        options,
+        calibration=load_calibration(calibration_path(preset.source)),
     )

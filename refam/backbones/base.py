@@ -66,6 +66,7 @@ class Backbone(ABC):
         self.preset = preset
         self.device = device
         self.pipeline = pipeline
+        self.offloaded = False
         self.tokenizer: Any = self._tokenizer()
         self.pixels_per_token: int = self._pixels_per_token()
         n_blocks = len(attention_modules(self.transformer))
@@ -116,9 +117,13 @@ class Backbone(ABC):
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
         """(w, h) pixels that a frame of this size is grounded at: the preset's short side, whole tokens."""
-        scale = self.preset.short_side_px / min(width, height)
-        step = self.pixels_per_token
-        return max(1, round(width * scale / step)) * step, max(1, round(height * scale / step)) * step
+        w, h = self.tokens_for(width, height, short_side_px=self.preset.short_side_px)
+        return w * self.pixels_per_token, h * self.pixels_per_token
+
+    def tokens_for(self, width: int, height: int, *, short_side_px: int) -> tuple[int, int]:
+        """(w, h) tokens of a frame of this size at that short side."""
+        scale, step = short_side_px / min(width, height), self.pixels_per_token
+        return max(1, round(width * scale / step)), max(1, round(height * scale / step))
 
     @torch.inference_mode()
     def encode_text(self, prompts: Sequence[str]) -> TextCondition:
@@ -131,6 +136,14 @@ class Backbone(ABC):
         """No more text for now: text encoders are let go, where that was asked for."""
         if self.text_encoders is not None:
             self.text_encoders.free()
+
+    def offload(self) -> bool:
+        """Let parts wait in main memory and visit the GPU one at a time. False where there is nothing to gain by it."""
+        if self.device.type != "cuda" or self.offloaded:
+            return False
+        self.pipeline.enable_model_cpu_offload(device=self.device)
+        self.offloaded = True
+        return True
 
     @torch.inference_mode()
     def encode_frames(self, frames: Sequence[NDArray[np.uint8]]) -> torch.Tensor:

@@ -82,6 +82,7 @@ def load_backbone(preset: Preset, *, device: str = "auto", loading: Loading | No
         )
     pipeline = _from_pretrained(preset, directory, index, where, loading)
     backbone = BACKBONES[preset.pipeline](pipeline, preset, where)
+    backbone.offloaded = loading.offload
     if loading.free_text:
         backbone.text_encoders = StoredTextEncoders(pipeline, directory, index, _dtype(preset, where, loading), where)
     return backbone

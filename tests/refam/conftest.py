@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from refam.backbones import FluxBackbone, Preset, load_backbone
+from refam.backbones import Backbone, FluxBackbone, Preset, load_backbone, preset_for
 from refam.tiny import model
+from tests.refam import pipelines
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,32 @@ def random_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def random_backbone(random_flux: Path) -> FluxBackbone:
     preset = Preset("random", str(random_flux), noise=0.5, short_side_px=32, text_length=24)
     return load_backbone(preset, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def of(name: str) -> Path:
+        if name not in made:
+            torch.manual_seed(0)
+            made[name] = tmp_path_factory.mktemp("pipeline")
+            pipelines.randomise(pipelines.ALL[name]()).save_pretrained(made[name])
+        return made[name]
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def loaded(saved: Callable[[str], Path]) -> Callable[[str], Backbone]:
+    made: dict[str, Backbone] = {}
+
+    def of(name: str) -> Backbone:
+        if name not in made:
+            length = pipelines.TEXT_LENGTH.get(name, 24)
+            side = 64 if name == "LTX" else 48 if name in pipelines.CLIPS else 16
+            preset = replace(preset_for(str(saved(name))), short_side_px=side, text_length=length)
+            made[name] = load_backbone(preset, device="cpu")
+        return made[name]
+
+    return of

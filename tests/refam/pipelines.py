@@ -377,3 +377,6 @@ CLIPS: dict[str, Callable[[], Any]] = {
     "Wan 2.2 5B": lambda: wan(kind="2.2 5B"),
     "LTX": ltx,
 }
+ALL = {**IMAGES, **CLIPS}
+# Room for the longest prompt and its template.
+TEXT_LENGTH = {"FLUX.2": 96, "FLUX.2 Klein": 64, "Qwen-Image": 64, "HunyuanVideo": 40}

@@ -15,54 +15,18 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from refam.attention import read_attention
-from refam.backbones import Backbone, ClipBackbone, load_backbone, preset_for
+from refam.backbones import Backbone, ClipBackbone
 from refam.families import attention_modules
 from refam.grounder import Grounder, GroundingOptions, load_grounder
 from tests.refam import pipelines
+from tests.refam.pipelines import ALL
 
 PROMPTS = ["the red star", "a small blue ring on the left . a with to pink"]
-ALL = {**pipelines.IMAGES, **pipelines.CLIPS}
-# What each is told beside prompt, size and steps; no classifier-free guidance, so that a step is one pass.
-TOLD: dict[str, dict[str, Any]] = {
-    "FLUX.2": {"max_sequence_length": 96},
-    "FLUX.2 Klein": {"max_sequence_length": 64},
-    "Qwen-Image": {"max_sequence_length": 64},
-    "HunyuanVideo": {"max_sequence_length": 40},
-    **{name: {"guidance_scale": 1.0} for name in ("Chroma", "SD3", "SD3 without T5", *pipelines.CLIPS)},
-}
-TOLD["HunyuanVideo"] = {"max_sequence_length": 40}
+# These would run every step twice, once without the words, unless told not to.
+NO_GUIDANCE = {"Chroma", "SD3", "SD3 without T5", *pipelines.CLIPS} - {"HunyuanVideo"}
 TEXT_LAST = ("SD3", "SD3 without T5", "Mochi", "HunyuanVideo")
 CROSS = ("Wan", "Wan 2.2 A14B", "Wan 2.2 5B", "LTX")
 N_BLOCKS = 3
-
-
-@pytest.fixture(scope="session")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def of(name: str) -> Path:
-        if name not in made:
-            torch.manual_seed(0)
-            made[name] = tmp_path_factory.mktemp("pipeline")
-            pipelines.randomise(ALL[name]()).save_pretrained(made[name])
-        return made[name]
-
-    return of
-
-
-@pytest.fixture(scope="session")
-def loaded(saved: Callable[[str], Path]) -> Callable[[str], Backbone]:
-    made: dict[str, Backbone] = {}
-
-    def of(name: str) -> Backbone:
-        if name not in made:
-            length = TOLD.get(name, {}).get("max_sequence_length", 24)
-            side = 64 if name == "LTX" else 48 if name in pipelines.CLIPS else 16
-            preset = replace(preset_for(str(saved(name))), short_side_px=side, text_length=length)
-            made[name] = load_backbone(preset, device="cpu")
-        return made[name]
-
-    return of
 
 
 @pytest.fixture(params=ALL, name="named")
@@ -115,11 +79,12 @@ def call_pipeline(name: str, backbone: Backbone, latents: torch.Tensor, replacem
         pixels = h * backbone.pixels_per_token, w * backbone.pixels_per_token
     elif name == "LTX":
         pixels = 16 * latents.shape[-2], 16 * latents.shape[-1]
-    more: dict[str, Any] = {"height": pixels[0], "width": pixels[1], "output_type": "latent", **TOLD.get(name, {})}
+    more: dict[str, Any] = {"height": pixels[0], "width": pixels[1], "output_type": "latent"}
+    if name in NO_GUIDANCE:
+        more["guidance_scale"] = 1.0
     if isinstance(backbone, ClipBackbone):
         more["num_frames"] = (latents.shape[2] - 1) * backbone.stride + 1
-    if name not in ("FLUX.2", "FLUX.2 Klein", "Qwen-Image", "HunyuanVideo"):
-        more["max_sequence_length"] = 24
+    more["max_sequence_length"] = backbone.preset.text_length
     with watched(*transformers_of(backbone.pipeline)) as seen:
         generator = torch.Generator().manual_seed(3)
         backbone.pipeline(prompt=PROMPTS, num_inference_steps=4, generator=generator, callback_on_step_end=swap, **more)
