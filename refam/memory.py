@@ -23,8 +23,8 @@ _LEAST_TOKENS = 12  # along the short side: below that, a map says hardly more t
 class Room:
     """Runs work on a backbone and makes room when it does not fit: first what costs time only, then detail.
 
-    batch: samples in one forward pass. asked_px: the short side before frames were made smaller, else None. notes: what was given up, as
-    sentences; they hold until the process ends, since what did not fit once will not fit again.
+    batch: samples in one forward pass. asked_px: the short side before frames were made smaller, else None. notes:
+    what was given up, as sentences; they hold until the process ends, since what did not fit once will not fit again.
     """
 
     def __init__(self, backbone: Backbone, *, batch: int) -> None:
