@@ -12,6 +12,7 @@ from backend import __version__
 from backend.console import one_line_errors, report, steps
 from backend.console import out as stdout
 from backend.eval_app import eval_app
+from backend.models import models_app
 
 if TYPE_CHECKING:
     from backend.pipeline import Pipeline
@@ -26,9 +27,16 @@ app = typer.Typer(
 )
 
 app.add_typer(eval_app, name="eval")
+app.add_typer(models_app, name="models")
 Backbone = Annotated[
     str,
-    typer.Option(envvar="REFAM_BACKBONE", help="Preset name, FluxPipeline folder or hub name that reads the words."),
+    typer.Option(
+        envvar="REFAM_BACKBONE",
+        help="What reads the words: a preset (`refam models` lists them), a pipeline's folder or its hub name.",
+    ),
+]
+Download = Annotated[
+    bool, typer.Option("--download", envvar="REFAM_DOWNLOAD", help="Fetch the backbone where it is not here yet.")
 ]
 Sam2 = Annotated[
     str | None, typer.Option(envvar="REFAM_SAM2", help="SAM2 folder or hub name; without it GrabCut, which needs none.")
@@ -67,6 +75,7 @@ def label(
     sam2: Sam2 = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
+    download: Download = False,
 ) -> None:
     """Find objects in a video by words, points or boxes, and track them.
 
@@ -90,7 +99,7 @@ def label(
         clip = open_clip(video)
         step("open", 1.0)
         check_frames(targets, len(clip))
-        pipeline = _pipeline(backbone, sam2, device=device, seed=seed)
+        pipeline = _pipeline(backbone, sam2, device=device, seed=seed, download=download)
         results = pipeline.run(clip, targets, progress=step)
         written = write_all(
             out,
@@ -117,14 +126,17 @@ def explain(
     sam2: Sam2 = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
+    download: Download = False,
 ) -> None:
     """Write a page that shows how words became a mask in one frame: every word's map, and what each step changed."""
     with one_line_errors(), steps() as step:
         from backend.explain_app import make_page
+        from backend.settings import weight_settings
         from refam.grounder import GroundingOptions, load_grounder
         from refam.segmenters import load_segmenter
 
-        grounder = load_grounder(backbone, device=device, options=GroundingOptions(seed=seed))
+        loading = weight_settings(download=download).loading()
+        grounder = load_grounder(backbone, device=device, options=GroundingOptions(seed=seed), loading=loading)
         segmenter = load_segmenter(sam2, device=device)
         page = make_page(video, words, frame=frame, grounder=grounder, segmenter=segmenter, progress=step)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -219,14 +231,16 @@ def version() -> None:
     stdout.print(__version__)
 
 
-def _pipeline(backbone: str, sam2: str | None, *, device: str, seed: int) -> Pipeline:
+def _pipeline(backbone: str, sam2: str | None, *, device: str, seed: int, download: bool) -> Pipeline:
     from backend.pipeline import Pipeline
     from refam.segmenters import load_segmenter
 
     def grounder():  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type alone would import torch
+        from backend.settings import weight_settings
         from refam.grounder import GroundingOptions, load_grounder
 
-        return load_grounder(backbone, device=device, options=GroundingOptions(seed=seed))
+        loading = weight_settings(download=download).loading()
+        return load_grounder(backbone, device=device, options=GroundingOptions(seed=seed), loading=loading)
 
     return Pipeline(load_segmenter(sam2, device=device), grounder=grounder)
 

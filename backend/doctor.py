@@ -119,8 +119,10 @@ def _segmenter(sam2: str | None) -> Finding:
 
 def _backbone(backbone: str) -> Finding:
     from refam.backbones import preset_for
+    from refam.backbones.store import find
 
-    source = str(preset_for(backbone).source)
+    preset = preset_for(backbone)
+    source = str(find(preset.source, preset.revision) or preset.source)
     if backbone == "tiny" and not (Path(source) / "model_index.json").is_file():
         return Finding("backbone", "wrong", "the small model's weights are not here; `refam train-tiny` makes them")
     return _weights("backbone", source, f"{backbone}: " if source != backbone else "")
@@ -136,6 +138,8 @@ def _weights(part: str, source: str, what: str) -> Finding:
         return Finding(part, "ok", f"{what}{folder.name} ({mb:.0f} MB of weights)")
     if folder.is_absolute() or source.startswith("."):
         return Finding(part, "wrong", f"{what}{folder} is not a folder")
+    if part == "backbone":
+        return Finding(part, "wrong", f"{what}its weights are not on this machine; `refam models pull {source}`")
     return Finding(part, "note", f"{what}{source}, a hub name: its weights are loaded, or fetched, at first use")
 
 

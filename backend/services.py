@@ -129,7 +129,8 @@ class Services:
     def _default_grounder(self) -> Grounder:
         from refam.grounder import load_grounder
 
-        return load_grounder(self.settings.backbone, device=self.settings.device)
+        settings = self.settings
+        return load_grounder(settings.backbone, device=settings.device, loading=settings.loading())
 
     def _noted(self, part: str, load: Callable[[], _T]) -> _T:
         self._state[part] = "loading"

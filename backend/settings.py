@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from refam.backbones import Loading
 
 _PREFIX = "REFAM_"
 _LABEL_STUDIO = {"label_studio_url": "LABEL_STUDIO_URL", "label_studio_api_key": "LABEL_STUDIO_API_KEY"}
@@ -24,7 +27,31 @@ class SettingsError(ValueError):
     """The environment cannot be used; the message names each variable and what would be right."""
 
 
-class Settings(BaseSettings):
+class WeightSettings(BaseSettings):
+    """How a backbone's weights are held: see refam.backbones.Loading, which these become."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    offload: bool = False  # parts wait in main memory and visit the GPU one at a time
+    quantise: Literal["bnb-4bit", "bnb-8bit", "int8"] | None = None
+    free_text: bool = False  # let text encoders go once words are encoded, and read them again for new ones
+    download: bool = False  # fetch weights that are not on this machine
+
+    def loading(self) -> Loading:
+        """The same for refam."""
+        from refam.backbones import Loading
+
+        return Loading(
+            dtype=self.dtype,
+            offload=self.offload,
+            quantise=self.quantise,
+            free_text=self.free_text,
+            download=self.download,
+        )
+
+
+class Settings(WeightSettings):
     """What the backend was told. Build it with `load_settings`, which words the errors for people.
 
     Times are in seconds, sizes in MB (10**6 bytes) as the names say. An empty variable counts as unset.
@@ -58,6 +85,7 @@ class Settings(BaseSettings):
     work: bool = True  # whether `refam serve` works off the queue itself; false where `refam work` does
     deadline_s: float = Field(default=60.0, gt=0, le=95)  # Label Studio gives up after 100 s and loses all
     page_deadline_s: float = Field(default=20.0, gt=0, le=95)  # for one task: somebody looks at a blocked page
+    draft_wait_s: float = Field(default=6.5, ge=0, le=30)  # for the editor to save what was drawn just before Enter
     fresh_s: float = Field(default=3600.0, ge=0)  # a result is not computed again for so long
 
     # Media
@@ -116,6 +144,14 @@ def load_settings(**overrides: Any) -> Settings:
     given = {_LABEL_STUDIO.get(name, name): value for name, value in overrides.items()}
     try:
         return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(dict(item)) for item in error.errors())) from None
+
+
+def weight_settings(*, download: bool = False) -> WeightSettings:
+    """How weights are held, from the environment; `download` true wins. Raises SettingsError."""
+    try:
+        return WeightSettings(download=True) if download else WeightSettings()
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(dict(item)) for item in error.errors())) from None
 

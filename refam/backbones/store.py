@@ -84,7 +84,8 @@ def pull(source: str, revision: str | None = None) -> Path:
     with quiet_libraries():
         from diffusers import DiffusionPipeline
     try:
-        return Path(DiffusionPipeline.download(source, revision=revision))
+        with quiet_libraries():
+            return Path(DiffusionPipeline.download(source, revision=revision))
     except (OSError, ValueError) as error:  # hub and network errors are OSErrors
         raise BackboneError(f"{source} could not be downloaded: {_first_line(error)}") from error
 
