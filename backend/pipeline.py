@@ -143,6 +143,7 @@ class Pipeline:
             new = iter(model.ground(part, [w.target.words or "" for w in missing], indices=some) if missing else [])
             for work, have, row in zip(works, kept, found, strict=True):
                 row += have if have is not None else keep_heatmaps(work, model, some, next(new))
+                work.notes += [n for n in getattr(model, "notes", ()) if n not in work.notes]
             tell("ground", min(1.0, (first + _AT_ONCE) / len(frames)))
         return found
 

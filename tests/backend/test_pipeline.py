@@ -15,12 +15,16 @@ SIZE = (384, 216)
 EXTENT = (64 * 16 / 9, 64.0)
 
 
+FULL = "the GPU's memory was full: 2 samples are read at a time now"
+
+
 class TrueGrounder:
     """A grounder for tests: the true mask, coarse and noisy; on some frames it points somewhere else."""
 
     name = "true-double"
 
-    def __init__(self, truth, *, noise=0.1, wrong=(), unknown=()):
+    def __init__(self, truth, *, noise=0.1, wrong=(), unknown=(), notes=()):
+        self.notes = list(notes)
         self.truth, self.noise, self.wrong, self.unknown = truth, noise, set(wrong), list(unknown)
         self.grounded = []
 
@@ -74,7 +78,9 @@ def scene():
 def answered(scene):
     frames, truth = scene
     told = []
-    pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: TrueGrounder(truth, wrong={7}, unknown=["red"]))
+    pipeline = Pipeline(
+        GrabCutSegmenter(), grounder=lambda: TrueGrounder(truth, wrong={7}, unknown=["red"], notes=[FULL])
+    )
     targets = [Target(label=f"L{k}", words=words) for k, words in enumerate(truth)]
     results = pipeline.run(ArrayClip(frames), targets, progress=lambda *step: told.append(step))
     return pipeline, targets, results, told
@@ -105,6 +111,10 @@ def test_keyframes_are_few_and_keep_the_boxes(scene, answered):
 def test_notes_say_which_words_are_unknown(answered):
     assert any("'red'" in note for note in answered[2][0].notes)
     assert not any("'red'" in note for note in answered[2][1].notes)
+
+
+def test_what_a_model_had_to_give_up_is_said_once(answered):
+    assert [list(result.notes).count(FULL) for result in answered[2]] == [1, 1]
 
 
 def test_progress_goes_through_the_stages_in_order(answered):
