@@ -166,7 +166,7 @@ class HunyuanVideoBackbone(ClipBackbone):
         b, dtype = len(latents), self.transformer.dtype
         return {
             "hidden_states": self._noised(latents, noise),
-            "timestep": self._timestep(b),
+            "timestep": self._timestep(b).to(dtype),  # as from the second step on; the first is pure noise
             "guidance": torch.full((b,), self.preset.guidance, dtype=dtype, device=self.device) * 1000.0,
             **text.inputs,
         }

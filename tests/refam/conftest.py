@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from refam.backbones import Backbone, FluxBackbone, Preset, load_backbone, preset_for
+from refam.backbones import Backbone, FluxBackbone, Loading, Preset, load_backbone, preset_for
 from refam.tiny import model
 from tests.refam import pipelines
 
@@ -49,15 +49,15 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def loaded(saved: Callable[[str], Path]) -> Callable[[str], Backbone]:
-    made: dict[str, Backbone] = {}
+def loaded(saved: Callable[[str], Path]) -> Callable[..., Backbone]:
+    made: dict[tuple[str, str], Backbone] = {}
 
-    def of(name: str) -> Backbone:
-        if name not in made:
+    def of(name: str, dtype: str = "float32") -> Backbone:
+        if (name, dtype) not in made:
             length = pipelines.TEXT_LENGTH.get(name, 24)
             side = 64 if name == "LTX" else 48 if name in pipelines.CLIPS else 16
             preset = replace(preset_for(str(saved(name))), short_side_px=side, text_length=length)
-            made[name] = load_backbone(preset, device="cpu")
-        return made[name]
+            made[name, dtype] = load_backbone(preset, device="cpu", loading=Loading(dtype=dtype))
+        return made[name, dtype]
 
     return of

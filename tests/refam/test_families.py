@@ -71,7 +71,8 @@ def call_pipeline(name: str, backbone: Backbone, latents: torch.Tensor, replacem
     """The keyword arguments of the second step; its latents can be given."""
 
     def swap(_pipeline: Any, step: int, _t: Any, values: dict[str, Any]) -> dict[str, Any]:
-        return {"latents": replacement} if step == 0 and replacement is not None else values
+        swapped = step == 0 and replacement is not None
+        return {"latents": replacement.to(values["latents"].dtype)} if swapped else values
 
     pixels = 8 * latents.shape[-2], 8 * latents.shape[-1]
     if not backbone.is_clip:
@@ -101,11 +102,16 @@ def noise_of_second_step(backbone: Backbone) -> float:
     return (1 - signal) ** 0.5 / ((1 - signal) ** 0.5 + signal**0.5)
 
 
-def test_the_transformer_gets_exactly_what_its_pipeline_gives_it(named: tuple[str, Backbone]) -> None:
-    name, backbone = named
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ALL)
+def test_the_transformer_gets_exactly_what_its_pipeline_gives_it(
+    loaded: Callable[..., Backbone], name: str, dtype: str
+) -> None:
+    backbone = loaded(name, dtype)
+    preset = backbone.preset
     latents, noise = samples(backbone)
     call_pipeline(name, backbone, latents)
-    backbone.preset = replace(backbone.preset, noise=noise_of_second_step(backbone))
+    backbone.preset = replace(preset, noise=noise_of_second_step(backbone))
     with watched(*transformers_of(backbone.pipeline)) as seen:
         backbone.read(latents, backbone.encode_text(PROMPTS), noise, n_text=4)
     (ours,) = seen
@@ -114,6 +120,16 @@ def test_the_transformer_gets_exactly_what_its_pipeline_gives_it(named: tuple[st
     assert set(theirs) - empty == {k for k, v in ours.items() if v is not None}
     for key in set(theirs) - empty:
         same(key, ours[key], theirs[key])
+    backbone.preset = preset
+
+
+def test_wan_2_2_reads_the_transformer_of_its_noise_level(loaded: Callable[..., Backbone]) -> None:
+    backbone = loaded("Wan 2.2 A14B")  # the boundary is at 0.6
+    preset = backbone.preset
+    for noise, transformer in ((0.7, "transformer"), (0.5, "transformer_2")):
+        backbone.preset = replace(preset, noise=noise)
+        assert backbone.transformer is getattr(backbone.pipeline, transformer)
+    backbone.preset = preset
 
 
 def same(key: str, ours: Any, theirs: Any) -> None:
