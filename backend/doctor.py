@@ -40,6 +40,7 @@ def examine(backbone: str, sam2: str | None, device: str = "auto") -> Iterator[F
         ("device", lambda: _device(device)),
         ("segmenter", lambda: _segmenter(sam2)),
         ("backbone", lambda: _backbone(backbone)),
+        ("confidence", lambda: _confidence(backbone)),
     ]
     for part, check in checks:
         try:
@@ -126,6 +127,17 @@ def _backbone(backbone: str) -> Finding:
     if backbone == "tiny" and not (Path(source) / "model_index.json").is_file():
         return Finding("backbone", "wrong", "the small model's weights are not here; `refam train-tiny` makes them")
     return _weights("backbone", source, f"{backbone}: " if source != backbone else "")
+
+
+def _confidence(backbone: str) -> Finding:
+    from refam.backbones import preset_for
+    from refam.calibration import calibration_path, load_calibration
+
+    made = load_calibration(calibration_path(preset_for(backbone).source))
+    if made is None:
+        text = "not calibrated for this backbone, so scores are no probabilities; `refam eval calibrate` does it"
+        return Finding("confidence", "note", text)
+    return Finding("confidence", "ok", f"calibrated on {made.scenes} drawn scenes")
 
 
 def _weights(part: str, source: str, what: str) -> Finding:

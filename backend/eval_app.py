@@ -64,12 +64,9 @@ def scenes(
             return
         rows = scoring.ABLATION if ablate else {"as it ships": scoring.SHIPPED}
         found = scoring.judge(grounder, judged, rows, segmenter, progress=lambda f: step("ground", f))
+        _print(scoring.ablation(found, "as it ships") if ablate else scoring.by_kind(found["as it ships"]))
         if calibration:
-            _print(scoring_confidence.report(grounder, found["as it ships"]))
-        elif ablate:
-            _print(scoring.ablation(found, "as it ships"))
-        else:
-            _print(scoring.by_kind(found["as it ships"]))
+            _print("\n" + scoring_confidence.report(grounder, found["as it ships"]))
 
 
 @eval_app.command()
@@ -99,9 +96,10 @@ def calibrate(
 
 def _grounder(backbone: str, like: str | None, device: str) -> Grounder:
     """As it ships; says what is judged."""
+    from backend.settings import weight_settings
     from refam.grounder import load_grounder
 
-    grounder = load_grounder(backbone, device=device, like=like)
+    grounder = load_grounder(backbone, device=device, like=like, loading=weight_settings().loading())
     preset = grounder.backbone.preset
     _print(f"{grounder.name}: blocks {preset.blocks}, noise {preset.noise}, draws {preset.draws}\n")
     return grounder

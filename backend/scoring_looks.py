@@ -64,7 +64,7 @@ def look(grounder: Grounder, case: Case, index: int, looks: Looks) -> TokenMaps:
             )
         maps.append(one[0])
     draws = np.concatenate([m.draws for m in maps])
-    return TokenMaps(index, maps[0].expression, draws.mean(0), draws)
+    return replace(maps[0], maps=draws.mean(0), draws=draws)
 
 
 def stills(grounder: Grounder, judged: Sequence[Case], segmenter: Segmenter, *, progress: Progress) -> str:

@@ -270,6 +270,7 @@ def test_doctor_tells_what_is_wrong(tmp_path):
     assert result.exit_code == 1
     assert "no-weights-here is not a folder" in result.stdout
     assert "decord, and PyAV where decord cannot" in result.stdout
+    assert "not calibrated for this backbone" in result.stdout
 
 
 def test_serve_says_which_setting_is_wrong(monkeypatch):

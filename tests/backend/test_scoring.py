@@ -182,7 +182,7 @@ def test_votes_and_looks_print_a_row_for_each_way() -> None:
     [
         ([], ["| all | 4 |", "J&F", "oIoU"]),
         (["--ablate"], ["| as it ships |", "| - without magnets |", "colour is unique"]),
-        (["--calibration"], ["expected calibration error, raw contrast", "| confidence | heatmaps |"]),
+        (["--calibration"], ["| all | 4 |", "expected calibration error, raw contrast", "| confidence | heatmaps |"]),
     ],
 )
 def test_the_command_prints_tables(options: list[str], expected: list[str]) -> None:
