@@ -130,6 +130,8 @@ class Backbone(ABC):
         """The prompts as the transformer takes them."""
         if self.text_encoders is not None:
             self.text_encoders.ensure()
+        if self.offloaded:  # else the transformer of the last pass, which ended early, would stay beside the encoders
+            self.pipeline.maybe_free_model_hooks()
         return TextCondition(self._encode(list(prompts)), tuple(self._first(p) for p in prompts))
 
     def texts_done(self) -> None:

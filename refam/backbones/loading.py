@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,34 +84,47 @@ def load_backbone(preset: Preset, *, device: str = "auto", loading: Loading | No
     backbone = BACKBONES[preset.pipeline](pipeline, preset, where)
     backbone.offloaded = loading.offload
     if loading.free_text:
-        backbone.text_encoders = StoredTextEncoders(pipeline, directory, index, _dtype(preset, where, loading), where)
+        backbone.text_encoders = StoredTextEncoders(pipeline, _reader(preset, directory, index, where, loading))
     return backbone
 
 
 class StoredTextEncoders:
     """The text encoders of a pipeline, let go and read again; some are larger than the transformer that they serve."""
 
-    def __init__(self, pipeline: Any, directory: Path, index: Index, dtype: torch.dtype, device: torch.device) -> None:
-        self._pipeline, self._directory, self._index = pipeline, directory, index
-        self._dtype, self._device = dtype, device
-        self.here = True
+    def __init__(self, pipeline: Any, read: Callable[[], dict[str, Any]]) -> None:
+        """read: gives the text encoders by their names in the pipeline, on the right device."""
+        self._pipeline, self._read = pipeline, read
+        self._names = [
+            n for n, part in pipeline.components.items() if n.startswith("text_encoder") and part is not None
+        ]
 
     def free(self) -> None:
         """Let them go."""
-        for name in _text_encoder_names(self._index):
+        for name in self._names:
             setattr(self._pipeline, name, None)
-        self.here = False
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def ensure(self) -> None:
         """Read them again where they were let go."""
-        if self.here:
-            return
-        for name, encoder in _text_encoders(self._directory, self._index, self._dtype, None).items():
-            setattr(self._pipeline, name, encoder.to(self._device))
-        self.here = True
+        if any(getattr(self._pipeline, name) is None for name in self._names):
+            for name, encoder in self._read().items():
+                setattr(self._pipeline, name, encoder)
+
+
+def _reader(
+    preset: Preset, directory: Path, index: Index, device: torch.device, loading: Loading
+) -> Callable[[], dict[str, Any]]:
+    quantised, dtype = quantisation(loading.quantise, device), _dtype(preset, device, loading)
+
+    def read() -> dict[str, Any]:
+        with quiet_libraries():
+            made = _text_encoders(directory, index, dtype, quantised)
+        # Quantised ones are put where they belong while they are read; offloaded ones move by themselves.
+        return made if quantised is not None or loading.offload else {n: e.to(device) for n, e in made.items()}
+
+    return read
 
 
 def _directory(preset: Preset, *, download: bool) -> Path:

@@ -265,7 +265,7 @@ def mochi() -> Any:
 
 def cogvideox(*, version: str = "1.0") -> Any:
     tokenizer, text_encoder = t5()
-    later = {"patch_size_t": 2, "patch_bias": False} if version == "1.5" else {}
+    later: dict[str, Any] = {"patch_size_t": 2, "patch_bias": False} if version == "1.5" else {}
     return CogVideoXPipeline(
         tokenizer, text_encoder,
         AutoencoderKLCogVideoX(
@@ -276,7 +276,7 @@ def cogvideox(*, version: str = "1.0") -> Any:
         CogVideoXTransformer3DModel(
             num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=4, time_embed_dim=2,
             text_embed_dim=WIDTH, num_layers=3, sample_width=8, sample_height=8, sample_frames=9,
-            max_text_seq_length=24, use_rotary_positional_embeddings=True, **later,
+            max_text_seq_length=24, use_rotary_positional_embeddings=version != "2b", **later,
         ),
         CogVideoXDDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
                                snr_shift_scale=1.0),
@@ -371,6 +371,7 @@ CLIPS: dict[str, Callable[[], Any]] = {
     "Mochi": mochi,
     "CogVideoX": cogvideox,
     "CogVideoX 1.5": lambda: cogvideox(version="1.5"),
+    "CogVideoX 2b": lambda: cogvideox(version="2b"),
     "HunyuanVideo": hunyuan_video,
     "Wan": wan,
     "Wan 2.2 A14B": lambda: wan(kind="2.2 A14B"),

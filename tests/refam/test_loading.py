@@ -233,6 +233,20 @@ def test_text_encoders_are_let_go_and_read_again(saved: Callable[[str], Path]) -
         assert torch.equal(tensor, again.inputs[name])  # type: ignore[arg-type]
 
 
+def test_an_offloaded_transformer_makes_way_for_the_text_encoders(
+    saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, done = load(saved("FLUX.1")), []
+    monkeypatch.setattr(backbone.pipeline, "maybe_free_model_hooks", lambda: done.append("freed"))
+    hook = backbone.pipeline.text_encoder_2.register_forward_pre_hook(lambda *_: done.append("encoded"))
+    backbone.encode_text(["the red star"])
+    backbone.offloaded = True
+    backbone.encode_text(["the red star"])
+    hook.remove()
+    assert done == ["encoded", "freed", "encoded"]
+    assert not backbone.offload(), "on the CPU there is nothing to gain by it"
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_weights_can_be_held_in_half_precision(saved: Callable[[str], Path], dtype: str) -> None:
     backbone = load(saved("SD3"), dtype=dtype)
