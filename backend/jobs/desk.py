@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from backend.drafts import Drafts
 from backend.jobs.board import Board
 from backend.jobs.records import Run, Spec, State, Urgency
 from backend.jobs.worker import is_for_people
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("refam.jobs")
 
-_POLL_S = 0.05
+_POLL_S, _DRAFT_POLL_S = 0.05, 0.4
 _JUST_NOW_S = 5.0  # another request was answered with the same prediction: Label Studio is storing it
 
 
@@ -42,6 +43,7 @@ class Desk:
 
     def __init__(self, settings: Settings, board: Board, *, can_push: bool) -> None:
         self._settings, self._board, self._can_push = settings, board, can_push
+        self._drafts = Drafts(settings)
         self._closing = threading.Event()
 
     def close(self) -> None:
@@ -65,12 +67,39 @@ class Desk:
         if one and not interactive:
             allowed_s = min(allowed_s, self._settings.page_deadline_s)
         deadline = time.monotonic() + allowed_s
-        asked = [self._ask(task, label_config, context, model_version, project) for task in tasks]
-        for item in asked:
-            if item.spec is not None:
-                self._submit(item, urgency, allowed_s, pushed=not interactive)
+
+        def ask(some: Sequence[Mapping[str, Any]]) -> list[_Asked]:
+            asked = [self._ask(task, label_config, context, model_version, project) for task in some]
+            for item in asked:
+                if item.spec is not None:
+                    self._submit(item, urgency, allowed_s, pushed=not interactive)
+            return asked
+
+        asked = ask(tasks)
+        if interactive and self._drafts.possible and self._settings.draft_wait_s:
+            # It is computed meanwhile: mostly nothing was drawn, and then nothing was lost.
+            fresh = self._with_last_strokes(tasks, min(deadline, time.monotonic() + self._settings.draft_wait_s))
+            if fresh is not None:
+                before, asked = asked, ask(fresh)
+                self._drop(before, asked)
         self._wait([item.spec.id for item in asked if item.spec is not None and item.error is None], deadline)
         return [self._one(item, interactive=interactive) for item in asked]
+
+    def _with_last_strokes(self, tasks: Sequence[Mapping[str, Any]], until: float) -> list[Mapping[str, Any]] | None:
+        """The tasks with the drafts that were saved since; None when none was."""
+        while time.monotonic() < until and not self._closing.is_set():
+            newer = [self._drafts.newer(task) for task in tasks]
+            if any(drafts is not None for drafts in newer):
+                return [t if d is None else {**t, "drafts": d} for t, d in zip(tasks, newer, strict=True)]
+            self._closing.wait(min(_DRAFT_POLL_S, max(0.0, until - time.monotonic())))
+        return None
+
+    def _drop(self, before: Sequence[_Asked], after: Sequence[_Asked]) -> None:
+        """Jobs whose answer nobody wants any more make room."""
+        wanted = {item.spec.id for item in after if item.spec is not None}
+        for item in before:
+            if item.spec is not None and item.spec.id not in wanted:
+                self._board.cancel(item.spec.id)
 
     def _ask(
         self,

@@ -33,6 +33,8 @@ class Studio(BaseHTTPRequestHandler):
     def do_GET(self):
         self._note()
         path = self.path.split("?")[0].rstrip("/")
+        if path.endswith("/drafts"):
+            return self._say(200, self.server.drafts)
         if path.startswith("/api/tasks/"):
             task = int(path.rsplit("/", 1)[1])
             return self._say(404 if task in self.server.deleted else 200, {"id": task, "data": {}, "project": 1})
@@ -64,7 +66,7 @@ class Studio(BaseHTTPRequestHandler):
 @pytest.fixture
 def studio():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Studio)
-    server.stored, server.deleted, server.seen, server.status = [], set(), [], 200
+    server.stored, server.deleted, server.seen, server.status, server.drafts = [], set(), [], 200, []
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
@@ -81,6 +83,7 @@ def services(media, tmp_path, studio, monkeypatch):
         data_dir=tmp_path / "data",
         deadline_s=1.0,
         page_deadline_s=0.5,
+        draft_wait_s=0.3,
         label_studio_url=f"http://127.0.0.1:{studio.server_port}",
         label_studio_api_key=TOKEN,
     )
@@ -244,6 +247,31 @@ def test_an_interactive_answer_that_comes_late_is_there_at_the_next_enter(servic
     assert result["result"]
     time.sleep(0.5)
     assert studio.stored == []  # it belongs to what was typed, not to the task
+
+
+def _draft(stamp, *keyframes):
+    region = {"id": "mine", "type": "videorectangle", "from_name": "box", "value": {"sequence": list(keyframes)}}
+    return {"id": 3, "updated_at": stamp, "result": [region]}
+
+
+def test_what_was_drawn_just_before_enter_is_waited_for(services, studio, monkeypatch):
+    services.settings.__dict__.update(draft_wait_s=5.0, deadline_s=20.0)
+    slow(services, monkeypatch, {"the ring": 0.2})
+    drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
+    old, new = _draft("10:00"), _draft("10:05", drawn)
+    studio.drafts = [old]
+    threading.Timer(1.0, lambda: studio.drafts.__setitem__(0, new)).start()
+    typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
+    began = time.monotonic()
+    (result,) = predict(services, {**task(1, "the star"), "drafts": [old]}, context=typed)
+    assert 1.0 < time.monotonic() - began < 5
+    (region,) = result["result"]
+    assert region["id"] == "mine"
+    (kept,) = [k for k in region["value"]["sequence"] if k["frame"] == 4]
+    assert {name: kept[name] for name in ("x", "y", "width", "height")} == {
+        name: drawn[name] for name in ("x", "y", "width", "height")
+    }
+    assert services.truth.asked[-1][1][0].prompts[0].box == pytest.approx((0.115, 0.1225, 0.245, 0.2625))
 
 
 def test_without_a_token_it_says_what_it_cannot_do(media, tmp_path, monkeypatch):

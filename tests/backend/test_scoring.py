@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from backend import scoring, scoring_confidence, scoring_looks
 from backend.cli import app
 from backend.scoring import ABLATION, SHIPPED, Verdict
-from refam.grounder import load_grounder
+from refam.grounder import Grounder, load_grounder
 from refam.heatmap import make_heatmap
 from refam.segmenters import load_segmenter
 from refam.tiny import DIRECTORY
@@ -142,9 +142,14 @@ def test_the_reliability_table_counts_every_heatmap_once() -> None:
 # --- looks -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def tiny() -> Grounder:
+    return load_grounder("tiny", device="cpu")
+
+
 @shipped
-def test_looks_are_averaged_and_leave_the_preset_alone() -> None:
-    grounder = load_grounder("tiny", device="cpu")
+def test_looks_are_averaged_and_leave_the_preset_alone(tiny: Grounder) -> None:
+    grounder = tiny
     preset, case = grounder.backbone.preset, some(1)[0]
     one = scoring_looks.look(grounder, case, 3, scoring_looks.Looks((preset.noise,), 2))
     (maps,) = next(iter(_with(grounder, preset, 2).read([case.picture], [case.referral.text], indices=[3])))
@@ -163,13 +168,14 @@ def _with(grounder, preset, draws):
 
 
 @shipped
-def test_votes_and_looks_print_a_row_for_each_way() -> None:
-    grounder = load_grounder("tiny", device="cpu")
+def test_votes_and_looks_print_a_row_for_each_way(tiny: Grounder) -> None:
     told: list[float] = []
-    table = scoring_looks.votes(grounder, list(clips(1, CHOICE_SEED)), progress=told.append)
+    clip = next(clips(1, CHOICE_SEED))
+    short = replace(clip, frames=clip.frames[:5], masks=clip.masks[:, :5], planned=(0, 4))
+    table = scoring_looks.votes(tiny, [short], progress=told.append)
     assert len(table.splitlines()) == 2 + 4
     assert told[-1] == 1.0
-    table = scoring_looks.stills(grounder, some(2), load_segmenter(None), progress=told.append)
+    table = scoring_looks.stills(tiny, some(1), load_segmenter(None), progress=told.append)
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]][:2] == ["1 draw at 0.7", "2 draws at 0.7"]
 
 
@@ -180,13 +186,13 @@ def test_votes_and_looks_print_a_row_for_each_way() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ([], ["| all | 4 |", "J&F", "oIoU"]),
+        ([], ["| all | 2 |", "J&F", "oIoU"]),
         (["--ablate"], ["| as it ships |", "| - without magnets |", "colour is unique"]),
-        (["--calibration"], ["| all | 4 |", "expected calibration error, raw contrast", "| confidence | heatmaps |"]),
+        (["--calibration"], ["| all | 2 |", "expected calibration error, raw contrast", "| confidence | heatmaps |"]),
     ],
 )
 def test_the_command_prints_tables(options: list[str], expected: list[str]) -> None:
-    done = CliRunner().invoke(app, ["eval", "scenes", "--limit", "4", *options])
+    done = CliRunner().invoke(app, ["eval", "scenes", "--limit", "2", *options])
     assert done.exit_code == 0, done.output
     assert "blocks (2, 3), noise 0.7" in done.output
     for text in expected:

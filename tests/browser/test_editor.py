@@ -102,3 +102,28 @@ def test_words_that_find_nothing_leave_the_annotation_as_it_is(project: Project)
     assert answer.get("errors")
     (after,) = editor.seek(10)["regions"]
     assert after == before
+
+
+_MOVE = """([id, frame, box]) => { const s = window.Htx.annotationStore.selected;
+    const r = s.regionStore.regions.find(r => (r.cleanId || r.id) === id); r.updateShape(box, frame); }"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("29.97 shown at 30", RED), ("variable rate", f"{RED};")],  # what is typed first, and the same once more
+)
+def test_a_box_that_was_put_right_stays_and_the_track_follows_it(project: Project, name: str, words: str) -> None:
+    editor = project.editor
+    editor.open(project.number, project.tasks[name])
+    if words != RED:
+        editor.type_words(RED)  # the editor sends nothing when the text is the same to the letter, so ";" is added
+    before = {frame: editor.seek(frame)["regions"][0] for frame in (10, 40)}
+    mine = {**before[40]["box"], "x": before[40]["box"]["x"] - 4, "y": before[40]["box"]["y"] + 3, "rotation": 0}
+    editor.page.evaluate(_MOVE, [before[40]["id"], 40, mine])
+    answer = editor.type_words(words)  # at once: the draft with the box is not saved yet
+    assert "errors" not in answer
+    (after,) = editor.seek(40)["regions"]
+    assert after["id"] == before[40]["id"]
+    assert worst_side(after["box"], mine) < 1e-6
+    (early,) = editor.seek(10)["regions"]
+    assert early["box"]["x"] == pytest.approx(before[10]["box"]["x"] - 4, abs=1.5)
