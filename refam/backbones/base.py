@@ -22,6 +22,8 @@ from refam.backbones.errors import BackboneError
 from refam.backbones.presets import Preset
 from refam.families import attention_modules
 
+_LONGEST = 8  # times the short side
+
 
 @dataclass(frozen=True, eq=False)
 class TextCondition:
@@ -116,7 +118,15 @@ class Backbone(ABC):
         return self.preset.text_length
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
-        """(w, h) pixels that a frame of this size is grounded at: the preset's short side, whole tokens."""
+        """(w, h) pixels that a frame of this size is grounded at: the preset's short side, whole tokens.
+
+        Raises BackboneError for a frame so long that it would become very many tokens.
+        """
+        if max(width, height) > _LONGEST * min(width, height):
+            raise BackboneError(
+                f"a frame of {width}x{height} pixels cannot be grounded: one side is more than {_LONGEST} times the "
+                "other; crop it"
+            )
         w, h = self.tokens_for(width, height, short_side_px=self.preset.short_side_px)
         return w * self.pixels_per_token, h * self.pixels_per_token
 

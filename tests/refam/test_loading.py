@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -213,6 +214,22 @@ def test_nan_in_the_weights_is_an_error_and_not_a_mask(copied: Callable[[str], P
     latents = torch.zeros(1, 4, 8, 12)
     with pytest.raises(BackboneError, match=r"not finite \(NaN or infinite\) in torch.float32: .* use bfloat16"):
         backbone.read(latents, backbone.encode_text(["the red star"]), latents, n_text=4)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (7680, 4320), (96, 12), (12, 96)])
+def test_frames_of_any_size_become_whole_tokens(loaded: Callable[..., Backbone], width: int, height: int) -> None:
+    backbone = loaded("FLUX.1")
+    w, h = backbone.size_for(width, height)
+    assert min(w, h) == backbone.preset.short_side_px
+    assert w % backbone.pixels_per_token == h % backbone.pixels_per_token == 0
+    assert w / h == pytest.approx(width / height, rel=0.2)
+
+
+def test_a_frame_that_is_nearly_a_line_is_refused(loaded: Callable[..., Backbone]) -> None:
+    with pytest.raises(
+        BackboneError, match="a frame of 1x500 pixels cannot be grounded: one side is more than 8 times"
+    ):
+        loaded("FLUX.1").encode_frames([np.zeros((500, 1, 3), np.uint8)])
 
 
 # --- how weights are held
