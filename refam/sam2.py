@@ -8,6 +8,8 @@ that square.
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +32,26 @@ class SegmenterError(ValueError):
 
 
 class Sam2Segmenter:
-    """A `Segmenter` over SAM2's image part. Keeps the embedding of the last image only; one thread at a time."""
+    """A `Segmenter` and `FeatureSource` over SAM2's image part. One thread at a time.
 
-    def __init__(self, model: Any, *, name: str, device: str = "cpu") -> None:
+    Keeps the embedding of the last image only; with `cache` (a directory) those of all images that it saw, by their
+    content, 8.4 MB each.
+    """
+
+    def __init__(self, model: Any, *, name: str, device: str = "cpu", cache: Path | None = None) -> None:
         self.name = name
+        self._cache = cache
+        if cache is not None:
+            cache.mkdir(parents=True, exist_ok=True)
         self._device = device
         self._model = model.to(device=device, dtype=torch.float32).eval()
         self._side = int(model.config.prompt_encoder_config.image_size)
         # An image takes seconds on a CPU: whoever follows a mask through a video should ask for every fifth frame.
         self.refit_every = 5 if device == "cpu" else 1
-        self._cached: tuple[bytes, list[torch.Tensor]] | None = None
+        self._cached: tuple[str, list[torch.Tensor]] | None = None
 
     @classmethod
-    def load(cls, name_or_dir: str, *, device: str = "auto") -> Sam2Segmenter:
+    def load(cls, name_or_dir: str, *, device: str = "auto", cache: Path | None = None) -> Sam2Segmenter:
         """From a directory or a hub id. Raises SegmenterError when there is no SAM2 model there."""
         with quiet_libraries():
             from transformers import AutoConfig, Sam2Model
@@ -61,7 +70,7 @@ class Sam2Segmenter:
             raise SegmenterError(f"no SAM2 model at {name_or_dir} ({where}): {reason}") from error
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model, name=Path(name_or_dir).name or name_or_dir, device=device)
+        return cls(model, name=Path(name_or_dir).name or name_or_dir, device=device, cache=cache)
 
     def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
         """image: (H, W, 3) uint8 RGB. Candidates, best first.
@@ -83,13 +92,38 @@ class Sam2Segmenter:
                 )
         return sorted((c for c in found if c.score > 0), key=lambda c: -c.score)
 
-    @torch.inference_mode()
+    def features(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `FeatureSource`: the coarsest level of the feature pyramid, (64, 64, 256) of a 1024-pixel model.
+
+        These are the features that SAM2's own video memory attends to. The constant that stands for "no memory" in
+        them does no harm: who compares features takes their mean away.
+        """
+        return np.asarray(self._embed(image)[-1][0].permute(1, 2, 0).float().cpu().numpy(), np.float32)
+
     def _embed(self, image: NDArray[np.uint8]) -> list[torch.Tensor]:
-        key = hashlib.blake2b(image.tobytes(), digest_size=16).digest() + bytes(str(image.shape), "ascii")
+        content = np.ascontiguousarray(image).tobytes() + bytes(str(image.shape), "ascii")
+        key = hashlib.blake2b(content, digest_size=16).hexdigest()
         if self._cached is None or self._cached[0] != key:
-            pixels = preprocess(image, side=self._side).to(self._device)
-            self._cached = (key, self._model.get_image_embeddings(pixels))
+            self._cached = (key, self._recall(key) or self._encode(image, key))
         return self._cached[1]
+
+    def _recall(self, key: str) -> list[torch.Tensor] | None:
+        """From the directory of embeddings; None when this image was not seen yet."""
+        path = None if self._cache is None else self._cache / f"{key}.pt"
+        if path is None or not path.is_file():
+            return None
+        return [level.to(self._device, torch.float32) for level in torch.load(path, weights_only=True)]
+
+    @torch.inference_mode()
+    def _encode(self, image: NDArray[np.uint8], key: str) -> list[torch.Tensor]:
+        with _short_floats(self._device):
+            levels = self._model.get_image_embeddings(preprocess(image, side=self._side).to(self._device))
+        levels = [level.float() for level in levels]
+        if self._cache is not None:
+            half = self._cache / f"{key}.{os.getpid()}.half"
+            torch.save([level.half().cpu() for level in levels], half)
+            half.rename(self._cache / f"{key}.pt")  # at once, so that nobody reads half a file
+        return levels
 
     @torch.inference_mode()
     def _ask(self, embeddings: list[torch.Tensor], question: Prompt) -> list[tuple[torch.Tensor, float]]:
@@ -110,6 +144,13 @@ class Sam2Segmenter:
         out = self._model(image_embeddings=embeddings, multimask_output=several, **inputs)
         masks, guesses = out.pred_masks[0, 0].float().cpu(), out.iou_scores[0, 0].float().cpu()
         return [(mask, float(guess)) for mask, guess in zip(masks, guesses, strict=True)]
+
+
+def _short_floats(device: str) -> AbstractContextManager[Any]:
+    """bfloat16 for the encoder where the device computes in it: half the time, the same masks (see the tests)."""
+    kind = device.split(":")[0]
+    able = torch.cuda.is_bf16_supported() if kind == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=bool(able))
 
 
 def preprocess(image: NDArray[np.uint8], *, side: int) -> torch.Tensor:
@@ -152,7 +193,7 @@ def _questions(prompt: Prompt) -> list[Prompt]:
     if prompt.prior is None or prompt.prior.max() <= 0:
         return [] if prompt.prior is not None and not len(prompt.points) and prompt.box is None else [_bare(prompt)]
     prior = np.asarray(prompt.prior, np.float32)
-    if is_sharp(prior):
+    if is_sharp(prior) or (len(prompt.points) and prompt.box is None):  # clicks in a belief about this very object
         return _about_mask(prompt, prior)
     if len(prompt.points) or prompt.box is not None:
         return [_bare(prompt)]
@@ -169,7 +210,7 @@ def _questions(prompt: Prompt) -> list[Prompt]:
 
 
 def _about_mask(prompt: Prompt, prior: NDArray[np.float32]) -> list[Prompt]:
-    """A mask to be refined: as box and click, and once more with the mask itself as a dense prompt."""
+    """A mask to be refined: as box and click, with the mask itself as a dense prompt, and without the box."""
     mask = prior >= 0.5
     box, middle = prompt.box or box_of(mask), deepest_point(mask)
     if box is None or middle is None:
@@ -180,6 +221,7 @@ def _about_mask(prompt: Prompt, prior: NDArray[np.float32]) -> list[Prompt]:
     return [
         Prompt(points=points, labels=labels, box=box),
         Prompt(points=points, labels=labels, box=box, prior=prior),
+        Prompt(points=points, labels=labels, prior=prior),
     ]
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from video import masks
 from video.masks import Mask
+from video.remembering import MemoryTracker, MemoryTrackerOptions
 from video.tracking import FlowTracker, FlowTrackerOptions, Tracker
-from video.types import MaskTrack, Rle, Segmenter
+from video.types import FeatureSource, MaskTrack, Rle, Segmenter
 
 if TYPE_CHECKING:
     from video.clip import Clip
@@ -42,6 +43,17 @@ class _Trail:
     seen: dict[int, tuple[Rle, float, bool]] = field(default_factory=dict)
 
 
+def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> Tracker:
+    """The tracker that remembers where the segmenter has features to remember, the one by flow where it has none.
+
+    Of the options the first takes `refit_every` alone: it looks as often.
+    """
+    if isinstance(segmenter, FeatureSource):
+        every = 1 if options is None else options.refit_every
+        return MemoryTracker(segmenter, options=MemoryTrackerOptions(look_every=every))
+    return FlowTracker(segmenter, options=options)
+
+
 def propagate(
     clip: Clip,
     anchor: int,
@@ -50,11 +62,12 @@ def propagate(
     *,
     label: str = "object",
     options: FlowTrackerOptions | None = None,
+    make_tracker: Callable[[], Tracker] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> MaskTrack:
     """One object from one frame, over the whole clip. See `propagate_all`."""
     start = Start(label, {anchor: mask})
-    return propagate_all(clip, [start], segmenter, options=options, progress=progress)[0]
+    return propagate_all(clip, [start], segmenter, options=options, make_tracker=make_tracker, progress=progress)[0]
 
 
 def propagate_all(
@@ -64,6 +77,7 @@ def propagate_all(
     *,
     window: tuple[int, int] | None = None,
     options: FlowTrackerOptions | None = None,
+    make_tracker: Callable[[], Tracker] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> list[MaskTrack]:
     """All objects together, so frames are decoded and flow is computed once per direction; masks do not overlap.
@@ -71,8 +85,8 @@ def propagate_all(
     window: first and last frame (both included) to look at, the whole clip without it. Every anchor must lie
     in it. Returns one track per start, with every frame of the window. Before its first anchor an object is
     followed backward, after its last forward; between two it is followed from both and joined where the two
-    are surest. progress: called with the fraction done. Raises ValueError naming an anchor outside the
-    window.
+    are surest. make_tracker: called once per direction, `tracker_for` without it. progress: called with the
+    fraction done. Raises ValueError naming an anchor outside the window.
     """
     first, last = window or (0, len(clip) - 1)
     if not 0 <= first <= last < len(clip):
@@ -94,8 +108,9 @@ def propagate_all(
         if progress is not None:
             progress(done / total)
 
-    ahead = _run(_forward(clip, earliest, last), starts, FlowTracker(segmenter, options=options), tick)
-    behind = _run(_backward(clip, latest, first), starts, FlowTracker(segmenter, options=options), tick)
+    fresh = make_tracker or (lambda: tracker_for(segmenter, options=options))
+    ahead = _run(_forward(clip, earliest, last), starts, fresh(), tick)
+    behind = _run(_backward(clip, latest, first), starts, fresh(), tick)
     frames = range(first, last + 1)
     return [
         _track(start.label, clip.size, frames, _join(start, a.seen, b.seen))

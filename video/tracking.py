@@ -143,7 +143,7 @@ class FlowTracker:
         # What comes out from behind something does so as fast as things move here: look that far around.
         speed_px = min(20.0, float(np.quantile(np.linalg.norm(resize_flow(back, self._work_size()), axis=-1), 0.99)))
         fitted = {k: self._refit(self._subjects[k], k, carried, speed_px) for k in alive}
-        for k, mask in _exclusive(fitted, soft).items():
+        for k, mask in exclusive(fitted, soft).items():
             trust = float(trusted[carried[k]].mean()) if carried[k].any() else 0.0
             self._subjects[k] = self._judge(self._subjects[k], mask, carried[k], trust)
 
@@ -188,7 +188,7 @@ class FlowTracker:
 
     def _judge(self, subject: _Subject, mask: Mask, carried: Mask, trust: float) -> _Subject:
         assert self._image is not None
-        mask = _main_parts(mask)
+        mask = main_parts(mask)
         turn = 0 if subject.since_refit + 1 >= self._options.refit_every else subject.since_refit + 1
         looks = Looks.of(self._image, mask)
         # Hidden or gone: what is left is a sliver of what there was.
@@ -241,7 +241,7 @@ def move_rigidly(extent: Mask, seen: Mask, back: Field, sure: NDArray[np.float32
     return np.asarray(moved >= 0.5, np.bool_)
 
 
-def _main_parts(mask: Mask) -> Mask:
+def main_parts(mask: Mask) -> Mask:
     """Without the crumbs that warping leaves behind; two halves of an object behind a pole both stay."""
     parts = components(mask, least_px=4)
     if len(parts) < 2:
@@ -250,7 +250,7 @@ def _main_parts(mask: Mask) -> Mask:
     return np.asarray(np.logical_or.reduce(keep), np.bool_)
 
 
-def _exclusive(masks: dict[int, Mask], soft: dict[int, NDArray[np.float32]]) -> dict[int, Mask]:
+def exclusive(masks: dict[int, Mask], soft: dict[int, NDArray[np.float32]]) -> dict[int, Mask]:
     """A pixel that several claim goes to the one whose carried mask is surest there."""
     if len(masks) < 2:
         return masks

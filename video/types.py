@@ -7,7 +7,7 @@ Boxes are xyxy. Frames are 0-based indices in presentation order, after rotation
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,15 @@ class Segmenter(Protocol):
 
     def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
         """image: (H, W, 3) uint8 RGB. Returns candidates, best first; empty when nothing fits the prompt."""
+        ...
+
+
+@runtime_checkable
+class FeatureSource(Protocol):
+    """What a segmenter may offer beside masks: features that are alike where the picture shows the same thing."""
+
+    def features(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """image: (H, W, 3) uint8 RGB -> (h, w, c) float32 over the whole frame, a grid of one size for any frame."""
         ...
 
 

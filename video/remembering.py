@@ -1,0 +1,226 @@
+"""A tracker that remembers: each frame's features are matched against a bounded memory, and a segmenter outlines it.
+
+Between two looks (an encoder takes seconds on a CPU) the masks are carried by optical flow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from video.flow import Field, Flow, warp
+from video.masks import Mask, components, deepest_point, resize_map
+from video.memory import Grid, Memory, MemoryOptions, View
+from video.tracking import Observation, exclusive, main_parts
+from video.types import Candidate, FeatureSource, Prompt, Segmenter
+
+
+class SegmenterWithFeatures(Segmenter, FeatureSource, Protocol):
+    """What `MemoryTracker` needs."""
+
+
+@dataclass(frozen=True)
+class MemoryTrackerOptions:
+    """look_every: frames between two looks at the features (1 = every frame); flow carries the masks between.
+
+    reach: how far from where it was an object is looked for, in parts of its size. strange, familiar: mean cosines to
+    what is remembered of an object, at which a mask is surely not, surely its. least_score: below it an object is lost.
+    found_score: from it on a lost object counts as found again. sure_score: from it on a frame is remembered.
+    """
+
+    look_every: int = 1
+    reach: float = 1.0
+    strange: float = 0.5
+    familiar: float = 0.8
+    least_score: float = 0.45
+    found_score: float = 0.55
+    sure_score: float = 0.6
+    flow_side_px: int = 270
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
+
+    def __post_init__(self) -> None:
+        if self.look_every < 1:
+            raise ValueError(f"look_every must be at least 1, got {self.look_every}")
+        if not 0 <= self.least_score <= self.found_score <= 1:
+            raise ValueError(f"0 <= least_score <= found_score <= 1 must hold, got {self}")
+        if self.reach <= 0:
+            raise ValueError(f"reach must be above 0, got {self.reach}")
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What speaks for a mask. mask: (H, W) bool.
+
+    fit: overlap of the mask with what the memory says of this frame, in [0, 1]. closeness: mean cosine of what is under
+    it to what is remembered of the object. guess: the segmenter's score.
+    """
+
+    mask: Mask
+    fit: float
+    closeness: float
+    guess: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """One object as it is held. mask: (H, W) bool, where it is or was last seen; unit: the largest share of a place."""
+
+    mask: Mask
+    unit: float
+    visible: bool = True
+    score: float = 1.0
+
+
+class MemoryTracker:
+    """`Tracker` over a segmenter with features. Finds a lost object again where it is sure.
+
+    Holds one frame, one mask per object and a `Memory`, whatever the clip's length. The features are computed once
+    per look, whatever the number of objects.
+    """
+
+    def __init__(self, segmenter: SegmenterWithFeatures, *, options: MemoryTrackerOptions | None = None) -> None:
+        self.name = "memory"
+        self._options = options or MemoryTrackerOptions()
+        self._segmenter = segmenter
+        self._flow = Flow(short_side_px=self._options.flow_side_px)
+        self._memory = Memory(self._options.memory)
+        self._subjects: dict[int, _Subject] = {}
+        self._image: NDArray[np.uint8] | None = None
+        self._grey: NDArray[np.uint8] | None = None
+        self._keys: Grid | None = None
+        self._since = 0
+
+    def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
+        """See `Tracker.step`. Raises ValueError when a frame has another size than the one before."""
+        if self._image is not None and image.shape != self._image.shape:
+            (h0, w0), (h1, w1) = self._image.shape[:2], image.shape[:2]
+            raise ValueError(f"frames must keep their size: {w0}x{h0}, then {w1}x{h1}")
+        before, self._grey = self._grey, self._flow.prepare(image)
+        self._image, self._keys = image, None
+        if not self._subjects:
+            return {}
+        if before is not None and any(s.visible for s in self._subjects.values()):
+            back, _, sure = self._flow.both(self._grey, before)
+            self._carry(back, sure)
+        self._since += 1
+        if self._since >= self._options.look_every:
+            self._look()
+        return {k: self._observe(s) for k, s in self._subjects.items()}
+
+    def start(self, target: int, mask: Mask) -> Observation:
+        """See `Tracker.start`. Raises ValueError before the first frame, on another size, and on an empty mask."""
+        if self._image is None:
+            raise ValueError("step() must take a frame before start()")
+        if mask.shape != self._image.shape[:2]:
+            h, w = self._image.shape[:2]
+            raise ValueError(f"mask must have the frame's size {(w, h)}, got {mask.shape[1]}x{mask.shape[0]}")
+        if not mask.any():
+            raise ValueError("a track cannot start from an empty mask")
+        keys = self._keys_now()
+        share = resize_map(mask, (keys.shape[1], keys.shape[0]))
+        # A thing smaller than a place of the grid would never win a vote: its best place counts as all its own.
+        unit = float(np.clip(share.max(), 1e-3, 1.0))
+        self._memory.anchor(target, keys, share / unit)
+        self._subjects[target] = _Subject(mask.copy(), unit)
+        self._since = 0
+        return Observation(mask.copy(), 1.0, True)
+
+    def _observe(self, subject: _Subject) -> Observation:
+        mask = subject.mask.copy() if subject.visible else np.zeros_like(subject.mask)
+        return Observation(mask, subject.score, subject.visible)
+
+    def _keys_now(self) -> Grid:
+        assert self._image is not None
+        if self._keys is None:
+            self._keys = self._memory.keys(self._segmenter.features(self._image))
+        return self._keys
+
+    def _carry(self, back: Field, sure: Grid) -> None:
+        """Every mask that is seen goes with the flow; a little less sure where the flow is not."""
+        for k, subject in self._subjects.items():
+            if not subject.visible:
+                continue
+            mask = main_parts(warp(subject.mask.astype(np.float32), back) >= 0.5)
+            trust = float(resize_map(sure, (mask.shape[1], mask.shape[0]))[mask].mean()) if mask.any() else 0.0
+            if mask.sum() < 12:
+                self._subjects[k] = replace(subject, visible=False, score=0.0)
+            else:
+                self._subjects[k] = replace(subject, mask=mask, score=subject.score * (0.9 + 0.1 * trust))
+
+    def _look(self) -> None:
+        keys = self._keys_now()
+        view = self._memory.look(keys)
+        sights = {k: self._sight(k, s, view) for k, s in self._subjects.items()}
+        seen = {k: s for k, s in sights.items() if s is not None}
+        soft = {k: np.asarray(s.mask * np.float32(self._score(s)), np.float32) for k, s in seen.items()}
+        single = exclusive({k: s.mask for k, s in seen.items()}, soft)
+        kept: dict[int, Grid] = {}
+        for k, subject in self._subjects.items():
+            sight, mask = seen.get(k), main_parts(single[k]) if k in single else None
+            score = 0.0 if sight is None else self._score(sight)
+            bar = self._options.least_score if subject.visible else self._options.found_score
+            if mask is None or mask.sum() < 4 or score < bar:
+                self._subjects[k] = replace(subject, visible=False, score=score)
+                continue
+            self._subjects[k] = replace(subject, mask=mask, visible=True, score=score)
+            if score >= self._options.sure_score:
+                kept[k] = np.minimum(resize_map(mask, (keys.shape[1], keys.shape[0])) / subject.unit, 1.0)
+        self._memory.remember(keys, kept, sure=len(kept) == len(self._subjects))
+        self._since = 0
+
+    def _sight(self, target: int, subject: _Subject, view: View) -> Sight | None:
+        """The mask that fits the memory best, near where the object was; of one that was lost, anywhere."""
+        assert self._image is not None
+        if subject.visible:
+            share = view.share(target)
+            belief = share * _nearness(subject.mask, (share.shape[1], share.shape[0]), self._options.reach)
+        else:
+            belief = _largest_part(view.share(target, lasting_only=True))
+        if belief.max() < 0.5:
+            return None
+        found = self._segmenter.segment(self._image, _prompt(belief))
+        closeness = view.closeness(target)
+        sights = [_weigh(c, belief, closeness, subject.unit) for c in found]
+        return max(sights, key=lambda s: s.fit + 0.2 * s.guess, default=None)
+
+    def _score(self, sight: Sight) -> float:
+        """In [0, 1]: how much speaks for the mask."""
+        low, high = self._options.strange, self._options.familiar
+        return sight.fit * float(np.clip((sight.closeness - low) / (high - low), 0, 1))
+
+
+def _weigh(candidate: Candidate, belief: Grid, closeness: Grid, unit: float) -> Sight:
+    h, w = belief.shape
+    share = np.minimum(resize_map(candidate.mask, (w, h)) / unit, 1.0)
+    total = float(share.sum())
+    fit = 2 * float(np.minimum(share, belief).sum()) / max(1e-6, total + float(belief.sum()))
+    return Sight(candidate.mask, fit, float((closeness * share).sum()) / max(1e-6, total), candidate.score)
+
+
+def _nearness(mask: Mask, size: tuple[int, int], reach: float) -> Grid:
+    """(h, w) float32 in [0, 1]: 1 where the object was, less with the distance from there."""
+    was = resize_map(mask, size) >= min(0.5, 0.5 * float(resize_map(mask, size).max()))
+    away = cv2.distanceTransform((~was).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.asarray(np.exp(-0.5 * np.square(away / (2 + reach * np.sqrt(was.sum())))), np.float32)
+
+
+def _largest_part(belief: Grid) -> Grid:
+    """The belief without all parts but the one that holds most of it."""
+    parts = components(belief >= 0.5)
+    if len(parts) < 2:
+        return belief
+    best = max(parts, key=lambda p: float(belief[p].sum()))
+    others = np.logical_or.reduce([p for p in parts if p is not best])
+    return np.where(cv2.dilate(others.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, np.float32(0), belief)
+
+
+def _prompt(belief: Grid) -> Prompt:
+    """A belief as a mask to be refined, four times finer, and a click where it is deepest."""
+    h, w = belief.shape
+    prior = np.clip(cv2.resize(belief, (4 * w, 4 * h), interpolation=cv2.INTER_CUBIC), 0, 1)
+    point = deepest_point(components(prior >= 0.5)[0])
+    return Prompt(points=np.array([point]), labels=np.ones(1, np.int64), prior=np.asarray(prior, np.float32))
