@@ -13,6 +13,7 @@ from backend.console import one_line_errors, report, steps
 from backend.console import out as stdout
 from backend.eval_app import eval_app
 from backend.models import models_app
+from backend.serve_app import connect, serve, work
 
 if TYPE_CHECKING:
     from backend.pipeline import Pipeline
@@ -26,6 +27,8 @@ app = typer.Typer(
     add_completion=False,
 )
 
+for command in (serve, work, connect):
+    app.command()(command)
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
 Backbone = Annotated[
@@ -142,40 +145,6 @@ def explain(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")
     stdout.print(f"written to {out}", markup=False, soft_wrap=True)
-
-
-@app.command()
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [env: REFAM_HOST; 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on [env: REFAM_PORT; 9090].")] = None,
-    backbone: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_BACKBONE].")] = None,
-    sam2: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_SAM2].")] = None,
-    device: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_DEVICE].")] = None,
-) -> None:
-    """Serve as a Label Studio ML backend. Everything else is set by REFAM_* variables (see README)."""
-    with one_line_errors():
-        from backend.server import run
-        from backend.settings import load_settings
-
-        given = {"host": host, "port": port, "backbone": backbone, "sam2": sam2, "device": device}
-        run(load_settings(**{name: value for name, value in given.items() if value is not None}))
-
-
-@app.command()
-def work(
-    backbone: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_BACKBONE].")] = None,
-    sam2: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_SAM2].")] = None,
-    device: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_DEVICE].")] = None,
-    metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Serve metrics for Prometheus.")] = None,
-) -> None:
-    """Work off the queue of REFAM_QUEUE, on as many machines as you like; ends with the job in hand given back."""
-    with one_line_errors():
-        from backend.settings import load_settings
-        from backend.work import run
-
-        given = {"backbone": backbone, "sam2": sam2, "device": device}
-        settings = load_settings(work=False, **{name: value for name, value in given.items() if value is not None})
-        run(settings, metrics_port=metrics_port)
 
 
 @app.command()

@@ -29,6 +29,7 @@ _EXPECTED = {
     "backend.pipeline": "PipelineError",
     "backend.ask": "AskError",
     "backend.outputs": "OutputError",
+    "backend.connect": "ConnectError",
     "backend.explain_app": "ExplainError",
     "backend.settings": "SettingsError",
     "refam.expression": "ExpressionError",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from backend.connect import ConnectError, connect
 from backend.local_studio import LocalStudio, free_port
 from backend.regions import label_config_for
 from backend.server import BackgroundServer
@@ -77,6 +79,54 @@ def test_with_basic_auth(studio: LocalStudio, settings: Settings, videos: dict[s
         assert studio.connect(project, backend.url, auth=("anna", "s3cret"))["state"] == "CO"
         studio.retrieve_predictions(project)
     assert len(studio.predictions(task)) == 1
+
+
+def test_connect_does_the_whole_wiring_and_may_be_repeated(
+    studio: LocalStudio, settings: Settings, videos: dict[str, Path]
+) -> None:
+    guarded = load_settings(**settings.model_dump() | {"basic_auth_user": "anna", "basic_auth_pass": "s3cret"})
+    project, addresses = studio.create_project("wired", label_config_for(["Object"]), [videos["good"]])
+    (task,) = studio.import_tasks(project, [{"video": addresses[0], "prompt": RED, "fps": 25}])
+    with BackgroundServer(guarded) as backend:
+        for again in (False, True):
+            found = list(connect(guarded, project, url=backend.url + "/"))
+            assert {f.state for f in found} == {"ok"}, found
+            assert any(("updated" if again else "connected") in f.text for f in found)
+            assert not any("s3cret" in f.text for f in found)
+        (model,) = studio.api("GET", f"/api/ml/?project={project}")
+        assert (model["is_interactive"], model["state"]) == (True, "CO")
+        studio.retrieve_predictions(project)
+        assert studio.wait_for_predictions([task], most_s=60)
+        (hook,) = studio.api("GET", f"/api/webhooks/?project={project}")
+        with httpx.Client(trust_env=False) as http:  # as Label Studio sends it, header and all
+            event = {"action": "ANNOTATION_CREATED"}
+            assert http.post(hook["url"], json=event).status_code == 401
+            assert http.post(hook["url"], json=event, headers=hook["headers"]).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("change", "project", "url", "says"),
+    [
+        ({}, 999_999, "http://127.0.0.1:9", "no project 999999"),
+        ({"label_studio_api_key": "0" * 40}, 1, "http://127.0.0.1:9", "refused LABEL_STUDIO_API_KEY"),
+        ({"label_studio_url": "http://127.0.0.1:9"}, 1, "http://127.0.0.1:9", "cannot be reached"),
+        ({"label_studio_url": None, "label_studio_api_key": None}, 1, "http://127.0.0.1:9", "set LABEL_STUDIO_URL"),
+        ({}, 1, "http://127.0.0.1:9", "cannot reach"),
+        ({}, 1, "backend:9090", "--url must be"),
+        ({}, 1, "http://a:b@127.0.0.1:9", "leave user and password out"),
+    ],
+)
+def test_connect_says_in_words_why_it_cannot(
+    change: dict[str, object], project: int, url: str, says: str, settings: Settings
+) -> None:
+    with pytest.raises(ConnectError, match=says):
+        list(connect(load_settings(**settings.model_dump() | change), project, url=url))
+
+
+def test_connect_says_what_will_not_work(studio: LocalStudio, settings: Settings, backend: BackgroundServer) -> None:
+    project, _ = studio.create_project("not wired", '<View><Image name="i" value="$image"/></View>', [])
+    found = list(connect(settings, project, url=backend.url))
+    assert any(f.state == "wrong" and "VideoRectangle" in f.text for f in found), found
 
 
 def test_files_that_label_studio_serves_from_disk(
