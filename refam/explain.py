@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _STEPS: tuple[tuple[str, str, str], ...] = (
     ("stop_filter", "Stop words", "Maps of words that mean nothing by themselves are left out."),
     ("magnets", "Magnets", "Appended words draw off the attention that the background gets."),
+    ("sinks", "Sinks", "A word that every place attends to alike is brought down to what the other words have."),
     ("edge_aware", "Edges", "The map, as coarse as the model's tokens, follows the picture's edges."),
     ("spatial_bias", "Place", "Words that say where weigh the map by position instead of being looked for."),
 )

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from refam.attention import TextAttention
 from refam.backbones import Backbone, BackboneError, ClipBackbone, Loading, TextCondition, load_backbone, preset_for
 from refam.calibration import Calibration, calibration_path, load_calibration
 from refam.expression import Expression, ExpressionError, parse
 from refam.memory import Latents, Room, resized
+from refam.sinks import sinks_of
 from refam.spatial import PLACE_WORDS
 from refam.weighing import GroundingOptions, TokenMaps, Weighing, weigh
 from video.types import Heatmap
@@ -31,7 +33,8 @@ class Grounder:
 
     The steps of `ground` can be called by themselves: `parse` (words -> roles), `read` (ONE forward pass -> token
     maps), `weigh` (token maps -> heatmap). Each takes other options than the grounder's own, so that what a switch
-    does can be seen without a second forward pass: token maps depend on `magnets` and `seed` alone.
+    does can be seen without a second forward pass: token maps depend on `magnets` and `seed` alone
+    (and know of sinks where `sinks` is on).
     """
 
     def __init__(
@@ -126,7 +129,7 @@ class Grounder:
         self.backbone.texts_done()
         latents = Latents(self.backbone, frames)
         self._room.run(latents.at_this_size)
-        return (self._room.run(partial(self._maps, one, latents, indices, options.seed)) for one in parsed)
+        return (self._room.run(partial(self._maps, one, latents, indices, options)) for one in parsed)
 
     def weigh(self, maps: TokenMaps, frame: NDArray[np.uint8], *, options: GroundingOptions | None = None) -> Weighing:
         """Token maps of one frame (H, W, 3) -> its heatmap, and the steps to it.
@@ -153,13 +156,15 @@ class Grounder:
             self._texts[prompt] = self.backbone.encode_text([prompt])
         return self._texts[prompt]
 
-    def _maps(self, parsed: Expression, encoded: Latents, indices: Sequence[int], seed: int) -> list[TokenMaps]:
+    def _maps(
+        self, parsed: Expression, encoded: Latents, indices: Sequence[int], options: GroundingOptions
+    ) -> list[TokenMaps]:
         """Token maps of each frame, of the grid that was asked for."""
         latents = encoded.at_this_size()
         if isinstance(self.backbone, ClipBackbone):
-            maps = self._clip_maps(self.backbone, parsed, latents, indices, seed)
+            maps = self._clip_maps(self.backbone, parsed, latents, indices, options)
         else:
-            maps = self._frame_maps(parsed, latents, indices, seed)
+            maps = self._frame_maps(parsed, latents, indices, options)
         if self._room.asked_px is None:
             return maps
         # Frames that were read before memory ran out have larger maps, and are to vote with these.
@@ -167,7 +172,7 @@ class Grounder:
         return [replace(m, maps=resized(m.maps, grid), draws=resized(m.draws, grid)) for m in maps]
 
     def _frame_maps(
-        self, parsed: Expression, latents: torch.Tensor, indices: Sequence[int], seed: int
+        self, parsed: Expression, latents: torch.Tensor, indices: Sequence[int], options: GroundingOptions
     ) -> list[TokenMaps]:
         """All draws of noise of a frame in one forward pass."""
         draws = self.backbone.preset.draws
@@ -176,37 +181,48 @@ class Grounder:
         for start in range(0, len(latents), per_pass):
             some, numbers = latents[start : start + per_pass], indices[start : start + per_pass]
             noise = torch.stack(
-                [self._noise(index, draw, latents.shape[1:], seed) for index in numbers for draw in range(draws)]
+                [
+                    self._noise(index, draw, latents.shape[1:], options.seed)
+                    for index in numbers
+                    for draw in range(draws)
+                ]
             )
-            each = self._read(parsed, some.repeat_interleave(draws, 0), noise).unflatten(0, (len(some), draws))
+            reading = self._read(parsed, some.repeat_interleave(draws, 0), noise, sinks=options.sinks)
+            each = reading.mean.unflatten(0, (len(some), draws))
             grid = self.backbone.grid(latents)[1:]
-            for index, mean, alone in zip(numbers, each.mean(1), each, strict=True):
-                out.append(TokenMaps(index, parsed, _planes(mean, grid), _planes(alone, grid)))
+            for i, (index, mean, alone) in enumerate(zip(numbers, each.mean(1), each, strict=True)):
+                sinks = sinks_of([reading.sink_stats], range(i * draws, (i + 1) * draws))
+                out.append(TokenMaps(index, parsed, _planes(mean, grid), _planes(alone, grid), sinks))
         return out
 
     def _clip_maps(
-        self, backbone: ClipBackbone, parsed: Expression, latents: torch.Tensor, indices: Sequence[int], seed: int
+        self,
+        backbone: ClipBackbone,
+        parsed: Expression,
+        latents: torch.Tensor,
+        indices: Sequence[int],
+        options: GroundingOptions,
     ) -> list[TokenMaps]:
         """The same of a clip: one forward pass for each draw, each latent frame with the noise of its first frame."""
         held = backbone.latent_frames(len(indices))
         first = [indices[held.index(i)] if i in held else indices[-1] for i in range(held[-1] + 1)]
         first = first[:1] * (latents.shape[2] - len(first)) + first
         shape = torch.Size([latents.shape[1], *latents.shape[3:]])
-        each = torch.cat(
-            [
-                self._read(parsed, latents, torch.stack([self._noise(i, draw, shape, seed) for i in first], 1)[None])
-                for draw in range(backbone.preset.draws)
-            ]
-        )
+        readings = []
+        for draw in range(backbone.preset.draws):
+            noise = torch.stack([self._noise(i, draw, shape, options.seed) for i in first], 1)[None]
+            readings.append(self._read(parsed, latents, noise, sinks=options.sinks))
+        each = torch.cat([r.mean for r in readings])
+        sinks = sinks_of([r.sink_stats for r in readings], [0])  # the clip is one sequence: the same in all frames
         grid = backbone.grid(latents)
         mean, draws = _planes(each.mean(0), grid), _planes(each, grid)
         frames = backbone.token_frames(len(indices))
-        return [TokenMaps(i, parsed, mean[:, t], draws[:, :, t]) for i, t in zip(indices, frames, strict=True)]
+        return [TokenMaps(i, parsed, mean[:, t], draws[:, :, t], sinks) for i, t in zip(indices, frames, strict=True)]
 
-    def _read(self, parsed: Expression, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """ONE forward pass -> (B, N, T), image token -> text token."""
+    def _read(self, parsed: Expression, latents: torch.Tensor, noise: torch.Tensor, *, sinks: bool) -> TextAttention:
+        """ONE forward pass over B samples."""
         text = self._encoded(parsed.prompt).expand(len(latents))
-        return self.backbone.read(latents, text, noise.to(latents), n_text=len(parsed.tokens)).mean
+        return self.backbone.read(latents, text, noise.to(latents), n_text=len(parsed.tokens), sinks=sinks)
 
     def _noise(self, index: int, draw: int, shape: torch.Size, seed: int | None = None) -> torch.Tensor:
         """Drawn on the CPU from the frame's own seed: the same on every device, another for every frame.

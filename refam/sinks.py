@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from refam.expression import Expression, Role
+from refam.sinkstats import SinkStats
 
 _LEAST = 1e-12  # keeps logarithms and quotients of attention finite
 
@@ -24,9 +26,9 @@ class SinkOptions:
     """When a token is a sink.
 
     times_median: its share of attention is at least so many times the median over the text tokens; of 2204 ordinary
-    tokens of the small model none that was so even had more than 5 times. max_variation: standard deviation over mean of
-    its attention over all queries, at most; a word seen in a tenth of the picture with three times the attention there
-    has 0.5.
+    tokens of the small model none that was so even had more than 5 times. max_variation: standard deviation over mean
+    of its attention over all queries, at most; a word seen in a tenth of the picture with three times the attention
+    there has 0.5.
     min_blocks: share of the blocks read in which it is one. The paper's emerge in blocks 20 to 47 of 48: a sink of half
     of those is one of 0.29 of all.
     """
@@ -60,6 +62,21 @@ def find_sinks(
     options = options or SinkOptions()
     found = sinks_by_block(share, variation, options).mean(0)
     return tuple(int(t) for t in np.flatnonzero(found >= options.min_blocks))
+
+
+def sinks_of(
+    stats: Sequence[SinkStats | None], samples: Sequence[int], options: SinkOptions | None = None
+) -> tuple[int, ...] | None:
+    """Positions of the sinks in these samples (draws of noise of one frame) of every forward pass, all averaged.
+
+    None where nothing was gathered.
+    """
+    gathered = [s for s in stats if s is not None]
+    if not gathered:
+        return None
+    share = torch.cat([s.share[:, list(samples)] for s in gathered], 1).mean(1)
+    variation = torch.cat([s.variation[:, list(samples)] for s in gathered], 1).mean(1)
+    return find_sinks(share.cpu().numpy(), variation.cpu().numpy(), options)
 
 
 def suppress(maps: NDArray[np.float32], sinks: Sequence[int], like: Sequence[int]) -> NDArray[np.float32]:

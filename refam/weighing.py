@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from refam.calibration import Calibration, signs_of
 from refam.expression import Expression, Role
 from refam.heatmap import evidence, make_heatmap, normalise
+from refam.sinks import suppress
 from refam.spatial import spatial_prior
 from refam.upsampling import FACTOR, joint_bilateral_upsample
 from video.types import Heatmap
@@ -20,13 +21,15 @@ class GroundingOptions:
     """What the method does; each part can be switched off to see what it is worth.
 
     magnets: append attention magnets. stop_filter: leave stop words' maps out. spatial_bias: "left", "top", ... weigh
-    the heatmap by position. edge_aware: the heatmap follows the picture's edges (joint bilateral upsampling); else it
-    stays as coarse as the tokens. seed: of the noise; each frame of each draw gets its own.
+    the heatmap by position. sinks: words that are global attention sinks are brought down to what the other words have.
+    edge_aware: the heatmap follows the picture's edges (joint bilateral upsampling); else it stays as coarse as the
+    tokens. seed: of the noise; each frame of each draw gets its own.
     """
 
     magnets: bool = True
     stop_filter: bool = True
     spatial_bias: bool = True
+    sinks: bool = True
     edge_aware: bool = True
     seed: int = 0
 
@@ -36,13 +39,14 @@ class TokenMaps:
     """What one forward pass said of one frame: how much each place attends to each token of the expression.
 
     maps: (T, h, w) float32, the mean over draws, T as in expression.tokens. draws: (D, T, h, w) float32, each draw of
-    noise by itself. frame: its index.
+    noise by itself. frame: its index. sinks: positions of global attention sinks; None: not looked for.
     """
 
     frame: int
     expression: Expression
     maps: NDArray[np.float32]
     draws: NDArray[np.float32]
+    sinks: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
         t, h, w = self.maps.shape
@@ -91,6 +95,8 @@ def weigh(
         return evidence(of, some, balanced=balanced, smooth_tokens=smooth_tokens)
 
     words = parsed.content_words()
+    if options.sinks:
+        maps = without_sinks(maps, parsed)
     grid = summed(maps.maps, words)
     fine = joint_bilateral_upsample(grid, frame) if options.edge_aware else grid
     weighed = _with_prior(parsed, fine)
@@ -104,6 +110,26 @@ def weigh(
         by_word=[summed(maps.maps, [word]) for word in words],
     )
     return Weighing(grid, fine, weighed, heatmap, signs)
+
+
+def without_sinks(maps: TokenMaps, parsed: Expression) -> TokenMaps:
+    """The same maps, sinks among the words that are meant brought down to what the other words have.
+
+    Sinks elsewhere (stop words, magnets, the end) are left: their maps are dropped. Raises ValueError for maps that
+    were read without looking for sinks.
+    """
+    if maps.sinks is None:
+        raise ValueError("these maps were read without looking for sinks: read them again with the switch on")
+    meant = [p for word in parsed.content_words() for p in word]
+    found = [p for p in maps.sinks if p in meant]
+    if not found:
+        return maps
+    like = [p for p in meant if p not in found]
+    return replace(
+        maps,
+        maps=suppress(maps.maps, found, like),
+        draws=np.stack([suppress(draw, found, like) for draw in maps.draws]),
+    )
 
 
 def _with_prior(parsed: Expression, grid: NDArray[np.float32]) -> NDArray[np.float32]:
