@@ -151,5 +151,5 @@ def _refusal(error: Any, project: int, url: str) -> str:
     if status in (403, 404):
         return f"there is no project {project} for this token ({status})"
     if status == 400 and "health check failed" in said:
-        return f"Label Studio cannot reach {url}: does `refam serve` run there, and is that its address as seen from there?"
+        return f"Label Studio cannot reach {url}: does `refam serve` run, and is that its address as seen from there?"
     return f"Label Studio answered {status}: {said}"
