@@ -7,145 +7,60 @@ offsets, so that sub-words, hyphens and punctuation need no guessing.
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-STOP_MAGNETS = (".", "a", "with", "to")
-COLOUR_MAGNETS = ("pink", "cyan", "purple", "orange", "brown")  # the first that the expression does not name
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "this",
-        "that",
-        "these",
-        "those",
-        "some",
-        "any",
-        "each",
-        "every",
-        "no",
-        "and",
-        "or",
-        "but",
-        "nor",
-        "so",
-        "as",
-        "if",
-        "than",
-        "then",
-        "of",
-        "in",
-        "on",
-        "at",
-        "to",
-        "from",
-        "by",
-        "with",
-        "without",
-        "into",
-        "onto",
-        "over",
-        "under",
-        "up",
-        "down",
-        "off",
-        "out",
-        "about",
-        "around",
-        "near",
-        "next",
-        "beside",
-        "between",
-        "behind",
-        "before",
-        "after",
-        "above",
-        "below",
-        "through",
-        "during",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "being",
-        "am",
-        "do",
-        "does",
-        "did",
-        "has",
-        "have",
-        "had",
-        "having",
-        "it",
-        "its",
-        "he",
-        "she",
-        "they",
-        "them",
-        "his",
-        "her",
-        "their",
-        "him",
-        "who",
-        "whom",
-        "whose",
-        "which",
-        "what",
-        "where",
-        "when",
-        "there",
-        "here",
-        "i",
-        "you",
-        "we",
-        "me",
-        "us",
-        "my",
-        "your",
-        "our",
-        "not",
-        "very",
-        "just",
-        "also",
-        "only",
-        "will",
-        "would",
-        "can",
-        "could",
-        "shall",
-        "should",
-        "may",
-        "might",
-        "must",
-    ]
-)
-_WORD = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]")
+import regex
+
+from refam.lexicon import STOP_WORDS
+from refam.magnets import Magnets
+from refam.spatial import Cue, Kind, read_cues
+
+# A word with the marks of its letters ("é" in two characters, vowels of Hindi); else one visible character (an emoji).
+_WORD = regex.compile(r"\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X")
 
 
 class Role(StrEnum):
-    """What a token is for. Only CONTENT is read for the heatmap."""
+    """What a token is for. CONTENT and HEAD are read for the heatmap."""
 
     CONTENT = "content"
+    HEAD = "head"  # of the noun that names the thing
     STOP = "stop"
-    PLACE = "place"  # left, top, ...: weighs the heatmap by position, see refam.spatial
+    PLACE = "place"  # left, top, ...: chooses among candidates, see refam.spatial
+    SIZE = "size"  # small, biggest, ...: the same
+    OTHER = "other"  # of what is said about another thing
     MAGNET = "magnet"
     END = "end"
 
 
 @dataclass(frozen=True)
 class Token:
-    """One token of the prompt. word: the word it is (part) of, None for special tokens."""
+    """One token of the prompt. word: the word it is (part) of, None for special tokens; number: which word that is."""
 
     text: str
     word: str | None
     role: Role
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a prompt, lower case. start, end: its characters."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Words of an expression that do not guide the search, and a sentence that says why."""
+
+    said: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -153,23 +68,26 @@ class Expression:
     """A parsed expression.
 
     text: what the person wrote, spaces tidied. prompt: with magnets. tokens: one for each position of the text
-    encoder's sequence up to the end token (padding is left out).
+    encoder's sequence up to the end token (padding is left out). unknown: words that the tokenizer does not have.
+    cues: words of place and size; they choose among candidates.
     """
 
     text: str
     prompt: str
     tokens: tuple[Token, ...]
     unknown: tuple[str, ...]
+    cues: tuple[Cue, ...] = ()
 
     def positions(self, *roles: Role) -> list[int]:
         """Where tokens of these roles are in the sequence."""
         return [i for i, t in enumerate(self.tokens) if t.role in roles]
 
     def content_words(self) -> list[list[int]]:
-        """The positions of each content word's tokens."""
+        """The positions of the tokens of each word that is read for the heatmap."""
         words: list[list[int]] = []
-        for i in self.positions(Role.CONTENT):
-            if words and words[-1][-1] == i - 1 and self.tokens[i].word == self.tokens[i - 1].word:
+        for i in self.positions(Role.CONTENT, Role.HEAD):
+            token, last = self.tokens[i], self.tokens[words[-1][-1]] if words else None
+            if last is not None and (last.number, last.word) == (token.number, token.word):
                 words[-1].append(i)
             else:
                 words.append([i])
@@ -180,13 +98,9 @@ class ExpressionError(ValueError):
     """The expression cannot be grounded; the message says why and what would work."""
 
 
-def magnets_for(
-    text: str, *, stop_magnets: Sequence[str] = STOP_MAGNETS, colours: Sequence[str] = COLOUR_MAGNETS
-) -> tuple[str, ...]:
-    """The magnets to append: stop words, and a colour that the expression does not name."""
-    said = {w.lower() for w in _WORD.findall(text)}
-    free = [c for c in colours if c not in said]
-    return (*stop_magnets, *free[:1])
+def words_of(text: str) -> list[Word]:
+    """The words of a text, punctuation as words of its own. A hyphen or an apostrophe inside a word belongs to it."""
+    return [Word(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
 
 
 def parse(
@@ -194,65 +108,94 @@ def parse(
     tokenizer: Any,
     *,
     max_tokens: int,
-    magnets: bool = True,
+    magnets: Magnets | None = Magnets(),  # noqa: B008 - frozen
     stop_filter: bool = True,
-    place_words: frozenset[str] = frozenset(),
+    spatial_bias: bool = True,
 ) -> Expression:
     """Tokenise and give roles.
 
     tokenizer: a fast transformers tokenizer (it must give character offsets). max_tokens: the text encoder's length,
-    end token included. stop_filter False reads every word of the expression. place_words: words that say where.
+    end token included. magnets: None appends none. stop_filter False reads every word of the expression. spatial_bias
+    False takes words of place and size for words like any other.
     Raises ExpressionError when nothing is left to look for, or when the text encoder would cut the expression.
     """
     text = " ".join(text.split())
     if not text:
         raise ExpressionError("the expression is empty; write what to look for, such as: the red car")
-    prompt = " ".join([text, *magnets_for(text)]) if magnets else text
+    prompt = " ".join([text, *magnets.beside(w.text for w in words_of(text))]) if magnets else text
     coded = tokenizer(prompt, return_offsets_mapping=True, truncation=False)
     if len(coded["input_ids"]) > max_tokens:
         raise ExpressionError(
             f"the expression {text[:60]!r} has {len(coded['input_ids'])} tokens with its magnets, but this model reads "
             f"{max_tokens}; say it in fewer words"
         )
-    words = [(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(prompt)]
-    tokens: list[Token] = []
-    known: dict[str, bool] = {}  # a word of which some part is known can still guide
+    words = words_of(prompt)
+    count = sum(w.start < len(text) for w in words)
+    cues = read_cues([w.text for w in words[:count]]) if spatial_bias else ()
+    roles = _roles(words, count, cues, stop_filter=stop_filter)
+    tokens = _tokens(tokenizer, coded, words, roles)
+    unknown = _unknown(tokens, coded["input_ids"], tokenizer.unk_token_id)
+    _check(text, tokens, unknown, cues)
+    return Expression(text, prompt, tokens, unknown, cues)
+
+
+def _roles(words: Sequence[Word], count: int, cues: Sequence[Cue], *, stop_filter: bool) -> list[Role]:
+    """A role for each word; the first `count` are the expression's, the others magnets."""
+    roles = [Role.STOP if stop_filter and _says_nothing(w.text) else Role.CONTENT for w in words[:count]]
+    for cue in cues:
+        for i in cue.words:
+            roles[i] = Role.SIZE if cue.kind is Kind.SIZE else Role.PLACE
+    return roles + [Role.MAGNET] * (len(words) - count)
+
+
+def _says_nothing(word: str) -> bool:
+    letters = any(c.isalnum() or unicodedata.category(c) == "So" for c in word)  # "So": emoji and other symbols
+    return word in STOP_WORDS or not letters
+
+
+def _tokens(tokenizer: Any, coded: Any, words: Sequence[Word], roles: Sequence[Role]) -> tuple[Token, ...]:
     pieces = tokenizer.convert_ids_to_tokens(coded["input_ids"])
-    for piece, token_id, (start, end) in zip(pieces, coded["input_ids"], coded["offset_mapping"], strict=True):
-        word = _word_at(words, start, end)
-        role = Role.END if word is None else _role(word, len(text), stop_filter, place_words)
-        tokens.append(Token(piece, word[0] if word else None, role))
-        if word and role is Role.CONTENT:
-            says = token_id != tokenizer.unk_token_id and bool(piece.strip("▁ "))
-            known[word[0]] = known.get(word[0], False) or says
-    if not known:
+    tokens = []
+    for piece, (start, end) in zip(pieces, coded["offset_mapping"], strict=True):
+        at = _word_at(words, start, end)
+        if at is None:
+            tokens.append(Token(piece, None, Role.END))
+        else:
+            tokens.append(Token(piece, words[at].text, roles[at], at))
+    return tuple(tokens)
+
+
+def _word_at(words: Sequence[Word], start: int, end: int) -> int | None:
+    """The word that shares most characters with [start, end); a lone space mark belongs to the word after it."""
+    if start == end:  # special tokens
+        return None
+    shared = [min(end, w.end) - max(start, w.start) for w in words]
+    most = max(range(len(words)), key=shared.__getitem__)
+    if shared[most] > 0:
+        return most
+    return next((i for i, w in enumerate(words) if w.start >= end), None)
+
+
+def _unknown(tokens: Sequence[Token], ids: Sequence[int], unknown_id: int | None) -> tuple[str, ...]:
+    """Words to look for of which no part is known: a word of which some part is can still guide."""
+    known: dict[str, bool] = {}
+    for token, token_id in zip(tokens, ids, strict=True):
+        if token.word is not None and token.role in (Role.CONTENT, Role.HEAD):
+            says = token_id != unknown_id and bool(token.text.strip("▁Ġ "))
+            known[token.word] = known.get(token.word, False) or says
+    return tuple(word for word, is_known in known.items() if not is_known)
+
+
+def _check(text: str, tokens: Sequence[Token], unknown: Sequence[str], cues: Sequence[Cue]) -> None:
+    looked_for = {t.word for t in tokens if t.role in (Role.CONTENT, Role.HEAD)}
+    if not looked_for and cues:
+        said = ", ".join(repr(c.said) for c in cues)
+        raise ExpressionError(f"{text!r} names nothing to look for, only where or how large ({said}); add a noun, such "
+                              "as: the red car on the left")  # fmt: skip
+    if not looked_for:
         raise ExpressionError(f"{text!r} names nothing to look for; add a noun, such as: the red car")
-    unknown = tuple(w for w, is_known in known.items() if not is_known)
-    if len(unknown) == len(known):
+    if looked_for == set(unknown):
         raise ExpressionError(
             f"the model in use knows none of the words {', '.join(map(repr, unknown))}; use words that it knows, "
             "a model that knows more, or a box or a point instead of words"
         )
-    return Expression(text, prompt, tuple(tokens), unknown)
-
-
-def _word_at(words: Sequence[tuple[str, int, int]], start: int, end: int) -> tuple[str, int, int] | None:
-    """The word that shares most characters with [start, end); a lone space mark belongs to the word after it."""
-    if start == end:
-        return None
-    shared = [(min(end, e) - max(start, s), w) for w in words for s, e in [w[1:]]]
-    most, word = max(shared, key=lambda pair: pair[0])
-    if most > 0:
-        return word
-    return next((w for w in words if w[1] >= end), None)
-
-
-def _role(word: tuple[str, int, int], text_end: int, stop_filter: bool, place_words: frozenset[str]) -> Role:
-    name, start, _ = word
-    if start >= text_end:
-        return Role.MAGNET
-    if name in place_words:
-        return Role.PLACE
-    if stop_filter and (name in STOP_WORDS or not any(c.isalnum() for c in name)):
-        return Role.STOP
-    return Role.CONTENT

@@ -18,7 +18,6 @@ from refam.calibration import Calibration, calibration_path, load_calibration
 from refam.expression import Expression, ExpressionError, parse
 from refam.memory import Latents, Room, resized
 from refam.sinks import sinks_of
-from refam.spatial import PLACE_WORDS
 from refam.weighing import GroundingOptions, TokenMaps, Weighing, weigh
 from video.types import Heatmap
 
@@ -54,14 +53,14 @@ class Grounder:
             expression,
             self.backbone.tokenizer,
             max_tokens=self.backbone.max_tokens,
-            magnets=options.magnets,
+            magnets=options.magnet_words if options.magnets else None,
             stop_filter=options.stop_filter,
-            place_words=PLACE_WORDS if options.spatial_bias else frozenset(),
+            spatial_bias=options.spatial_bias,
         )
 
     def settings(self, options: GroundingOptions | None = None) -> dict[str, Any]:
         """What heatmaps depend on beside the frame and the words: a calibration holds for these alone."""
-        preset = self.backbone.preset
+        preset, options = self.backbone.preset, options or self.options
         return {
             "weights": self.name.rpartition("@")[2],
             "noise": preset.noise,
@@ -70,7 +69,8 @@ class Grounder:
             "draws": preset.draws,
             "balanced": preset.balanced,
             "smooth_tokens": preset.smooth_tokens,
-            **{k: v for k, v in asdict(options or self.options).items() if k != "seed"},
+            **{k: v for k, v in asdict(options).items() if k != "seed"},
+            "magnet_words": str(options.magnet_words),
         }
 
     def calibration(self, options: GroundingOptions | None = None) -> Calibration | None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from refam import candidates
 from refam.calibration import Calibration, signs_of
-from refam.expression import Expression, Role
+from refam.expression import Expression
 from refam.heatmap import evidence, make_heatmap, normalise
+from refam.magnets import Magnets
 from refam.sinks import suppress
-from refam.spatial import spatial_prior
 from refam.upsampling import FACTOR, joint_bilateral_upsample
 from video.types import Heatmap
 
@@ -20,8 +21,9 @@ from video.types import Heatmap
 class GroundingOptions:
     """What the method does; each part can be switched off to see what it is worth.
 
-    magnets: append attention magnets. stop_filter: leave stop words' maps out. spatial_bias: "left", "top", ... weigh
-    the heatmap by position. sinks: words that are global attention sinks are brought down to what the other words have.
+    magnets: append attention magnets, `magnet_words`. stop_filter: leave stop words' maps out. spatial_bias: "left",
+    "smallest", ... choose among the heatmap's modes instead of being looked for. sinks: words that are global attention
+    sinks are brought down to what the other words have.
     edge_aware: the heatmap follows the picture's edges (joint bilateral upsampling); else it stays as coarse as the
     tokens. seed: of the noise; each frame of each draw gets its own.
     """
@@ -32,6 +34,7 @@ class GroundingOptions:
     sinks: bool = True
     edge_aware: bool = True
     seed: int = 0
+    magnet_words: Magnets = Magnets()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +63,8 @@ class Weighing:
     """How token maps became a heatmap, step by step.
 
     evidence: (h, w) the words' maps summed. fine: (h', w') evidence brought to the picture's edges. weighed: (h', w')
-    after the spatial prior; the heatmap is this, scaled to [0, 1]. signs: (5,) what its confidence is judged by, see
-    refam.calibration.
+    after words of place and size; the heatmap is this, scaled to [0, 1]. signs: (5,) what its confidence is judged by,
+    see refam.calibration. chosen: the candidates that those words chose among, each with the weight they gave it.
     """
 
     evidence: NDArray[np.float32]
@@ -69,6 +72,7 @@ class Weighing:
     weighed: NDArray[np.float32]
     heatmap: Heatmap
     signs: NDArray[np.float64]
+    chosen: tuple[tuple[candidates.Region, float], ...] = ()
 
     def calibrated(self, calibration: Calibration) -> Weighing:
         """The same with the heatmap's confidence as a probability; a flat map stays at 0."""
@@ -99,7 +103,7 @@ def weigh(
         maps = without_sinks(maps, parsed)
     grid = summed(maps.maps, words)
     fine = joint_bilateral_upsample(grid, frame) if options.edge_aware else grid
-    weighed = _with_prior(parsed, fine)
+    weighed, chosen = _with_prior(parsed, fine)
     # Half a token: no point is lost by it (0.890 of 600 scenes with and without), and it lies 8 pixels inside, not 2.
     heatmap = make_heatmap(maps.frame, weighed, smooth_peak=FACTOR / 2 if options.edge_aware else 0.0)
     signs = signs_of(
@@ -109,7 +113,7 @@ def weigh(
         by_draw=[summed(draw, words) for draw in maps.draws],
         by_word=[summed(maps.maps, [word]) for word in words],
     )
-    return Weighing(grid, fine, weighed, heatmap, signs)
+    return Weighing(grid, fine, weighed, heatmap, signs, chosen)
 
 
 def without_sinks(maps: TokenMaps, parsed: Expression) -> TokenMaps:
@@ -132,8 +136,14 @@ def without_sinks(maps: TokenMaps, parsed: Expression) -> TokenMaps:
     )
 
 
-def _with_prior(parsed: Expression, grid: NDArray[np.float32]) -> NDArray[np.float32]:
-    places = [t.word for t in parsed.tokens if t.role is Role.PLACE and t.word]
-    if not places:
-        return grid
-    return normalise(grid) * spatial_prior(places, (grid.shape[0], grid.shape[1]))
+def _with_prior(
+    parsed: Expression, grid: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], tuple[tuple[candidates.Region, float], ...]]:
+    """The grid, weighed by the cues over its candidates."""
+    if not parsed.cues:
+        return grid, ()
+    ground = normalise(grid)
+    found = candidates.regions(ground)
+    weights = candidates.weigh(found, parsed.cues)
+    chosen = tuple((region, float(weight)) for region, weight in zip(found, weights, strict=True))
+    return candidates.apply(ground, found, weights), chosen

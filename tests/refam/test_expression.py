@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from refam.expression import ExpressionError, Role, magnets_for, parse
-from refam.spatial import PLACE_WORDS
+from refam.expression import ExpressionError, Role, parse
+from refam.magnets import Magnets
 from refam.tiny.model import build_tokenizer
 
 REAL_T5 = Path(__file__).parents[2].parent / "shared/tokenizers/t5/tokenizer.json"
@@ -44,8 +44,8 @@ def words_by_role(tokenizer: Any, text: str, **options: Any) -> dict[str, list[s
         ("the red star", ["red", "star"], ["the"]),
         ("  The   RED  star. ", ["red", "star"], ["the", "."]),
         (
-            "a small, dotted ring next to the cross",
-            ["small", "dotted", "ring", "cross"],
+            "a dotted, white ring next to the cross",
+            ["dotted", "white", "ring", "cross"],
             ["a", ",", "next", "to", "the"],
         ),
         ("striped-star", ["striped-star"], []),
@@ -55,7 +55,8 @@ def test_roles(tiny: Any, text: str, content: list[str], stop: list[str]) -> Non
     roles = words_by_role(tiny, text)
     assert roles["content"] == content
     assert roles.get("stop", []) == stop
-    assert roles["magnet"] == [".", "a", "with", "to", "pink"]
+    assert roles["magnet"][0] == "."
+    assert roles["magnet"][-1] == "pink"
     assert roles["end"] == []
 
 
@@ -79,19 +80,39 @@ def test_sub_words_of_the_real_tokenizer_go_to_their_words(t5: Any, text: str, c
 
 
 def test_switches(tiny: Any) -> None:
-    assert "magnet" not in words_by_role(tiny, "the red star", magnets=False)
+    assert "magnet" not in words_by_role(tiny, "the red star", magnets=None)
     assert words_by_role(tiny, "the red star", stop_filter=False)["content"] == ["the", "red", "star"]
-    placed = words_by_role(tiny, "the star on the left", place_words=PLACE_WORDS)
-    assert placed["place"] == ["left"]
-    assert placed["content"] == ["star"]
+    placed = words_by_role(tiny, "the small star on the left")
+    assert (placed["place"], placed["size"], placed["content"]) == (["left"], ["small"], ["star"])
+    plain = words_by_role(tiny, "the small star on the left", spatial_bias=False)
+    assert plain["content"] == ["small", "star", "left"]
 
 
 @pytest.mark.parametrize(
-    ("text", "colour"),
-    [("the red car", "pink"), ("the pink car", "cyan"), ("a Pink ring, a cyan one", "purple")],
+    ("text", "magnets", "appended"),
+    [
+        ("red car", Magnets(), [".", "a", "with", "to", "pink"]),
+        ("the pink car", Magnets(), [".", "a", "with", "to", "cyan"]),
+        ("a Pink ring, a cyan one", Magnets(), [".", "of", "with", "to", "purple"]),
+        ("a dog with a hat to go .", Magnets(), [".", "of", "in", "and", "pink"]),
+        ("red car", Magnets.read("with  to . Blue"), ["with", "to", ".", "blue"]),
+        ("the blue car with doors", Magnets.read("with to . blue"), ["of", "to", ".", "pink"]),
+        ("pink cyan purple orange brown", Magnets(("pink",)), []),
+    ],
 )
-def test_the_colour_magnet_is_never_a_colour_of_the_expression(text: str, colour: str) -> None:
-    assert magnets_for(text) == (".", "a", "with", "to", colour)
+def test_magnets_that_the_expression_has_are_replaced(text: str, magnets: Magnets, appended: list[str]) -> None:
+    assert list(magnets.beside(text.lower().replace(",", " ,").split())) == appended
+
+
+@pytest.mark.parametrize(("words", "message"), [("", "no magnets"), ("   ", "no magnets")])
+def test_magnets_that_are_none(words: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Magnets.read(words)
+
+
+def test_a_magnet_is_one_word() -> None:
+    with pytest.raises(ValueError, match="one word, got 'a b'"):
+        Magnets(("a b",))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +123,8 @@ def test_the_colour_magnet_is_never_a_colour_of_the_expression(text: str, colour
         ("the red star and the red star and the red star and the red star", 12, "has 21 tokens .* reads 12"),
         ("the zebra", 24, "knows none of the words 'zebra'"),
         ("?!", 24, "names nothing"),
+        ("on the left", 24, "only where or how large .'left'."),
+        ("the second from the right, the biggest", 24, "only where or how large"),
     ],
 )
 def test_what_cannot_be_grounded_is_said(tiny: Any, text: str, max_tokens: int, message: str) -> None:

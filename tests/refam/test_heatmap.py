@@ -1,4 +1,4 @@
-"""Heatmaps and the spatial bias against cases worked out by hand."""
+"""Heatmaps against cases worked out by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refam.heatmap import confidence_of, evidence, make_heatmap, normalise
-from refam.spatial import FLOOR, spatial_prior
 
 
 def blob(shape: tuple[int, int], x: float, y: float, sigma: float = 1.5) -> np.ndarray:
@@ -33,30 +32,6 @@ def test_a_flat_map_has_no_confidence_and_no_evidence() -> None:
     heatmap = make_heatmap(0, np.full((4, 6), 0.3, np.float32))
     assert heatmap.confidence == 0
     assert heatmap.grid.max() == 0
-
-
-@pytest.mark.parametrize(
-    ("words", "corner"),
-    [
-        (["left"], (slice(None), 0)),
-        (["right"], (slice(None), -1)),
-        (["top"], (0, slice(None))),
-        (["bottom"], (-1, slice(None))),
-        (["top", "left"], (0, 0)),
-        (["lower", "right"], (-1, -1)),
-    ],
-)
-def test_spatial_words_favour_their_side(words: list[str], corner: tuple[object, object]) -> None:
-    prior = spatial_prior(words, (9, 15))
-    assert np.all(prior[corner] == prior.max())
-    assert prior.min() >= FLOOR**2
-    assert prior.max() > 0.85
-
-
-def test_the_middle_is_the_middle_and_other_words_change_nothing() -> None:
-    prior = spatial_prior(["middle"], (9, 15))
-    assert np.unravel_index(prior.argmax(), prior.shape) == (4, 7)
-    assert np.all(spatial_prior(["car", "red"], (9, 15)) == 1)
 
 
 RAW = [[[1, 5], [4, 2]], [[1, 2], [2, 3]], [[2, 3], [4, 3]]]
