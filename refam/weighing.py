@@ -16,6 +16,8 @@ from refam.sinks import suppress
 from refam.upsampling import FACTOR, joint_bilateral_upsample
 from video.types import Heatmap
 
+_ONE_COLOUR = 2  # steps of 256 that a compressed frame of one colour may vary by
+
 
 @dataclass(frozen=True)
 class GroundingOptions:
@@ -92,7 +94,7 @@ def weigh(
 ) -> Weighing:
     """Token maps -> heatmap. frame: (H, W, 3) uint8 RGB. parsed: roles for the tokens that the maps are of.
 
-    balanced, smooth_tokens: see refam.heatmap.evidence.
+    balanced, smooth_tokens: see refam.heatmap.evidence. The heatmap of a frame of one colour is zero everywhere.
     """
 
     def summed(of: NDArray[np.float32], some: list[list[int]]) -> NDArray[np.float32]:
@@ -102,6 +104,8 @@ def weigh(
     if options.sinks:
         maps = without_sinks(maps, parsed)
     grid = summed(maps.maps, words)
+    if _plain(frame):
+        grid = np.zeros_like(grid)
     fine = joint_bilateral_upsample(grid, frame) if options.edge_aware else grid
     weighed, chosen = _with_prior(parsed, fine)
     # Half a token: no point is lost by it (0.890 of 600 scenes with and without), and it lies 8 pixels inside, not 2.
@@ -114,6 +118,12 @@ def weigh(
         by_word=[summed(maps.maps, [word]) for word in words],
     )
     return Weighing(grid, fine, weighed, heatmap, signs, chosen)
+
+
+def _plain(frame: NDArray[np.uint8]) -> bool:
+    """Whether a frame is of one colour: whatever a model's attention says of it, there is nothing to be told apart."""
+    pixels = frame.reshape(-1, frame.shape[-1])
+    return int((pixels.max(0) - pixels.min(0)).max()) <= _ONE_COLOUR
 
 
 def without_sinks(maps: TokenMaps, parsed: Expression) -> TokenMaps:

@@ -108,6 +108,26 @@ def test_words_that_cannot_be_grounded(random_backbone: FluxBackbone, text: str,
         Grounder(random_backbone).ground(random_frames(1), [text])
 
 
+@pytest.mark.parametrize("size", [(1, 1), (54, 96)])
+def test_a_frame_of_one_colour_has_no_peak(random_backbone: FluxBackbone, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    frame = (120 + rng.integers(0, 2, (*size, 3))).astype(np.uint8)
+    heatmap = Grounder(random_backbone).ground([frame], ["the red star"])[0][0]
+    assert heatmap.grid.max() == 0
+    assert heatmap.confidence == 0
+
+
+def test_a_single_other_pixel_is_a_picture_again(random_backbone: FluxBackbone) -> None:
+    frame = np.full((54, 96, 3), 120, np.uint8)
+    frame[10, 10, 2] = 200
+    assert Grounder(random_backbone).ground([frame], ["the red star"])[0][0].grid.max() == 1
+
+
+def test_no_frames_at_all_are_refused(random_backbone: FluxBackbone) -> None:
+    with pytest.raises(ValueError, match="no frames to ground words in"):
+        Grounder(random_backbone).ground([], ["the red star"])
+
+
 def test_frames_of_two_sizes_are_refused(random_backbone: FluxBackbone) -> None:
     with pytest.raises(ValueError, match="one size"):
         Grounder(random_backbone).ground(random_frames(1) + random_frames(1, 64, 64), ["the red star"])
