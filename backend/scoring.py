@@ -89,7 +89,8 @@ def judge(
         for name, options in rows.items():
             key = needs(options)
             if key not in readings:
-                (reading,) = grounder.read([case.picture], [case.referral.text], indices=[i], options=options)
+                looking = replace(options, sinks=any(o.sinks for o in rows.values() if needs(o) == key))
+                (reading,) = grounder.read([case.picture], [case.referral.text], indices=[i], options=looking)
                 readings[key] = reading[0]
             found = grounder.weigh(readings[key], case.picture, options=options)
             alike = found.heatmap.grid.tobytes()
@@ -103,8 +104,8 @@ def judge(
 
 
 def needs(options: GroundingOptions) -> tuple[object, ...]:
-    """What the forward pass depends on: rows with the same need can share it."""
-    return (options.magnets, options.sinks, options.seed)
+    """What the maps depend on: rows with the same need share a forward pass. (One that looks for sinks serves both.)"""
+    return (options.magnets, options.seed)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -160,5 +161,10 @@ def ablation(rows: Mapping[str, Sequence[Verdict]], against: str) -> str:
 
 def _gain(verdicts: Sequence[Verdict], against: Sequence[Verdict]) -> str:
     """The paired difference: both judged the same scenes, so what they share in luck falls out."""
-    gain = metrics.mean([float(a.hit) - float(b.hit) for a, b in zip(verdicts, against, strict=True)])
-    return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+    return signed(metrics.mean([float(a.hit) - float(b.hit) for a, b in zip(verdicts, against, strict=True)]))
+
+
+def signed(gain: metrics.Estimate) -> str:
+    """A difference with its interval."""
+    said = f" ({gain.low:+.3f} to {gain.high:+.3f})" if np.isfinite(gain.low) else ""
+    return f"{gain.value:+.3f}{said}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.scoring import Progress, estimates, verdict
+from backend.scoring import Progress, estimates, signed, verdict
 from refam.attention import attention_modules
 from refam.tiny.heldout import Case, ClipCase
 from refam.weighing import TokenMaps
@@ -88,8 +88,9 @@ def stills(grounder: Grounder, judged: Sequence[Case], segmenter: Segmenter, *, 
 
 
 def _gain(verdicts: Sequence[Verdict], first: Sequence[Verdict], of: str) -> str:
-    gain = metrics.mean([float(getattr(a, of)) - float(getattr(b, of)) for a, b in zip(verdicts, first, strict=True)])
-    return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+    return signed(
+        metrics.mean([float(getattr(a, of)) - float(getattr(b, of)) for a, b in zip(verdicts, first, strict=True)])
+    )
 
 
 def links_of(clip: ClipCase) -> list[Link]:
@@ -105,7 +106,8 @@ def votes(grounder: Grounder, clips: Sequence[ClipCase], *, progress: Progress) 
     "each frame": the mean over clips of the share of planned frames whose peak is on the object. "the surest": the one
     frame that tracking would start from.
     """
-    lines = ["| | each frame | the surest frame | s a frame |", "|---|---|---|---|"]
+    lines = ["| | each frame | gain | the surest frame | s a frame |", "|---|---|---|---|---|"]
+    first: list[tuple[float, bool]] = []
     level = grounder.backbone.preset.noise
     motions: list[tuple[list[Link], float]] = []
     for n, draws in enumerate((1, 4)):
@@ -132,8 +134,9 @@ def votes(grounder: Grounder, clips: Sequence[ClipCase], *, progress: Progress) 
             progress((n + (k + 1) / len(clips)) / 2)
         count = sum(len(clip.planned) for clip in clips)
         times = "1 draw" if draws == 1 else f"{draws} draws"
-        lines.append(_row(f"{times}, each frame for itself", alone, spent_s / count))
-        lines.append(_row(f"{times}, frames vote", voted, (spent_s + voting_s) / count))
+        first = first or alone
+        lines.append(_row(f"{times}, each frame for itself", alone, first, spent_s / count))
+        lines.append(_row(f"{times}, frames vote", voted, first, (spent_s + voting_s) / count))
     return "\n".join(lines)
 
 
@@ -142,9 +145,10 @@ def _hits(clip: ClipCase, heatmaps: Sequence[Heatmap], surest: int) -> tuple[flo
     return float(np.mean(hits)), hits[surest]
 
 
-def _row(name: str, found: Sequence[tuple[float, bool]], cost_s: float) -> str:
+def _row(name: str, found: Sequence[tuple[float, bool]], first: Sequence[tuple[float, bool]], cost_s: float) -> str:
     each, surest = metrics.mean([f[0] for f in found]), metrics.share([f[1] for f in found])
-    return f"| {name} | {each} | {surest} | {cost_s:.3f} |"
+    gain = "" if found is first else signed(metrics.mean([a[0] - b[0] for a, b in zip(found, first, strict=True)]))
+    return f"| {name} | {each} | {gain} | {surest} | {cost_s:.3f} |"
 
 
 # --- choosing --------------------------------------------------------------------------------------------------------

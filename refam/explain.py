@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ _STEPS: tuple[tuple[str, str, str], ...] = (
     ("magnets", "Magnets", "Appended words draw off the attention that the background gets."),
     ("sinks", "Sinks", "A word that every place attends to alike is brought down to what the other words have."),
     ("edge_aware", "Edges", "The map, as coarse as the model's tokens, follows the picture's edges."),
-    ("spatial_bias", "Place", "Words that say where weigh the map by position instead of being looked for."),
+    ("spatial_bias", "Place and size", "Words that say where or how large choose among the map's peaks."),
 )
 _NONE = ("No filter", "Every word's map, summed as it comes.")
 
@@ -58,18 +58,29 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
+class Choice:
+    """One mode of the map. mask: (h, w) bool; peak: its height, of the highest one's; weight: by place and size."""
+
+    mask: NDArray[np.bool_]
+    peak: float
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """Everything between the words and the heatmap of one frame.
 
     image: (H, W, 3) uint8 RGB. words: of the prompt, magnets too, in their order. steps: the last is the heatmap as
-    `ground` gives it. calibrated_on: how many scenes its confidence was fitted on; None: it is the raw contrast.
-    read_s, weigh_s: seconds of the forward pass with its encoders, and of all after it, for this frame alone.
+    `ground` gives it. choice: what words of place and size chose among, the strongest first. calibrated_on:
+    how many scenes its confidence was fitted on; None: it is the raw contrast. read_s, weigh_s: seconds of the forward
+    pass with its encoders, and of all after it, for this frame alone.
     """
 
     image: NDArray[np.uint8]
     expression: Expression
     words: tuple[WordMap, ...]
     steps: tuple[Step, ...]
+    choice: tuple[Choice, ...]
     calibrated_on: int | None
     read_s: float
     weigh_s: float
@@ -102,6 +113,7 @@ def explain(grounder: Grounder, image: NDArray[np.uint8], text: str, *, frame: i
         expression=maps.expression,
         words=tuple(_words(grounder, maps)),
         steps=tuple(steps),
+        choice=tuple(_choice(final)),
         calibrated_on=None if calibration is None else calibration.scenes,
         read_s=read - started,
         weigh_s=weighed - read,
@@ -110,11 +122,13 @@ def explain(grounder: Grounder, image: NDArray[np.uint8], text: str, *, frame: i
 
 def ladder(options: GroundingOptions) -> Iterator[tuple[str, str, GroundingOptions]]:
     """Name, sentence and switches of each step: nothing, then one more of the parts that `options` has on."""
-    now = replace(options, **{switch: False for switch, _, _ in _STEPS})
+    switches: dict[str, Any] = {switch: False for switch, _, _ in _STEPS}
+    now = replace(options, **switches)
     yield (*_NONE, now)
     for switch, name, sentence in _STEPS:
         if getattr(options, switch):
-            now = replace(now, **{switch: True})
+            switches[switch] = True
+            now = replace(options, **switches)
             yield name, sentence, now
 
 
@@ -130,6 +144,12 @@ def _step(name: str, sentence: str, found: Weighing, before: Heatmap | None) -> 
         (x0, y0), (x1, y1) = before.peak, found.heatmap.peak
         moved = float(np.hypot((x1 - x0) * w, (y1 - y0) * h) / np.hypot(w, h))
     return Step(name, sentence, found.heatmap, moved, float(found.signs[0]))
+
+
+def _choice(found: Weighing) -> Iterator[Choice]:
+    top = max((region.peak for region, _ in found.chosen), default=1.0)
+    for region, weight in sorted(found.chosen, key=lambda one: -one[0].peak * one[1]):
+        yield Choice(region.mask, region.peak / top, weight)
 
 
 def _words(grounder: Grounder, maps: TokenMaps) -> Iterator[WordMap]:

@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.explain import Explanation
+from refam.explain import Choice, Explanation
 from refam.explain_pictures import ground_of, heat, outline, photo
 from refam.expression import Role
 from video.masks import area, encode
@@ -27,6 +27,7 @@ ROLES: dict[str, str] = {
     "place": "says where",
     "size": "says how large",
     "stop": "left out",
+    "other": "said of another thing, left out",
     "magnet": "magnet, appended",
     "end": "end of text",
     "unknown": "not known to this model",
@@ -81,6 +82,8 @@ def render(
         words=[_word(word, size) for word in found.words],
         roles=[(role, ROLES[role]) for role in ROLES if role in {_role(word) for word in found.words}],
         steps=[_step(i, step, size) for i, step in enumerate(found.steps)],
+        cues=[cue.said for cue in found.expression.cues],
+        choice=[_choice(c) for c in found.choice],
         candidates=[_candidate(c) for c in candidates],
         chart=_chart(moments, found.heatmap.frame, time_s),
         film=[_moment(m, w / h) for m in moments],
@@ -130,6 +133,11 @@ def _step(index: int, step: Any, size: tuple[int, int]) -> dict[str, Any]:
         "contrast": step.contrast,
         **_picture(step.heatmap, size),
     }
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    h, w = choice.mask.shape
+    return {"path": outline(choice.mask), "width": w, "height": h, "peak": choice.peak, "weight": choice.weight}
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:

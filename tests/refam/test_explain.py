@@ -12,7 +12,7 @@ import pytest
 
 from refam.backbones import FluxBackbone
 from refam.explain import Explanation, explain, ladder
-from refam.explain_page import Moment, render
+from refam.explain_page import ROLES, Moment, render
 from refam.explain_pictures import ground_of, heat, outline, photo
 from refam.expression import ExpressionError, Role
 from refam.grounder import Grounder, GroundingOptions
@@ -159,6 +159,18 @@ def test_nothing_found_is_said_and_not_drawn(found: Explanation) -> None:
     html = page(found, candidates=[], moments=[])
     assert "no outline fits the heatmap" in html
     assert 'class="veil"' not in html
+
+
+def test_every_role_has_words_on_the_page() -> None:
+    assert {role.value for role in Role} | {"unknown"} == set(ROLES)
+
+
+def test_what_place_and_size_chose_among_is_shown_the_best_first(found: Explanation) -> None:
+    scores = [c.peak * c.weight for c in found.choice]
+    assert scores == sorted(scores, reverse=True)
+    assert scores
+    assert page(found).count('aria-label="Peak ') == len(scores)
+    assert "“left”" in page(found) or "“on the left”" in page(found)
 
 
 def test_confidence_says_whether_it_is_calibrated(found: Explanation) -> None:
