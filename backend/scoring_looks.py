@@ -68,22 +68,26 @@ def look(grounder: Grounder, case: Case, index: int, looks: Looks) -> TokenMaps:
 
 
 def stills(grounder: Grounder, judged: Sequence[Case], segmenter: Segmenter, *, progress: Progress) -> str:
-    """Markdown: each kind of looking on the same scenes, its paired gain over one look, and its seconds a frame."""
-    lines = ["| looks at a frame | point accuracy | J | gain | gain in J | s a frame |", "|---|---|---|---|---|---|"]
+    """Markdown: each kind of looking on the same scenes, its paired gain over one look, and its seconds a frame.
+
+    Each scene is looked at in all ways before the next, and the median of the seconds is told, so that what else the
+    machine does weighs on all ways alike.
+    """
     ways = tried(grounder.backbone.preset.noise)
-    first: list[Verdict] = []
-    for n, way in enumerate(ways):
-        verdicts, spent_s = [], 0.0
-        for i, case in enumerate(judged):
+    verdicts: list[list[Verdict]] = [[] for _ in ways]
+    spent_s: list[list[float]] = [[] for _ in ways]
+    for i, case in enumerate(judged):
+        for way, judged_so, took_s in zip(ways, verdicts, spent_s, strict=True):
             start = time.perf_counter()
             found = grounder.weigh(look(grounder, case, i, way), case.picture)
-            spent_s += time.perf_counter() - start
-            verdicts.append(verdict(case, found, segmenter))
-            progress((n + (i + 1) / len(judged)) / len(ways))
-        first = first or verdicts
-        hits, j, _ = estimates(verdicts)
-        gains = ["", ""] if verdicts is first else [_gain(verdicts, first, of) for of in ("hit", "j")]
-        lines.append(f"| {way} | {hits} | {j} | {' | '.join(gains)} | {spent_s / len(judged):.3f} |")
+            took_s.append(time.perf_counter() - start)
+            judged_so.append(verdict(case, found, segmenter))
+        progress((i + 1) / len(judged))
+    lines = ["| looks at a frame | point accuracy | J | gain | gain in J | s a frame |", "|---|---|---|---|---|---|"]
+    for way, judged_so, took_s in zip(ways, verdicts, spent_s, strict=True):
+        hits, j, _ = estimates(judged_so)
+        gains = ["", ""] if judged_so is verdicts[0] else [_gain(judged_so, verdicts[0], of) for of in ("hit", "j")]
+        lines.append(f"| {way} | {hits} | {j} | {' | '.join(gains)} | {np.median(took_s):.3f} |")
     return "\n".join(lines)
 
 
@@ -104,40 +108,32 @@ def votes(grounder: Grounder, clips: Sequence[ClipCase], *, progress: Progress) 
     """Markdown: planned frames each for itself and voting, with one draw and with four.
 
     "each frame": the mean over clips of the share of planned frames whose peak is on the object. "the surest": the one
-    frame that tracking would start from.
+    frame that tracking would start from. Seconds are medians over clips.
     """
-    lines = ["| | each frame | gain | the surest frame | s a frame |", "|---|---|---|---|---|"]
-    first: list[tuple[float, bool]] = []
     level = grounder.backbone.preset.noise
-    motions: list[tuple[list[Link], float]] = []
-    for n, draws in enumerate((1, 4)):
-        alone, voted, spent_s, voting_s = [], [], 0.0, 0.0
-        for k, clip in enumerate(clips):
+    rows: dict[str, list[tuple[float, bool, float]]] = {}
+    for k, clip in enumerate(clips):
+        start = time.perf_counter()
+        links = links_of(clip)
+        motion_s = time.perf_counter() - start
+        for draws, name in ((1, "1 draw"), (4, "4 draws")):
             start = time.perf_counter()
             with looking(grounder, noise=level, draws=draws):
                 frames = [clip.frames[i] for i in clip.planned]
-                (heatmaps,) = grounder.ground(
-                    frames, [clip.referral.text], indices=[1000 * k + i for i in clip.planned]
-                )
-            spent_s += time.perf_counter() - start
-            if n == 0:
-                start = time.perf_counter()
-                motions.append((links_of(clip), 0.0))
-                motions[-1] = (motions[-1][0], time.perf_counter() - start)
-            links, motion_s = motions[k]
-            start = time.perf_counter()
+                numbers = [1000 * k + i for i in clip.planned]
+                (heatmaps,) = grounder.ground(frames, [clip.referral.text], indices=numbers)
+            alone_s = time.perf_counter() - start
+            surest = int(np.argmax([h.confidence for h in heatmaps]))
             agreed = consensus(heatmaps, links)
-            voting_s += motion_s + time.perf_counter() - start
-            surest = max(range(len(heatmaps)), key=lambda i, h=heatmaps: h[i].confidence)  # type: ignore[misc]
-            alone.append(_hits(clip, heatmaps, surest))
-            voted.append(_hits(clip, agreed.heatmaps, agreed.anchor))
-            progress((n + (k + 1) / len(clips)) / 2)
-        count = sum(len(clip.planned) for clip in clips)
-        times = "1 draw" if draws == 1 else f"{draws} draws"
-        first = first or alone
-        lines.append(_row(f"{times}, each frame for itself", alone, first, spent_s / count))
-        lines.append(_row(f"{times}, frames vote", voted, first, (spent_s + voting_s) / count))
-    return "\n".join(lines)
+            voted_s = time.perf_counter() - start + motion_s
+            n = len(frames)
+            rows.setdefault(f"{name}, each frame for itself", []).append((*_hits(clip, heatmaps, surest), alone_s / n))
+            voted = (*_hits(clip, agreed.heatmaps, agreed.anchor), voted_s / n)
+            rows.setdefault(f"{name}, frames vote", []).append(voted)
+        progress((k + 1) / len(clips))
+    lines = ["| | each frame | gain | the surest frame | s a frame |", "|---|---|---|---|---|"]
+    first = next(iter(rows.values()))
+    return "\n".join([*lines, *(_row(name, found, first) for name, found in rows.items())])
 
 
 def _hits(clip: ClipCase, heatmaps: Sequence[Heatmap], surest: int) -> tuple[float, bool]:
@@ -145,10 +141,10 @@ def _hits(clip: ClipCase, heatmaps: Sequence[Heatmap], surest: int) -> tuple[flo
     return float(np.mean(hits)), hits[surest]
 
 
-def _row(name: str, found: Sequence[tuple[float, bool]], first: Sequence[tuple[float, bool]], cost_s: float) -> str:
+def _row(name: str, found: Sequence[tuple[float, bool, float]], first: Sequence[tuple[float, bool, float]]) -> str:
     each, surest = metrics.mean([f[0] for f in found]), metrics.share([f[1] for f in found])
     gain = "" if found is first else signed(metrics.mean([a[0] - b[0] for a, b in zip(found, first, strict=True)]))
-    return f"| {name} | {each} | {gain} | {surest} | {cost_s:.3f} |"
+    return f"| {name} | {each} | {gain} | {surest} | {np.median([f[2] for f in found]):.3f} |"
 
 
 # --- choosing --------------------------------------------------------------------------------------------------------
