@@ -18,7 +18,7 @@ from video import masks
 from video.consensus import consensus, link_frames
 from video.keyframes import sparse_keyframes
 from video.masks import Mask
-from video.propagate import Start, propagate_all
+from video.propagate import Start, propagate_all, tracker_name
 from video.sampling import plan_frames
 from video.tracking import FlowTrackerOptions
 from video.types import Heatmap, MaskTrack, Prompt, Segmenter
@@ -54,7 +54,7 @@ class Pipeline:
     def model_version(self) -> str:
         """Names package version, backbone, segmenter and tracker. The backbone is `-` until words needed one."""
         backbone = self._grounder.name if self._grounder is not None else "-"
-        return f"refam-{__version__}/{backbone}/{self._segmenter.name}/dis-flow"
+        return f"refam-{__version__}/{backbone}/{self._segmenter.name}/{tracker_name(self._segmenter)}"
 
     def run(
         self,

@@ -53,8 +53,10 @@ class Services:
 
         It must be what predictions carry, since Label Studio re-runs only tasks of another version.
         """
-        segmenter = _short(self.settings.sam2) if self.settings.sam2 else "grabcut"
-        return f"refam-{__version__}/{_short(self.settings.backbone)}/{segmenter}/dis-flow"
+        # SAM2 has features to remember, GrabCut has none: see video.propagate.tracker_for.
+        named = self.settings.sam2 if self.settings.sam2 not in (None, "", "grabcut") else None
+        made_by = f"{_short(named)}/memory" if named else "grabcut/dis-flow"
+        return f"refam-{__version__}/{_short(self.settings.backbone)}/{made_by}"
 
     def office(self) -> Office:
         """The queue and who works it off, opened at first use. Raises the queue's own errors."""

@@ -7,6 +7,7 @@ using Space-Time Memory Networks"; Jabri et al. 2020, "Space-Time Correspondence
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import cv2
@@ -88,15 +89,15 @@ class View:
         votes = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / self.options.temperature)
         return np.asarray((votes * labels).sum(axis=1) / votes.sum(axis=1), np.float32).reshape(h, w)
 
-    def closeness(self, target: int) -> Grid:
-        """(h, w) float32: the greatest cosine of each place to a place of the target on a lasting page; else -1.
+    def closeness(self, targets: Collection[int]) -> Grid:
+        """(h, w) float32: the greatest cosine of each place to a place of these targets on a lasting page; else -1.
 
         Votes only weigh the object against its surroundings then; this tells whether either is there at all.
         """
         w, h = self.size
         best = np.full(w * h, -1, np.float32)
         for page, lasting, cosines, at in self.found:
-            if lasting and target in page.labels:
+            for target in page.labels.keys() & set(targets) if lasting else ():
                 own = np.where(page.labels[target][at] >= 0.5, cosines, np.float32(-1))
                 best = np.maximum(best, own.max(axis=1))
         return best.reshape(h, w)

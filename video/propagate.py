@@ -54,6 +54,11 @@ def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = No
     return FlowTracker(segmenter, options=options)
 
 
+def tracker_name(segmenter: Segmenter) -> str:
+    """The name of the tracker that `tracker_for` would make: said in the model version."""
+    return MemoryTracker.name if isinstance(segmenter, FeatureSource) else FlowTracker.name
+
+
 def propagate(
     clip: Clip,
     anchor: int,

@@ -47,6 +47,8 @@ class MemoryTrackerOptions:
             raise ValueError(f"look_every must be at least 1, got {self.look_every}")
         if not 0 <= self.least_score <= self.found_score <= 1:
             raise ValueError(f"0 <= least_score <= found_score <= 1 must hold, got {self}")
+        if not -1 <= self.strange < self.familiar <= 1:
+            raise ValueError(f"-1 <= strange < familiar <= 1 must hold, got {self.strange} and {self.familiar}")
         if self.reach <= 0:
             raise ValueError(f"reach must be above 0, got {self.reach}")
 
@@ -82,8 +84,9 @@ class MemoryTracker:
     per look, whatever the number of objects.
     """
 
+    name = "memory"
+
     def __init__(self, segmenter: SegmenterWithFeatures, *, options: MemoryTrackerOptions | None = None) -> None:
-        self.name = "memory"
         self._options = options or MemoryTrackerOptions()
         self._segmenter = segmenter
         self._flow = Flow(short_side_px=self._options.flow_side_px)
@@ -154,13 +157,19 @@ class MemoryTracker:
     def _look(self) -> None:
         keys = self._keys_now()
         view = self._memory.look(keys)
-        sights = {k: self._sight(k, s, view) for k, s in self._subjects.items()}
-        seen = {k: s for k, s in sights.items() if s is not None}
-        soft = {k: np.asarray(s.mask * np.float32(self._score(s)), np.float32) for k, s in seen.items()}
-        single = exclusive({k: s.mask for k, s in seen.items()}, soft)
+        beliefs = self._beliefs(view)
+        seen = {k for k, s in self._subjects.items() if s.visible}
+        sights = {
+            # Of things that look alike any may be the closest: which of them it is the beliefs say.
+            k: self._sight(s, beliefs[k], view.closeness(seen if k in seen else {k}))
+            for k, s in self._subjects.items()
+        }
+        found = {k: s for k, s in sights.items() if s is not None}
+        soft = {k: np.asarray(s.mask * np.float32(self._score(s)), np.float32) for k, s in found.items()}
+        single = exclusive({k: s.mask for k, s in found.items()}, soft)
         kept: dict[int, Grid] = {}
         for k, subject in self._subjects.items():
-            sight, mask = seen.get(k), main_parts(single[k]) if k in single else None
+            sight, mask = found.get(k), main_parts(single[k]) if k in single else None
             score = 0.0 if sight is None else self._score(sight)
             bar = self._options.least_score if subject.visible else self._options.found_score
             if mask is None or mask.sum() < 4 or score < bar:
@@ -172,18 +181,31 @@ class MemoryTracker:
         self._memory.remember(keys, kept, sure=len(kept) == len(self._subjects))
         self._since = 0
 
-    def _sight(self, target: int, subject: _Subject, view: View) -> Sight | None:
-        """The mask that fits the memory best, near where the object was; of one that was lost, anywhere."""
+    def _beliefs(self, view: View) -> dict[int, Grid]:
+        """Per target (h, w) float32 in [0, 1]: near where it was; of one that was lost, wherever no other is.
+
+        Where targets look alike the votes are split between them; where each of them was decides.
+        """
+        seen = [k for k, s in self._subjects.items() if s.visible]
+        reach = self._options.reach
+        share = {k: view.share(k) for k in seen}
+        near = {k: _nearness(self._subjects[k].mask, view.size, reach) for k in seen}
+        zero = np.zeros(view.size[::-1], np.float32)
+        any_of = sum(share.values(), zero)
+        claims = {k: (share[k] + 0.25 * any_of) * near[k] ** 4 for k in seen}  # votes among twins are a lottery
+        total = sum(claims.values(), zero) + 1e-9
+        beliefs = {k: near[k] * np.minimum(any_of * claims[k] / total, 1) for k in seen}
+        taken = np.max([beliefs[k] for k in seen], axis=0) >= 0.5 if seen else zero > 0
+        for k in self._subjects.keys() - seen:
+            beliefs[k] = _largest_part(np.where(taken, np.float32(0), view.share(k, lasting_only=True)))
+        return beliefs
+
+    def _sight(self, subject: _Subject, belief: Grid, closeness: Grid) -> Sight | None:
+        """The mask that agrees best with a belief; None where there is none."""
         assert self._image is not None
-        if subject.visible:
-            share = view.share(target)
-            belief = share * _nearness(subject.mask, (share.shape[1], share.shape[0]), self._options.reach)
-        else:
-            belief = _largest_part(view.share(target, lasting_only=True))
         if belief.max() < 0.5:
             return None
         found = self._segmenter.segment(self._image, _prompt(belief))
-        closeness = view.closeness(target)
         sights = [_weigh(c, belief, closeness, subject.unit) for c in found]
         return max(sights, key=lambda s: s.fit + 0.2 * s.guess, default=None)
 

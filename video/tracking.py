@@ -90,8 +90,9 @@ class _Subject:
 class FlowTracker:
     """`Tracker` by DIS flow and a segmenter. Holds one frame and one mask per object, whatever the clip's length."""
 
+    name = "dis-flow"
+
     def __init__(self, segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> None:
-        self.name = "dis-flow"
         self._options = options or FlowTrackerOptions()
         self._segmenter = segmenter
         self._flow = Flow(short_side_px=self._options.flow_side_px)
