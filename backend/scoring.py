@@ -134,8 +134,8 @@ def estimates(verdicts: Sequence[Verdict]) -> tuple[metrics.Estimate, metrics.Es
     """Point accuracy (Wilson), J and F (Student)."""
     return (
         metrics.share([v.hit for v in verdicts]),
-        metrics.mean([v.j for v in verdicts]),
-        metrics.mean([v.f for v in verdicts]),
+        metrics.mean([v.j for v in verdicts], within=(0, 1)),
+        metrics.mean([v.f for v in verdicts], within=(0, 1)),
     )
 
 

@@ -142,7 +142,7 @@ def _hits(clip: ClipCase, heatmaps: Sequence[Heatmap], surest: int) -> tuple[flo
 
 
 def _row(name: str, found: Sequence[tuple[float, bool, float]], first: Sequence[tuple[float, bool, float]]) -> str:
-    each, surest = metrics.mean([f[0] for f in found]), metrics.share([f[1] for f in found])
+    each, surest = metrics.mean([f[0] for f in found], within=(0, 1)), metrics.share([f[1] for f in found])
     gain = "" if found is first else signed(metrics.mean([a[0] - b[0] for a, b in zip(found, first, strict=True)]))
     return f"| {name} | {each} | {gain} | {surest} | {np.median([f[2] for f in found]):.3f} |"
 

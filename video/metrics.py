@@ -128,16 +128,19 @@ def share(hits: Sequence[bool] | NDArray[np.bool_]) -> Estimate:
     return Estimate(p, max(0.0, low), min(1.0, high), n)
 
 
-def mean(values: Sequence[float] | NDArray[np.floating]) -> Estimate:
+def mean(
+    values: Sequence[float] | NDArray[np.floating], *, within: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
     """A mean with its 95 % interval, from the spread of the values (Student's t). Raises ValueError without values.
 
-    For a paired difference give the differences. A single value has no spread: its interval is everything.
+    For a paired difference give the differences. A single value has no spread: its interval is everything that
+    `within` allows, the bounds that the values have by nature.
     """
     n = len(values)
     if n == 0:
         raise ValueError("there is no mean of nothing")
     m = float(np.mean(values))
     if n == 1:
-        return Estimate(m, -math.inf, math.inf, 1)
+        return Estimate(m, *within, 1)
     half = float(stats.t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return Estimate(m, m - half, m + half, n)
+    return Estimate(m, max(within[0], m - half), min(within[1], m + half), n)

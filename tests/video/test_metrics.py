@@ -197,3 +197,5 @@ def test_no_figure_without_measurements() -> None:
         with pytest.raises(ValueError, match="of nothing"):
             measure([])
     assert mean([0.5]).high == math.inf
+    assert mean([0.5], within=(0, 1)).low == 0
+    assert mean([0.9, 1.0, 1.0], within=(0, 1)).high == 1
