@@ -25,26 +25,34 @@ def joint_bilateral_upsample(
     Source: Kopf et al., Joint Bilateral Upsampling, SIGGRAPH 2007.
     """
     h, w = grid.shape
-    lab = cv2.cvtColor(
-        cv2.resize(image, (w * FACTOR, h * FACTOR), interpolation=cv2.INTER_AREA).astype(np.float32) / 255,
-        cv2.COLOR_RGB2LAB,
-    )
-    fine = lab / 100
-    coarse = np.pad(
-        cv2.resize(fine, (w, h), interpolation=cv2.INTER_AREA), ((radius, radius), (radius, radius), (0, 0))
-    )
-    evidence, inside = (np.pad(a, radius) for a in (grid, np.ones((h, w), np.float32)))
-    y, x = ((np.arange(n * FACTOR) + 0.5) / FACTOR - 0.5 for n in (h, w))
-    row, column = np.rint(y).astype(int), np.rint(x).astype(int)
-    total, weight = np.zeros(fine.shape[:2]), np.zeros(fine.shape[:2])
+    height, width, margin = h * FACTOR, w * FACTOR, radius * FACTOR
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    fine = np.ascontiguousarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB).transpose(2, 0, 1)) / 100
+    # Tokens are spread over their fine cells, so that a neighbour at any distance is a slice, and nothing is gathered.
+    coarse = np.stack([_spread(cv2.resize(c, (w, h), interpolation=cv2.INTER_AREA), radius) for c in fine])
+    evidence, inside = _spread(grid.astype(np.float32), radius), _spread(np.ones((h, w), np.float32), radius)
+    within = np.tile((np.arange(FACTOR) + 0.5) / FACTOR - 0.5, max(h, w))  # of a fine cell from its token's centre
+    total, weight = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     for dy in range(-radius, radius + 1):
+        rows = slice(margin + dy * FACTOR, margin + dy * FACTOR + height)
+        near_y = np.exp(-((within[:height] - dy) ** 2) / (2 * sigma_tokens**2)).astype(np.float32)
         for dx in range(-radius, radius + 1):
-            cell = np.ix_(row + dy + radius, column + dx + radius)
-            distance = (y - row - dy)[:, None] ** 2 + (x - column - dx)[None, :] ** 2
-            contrast = ((fine - coarse[cell]) ** 2).sum(-1)
-            # The small constant keeps a cell that is like nothing around it at the plain spatial mean.
-            near = np.exp(-distance / (2 * sigma_tokens**2)) * inside[cell]
-            share = near * (np.exp(-contrast / (2 * sigma_colour**2)) + 1e-6)
-            total += share * evidence[cell]
+            cell = rows, slice(margin + dx * FACTOR, margin + dx * FACTOR + width)
+            near_x = np.exp(-((within[:width] - dx) ** 2) / (2 * sigma_tokens**2)).astype(np.float32)
+            difference = fine - coarse[:, *cell]
+            share = np.einsum("cyx,cyx->yx", difference, difference)
+            share *= -1 / (2 * sigma_colour**2)
+            np.exp(share, out=share)
+            share += 1e-6  # keeps a cell that is like nothing around it at the plain spatial mean
+            share *= near_y[:, None]
+            share *= near_x
+            share *= inside[cell]
             weight += share
-    return (total / weight).astype(np.float32)
+            share *= evidence[cell]
+            total += share
+    return total / weight
+
+
+def _spread(grid: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
+    """(h, w) tokens -> fine cells, with `radius` tokens of zeros around."""
+    return np.pad(grid, radius).repeat(FACTOR, 0).repeat(FACTOR, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refam.attention import attention_modules, read_attention
+from refam.backbones import FluxBackbone
 from refam.expression import Expression, Role, Token
+from refam.grounder import Grounder, GroundingOptions
 from refam.sinks import SinkOptions, background_split, find_sinks, redirect, sinks_by_block, suppress
+from refam.weighing import without_sinks
 from tests.refam.test_attention import flux
 
 GRID = (3, 5)
@@ -183,3 +187,59 @@ def test_background_must_exist_and_fit() -> None:
         background_split(maps, expression, np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match="are not of 1 tokens"):
         background_split(maps, expression, np.ones((3, 2), bool))
+
+
+# --- in grounding ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="red_as_a_sink")
+def _red_as_a_sink(random_backbone: FluxBackbone) -> Iterator[tuple[Grounder, int]]:
+    """A grounder whose model gives the word "red" a constant of 8 in every block, by the mask its attention takes."""
+    grounder = Grounder(random_backbone)
+    tokens = grounder.parse("the red star").tokens
+    red = [t.word for t in tokens].index("red")
+
+    def plant(_: object, args: object, kwargs: dict) -> tuple[object, dict]:
+        bias = torch.zeros(1, 1, 1, 24 + 64)
+        bias[..., red] = 8.0
+        return args, {**kwargs, "attention_mask": bias}
+
+    hooks = [
+        m.register_forward_pre_hook(plant, with_kwargs=True) for m in attention_modules(random_backbone.transformer)
+    ]
+    yield grounder, red
+    for hook in hooks:
+        hook.remove()
+
+
+def test_a_sink_on_a_word_is_found_and_brought_down(red_as_a_sink: tuple[Grounder, int]) -> None:
+    grounder, red = red_as_a_sink
+    frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    ((maps,),) = grounder.read([frame], ["the red star"])
+    assert maps.sinks == (red,)
+    star = [t.word for t in maps.expression.tokens].index("star")
+    treated = without_sinks(maps, maps.expression)
+    assert maps.maps[red].mean() > 20 * maps.maps[star].mean()
+    assert treated.maps[red].mean() == pytest.approx(treated.maps[star].mean(), rel=0.1)
+    on, off = (grounder.weigh(maps, frame, options=GroundingOptions(sinks=s)).heatmap.grid for s in (True, False))
+    assert np.abs(on - off).max() > 0.05
+
+
+def test_sinks_are_not_looked_for_when_switched_off(red_as_a_sink: tuple[Grounder, int]) -> None:
+    grounder, _ = red_as_a_sink
+    frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    off = GroundingOptions(sinks=False)
+    ((maps,),) = grounder.read([frame], ["the red star"], options=off)
+    assert maps.sinks is None
+    grounder.weigh(maps, frame, options=off)
+    with pytest.raises(ValueError, match="read without looking for sinks"):
+        grounder.weigh(maps, frame)
+
+
+def test_sinks_that_nobody_reads_change_nothing(random_backbone: FluxBackbone) -> None:
+    grounder = Grounder(random_backbone)
+    frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    ((maps,),) = grounder.read([frame], ["the red star"])
+    assert maps.sinks == ()
+    magnet = dataclasses.replace(maps, sinks=tuple(maps.expression.positions(Role.MAGNET, Role.STOP)))
+    assert without_sinks(magnet, maps.expression) is magnet

@@ -54,3 +54,25 @@ def test_a_flat_map_stays_flat(value: float) -> None:
     image = np.random.default_rng(1).integers(0, 255, (48, 48, 3), dtype=np.uint8)
     fine = joint_bilateral_upsample(np.full((6, 6), value, np.float32), image)
     np.testing.assert_allclose(fine, value, atol=1e-6)
+
+
+def test_every_cell_is_the_weighted_mean_that_the_paper_writes_down() -> None:
+    """One cell at a time, in plain loops and float64."""
+    rng = np.random.default_rng(2)
+    h, w, radius, sigma_tokens, sigma_colour = 3, 5, 2, 1.5, 0.2
+    grid = rng.normal(size=(h, w)).astype(np.float32)
+    image = rng.integers(0, 255, (h * FACTOR, w * FACTOR, 3), dtype=np.uint8)
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float64) / 100
+    token = lab.reshape(h, FACTOR, w, FACTOR, 3).mean((1, 3))
+    expected = np.zeros((h * FACTOR, w * FACTOR))
+    for y, x in np.ndindex(expected.shape):
+        at_y, at_x = (y + 0.5) / FACTOR - 0.5, (x + 0.5) / FACTOR - 0.5
+        total = weight = 0.0
+        for r, c in np.ndindex(h, w):
+            if abs(r - y // FACTOR) <= radius and abs(c - x // FACTOR) <= radius:
+                near = np.exp(-((at_y - r) ** 2 + (at_x - c) ** 2) / (2 * sigma_tokens**2))
+                alike = np.exp(-((lab[y, x] - token[r, c]) ** 2).sum() / (2 * sigma_colour**2)) + 1e-6
+                total, weight = total + near * alike * grid[r, c], weight + near * alike
+        expected[y, x] = total / weight
+    got = joint_bilateral_upsample(grid, image, sigma_tokens=sigma_tokens, sigma_colour=sigma_colour, radius=radius)
+    np.testing.assert_allclose(got, expected, atol=2e-5)
