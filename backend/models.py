@@ -51,14 +51,13 @@ def list_models(context: typer.Context) -> None:
 
 @models_app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="A preset or a hub name.", show_default=False)],
-    revision: Annotated[str | None, typer.Option(help="A commit of the hub repository.", show_default=False)] = None,
+    name: Annotated[str, typer.Argument(help="A preset or a hub name, pinned as NAME@REVISION.", show_default=False)],
 ) -> None:
     """Download a backbone from the hub into its cache."""
     with one_line_errors():
         from refam.backbones import preset_for
-        from refam.backbones.store import find, size_on_disk
         from refam.backbones.store import pull as fetch
+        from refam.backbones.store import size_on_disk
 
         preset = preset_for(name)
         if Path(preset.source).is_dir():
@@ -66,9 +65,7 @@ def pull(
             return
         size = f", about {preset.size_gb:.0f} GB" if preset.size_gb else ""
         err.print(f"fetching {preset.source}{size}. Licence: {preset.licence}.", markup=False, soft_wrap=True)
-        wanted = revision or preset.revision
-        directory = find(preset.source, wanted) if wanted else None
-        directory = directory or fetch(preset.source, wanted)
+        directory = fetch(preset.source, preset.revision)
         stdout.print(f"{directory} ({size_on_disk(directory) / 1e9:.1f} GB)", markup=False, soft_wrap=True)
 
 

@@ -129,7 +129,8 @@ def _reader(
 
 def _directory(preset: Preset, *, download: bool) -> Path:
     found = find(preset.source, preset.revision)
-    if found is None and download:
+    on_hub = not Path(preset.source).expanduser().is_dir()
+    if download and on_hub and (found is None or missing_files(found, read_index(found))):
         found = pull(preset.source, preset.revision)
     if found is None:
         raise BackboneError(_not_here(preset))
@@ -143,12 +144,14 @@ def _not_here(preset: Preset) -> str:
     licence = preset.licence or "see its model card"
     return (
         f"the weights of {preset.name!r} are not on this machine: {preset.source}{at}{size}. Licence: {licence}. "
-        f"Fetch them{gate} with: refam models pull {preset.name}"
+        f"Fetch them{gate}{_command(preset)}"
     )
 
 
 def _command(preset: Preset) -> str:
-    return "" if Path(preset.source).expanduser().is_dir() else f" with: refam models pull {preset.name}"
+    here = Path(preset.source).expanduser().is_dir()
+    pinned = f"@{preset.revision}" if preset.revision else ""
+    return "" if here else f" with: refam models pull {preset.name}{pinned}"
 
 
 def _fitting(preset: Preset, class_name: str) -> Preset:

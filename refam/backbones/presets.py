@@ -249,6 +249,7 @@ def for_class(pipeline: str, *, name: str, source: str, licence: str) -> Preset:
 def preset_for(name_or_source: str) -> Preset:
     """A preset by name or by its hub id; else the settings of the class that a directory's model_index.json names.
 
+    NAME@REVISION pins a hub repository to a commit, a tag or a branch.
     Of a hub id whose files are not here the class is not known yet: `pipeline` is then empty, see `load_backbone`.
     Raises BackboneError.
     """
@@ -256,6 +257,12 @@ def preset_for(name_or_source: str) -> Preset:
         if name_or_source in (preset.name, preset.source):
             return preset
     path = Path(name_or_source).expanduser()
+    name, at, revision = name_or_source.rpartition("@")
+    if at and not path.exists():
+        pinned = preset_for(name)
+        if not revision or Path(pinned.source).is_dir():
+            raise BackboneError(f"{name_or_source!r}: only a hub repository has revisions, as in owner/name@revision")
+        return replace(pinned, revision=revision)
     if path.exists():
         index = read_index(path)
         return for_class(index["_class_name"], name=path.resolve().name, source=str(path), licence="see its directory")

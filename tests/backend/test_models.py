@@ -50,7 +50,7 @@ def test_pull_says_what_it_fetches_and_fetches_that(tmp_path: Path, monkeypatch:
     done = runner.invoke(app, ["models", "pull", "wan-1.3b"], catch_exceptions=False)
     assert asked == [("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", None)]
     assert "about 14 GB. Licence: Apache-2.0." in done.stderr
-    runner.invoke(app, ["models", "pull", "owner/name", "--revision", "d" * 40], catch_exceptions=False)
+    runner.invoke(app, ["models", "pull", "owner/name@" + "d" * 40], catch_exceptions=False)
     assert asked[1:] == [("owner/name", "d" * 40)]
     again = runner.invoke(app, ["models", "pull", "tiny"], catch_exceptions=False)
     assert "is a folder on this machine already" in again.output

@@ -85,6 +85,14 @@ def test_a_hub_id_that_is_not_here_gets_the_settings_of_its_class_once_it_is(
     assert backbone.name.startswith("somebody/some-mochi@")
 
 
+def test_a_revision_is_pinned_behind_an_at_sign() -> None:
+    assert preset_for("mochi@" + "e" * 40) == replace(PRESETS["mochi"], revision="e" * 40)
+    assert preset_for("owner/name@v1.0").revision == "v1.0"
+    for wrong in ("tiny@main", "mochi@"):
+        with pytest.raises(BackboneError, match="only a hub repository has revisions"):
+            preset_for(wrong)
+
+
 # --- what is not here
 
 
@@ -112,6 +120,20 @@ def test_weights_in_the_hub_cache_are_found_and_loaded_without_network(
     assert load_backbone(preset_for("mochi"), device="cpu").preset.name == "mochi"
     with pytest.raises(BackboneError, match=f"at revision {'b' * 40}"):
         load_backbone(replace(preset_for("mochi"), revision="b" * 40), device="cpu")
+
+
+def test_a_download_that_broke_off_is_told_and_gone_on_with(
+    saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = cache(tmp_path, "genmo/mochi-1-preview", saved("Mochi"), "a" * 40)
+    shutil.rmtree(snapshot / "vae")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        BackboneError, match=r"complete: vae/ missing, .*; fetch it again with: refam models pull mochi"
+    ):
+        load_backbone(preset_for("mochi"), device="cpu")
+    monkeypatch.setattr("refam.backbones.loading.pull", lambda *_: saved("Mochi"))
+    assert load_backbone(preset_for("mochi"), device="cpu", loading=Loading(download=True)).preset.name == "mochi"
 
 
 @pytest.mark.parametrize(
