@@ -12,9 +12,11 @@ second task fails:
 | `[good, null, good]` | nothing at all: Label Studio answers 500 |
 
 So each failure is `{"error": sentence}` in its place, and the next retrieval sends only the failed tasks again.
-An interactive call has one task and shows the annotator no error: there the answer is `[]`, which leaves the
-annotation as it is. The reason is always logged. What takes longer than the deadline is answered in the same way
-and goes on in the queue, see backend.jobs.
+An interactive call has one task and shows the annotator no error at all. There the answer puts the reason behind the
+words in the text field, "xyzzy (not found: ...)", and leaves the boxes as they are; the next time it is taken off. The
+editor then lists the text among the regions (seen in 1.23.2; submitting works): REFAM_SAY_IN_TEXT_FIELD=false answers
+`[]` instead. The reason is always logged. What takes longer than the deadline is answered in the same way and goes on
+in the queue, see backend.jobs.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
 
+from backend.labels import LabelConfigError, parse_label_config
+from backend.request import text_region, told
 from backend.services import Services, process_services
 
 log = logging.getLogger("refam.model")
@@ -51,17 +55,33 @@ class RefAMBackend(LabelStudioMLBase):
     ) -> list[Prediction]:
         """One answer per task, in order: a prediction or `{"error": sentence}`; see the module's table.
 
-        context: of an interactive call; there a failure gives []. label_config (in kwargs): the project's, where the
-        caller has it; else the constructor's, which the base class has read with a parser of its own.
+        context: of an interactive call; there a failure is told in the text field. label_config (in kwargs): the
+        project's, where the caller has it; else the constructor's, which the base class has read by a parser of its own.
         """
         xml = kwargs.get("label_config", self.label_config)
         services = self._services
         answers = services.office().desk.answer(
             tasks, xml, context, model_version=services.model_version, project=str(kwargs.get("project") or "")
         )
-        if context is not None and any("error" in answer for answer in answers):
+        if context is not None:
+            return [a for answer in answers for a in self._interactive(answer, xml, context)]
+        return [{"error": answer["error"]} if "error" in answer else answer for answer in answers]
+
+    def _interactive(self, answer: Prediction, xml: str | None, context: Mapping[str, Any]) -> list[Prediction]:
+        """A failure is told where the annotator looks: behind the words that were just typed."""
+        if "error" not in answer:
+            return [answer]
+        try:
+            found = text_region(context, parse_label_config(xml))
+        except LabelConfigError:
+            found = None
+        if found is None or not self._services.settings.say_in_text_field:
             return []
-        return answers
+        region, words = found
+        text = told(words, answer["error"], finished="unfinished" not in answer)
+        kept = {name: region[name] for name in ("id", "from_name", "to_name", "type", "origin") if name in region}
+        result = [{**kept, "value": {"text": [text]}}]
+        return [{"result": result, "score": 0.0, "model_version": self._services.model_version}]
 
     def fit(self, event: str, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Takes notice of an event; nothing is trained. data: a webhook's payload, never logged."""

@@ -18,6 +18,7 @@ from backend.labels import Label, LabelConfig
 from backend.pipeline import Target
 from backend.regions import region_id_of
 
+_TOLD = re.compile(r"\s*\((?:not found|not finished): [^\n]*\)\s*$")
 FALLBACK_FIELDS = ("prompt", "text", "expression")
 LONGEST_EXPRESSION = 500  # characters; a longer one is a mistake, and would cost accordingly
 
@@ -105,16 +106,27 @@ def split_expressions(value: Any) -> list[str]:
     return [expression for expression in found if expression]
 
 
-def _typed(context: Mapping[str, Any] | None, config: LabelConfig) -> list[str]:
-    """What was just submitted in a TextArea. Its `text` is the whole list of submissions: the last counts."""
+def text_region(context: Mapping[str, Any] | None, config: LabelConfig) -> tuple[Mapping[str, Any], str] | None:
+    """The TextArea's region that was just submitted, and its last text without what we had added to it."""
     for region in reversed(_list(context, "result")):
         if region.get("type") != "textarea" or region.get("from_name") not in config.text_areas:
             continue
         text = _mapping(region, "value").get("text")
-        last = text[-1:] if isinstance(text, list) else text
-        if expressions := split_expressions(last):
-            return expressions
-    return []
+        last = text[-1] if isinstance(text, list) and text else text  # `text` is the whole list of submissions
+        if isinstance(last, str) and (said := _TOLD.sub("", last)).strip():
+            return region, said
+    return None
+
+
+def told(words: str, why: str, *, finished: bool) -> str:
+    """The words with what became of them, as the annotator sees it in the text field; `text_region` takes it off."""
+    return f"{words.strip()} ({'not found' if finished else 'not finished'}: {' '.join(why.split())})"
+
+
+def _typed(context: Mapping[str, Any] | None, config: LabelConfig) -> list[str]:
+    """What was just submitted in a TextArea."""
+    found = text_region(context, config)
+    return split_expressions(found[1]) if found else []
 
 
 def _expressions_of(data: Mapping[str, Any], config: LabelConfig) -> list[str]:

@@ -85,6 +85,7 @@ class Settings(WeightSettings):
     work: bool = True  # whether `refam serve` works off the queue itself; false where `refam work` does
     deadline_s: float = Field(default=60.0, gt=0, le=95)  # Label Studio gives up after 100 s and loses all
     page_deadline_s: float = Field(default=20.0, gt=0, le=95)  # for one task: somebody looks at a blocked page
+    say_in_text_field: bool = True  # why nothing was found, behind the words that the annotator typed
     draft_wait_s: float = Field(default=6.5, ge=0, le=30)  # for the editor to save what was drawn just before Enter
     fresh_s: float = Field(default=3600.0, ge=0)  # a result is not computed again for so long
 

@@ -157,7 +157,7 @@ class Desk:
         run = self._board.run(item.spec.id)
         prediction = self._board.prediction(item.spec.id) if run and run.state is State.DONE else None
         if run is None or prediction is None:
-            return {"error": self._not_yet(item.spec, run)}
+            return {"error": self._not_yet(item.spec, run), **({} if run and run.state.final else {"unfinished": True})}
         if not interactive:
             if not self._board.claim_delivery(item.spec.id, "answered"):
                 how, when = self._board.delivered(item.spec.id) or ("answered", 0.0)

@@ -95,9 +95,28 @@ def test_in_a_batch_the_good_ones_are_kept_and_nothing_is_stored_for_the_bad_one
     assert "division" not in bad["error"]
 
 
-def test_an_interactive_failure_leaves_the_annotation_as_it_is(client: TestClient) -> None:
+def test_an_interactive_failure_is_told_behind_the_words_and_leaves_the_boxes(
+    client: TestClient, services: TruthServices
+) -> None:
+    region = {"id": "t1", "type": "textarea", "from_name": "say", "to_name": "v", "origin": "manual"}
+    context = {"result": [{**region, "value": {"text": ["nothing"]}}]}
+    (answer,) = _predict(client, _task(), context=context)
+    (told,) = answer["result"]
+    assert told == {**region, "value": {"text": ["nothing (not found: no object fits the words 'nothing')"]}}
+    # what was added is taken off again, whatever stands in it
+    context = {"result": [{**region, "value": {"text": ["the ring (not found: a; b (c): d)"]}}]}
+    (answer,) = _predict(client, _task(), context=context)
+    assert services.truth.asked[-1][1][0].words == "the ring"
+    assert len(services.truth.asked[-1][1]) == 1
+    assert answer["result"][0]["type"] == "videorectangle"
+
+
+def test_an_interactive_failure_can_be_left_untold(root: Path, tmp_path: Path) -> None:
+    settings = load_settings(media_root=root, cache_dir=tmp_path, say_in_text_field=False)
+    services = TruthServices(settings)
     context = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["nothing"]}}]}
-    assert _predict(client, _task(), context=context) == []
+    assert _predict(TestClient(create_app(settings, services)), _task(), context=context) == []
+    services.close()
 
 
 def test_an_interactive_answer_replaces_the_drafted_region(client: TestClient, services: TruthServices) -> None:
