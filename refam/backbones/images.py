@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from refam.backbones.base import Backbone, TextCondition
-from refam.backbones.errors import BackboneError
 from refam.backbones.prompts import PromptTokenizer
 
 
@@ -80,14 +79,13 @@ class QwenImageBackbone(Backbone):
 
     @override
     def _tokenizer(self) -> PromptTokenizer:
-        return PromptTokenizer(self.pipeline.tokenizer, self.pipeline.prompt_template_encode.format)
+        tokenizer = PromptTokenizer(self.pipeline.tokenizer, self.pipeline.prompt_template_encode.format)
+        self._head = tokenizer.first_behind(self.pipeline.prompt_template_encode_start_idx)
+        return tokenizer
 
     @override
     def _first(self, prompt: str) -> int:
-        first = self.tokenizer.first(prompt) - self.pipeline.prompt_template_encode_start_idx
-        if first < 0:
-            raise BackboneError(f"the tokenizer of {self.preset.source} does not fit the template of its pipeline")
-        return first
+        return self._head
 
     @override
     def grid(self, latents: torch.Tensor) -> tuple[int, int, int]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
+from refam.backbones.errors import BackboneError
+
+log = logging.getLogger("refam.backbones")
 _MARK = "\N{SNOWMAN}"
 
 
@@ -35,6 +39,25 @@ class PromptTokenizer:
         """How many tokens stand before the prompt's."""
         return self._coded(prompt)[2]
 
+    def first_behind(self, cut: int) -> int:
+        """Where the prompt begins once the pipeline has cut off so many tokens: with the tokenizer that it was made
+        for, at 0. Another one is used as far as it goes, and it is said. Raises BackboneError where it cannot be.
+        """
+        first = self.first("a") - cut
+        if first < 0:
+            raise BackboneError(
+                f"the tokenizer makes {first + cut} tokens of what its pipeline puts before a prompt, but the pipeline "
+                f"cuts off {cut}: it is not the tokenizer that this pipeline was made for"
+            )
+        if first > 0:
+            log.warning(
+                "the tokenizer makes %d tokens of what its pipeline puts before a prompt, but the pipeline cuts off "
+                "%d: is it the one that this model was trained with?",
+                first + cut,
+                cut,
+            )
+        return first
+
     def total(self, prompt: str) -> int:
         """How many tokens the prompt has with its template."""
         return self._coded(prompt)[3]
@@ -50,6 +73,6 @@ class PromptTokenizer:
             inside.append((start, end) if start < end else (0, 0))
         own = [i for i, (start, end) in enumerate(inside) if start < end]
         if not own:
-            raise ValueError(f"the tokenizer lost the prompt {prompt!r} in its template")
+            raise BackboneError(f"the tokenizer lost the prompt {prompt!r} in its template")
         stop = min(own[-1] + 2, len(inside))
         return coded["input_ids"][:stop], inside[:stop], own[0], len(inside)

@@ -38,6 +38,10 @@ class MochiBackbone(ClipBackbone):
             do_classifier_free_guidance=False,
             max_sequence_length=self.preset.text_length,
         )
+        if bool((mask[:, 1:] & ~mask[:, :-1]).any()):  # its attention drops pads, so that what follows one moves up
+            raise BackboneError(
+                f"the tokenizer of {self.preset.source} pads on the left, and Mochi's pads on the right"
+            )
         return {"encoder_hidden_states": words.to(self.transformer.dtype), "encoder_attention_mask": mask}
 
     @override
@@ -134,15 +138,13 @@ class HunyuanVideoBackbone(ClipBackbone):
     def _tokenizer(self) -> PromptTokenizer:
         from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 
-        self._cut = int(DEFAULT_PROMPT_TEMPLATE["crop_start"])
-        return PromptTokenizer(self.pipeline.tokenizer, DEFAULT_PROMPT_TEMPLATE["template"].format)
+        tokenizer = PromptTokenizer(self.pipeline.tokenizer, DEFAULT_PROMPT_TEMPLATE["template"].format)
+        self._head = tokenizer.first_behind(DEFAULT_PROMPT_TEMPLATE["crop_start"])
+        return tokenizer
 
     @override
     def _first(self, prompt: str) -> int:
-        first = self.tokenizer.first(prompt) - self._cut
-        if first < 0:
-            raise BackboneError(f"the tokenizer of {self.preset.source} does not fit the template of its pipeline")
-        return first
+        return self._head
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:

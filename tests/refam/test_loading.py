@@ -23,6 +23,7 @@ from refam.backbones import PRESETS, Backbone, BackboneError, Loading, Preset, l
 from refam.backbones.chat import ChatTokenizer, render
 from refam.backbones.loading import BACKBONES
 from refam.backbones.presets import known_classes
+from refam.backbones.prompts import PromptTokenizer
 from refam.backbones.quantising import quantisation
 from refam.backbones.store import find, size_on_disk
 from tests.refam.pipelines import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer
@@ -396,6 +397,25 @@ def test_a_chat_template_is_filled_in_as_transformers_does() -> None:
 def test_a_template_that_wants_out_of_its_sandbox_or_is_wrong(template: str) -> None:
     with pytest.raises(BackboneError, match="chat template of this pipeline's tokenizer cannot be filled in"):
         render(template, MESSAGES)
+
+
+def test_a_tokenizer_that_its_pipeline_was_not_made_for(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = PromptTokenizer(qwen_tokenizer(), "<|im_start|>user\n{}<|im_end|>".format)
+    head = tokenizer.first("a")
+    assert tokenizer.first_behind(head) == 0
+    assert not caplog.records
+    assert tokenizer.first_behind(head - 2) == 2
+    assert f"makes {head} tokens of what its pipeline puts before a prompt, but the pipeline cuts off" in caplog.text
+    with pytest.raises(BackboneError, match=f"makes {head} tokens .* cuts off {head + 1}: it is not the tokenizer"):
+        tokenizer.first_behind(head + 1)
+
+
+def test_mochi_with_a_tokenizer_that_pads_on_the_left(loaded: Callable[..., Backbone]) -> None:
+    tokenizer = loaded("Mochi").pipeline.tokenizer
+    tokenizer.padding_side = "left"
+    with pytest.raises(BackboneError, match="pads on the left, and Mochi's pads on the right"):
+        loaded("Mochi").encode_text(["the red star"])
+    tokenizer.padding_side = "right"
 
 
 def test_a_tokenizer_without_a_template() -> None:
