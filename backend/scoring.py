@@ -18,17 +18,21 @@ if TYPE_CHECKING:
     from refam.grounder import Grounder
 
 Progress = Callable[[float], None]
-OFF = GroundingOptions(magnets=False, stop_filter=False, spatial_bias=False, sinks=False, edge_aware=False)
+OFF = GroundingOptions(
+    magnets=False, stop_filter=False, noun_phrase=False, spatial_bias=False, sinks=False, edge_aware=False
+)
 SHIPPED = GroundingOptions()
 ABLATION: dict[str, GroundingOptions] = {
     "none: every word's map, as coarse as the tokens": OFF,
     "AM: magnets, stop words dropped": replace(OFF, magnets=True, stop_filter=True),
-    "AM + SB": replace(OFF, magnets=True, stop_filter=True, spatial_bias=True),
-    "AM + SB + GAS": replace(OFF, magnets=True, stop_filter=True, spatial_bias=True, sinks=True),
+    "AM + NP": replace(OFF, magnets=True, stop_filter=True, noun_phrase=True),
+    "AM + NP + SB": replace(OFF, magnets=True, stop_filter=True, noun_phrase=True, spatial_bias=True),
+    "AM + NP + SB + GAS": replace(OFF, magnets=True, stop_filter=True, noun_phrase=True, spatial_bias=True, sinks=True),
     "as it ships": SHIPPED,  # and the map follows the picture's edges
     "- without magnets": replace(SHIPPED, magnets=False),
     "- without the stop-word filter": replace(SHIPPED, stop_filter=False),
     "- without either": replace(SHIPPED, magnets=False, stop_filter=False),
+    "- without NP": replace(SHIPPED, noun_phrase=False),
     "- without SB": replace(SHIPPED, spatial_bias=False),
     "- without GAS": replace(SHIPPED, sinks=False),
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # In the order of the method: each step is seen on top of those before it.
 _STEPS: tuple[tuple[str, str, str], ...] = (
     ("stop_filter", "Stop words", "Maps of words that mean nothing by themselves are left out."),
+    ("noun_phrase", "Noun phrase", "Other things that the words name are not looked for."),
     ("magnets", "Magnets", "Appended words draw off the attention that the background gets."),
     ("sinks", "Sinks", "A word that every place attends to alike is brought down to what the other words have."),
     ("edge_aware", "Edges", "The map, as coarse as the model's tokens, follows the picture's edges."),

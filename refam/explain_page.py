@@ -82,6 +82,8 @@ def render(
         words=[_word(word, size) for word in found.words],
         roles=[(role, ROLES[role]) for role in ROLES if role in {_role(word) for word in found.words}],
         steps=[_step(i, step, size) for i, step in enumerate(found.steps)],
+        ignored=found.expression.ignored,
+        note=found.expression.note,
         cues=[cue.said for cue in found.expression.cues],
         choice=[_choice(c) for c in found.choice],
         candidates=[_candidate(c) for c in candidates],
@@ -93,7 +95,7 @@ def render(
 
 
 def _role(word: Any) -> str:
-    return word.role.value if word.known or word.role is not Role.CONTENT else "unknown"
+    return word.role.value if word.known or word.role not in (Role.CONTENT, Role.HEAD) else "unknown"
 
 
 def _picture(heatmap: Heatmap, size: tuple[int, int]) -> dict[str, Any]:

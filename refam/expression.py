@@ -17,6 +17,7 @@ import regex
 
 from refam.lexicon import STOP_WORDS
 from refam.magnets import Magnets
+from refam.nounphrase import Ignored, NounPhrase, read_phrase
 from refam.spatial import Cue, Kind, read_cues
 
 # A word with the marks of its letters ("é" in two characters, vowels of Hindi); else one visible character (an emoji).
@@ -56,20 +57,13 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Ignored:
-    """Words of an expression that do not guide the search, and a sentence that says why."""
-
-    said: str
-    why: str
-
-
-@dataclass(frozen=True)
 class Expression:
     """A parsed expression.
 
     text: what the person wrote, spaces tidied. prompt: with magnets. tokens: one for each position of the text
     encoder's sequence up to the end token (padding is left out). unknown: words that the tokenizer does not have.
-    cues: words of place and size; they choose among candidates.
+    cues: words of place and size; they choose among candidates. ignored: what is said of other things, which does not
+    guide the search, with a sentence each. note: what else should be known about how the words were read, or "".
     """
 
     text: str
@@ -77,6 +71,8 @@ class Expression:
     tokens: tuple[Token, ...]
     unknown: tuple[str, ...]
     cues: tuple[Cue, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+    note: str = ""
 
     def positions(self, *roles: Role) -> list[int]:
         """Where tokens of these roles are in the sequence."""
@@ -111,12 +107,14 @@ def parse(
     magnets: Magnets | None = Magnets(),  # noqa: B008 - frozen
     stop_filter: bool = True,
     spatial_bias: bool = True,
+    noun_phrase: bool = True,
 ) -> Expression:
     """Tokenise and give roles.
 
     tokenizer: a fast transformers tokenizer (it must give character offsets). max_tokens: the text encoder's length,
     end token included. magnets: None appends none. stop_filter False reads every word of the expression. spatial_bias
-    False takes words of place and size for words like any other.
+    False takes words of place and size for words like any other. noun_phrase False looks for other things that are
+    named, too; so does an expression in which no head noun is found, which its `note` says.
     Raises ExpressionError when nothing is left to look for, or when the text encoder would cut the expression.
     """
     text = " ".join(text.split())
@@ -131,21 +129,28 @@ def parse(
         )
     words = words_of(prompt)
     count = sum(w.start < len(text) for w in words)
-    cues = read_cues([w.text for w in words[:count]]) if spatial_bias else ()
-    roles = _roles(words, count, cues, stop_filter=stop_filter)
-    tokens = _tokens(tokenizer, coded, words, roles)
-    unknown = _unknown(tokens, coded["input_ids"], tokenizer.unk_token_id)
-    _check(text, tokens, unknown, cues)
-    return Expression(text, prompt, tokens, unknown, cues)
-
-
-def _roles(words: Sequence[Word], count: int, cues: Sequence[Cue], *, stop_filter: bool) -> list[Role]:
-    """A role for each word; the first `count` are the expression's, the others magnets."""
-    roles = [Role.STOP if stop_filter and _says_nothing(w.text) else Role.CONTENT for w in words[:count]]
+    said = [w.text for w in words[:count]]
+    cues = read_cues(said) if spatial_bias else ()
+    phrase = read_phrase(said, read_cues(said)) if noun_phrase else None  # words of place are in no noun phrase
+    left_out = phrase.left_out(len(said)) if phrase else frozenset()
+    roles = [_role(i, word, phrase, left_out, stop_filter=stop_filter) for i, word in enumerate(said)]
     for cue in cues:
         for i in cue.words:
             roles[i] = Role.SIZE if cue.kind is Kind.SIZE else Role.PLACE
-    return roles + [Role.MAGNET] * (len(words) - count)
+    roles += [Role.MAGNET] * (len(words) - count)
+    tokens = _tokens(tokenizer, coded, words, roles)
+    unknown = _unknown(tokens, coded["input_ids"], tokenizer.unk_token_id)
+    _check(text, tokens, unknown, cues)
+    note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
+    return Expression(text, prompt, tokens, unknown, cues, tuple(phrase.ignored) if phrase else (), note)
+
+
+def _role(at: int, word: str, phrase: NounPhrase | None, left_out: frozenset[int], *, stop_filter: bool) -> Role:
+    if phrase is not None and at == phrase.head:
+        return Role.HEAD
+    if _says_nothing(word):
+        return Role.STOP if stop_filter else Role.CONTENT
+    return Role.OTHER if at in left_out else Role.CONTENT
 
 
 def _says_nothing(word: str) -> bool:

@@ -56,6 +56,7 @@ class Grounder:
             magnets=options.magnet_words if options.magnets else None,
             stop_filter=options.stop_filter,
             spatial_bias=options.spatial_bias,
+            noun_phrase=options.noun_phrase,
         )
 
     def settings(self, options: GroundingOptions | None = None) -> dict[str, Any]:

@@ -36,3 +36,45 @@ COLOURS = listed(
     turquoise teal maroon navy tan cream crimson lime indigo
     """
 )
+# After these comes another thing, of which something is said: where the wanted one is, seen from it.
+RELATIONS = listed(
+    """
+    of on at near behind beside besides under underneath beneath above below between among by from to toward towards
+    across along over against around through off onto into inside outside within atop up down before after than while as
+    about alongside amid past away opposite like next during for without upon
+    """
+)
+LOOKS = listed("with wearing wears wore whose dressed having has have had")  # after these comes what it looks like
+RELATIVES = listed("who that which whom where")
+# Words whose "of ..." says what the thing is: "a slice of pizza".
+MEASURES = listed(
+    """
+    slice piece bowl glass cup plate pair group bunch stack pile row bottle box bag basket crowd herd flock team loaf
+    can jar kind type set couple picture photo painting statue tray mug carton pack bundle
+    """
+)
+CLOTHES = listed(
+    """
+    shirt tshirt t-shirt jacket coat hat cap dress skirt jeans pants trousers shorts sweater hoodie suit tie vest
+    uniform helmet glasses sunglasses scarf gloves shoes boots sneakers socks blouse tank top jersey robe gown costume
+    apron swimsuit bikini wetsuit pajamas outfit clothes clothing tuxedo cardigan poncho sari kimono leggings armor
+    armour plaid denim leather stripes polka camouflage
+    """
+)
+ADJECTIVES = COLOURS | listed(
+    """
+    dark bright pale young old tall short long wide thin fat round square empty full open closed new dirty clean
+    wooden furry fluffy hairy bald blond blonde brunette striped dotted spotted plain checkered bearded
+    hot cold wet dry male female asian african american heavy skinny chubby curly straight double single whole half
+    broken last first second third other same two three four five six seven eight nine ten electric
+    """
+)
+ADVERBS = listed("still together alone forward forwards backward backwards sideways fast quickly slowly")
+# Participles without -ed that people use of things they see.
+PARTICIPLES = listed(
+    """
+    held ridden eaten taken worn thrown shown driven drawn built made hung led bitten hidden broken bent kept cut
+    caught fed flown hit laid lit lost pulled put sat seen set shot split spread stuck swung torn tied woven
+    written blown bound carried drunk frozen
+    """
+)

@@ -26,12 +26,14 @@ class GroundingOptions:
     magnets: append attention magnets, `magnet_words`. stop_filter: leave stop words' maps out. spatial_bias: "left",
     "smallest", ... choose among the heatmap's modes instead of being looked for. sinks: words that are global attention
     sinks are brought down to what the other words have.
+    noun_phrase: other things that the expression names are not looked for.
     edge_aware: the heatmap follows the picture's edges (joint bilateral upsampling); else it stays as coarse as the
     tokens. seed: of the noise; each frame of each draw gets its own.
     """
 
     magnets: bool = True
     stop_filter: bool = True
+    noun_phrase: bool = True
     spatial_bias: bool = True
     sinks: bool = True
     edge_aware: bool = True
