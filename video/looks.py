@@ -42,6 +42,10 @@ class Looks:
         """In [0, 1]: the Bhattacharyya coefficient of the two objects' colours."""
         return float(np.sqrt(self.colours * other.colours).sum())
 
+    def purity(self, image: NDArray[np.uint8], mask: Mask) -> float:
+        """In [0, 1]: the share of the pixels under a mask, (H, W), that are likelier this object's; 0 for none."""
+        return float((self.likelihood(image)[mask] > 0.5).mean()) if mask.any() else 0.0
+
     def likelihood(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W) float32 in [0, 1]: how much likelier each pixel is the object's than its surroundings' at the time."""
         lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)

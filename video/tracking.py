@@ -74,14 +74,17 @@ class _Subject:
     """One object as the tracker holds it.
 
     mask: what is seen of it, at work size. extent: what would be seen if nothing hid it; `hidden_for` frames ago the
-    two were last the same. first, recent: its looks then and lately.
+    two were last the same. first, recent: its looks then and lately. purity: share of its pixels that were likelier its
+    own than its surroundings' at the start. assurance: what is left of the trust in flow that no segmenter confirmed.
     """
 
     mask: Mask
     extent: Mask
     first: Looks
     recent: Looks
+    purity: float
     since_refit: int = 0
+    assurance: float = 1.0
     hidden_for: int = 0
     lost: bool = False
     score: float = 1.0
@@ -125,7 +128,7 @@ class FlowTracker:
         looks = Looks.of(self._image, small)
         if looks is None:
             raise ValueError("a track cannot start from an empty mask")
-        self._subjects[target] = _Subject(small, small, looks, looks)
+        self._subjects[target] = _Subject(small, small, looks, looks, looks.purity(self._image, small))
         return Observation(mask.copy(), 1.0, True)
 
     def _observe(self, subject: _Subject) -> Observation:
@@ -146,7 +149,8 @@ class FlowTracker:
         fitted = {k: self._refit(self._subjects[k], k, carried, speed_px) for k in alive}
         for k, mask in exclusive(fitted, soft).items():
             trust = float(trusted[carried[k]].mean()) if carried[k].any() else 0.0
-            self._subjects[k] = self._judge(self._subjects[k], mask, carried[k], trust)
+            confirmed = fitted[k] is not carried[k]
+            self._subjects[k] = self._judge(self._subjects[k], mask, carried[k], trust, confirmed=confirmed)
 
     def _work_size(self) -> tuple[int, int]:
         assert self._image is not None
@@ -187,8 +191,17 @@ class FlowTracker:
             return mask
         return best.mask
 
-    def _judge(self, subject: _Subject, mask: Mask, carried: Mask, trust: float) -> _Subject:
+    def _assurance(self, subject: _Subject, trust: float, *, confirmed: bool) -> float:
+        """What flow alone carries is the less sure the longer no segmenter finds an outline there."""
+        if confirmed:
+            return min(1.0, subject.assurance + 0.25)
+        if subject.since_refit + 1 < self._options.refit_every:
+            return subject.assurance  # nobody was asked
+        return subject.assurance * trust
+
+    def _judge(self, subject: _Subject, mask: Mask, carried: Mask, trust: float, *, confirmed: bool) -> _Subject:
         assert self._image is not None
+        assurance = self._assurance(subject, trust, confirmed=confirmed)
         mask = main_parts(mask)
         turn = 0 if subject.since_refit + 1 >= self._options.refit_every else subject.since_refit + 1
         looks = Looks.of(self._image, mask)
@@ -197,7 +210,9 @@ class FlowTracker:
             return replace(subject, mask=np.zeros_like(mask), lost=True, score=0.0)
         alike = max(subject.first.similarity(looks), 0.9 * subject.recent.similarity(looks))
         kept = min(1.0, iou(mask, carried) / 0.9)
-        score = float(np.clip(alike * (0.6 + 0.4 * trust) * (0.7 + 0.3 * kept), 0, 1))
+        # A histogram of a frame's larger part is much like any other; whose colours the single pixels have tells more.
+        pure = min(1.0, (subject.first.purity(self._image, mask) + 0.05) / (0.9 * subject.purity + 0.05))
+        score = float(np.clip(alike * (0.6 + 0.4 * trust) * (0.7 + 0.3 * kept) * pure * np.sqrt(assurance), 0, 1))
         if score < self._options.least_score:
             return replace(subject, mask=np.zeros_like(mask), lost=True, score=score)
         recent = looks if alike > 0.7 and trust > 0.5 else subject.recent
@@ -210,6 +225,7 @@ class FlowTracker:
             extent=extent,
             recent=recent,
             since_refit=turn,
+            assurance=assurance,
             hidden_for=hidden_for,
             score=score,
         )

@@ -135,11 +135,21 @@ def test_only_the_window_is_looked_at():
 
 def test_reading_backward_holds_a_bounded_number_of_frames(monkeypatch):
     monkeypatch.setattr("video.propagate._CHUNK_BYTES", 6 * SIZE[0] * SIZE[1] * 3)
-    frames, truth = scene_clip([(STAR, 11, lambda t: (20 + 70 * t, 30))], n=20)
+    frames, truth = scene_clip([(STAR, 11, lambda t: (20 + 30 * t, 30))], n=20, ground=1)
     clip = ArrayClip(frames)
     track = propagate(clip, 19, truth[0, 19], FlowOnly())
     assert clip.most_at_once <= 6
     assert track.visible[1:].all()
+
+
+@pytest.mark.parametrize("way", [60, 80, 95])
+def test_a_score_is_not_high_where_flow_smears_a_fast_thing(way):
+    """On a checkerboard flow takes a fast star's trail for the star: what is called seen and sure must be the star."""
+    frames, truth = scene_clip([(STAR, 9, lambda t: (12 + way * t, 20 + 20 * t))], n=12, ground=5)
+    track = propagate(ArrayClip(frames), 0, truth[0, 0], GrabCutSegmenter())
+    overlap = np.array([masks.iou(masks.decode(r), t) for r, t in zip(track.rles, truth[0], strict=True)])
+    assert (overlap[track.visible & (track.scores > 0.7)] > 0.7).all()
+    assert (overlap[track.visible] > 0.5).all()
 
 
 def test_flow_alone_carries_a_mask_between_refits():
