@@ -150,12 +150,15 @@ def explain(
 @app.command()
 def doctor(backbone: Backbone = "tiny", sam2: Sam2 = None, device: Device = "auto") -> None:
     """Say what is installed, what would be used, and whether it works. Exit code 1 when something will fail."""
+    import itertools
+
     from backend.doctor import examine
+    from backend.doctor_service import examine_service
 
     signs = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "wrong": "[red]wrong[/]"}
     wrong = 0
     stdout.print(f"refam {__version__}")
-    for finding in examine(backbone, sam2, device):
+    for finding in itertools.chain(examine(backbone, sam2, device), examine_service()):
         wrong += finding.state == "wrong"
         stdout.print(f"{signs[finding.state]} {finding.part:<12}", end="")
         stdout.print(finding.text, markup=False, soft_wrap=True)

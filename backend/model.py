@@ -56,7 +56,7 @@ class RefAMBackend(LabelStudioMLBase):
         """One answer per task, in order: a prediction or `{"error": sentence}`; see the module's table.
 
         context: of an interactive call; there a failure is told in the text field. label_config (in kwargs): the
-        project's, where the caller has it; else the constructor's, which the base class has read by a parser of its own.
+        project's, where the caller has it; else the constructor's, which the base class has read by its own parser.
         """
         xml = kwargs.get("label_config", self.label_config)
         services = self._services

@@ -33,6 +33,8 @@ class Studio(BaseHTTPRequestHandler):
     def do_GET(self):
         self._note()
         path = self.path.split("?")[0].rstrip("/")
+        if path in ("/api/version", "/api/current-user/whoami"):
+            return self._say(200, {"release": "1.23.2", "email": "anna@example.com"})
         if path.endswith("/drafts"):
             return self._say(200, self.server.drafts)
         if path.startswith("/api/tasks/"):

@@ -1,0 +1,101 @@
+"""What `refam doctor` looks at beside the models: settings, disk, queue, and the Label Studio that is set."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+
+from backend.access import AccessError, StudioAccess
+from backend.doctor import Finding
+from backend.settings import Settings, SettingsError, load_settings, unknown_variables
+
+_LITTLE_GB = 5.0  # of free disk: a few long videos
+
+
+def examine_service() -> Iterator[Finding]:
+    """Every check of the service, as it is done. Makes the jobs folder where there is none; changes nothing else."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield Finding("settings", "wrong", str(error))
+        return
+    unknown = unknown_variables()
+    if unknown:
+        yield Finding("settings", "note", f"no setting is called {', '.join(unknown)}: a slip of the pen?")
+    else:
+        yield Finding("settings", "ok", f"deadline {settings.deadline_s:g} s, port {settings.port}")
+    checks: list[tuple[str, Callable[[Settings], Finding]]] = [
+        ("disk", _disk),
+        ("queue", _queue),
+        ("studio", _studio),
+        ("token", _token),
+    ]
+    for part, check in checks:
+        try:
+            yield check(settings)
+        except Exception as error:  # whatever it is, the person who asks what is wrong wants to know
+            yield Finding(part, "wrong", f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def _disk(settings: Settings) -> Finding:
+    said, little = [], False
+    for name, folder in (("media", settings.cache_dir), ("jobs", settings.data_dir)):
+        there = folder
+        while not there.exists():
+            there = there.parent
+        free_gb = shutil.disk_usage(there).free / 1e9
+        little = little or free_gb < _LITTLE_GB
+        said.append(f"{free_gb:.0f} GB free for {name} in {folder}")
+    mend = "; make room, or set REFAM_CACHE_DIR, REFAM_DATA_DIR, REFAM_CACHE_MB" if little else ""
+    return Finding("disk", "note" if little else "ok", "; ".join(said) + mend)
+
+
+def _queue(settings: Settings) -> Finding:
+    from backend.jobs.board import Board
+
+    kind = "SQLite" if settings.queue == "sqlite" else "Redis"
+    try:
+        board = Board(settings.queue, Path(settings.data_dir))
+        waiting, runs = board.waiting(), len(board.runs())
+        board.close()
+    except Exception as error:
+        mend = "REFAM_QUEUE must name a Redis that runs" if kind == "Redis" else "REFAM_DATA_DIR must be writable"
+        return Finding("queue", "wrong", f"{kind} cannot be used ({type(error).__name__}): {mend}")
+    alone = "" if settings.work else "; REFAM_WORK is false: `refam work` has to run somewhere"
+    return Finding("queue", "note" if alone else "ok", f"{kind}, {waiting} waiting, {runs} job(s) known{alone}")
+
+
+def _studio(settings: Settings) -> Finding:
+    if settings.label_studio_url is None:
+        mend = "uploads and local files cannot be fetched, late predictions cannot be pushed"
+        return Finding("studio", "note", f"LABEL_STUDIO_URL is not set: {mend}")
+    try:
+        with httpx.Client(trust_env=False, timeout=5) as http:
+            answer = http.get(f"{settings.label_studio_url}/api/version")
+            release = answer.raise_for_status().json().get("release")
+    except (httpx.HTTPError, ValueError, AttributeError) as error:
+        where = settings.label_studio_url
+        return Finding("studio", "wrong", f"{where} does not answer as Label Studio does ({type(error).__name__})")
+    # Whether it calls backends on private networks, and how long it waits, its API does not say; connecting tells.
+    text = f"{settings.label_studio_url}, release {release}; `refam connect --project N` tells whether it reaches us"
+    return Finding("studio", "ok", text)
+
+
+def _token(settings: Settings) -> Finding:
+    if settings.label_studio_url is None or settings.label_studio_api_key is None:
+        return Finding("token", "note", "LABEL_STUDIO_API_KEY is not set: nothing can be fetched or pushed with it")
+    access = StudioAccess(settings.label_studio_url, settings.label_studio_api_key)
+    try:
+        with httpx.Client(trust_env=False, timeout=5) as http:
+            headers = {"Authorization": access.header()}
+            answer = http.get(f"{settings.label_studio_url}/api/current-user/whoami", headers=headers)
+    except AccessError as error:
+        return Finding("token", "wrong", str(error))
+    if answer.status_code in (401, 403):
+        mend = "make a personal access token, or enable legacy tokens for the organization"
+        return Finding("token", "wrong", f"Label Studio refuses the {access.kind} token ({answer.status_code}): {mend}")
+    answer.raise_for_status()
+    return Finding("token", "ok", f"{access.kind} token of {answer.json().get('email', 'somebody')}")

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from backend.doctor_service import examine_service
+from tests.backend.test_desk import TOKEN, studio  # noqa: F401 - a fixture
+
+
+def _found(monkeypatch, **environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return {finding.part: finding for finding in examine_service()}
+
+
+def test_nothing_is_set(monkeypatch):
+    found = _found(monkeypatch)
+    assert {part: f.state for part, f in found.items()} == {
+        "settings": "ok",
+        "disk": "ok",
+        "queue": "ok",
+        "studio": "note",
+        "token": "note",
+    }
+    assert "SQLite, 0 waiting" in found["queue"].text
+
+
+@pytest.mark.parametrize(
+    ("environment", "part", "state", "says"),
+    [
+        ({"REFAM_PORT": "many"}, "settings", "wrong", "REFAM_PORT"),
+        ({"REFAM_DEADLIN_S": "5"}, "settings", "note", "REFAM_DEADLIN_S"),
+        ({"REFAM_QUEUE": "redis://127.0.0.1:9/0"}, "queue", "wrong", "REFAM_QUEUE"),
+        ({"REFAM_WORK": "false"}, "queue", "note", "refam work"),
+        ({"LABEL_STUDIO_URL": "http://127.0.0.1:9"}, "studio", "wrong", "does not answer"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_mend(environment, part, state, says, monkeypatch):
+    found = _found(monkeypatch, **environment)[part]
+    assert (found.state, says in found.text) == (state, True), found
+
+
+def test_a_disk_that_is_nearly_full(monkeypatch):
+    import shutil
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
+    found = _found(monkeypatch)["disk"]
+    assert found.state == "note"
+    assert "REFAM_CACHE_MB" in found.text
+
+
+@pytest.mark.parametrize(("status", "state"), [(200, "ok"), (401, "wrong")])
+def test_the_token_is_tried_and_never_told(status, state, studio, monkeypatch):  # noqa: F811
+    studio.status = status
+    url = f"http://127.0.0.1:{studio.server_port}"
+    found = _found(monkeypatch, LABEL_STUDIO_URL=url, LABEL_STUDIO_API_KEY=TOKEN)
+    assert found["token"].state == state, found
+    assert not any(TOKEN in f.text for f in found.values())
