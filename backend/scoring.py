@@ -24,6 +24,8 @@ OFF = GroundingOptions(
 SHIPPED = GroundingOptions()
 ABLATION: dict[str, GroundingOptions] = {
     "none: every word's map, as coarse as the tokens": OFF,
+    "NP": replace(OFF, noun_phrase=True),
+    "NP + SB": replace(OFF, noun_phrase=True, spatial_bias=True),
     "AM: magnets, stop words dropped": replace(OFF, magnets=True, stop_filter=True),
     "AM + NP": replace(OFF, magnets=True, stop_filter=True, noun_phrase=True),
     "AM + NP + SB": replace(OFF, magnets=True, stop_filter=True, noun_phrase=True, spatial_bias=True),
