@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Hubs are never asked by tests or demo; what is needed is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: setup demo test lint browser bench-tiny bench-tracking clean
+.PHONY: setup demo test lint browser bench-tiny bench-tracking bench-capture bench-ground bench-sinks clean
 
 setup: $(VENV)/.ready
 
@@ -45,5 +45,20 @@ bench-tiny: $(VENV)/.ready
 bench-tracking: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_tracking $(ARGS)
 
+# The peer asks for torchvision, which breaks `import transformers` here: it comes without what it asks for, into a
+# folder of its own.
+.bench/.ready: $(VENV)/.ready
+	$(BIN)/pip install --quiet --no-deps --target .bench attention-map-diffusers==1.0.0
+	touch $@
+
+bench-capture: .bench/.ready
+	$(OFFLINE) PYTHONPATH=.bench:. $(BIN)/python -m tests.bench.bench_capture $(ARGS)
+
+bench-ground: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m tests.bench.bench_ground $(ARGS)
+
+bench-sinks: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m tests.bench.bench_sinks $(ARGS)
+
 clean:
-	rm -rf $(VENV) $(LS_VENV) demo-data
+	rm -rf $(VENV) $(LS_VENV) .bench demo-data

@@ -19,6 +19,8 @@ from refam.families import Family, attention_modules, family_of
 from refam.kernels import attend, mean_probabilities
 from refam.sinkstats import SinkStats, share_and_variation
 
+_SDPA = F.scaled_dot_product_attention
+
 
 @dataclass(frozen=True, eq=False)
 class TextAttention:
@@ -71,11 +73,10 @@ class _Reader(TorchFunctionMode):
         super().__init__()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is not F.scaled_dot_product_attention or self.block is None:
-            return func(*args, **kwargs)
+        if func is not _SDPA:
+            return func(*args, **kwargs) if kwargs else func(*args)
         names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-        call = {**dict(zip(names, args, strict=False)), **kwargs}
+        call = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
         return self._read(call)
 
     def _read(self, call: dict[str, Any]) -> torch.Tensor:
@@ -142,10 +143,13 @@ class _Reader(TorchFunctionMode):
             joint_already = text is None and self.family.text != "cross"  # FLUX's single blocks get one sequence
             self.n_image = hidden.shape[1] - (self.n_text if joint_already else 0)
             self.block = index
+            self.__enter__()  # while this module runs, and no longer: every torch call goes through a mode
 
         return hook
 
     def leave(self, *_: Any) -> None:
+        if self.block is not None:
+            self.__exit__(None, None, None)
         self.block = None
 
 
@@ -205,10 +209,10 @@ def read_attention(
     hooks = []
     for index in wanted:
         hooks.append(modules[index].register_forward_pre_hook(reader.enter(index), with_kwargs=True))
-        hooks.append(modules[index].register_forward_hook(reader.leave))
+        hooks.append(modules[index].register_forward_hook(reader.leave, always_call=True))
     output = None
     try:
-        with torch.no_grad(), reader:
+        with torch.no_grad():
             output = transformer(**inputs)
     except _StopForward:
         pass

@@ -128,6 +128,7 @@ def test_attention_that_is_not_understood_is_refused(how: str) -> None:
     model.transformer_blocks[0].attn.processor = processor
     with pytest.raises(ValueError, match="causal or grouped-query"):
         read_attention(model.eval(), inputs)
+    assert torch._C._len_torch_function_stack() == 0, "the tap outlived the pass that failed"
 
 
 @cuda
