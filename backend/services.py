@@ -40,7 +40,8 @@ class Services:
         self._load_segmenter = segmenter or self._default_segmenter
         self._load_grounder = grounder or self._default_grounder
         self._loading = threading.Lock()
-        self._opening = threading.Lock()
+        self._opening, self._naming = threading.Lock(), threading.Lock()
+        self._identity: str | None = None
         self._pipeline: Pipeline | None = None
         self._grounder: Grounder | None = None
         self._office: Office | None = None
@@ -56,7 +57,19 @@ class Services:
         # SAM2 has features to remember, GrabCut has none: see video.propagate.tracker_for.
         named = self.settings.sam2 if self.settings.sam2 not in (None, "", "grabcut") else None
         made_by = f"{_short(named)}/memory" if named else "grabcut/dis-flow"
-        return f"refam-{__version__}/{_short(self.settings.backbone)}/{made_by}"
+        return f"refam-{__version__}/{self._backbone_id()}/{made_by}"
+
+    def _backbone_id(self) -> str:
+        """The backbone with an id of its weights, read off the files once: it must not change while we serve."""
+        with self._naming:
+            if self._identity is None:
+                try:
+                    from refam.backbones.identity import identity
+
+                    self._identity = identity(self.settings.backbone)
+                except ValueError:  # no such backbone: /ready and the log say so when it is to be loaded
+                    self._identity = _short(self.settings.backbone)
+            return self._identity
 
     def office(self) -> Office:
         """The queue and who works it off, opened at first use. Raises the queue's own errors."""
@@ -129,10 +142,11 @@ class Services:
         return load_segmenter(self.settings.sam2, device=self.settings.device)
 
     def _default_grounder(self) -> Grounder:
-        from refam.grounder import load_grounder
+        from refam.grounder import GroundingOptions, load_grounder
 
         settings = self.settings
-        return load_grounder(settings.backbone, device=settings.device, loading=settings.loading())
+        options = GroundingOptions(magnet_words=settings.magnet_words())
+        return load_grounder(settings.backbone, device=settings.device, options=options, loading=settings.loading())
 
     def _noted(self, part: str, load: Callable[[], _T]) -> _T:
         self._state[part] = "loading"

@@ -6,10 +6,10 @@ and what it hands its transformer; tests compare that with the pipeline's own ca
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import cv2
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from refam.attention import TextAttention, read_attention
 from refam.backbones.errors import BackboneError
+from refam.backbones.identity import named
 from refam.backbones.presets import Preset
 from refam.families import attention_modules
 
@@ -76,7 +77,7 @@ class Backbone(ABC):
             raise BackboneError(
                 f"preset {preset.name!r} reads block {max(preset.blocks)}, but {preset.source} has {n_blocks}"
             )
-        self.name = f"{preset.name}@{_fingerprint(self.transformer)}"
+        self.name = named(preset.name, Path(pipeline.name_or_path))
 
     # --- what a family says
 
@@ -208,13 +209,3 @@ class Backbone(ABC):
     def _pixels(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         """(F, H, W, 3) uint8 -> (F, 3, H, W) in [-1, 1]."""
         return torch.from_numpy(frames).permute(0, 3, 1, 2).to(self.device, self.pipeline.vae.dtype) / 127.5 - 1
-
-
-def _fingerprint(module: torch.nn.Module) -> str:
-    """Eight hex digits of the weights (a sample of each tensor), so that a model version names what was really used."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        sample = tensor.flatten()[:: max(1, tensor.numel() // 64)].float().cpu().numpy()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(sample.astype(np.float32).tobytes())
-    return digest.hexdigest()[:8]

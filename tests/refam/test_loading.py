@@ -21,11 +21,13 @@ from safetensors.torch import load_file, save_file
 
 from refam.backbones import PRESETS, Backbone, BackboneError, Loading, Preset, load_backbone, preset_for
 from refam.backbones.chat import ChatTokenizer, render
+from refam.backbones.identity import identity
 from refam.backbones.loading import BACKBONES
 from refam.backbones.presets import known_classes
 from refam.backbones.prompts import PromptTokenizer
 from refam.backbones.quantising import quantisation
 from refam.backbones.store import find, size_on_disk
+from refam.tiny import DIRECTORY
 from tests.refam.pipelines import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer
 
 CPU = torch.device("cpu")
@@ -424,3 +426,19 @@ def test_a_tokenizer_without_a_template() -> None:
     with pytest.raises(BackboneError, match="has no chat template"):
         ChatTokenizer(tokenizer)
     assert CHAT_TEMPLATE
+
+
+def test_the_weights_are_named_from_their_files_alone(tmp_path: Path) -> None:
+    same, other = tmp_path / "same", tmp_path / "other"
+    for copy in (same, other):
+        shutil.copytree(DIRECTORY, copy)
+    weights = other / "transformer" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-100] ^= 1
+    weights.write_bytes(data)
+    tiny = identity("tiny")
+    assert tiny.startswith("tiny@")
+    assert identity(str(same)).split("@")[1] == tiny.split("@")[1]
+    assert identity(str(other)).split("@")[1] != tiny.split("@")[1]
+    assert load_backbone(preset_for("tiny")).name == tiny
+    assert identity("mochi") == "mochi"  # not on this machine
