@@ -23,7 +23,8 @@ from refam.calibration import (
     load_calibration,
     signs_of,
 )
-from refam.grounder import Grounder, GroundingOptions
+from refam.grounder import Grounder, GroundingOptions, load_grounder
+from refam.tiny import DIRECTORY
 
 TRUE_WEIGHTS = np.array([3.0, 0.0, 1.5, 2.0, 0.0])
 
@@ -180,3 +181,11 @@ def test_a_picture_of_one_colour_through_a_model_without_a_view_stays_unsure(ran
     found = sure.weigh(flat, frame).heatmap
     assert found.confidence == 0
     assert found.grid.max() == 0
+
+
+@pytest.mark.skipif(not (DIRECTORY / "model_index.json").is_file(), reason="the small model is not here")
+def test_the_shipped_model_is_calibrated_as_it_ships() -> None:
+    """Fails when a default changes what heatmaps are made of: then `refam eval calibrate` is due."""
+    made = load_grounder("tiny", device="cpu").calibration()
+    assert made is not None
+    assert made.scenes >= 500
