@@ -1,3 +1,4 @@
+import contextlib
 from pathlib import Path
 
 import cv2
@@ -202,6 +203,31 @@ def test_sam2_encodes_an_image_once_and_is_asked_in_its_own_coordinates():
     assert 0.5 < found[0].score <= 0.9
     segmenter.segment(image + 1, Prompt(box=(0.25, 0.0, 0.5, 1.0)))
     assert model.encoded == 2
+
+
+def test_embeddings_are_kept_by_content(tmp_path):
+    model = CountingModel()
+    image = np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8)
+    fresh = Sam2Segmenter(model, name="double", cache=tmp_path / "kept").features(image)
+    again = Sam2Segmenter(model, name="double", cache=tmp_path / "kept").features(image.copy())
+    assert model.encoded == 1
+    assert fresh.shape == (64, 64, 3)
+    np.testing.assert_allclose(again, fresh, rtol=1e-3, atol=1e-3)  # kept at half precision
+    Sam2Segmenter(model, name="double", cache=tmp_path / "kept").features(255 - image)
+    assert model.encoded == 2
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
+def test_short_floats_give_the_same_masks(monkeypatch):
+    image = np.asarray(Image.open(DAVIS / "JPEGImages" / "libby" / "00000.jpg").convert("RGB"))
+    truth = np.asarray(Image.open(DAVIS / "Annotations" / "libby" / "00000.png").convert("L")) > 127
+    prompt = prompts_for(truth)["box"]
+    short = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
+    monkeypatch.setattr("refam.sam2._short_floats", lambda device: contextlib.nullcontext())
+    full = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
+    assert masks.iou(short, full) > 0.98
 
 
 @pytest.mark.slow
