@@ -17,6 +17,7 @@ from backend.serve_app import connect, serve, work
 
 if TYPE_CHECKING:
     from backend.pipeline import Pipeline
+    from refam.magnets import Magnets as MagnetWords
 
 app = typer.Typer(
     name="refam",
@@ -40,6 +41,10 @@ Backbone = Annotated[
 ]
 Download = Annotated[
     bool, typer.Option("--download", envvar="REFAM_DOWNLOAD", help="Fetch the backbone where it is not here yet.")
+]
+Magnets = Annotated[
+    str | None,
+    typer.Option(envvar="REFAM_MAGNETS", help='Attention magnets to append, such as "with to . pink"; see the README.'),
 ]
 Sam2 = Annotated[
     str | None, typer.Option(envvar="REFAM_SAM2", help="SAM2 folder or hub name; without it GrabCut, which needs none.")
@@ -76,6 +81,7 @@ def label(
     ] = None,
     backbone: Backbone = "tiny",
     sam2: Sam2 = None,
+    magnets: Magnets = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
     download: Download = False,
@@ -88,6 +94,7 @@ def label(
     from backend.ask import AskError, check_frames, targets_of
     from video.timeline import editor_rate
 
+    words_added = _magnets(magnets)
     try:
         targets = targets_of(words or [], point or [], box or [])
         rate = None if fps is None else editor_rate(fps)
@@ -102,7 +109,7 @@ def label(
         clip = open_clip(video)
         step("open", 1.0)
         check_frames(targets, len(clip))
-        pipeline = _pipeline(backbone, sam2, device=device, seed=seed, download=download)
+        pipeline = _pipeline(backbone, sam2, device=device, seed=seed, magnets=words_added, download=download)
         results = pipeline.run(clip, targets, progress=step)
         written = write_all(
             out,
@@ -127,19 +134,22 @@ def explain(
     ] = None,
     backbone: Backbone = "tiny",
     sam2: Sam2 = None,
+    magnets: Magnets = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
     download: Download = False,
 ) -> None:
     """Write a page that shows how words became a mask in one frame: every word's map, and what each step changed."""
+    words_added = _magnets(magnets)
     with one_line_errors(), steps() as step:
         from backend.explain_app import make_page
         from backend.settings import weight_settings
         from refam.grounder import GroundingOptions, load_grounder
         from refam.segmenters import load_segmenter
 
+        options = GroundingOptions(seed=seed, magnet_words=words_added)
         loading = weight_settings(download=download).loading()
-        grounder = load_grounder(backbone, device=device, options=GroundingOptions(seed=seed), loading=loading)
+        grounder = load_grounder(backbone, device=device, options=options, loading=loading)
         segmenter = load_segmenter(sam2, device=device)
         page = make_page(video, words, frame=frame, grounder=grounder, segmenter=segmenter, progress=step)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +213,9 @@ def version() -> None:
     stdout.print(__version__)
 
 
-def _pipeline(backbone: str, sam2: str | None, *, device: str, seed: int, download: bool) -> Pipeline:
+def _pipeline(
+    backbone: str, sam2: str | None, *, device: str, seed: int, magnets: MagnetWords, download: bool
+) -> Pipeline:
     from backend.pipeline import Pipeline
     from refam.segmenters import load_segmenter
 
@@ -212,9 +224,20 @@ def _pipeline(backbone: str, sam2: str | None, *, device: str, seed: int, downlo
         from refam.grounder import GroundingOptions, load_grounder
 
         loading = weight_settings(download=download).loading()
-        return load_grounder(backbone, device=device, options=GroundingOptions(seed=seed), loading=loading)
+        options = GroundingOptions(seed=seed, magnet_words=magnets)
+        return load_grounder(backbone, device=device, options=options, loading=loading)
 
     return Pipeline(load_segmenter(sam2, device=device), grounder=grounder)
+
+
+def _magnets(text: str | None) -> MagnetWords:
+    """Raises BadParameter before anything heavy is loaded."""
+    from refam.magnets import Magnets as MagnetWords
+
+    try:
+        return MagnetWords() if text is None else MagnetWords.read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--magnets") from error
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from refam.magnets import Magnets
+
 if TYPE_CHECKING:
     from refam.backbones import Loading
 
@@ -69,6 +71,7 @@ class Settings(WeightSettings):
     backbone: str = Field(default="tiny", min_length=1)  # a preset's name, a pipeline directory, a hub name
     sam2: str | None = None  # a directory or hub name; unset: GrabCut, which needs no weights
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    magnets: str = str(Magnets())  # words to append to every expression, spaces between them
 
     # Serving
     host: str = "127.0.0.1"  # nothing but this machine unless somebody asks for more
@@ -96,6 +99,15 @@ class Settings(WeightSettings):
     cache_mb: float = Field(default=20_000.0, gt=0)
     max_media_mb: float = Field(default=4_000.0, gt=0)
     fetch_timeout_s: float = Field(default=600.0, gt=0)
+
+    @field_validator("magnets")
+    @classmethod
+    def _one_at_least(cls, value: str) -> str:
+        return str(Magnets.read(value))
+
+    def magnet_words(self) -> Magnets:
+        """The same for refam."""
+        return Magnets.read(self.magnets)
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

@@ -218,6 +218,7 @@ def test_a_frame_behind_the_end_is_told(known, video, tmp_path):
         (["--box", "0,0,1,1@0", "--box", "0,0,0.5,1@0"], "two boxes"),
         (["--point", "0.5,0.5@-1"], "counted from 0"),
         (["a", "--fps", "0"], "positive number of frames"),
+        (["a", "--magnets", " "], "no magnets: give at least one word"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(arguments, words, video, tmp_path):

@@ -72,6 +72,15 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "s3cret" not in repr(load_settings())
 
 
+def test_magnets_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().magnet_words().words == (".", "a", "with", "to", "pink")
+    monkeypatch.setenv("REFAM_MAGNETS", "with  to . Blue")
+    assert load_settings().magnet_words().words == ("with", "to", ".", "blue")
+    monkeypatch.setenv("REFAM_MAGNETS", "  ")
+    with pytest.raises(SettingsError, match="REFAM_MAGNETS: no magnets"):
+        load_settings()
+
+
 def test_slips_of_the_pen_are_noticed() -> None:
     assert unknown_variables({"REFAM_SAM": "x", "REFAM_SAM2": "y", "HOME": "z"}) == ["REFAM_SAM"]
 
