@@ -14,24 +14,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from huey import Huey, PriorityRedisHuey, SqliteHuey
 from huey.api import Task
-from huey.constants import EmptyData
 
+from backend.jobs.deliveries import Deliveries
 from backend.jobs.records import Run, Spec, State, Urgency
+from backend.jobs.store import is_there
 
 MOST_CRASHES = 3  # a job that has ended so many workers is not tried again by itself
 KEPT = 2000  # jobs; of older ones the record goes, the results of their stages stay
 
 
-class Board:
+class Board(Deliveries):
     """The jobs of one data directory or one Redis. Safe to use from several threads and processes."""
 
     def __init__(self, queue: str, data_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
         """queue: "sqlite" or a redis:// address. Raises OSError or Redis' own errors when it cannot be reached."""
-        self._clock = clock
-        self._huey = _open(queue, data_dir, "refam")
-        self._blobs = _open(queue, data_dir, "refam-results")  # apart, so that listing jobs does not read them
+        super().__init__(queue, data_dir, clock=clock)
         self._remind = self._huey.task()(_never_called_directly)
 
     # --- asking for work ----------------------------------------------------------------------------------------
@@ -97,7 +95,7 @@ class Board:
     def run(self, job: str) -> Run | None:
         """How far a job is."""
         raw = self._huey.storage.peek_data(f"job:{job}")
-        return Run.model_validate_json(bytes(raw)) if _is_there(raw) else None
+        return Run.model_validate_json(bytes(raw)) if is_there(raw) else None
 
     def runs(self) -> list[Run]:
         """All jobs, the last submitted first."""
@@ -108,17 +106,17 @@ class Board:
     def spec(self, job: str) -> Spec | None:
         """What a job is to do."""
         raw = self._blobs.storage.peek_data(f"spec:{job}")
-        return Spec.model_validate_json(bytes(raw)) if _is_there(raw) else None
+        return Spec.model_validate_json(bytes(raw)) if is_there(raw) else None
 
     def prediction(self, job: str) -> dict[str, Any] | None:
         """The finished prediction, as Label Studio stores it."""
         raw = self._blobs.storage.peek_data(f"result:{job}")
-        return json.loads(bytes(raw)) if _is_there(raw) else None
+        return json.loads(bytes(raw)) if is_there(raw) else None
 
     def thumbnail(self, job: str) -> bytes | None:
         """A JPEG of the frame on which the first object is surest."""
         raw = self._blobs.storage.peek_data(f"thumb:{job}")
-        return bytes(raw) if _is_there(raw) else None
+        return bytes(raw) if is_there(raw) else None
 
     def cancelled(self, job: str) -> bool:
         """Whether somebody wants this job to end."""
@@ -213,41 +211,6 @@ class Board:
                 self._blobs.storage.delete_data(f"{kind}:{run.id}")
         return len(old)
 
-    # --- who tells Label Studio ----------------------------------------------------------------------------------
-
-    def expect(self, job: str, until: float) -> None:
-        """A request waits for this job until then (Unix seconds); later it has to be pushed."""
-        self._put(f"wait:{job}", max(until, self.expected_until(job) or 0.0))
-
-    def expecting(self) -> list[tuple[str, float]]:
-        """Jobs that a request waits or waited for, and until when."""
-        items = self._huey.storage.result_items().items()
-        return [(key[5:], float(json.loads(bytes(value)))) for key, value in items if key.startswith("wait:")]
-
-    def expect_no_more(self, job: str) -> None:
-        """Nobody is to be told of this job (any longer)."""
-        self._forget(job, "wait")
-
-    def expected_until(self, job: str) -> float | None:
-        """Until when the last request that asked for a job waits; None when none did."""
-        return self._get(f"wait:{job}")
-
-    def claim_delivery(self, job: str, how: str) -> bool:
-        """True for exactly one caller per round of a job: whoever gets it tells Label Studio."""
-        return bool(self._huey.storage.put_if_empty(f"delivered:{job}", json.dumps([how, self._clock()]).encode()))
-
-    def delivered(self, job: str) -> tuple[str, float] | None:
-        """How a job was delivered ("answered", "pushed", or why not) and when; None when it was not yet."""
-        found = self._get(f"delivered:{job}")
-        return (str(found[0]), float(found[1])) if found else None
-
-    def set_delivered(self, job: str, how: str | None) -> None:
-        """Writes how a claimed delivery ended; None frees it for another try."""
-        if how is None:
-            self._forget(job, "delivered")
-        else:
-            self._put(f"delivered:{job}", [how, self._clock()])
-
     # --- workers ------------------------------------------------------------------------------------------------
 
     def beat(self, worker: str, count: int) -> None:
@@ -274,7 +237,7 @@ class Board:
 
     def _holder(self, run: Run) -> str | None:
         raw = self._huey.storage.peek_data(f"claim:{run.id}:{run.attempt}")
-        return bytes(raw).decode() if _is_there(raw) else None
+        return bytes(raw).decode() if is_there(raw) else None
 
     def _enqueue(self, run: Run, *, delay_s: float = 0.0) -> None:
         task: Task = self._remind.s(run.id, run.attempt, priority=int(run.urgency))
@@ -287,33 +250,6 @@ class Board:
     def _put_run(self, run: Run) -> None:
         self._huey.storage.put_data(f"job:{run.id}", run.model_dump_json().encode())
 
-    def _put(self, key: str, value: Any) -> None:
-        self._huey.storage.put_data(key, json.dumps(value).encode())
-
-    def _get(self, key: str) -> Any:
-        raw = self._huey.storage.peek_data(key)
-        return json.loads(bytes(raw)) if _is_there(raw) else None
-
-    def _forget(self, job: str, *kinds: str) -> None:
-        for kind in kinds:
-            self._huey.storage.delete_data(f"{kind}:{job}")
-
 
 def _never_called_directly(job: str, attempt: int) -> None:
     raise RuntimeError(f"job {job}, attempt {attempt}: a reminder is not run by Huey but by backend.jobs.worker")
-
-
-def _is_there(raw: Any) -> bool:
-    return raw is not EmptyData and raw is not None
-
-
-def _open(queue: str, data_dir: Path, name: str) -> Huey:
-    if queue == "sqlite":
-        data_dir.mkdir(parents=True, exist_ok=True)
-        # timeout: several processes write here.
-        huey = SqliteHuey(name, filename=str(data_dir / f"{name}.db"), timeout=30, results=False)
-        # With a write-ahead log, NORMAL survives every crash of ours whole; a power cut may cost the last moments,
-        # never the database. FULL waits for the disk seven times for each job that is submitted.
-        huey.storage.conn.execute("pragma synchronous=normal")
-        return huey
-    return PriorityRedisHuey(name, url=queue, blocking=False, results=False)
