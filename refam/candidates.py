@@ -89,24 +89,19 @@ def apply(grid: NDArray[np.float32], found: Sequence[Region], weights: NDArray[n
 
 
 def _fit(found: Sequence[Region], eligible: NDArray[np.bool_], cue: Cue) -> NDArray[np.float64]:
-    if cue.kind is Kind.SIDE:
-        return _side(found, cue)
+    centres = [r.centre for r in found]
+    if cue.kind is Kind.SIDE:  # a ramp over the frame
+        dx, dy = cue.direction
+        return np.array([0.5 + dx * (x - 0.5) + dy * (y - 0.5) for x, y in centres])
     if cue.kind is Kind.CORNER:
-        return np.array([2 * (1 - min(np.hypot(abs(x - a), abs(y - b)) for a in (0, 1) for b in (0, 1))) - 0.6
-                         for x, y in (r.centre for r in found)])  # fmt: skip
+        return np.array([1.4 - 2 * min(np.hypot(x - a, y - b) for a in (0, 1) for b in (0, 1)) for x, y in centres])
     if cue.kind is Kind.MIDDLE:
-        return np.array([1 - 2 * max(abs(x - 0.5), abs(y - 0.5)) for x, y in (r.centre for r in found)])
+        return np.array([1 - 2 * max(abs(x - 0.5), abs(y - 0.5)) for x, y in centres])
     measure = _MEASURES[cue.kind]
     values = np.array([measure(r, cue) for r in found])
     if cue.nth is not None:
         return _nth(values, eligible, cue.nth)
     return _relative(values, eligible)
-
-
-def _side(found: Sequence[Region], cue: Cue) -> NDArray[np.float64]:
-    """Plainly there: a ramp over the frame, by each region's centre."""
-    dx, dy = cue.direction
-    return np.array([0.5 + dx * (x - 0.5) + dy * (y - 0.5) for x, y in (r.centre for r in found)])
 
 
 def _relative(values: NDArray[np.float64], eligible: NDArray[np.bool_]) -> NDArray[np.float64]:

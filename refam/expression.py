@@ -132,6 +132,8 @@ def parse(
     said = [w.text for w in words[:count]]
     cues = read_cues(said) if spatial_bias else ()
     phrase = read_phrase(said, read_cues(said)) if noun_phrase else None  # words of place are in no noun phrase
+    if phrase is not None:
+        cues = tuple(cue for cue in cues if phrase.cue.issuperset(cue.words))
     left_out = phrase.left_out(len(said)) if phrase else frozenset()
     roles = [_role(i, word, phrase, left_out, stop_filter=stop_filter) for i, word in enumerate(said)]
     for cue in cues:

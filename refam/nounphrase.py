@@ -47,7 +47,7 @@ class Ignored(NamedTuple):
 class NounPhrase:
     """head: which word is the head noun. keep: the words that are looked for, the head too.
 
-    ignored: what is not. cue: words of place and size.
+    ignored: what is not. cue: words of place and size that are about it, and not about another noun ("a small hat").
     """
 
     head: int
@@ -87,10 +87,11 @@ class _Reading:
         if head is None or before[-1:] == ["p"]:  # "next to the dog": what is?
             return None
         keep = {i for i in range(start, end) if self.kinds[i] in "NJVR" and i not in self.cue}
-        found = NounPhrase(head, keep | {head}, cue=frozenset(self.cue))
+        found = NounPhrase(head, keep | {head})
         at = end
         while at < len(self.words):
             at = self._piece(at, found)
+        found.cue = frozenset(self.cue)
         return found
 
     def _kind(self, i: int, tag: str | None) -> str:
@@ -107,7 +108,9 @@ class _Reading:
             return "."
         if word.endswith(("'s", "’s")) or (word == "light" and "".join(self.words[i + 1 : i + 2]) in COLOURS):
             return "J"
-        if (word in ADVERBS and i > 0) or (word.endswith("ly") and len(word) > 6 and word not in ("butterfly", "dragonfly")):
+        if (word in ADVERBS and i > 0) or (
+            word.endswith("ly") and len(word) > 6 and word not in ("butterfly", "dragonfly")
+        ):
             return "R"
         if word in ADJECTIVES or word[0].isdigit():
             return "J"
@@ -218,6 +221,10 @@ class _Reading:
                 break
             noun = noun or kind == "N"
             end += 1
+        for i in self.cue.intersection(range(start, end)):
+            if "N" in self.kinds[i:end]:  # "with a small hat", "behind the left door"
+                self.kinds[i] = "J"
+        self.cue = {i for i in self.cue if self.kinds[i] == "c"}
         return end
 
     def _content(self, start: int, end: int) -> list[int]:

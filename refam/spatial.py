@@ -135,13 +135,15 @@ def _corner(words: Sequence[str], at: int) -> list[Cue]:
 def _single(words: Sequence[str], at: int) -> list[Cue]:
     word, before, after = words[at], words[at - 1] if at else "", _word(words, at + 1)
     if word in _SIZES or word in _SIZEST:
-        return [_cue(words, (at,), Kind.SIZE, sign=_SIZES.get(word) or _SIZEST[word], nth=_first(word in _SIZEST))]
+        return [
+            _cue(words, (at,), Kind.SIZE, sign=_SIZES.get(word) or _SIZEST[word], nth=1 if word in _SIZEST else None)
+        ]
     end = at + 1 + (after in _AREAS)
     if _of_a_thing(words, end) or after in PARTS:
         return []
     if word in _NEAREST:
         compared = after in ("to", "from") and not FRAME.intersection(words[at + 2 : at + 4])
-        return [] if compared else [_cue(words, (at,), Kind.NEAR, sign=_NEAREST[word], nth=1)]
+        return [] if compared else [_cue(words, (at,), Kind.NEAR, sign=_NEAREST[word])]
     if word in _NEAR:
         told = word.endswith("ground") or (before in ("the", "in", "at") and _in(words, at))
         return [_cue(words, range(at, end), Kind.NEAR, sign=_NEAR[word])] if told else []
@@ -169,10 +171,6 @@ def _of_a_thing(words: Sequence[str], end: int) -> bool:
 
 def _in(words: Sequence[str], at: int) -> bool:
     return any(w in ("in", "at", "on", "to", "near", "towards", "toward") for w in words[max(0, at - 2) : at])
-
-
-def _first(superlative: bool) -> int | None:
-    return 1 if superlative else None
 
 
 def _word(words: Sequence[str], at: int) -> str:

@@ -81,6 +81,24 @@ def test_what_is_said_of_other_things_is_left_out_and_said(text: str, said: list
     assert all("is another thing" in ignored.why for ignored in phrase.ignored)
 
 
+@pytest.mark.parametrize(
+    ("text", "cues", "read_words"),
+    [
+        ("the small star next to the large ring", ["small"], ["star"]),
+        ("the star behind the small ring on the left", ["left"], ["star"]),
+        ("a star with a small ring", [], ["star", "small", "ring"]),
+        ("the star on the left", ["left"], ["star"]),
+        ("the large star in the middle, a ring on the top cross", ["large", "middle"], ["star", "ring"]),
+    ],
+)
+def test_places_and_sizes_of_other_things_choose_nothing(
+    tiny: Any, text: str, cues: list[str], read_words: list[str]
+) -> None:
+    expression = parse(text, tiny, max_tokens=40)
+    assert [cue.said for cue in expression.cues] == cues
+    assert [expression.tokens[w[0]].word for w in expression.content_words()] == read_words
+
+
 def test_roles_of_an_expression(tiny: Any) -> None:
     expression = parse("the red star left of a blue ring", tiny, max_tokens=24)
     roles = {t.word: t.role for t in expression.tokens[:8]}
@@ -124,4 +142,5 @@ def test_any_words_can_be_read(words: list[str]) -> None:
     if phrase is not None:
         assert phrase.head in phrase.keep
         assert phrase.keep <= set(range(len(words)))
-        assert not phrase.keep & set(used), "a word of place is not looked for"
+        assert phrase.cue <= set(used)
+        assert not phrase.keep & phrase.cue, "a word of place is not looked for"
