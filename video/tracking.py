@@ -1,7 +1,7 @@
 """Following masks through the frames: carried by optical flow, re-fitted by a segmenter, checked by their looks.
 
-A tracker never guesses: when what it holds no longer looks like the object it says so and stops, and stays
-stopped until it is started again. Finding an object again is not its business.
+A tracker never guesses: when what it holds no longer looks like the object it says so and stops. This one stays
+stopped until it is started again; the one that remembers (`video.remembering`) may find the object by itself.
 """
 
 from __future__ import annotations
