@@ -120,6 +120,9 @@ class Grounder:
             raise ValueError(f"{len(frames)} frames but {len(indices)} indices")
         if not frames:
             raise ValueError("there are no frames to ground words in")
+        for frame in frames:
+            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+                raise ValueError(f"a frame must be (H, W, 3) uint8 RGB, got {frame.shape} {frame.dtype}")
         shapes = {f.shape for f in frames}
         if len(shapes) > 1:
             raise ValueError(f"all frames of one call must have one size, got {sorted(shapes)}")

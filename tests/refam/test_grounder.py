@@ -128,6 +128,22 @@ def test_no_frames_at_all_are_refused(random_backbone: FluxBackbone) -> None:
         Grounder(random_backbone).ground([], ["the red star"])
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3), np.float32)],
+    ids=["grey", "with alpha", "floats"],
+)
+def test_what_is_no_rgb_frame_is_refused(random_backbone: FluxBackbone, frame: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8 RGB, got \(9, 9"):
+        Grounder(random_backbone).ground([frame], ["the red star"])
+
+
+def test_an_8k_frame_is_grounded_at_the_models_size(random_backbone: FluxBackbone) -> None:
+    frame = np.full((4320, 7680, 3), 90, np.uint8)
+    heatmap = Grounder(random_backbone).ground([frame], ["the red star"])[0][0]
+    assert (heatmap.grid.shape, heatmap.confidence) == ((32, 56), 0.0)
+
+
 def test_frames_of_two_sizes_are_refused(random_backbone: FluxBackbone) -> None:
     with pytest.raises(ValueError, match="one size"):
         Grounder(random_backbone).ground(random_frames(1) + random_frames(1, 64, 64), ["the red star"])
