@@ -12,12 +12,32 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import SecretStr
 
+from backend.settings import Settings
+
+if TYPE_CHECKING:
+    from label_studio_sdk import LabelStudio
+
 _MARGIN_S = 30.0  # renewed this long before it ends, so that it does not end on its way
 _UNKNOWN_LIFE_S = 90.0  # for an access token that does not say when it ends
+
+
+def studio_client(settings: Settings) -> LabelStudio | None:
+    """Label Studio's own client, which takes either kind of token; None where address or token is not set.
+
+    Environment proxies are not used: the token goes to Label Studio and nowhere else.
+    """
+    if settings.label_studio_url is None or settings.label_studio_api_key is None:
+        return None
+    from label_studio_sdk import LabelStudio
+
+    http = httpx.Client(trust_env=False, timeout=30.0)
+    key = settings.label_studio_api_key.get_secret_value()
+    return LabelStudio(base_url=settings.label_studio_url, api_key=key, httpx_client=http)
 
 
 class AccessError(ValueError):
@@ -40,6 +60,13 @@ class StudioAccess:
         self._clock = clock
         self._access, self._ends_at = "", 0.0
         self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, settings: Settings) -> StudioAccess | None:
+        """For the Label Studio of the settings; None where its address or token is not set."""
+        if settings.label_studio_url is None or settings.label_studio_api_key is None:
+            return None
+        return cls(settings.label_studio_url, settings.label_studio_api_key)
 
     @property
     def kind(self) -> str:

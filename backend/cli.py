@@ -9,9 +9,10 @@ from urllib.parse import quote
 import typer
 
 from backend import __version__
-from backend.console import one_line_errors, report, steps
+from backend.console import one_line_errors, print_findings, report, steps
 from backend.console import out as stdout
 from backend.eval_app import eval_app
+from backend.frames_app import frames
 from backend.models import models_app
 from backend.serve_app import connect, serve, work
 
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (serve, work, connect):
+for command in (serve, work, connect, frames):
     app.command()(command)
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
@@ -165,13 +166,9 @@ def doctor(backbone: Backbone = "tiny", sam2: Sam2 = None, device: Device = "aut
     from backend.doctor import examine
     from backend.doctor_service import examine_service
 
-    signs = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "wrong": "[red]wrong[/]"}
-    wrong = 0
     stdout.print(f"refam {__version__}")
-    for finding in itertools.chain(examine(backbone, sam2, device), examine_service()):
-        wrong += finding.state == "wrong"
-        stdout.print(f"{signs[finding.state]} {finding.part:<12}", end="")
-        stdout.print(finding.text, markup=False, soft_wrap=True)
+    findings = itertools.chain(examine(backbone, sam2, device), examine_service())
+    wrong = print_findings((finding.state, f"{finding.part:<12}{finding.text}") for finding in findings)
     if wrong:
         raise typer.Exit(1)
 

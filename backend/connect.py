@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from backend.access import studio_client
 from backend.labels import LabelConfigError, parse_label_config
 from backend.settings import Settings
 
@@ -41,7 +42,9 @@ def connect(settings: Settings, project: int, *, url: str) -> Iterator[Found]:
     from label_studio_sdk.core.api_error import ApiError
 
     url = _checked(url)
-    studio = _studio(settings)
+    studio = studio_client(settings)
+    if studio is None:
+        raise ConnectError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, of somebody who may change the project")
     try:
         yield from _wired(studio, settings, project, url)
     except ApiError as error:
@@ -96,12 +99,15 @@ def _config(xml: str) -> Iterator[Found]:
     except LabelConfigError as error:
         yield Found("wrong", str(error))
         return
-    yield Found("ok", f'boxes go to <VideoRectangle name="{config.box}"> on <Video name="{config.video}">')
+    if config.masks:
+        yield Found("ok", f'masks go to "{config.box}" ({config.masks.kind}) on <Image name="{config.video}">')
+    else:
+        yield Found("ok", f'boxes go to <VideoRectangle name="{config.box}"> on <Video name="{config.video}">')
     if config.text_areas:
         yield Found("ok", f"words may be typed into: {', '.join(config.text_areas)}")
     else:
         yield Found("note", "the label config has no TextArea on the video: words cannot be typed in the editor")
-    if "framerate" not in xml.lower():
+    if not config.masks and "framerate" not in xml.lower():
         yield Found(
             "note", "the Video has no frameRate: Label Studio assumes 24 frames a second, and so does this backend"
         )
@@ -118,16 +124,6 @@ def _reached(url: str) -> Found:
     if up:
         return Found("ok", f"{url} answers")
     return Found("note", f"{url} does not answer from here; that is right only if Label Studio runs elsewhere")
-
-
-def _studio(settings: Settings) -> Any:
-    if settings.label_studio_url is None or settings.label_studio_api_key is None:
-        raise ConnectError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, of somebody who may change the project")
-    from label_studio_sdk import LabelStudio
-
-    http = httpx.Client(trust_env=False, timeout=30.0)
-    key = settings.label_studio_api_key.get_secret_value()
-    return LabelStudio(base_url=settings.label_studio_url, api_key=key, httpx_client=http)
 
 
 def _checked(url: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,17 @@ _STEPS = {
     "masks": "write the masks",
     "overlay": "write the overlay",
 }
+
+
+def print_findings(findings: Iterable[tuple[str, str]]) -> int:
+    """Prints (state, text) lines, state one of ok, note and wrong; returns how many are wrong."""
+    signs = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "wrong": "[red]wrong[/]"}
+    wrong = 0
+    for state, text in findings:
+        wrong += state == "wrong"
+        out.print(f"{signs[state]} ", end="")
+        out.print(text, markup=False, soft_wrap=True)
+    return wrong
 
 
 @contextmanager

@@ -85,13 +85,13 @@ def _studio(settings: Settings) -> Finding:
 
 
 def _token(settings: Settings) -> Finding:
-    if settings.label_studio_url is None or settings.label_studio_api_key is None:
+    access = StudioAccess.of(settings)
+    if access is None:
         return Finding("token", "note", "LABEL_STUDIO_API_KEY is not set: nothing can be fetched or pushed with it")
-    access = StudioAccess(settings.label_studio_url, settings.label_studio_api_key)
     try:
         with httpx.Client(trust_env=False, timeout=5) as http:
             headers = {"Authorization": access.header()}
-            answer = http.get(f"{settings.label_studio_url}/api/current-user/whoami", headers=headers)
+            answer = http.get(f"{access.url}/api/current-user/whoami", headers=headers)
     except AccessError as error:
         return Finding("token", "wrong", str(error))
     if answer.status_code in (401, 403):

@@ -22,9 +22,7 @@ class Drafts:
     """Reads drafts with the token; without one it knows none."""
 
     def __init__(self, settings: Settings) -> None:
-        self._access = None
-        if settings.label_studio_url and settings.label_studio_api_key:
-            self._access = StudioAccess(settings.label_studio_url, settings.label_studio_api_key)
+        self._access = StudioAccess.of(settings)
 
     @property
     def possible(self) -> bool:

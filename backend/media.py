@@ -51,9 +51,7 @@ class MediaStore:
         self._root = settings.media_root and settings.media_root.resolve()
         self._dir = settings.cache_dir
         self._most_bytes = int(settings.cache_mb * 1e6)
-        access = None
-        if settings.label_studio_url and settings.label_studio_api_key:
-            access = StudioAccess(settings.label_studio_url, settings.label_studio_api_key)
+        access = StudioAccess.of(settings)
         self._fetcher = Fetcher(
             trusted=settings.label_studio_url,
             trusted_paths=_STUDIO_PATHS,

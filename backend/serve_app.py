@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backend.console import one_line_errors
-from backend.console import out as stdout
+from backend.console import one_line_errors, print_findings
 
 
 def serve(
@@ -56,11 +55,6 @@ def connect(
         from backend.connect import connect as wire
         from backend.settings import load_settings
 
-        signs = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "wrong": "[red]wrong[/]"}
-        wrong = 0
-        for found in wire(load_settings(), project, url=url):
-            wrong += found.state == "wrong"
-            stdout.print(f"{signs[found.state]} ", end="")
-            stdout.print(found.text, markup=False, soft_wrap=True)
+        wrong = print_findings((found.state, found.text) for found in wire(load_settings(), project, url=url))
         if wrong:
             raise typer.Exit(1)

@@ -103,9 +103,7 @@ class Services:
     def ready(self) -> dict[str, Any]:
         """What is in use and what is missing, for people and for probes; loads nothing, asks nobody."""
         settings = self.settings
-        access = None
-        if settings.label_studio_url and settings.label_studio_api_key:
-            access = StudioAccess(settings.label_studio_url, settings.label_studio_api_key)
+        access = StudioAccess.of(settings)
         problems = [f"{part}: {state}" for part, state in self._state.items() if state.startswith("failed")]
         if access is None:
             problems.append(

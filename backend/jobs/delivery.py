@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from backend.access import studio_client
 from backend.jobs.board import Board
 from backend.jobs.records import Run, State
 from backend.settings import Settings
@@ -117,12 +118,5 @@ class Delivery:
 
     def _studio(self) -> Any:
         if self._client is None:
-            from label_studio_sdk import LabelStudio
-
-            token = self._settings.label_studio_api_key
-            assert token is not None  # `possible` was asked
-            # Environment proxies are not used: the token goes to Label Studio and nowhere else.
-            http = httpx.Client(trust_env=False, timeout=30.0)
-            url = self._settings.label_studio_url
-            self._client = LabelStudio(base_url=url, api_key=token.get_secret_value(), httpx_client=http)
+            self._client = studio_client(self._settings)
         return self._client

@@ -144,10 +144,10 @@ def test_what_is_done_in_time_is_answered_and_nothing_is_pushed(n, services, stu
 
 
 def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(services, studio, monkeypatch):
-    slow(services, monkeypatch, {"slow one": 1.2, "slow two": 0.2})
+    slow(services, monkeypatch, {"slow one": 4.0, "slow two": 0.2})
     started = time.monotonic()
     results = predict(services, task(1, "quick"), task(2, "slow one"), task(3, "quick too"), task(4, "slow two"))
-    assert time.monotonic() - started < 1.6
+    assert time.monotonic() - started < 3.5
     assert "result" in results[0]
     for late in (results[1], results[3]):
         assert set(late) == {"error"}
@@ -161,10 +161,11 @@ def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(servic
 
 
 def test_one_task_of_an_opened_page_waits_less(services, monkeypatch):
-    slow(services, monkeypatch, {"slow": 3})
+    services.settings.__dict__["deadline_s"] = 30.0
+    slow(services, monkeypatch, {"slow": 8})
     started = time.monotonic()
     (result,) = predict(services, task(1, "slow"))
-    assert 0.4 < time.monotonic() - started < 0.95
+    assert 0.4 < time.monotonic() - started < 5
     assert "error" in result
 
 
@@ -196,6 +197,7 @@ def test_nothing_is_stored_twice_at_one_version(services, studio, monkeypatch):
 
 
 def test_two_requests_for_one_task_store_one_prediction(services, monkeypatch):
+    services.settings.__dict__["page_deadline_s"] = 30.0
     slow(services, monkeypatch, {"slow": 0.3})
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(predict(services, task(1, "slow"))[0])) for _ in range(3)]
