@@ -100,7 +100,7 @@ def test_words_that_find_nothing_leave_the_annotation_as_it_is(project: Project)
     (before,) = editor.seek(10)["regions"]
     answer = editor.type_words("xyzzy")
     assert "errors" not in answer
-    editor.page.get_by_text("xyzzy (not found: the model in use knows none of the words").wait_for()
+    editor.page.get_by_text("xyzzy (not found: Object: the model in use knows none of the words").wait_for()
     (after,) = editor.seek(10)["regions"]
     assert after == before
 
