@@ -1,6 +1,7 @@
 """A project's label config -> the tags this backend writes to and reads words from. Names are never assumed.
 
-The editor reads tags and attributes without regard to case, so do we. Only what videos need is kept.
+The editor reads tags and attributes without regard to case, so do we. Only what is needed for videos, and for masks on
+lists of pictures, is kept.
 """
 
 from __future__ import annotations
@@ -16,11 +17,34 @@ from defusedxml.ElementTree import fromstring
 from video.timeline import DEFAULT_RATE, editor_rate
 
 _FASTEST = 1000.0  # frames per second; more is a slip, and would make millions of editor frames
+_MASK_KINDS = ("brushlabels", "polygonlabels", "bitmasklabels", "brush", "polygon", "bitmask")
 _SHORTEST_EXAMPLE = '<Video name="video" value="$video"/><VideoRectangle name="box" toName="video"/>'
 
 
 class LabelConfigError(ValueError):
-    """The label config cannot take boxes on video; the message says which tag to add or mend."""
+    """The label config cannot take boxes on video or masks on pictures; the message says which tag to add or mend."""
+
+
+@dataclass(frozen=True)
+class MaskControl:
+    """The tag that takes masks. kind: as the type of a result, such as "brushlabels" or "brush".
+
+    labels_name: the <Labels> that goes with a tag that has no labels of its own.
+    """
+
+    name: str
+    kind: str
+    labels_name: str | None = None
+
+    @property
+    def own_labels(self) -> bool:
+        """Whether the tag has the labels inside, as BrushLabels has and Brush has not."""
+        return self.kind.endswith("labels")
+
+    @property
+    def shape(self) -> str:
+        """How it keeps a mask: "brush", "polygon" or "bitmask"."""
+        return self.kind.removesuffix("labels")
 
 
 @dataclass(frozen=True)
@@ -40,6 +64,8 @@ class LabelConfig:
     frame_rate, frame_rate_field: the <Video>'s rate as written, or the field that holds it; None: see `fps`.
     labels: choices for `box`, empty when the config has no <Labels> (or they come from `labels_field`).
     text_areas: names of <TextArea>s. word_fields: fields that their or a <Header>'s `$name` points at.
+    masks: where the config has an <Image valueList> instead of a video; then `video` and `video_field` are that
+    tag's, the field holds a list of addresses, and `box` is the name of the tag that takes the masks.
     """
 
     video: str
@@ -51,6 +77,7 @@ class LabelConfig:
     labels_field: str | None = None
     text_areas: tuple[str, ...] = ()
     word_fields: tuple[str, ...] = ()
+    masks: MaskControl | None = None
 
     def fps(self, data: Mapping[str, Any]) -> float:
         """Frames per second of the editor's grid for a task with this data; 24 where nothing is said.
@@ -80,6 +107,9 @@ def parse_label_config(xml: str | None) -> LabelConfig:
     """Read a label config. Raises LabelConfigError, in words for whoever wrote it."""
     tags = list(_root(xml).iter())
     videos = {name: tag for tag in _of_kind(tags, "video") if (name := _get(tag, "name"))}
+    images = {name: tag for tag in _of_kind(tags, "image") if (name := _get(tag, "name")) and _get(tag, "valueList")}
+    if not videos and images:
+        return _mask_config(tags, images)
     if not videos:
         raise LabelConfigError(f"the label config has no <Video name=...>: add {_SHORTEST_EXAMPLE}")
     box, video = _box_and_video(tags, list(videos))
@@ -88,9 +118,7 @@ def parse_label_config(xml: str | None) -> LabelConfig:
     if field is None:
         raise LabelConfigError(f'<Video name="{video}"> needs value="$field", a field of the task, got {value!r}')
     labels, labels_field = _labels(tags, video)
-    texts = [tag for tag in _of_kind(tags, "textarea") if _get(tag, "name")]
-    words = [_variable(_get(tag, "value")) for tag in texts]
-    words += [_inner_variable(_get(tag, "value")) for tag in _of_kind(tags, "header")]
+    text_areas, word_fields = _words(tags, field)
     return LabelConfig(
         video=video,
         video_field=field,
@@ -99,9 +127,50 @@ def parse_label_config(xml: str | None) -> LabelConfig:
         frame_rate_field=_variable(rate),
         labels=labels,
         labels_field=labels_field,
-        text_areas=tuple(str(_get(tag, "name")) for tag in texts),
-        word_fields=tuple(dict.fromkeys(w for w in words if w and w != field)),  # in order, each once
+        text_areas=text_areas,
+        word_fields=word_fields,
     )
+
+
+def _mask_config(tags: Sequence[Element], images: Mapping[str, Element]) -> LabelConfig:
+    name, target = None, next(iter(images))
+    for tag in tags:
+        kind = tag.tag.lower() if isinstance(tag.tag, str) else ""
+        shown = [image for image in _names(_get(tag, "toName")) if image in images]
+        if kind in _MASK_KINDS and shown and (name := _get(tag, "name")):
+            target = shown[0]
+            break
+    if not name:
+        raise LabelConfigError(
+            "the label config has no tag that takes masks on its pictures: "
+            f'add <BrushLabels name="mask" toName="{target}"><Label value="Object"/></BrushLabels>'
+        )
+    value = _get(images[target], "valueList")
+    field = _variable(value)
+    if field is None:
+        raise LabelConfigError(f'<Image name="{target}"> needs valueList="$field", a field of the task, got {value!r}')
+    own = kind.endswith("labels")
+    labels, labels_field = _labels(tags, target, kind=kind if own else "labels", name=name if own else None)
+    groups = [g for g in _of_kind(tags, "labels") if target in _names(_get(g, "toName")) and _get(g, "name")]
+    text_areas, word_fields = _words(tags, field)
+    return LabelConfig(
+        video=target,
+        video_field=field,
+        box=name,
+        labels=labels,
+        labels_field=labels_field,
+        text_areas=text_areas,
+        word_fields=word_fields,
+        masks=MaskControl(name, kind, None if own or not groups else _get(groups[0], "name")),
+    )
+
+
+def _words(tags: Sequence[Element], field: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the TextAreas, and the fields that words are shown from, in order, each once."""
+    texts = [tag for tag in _of_kind(tags, "textarea") if _get(tag, "name")]
+    words = [_variable(_get(tag, "value")) for tag in texts]
+    words += [_inner_variable(_get(tag, "value")) for tag in _of_kind(tags, "header")]
+    return tuple(str(_get(tag, "name")) for tag in texts), tuple(dict.fromkeys(w for w in words if w and w != field))
 
 
 def _root(xml: str | None) -> Element:
@@ -139,12 +208,14 @@ def _box_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[str,
     raise LabelConfigError(f'<VideoRectangle> needs a name and toName="{videos[0]}", got {got}')
 
 
-def _labels(tags: Sequence[Element], video: str) -> tuple[tuple[Label, ...], str | None]:
-    """The choices of every <Labels> for this video, and the field that one of them takes more from."""
+def _labels(
+    tags: Sequence[Element], video: str, *, kind: str = "labels", name: str | None = None
+) -> tuple[tuple[Label, ...], str | None]:
+    """The choices of every <Labels> (or `kind`, of that name) for this video, and the field that has more of them."""
     found: dict[Label, None] = {}
     field = None
-    for group in _of_kind(tags, "labels"):
-        if video not in _names(_get(group, "toName")):
+    for group in _of_kind(tags, kind):
+        if video not in _names(_get(group, "toName")) or (name and _get(group, "name") != name):
             continue
         field = field or _variable(_get(group, "value"))
         for tag in _of_kind(list(group.iter()), "label"):

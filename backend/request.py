@@ -33,6 +33,7 @@ class Work:
 
     video: address as it stands in the task. fps: of the editor's grid. targets: one per object; region_ids: as many,
     the region that each answer shall replace or make; fixed: as many, the keyframes that a person has set.
+    frames: the addresses of a list of pictures; `video` is empty then.
     """
 
     task: str
@@ -41,8 +42,11 @@ class Work:
     targets: tuple[Target, ...]
     region_ids: tuple[str, ...]
     fixed: tuple[tuple[FixedKeyframe, ...], ...] = ()
+    frames: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if bool(self.video) == bool(self.frames):
+            raise ValueError("there is either a video or a list of frames")
         if len(self.targets) != len(self.region_ids) or len(self.fixed) not in (0, len(self.targets)):
             raise ValueError(f"{len(self.targets)} targets, {len(self.region_ids)} ids, {len(self.fixed)} fixed")
 
@@ -67,9 +71,7 @@ def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mappi
     data = task.get("data")
     if not isinstance(data, Mapping):
         raise RequestError(f"{name} has no data")
-    video = data.get(config.video_field)
-    if not isinstance(video, str) or not video.strip():
-        raise RequestError(f'{name}: the field "{config.video_field}" must be a video\'s address, got {video!r}')
+    video, frames = _media(data.get(config.video_field), config, name)
     labels = config.labels_for(data)
     expressions = _typed(context, config) or _expressions_of(data, config)
     old = list(_existing_regions(task, config)) if context is not None else []
@@ -87,12 +89,28 @@ def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mappi
         raise RequestError(f"{name} has no words: type some into the text field, or fill one of {fields}")
     return Work(
         name,
-        video.strip(),
+        video,
         config.fps(data),
         tuple(o.target for o in objects),
         tuple(o.region_id for o in objects),
         tuple(o.fixed for o in objects),
+        frames,
     )
+
+
+def _media(value: Any, config: LabelConfig, name: str) -> tuple[str, tuple[str, ...]]:
+    """The address of a video and no frames, or no video and the frames' addresses."""
+    if config.masks is None:
+        if isinstance(value, str) and value.strip():
+            return value.strip(), ()
+        raise RequestError(f'{name}: the field "{config.video_field}" must be a video\'s address, got {value!r}')
+    wanted = f'{name}: the field "{config.video_field}" must be a list of pictures\' addresses'
+    if not isinstance(value, list) or not value:
+        raise RequestError(f"{wanted}, got {'an empty list' if value == [] else type(value).__name__}")
+    for number, item in enumerate(value):
+        if not isinstance(item, str) or not item.strip():
+            raise RequestError(f"{wanted}, but number {number} (from 0) is {item!r}")
+    return "", tuple(item.strip() for item in value)
 
 
 def split_expressions(value: Any) -> list[str]:

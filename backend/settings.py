@@ -98,6 +98,7 @@ class Settings(WeightSettings):
     cache_dir: Path = Path("~/.cache/refam/media")
     cache_mb: float = Field(default=20_000.0, gt=0)
     max_media_mb: float = Field(default=4_000.0, gt=0)
+    max_frames: int = Field(default=2_000, ge=1)  # of a task that holds a list of pictures
     fetch_timeout_s: float = Field(default=600.0, gt=0)
 
     @field_validator("magnets")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from backend.jobs.memo import Memo, content_of, trim
 from backend.jobs.records import Run, Spec, State
 from backend.jobs.worker import Done, Passing
 from backend.labels import parse_label_config
+from backend.mask_regions import mask_regions_of
 from backend.media import MediaError
 from backend.pipeline import PipelineError
 from backend.regions import prediction_of, regions_of
 from backend.request import Work
 from backend.targets import FramePrompt, Target, TrackResult
+from video.sequence import open_sequence
 from video.timeline import clip_frame_of_editor, editor_frame_count
 
 if TYPE_CHECKING:
@@ -49,15 +53,12 @@ class Doing:
 
     def __call__(self, spec: Spec, tell: Callable[[str, float], None]) -> Done:
         """Raises ValueError with a sentence for people, or Passing for what may heal."""
-        from video.clip import open_clip
-
         course = _course(tell, shares_of(self._board.runs()))
         course("fetch", 0.0)
         try:
-            with self._services.media.local(spec.work.video) as path:
-                course("fetch", 1.0)
-                memo = Memo(self._memory, content_of(path))
-                clip = open_clip(path)
+            with contextlib.ExitStack() as held:
+                clip, content = self._opened(spec.work, held, lambda fraction: course("fetch", fraction))
+                memo = Memo(self._memory, content)
                 results = self._results(spec, clip, memo, course)
                 return _done(spec, clip, results)
         except MediaError as error:
@@ -66,6 +67,29 @@ class Doing:
             raise
         finally:
             trim(self._memory, most_bytes=int(self._services.settings.data_mb * 1e6))
+
+    def _opened(self, work: Work, held: contextlib.ExitStack, tell: Callable[[float], None]) -> tuple[Clip, str]:
+        """The task's video or pictures, kept until `held` ends, and a hash of what they hold."""
+        from video.clip import open_clip
+
+        media, most = self._services.media, self._services.settings.max_frames
+        if not work.frames:
+            path = held.enter_context(media.local(work.video))
+            tell(1.0)
+            return open_clip(path), content_of(path)
+        if len(work.frames) > most:
+            raise PipelineError(f"{work.task} has {len(work.frames)} frames, more than REFAM_MAX_FRAMES={most}")
+        paths = []
+        for number, address in enumerate(work.frames):
+            try:
+                paths.append(held.enter_context(media.local(address)))
+            except MediaError as error:
+                raise MediaError(f"frame {number} ({address}): {error}", passing=error.passing) from error
+            tell((number + 1) / len(work.frames))
+        names = [f"frame {number} ({address})" for number, address in enumerate(work.frames)]
+        sequence = open_sequence(paths, names=names, fps=work.fps)
+        whole = hashlib.sha256(" ".join(content_of(path) for path in paths).encode())
+        return cast("Clip", sequence), whole.hexdigest()[:32]  # the same interface
 
     def _results(self, spec: Spec, clip: Clip, memo: Memo, tell: Callable[[str, float], None]) -> Sequence[TrackResult]:
         targets = prompted(spec.work, clip)
@@ -114,7 +138,10 @@ def _course(tell: Callable[[str, float], None], shares: Mapping[str, float]) -> 
 def _done(spec: Spec, clip: Clip, results: Sequence[TrackResult]) -> Done:
     config = parse_label_config(spec.label_config)
     work = spec.work
-    regions = regions_of(results, clip, config, fps=work.fps, region_ids=work.region_ids, fixed=work.fixed)
+    if config.masks:
+        regions = mask_regions_of(results, config, region_ids=work.region_ids)
+    else:
+        regions = regions_of(results, clip, config, fps=work.fps, region_ids=work.region_ids, fixed=work.fixed)
     notes = tuple(f"{r.target.words or r.target.label}: {note}" for r in results for note in r.notes)
     for note in notes:
         log.info("%s, %s", spec.work.task, note)
