@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,7 +104,7 @@ def report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *, vers
         table.add_row(str(k), Text(result.target.label), f"{result.score:.2f}", count, when)
     out.print(table, markup=False)
     for k, result in enumerate(results):
-        for sentence in (*result.notes, *_lost_and_found(clip, result)):
+        for sentence in result.notes:  # when it was lost and found again is among them
             out.print(f"object {k}: {sentence}", markup=False, soft_wrap=True)
     for what, path in (
         ("masks", written.masks),
@@ -116,19 +115,6 @@ def report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *, vers
     ):
         out.print(f"{what:<17}{path}", markup=False, soft_wrap=True)
     out.print(f"{'made by':<17}{version}", markup=False, soft_wrap=True)
-
-
-def _lost_and_found(clip: Clip, result: TrackResult) -> Iterator[str]:
-    """When it went and when it came back, in the clip's time."""
-    from backend.outputs import spans
-
-    seen = spans(result.track, clip)
-    for (_, last), (again, _) in itertools.pairwise(seen):
-        yield f"lost after {last:.2f} s, found again at {again:.2f} s"
-    if seen and seen[0][0] > clip.times[0]:
-        yield f"first seen at {seen[0][0]:.2f} s"
-    if seen and seen[-1][1] < clip.times[-1]:
-        yield f"lost after {seen[-1][1]:.2f} s, and not found again"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import backend.pipeline
 from backend import __version__
 from backend.ask import AskError, parse_box, parse_point, targets_of
 from backend.cli import app
+from backend.lost import gaps_in_words
 from backend.outputs import spans
 from backend.pipeline import FramePrompt, PipelineError, TrackResult
 from tests import media
@@ -66,7 +67,8 @@ class KnowsTheAnswer:
             visible=masks.any(axis=(1, 2)),
         )
         keys = (Keyframe(2, tuple(track.boxes[0]), True, 0.75), Keyframe(29, tuple(track.boxes[-1]), False, 0.75))
-        return TrackResult(target, track, keys, 0.75, 2, ("the model does not know the word 'frob'",))
+        notes = ("the model does not know the word 'frob'", *gaps_in_words(track, np.arange(N) / 25))
+        return TrackResult(target, track, keys, 0.75, 2, notes)
 
 
 @pytest.fixture
@@ -119,7 +121,8 @@ def test_label_writes_tracks_task_and_overlay(known, video, tmp_path):
 
 def test_label_prints_scores_places_and_when_it_was_lost(known, video, tmp_path):
     text = refam("label", video, "the red square", "--out", tmp_path / "out").stdout
-    for piece in ("0.75", "22 of 30", "lost after 0.44 s, found again at 0.72 s", "first seen at 0.08 s", "'frob'"):
+    lost = "object 0: lost from 0.5 s to 0.7 s, found again at 0.7 s"
+    for piece in ("0.75", "22 of 30", "0.08-0.44 s, 0.72-1.16 s", lost, "'frob'"):
         assert piece in text
     for name in ("masks", "tracks.json", "label_studio.json", "overlay.mp4"):
         assert str(tmp_path / "out" / name) in text
