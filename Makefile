@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Hubs are never asked by tests or demo; what is needed is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: setup demo test lint browser bench-tiny bench-tracking bench-capture bench-ground bench-sinks bench-parsers clean
+.PHONY: setup demo test lint browser bench-tiny bench-tracking bench-capture bench-ground bench-sinks bench-parsers bench-serve clean
 
 setup: $(VENV)/.ready
 
@@ -70,6 +70,9 @@ $(PARSERS_VENV)/.ready:
 
 bench-parsers: $(PARSERS_VENV)/.ready
 	$(PARSERS_VENV)/bin/python -m tests.bench.bench_parsers
+
+bench-serve: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m tests.bench.bench_serve $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(LS_VENV) $(PARSERS_VENV) .bench demo-data
