@@ -122,7 +122,7 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     print(f"predictions stored after {time.monotonic() - started:.0f} s")
     if check:
         return _check(studio, tasks, videos, log=data / "backend.log")
-    _invite(studio, project, tasks, videos)
+    _invite(studio, backend.url, project, tasks, videos)
     while studio.running:
         time.sleep(0.5)
     raise StudioError(f"Label Studio has ended by itself: see {studio.log}")
@@ -164,13 +164,17 @@ def _check(studio: LocalStudio, tasks: Sequence[int], videos: Sequence[DemoVideo
     return 0 if good else 1
 
 
-def _invite(studio: LocalStudio, project: int, tasks: Sequence[int], videos: Sequence[DemoVideo]) -> None:
+def _invite(
+    studio: LocalStudio, backend_url: str, project: int, tasks: Sequence[int], videos: Sequence[DemoVideo]
+) -> None:
     print(f"\nLabel Studio   {studio.url}/projects/{project}/data")
-    print(f"log in as      {studio.login.user}   password  {studio.login.password}\n")
+    print(f"log in as      {studio.login.user}   password  {studio.login.password}")
+    print(f"the jobs       {backend_url}/\n")
     print("Open a video: the box was found from the words above it. Then switch Auto-Annotation on (below the video),")
     print("type other words into the text field and press Enter; the box moves to the other object. For example:")
     for task, video in zip(tasks, videos, strict=True):
         print(f"  task {task}: found {video.expressions[0]!r}; try {' or '.join(map(repr, video.expressions[1:]))}")
+    print("Put a box right on some frame, add a ';' to the words and press Enter: the track follows your box.")
     print("\nCtrl-C ends Label Studio and the backend.", flush=True)
 
 
