@@ -111,7 +111,8 @@ class Worker:
         try:
             watch.check()
             done = self._do(spec, watch)
-            self._board.finish(watch.closed().but(notes=done.notes, score=done.prediction.get("score")), *_stored(done))
+            run = watch.closed().but(notes=done.notes, score=done.prediction.get("score"))
+            self._board.finish(run, done.prediction, done.thumbnail)
             log.info("job %s (%s) done", run.id, spec.work.task)
         except Cancelled:
             self._board.give_up(watch.closed(), "cancelled", state=State.CANCELLED)
@@ -255,10 +256,6 @@ class _Watch:
 def is_for_people(error: Exception) -> bool:
     """Whether the message is a sentence of ours: every room raises its own kinds of ValueError for that."""
     return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in ("backend", "refam", "video")
-
-
-def _stored(done: Done) -> tuple[dict[str, Any], bytes | None]:
-    return done.prediction, done.thumbnail
 
 
 @contextlib.contextmanager
