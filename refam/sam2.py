@@ -1,4 +1,4 @@
-"""SAM2's image predictor (Ravi et al. 2024) behind the `Segmenter` protocol, over `transformers.Sam2Model`.
+"""SAM2's image predictor (Ravi et al. 2024) behind the `Segmenter` protocol, whatever computes it (`Sam2Engine`).
 
 The preprocessing is done here, not by `Sam2Processor`: that one needs torchvision. It does the same: a plain
 resize to a square (the aspect is not kept), ImageNet's mean and standard deviation, coordinates scaled to
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from refam.grabcut import is_sharp
-from refam.quiet import quiet_libraries
 from video.masks import Mask, box_of, components, deepest_point, iou, pad_box, resize_map
 from video.types import Candidate, Prompt
 
@@ -31,6 +29,34 @@ class SegmenterError(ValueError):
     """A segmenter that cannot be loaded, in a sentence for people."""
 
 
+Levels = list[torch.Tensor]
+
+
+class Sam2Engine(Protocol):
+    """What computes SAM2's image part. side_px: of the square that images are resized to.
+
+    refit_every: how often whoever follows a mask through a video should ask (1 = every frame).
+    """
+
+    side_px: int
+    refit_every: int
+
+    def encode(self, pixels: torch.Tensor) -> Levels:
+        """(1, 3, side_px, side_px) float32 on the CPU -> the feature pyramid, (1, c, h, w) float32 each, finest first.
+
+        The last one holds the constant that stands for "no memory".
+        """
+        ...
+
+    def decode(self, levels: Levels, question: Prompt) -> list[tuple[torch.Tensor, float]]:
+        """Three masks, (h, w) float32 logits on the CPU, each with the model's guess of its IoU.
+
+        A prior is given to the model as a dense prompt. The fourth mask, that SAM2 has for prompts without doubt,
+        is not asked for: onnxruntime's file lacks it, and the surest of the three is as good (`make bench-sam2`).
+        """
+        ...
+
+
 class Sam2Segmenter:
     """A `Segmenter` and `FeatureSource` over SAM2's image part. One thread at a time.
 
@@ -38,39 +64,28 @@ class Sam2Segmenter:
     content, 8.4 MB each.
     """
 
-    def __init__(self, model: Any, *, name: str, device: str = "cpu", cache: Path | None = None) -> None:
+    def __init__(self, engine: Sam2Engine, *, name: str, cache: Path | None = None) -> None:
         self.name = name
+        self.refit_every = engine.refit_every
+        self._engine = engine
         self._cache = cache
         if cache is not None:
             cache.mkdir(parents=True, exist_ok=True)
-        self._device = device
-        self._model = model.to(device=device, dtype=torch.float32).eval()
-        self._side = int(model.config.prompt_encoder_config.image_size)
-        # An image takes seconds on a CPU: whoever follows a mask through a video should ask for every fifth frame.
-        self.refit_every = 5 if device == "cpu" else 1
-        self._cached: tuple[str, list[torch.Tensor]] | None = None
+        self._cached: tuple[str, Levels] | None = None
 
     @classmethod
     def load(cls, name_or_dir: str, *, device: str = "auto", cache: Path | None = None) -> Sam2Segmenter:
-        """From a directory or a hub id. Raises SegmenterError when there is no SAM2 model there."""
-        with quiet_libraries():
-            from transformers import AutoConfig, Sam2Model
+        """From a directory (for transformers or onnxruntime) or a hub id.
 
-        try:
-            config = AutoConfig.from_pretrained(name_or_dir)
-            if config.model_type not in ("sam2", "sam2_video"):
-                raise SegmenterError(f"{name_or_dir} holds a {config.model_type!r} model, not SAM2")
-            with quiet_libraries():
-                model = Sam2Model.from_pretrained(name_or_dir, dtype=torch.float32)
-        except SegmenterError:
-            raise
-        except (OSError, ValueError) as error:
-            where = "this directory" if Path(name_or_dir).is_dir() else "this directory or hub id"
-            reason = str(error).splitlines()[0]
-            raise SegmenterError(f"no SAM2 model at {name_or_dir} ({where}): {reason}") from error
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model, name=Path(name_or_dir).name or name_or_dir, device=device, cache=cache)
+        Raises SegmenterError when there is no SAM2 model there.
+        """
+        from refam.sam2_onnx import ENCODER, OnnxEngine
+        from refam.sam2_torch import TorchEngine
+
+        folder = Path(name_or_dir).expanduser()
+        here = (folder / ENCODER).is_file()
+        engine = OnnxEngine.load(folder) if here else TorchEngine.load(name_or_dir, device=device)
+        return cls(engine, name=folder.name or name_or_dir, cache=cache)
 
     def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
         """image: (H, W, 3) uint8 RGB. Candidates, best first.
@@ -82,7 +97,7 @@ class Sam2Segmenter:
         embeddings = self._embed(image)
         found: list[Candidate] = []
         for question in _questions(prompt):
-            for logits, guess in self._ask(embeddings, question):
+            for logits, guess in self._answers(embeddings, question):
                 mask = resize_logits(logits, (image.shape[1], image.shape[0])) > 0
                 if not mask.any() or any(iou(mask, other.mask) > 0.97 for other in found):
                     continue
@@ -92,6 +107,12 @@ class Sam2Segmenter:
                 )
         return sorted((c for c in found if c.score > 0), key=lambda c: -c.score)
 
+    def _answers(self, embeddings: Levels, question: Prompt) -> list[tuple[torch.Tensor, float]]:
+        """One click may mean a part, an object or a group: three answers. A box or a mask leaves no such doubt."""
+        answers = self._engine.decode(embeddings, question)
+        several = question.box is None and question.prior is None
+        return answers if several else [max(answers, key=lambda answer: answer[1])]
+
     def features(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `FeatureSource`: the coarsest level of the feature pyramid, (64, 64, 256) of a 1024-pixel model.
 
@@ -100,57 +121,27 @@ class Sam2Segmenter:
         """
         return np.asarray(self._embed(image)[-1][0].permute(1, 2, 0).float().cpu().numpy(), np.float32)
 
-    def _embed(self, image: NDArray[np.uint8]) -> list[torch.Tensor]:
+    def _embed(self, image: NDArray[np.uint8]) -> Levels:
         content = np.ascontiguousarray(image).tobytes() + bytes(str(image.shape), "ascii")
         key = hashlib.blake2b(content, digest_size=16).hexdigest()
         if self._cached is None or self._cached[0] != key:
             self._cached = (key, self._recall(key) or self._encode(image, key))
         return self._cached[1]
 
-    def _recall(self, key: str) -> list[torch.Tensor] | None:
+    def _recall(self, key: str) -> Levels | None:
         """From the directory of embeddings; None when this image was not seen yet."""
         path = None if self._cache is None else self._cache / f"{key}.pt"
         if path is None or not path.is_file():
             return None
-        return [level.to(self._device, torch.float32) for level in torch.load(path, weights_only=True)]
+        return [level.float() for level in torch.load(path, weights_only=True)]
 
-    @torch.inference_mode()
-    def _encode(self, image: NDArray[np.uint8], key: str) -> list[torch.Tensor]:
-        with _short_floats(self._device):
-            levels = self._model.get_image_embeddings(preprocess(image, side=self._side).to(self._device))
-        levels = [level.float() for level in levels]
+    def _encode(self, image: NDArray[np.uint8], key: str) -> Levels:
+        levels = self._engine.encode(preprocess(image, side=self._engine.side_px))
         if self._cache is not None:
             half = self._cache / f"{key}.{os.getpid()}.half"
             torch.save([level.half().cpu() for level in levels], half)
             half.rename(self._cache / f"{key}.pt")  # at once, so that nobody reads half a file
         return levels
-
-    @torch.inference_mode()
-    def _ask(self, embeddings: list[torch.Tensor], question: Prompt) -> list[tuple[torch.Tensor, float]]:
-        inputs: dict[str, Any] = {}
-        if len(question.points):
-            points = torch.as_tensor(np.asarray(question.points, np.float32), device=self._device)
-            inputs["input_points"] = points[None, None] * self._side
-            labels = torch.as_tensor(np.asarray(question.labels, np.int32), device=self._device)
-            inputs["input_labels"] = labels[None, None]
-        if question.box is not None:
-            inputs["input_boxes"] = torch.tensor([[question.box]], device=self._device) * self._side
-        if question.prior is not None:
-            side = self._model.prompt_encoder.mask_input_size
-            logits = (resize_map(question.prior, (side[1], side[0])) * 2 - 1) * _LOGIT
-            inputs["input_masks"] = torch.from_numpy(logits)[None, None].to(self._device)
-        # One click may mean a part, an object or a group: three answers. A box or a mask leaves no such doubt.
-        several = question.box is None and question.prior is None
-        out = self._model(image_embeddings=embeddings, multimask_output=several, **inputs)
-        masks, guesses = out.pred_masks[0, 0].float().cpu(), out.iou_scores[0, 0].float().cpu()
-        return [(mask, float(guess)) for mask, guess in zip(masks, guesses, strict=True)]
-
-
-def _short_floats(device: str) -> AbstractContextManager[Any]:
-    """bfloat16 for the encoder where the device computes in it: half the time, the same masks (see the tests)."""
-    kind = device.split(":")[0]
-    able = torch.cuda.is_bf16_supported() if kind == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return torch.autocast(kind, dtype=torch.bfloat16, enabled=bool(able))
 
 
 def preprocess(image: NDArray[np.uint8], *, side: int) -> torch.Tensor:
@@ -160,6 +151,11 @@ def preprocess(image: NDArray[np.uint8], *, side: int) -> torch.Tensor:
     unit = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False).float() / 255
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     return (unit - mean) / std
+
+
+def mask_logits(prior: NDArray[np.float32], size: tuple[int, int]) -> torch.Tensor:
+    """A belief, (h, w) in [0, 1], as the dense prompt SAM2 takes: (1, 1, height, width) logits of (width, height)."""
+    return torch.from_numpy((resize_map(prior, size) * 2 - 1) * _LOGIT)[None, None]
 
 
 def resize_logits(logits: torch.Tensor, size: tuple[int, int]) -> NDArray[np.float32]:

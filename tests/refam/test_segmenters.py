@@ -10,6 +10,7 @@ from PIL import Image
 from refam.grabcut import is_sharp
 from refam.outline import edge_contrast, purity
 from refam.sam2 import MEAN, STD, Sam2Segmenter, preprocess, resize_logits, soft_overlap
+from refam.sam2_torch import TorchEngine
 from refam.segmenters import GrabCutSegmenter, SegmenterError, load_segmenter
 from refam.tiny.scenes import draw_clip
 from video import masks
@@ -177,22 +178,25 @@ class CountingModel:
         self.asked.append((multimask_output, inputs))
         n = 3 if multimask_output else 1
         logits = torch.full((1, 1, n, 16, 16), -5.0)
-        logits[..., 4:10, 4:10] = 5
+        for k in range(n):
+            logits[..., k, 4 : 10 + 2 * k, 4 : 10 + 2 * k] = 5
         guesses = torch.linspace(0.9, 0.5, n)[None, None]
         return type("O", (), {"pred_masks": logits, "iou_scores": guesses})()
 
 
 def test_sam2_encodes_an_image_once_and_is_asked_in_its_own_coordinates():
     model = CountingModel()
-    segmenter = Sam2Segmenter(model, name="double")
+    segmenter = Sam2Segmenter(TorchEngine(model), name="double")
     image = np.zeros((32, 64, 3), np.uint8)
-    segmenter.segment(image, Prompt(points=np.array([[0.5, 0.25]]), labels=np.array([1])))
+    found = segmenter.segment(image, Prompt(points=np.array([[0.5, 0.25]]), labels=np.array([1])))
+    assert len(found) == 3, "one click may mean a part or the whole"
     several, inputs = model.asked[-1]
-    assert several, "one click may mean a part or the whole"
+    assert several
     torch.testing.assert_close(inputs["input_points"], torch.tensor([[[[32.0, 16.0]]]]))
-    segmenter.segment(image, Prompt(box=(0.25, 0.0, 0.5, 1.0)))
+    found = segmenter.segment(image, Prompt(box=(0.25, 0.0, 0.5, 1.0)))
+    assert [c.score for c in found] == pytest.approx([0.9]), "a box leaves no doubt: the surest of the three"
     several, inputs = model.asked[-1]
-    assert not several
+    assert several
     torch.testing.assert_close(inputs["input_boxes"], torch.tensor([[[16.0, 0.0, 32.0, 64.0]]]))
     assert model.encoded == 1
     mask = np.zeros((32, 64), np.float32)
@@ -208,12 +212,12 @@ def test_sam2_encodes_an_image_once_and_is_asked_in_its_own_coordinates():
 def test_embeddings_are_kept_by_content(tmp_path):
     model = CountingModel()
     image = np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8)
-    fresh = Sam2Segmenter(model, name="double", cache=tmp_path / "kept").features(image)
-    again = Sam2Segmenter(model, name="double", cache=tmp_path / "kept").features(image.copy())
+    fresh = Sam2Segmenter(TorchEngine(model), name="double", cache=tmp_path / "kept").features(image)
+    again = Sam2Segmenter(TorchEngine(model), name="double", cache=tmp_path / "kept").features(image.copy())
     assert model.encoded == 1
     assert fresh.shape == (64, 64, 3)
     np.testing.assert_allclose(again, fresh, rtol=1e-3, atol=1e-3)  # kept at half precision
-    Sam2Segmenter(model, name="double", cache=tmp_path / "kept").features(255 - image)
+    Sam2Segmenter(TorchEngine(model), name="double", cache=tmp_path / "kept").features(255 - image)
     assert model.encoded == 2
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
@@ -225,7 +229,7 @@ def test_short_floats_give_the_same_masks(monkeypatch):
     truth = np.asarray(Image.open(DAVIS / "Annotations" / "libby" / "00000.png").convert("L")) > 127
     prompt = prompts_for(truth)["box"]
     short = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
-    monkeypatch.setattr("refam.sam2._short_floats", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr("refam.sam2_torch._short_floats", lambda device: contextlib.nullcontext())
     full = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
     assert masks.iou(short, full) > 0.98
 
