@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from video import masks
 from video.masks import Mask
 from video.remembering import MemoryTracker, MemoryTrackerOptions
-from video.tracking import FlowTracker, FlowTrackerOptions, Tracker
-from video.types import FeatureSource, MaskTrack, Rle, Segmenter
+from video.tracking import FlowTracker, FlowTrackerOptions
+from video.types import FeatureSource, MaskTrack, Rle, Segmenter, Tracker, TrackerKind, TrackerSource
 
 if TYPE_CHECKING:
     from video.clip import Clip
@@ -43,20 +43,38 @@ class _Trail:
     seen: dict[int, tuple[Rle, float, bool]] = field(default_factory=dict)
 
 
-def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> Tracker:
-    """The tracker that remembers where the segmenter has features to remember, the one by flow where it has none.
+def tracker_for(
+    segmenter: Segmenter, *, options: FlowTrackerOptions | None = None, kind: TrackerKind = "auto"
+) -> Tracker:
+    """The tracker of this kind over a segmenter. "auto": the segmenter's own (`TrackerSource`) where it has one, the
+    one that remembers where it has features to remember, the one by flow where it has neither.
 
-    Of the options the first takes `refit_every` alone: it looks as often.
+    Of the options the one that remembers takes `refit_every` alone: it looks as often. Raises ValueError for a kind
+    that the segmenter does not allow.
     """
-    if isinstance(segmenter, FeatureSource):
+    kind = _kind(segmenter, kind)
+    if kind == "sam2-video" and isinstance(segmenter, TrackerSource):
+        return segmenter.tracker()
+    if kind == "memory" and isinstance(segmenter, FeatureSource):
         every = 1 if options is None else options.refit_every
         return MemoryTracker(segmenter, options=MemoryTrackerOptions(look_every=every))
-    return FlowTracker(segmenter, options=options)
+    if kind == "flow":
+        return FlowTracker(segmenter, options=options)
+    raise ValueError(f"the tracker {kind!r} cannot work with the segmenter {segmenter.name!r}: say auto or flow")
 
 
-def tracker_name(segmenter: Segmenter) -> str:
+def tracker_name(segmenter: Segmenter, *, kind: TrackerKind = "auto") -> str:
     """The name of the tracker that `tracker_for` would make: said in the model version."""
-    return MemoryTracker.name if isinstance(segmenter, FeatureSource) else FlowTracker.name
+    kind = _kind(segmenter, kind)
+    return {"flow": FlowTracker.name, "memory": MemoryTracker.name}.get(kind, kind)
+
+
+def _kind(segmenter: Segmenter, kind: TrackerKind) -> TrackerKind:
+    if kind != "auto":
+        return kind
+    if isinstance(segmenter, TrackerSource):
+        return "sam2-video"
+    return "memory" if isinstance(segmenter, FeatureSource) else "flow"
 
 
 def propagate(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from video.flow import Field, Flow, warp
 from video.masks import Mask, components, deepest_point, resize_map
 from video.memory import Grid, Memory, MemoryOptions, View
-from video.tracking import Observation, exclusive, main_parts
-from video.types import Candidate, FeatureSource, Prompt, Segmenter
+from video.tracking import exclusive, main_parts
+from video.types import Candidate, FeatureSource, Observation, Prompt, Segmenter
 
 
 class SegmenterWithFeatures(Segmenter, FeatureSource, Protocol):

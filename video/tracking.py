@@ -7,7 +7,6 @@ stopped until it is started again; the one that remembers (`video.remembering`) 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -16,35 +15,9 @@ from numpy.typing import NDArray
 from video.flow import Field, Flow, resize_flow, warp
 from video.looks import Looks
 from video.masks import Mask, box_of, components, iou, pad_box, resize_map, resize_mask, rim_prior
-from video.types import Prompt, Segmenter
+from video.types import Observation, Prompt, Segmenter
 
 _REMEMBERED = 40  # frames for which the whole extent of an object that is partly hidden is kept
-
-
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """What a tracker says of one object in one frame. mask: (H, W) bool, empty when not visible; score: [0, 1]."""
-
-    mask: Mask
-    score: float
-    visible: bool
-
-    def __repr__(self) -> str:
-        return f"Observation(area={self.mask.mean():.4f}, score={self.score:.2f}, visible={self.visible})"
-
-
-class Tracker(Protocol):
-    """Frames come one by one, in either direction of time; objects may be started on any of them."""
-
-    name: str
-
-    def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
-        """Takes the next frame, (H, W, 3) uint8 RGB, and says where every object that was started is."""
-        ...
-
-    def start(self, target: int, mask: Mask) -> Observation:
-        """Holds the target to this mask (H, W) on the frame of the last `step`, as often as wanted."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ Boxes are xyxy. Frames are 0-based indices in presentation order, after rotation
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from hashlib import sha256
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +127,44 @@ class FeatureSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a tracker says of one object in one frame. mask: (H, W) bool, empty when not visible; score: [0, 1]."""
+
+    mask: NDArray[np.bool_]
+    score: float
+    visible: bool
+
+    def __repr__(self) -> str:
+        return f"Observation(area={self.mask.mean():.4f}, score={self.score:.2f}, visible={self.visible})"
+
+
+class Tracker(Protocol):
+    """Frames come one by one, in either direction of time; objects may be started on any of them."""
+
+    name: str
+
+    def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
+        """Takes the next frame, (H, W, 3) uint8 RGB, and says where every object that was started is."""
+        ...
+
+    def start(self, target: int, mask: NDArray[np.bool_]) -> Observation:
+        """Holds the target to this mask (H, W) on the frame of the last `step`, as often as wanted."""
+        ...
+
+
+TrackerKind = Literal["auto", "flow", "memory", "sam2-video"]
+
+
+@runtime_checkable
+class TrackerSource(Protocol):
+    """What a segmenter may offer whose model follows masks by itself."""
+
+    def tracker(self) -> Tracker:
+        """A new one, that has seen nothing; several may be at work in turns."""
+        ...
+
+
 @dataclass(frozen=True)
 class Rle:
     """A mask as COCO's compressed run-length code (pycocotools). size: (width, height) in pixels."""
@@ -134,7 +173,7 @@ class Rle:
     counts: bytes
 
     def __repr__(self) -> str:
-        return f"Rle({self.size[0]}x{self.size[1]}, {len(self.counts)} bytes)"
+        return f"Rle({self.size[0]}x{self.size[1]}, {len(self.counts)} bytes, {sha256(self.counts).hexdigest()[:16]})"
 
 
 @dataclass(frozen=True, eq=False)
