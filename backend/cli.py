@@ -13,6 +13,7 @@ from backend.console import one_line_errors, print_findings, report, steps
 from backend.console import out as stdout
 from backend.eval_app import eval_app
 from backend.frames_app import frames
+from backend.loop.app import feedback
 from backend.models import models_app
 from backend.serve_app import connect, serve, work
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (serve, work, connect, frames):
+for command in (serve, work, connect, frames, feedback):
     app.command()(command)
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")

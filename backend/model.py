@@ -84,9 +84,11 @@ class RefAMBackend(LabelStudioMLBase):
         return [{"result": result, "score": 0.0, "model_version": self._services.model_version}]
 
     def fit(self, event: str, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Takes notice of an event; nothing is trained. data: a webhook's payload, never logged."""
-        log.info("event %s", event)
-        return {}
+        """Learns from what a person submitted: see backend.loop. No weights are trained.
+
+        data: a webhook's payload, never logged. Says what was done with it.
+        """
+        return {"status": self._services.learner().take(event, data)}
 
     def process_event(self, event: str, data: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
         """Both lines come through here, each with other arguments to `fit`: give it those that both know."""

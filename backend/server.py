@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -45,7 +45,13 @@ class PredictBody(BaseModel):
 class WebhookBody(BaseModel):
     """What Label Studio posts to /webhook: the action, and a payload that depends on it."""
 
+    model_config = ConfigDict(extra="allow")
+
     action: str
+
+    def payload(self) -> dict[str, Any]:
+        """All but the action."""
+        return dict(self.model_extra or {})
 
 
 def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
@@ -55,6 +61,7 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(services.office)  # what an earlier process left is taken up at once
+        await run_in_threadpool(services.learner)
         yield
         await run_in_threadpool(services.close)
 
@@ -161,9 +168,10 @@ def _add_routes(app: FastAPI, services: Services) -> None:
         return {"results": results, "model_version": services.model_version}
 
     @app.post("/webhook", status_code=201)
-    async def webhook(body: WebhookBody) -> dict[str, str]:
+    async def webhook(body: WebhookBody) -> dict[str, Any]:
         log.info("webhook %s", body.action[:60])
-        return {"status": "received"}
+        # Submit waits for this: taking an annotation in is one small write, comparing it comes later.
+        return await run_in_threadpool(RefAMBackend(services=services).fit, body.action, body.payload())
 
 
 def _predict(services: Services, body: PredictBody) -> list[dict[str, Any]]:

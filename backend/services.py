@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from backend import __version__
 from backend.access import StudioAccess
 from backend.jobs.office import Office
+from backend.loop.learner import Learner
 from backend.media import MediaStore
 from backend.pipeline import Pipeline
 from backend.settings import Settings, load_settings
@@ -45,6 +46,7 @@ class Services:
         self._pipeline: Pipeline | None = None
         self._grounder: Grounder | None = None
         self._office: Office | None = None
+        self._learner: Learner | None = None
         self.closing = False
         self._state = {"segmenter": "loads at first use", "backbone": "loads at first use"}
 
@@ -78,6 +80,13 @@ class Services:
                 self._office = Office(self)
             return self._office
 
+    def learner(self) -> Learner:
+        """Who takes in what people submit, from the first use on. Raises sqlite3.Error, OSError."""
+        with self._opening:
+            if self._learner is None:
+                self._learner = Learner(self.settings)
+            return self._learner
+
     def begin_to_close(self) -> None:
         """Whoever waits is answered with what there is."""
         self.closing = True
@@ -85,12 +94,15 @@ class Services:
             self._office.desk.close()
 
     def close(self) -> None:
-        """Ends what `office` began."""
+        """Ends what `office` and `learner` began."""
         self.begin_to_close()
         with self._opening:
             if self._office is not None:
                 self._office.close()
                 self._office = None
+            if self._learner is not None:
+                self._learner.close()
+                self._learner = None
 
     def pipeline(self) -> Pipeline:
         """The pipeline, its segmenter loaded the first time. The backbone loads when words first need it."""

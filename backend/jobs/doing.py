@@ -103,14 +103,14 @@ class Doing:
 
 
 def prompted(work: Work, clip: Clip) -> tuple[Target, ...]:
-    """The targets, each held to the boxes that a person has fixed, on the clip's own frames."""
+    """The targets, each held to the boxes that a person has fixed too, on the clip's own frames."""
     n = editor_frame_count(clip.duration_s, work.fps)
     shown = clip_frame_of_editor(clip.times, n, work.fps)
     targets = []
     for target, fixed in zip(work.targets, work.fixed or ((),) * len(work.targets), strict=True):
         by_frame = {int(shown[f.frame - 1]): f.box() for f in fixed if f.frame <= n}
         prompts = tuple(FramePrompt(frame, box=box) for frame, box in sorted(by_frame.items()) if box is not None)
-        targets.append(replace(target, prompts=prompts))
+        targets.append(replace(target, prompts=(*target.prompts, *prompts)))
     return tuple(targets)
 
 

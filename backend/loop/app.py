@@ -1,0 +1,70 @@
+"""`refam feedback`: what people corrected."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from backend.console import one_line_errors, steps
+from backend.console import out as stdout
+
+if TYPE_CHECKING:
+    from backend.loop.report import Line
+
+_SHOWN = 12  # lines of a table on the terminal; the page has all
+
+
+def feedback(
+    *,
+    project: Annotated[int | None, typer.Option(min=1, help="Only this project's corrections.")] = None,
+    days: Annotated[float | None, typer.Option(min=0.0, help="Only those of the last so many days.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures of the most costly ones, such as feedback.html.")
+    ] = None,
+) -> None:
+    """What people made of the predictions: kept, moved, relabelled, deleted, added; strokes; overlap over time.
+
+    `refam serve` learns it from the project's webhook (`refam connect` sets it up), without slowing anybody down.
+    """
+    with one_line_errors(), steps() as step:
+        from backend.loop.report import line, page, tables
+        from backend.loop.store import CorrectionStore
+        from backend.settings import load_settings
+
+        settings = load_settings()
+        since = 0.0 if days is None else time.time() - 86_400 * days
+        store = CorrectionStore(settings.data_dir)
+        rows, waiting = store.rows(project=project, since=since), len(store.waiting())
+        if waiting:
+            stdout.print(f"{waiting} annotation(s) wait to be compared: Label Studio could not be asked yet")
+        if not rows:
+            stdout.print(f"no corrections are known in {settings.data_dir} yet", markup=False, soft_wrap=True)
+            raise typer.Exit(0)
+        for name, lines in {"all": [line("all", rows)], **tables(rows)}.items():
+            stdout.print(_table(name, lines))
+        if out is not None:
+            from backend.loop.videos import opener
+
+            step("pictures", 0.0)
+            with opener(settings) as opened:
+                out.write_text(page(rows, opened), encoding="utf-8")
+            stdout.print(f"written to {out}", markup=False, soft_wrap=True)
+
+
+def _table(name: str, lines: list[Line]) -> Table:
+    from backend.loop.compare import Fate
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column(name, min_width=16)
+    for head in ("regions", *[f.value for f in Fate], "IoU", "strokes"):
+        table.add_column(head, justify="right")
+    for one in lines[:_SHOWN]:
+        iou = "-" if one.iou is None else f"{one.iou:.2f}"
+        fates = [str(one.fates[f]) for f in Fate]
+        table.add_row(Text(one.name), str(one.regions), *fates, iou, f"{one.strokes:.1f}")
+    return table

@@ -1,0 +1,83 @@
+"""What a real Label Studio's webhook tells of a corrected annotation, and what is learnt from it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from backend.cli import app
+from backend.local_studio import LocalStudio, free_port
+from backend.loop.compare import Fate
+from backend.loop.store import CorrectionStore, Row
+from backend.regions import label_config_for
+from backend.server import BackgroundServer
+from backend.settings import load_settings
+from tests.media import cfr
+from tests.scenes import RED, red_star_and_blue_ring
+
+pytestmark = pytest.mark.e2e
+
+
+def _wait(rows: Callable[[], list[Row]], good: Callable[[list[Row]], bool]) -> list[Row]:
+    until = time.monotonic() + 30
+    while time.monotonic() < until and not good(rows()):
+        time.sleep(0.1)
+    return rows()
+
+
+def test_what_is_submitted_updated_and_deleted_is_learnt(
+    studio: LocalStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, _ = red_star_and_blue_ring(24, size=(320, 180))
+    video = cfr(tmp_path / "clip.mp4", frames)
+    project, (address,) = studio.create_project("learn", label_config_for(["Object", "Other"]), [video])
+    (task,) = studio.import_tasks(project, [{"video": address, "prompt": RED, "fps": 25}])
+    given = {
+        "label_studio_url": studio.url,
+        "label_studio_api_key": studio.login.token,
+        "cache_dir": tmp_path / "cache",
+        "data_dir": tmp_path / "data",
+    }
+    with BackgroundServer(load_settings(**given, port=free_port())) as backend:
+        store = CorrectionStore(tmp_path / "data")
+        studio.connect(project, backend.url)
+        studio.retrieve_predictions(project)
+        (prediction,) = studio.predictions(task)
+
+        corrected = copy.deepcopy(prediction["result"])
+        corrected[0]["value"]["sequence"][0]["x"] += 7.0
+        body = {"result": corrected, "parent_prediction": prediction["id"], "lead_time": 3.5}
+        began = time.monotonic()
+        annotation = studio.api("POST", f"/api/tasks/{task}/annotations/", json=body)
+        took_s = time.monotonic() - began
+        (row,) = _wait(store.rows, lambda rows: bool(rows))
+        assert (row.task, row.project, row.video) == (task, project, address)
+        assert (row.correction.fate, row.correction.strokes, row.correction.words) == (Fate.MOVED, 1, RED)
+        assert row.model_version == prediction["model_version"]
+        assert took_s < 5, "the webhook has a second; Submit must not wait for a comparison"
+
+        corrected[0]["value"]["labels"] = ["Other"]
+        studio.api("PATCH", f"/api/annotations/{annotation['id']}/", json={"result": corrected})
+        (row,) = _wait(store.rows, lambda rows: rows[0].correction.relabelled)
+        assert (row.correction.label, row.correction.strokes) == ("Other", 2)
+
+        for name, value in {
+            "LABEL_STUDIO_URL": studio.url,
+            "LABEL_STUDIO_API_KEY": studio.login.token,
+            "REFAM_DATA_DIR": str(tmp_path / "data"),
+            "REFAM_CACHE_DIR": str(tmp_path / "cache"),
+        }.items():
+            monkeypatch.setenv(name, value)
+        said = CliRunner().invoke(app, ["feedback", "--project", str(project), "--out", str(tmp_path / "page.html")])
+        assert said.exit_code == 0, said.output
+        assert "the red" in said.output, "words are wrapped on a narrow screen"
+        html = (tmp_path / "page.html").read_text()
+        assert "data:image/jpeg" in html, "the video was fetched from Label Studio"
+
+        studio.api("DELETE", f"/api/annotations/{annotation['id']}/")
+        assert _wait(store.rows, lambda rows: not rows) == []
