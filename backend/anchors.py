@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backend.lost import mask_at
-from backend.targets import FramePrompt, Target
+from backend.lost import LEAST_LIKENESS, mask_at
+from backend.targets import FramePrompt, PipelineError, Target
 from video import masks
 from video.consensus import Consensus, certainty
 from video.looks import Looks
 from video.masks import Mask
-from video.types import MaskTrack, Prompt, Segmenter
+from video.types import Candidate, MaskTrack, Prompt, Rle, Segmenter
 
 if TYPE_CHECKING:
     from backend.jobs.memo import Memo
     from video.clip import Clip
 
+_SAME = 0.5  # IoU of what is followed from a drawing with the words' mask: from it on they mean the same object
+
 
 @dataclass
 class Work:
-    """What is known so far of one target. anchors: masks to hold to. why_not: set when it was given up.
+    """What is known so far of one target. why_not: set when it was given up.
 
-    memo: where finished stages of this clip are kept.
+    anchors: masks by frame that its words led to; drawn: those that a person's prompts led to, which win; boxes: as
+    they were drawn. memo: where finished stages of this clip are kept.
     """
 
     target: Target
     anchors: dict[int, Mask] = field(default_factory=dict)
+    drawn: dict[int, Mask] = field(default_factory=dict)
+    boxes: dict[int, masks.Box] = field(default_factory=dict)
     anchor: int = 0
     evidence: float = 0.0
     confidence: float = 0.0
@@ -41,24 +46,90 @@ class Work:
     memo: Memo | None = None
 
 
+def find_anchors(clip: Clip, work: Work, segmenter: Segmenter, *, least_score: float) -> None:
+    """Where tracking can start: on the words' surest frame, and on every frame that a person drew on."""
+    if work.heard is not None:
+        anchor_on_words(clip, work, segmenter, least_score=least_score)
+    if any(prompt.places for prompt in work.target.prompts):
+        anchor_on_prompts(clip, work, segmenter)
+
+
 def anchor_on_prompts(clip: Clip, work: Work, segmenter: Segmenter) -> None:
-    """Holds the target to what a person drew: on each of those frames the best outline of it."""
+    """Holds the target to what a person drew: a mask as it is, else on each frame the best outline of the rest."""
     scores = []
     for frame, prompts in _by_frame(work.target.prompts).items():
-        image = clip.frame(frame)
-        found = segmenter.segment(image, _merge(prompts), frame=frame)
-        if not found:
+        if not any(prompt.places for prompt in prompts):
+            continue  # what the object is not; see `anchor_on_corrections`
+        given = [p.mask for p in prompts if p.mask is not None]
+        found = None
+        if given:
+            found = Candidate(frame, _of_frame_size(given[-1], clip, work, frame), 1.0)
+        else:
+            found = _most_obedient(segmenter.segment(clip.frame(frame), _merge(prompts), frame=frame), prompts)
+        if found is None:
             work.notes.append(f"no outline was found at the prompt on frame {frame}")
             continue
-        work.anchors[frame] = found[0].mask
-        scores.append(found[0].score)
-        if work.looks is None:
-            work.anchor, work.looks = frame, Looks.of(image, found[0].mask)
-    if not scores:
+        work.drawn[frame] = found.mask
+        work.notes += _disobeyed(found.mask, prompts, frame)
+        boxes = [p.box for p in prompts if p.box is not None]
+        if boxes:
+            work.boxes[frame] = boxes[-1]
+        scores.append(found.score)
+    if scores:
+        work.why_not = None
+        work.anchor = min(work.drawn)
+        work.evidence = 0.5 + 0.5 * float(np.mean(scores))  # a person's word counts half by itself
+        work.confidence = max((h.confidence for h in work.heard.heatmaps), default=0.0) if work.heard else 0.0
+    elif not work.anchors:
         work.why_not = "no outline was found where the point or box is; draw a box around the whole object"
-        return
-    work.evidence = 0.5 + 0.5 * float(np.mean(scores))  # a person's word counts half by itself
-    work.confidence = max((h.confidence for h in work.heard.heatmaps), default=0.0) if work.heard else 0.0
+
+
+def anchor_on_corrections(clip: Clip, work: Work, segmenter: Segmenter) -> bool:
+    """Points that say only what the object is not correct the mask that the track has there. True if any did."""
+    corrected = False
+    for frame, prompts in _by_frame(work.target.prompts).items():
+        if any(prompt.places for prompt in prompts) or work.track is None:
+            continue
+        mask = mask_at(work.track, frame)
+        if mask is None:
+            work.notes.append(f"the object is not seen on frame {frame}, so nothing was taken from it there")
+            continue
+        if _right(mask, prompts) == 1.0:
+            continue
+        prompt = replace(_merge(prompts), prior=masks.rim_prior(mask), box=masks.pad_box(_box(mask), 0.1))
+        found = _most_obedient(segmenter.segment(clip.frame(frame), prompt, frame=frame), prompts)
+        if found is None:
+            work.notes.append(f"no outline without the points on frame {frame} was found")
+            continue
+        work.drawn[frame] = found.mask
+        work.notes += _disobeyed(found.mask, prompts, frame)
+        corrected = True
+    return corrected
+
+
+def words_agree(clip: Clip, work: Work, follow: Callable[[Work, tuple[int, int], dict[int, Mask]], MaskTrack]) -> None:
+    """Gives the words' masks up, with a note, unless they are of the object that a person drew.
+
+    They are if what is followed from the nearest drawing comes to them, or looks like them where it is lost on the way.
+    """
+    for frame, mask in sorted(work.anchors.items()):
+        if not work.drawn:
+            return
+        near = min(work.drawn, key=lambda f: (abs(f - frame), f))
+        seen: Mask | None = work.drawn[near]
+        if near != frame:
+            window = (min(near, frame), max(near, frame))
+            seen = mask_at(follow(work, window, {near: work.drawn[near]}), frame)
+        if seen is not None:
+            same = masks.iou(seen, mask) >= _SAME
+        else:
+            drawn, meant = Looks.of(clip.frame(near), work.drawn[near]), Looks.of(clip.frame(frame), mask)
+            same = drawn is not None and meant is not None and drawn.similarity(meant) >= LEAST_LIKENESS
+        if not same:
+            work.anchors = {}
+            work.notes.append("the words point at something else than what was drawn; the drawing counts")
+            return
+    work.anchors = {f: m for f, m in work.anchors.items() if f not in work.drawn}
 
 
 def anchor_on_words(clip: Clip, work: Work, segmenter: Segmenter, *, least_score: float) -> None:
@@ -126,3 +197,46 @@ def _merge(prompts: Sequence[FramePrompt]) -> Prompt:
         labels=np.array(labels, np.int64),
         box=boxes[-1] if boxes else None,
     )
+
+
+def _of_frame_size(mask: Rle, clip: Clip, work: Work, frame: int) -> Mask:
+    if mask.size != clip.size:
+        raise PipelineError(
+            f"{work.target.label}: the mask on frame {frame} is {mask.size[0]}x{mask.size[1]}; "
+            f"the video's frames are {clip.size[0]}x{clip.size[1]}"
+        )
+    return masks.decode(mask)
+
+
+def _box(mask: Mask) -> masks.Box:
+    return masks.box_of(mask) or (0.0, 0.0, 1.0, 1.0)
+
+
+def _on(mask: Mask, point: tuple[float, float]) -> bool:
+    """Whether the pixel under a normalised (x, y) belongs to a mask."""
+    h, w = mask.shape
+    return bool(mask[min(int(point[1] * h), h - 1), min(int(point[0] * w), w - 1)])
+
+
+def _right(mask: Mask, prompts: Sequence[FramePrompt]) -> float:
+    """The share of the points that a mask has on the right side; 1 without points."""
+    said = [_on(mask, point) == bool(label) for p in prompts for point, label in zip(p.points, p.labels, strict=True)]
+    return float(np.mean(said)) if said else 1.0
+
+
+def _most_obedient(found: Sequence[Candidate], prompts: Sequence[FramePrompt]) -> Candidate | None:
+    """The best of the candidates that have the most points on the right side."""
+    return max(found, key=lambda c: (_right(c.mask, prompts), c.score), default=None)
+
+
+def _disobeyed(mask: Mask, prompts: Sequence[FramePrompt], frame: int) -> list[str]:
+    """Sentences for people: what was asked of a frame's mask and could not be done."""
+    said = []
+    for prompt in prompts:
+        for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
+            if _on(mask, (x, y)) != bool(label):
+                wanted, got = ("on", "outside") if label else ("off", "within")
+                said.append(
+                    f"frame {frame}: the point {x:.3g},{y:.3g} was to be {wanted} the object and is {got} its mask"
+                )
+    return said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +20,35 @@ def held(
     A person's box differs from the track's in place and size (a hat that counts, a shadow that does not). Between two
     fixed keyframes that difference goes over from the one to the other, before the first and after the last it stays.
     """
-    boxes, visible, n = boxes.copy(), visible.copy(), len(boxes)
+    visible, n = visible.copy(), len(boxes)
     rows = {f.frame - 1: f for f in fixed if f.frame <= n and f.box() is not None}
-    known = [row for row in rows if visible[row]]
-    if known:
-        differences = np.array([_params(_box(rows[row])) - _params(boxes[row]) for row in known])
-        spread = np.stack([np.interp(np.arange(n), known, column) for column in differences.T], 1)
-        moved = _from_params(np.stack([_params(box) for box in boxes]) + spread)
-        boxes = np.where(visible[:, None], moved, boxes)
+    boxes = spread(boxes, visible, {row: _box(keyframe) for row, keyframe in rows.items()})
     for row, keyframe in rows.items():
         boxes[row], visible[row] = _box(keyframe), True
     for row, keyframe in rows.items():
         if not keyframe.enabled:
             visible[row + 1 : n if keyframe.until is None else keyframe.until - 1] = False
     return boxes, visible, {row: f for row, f in rows.items() if visible[row]}
+
+
+def spread(
+    boxes: NDArray[np.float64], visible: NDArray[np.bool_], drawn: Mapping[int, NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Boxes (n, 4) normalised xyxy by row that are those drawn on their rows, and follow their difference elsewhere.
+
+    Between two drawn boxes the difference goes over from the one to the other, before the first and after the last it
+    stays. Rows that are not visible keep what they have.
+    """
+    known = sorted(row for row in drawn if visible[row])
+    if not known:
+        return boxes.copy()
+    differences = np.array([_params(drawn[row]) - _params(boxes[row]) for row in known])
+    change = np.stack([np.interp(np.arange(len(boxes)), known, column) for column in differences.T], 1)
+    moved = _from_params(np.stack([_params(box) for box in boxes]) + change)
+    out = np.where(visible[:, None], moved, boxes)
+    for row in known:
+        out[row] = drawn[row]
+    return out
 
 
 def _box(keyframe: FixedKeyframe) -> NDArray[np.float64]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from video.types import Keyframe, MaskTrack
+from video import masks
+from video.types import Keyframe, MaskTrack, Rle
 
 
 class PipelineError(ValueError):
@@ -15,31 +16,38 @@ class PipelineError(ValueError):
 class FramePrompt:
     """What a person drew on one frame. Normalised (x, y) and xyxy; frame: 0-based clip frame.
 
-    labels: 1 = on the object, 0 = not; one for each point.
+    labels: 1 = on the object, 0 = not; one for each point. mask: the object to the pixel, in the frame's size.
+    Points that are off the object may stand alone: they correct what is known of it from words or other frames.
     """
 
     frame: int
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
     box: tuple[float, float, float, float] | None = None
+    mask: Rle | None = None
 
     def __post_init__(self) -> None:
         if self.frame < 0:
             raise ValueError(f"FramePrompt.frame must be 0 or more, got {self.frame}")
-        if not self.points and self.box is None:
-            raise ValueError("a FramePrompt needs a point or a box")
+        if not self.points and self.box is None and self.mask is None:
+            raise ValueError("a FramePrompt needs a point or a box or a mask")
         if len(self.labels) != len(self.points):
             raise ValueError(f"{len(self.points)} points but {len(self.labels)} labels")
         if any(label not in (0, 1) for label in self.labels):
             raise ValueError(f"labels must be 0 (not on the object) or 1 (on it), got {self.labels}")
         if any(not 0 <= c <= 1 for point in self.points for c in point):
             raise ValueError(f"points must be fractions of the frame in [0, 1], got {self.points}")
-        if self.box is None and 1 not in self.labels:
-            raise ValueError("without a box, at least one point must be on the object (label 1)")
         if self.box is not None:
             x0, y0, x1, y1 = self.box
             if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
                 raise ValueError(f"box must be x0, y0, x1, y1 in fractions of the frame with area, got {self.box}")
+        if self.mask is not None and masks.area(self.mask) == 0:
+            raise ValueError(f"the mask on frame {self.frame} is empty: it must hold at least one pixel")
+
+    @property
+    def places(self) -> bool:
+        """Whether it says where the object is, not only where it is not."""
+        return self.box is not None or self.mask is not None or 1 in self.labels
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,12 @@ class Target:
 
     def __post_init__(self) -> None:
         if not (self.words and self.words.strip()) and not self.prompts:
-            raise ValueError(f"target {self.label!r} needs words or a point or a box")
+            raise ValueError(f"target {self.label!r} needs words or a point or a box or a mask")
+        if not (self.words and self.words.strip()) and not any(p.places for p in self.prompts):
+            raise ValueError(
+                f"target {self.label!r} has points that are off the object only: without words, at least one point "
+                "must be on the object (label 1), or give a box or a mask"
+            )
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,15 @@ from video.types import Keyframe, MaskTrack
 _SLACK = 1e-9  # so that rounding does not refuse an IoU that equals the tolerance
 
 
-def sparse_keyframes(track: MaskTrack, times: ArrayLike, *, tolerance_iou: float = 0.9) -> list[Keyframe]:
+def sparse_keyframes(
+    track: MaskTrack, times: ArrayLike, *, tolerance_iou: float = 0.9, must: Sequence[int] = ()
+) -> list[Keyframe]:
     """The fewest keyframes on the track's own boxes whose interpolation in time keeps every visible box.
 
     times: (N,) seconds of the clip's frames, indexed by `track.frames`. Every visible frame of the track has
     IoU >= tolerance_iou between its box and the interpolated one; no smaller set of the track's boxes does
-    that. A track that is visible nowhere gives []. Raises ValueError when a time is missing or the tolerance
+    that. must: frames that have to be keyframes where the object is visible; the others are the fewest beside
+    them. A track that is visible nowhere gives []. Raises ValueError when a time is missing or the tolerance
     is not in (0, 1].
     """
     times = np.asarray(times, np.float64)
@@ -35,7 +38,10 @@ def sparse_keyframes(track: MaskTrack, times: ArrayLike, *, tolerance_iou: float
         raise ValueError(
             f"times must be (N,) with N > {track.frames[-1]}, the track's last frame; got shape {times.shape}"
         )
-    chosen = fewest_keyframes(track.boxes, track.visible, positions=times[track.frames], tolerance_iou=tolerance_iou)
+    rows = np.flatnonzero(np.isin(track.frames, np.asarray(must, np.int64)) & track.visible).tolist()
+    chosen = fewest_keyframes(
+        track.boxes, track.visible, positions=times[track.frames], tolerance_iou=tolerance_iou, must=rows
+    )
     return [
         Keyframe(
             frame=int(track.frames[i]),

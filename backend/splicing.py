@@ -1,0 +1,108 @@
+"""Rows of tracks: put into one another, kept apart, and their boxes held to what a person drew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from backend.held import spread
+from video import masks
+from video.masks import Mask
+from video.types import MaskTrack, Rle
+
+if TYPE_CHECKING:
+    from backend.anchors import Work
+    from video.clip import Clip
+
+_LEAST_LEFT = 0.25  # of a mask, once what others hold more surely is taken away; less is no sight of the object
+
+
+def nowhere(clip: Clip, label: str) -> MaskTrack:
+    """A track over the whole clip that is visible nowhere."""
+    n = len(clip)
+    return MaskTrack(
+        label=label,
+        size=clip.size,
+        frames=np.arange(n, dtype=np.int64),
+        rles=(masks.empty(clip.size),) * n,
+        boxes=np.zeros((n, 4)),
+        scores=np.zeros(n),
+        visible=np.zeros(n, np.bool_),
+    )
+
+
+def splice(track: MaskTrack, piece: MaskTrack, spans: Sequence[tuple[int, int]]) -> MaskTrack:
+    """The track of the whole clip with the piece's rows on these spans of frames, both ends included."""
+    rles, boxes = list(track.rles), track.boxes.copy()
+    scores, visible = track.scores.copy(), track.visible.copy()
+    for row, frame in enumerate(piece.frames.tolist()):
+        if any(a <= frame <= b for a, b in spans):
+            rles[frame], boxes[frame] = piece.rles[row], piece.boxes[row]
+            scores[frame], visible[frame] = piece.scores[row], piece.visible[row]
+    return replace(track, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible)
+
+
+def put_apart(works: Sequence[Work]) -> None:
+    """A pixel that two objects claim goes to the surer one; what a person drew gives nothing away.
+
+    Objects that were followed together have no such pixels; those that were not may have.
+    """
+    for i, a in enumerate(works):
+        for b in works[i + 1 :]:
+            assert a.track is not None
+            assert b.track is not None
+            both = np.flatnonzero(a.track.visible & b.track.visible & _boxes_meet(a.track, b.track))
+            for row in both.tolist():
+                _settle(a, b, row)
+
+
+def _boxes_meet(a: MaskTrack, b: MaskTrack) -> NDArray[np.bool_]:
+    low, high = np.maximum(a.boxes[:, :2], b.boxes[:, :2]), np.minimum(a.boxes[:, 2:], b.boxes[:, 2:])
+    return np.asarray((low < high).all(axis=1), np.bool_)
+
+
+def _settle(a: Work, b: Work, row: int) -> None:
+    assert a.track is not None
+    assert b.track is not None
+    if float(coco.iou([_coco(a.track.rles[row])], [_coco(b.track.rles[row])], [0])[0, 0]) == 0:
+        return
+    if row in a.drawn and row in b.drawn:
+        return
+    a_wins = row in a.drawn or (row not in b.drawn and a.track.scores[row] >= b.track.scores[row])
+    winner, loser = (a, b) if a_wins else (b, a)
+    assert winner.track is not None
+    assert loser.track is not None
+    before = masks.decode(loser.track.rles[row])
+    loser.track = _with_mask(loser.track, row, before & ~masks.decode(winner.track.rles[row]), int(before.sum()))
+
+
+def _with_mask(track: MaskTrack, row: int, mask: Mask, before_px: int) -> MaskTrack:
+    rles, boxes = list(track.rles), track.boxes.copy()
+    scores, visible = track.scores.copy(), track.visible.copy()
+    if mask.sum() < _LEAST_LEFT * before_px:
+        mask, scores[row], visible[row] = np.zeros_like(mask), 0.0, False
+    rles[row], boxes[row] = masks.encode(mask), masks.box_of(mask) or (0.0, 0.0, 0.0, 0.0)
+    return replace(track, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible)
+
+
+def _coco(rle: Rle) -> dict[str, object]:
+    return {"size": [rle.size[1], rle.size[0]], "counts": rle.counts}
+
+
+def hold_boxes(work: Work, track: MaskTrack) -> MaskTrack:
+    """The track of the whole clip with the boxes that were drawn; what they differ by goes over to their neighbours.
+
+    The masks stay: a box that a person drew says what the box is to hold, not where the outline runs. Frames that are
+    known by other means keep their boxes, so what is drawn on one frame changes nothing beyond the known ones next to
+    it.
+    """
+    if not work.boxes:
+        return track
+    known = {f: track.boxes[f] for f in (*work.anchors, *work.drawn) if track.visible[f]}
+    drawn = {f: np.array(box, np.float64) for f, box in work.boxes.items()}
+    return replace(track, boxes=spread(track.boxes, track.visible, known | drawn))

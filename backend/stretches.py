@@ -1,0 +1,160 @@
+"""Tracks by stretches: each lies between two frames on which its object is known, and depends on nothing beyond them.
+
+What a person draws on a frame cuts the stretch it lies in; all others stay as they are to the bit. Objects whose
+stretches are the same are followed together, so that they do not take each other's place. Words start stretches too:
+their mask counts as known as long as what is followed from the nearest drawing comes to it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backend import __version__
+from backend.anchors import Work, anchor_on_corrections, words_agree
+from backend.remembered import start_key
+from backend.searching import Searcher
+from backend.splicing import nowhere, put_apart, splice
+from backend.targets import PipelineOptions
+from video.masks import Mask
+from video.propagate import Start, propagate_all
+from video.tracking import FlowTrackerOptions
+from video.types import MaskTrack, Segmenter
+
+if TYPE_CHECKING:
+    from video.clip import Clip
+
+Span = tuple[int, int]
+
+
+def stretches(anchors: Iterable[int], n: int) -> list[Span]:
+    """The frames 0..n-1, cut at the anchors; neighbours share the frame between them."""
+    return list(itertools.pairwise(sorted({0, *anchors, n - 1}))) or [(0, 0)]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One run of a tracker. window: first and last frame. members: objects, each with its masks by frame in it.
+
+    kept: for each member the spans of the window that count. drawn: whether it hangs on something a person drew.
+    """
+
+    window: Span
+    members: tuple[tuple[Work, Mapping[int, Mask]], ...]
+    kept: tuple[tuple[Span, ...], ...]
+    drawn: bool
+
+    def __len__(self) -> int:
+        return self.window[1] - self.window[0] + 1
+
+
+def pieces(works: Sequence[Work], n: int) -> list[Piece]:
+    """What has to be followed, and which objects together. n: frames of the clip."""
+    worded = [(w, spans) for w in works if w.anchors and (spans := _of_words(w, n))]
+    found: list[Piece] = []
+    if len(worded) == 1:  # alone, either side of a mask depends on it only
+        ((work, spans),) = worded
+        found += [Piece(s, ((work, _inside(work.anchors, s)),), ((s,),), drawn=False) for s in spans]
+    elif worded:
+        members = tuple((w, w.anchors) for w, _ in worded)
+        found.append(Piece((0, n - 1), members, tuple(tuple(spans) for _, spans in worded), drawn=False))
+    shared: dict[Span, list[Work]] = {}
+    for work in works:
+        if work.drawn:
+            for span in stretches({**work.anchors, **work.drawn}, n):
+                if span not in _of_words(work, n):
+                    shared.setdefault(span, []).append(work)
+    for span, some in sorted(shared.items()):
+        members = tuple((w, _inside({**w.anchors, **w.drawn}, span)) for w in some)
+        found.append(Piece(span, members, ((span,),) * len(members), drawn=True))
+    return found
+
+
+def _of_words(work: Work, n: int) -> list[Span]:
+    """The stretches between the words' own masks on which nothing was drawn."""
+    spans = stretches(work.anchors, n) if work.anchors else []
+    return [(a, b) for a, b in spans if not any(a <= f <= b for f in work.drawn)]
+
+
+def _inside(anchors: Mapping[int, Mask], span: Span) -> dict[int, Mask]:
+    return {f: m for f, m in anchors.items() if span[0] <= f <= span[1]}
+
+
+class Follower:
+    """Follows objects through one clip."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        segmenter: Segmenter,
+        searcher: Searcher,
+        *,
+        options: PipelineOptions,
+        tell: Callable[[float], None],
+    ) -> None:
+        self._clip, self._segmenter, self._searcher = clip, segmenter, searcher
+        self._options, self._tell = options, tell
+        self._known: dict[str, list[MaskTrack]] = {}
+
+    def follow(self, works: Sequence[Work]) -> None:
+        """Leaves a track in every work. All have masks to start from: of words, or drawn."""
+        self._tell(0.0)
+        for work in works:
+            words_agree(self._clip, work, lambda work, span, start: self._track(span, [(work, start)])[0])
+        self._follow(works)
+        corrected = [work for work in works if anchor_on_corrections(self._clip, work, self._segmenter)]
+        if corrected:
+            self._follow(works)
+        put_apart(works)
+        self._tell(1.0)
+
+    def _follow(self, works: Sequence[Work]) -> None:
+        todo = pieces(works, len(self._clip))
+        total, done = sum(map(len, todo)), 0
+        for work in works:
+            work.track = nowhere(self._clip, work.target.label)
+        for piece in todo:
+            before, share = done / total, len(piece) / total
+            found = self._piece(piece, lambda f, before=before, share=share: self._tell(before + share * f))  # type: ignore[misc]
+            for (work, _), spans, track in zip(piece.members, piece.kept, found, strict=True):
+                assert work.track is not None
+                work.track = splice(work.track, track, spans)
+            done += len(piece)
+
+    def _piece(self, piece: Piece, tell: Callable[[float], None]) -> list[MaskTrack]:
+        """Followed, and what was lost searched for in the words again."""
+        worded = any(work.heard for work, _ in piece.members)
+        rounds = self._options.rescues if worded else 0
+        share = 0.8 if rounds else 1.0
+        tracks = self._track(piece.window, piece.members, lambda f: tell(share * f))
+        for n in range(rounds):
+            found = self._searcher.search(piece.members, tracks, drawn=piece.drawn)
+            for i, (k, window, start) in enumerate(found):
+                again = self._track((window.first, window.last), [(piece.members[k][0], start)])[0]
+                tracks[k] = self._searcher.patched(tracks[k], again)
+                tell(share + (1 - share) * (n + (i + 1) / len(found)) / rounds)
+            if not found:
+                break
+        return tracks
+
+    def _track(
+        self,
+        window: Span,
+        members: Sequence[tuple[Work, Mapping[int, Mask]]],
+        tell: Callable[[float], None] | None = None,
+    ) -> list[MaskTrack]:
+        """The tracks from these masks, out of the memo where they are known already."""
+        # A segmenter that is slow where it runs says how often it wants to be asked.
+        options = FlowTrackerOptions(refit_every=int(getattr(self._segmenter, "refit_every", 1)))
+        starts = [Start(work.target.label, dict(anchors)) for work, anchors in members]
+        memo = members[0][0].memo
+        key = (__version__, self._segmenter.name, options, window, *map(start_key, starts))
+        tracks = self._known.get(repr(key)) or (memo.tracks(key) if memo else None)
+        if tracks is None:
+            tracks = propagate_all(self._clip, starts, self._segmenter, window=window, options=options, progress=tell)
+            if memo:
+                memo.keep_tracks(key, tracks)
+        self._known[repr(key)] = tracks
+        return list(tracks)
