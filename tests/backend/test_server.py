@@ -300,10 +300,12 @@ def test_the_2x_line_learns_the_version_at_set_up(services: TruthServices, monke
 
 def test_fit_is_reached_from_either_lines_server(services: TruthServices) -> None:
     backend = RefAMBackend(label_config=XML, services=services)
-    data = {"annotation": {"id": 1}}
-    assert backend.fit("ANNOTATION_CREATED", data, job_id="1") == {}
-    assert backend.process_event("ANNOTATION_CREATED", data, "1", {"workdir": "x"}) == {}  # 1.0.9
-    assert backend.process_event("ANNOTATION_CREATED", data=data, job_id="1", additional_params={}) == {}  # 2.x
+    data = {"annotation": {"id": 1, "result": []}, "project": {"id": 2, "label_config": XML}, "task": {"data": {}}}
+    taken = {"status": "taken in"}
+    assert backend.fit("ANNOTATION_CREATED", data, job_id="1") == taken
+    assert backend.process_event("ANNOTATION_CREATED", data, "1", {"workdir": "x"}) == taken  # 1.0.9
+    assert backend.process_event("ANNOTATION_CREATED", data=data, job_id="1", additional_params={}) == taken  # 2.x
+    services.close()
 
 
 def test_label_studio_mls_own_flask_server_serves_the_class(
