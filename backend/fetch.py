@@ -1,41 +1,35 @@
 """Downloading from addresses that task data names: whoever writes a task chooses them, so none is trusted.
 
-- http and https only; a host on a private, loopback or otherwise not public network is refused unless
-allowed. - The address is checked when the connection is made, on the very IP that is connected to: a redirect
-or a name
-  that changes its address between check and use (DNS re-binding) meets the same wall.
+- http and https only; a host on a private, loopback or otherwise not public network is refused unless allowed.
+- The address is checked when the connection is made, on the very IP that is connected to: a redirect or a name that
+  changes its address between check and use (DNS re-binding) meets the same wall (`backend.wall`).
 - The token goes to Label Studio's own origin only, also after redirects.
 - Bounded in bytes, in time and in redirects. Environment proxies are not used: they would connect unchecked.
+- What breaks off is gone on with from where it broke (RFC 9110, Range with If-Range), as long as it is the same file:
+  Label Studio ends what it passes on from cloud storage after 20 s, and gives 8 MB at a time then.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore
 
+from backend.ranges import Body, goes_on, range_of, version_of
+from backend.wall import FetchError, Wall
+
 _MOST_REDIRECTS = 5
 _CONNECT_S, _READ_S = 10.0, 30.0
 _AS_THEY_ARE = "%/:=&?~#+!$,;'@()*[]"  # in an address; what else is not ASCII letters is percent-encoded
+_WORTH_ANOTHER = 1 << 16  # bytes that a broken connection must have brought to be worth another at once
+_MOST_IDLE = 3  # answers without a byte, one after another
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that another time may be better
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-class FetchError(ValueError):
-    """The address was refused or did not deliver; the message says which and why, without secrets.
-
-    passing: whether it may heal by itself (a timeout, a broken connection, a busy server).
-    """
-
-    def __init__(self, message: str, *, passing: bool = False) -> None:
-        super().__init__(message)
-        self.passing = passing
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Fetched:
-    """not_modified: the validators sent still hold, nothing was written. headers: lower-case names."""
+    """not_modified: the validators sent still hold, nothing was written. headers: lower-case names. size: bytes."""
 
     not_modified: bool
     headers: Mapping[str, str]
@@ -96,40 +90,80 @@ class Fetcher:
             allowed.add(f"{self._trusted.host}:{self._trusted.port}")
         self._most_bytes = most_bytes
         self._timeout_s = timeout_s
-        self._pool_of = lambda: httpcore.ConnectionPool(network_backend=_Wall(frozenset(allowed)))
+        self._pool_of = lambda: httpcore.ConnectionPool(network_backend=Wall(frozenset(allowed)))
 
-    def fetch(self, url: str, into: BinaryIO, *, validators: Mapping[str, str] | None = None) -> Fetched:
+    def fetch(
+        self,
+        url: str,
+        into: BinaryIO,
+        *,
+        validators: Mapping[str, str] | None = None,
+        version: str | None = None,
+        unchanging: bool = False,
+        begun: Callable[[str | None], None] = lambda _: None,
+    ) -> Fetched:
         """Writes the whole body to `into`, or raises FetchError (then `into` may hold a part of it).
 
         validators: If-None-Match and the like, of a copy that is there already.
+        version: of the part that `into` holds already; it is gone on with if the server still has that very file.
+        unchanging: what this address names never changes, so a part can be gone on with whatever the server says.
+        begun: told the version whenever a file begins anew; None: a part of it cannot be gone on with.
         """
+        body = Body(into, size=into.seek(0, 2), version="" if unchanging else version)
+        if not body.may_go_on:
+            body.start_over()
         deadline = time.monotonic() + self._timeout_s
+        idle = 0
+        while idle < _MOST_IDLE:
+            before = body.came
+            try:
+                done = self._once(url, body, deadline, validators, unchanging, begun)
+                if done is not None:
+                    return done
+            except FetchError as error:
+                enough = body.came - before >= _WORTH_ANOTHER
+                if not (error.passing and enough and body.may_go_on) or time.monotonic() > deadline:
+                    raise
+            idle = idle + 1 if body.came == before else 0
+        raise FetchError(f"{_shown(url)} gives no more than {body.size} bytes of {body.total}", passing=True)
+
+    def _once(
+        self,
+        url: str,
+        body: Body,
+        deadline: float,
+        validators: Mapping[str, str] | None,
+        unchanging: bool,
+        begun: Callable[[str | None], None],
+    ) -> Fetched | None:
+        """One request, redirects followed. None: there is more to ask for."""
         url = quote(url, safe=_AS_THEY_ARE)
+        asked = range_of(body) if body.may_go_on else dict(validators or {})
         with self._pool_of() as pool:
             for _ in range(_MOST_REDIRECTS + 1):
                 try:
-                    headers = self._headers(url, validators)
+                    headers = self._headers(url, asked)
                     with pool.stream("GET", url, headers=headers, extensions=_TIMEOUTS) as answer:
                         if answer.status not in (301, 302, 303, 307, 308):
-                            return self._read(url, answer, into, deadline, may_be_304=bool(validators))
+                            return self._take(url, answer, body, deadline, asked, unchanging, begun)
                         url = _location(url, answer)
                 except FetchError:
                     raise
                 except (httpcore.TimeoutException, TimeoutError):
                     raise FetchError(f"{_shown(url)} did not answer in time", passing=True) from None
-                except (httpcore.NetworkError, httpcore.ProtocolError, OSError, UnicodeError) as error:
+                except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, UnicodeError) as error:
                     reason = str(error) or type(error).__name__
                     text = f"{_shown(url)} broke off or cannot be reached: {reason}"
                     raise FetchError(text, passing=True) from None
         raise FetchError(f"more than {_MOST_REDIRECTS} redirects, the last to {_shown(url)}")
 
-    def _headers(self, url: str, validators: Mapping[str, str] | None) -> dict[bytes | str, bytes | str]:
+    def _headers(self, url: str, asked: Mapping[str, str]) -> dict[bytes | str, bytes | str]:
         headers: dict[bytes | str, bytes | str] = {
             "Host": urlsplit(url).netloc,
             "User-Agent": "refam",
             "Accept-Encoding": "identity",
         }
-        headers.update((validators or {}).items())
+        headers.update(asked.items())
         if self._is_trusted(url) and self._authorization is not None:
             headers["Authorization"] = self._authorization()
         return headers
@@ -137,36 +171,58 @@ class Fetcher:
     def _is_trusted(self, url: str) -> bool:
         return Origin.of(url) == self._trusted and urlsplit(url).path.startswith(self._trusted_paths)
 
-    def _read(
-        self, url: str, answer: httpcore.Response, into: BinaryIO, deadline: float, *, may_be_304: bool
-    ) -> Fetched:
+    def _take(
+        self,
+        url: str,
+        answer: httpcore.Response,
+        body: Body,
+        deadline: float,
+        asked: Mapping[str, str],
+        unchanging: bool,
+        begun: Callable[[str | None], None],
+    ) -> Fetched | None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
-        if answer.status == 304 and may_be_304:
+        if answer.status == 304 and asked and "Range" not in asked:
             return Fetched(True, headers, 0)
-        self._check(url, answer.status, headers)
-        size = 0
+        if "Range" in asked and (answer.status == 416 or (answer.status == 206 and not goes_on(body, headers))):
+            body.start_over()  # another file stands there now
+            return None
+        self._check(url, answer.status, headers, part="Range" in asked)
+        if answer.status == 200:
+            body.start_over()
+            body.version = "" if unchanging else version_of(headers)
+            length = headers.get("content-length", "")
+            body.total = int(length) if length.isdigit() else None
+            begun(body.version)
+        self._pour(url, answer, body, deadline)
+        if body.size == 0:
+            raise FetchError(f"{_shown(url)} is empty")
+        if body.total is not None and body.size > body.total:
+            raise FetchError(f"{_shown(url)} sent more than the {body.total} bytes it said")
+        return Fetched(False, headers, body.size) if body.total in (None, body.size) else None
+
+    def _pour(self, url: str, answer: httpcore.Response, body: Body, deadline: float) -> None:
         for chunk in answer.iter_stream():
-            size += len(chunk)
-            if size > self._most_bytes:
+            if body.size + len(chunk) > self._most_bytes:
                 raise FetchError(self._too_large(url))
             if time.monotonic() > deadline:
                 raise FetchError(f"{_shown(url)} took longer than {self._timeout_s:g} s", passing=True)
-            into.write(chunk)
-        if size == 0:
-            raise FetchError(f"{_shown(url)} is empty")
-        return Fetched(False, headers, size)
+            body.into.write(chunk)
+            body.size += len(chunk)
+            body.came += len(chunk)
 
-    def _check(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+    def _check(self, url: str, status: int, headers: Mapping[str, str], *, part: bool) -> None:
         if status in (401, 403):
             mend = "set LABEL_STUDIO_API_KEY to a valid token" if self._is_trusted(url) else "it needs a login"
             raise FetchError(f"{_shown(url)} answered {status}: {mend}")
-        if status != 200:
+        if status != 200 and not (part and status == 206):
             raise FetchError(f"{_shown(url)} answered {status}", passing=status in _BUSY)
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise FetchError(f"{_shown(url)} came {headers['content-encoding']}-encoded, unasked")
         if headers.get("content-type", "").lower().startswith("text/html"):
             raise FetchError(f"{_shown(url)} is a web page, not a video")
-        if headers.get("content-length", "").isdigit() and int(headers["content-length"]) > self._most_bytes:
+        said = headers.get("content-range", "").rpartition("/")[2] if status == 206 else headers.get("content-length")
+        if (said or "").isdigit() and int(said or 0) > self._most_bytes:
             raise FetchError(self._too_large(url))
 
     def _too_large(self, url: str) -> str:
@@ -174,58 +230,6 @@ class Fetcher:
 
 
 _TIMEOUTS = {"timeout": {"connect": _CONNECT_S, "read": _READ_S, "write": _READ_S, "pool": _CONNECT_S}}
-
-
-class _Wall(httpcore.NetworkBackend):
-    """Connects to allowed or public addresses only, by the IP that was checked."""
-
-    def __init__(self, allowed: frozenset[str]) -> None:
-        self._allowed = allowed
-        self._inner = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        name = host.lower().rstrip(".").strip("[]")
-        try:
-            found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except OSError:
-            raise FetchError(f"the host {name!r} is not known") from None
-        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
-        # One private address among public ones is refused as a whole: a mixed answer is an attack's sign.
-        private = [address for address in addresses if not is_public(address)]
-        if private and not self._allowed & {name, f"{name}:{port}"}:
-            raise FetchError(
-                f"the host {name!r} is not on the public network ({private[0]}): "
-                f"add it to REFAM_ALLOWED_HOSTS if media may come from there"
-            )
-        failure: Exception | None = None
-        for address in addresses:
-            try:
-                return self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure or httpcore.ConnectError(f"no address for {name}")
-
-    def connect_unix_socket(self, path: str, *_: Any, **__: Any) -> httpcore.NetworkStream:
-        raise FetchError("unix sockets are not fetched from")
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is of the public network; IPv4 inside IPv6 counts as what it stands for."""
-    ip = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):  # NAT64
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
 
 
 def _location(url: str, answer: httpcore.Response) -> str:

@@ -2,37 +2,34 @@
 
 Addresses that are taken:
 - `/data/...`, `/storage-data/...`, `/tasks/...` (uploads, local files): LABEL_STUDIO_URL's, with its token;
+- `s3://`, `gs://`, `azure-blob://`: through Label Studio, whose project has the storage and its keys; it answers with
+  the file or sends on to a signed address, which is checked like any other;
 - `http://`, `https://`: within the walls of `backend.fetch`;
 - a path, only under REFAM_MEDIA_ROOT, and only when that is set.
-Anything else (`file://`, `..`, other schemes) is refused.
-
-Files land under a temporary name and get their own only when they are whole. The cache is bounded; what is in
-use is never removed, the longest unused goes first.
+Anything else (`file://`, `..`, other schemes) is refused. What was fetched is kept by `backend.mediacache`.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
-import json
-import os
 import re
-import tempfile
-import threading
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from backend.access import AccessError, StudioAccess
-from backend.fetch import Fetcher, FetchError
+from backend.fetch import Fetcher
+from backend.mediacache import MediaCache
 from backend.settings import Settings
+from backend.wall import FetchError
 
 _STUDIO_PATHS = ("/data/", "/storage-data/", "/tasks/")
 _UNCHANGING = "/data/upload/"  # Label Studio gives every upload a name of its own
-_NOTE = ".json"
-_PART, _PART_LIFE_S = ".part-", 24 * 3600.0
+_CLOUD = ("s3", "gs", "azure-blob")  # the schemes that Label Studio 1.23 has storages for, and resolves
+_DAY_S = 24 * 3600.0
 
 
 class MediaError(ValueError):
@@ -43,14 +40,23 @@ class MediaError(ValueError):
         self.passing = passing
 
 
+@dataclass(frozen=True)
+class _Remote:
+    """A file to fetch. key: what it is kept by; for cloud storage the same for all tasks that name it."""
+
+    url: str
+    key: str
+    cloud: str | None = None
+
+
 class MediaStore:
-    """Fetches media once and keeps it in a bounded folder. One download at a time per process."""
+    """Fetches media once and keeps it in a bounded folder."""
 
     def __init__(self, settings: Settings) -> None:
         self._studio = settings.label_studio_url
         self._root = settings.media_root and settings.media_root.resolve()
-        self._dir = settings.cache_dir
-        self._most_bytes = int(settings.cache_mb * 1e6)
+        most_bytes = int(settings.cache_mb * 1e6)
+        self._cache = MediaCache(settings.cache_dir, most_bytes=most_bytes, most_idle_s=settings.cache_days * _DAY_S)
         access = StudioAccess.of(settings)
         self._fetcher = Fetcher(
             trusted=settings.label_studio_url,
@@ -60,49 +66,64 @@ class MediaStore:
             most_bytes=int(settings.max_media_mb * 1e6),
             timeout_s=settings.fetch_timeout_s,
         )
-        self._downloading = threading.Lock()
-        self._lock = threading.Lock()  # of `_in_use` and of removing files; never held for long
-        self._in_use: Counter[Path] = Counter()
 
     @contextlib.contextmanager
-    def local(self, address: str) -> Iterator[Path]:
-        """The file behind an address, kept until the block ends. Raises MediaError."""
-        where = self.locate(address)
+    def local(self, address: str, *, task_id: int | None = None) -> Iterator[Path]:
+        """The file behind an address, kept until the block ends. task_id: Label Studio's. Raises MediaError."""
+        where = self.locate(address, task_id=task_id)
         if isinstance(where, Path):
             yield where
             return
-        path = self._dir / f"{hashlib.sha256(where.encode()).hexdigest()[:24]}-{_file_name(where)}"
-        with self._lock:
-            self._in_use[path] += 1  # from here on nobody trims it away
-        try:
-            self._bring(where, path)
+        name = f"{hashlib.sha256(where.key.encode()).hexdigest()[:24]}-{_file_name(where.key)}"
+        unchanging = self._studio is not None and where.url.startswith(self._studio + _UNCHANGING)
+        with contextlib.ExitStack() as held:
+            try:
+                path = held.enter_context(self._cache.held(name, where.url, self._fetcher, unchanging=unchanging))
+            except (FetchError, AccessError) as error:
+                raise MediaError(_cloud_words(where, error), passing=error.passing) from None
+            except OSError as error:
+                text = f"the media cache {self._cache.folder} cannot be written: {error.strerror}"
+                raise MediaError(text) from None
             yield path
-        finally:
-            with self._lock:
-                self._in_use[path] -= 1
-                self._trim()
 
-    def locate(self, address: str) -> Path | str:
-        """Where an address leads: a path under the media root, or a URL. Raises MediaError if nowhere
-        allowed.
-        """
+    def check(self, path: Path, content: str) -> None:
+        """Raises MediaError for a file of the cache that was damaged there (content: its hash now); it may heal."""
+        if self._cache.is_damaged(path, content):
+            raise MediaError(
+                f"the copy of {path.name} in the media cache was damaged; it is fetched again", passing=True
+            )
+
+    def locate(self, address: str, *, task_id: int | None = None) -> Path | _Remote:
+        """Where an address leads: a path under the media root, or what to fetch. Raises MediaError when refused."""
         if not address or any(ord(c) < 32 for c in address) or "\\" in address:
             raise MediaError(f"{address!r} is no address of a video")
         parts = urlsplit(address)
         if _climbs(parts.path) or any(_climbs(value) for value in parse_qs(parts.query).get("d", [])):
             raise MediaError(f"{address!r} leaves its folder ('..')")
         if parts.scheme in ("http", "https"):
-            return address
+            return _Remote(address, address)
+        if parts.scheme in _CLOUD:
+            return self._in_the_cloud(address, task_id)
         if parts.scheme or address.startswith("//"):
             raise MediaError(
                 f"{parts.scheme or 'scheme-less'}:// addresses are not fetched: give http(s)://, "
-                f"an upload, or a file that Label Studio serves"
+                f"{', '.join(f'{scheme}://' for scheme in _CLOUD)}, an upload, or a file that Label Studio serves"
             )
         if address.startswith(_STUDIO_PATHS):
             if self._studio is None:
                 raise MediaError(f"{address!r} is a file of Label Studio: set LABEL_STUDIO_URL")
-            return self._studio + address
+            return _Remote(self._studio + address, self._studio + address)
         return self._under_root(address)
+
+    def _in_the_cloud(self, address: str, task_id: int | None) -> _Remote:
+        if self._studio is None:
+            text = "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, and add the storage to the project there"
+            raise MediaError(f"{address!r} is fetched through Label Studio, which has the storage's keys: {text}")
+        if task_id is None:
+            text = "name a file, or an http(s) address that the storage has signed"
+            raise MediaError(f"{address!r} is fetched through its task in Label Studio, and here is none: {text}")
+        coded = base64.urlsafe_b64encode(address.encode()).decode()
+        return _Remote(f"{self._studio}/tasks/{task_id}/resolve/?fileuri={coded}", address, cloud=address)
 
     def _under_root(self, address: str) -> Path:
         if self._root is None:
@@ -114,58 +135,14 @@ class MediaStore:
             raise MediaError(f"{address!r} is no file under REFAM_MEDIA_ROOT")
         return path
 
-    def _bring(self, url: str, path: Path) -> None:
-        """Makes `path` the whole and current file of a URL. Raises MediaError."""
-        try:
-            with self._downloading:
-                self._dir.mkdir(parents=True, exist_ok=True)
-                unchanging = self._studio is not None and url.startswith(self._studio + _UNCHANGING)
-                if not (unchanging and path.exists()):
-                    self._download(url, path)
-                os.utime(path)  # used just now
-            with self._lock:
-                self._trim()
-        except (FetchError, AccessError) as error:
-            raise MediaError(str(error), passing=error.passing) from None
-        except OSError as error:
-            raise MediaError(f"the media cache {self._dir} cannot be written: {error.strerror}") from None
 
-    def _download(self, url: str, path: Path) -> None:
-        note = path.with_name(path.name + _NOTE)
-        validators: dict[str, str] = {}
-        if path.exists():
-            with contextlib.suppress(OSError, ValueError):
-                validators = dict(json.loads(note.read_text()))
-        with tempfile.NamedTemporaryFile(dir=self._dir, prefix=_PART, delete=False) as file:
-            part = Path(file.name)
-        try:
-            with part.open("wb") as file:
-                fetched = self._fetcher.fetch(url, file, validators=validators)
-            if not fetched.not_modified:
-                note.write_text(json.dumps(_validators(fetched.headers)))
-                part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-
-    def _trim(self) -> None:
-        """Removes the longest unused files until the rest fits. Call with the lock held."""
-        files = []
-        for path in self._dir.glob("*"):
-            with contextlib.suppress(OSError):  # another process may have removed it just now
-                status = path.stat()
-                if path.name.startswith(_PART):
-                    if time.time() - status.st_mtime > _PART_LIFE_S:  # of a process that was killed
-                        path.unlink()
-                elif path.suffix != _NOTE:
-                    files.append((status.st_mtime, status.st_size, path))
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files, key=lambda file: file[0]):
-            if total <= self._most_bytes:
-                return
-            if not self._in_use[path]:
-                path.unlink(missing_ok=True)
-                path.with_name(path.name + _NOTE).unlink(missing_ok=True)
-                total -= size
+def _cloud_words(where: _Remote, error: FetchError | AccessError) -> str:
+    """Label Studio says only 404 or 424; what that means for storage is said here."""
+    said = str(error)
+    if where.cloud is None or not re.search(r"/tasks/\d+/resolve/ answered (403|404|424)", said):
+        return said
+    mend = "add the bucket to the project under Settings, Cloud Storage, with keys that may read it"
+    return f"Label Studio cannot get {where.cloud!r} ({said.rpartition('answered ')[2].partition(':')[0]}): {mend}"
 
 
 def _climbs(path: str) -> bool:
@@ -185,10 +162,4 @@ def _file_name(url: str) -> str:
     parts = urlsplit(url)
     path = next(iter(parse_qs(parts.query).get("d", [])), unquote(parts.path))
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.rsplit("/", 1)[-1])[-60:].lstrip(".") or "video"
-    return name + ".video" if name.endswith(_NOTE) else name
-
-
-def _validators(headers: Mapping[str, str]) -> dict[str, str]:
-    """What to send next time, so that an unchanged file is not sent again."""
-    pairs = {"If-None-Match": "etag", "If-Modified-Since": "last-modified"}
-    return {send: headers[have] for send, have in pairs.items() if headers.get(have)}
+    return name + ".video" if name.endswith(".json") else name

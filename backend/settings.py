@@ -97,7 +97,10 @@ class Settings(WeightSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # private hosts that media may come from
     cache_dir: Path = Path("~/.cache/refam/media")
     cache_mb: float = Field(default=20_000.0, gt=0)
+    cache_days: float = Field(default=14.0, gt=0)  # without use, after which a file goes
     max_media_mb: float = Field(default=4_000.0, gt=0)
+    max_megapixels: float = Field(default=36.0, gt=0)  # of one frame; 8K has 33
+    max_video_s: float = Field(default=4 * 3600.0, gt=0)
     max_frames: int = Field(default=2_000, ge=1)  # of a task that holds a list of pictures
     fetch_timeout_s: float = Field(default=600.0, gt=0)
 

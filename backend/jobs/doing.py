@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from backend.jobs.memo import Memo, content_of, trim
+from backend.jobs.memo import Memo, trim
+from backend.jobs.opening import Opener
 from backend.jobs.records import Run, Spec, State
 from backend.jobs.worker import Done, Passing
 from backend.labels import parse_label_config
@@ -19,7 +19,6 @@ from backend.pipeline import PipelineError
 from backend.regions import prediction_of, regions_of
 from backend.request import Work
 from backend.targets import FramePrompt, Target, TrackResult
-from video.sequence import open_sequence
 from video.timeline import clip_frame_of_editor, editor_frame_count
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ class Doing:
 
     def __init__(self, services: Services, board: Board) -> None:
         self._services, self._board = services, board
+        self._opener = Opener(services.media, services.settings)
         self._memory = services.settings.data_dir / "stages"
 
     def __call__(self, spec: Spec, tell: Callable[[str, float], None]) -> Done:
@@ -57,7 +57,7 @@ class Doing:
         course("fetch", 0.0)
         try:
             with contextlib.ExitStack() as held:
-                clip, content = self._opened(spec.work, held, lambda fraction: course("fetch", fraction))
+                clip, content = self._opener.open(spec, held, lambda fraction: course("fetch", fraction))
                 memo = Memo(self._memory, content)
                 results = self._results(spec, clip, memo, course)
                 return _done(spec, clip, results)
@@ -67,29 +67,6 @@ class Doing:
             raise
         finally:
             trim(self._memory, most_bytes=int(self._services.settings.data_mb * 1e6))
-
-    def _opened(self, work: Work, held: contextlib.ExitStack, tell: Callable[[float], None]) -> tuple[Clip, str]:
-        """The task's video or pictures, kept until `held` ends, and a hash of what they hold."""
-        from video.clip import open_clip
-
-        media, most = self._services.media, self._services.settings.max_frames
-        if not work.frames:
-            path = held.enter_context(media.local(work.video))
-            tell(1.0)
-            return open_clip(path), content_of(path)
-        if len(work.frames) > most:
-            raise PipelineError(f"{work.task} has {len(work.frames)} frames, more than REFAM_MAX_FRAMES={most}")
-        paths = []
-        for number, address in enumerate(work.frames):
-            try:
-                paths.append(held.enter_context(media.local(address)))
-            except MediaError as error:
-                raise MediaError(f"frame {number} ({address}): {error}", passing=error.passing) from error
-            tell((number + 1) / len(work.frames))
-        names = [f"frame {number} ({address})" for number, address in enumerate(work.frames)]
-        sequence = open_sequence(paths, names=names, fps=work.fps)
-        whole = hashlib.sha256(" ".join(content_of(path) for path in paths).encode())
-        return cast("Clip", sequence), whole.hexdigest()[:32]  # the same interface
 
     def _results(self, spec: Spec, clip: Clip, memo: Memo, tell: Callable[[str, float], None]) -> Sequence[TrackResult]:
         targets = prompted(spec.work, clip)
