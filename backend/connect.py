@@ -1,7 +1,9 @@
 """`refam connect`: makes this backend a project's model, as Label Studio 1.23 needs it, and says what it found.
 
-What it does not do by itself: a webhook's own authorization (Label Studio gives it none, so with basic auth every
-event is refused), interactive mode, and a look at whether the label config can work.
+What Label Studio does not do by itself: a webhook's own authorization (it gives it none, so with basic auth every event
+is refused), interactive mode, a look at whether the label config can work. And the model's title: uncertainty sampling
+looks for predictions whose version is what the project calls its model, which is the title (`next_task.py` of 1.23),
+so under any other title it falls back to a random order without a word.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from backend.labels import LabelConfigError, parse_label_config
 from backend.settings import Settings
 
 State = Literal["ok", "note", "wrong"]
-TITLE = "RefAM"
+TITLE = "RefAM"  # where the version is not known
 
 
 class ConnectError(ValueError):
@@ -58,9 +60,10 @@ def _wired(studio: Any, settings: Settings, project: int, url: str) -> Iterator[
     found = studio.projects.get(id=project)
     yield Found("ok", f"project {project}, {found.title!r}, {found.task_number or 0} task(s)")
     yield from _config(found.label_config or "")
-    yield _reached(url)
+    version, said = _reached(url, settings)
+    yield said
     user, secret = settings.basic_auth_user, settings.basic_auth_pass
-    how: dict[str, Any] = {"url": url, "project": project, "title": TITLE, "is_interactive": True}
+    how: dict[str, Any] = {"url": url, "project": project, "title": version or TITLE, "is_interactive": True}
     if user is not None and secret is not None:
         how |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": secret.get_secret_value()}
     else:
@@ -73,6 +76,7 @@ def _wired(studio: Any, settings: Settings, project: int, url: str) -> Iterator[
     else:
         yield Found("ok", f"model {'updated' if known else 'connected'}: {url}, interactive preannotations on")
     yield from _webhooks(studio, settings, project, url)
+    yield from _sampling(found, version)
     if not user:
         yield Found(
             "note", "no basic auth is set (REFAM_BASIC_AUTH_USER and _PASS): whoever reaches the port can use it"
@@ -113,17 +117,35 @@ def _config(xml: str) -> Iterator[Found]:
         )
 
 
-def _reached(url: str) -> Found:
-    """By this machine; Label Studio tries for itself when it is connected."""
+def _sampling(found: Any, version: str | None) -> Iterator[Found]:
+    if found.sampling != "Uncertainty sampling":
+        order = str(found.sampling or "unknown order").lower()
+        yield Found("ok", f"tasks come by {order}; with uncertainty sampling the least sure ones would come first")
+    elif version:
+        yield Found("ok", f"uncertainty sampling goes by the scores of {version}; connect again when that changes")
+    else:
+        yield Found(
+            "wrong", "uncertainty sampling needs the model's version as its title: connect from where it answers"
+        )
+
+
+def _reached(url: str, settings: Settings) -> tuple[str | None, Found]:
+    """The model version, by this machine; Label Studio tries for itself when it is connected."""
+    user, secret = settings.basic_auth_user, settings.basic_auth_pass
+    auth = (user, secret.get_secret_value()) if user is not None and secret is not None else None
+    version = None
     try:
         with httpx.Client(trust_env=False, timeout=3) as http:
             answer = http.get(f"{url}/health")
-        up = answer.status_code == 200 and answer.json().get("status") == "UP"
-    except (httpx.HTTPError, ValueError, AttributeError):
+            up = answer.status_code == 200 and answer.json().get("status") == "UP"
+            if up:
+                version = str(http.get(f"{url}/versions", auth=auth).raise_for_status().json()["versions"][0])
+    except (httpx.HTTPError, ValueError, AttributeError, LookupError):
         up = False
-    if up:
-        return Found("ok", f"{url} answers")
-    return Found("note", f"{url} does not answer from here; that is right only if Label Studio runs elsewhere")
+    if up and version:
+        return version, Found("ok", f"{url} answers: {version}")
+    text = f"{url} does not answer from here; that is right only if Label Studio runs elsewhere"
+    return None, Found("note", text)
 
 
 def _checked(url: str) -> str:

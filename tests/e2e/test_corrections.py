@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli import app
+from backend.connect import connect
 from backend.local_studio import LocalStudio, free_port
 from backend.loop.compare import Fate
 from backend.loop.store import CorrectionStore, Row
@@ -18,7 +19,7 @@ from backend.regions import label_config_for
 from backend.server import BackgroundServer
 from backend.settings import load_settings
 from tests.media import cfr
-from tests.scenes import RED, red_star_and_blue_ring
+from tests.scenes import BLUE, RED, red_star_and_blue_ring
 
 pytestmark = pytest.mark.e2e
 
@@ -81,3 +82,32 @@ def test_what_is_submitted_updated_and_deleted_is_learnt(
 
         studio.api("DELETE", f"/api/annotations/{annotation['id']}/")
         assert _wait(store.rows, lambda rows: not rows) == []
+
+
+def test_uncertainty_sampling_serves_the_least_sure_task_first(studio: LocalStudio, tmp_path: Path) -> None:
+    frames, _ = red_star_and_blue_ring(24, size=(320, 180))
+    video = cfr(tmp_path / "clip.mp4", frames)
+    project, (address,) = studio.create_project("unsure", label_config_for(["Object"]), [video])
+    studio.api("PATCH", f"/api/projects/{project}/", json={"sampling": "Uncertainty sampling"})
+    words = (RED, "the ring", BLUE, "the star")
+    tasks = studio.import_tasks(project, [{"video": address, "prompt": w, "fps": 25} for w in words])
+    settings = load_settings(
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.login.token,
+        cache_dir=tmp_path / "cache",
+        data_dir=tmp_path / "data",
+        port=free_port(),
+    )
+    with BackgroundServer(settings) as backend:
+        found = list(connect(settings, project, url=backend.url))
+        assert any(f.state == "ok" and "uncertainty sampling goes by" in f.text for f in found), found
+        studio.retrieve_predictions(project)
+        assert studio.wait_for_predictions(tasks, most_s=60)
+    scores = {task: studio.predictions(task)[0]["score"] for task in tasks}
+    assert len(set(scores.values())) == len(tasks)
+    served = []
+    for _ in tasks:
+        task = studio.api("GET", f"/api/projects/{project}/next")["id"]
+        served.append(task)
+        studio.api("POST", f"/api/tasks/{task}/annotations/", json={"result": []})
+    assert served == sorted(tasks, key=lambda task: scores[task])
