@@ -60,6 +60,8 @@ Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cud
     '  refam label clip.mp4 "the red star" "the small ring" --out found\n\n'
     '  refam label clip.mp4 "the dog" --point 0.42,0.61@0 --out found\n\n'
     "  refam label clip.mp4 --box 0.30,0.20,0.15,0.40@25 --out found\n\n"
+    "  refam label clip.mp4 --mask first.png@0 --not-point 0.9,0.1@40 --out found\n\n"
+    "What is drawn is kept as it is, and only what lies between drawings is followed anew.\n\n"
     "Points and boxes are in fractions of the frame, x and y from the top left; frames are counted from 0."
 )
 def label(
@@ -72,8 +74,14 @@ def label(
     point: Annotated[
         list[str] | None, typer.Option(metavar="X,Y@FRAME", help="A point on the object. May be given again.")
     ] = None,
+    not_point: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y@FRAME", help="A point off the object. May be given again.")
+    ] = None,
     box: Annotated[
         list[str] | None, typer.Option(metavar="X,Y,W,H@FRAME", help="A box around it. May be given again.")
+    ] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(metavar="FILE@FRAME", help="Its mask, a PNG. May be given again.")
     ] = None,
     fps: Annotated[
         float | None, typer.Option(help="The editor's frame rate in the task; the clip's own unless given.")
@@ -88,17 +96,17 @@ def label(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
     download: Download = False,
 ) -> None:
-    """Find objects in a video by words, points or boxes, and track them.
+    """Find objects in a video by words, points, boxes or masks, and track them.
 
     Writes to OUT: masks/OBJECT/FRAME.png (0 or 255; both counted from 0; one for every frame), tracks.json,
     label_studio.json (ready to import) with label_config.xml, and overlay.mp4.
     """
-    from backend.ask import AskError, check_frames, targets_of
+    from backend.ask import AskError, Drawn, check_drawn, targets_of
     from video.timeline import editor_rate
 
     words_added = _magnets(magnets)
     try:
-        targets = targets_of(words or [], point or [], box or [])
+        targets = targets_of(words or [], Drawn(point or [], not_point or [], box or [], mask or []))
         rate = None if fps is None else editor_rate(fps)
     except (AskError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
@@ -110,7 +118,7 @@ def label(
         step("open", 0.0)
         clip = open_clip(video)
         step("open", 1.0)
-        check_frames(targets, len(clip))
+        check_drawn(targets, len(clip), clip.size)
         pipeline = _pipeline(backbone, sam2, device=device, seed=seed, magnets=words_added, download=download)
         results = pipeline.run(clip, targets, progress=step)
         written = write_all(

@@ -29,6 +29,7 @@ from video.masks import (
 )
 from video.types import Candidate, Prompt
 
+_ALIKE = (20, 10, 10)  # of 256: lightness changes within a thing more than its hue
 _RIM_PX = 2  # of the crop: taken as background, unless the crop ends where the frame ends
 
 
@@ -87,7 +88,7 @@ class GrabCutSegmenter:
         belief = _crop_of(hypothesis.belief, rect, (w, h), size)
         trimap = _trimap(belief, hypothesis, rect, (w, h))
         _open_holes(crop, trimap)
-        _pin(trimap, prompt, rect, (w, h))
+        _pin(crop, trimap, prompt, rect, (w, h))
         core = trimap == cv2.GC_FGD if (trimap == cv2.GC_FGD).any() else trimap == cv2.GC_PR_FGD
         cut = grab_cut(crop, trimap, iterations=self.iterations)
         if cut is None:
@@ -220,8 +221,17 @@ def _open_holes(crop: NDArray[np.uint8], trimap: NDArray[np.uint8]) -> None:
         trimap[alien] = cv2.GC_PR_BGD
 
 
-def _pin(trimap: NDArray[np.uint8], prompt: Prompt, rect: tuple[int, int, int, int], frame: tuple[int, int]) -> None:
-    """What a person said is not up for debate: their points, and that nothing lies outside their box."""
+def _pin(
+    crop: NDArray[np.uint8],
+    trimap: NDArray[np.uint8],
+    prompt: Prompt,
+    rect: tuple[int, int, int, int],
+    frame: tuple[int, int],
+) -> None:
+    """What a person said is not up for debate: their points, and that nothing lies outside their box.
+
+    A point off the object takes what is of one colour around it along, unless a point on the object lies there too.
+    """
     h, w = trimap.shape
     x0, y0, x1, y1 = rect
     x = ((np.arange(w) + 0.5) / w * (x1 - x0) + x0) / frame[0]
@@ -230,10 +240,27 @@ def _pin(trimap: NDArray[np.uint8], prompt: Prompt, rect: tuple[int, int, int, i
         bx0, by0, bx1, by1 = prompt.box
         outside = ~(((x >= bx0) & (x <= bx1))[None] & ((y >= by0) & (y <= by1))[:, None])
         trimap[outside] = cv2.GC_BGD
-    for (px, py), label in zip(prompt.points, prompt.labels, strict=True):
-        at = (int(np.abs(x - px).argmin()), int(np.abs(y - py).argmin()))
-        if x0 <= px * frame[0] <= x1 and y0 <= py * frame[1] <= y1:
-            cv2.circle(trimap, at, max(1, min(h, w) // 50), int(cv2.GC_FGD if label else cv2.GC_BGD), -1)
+    seeds = [
+        ((int(np.abs(x - px).argmin()), int(np.abs(y - py).argmin())), bool(label))
+        for (px, py), label in zip(prompt.points, prompt.labels, strict=True)
+        if x0 <= px * frame[0] <= x1 and y0 <= py * frame[1] <= y1
+    ]
+    for at in (at for at, label in seeds if not label):
+        alike = _of_one_colour(crop, at)
+        if not any(alike[other[1], other[0]] for other, label in seeds if label):
+            trimap[alike] = cv2.GC_BGD
+    for at, label in seeds:
+        cv2.circle(trimap, at, max(1, min(h, w) // 50), int(cv2.GC_FGD if label else cv2.GC_BGD), -1)
+
+
+def _of_one_colour(crop: NDArray[np.uint8], at: tuple[int, int]) -> Mask:
+    """(h, w) bool: what is connected with the pixel (x, y) and within some levels of its colour in CIE Lab."""
+    h, w = crop.shape[:2]
+    filled = np.zeros((h + 2, w + 2), np.uint8)
+    lab = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB)
+    flags = 4 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
+    cv2.floodFill(lab, filled, at, (0, 0, 0), _ALIKE, _ALIKE, flags)
+    return filled[1:-1, 1:-1] > 0
 
 
 def _tidy(cut: Mask, core: Mask, probable: Mask) -> Mask:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import backend.pipeline
 from backend import __version__
-from backend.ask import AskError, parse_box, parse_point, targets_of
+from backend.ask import AskError, Drawn, parse_box, parse_point, targets_of
 from backend.cli import app
 from backend.lost import gaps_in_words
 from backend.outputs import spans
@@ -212,7 +212,7 @@ def test_a_frame_behind_the_end_is_told(known, video, tmp_path):
         ([], "say what to find"),
         ([""], "is empty"),
         (["a", "a "], "was given twice"),
-        (["a", "b", "--point", "0.5,0.5@0"], "a point or a box goes with one expression, and 2 were given"),
+        (["a", "b", "--point", "0.5,0.5@0"], "what is drawn goes with one expression, and 2 were given"),
         (["--point", "0.5"], "is not of the form x,y@frame"),
         (["--point", "0.5,nan@0"], "fractions of the frame"),
         (["--point", "120,40@0"], "fractions of the frame"),
@@ -220,6 +220,10 @@ def test_a_frame_behind_the_end_is_told(known, video, tmp_path):
         (["--box", "0.5,0.5,0,0.1@0"], "more than 0"),
         (["--box", "0,0,1,1@0", "--box", "0,0,0.5,1@0"], "two boxes"),
         (["--point", "0.5,0.5@-1"], "counted from 0"),
+        (["--not-point", "0.5,0.5@1"], "says only what is not the object"),
+        (["a", "--not-point", "0.5,1.5@1"], "--not-point 0.5,1.5@1: x and y are fractions of the frame"),
+        (["--mask", "gone.png@0"], "there is no file gone.png"),
+        (["--mask", "mask.png@one"], "is not of the form FILE@frame"),
         (["a", "--fps", "0"], "positive number of frames"),
         (["a", "--magnets", " "], "no magnets: give at least one word"),
     ],
@@ -240,13 +244,13 @@ def test_parsing_points_and_boxes():
 
 
 def test_words_and_one_drawing_are_one_object():
-    (target,) = targets_of(["  the   red star "], ["0.5,0.5@0"], [])
+    (target,) = targets_of(["  the   red star "], Drawn(points=["0.5,0.5@0"]))
     assert (target.label, target.words, len(target.prompts)) == ("the red star", "the red star", 1)
 
 
 def test_spans_are_the_times_of_what_is_seen(video):
     clip = open_clip(video)
-    track = KnowsTheAnswer(None)._result(targets_of(["x"], [], [])[0]).track
+    track = KnowsTheAnswer(None)._result(targets_of(["x"])[0]).track
     assert spans(track, clip) == [pytest.approx((0.08, 0.44)), pytest.approx((0.72, 1.16))]
 
 
