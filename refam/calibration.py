@@ -3,7 +3,6 @@
 A logistic model of a few signs, each of which can only speak for the peak, never against it, fitted on scenes whose
 truth is known (`refam eval calibrate`) and kept as a small file beside the model. It holds for the weights and the
 settings it was fitted with and for pictures like those; with any others the raw contrast is used, and said to be raw.
-Source of the logistic form: Platt, "Probabilistic outputs for support vector machines", 1999.
 """
 
 from __future__ import annotations
@@ -17,14 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit
 
+from refam import logistic
 from refam.heatmap import normalise
 
 SIGNS = ("contrast", "compactness", "order", "draws", "words")
 FILE_NAME = "refam_calibration.json"
-_RIDGE = 0.02  # keeps the weights finite where the scenes are separable
 
 
 class CalibrationError(ValueError):
@@ -85,7 +82,7 @@ class Calibration:
 
     def __call__(self, signs: NDArray[np.float64]) -> NDArray[np.float64]:
         """(..., 5) signs -> (...) probabilities."""
-        return np.asarray(expit(np.asarray(signs) @ np.array(self.weights) + self.bias))
+        return logistic.probability(signs, self.weights, self.bias)
 
     def save(self, path: Path) -> None:
         """Writes it as JSON."""
@@ -118,20 +115,5 @@ def fit(signs: NDArray[np.float64], hits: NDArray[np.bool_], *, made_with: dict[
     """Maximum likelihood with weights that are not negative. signs: (n, 5); hits: (n,) bool, both kinds among them."""
     if signs.shape != (len(hits), len(SIGNS)):
         raise ValueError(f"signs must be ({len(hits)}, {len(SIGNS)}), got {signs.shape}")
-    if hits.all() or not hits.any():
-        raise ValueError("all scenes ended alike: there is nothing to tell a hit from a miss by; take more scenes")
-    y = hits.astype(np.float64)
-
-    def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        z = signs @ theta[:-1] + theta[-1]
-        wrong = expit(z) - y
-        value = float(np.mean(np.logaddexp(0, z) - y * z)) + _RIDGE / len(y) * float((theta[:-1] ** 2).sum())
-        slope = np.append(signs.T @ wrong / len(y) + 2 * _RIDGE / len(y) * theta[:-1], wrong.mean())
-        return value, slope
-
-    bounds = [(0, None)] * len(SIGNS) + [(None, None)]
-    found = minimize(loss, np.zeros(len(SIGNS) + 1), jac=True, method="L-BFGS-B", bounds=bounds)
-    if not found.success:
-        raise RuntimeError(f"the calibration did not converge: {found.message}")
-    weights = tuple(round(float(w), 6) for w in found.x[:-1])
-    return Calibration(weights, round(float(found.x[-1]), 6), made_with, len(hits), seed)
+    weights, bias = logistic.fit(signs, hits)
+    return Calibration(weights, bias, made_with, len(hits), seed)
