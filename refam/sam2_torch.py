@@ -58,7 +58,7 @@ class TorchEngine:
     @torch.inference_mode()
     def encode(self, pixels: torch.Tensor) -> Levels:
         """See `Sam2Engine.encode`."""
-        with _short_floats(self._device):
+        with short_floats(self._device):
             levels = self._model.get_image_embeddings(pixels.to(self._device))
         return [level.float() for level in levels]
 
@@ -82,7 +82,7 @@ class TorchEngine:
         return [(mask, float(guess)) for mask, guess in zip(masks, guesses, strict=True)]
 
 
-def _short_floats(device: str) -> AbstractContextManager[Any]:
+def short_floats(device: str) -> AbstractContextManager[Any]:
     """bfloat16 for the encoder where the device computes in it: half the time, the same masks (see the tests)."""
     kind = device.split(":")[0]
     able = torch.cuda.is_bf16_supported() if kind == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)

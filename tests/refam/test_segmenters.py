@@ -9,7 +9,8 @@ from PIL import Image
 
 from refam.grabcut import is_sharp
 from refam.outline import edge_contrast, purity
-from refam.sam2 import MEAN, STD, Sam2Segmenter, preprocess, resize_logits, soft_overlap
+from refam.prompting import soft_overlap
+from refam.sam2 import MEAN, STD, Sam2Segmenter, preprocess, resize_logits
 from refam.sam2_torch import TorchEngine
 from refam.segmenters import GrabCutSegmenter, SegmenterError, load_segmenter
 from refam.tiny.scenes import draw_clip
@@ -224,12 +225,12 @@ def test_embeddings_are_kept_by_content(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
-def test_short_floats_give_the_same_masks(monkeypatch):
+def testshort_floats_give_the_same_masks(monkeypatch):
     image = np.asarray(Image.open(DAVIS / "JPEGImages" / "libby" / "00000.jpg").convert("RGB"))
     truth = np.asarray(Image.open(DAVIS / "Annotations" / "libby" / "00000.png").convert("L")) > 127
     prompt = prompts_for(truth)["box"]
     short = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
-    monkeypatch.setattr("refam.sam2_torch._short_floats", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr("refam.sam2_torch.short_floats", lambda device: contextlib.nullcontext())
     full = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
     assert masks.iou(short, full) > 0.98
 
