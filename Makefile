@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Hubs are never asked by tests or demo; what is needed is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: setup demo test lint browser bench-tiny bench-tracking bench-capture bench-ground bench-sinks bench-parsers bench-serve clean
+.PHONY: setup demo test lint browser bench-tiny bench-masks bench-tracking bench-capture bench-ground bench-sinks bench-parsers bench-serve clean
 
 setup: $(VENV)/.ready
 
@@ -42,6 +42,9 @@ browser: $(VENV)/.ready $(LS_VENV)/.ready
 
 bench-tiny: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/refam eval scenes $(ARGS)
+
+bench-masks: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m tests.bench.bench_masks $(ARGS)
 
 bench-tracking: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_tracking $(ARGS)

@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from refam.grabcut import is_sharp
-from video.masks import Mask, box_of, components, deepest_point, iou, pad_box, resize_map
+from refam.prompting import questions, worth
+from video.masks import iou, resize_map
 from video.types import Candidate, Prompt
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LOGIT = 8.0  # of a mask given as a prompt: the size of the logits that the model itself gives back
+_SAME = 0.97  # IoU: from it on two masks are one candidate
 
 
 class SegmenterError(ValueError):
@@ -90,22 +91,19 @@ class Sam2Segmenter:
     def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
         """image: (H, W, 3) uint8 RGB. Candidates, best first.
 
-        A score is the model's own guess of its IoU times the agreement with the prior (if there is one).
+        A score is the model's own guess of its IoU times the agreement with the prior, if there is one; see
+        refam.prompting for what the model is asked.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         embeddings = self._embed(image)
         found: list[Candidate] = []
-        for question in _questions(prompt):
+        for question in questions(prompt):
             for logits, guess in self._answers(embeddings, question):
                 mask = resize_logits(logits, (image.shape[1], image.shape[0])) > 0
-                if not mask.any() or any(iou(mask, other.mask) > 0.97 for other in found):
-                    continue
-                fit = 1.0 if prompt.prior is None else soft_overlap(prompt.prior, mask)
-                found.append(
-                    Candidate(frame=frame, mask=mask, score=float(np.clip(guess * fit * _hits(mask, prompt), 0, 1)))
-                )
-        return sorted((c for c in found if c.score > 0), key=lambda c: -c.score)
+                if mask.any():
+                    found.append(Candidate(frame=frame, mask=mask, score=worth(logits, mask, guess, prompt)))
+        return _unlike(sorted((c for c in found if c.score > 0), key=lambda c: -c.score))
 
     def _answers(self, embeddings: Levels, question: Prompt) -> list[tuple[torch.Tensor, float]]:
         """One click may mean a part, an object or a group: three answers. A box or a mask leaves no such doubt."""
@@ -164,62 +162,10 @@ def resize_logits(logits: torch.Tensor, size: tuple[int, int]) -> NDArray[np.flo
     return np.asarray(out.numpy(), np.float32)
 
 
-def soft_overlap(prior: NDArray[np.float32], mask: Mask) -> float:
-    """In [0, 1]: Dice coefficient of a soft prior and a mask, on the prior's grid."""
-    h, w = prior.shape
-    share = resize_map(mask, (w, h))
-    total = float(prior.sum() + share.sum())
-    return 0.0 if total <= 0 else float(2 * np.minimum(prior, share).sum() / total)
-
-
-def _hits(mask: Mask, prompt: Prompt) -> float:
-    """The share of the given points that the mask has on the right side; 1 without points."""
-    if not len(prompt.points):
-        return 1.0
-    h, w = mask.shape
-    right = [
-        mask[min(int(y * h), h - 1), min(int(x * w), w - 1)] == bool(label)
-        for (x, y), label in zip(prompt.points, prompt.labels, strict=True)
-    ]
-    return float(np.mean(right))
-
-
-def _questions(prompt: Prompt) -> list[Prompt]:
-    """The prompt as what SAM2 understands. It was trained on clicks, boxes and its own masks, never on heatmaps."""
-    if prompt.prior is None or prompt.prior.max() <= 0:
-        return [] if prompt.prior is not None and not len(prompt.points) and prompt.box is None else [_bare(prompt)]
-    prior = np.asarray(prompt.prior, np.float32)
-    if is_sharp(prior) or (len(prompt.points) and prompt.box is None):  # clicks in a belief about this very object
-        return _about_mask(prompt, prior)
-    if len(prompt.points) or prompt.box is not None:
-        return [_bare(prompt)]
-    peak = np.unravel_index(int(prior.argmax()), prior.shape)
-    clicks = [(float(peak[1] + 0.5) / prior.shape[1], float(peak[0] + 0.5) / prior.shape[0])]
-    parts = [p for p in components(prior >= 0.5) if p[peak]]
-    questions = []
-    for part in parts:
-        box, middle = box_of(part), deepest_point(part)
-        if box is not None and middle is not None:
-            clicks.append(middle)
-            questions.append(Prompt(points=np.array([middle]), labels=np.ones(1, np.int64), box=pad_box(box, 0.05)))
-    return [Prompt(points=np.array([c]), labels=np.ones(1, np.int64)) for c in clicks] + questions
-
-
-def _about_mask(prompt: Prompt, prior: NDArray[np.float32]) -> list[Prompt]:
-    """A mask to be refined: as box and click, with the mask itself as a dense prompt, and without the box."""
-    mask = prior >= 0.5
-    box, middle = prompt.box or box_of(mask), deepest_point(mask)
-    if box is None or middle is None:
-        return []
-    points, labels = prompt.points, prompt.labels
-    if not len(points):
-        points, labels = np.array([middle]), np.ones(1, np.int64)
-    return [
-        Prompt(points=points, labels=labels, box=box),
-        Prompt(points=points, labels=labels, box=box, prior=prior),
-        Prompt(points=points, labels=labels, prior=prior),
-    ]
-
-
-def _bare(prompt: Prompt) -> Prompt:
-    return Prompt(points=prompt.points, labels=prompt.labels, box=prompt.box)
+def _unlike(found: list[Candidate]) -> list[Candidate]:
+    """The first of those that are nearly the same."""
+    kept: list[Candidate] = []
+    for candidate in found:
+        if not any(iou(candidate.mask, other.mask) > _SAME for other in kept):
+            kept.append(candidate)
+    return kept

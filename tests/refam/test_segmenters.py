@@ -225,7 +225,7 @@ def test_embeddings_are_kept_by_content(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
-def testshort_floats_give_the_same_masks(monkeypatch):
+def test_short_floats_give_the_same_masks(monkeypatch):
     image = np.asarray(Image.open(DAVIS / "JPEGImages" / "libby" / "00000.jpg").convert("RGB"))
     truth = np.asarray(Image.open(DAVIS / "Annotations" / "libby" / "00000.png").convert("L")) > 127
     prompt = prompts_for(truth)["box"]
