@@ -188,6 +188,11 @@ class Sam2VideoSegmenter(Sam2Segmenter):
             cache=cache,
         )
 
+    @property
+    def tracker_name(self) -> str:
+        """See `TrackerSource`."""
+        return Sam2VideoTracker.name
+
     def tracker(self) -> Sam2VideoTracker:
         """See `TrackerSource`."""
         return Sam2VideoTracker(self._model, device=self._device)

@@ -6,14 +6,19 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from refam.grabcut import GrabCutSegmenter
 from refam.sam2 import Sam2Segmenter, SegmenterError
 from refam.sam2_store import SAM2_WEIGHTS, find, is_for_onnx
-from video.types import Segmenter, TrackerKind
+from video.types import Candidate, Prompt, Segmenter
 
 __all__ = ["Choice", "GrabCutSegmenter", "Sam2Segmenter", "SegmenterError", "choose_segmenter", "load_segmenter"]
 
+TrackerKind = Literal["auto", "flow", "memory", "sam2-video"]
 GRABCUT = "grabcut"
 _TRACKERS = {"flow": "dis-flow", "memory": "memory", "sam2-video": "sam2-video"}  # as the trackers call themselves
 
@@ -38,6 +43,27 @@ class Choice:
     def version(self) -> str:
         """Segmenter and tracker as the model version names them."""
         return f"{self.name}/{_TRACKERS[self.tracker]}"
+
+
+@dataclass(frozen=True, eq=False)
+class MasksAlone:
+    """A `Segmenter` whose features nobody is to use: its masks are followed by flow."""
+
+    segmenter: Sam2Segmenter
+
+    @property
+    def name(self) -> str:
+        """Of the segmenter within."""
+        return self.segmenter.name
+
+    @property
+    def refit_every(self) -> int:
+        """Of the segmenter within."""
+        return self.segmenter.refit_every
+
+    def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
+        """See `Segmenter.segment`."""
+        return self.segmenter.segment(image, prompt, frame=frame)
 
 
 def choose_segmenter(
@@ -75,7 +101,8 @@ def load_segmenter(
         from refam.sam2_video import Sam2VideoSegmenter
 
         return Sam2VideoSegmenter.load(choice.source, device=device)
-    return Sam2Segmenter.load(choice.source, device=device)
+    segmenter = Sam2Segmenter.load(choice.source, device=device)
+    return MasksAlone(segmenter) if choice.tracker == "flow" else segmenter
 
 
 def _source(named: str | None, models: Path | None) -> tuple[str | None, str]:

@@ -14,7 +14,7 @@ from video import masks
 from video.masks import Mask
 from video.remembering import MemoryTracker, MemoryTrackerOptions
 from video.tracking import FlowTracker, FlowTrackerOptions
-from video.types import FeatureSource, MaskTrack, Rle, Segmenter, Tracker, TrackerKind, TrackerSource
+from video.types import FeatureSource, MaskTrack, Rle, Segmenter, Tracker, TrackerSource
 
 if TYPE_CHECKING:
     from video.clip import Clip
@@ -43,38 +43,24 @@ class _Trail:
     seen: dict[int, tuple[Rle, float, bool]] = field(default_factory=dict)
 
 
-def tracker_for(
-    segmenter: Segmenter, *, options: FlowTrackerOptions | None = None, kind: TrackerKind = "auto"
-) -> Tracker:
-    """The tracker of this kind over a segmenter. "auto": the segmenter's own (`TrackerSource`) where it has one, the
-    one that remembers where it has features to remember, the one by flow where it has neither.
+def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> Tracker:
+    """The segmenter's own tracker (`TrackerSource`), the one that remembers where there are features, else by flow.
 
-    Of the options the one that remembers takes `refit_every` alone: it looks as often. Raises ValueError for a kind
-    that the segmenter does not allow.
+    Of the options the first takes none, the second `refit_every` alone: it looks as often.
     """
-    kind = _kind(segmenter, kind)
-    if kind == "sam2-video" and isinstance(segmenter, TrackerSource):
+    if isinstance(segmenter, TrackerSource):
         return segmenter.tracker()
-    if kind == "memory" and isinstance(segmenter, FeatureSource):
+    if isinstance(segmenter, FeatureSource):
         every = 1 if options is None else options.refit_every
         return MemoryTracker(segmenter, options=MemoryTrackerOptions(look_every=every))
-    if kind == "flow":
-        return FlowTracker(segmenter, options=options)
-    raise ValueError(f"the tracker {kind!r} cannot work with the segmenter {segmenter.name!r}: say auto or flow")
+    return FlowTracker(segmenter, options=options)
 
 
-def tracker_name(segmenter: Segmenter, *, kind: TrackerKind = "auto") -> str:
+def tracker_name(segmenter: Segmenter) -> str:
     """The name of the tracker that `tracker_for` would make: said in the model version."""
-    kind = _kind(segmenter, kind)
-    return {"flow": FlowTracker.name, "memory": MemoryTracker.name}.get(kind, kind)
-
-
-def _kind(segmenter: Segmenter, kind: TrackerKind) -> TrackerKind:
-    if kind != "auto":
-        return kind
     if isinstance(segmenter, TrackerSource):
-        return "sam2-video"
-    return "memory" if isinstance(segmenter, FeatureSource) else "flow"
+        return segmenter.tracker_name
+    return MemoryTracker.name if isinstance(segmenter, FeatureSource) else FlowTracker.name
 
 
 def propagate(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,12 +153,14 @@ class Tracker(Protocol):
         ...
 
 
-TrackerKind = Literal["auto", "flow", "memory", "sam2-video"]
-
-
 @runtime_checkable
 class TrackerSource(Protocol):
     """What a segmenter may offer whose model follows masks by itself."""
+
+    @property
+    def tracker_name(self) -> str:
+        """Of every tracker it makes."""
+        ...
 
     def tracker(self) -> Tracker:
         """A new one, that has seen nothing; several may be at work in turns."""

@@ -13,12 +13,11 @@ import torch.nn.functional as F
 import transformers
 
 from refam.sam2 import preprocess
-from refam.sam2_video import Sam2VideoSegmenter, Sam2VideoTracker
+from refam.sam2_video import Sam2VideoTracker
 from refam.segmenters import SegmenterError, choose_segmenter, load_segmenter
 from tests.refam.small_sam2 import KINDS, SIDE, small_clip, small_mask, small_video_model
 from tests.video.clips import ArrayClip
 from video.propagate import propagate, tracker_for, tracker_name
-from video.types import TrackerSource
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -261,9 +260,7 @@ def saved(tmp_path_factory):
 
 def test_weights_with_a_memory_follow_by_it_when_asked(saved):
     segmenter = load_segmenter(str(saved), device="cpu", tracker="sam2-video")
-    assert isinstance(segmenter, Sam2VideoSegmenter | TrackerSource)
     assert tracker_name(segmenter) == "sam2-video" == tracker_for(segmenter).name
-    assert tracker_name(segmenter, kind="memory") == "memory" == tracker_for(segmenter, kind="memory").name
     frames = small_clip(9)
     track = propagate(ArrayClip(frames), 4, small_mask(), segmenter)
     np.testing.assert_array_equal(track.frames, np.arange(9))
@@ -289,6 +286,23 @@ def test_on_a_gpu_by_default_on_a_processor_when_asked(saved, monkeypatch, devic
     choice = choose_segmenter(str(saved), device=device, tracker=asked)
     assert choice.tracker == expected
     assert choice.version.startswith("small-sam2/")
+
+
+@pytest.mark.parametrize(("asked", "name"), [("memory", "memory"), ("flow", "dis-flow"), ("auto", "memory")])
+def test_other_trackers_over_the_same_weights(saved, asked, name):
+    segmenter = load_segmenter(str(saved), device="cpu", tracker=asked)
+    assert tracker_name(segmenter) == name == tracker_for(segmenter).name
+    assert segmenter.name == "small-sam2"
+    assert segmenter.refit_every == 5
+    assert choose_segmenter(str(saved), device="cpu", tracker=asked).version == f"small-sam2/{name}"
+
+
+@pytest.mark.parametrize("asked", ["memory", "sam2-video"])
+def test_grabcut_has_nothing_to_remember(asked):
+    with pytest.raises(
+        SegmenterError, match=f"'{asked}' needs SAM2, and the segmenter is GrabCut .* models pull sam2-tiny"
+    ):
+        load_segmenter(None, tracker=asked)
 
 
 def test_weights_without_a_memory(tmp_path):
