@@ -80,7 +80,7 @@ def test_clicks_on_and_off():
 
 
 def test_covered_is_best_for_what_the_map_shows():
-    """Of discs around a Gaussian of width s, with q = r^2 / 2 s^2: 2 pi s^2 (1 - exp(-q)) inside, 2 pi s^2 q of area."""
+    """Of discs on a Gaussian of width s, with q = r^2 / 2 s^2: 2 pi s^2 (1 - exp(-q)) inside, 2 pi s^2 q of area."""
     grid = blob((96, 54), 48, 27, 7)
     y, x = np.mgrid[0:216, 0:384]
     radii = np.arange(2, 26)
