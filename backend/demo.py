@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.local_studio import LocalStudio, StudioError, free_port
+from backend.logs import set_up_logging
 from backend.regions import label_config_for
-from backend.server import BackgroundServer, set_up_logging
+from backend.server import BackgroundServer
 from backend.settings import SettingsError, load_settings
 from refam.tiny.scenes import SceneClip, draw_clip
 from video.keyframes import interpolate
@@ -99,7 +100,6 @@ def box_ious(prediction: dict[str, Any], truth: NDArray[np.float64], video: Demo
 
 def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int:
     data.mkdir(parents=True, exist_ok=True)
-    set_up_logging("INFO", data / "backend.log")
     print("drawing videos ...")
     videos = draw_videos(data / "videos")
     print("starting Label Studio (the first start takes half a minute) ...")
@@ -111,6 +111,7 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
         cache_dir=data.absolute() / "cache",
         data_dir=data.absolute() / "jobs",
     )
+    set_up_logging(settings, data / "backend.log")
     backend = stack.enter_context(BackgroundServer(settings))
     project, tasks = make_project(studio, videos)
     studio.connect(project, backend.url)

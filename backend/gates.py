@@ -1,10 +1,11 @@
-"""What every request passes before it reaches a route: the log, user and password, the size limit."""
+"""What every request passes before it reaches a route: the log, user and password, the size limit. See also rates."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import logging
+import re
 import secrets
 import time
 import uuid
@@ -12,9 +13,11 @@ import uuid
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.logs import written_for
 from backend.metrics import PATHS, REQUEST_SECONDS
 
 log = logging.getLogger("refam.server")
+_DECENT = re.compile(r"[A-Za-z0-9._-]{1,64}")  # request ids of others
 
 
 class BasicAuth:
@@ -86,7 +89,11 @@ class BodyLimit:
 
 
 class RequestLog:
-    """One line per request: id, method, path, status, milliseconds. Never a query, a header or a body."""
+    """One line per request: id, method, path, status, milliseconds. Never a query, a header or a body.
+
+    The id is taken from X-Request-ID where it is a decent one, and answered there; everything that is logged on the
+    way, and the job that is asked for, carry it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -96,21 +103,26 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["request_id"] = uuid.uuid4().hex[:8]
+        sent = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        name = sent if _DECENT.fullmatch(sent) else uuid.uuid4().hex[:8]
+        scope["request_id"] = name
         started, status = time.monotonic(), 500
 
         async def noted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", name.encode())]}
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            with written_for(request=name):
+                await self._app(scope, receive, noted)
         finally:
             took_s = time.monotonic() - started
             path = scope["path"] if scope["path"] in PATHS else "other"
             REQUEST_SECONDS.labels(path, status).observe(took_s)
             level = logging.DEBUG if scope["path"] == "/health" else logging.INFO
-            line = "%s %s %s %d %.0f ms"
-            log.log(level, line, scope["request_id"], scope["method"], scope["path"][:80], status, took_s * 1000)
+            told = {"request": name, "method": scope["method"], "path": scope["path"][:80], "status": status}
+            took = {"took_ms": round(took_s * 1000)}
+            log.log(level, "%s %s %s %d %d ms", *told.values(), *took.values(), extra=told | took)

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -25,7 +24,9 @@ from starlette.exceptions import HTTPException
 
 from backend import __version__
 from backend.gates import BasicAuth, BodyLimit, RequestLog
+from backend.logs import set_up_logging
 from backend.model import RefAMBackend
+from backend.rates import RateLimit
 from backend.services import Services
 from backend.settings import Settings, unknown_variables
 from backend.web import web_routes
@@ -74,13 +75,15 @@ def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
         app.add_middleware(
             BasicAuth, user=settings.basic_auth_user, password=settings.basic_auth_pass.get_secret_value()
         )
+    if settings.rate_per_minute:
+        app.add_middleware(RateLimit, per_minute=settings.rate_per_minute)
     app.add_middleware(RequestLog)
     return app
 
 
 def run(settings: Settings) -> None:
     """Serves until it is told to stop (SIGINT, SIGTERM); requests that are under way are finished first."""
-    set_up_logging(settings.log_level)
+    set_up_logging(settings)
     for name in unknown_variables():
         log.warning("%s is set, but no setting has that name", name)
     services = Services(settings)
@@ -88,13 +91,6 @@ def run(settings: Settings) -> None:
     for problem in services.ready()["problems"]:
         log.warning("%s", problem)
     _Server(settings, services).run()
-
-
-def set_up_logging(level: str, file: Path | None = None) -> None:
-    """Short lines on stderr, or in `file`: time, level, part, what happened."""
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s", filename=file)
-    logging.getLogger("refam").setLevel(level)  # others stay at INFO: at DEBUG, httpcore logs the token's header
-    logging.getLogger("httpx").setLevel("WARNING")  # it would log whole addresses, signatures and all
 
 
 class BackgroundServer:
@@ -199,4 +195,5 @@ def _add_errors(app: FastAPI) -> None:
     async def broken(request: Request, error: Exception) -> JSONResponse:
         log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
         text = f"an error of this backend: its log says more (request {request.scope.get('request_id')})"
-        return JSONResponse({"error": text}, status_code=500)
+        # Outside of `RequestLog`, which would give the answer its id.
+        return JSONResponse({"error": text}, status_code=500, headers={"X-Request-ID": request.scope["request_id"]})

@@ -20,6 +20,8 @@ from refam.magnets import Magnets
 
 if TYPE_CHECKING:
     from refam.backbones import Loading
+    from refam.segmenters import Choice
+    from video.types import Segmenter
 
 _PREFIX = "REFAM_"
 _LABEL_STUDIO = {"label_studio_url": "LABEL_STUDIO_URL", "label_studio_api_key": "LABEL_STUDIO_API_KEY"}
@@ -30,7 +32,7 @@ class SettingsError(ValueError):
 
 
 class WeightSettings(BaseSettings):
-    """How a backbone's weights are held: see refam.backbones.Loading, which these become."""
+    """How weights are held and where: see refam.backbones.Loading, which these become, and refam.segmenters."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
 
@@ -39,6 +41,30 @@ class WeightSettings(BaseSettings):
     quantise: Literal["bnb-4bit", "bnb-8bit", "int8"] | None = None
     free_text: bool = False  # let text encoders go once words are encoded, and read them again for new ones
     download: bool = False  # fetch weights that are not on this machine
+    data_dir: Path = Path("~/.local/share/refam")  # jobs, the finished stages of videos, and SAM2 where it was pulled
+    tracker: Literal["auto", "memory", "sam2-video", "flow"] = "auto"  # what follows masks; see refam.segmenters
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expanded(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def models_dir(self) -> Path:
+        """Where SAM2's weights are fetched to."""
+        return self.data_dir / "models"
+
+    def segmenter_choice(self, named: str | None, *, device: str = "auto") -> Choice:
+        """Which segmenter and tracker will be used; known without loading them. named: as in REFAM_SAM2."""
+        from refam.segmenters import choose_segmenter
+
+        return choose_segmenter(named, models=self.models_dir, device=device, tracker=self.tracker)
+
+    def segmenter(self, named: str | None, *, device: str = "auto") -> Segmenter:
+        """That segmenter, loaded. Raises refam's SegmenterError."""
+        from refam.segmenters import load_segmenter
+
+        return load_segmenter(named, models=self.models_dir, device=device, tracker=self.tracker)
 
     def loading(self) -> Loading:
         """The same for refam."""
@@ -69,7 +95,7 @@ class Settings(WeightSettings):
 
     # Models
     backbone: str = Field(default="tiny", min_length=1)  # a preset's name, a pipeline directory, a hub name
-    sam2: str | None = None  # a directory or hub name; unset: GrabCut, which needs no weights
+    sam2: str | None = None  # a name of `refam models`, directory, hub name, or grabcut; unset: the best that is here
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     magnets: str = str(Magnets())  # words to append to every expression, spaces between them
 
@@ -79,10 +105,11 @@ class Settings(WeightSettings):
     basic_auth_user: str | None = None
     basic_auth_pass: SecretStr | None = None
     max_body_mb: float = Field(default=32.0, gt=0)
+    rate_per_minute: int = Field(default=6_000, ge=0)  # requests by one address, or with one password; 0: no limit
+    log: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     # Long work
-    data_dir: Path = Path("~/.local/share/refam")  # jobs, and the finished stages of videos
     data_mb: float = Field(default=5_000.0, gt=0)  # of finished stages
     queue: str = Field(default="sqlite", pattern=r"^(sqlite|rediss?://.+)$")  # redis:// beyond one machine
     work: bool = True  # whether `refam serve` works off the queue itself; false where `refam work` does
@@ -136,7 +163,7 @@ class Settings(WeightSettings):
             raise ValueError("leave user and password out of the address; give LABEL_STUDIO_API_KEY instead")
         return value.rstrip("/")
 
-    @field_validator("cache_dir", "data_dir", "media_root")
+    @field_validator("cache_dir", "media_root")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value and value.expanduser().absolute()

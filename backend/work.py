@@ -7,8 +7,8 @@ import signal
 import threading
 from pathlib import Path
 
+from backend.logs import set_up_logging
 from backend.metrics import exposition
-from backend.server import set_up_logging
 from backend.services import Services
 from backend.settings import Settings, SettingsError
 
@@ -17,7 +17,7 @@ log = logging.getLogger("refam.jobs")
 
 def run(settings: Settings, *, metrics_port: int | None = None) -> None:
     """Works until SIGINT or SIGTERM. Raises SettingsError when the queue cannot be reached."""
-    set_up_logging(settings.log_level)
+    set_up_logging(settings)
     services = Services(settings)
     try:
         office = services.office()

@@ -34,8 +34,11 @@ class Board(Deliveries):
 
     # --- asking for work ----------------------------------------------------------------------------------------
 
-    def submit(self, spec: Spec, urgency: Urgency, *, fresh_s: float) -> Run:
-        """Asks for a job. One that is under way is only made more urgent; one done less than `fresh_s` ago is kept."""
+    def submit(self, spec: Spec, urgency: Urgency, *, fresh_s: float, request: str = "") -> Run:
+        """Asks for a job. One that is under way is only made more urgent; one done less than `fresh_s` ago is kept.
+
+        request: the id of the request that asks.
+        """
         run = self.run(spec.id)
         if run is not None and run.state is State.DONE and self._clock() - (run.finished_at or 0) < fresh_s:
             return run
@@ -58,6 +61,7 @@ class Board(Deliveries):
             project=spec.project,
             urgency=urgency,
             attempt=attempt,
+            request=request,
             submitted_at=self._clock(),
         )
         self._put_run(run)
@@ -87,7 +91,7 @@ class Board(Deliveries):
         run, spec = self.run(job), self.spec(job)
         if run is None or spec is None or run.state not in (State.FAILED, State.CANCELLED):
             return False
-        self.submit(spec, Urgency(run.urgency), fresh_s=0)
+        self.submit(spec, Urgency(run.urgency), fresh_s=0, request=run.request)
         return True
 
     # --- what is known ------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from backend.jobs.board import Board
 from backend.jobs.records import Run, Spec, State, Urgency
 from backend.jobs.worker import is_for_people
 from backend.labels import parse_label_config
+from backend.logs import current_request
 from backend.request import read_request
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Desk:
     def _submit(self, item: _Asked, urgency: Urgency, allowed_s: float, *, pushed: bool) -> None:
         assert item.spec is not None
         try:
-            self._board.submit(item.spec, urgency, fresh_s=self._settings.fresh_s)
+            self._board.submit(item.spec, urgency, fresh_s=self._settings.fresh_s, request=current_request())
             if pushed:
                 self._board.expect(item.spec.id, time.time() + allowed_s)
         except Exception as error:  # the disk is full, Redis is away: nothing was accepted, and that is said

@@ -56,6 +56,7 @@ class Run(BaseModel):
 
     attempt: counts every start, also those after a crash, a retry or a second request. crashes, retries: of this
     request. left_s: None where nothing honest can be said yet. stages_s: seconds that each stage took.
+    request: the id of the request that asked for it, as the log has it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +66,7 @@ class Run(BaseModel):
     task_id: int | None
     project: str
     urgency: Urgency
+    request: str = ""
     state: State = State.QUEUED
     attempt: int = 1
     crashes: int = 0

@@ -9,36 +9,42 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
 import socket
+import sqlite3
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
+
+from redis.exceptions import RedisError
 
 from backend.jobs.board import Board
+from backend.jobs.locks import can_lock, held
 from backend.jobs.records import Run, Spec, State
-from backend.metrics import STAGE_SECONDS
+from backend.jobs.watch import Cancelled, Stopping, Watch
+from backend.logs import written_for
 
 log = logging.getLogger("refam.jobs")
 
 RETRY_AFTER_S = (2.0, 10.0, 60.0, 300.0)  # before the second, third, ... try of what can heal
 _POLL_S, _BEAT_S, _CARE_S = 0.1, 2.0, 2.0
 _SILENT_S = 20.0  # a worker elsewhere that has given no sign for so long is dead
-_TOLD_EVERY_S = 0.4
+_AGAIN_S = 5.0  # between two tries to write what cannot be written
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Passing(Exception):  # noqa: N818 - a state of the world, not a mistake
     """Something that may heal by itself; the message is a sentence for people."""
-
-
-class Cancelled(Exception):  # noqa: N818
-    """Somebody ended the job."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +98,14 @@ class Worker:
 
     def run(self) -> None:
         """Works until `stop`."""
-        with self._alive(), _held(self._accelerator, self._stop) as ours:
+        with self._alive(), held(self._accelerator, self._stop) as ours:
             while ours and not self._stop.is_set():
                 try:
                     if not self.work_once():
                         self._stop.wait(_POLL_S)
                 except Exception:  # the database is away or full: what was accepted waits for better times
                     log.exception("the queue cannot be used at the moment")
-                    self._stop.wait(5.0)
+                    self._stop.wait(_AGAIN_S)
 
     def work_once(self, *, above: int = -1) -> bool:
         """Does the most urgent job, if one waits that is more urgent than `above`. False when none does."""
@@ -107,30 +113,50 @@ class Worker:
         if taken is None:
             return False
         spec, run = taken
-        watch = _Watch(self._board, run, self._between, self._stop)
+        with written_for(request=run.request, job=run.id):
+            self._surely(self._ended(spec, run))
+        return True
+
+    def _ended(self, spec: Spec, run: Run) -> Callable[[], object]:
+        """Does a job; returns what writes down how it ended."""
+        board, watch, task = self._board, Watch(self._board, run, self._between, self._stop), spec.work.task
         try:
             watch.check()
             done = self._do(spec, watch)
-            run = watch.closed().but(notes=done.notes, score=done.prediction.get("score"))
-            self._board.finish(run, done.prediction, done.thumbnail)
-            log.info("job %s (%s) done", run.id, spec.work.task)
+            told = watch.closed().but(notes=done.notes, score=done.prediction.get("score"))
+            log.info("job %s (%s) done", run.id, task)
+            return partial(board.finish, told, done.prediction, done.thumbnail)
         except Cancelled:
-            self._board.give_up(watch.closed(), "cancelled", state=State.CANCELLED)
             log.info("job %s cancelled", run.id)
-        except _Stopping:
-            self._board.again(watch.closed())
+            return partial(board.give_up, watch.closed(), "cancelled", state=State.CANCELLED)
+        except Stopping:
             log.info("job %s goes back to the queue: this worker stops", run.id)
+            return partial(board.again, watch.closed())
         except Passing as error:
-            self._retry(watch.closed(), str(error))
+            reason = str(error)
         except Exception as error:
-            if is_for_people(error):
-                log.warning("job %s (%s): %s", run.id, spec.work.task, error)
-                self._board.give_up(watch.closed(), str(error))
+            if (passing := may_heal(error)) is not None:
+                log.warning("job %s (%s)", run.id, task, exc_info=error)
+                reason = passing
+            elif is_for_people(error):
+                log.warning("job %s (%s): %s", run.id, task, error)
+                return partial(board.give_up, watch.closed(), str(error))
             else:
-                log.exception("job %s (%s) failed unexpectedly", run.id, spec.work.task)
-                text = f"{spec.work.task} failed unexpectedly: the backend's log says more (job {run.id})"
-                self._board.give_up(watch.closed(), text)
-        return True
+                log.exception("job %s (%s) failed unexpectedly", run.id, task)
+                text = f"{task} failed unexpectedly: the backend's log says more (job {run.id})"
+                return partial(board.give_up, watch.closed(), text)
+        return partial(self._retry, watch.closed(), reason)
+
+    def _surely(self, write: Callable[[], object]) -> None:
+        """How a job ended is written as soon as it can be: a full disk or a Redis that is away lose nothing."""
+        while True:
+            try:
+                write()
+                return
+            except Exception as error:
+                if may_heal(error) is None or self._stop.wait(_AGAIN_S):
+                    raise
+                log.warning("how the job ended cannot be written yet", exc_info=error)
 
     def recover(self) -> None:
         """Puts back what dead workers left."""
@@ -182,7 +208,7 @@ class Worker:
             return False
         path = self._locks / worker
         if path.exists():
-            return _can_lock(path)
+            return can_lock(path)
         count, now = self._board.last_beat(worker), time.monotonic()  # on another machine: by its signs of life
         if worker not in self._seen or self._seen[worker][0] != count:
             self._seen[worker] = (count, now)
@@ -200,91 +226,15 @@ class Worker:
                 path.unlink(missing_ok=True)
 
 
-class _Stopping(Exception):  # noqa: N818
-    """The worker is told to stop in mid-job."""
-
-
-class _Watch:
-    """What a job is told its progress to: writes it, times the stages, lets urgent ones in, ends what is cancelled."""
-
-    def __init__(self, board: Board, run: Run, between: Callable[[int], None], stop: threading.Event) -> None:
-        self._board, self._run, self._between, self._stop = board, run, between, stop
-        self._began = self._stage_began = time.monotonic()
-        self._away_s = 0.0  # spent on more urgent jobs
-        self._told = 0.0
-        self._stages: dict[str, float] = {}
-
-    def __call__(self, stage: str, fraction: float) -> None:
-        """stage: its name; fraction: of the whole job, in [0, 1]."""
-        now = time.monotonic()
-        if stage != self._run.stage:
-            self._close_stage(now)
-            self._run = self._run.but(stage=stage)
-        elif now - self._told < _TOLD_EVERY_S:
-            return
-        self.check()
-        before = time.monotonic()
-        self._between(int(self._run.urgency))
-        self._away_s += time.monotonic() - before
-        spent = time.monotonic() - self._began - self._away_s
-        left = spent * (1 - fraction) / fraction if fraction > 0.05 and spent > 1 else None
-        self._run = self._run.but(fraction=fraction, left_s=left)
-        self._board.note(self._run)
-        self._told = time.monotonic()
-
-    def check(self) -> None:
-        """Raises when the job is to end here."""
-        if self._board.cancelled(self._run.id):
-            raise Cancelled
-        if self._stop.is_set():
-            raise _Stopping
-
-    def closed(self) -> Run:
-        """The record with the last stage's time in it."""
-        self._close_stage(time.monotonic())
-        return self._run.but(stages_s=dict(self._stages))
-
-    def _close_stage(self, now: float) -> None:
-        if self._run.stage:
-            spent = max(0.0, now - self._stage_began - self._away_s)
-            STAGE_SECONDS.labels(self._run.stage).observe(spent)
-            self._stages[self._run.stage] = round(self._stages.get(self._run.stage, 0.0) + spent, 3)
-        self._began += self._away_s  # what others took is nobody's stage
-        self._stage_began, self._away_s = now, 0.0
+def may_heal(error: Exception) -> str | None:
+    """In words, when it is a full disk or a queue that is away or busy: another time it may go. Else None."""
+    if isinstance(error, sqlite3.Error | RedisError):
+        return f"the queue's database cannot be used ({type(error).__name__}: {error})"
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return f"no room is left on the disk ({error.strerror})"
+    return None
 
 
 def is_for_people(error: Exception) -> bool:
     """Whether the message is a sentence of ours: every room raises its own kinds of ValueError for that."""
     return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in ("backend", "refam", "video")
-
-
-@contextlib.contextmanager
-def _held(path: Path, stop: threading.Event) -> Iterator[bool]:
-    """Waits for the only lock of an accelerator; False when told to stop before it was had."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        while not _try_lock(file):
-            if stop.wait(_POLL_S):
-                yield False
-                return
-        yield True
-
-
-def _try_lock(file: IO[Any]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _can_lock(path: Path) -> bool:
-    """Whether nobody alive holds this lock file; it is removed then."""
-    try:
-        with path.open("a") as file:
-            if not _try_lock(file):
-                return False
-            path.unlink(missing_ok=True)
-            return True
-    except FileNotFoundError:
-        return True
