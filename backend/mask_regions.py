@@ -31,6 +31,7 @@ def mask_regions_of(
     """A region for each result and frame on which it is visible; a polygon's parts make several.
 
     region_ids: one per result; "-FRAME" is added, and "-PART" from the second part on, so that asking again replaces.
+    A mask that a person drew is in the editor already, and stays there because no region replaces it.
     """
     control = config.masks
     if control is None:
@@ -40,8 +41,9 @@ def mask_regions_of(
     regions: list[dict[str, Any]] = []
     for result, region_id in zip(results, region_ids, strict=True):
         track = result.track
+        drawn = {prompt.frame for prompt in result.target.prompts if prompt.mask is not None}
         for row, frame in enumerate(track.frames):
-            if not track.visible[row]:
+            if not track.visible[row] or int(frame) in drawn:
                 continue
             shapes = shapes_of(decode(track.rles[row]), control.shape)
             for part, shape in enumerate(shapes):

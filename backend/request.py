@@ -15,6 +15,7 @@ from typing import Any
 
 from backend.feedback import FixedKeyframe, fixed_keyframes, words_of
 from backend.labels import Label, LabelConfig
+from backend.mask_prompts import MaskError, with_drawn_masks
 from backend.pipeline import Target
 from backend.regions import region_id_of
 
@@ -87,12 +88,18 @@ def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mappi
     if not objects:
         fields = ", ".join(f'"{f}"' for f in (*config.word_fields, *FALLBACK_FIELDS))
         raise RequestError(f"{name} has no words: type some into the text field, or fill one of {fields}")
+    targets, region_ids = tuple(o.target for o in objects), tuple(o.region_id for o in objects)
+    if config.masks is not None and context is not None:
+        try:
+            targets = with_drawn_masks(targets, region_ids, task, config.masks)
+        except MaskError as error:
+            raise RequestError(f"{name}: {error}") from error
     return Work(
         name,
         video,
         config.fps(data),
-        tuple(o.target for o in objects),
-        tuple(o.region_id for o in objects),
+        targets,
+        region_ids,
         tuple(o.fixed for o in objects),
         frames,
     )
