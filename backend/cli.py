@@ -12,8 +12,9 @@ from backend import __version__
 from backend.console import one_line_errors, print_findings, report, steps
 from backend.console import out as stdout
 from backend.eval_app import eval_app
+from backend.exchange.app import export, import_
 from backend.frames_app import frames
-from backend.loop.app import feedback
+from backend.loop.app import feedback, next_tasks
 from backend.models import models_app
 from backend.serve_app import connect, serve, work
 
@@ -30,8 +31,10 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (serve, work, connect, frames, feedback):
+for command in (serve, work, connect, frames, feedback, export):
     app.command()(command)
+app.command("next")(next_tasks)
+app.command("import")(import_)
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
 Backbone = Annotated[
@@ -49,7 +52,13 @@ Magnets = Annotated[
     typer.Option(envvar="REFAM_MAGNETS", help='Attention magnets to append, such as "with to . pink"; see the README.'),
 ]
 Sam2 = Annotated[
-    str | None, typer.Option(envvar="REFAM_SAM2", help="SAM2 folder or hub name; without it GrabCut, which needs none.")
+    str | None,
+    typer.Option(
+        envvar="REFAM_SAM2",
+        help="What draws masks: sam2-tiny and others of `refam models`, a folder, a hub name, or grabcut, which needs "
+        "no weights; unless given, the best that is here. REFAM_TRACKER (auto, memory, sam2-video, flow): what follows "
+        "them.",
+    ),
 ]
 Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 
@@ -131,6 +140,8 @@ def label(
             progress=step,
         )
     report(clip, results, written, version=pipeline.model_version)
+    if sam2 is None:
+        stdout.print(f"{'masks by':<17}{_masks_by(device)}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -155,12 +166,11 @@ def explain(
         from backend.explain_app import make_page
         from backend.settings import weight_settings
         from refam.grounder import GroundingOptions, load_grounder
-        from refam.segmenters import load_segmenter
 
         options = GroundingOptions(seed=seed, magnet_words=words_added)
-        loading = weight_settings(download=download).loading()
-        grounder = load_grounder(backbone, device=device, options=options, loading=loading)
-        segmenter = load_segmenter(sam2, device=device)
+        weights = weight_settings(download=download)
+        grounder = load_grounder(backbone, device=device, options=options, loading=weights.loading())
+        segmenter = weights.segmenter(sam2, device=device)
         page = make_page(video, words, frame=frame, grounder=grounder, segmenter=segmenter, progress=step)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")
@@ -223,17 +233,25 @@ def _pipeline(
     backbone: str, sam2: str | None, *, device: str, seed: int, magnets: MagnetWords, download: bool
 ) -> Pipeline:
     from backend.pipeline import Pipeline
-    from refam.segmenters import load_segmenter
+    from backend.settings import weight_settings
+
+    weights = weight_settings(download=download)
 
     def grounder():  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type alone would import torch
-        from backend.settings import weight_settings
         from refam.grounder import GroundingOptions, load_grounder
 
-        loading = weight_settings(download=download).loading()
         options = GroundingOptions(seed=seed, magnet_words=magnets)
-        return load_grounder(backbone, device=device, options=options, loading=loading)
+        return load_grounder(backbone, device=device, options=options, loading=weights.loading())
 
-    return Pipeline(load_segmenter(sam2, device=device), grounder=grounder)
+    return Pipeline(weights.segmenter(sam2, device=device), grounder=grounder)
+
+
+def _masks_by(device: str) -> str:
+    """Nobody said what is to draw the masks: what did, and why."""
+    from backend.settings import weight_settings
+
+    choice = weight_settings().segmenter_choice(None, device=device)
+    return f"{choice.version}: {choice.why}"
 
 
 def _magnets(text: str | None) -> MagnetWords:

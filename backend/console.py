@@ -25,16 +25,20 @@ out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 # an error that was raised has its module loaded.
 _EXPECTED = {
     "video.probe": "ClipError",
+    "video.annotated": "FormatError",
+    "backend.labels": "LabelConfigError",
     "backend.pipeline": "PipelineError",
     "backend.ask": "AskError",
     "backend.outputs": "OutputError",
     "backend.connect": "ConnectError",
     "backend.explain_app": "ExplainError",
     "backend.settings": "SettingsError",
+    "backend.loop.ask": "LoopError",
+    "backend.need": "NeedError",
     "refam.expression": "ExpressionError",
     "refam.backbones": "BackboneError",
     "refam.calibration": "CalibrationError",
-    "refam.sam2": "SegmenterError",
+    "refam.sam2_store": "SegmenterError",
 }
 
 _STEPS = {

@@ -14,6 +14,9 @@ from backend.console import one_line_errors
 from backend.console import out as stdout
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from video.clip import Clip
 
 MaskTag = Literal["brush", "polygon", "bitmask"]
@@ -40,10 +43,11 @@ def frames(
     if fps is not None and not 0 < fps <= 1000:
         raise typer.BadParameter("--fps must be above 0, and at most 1000")
     with one_line_errors():
+        from video.annotated import at_rate
         from video.clip import open_clip
 
         clip = open_clip(video)
-        chosen = at_rate(clip, fps) if fps else list(range(0, len(clip), every or 1))
+        chosen = at_rate(clip.times, fps).tolist() if fps else list(range(0, len(clip), every or 1))
         names = write_frames(clip, chosen, out / "frames")
         folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}/frames").rstrip("/")
         task = {
@@ -58,29 +62,25 @@ def frames(
     stdout.print(f"its label config {out / 'label_config.xml'}", markup=False, soft_wrap=True)
 
 
-def at_rate(clip: Clip, fps: float) -> list[int]:
-    """The frames that players show at 0, 1/fps, 2/fps, ... seconds, each once."""
-    import numpy as np
-
-    moments = np.arange(0, float(clip.times[-1]) + 1e-6, 1 / fps) + 1e-6  # a hair, for times that are rounded
-    shown = np.searchsorted(clip.times, moments, side="right") - 1
-    return [int(i) for i in np.unique(shown.clip(0))]
-
-
 def write_frames(clip: Clip, chosen: list[int], folder: Path) -> list[str]:
     """Writes frames as JPEG -> their file names, by the clip's own frame number, from 0."""
-    import cv2
-
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for indices, images in clip.batches(chosen):
         for i, image in zip(indices, images, strict=True):
-            ok, coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            if not ok:
-                raise RuntimeError("OpenCV could not write a JPEG")
             names.append(f"{int(i):06}.jpg")
-            (folder / names[-1]).write_bytes(coded.tobytes())
+            (folder / names[-1]).write_bytes(jpeg(image))
     return names
+
+
+def jpeg(image: NDArray[np.uint8]) -> bytes:
+    """(H, W, 3) uint8 RGB as a JPEG of quality 95."""
+    import cv2
+
+    ok, coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not ok:
+        raise RuntimeError("OpenCV could not write a JPEG")
+    return coded.tobytes()
 
 
 def mask_label_config(labels: list[str], masks: MaskTag) -> str:
