@@ -110,6 +110,7 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
         port=free_port(),
         cache_dir=data.absolute() / "cache",
         data_dir=data.absolute() / "jobs",
+        sam2="grabcut",  # the same masks on every machine, whatever was pulled there
     )
     set_up_logging(settings, data / "backend.log")
     backend = stack.enter_context(BackgroundServer(settings))

@@ -7,7 +7,7 @@ import importlib.util
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -38,7 +38,7 @@ def examine(backbone: str, sam2: str | None, device: str = "auto") -> Iterator[F
         ("decoder", _decoder),
         ("overlay", _encoder),
         ("device", lambda: _device(device)),
-        ("segmenter", lambda: _segmenter(sam2)),
+        ("segmenter", lambda: _segmenter(sam2, device)),
         ("backbone", lambda: _backbone(backbone)),
         ("confidence", lambda: _confidence(backbone)),
     ]
@@ -112,10 +112,39 @@ def _device(asked: str) -> Finding:
     return Finding("device", "note", f"cpu, {torch.get_num_threads()} threads; the large models need a GPU")
 
 
-def _segmenter(sam2: str | None) -> Finding:
-    if not sam2 or sam2 == "grabcut":
-        return Finding("segmenter", "ok", "GrabCut, which needs no weights (REFAM_SAM2 names a better one)")
-    return _weights("segmenter", sam2, "SAM2 from ")
+def _segmenter(sam2: str | None, device: str) -> Finding:
+    from backend.settings import weight_settings
+    from refam.sam2_store import SAM2_WEIGHTS, is_for_onnx
+    from refam.segmenters import has_video_memory
+
+    choice = weight_settings().segmenter_choice(sam2, device=device)
+    follows = f"; {choice.version.partition('/')[2]} follows the masks"
+    if choice.source is None:
+        if choice.tracker != "flow":
+            text = f"GrabCut ({choice.why}) has nothing for the tracker {choice.tracker}: REFAM_TRACKER=auto or flow"
+            return Finding("segmenter", "wrong", text)
+        return Finding("segmenter", "ok", f"GrabCut, which needs no weights ({choice.why}){follows}")
+    if choice.source in SAM2_WEIGHTS:
+        return Finding("segmenter", "wrong", f"{choice.source} is not on this machine: refam models pull {choice.name}")
+    if is_for_onnx(folder := Path(choice.source).expanduser()):
+        return _onnx(folder, choice.tracker, f"({choice.why}){follows}")
+    if choice.tracker == "sam2-video" and not has_video_memory(choice.source):
+        text = f"{choice.source} holds no video memory for REFAM_TRACKER=sam2-video: say auto, memory or flow"
+        return Finding("segmenter", "wrong", text)
+    found = _weights("segmenter", choice.source, "SAM2 from ")
+    return replace(found, text=f"{found.text} ({choice.why}){follows}")
+
+
+def _onnx(folder: Path, tracker: str, remark: str) -> Finding:
+    runtime = _version("onnxruntime")
+    if runtime is None:
+        return Finding("segmenter", "wrong", f"{folder.name} needs onnxruntime: pip install onnxruntime")
+    if tracker == "sam2-video":
+        text = f"{folder.name} holds SAM2's image part alone: REFAM_TRACKER=auto, memory or flow"
+        return Finding("segmenter", "wrong", text)
+    mb = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+    text = f"SAM2 from {folder.name} ({mb:.0f} MB of weights) in onnxruntime {runtime} on the processor {remark}"
+    return Finding("segmenter", "ok", text)
 
 
 def _backbone(backbone: str) -> Finding:

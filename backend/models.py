@@ -1,4 +1,4 @@
-"""`refam models`: which backbones there are, what they weigh, their licences, and what is on this machine."""
+"""`refam models`: which backbones and segmenters there are, their weight and licence, and what is on this machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from backend.console import out as stdout
 
 if TYPE_CHECKING:
     from refam.backbones import Preset
+    from refam.sam2_store import Sam2Weights
 
 models_app = typer.Typer(
-    help="The backbones that read words: list them, fetch one.",
+    help="The backbones that read words and the segmenters that draw masks: list them, fetch one.",
     epilog="How weights are held is set by REFAM_DTYPE (auto, float32, bfloat16, float16), REFAM_OFFLOAD=1 (parts "
     "visit the GPU one at a time), REFAM_QUANTISE (bnb-4bit, bnb-8bit, int8), REFAM_FREE_TEXT=1 (text encoders are let "
     "go between calls) and REFAM_DOWNLOAD=1.",
@@ -24,7 +25,7 @@ models_app = typer.Typer(
 
 @models_app.callback()
 def list_models(context: typer.Context) -> None:
-    """List the backbones: size, memory, licence, and what is on this machine. Asks no network."""
+    """List backbones and segmenters: size, memory, licence, and what is on this machine. Asks no network."""
     if context.invoked_subcommand is not None:
         return
     with one_line_errors():
@@ -47,14 +48,26 @@ def list_models(context: typer.Context) -> None:
             markup=False,
             soft_wrap=True,
         )
+        _list_segmenters()
 
 
 @models_app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="A preset or a hub name, pinned as NAME@REVISION.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A backbone's preset, its hub name (NAME@REVISION pins it), or a segmenter.",
+            show_default=False,
+        ),
+    ],
 ) -> None:
-    """Download a backbone from the hub into its cache."""
+    """Download a backbone from the hub into its cache, or a segmenter into the data folder."""
     with one_line_errors():
+        from refam.sam2_store import SAM2_WEIGHTS
+
+        if name in SAM2_WEIGHTS:
+            _pull_segmenter(SAM2_WEIGHTS[name])
+            return
         from refam.backbones import preset_for
         from refam.backbones.store import pull as fetch
         from refam.backbones.store import size_on_disk
@@ -67,6 +80,47 @@ def pull(
         err.print(f"fetching {preset.source}{size}. Licence: {preset.licence}.", markup=False, soft_wrap=True)
         directory = fetch(preset.source, preset.revision)
         stdout.print(f"{directory} ({size_on_disk(directory) / 1e9:.1f} GB)", markup=False, soft_wrap=True)
+
+
+def _pull_segmenter(weights: Sam2Weights) -> None:
+    from importlib.util import find_spec
+
+    from backend.settings import weight_settings
+    from refam import sam2_store
+
+    models = weight_settings().models_dir
+    folder = sam2_store.find(weights.name, models)
+    if folder is None:
+        folder = sam2_store.pull(weights, models, tell=lambda line: err.print(line, markup=False, soft_wrap=True))
+    size = _size(sum(file.stat().st_size for file in folder.iterdir()))
+    stdout.print(f"{folder} ({size}). It draws masks from now on, unless REFAM_SAM2 names another.", soft_wrap=True)
+    if sam2_store.is_for_onnx(folder) and find_spec("onnxruntime") is None:
+        stdout.print("It needs onnxruntime, which is not installed: pip install onnxruntime", soft_wrap=True)
+
+
+def _list_segmenters() -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from backend.settings import weight_settings
+    from refam import sam2_store
+
+    weights = weight_settings()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("segmenter", "fetched from", "weights", "licence", "on this machine"):
+        table.add_column(heading, justify="right" if heading == "weights" else "left")
+    for known in sam2_store.SAM2_WEIGHTS.values():
+        folder = sam2_store.find(known.name, weights.models_dir)
+        here = "no" if folder is None else _size(sum(file.stat().st_size for file in folder.iterdir()))
+        if folder is not None and sam2_store.is_for_onnx(folder):
+            here += ", for onnxruntime"
+        source = known.hub if known.npm is None else f"{known.hub}, or npm"
+        table.add_row(*(Text(cell) for cell in (known.name, source, f"{known.hub_mb} MB", known.licence, here)))
+    table.add_row("grabcut", "-", "-", "-", "always: it needs none")
+    stdout.print()
+    stdout.print(table, soft_wrap=True)
+    choice = weights.segmenter_choice(None)
+    stdout.print(f"\nUnless REFAM_SAM2 names another: {choice.version}, {choice.why}.", markup=False, soft_wrap=True)
 
 
 def _row(preset: Preset) -> tuple[str, ...]:

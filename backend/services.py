@@ -20,6 +20,7 @@ from backend.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
+    from refam.segmenters import Choice
     from video.types import Segmenter
 
 log = logging.getLogger("refam.services")
@@ -43,6 +44,7 @@ class Services:
         self._loading = threading.Lock()
         self._opening, self._naming = threading.Lock(), threading.Lock()
         self._identity: str | None = None
+        self._choice: Choice | None = None
         self._pipeline: Pipeline | None = None
         self._grounder: Grounder | None = None
         self._office: Office | None = None
@@ -56,10 +58,15 @@ class Services:
 
         It must be what predictions carry, since Label Studio re-runs only tasks of another version.
         """
-        # SAM2 has features to remember, GrabCut has none: see video.propagate.tracker_for.
-        named = self.settings.sam2 if self.settings.sam2 not in (None, "", "grabcut") else None
-        made_by = f"{_short(named)}/memory" if named else "grabcut/dis-flow"
-        return f"refam-{__version__}/{self._backbone_id()}/{made_by}"
+        return f"refam-{__version__}/{self._backbone_id()}/{self.segmenter_choice.version}"
+
+    @property
+    def segmenter_choice(self) -> Choice:
+        """Which segmenter and tracker. Looked up once: weights pulled while we serve wait for the next start."""
+        with self._naming:
+            if self._choice is None:
+                self._choice = self.settings.segmenter_choice(self.settings.sam2, device=self.settings.device)
+            return self._choice
 
     def _backbone_id(self) -> str:
         """The backbone with an id of its weights, read off the files once: it must not change while we serve."""
@@ -132,7 +139,12 @@ class Services:
             "ready": not any("failed" in problem or "cannot be written" in problem for problem in problems),
             "model_version": self.model_version,
             "backbone": {"name": settings.backbone, "device": settings.device, "state": self._state["backbone"]},
-            "segmenter": {"name": settings.sam2 or "grabcut", "state": self._state["segmenter"]},
+            "segmenter": {
+                "name": self.segmenter_choice.name,
+                "tracker": self.segmenter_choice.tracker,
+                "why": self.segmenter_choice.why,
+                "state": self._state["segmenter"],
+            },
             "label_studio": {"url": settings.label_studio_url, "token": access.kind if access else None},
             "queue": {"kind": "redis" if settings.queue != "sqlite" else "sqlite", "works_here": settings.work},
             "deadline_s": settings.deadline_s,
@@ -147,9 +159,9 @@ class Services:
         return self._grounder
 
     def _default_segmenter(self) -> Segmenter:
-        from refam.segmenters import load_segmenter
-
-        return load_segmenter(self.settings.sam2, device=self.settings.device)
+        choice = self.segmenter_choice
+        log.info("masks and tracks by %s: %s", choice.version, choice.why)
+        return self.settings.segmenter(choice.source or choice.name, device=self.settings.device)
 
     def _default_grounder(self) -> Grounder:
         from refam.grounder import GroundingOptions, load_grounder

@@ -19,7 +19,7 @@ from backend.searching import Searcher
 from backend.splicing import nowhere, put_apart, splice
 from backend.targets import PipelineOptions
 from video.masks import Mask
-from video.propagate import Start, propagate_all
+from video.propagate import Start, propagate_all, tracker_name
 from video.tracking import FlowTrackerOptions
 from video.types import MaskTrack, Segmenter
 
@@ -150,7 +150,8 @@ class Follower:
         options = FlowTrackerOptions(refit_every=int(getattr(self._segmenter, "refit_every", 1)))
         starts = [Start(work.target.label, dict(anchors)) for work, anchors in members]
         memo = members[0][0].memo
-        key = (__version__, self._segmenter.name, options, window, *map(start_key, starts))
+        made_by = (self._segmenter.name, tracker_name(self._segmenter))
+        key = (__version__, *made_by, options, window, *map(start_key, starts))
         tracks = self._known.get(repr(key)) or (memo.tracks(key) if memo else None)
         if tracks is None:
             tracks = propagate_all(self._clip, starts, self._segmenter, window=window, options=options, progress=tell)

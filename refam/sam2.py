@@ -18,16 +18,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from refam.prompting import questions, worth
+from refam.sam2_store import ENCODER
 from video.masks import iou, resize_map
 from video.types import Candidate, Prompt
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LOGIT = 8.0  # of a mask given as a prompt: the size of the logits that the model itself gives back
 _SAME = 0.97  # IoU: from it on two masks are one candidate
-
-
-class SegmenterError(ValueError):
-    """A segmenter that cannot be loaded, in a sentence for people."""
 
 
 Levels = list[torch.Tensor]
@@ -80,7 +77,7 @@ class Sam2Segmenter:
 
         Raises SegmenterError when there is no SAM2 model there.
         """
-        from refam.sam2_onnx import ENCODER, OnnxEngine
+        from refam.sam2_onnx import OnnxEngine
         from refam.sam2_torch import TorchEngine
 
         folder = Path(name_or_dir).expanduser()

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from refam.sam2 import Levels, SegmenterError, mask_logits
+from refam.sam2 import Levels, mask_logits
+from refam.sam2_store import DECODER, ENCODER, SegmenterError
 from video.types import Prompt
 
-ENCODER, DECODER = "encoder.ort", "decoder.onnx"
 _LEVELS = ("high_res_feats_0", "high_res_feats_1", "image_embed")  # the finest first, as transformers orders them
 _MASK_SIDE_PX = 256
 _TOP_LEFT, _BOTTOM_RIGHT = 2, 3  # labels of points that are a box's corners

@@ -15,8 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from refam.sam2 import SegmenterError
-from refam.sam2_onnx import DECODER, ENCODER
+ENCODER, DECODER = "encoder.ort", "decoder.onnx"  # for onnxruntime, as they are named here
+
+
+class SegmenterError(ValueError):
+    """A segmenter that cannot be fetched or loaded, in a sentence for people."""
 
 
 @dataclass(frozen=True)

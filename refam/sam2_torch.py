@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from refam.quiet import quiet_libraries
-from refam.sam2 import Levels, SegmenterError, mask_logits
+from refam.sam2 import Levels, mask_logits
+from refam.sam2_store import SegmenterError
 from video.types import Prompt
 
 # The model types whose image part is read, and the class that reads it. A video checkpoint holds the image part too.

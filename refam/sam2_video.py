@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from refam.quiet import quiet_libraries
-from refam.sam2 import Sam2Engine, Sam2Segmenter, SegmenterError, preprocess
+from refam.sam2 import Sam2Engine, Sam2Segmenter, preprocess
+from refam.sam2_store import SegmenterError
 from refam.sam2_torch import TorchEngine, short_floats
 from video.types import Observation
 

@@ -6,17 +6,19 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refam.grabcut import GrabCutSegmenter
-from refam.sam2 import Sam2Segmenter, SegmenterError
-from refam.sam2_store import SAM2_WEIGHTS, find, is_for_onnx
+from refam.sam2_store import SAM2_WEIGHTS, SegmenterError, find, is_for_onnx
 from video.types import Candidate, Prompt, Segmenter
 
-__all__ = ["Choice", "GrabCutSegmenter", "Sam2Segmenter", "SegmenterError", "choose_segmenter", "load_segmenter"]
+if TYPE_CHECKING:
+    from refam.sam2 import Sam2Segmenter
+
+__all__ = ["Choice", "GrabCutSegmenter", "SegmenterError", "choose_segmenter", "load_segmenter"]
 
 TrackerKind = Literal["auto", "flow", "memory", "sam2-video"]
 GRABCUT = "grabcut"
@@ -101,6 +103,8 @@ def load_segmenter(
         from refam.sam2_video import Sam2VideoSegmenter
 
         return Sam2VideoSegmenter.load(choice.source, device=device)
+    from refam.sam2 import Sam2Segmenter
+
     segmenter = Sam2Segmenter.load(choice.source, device=device)
     return MasksAlone(segmenter) if choice.tracker == "flow" else segmenter
 

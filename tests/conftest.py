@@ -11,8 +11,10 @@ from backend.local_studio import LocalStudio
 
 @pytest.fixture(autouse=True)
 def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test finds another's jobs, or those of whoever runs the tests."""
+    """No test finds another's jobs, or the jobs, weights and wishes of whoever runs the tests."""
     monkeypatch.setenv("REFAM_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+    for name in ("REFAM_SAM2", "REFAM_TRACKER"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
