@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from backend import __version__
 from backend.anchors import Work, find_anchors, support
 from backend.lost import gaps_in_words
+from backend.need import Need, need_for, signs_of
 from backend.remembered import keep_heatmaps, remembered_heatmaps
 from backend.searching import Searcher
 from backend.splicing import hold_boxes, nowhere
@@ -171,13 +172,22 @@ class Pipeline:
         track = replace(work.track, scores=np.clip(work.track.scores, 0, 1))
         followed = float(track.scores[track.visible].mean()) if track.visible.any() else 0.0
         backing, where = support(work, track)
+        signs = signs_of(work, track, backing=backing)
         score = float(np.clip(work.evidence * (0.4 + 0.6 * followed) * (0.5 + 0.5 * backing), 0, 1))
+        if (need := self._need(work)) is not None:
+            score = need(signs)
         track = hold_boxes(work, track)
         keyframes = sparse_keyframes(
             track, clip.times, tolerance_iou=self._options.tolerance_iou, must=tuple(work.drawn)
         )
         notes = [*work.notes, *where, *gaps_in_words(track, clip.times)]
-        return TrackResult(work.target, track, tuple(keyframes), score, work.anchor, tuple(notes))
+        return TrackResult(work.target, track, tuple(keyframes), score, work.anchor, tuple(notes), signs)
+
+    def _need(self, work: Work) -> Need | None:
+        """What makes a calibrated score; None where none was fitted for these models, or a person drew the object."""
+        if work.heard is None or work.drawn:
+            return None
+        return need_for(self.model_version.partition("/")[2], self._options.needs)
 
 
 def _check_frames(clip: Clip, targets: Sequence[Target]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from video import masks
 from video.types import Keyframe, MaskTrack, Rle
@@ -72,7 +74,7 @@ class Target:
 class TrackResult:
     """What became of one target. anchor: the clip frame tracking started from.
 
-    score: in [0, 1]. notes: sentences for people.
+    score: in [0, 1]. notes: sentences for people. signs: what the score is made of, see backend.need.
     """
 
     target: Target
@@ -81,6 +83,7 @@ class TrackResult:
     score: float
     anchor: int
     notes: tuple[str, ...]
+    signs: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,11 @@ class PipelineOptions:
 
     planned_frames: how many frames are grounded. tolerance_iou: of the keyframes. rescues: how often windows
     where the object was lost are searched again. least_score: an object surer than this is drawn, else
-    refused.
+    refused. needs: a folder with what was fitted here for the score, see backend.need.
     """
 
     planned_frames: int = 8
     tolerance_iou: float = 0.9
     rescues: int = 2
     least_score: float = 0.15
+    needs: Path | None = None

@@ -68,3 +68,35 @@ def _table(name: str, lines: list[Line]) -> Table:
         fates = [str(one.fates[f]) for f in Fate]
         table.add_row(Text(one.name), str(one.regions), *fates, iou, f"{one.strokes:.1f}")
     return table
+
+
+def next_tasks(
+    *,
+    project: Annotated[int, typer.Option(min=1, help="The project's number.")],
+    count: Annotated[int, typer.Option(min=1, help="How many tasks.")] = 10,
+) -> None:
+    """The tasks a person should look at next: where most strokes are expected, spread over the videos.
+
+    By the predictions' scores (the chance that nothing needs a correction) and by what corrections have cost so far.
+    """
+    with one_line_errors():
+        from backend.loop.ask import waiting
+        from backend.loop.order import strokes_by_label, suggest
+        from backend.loop.store import CorrectionStore
+        from backend.settings import load_settings
+
+        settings = load_settings()
+        costs = strokes_by_label(CorrectionStore(settings.data_dir).rows(project=project))
+        found = suggest(waiting(settings, project), costs, count=count)
+        if not found:
+            stdout.print(f"project {project} has no task that has a prediction and no annotation")
+            return
+        table = Table(box=None, pad_edge=False)
+        for head in ("task", "needs a person", "strokes expected"):
+            table.add_column(head, justify="right")
+        table.add_column("words")
+        table.add_column("video", overflow="fold")
+        for one in found:
+            words, video = Text(one.waiting.words), Text(one.waiting.video)
+            table.add_row(str(one.waiting.task), f"{one.chance:.2f}", f"{one.strokes:.1f}", words, video)
+        stdout.print(table)

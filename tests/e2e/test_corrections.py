@@ -84,7 +84,9 @@ def test_what_is_submitted_updated_and_deleted_is_learnt(
         assert _wait(store.rows, lambda rows: not rows) == []
 
 
-def test_uncertainty_sampling_serves_the_least_sure_task_first(studio: LocalStudio, tmp_path: Path) -> None:
+def test_uncertainty_sampling_serves_the_least_sure_task_first(
+    studio: LocalStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frames, _ = red_star_and_blue_ring(24, size=(320, 180))
     video = cfr(tmp_path / "clip.mp4", frames)
     project, (address,) = studio.create_project("unsure", label_config_for(["Object"]), [video])
@@ -105,9 +107,20 @@ def test_uncertainty_sampling_serves_the_least_sure_task_first(studio: LocalStud
         assert studio.wait_for_predictions(tasks, most_s=60)
     scores = {task: studio.predictions(task)[0]["score"] for task in tasks}
     assert len(set(scores.values())) == len(tasks)
+    monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio.login.token)
+    monkeypatch.setenv("REFAM_DATA_DIR", str(tmp_path / "data"))
+    said = CliRunner().invoke(app, ["next", "--project", str(project)])
+    assert said.exit_code == 0, said.output
+    listed = [int(line.split()[0]) for line in said.output.splitlines() if line.strip()[:1].isdigit()]
+    least = min(tasks, key=lambda task: scores[task])
+    assert listed[0] == least
+    assert sorted(listed) == sorted(tasks)
     served = []
     for _ in tasks:
         task = studio.api("GET", f"/api/projects/{project}/next")["id"]
         served.append(task)
         studio.api("POST", f"/api/tasks/{task}/annotations/", json={"result": []})
     assert served == sorted(tasks, key=lambda task: scores[task])
+    assert "no task that has" in CliRunner().invoke(app, ["next", "--project", str(project)]).output
+    assert "no such project" in CliRunner().invoke(app, ["next", "--project", "999999"]).stderr
