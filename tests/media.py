@@ -120,6 +120,19 @@ def with_audio(path: Path, frames: Frames, *, fps: int = 25, audio_s: float = 1.
 # --- bad files ---------------------------------------------------------------------------------------------
 
 
+def changing_size(path: Path, frames: Frames, *, later: Frames) -> Path:
+    """Two runs of frames of different sizes in one H.264 stream, as a camera that is turned or a call writes them."""
+    parts = []
+    for k, part in enumerate((frames, later)):
+        whole = cfr(path.with_name(f"{path.stem}-{k}.mp4"), part)
+        parts.append(path.with_name(f"{path.stem}-{k}.ts"))
+        _ffmpeg("-i", whole, "-c", "copy", "-bsf:v", "h264_mp4toannexb", parts[-1])
+    joined = path.with_name(f"{path.stem}-joined.ts")
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    _ffmpeg("-i", joined, "-c", "copy", path)
+    return path
+
+
 def truncated(
     path: Path, frames: Frames, *, keep: float = 0.6, index_first: bool = True, codec: str = "libx264"
 ) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -257,3 +258,18 @@ def test_a_turn_is_a_rotation_after_at_most_one_mirroring(transpose, mirror_x, m
 
 def test_the_repr_prints_no_pixels(good):
     assert len(repr(good[0])) < 160
+
+
+@pytest.mark.parametrize("name", ["change.mkv", "change.ts", "change.mp4"])
+def test_frames_that_change_size_on_the_way_are_brought_to_the_first_ones(name, tmp_path):
+    large = (240, 144)
+    path = media.changing_size(
+        tmp_path / name, media.numbered_frames(12), later=media.numbered_frames(12, size=large, start=12)
+    )
+    clip = open_clip(path)
+    assert (clip.size, len(clip)) == ((160, 96), 24)
+    images = [image for _, some in clip.batches() for image in some]
+    assert {image.shape for image in images} == {(96, 160, 3)}
+    assert [media.read_number(image) for image in images[:12]] == list(range(12))
+    again = [cv2.resize(image, large, interpolation=cv2.INTER_LINEAR) for image in images[12:]]
+    assert [media.read_number(image) for image in again] == list(range(12, 24))
