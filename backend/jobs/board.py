@@ -9,16 +9,20 @@ and one attempt of it at most once.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from huey.api import Task
+from pydantic import ValidationError
 
 from backend.jobs.deliveries import Deliveries
 from backend.jobs.records import Run, Spec, State, Urgency
 from backend.jobs.store import is_there
+
+log = logging.getLogger("refam.jobs")
 
 MOST_CRASHES = 3  # a job that has ended so many workers is not tried again by itself
 KEPT = 2000  # jobs; of older ones the record goes, the results of their stages stay
@@ -99,23 +103,29 @@ class Board(Deliveries):
     def run(self, job: str) -> Run | None:
         """How far a job is."""
         raw = self._huey.storage.peek_data(f"job:{job}")
-        return Run.model_validate_json(bytes(raw)) if is_there(raw) else None
+        return self._read_run(job, raw) if is_there(raw) else None
 
     def runs(self) -> list[Run]:
         """All jobs, the last submitted first."""
         items = self._huey.storage.result_items().items()
-        found = [Run.model_validate_json(bytes(value)) for key, value in items if key.startswith("job:")]
+        found = [self._read_run(key[4:], value) for key, value in items if key.startswith("job:")]
         return sorted(found, key=lambda run: run.submitted_at, reverse=True)
 
     def spec(self, job: str) -> Spec | None:
         """What a job is to do."""
         raw = self._blobs.storage.peek_data(f"spec:{job}")
-        return Spec.model_validate_json(bytes(raw)) if is_there(raw) else None
+        try:
+            return Spec.model_validate_json(bytes(raw)) if is_there(raw) else None
+        except ValidationError:
+            return None  # damaged: who needs it says what that means for the job
 
     def prediction(self, job: str) -> dict[str, Any] | None:
         """The finished prediction, as Label Studio stores it."""
         raw = self._blobs.storage.peek_data(f"result:{job}")
-        return json.loads(bytes(raw)) if is_there(raw) else None
+        try:
+            return json.loads(bytes(raw)) if is_there(raw) else None
+        except ValueError:
+            return None  # damaged
 
     def thumbnail(self, job: str) -> bytes | None:
         """A JPEG of the frame on which the first object is surest."""
@@ -137,20 +147,28 @@ class Board(Deliveries):
         while True:
             for due in self._huey.read_schedule():
                 self._huey.enqueue(due)
-            first = self._huey.pending(limit=1)
-            if not first or (first[0].priority or 0) <= above:
+            first = self._huey.storage.enqueued_items(1)
+            if not first:
                 return None
-            message = self._huey.dequeue()
-            if message is None:
+            if (message := self._message(first[0])) is not None and (message.priority or 0) <= above:
                 return None
+            taken = self._huey.storage.dequeue()
+            if taken is None:
+                return None
+            if (message := self._message(taken)) is None:
+                log.error("a message of the queue is damaged; its job is found without it")
+                continue
             if (message.priority or 0) <= above:  # another worker took the urgent one in between
                 self._huey.enqueue(message)
                 return None
             job, attempt = message.args
             run, spec = self.run(job), self.spec(job)
-            if run is None or spec is None or run.state is not State.QUEUED or run.attempt != attempt:
+            if run is None or run.state is not State.QUEUED or run.attempt != attempt:
                 continue  # an old reminder
             if not self._claim(run, worker):
+                continue
+            if spec is None:
+                self.give_up(run, "what this job was to do is lost (a damaged database): ask for it again")
                 continue
             urgency = Urgency(max(int(message.priority or 0), int(run.urgency)))
             run = run.but(state=State.RUNNING, worker=worker, urgency=urgency, started_at=self._clock(), retry_at=None)
@@ -235,6 +253,23 @@ class Board(Deliveries):
         self._blobs.storage.close()
 
     # --- inside -------------------------------------------------------------------------------------------------
+
+    def _read_run(self, job: str, raw: Any) -> Run:
+        try:
+            return Run.model_validate_json(bytes(raw))
+        except ValidationError:
+            log.error("the record of job %s is damaged", job)
+            run = Run(id=job, title="?", task_id=None, project="", urgency=Urgency.BATCH, submitted_at=self._clock())
+            return self.give_up(run, "the record of this job was damaged: ask for it again")
+
+    def _message(self, raw: bytes) -> Task | None:
+        """A reminder as it was enqueued; None for one that is damaged."""
+        try:
+            task: Task = self._huey.deserialize_task(raw)
+            job, attempt = task.args
+            return task if isinstance(job, str) and isinstance(attempt, int) else None
+        except Exception:  # whatever unpickling rubbish gives
+            return None
 
     def _claim(self, run: Run, worker: str) -> bool:
         return bool(self._huey.storage.put_if_empty(f"claim:{run.id}:{run.attempt}", worker.encode()))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from backend.drafts import Drafts
 from backend.jobs.board import Board
 from backend.jobs.records import Run, Spec, State, Urgency
-from backend.jobs.worker import is_for_people
+from backend.jobs.worker import is_for_people, may_heal
 from backend.labels import parse_label_config
 from backend.logs import current_request
 from backend.request import read_request
@@ -84,7 +84,7 @@ class Desk:
                 before, asked = asked, ask(fresh)
                 self._drop(before, asked)
         self._wait([item.spec.id for item in asked if item.spec is not None and item.error is None], deadline)
-        return [self._one(item, interactive=interactive) for item in asked]
+        return [self._surely_one(item, interactive=interactive) for item in asked]
 
     def _with_last_strokes(self, tasks: Sequence[Mapping[str, Any]], until: float) -> list[Mapping[str, Any]] | None:
         """The tasks with the drafts that were saved since; None when none was."""
@@ -149,14 +149,31 @@ class Desk:
                 time.sleep(min(_POLL_S * (1 + len(left) / 10), max(0.0, deadline - time.monotonic())))
 
     def _final(self, job: str) -> bool:
-        run = self._board.run(job)
+        try:
+            run = self._board.run(job)
+        except Exception as error:
+            if may_heal(error) is None:
+                raise
+            return False  # the queue is away for a moment
         return run is None or run.state.final
+
+    def _surely_one(self, item: _Asked, *, interactive: bool) -> dict[str, Any]:
+        """One task whose answer cannot be read must not cost Label Studio the others."""
+        try:
+            return self._one(item, interactive=interactive)
+        except Exception as error:
+            if (reason := may_heal(error)) is None:
+                raise
+            log.warning("%s cannot be answered", item.spec.work.task if item.spec else "a task", exc_info=error)
+            return {"error": f"{reason}; retrieve again later", "unfinished": True}
 
     def _one(self, item: _Asked, *, interactive: bool) -> dict[str, Any]:
         if item.spec is None or item.error is not None:
             return {"error": item.error or "nothing to do"}
         run = self._board.run(item.spec.id)
         prediction = self._board.prediction(item.spec.id) if run and run.state is State.DONE else None
+        if run is not None and run.state is State.DONE and prediction is None:
+            run = self._board.give_up(run, f"the result of {item.spec.work.task} was damaged: retrieve again")
         if run is None or prediction is None:
             return {"error": self._not_yet(item.spec, run), **({} if run and run.state.final else {"unfinished": True})}
         if not interactive:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import zlib
@@ -21,6 +22,8 @@ import numpy as np
 
 from backend.targets import Target, TrackResult
 from video.types import Heatmap, Keyframe, MaskTrack, Rle
+
+log = logging.getLogger("refam.jobs")
 
 _HASH_CHUNK = 1 << 20
 
@@ -84,6 +87,7 @@ class Memo:
                 score=item["score"],
                 anchor=item["anchor"],
                 notes=tuple(item["notes"]),
+                signs=item.get("signs", {}),
             )
             for target, item in zip(targets, stored, strict=True)
         ]
@@ -97,6 +101,7 @@ class Memo:
                 "score": result.score,
                 "anchor": result.anchor,
                 "notes": list(result.notes),
+                "signs": dict(result.signs),
             }
             for result in results
         ]
@@ -120,12 +125,20 @@ class Memo:
         return stored
 
     def _write(self, stage: str, key: Sequence[object], content: Any) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(stage, key)
-        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".part-", delete=False) as file:
-            part = Path(file.name)
-            file.write(zlib.compress(json.dumps(content, default=_plain).encode(), 1))
-        part.replace(path)
+        packed = zlib.compress(json.dumps(content, default=_plain).encode(), 1)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".part-", delete=False) as file:
+                part = Path(file.name)
+                try:
+                    file.write(packed)
+                    file.flush()
+                    part.replace(self._path(stage, key))
+                except OSError:
+                    part.unlink(missing_ok=True)
+                    raise
+        except OSError as error:  # the work is done all the same: it is only not remembered
+            log.warning("the results of the stage %r cannot be kept in %s: %s", stage, self._folder, error.strerror)
 
 
 def trim(folder: Path, *, most_bytes: int) -> None:

@@ -44,7 +44,7 @@ class Office:
 
     def problems(self) -> list[str]:
         """What does not work at present, in sentences."""
-        return [self.delivery.problem] if self.delivery.problem else []
+        return [*self.board.damage, *([self.delivery.problem] if self.delivery.problem else [])]
 
     def close(self) -> None:
         """Requests that wait are answered, the job under way goes back to the queue."""

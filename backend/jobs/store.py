@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import logging
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +15,22 @@ from typing import Any
 from huey import Huey, PriorityRedisHuey, SqliteHuey
 from huey.constants import EmptyData
 
+log = logging.getLogger("refam.jobs")
+
+
+_NAMES = ("refam", "refam-results")
+
 
 class Store:
     """Two databases: small records that are listed, and results apart from them, which listing must not read."""
 
     def __init__(self, queue: str, data_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._huey = _open(queue, data_dir, "refam")
-        self._blobs = _open(queue, data_dir, "refam-results")
+        self.damage: list[str] = []  # what was found damaged, in sentences
+        if queue == "sqlite":
+            self.damage = [said for name in _NAMES if (said := _set_aside_if_damaged(data_dir, name))]
+        self._huey = _open(queue, data_dir, _NAMES[0])
+        self._blobs = _open(queue, data_dir, _NAMES[1])
 
     def _put(self, key: str, value: Any) -> None:
         self._huey.storage.put_data(key, json.dumps(value).encode())
@@ -47,3 +59,36 @@ def _open(queue: str, data_dir: Path, name: str) -> Huey:
         huey.storage.conn.execute("pragma synchronous=normal")
         return huey
     return PriorityRedisHuey(name, url=queue, blocking=False, results=False)
+
+
+def _set_aside_if_damaged(data_dir: Path, name: str) -> str | None:
+    """Renames a database that cannot be read, so that a new one takes its place; says so in a sentence.
+
+    Raises sqlite3.OperationalError when it is only busy, or cannot be opened for lack of rights or room.
+    """
+    path = data_dir / f"{name}.db"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / ".opening").open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # two that start at once must not both move it
+        wrong = _what_is_wrong(path) if path.exists() else None
+        if wrong is None:
+            return None
+        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    lost = "jobs that only stood there are lost, ask for them again"
+    said = f"{path.name} was damaged ({wrong}) and is kept as {aside.name}: {lost}"
+    log.error("%s", said)
+    return said
+
+
+def _what_is_wrong(path: Path) -> str | None:
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
+            found = str(database.execute("pragma integrity_check(1)").fetchone()[0])
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if found == "ok" else found.splitlines()[-1][:100]

@@ -1,0 +1,128 @@
+"""A video in S3, through a real Label Studio's storage: sent on to a signed address, or passed through.
+
+The S3 is a stand-in on loopback that Label Studio's own boto3 talks to; it serves only requests that are signed.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from backend.local_studio import free_port
+from backend.media import MediaError, MediaStore
+from backend.regions import label_config_for
+from backend.server import BackgroundServer
+from backend.settings import load_settings
+from tests.media import cfr
+from tests.scenes import RED, red_star_and_blue_ring
+
+pytestmark = pytest.mark.e2e
+BUCKET, KEY = "clips", "day 1/star.mp4"
+
+
+class Bucket(BaseHTTPRequestHandler):
+    """GET and HEAD of one object, with Range. `cut`: the first answer of an object breaks off after so many bytes."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.seen.append((self.command, self.path, dict(self.headers)))
+        if "X-Amz-Signature=" not in self.path and "AWS4-HMAC-SHA256" not in self.headers.get("Authorization", ""):
+            return self._say(403, {})
+        path = self.path.split("?")[0]
+        if path == f"/{BUCKET}":
+            return self._say(200, {})
+        if path != f"/{BUCKET}/{KEY.replace(' ', '%20')}":
+            return self._say(404, {})
+        body, about = self.server.body, {"ETag": '"5ca1ab1e"', "Accept-Ranges": "bytes", "Content-Type": "video/mp4"}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted is None:
+            cut, self.server.cut = self.server.cut, None
+            return self._say(200, about, body, cut)
+        first, last = int(wanted[1]), min(int(wanted[2] or len(body)), len(body) - 1)
+        about["Content-Range"] = f"bytes {first}-{last}/{len(body)}"
+        return self._say(206, about, body[first : last + 1])
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _say(self, status, headers, body=b"", cut=None):
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body[:cut])
+        self.close_connection = cut is not None
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
+    clip = cfr(tmp_path_factory.mktemp("clip") / "star.mp4", red_star_and_blue_ring(24, size=(320, 180))[0])
+    server.body, server.seen, server.cut = clip.read_bytes(), [], None
+    # What fills it up is no picture: a clip of more than 64 KB is one whose download is worth going on with.
+    server.body += (200_000).to_bytes(4, "big") + b"free" + bytes(200_000 - 8)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+@pytest.mark.parametrize("presign", [True, False])
+def test_a_video_in_s3_becomes_a_prediction(presign, studio, bucket, tmp_path):
+    project, _ = studio.create_project(f"s3 {presign}", label_config_for(["Object"]), [])
+    endpoint = f"http://127.0.0.1:{bucket.server_port}"
+    studio.api(
+        "POST",
+        "/api/storages/s3",
+        json={
+            "project": project,
+            "bucket": BUCKET,
+            "presign": presign,
+            "s3_endpoint": endpoint,
+            "region_name": "us-east-1",
+            "aws_access_key_id": "a-key",
+            "aws_secret_access_key": "a-secret",
+            "use_blob_urls": True,
+        },
+    )
+    (task,) = studio.import_tasks(project, [{"video": f"s3://{BUCKET}/{KEY}", "prompt": RED, "fps": 25}])
+    settings = load_settings(
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.login.token,
+        port=free_port(),
+        cache_dir=tmp_path / "cache",
+        data_dir=tmp_path / "jobs",
+        allowed_hosts=f"127.0.0.1:{bucket.server_port}" if presign else "",
+    )
+    bucket.seen.clear()
+    bucket.cut = 120_000 if presign else None  # passing on what breaks off, Label Studio hangs: 30 s more, the same end
+    with BackgroundServer(settings) as backend:
+        studio.connect(project, backend.url)
+        studio.retrieve_predictions(project)
+        assert studio.wait_for_predictions([task], most_s=200)  # answered, or pushed where the machine is busy
+    ours = [headers for method, path, headers in bucket.seen if method == "GET" and KEY.split("/")[1] in path]
+    assert [headers.get("Range") for headers in ours] == [None] + ["bytes=120000-"] * presign  # it was gone on with
+    if presign:  # we came to the bucket ourselves, and left the token at home
+        assert all(headers["User-Agent"] == "refam" and "Authorization" not in headers for headers in ours)
+    assert all(studio.login.token not in str(headers) for headers in ours)
+    (kept,) = (tmp_path / "cache").glob("*.mp4")
+    assert kept.read_bytes() == bucket.body
+    if presign:
+        guarded = MediaStore(
+            load_settings(**settings.model_dump() | {"allowed_hosts": (), "cache_dir": tmp_path / "b"})
+        )
+        with (
+            pytest.raises(MediaError, match="REFAM_ALLOWED_HOSTS"),
+            guarded.local(f"s3://{BUCKET}/{KEY}", task_id=task),
+        ):
+            pass
+    store = MediaStore(settings)
+    for address in (f"s3://other/{KEY}", f"s3://{BUCKET}/nothing.mp4", f"gs://{BUCKET}/{KEY}"):
+        with pytest.raises(MediaError, match=r"cannot get|answered 404"), store.local(address, task_id=task):
+            pass
