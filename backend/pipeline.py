@@ -19,6 +19,7 @@ from backend.splicing import hold_boxes, nowhere
 from backend.stretches import Follower
 from backend.targets import FramePrompt, PipelineError, PipelineOptions, Target, TrackResult
 from video.consensus import consensus, link_frames
+from video.contrast import contrasted
 from video.keyframes import sparse_keyframes
 from video.propagate import tracker_name
 from video.sampling import plan_frames
@@ -107,8 +108,9 @@ class Pipeline:
         heatmaps = self._ground(frames, planned.tolist(), works, tell)
         tell("consensus", 0.0)
         links = link_frames(clip, planned)
-        for work, found in zip(works, heatmaps, strict=True):
-            work.heard = consensus(found, links)
+        agreed = [consensus(found, links) for found in heatmaps]
+        for work, one, maps in zip(works, agreed, contrasted([a.heatmaps for a in agreed]), strict=True):
+            work.heard = replace(one, heatmaps=tuple(maps))
         tell("consensus", 1.0)
 
     def _understood(self, work: Work) -> bool:
