@@ -46,8 +46,17 @@ bench-tiny: $(VENV)/.ready
 bench-masks: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_masks $(ARGS)
 
-bench-tracking: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_tracking $(ARGS)
+# Clips laid out as DAVIS, and SAM2's directory: make bench-track DAVIS=DIR SAM2=DIR
+bench-track: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m tests.bench.bench_track --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
+
+# PySceneDetect brings a second OpenCV along: it comes without what it asks for.
+.bench/.scenes: $(VENV)/.ready
+	$(BIN)/pip install --quiet --no-deps --target .bench scenedetect==0.7.2
+	touch $@
+
+bench-shots: .bench/.scenes
+	$(OFFLINE) PYTHONPATH=.bench:. $(BIN)/python -m tests.bench.bench_shots --davis "$(DAVIS)" $(ARGS)
 
 # The peer asks for torchvision, which breaks `import transformers` here: it comes without what it asks for, into a
 # folder of its own.

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from video.cuts import CutWatch
 from video.flow import Field, Flow, warp
 from video.masks import Mask, components, deepest_point, resize_map
 from video.memory import Grid, Memory, MemoryOptions, View
@@ -96,20 +97,29 @@ class MemoryTracker:
         self._grey: NDArray[np.uint8] | None = None
         self._keys: Grid | None = None
         self._since = 0
+        self._watch = CutWatch()
+        self._before_cut: dict[int, _Subject] = {}
+        self._grey_before_cut: NDArray[np.uint8] | None = None
 
     def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
-        """See `Tracker.step`. Raises ValueError when a frame has another size than the one before."""
+        """See `Tracker.step`. Raises ValueError when a frame has another size than the one before.
+
+        After a cut every object is looked for in the whole frame: where it was tells nothing there.
+        """
         if self._image is not None and image.shape != self._image.shape:
             (h0, w0), (h1, w1) = self._image.shape[:2], image.shape[:2]
             raise ValueError(f"frames must keep their size: {w0}x{h0}, then {w1}x{h1}")
         before, self._grey = self._grey, self._flow.prepare(image)
         self._image, self._keys = image, None
+        goes_on = self._watch.step(image)
         if not self._subjects:
             return {}
+        self._since += 1
+        if goes_on != "same":
+            before = self._jump(before, back=goes_on == "back")
         if before is not None and any(s.visible for s in self._subjects.values()):
             back, _, sure = self._flow.both(self._grey, before)
             self._carry(back, sure)
-        self._since += 1
         if self._since >= self._options.look_every:
             self._look()
         return {k: self._observe(s) for k, s in self._subjects.items()}
@@ -129,6 +139,7 @@ class MemoryTracker:
         unit = float(np.clip(share.max(), 1e-3, 1.0))
         self._memory.anchor(target, keys, share / unit)
         self._subjects[target] = _Subject(mask.copy(), unit)
+        self._before_cut.pop(target, None)
         self._since = 0
         return Observation(mask.copy(), 1.0, True)
 
@@ -153,6 +164,20 @@ class MemoryTracker:
                 self._subjects[k] = replace(subject, visible=False, score=0.0)
             else:
                 self._subjects[k] = replace(subject, mask=mask, score=subject.score * (0.9 + 0.1 * trust))
+
+    def _jump(self, before: NDArray[np.uint8] | None, *, back: bool) -> NDArray[np.uint8] | None:
+        """At a cut all is lost until it is found again; where a flash of light is over, things go on from before it.
+
+        Returns the frame that flow leads on from.
+        """
+        self._since = self._options.look_every
+        if back:
+            self._subjects |= self._before_cut
+            self._before_cut = {}
+            return self._grey_before_cut
+        self._before_cut, self._grey_before_cut = dict(self._subjects), before
+        self._subjects = {k: replace(s, visible=False, score=0.0) for k, s in self._subjects.items()}
+        return None
 
     def _look(self) -> None:
         keys = self._keys_now()
@@ -197,7 +222,9 @@ class MemoryTracker:
         beliefs = {k: near[k] * np.minimum(any_of * claims[k] / total, 1) for k in seen}
         taken = np.max([beliefs[k] for k in seen], axis=0) >= 0.5 if seen else zero > 0
         for k in self._subjects.keys() - seen:
-            beliefs[k] = _largest_part(np.where(taken, np.float32(0), view.share(k, lasting_only=True)))
+            # In another shot the surroundings are none that are remembered: votes alone would give them all away.
+            likely = view.share(k, lasting_only=True) * self._familiarity(view.closeness({k}))
+            beliefs[k] = _largest_part(np.where(taken, np.float32(0), likely))
         return beliefs
 
     def _sight(self, subject: _Subject, belief: Grid, closeness: Grid) -> Sight | None:
@@ -211,8 +238,12 @@ class MemoryTracker:
 
     def _score(self, sight: Sight) -> float:
         """In [0, 1]: how much speaks for the mask."""
+        return sight.fit * float(self._familiarity(np.float32(sight.closeness)))
+
+    def _familiarity(self, closeness: Grid | np.float32) -> Grid:
+        """In [0, 1]: 0 from `strange` down, 1 from `familiar` up."""
         low, high = self._options.strange, self._options.familiar
-        return sight.fit * float(np.clip((sight.closeness - low) / (high - low), 0, 1))
+        return np.asarray(np.clip((closeness - low) / (high - low), 0, 1), np.float32)
 
 
 def _weigh(candidate: Candidate, belief: Grid, closeness: Grid, unit: float) -> Sight:

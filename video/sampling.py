@@ -1,26 +1,17 @@
-"""Where a clip is cut into shots, and which frames to ground: a few, spread over the shots.
-
-The cut detector is the classic pair of colour histogram and pixel difference over small frames, against what is
-usual in that clip, so that fast motion and flicker do not count as cuts. Sources: Boreczky & Rowe, "Comparison of
-video shot boundary detection techniques" (1996); Lienhart, "Comparison of automatic shot boundary detection" (1999).
-"""
+"""Where a clip is cut into shots, and which frames to ground: a few, spread over the shots. See `video.cuts`."""
 
 from __future__ import annotations
 
 import itertools
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from video.clip import Clip
+from video.cuts import Glance, is_another, is_unusual
 
 MIN_PLANNED, MAX_PLANNED = 4, 16
-_SMALL = (48, 32)  # large enough for the layout of a picture, small enough to forget noise
 _MIN_SHOT_S = 0.25  # shorter is a flash of light
-_HISTOGRAM_CUT = 0.35  # share of the pixels that changed colour, at least
-_DIFFERENCE_CUT = 0.06  # mean change of a pixel, of 1, at least
-_UNUSUAL = 3.0  # times what is usual around it
 
 
 def shots(clip: Clip) -> list[tuple[int, int]]:
@@ -44,19 +35,15 @@ def shots(clip: Clip) -> list[tuple[int, int]]:
 def _candidates(histogram: NDArray[np.float64], difference: NDArray[np.float64]) -> list[int]:
     """Frames that may begin a shot: all of the picture changed, and more than is usual around it."""
     cuts = []
-    for i in np.flatnonzero((histogram > _HISTOGRAM_CUT) & (difference > _DIFFERENCE_CUT)):
+    for i in range(len(difference)):
         around = np.r_[difference[max(0, i - 4) : i], difference[i + 1 : i + 5]]
-        if len(around) == 0 or difference[i] > _UNUSUAL * np.median(around) + 0.02:
-            cuts.append(int(i) + 1)  # change i leads from frame i to i + 1
+        if is_another(histogram[i], difference[i]) and is_unusual(difference[i], around):
+            cuts.append(i + 1)  # change i leads from frame i to i + 1
     return cuts
 
 
 def _differ(clip: Clip, one: int, other: int) -> bool:
-    (histogram, picture), (histogram_2, picture_2) = (_small(clip.frame(i)) for i in (one, other))
-    return bool(
-        np.abs(histogram - histogram_2).sum() / 2 > _HISTOGRAM_CUT
-        and np.abs(picture - picture_2).mean() > _DIFFERENCE_CUT
-    )
+    return Glance.of(clip.frame(one)).differs(Glance.of(clip.frame(other)))
 
 
 def plan_frames(clip: Clip, *, count: int = 8) -> NDArray[np.int64]:
@@ -109,21 +96,13 @@ def _within(times: NDArray[np.float64], span: tuple[int, int], n: int) -> NDArra
 
 def _changes(clip: Clip) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """From each frame to the next: (N - 1,) share of pixels that changed colour bin, (N - 1,) mean pixel change."""
-    histogram: list[float] = []
-    difference: list[float] = []
-    before: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    changes: list[tuple[float, float]] = []
+    before: Glance | None = None
     for _, images in clip.batches():
         for image in images:
-            now = _small(image)
+            now = Glance.of(image)
             if before is not None:
-                histogram.append(float(np.abs(now[0] - before[0]).sum() / 2))
-                difference.append(float(np.abs(now[1] - before[1]).mean()))
+                changes.append(before.change(now))
             before = now
-    return np.array(histogram), np.array(difference)
-
-
-def _small(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(216,) colour histogram that sums to 1, and the reduced picture in [0, 1]."""
-    small = cv2.resize(image, _SMALL, interpolation=cv2.INTER_AREA)
-    counts = cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3).ravel()
-    return counts.astype(np.float64) / counts.sum(), small.astype(np.float64) / 255
+    found = np.array(changes, np.float64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from video.cuts import CutWatch
 from video.flow import Field, Flow, resize_flow, warp
 from video.looks import Looks
 from video.masks import Mask, box_of, components, iou, pad_box, resize_map, resize_mask, rim_prior
@@ -76,15 +77,28 @@ class FlowTracker:
         self._image: NDArray[np.uint8] | None = None
         self._grey: NDArray[np.uint8] | None = None
         self._size = (0, 0)
+        self._watch = CutWatch()
+        self._before_cut: dict[int, _Subject] = {}
+        self._grey_before_cut: NDArray[np.uint8] | None = None
 
     def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
-        """See `Tracker.step`. Raises ValueError when a frame has another size than the one before."""
+        """See `Tracker.step`. Raises ValueError when a frame has another size than the one before.
+
+        At a cut everything is lost; where it was a flash of light, things go on from before it.
+        """
         h, w = image.shape[:2]
         if self._image is not None and (w, h) != self._size:
             raise ValueError(f"frames must keep their size: {self._size[0]}x{self._size[1]}, then {w}x{h}")
         self._size = (w, h)
         before, self._grey = self._grey, self._flow.prepare(image)
         self._image = _shrink(image, self._options.work_side_px)
+        goes_on = self._watch.step(image)
+        if goes_on == "cut":
+            self._before_cut, self._grey_before_cut = dict(self._subjects), before
+            self._subjects = {k: _lost(s, score=0.0) for k, s in self._subjects.items()}
+        elif goes_on == "back":
+            self._subjects |= self._before_cut
+            before = self._grey_before_cut
         alive = [k for k, s in self._subjects.items() if not s.lost]
         if before is not None and alive:
             back, _, sure = self._flow.both(self._grey, before)
@@ -102,6 +116,7 @@ class FlowTracker:
         if looks is None:
             raise ValueError("a track cannot start from an empty mask")
         self._subjects[target] = _Subject(small, small, looks, looks, looks.purity(self._image, small))
+        self._before_cut.pop(target, None)
         return Observation(mask.copy(), 1.0, True)
 
     def _observe(self, subject: _Subject) -> Observation:
@@ -180,14 +195,14 @@ class FlowTracker:
         looks = Looks.of(self._image, mask)
         # Hidden or gone: what is left is a sliver of what there was.
         if looks is None or mask.sum() < 12 or looks.area < 0.02 * subject.first.area:
-            return replace(subject, mask=np.zeros_like(mask), lost=True, score=0.0)
+            return _lost(subject, score=0.0)
         alike = max(subject.first.similarity(looks), 0.9 * subject.recent.similarity(looks))
         kept = min(1.0, iou(mask, carried) / 0.9)
         # A histogram of a frame's larger part is much like any other; whose colours the single pixels have tells more.
         pure = min(1.0, (subject.first.purity(self._image, mask) + 0.05) / (0.9 * subject.purity + 0.05))
         score = float(np.clip(alike * (0.6 + 0.4 * trust) * (0.7 + 0.3 * kept) * pure * np.sqrt(assurance), 0, 1))
         if score < self._options.least_score:
-            return replace(subject, mask=np.zeros_like(mask), lost=True, score=score)
+            return _lost(subject, score=score)
         recent = looks if alike > 0.7 and trust > 0.5 else subject.recent
         extent, hidden_for = subject.extent, subject.hidden_for + 1
         if iou(mask, extent) > 0.85 or hidden_for > _REMEMBERED:
@@ -202,6 +217,10 @@ class FlowTracker:
             hidden_for=hidden_for,
             score=score,
         )
+
+
+def _lost(subject: _Subject, *, score: float) -> _Subject:
+    return replace(subject, mask=np.zeros_like(subject.mask), lost=True, score=score)
 
 
 def move_rigidly(extent: Mask, seen: Mask, back: Field, sure: NDArray[np.float32]) -> Mask:
