@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Hubs are never asked by tests or demo; what is needed is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: setup demo test lint browser bench-tiny bench-masks bench-tracking bench-capture bench-ground bench-sinks bench-parsers bench-serve clean
+.PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-shots bench-capture bench-ground bench-sinks bench-parsers bench-serve clean
 
 setup: $(VENV)/.ready
 
