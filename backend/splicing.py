@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -57,8 +57,12 @@ def put_apart(works: Sequence[Work]) -> None:
             assert a.track is not None
             assert b.track is not None
             both = np.flatnonzero(a.track.visible & b.track.visible & _boxes_meet(a.track, b.track))
+            less: tuple[dict[int, Mask], dict[int, Mask]] = ({}, {})
             for row in both.tolist():
-                _settle(a, b, row)
+                if (loser := _loser(a, b, row)) is not None:
+                    one, other = (a.track, b.track) if loser == 0 else (b.track, a.track)
+                    less[loser][row] = masks.decode(one.rles[row]) & ~masks.decode(other.rles[row])
+            a.track, b.track = _with_masks(a.track, less[0]), _with_masks(b.track, less[1])
 
 
 def _boxes_meet(a: MaskTrack, b: MaskTrack) -> NDArray[np.bool_]:
@@ -66,27 +70,28 @@ def _boxes_meet(a: MaskTrack, b: MaskTrack) -> NDArray[np.bool_]:
     return np.asarray((low < high).all(axis=1), np.bool_)
 
 
-def _settle(a: Work, b: Work, row: int) -> None:
+def _loser(a: Work, b: Work, row: int) -> int | None:
+    """Which of the two gives up what both claim on a frame: 0, 1, or None where nothing is to be given up."""
     assert a.track is not None
     assert b.track is not None
-    if float(coco.iou([_coco(a.track.rles[row])], [_coco(b.track.rles[row])], [0])[0, 0]) == 0:
-        return
-    if row in a.drawn and row in b.drawn:
-        return
-    a_wins = row in a.drawn or (row not in b.drawn and a.track.scores[row] >= b.track.scores[row])
-    winner, loser = (a, b) if a_wins else (b, a)
-    assert winner.track is not None
-    assert loser.track is not None
-    before = masks.decode(loser.track.rles[row])
-    loser.track = _with_mask(loser.track, row, before & ~masks.decode(winner.track.rles[row]), int(before.sum()))
+    drawn = row in a.drawn, row in b.drawn
+    if all(drawn) or float(coco.iou([_coco(a.track.rles[row])], [_coco(b.track.rles[row])], [0])[0, 0]) == 0:
+        return None
+    if any(drawn):
+        return 0 if drawn[1] else 1
+    return 1 if a.track.scores[row] >= b.track.scores[row] else 0
 
 
-def _with_mask(track: MaskTrack, row: int, mask: Mask, before_px: int) -> MaskTrack:
+def _with_masks(track: MaskTrack, less: Mapping[int, Mask]) -> MaskTrack:
+    """The track with smaller masks on these rows; one that loses too much is not seen there."""
+    if not less:
+        return track
     rles, boxes = list(track.rles), track.boxes.copy()
     scores, visible = track.scores.copy(), track.visible.copy()
-    if mask.sum() < _LEAST_LEFT * before_px:
-        mask, scores[row], visible[row] = np.zeros_like(mask), 0.0, False
-    rles[row], boxes[row] = masks.encode(mask), masks.box_of(mask) or (0.0, 0.0, 0.0, 0.0)
+    for row, mask in less.items():
+        if mask.sum() < _LEAST_LEFT * masks.area(track.rles[row]):
+            mask, scores[row], visible[row] = np.zeros_like(mask), 0.0, False
+        rles[row], boxes[row] = masks.encode(mask), masks.box_of(mask) or (0.0, 0.0, 0.0, 0.0)
     return replace(track, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible)
 
 

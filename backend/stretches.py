@@ -95,7 +95,7 @@ class Follower:
         tell: Callable[[float], None],
     ) -> None:
         self._clip, self._segmenter, self._searcher = clip, segmenter, searcher
-        self._options, self._tell = options, tell
+        self._options, self._told, self._reached = options, tell, 0.0
         self._known: dict[str, list[MaskTrack]] = {}
 
     def follow(self, works: Sequence[Work]) -> None:
@@ -109,6 +109,11 @@ class Follower:
             self._follow(works)
         put_apart(works)
         self._tell(1.0)
+
+    def _tell(self, fraction: float) -> None:
+        """What is followed again after corrections is no step back."""
+        self._reached = max(self._reached, fraction)
+        self._told(self._reached)
 
     def _follow(self, works: Sequence[Work]) -> None:
         todo = pieces(works, len(self._clip))
