@@ -21,7 +21,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpcore
 
 from backend.ranges import Body, goes_on, range_of, version_of
-from backend.wall import FetchError, Wall
+from backend.wall import FetchError, Wall, shown
 
 _MOST_REDIRECTS = 5
 _CONNECT_S, _READ_S = 10.0, 30.0
@@ -47,11 +47,11 @@ class Origin:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError:
-            raise FetchError(f"{url!r} is no address") from None
+            raise FetchError(f"{shown(url)!r} is no address") from None
         if parts.scheme not in _DEFAULT_PORTS or not host:
-            raise FetchError(f"only http:// and https:// addresses are fetched, not {_shown(url)}")
+            raise FetchError(f"only http:// and https:// addresses are fetched, not {shown(url)}")
         if parts.username is not None or parts.password is not None:
-            raise FetchError(f"addresses with a user or password are not fetched: {_shown(url)}")
+            raise FetchError(f"addresses with a user or password are not fetched: {shown(url)}")
         return cls(parts.scheme, host.lower().rstrip("."), port or _DEFAULT_PORTS[parts.scheme])
 
 
@@ -125,7 +125,7 @@ class Fetcher:
                 if not (error.passing and enough and body.may_go_on) or time.monotonic() > deadline:
                     raise
             idle = idle + 1 if body.came == before else 0
-        raise FetchError(f"{_shown(url)} gives no more than {body.size} bytes of {body.total}", passing=True)
+        raise FetchError(f"{shown(url)} gives no more than {body.size} bytes of {body.total}", passing=True)
 
     def _once(
         self,
@@ -150,12 +150,12 @@ class Fetcher:
                 except FetchError:
                     raise
                 except (httpcore.TimeoutException, TimeoutError):
-                    raise FetchError(f"{_shown(url)} did not answer in time", passing=True) from None
+                    raise FetchError(f"{shown(url)} did not answer in time", passing=True) from None
                 except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, UnicodeError) as error:
                     reason = str(error) or type(error).__name__
-                    text = f"{_shown(url)} broke off or cannot be reached: {reason}"
+                    text = f"{shown(url)} broke off or cannot be reached: {reason}"
                     raise FetchError(text, passing=True) from None
-        raise FetchError(f"more than {_MOST_REDIRECTS} redirects, the last to {_shown(url)}")
+        raise FetchError(f"more than {_MOST_REDIRECTS} redirects, the last to {shown(url)}")
 
     def _headers(self, url: str, asked: Mapping[str, str]) -> dict[bytes | str, bytes | str]:
         headers: dict[bytes | str, bytes | str] = {
@@ -196,9 +196,9 @@ class Fetcher:
             begun(body.version)
         self._pour(url, answer, body, deadline)
         if body.size == 0:
-            raise FetchError(f"{_shown(url)} is empty")
+            raise FetchError(f"{shown(url)} is empty")
         if body.total is not None and body.size > body.total:
-            raise FetchError(f"{_shown(url)} sent more than the {body.total} bytes it said")
+            raise FetchError(f"{shown(url)} sent more than the {body.total} bytes it said")
         return Fetched(False, headers, body.size) if body.total in (None, body.size) else None
 
     def _pour(self, url: str, answer: httpcore.Response, body: Body, deadline: float) -> None:
@@ -206,7 +206,7 @@ class Fetcher:
             if body.size + len(chunk) > self._most_bytes:
                 raise FetchError(self._too_large(url))
             if time.monotonic() > deadline:
-                raise FetchError(f"{_shown(url)} took longer than {self._timeout_s:g} s", passing=True)
+                raise FetchError(f"{shown(url)} took longer than {self._timeout_s:g} s", passing=True)
             body.into.write(chunk)
             body.size += len(chunk)
             body.came += len(chunk)
@@ -214,19 +214,19 @@ class Fetcher:
     def _check(self, url: str, status: int, headers: Mapping[str, str], *, part: bool) -> None:
         if status in (401, 403):
             mend = "set LABEL_STUDIO_API_KEY to a valid token" if self._is_trusted(url) else "it needs a login"
-            raise FetchError(f"{_shown(url)} answered {status}: {mend}")
+            raise FetchError(f"{shown(url)} answered {status}: {mend}")
         if status != 200 and not (part and status == 206):
-            raise FetchError(f"{_shown(url)} answered {status}", passing=status in _BUSY)
+            raise FetchError(f"{shown(url)} answered {status}", passing=status in _BUSY)
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise FetchError(f"{_shown(url)} came {headers['content-encoding']}-encoded, unasked")
+            raise FetchError(f"{shown(url)} came {headers['content-encoding']}-encoded, unasked")
         if headers.get("content-type", "").lower().startswith("text/html"):
-            raise FetchError(f"{_shown(url)} is a web page, not a video")
+            raise FetchError(f"{shown(url)} is a web page, not a video")
         said = headers.get("content-range", "").rpartition("/")[2] if status == 206 else headers.get("content-length")
         if (said or "").isdigit() and int(said or 0) > self._most_bytes:
             raise FetchError(self._too_large(url))
 
     def _too_large(self, url: str) -> str:
-        return f"{_shown(url)} is larger than {self._most_bytes / 1e6:g} MB (REFAM_MAX_MEDIA_MB)"
+        return f"{shown(url)} is larger than {self._most_bytes / 1e6:g} MB (REFAM_MAX_MEDIA_MB)"
 
 
 _TIMEOUTS = {"timeout": {"connect": _CONNECT_S, "read": _READ_S, "write": _READ_S, "pool": _CONNECT_S}}
@@ -238,11 +238,4 @@ def _location(url: str, answer: httpcore.Response) -> str:
             target = quote(urljoin(url, value.decode("latin-1")), safe=_AS_THEY_ARE)
             Origin.of(target)  # refuses file:// and the like before anything is connected to
             return target
-    raise FetchError(f"{_shown(url)} redirects to nowhere")
-
-
-def _shown(url: str) -> str:
-    """An address as it may be logged: without user, password, query (signatures live there) and fragment."""
-    parts = urlsplit(url)
-    netloc = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{netloc}{parts.path}"[:200]
+    raise FetchError(f"{shown(url)} redirects to nowhere")

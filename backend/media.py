@@ -24,7 +24,7 @@ from backend.access import AccessError, StudioAccess
 from backend.fetch import Fetcher
 from backend.mediacache import MediaCache
 from backend.settings import Settings
-from backend.wall import FetchError
+from backend.wall import FetchError, shown
 
 _STUDIO_PATHS = ("/data/", "/storage-data/", "/tasks/")
 _UNCHANGING = "/data/upload/"  # Label Studio gives every upload a name of its own
@@ -96,10 +96,10 @@ class MediaStore:
     def locate(self, address: str, *, task_id: int | None = None) -> Path | _Remote:
         """Where an address leads: a path under the media root, or what to fetch. Raises MediaError when refused."""
         if not address or any(ord(c) < 32 for c in address) or "\\" in address:
-            raise MediaError(f"{address!r} is no address of a video")
+            raise MediaError(f"{shown(address)!r} is no address of a video")
         parts = urlsplit(address)
         if _climbs(parts.path) or any(_climbs(value) for value in parse_qs(parts.query).get("d", [])):
-            raise MediaError(f"{address!r} leaves its folder ('..')")
+            raise MediaError(f"{shown(address)!r} leaves its folder ('..')")
         if parts.scheme in ("http", "https"):
             return _Remote(address, address)
         if parts.scheme in _CLOUD:
@@ -111,28 +111,29 @@ class MediaStore:
             )
         if address.startswith(_STUDIO_PATHS):
             if self._studio is None:
-                raise MediaError(f"{address!r} is a file of Label Studio: set LABEL_STUDIO_URL")
+                raise MediaError(f"{shown(address)!r} is a file of Label Studio: set LABEL_STUDIO_URL")
             return _Remote(self._studio + address, self._studio + address)
         return self._under_root(address)
 
     def _in_the_cloud(self, address: str, task_id: int | None) -> _Remote:
+        name = repr(shown(address))
         if self._studio is None:
             text = "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, and add the storage to the project there"
-            raise MediaError(f"{address!r} is fetched through Label Studio, which has the storage's keys: {text}")
+            raise MediaError(f"{name} is fetched through Label Studio, which has the storage's keys: {text}")
         if task_id is None:
             text = "name a file, or an http(s) address that the storage has signed"
-            raise MediaError(f"{address!r} is fetched through its task in Label Studio, and here is none: {text}")
+            raise MediaError(f"{name} is fetched through its task in Label Studio, and here is none: {text}")
         coded = base64.urlsafe_b64encode(address.encode()).decode()
         return _Remote(f"{self._studio}/tasks/{task_id}/resolve/?fileuri={coded}", address, cloud=address)
 
     def _under_root(self, address: str) -> Path:
         if self._root is None:
-            raise MediaError(f"{address!r} is a path: to read files of this machine set REFAM_MEDIA_ROOT")
+            raise MediaError(f"{shown(address)!r} is a path: to read files of this machine set REFAM_MEDIA_ROOT")
         path = (self._root / address).resolve()  # an absolute address replaces the root here, and fails below
         if not path.is_relative_to(self._root):
-            raise MediaError(f"{address!r} is not under REFAM_MEDIA_ROOT")
+            raise MediaError(f"{shown(address)!r} is not under REFAM_MEDIA_ROOT")
         if not path.is_file():
-            raise MediaError(f"{address!r} is no file under REFAM_MEDIA_ROOT")
+            raise MediaError(f"{shown(address)!r} is no file under REFAM_MEDIA_ROOT")
         return path
 
 
@@ -142,7 +143,9 @@ def _cloud_words(where: _Remote, error: FetchError | AccessError) -> str:
     if where.cloud is None or not re.search(r"/tasks/\d+/resolve/ answered (403|404|424)", said):
         return said
     mend = "add the bucket to the project under Settings, Cloud Storage, with keys that may read it"
-    return f"Label Studio cannot get {where.cloud!r} ({said.rpartition('answered ')[2].partition(':')[0]}): {mend}"
+    return (
+        f"Label Studio cannot get {shown(where.cloud)!r} ({said.rpartition('answered ')[2].partition(':')[0]}): {mend}"
+    )
 
 
 def _climbs(path: str) -> bool:

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpcore
 
@@ -73,3 +74,14 @@ def is_public(address: str) -> bool:
         if inner is not None:
             return is_public(str(inner))
     return ip.is_global and not ip.is_multicast
+
+
+def shown(address: str) -> str:
+    """An address as it may be told: without login, query (signatures live there) and fragment; paths as they are."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address.partition("?")[0][:200]
+    if not parts.netloc:
+        return address[:200]
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]

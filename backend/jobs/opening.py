@@ -13,6 +13,7 @@ from backend.jobs.records import Spec
 from backend.media import MediaError, MediaStore
 from backend.pipeline import PipelineError
 from backend.settings import Settings
+from backend.wall import shown
 from video.limits import Limits
 from video.sequence import open_sequence
 
@@ -48,7 +49,7 @@ class Opener:
             text = f"{work.task} has {len(work.frames)} frames, more than REFAM_MAX_FRAMES={self._most_frames}"
             raise PipelineError(text)
         paths, contents = [], []
-        names = [f"frame {number} ({address})" for number, address in enumerate(work.frames)]
+        names = [f"frame {number} ({shown(address)})" for number, address in enumerate(work.frames)]
         for number, address in enumerate(work.frames):
             try:
                 path, content = self._fetched(address, spec, held)
