@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ def examine_service() -> Iterator[Finding]:
     else:
         yield Finding("settings", "ok", f"deadline {settings.deadline_s:g} s, port {settings.port}")
     checks: list[tuple[str, Callable[[Settings], Finding]]] = [
+        ("codecs", _codecs),
+        ("door", _door),
         ("disk", _disk),
         ("queue", _queue),
         ("studio", _studio),
@@ -40,15 +43,41 @@ def examine_service() -> Iterator[Finding]:
             yield Finding(part, "wrong", f"{type(error).__name__}: {error}".splitlines()[0])
 
 
+def _codecs(_: Settings) -> Finding:
+    """What browsers play must be read here too."""
+    import av
+
+    wanted = {"h264": "H.264", "hevc": "HEVC", "vp9": "VP9", "av1": "AV1", "mpeg4": "MPEG-4"}
+    missing = [name for codec, name in wanted.items() if codec not in av.codecs_available]
+    if missing:
+        mend = "install PyAV's own wheel (pip install --force-reinstall av), which brings FFmpeg along"
+        return Finding("codecs", "wrong", f"{', '.join(missing)} cannot be read: {mend}")
+    return Finding("codecs", "ok", f"{', '.join(wanted.values())} can be read")
+
+
+def _door(settings: Settings) -> Finding:
+    alone = settings.host in ("127.0.0.1", "::1", "localhost")
+    if settings.basic_auth_user is None and not alone:
+        mend = "set REFAM_BASIC_AUTH_USER and _PASS, then `refam connect --project N` tells Label Studio"
+        return Finding("door", "note", f"whoever reaches {settings.host}:{settings.port} can use it: {mend}")
+    guarded = "without a password, for this machine alone" if settings.basic_auth_user is None else "with a password"
+    return Finding("door", "ok", f"{settings.host}:{settings.port}, {guarded}")
+
+
 def _disk(settings: Settings) -> Finding:
-    said, little = [], False
-    for name, folder in (("media", settings.cache_dir), ("jobs", settings.data_dir)):
+    said, little, closed = [], False, []
+    places = (("media", settings.cache_dir, "REFAM_CACHE_DIR"), ("jobs", settings.data_dir, "REFAM_DATA_DIR"))
+    for name, folder, variable in places:
         there = folder
         while not there.exists():
             there = there.parent
+        if not os.access(there, os.W_OK):
+            closed.append(f"{there} cannot be written by this user: change its rights, or set {variable}")
         free_gb = shutil.disk_usage(there).free / 1e9
         little = little or free_gb < _LITTLE_GB
         said.append(f"{free_gb:.0f} GB free for {name} in {folder}")
+    if closed:
+        return Finding("disk", "wrong", "; ".join(closed))
     mend = "; make room, or set REFAM_CACHE_DIR, REFAM_DATA_DIR, REFAM_CACHE_MB" if little else ""
     return Finding("disk", "note" if little else "ok", "; ".join(said) + mend)
 
@@ -78,7 +107,9 @@ def _studio(settings: Settings) -> Finding:
             release = answer.raise_for_status().json().get("release")
     except (httpx.HTTPError, ValueError, AttributeError) as error:
         where = settings.label_studio_url
-        return Finding("studio", "wrong", f"{where} does not answer as Label Studio does ({type(error).__name__})")
+        mend = "does it run, and is LABEL_STUDIO_URL its address as seen from here?"
+        text = f"{where} does not answer as Label Studio does ({type(error).__name__}): {mend}"
+        return Finding("studio", "wrong", text)
     # Whether it calls backends on private networks, and how long it waits, its API does not say; connecting tells.
     text = f"{settings.label_studio_url}, release {release}; `refam connect --project N` tells whether it reaches us"
     return Finding("studio", "ok", text)

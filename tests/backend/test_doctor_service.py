@@ -16,6 +16,8 @@ def test_nothing_is_set(monkeypatch):
     found = _found(monkeypatch)
     assert {part: f.state for part, f in found.items()} == {
         "settings": "ok",
+        "codecs": "ok",
+        "door": "ok",
         "disk": "ok",
         "queue": "ok",
         "studio": "note",
@@ -30,8 +32,9 @@ def test_nothing_is_set(monkeypatch):
         ({"REFAM_PORT": "many"}, "settings", "wrong", "REFAM_PORT"),
         ({"REFAM_DEADLIN_S": "5"}, "settings", "note", "REFAM_DEADLIN_S"),
         ({"REFAM_QUEUE": "redis://127.0.0.1:9/0"}, "queue", "wrong", "REFAM_QUEUE"),
+        ({"REFAM_HOST": "0.0.0.0"}, "door", "note", "REFAM_BASIC_AUTH_USER"),
         ({"REFAM_WORK": "false"}, "queue", "note", "refam work"),
-        ({"LABEL_STUDIO_URL": "http://127.0.0.1:9"}, "studio", "wrong", "does not answer"),
+        ({"LABEL_STUDIO_URL": "http://127.0.0.1:9"}, "studio", "wrong", "is LABEL_STUDIO_URL its address"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_mend(environment, part, state, says, monkeypatch):
@@ -47,6 +50,24 @@ def test_a_disk_that_is_nearly_full(monkeypatch):
     found = _found(monkeypatch)["disk"]
     assert found.state == "note"
     assert "REFAM_CACHE_MB" in found.text
+
+
+def test_a_folder_that_cannot_be_written(monkeypatch):
+    import os
+
+    monkeypatch.setattr(os, "access", lambda *_: False)  # tests may run as root, who may write everywhere
+    found = _found(monkeypatch)["disk"]
+    assert found.state == "wrong"
+    assert "REFAM_CACHE_DIR" in found.text
+    assert "REFAM_DATA_DIR" in found.text
+
+
+def test_a_codec_that_is_missing(monkeypatch):
+    import av
+
+    monkeypatch.setattr(av, "codecs_available", {"h264", "hevc", "vp9", "mpeg4"})
+    found = _found(monkeypatch)["codecs"]
+    assert (found.state, found.text.startswith("AV1 cannot be read")) == ("wrong", True)
 
 
 @pytest.mark.parametrize(("status", "state"), [(200, "ok"), (401, "wrong")])
