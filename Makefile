@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Hubs are never asked by tests or demo; what is needed is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-shots bench-capture bench-ground bench-sinks bench-parsers bench-serve clean
+.PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-sam2 bench-shots bench-capture bench-ground bench-sinks bench-parsers bench-serve clean
 
 setup: $(VENV)/.ready
 
@@ -45,6 +45,10 @@ bench-tiny: $(VENV)/.ready
 
 bench-masks: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_masks $(ARGS)
+
+# SAM2's image part for transformers, `refam models pull sam2-tiny` from npm, clips laid out as DAVIS.
+bench-sam2: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m tests.bench.bench_sam2 --torch "$(SAM2)" --onnx "$(ONNX)" --root "$(DAVIS)" $(ARGS)
 
 # Clips laid out as DAVIS, and SAM2's directory: make bench-track DAVIS=DIR SAM2=DIR
 bench-track: $(VENV)/.ready
