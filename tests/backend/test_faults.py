@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from backend.jobs.board import Board
 from backend.jobs.memo import Memo
@@ -200,7 +201,14 @@ def test_what_does_not_fit_the_queue_is_not_accepted_and_said(services, monkeypa
     assert board.runs() == []
 
 
-@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), OSError(28, "No space left on device")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite3.OperationalError("disk I/O error"),
+        OSError(28, "No space left on device"),
+        RedisConnectionError("connection refused"),
+    ],
+)
 def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypatch):
     monkeypatch.setattr("backend.jobs.worker.RETRY_AFTER_S", (0.01, 0.01))
     board, tries = Board("sqlite", tmp_path), []
