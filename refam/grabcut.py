@@ -29,6 +29,7 @@ from video.masks import (
 )
 from video.types import Candidate, Prompt
 
+LEVELS = (0.5, 0.65, 0.8)  # of a heatmap's height, at which it is cut: lower ones reach into neighbours
 _ALIKE = (20, 10, 10)  # of 256: lightness changes within a thing more than its hue
 _RIM_PX = 2  # of the crop: taken as background, unless the crop ends where the frame ends
 
@@ -125,7 +126,7 @@ def _hypotheses(prompt: Prompt, size: tuple[int, int]) -> Iterator[Hypothesis]:
                 prior = rim_prior(resize_map(prior, size) >= 0.5)
             yield Hypothesis(prior, 0.04, 0.5, 0.96, 0.3)
             return
-        for mid in (0.35, 0.5, 0.65):
+        for mid in LEVELS:
             yield Hypothesis(_of_peak(prior, mid), 0.08, mid, 2.0, 0.8)
     elif prompt.box is not None:
         grid = box_mask(prompt.box, size).astype(np.float32)

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from refam.grabcut import is_sharp
+from refam.grabcut import LEVELS, is_sharp
 from video.masks import Mask, box_of, components, deepest_point, resize_map
 from video.types import Prompt
 
-LEVELS = (0.5, 0.65, 0.8)  # of a heatmap's height: lower ones reach into neighbours
 PAIR_LEVEL = 0.65  # two clicks at once: they ask for the whole, where one may ask for a part
 Point = tuple[float, float]
 
