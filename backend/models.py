@@ -108,7 +108,7 @@ def _list_segmenters() -> None:
     weights = weight_settings()
     table = Table(box=None, pad_edge=False)
     for heading in ("segmenter", "fetched from", "weights", "licence", "on this machine"):
-        table.add_column(heading, justify="right" if heading == "weights" else "left")
+        table.add_column(heading, justify="right" if heading == "weights" else "left", no_wrap=True)
     for known in sam2_store.SAM2_WEIGHTS.values():
         folder = sam2_store.find(known.name, weights.models_dir)
         here = "no" if folder is None else _size(sum(file.stat().st_size for file in folder.iterdir()))

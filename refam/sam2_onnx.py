@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from refam.sam2 import Levels, mask_logits
-from refam.sam2_store import DECODER, ENCODER, SegmenterError
+from refam.sam2_store import DECODER, ENCODER, SegmenterError, first_line
 from video.types import Prompt
 
 _LEVELS = ("high_res_feats_0", "high_res_feats_1", "image_embed")  # the finest first, as transformers orders them
@@ -47,8 +47,7 @@ class OnnxEngine:
             try:
                 session = onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
             except Exception as error:  # onnxruntime's own kinds have no common base but this
-                reason = str(error).splitlines()[0]
-                raise SegmenterError(f"{folder / name} cannot be read by onnxruntime: {reason}") from error
+                raise SegmenterError(f"{folder / name} cannot be read by onnxruntime: {first_line(error)}") from error
             sessions.append(session)
         return cls(*sessions)
 

@@ -134,7 +134,7 @@ def _from_hub(weights: Sam2Weights, folder: Path) -> None:
     try:
         snapshot_download(weights.hub, local_dir=folder, allow_patterns=patterns, etag_timeout=10)
     except (OSError, ValueError) as error:  # the hub's and the network's errors are OSErrors
-        raise SegmenterError(f"{weights.hub} could not be fetched from the hub: {_first_line(error)}") from error
+        raise SegmenterError(f"{weights.hub} could not be fetched from the hub: {first_line(error)}") from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub client's notes about the download
     if not is_for_transformers(folder):
         raise SegmenterError(f"{weights.hub} on the hub holds no weights for transformers")
@@ -176,6 +176,7 @@ def _unpack(archive: tarfile.TarFile, file: PackedFile, to: Path, spec: str) -> 
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Of what an error says; of one that says nothing its kind."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -11,7 +11,7 @@ import torch
 
 from refam.quiet import quiet_libraries
 from refam.sam2 import Levels, mask_logits
-from refam.sam2_store import SegmenterError
+from refam.sam2_store import SegmenterError, first_line
 from video.types import Prompt
 
 # The model types whose image part is read, and the class that reads it. A video checkpoint holds the image part too.
@@ -48,10 +48,9 @@ class TorchEngine:
                 model = kind.from_pretrained(name_or_dir, dtype=torch.float32)
         except SegmenterError:
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ImportError) as error:  # ImportError: EdgeTAM's backbone needs timm
             where = "this directory" if Path(name_or_dir).is_dir() else "this directory or hub id"
-            reason = str(error).splitlines()[0]
-            raise SegmenterError(f"no SAM2 model at {name_or_dir} ({where}): {reason}") from error
+            raise SegmenterError(f"no SAM2 model at {name_or_dir} ({where}): {first_line(error)}") from error
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model, device=device)

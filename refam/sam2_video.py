@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from refam.quiet import quiet_libraries
 from refam.sam2 import Sam2Engine, Sam2Segmenter, preprocess
-from refam.sam2_store import SegmenterError
+from refam.sam2_store import SegmenterError, first_line
 from refam.sam2_torch import TorchEngine, short_floats
 from video.types import Observation
 
@@ -173,7 +173,7 @@ class Sam2VideoSegmenter(Sam2Segmenter):
         except SegmenterError:
             raise
         except (OSError, ValueError, ImportError) as error:  # ImportError: EdgeTAM's backbone needs timm
-            raise SegmenterError(f"no SAM2 video model at {name_or_dir}: {str(error).splitlines()[0]}") from error
+            raise SegmenterError(f"no SAM2 video model at {name_or_dir}: {first_line(error)}") from error
         if report["missing_keys"]:
             raise SegmenterError(
                 f"{name_or_dir} holds SAM2's image part alone, {len(report['missing_keys'])} tensors of its video "

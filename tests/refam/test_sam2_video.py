@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import resource
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from safetensors.torch import save_file
 
 from refam.sam2 import preprocess
 from refam.sam2_video import Sam2VideoTracker
@@ -315,6 +317,17 @@ def test_weights_without_a_memory(tmp_path):
     with pytest.raises(SegmenterError, match="'sam2' model, without SAM2's video memory"):
         load_segmenter(str(tmp_path), tracker="sam2-video")
     assert choose_segmenter(str(tmp_path), device="cuda").tracker == "memory"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is installed")
+@pytest.mark.parametrize("tracker", ["sam2-video", "memory"])
+def test_edgetams_own_backbone_needs_timm(tmp_path, tracker):
+    """timm needs torchvision, which this project leaves out: it is said, not met as a traceback."""
+    vision = {"model_type": "edgetam_vision_model"}
+    transformers.EdgeTamVideoConfig(vision_config=vision).save_pretrained(tmp_path)
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SegmenterError, match="requires the timm library"):
+        load_segmenter(str(tmp_path), device="cpu", tracker=tracker)
 
 
 def test_short_floats_give_nearly_the_same(model, monkeypatch):
