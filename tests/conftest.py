@@ -9,12 +9,20 @@ import pytest
 from backend.local_studio import LocalStudio
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_wishes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test, and no fixture of many tests, finds weights that somebody pulled here or what somebody prefers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REFAM_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        for name in ("REFAM_SAM2", "REFAM_TRACKER"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test finds another's jobs, or the jobs, weights and wishes of whoever runs the tests."""
+    """No test finds another's jobs."""
     monkeypatch.setenv("REFAM_DATA_DIR", str(tmp_path_factory.mktemp("data")))
-    for name in ("REFAM_SAM2", "REFAM_TRACKER"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
