@@ -1,7 +1,8 @@
-"""How good masks and points are: the measures of DAVIS and RefCOCO, and how sure a measured figure is.
+"""How good masks, points and tracks are: the measures of DAVIS, RefCOCO and CLEAR MOT, and how sure a figure is.
 
 Sources: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation", CVPR 2016
 (J, F); Kazemzadeh et al., "ReferItGame", EMNLP 2014, and those who followed (overall IoU, mean IoU, precision@X);
+Bernardin & Stiefelhagen, "Evaluating Multiple Object Tracking Performance", EURASIP JIVP 2008 (identity switches);
 Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
 """
 
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from scipy.optimize import linear_sum_assignment
 
 from video.masks import Mask
 
@@ -99,6 +101,29 @@ def precision_at(ious: ArrayLike, threshold: float) -> float:
     if values.size == 0:
         raise ValueError("there is no share of no masks")
     return float((values >= threshold).mean())
+
+
+def identity_switches(frames: Iterable[NDArray[np.floating]], *, threshold: float = 0.5) -> int:
+    """CLEAR MOT's identity switches: how often a true object is on another track than the last it was on.
+
+    frames: in order, IoU of each true object with each track, (G, P), the same objects and tracks on every frame, 0
+    where either is not seen. On each frame they are matched one to one, at IoU >= threshold: first as many as can stay
+    matched as on the frame before, then by the largest sum of IoU.
+    """
+    before: dict[int, int] = {}
+    last: dict[int, int] = {}
+    switches = 0
+    for similarity in frames:
+        if similarity.ndim != 2:
+            raise ValueError(f"a frame must be (G, P) IoUs, got shape {similarity.shape}")
+        worth = np.where(similarity >= threshold, similarity, 0.0).astype(np.float64)
+        for truth, track in before.items():
+            worth[truth, track] += (worth[truth, track] > 0) * (1.0 + min(similarity.shape))
+        rows, columns = linear_sum_assignment(-worth)
+        before = {int(g): int(p) for g, p in zip(rows, columns, strict=True) if worth[g, p] > 0}
+        switches += sum(last.get(g, p) != p for g, p in before.items())
+        last |= before
+    return switches
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from scipy.stats import binomtest, ttest_1samp
 
 from video.metrics import (
     boundary_accuracy,
+    identity_switches,
     mean,
     mean_iou,
     overall_iou,
@@ -199,3 +200,61 @@ def test_no_figure_without_measurements() -> None:
     assert mean([0.5]).high == math.inf
     assert mean([0.5], within=(0, 1)).low == 0
     assert mean([0.9, 1.0, 1.0], within=(0, 1)).high == 1
+
+
+# --- identity switches -----------------------------------------------------------------------------------------------
+
+
+def matchings(n_truth, n_tracks):
+    """Every way to match some of the true objects to as many tracks, as {truth: track}."""
+    if n_truth == 0:
+        return [{}]
+    out = []
+    for rest in matchings(n_truth - 1, n_tracks):
+        out.append(rest)
+        out += [rest | {n_truth - 1: p} for p in range(n_tracks) if p not in rest.values()]
+    return out
+
+
+def slow_switches(frames, threshold):
+    before, last, switches = {}, {}, 0
+    for iou in frames:
+        allowed = [m for m in matchings(*iou.shape) if all(iou[g, p] >= threshold for g, p in m.items())]
+        worth = [(sum(before.get(g) == p for g, p in m.items()), sum(iou[g, p] for g, p in m.items())) for m in allowed]
+        before = allowed[worth.index(max(worth))]
+        switches += sum(g in last and last[g] != p for g, p in before.items())
+        last.update(before)
+    return switches
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_identity_switches_are_their_definition(seed) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+    frames = [rng.random(shape) * (rng.random(shape) > 0.3) for _ in range(8)]
+    assert identity_switches(frames, threshold=0.3) == slow_switches(frames, 0.3)
+
+
+A, B = [0.9, 0.0], [0.0, 0.9]  # the one object lies under track 0, under track 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "count"),
+    [
+        ([A, A, A], 0),
+        ([A, B, B], 1),
+        ([A, B, A], 2),
+        ([A, [0, 0], A], 0),  # lost and found again
+        ([A, [0, 0], B], 1),  # lost, and found as another
+        ([A, [0.6, 0.9], A], 0),  # what fits well enough is kept
+        ([A, [0.4, 0.9], A], 2),
+        ([], 0),
+    ],
+)
+def test_identity_switches_by_hand(rows, count) -> None:
+    assert identity_switches([np.array([row]) for row in rows]) == count
+
+
+def test_two_tracks_that_swap_are_two_switches() -> None:
+    straight, crossed = np.eye(2), np.eye(2)[::-1]
+    assert identity_switches([straight, straight, crossed]) == 2
