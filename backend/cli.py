@@ -14,7 +14,7 @@ from backend.console import out as stdout
 from backend.eval_app import eval_app
 from backend.exchange.app import export, import_
 from backend.frames_app import frames
-from backend.loop.app import feedback, next_tasks
+from backend.loop.app import calibrate, feedback, next_tasks
 from backend.models import models_app
 from backend.serve_app import connect, serve, work
 
@@ -31,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (serve, work, connect, frames, feedback, export):
+for command in (serve, work, connect, frames, feedback, calibrate, export):
     app.command()(command)
 app.command("next")(next_tasks)
 app.command("import")(import_)

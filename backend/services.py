@@ -14,8 +14,9 @@ from backend import __version__
 from backend.access import StudioAccess
 from backend.jobs.office import Office
 from backend.loop.learner import Learner
+from backend.loop.tuned import Tuned, load_tuned
 from backend.media import MediaStore
-from backend.pipeline import Pipeline
+from backend.pipeline import Pipeline, PipelineOptions
 from backend.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Services:
         self._loading = threading.Lock()
         self._opening, self._naming = threading.Lock(), threading.Lock()
         self._identity: str | None = None
+        self._tuned: Tuned | None = None
         self._choice: Choice | None = None
         self._pipeline: Pipeline | None = None
         self._grounder: Grounder | None = None
@@ -69,16 +71,36 @@ class Services:
             return self._choice
 
     def _backbone_id(self) -> str:
-        """The backbone with an id of its weights, read off the files once: it must not change while we serve."""
+        """The backbone with an id of its weights and of what was chosen for it (`refam calibrate`)."""
         with self._naming:
-            if self._identity is None:
-                try:
-                    from refam.backbones.identity import identity
+            identity = self._untuned()
+            return identity if self._tuned is None else f"{identity}+{self._tuned.version}"
 
-                    self._identity = identity(self.settings.backbone)
-                except ValueError:  # no such backbone: /ready and the log say so when it is to be loaded
-                    self._identity = _short(self.settings.backbone)
-            return self._identity
+    @property
+    def tuned(self) -> Tuned | None:
+        """What `refam calibrate` has chosen for this backbone. Raises TunedError."""
+        with self._naming:
+            self._untuned()
+            return self._tuned
+
+    @property
+    def backbone_identity(self) -> str:
+        """The backbone with an id of its weights alone."""
+        with self._naming:
+            return self._untuned()
+
+    def _untuned(self) -> str:
+        """Read off the files once: what answers are made with must not change while we serve."""
+        if self._identity is None:
+            try:
+                from refam.backbones.identity import identity
+
+                found = identity(self.settings.backbone)
+            except ValueError:  # no such backbone: /ready and the log say so when it is to be loaded
+                found = _short(self.settings.backbone)
+            self._tuned = load_tuned(self.settings.data_dir, found)
+            self._identity = found
+        return self._identity
 
     def office(self) -> Office:
         """The queue and who works it off, opened at first use. Raises the queue's own errors."""
@@ -116,7 +138,8 @@ class Services:
         with self._loading:
             if self._pipeline is None:
                 segmenter = self._noted("segmenter", self._load_segmenter)
-                self._pipeline = Pipeline(segmenter, grounder=self._grounder_once)
+                options = PipelineOptions(needs=self.settings.data_dir)
+                self._pipeline = Pipeline(segmenter, grounder=self.grounder, options=options)
             return self._pipeline
 
     def ready(self) -> dict[str, Any]:
@@ -153,7 +176,8 @@ class Services:
             "problems": problems,
         }
 
-    def _grounder_once(self) -> Grounder:
+    def grounder(self) -> Grounder:
+        """What reads the words, loaded the first time."""
         if self._grounder is None:
             self._grounder = self._noted("backbone", self._load_grounder)
         return self._grounder
@@ -168,7 +192,10 @@ class Services:
 
         settings = self.settings
         options = GroundingOptions(magnet_words=settings.magnet_words())
-        return load_grounder(settings.backbone, device=settings.device, options=options, loading=settings.loading())
+        found = load_grounder(settings.backbone, device=settings.device, options=options, loading=settings.loading())
+        if self.tuned is not None:
+            self.tuned.apply(found)
+        return found
 
     def _noted(self, part: str, load: Callable[[], _T]) -> _T:
         self._state[part] = "loading"

@@ -16,7 +16,7 @@ from backend.labels import parse_label_config
 from backend.mask_regions import mask_regions_of
 from backend.media import MediaError
 from backend.pipeline import PipelineError
-from backend.regions import prediction_of, regions_of
+from backend.regions import KEYFRAME_IOU, prediction_of, regions_of
 from backend.request import Work
 from backend.targets import FramePrompt, Target, TrackResult
 from video.timeline import clip_frame_of_editor, editor_frame_count
@@ -60,7 +60,8 @@ class Doing:
                 clip, content = self._opener.open(spec, held, lambda fraction: course("fetch", fraction))
                 memo = Memo(self._memory, content)
                 results = self._results(spec, clip, memo, course)
-                return _done(spec, clip, results)
+                tuned = self._services.tuned
+                return _done(spec, clip, results, tuned.keyframe_iou if tuned else KEYFRAME_IOU)
         except MediaError as error:
             if error.passing:
                 raise Passing(str(error)) from error
@@ -112,13 +113,21 @@ def _course(tell: Callable[[str, float], None], shares: Mapping[str, float]) -> 
     return told
 
 
-def _done(spec: Spec, clip: Clip, results: Sequence[TrackResult]) -> Done:
+def _done(spec: Spec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: float) -> Done:
     config = parse_label_config(spec.label_config)
     work = spec.work
     if config.masks:
         regions = mask_regions_of(results, config, region_ids=work.region_ids)
     else:
-        regions = regions_of(results, clip, config, fps=work.fps, region_ids=work.region_ids, fixed=work.fixed)
+        regions = regions_of(
+            results,
+            clip,
+            config,
+            fps=work.fps,
+            region_ids=work.region_ids,
+            fixed=work.fixed,
+            keyframe_iou=keyframe_iou,
+        )
     notes = tuple(f"{r.target.words or r.target.label}: {note}" for r in results for note in r.notes)
     for note in notes:
         log.info("%s, %s", spec.work.task, note)

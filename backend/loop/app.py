@@ -100,3 +100,31 @@ def next_tasks(
             words, video = Text(one.waiting.words), Text(one.waiting.video)
             table.add_row(str(one.waiting.task), f"{one.chance:.2f}", f"{one.strokes:.1f}", words, video)
         stdout.print(table)
+
+
+def calibrate(
+    *,
+    project: Annotated[int | None, typer.Option(min=1, help="The project whose annotations are learnt from.")] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="Go back to the settings that ship.")] = False,
+) -> None:
+    """Choose the method's own settings by what people corrected; no weights are trained.
+
+    Blocks, noise level and magnets, the keyframes' tolerance and the meaning of the score, each by cross-validation
+    over videos: what does not gain on videos that it was not chosen by stays as it is. The model version changes with
+    the settings, so retrieving predictions again shows the gain.
+    """
+    with one_line_errors(), steps() as step:
+        from backend.loop.tuned import FILE_NAME
+        from backend.loop.tuning import learn
+        from backend.settings import load_settings
+
+        settings = load_settings()
+        if forget:
+            for name in (FILE_NAME, "need.json"):
+                (settings.data_dir / name).unlink(missing_ok=True)
+            stdout.print("the settings that ship are used from the next start on")
+            raise typer.Exit(0)
+        if project is None:
+            raise typer.BadParameter("name the project to learn from", param_hint="--project")
+        for sentence in learn(settings, project, progress=step):
+            stdout.print(sentence, markup=False, soft_wrap=True)
