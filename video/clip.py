@@ -27,6 +27,7 @@ class Clip:
     longer than the picture counts, and a container that rounds may end before the last frame's time.
     rotation: the clockwise degrees that are applied to the stored pixels: 0, 90, 180 or 270.
     decoder: which library reads the runs from frame 0 on; single frames always come through PyAV.
+    broken: what is wrong with a file of which a part was opened, "" for a whole one.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Clip:
     decoder: Literal["decord", "pyav"]
     codec: str
     _probe: Probe = field(repr=False)
+    broken: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.times.ndim != 1 or not len(self.times) or not (np.diff(self.times) > 0).all():
@@ -109,14 +111,15 @@ class Clip:
         return images[0]
 
 
-def open_clip(path: str | Path) -> Clip:
+def open_clip(path: str | Path, *, partial: bool = False) -> Clip:
     """Opens and checks a video: every frame is decoded once, without making pixels.
 
-    Raises ClipError, a sentence for people, when the file is missing, no video, cut off or damaged: never is a
-    part of a video taken for the whole.
+    partial: of a file that is cut off or damaged on the way, the frames before that are opened, and `broken` says
+    up to where; without it a part of a video is never taken for the whole. Raises ClipError, a sentence for people,
+    when the file is missing, no video, cut off or damaged.
     """
     path = Path(path)
-    probed = probe(path)
+    probed = probe(path, partial=partial)
     width, height = probed.size
     return Clip(
         path=path,
@@ -127,4 +130,5 @@ def open_clip(path: str | Path) -> Clip:
         decoder="decord" if decord_agrees(path, probed) else "pyav",
         codec=probed.codec,
         _probe=probed,
+        broken=probed.broken,
     )

@@ -30,8 +30,8 @@ class DecordFailedError(Exception):
 
 
 def decord_agrees(path: Path, probed: Probe) -> bool:
-    """Whether decord sees the same frames, times and first picture as the probe."""
-    if probed.turn.mirrored or probed.n_video_streams != 1:
+    """Whether decord sees the same frames, times and first picture as the probe. It is not asked about broken files."""
+    if probed.turn.mirrored or probed.n_video_streams != 1 or probed.broken:
         return False
     if not _DECORD_CONTAINERS & set(probed.container.split(",")):
         return False

@@ -83,15 +83,21 @@ class Probe:
     container: str
     codec: str
     n_video_streams: int
+    broken: str = ""  # what ends the frames before the file's own end; a sentence
 
 
-def probe(path: Path) -> Probe:
-    """Reads the file once. Raises ClipError for everything that is not a whole video."""
+def probe(path: Path, *, partial: bool = False) -> Probe:
+    """Reads the file once. Raises ClipError for everything that is not a whole video.
+
+    partial: a file that breaks off after at least one frame is no error: `Probe.broken` says where and why.
+    """
     _check_file(path)
     missing = bytes_missing(path)
     with open_container(path) as container:
         stream = video_stream(container, path)
-        frames, stamps, size, turn = _decode_all(container, stream, path, missing)
+        keys, stamps, size, turn, broken = _decode_all(container, stream, path, missing)
+        if broken and not (partial and stamps):
+            raise ClipError(f"{path.name}: {broken}; {_DAMAGE_HINT}")
         times, pts = _times(stamps, stream, container)
         return Probe(
             size=size,
@@ -99,10 +105,11 @@ def probe(path: Path) -> Probe:
             times=times,
             duration_s=_duration_s(times, stream, container),
             pts=pts,
-            keys=np.flatnonzero(frames),
+            keys=np.flatnonzero(keys),
             container=container.format.name,
             codec=stream.codec_context.codec.canonical_name,
             n_video_streams=len(container.streams.video),
+            broken=f"the video can be decoded up to {times[-1]:.1f} s: {broken}" if broken else "",
         )
 
 
@@ -167,8 +174,8 @@ def _why_not_opened(path: Path) -> str:
 
 def _decode_all(
     container: InputContainer, stream: VideoStream, path: Path, missing: int
-) -> tuple[list[bool], list[int | None], tuple[int, int], Turn]:
-    """(is a key frame, time stamp) of every frame in the order of presentation, and how they are shown."""
+) -> tuple[list[bool], list[int | None], tuple[int, int], Turn, str]:
+    """(is a key frame, time stamp) of every frame in the order of presentation, how they are shown, and what broke."""
     keys: list[bool] = []
     stamps: list[int | None] = []
     size, turn = (0, 0), Turn()
@@ -190,12 +197,12 @@ def _decode_all(
     announced = f" of {stream.frames}" if stream.frames > len(stamps) else ""
     could = f"{len(stamps)}{announced} frames could be read"
     if missing:
-        raise ClipError(f"{path.name}: the file is cut off ({missing} bytes are missing): {could}; {_DAMAGE_HINT}")
+        return keys, stamps, size, turn, f"the file is cut off ({missing} bytes are missing): {could}"
     if broken:
-        raise ClipError(f"{path.name}: the file is damaged: {broken}; {could}; {_DAMAGE_HINT}")
+        return keys, stamps, size, turn, f"the file is damaged: {broken}; {could}"
     if not stamps:
         raise ClipError(f"{path.name}: the file holds no frame")
-    return keys, stamps, size, turn
+    return keys, stamps, size, turn, ""
 
 
 def _times(
