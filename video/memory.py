@@ -25,7 +25,8 @@ class MemoryOptions:
     kept that a target was started on, the first of them for ever. radius: how far a thing may have moved since a
     recent frame, in parts of the frame. nearest: places of the past that vote for one of the present, at most half
     of them from one page.
-    temperature: of their votes' softmax over cosines.
+    temperature: of their votes' softmax over cosines. twin: from this cosine of their mean features on, where they
+    were started, two targets look alike.
     """
 
     recent: int = 3
@@ -34,6 +35,7 @@ class MemoryOptions:
     radius: float = 0.19
     nearest: int = 10
     temperature: float = 0.1
+    twin: float = 0.8
 
     def __post_init__(self) -> None:
         if self.recent < 0 or self.sure < 0 or self.anchors < 1 or self.nearest < 1:
@@ -113,6 +115,7 @@ class Memory:
         self._recent: list[_Page] = []
         self._sure: list[_Page] = []
         self._stride, self._since = 1, 0
+        self._looks: dict[int, Grid] = {}
 
     def __len__(self) -> int:
         return len(self._anchors) + len(self._recent) + len(self._sure)
@@ -153,11 +156,18 @@ class Memory:
             self._anchors.append(page)
         page.labels[target] = np.asarray(share, np.float32).ravel()
         page.kept = None
+        mean = (keys * np.asarray(share, np.float32)[..., None]).sum(axis=(0, 1))
+        self._looks[target] = np.asarray(mean / (np.linalg.norm(mean) + 1e-6), np.float32)
         own = [p for p in self._anchors if target in p.labels]
         if len(own) > self._options.anchors:  # the first is kept for ever, of the others the last
             own[1].labels.pop(target)
             own[1].kept = None
             self._anchors = [p for p in self._anchors if p.labels]
+
+    def twins(self, target: int) -> set[int]:
+        """The target and all that look like it. Which of them a place votes for is a lottery."""
+        own = self._looks[target]
+        return {target} | {k for k, other in self._looks.items() if float(own @ other) >= self._options.twin}
 
     def remember(self, keys: Grid, shares: dict[int, Grid], *, sure: bool) -> None:
         """Keeps a frame as it was understood. shares: target -> (h, w), only of targets that were seen well enough."""

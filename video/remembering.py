@@ -16,6 +16,7 @@ from video.cuts import CutWatch
 from video.flow import Field, Flow, warp
 from video.masks import Mask, components, deepest_point, resize_map
 from video.memory import Grid, Memory, MemoryOptions, View
+from video.motion import Course, nearness, rooms
 from video.tracking import exclusive, main_parts
 from video.types import Candidate, FeatureSource, Observation, Prompt, Segmenter
 
@@ -70,12 +71,21 @@ class Sight:
 
 @dataclass(frozen=True, eq=False)
 class _Subject:
-    """One object as it is held. mask: (H, W) bool, where it is or was last seen; unit: the largest share of a place."""
+    """One object as it is held. mask: (H, W) bool, where it is or was last seen; unit: the largest share of a place.
+
+    course: how it moves. room: while it should lie on or beside another one, what is its own to take.
+    """
 
     mask: Mask
     unit: float
+    course: Course
+    room: Mask | None = None
     visible: bool = True
     score: float = 1.0
+
+    def likely_place(self) -> Mask:
+        """(H, W) bool: where to look for it."""
+        return self.mask if self.room is None else self.course.expected()
 
 
 class MemoryTracker:
@@ -117,11 +127,15 @@ class MemoryTracker:
         self._since += 1
         if goes_on != "same":
             before = self._jump(before, back=goes_on == "back")
+        self._foresee(goes_on == "same")
         if before is not None and any(s.visible for s in self._subjects.values()):
             back, _, sure = self._flow.both(self._grey, before)
             self._carry(back, sure)
         if self._since >= self._options.look_every:
             self._look()
+        for k, s in self._subjects.items():
+            if s.visible and s.room is None:
+                self._subjects[k] = replace(s, course=s.course.seen(s.mask))
         return {k: self._observe(s) for k, s in self._subjects.items()}
 
     def start(self, target: int, mask: Mask) -> Observation:
@@ -138,7 +152,7 @@ class MemoryTracker:
         # A thing smaller than a place of the grid would never win a vote: its best place counts as all its own.
         unit = float(np.clip(share.max(), 1e-3, 1.0))
         self._memory.anchor(target, keys, share / unit)
-        self._subjects[target] = _Subject(mask.copy(), unit)
+        self._subjects[target] = _Subject(mask.copy(), unit, Course(mask.copy()))
         self._before_cut.pop(target, None)
         self._since = 0
         return Observation(mask.copy(), 1.0, True)
@@ -179,14 +193,19 @@ class MemoryTracker:
         self._subjects = {k: replace(s, visible=False, score=0.0) for k, s in self._subjects.items()}
         return None
 
+    def _foresee(self, goes_on: bool) -> None:
+        """Every object's course is a frame further on; across a cut there is none."""
+        courses = {k: s.course.later() if goes_on else Course(s.mask) for k, s in self._subjects.items()}
+        room = rooms(courses)
+        self._subjects = {k: replace(s, course=courses[k], room=room.get(k)) for k, s in self._subjects.items()}
+
     def _look(self) -> None:
         keys = self._keys_now()
         view = self._memory.look(keys)
         beliefs = self._beliefs(view)
-        seen = {k for k, s in self._subjects.items() if s.visible}
         sights = {
             # Of things that look alike any may be the closest: which of them it is the beliefs say.
-            k: self._sight(s, beliefs[k], view.closeness(seen if k in seen else {k}))
+            k: self._sight(s, beliefs[k], view.closeness(self._memory.twins(k)))
             for k, s in self._subjects.items()
         }
         found = {k: s for k, s in sights.items() if s is not None}
@@ -209,21 +228,25 @@ class MemoryTracker:
     def _beliefs(self, view: View) -> dict[int, Grid]:
         """Per target (h, w) float32 in [0, 1]: near where it was; of one that was lost, wherever no other is.
 
-        Where targets look alike the votes are split between them; where each of them was decides.
+        Where targets look alike the votes are split between them; where each of them was decides, and while they cross
+        where each of them was going.
         """
-        seen = [k for k, s in self._subjects.items() if s.visible]
-        reach = self._options.reach
+        seen = [k for k, s in self._subjects.items() if s.visible or s.room is not None]
         share = {k: view.share(k) for k in seen}
-        near = {k: _nearness(self._subjects[k].mask, view.size, reach) for k in seen}
+        near = {k: nearness(self._subjects[k].likely_place(), view.size, self._options.reach) for k in seen}
         zero = np.zeros(view.size[::-1], np.float32)
         any_of = sum(share.values(), zero)
         claims = {k: (share[k] + 0.25 * any_of) * near[k] ** 4 for k in seen}  # votes among twins are a lottery
         total = sum(claims.values(), zero) + 1e-9
         beliefs = {k: near[k] * np.minimum(any_of * claims[k] / total, 1) for k in seen}
         taken = np.max([beliefs[k] for k in seen], axis=0) >= 0.5 if seen else zero > 0
+        lasting = {k: view.share(k, lasting_only=True) for k in self._subjects}
         for k in self._subjects.keys() - seen:
-            # In another shot the surroundings are none that are remembered: votes alone would give them all away.
-            likely = view.share(k, lasting_only=True) * self._familiarity(view.closeness({k}))
+            twins = self._memory.twins(k)
+            # Votes of its twins are votes for it where they are not. And in another shot the surroundings are none that
+            # are remembered: votes alone would give them all away.
+            votes = np.minimum(sum((lasting[t] for t in twins), zero), 1)
+            likely = votes * self._familiarity(view.closeness(twins))
             beliefs[k] = _largest_part(np.where(taken, np.float32(0), likely))
         return beliefs
 
@@ -233,6 +256,8 @@ class MemoryTracker:
         if belief.max() < 0.5:
             return None
         found = self._segmenter.segment(self._image, _prompt(belief))
+        if subject.room is not None:
+            found = [replace(c, mask=c.mask & subject.room) for c in found]
         sights = [_weigh(c, belief, closeness, subject.unit) for c in found]
         return max(sights, key=lambda s: s.fit + 0.2 * s.guess, default=None)
 
@@ -254,13 +279,6 @@ def _weigh(candidate: Candidate, belief: Grid, closeness: Grid, unit: float) -> 
     return Sight(candidate.mask, fit, float((closeness * share).sum()) / max(1e-6, total), candidate.score)
 
 
-def _nearness(mask: Mask, size: tuple[int, int], reach: float) -> Grid:
-    """(h, w) float32 in [0, 1]: 1 where the object was, less with the distance from there."""
-    was = resize_map(mask, size) >= min(0.5, 0.5 * float(resize_map(mask, size).max()))
-    away = cv2.distanceTransform((~was).astype(np.uint8), cv2.DIST_L2, 5)
-    return np.asarray(np.exp(-0.5 * np.square(away / (2 + reach * np.sqrt(was.sum())))), np.float32)
-
-
 def _largest_part(belief: Grid) -> Grid:
     """The belief without all parts but the one that holds most of it."""
     parts = components(belief >= 0.5)
@@ -275,5 +293,6 @@ def _prompt(belief: Grid) -> Prompt:
     """A belief as a mask to be refined, four times finer, and a click where it is deepest."""
     h, w = belief.shape
     prior = np.clip(cv2.resize(belief, (4 * w, 4 * h), interpolation=cv2.INTER_CUBIC), 0, 1)
-    point = deepest_point(components(prior >= 0.5)[0])
+    # Between the places' middles a belief of one place that is just even may come out below one half.
+    point = deepest_point(components(prior >= min(0.5, float(prior.max())))[0])
     return Prompt(points=np.array([point]), labels=np.ones(1, np.int64), prior=np.asarray(prior, np.float32))

@@ -134,16 +134,41 @@ def test_a_cut_and_the_way_back():
     assert min(masks.iou(masks.decode(track.rles[f + 6]), truth[0, f]) for f in range(7, 14)) > 0.8
 
 
-@pytest.mark.parametrize("together", [True, False], ids=["both followed", "one followed"])
-def test_look_alikes_that_cross_do_not_swap(together):
-    """Nothing but where they were tells them apart; they pass each other closely, one above the other."""
+@pytest.mark.parametrize(
+    ("heights", "together"),
+    [((24, 42), True), ((24, 42), False), ((30, 34), True), ((32, 32), True), ((32, 32), False)],
+    ids=["they pass", "one of them", "they graze", "one hides the other", "the other hides the one"],
+)
+def test_look_alikes_that_cross_do_not_swap(heights, together):
+    """Nothing but how they move tells them apart."""
     frames, truth = scene_clip(
-        [(STAR, 7, lambda t: (20 + 70 * t, 24)), (STAR, 7, lambda t: (90 - 70 * t, 42))], n=36, ground=9
+        [(STAR, 7, lambda t: (20 + 70 * t, heights[0])), (STAR, 7, lambda t: (90 - 70 * t, heights[1]))],
+        n=28,
+        ground=9,
     )
+    common = (truth[0, 0].sum() + truth[1, 0].sum()) / truth.any(axis=0).sum(axis=(1, 2)).min()
+    assert (common > 1.1) == (heights != (24, 42)), "they must lie on each other"
     starts = [Start("a", {0: truth[0, 0]}), Start("b", {0: truth[1, 0]})][: 2 if together else 1]
     tracks = propagate_all(ArrayClip(frames), starts, Colours())
     for track, true in zip(tracks, truth, strict=False):
+        assert track.visible[-5:].all()
         assert ious(track, true)[-5:].min() > 0.7
+    if together:
+        both = [masks.decode(a) & masks.decode(b) for a, b in zip(tracks[0].rles, tracks[1].rles, strict=True)]
+        assert not np.any(both)
+
+
+def test_which_targets_look_alike():
+    keys = np.zeros((4, 6, 3), np.float32)
+    keys[..., 2] = 1
+    keys[0, :2] = keys[3, :2] = (1, 0, 0)
+    keys[0, 4:] = (0, 1, 0)
+    memory = Memory()
+    for target, place in enumerate([np.s_[0, :2], np.s_[3, :2], np.s_[0, 4:]]):
+        share = np.zeros((4, 6), np.float32)
+        share[place] = 1
+        memory.anchor(target, keys, share)
+    assert [memory.twins(k) for k in range(3)] == [{0, 1}, {0, 1}, {2}]
 
 
 def test_a_thing_smaller_than_a_place_of_the_grid():
