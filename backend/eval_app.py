@@ -9,12 +9,14 @@ import typer
 from backend.console import one_line_errors, steps
 from backend.console import out as stdout
 from backend.datasets.app import add_datasets
+from backend.loop.eval_app import add_loop
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
 
 eval_app = typer.Typer(help="Judge a backbone on scenes whose truth is known, and on benchmarks.", no_args_is_help=True)
 add_datasets(eval_app)
+add_loop(eval_app)
 Backbone = Annotated[
     str, typer.Option(envvar="REFAM_BACKBONE", help="Preset name, pipeline folder or hub name that reads the words.")
 ]

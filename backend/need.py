@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from backend.anchors import Work
 
 SIGNS = ("evidence", "confidence", "order", "agreement", "backing", "followed", "weakest", "seen", "whole", "steady")
-_SHIPPED = Path(__file__).with_name("need.json")
+SHIPPED = Path(__file__).with_name("need.json")  # fitted on drawn clips: `refam eval need --fit 200`
 
 
 class NeedError(ValueError):
@@ -114,7 +114,7 @@ def need_for(made_with: str, folder: Path | None = None) -> Need | None:
 
     Raises NeedError for a file that cannot be read.
     """
-    for path in (folder / "need.json" if folder else None, _SHIPPED):
+    for path in (folder / "need.json" if folder else None, SHIPPED):
         found = read(path).get(made_with) if path is not None else None
         if found is not None:
             return found

@@ -1,0 +1,161 @@
+"""What a pre-annotation is worth: a simulated annotator's strokes, beside what a person needs alone.
+
+Four ways to come to boxes that are right on every frame: one box per frame by hand; the fewest keyframes by hand (the
+optimum, which no person finds at once); our first answer, mended keyframe by keyframe; and the same with the track
+re-run after each stroke, held to what was drawn.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.feedback import FixedKeyframe
+from backend.jobs.doing import prompted
+from backend.jobs.memo import Memo
+from backend.loop.annotator import Keyframes, Tally, Truth, by_hand, mend
+from backend.pipeline import Pipeline, PipelineError
+from backend.regions import KEYFRAME_IOU, sequence_of
+from backend.request import Work
+from backend.targets import FramePrompt, Target
+from refam.tiny.scenes import draw_clip
+from video.masks import box_of, deepest_point
+from video.sequence import open_sequence
+
+if TYPE_CHECKING:
+    from video.clip import Clip
+
+FPS = 24.0
+_SEED = 20261123  # of drawn clips; nothing was fitted on these
+_MOST = 200  # strokes, then the annotator gives up
+
+
+@dataclass(frozen=True, eq=False)
+class StrokeCase:
+    """One object of one clip. masks: (N, H, W) bool, the truth. target: what is asked first."""
+
+    name: str
+    clip: Clip
+    masks: NDArray[np.bool_]
+    target: Target
+
+    def truth(self) -> Truth:
+        """The boxes of the masks. The clip's rate is the editor's, so the frames are the same."""
+        boxes = [box_of(mask) for mask in self.masks]
+        visible = np.array([box is not None for box in boxes], np.bool_)
+        return Truth(np.array([box or (0.0, 0.0, 0.0, 0.0) for box in boxes], np.float64).reshape(-1, 4), visible)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Strokes for one object, each way. asked: 1 for the words or the click. frames: those that show it."""
+
+    name: str
+    frames: int
+    hand: int
+    asked: int
+    mended: Tally
+    rerun: Tally
+
+
+@contextmanager
+def drawn_cases(count: int, *, n_frames: int = 90) -> Iterator[Iterator[StrokeCase]]:
+    """Drawn clips of three things that bounce and cross, each asked for by its words; `count` objects in all."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def all_of() -> Iterator[StrokeCase]:
+            for number in range(count):
+                drawn = draw_clip(_SEED + number, size=(480, 270), n_frames=n_frames, fps=FPS, speed=0.9)
+                k = number % len(drawn.expressions)
+                paths = [Path(folder) / f"{number}-{i:05}.png" for i in range(n_frames)]
+                for path, frame in zip(paths, drawn.frames, strict=True):
+                    cv2.imwrite(str(path), frame[..., ::-1])
+                clip = cast("Clip", open_sequence(paths, fps=FPS))
+                words = drawn.expressions[k]
+                yield StrokeCase(f"{number}: {words}", clip, drawn.masks[k], Target(words, words))
+                for path in paths:
+                    path.unlink()
+
+        yield all_of()
+
+
+def davis_cases(root: Path, names: Sequence[str], *, step: int = 1) -> Iterator[StrokeCase]:
+    """Clips laid out as DAVIS (JPEGImages/<clip>/*.jpg, Annotations/<clip>/*.png), asked for by one click.
+
+    The click is where the first frame's true mask is deepest. step: take every n-th frame.
+    """
+    for name in names:
+        files = sorted((root / "JPEGImages" / name).glob("*.jpg"))[::step]
+        masks = np.stack([_mask(root / "Annotations" / name / f"{file.stem}.png") for file in files])
+        shown = int(masks.any((1, 2)).argmax())
+        click = deepest_point(masks[shown])
+        if click is None:
+            raise ValueError(f"{name}: no mask shows an object")
+        target = Target(name, prompts=(FramePrompt(shown, points=(click,), labels=(1,)),))
+        yield StrokeCase(name, cast("Clip", open_sequence(files, fps=FPS)), masks, target)
+
+
+def cost(case: StrokeCase, pipeline: Pipeline, *, memo: Path, keyframe_iou: float = KEYFRAME_IOU) -> Cost:
+    """Counts the strokes. memo: a folder for finished stages, as the backend keeps them between two questions."""
+    truth = case.truth()
+    kept = Memo(memo, case.name)
+
+    def answer(fixed: tuple[FixedKeyframe, ...]) -> Keyframes:
+        work = Work(case.name, case.name, FPS, (case.target,), (case.name,), (fixed,))
+        try:
+            (result,) = pipeline.run(case.clip, prompted(work, case.clip), memo=kept)
+        except PipelineError:  # nothing was found: the annotator begins with an empty region
+            return []
+        return sequence_of(result.track, case.clip, fps=FPS, fixed=fixed, keyframe_iou=keyframe_iou)
+
+    first = answer(())
+    return Cost(
+        name=case.name,
+        frames=int(truth.visible.sum()),
+        hand=by_hand(truth),
+        asked=1,
+        mended=mend(first, truth, rerun=None, most=_MOST),
+        rerun=mend(first, truth, rerun=answer, most=_MOST),
+    )
+
+
+def table(costs: Sequence[Cost]) -> str:
+    """Markdown: strokes for each object and all together."""
+    lines = [
+        "| | frames (one box each) | fewest keyframes by hand | first answer wrong on | mended | re-run |",
+        "|---|---|---|---|---|---|",
+    ]
+    for c in costs:
+        lines.append(
+            f"| {c.name} | {c.frames} | {c.hand} | {c.mended.wrong_at_first} | {_said(c.mended)} | {_said(c.rerun)} |"
+        )
+    totals = [sum(v) for v in zip(*((c.frames, c.hand, c.mended.strokes, c.rerun.strokes) for c in costs), strict=True)]
+    lines.append(f"| **all** | {totals[0]} | {totals[1]} | | {totals[2]} | **{totals[3]}** |")
+    asked = sum(c.asked for c in costs)
+    lines += [
+        "",
+        f"corrections: {totals[3] / totals[1]:.2f} of the fewest keyframes by hand, {totals[3] / totals[0]:.3f} of a "
+        f"box per frame (without re-running {totals[2] / totals[1]:.2f} and {totals[2] / totals[0]:.3f}); "
+        f"with the {asked} words or clicks that asked: {(totals[3] + asked) / totals[1]:.2f}",
+        f"{sum(not c.mended.wrong_at_first for c in costs)} of {len(costs)} first answers need no stroke",
+    ]
+    return "\n".join(lines)
+
+
+def _said(tally: Tally) -> str:
+    return f"{tally.strokes}" + (f" ({tally.left} frames still wrong)" if tally.left else "")
+
+
+def _mask(path: Path) -> NDArray[np.bool_]:
+    read = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if read is None:
+        raise ValueError(f"{path}: no mask is there")
+    return np.asarray(read > 127, np.bool_)

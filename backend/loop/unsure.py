@@ -1,0 +1,141 @@
+"""Does the score tell which tracks a person must correct? Drawn clips with a known truth, fitted and judged apart.
+
+A track needs correction when any frame of it, as the editor draws it, has IoU < 0.8 with the truth or is shown where
+the object is not. AUROC: the chance that of one track that needs it and one that does not, the score of the first is
+lower (Mann and Whitney 1947; Hanley and McNeil 1982 for its error).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from backend.loop.annotator import Truth, verdict
+from backend.need import SIGNS, Need, fit, row_of
+from backend.pipeline import Pipeline, PipelineError
+from backend.regions import sequence_of
+from backend.scoring_confidence import expected_error, reliability
+from backend.targets import Target, TrackResult
+from refam.tiny.scenes import draw_clip
+from video.masks import box_of
+from video.sequence import open_sequence
+
+if TYPE_CHECKING:
+    from video.clip import Clip
+
+FIT_SEED, JUDGE_SEED = 5_000, 900_000  # the scenes of the two never meet
+_FPS, _FRAMES, _SIZE = 24.0, 48, (320, 180)
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """One track that was answered. signs: (k,) by SIGNS; raw: the score without a fit; right: nothing to correct."""
+
+    signs: NDArray[np.float64]
+    raw: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class Auroc:
+    """Area under the ROC curve with its standard error."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        half = 1.96 * self.error
+        return f"{self.value:.3f} ({max(0, self.value - half):.3f} - {min(1, self.value + half):.3f})"
+
+
+def auroc(scores: ArrayLike, right: ArrayLike) -> Auroc:
+    """scores: (n,) larger is surer; right: (n,) bool. Raises ValueError unless both kinds are there."""
+    scores, right = np.asarray(scores, np.float64), np.asarray(right, np.bool_)
+    n, m = int(right.sum()), int((~right).sum())
+    if n == 0 or m == 0:
+        raise ValueError(f"{n} right and {m} wrong tracks: both kinds are needed to tell them apart")
+    ranks = rankdata(scores)
+    a = float(ranks[right].sum() - n * (n + 1) / 2) / (n * m)
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    variance = (a * (1 - a) + (n - 1) * (q1 - a * a) + (m - 1) * (q2 - a * a)) / (n * m)
+    return Auroc(a, math.sqrt(max(0.0, variance)))
+
+
+def answered(
+    pipeline: Pipeline, clips: int, seed: int, *, progress: Callable[[float], None] = lambda share: None
+) -> list[Answered]:
+    """Every object of so many drawn clips, asked for by its words."""
+    found: list[Answered] = []
+    for number in range(clips):
+        found += _one_clip(pipeline, seed + number)
+        progress((number + 1) / clips)
+    return found
+
+
+def _one_clip(pipeline: Pipeline, seed: int) -> Iterator[Answered]:
+    drawn = draw_clip(seed, size=_SIZE, n_frames=_FRAMES, fps=_FPS, speed=0.9)
+    with TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{i:05}.png" for i in range(_FRAMES)]
+        for path, frame in zip(paths, drawn.frames, strict=True):
+            cv2.imwrite(str(path), frame[..., ::-1])
+        clip = cast("Clip", open_sequence(paths, fps=_FPS))
+        try:
+            results = pipeline.run(clip, [Target(words, words) for words in drawn.expressions])
+        except PipelineError:  # none was found: there is no answer to be sure of
+            return
+        for result, masks in zip(results, drawn.masks, strict=True):
+            if result.track.visible.any():
+                yield _judged(result, clip, masks)
+
+
+def _judged(result: TrackResult, clip: Clip, masks: NDArray[np.bool_]) -> Answered:
+    boxes = [box_of(mask) for mask in masks]
+    truth = Truth(
+        np.array([box or (0.0, 0.0, 0.0, 0.0) for box in boxes], np.float64),
+        np.array([box is not None for box in boxes], np.bool_),
+    )
+    wrong, _ = verdict(sequence_of(result.track, clip, fps=_FPS), truth)
+    signs = result.signs
+    raw = signs["evidence"] * (0.4 + 0.6 * signs["followed"]) * (0.5 + 0.5 * signs["backing"])
+    return Answered(row_of(signs), raw, not wrong.any())
+
+
+def fitted(some: Sequence[Answered], *, made_with: str, source: str) -> Need:
+    """Raises ValueError where all are right or all are wrong."""
+    return fit(np.stack([a.signs for a in some]), np.array([a.right for a in some]), made_with=made_with, source=source)
+
+
+def table(need: Need | None, some: Sequence[Answered]) -> str:
+    """Markdown: AUROC of every sign, of the raw score and of the fitted one; then whether it means what it says."""
+    right = np.array([a.right for a in some])
+    signs = np.stack([a.signs for a in some])
+    lines = [
+        f"{len(some)} tracks, {int((~right).sum())} of them need correction",
+        "",
+        "| | AUROC of “needs correction” | weight |",
+        "|---|---|---|",
+    ]
+    for k, name in enumerate(SIGNS):
+        weight = "" if need is None else f"{need.weights[k]:.2f}"
+        lines.append(f"| {name} | {auroc(signs[:, k], right)} | {weight} |")
+    lines.append(f"| raw score | {auroc([a.raw for a in some], right)} | |")
+    if need is not None:
+        said = np.array([need(dict(zip(SIGNS, row, strict=True))) for row in signs])
+        lines.append(f"| **fitted score** | **{auroc(said, right)}** | |")
+        lines += ["", f"expected calibration error of the fitted score: {expected_error(said, right):.3f}", ""]
+        lines.append(
+            reliability(said, right)
+            .replace("heatmaps", "tracks")
+            .replace("on the object", "right")
+            .replace("confidence", "score")
+        )
+    return "\n".join(lines)
