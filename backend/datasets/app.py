@@ -76,6 +76,7 @@ def _command(dataset: str) -> Callable[..., None]:
                 ablate=ablate,
                 limit=limit,
                 out=out,
+                seed=seed,
                 models=partial(_models, backbone, like, sam2, device, seed),
                 progress=lambda share: step("expressions", share),
             )
@@ -108,17 +109,20 @@ def _judge(
     ablate: bool,
     limit: int | None,
     out: Path | None,
+    seed: int,
     models: Callable[[], tuple[Any, Callable[[GroundingOptions], Grounder]]],
     progress: Callable[[float], None],
 ) -> None:
     from backend.datasets.judging import answer
     from backend.datasets.published import ROWS
+    from backend.datasets.questions import objects
     from backend.datasets.runs import Run, hold_settings, table
     from backend.pipeline import Pipeline
     from video.annotated import FormatError
     from video.exports.files import write_text
 
-    asked = list(itertools.islice(questions_of(dataset, root, split), limit))
+    everything = questions_of(dataset, root, split)
+    asked = list(itertools.islice(objects(everything) if start == "click" else everything, limit))
     if not asked:
         raise FormatError(f"{root} has no expressions in the split {split!r}")
     segmenter, grounder_of = models()
@@ -130,7 +134,7 @@ def _judge(
         pipeline = Pipeline(segmenter, grounder=grounder)
         if out is not None and name == next(iter(rows)):
             reads = "-" if start == "click" else grounder().name
-            asking = {"dataset": dataset, "split": split, "start": start, "rows": list(rows)}
+            asking = {"dataset": dataset, "split": split, "start": start, "rows": list(rows), "seed": seed}
             hold_settings(out, asking | {"backbone": reads, "segmenter": pipeline.model_version.split("/", 2)[2]})
         run = None if out is None else Run(out, name, masks=dataset not in _PICTURES)
         for question in asked:

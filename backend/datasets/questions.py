@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -124,6 +124,18 @@ def first_of(root: Path, places: Sequence[str], what: str) -> Path:
         if (root / place).exists():
             return root / place
     raise FormatError(f"{root} holds no {what}: looked for {', '.join(places)}")
+
+
+def objects(questions: Iterable[Question]) -> Iterator[Question]:
+    """One question for each annotated object: a click is the same whatever the words. Others are left as they are."""
+    asked: set[tuple[str, int]] = set()
+    for question in questions:
+        if isinstance(question.truth, IndexedTruth):
+            key = (question.video, question.truth.number)
+            if key in asked:
+                continue
+            asked.add(key)
+        yield question
 
 
 def seen_on(truth: Truth, judged: Sequence[int]) -> Iterator[int]:

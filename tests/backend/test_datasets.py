@@ -356,6 +356,15 @@ def test_words_that_mean_nothing_are_an_empty_answer_with_the_reason(tmp_path):
     assert record["why"]
 
 
+def test_a_click_asks_each_object_once(tmp_path):
+    ref_davis17(tmp_path / "data")
+    out = tmp_path / "out"
+    assert run("ref-davis17", tmp_path / "data", "--start", "click", "--out", out).exit_code == 0
+    records = [json.loads(line) for line in (out / "as-it-ships/results.jsonl").read_text().splitlines()]
+    assert [r["key"] for r in records] == ["v1/0", "v1/4"]
+    assert all(r["j"] > 0.8 and r["hit"] is None for r in records)
+
+
 def test_the_table_by_hand():
     verdicts = [
         Verdict("a/0", "w", 1, 1, 5, j=0.5, f=0.7, hit=True, inter=10, union=20, switches=1),
