@@ -41,6 +41,9 @@ _EXPECTED = {
     "refam.backbones": "BackboneError",
     "refam.calibration": "CalibrationError",
     "refam.sam2_store": "SegmenterError",
+    "backend.curate.manifest": "ManifestError",
+    "backend.curate.sink": "SinkError",
+    "backend.curate.actors": "WorkersError",
 }
 
 _STEPS = {

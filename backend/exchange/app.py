@@ -68,7 +68,7 @@ def export(
         sampled = [(one, _sampled(one.video, every, fps)) for one in loaded]
         parts = _parts([one for one, _ in sampled], shares, seed)
         by_split = {name: [video for one, video in sampled if one.origin in part] for name, part in parts.items()}
-        module, options = _format(form)
+        module, options = writer_of(form)
         module.write(by_split, out, **options)
         if images:
             for name, part in parts.items():
@@ -100,7 +100,7 @@ def import_(
         from backend.exchange.tasks import picture_tasks, video_tasks
         from video.exports.files import write_json, write_text
 
-        found = _format(form)[0].read(path)
+        found = writer_of(form)[0].read(path)
         version = f"imported/{form}"
         if videos is not None:
             tasks, xml = video_tasks(found, VideoFolder(videos), url=url, version=version)
@@ -113,7 +113,8 @@ def import_(
     stdout.print(f"their label config {out / 'label_config.xml'}", markup=False, soft_wrap=True)
 
 
-def _format(form: str) -> tuple[ModuleType, dict[str, Any]]:
+def writer_of(form: str) -> tuple[ModuleType, dict[str, Any]]:
+    """The module that writes and reads a format, and the options that it wants for it."""
     from video.exports import coco, cvat, davis, mots, yolo, youtube_vis
 
     known: dict[str, tuple[ModuleType, dict[str, Any]]] = {
