@@ -108,7 +108,8 @@ def identity_switches(frames: Iterable[NDArray[np.floating]], *, threshold: floa
 
     frames: in order, IoU of each true object with each track, (G, P), the same objects and tracks on every frame, 0
     where either is not seen. On each frame they are matched one to one, at IoU >= threshold: first as many as can stay
-    matched as on the frame before, then by the largest sum of IoU.
+    matched as on the frame before, then by the largest sum of IoU. TrackEval counts the same, but for it the frame
+    before is the last one on which anything is annotated and tracked.
     """
     before: dict[int, int] = {}
     last: dict[int, int] = {}
