@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Hubs are never asked by tests or demo; what is needed is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-sam2 bench-shots bench-capture bench-ground bench-sinks bench-parsers bench-serve clean
+.PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-sam2 bench-shots bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate clean
 
 setup: $(VENV)/.ready
 
@@ -89,6 +89,10 @@ bench-parsers: $(PARSERS_VENV)/.ready
 
 bench-serve: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_serve $(ARGS)
+
+# Beside a plain loop, and each stage's seconds: what backend/curate/COSTS.md is made of.
+bench-curate: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m tests.bench.bench_curate $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(LS_VENV) $(PARSERS_VENV) .bench demo-data

@@ -43,9 +43,11 @@ def run(
     model_version: str,
     address: str | None = None,
     retry_errors: bool = False,
+    part_s: float = 20.0,
     progress: Callable[[int, int, int], None] = lambda done, failed, of: None,
 ) -> None:
-    """Does what has no result yet. progress: told (rows done, of them with an error, rows in all).
+    """Does what has no result yet. part_s: after so long what is done is written, even if little:
+    a driver that is killed loses no more. progress: told (rows done, of them with an error now, rows in all).
 
     Raises SinkError, WorkersError, OSError.
     """
@@ -53,7 +55,7 @@ def run(
         claim(out, About(source, len(manifest.rows), manifest.repeated, model_version))
         if retry_errors:
             forget_errors(out)
-        sink = Sink(out)
+        sink = Sink(out, part_s=part_s)
         by_key = {row.key: row for row in manifest.rows}
         todo = [row for row in manifest.rows if row.key not in sink.done]
         done, failed = len(by_key) - len(todo), 0
