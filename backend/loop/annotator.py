@@ -2,7 +2,9 @@
 
 One stroke each: moving or resizing the box on a frame that shows it (this sets or adds a keyframe), deleting a
 keyframe, hiding the object from a frame on, letting it be seen again. Switching a hidden object on and placing its box
-are two. Scrubbing and looking cost nothing, and every box is placed perfectly: what is compared is how many have to be.
+are two. Asking again (a change in the text field and Enter) is one as well: done where a long stretch is still wrong
+after a stroke, and not any more once it has not helped. Scrubbing and looking cost nothing, and every box is placed
+perfectly: what is compared is how many have to be.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from video.masks import box_iou
 from video.types import Keyframe
 
 GOOD_IOU = 0.8  # of a box with the truth; a worse one is corrected
-COST = {"move": 1, "delete": 1, "hide": 1, "resume": 1, "show": 2}
+COST = {"move": 1, "delete": 1, "hide": 1, "resume": 1, "show": 2, "ask": 1}
+LONG = 12  # frames that are wrong in a row; fewer are mended by hand
 
 Keyframes = list[dict[str, Any]]  # a region's `sequence`
 Rerun = Callable[[tuple[FixedKeyframe, ...]], Keyframes]
@@ -60,17 +63,22 @@ def mend(first: Keyframes, truth: Truth, *, rerun: Rerun | None, most: int) -> T
     first: the sequence as it was answered ([] for an object that was not found). rerun: what comes back when the
     annotator asks again after a stroke; without it the strokes themselves are all that changes.
     """
-    sequence, tally = list(first), Tally()
+    sequence, tally, asking = list(first), Tally(), rerun is not None
     wrong, ious = verdict(sequence, truth)
     tally.wrong_at_first = int(wrong.sum())
     while wrong.any() and tally.strokes < most:
         kind, row = next_stroke(sequence, truth, wrong, ious)
         sequence, spent = stroked(sequence, truth, kind, row)
         tally.kinds += spent
-        fixed = fixed_keyframes({"value": {"sequence": sequence}})
-        if rerun is not None and fixed:  # a deleted keyframe alone says nothing that the backend could go by
-            sequence = rerun(fixed)
         wrong, ious = verdict(sequence, truth)
+        fixed = fixed_keyframes({"value": {"sequence": sequence}})
+        # A deleted keyframe alone says nothing that the backend could go by.
+        if asking and rerun is not None and fixed and max((b - a + 1 for a, b in spans(wrong)), default=0) >= LONG:
+            before = int(wrong.sum())
+            sequence = rerun(fixed)
+            tally.kinds["ask"] += 1
+            wrong, ious = verdict(sequence, truth)
+            asking = int(wrong.sum()) < before
     tally.left = int(wrong.sum())
     return tally
 

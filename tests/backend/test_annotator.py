@@ -86,14 +86,29 @@ def test_a_stroke_is_answered_and_what_comes_back_is_judged():
 
     shifted = Truth(truth.boxes + np.array([0.1, 0, 0.1, 0]), truth.visible)
     tally = mend(_answer(shifted), truth, rerun=rerun, most=50)
-    assert (tally.strokes, tally.left, len(asked)) == (1, 0, 1)
+    assert (dict(tally.kinds), tally.left, len(asked)) == ({"move": 1, "ask": 1}, 0, 1)
     assert len(asked[0]) == 1, "only what the annotator touched is fixed"
 
 
+def test_what_is_short_is_mended_by_hand_and_asking_in_vain_is_given_up():
+    truth = _still(40, [True] * 40)
+    boxes = truth.boxes.copy()
+    boxes[10:15] += np.array([0.1, 0, 0.1, 0])
+    tally = mend(_answer(Truth(boxes, truth.visible)), truth, rerun=lambda fixed: 1 / 0, most=50)
+    assert tally.left == 0
+    assert "ask" not in tally.kinds
+    shifted = _answer(Truth(truth.boxes + np.array([0.1, 0, 0.1, 0]), truth.visible))
+    tally = mend(shifted, truth, rerun=lambda fixed: shifted, most=50)
+    assert (tally.kinds["ask"], tally.left) == (1, 0)
+
+
 def test_the_annotator_gives_up():
-    truth = _still(20, [True] * 20)
-    tally = mend([], truth, rerun=lambda fixed: [], most=6)
-    assert (tally.strokes, tally.left) == (6, 20)
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 0.6, (40, 2))
+    truth = Truth(np.concatenate([corner, corner + 0.2], 1), np.ones(40, bool))
+    tally = mend([], truth, rerun=None, most=6)
+    assert tally.strokes == 6
+    assert tally.left > 20
 
 
 @settings(max_examples=60, deadline=None)
