@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
+from typing import Annotated
 
 import typer
 
 from backend import __version__
-from backend.console import one_line_errors, print_findings, report, steps
+from backend.console import one_line_errors, print_findings, steps
 from backend.console import out as stdout
 from backend.curate.app import curate
 from backend.eval_app import eval_app
 from backend.exchange.app import export, import_
 from backend.frames_app import frames
+from backend.label_app import LABEL_EXAMPLES, label
 from backend.loop.app import calibrate, feedback, next_tasks
 from backend.models import models_app
+from backend.options import Backbone, Device, Download, Magnets, Sam2, magnet_words
 from backend.serve_app import connect, serve, work
-
-if TYPE_CHECKING:
-    from backend.pipeline import Pipeline
-    from refam.magnets import Magnets as MagnetWords
 
 app = typer.Typer(
     name="refam",
@@ -32,117 +29,13 @@ app = typer.Typer(
     add_completion=False,
 )
 
+app.command(epilog=LABEL_EXAMPLES)(label)
 for command in (serve, work, connect, frames, feedback, calibrate, export, curate):
     app.command()(command)
 app.command("next")(next_tasks)
 app.command("import")(import_)
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
-Backbone = Annotated[
-    str,
-    typer.Option(
-        envvar="REFAM_BACKBONE",
-        help="What reads the words: a preset (`refam models` lists them), a pipeline's folder or its hub name.",
-    ),
-]
-Download = Annotated[
-    bool, typer.Option("--download", envvar="REFAM_DOWNLOAD", help="Fetch the backbone where it is not here yet.")
-]
-Magnets = Annotated[
-    str | None,
-    typer.Option(envvar="REFAM_MAGNETS", help='Attention magnets to append, such as "with to . pink"; see the README.'),
-]
-Sam2 = Annotated[
-    str | None,
-    typer.Option(
-        envvar="REFAM_SAM2",
-        help="What draws masks: sam2-tiny and others of `refam models`, a folder, a hub name, or grabcut, which needs "
-        "no weights; unless given, the best that is here. REFAM_TRACKER (auto, memory, sam2-video, flow): what follows "
-        "them.",
-    ),
-]
-Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
-
-
-@app.command(
-    epilog="[b]Examples[/b]\n\n"
-    '  refam label clip.mp4 "the red star" --out found\n\n'
-    '  refam label clip.mp4 "the red star" "the small ring" --out found\n\n'
-    '  refam label clip.mp4 "the dog" --point 0.42,0.61@0 --out found\n\n'
-    "  refam label clip.mp4 --box 0.30,0.20,0.15,0.40@25 --out found\n\n"
-    "  refam label clip.mp4 --mask first.png@0 --not-point 0.9,0.1@40 --out found\n\n"
-    "What is drawn is kept as it is, and only what lies between drawings is followed anew.\n\n"
-    "Points and boxes are in fractions of the frame, x and y from the top left; frames are counted from 0."
-)
-def label(
-    video: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
-    words: Annotated[
-        list[str] | None, typer.Argument(help="What to find; each quoted expression is one object.", show_default=False)
-    ] = None,
-    *,
-    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
-    point: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y@FRAME", help="A point on the object. May be given again.")
-    ] = None,
-    not_point: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y@FRAME", help="A point off the object. May be given again.")
-    ] = None,
-    box: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y,W,H@FRAME", help="A box around it. May be given again.")
-    ] = None,
-    mask: Annotated[
-        list[str] | None, typer.Option(metavar="FILE@FRAME", help="Its mask, a PNG. May be given again.")
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="The editor's frame rate in the task; the clip's own unless given.")
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="The video's address in the task; unless given, as a local file of that name.")
-    ] = None,
-    backbone: Backbone = "tiny",
-    sam2: Sam2 = None,
-    magnets: Magnets = None,
-    device: Device = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
-    download: Download = False,
-) -> None:
-    """Find objects in a video by words, points, boxes or masks, and track them.
-
-    Writes to OUT: masks/OBJECT/FRAME.png (0 or 255; both counted from 0; one for every frame), tracks.json,
-    label_studio.json (ready to import) with label_config.xml, and overlay.mp4.
-    """
-    from backend.ask import AskError, Drawn, check_drawn, targets_of
-    from video.timeline import editor_rate
-
-    words_added = _magnets(magnets)
-    try:
-        targets = targets_of(words or [], Drawn(point or [], not_point or [], box or [], mask or []))
-        rate = None if fps is None else editor_rate(fps)
-    except (AskError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from error
-    with one_line_errors(), steps() as step:
-        from backend.outputs import places, write_all
-        from video.clip import open_clip
-
-        places(out)  # before hours of work, not after
-        step("open", 0.0)
-        clip = open_clip(video)
-        step("open", 1.0)
-        check_drawn(targets, len(clip), clip.size)
-        pipeline = _pipeline(backbone, sam2, device=device, seed=seed, magnets=words_added, download=download)
-        results = pipeline.run(clip, targets, progress=step)
-        written = write_all(
-            out,
-            clip,
-            results,
-            model_version=pipeline.model_version,
-            video=url or f"/data/local-files/?d={quote(video.name)}",
-            fps=rate or max(1.0, clip.average_fps),
-            progress=step,
-        )
-    report(clip, results, written, version=pipeline.model_version)
-    if sam2 is None:
-        stdout.print(f"{'masks by':<17}{_masks_by(device)}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -162,7 +55,7 @@ def explain(
     download: Download = False,
 ) -> None:
     """Write a page that shows how words became a mask in one frame: every word's map, and what each step changed."""
-    words_added = _magnets(magnets)
+    words_added = magnet_words(magnets)
     with one_line_errors(), steps() as step:
         from backend.explain_app import make_page
         from backend.settings import weight_settings
@@ -228,41 +121,6 @@ def train_tiny(
 def version() -> None:
     """Print the version."""
     stdout.print(__version__)
-
-
-def _pipeline(
-    backbone: str, sam2: str | None, *, device: str, seed: int, magnets: MagnetWords, download: bool
-) -> Pipeline:
-    from backend.pipeline import Pipeline
-    from backend.settings import weight_settings
-
-    weights = weight_settings(download=download)
-
-    def grounder():  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type alone would import torch
-        from refam.grounder import GroundingOptions, load_grounder
-
-        options = GroundingOptions(seed=seed, magnet_words=magnets)
-        return load_grounder(backbone, device=device, options=options, loading=weights.loading())
-
-    return Pipeline(weights.segmenter(sam2, device=device), grounder=grounder)
-
-
-def _masks_by(device: str) -> str:
-    """Nobody said what is to draw the masks: what did, and why."""
-    from backend.settings import weight_settings
-
-    choice = weight_settings().segmenter_choice(None, device=device)
-    return f"{choice.version}: {choice.why}"
-
-
-def _magnets(text: str | None) -> MagnetWords:
-    """Raises BadParameter before anything heavy is loaded."""
-    from refam.magnets import Magnets as MagnetWords
-
-    try:
-        return MagnetWords() if text is None else MagnetWords.read(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--magnets") from error
 
 
 if __name__ == "__main__":

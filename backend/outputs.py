@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -19,7 +19,11 @@ from video.masks import decode
 from video.render import write_overlay
 from video.types import MaskTrack
 
+if TYPE_CHECKING:
+    from backend.jobs.memo import Memo
+
 FORMAT = 1  # of tracks.json
+_KEPT = ".unfinished"
 
 
 class OutputError(ValueError):
@@ -56,6 +60,23 @@ def places(out: Path) -> Outputs:
     except OSError as error:
         raise OutputError(f"{out} cannot be made: {error.strerror}") from error
     return there
+
+
+def kept_work(out: Path, video: Path, asked: object, *, again: bool) -> Memo:
+    """Where a run keeps what it finished until all is written, so that one that was stopped can go on from there.
+
+    asked: what the frames and options were; of another question nothing is taken. again: forgets what is kept.
+    """
+    from backend.jobs.memo import Memo, content_of
+
+    if again:
+        forget_work(out)
+    return Memo(out / _KEPT, f"{content_of(video)} {asked!r}")
+
+
+def forget_work(out: Path) -> None:
+    """What was kept is in the written files now."""
+    shutil.rmtree(out / _KEPT, ignore_errors=True)
 
 
 def write_all(
@@ -112,7 +133,7 @@ def spans(track: MaskTrack, clip: Clip) -> list[tuple[float, float]]:
 
 
 def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
-    track = result.track
+    track, between = result.track, set(result.between)
     return {
         "object": k,
         "label": result.target.label,
@@ -136,6 +157,7 @@ def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
                 "frame": int(frame),
                 "time_s": round(float(clip.times[frame]), 6),
                 "visible": bool(track.visible[row]),
+                "interpolated": int(frame) in between,
                 "score": round(float(track.scores[row]), 4),
                 "box": [round(float(c), 6) for c in track.boxes[row]],
                 "mask": {"size": [track.size[1], track.size[0]], "counts": track.rles[row].counts.decode("ascii")},

@@ -152,7 +152,8 @@ class Follower:
     ) -> list[MaskTrack]:
         """The tracks from these masks, out of the memo where they are known already."""
         # A segmenter that is slow where it runs says how often it wants to be asked.
-        options = FlowTrackerOptions(refit_every=int(getattr(self._segmenter, "refit_every", 1)))
+        every = self._options.look_every or int(getattr(self._segmenter, "refit_every", 1))
+        options = FlowTrackerOptions(refit_every=every)
         starts = [Start(work.target.label, dict(anchors)) for work, anchors in members]
         memo = members[0][0].memo
         made_by = (self._segmenter.name, tracker_name(self._segmenter))

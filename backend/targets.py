@@ -75,6 +75,7 @@ class TrackResult:
     """What became of one target. anchor: the clip frame tracking started from.
 
     score: in [0, 1]. notes: sentences for people. signs: what the score is made of, see backend.need.
+    between: the track's frames that nobody looked at, interpolated from those around them.
     """
 
     target: Target
@@ -84,6 +85,7 @@ class TrackResult:
     anchor: int
     notes: tuple[str, ...]
     signs: Mapping[str, float] = field(default_factory=dict)
+    between: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class PipelineOptions:
 
     planned_frames: how many frames are grounded. tolerance_iou: of the keyframes. rescues: how often windows
     where the object was lost are searched again. least_score: an object surer than this is drawn, else
-    refused. needs: a folder with what was fitted here for the score, see backend.need.
+    refused. needs: a folder with what was fitted here for the score, see backend.need. look_every: the segmenter
+    looks at every look_every-th frame of a track; None: as often as it asks for itself.
     """
 
     planned_frames: int = 8
@@ -100,3 +103,4 @@ class PipelineOptions:
     rescues: int = 2
     least_score: float = 0.15
     needs: Path | None = None
+    look_every: int | None = None

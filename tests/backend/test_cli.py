@@ -47,7 +47,7 @@ class KnowsTheAnswer:
     def __init__(self, segmenter, *, grounder=None, options=None):
         pass
 
-    def run(self, clip, targets, *, progress=None):
+    def run(self, clip, targets, *, progress=None, memo=None):
         type(self).asked = list(targets)
         for stage in ("ground", "track"):
             progress(stage, 1.0)
@@ -170,8 +170,7 @@ def test_points_and_boxes_reach_the_pipeline(known, video, tmp_path):
 
 
 BAD_FILES = {
-    "truncated.mp4": lambda p, f: media.truncated(p, f),
-    "damaged.mp4": lambda p, f: media.damaged(p, f),
+    "truncated.mp4": lambda p, f: media.truncated(p, f, index_first=False),
     "sound.mp4": lambda p, f: media.audio_only(p),
     "empty.mp4": lambda p, f: media.empty(p),
     "garbage.mp4": lambda p, f: media.garbage(p),
@@ -224,6 +223,11 @@ def test_a_frame_behind_the_end_is_told(known, video, tmp_path):
         (["a", "--not-point", "0.5,1.5@1"], "--not-point 0.5,1.5@1: x and y are fractions of the frame"),
         (["--mask", "gone.png@0"], "there is no file gone.png"),
         (["--mask", "mask.png@one"], "is not of the form FILE@frame"),
+        (["a", "--range", "5"], "give FROM-TO, both frames counted from 0 (100-250) or seconds (4s-12.5s)"),
+        (["a", "--range", "9-5"], "--range 9-5 ends before it begins"),
+        (["a", "--range", "1s-9"], "give both as frames (100-250) or both as seconds"),
+        (["a", "--every", "0"], "every first, second, ... frame: give 1 or more"),
+        (["a", "--max-size", "9"], "give 64 or more pixels"),
         (["a", "--fps", "0"], "positive number of frames"),
         (["a", "--magnets", " "], "no magnets: give at least one word"),
     ],
@@ -301,3 +305,60 @@ def test_a_box_alone_is_tracked_for_real(video, tmp_path):
     truth = true_masks(hidden=())
     overlap = (got & truth).sum((1, 2)) / (got | truth).sum((1, 2))
     assert overlap[:28].mean() > 0.8  # from frame 29 on the square starts anew at the left
+
+
+PLACE = f"{15 / SIZE[0]:.4f},{32 / SIZE[1]:.4f},{16 / SIZE[0]:.4f},{16 / SIZE[1]:.4f}@3"
+
+
+def test_a_part_is_looked_at_and_the_whole_is_answered(video, tmp_path):
+    """No double: every second frame of 2 to 13, reduced; masks in full size on all of these, and nowhere else."""
+    result = refam(
+        "label", video, "--box", PLACE, "--out", tmp_path / "out", "--range", "2-13", "--every", 2, "--max-size", 120
+    )
+    assert result.exit_code == 0, result.output
+    assert "frames were looked at; on" in result.stdout
+    assert "only 0.08 s to 0.52 s was looked at" in result.stdout
+    (found,) = json.loads((tmp_path / "out" / "tracks.json").read_text())["objects"]
+    assert [f["frame"] for f in found["frames"]] == list(range(2, 14))
+    looked_at = {2, 4, 6, 8, 10, 12, 13, 3}  # the range's last frame and the box's own too
+    assert {f["frame"] for f in found["frames"] if not f["interpolated"]} == looked_at
+    assert {key["frame"] for key in found["keyframes"]} <= looked_at
+    files = sorted((tmp_path / "out" / "masks" / "0").iterdir())
+    got = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) > 0 for f in files])
+    truth = true_masks(hidden=())
+    overlap = (got & truth).sum((1, 2)) / (got | truth).sum((1, 2))
+    assert overlap[2:14].mean() > 0.7
+    assert not got[:2].any()
+    assert not got[14:].any()
+
+
+def test_a_range_without_what_was_drawn_is_told(video, tmp_path):
+    result = refam("label", video, "--box", PLACE, "--out", tmp_path / "out", "--range", "10-20")
+    assert result.exit_code == 1
+    assert "frame 3 was drawn on, and --range 10-20 has the frames 10 to 20" in result.stderr
+
+
+@pytest.mark.parametrize("breaks", [media.truncated, media.damaged])
+def test_of_a_file_that_breaks_off_the_part_before_is_labelled_and_that_is_said(breaks, tmp_path):
+    video = breaks(tmp_path / "broken.mp4", media.numbered_frames(N))
+    result = refam("label", video, "--box", PLACE, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    clip = open_clip(video, partial=True)
+    assert f"the video can be decoded up to {clip.times[-1]:.1f} s: the file is " in result.stdout
+    assert len(list((tmp_path / "out" / "masks" / "0").iterdir())) == len(clip) < N
+
+
+def test_a_run_that_was_stopped_goes_on(video, tmp_path, monkeypatch):
+    """Stopped while files are written: what was tracked is not tracked again, and in the end nothing is kept."""
+    import backend.outputs
+    import backend.stretches
+
+    arguments = ("label", video, "--box", PLACE, "--out", tmp_path / "out")
+    with monkeypatch.context() as broken:
+        broken.setattr(backend.outputs, "write_overlay", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert refam(*arguments).exit_code != 0
+    assert (tmp_path / "out" / ".unfinished").is_dir()
+    monkeypatch.setattr(backend.stretches, "propagate_all", lambda *a, **k: pytest.fail("tracked again"))
+    result = refam(*arguments)
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "out" / ".unfinished").exists()
