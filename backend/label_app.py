@@ -65,7 +65,7 @@ def label(
         int | None, typer.Option(metavar="PX", help="Look at frames of this longer side; masks come in full size.")
     ] = None,
     quality: Annotated[
-        Quality, typer.Option(envvar="REFAM_QUALITY", help="How closely to look; the README says what each sets.")
+        Quality, typer.Option(help="How closely to look: frames grounded, how often masks are looked at, size.")
     ] = Quality.NORMAL,
     again: Annotated[
         bool, typer.Option("--again", help="Begin anew; else a run that was stopped goes on where it was.")

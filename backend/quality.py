@@ -1,11 +1,11 @@
-"""How closely videos are looked at, for `refam label --quality` and REFAM_QUALITY.
+"""How closely videos are looked at, for `refam label --quality`.
 
             frames grounded   masks looked at again   searches for what was lost   longer side, unless --max-size
     fast    4                 every 8th frame         1                            640 px
     normal  8                 as the segmenter asks   2                            the video's own
     best    16                every frame             4                            the video's own
 
-The service knows them but for the size: it looks at whole frames.
+The service looks as "normal" does.
 """
 
 from __future__ import annotations
