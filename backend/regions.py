@@ -21,7 +21,7 @@ from backend.feedback import FixedKeyframe, check_of
 from backend.held import held
 from backend.labels import LabelConfig, parse_label_config
 from video.keyframes import fewest_keyframes
-from video.timeline import clip_frame_of_editor, editor_frame_count
+from video.timeline import clip_frame_of_editor, editor_frame_count, editor_times
 from video.types import MaskTrack
 
 if TYPE_CHECKING:
@@ -112,6 +112,9 @@ def sequence_of(
     """
     n = editor_frame_count(clip.duration_s, fps)
     boxes, visible, scores = _on_editor(track, clip_frame_of_editor(clip.times, n, fps), len(clip.times))
+    if getattr(clip, "broken", ""):  # the editor plays on where frames can no longer be read: nothing is known there
+        stays_s = float(np.median(np.diff(clip.times))) if len(clip.times) > 1 else 1 / fps
+        visible &= editor_times(n, fps) < clip.times[-1] + stays_s
     boxes, visible, kept = held(boxes, visible, fixed)
     sequence = []
     chosen = fewest_keyframes(boxes, visible, positions=np.arange(n), tolerance_iou=keyframe_iou, must=sorted(kept))

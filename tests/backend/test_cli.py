@@ -346,6 +346,11 @@ def test_of_a_file_that_breaks_off_the_part_before_is_labelled_and_that_is_said(
     clip = open_clip(video, partial=True)
     assert f"the video can be decoded up to {clip.times[-1]:.1f} s: the file is " in result.stdout
     assert len(list((tmp_path / "out" / "masks" / "0").iterdir())) == len(clip) < N
+    (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    value = task["predictions"][0]["result"][0]["value"]
+    last = value["sequence"][-1]
+    assert value["framesCount"] == N  # the editor's count, of which the end was never seen
+    assert (last["frame"], last["enabled"]) == (round(clip.times[-1] * 25) + 1, False)
 
 
 def test_a_run_that_was_stopped_goes_on(video, tmp_path, monkeypatch):
