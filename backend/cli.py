@@ -11,6 +11,7 @@ from backend import __version__
 from backend.console import one_line_errors, print_findings, steps
 from backend.console import out as stdout
 from backend.curate.app import curate
+from backend.draw_app import draw
 from backend.eval_app import eval_app
 from backend.exchange.app import export, import_
 from backend.frames_app import frames
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 
 app.command(epilog=LABEL_EXAMPLES)(label)
-for command in (serve, work, connect, frames, feedback, calibrate, export, curate):
+for command in (serve, work, connect, frames, feedback, calibrate, export, curate, draw):
     app.command()(command)
 app.command("next")(next_tasks)
 app.command("import")(import_)

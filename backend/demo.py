@@ -16,45 +16,25 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.drawn import LABEL, DrawnVideo, draw_videos
 from backend.local_studio import LocalStudio, StudioError, free_port
 from backend.logs import set_up_logging
 from backend.regions import label_config_for
 from backend.server import BackgroundServer
 from backend.settings import SettingsError, load_settings
-from refam.tiny.scenes import SceneClip, draw_clip
 from video.keyframes import interpolate
-from video.masks import box_iou, box_of
+from video.masks import box_iou
 from video.timeline import clip_frame_of_editor, editor_frame_count
 from video.types import Keyframe
 
 LEAST_MEAN_IOU, LEAST_TASK_IOU = 0.8, 0.65
 _SCENES = ((204, 24), (205, 25), (203, 30))  # seed of the drawing, frames per second
-_LABEL = "Object"
-
-
-@dataclass(frozen=True)
-class DemoVideo:
-    """One drawn video. boxes: (K, N, 4) normalised xyxy of each object's visible part, NaN where it is hidden."""
-
-    path: Path
-    expressions: tuple[str, ...]
-    boxes: NDArray[np.float64]
-    times: NDArray[np.float64]
-    fps: float
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds as players tell it."""
-        return len(self.times) / self.fps
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,13 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130 if options.check else 0
 
 
-def draw_videos(folder: Path, scenes: Sequence[tuple[int, int]] = _SCENES) -> list[DemoVideo]:
-    """Draws and writes the demo's videos: (seed, frames per second) each."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return [_draw_video(folder / f"scene-{seed}.mp4", draw_clip(seed, fps=float(fps))) for seed, fps in scenes]
-
-
-def box_ious(prediction: dict[str, Any], truth: NDArray[np.float64], video: DemoVideo) -> NDArray[np.float64]:
+def box_ious(prediction: dict[str, Any], truth: NDArray[np.float64], video: DrawnVideo) -> NDArray[np.float64]:
     """IoU of a stored prediction's first region, read as the editor reads it, with the truth: (m,) by editor frame.
 
     truth: (N, 4) by clip frame. Frames where the object is hidden are left out; a box that is not drawn has IoU 0.
@@ -101,7 +75,7 @@ def box_ious(prediction: dict[str, Any], truth: NDArray[np.float64], video: Demo
 def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int:
     data.mkdir(parents=True, exist_ok=True)
     print("drawing videos ...")
-    videos = draw_videos(data / "videos")
+    videos = list(draw_videos(data / "videos", _SCENES))
     print("starting Label Studio (the first start takes half a minute) ...")
     studio = stack.enter_context(LocalStudio(data / "label-studio", port=port))
     settings = load_settings(
@@ -130,9 +104,9 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     raise StudioError(f"Label Studio has ended by itself: see {studio.log}")
 
 
-def make_project(studio: LocalStudio, videos: Sequence[DemoVideo]) -> tuple[int, list[int]]:
+def make_project(studio: LocalStudio, videos: Sequence[DrawnVideo]) -> tuple[int, list[int]]:
     """A project with a task per video, asking for its first object -> (project, tasks)."""
-    project, addresses = studio.create_project("RefAM demo", label_config_for([_LABEL]), [v.path for v in videos])
+    project, addresses = studio.create_project("RefAM demo", label_config_for([LABEL]), [v.path for v in videos])
     data = [
         {"video": address, "prompt": video.expressions[0], "fps": video.fps}
         for address, video in zip(addresses, videos, strict=True)
@@ -140,7 +114,7 @@ def make_project(studio: LocalStudio, videos: Sequence[DemoVideo]) -> tuple[int,
     return project, studio.import_tasks(project, data)
 
 
-def _check(studio: LocalStudio, tasks: Sequence[int], videos: Sequence[DemoVideo], *, log: Path) -> int:
+def _check(studio: LocalStudio, tasks: Sequence[int], videos: Sequence[DrawnVideo], *, log: Path) -> int:
     """Prints a table of box IoUs -> 0 if they are good, else 1."""
     means = []
     print(f"\n{'task':>5}  {'words':<28} {'keyframes':>9} {'score':>6} {'mean IoU':>9} {'worst':>6}")
@@ -167,7 +141,7 @@ def _check(studio: LocalStudio, tasks: Sequence[int], videos: Sequence[DemoVideo
 
 
 def _invite(
-    studio: LocalStudio, backend_url: str, project: int, tasks: Sequence[int], videos: Sequence[DemoVideo]
+    studio: LocalStudio, backend_url: str, project: int, tasks: Sequence[int], videos: Sequence[DrawnVideo]
 ) -> None:
     print(f"\nLabel Studio   {studio.url}/projects/{project}/data")
     print(f"log in as      {studio.login.user}   password  {studio.login.password}")
@@ -178,20 +152,6 @@ def _invite(
         print(f"  task {task}: found {video.expressions[0]!r}; try {' or '.join(map(repr, video.expressions[1:]))}")
     print("Put a box right on some frame, add a ';' to the words and press Enter: the track follows your box.")
     print("\nCtrl-C ends Label Studio and the backend.", flush=True)
-
-
-def _draw_video(path: Path, scene: SceneClip) -> DemoVideo:
-    rate = Fraction(scene.fps).limit_denominator(1001)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
-        stream.height, stream.width = scene.frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"  # what browsers play
-        for frame in scene.frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    hidden = (np.nan,) * 4
-    boxes = np.array([[box_of(mask) or hidden for mask in masks] for masks in scene.masks], np.float64)
-    return DemoVideo(path, scene.expressions, boxes, np.arange(len(scene.frames)) / scene.fps, scene.fps)
 
 
 def _keyframe(item: dict[str, Any]) -> Keyframe:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,14 +8,21 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from backend.demo import DemoVideo, box_ious, draw_videos
+from backend.cli import app
+from backend.curate.manifest import read_manifest
+from backend.demo import box_ious
+from backend.drawn import DrawnVideo, draw_videos
+from backend.exchange.sources import VideoFolder
+from backend.exchange.studio import read_studio
+from backend.labels import parse_label_config
 from backend.local_studio import Login, StudioError, find_label_studio
 from backend.regions import sequence_of
 from tests.backend.doubles import moving_box
 
 
-def _prediction(video: DemoVideo, **motion: float) -> dict[str, object]:
+def _prediction(video: DrawnVideo, **motion: float) -> dict[str, object]:
     track = moving_box(len(video.times), **motion)  # type: ignore[arg-type]
     timing = SimpleNamespace(times=video.times, duration_s=video.duration_s)
     sequence = sequence_of(track, timing, fps=video.fps, keyframe_iou=1.0)
@@ -22,12 +30,12 @@ def _prediction(video: DemoVideo, **motion: float) -> dict[str, object]:
 
 
 @pytest.fixture
-def video() -> DemoVideo:
+def video() -> DrawnVideo:
     track = moving_box(40)
-    return DemoVideo(Path("none.mp4"), ("a",), track.boxes[None], np.arange(40) / 25, 25.0)
+    return DrawnVideo(Path("none.mp4"), ("a",), track.boxes[None], np.arange(40) / 25, 25.0)
 
 
-def test_the_check_knows_right_from_wrong(video: DemoVideo) -> None:
+def test_the_check_knows_right_from_wrong(video: DrawnVideo) -> None:
     right = box_ious(_prediction(video), video.boxes[0], video)
     assert right.shape == (40,)
     assert right.min() > 0.999
@@ -37,7 +45,7 @@ def test_the_check_knows_right_from_wrong(video: DemoVideo) -> None:
     assert box_ious(half, video.boxes[0], video).mean() < 0.55  # hidden from there on, though the object is there
 
 
-def test_frames_where_the_object_is_hidden_do_not_count(video: DemoVideo) -> None:
+def test_frames_where_the_object_is_hidden_do_not_count(video: DrawnVideo) -> None:
     boxes = video.boxes.copy()
     boxes[0, :30] = np.nan
     assert box_ious(_prediction(video), boxes[0], replace(video, boxes=boxes)).shape == (10,)
@@ -61,3 +69,22 @@ def test_a_login_stays_the_same_and_is_for_its_owner_only(tmp_path: Path) -> Non
     login = Login.of(tmp_path / "data")
     assert Login.of(tmp_path / "data") == login
     assert (tmp_path / "data" / "login.json").stat().st_mode & 0o077 == 0
+
+
+def test_the_truth_that_is_drawn_says_where_the_object_is(tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["draw", str(tmp_path / "clips"), "--count", "1", "--seed", "101"])
+    assert said.exit_code == 0, said.output
+    (task,) = json.loads((tmp_path / "clips" / "truth.json").read_text())
+    (video,) = draw_videos(tmp_path / "again", [(101, 24)])
+    assert box_ious(task["annotations"][0], video.boxes[0], video).min() >= 0.95
+    config = parse_label_config((tmp_path / "clips" / "label_config.xml").read_text())
+    (loaded,) = read_studio(tmp_path / "clips" / "truth.json", config, videos=VideoFolder(tmp_path / "clips"))
+    assert len(loaded.video.objects) == 1
+    (row,) = read_manifest(tmp_path / "clips" / "manifest.csv").rows
+    assert row.expressions == video.expressions
+    (asked,) = json.loads((tmp_path / "clips" / "tasks.json").read_text())
+    assert asked["data"] == {
+        "video": "/data/local-files/?d=clips/scene-101.mp4",
+        "prompt": video.expressions[0],
+        "fps": 24.0,
+    }
