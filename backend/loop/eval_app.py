@@ -10,17 +10,10 @@ import typer
 
 from backend.console import one_line_errors, steps
 from backend.console import out as stdout
+from backend.options import Backbone, Device, Sam2
 
 if TYPE_CHECKING:
     from backend.pipeline import Pipeline
-
-Backbone = Annotated[
-    str, typer.Option(envvar="REFAM_BACKBONE", help="Preset name, pipeline folder or hub name that reads the words.")
-]
-Sam2 = Annotated[
-    str | None, typer.Option(envvar="REFAM_SAM2", help="SAM2 weights, or grabcut; unset: the best on this machine.")
-]
-Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
 def add_loop(app: typer.Typer) -> None:
@@ -32,7 +25,7 @@ def add_loop(app: typer.Typer) -> None:
 def strokes(
     root: Annotated[Path | None, typer.Argument(help="Clips laid out as DAVIS; drawn ones without it.")] = None,
     *,
-    clips: Annotated[list[str], typer.Option("--clip", help="Only these clips of ROOT.")] = [],  # noqa: B006 - typer
+    clips: Annotated[list[str] | None, typer.Option("--clip", help="Only these clips of ROOT.")] = None,
     step: Annotated[int, typer.Option(min=1, help="Every n-th frame of ROOT's clips.")] = 1,
     limit: Annotated[int, typer.Option(min=1, help="How many drawn objects.")] = 12,
     keyframe_iou: Annotated[
@@ -50,9 +43,10 @@ def strokes(
     """
     with one_line_errors(), steps() as step_:
         from backend.loop.strokes import Cost, cost, davis_cases, drawn_cases, table
+        from backend.regions import KEYFRAME_IOU
 
         pipeline = _pipeline(backbone, sam2, device)
-        found: dict[float, list[Cost]] = {iou: [] for iou in keyframe_iou}
+        found: dict[float, list[Cost]] = {iou: [] for iou in keyframe_iou or [KEYFRAME_IOU]}
         with tempfile.TemporaryDirectory() as memo, drawn_cases(limit) as drawn:
             if root is not None:
                 names = clips or sorted(p.name for p in (root / "JPEGImages").iterdir())
