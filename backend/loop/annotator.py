@@ -67,7 +67,7 @@ def mend(first: Keyframes, truth: Truth, *, rerun: Rerun | None, most: int) -> T
     wrong, ious = verdict(sequence, truth)
     tally.wrong_at_first = int(wrong.sum())
     while wrong.any() and tally.strokes < most:
-        kind, row = next_stroke(sequence, truth, wrong, ious)
+        kind, row = next_stroke(sequence, truth, wrong, ious, clear=asking)
         sequence, spent = stroked(sequence, truth, kind, row)
         tally.kinds += spent
         wrong, ious = verdict(sequence, truth)
@@ -133,10 +133,16 @@ def drawn(sequence: Sequence[Mapping[str, Any]], n: int) -> tuple[NDArray[np.flo
 
 
 def next_stroke(
-    sequence: Sequence[Mapping[str, Any]], truth: Truth, wrong: NDArray[np.bool_], ious: NDArray[np.float64]
+    sequence: Sequence[Mapping[str, Any]],
+    truth: Truth,
+    wrong: NDArray[np.bool_],
+    ious: NDArray[np.float64],
+    *,
+    clear: bool = False,
 ) -> tuple[str, int]:
     """(kind, row): the longest stretch that is wrong is mended first, at its worst frame.
 
+    clear: who is going to ask again mends a long stretch where the object is seen best, for it is followed from there.
     An object drawn where there is none is hidden from the stretch's beginning on, and one that is missing is shown from
     there on: by letting it be seen again where it was hidden too early, else by placing it.
     """
@@ -144,10 +150,15 @@ def next_stroke(
     kinds = np.where(seen & truth.visible, "move", np.where(seen, "hide", "show"))
     stretches = [(b - a, a, b, kind) for kind in COST for a, b in spans(wrong & (kinds == kind))]
     _, a, b, kind = max(stretches, key=lambda s: (s[0], -s[1]))
+    best = a + int(np.prod(truth.boxes[a : b + 1, 2:] - truth.boxes[a : b + 1, :2], axis=1).argmax())
+    long = clear and b - a + 1 >= LONG
     if kind == "move":
-        return kind, a + int(ious[a : b + 1].argmin())
-    too_early = any(item["frame"] == a and not item["enabled"] for item in sequence) and truth.visible[a - 1]
-    return ("resume" if kind == "show" and too_early else kind), a
+        return kind, best if long else a + int(ious[a : b + 1].argmin())
+    if kind == "show":
+        if any(item["frame"] == a and not item["enabled"] for item in sequence) and truth.visible[a - 1]:
+            return "resume", a  # hidden too early
+        return kind, best if long else a
+    return kind, a
 
 
 def stroked(sequence: Sequence[Mapping[str, Any]], truth: Truth, kind: str, row: int) -> tuple[Keyframes, Counter[str]]:
