@@ -59,8 +59,8 @@ def feedback(
 def _table(name: str, lines: list[Line]) -> Table:
     from backend.loop.compare import Fate
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column(name, min_width=16)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # fits 80 columns with names of some length
+    table.add_column(name, min_width=16, overflow="fold")
     for head in ("regions", *[f.value for f in Fate], "IoU", "strokes"):
         table.add_column(head, justify="right")
     for one in lines[:_SHOWN]:
@@ -80,6 +80,7 @@ def next_tasks(
     By the predictions' scores (the chance that nothing needs a correction) and by what corrections have cost so far.
     """
     with one_line_errors():
+        from backend.exchange.sources import address_parts
         from backend.loop.ask import waiting
         from backend.loop.order import strokes_by_label, suggest
         from backend.loop.store import CorrectionStore
@@ -97,7 +98,8 @@ def next_tasks(
         table.add_column("words")
         table.add_column("video", overflow="fold")
         for one in found:
-            words, video = Text(one.waiting.words), Text(one.waiting.video)
+            address = one.waiting.video  # its file name: a terminal has no room for more
+            words, video = Text(one.waiting.words), Text(address_parts(address)[-1] if address else "")
             table.add_row(str(one.waiting.task), f"{one.chance:.2f}", f"{one.strokes:.1f}", words, video)
         stdout.print(table)
 

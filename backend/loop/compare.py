@@ -76,6 +76,7 @@ def _one(ours: Region | None, theirs: Region) -> Correction:
         # Ours, out of an interactive answer: those are not stored, so there is nothing to compare the boxes with.
         strokes = len(fixed_keyframes(theirs))
         return Correction(name, Fate.MOVED if strokes else Fate.KEPT, label, False, words, None, strokes)
+    words = words or words_of(ours)  # a person who sets every keyframe anew leaves none that says them
     relabelled = label != label_of(ours)
     if theirs.get("type") != "videorectangle":
         same = _value(ours) == _value(theirs)
@@ -98,7 +99,7 @@ def _strokes(ours: Region, theirs: Region) -> int:
     known = {(item["frame"], item.get("check")) for item in before}
     answered_again = any((i["frame"], i.get("check")) not in known for i in after if i.get("check") == check_of(i))
     gone = 0 if answered_again else len({i["frame"] for i in before} - {i["frame"] for i in after})
-    return len(fixed_keyframes(theirs)) + gone + (words_of(ours) != words_of(theirs))
+    return len(fixed_keyframes(theirs)) + gone + (words_of(theirs) not in (None, words_of(ours)))
 
 
 def _drawn_strokes(region: Region) -> int:

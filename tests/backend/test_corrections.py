@@ -53,6 +53,13 @@ def _switch_off(value):
     value["sequence"][0]["enabled"] = False
 
 
+def _set_anew(value):
+    first, last = value["sequence"][0], value["sequence"][-1]
+    value["sequence"] = [{k: item[k] for k in ("frame", "enabled", "x", "y", "height")} for item in (first, last)]
+    for item in value["sequence"]:
+        item["width"] = 5.0
+
+
 @pytest.mark.parametrize(
     ("change", "fate", "strokes", "iou"),
     [
@@ -63,6 +70,7 @@ def _switch_off(value):
         (lambda value: value["sequence"].pop(), Fate.MOVED, 1, None),
         # Drawn on the first frame alone, of fifty.
         (_switch_off, Fate.MOVED, 1, None),
+        (_set_anew, Fate.MOVED, 2, None),  # two keyframes; nobody typed other words
     ],
 )
 def test_what_became_of_a_region(change, fate, strokes, iou):
