@@ -42,8 +42,8 @@ def draw(
         (out / "label_config.xml").write_text(label_config_for([LABEL]), encoding="utf-8")
         with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
-            rows.writerow(["video", "expressions"])
-            rows.writerows([video.path.name, "; ".join(video.expressions)] for video in videos)
+            rows.writerow(["id", "video", "expressions"])
+            rows.writerows([v.path.stem, v.path.name, "; ".join(v.expressions)] for v in videos)
     frames = sum(len(video.times) for video in videos)
     lines = {
         f"{count} videos": f"{out}/scene-*.mp4, {frames} frames in all",

@@ -1,0 +1,195 @@
+"""The guides, word for word: every command that a guide shows is run, in order, in an empty folder and home.
+
+One shell runs a guide from its first block to its last. Of a guide's fenced blocks `sh` is run as it stands, `python`
+is given to python, and `console` holds commands behind `$ ` (`> ` where one goes on) with lines of what they print; a
+`text` block is what the block before it prints. Every command must end well and print the lines that the guide shows,
+in that order. Numbers and versions may differ, and so may the width of a table's columns. Other blocks are not run.
+
+Before that a guide's text is changed in three places, and nowhere else: Label Studio's address, the token, and port
+9090, which may be taken here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from backend.local_studio import LocalStudio, free_port
+
+pytestmark = pytest.mark.e2e
+
+GUIDES = Path(__file__).parents[2] / "backend" / "guides"
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_NUMBER = re.compile(r"(?<=[@+])[0-9a-f]{6,}|[+-]?\d+(\.\d+)?")
+_MOST_S = 900.0  # of one command
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command and the lines that the guide shows of what it prints. line: of the guide, where it stands."""
+
+    line: int
+    command: str
+    shown: tuple[str, ...] = ()
+
+
+def steps_of(guide: str) -> list[Step]:
+    """All commands of a guide, in order."""
+    steps: list[Step] = []
+    for found in _FENCE.finditer(guide):
+        kind, body, line = found[1], found[2], guide.count("\n", 0, found.start()) + 2
+        if kind == "sh":
+            steps.append(Step(line, body))
+        elif kind == "python":
+            steps.append(Step(line, f"python - <<'END'\n{body}END"))
+        elif kind == "console":
+            steps += _console(body, line)
+        elif kind == "text":
+            before = steps.pop()
+            steps.append(Step(before.line, before.command, tuple(body.splitlines())))
+    return steps
+
+
+def _console(body: str, line: int) -> Iterator[Step]:
+    for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
+        first, *rest = part.splitlines()
+        more = 0
+        while more < len(rest) and rest[more].startswith("> "):
+            more += 1
+        command = "\n".join([first, *(text[2:] for text in rest[:more])])
+        yield Step(line, command, tuple(rest[more:]))
+
+
+def missing(shown: Sequence[str], printed: str) -> str | None:
+    """The first line of the guide that was not printed after the ones before it; None where all were."""
+    lines = iter([_plain(line) for line in printed.splitlines()])
+    for line in shown:
+        if line.strip() not in ("", "...") and _plain(line) not in lines:
+            return line
+    return None
+
+
+def _plain(line: str) -> str:
+    return " ".join(_NUMBER.sub("#", line).split())
+
+
+class Shell:
+    """One bash, as somebody who follows a guide has it open."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            ["bash"],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, command: str) -> tuple[int | None, str]:
+        """Exit code, None for one that took too long, and what was printed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        end = "end of the command:"
+        self._process.stdin.write(f"{command}\necho; echo {end} $?\n")
+        self._process.stdin.flush()
+        alarm = threading.Timer(_MOST_S, self.close)
+        alarm.start()
+        try:
+            printed = []
+            for line in self._process.stdout:
+                if line.startswith(end):
+                    return int(line.split()[-1]), "".join(printed)
+                printed.append(line)
+        finally:
+            alarm.cancel()
+        return None, "".join(printed)
+
+    def close(self) -> None:
+        """Ends it and what was started in it."""
+        try:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait(15)
+        except ProcessLookupError:
+            pass
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(5)
+
+
+@contextmanager
+def _fresh(folder: Path, **more: str) -> Iterator[Shell]:
+    home = folder.with_name(f"{folder.name}-home")
+    folder.mkdir(parents=True)
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REFAM_", "LABEL_STUDIO_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+    shell = Shell(folder, {**kept, "PATH": path, "HOME": str(home), "HF_HUB_OFFLINE": "1", "COLUMNS": "80", **more})
+    try:
+        yield shell
+    finally:
+        shell.close()
+
+
+def _follow(guide: str, shell: Shell) -> None:
+    steps, told, lost = steps_of(guide), [], []
+    assert steps
+    for step in steps:
+        code, printed = shell.run(step.command)
+        told.append(f"$ {step.command}\n{printed}")
+        so_far = "\n".join(told)
+        assert code == 0, f"line {step.line} ended with {code}; all that was printed:\n{so_far}"
+        if (line := missing(step.shown, printed)) is not None:
+            lost.append(f"line {step.line} did not print {line!r}")
+    assert not lost, f"{lost}; all that was printed:\n{so_far}"
+    print("\n".join(told))  # pytest -s shows what a guide may show
+
+
+@pytest.mark.parametrize("name", ["annotator", "active-learning"])
+def test_a_guide_beside_a_label_studio(name: str, tmp_path: Path) -> None:
+    guide, port, folder = (GUIDES / f"{name}.md").read_text(encoding="utf-8"), free_port(), tmp_path / "guide"
+    with (
+        _fresh(folder, REFAM_PORT=str(port)) as shell,
+        LocalStudio(tmp_path / "studio", env={"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(folder)}) as studio,
+    ):
+        for theirs, ours in {
+            "http://localhost:8080": studio.url,
+            "YOUR_TOKEN": studio.login.token,
+            "9090": str(port),
+        }.items():
+            assert theirs in guide
+            guide = guide.replace(theirs, ours)
+        _follow(guide, shell)
+
+
+def test_the_curators_guide(tmp_path: Path) -> None:
+    with _fresh(tmp_path / "guide") as shell:
+        _follow((GUIDES / "curator.md").read_text(encoding="utf-8"), shell)
+
+
+def test_every_file_that_a_guide_points_at_is_there() -> None:
+    guides = sorted(GUIDES.glob("*.md"))
+    assert len(guides) == 3
+    for guide in guides:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", guide.read_text(encoding="utf-8")):
+            assert "://" in target or (guide.parent / target).exists(), f"{guide.name}: {target}"
+
+
+def test_what_was_printed_is_told_from_what_was_not() -> None:
+    (step,) = steps_of("```console\n$ refam next \\\n> --count 1\ntask  score\n  5   0.31\n```\n")
+    assert step.command == "refam next \\\n--count 1"
+    assert missing(step.shown, "a note\ntask   score\n  7    0.99\n") is None
+    assert missing(step.shown, "  7    0.99\ntask   score\n") == "  5   0.31"
+    assert missing(["made by  refam/tiny@28f20505"], "made by  refam/flux@28f20505") is not None
