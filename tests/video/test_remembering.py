@@ -245,3 +245,19 @@ def test_with_sam2_a_real_car_is_followed_lost_at_a_cut_and_found():
     assert track.visible.tolist() == [True] * 4 + [False] * 3 + [True] * 4
     assert min(masks.iou(masks.decode(track.rles[f]), truth[f]) for f in range(4)) > 0.9
     assert min(masks.iou(masks.decode(track.rles[f + 3]), truth[f]) for f in range(4, 8)) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no weights in {SHARED}")
+def test_with_sam2_look_alikes_that_graze_do_not_swap():
+    from refam.sam2 import Sam2Segmenter
+
+    frames, truth = scene_clip(
+        [(STAR, 7, lambda t: (20 + 70 * t, 28)), (STAR, 7, lambda t: (90 - 70 * t, 38))], n=12, ground=9
+    )
+    starts = [Start("a", {0: truth[0, 0]}), Start("b", {0: truth[1, 0]})]
+    for track, true in zip(
+        propagate_all(ArrayClip(frames), starts, Sam2Segmenter.load(str(WEIGHTS))), truth, strict=True
+    ):
+        assert track.visible.all()
+        assert ious(track, true).min() > 0.7

@@ -117,6 +117,19 @@ def test_between_two_anchors_the_track_is_joined_where_it_is_surest():
     assert ious(track, truth[0]).min() > 0.85
 
 
+@pytest.mark.parametrize("heights", [(24, 42), (28, 38)], ids=["they pass", "they graze"])
+def test_look_alikes_that_graze_do_not_swap(heights):
+    """Flow tells them apart as long as neither hides the other."""
+    frames, truth = scene_clip(
+        [(STAR, 7, lambda t: (20 + 70 * t, heights[0])), (STAR, 7, lambda t: (90 - 70 * t, heights[1]))], ground=9
+    )
+    gap = min(np.argwhere(a)[:, 0].min() - np.argwhere(b)[:, 0].max() for b, a in zip(*truth, strict=True))
+    assert (gap > 5) == (heights == (24, 42)), "they must pass or all but touch"
+    starts = [Start("a", {0: truth[0, 0]}), Start("b", {0: truth[1, 0]})]
+    for track, true in zip(propagate_all(ArrayClip(frames), starts, GrabCutSegmenter()), truth, strict=True):
+        assert ious(track, true).min() > 0.85
+
+
 def test_a_wrong_second_anchor_does_not_spoil_the_first():
     """The person is right on their frames, whatever the pictures say: each anchor's frame shows its own mask."""
     frames, truth = scene_clip([(STAR, 11, lambda t: (30, 30)), (DISC, 10, lambda t: (90, 40))], n=12)
