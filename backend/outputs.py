@@ -101,7 +101,8 @@ def write_all(
     there.config.write_text(config, encoding="utf-8")
     _write_masks(there.masks, clip, [r.track for r in results], progress)
     progress("overlay", 0.0)
-    write_overlay(clip, [r.track for r in results], there.overlay)
+    keyframes = [[key.frame for key in r.keyframes] for r in results]
+    write_overlay(clip, [r.track for r in results], there.overlay, keyframes=keyframes)
     progress("overlay", 1.0)
     return there
 

@@ -1,8 +1,7 @@
-"""What was found, for people to look at: an overlay video that browsers play, and a contact sheet."""
+"""What was found, for people to look at: an overlay video that browsers play."""
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,37 +12,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.clip import Clip
+from video.lettering import Colour, Image, colours, plate, put
 from video.masks import decode
+from video.strip import Strip
 from video.types import MaskTrack
-
-Image = NDArray[np.uint8]
-Colour = tuple[int, int, int]
 
 _TICK = Fraction(1, 90_000)  # fine enough for every usual rate and for variable ones
 _FILL = 0.45  # how much of the object's colour covers the picture
-_GOLDEN_TURN = 0.618034  # successive hues far apart, however many objects there are
-
-
-def colours(n: int) -> list[Colour]:
-    """`n` RGB colours, each far in hue from those before it and bright enough for every ground."""
-    hues = [(0.33 + i * _GOLDEN_TURN) % 1 for i in range(n)]
-    return [tuple(round(255 * c) for c in colorsys.hsv_to_rgb(h, 0.9, 1.0)) for h in hues]  # type: ignore[misc]
 
 
 def draw(image: Image, tracks: Sequence[MaskTrack], frame: int) -> Image:
-    """A copy of (H, W, 3) RGB with every object that is visible on clip frame `frame` drawn into it."""
+    """A copy of (H, W, 3) RGB with every object that is visible on clip frame `frame` drawn into it.
+
+    The picture may be smaller than the tracks' masks, in the same shape. Raises ValueError where it is larger.
+    """
     out = image.copy()
+    h, w = image.shape[:2]
     for track, colour in zip(tracks, colours(len(tracks)), strict=True):
-        if (track.size[1], track.size[0]) != image.shape[:2]:
-            raise ValueError(f"{track.label!r} has masks of {track.size}, the frame is {image.shape[1::-1]}")
+        if w > track.size[0] or h > track.size[1]:
+            raise ValueError(f"{track.label!r} has masks of {track.size}, the frame is {(w, h)}")
         row = int(np.searchsorted(track.frames, frame))
         if row < len(track.frames) and track.frames[row] == frame and track.visible[row]:
-            _draw_object(out, decode(track.rles[row]), track.label, float(track.scores[row]), colour)
+            mask = decode(track.rles[row]).astype(np.uint8)
+            if track.size != (w, h):
+                mask = np.asarray(cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST), np.uint8)
+            _draw_object(out, mask, track.label, float(track.scores[row]), colour)
     return out
 
 
-def write_overlay(clip: Clip, tracks: Sequence[MaskTrack], path: str | Path, *, most_px: int = 1280) -> Path:
-    """An H.264 MP4 that browsers play, every frame at the clip's own time.
+def write_overlay(
+    clip: Clip,
+    tracks: Sequence[MaskTrack],
+    path: str | Path,
+    *,
+    keyframes: Sequence[Sequence[int]] = (),
+    most_px: int = 1280,
+) -> Path:
+    """An H.264 MP4 that browsers play, every frame at the clip's own time, a timeline of the objects below it.
+
+    keyframes: the frames of each track's keyframes, for the timeline.
 
     most_px: the longer side is reduced to this. Sizes are made even (H.264 stores colour at half size). Written
     beside `path` and renamed at the end, so that a file which is there is whole. Raises ClipError.
@@ -52,16 +59,22 @@ def write_overlay(clip: Clip, tracks: Sequence[MaskTrack], path: str | Path, *, 
     size = _even_size(clip.size, most_px)
     ticks = np.round(clip.times / float(_TICK)).astype(np.int64)
     ends = np.append(ticks[1:], max(round(clip.duration_s / _TICK), ticks[-1] + round(1 / clip.average_fps / _TICK)))
+    end_s = float(ends[-1] * _TICK)
+    strip = Strip(tracks, clip.times, keyframes=keyframes, end_s=end_s, size=size) if tracks else None
     part = path.with_name(f".{path.stem}.part.mp4")
     try:
         with av.open(str(part), "w", options={"movflags": "+faststart"}) as container:
             rate = Fraction(clip.average_fps).limit_denominator(1001)
             stream = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
-            stream.width, stream.height = size
+            stream.width, stream.height = size[0], size[1] + (strip.height if strip else 0)
             stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = _TICK
-            for i, image in _drawn(clip, tracks):
-                picture = av.VideoFrame.from_ndarray(_fit(image, size), format="rgb24")
+            for i, image in _pictures(clip):
+                drawn = (
+                    draw(_fit(image, size), tracks, i) if _shrinks(clip, size) else _fit(draw(image, tracks, i), size)
+                )
+                whole = np.concatenate([drawn, strip.at(i)]) if strip else drawn
+                picture = av.VideoFrame.from_ndarray(whole, format="rgb24")
                 picture.pts, picture.time_base = int(ticks[i]), _TICK
                 picture.duration = int(ends[i] - ticks[i])
                 container.mux(stream.encode(picture))
@@ -72,61 +85,31 @@ def write_overlay(clip: Clip, tracks: Sequence[MaskTrack], path: str | Path, *, 
     return path
 
 
-def contact_sheet(
-    clip: Clip,
-    tracks: Sequence[MaskTrack] = (),
-    *,
-    frames: Sequence[int] | None = None,
-    columns: int = 4,
-    cell_px: int = 320,
-) -> Image:
-    """Frames of the clip in a grid, each with its number and time: (H, W, 3) uint8 RGB.
-
-    frames: which (twelve over the clip's length unless given). cell_px: the width of one picture.
-    """
-    if columns < 1 or cell_px < 16:
-        raise ValueError(f"a sheet needs a column and cells of 16 pixels, got columns={columns}, cell_px={cell_px}")
-    chosen = np.unique(np.linspace(0, len(clip) - 1, min(12, len(clip))).round() if frames is None else frames)
-    if not len(chosen):
-        raise ValueError("a sheet needs at least one frame")
-    w, h = clip.size
-    cell = (cell_px, max(1, round(cell_px * h / w)))
-    rows = -(-len(chosen) // columns)
-    sheet = np.full((rows * cell[1], min(columns, len(chosen)) * cell[0], 3), 32, np.uint8)
-    for position, (i, image) in enumerate(_drawn(clip, tracks, chosen.astype(np.int64).tolist())):
-        y, x = (position // columns) * cell[1], (position % columns) * cell[0]
-        small = _resize(image, cell)
-        _write(small, f"{i}  {clip.times[i]:.2f} s", (6, cell[1] - 8), 0.45, (255, 255, 255))
-        sheet[y : y + cell[1], x : x + cell[0]] = small
-    return sheet
+def _pictures(clip: Clip) -> Iterator[tuple[int, Image]]:
+    for indices, images in clip.batches(size=8):
+        yield from zip(indices.tolist(), images, strict=True)
 
 
-def _drawn(clip: Clip, tracks: Sequence[MaskTrack], frames: Sequence[int] | None = None) -> Iterator[tuple[int, Image]]:
-    for indices, images in clip.batches(frames, size=8):
-        for i, image in zip(indices.tolist(), images, strict=True):
-            yield i, draw(image, tracks, i)
+def _shrinks(clip: Clip, size: tuple[int, int]) -> bool:
+    """Drawn when small, lines and letters are sharp; a size that only differs by being even is drawn before."""
+    return size[0] <= clip.size[0] and size[1] <= clip.size[1]
 
 
-def _draw_object(image: Image, mask: NDArray[np.bool_], label: str, score: float, colour: Colour) -> None:
-    image[mask] = (image[mask] * (1 - _FILL) + np.array(colour) * _FILL).astype(np.uint8)
-    outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+def _draw_object(image: Image, mask: NDArray[np.uint8], label: str, score: float, colour: Colour) -> None:
+    outline, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if not outline:
         return
-    scale = max(image.shape[:2]) / 1280
-    thick = max(1, round(2 * scale))
+    left, top, width, height = cv2.boundingRect(np.concatenate(outline))
+    # Only where the object is: of a whole frame of 720p this would be most of the time.
+    there = image[top : top + height, left : left + width]
+    filled = cv2.addWeighted(there, 1 - _FILL, np.full_like(there, colour), _FILL, 0)
+    cv2.copyTo(filled, mask[top : top + height, left : left + width], there)
+    thick = max(1, round(2 * max(image.shape[:2]) / 1280))
     # A dark line below the bright one: one of the two is seen on any ground.
     cv2.drawContours(image, outline, -1, (0, 0, 0), thick + 2)
     cv2.drawContours(image, outline, -1, colour, thick)
-    left, top, width, _ = cv2.boundingRect(np.concatenate(outline))
-    text, font = f"{label} {score:.2f}", max(0.4, 0.7 * scale)
-    (text_w, text_h), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, font, 1)
-    x = int(np.clip(left + width / 2 - text_w / 2, 2, max(2, image.shape[1] - text_w - 2)))
-    _write(image, text, (x, max(text_h + 2, top - 6)), font, colour)
-
-
-def _write(image: Image, text: str, at: tuple[int, int], font: float, colour: Colour) -> None:
-    for ink, thick in (((0, 0, 0), 3), (colour, 1)):
-        cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, font, ink, thick, cv2.LINE_AA)
+    text = plate(f"{label}  {score:.2f}", max(9, round(20 * max(image.shape[:2]) / 1280)), swatch=colour)
+    put(image, text, round(left + width / 2 - text.shape[1] / 2), top - text.shape[0] - thick - 2)
 
 
 def _even_size(size: tuple[int, int], most_px: int) -> tuple[int, int]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
 
 from tests import media
 from video.clip import open_clip
+from video.lettering import colours
 from video.masks import box_of, encode
-from video.render import colours, contact_sheet, draw, write_overlay
+from video.render import draw, write_overlay
+from video.strip import Strip
 from video.types import MaskTrack
 
 
@@ -54,9 +58,10 @@ def test_browsers_can_play_it(clip, tmp_path):
     data = path.read_bytes()
     assert data.find(b"moov") < data.find(b"mdat")  # faststart: the index comes first
     back = open_clip(path)
-    assert back.size == clip.size
+    assert back.size[0] == clip.size[0]
+    assert back.size[1] > clip.size[1]  # the timeline is below
     assert np.abs(back.times - clip.times).max() < 1e-4
-    assert [media.read_number(i) for _, images in back.batches() for i in images] == list(range(24))
+    assert [media.read_number(i[: clip.size[1]]) for _, images in back.batches() for i in images] == list(range(24))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4", "overlay.mp4"]
 
 
@@ -125,18 +130,32 @@ def test_a_track_of_another_size_is_refused(clip):
         draw(clip.frame(0), [track_of(moving(2, (80, 48), left=4, top=5))], 0)
 
 
-def test_the_sheet_holds_the_frames_asked_for(clip):
-    sheet = contact_sheet(clip, frames=[0, 5, 11], columns=2, cell_px=160)
-    assert sheet.shape == (2 * 96, 2 * 160, 3)
-    assert sheet.dtype == np.uint8
-    cells = [sheet[:96, :160], sheet[:96, 160:], sheet[96:, :160]]
-    assert [media.read_number(c) for c in cells] == [0, 5, 11]
-    assert (sheet[96:, 160:] == 32).all()
-    assert contact_sheet(clip).shape[1] == 4 * 320
+def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
+    track = track_of(moving(24), hidden=range(8, 16))
+    strip = Strip([track], clip.times, keyframes=[[0, 7]], end_s=float(clip.times[-1]) + 0.04, size=(1280, 720))
+    picture = strip.at(20)
+    assert picture.shape == (strip.height, 1280, 3)
+    assert strip.height % 2 == 0
+    colour = np.array(colours(1)[0])
+    row = picture[24]  # low in the lane: filled up to the score
+    filled = np.flatnonzero((row == colour).all(axis=-1))
+    filled = filled[filled > 200]  # right of the swatch
+    left, right = filled.min(), filled.max()
+    share = (filled - left) / (right - left)
+    assert not ((share > 8.3 / 24) & (share < 15.7 / 24)).any()
+    assert ((share < 7.7 / 24).sum(), (share > 16.3 / 24).sum()) > (300, 300)
+    columns = np.flatnonzero((strip.at(20) != strip.at(2)).any(axis=(0, 2)) & (np.arange(1280) > 200))
+    assert abs((columns.max() - left) / (right - left) - 20 / 24) < 0.05
 
 
-def test_a_sheet_of_nothing_is_refused(clip):
-    with pytest.raises(ValueError, match="at least one frame"):
-        contact_sheet(clip, frames=[])
-    with pytest.raises(ValueError, match="columns=0"):
-        contact_sheet(clip, columns=0)
+def test_a_long_clip_is_told_by_its_lowest_scores():
+    masks = np.repeat(moving(1, (16, 16), left=2, top=2), 5000, axis=0)
+    track = track_of(masks)
+    scores = np.full(5000, 0.9)
+    scores[2500] = 0.1
+    low = replace(track, scores=scores)
+    pictures = [
+        Strip([t], np.arange(5000) / 25, end_s=200, size=(640, 360)).at(0)
+        for t in (low, replace(track, scores=scores.clip(0.9)))
+    ]
+    assert (pictures[0] != pictures[1]).any()

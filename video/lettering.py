@@ -1,0 +1,95 @@
+"""Text and colours on pictures: dark letters on light plates, and colours that colour-blind people tell apart too."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+Image = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+INK: Colour = (28, 30, 34)
+FAINT: Colour = (120, 124, 130)
+PAPER: Colour = (248, 248, 246)
+# Okabe and Ito, "Color Universal Design" (2008), without black; the strongest first.
+_PALETTE: tuple[Colour, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 114, 178),
+)
+_LIGHTER, _DARKER = 0.5, 0.6
+
+
+def colours(n: int) -> list[Colour]:
+    """`n` RGB colours; object i has the same whatever n is. From the eighth on lighter, then darker, then again."""
+    return [_shade(_PALETTE[i % len(_PALETTE)], i // len(_PALETTE) % 3) for i in range(n)]
+
+
+def _shade(colour: Colour, turn: int) -> Colour:
+    if turn == 0:
+        return colour
+    return tint(colour, _LIGHTER) if turn == 1 else tint(colour, 1 - _DARKER, ground=(0, 0, 0))
+
+
+def tint(colour: Colour, share: float, *, ground: Colour = (255, 255, 255)) -> Colour:
+    """The colour with this share of `ground` mixed in."""
+    r, g, b = (round(c * (1 - share) + w * share) for c, w in zip(colour, ground, strict=True))
+    return r, g, b
+
+
+@lru_cache(maxsize=512)
+def plate(text: str, px: int, *, swatch: Colour | None = None, paper: Colour = PAPER, ink: Colour = INK) -> Image:
+    """A line of text, `px` high letters, as a light plate (h, w, 3) uint8 RGB; not to be written to.
+
+    swatch: a square of this colour before the text. Pillow's own font has the Latin letters; where it lacks one of
+    the text's, a box stands in its place.
+    """
+    font = _font(px)
+    pad = max(1, px // 4)
+    height = px + 2 * pad
+    lead = px + pad if swatch is not None else 0
+    width = lead + round(font.getlength(text)) + 2 * pad
+    picture = Pillow.new("RGB", (max(1, width), height), paper)
+    brush = ImageDraw.Draw(picture)
+    if swatch is not None:
+        side = round(px * 0.7)
+        top = (height - side) // 2
+        brush.rectangle((pad, top, pad + side, top + side), fill=swatch, outline=tint(swatch, 0.4, ground=(0, 0, 0)))
+    brush.text((pad + lead, height // 2), text, fill=ink, font=font, anchor="lm")
+    out = np.asarray(picture, np.uint8)
+    out.setflags(write=False)
+    return out
+
+
+def fitting(text: str, px: int, width: int) -> str:
+    """The text, or as much of it as `width` pixels hold, an ellipsis at its end."""
+    font = _font(px)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text.rstrip() + "..."
+
+
+def put(image: Image, plate: Image, x: int, y: int) -> None:
+    """Lays the plate on the image, its top left at (x, y), moved so that as much as fits of it is inside."""
+    h, w = plate.shape[:2]
+    x, y = (max(0, min(at, room - size)) for at, room, size in ((x, image.shape[1], w), (y, image.shape[0], h)))
+    there = image[y : y + h, x : x + w]
+    there[:] = plate[: there.shape[0], : there.shape[1]]
+
+
+@lru_cache(maxsize=32)
+def _font(px: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size=px)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise RuntimeError("this Pillow was built without FreeType, so it cannot draw letters of a size")
+    return font
