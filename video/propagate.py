@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video import masks
+from video.joining import join
 from video.masks import Mask
 from video.remembering import MemoryTracker, MemoryTrackerOptions
 from video.tracking import FlowTracker, FlowTrackerOptions
@@ -93,9 +94,9 @@ def propagate_all(
 
     window: first and last frame (both included) to look at, the whole clip without it. Every anchor must lie
     in it. Returns one track per start, with every frame of the window. Before its first anchor an object is
-    followed backward, after its last forward; between two it is followed from both and joined where the two
-    are surest. make_tracker: called once per direction, `tracker_for` without it. progress: called with the
-    fraction done. Raises ValueError naming an anchor outside the window.
+    followed backward, after its last forward; between two it is followed from both, and joined where the two
+    agree best and are surest (`video.joining`). make_tracker: called once per direction, `tracker_for` without
+    it. progress: called with the fraction done. Raises ValueError naming an anchor outside the window.
     """
     first, last = window or (0, len(clip) - 1)
     if not 0 <= first <= last < len(clip):
@@ -168,24 +169,9 @@ def _join(start: Start, ahead: _Seen, behind: _Seen) -> _Seen:
     joined = {f: v for f, v in behind.items() if f < anchors[0]}
     joined |= {f: v for f, v in ahead.items() if f >= anchors[-1]}
     for a, b in itertools.pairwise(anchors):
-        split = _surest_split([ahead[f] for f in range(a, b)], [behind[f] for f in range(a, b)])
-        joined |= {f: (ahead if f - a < split else behind)[f] for f in range(a, b)}
-        joined[a] = ahead[a]
+        between = range(a, b + 1)
+        joined |= zip(between, join([ahead[f] for f in between], [behind[f] for f in between]), strict=True)
     return joined
-
-
-def _surest_split(ahead: list[tuple[Rle, float, bool]], behind: list[tuple[Rle, float, bool]]) -> int:
-    """How many frames to take from the forward pass before going over to the backward one.
-
-    The number with the greatest sum of scores; of equal ones the middle. A little is taken off for each frame
-    of distance from the anchor, so that two passes that are sure to the end meet half-way.
-    """
-    n = len(ahead)
-    fade = 0.1 * np.arange(n) / max(1, n)
-    gain_a = np.array([s if v else 0.0 for _, s, v in ahead]) - fade
-    gain_b = np.array([s if v else 0.0 for _, s, v in behind]) - fade[::-1]
-    sums = np.concatenate([[0.0], np.cumsum(gain_a)]) + np.concatenate([np.cumsum(gain_b[::-1])[::-1], [0.0]])
-    return max(1, int(sums.argmax()))
 
 
 def _track(label: str, size: tuple[int, int], frames: range, seen: _Seen) -> MaskTrack:
