@@ -2,7 +2,8 @@
 
 Objects are known on the first and the last frame and followed by flow with GrabCut, looking every third frame: drawn
 clips of three things, or clips laid out as DAVIS (every third frame, 14 of each). Per frame between: J of the track
-that is joined and of the forward pass alone; and how well the score tells frames with J < 0.8, with and without agreement.
+that is joined and of the forward pass alone; and how well the score tells frames with J < 0.8, with agreement and
+without.
 """
 
 from __future__ import annotations
