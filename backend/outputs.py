@@ -17,6 +17,7 @@ from backend.regions import importable_task
 from video.clip import Clip
 from video.masks import decode
 from video.render import write_overlay
+from video.sheet import needs_a_look, write_sheet
 from video.types import MaskTrack
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Outputs:
     task: Path
     config: Path
     overlay: Path
+    sheet: Path  # is there only where frames need a look
 
 
 def places(out: Path) -> Outputs:
@@ -51,6 +53,7 @@ def places(out: Path) -> Outputs:
         task=out / "label_studio.json",
         config=out / "label_config.xml",
         overlay=out / "overlay.mp4",
+        sheet=out / "needs_a_look.jpg",
     )
     # An earlier run's masks are replaced as a whole, or its longer clip's last masks would stay. Nobody else's are.
     if there.masks.exists() and not there.tracks.exists():
@@ -103,6 +106,9 @@ def write_all(
     progress("overlay", 0.0)
     keyframes = [[key.frame for key in r.keyframes] for r in results]
     write_overlay(clip, [r.track for r in results], there.overlay, keyframes=keyframes)
+    there.sheet.unlink(missing_ok=True)  # an earlier run's
+    if looks := needs_a_look([r.track for r in results], clip.times):
+        write_sheet(clip, [r.track for r in results], looks, there.sheet)
     progress("overlay", 1.0)
     return there
 
