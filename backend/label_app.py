@@ -80,7 +80,8 @@ def label(
     """Find objects in a video by words, points, boxes or masks, and track them.
 
     Writes to OUT: masks/OBJECT/FRAME.png (0 or 255; both counted from 0; one for every frame), tracks.json,
-    label_studio.json (ready to import) with label_config.xml, and overlay.mp4. A file that breaks off is labelled up
+    label_studio.json (ready to import) with label_config.xml, overlay.mp4, and needs_a_look.jpg where frames need a
+    look: gaps, low scores, sudden changes. A file that breaks off is labelled up
     to there, and that is said.
     """
     from backend.ask import AskError, Drawn, check_drawn, targets_of
