@@ -38,7 +38,7 @@ test: lint
 
 # A real Label Studio in a real browser (Debian: apt install chromium).
 browser: $(VENV)/.ready $(LS_VENV)/.ready
-	$(OFFLINE) $(BIN)/pytest -m "e2e or browser" $(ARGS)
+	$(OFFLINE) $(BIN)/pytest -m "(e2e or browser) and not slow" $(ARGS)
 
 bench-tiny: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/refam eval scenes $(ARGS)

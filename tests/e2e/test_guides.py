@@ -163,7 +163,7 @@ def _follow(guide: str, shell: Shell) -> None:
     print("\n".join(told))  # pytest -s shows what a guide may show
 
 
-@pytest.mark.parametrize("name", ["annotator", "active-learning"])
+@pytest.mark.parametrize("name", ["annotator", pytest.param("active-learning", marks=pytest.mark.slow)])
 def test_a_guide_beside_a_label_studio(name: str, tmp_path: Path) -> None:
     guide, port, folder = (GUIDES / f"{name}.md").read_text(encoding="utf-8"), free_port(), tmp_path / "guide"
     with (
