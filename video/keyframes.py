@@ -20,6 +20,8 @@ from video.masks import box_iou
 from video.types import Keyframe, MaskTrack
 
 _SLACK = 1e-9  # so that rounding does not refuse an IoU that equals the tolerance
+_BLOCK = 32  # rows
+_FIRST_SIDES = np.array([True, True, False, False])  # left and top, of which outward is down
 
 
 def sparse_keyframes(
@@ -154,24 +156,29 @@ def _shortest_path(boxes: NDArray[np.float64], positions: NDArray[np.float64], t
 def _within_cone(
     boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, tolerance: float
 ) -> NDArray[np.int64]:
-    """Rows j > i that a line from row i may reach: a necessary test that drops most rows at O(n) cost.
+    """Rows j > i that a line from row i may reach: a necessary test that drops most rows.
 
     IoU >= tolerance holds each side of a box: the 1-D IoU of its x (or y) interval is at least the IoU, so a
     side may lie outside the true one by at most length * (1/tolerance - 1) and inside by length * (1 -
-    tolerance).
+    tolerance). Each row narrows the slopes that are left; once none is left no later row fits, so rows are looked
+    at in blocks that double, and in no more than twice as many (or one block) as the cone lasts.
     """
-    after = boxes[i + 1 :]
-    step = (positions[i + 1 :] - positions[i])[:, None]
-    length = np.tile(after[:, 2:] - after[:, :2], 2)
-    outward, inward = length * (1 / tolerance - 1) + _SLACK, length * (1 - tolerance) + _SLACK
-    sign = np.array([1.0, 1.0, -1.0, -1.0])
-    low = np.where(sign > 0, after - outward, after - inward)
-    high = np.where(sign > 0, after + inward, after + outward)
-    steepest = np.minimum.accumulate((high - boxes[i]) / step)
-    flattest = np.maximum.accumulate((low - boxes[i]) / step)
-    slope = (after - boxes[i]) / step
-    fits = ((slope <= steepest + _SLACK) & (slope >= flattest - _SLACK)).all(axis=1)
-    return np.flatnonzero(fits) + i + 1
+    steepest, flattest = np.full(4, np.inf), np.full(4, -np.inf)
+    found, begin, block = [], i + 1, _BLOCK
+    while begin < len(boxes) and (steepest + 2 * _SLACK >= flattest).all():
+        rows = slice(begin, begin + block)
+        after, step = boxes[rows], (positions[rows] - positions[i])[:, None]
+        length = np.tile(after[:, 2:] - after[:, :2], 2)
+        outward, inward = length * (1 / tolerance - 1) + _SLACK, length * (1 - tolerance) + _SLACK
+        low, high = after - np.where(_FIRST_SIDES, outward, inward), after + np.where(_FIRST_SIDES, inward, outward)
+        most = np.minimum(np.minimum.accumulate((high - boxes[i]) / step), steepest)
+        least = np.maximum(np.maximum.accumulate((low - boxes[i]) / step), flattest)
+        slope = (after - boxes[i]) / step
+        fits = ((slope <= most + _SLACK) & (slope >= least - _SLACK)).all(axis=1)
+        found.append(np.flatnonzero(fits) + begin)
+        steepest, flattest = most[-1], least[-1]
+        begin, block = begin + block, 2 * block
+    return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
 def _line_keeps(boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, j: int, tolerance: float) -> bool:
