@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Hubs are never asked by tests or demo; what is needed is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-joining bench-sam2 bench-shots bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate clean
+.PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-joining bench-keyframes bench-sam2 bench-shots bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate clean
 
 setup: $(VENV)/.ready
 
@@ -53,6 +53,9 @@ bench-sam2: $(VENV)/.ready
 # Clips laid out as DAVIS, and SAM2's directory: make bench-track DAVIS=DIR SAM2=DIR
 bench-track: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_track --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
+
+bench-keyframes: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m tests.bench.bench_keyframes $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)
 
 bench-joining: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_joining $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)

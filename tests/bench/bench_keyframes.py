@@ -1,0 +1,108 @@
+"""Keyframes against tolerance, beside one box per frame and Douglas-Peucker. Boxes of true masks.
+
+    python -m tests.bench.bench_keyframes [--davis DAVIS_DIR] [--drawn N]
+
+DAVIS_DIR holds Annotations/<clip>/*.png. Douglas-Peucker (1973) keeps the frame that is farthest from the line, in the
+four coordinates of the box; its epsilon is the largest, by bisection, with which every frame reaches the same IoU.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from refam.tiny.scenes import draw_clip
+from video.keyframes import fewest_keyframes, spans
+from video.masks import box_iou, box_of
+
+TOLERANCES = (0.95, 0.9, 0.85, 0.8, 0.7)
+
+
+def boxes_of(masks):
+    found = [box_of(m) for m in masks]
+    return np.array([b or (0, 0, 0, 0) for b in found], float), np.array([b is not None for b in found])
+
+
+def davis(root):
+    for folder in sorted((root / "Annotations").iterdir()):
+        yield boxes_of([cv2.imread(str(f), 0) > 127 for f in sorted(folder.glob("*.png"))])
+
+
+def drawn(count):
+    for seed in range(count):
+        for masks in draw_clip(seed, size=(640, 360), n_frames=90, speed=0.9).masks:
+            yield boxes_of(masks)
+
+
+def interpolated(boxes, rows):
+    at = np.arange(len(boxes))
+    return np.stack([np.interp(at, rows, boxes[rows, k]) for k in range(4)], 1)
+
+
+def peucker(boxes, epsilon):
+    """Rows that are kept of one span, first and last among them."""
+    kept, open_ = {0, len(boxes) - 1}, [(0, len(boxes) - 1)]
+    while open_:
+        a, b = open_.pop()
+        if b - a < 2:
+            continue
+        line = boxes[a] + np.linspace(0, 1, b - a + 1)[:, None] * (boxes[b] - boxes[a])
+        far = np.linalg.norm(boxes[a : b + 1] - line, axis=1)
+        worst = int(far.argmax())
+        if far[worst] > epsilon:
+            kept.add(a + worst)
+            open_ += [(a, a + worst), (a + worst, b)]
+    return sorted(kept)
+
+
+def peucker_within(boxes, tolerance):
+    low, high, best = 0.0, 1.0, list(range(len(boxes)))
+    for _ in range(30):
+        epsilon = (low + high) / 2
+        rows = peucker(boxes, epsilon)
+        if box_iou(interpolated(boxes, rows), boxes).min() >= tolerance:
+            low = epsilon
+            best = min(best, rows, key=len)
+        else:
+            high = epsilon
+    return best
+
+
+def measure(tracks, tolerance):
+    """Keyframes of ours and of Douglas-Peucker, boxes, and the IoUs of our interpolation."""
+    ours, theirs, frames, ious = 0, 0, 0, []
+    for boxes, visible in tracks:
+        for a, b in spans(visible):
+            part = boxes[a : b + 1]
+            n = len(part)
+            rows = [
+                r for r, _ in fewest_keyframes(part, np.ones(n, bool), positions=np.arange(n), tolerance_iou=tolerance)
+            ]
+            ours, theirs, frames = ours + len(rows), theirs + len(peucker_within(part, tolerance)), frames + n
+            ious.append(box_iou(interpolated(part, rows), part))
+    return ours, theirs, frames, np.concatenate(ious)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--davis", type=Path)
+    parser.add_argument("--drawn", type=int, default=8, help="clips of three objects each")
+    args = parser.parse_args()
+    sources = {f"{args.drawn} drawn clips": list(drawn(args.drawn))}
+    if args.davis:
+        sources["DAVIS clips"] = list(davis(args.davis))
+    for name, tracks in sources.items():
+        print(f"{name}: {len(tracks)} objects\n")
+        print("| tolerance (IoU) | one per frame | Douglas-Peucker | ours | IoU mean | IoU least |")
+        print("|---|---|---|---|---|---|")
+        for tolerance in TOLERANCES:
+            ours, theirs, frames, ious = measure(tracks, tolerance)
+            print(f"| {tolerance} | {frames} | {theirs} | {ours} | {ious.mean():.3f} | {ious.min():.3f} |")
+        print()
+
+
+if __name__ == "__main__":
+    main()
