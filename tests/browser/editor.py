@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from backend.local_studio import LocalStudio
 
@@ -31,6 +32,9 @@ _PROBE = """(rgb) => { const v = document.querySelector('video'); const c = docu
             x0 = Math.min(x0, i); x1 = Math.max(x1, i); y0 = Math.min(y0, j); y1 = Math.max(y1, j); } }
     return x1 < 0 ? null : {x: 100 * x0 / c.width, y: 100 * y0 / c.height,
         width: 100 * (x1 - x0 + 1) / c.width, height: 100 * (y1 - y0 + 1) / c.height}; }"""
+_DRAWN = """() => { const stage = Konva.stages[0], at = stage.container().getBoundingClientRect();
+    return stage.find('Rect').filter(r => r.draggable()).map(r => { const b = r.getClientRect({skipStroke: true});
+        return {x: at.x + b.x, y: at.y + b.y, width: b.width, height: b.height}; }); }"""
 
 
 class Editor:
@@ -57,13 +61,18 @@ class Editor:
 
     def seek(self, frame: int) -> dict[str, Any]:
         """Goes to an editor frame (from 1), as the timeline does, and says what is shown there."""
-        self.page.evaluate(_SEEK, frame)
-        self.page.wait_for_function(
+        arrived = (
             f"(k) => {{ {_VIDEO} const el = document.querySelector('video');"
-            " return v.frame === k && el && !el.seeking && el.readyState >= 2; }",
-            arg=frame,
-            timeout=20_000,
+            " return v.frame === k && el && !el.seeking && el.readyState >= 2; }"
         )
+        for patience_s in (10, 20, 30):  # a task that was just opened may be loaded once more, and begin anew
+            self.page.evaluate(_SEEK, frame)
+            try:
+                self.page.wait_for_function(arrived, arg=frame, timeout=patience_s * 1000)
+                break
+            except PlaywrightTimeoutError:
+                if patience_s == 30:
+                    raise
         self.page.wait_for_timeout(400)  # the picture follows the seek by a frame or two
         return self.state()
 
@@ -77,6 +86,34 @@ class Editor:
         box: Box | None = self.page.evaluate(_PROBE, list(rgb))
         assert box is not None, f"nothing of colour {rgb} is on screen"
         return box
+
+    def wait_for_regions(self, count: int, *, timeout_s: float = 90) -> None:
+        """Waits until so many boxes are in the annotation: an opened task may still be worked on."""
+        regions = "s.regionStore.regions.filter(r => r.type === 'videorectangleregion')"
+        wanted = f"(n) => {{ {_VIDEO} return {regions}.length === n; }}"
+        self.page.wait_for_function(wanted, arg=count, timeout=timeout_s * 1000)
+
+    def drag_box(self, dx: float, dy: float) -> None:
+        """Moves the only box on the screen with the mouse, by so many percent of the frame's width and height."""
+        (drawn,) = self.page.evaluate(_DRAWN)
+        (box,) = [region["box"] for region in self.state()["regions"] if region["shown"]]
+        x, y = drawn["x"] + drawn["width"] / 2, drawn["y"] + drawn["height"] / 2
+        mouse = self.page.mouse
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(x + 3, y, steps=2)  # a drag begins only after some pixels
+        mouse.move(x + dx * drawn["width"] / box["width"], y + dy * drawn["height"] / box["height"], steps=8)
+        mouse.up()
+        self.page.wait_for_timeout(300)
+
+    def submit(self) -> int:
+        """Presses Submit (or Update) -> the annotation's id, once it is stored."""
+        stored = self.page.expect_response(lambda r: "/annotations" in r.url and r.request.method in ("POST", "PATCH"))
+        with stored as answer:
+            self.page.get_by_label("Submit current annotation").or_(
+                self.page.get_by_label("Update current annotation")
+            ).first.click()
+        return int(answer.value.json()["id"])
 
     def type_words(self, words: str, *, timeout_s: float = 120) -> dict[str, Any]:
         """Auto-Annotation on, other words into the text field, Enter -> the answer that the editor got.
@@ -110,7 +147,7 @@ def browser_page() -> Iterator[Page]:
             executable_path=executable, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
         )
         try:
-            yield browser.new_page(viewport={"width": 1500, "height": 1000})
+            yield browser.new_context(viewport={"width": 1500, "height": 1000}).new_page()
         finally:
             browser.close()
 

@@ -1,0 +1,193 @@
+"""An annotator's way through a real Label Studio: import, retrieve, watch, open, other words, a stroke, submit, export.
+
+Everything is done with mouse and keyboard, and at each step what is stored and what the screen shows are both looked
+at. The pictures that the documentation shows are made here (REFAM_SCREENSHOTS).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+from typer.testing import CliRunner
+
+from backend.cli import app
+from backend.connect import connect
+from backend.local_studio import LocalStudio, free_port
+from backend.loop.compare import Fate
+from backend.loop.store import CorrectionStore
+from backend.regions import label_config_for
+from backend.server import BackgroundServer
+from backend.settings import load_settings
+from refam.tiny.scenes import COLOURS
+from tests.browser.editor import Editor, browser_page, screenshot_path, worst_side
+from tests.browser.tasks_page import TasksPage
+from tests.media import cfr
+from tests.scenes import BLUE, RED, red_star_and_blue_ring
+
+pytestmark = pytest.mark.browser
+
+_TASKS = 20
+_WITHIN_PERCENT = 3.0
+_MOVED_PERCENT = (-3.0, 3.0)  # what this person counts as the star's box lies more to the left and down
+
+
+def _counts(jobs: Page) -> dict[str, int]:
+    """What the buttons above the jobs say: all, done, queued, ..."""
+    found = re.findall(r"([a-z ]+?) (\d+)", " ".join(b.inner_text() for b in jobs.locator("[data-filter]").all()))
+    return {name.strip(): int(number) for name, number in found}
+
+
+def test_a_day_with_twenty_tasks(studio: LocalStudio, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    videos = []
+    for i in range(_TASKS // 2):
+        frames, _ = red_star_and_blue_ring(36 + i, size=(480, 270))
+        videos.append(cfr(clips / f"clip-{i}.mp4", frames, fps=25))
+    number, addresses = studio.create_project("A day", label_config_for(["Object"]), videos)
+    data = [{"video": a, "prompt": words, "fps": 25} for words in (RED, BLUE) for a in addresses]
+    (tmp_path / "tasks.json").write_text(json.dumps([{"data": item} for item in data]))
+    settings = load_settings(
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.login.token,
+        port=free_port(),
+        cache_dir=tmp_path / "cache",
+        data_dir=tmp_path / "data",
+        deadline_s=20,  # of the twenty some are done by then, others are not
+    )
+    with BackgroundServer(settings) as backend, browser_page() as page:
+        found = list(connect(settings, number, url=backend.url))
+        assert not [f for f in found if f.state == "fail"], found
+        editor, listed = Editor(page, studio), TasksPage(page, studio, number)
+        jobs = page.context.new_page()
+        jobs.goto(backend.url)
+        tasks = _import_and_retrieve(studio, listed, number, tmp_path / "tasks.json")
+        _watch_it_count_up(jobs)
+        _other_words_while_others_run(studio, editor, jobs, number, tasks[-1], tmp_path)
+        mine = _put_right_and_ask_again(editor, tmp_path)
+        _submit(studio, editor, CorrectionStore(settings.data_dir), tasks[-1], mine)
+        _all_are_done_once(studio, jobs, tasks)
+        _export(listed, tasks[-1], mine, clips, tmp_path)
+
+
+def _import_and_retrieve(studio: LocalStudio, listed: TasksPage, number: int, path: Path) -> list[int]:
+    listed.import_file(path)
+    tasks = studio.task_ids(number)
+    assert len(tasks) == _TASKS
+    listed.open()
+    began = time.monotonic()
+    assert listed.retrieve_predictions(_TASKS)["processed_items"] == _TASKS
+    assert time.monotonic() - began < 30, "twenty tasks must not hold the page"
+    return tasks
+
+
+def _watch_it_count_up(jobs: Page) -> None:
+    expect(jobs.locator("#live")).to_have_text("live")
+    expect(jobs.locator("[data-filter=all]")).to_have_text(f"all {_TASKS}")
+    before = _counts(jobs)["done"]
+    assert before < _TASKS
+    expect(jobs.locator("[data-filter=done]")).not_to_have_text(f"done {before}", timeout=30_000)
+    assert _counts(jobs)["done"] > before
+
+
+def _other_words_while_others_run(
+    studio: LocalStudio, editor: Editor, jobs: Page, number: int, task: int, tmp_path: Path
+) -> None:
+    assert studio.predictions(task) == [], "the last of the batch is not done yet"
+    editor.page.bring_to_front()  # a browser holds a hidden tab's video back
+    _open_until_it_has_a_box(editor, number, task)
+    (before,) = editor.seek(20)["regions"]
+    assert worst_side(before["box"], editor.seen(COLOURS["blue"])) < _WITHIN_PERCENT
+    _type(editor, RED)
+    assert _counts(jobs)["done"] < _TASKS, "others are still under way, and whoever types comes first"
+    (after,) = editor.seek(20)["regions"]
+    assert after["id"] == before["id"]
+    assert worst_side(after["box"], editor.seen(COLOURS["red"])) < _WITHIN_PERCENT
+    editor.page.screenshot(path=screenshot_path(tmp_path, "walk-2-words.png"))
+    jobs.set_viewport_size({"width": 1100, "height": 760})
+    jobs.screenshot(path=screenshot_path(tmp_path, "walk-1-queue.png"))
+
+
+def _open_until_it_has_a_box(editor: Editor, number: int, task: int) -> None:
+    """The opened page comes before the batch; on a slow machine it may still have to be opened once more."""
+    for _ in range(6):
+        editor.open(number, task)
+        with contextlib.suppress(PlaywrightTimeoutError):
+            return editor.wait_for_regions(1, timeout_s=20)
+    pytest.fail(f"task {task} has no box, however often it is opened")
+
+
+def _type(editor: Editor, words: str) -> None:
+    """Words and Enter, and on a slow machine Enter once more, as the text field then says."""
+    for _ in range(5):
+        answer = editor.type_words(words)
+        assert "errors" not in answer
+        if "not finished" not in json.dumps(answer):
+            return
+        words += ";"
+    pytest.fail(f"{words!r} is never finished")
+
+
+def _put_right_and_ask_again(editor: Editor, tmp_path: Path) -> dict[str, Any]:
+    """One box dragged, Enter once more -> the box as the person left it, with its frame."""
+    early, found = (editor.seek(frame)["regions"][0]["box"] for frame in (5, 30))
+    editor.drag_box(*_MOVED_PERCENT)
+    (mine,) = (region["box"] for region in editor.state()["regions"])
+    assert (mine["x"] - found["x"], mine["y"] - found["y"]) == pytest.approx(_MOVED_PERCENT, abs=0.7)
+    _type(editor, f"{RED};")  # the very same text would send nothing
+    (kept,) = (region["box"] for region in editor.seek(30)["regions"])
+    assert worst_side(kept, mine) < 1e-6, "what a person drew stays as it is"
+    editor.page.screenshot(path=screenshot_path(tmp_path, "walk-3-corrected.png"))
+    (follows,) = (region["box"] for region in editor.seek(5)["regions"])
+    assert follows["x"] - early["x"] == pytest.approx(_MOVED_PERCENT[0], abs=1.5), "the track follows the stroke"
+    return {**mine, "frame": 30}
+
+
+def _submit(studio: LocalStudio, editor: Editor, store: CorrectionStore, task: int, mine: dict[str, Any]) -> None:
+    identity = editor.submit()
+    stored = studio.api("GET", f"/api/annotations/{identity}/")
+    assert stored["task"] == task
+    assert worst_side(_keyframe(stored["result"], mine["frame"]), mine) < 1e-6
+    until = time.monotonic() + 30
+    while time.monotonic() < until and not [row for row in store.rows() if row.task == task]:
+        time.sleep(0.2)
+    (row,) = [row for row in store.rows() if row.task == task]
+    assert (row.correction.fate, row.correction.strokes) == (Fate.MOVED, 2), "other words, and one box"
+
+
+def _all_are_done_once(studio: LocalStudio, jobs: Page, tasks: list[int]) -> None:
+    assert studio.wait_for_predictions(tasks, most_s=180)
+    assert [len(studio.predictions(task)) for task in tasks] == [1] * _TASKS
+    expect(jobs.locator("[data-filter=failed]")).to_have_text("failed 0")
+
+
+def _export(listed: TasksPage, task: int, mine: dict[str, Any], clips: Path, tmp_path: Path) -> None:
+    listed.open()
+    exported = listed.export(tmp_path / "export.json")
+    (one,) = [item for item in exported if item["annotations"]]
+    assert one["id"] == task
+    assert worst_side(_keyframe(one["annotations"][0]["result"], mine["frame"]), mine) < 1e-6
+    (tmp_path / "config.xml").write_text(label_config_for(["Object"]))
+    ran = CliRunner().invoke(
+        app,
+        [
+            *("export", str(tmp_path / "export.json"), "--config", str(tmp_path / "config.xml")),
+            *("--videos", str(clips), "--format", "coco", "--out", str(tmp_path / "coco")),
+        ],
+    )
+    assert ran.exit_code == 0, ran.output
+    assert "1 videos, 1 objects" in ran.output
+
+
+def _keyframe(result: list[dict[str, Any]], frame: int) -> dict[str, Any]:
+    (region,) = [region for region in result if region["type"] == "videorectangle"]
+    (keyframe,) = [item for item in region["value"]["sequence"] if item["frame"] == frame]
+    return dict(keyframe)
