@@ -59,7 +59,7 @@ class Doing:
             with contextlib.ExitStack() as held:
                 clip, content = self._opener.open(spec, held, lambda fraction: course("fetch", fraction))
                 memo = Memo(self._memory, content)
-                results = self._results(spec, clip, memo, course)
+                results = _with_breakage(clip, self._results(spec, clip, memo, course))
                 tuned = self._services.tuned
                 return _done(spec, clip, results, tuned.keyframe_iou if tuned else KEYFRAME_IOU)
         except MediaError as error:
@@ -78,6 +78,13 @@ class Doing:
         results = self._services.pipeline().run(clip, targets, progress=tell, memo=memo)
         memo.keep_results(key, results)
         return results
+
+
+def _with_breakage(clip: Clip, results: Sequence[TrackResult]) -> Sequence[TrackResult]:
+    """What is wrong with the file is told with each object: whoever corrects one sees why it ends early."""
+    if not (broken := getattr(clip, "broken", "")):  # pictures have none
+        return results
+    return [replace(result, notes=(*result.notes, broken)) for result in results]
 
 
 def prompted(work: Work, clip: Clip) -> tuple[Target, ...]:

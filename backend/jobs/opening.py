@@ -1,4 +1,4 @@
-"""What a job looks at: its video or its pictures, fetched, whole, within the limits, and opened."""
+"""What a job looks at: its video or its pictures, fetched, within the limits, and opened."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Opener:
         path, content = self._fetched(spec.work.video, spec, held)
         tell(1.0)
         self._limits.check_header(path)
-        clip = open_clip(path)
+        clip = open_clip(path, partial=True)  # what is left of a broken file is of use, and `broken` is told
         self._limits.check(path.name, clip.size, clip.duration_s)
         return clip, content
 

@@ -73,16 +73,21 @@ class CorrectionStore:
         return [(Submitted(**{**body, "result": tuple(body["result"])}), at) for body, at in found]
 
     def keep(self, submitted: Submitted, at: float, corrections: Sequence[Correction], *, model_version: str) -> None:
-        """Stores what came of an annotation, in place of what an earlier version of it gave."""
+        """Stores what came of an annotation, in place of what an earlier version of it gave.
+
+        Nothing is stored where it no longer waits: deleted meanwhile, replaced by a newer one, or stored already.
+        """
         s = submitted
         rows = [
             (s.annotation, c.region, s.project, s.task, s.video, s.fps, model_version, at, c.fate, _dump(c))
             for c in corrections
         ]
         with self._open() as db:
+            taken = db.execute("delete from inbox where annotation = ? and at = ?", (s.annotation, at))
+            if taken.rowcount == 0:
+                return
             db.execute("delete from corrections where annotation = ?", (s.annotation,))
             db.executemany("insert into corrections values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            db.execute("delete from inbox where annotation = ? and at = ?", (s.annotation, at))
 
     def forget(self, annotations: Sequence[int]) -> None:
         """Annotations that were deleted say nothing any more."""

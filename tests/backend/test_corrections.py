@@ -279,5 +279,15 @@ def test_two_processes_share_one_store(tmp_path):
     one.receive(Submitted(1, 1, 1, None, "a.mp4", 25.0, ({"id": "newer"},)))
     two.keep(submitted, at, compare([_region()], []), model_version="m")
     assert [s.result for s, _ in one.waiting()] == [({"id": "newer"},)], "what came meanwhile is not lost"
+    assert one.rows() == [], "and what is out of date is not stored"
+    ((newer, at),) = two.waiting()
+    for store in (one, two):  # both compared it
+        store.keep(newer, at, compare([_region()], []), model_version="m")
     assert len(one.rows(project=1)) == 1
+    assert one.waiting() == []
     assert one.rows(project=2) == one.rows(since=at + 1) == []
+    one.receive(newer)
+    ((late, at),) = two.waiting()
+    one.forget([1])
+    two.keep(late, at, compare([_region()], []), model_version="m")
+    assert one.rows() == [], "deleted while it was compared"

@@ -271,7 +271,7 @@ def test_no_room_is_said_and_may_heal(site, tmp_path, monkeypatch):  # noqa: F81
 def test_a_video_over_the_limits_is_refused_before_it_is_decoded(limits, words, tmp_path, monkeypatch):
     cfr(tmp_path / "good.mp4", numbered_frames(10))
     settings = load_settings(media_root=tmp_path, cache_dir=tmp_path / "cache", **limits)
-    monkeypatch.setattr("video.clip.open_clip", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr("video.clip.open_clip", lambda *_, **__: pytest.fail("decoded"))
     import contextlib
 
     with contextlib.ExitStack() as held, pytest.raises(ClipError, match=words):

@@ -14,7 +14,7 @@ from backend.model import RefAMBackend
 from backend.server import BackgroundServer, create_app
 from backend.settings import Settings, load_settings
 from tests.backend.doubles import TruthServices
-from tests.media import cfr, garbage, numbered_frames, truncated
+from tests.media import cfr, garbage, numbered_frames
 
 XML = """<View><TextArea name="say" toName="v" value="$prompt"/>
 <Labels name="l" toName="v"><Label value="Star"/></Labels>
@@ -25,7 +25,6 @@ XML = """<View><TextArea name="say" toName="v" value="$prompt"/>
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("media")
     cfr(folder / "good.mp4", numbered_frames(10))
-    truncated(folder / "cut.mp4", numbered_frames(30))
     garbage(folder / "noise.mp4")
     (folder / "empty.mp4").touch()
     return folder
@@ -70,7 +69,6 @@ def test_a_prediction_comes_back(client: TestClient, services: TruthServices) ->
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        (_task("cut.mp4"), "cut.mp4"),
         (_task("noise.mp4"), "noise.mp4"),
         (_task("empty.mp4"), "empty.mp4"),
         (_task("missing.mp4"), "missing.mp4"),
