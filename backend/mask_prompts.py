@@ -91,6 +91,8 @@ def _bitmask(value: Mapping[str, Any], w: int, h: int) -> Mask:
 
 
 def _polygon(value: Mapping[str, Any], w: int, h: int) -> Mask:
+    if value["points"] == []:  # one that was emptied, see backend.emptied
+        return np.zeros((h, w), np.bool_)
     points: NDArray[np.float64] = np.array(value["points"], np.float64).reshape(-1, 2) / 100 * [w, h]
     if len(points) < 3 or not np.isfinite(points).all():
         raise ValueError(f"a polygon has three points at least, got {len(points)}")
@@ -100,13 +102,29 @@ def _polygon(value: Mapping[str, Any], w: int, h: int) -> Mask:
 def _newest(task: Mapping[str, Any], control: MaskControl) -> list[Mapping[str, Any]]:
     """The mask regions of the newest draft that has any, else of the newest annotation."""
     for kind in ("drafts", "annotations"):
-        sources = task.get(kind)
-        listed = [s for s in sources if isinstance(s, Mapping)] if isinstance(sources, list) else []
-        for source in sorted(listed, key=lambda s: str(s.get("updated_at") or s.get("created_at") or ""), reverse=True):
+        for source in _by_age(task, kind):
             found = list(_masks_in(source.get("result"), control))
             if found:
                 return found
     return []
+
+
+def shown_in(task: Mapping[str, Any], control: MaskControl) -> list[Mapping[str, Any]]:
+    """The mask regions that the annotator sees: of the newest draft, else annotation, else prediction.
+
+    A draft without any counts: its person has deleted them.
+    """
+    for kind in ("drafts", "annotations", "predictions"):
+        if listed := _by_age(task, kind):
+            return list(_masks_in(listed[0].get("result"), control))
+    return []
+
+
+def _by_age(task: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+    """The newest first."""
+    sources = task.get(kind)
+    listed = [s for s in sources if isinstance(s, Mapping)] if isinstance(sources, list) else []
+    return sorted(listed, key=lambda s: str(s.get("updated_at") or s.get("created_at") or ""), reverse=True)
 
 
 def _masks_in(result: Any, control: MaskControl) -> Iterator[Mapping[str, Any]]:

@@ -57,13 +57,16 @@ def mask_regions_of(
                     "image_rotation": 0,
                     "score": round(min(1.0, max(0.0, float(track.scores[row]))), 4),
                 }
-                regions += _labelled(base, shape, control, result.target.label, bool(config.labels))
+                if result.target.words:
+                    base["meta"] = {"text": [result.target.words]}  # shown when the region is selected
+                regions += labelled(base, shape, control, result.target.label, bool(config.labels))
     return regions
 
 
-def _labelled(
+def labelled(
     base: dict[str, Any], shape: dict[str, Any], control: MaskControl, label: str, has_labels: bool
 ) -> Iterator[dict[str, Any]]:
+    """One region's results: its shape with the label in it, or the shape and the label one after the other."""
     if control.own_labels:
         yield {**base, "from_name": control.name, "type": control.kind, "value": {**shape, control.kind: [label]}}
         return
@@ -72,9 +75,12 @@ def _labelled(
         yield {**base, "from_name": control.labels_name, "type": "labels", "value": {**shape, "labels": [label]}}
 
 
-def shapes_of(mask: Mask, shape: str) -> list[dict[str, Any]]:
-    """A mask (H, W) as the values of regions: "brush", "polygon" or "bitmask". An empty mask has none."""
-    if not mask.any():
+def shapes_of(mask: Mask, shape: str, *, keep_empty: bool = False) -> list[dict[str, Any]]:
+    """A mask (H, W) as the values of regions: "brush", "polygon" or "bitmask".
+
+    An empty mask has none, unless keep_empty, and then as a brush or a bitmask only.
+    """
+    if not mask.any() and not keep_empty:
         return []
     if shape == "brush":
         from label_studio_sdk.converter.brush import mask2rle

@@ -27,8 +27,9 @@ from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
 
-from backend.labels import LabelConfigError, parse_label_config
-from backend.request import text_region, told
+from backend.labels import LabelConfig, LabelConfigError, parse_label_config
+from backend.removals import removal_in
+from backend.request import RequestError, text_region, told
 from backend.services import Services, process_services
 
 log = logging.getLogger("refam.model")
@@ -59,29 +60,57 @@ class RefAMBackend(LabelStudioMLBase):
         project's, where the caller has it; else the constructor's, which the base class has read by its own parser.
         """
         xml = kwargs.get("label_config", self.label_config)
-        services = self._services
-        answers = services.office().desk.answer(
-            tasks, xml, context, model_version=services.model_version, project=str(kwargs.get("project") or "")
-        )
+        project = str(kwargs.get("project") or "")
         if context is not None:
-            return [a for answer in answers for a in self._interactive(answer, xml, context)]
+            return [a for task in tasks for a in self._interactive(task, xml, context, project)]
+        services = self._services
+        answers = services.office().desk.answer(tasks, xml, None, model_version=services.model_version, project=project)
         return [{"error": answer["error"]} if "error" in answer else answer for answer in answers]
 
-    def _interactive(self, answer: Prediction, xml: str | None, context: Mapping[str, Any]) -> list[Prediction]:
-        """A failure is told where the annotator looks: behind the words that were just typed."""
+    def _interactive(
+        self, task: Mapping[str, Any], xml: str | None, context: Mapping[str, Any], project: str
+    ) -> list[Prediction]:
+        """What was typed, answered; a failure is told where the annotator looks: behind the words."""
+        try:
+            config = parse_label_config(xml)
+            removal = removal_in(task, config, context)
+        except (LabelConfigError, RequestError):
+            return self._answered(task, xml, context, project)  # which says it
+        if removal is None:
+            return self._answered(task, xml, context, project)
+        answers = self._answered(task, xml, removal.rest, project) if removal.rest is not None else []
+        result = [region for answer in answers for region in answer["result"]]
+        there = {region["id"] for region in result}  # another object may have taken a removed one's place
+        result += [region for region in removal.regions if region["id"] not in there]
+        if removal.unknown:
+            result = [r for r in result if r["type"] != "textarea"] + self._told(context, config, removal.unknown)
+        version = self._services.model_version
+        score = min((answer["score"] for answer in answers), default=0.0)
+        return [{"result": result, "score": score, "model_version": version}] if result else []
+
+    def _answered(
+        self, task: Mapping[str, Any], xml: str | None, context: Mapping[str, Any], project: str
+    ) -> list[Prediction]:
+        version = self._services.model_version
+        (answer,) = self._services.office().desk.answer([task], xml, context, model_version=version, project=project)
         if "error" not in answer:
             return [answer]
         try:
-            found = text_region(context, parse_label_config(xml))
+            config = parse_label_config(xml)
         except LabelConfigError:
-            found = None
+            return []
+        said = self._told(context, config, answer["error"], finished="unfinished" not in answer)
+        return [{"result": said, "score": 0.0, "model_version": version}] if said else []
+
+    def _told(
+        self, context: Mapping[str, Any], config: LabelConfig, why: str, *, finished: bool = True
+    ) -> list[dict[str, Any]]:
+        found = text_region(context, config)
         if found is None or not self._services.settings.say_in_text_field:
             return []
         region, words = found
-        text = told(words, answer["error"], finished="unfinished" not in answer)
         kept = {name: region[name] for name in ("id", "from_name", "to_name", "type", "origin") if name in region}
-        result = [{**kept, "value": {"text": [text]}}]
-        return [{"result": result, "score": 0.0, "model_version": self._services.model_version}]
+        return [{**kept, "value": {"text": [told(words, why, finished=finished)]}}]
 
     def fit(self, event: str, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Learns from what a person submitted: see backend.loop. No weights are trained.

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.emptied import ShownMask, shown_masks
 from backend.feedback import FixedKeyframe, fixed_keyframes, words_of
 from backend.labels import Label, LabelConfig
-from backend.mask_prompts import MaskError, with_drawn_masks
+from backend.mask_prompts import MaskError, shown_in, with_drawn_masks
 from backend.pipeline import Target
 from backend.regions import region_id_of
 
@@ -34,7 +35,8 @@ class Work:
 
     video: address as it stands in the task. fps: of the editor's grid. targets: one per object; region_ids: as many,
     the region that each answer shall replace or make; fixed: as many, the keyframes that a person has set.
-    frames: the addresses of a list of pictures; `video` is empty then.
+    frames: the addresses of a list of pictures; `video` is empty then. shown: masks of these objects that the editor
+    shows now and nobody touched: those that the answer has none for are emptied.
     """
 
     task: str
@@ -44,6 +46,7 @@ class Work:
     region_ids: tuple[str, ...]
     fixed: tuple[tuple[FixedKeyframe, ...], ...] = ()
     frames: tuple[str, ...] = ()
+    shown: tuple[ShownMask, ...] = ()
 
     def __post_init__(self) -> None:
         if bool(self.video) == bool(self.frames):
@@ -75,7 +78,7 @@ def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mappi
     video, frames = _media(data.get(config.video_field), config, name)
     labels = config.labels_for(data)
     expressions = _typed(context, config) or _expressions_of(data, config)
-    old = list(_existing_regions(task, config)) if context is not None else []
+    old = list(existing_regions(task, config)) if context is not None else []
     if expressions:
         objects = _objects_for(expressions, labels, old, task)
         changed = [o for o in objects if o.fixed or not o.known]
@@ -89,7 +92,9 @@ def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mappi
         fields = ", ".join(f'"{f}"' for f in (*config.word_fields, *FALLBACK_FIELDS))
         raise RequestError(f"{name} has no words: type some into the text field, or fill one of {fields}")
     targets, region_ids = tuple(o.target for o in objects), tuple(o.region_id for o in objects)
+    shown: tuple[ShownMask, ...] = ()
     if config.masks is not None and context is not None:
+        shown = shown_masks(shown_in(task, config.masks), region_ids, config.masks)
         try:
             targets = with_drawn_masks(targets, region_ids, task, config.masks)
         except MaskError as error:
@@ -102,6 +107,7 @@ def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mappi
         region_ids,
         tuple(o.fixed for o in objects),
         frames,
+        shown,
     )
 
 
@@ -191,7 +197,7 @@ def _label_before_colon(expression: str, labels: Sequence[Label]) -> tuple[str |
     before, colon, after = expression.partition(":")
     if colon and after.strip():
         for label in labels:
-            if _plain(before) in (_plain(label.value), _plain(label.result)):
+            if plain(before) in (plain(label.value), plain(label.result)):
                 return label.result, after.strip()
     return None, expression
 
@@ -205,12 +211,13 @@ def _take_by_words(old: list[Mapping[str, Any]], words: str) -> Mapping[str, Any
 
 def _label_named_in(expression: str, labels: Sequence[Label]) -> str | None:
     """The longest label that the expression says in whole words, as a region must carry it."""
-    said = f" {_plain(expression)} "
-    fitting = [label for label in labels if _plain(label.value) and f" {_plain(label.value)} " in said]
+    said = f" {plain(expression)} "
+    fitting = [label for label in labels if plain(label.value) and f" {plain(label.value)} " in said]
     return max(fitting, key=lambda label: len(label.value)).result if fitting else None
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Words without punctuation and case, to compare them."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
@@ -223,7 +230,7 @@ def _take(old: list[Mapping[str, Any]], label: str | None) -> Mapping[str, Any] 
     return region
 
 
-def _existing_regions(task: Mapping[str, Any], config: LabelConfig) -> Iterator[Mapping[str, Any]]:
+def existing_regions(task: Mapping[str, Any], config: LabelConfig) -> Iterator[Mapping[str, Any]]:
     """The boxes on video that the annotator sees: of the newest draft, else annotation, else prediction."""
     for kind in ("drafts", "annotations", "predictions"):
         for source in sorted(_list(task, kind), key=_age, reverse=True):

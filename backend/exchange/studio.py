@@ -214,6 +214,8 @@ def mask_of(region: Mapping[str, Any], size: tuple[int, int], where: str) -> NDA
             raise FormatError(f"{where}: a bitmap must be a PNG of {w}x{h} with transparency")
         return np.asarray(picture[..., 3] > 127)
     points = field(value, "points", list, where)
+    if not points:  # emptied by words, see backend.emptied
+        return np.zeros((h, w), np.bool_)
     return fill_polygons(
         [[v * side / 100 for point in points for v, side in zip(point, size, strict=True)]], size, where
     )

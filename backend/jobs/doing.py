@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backend.emptied import without_successor
 from backend.jobs.memo import Memo, trim
 from backend.jobs.opening import Opener
 from backend.jobs.records import Run, Spec, State
@@ -142,6 +143,8 @@ def _done(spec: Spec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: 
         said = "; ".join(dict.fromkeys(note for result in results for note in result.notes))
         raise PipelineError(f"nothing was found: {said or 'no object fits the words'}")
     prediction = prediction_of(regions, model_version=spec.model_version)
+    if config.masks:
+        prediction["result"] += without_successor(work.shown, regions, config)
     return Done(prediction, notes, thumbnail_of(clip, results))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.emptied import is_empty
 from backend.feedback import check_of, fixed_keyframes, words_of
 from backend.loop.annotator import drawn
 from video.masks import box_iou
@@ -58,7 +59,7 @@ def compare(before: Sequence[Region], after: Sequence[Region]) -> list[Correctio
     Regions belong together by their id, which the editor keeps. Only boxes on video and masks on pictures count.
     """
     ours = {str(r.get("id")): r for r in before if _spatial(r)}
-    theirs = [r for r in after if _spatial(r)]
+    theirs = [r for r in after if _spatial(r) and not is_empty(r)]  # an emptied one is as good as deleted
     found = [_one(ours.get(str(r.get("id"))), r) for r in theirs]
     there = {str(r.get("id")) for r in theirs}
     return found + [_deleted(r) for name, r in ours.items() if name not in there]
