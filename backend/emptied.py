@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from backend.labels import LabelConfig, LabelConfigError, MaskControl
+from backend.mask_prompts import is_a_persons
 from backend.mask_regions import labelled, shapes_of
 
 Region = dict[str, Any]
@@ -39,7 +40,7 @@ def shown_masks(
     found = []
     for r in regions:
         size = (r.get("original_width"), r.get("original_height"))
-        ours = r.get("origin") == "prediction" and str(r.get("id")).startswith(tuple(f"{i}-" for i in region_ids))
+        ours = not is_a_persons(r) and str(r.get("id")).startswith(tuple(f"{i}-" for i in region_ids))
         if ours and r["type"] == control.kind and all(isinstance(side, int) and side > 0 for side in size):
             label = next(iter(r.get("labels") or r["value"].get(control.kind) or []), "")
             found.append(ShownMask(str(r["id"]), r["item_index"], (int(size[0] or 0), int(size[1] or 0)), str(label)))

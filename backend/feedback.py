@@ -54,6 +54,12 @@ def check_of(item: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def points_check(points: Sequence[Sequence[float]]) -> str:
+    """The check of a polygon's points (x, y), in percent of the picture."""
+    text = repr([[round(float(v), _DIGITS) + 0.0 for v in point] for point in points])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 def fixed_keyframes(region: Mapping[str, Any]) -> tuple[FixedKeyframe, ...]:
     """A region's keyframes that are a person's, ascending. What cannot be a keyframe is left out."""
     value = region.get("value")

@@ -1,7 +1,8 @@
 """Masks that a person drew or changed in a list of pictures, read back as what the track is held to.
 
 The editor marks a region that it got from us with the origin "prediction", one that a person then touched with
-"prediction-changed", and one drawn anew with "manual". What a person touched stays in the editor as it is: the answer
+"prediction-changed" (but for polygons, which keep "prediction": seen in Label Studio 1.23.2; ours carry a check), and
+one drawn anew with "manual". What a person touched stays in the editor as it is: the answer
 holds no region for that object on that picture, and the editor keeps what has no successor of its id.
 """
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco
 
+from backend.feedback import points_check
 from backend.labels import MaskControl
 from backend.targets import FramePrompt, Target
 from video.masks import Mask, encode
@@ -42,7 +44,7 @@ def with_drawn_masks(
     out = list(targets)
     for k, target in enumerate(targets):
         own = [r for r in regions if _belongs(r, k, targets, region_ids, control)]
-        touched = {r["item_index"] for r in own if r.get("origin") in _A_PERSONS}
+        touched = {r["item_index"] for r in own if is_a_persons(r)}
         prompts = []
         for frame in sorted(touched):
             parts = [mask_of(r, control.shape) for r in own if r["item_index"] == frame]
@@ -53,6 +55,18 @@ def with_drawn_masks(
                 prompts.append(FramePrompt(frame, mask=encode(np.asarray(mask, np.bool_))))
         out[k] = replace(target, prompts=(*target.prompts, *prompts))
     return tuple(out)
+
+
+def is_a_persons(region: Mapping[str, Any]) -> bool:
+    """Whether a person drew or changed this mask. A polygon's points are compared with the check that we gave it."""
+    if region.get("origin") in _A_PERSONS:
+        return True
+    points, meta = region["value"].get("points"), region.get("meta")
+    check = meta.get("check") if isinstance(meta, Mapping) else None
+    try:
+        return bool(check and points) and check != points_check(points)
+    except (TypeError, ValueError):
+        return True  # whatever it is, we did not write it
 
 
 def mask_of(region: Mapping[str, Any], shape: str) -> Mask:

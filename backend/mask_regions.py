@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.feedback import points_check
 from backend.labels import LabelConfig, LabelConfigError, MaskControl
 from video.masks import decode
 from video.polygons import polygons_of
@@ -57,8 +58,11 @@ def mask_regions_of(
                     "image_rotation": 0,
                     "score": round(min(1.0, max(0.0, float(track.scores[row]))), 4),
                 }
-                if result.target.words:
-                    base["meta"] = {"text": [result.target.words]}  # shown when the region is selected
+                meta: dict[str, Any] = {"text": [result.target.words]} if result.target.words else {}
+                if "points" in shape:  # a polygon that a person moves keeps its origin "prediction" (measured)
+                    meta["check"] = points_check(shape["points"])
+                if meta:  # the text is shown when the region is selected
+                    base["meta"] = meta
                 regions += labelled(base, shape, control, result.target.label, bool(config.labels))
     return regions
 

@@ -82,8 +82,8 @@ class RefAMBackend(LabelStudioMLBase):
         result = [region for answer in answers for region in answer["result"]]
         there = {region["id"] for region in result}  # another object may have taken a removed one's place
         result += [region for region in removal.regions if region["id"] not in there]
-        if removal.unknown:
-            result = [r for r in result if r["type"] != "textarea"] + self._told(context, config, removal.unknown)
+        if removal.why_not:
+            result = [r for r in result if r["type"] != "textarea"] + self._told(context, config, removal.why_not)
         version = self._services.model_version
         score = min((answer["score"] for answer in answers), default=0.0)
         return [{"result": result, "score": score, "model_version": version}] if result else []

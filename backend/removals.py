@@ -12,7 +12,7 @@ from typing import Any
 from backend.emptied import Region, emptied, removed_words
 from backend.feedback import words_of
 from backend.labels import LabelConfig
-from backend.mask_prompts import shown_in
+from backend.mask_prompts import is_a_persons, shown_in
 from backend.request import existing_regions, plain, split_expressions, text_region
 
 _SIGN = "-"
@@ -22,12 +22,12 @@ _SIGN = "-"
 class Removal:
     """What was to be removed. regions: to answer with, emptied. rest: the context with the other words, if any.
 
-    unknown: a sentence for people about what there is none of, or "".
+    why_not: a sentence for people about what could not be removed, or "".
     """
 
     regions: tuple[Region, ...]
     rest: Mapping[str, Any] | None
-    unknown: str = ""
+    why_not: str = ""
 
 
 def removal_in(task: Mapping[str, Any], config: LabelConfig, context: Mapping[str, Any]) -> Removal | None:
@@ -44,14 +44,20 @@ def removal_in(task: Mapping[str, Any], config: LabelConfig, context: Mapping[st
     if not unwanted:
         return None
     there = shown_in(task, config.masks) if config.masks else list(existing_regions(task, config))
-    regions, missing = [], []
+    regions, stuck, missing = [], [], []
     for words in unwanted:
         hits = [region for region in there if _is_meant(region, words)]
-        regions += [emptied(region, words or str(_words(region))) for region in hits]
+        regions += [emptied(region, words or str(_words(region))) for region in hits if not _sticks(region)]
+        stuck += [region["item_index"] + 1 for region in hits if _sticks(region)]
         missing += [] if hits else [words]
     others = [e for e in expressions if not e.startswith(_SIGN)]
     rest = {**context, "result": [{**typed, "value": {"text": ["; ".join(others)]}}]} if others else None
-    return Removal(tuple({r["id"]: r for r in regions}.values()), rest, _unknown(missing, there))
+    return Removal(tuple({r["id"]: r for r in regions}.values()), rest, _why(missing, stuck, there))
+
+
+def _sticks(region: Mapping[str, Any]) -> bool:
+    """Whether it holds strokes of the brush: the editor keeps them beside whatever takes the region's place."""
+    return str(region.get("type")).startswith("brush") and is_a_persons(region)
 
 
 def _is_meant(region: Mapping[str, Any], words: str) -> bool:
@@ -80,9 +86,14 @@ def _labels(region: Mapping[str, Any]) -> list[str]:
     return [label for label in labels or [] if isinstance(label, str)]
 
 
-def _unknown(missing: Sequence[str], there: Sequence[Mapping[str, Any]]) -> str:
-    if not missing:
-        return ""
-    known = sorted({repr(words) for region in there if (words := _words(region)) and removed_words(region) is None})
-    has = f"there are {', '.join(known)}" if known else "nothing was found with words"
-    return f"nothing to remove is called {', '.join(repr(m) for m in missing)}: {has}"
+def _why(missing: Sequence[str], stuck: Sequence[int], there: Sequence[Mapping[str, Any]]) -> str:
+    """What could not be removed. stuck: pictures as the editor counts them, from 1."""
+    said = []
+    if missing:
+        known = sorted({repr(words) for region in there if (words := _words(region)) and removed_words(region) is None})
+        has = f"there are {', '.join(known)}" if known else "nothing was found with words"
+        said.append(f"nothing to remove is called {', '.join(repr(m) for m in missing)}: {has}")
+    if stuck:
+        pictures = ", ".join(str(picture) for picture in sorted(set(stuck)))
+        said.append(f"what was painted by hand stays on picture {pictures}: delete it in the list of regions")
+    return "; ".join(said)

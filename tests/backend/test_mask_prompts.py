@@ -45,11 +45,12 @@ def answered(kind):
 
 
 def touch(task, config, region_id, frame, mask):
-    """As the editor leaves a region that a person changed; its label stays."""
+    """As the editor leaves a region that a person changed; its label stays, and a polygon's origin too."""
     (shape,) = shapes_of(mask, config.masks.shape)
     for region in task["drafts"][0]["result"]:
         if region["id"] == f"{region_id}-{frame}":
-            region["origin"] = "prediction-changed"
+            if config.masks.shape != "polygon":
+                region["origin"] = "prediction-changed"
             kept = {k: v for k, v in region["value"].items() if "labels" in k}
             region["value"] = {**shape, **kept}
 

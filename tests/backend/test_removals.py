@@ -75,8 +75,8 @@ def test_what_a_minus_removes(words, gone, rest, unknown):
     assert [r["id"] for r in found.regions] == gone
     assert all(r["value"]["sequence"] == [] and r["value"]["labels"] for r in found.regions)
     assert (found.rest and found.rest["result"][0]["value"]["text"]) == (rest and [rest])
-    assert found.unknown.startswith(unknown)
-    assert bool(found.unknown) == bool(unknown)
+    assert found.why_not.startswith(unknown)
+    assert bool(found.why_not) == bool(unknown)
 
 
 @pytest.mark.parametrize("words", ["the red car", "the blue-green car", "a - b", "x; the car on the left"])
@@ -89,8 +89,8 @@ def test_removing_twice_is_the_same_and_asking_anew_takes_the_place_again():
     (gone,) = removal_in(asked, CONFIG, typed("-the red car")).regions
     asked["drafts"] = [{"id": 1, "updated_at": "2026", "result": [gone, boxes(*TWO)[1]]}]
     again = removal_in(asked, CONFIG, typed("-the red car"))
-    assert (again.regions, again.unknown) == ((gone,), "")
-    assert "the red car" not in removal_in(asked, CONFIG, typed("-the bus")).unknown
+    assert (again.regions, again.why_not) == ((gone,), "")
+    assert "the red car" not in removal_in(asked, CONFIG, typed("-the bus")).why_not
     work = read_request(asked, CONFIG, context=typed("the green car"))
     assert work.region_ids == ("r1",)
 
@@ -115,6 +115,14 @@ def test_an_emptied_mask_holds_nothing_whoever_reads_it(kind):
         assert not mask_of(region, config.masks.shape).any()
         assert not exported_mask(region, SIZE, "here").any()
     assert json.loads(json.dumps(found.regions)) == list(found.regions)
+
+
+def test_what_was_painted_by_hand_is_left_and_told():
+    config, asked, ids = answered("BrushLabels")
+    touch(asked, config, ids[1], 1, star(0))
+    found = removal_in(asked, config, typed("-the ring", "w"))
+    assert [r["id"] for r in found.regions] == [f"{ids[1]}-0", f"{ids[1]}-2"]
+    assert found.why_not == "what was painted by hand stays on picture 2: delete it in the list of regions"
 
 
 # --- answers of a backend ------------------------------------------------------------------------------------------

@@ -105,6 +105,26 @@ def test_words_that_find_nothing_leave_the_annotation_as_it_is(project: Project)
     assert after == before
 
 
+def test_a_minus_removes_the_box_from_every_frame_and_it_can_be_asked_for_again(project: Project) -> None:
+    editor, task = project.editor, project.tasks["29.97 shown at 24"]
+    editor.open(project.number, task)
+    (before,) = editor.seek(10)["regions"]
+    assert "errors" not in editor.type_words(f"-{RED}")
+    length = editor.state()["length"]
+    for frame in (1, 2, 10, length):
+        (gone,) = editor.seek(frame)["regions"]
+        assert (gone["id"], gone["shown"], gone["box"]) == (before["id"], False, None)
+    stored = project.studio.api("GET", f"/api/annotations/{editor.submit()}/")["result"]
+    assert [r["value"]["sequence"] for r in stored if r["type"] == "videorectangle"] == [[]]
+    editor.open(project.number, task)
+    (gone,) = editor.seek(10)["regions"]
+    assert not gone["shown"], "it is opened again as it was saved"
+    assert "errors" not in editor.type_words(RED)
+    (back,) = editor.seek(10)["regions"]
+    assert back["id"] == before["id"]
+    assert worst_side(back["box"], before["box"]) < 1
+
+
 _MOVE = """([id, frame, box]) => { const s = window.Htx.annotationStore.selected;
     const r = s.regionStore.regions.find(r => (r.cleanId || r.id) === id); r.updateShape(box, frame); }"""
 

@@ -1,0 +1,169 @@
+"""Masks on a list of pictures in a real editor: seen, asked for with other words, put right by hand, asked again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import Page
+from typer.testing import CliRunner
+
+from backend.cli import app
+from backend.local_studio import LocalStudio, free_port
+from backend.mask_prompts import mask_of
+from backend.server import BackgroundServer
+from backend.settings import load_settings
+from tests.browser.editor import Editor, browser_page, screenshot_path
+from tests.media import cfr
+from tests.scenes import BLUE, RED, red_star_and_blue_ring
+
+pytestmark = pytest.mark.browser
+
+_EVERY, _PICTURES, _SIZE = 5, 12, (480, 270)
+_SERIALISED = "() => window.Htx.annotationStore.selected.serializeAnnotation()"
+_SHOW = """([picture, id]) => { const s = window.Htx.annotationStore.selected;
+    [...s.names.values()].find(t => t.type === 'image').setCurrentImage(picture);
+    setTimeout(() => s.selectArea(s.regionStore.regions.find(r => (r.cleanId || r.id) === id)), 800); }"""
+_LOOK_AT = """(picture) => { const s = window.Htx.annotationStore.selected;
+    [...s.names.values()].find(t => t.type === 'image').setCurrentImage(picture); }"""
+_LOADED = """(picture) => { const s = window.Htx.annotationStore.selected;
+    const t = [...s.names.values()].find(t => t.type === 'image');
+    return t.currentImage === picture && t.imageEntities[picture].imageLoaded; }"""
+_READY = "(n) => window.Htx?.annotationStore?.selected?.regionStore.regions.length >= n"
+
+
+@dataclass
+class Cut:
+    """A clip cut into pictures, as a task. truth: (2, pictures, H, W) bool: star, ring."""
+
+    editor: Editor
+    studio: LocalStudio
+    project: int
+    task: int
+    shape: str
+    truth: NDArray[np.bool_]
+
+    @property
+    def page(self) -> Page:
+        return self.editor.page
+
+    def open(self) -> None:
+        self.page.goto(f"{self.studio.url}/projects/{self.project}/data?task={self.task}")
+        self.page.wait_for_function(_READY, arg=1, timeout=90_000)
+        self.page.wait_for_timeout(1500)
+
+    def ask(self, words: str) -> None:
+        """Words, Enter, and the check mark that takes what is suggested: on pictures the editor asks that."""
+        answer = self.editor.type_words(words)
+        assert "errors" not in answer
+        suggested = self.page.get_by_text(re.compile(r"^\d+ suggestions?$"))
+        suggested.locator("..").get_by_role("button").last.click()
+        suggested.wait_for(state="hidden")
+        self.page.wait_for_timeout(1000)
+
+    def look_at_all(self) -> None:
+        """Every picture once: what was answered for one that was never looked at is not saved (Label Studio 1.23.2)."""
+        for picture in range(_PICTURES):
+            self.page.evaluate(_LOOK_AT, picture)
+            self.page.wait_for_function(_LOADED, arg=picture, timeout=30_000)
+            self.page.wait_for_timeout(150)
+
+    def regions(self) -> list[dict[str, Any]]:
+        """What would be submitted now: its masks."""
+        found: list[dict[str, Any]] = self.page.evaluate(_SERIALISED)
+        # Text that an answer put into the field takes on the label that is chosen: no mask, and on no picture.
+        return [r for r in found if r["type"] == f"{self.shape}labels" and "item_index" in r]
+
+    def masks(self) -> NDArray[np.bool_]:
+        """(pictures, H, W) bool: all that is drawn on each picture."""
+        drawn = np.zeros((_PICTURES, *_SIZE[::-1]), np.bool_)
+        for region in self.regions():
+            drawn[region["item_index"]] |= mask_of(region, self.shape)
+        return drawn
+
+
+@pytest.fixture(params=["brush", "bitmask", "polygon"])
+def cut(request: pytest.FixtureRequest, studio: LocalStudio, tmp_path: Path) -> Iterator[Cut]:
+    frames, truth = red_star_and_blue_ring(_EVERY * _PICTURES, size=_SIZE)
+    shape = str(request.param)
+    out = studio.media_dir / f"pictures-{shape}"
+    address = f"/data/local-files/?d={out.relative_to(studio.data_dir)}/frames"
+    video = cfr(tmp_path / "clip.mp4", frames)
+    args = ["--every", str(_EVERY), "--words", RED, "--masks", shape, "--url", address]
+    ran = CliRunner().invoke(app, ["frames", str(video), "--out", str(out), *args])
+    assert ran.exit_code == 0, ran.output
+    config = (out / "label_config.xml").read_text()
+    project = int(studio.api("POST", "/api/projects/", json={"title": shape, "label_config": config})["id"])
+    storage = {"project": project, "path": str(out / "frames"), "use_blob_urls": True}
+    studio.api("POST", "/api/storages/localfiles", json=storage)
+    (task,) = studio.import_tasks(project, [json.loads((out / "tasks.json").read_text())[0]["data"]])
+    settings = load_settings(
+        label_studio_url=studio.url,
+        label_studio_api_key=studio.login.token,
+        port=free_port(),
+        cache_dir=tmp_path / "cache",
+        data_dir=tmp_path / "data",
+    )
+    with BackgroundServer(settings) as backend, browser_page() as page:
+        studio.connect(project, backend.url)
+        studio.retrieve_predictions(project)
+        assert studio.wait_for_predictions([task], most_s=120)
+        yield Cut(Editor(page, studio), studio, project, task, shape, truth[:, ::_EVERY])
+
+
+def _ious(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return np.array([(x & y).sum() / max(1, (x | y).sum()) for x, y in zip(a, b, strict=True)])
+
+
+def test_masks_are_seen_asked_anew_and_a_drawn_one_is_kept_to_the_pixel(cut: Cut, tmp_path: Path) -> None:
+    cut.open()
+    star, ring = cut.truth
+    assert _ious(cut.masks(), star).mean() > 0.8
+    cut.ask(BLUE)
+    cut.look_at_all()
+    assert _ious(cut.masks(), ring).mean() > 0.8, "no star is left on any picture"
+    if cut.shape == "brush":
+        part = {"x": 240, "y": 90, "width": 1260, "height": 720}
+        cut.page.screenshot(path=screenshot_path(tmp_path, "walk-4-pictures.png"), clip=part)
+    before = {r["id"]: mask_of(r, cut.shape) for r in cut.regions()}
+    mine = _draw_by_hand(cut, picture=3)
+    cut.ask(f"{BLUE};")
+    after = {r["id"]: r for r in cut.regions()}
+    kept = mask_of(after[mine["id"]], cut.shape)
+    np.testing.assert_array_equal(kept, mask_of(mine, cut.shape))
+    assert (kept != before[mine["id"]]).sum() > 50
+    assert _ious(cut.masks(), ring).mean() > 0.6, "the other pictures are answered from it"
+    cut.page.wait_for_timeout(6000)  # the editor saves what was drawn
+    cut.ask("-" + BLUE)
+    left = cut.masks().any(axis=(1, 2))
+    assert np.flatnonzero(left).tolist() == ([3] if cut.shape == "brush" else [])
+    if cut.shape == "brush":
+        cut.page.get_by_text("what was painted by hand stays on picture 4").first.wait_for()
+
+
+def _draw_by_hand(cut: Cut, *, picture: int) -> dict[str, Any]:
+    """On one picture, with the mouse: a stroke of the brush across the object, or the polygon dragged aside."""
+    (region,) = [r for r in cut.regions() if r["item_index"] == picture and mask_of(r, cut.shape).any()]
+    cut.page.evaluate(_SHOW, [picture, region["id"]])
+    cut.page.wait_for_timeout(1500)
+    canvas = cut.page.locator(".konvajs-content").bounding_box()
+    assert canvas is not None
+    ys, xs = np.nonzero(mask_of(region, cut.shape))
+    middle = len(xs) // 2  # a pixel of the object: a ring's centre is none
+    x, y = canvas["x"] + xs[middle] * canvas["width"] / _SIZE[0], canvas["y"] + ys[middle] * canvas["height"] / _SIZE[1]
+    mouse = cut.page.mouse
+    mouse.move(x, y)
+    mouse.down()
+    mouse.move(x + 4, y - 3, steps=3)
+    far = 3 if cut.shape == "polygon" else 10  # a polygon goes with the mouse as a whole
+    mouse.move(x + 4 * far, y - 3 * far, steps=8)
+    mouse.up()
+    cut.page.wait_for_timeout(1000)
+    return next(r for r in cut.regions() if r["id"] == region["id"])
