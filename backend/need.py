@@ -18,15 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam import logistic
+from refam.calibration import order_of
 from video import masks
 from video.keyframes import spans
-from video.types import Heatmap, MaskTrack
+from video.types import MaskTrack
 
 if TYPE_CHECKING:
     from backend.anchors import Work
 
 SIGNS = ("evidence", "confidence", "order", "agreement", "backing", "followed", "weakest", "seen", "whole", "steady")
-SHIPPED = Path(__file__).with_name("need.json")  # fitted on drawn clips: `refam eval need --fit 200`
+SHIPPED = Path(__file__).with_name("need.json")  # fitted on drawn clips: `refam eval need --fit 100`
 
 
 class NeedError(ValueError):
@@ -61,6 +62,11 @@ def row_of(signs: Mapping[str, float]) -> NDArray[np.float64]:
     return np.array([signs[name] for name in SIGNS], np.float64)
 
 
+def raw_score(signs: Mapping[str, float]) -> float:
+    """In [0, 1]: the score where none was fitted. It orders tracks, and is no probability."""
+    return float(np.clip(signs["evidence"] * (0.4 + 0.6 * signs["followed"]) * (0.5 + 0.5 * signs["backing"]), 0, 1))
+
+
 def fit(signs: NDArray[np.float64], good: NDArray[np.bool_], *, made_with: str, source: str) -> Need:
     """signs: (n, k) rows of SIGNS; good: (n,) bool, nothing had to be corrected. Raises ValueError if all are alike."""
     weights, bias = logistic.fit(signs, good)
@@ -80,7 +86,7 @@ def signs_of(work: Work, track: MaskTrack, *, backing: float) -> dict[str, float
     return {
         "evidence": work.evidence,
         "confidence": work.confidence,
-        "order": float(np.mean([_order(h) for h in maps])) if maps else 0.0,
+        "order": float(np.mean([order_of(h.grid) for h in maps])) if maps else 0.0,
         "agreement": float(np.mean(work.heard.agreement)) if work.heard is not None else 0.0,
         "backing": backing,
         "followed": float(scores.mean()) if len(scores) else 0.0,
@@ -89,15 +95,6 @@ def signs_of(work: Work, track: MaskTrack, *, backing: float) -> dict[str, float
         "whole": 1 / (1 + len(spans(~track.visible))),
         "steady": _steady(track),
     }
-
-
-def _order(heatmap: Heatmap) -> float:
-    mass = heatmap.grid.astype(np.float64).ravel()
-    total = float(mass.sum())
-    if total <= 0 or mass.size < 2:
-        return 0.0
-    p = mass[mass > 0] / total
-    return 1 + float((p * np.log(p)).sum()) / float(np.log(mass.size))
 
 
 def _steady(track: MaskTrack) -> float:

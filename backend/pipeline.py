@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from backend import __version__
 from backend.anchors import Work, find_anchors, support
 from backend.lost import gaps_in_words
-from backend.need import Need, need_for, signs_of
+from backend.need import Need, need_for, raw_score, signs_of
 from backend.remembered import keep_heatmaps, remembered_heatmaps
 from backend.searching import Searcher
 from backend.splicing import hold_boxes, nowhere
@@ -51,6 +51,12 @@ class Pipeline:
         self._load_grounder = grounder
         self._options = options or PipelineOptions()
         self._grounder: Grounder | None = None
+        self._needs: dict[str, Need | None] = {}
+
+    @property
+    def made_with(self) -> str:
+        """The model version without the package's: backbone, segmenter and tracker."""
+        return self.model_version.partition("/")[2]
 
     @property
     def model_version(self) -> str:
@@ -172,12 +178,10 @@ class Pipeline:
                 work.target, nowhere(clip, work.target.label), (), 0.0, 0, (work.why_not or "", *work.notes)
             )
         track = replace(work.track, scores=np.clip(work.track.scores, 0, 1))
-        followed = float(track.scores[track.visible].mean()) if track.visible.any() else 0.0
         backing, where = support(work, track)
         signs = signs_of(work, track, backing=backing)
-        score = float(np.clip(work.evidence * (0.4 + 0.6 * followed) * (0.5 + 0.5 * backing), 0, 1))
-        if (need := self._need(work)) is not None:
-            score = need(signs)
+        need = self._need(work)
+        score = raw_score(signs) if need is None else need(signs)
         track = hold_boxes(work, track)
         keyframes = sparse_keyframes(
             track, clip.times, tolerance_iou=self._options.tolerance_iou, must=tuple(work.drawn)
@@ -189,7 +193,9 @@ class Pipeline:
         """What makes a calibrated score; None where none was fitted for these models, or a person drew the object."""
         if work.heard is None or work.drawn:
             return None
-        return need_for(self.model_version.partition("/")[2], self._options.needs)
+        if self.made_with not in self._needs:  # read once: what a score means must not change while we serve
+            self._needs[self.made_with] = need_for(self.made_with, self._options.needs)
+        return self._needs[self.made_with]
 
 
 def _check_frames(clip: Clip, targets: Sequence[Target]) -> None:

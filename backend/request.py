@@ -77,7 +77,7 @@ def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mappi
         raise RequestError(f"{name} has no data")
     video, frames = _media(data.get(config.video_field), config, name)
     labels = config.labels_for(data)
-    expressions = _typed(context, config) or _expressions_of(data, config)
+    expressions = _typed(context, config) or expressions_of(data, config)
     old = list(existing_regions(task, config)) if context is not None else []
     if expressions:
         objects = _objects_for(expressions, labels, old, task)
@@ -160,7 +160,8 @@ def _typed(context: Mapping[str, Any] | None, config: LabelConfig) -> list[str]:
     return split_expressions(found[1]) if found else []
 
 
-def _expressions_of(data: Mapping[str, Any], config: LabelConfig) -> list[str]:
+def expressions_of(data: Mapping[str, Any], config: LabelConfig) -> list[str]:
+    """What a task's own fields ask for: of the first field that says something. Raises RequestError where too long."""
     for field in (*config.word_fields, *FALLBACK_FIELDS):
         if field != config.video_field and (expressions := split_expressions(data.get(field))):
             return expressions

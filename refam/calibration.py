@@ -42,19 +42,25 @@ def signs_of(
     of the maximum. order: 1 - entropy of the grid / its largest. draws: how high the draws have the peak, in the mean;
     words: the same of the word that has it lowest.
     """
-    mass = grid.astype(np.float64).ravel()
-    total = mass.sum()
-    p = mass[mass > 0] / total if total > 0 else np.ones(0)
-    order = 1 + float((p * np.log(p)).sum()) / np.log(mass.size) if total > 0 and mass.size > 1 else 0.0
     return np.array(
         [
             contrast,
             1 - float((grid >= 0.5).mean()),
-            order,
+            order_of(grid),
             float(np.mean([_height(g, peak) for g in by_draw])),
             min(_height(g, peak) for g in by_word),
         ]
     )
+
+
+def order_of(grid: NDArray[np.float32]) -> float:
+    """1 - the entropy of a grid (h, w) >= 0 / its largest, in [0, 1]: 1 for a single place, 0 for all alike or none."""
+    mass = grid.astype(np.float64).ravel()
+    total = mass.sum()
+    if total <= 0 or mass.size < 2:
+        return 0.0
+    p = mass[mass > 0] / total
+    return 1 + float((p * np.log(p)).sum()) / float(np.log(mass.size))
 
 
 def _height(grid: NDArray[np.float32], peak: tuple[float, float]) -> float:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from backend.feedback import FixedKeyframe, fixed_keyframes
 from video.keyframes import fewest_keyframes, interpolate, spans
-from video.masks import box_iou
+from video.masks import box_iou, box_of
 from video.types import Keyframe
 
 GOOD_IOU = 0.8  # of a box with the truth; a worse one is corrected
@@ -41,6 +41,13 @@ class Truth:
         n = len(self.visible)
         if self.boxes.shape != (n, 4) or self.visible.dtype != np.bool_ or n == 0:
             raise ValueError(f"boxes (n, 4) and visible (n,) bool are needed, got {self.boxes.shape}, {n}")
+
+    @classmethod
+    def of_masks(cls, masks: NDArray[np.bool_]) -> Truth:
+        """The boxes of masks (n, H, W) bool; hidden where a mask is empty. One mask for each editor frame."""
+        boxes = [box_of(mask) for mask in masks]
+        corners = np.array([box or (0.0, 0.0, 0.0, 0.0) for box in boxes], np.float64).reshape(-1, 4)
+        return cls(corners, np.array([box is not None for box in boxes], np.bool_))
 
 
 @dataclass

@@ -47,12 +47,12 @@ def strokes(
 
         pipeline = _pipeline(backbone, sam2, device)
         found: dict[float, list[Cost]] = {iou: [] for iou in keyframe_iou or [KEYFRAME_IOU]}
-        with tempfile.TemporaryDirectory() as memo, drawn_cases(limit) as drawn:
+        with tempfile.TemporaryDirectory() as memo:
             if root is not None:
                 names = clips or sorted(p.name for p in (root / "JPEGImages").iterdir())
                 cases, total = davis_cases(root, names, step=step), len(names)
             else:
-                cases, total = drawn, limit
+                cases, total = drawn_cases(limit), limit
             for n, case in enumerate(cases):
                 for iou, costs in found.items():
                     costs.append(cost(case, pipeline, memo=Path(memo), keyframe_iou=iou))
@@ -80,13 +80,12 @@ def need(
         pipeline = _pipeline(backbone, sam2, device)
         if fit:
             some = unsure.answered(pipeline, fit, unsure.FIT_SEED, progress=lambda f: step("fit", f))
-            made_with = pipeline.model_version.partition("/")[2]
-            made = unsure.fitted(some, made_with=made_with, source=f"{fit} drawn clips")
+            made = unsure.fitted(some, made_with=pipeline.made_with, source=f"{fit} drawn clips")
             keep(made, SHIPPED)
             stdout.print(f"fitted on {len(some)} tracks of {fit} drawn clips: {SHIPPED}", markup=False, soft_wrap=True)
         judged = unsure.answered(pipeline, clips, unsure.JUDGE_SEED, progress=lambda f: step("judge", f))
-        version = pipeline.model_version.partition("/")[2]
-        stdout.print(f"{version}\n\n{unsure.table(need_for(version), judged)}", markup=False, soft_wrap=True)
+        text = unsure.table(need_for(pipeline.made_with), judged)
+        stdout.print(f"{pipeline.made_with}\n\n{text}", markup=False, soft_wrap=True)
 
 
 def _pipeline(backbone: str, sam2: str | None, device: str) -> Pipeline:

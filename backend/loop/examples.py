@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from backend.labels import LabelConfig
 from backend.loop.annotator import Truth, drawn
 from backend.loop.ask import LoopError, asking
 from backend.loop.compare import label_of
-from backend.request import FALLBACK_FIELDS, split_expressions
+from backend.request import expressions_of
 from backend.settings import Settings
 from video.timeline import editor_frame_count
 
@@ -57,16 +57,11 @@ def of_task(task: Any, config: LabelConfig) -> Iterator[Example]:
         return
     newest = max(submitted, key=lambda a: int(a.get("id") or 0))
     regions = [r for r in newest.get("result") or [] if isinstance(r, Mapping) and r.get("type") == "videorectangle"]
-    said = _task_words(data, config) if len(regions) == 1 else None
+    asked = expressions_of(data, config) if len(regions) == 1 else []
+    said = asked[0] if len(asked) == 1 else None
     for region in regions:
         value = region.get("value")
         sequence = value.get("sequence") if isinstance(value, Mapping) else None
         words = words_of(region) or said
         if words and sequence:
             yield Example(int(task.id), video, config.fps(data), words, label_of(region), tuple(sequence))
-
-
-def _task_words(data: Mapping[str, Any], config: LabelConfig) -> str | None:
-    fields: Sequence[str] = (*config.word_fields, *FALLBACK_FIELDS)
-    found = next((split_expressions(data[f]) for f in fields if f != config.video_field and data.get(f)), [])
-    return found[0] if len(found) == 1 else None

@@ -1,15 +1,13 @@
 """What a pre-annotation is worth: a simulated annotator's strokes, beside what a person needs alone.
 
 Four ways to come to boxes that are right on every frame: one box per frame by hand; the fewest keyframes by hand (the
-optimum, which no person finds at once); our first answer, mended keyframe by keyframe; and the same with the track
-re-run after each stroke, held to what was drawn.
+optimum, which no person finds at once); our first answer, mended keyframe by keyframe; and the same, asking again where
+a long stretch is wrong, with the track held to what was drawn.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -22,12 +20,13 @@ from backend.feedback import FixedKeyframe
 from backend.jobs.doing import prompted
 from backend.jobs.memo import Memo
 from backend.loop.annotator import Keyframes, Tally, Truth, by_hand, mend
+from backend.loop.drawn_clips import as_clip
 from backend.pipeline import Pipeline, PipelineError
 from backend.regions import KEYFRAME_IOU, sequence_of
 from backend.request import Work
 from backend.targets import FramePrompt, Target
 from refam.tiny.scenes import draw_clip
-from video.masks import box_of, deepest_point
+from video.masks import deepest_point
 from video.sequence import open_sequence
 
 if TYPE_CHECKING:
@@ -49,9 +48,7 @@ class StrokeCase:
 
     def truth(self) -> Truth:
         """The boxes of the masks. The clip's rate is the editor's, so the frames are the same."""
-        boxes = [box_of(mask) for mask in self.masks]
-        visible = np.array([box is not None for box in boxes], np.bool_)
-        return Truth(np.array([box or (0.0, 0.0, 0.0, 0.0) for box in boxes], np.float64).reshape(-1, 4), visible)
+        return Truth.of_masks(self.masks)
 
 
 @dataclass(frozen=True)
@@ -66,25 +63,17 @@ class Cost:
     rerun: Tally
 
 
-@contextmanager
-def drawn_cases(count: int, *, n_frames: int = 90) -> Iterator[Iterator[StrokeCase]]:
-    """Drawn clips of three things that bounce and cross, each asked for by its words; `count` objects in all."""
-    with tempfile.TemporaryDirectory() as folder:
+def drawn_cases(count: int, *, n_frames: int = 90) -> Iterator[StrokeCase]:
+    """Drawn clips of three things that bounce and cross, each asked for by its words; `count` objects in all.
 
-        def all_of() -> Iterator[StrokeCase]:
-            for number in range(count):
-                drawn = draw_clip(_SEED + number, size=(480, 270), n_frames=n_frames, fps=FPS, speed=0.9)
-                k = number % len(drawn.expressions)
-                paths = [Path(folder) / f"{number}-{i:05}.png" for i in range(n_frames)]
-                for path, frame in zip(paths, drawn.frames, strict=True):
-                    cv2.imwrite(str(path), frame[..., ::-1])
-                clip = cast("Clip", open_sequence(paths, fps=FPS))
-                words = drawn.expressions[k]
-                yield StrokeCase(f"{number}: {words}", clip, drawn.masks[k], Target(words, words))
-                for path in paths:
-                    path.unlink()
-
-        yield all_of()
+    A case's clip can be read until the next case is taken.
+    """
+    for number in range(count):
+        drawn = draw_clip(_SEED + number, size=(480, 270), n_frames=n_frames, fps=FPS, speed=0.9)
+        k = number % len(drawn.expressions)
+        words = drawn.expressions[k]
+        with as_clip(drawn.frames, fps=FPS) as clip:
+            yield StrokeCase(f"{number}: {words}", clip, drawn.masks[k], Target(words, words))
 
 
 def davis_cases(root: Path, names: Sequence[str], *, step: int = 1) -> Iterator[StrokeCase]:

@@ -69,7 +69,6 @@ class Report:
     tolerances: tuple[float, ...]
     tolerance: Choice
     need: Need | None
-    need_gain: Estimate | None
     why: str
     objects: int
 
@@ -136,11 +135,11 @@ def tune(
     if len({e.video for e, _ in answered}) < 2:
         unchanged = Choice(0, 0, Estimate(0.0, 0.0, 0.0, 0))
         why = "the score and the keyframes stay: with these words next to nothing is found"
-        return Report(readings, reading, tolerances, unchanged, None, None, why, len(known))
+        return Report(readings, reading, tolerances, unchanged, None, why, len(known))
     strokes = np.array([_strokes(e, r, opened(e), tolerances) for e, r in _told(answered, "keyframes", progress)]).T
     tolerance = choose(-strokes, [e.video for e, _ in answered])
-    need, gain, why = _need(answered, opened, pipeline, keyframe_iou=tolerances[tolerance.index])
-    return Report(readings, reading, tolerances, tolerance, need, gain, why, len(known))
+    need, why = _need(answered, opened, pipeline, keyframe_iou=tolerances[tolerance.index])
+    return Report(readings, reading, tolerances, tolerance, need, why, len(known))
 
 
 def _use(grounder: Grounder, reading: Reading) -> None:
@@ -209,7 +208,7 @@ def _strokes(example: Example, result: TrackResult, clip: Clip, tolerances: Sequ
 
 def _need(
     answered: Sequence[tuple[Example, TrackResult]], opened: Opened, pipeline: Pipeline, *, keyframe_iou: float
-) -> tuple[Need | None, Estimate | None, str]:
+) -> tuple[Need | None, str]:
     """The score fitted to these, if it foretells held-out ones better than the score in use does (log likelihood)."""
     signs, right, said = [], [], []
     for example, result in answered:
@@ -221,20 +220,19 @@ def _need(
         right.append(not wrong.any())
         said.append(result.score)
     rows, good, in_use = np.stack(signs), np.array(right), np.array(said)
-    made_with = pipeline.model_version.partition("/")[2]
     fold = folds_of([e.video for e, _ in answered])
     foretold = np.zeros(len(good))
     try:
         for k in range(int(fold.max()) + 1):
-            part = fit(rows[fold != k], good[fold != k], made_with=made_with, source="folds")
+            part = fit(rows[fold != k], good[fold != k], made_with=pipeline.made_with, source="folds")
             foretold[fold == k] = [part(result.signs) for (_, result), f in zip(answered, fold, strict=True) if f == k]
-        need = fit(rows, good, made_with=made_with, source="corrections")
+        need = fit(rows, good, made_with=pipeline.made_with, source="corrections")
     except ValueError:
-        return None, None, "the score stays: all answers are right, or all are wrong, in some part of the corrections"
+        return None, "the score stays: all answers are right, or all are wrong, in some part of the corrections"
     gain = mean(_likelihood(foretold, good) - _likelihood(in_use, good))
     if gain.value > 0 and gain.low >= 0:
-        return need, gain, "the score is fitted to the corrections"
-    return None, gain, "the score stays: a fit to the corrections does not foretell held-out ones better"
+        return need, "the score is fitted to the corrections"
+    return None, "the score stays: a fit to the corrections does not foretell held-out ones better"
 
 
 def _likelihood(said: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -10,24 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from backend.loop.annotator import Truth, verdict
-from backend.need import SIGNS, Need, fit, row_of
+from backend.loop.drawn_clips import as_clip
+from backend.need import SIGNS, Need, fit, raw_score, row_of
 from backend.pipeline import Pipeline, PipelineError
 from backend.regions import sequence_of
 from backend.scoring_confidence import expected_error, reliability
 from backend.targets import Target, TrackResult
 from refam.tiny.scenes import draw_clip
-from video.masks import box_of
-from video.sequence import open_sequence
 
 if TYPE_CHECKING:
     from video.clip import Clip
@@ -83,11 +79,7 @@ def answered(
 
 def _one_clip(pipeline: Pipeline, seed: int) -> Iterator[Answered]:
     drawn = draw_clip(seed, size=_SIZE, n_frames=_FRAMES, fps=_FPS, speed=0.9)
-    with TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{i:05}.png" for i in range(_FRAMES)]
-        for path, frame in zip(paths, drawn.frames, strict=True):
-            cv2.imwrite(str(path), frame[..., ::-1])
-        clip = cast("Clip", open_sequence(paths, fps=_FPS))
+    with as_clip(drawn.frames, fps=_FPS) as clip:
         try:
             results = pipeline.run(clip, [Target(words, words) for words in drawn.expressions])
         except PipelineError:  # none was found: there is no answer to be sure of
@@ -98,15 +90,8 @@ def _one_clip(pipeline: Pipeline, seed: int) -> Iterator[Answered]:
 
 
 def _judged(result: TrackResult, clip: Clip, masks: NDArray[np.bool_]) -> Answered:
-    boxes = [box_of(mask) for mask in masks]
-    truth = Truth(
-        np.array([box or (0.0, 0.0, 0.0, 0.0) for box in boxes], np.float64),
-        np.array([box is not None for box in boxes], np.bool_),
-    )
-    wrong, _ = verdict(sequence_of(result.track, clip, fps=_FPS), truth)
-    signs = result.signs
-    raw = signs["evidence"] * (0.4 + 0.6 * signs["followed"]) * (0.5 + 0.5 * signs["backing"])
-    return Answered(row_of(signs), raw, not wrong.any())
+    wrong, _ = verdict(sequence_of(result.track, clip, fps=_FPS), Truth.of_masks(masks))
+    return Answered(row_of(result.signs), raw_score(result.signs), not wrong.any())
 
 
 def fitted(some: Sequence[Answered], *, made_with: str, source: str) -> Need:

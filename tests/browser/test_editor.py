@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from backend.local_studio import LocalStudio, free_port
+from backend.local_studio import LocalStudio
 from backend.regions import label_config_for
 from backend.server import BackgroundServer
-from backend.settings import load_settings
 from refam.tiny.scenes import COLOURS
 from tests.browser.editor import Editor, browser_page, screenshot_path, worst_side
 from tests.media import cfr, ntsc, rotated, vfr
 from tests.scenes import BLUE, RED, red_star_and_blue_ring
+from tests.studio import settings_beside
 
 pytestmark = pytest.mark.browser
 
@@ -42,13 +42,7 @@ def project(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> It
         vfr(folder / "variable.mp4", frames),
         rotated(folder / "rotated.mp4", frames, degrees=90),
     ]
-    settings = load_settings(
-        label_studio_url=studio.url,
-        label_studio_api_key=studio.login.token,
-        port=free_port(),
-        cache_dir=folder / "cache",
-        data_dir=folder / "jobs",
-    )
+    settings = settings_beside(studio, folder)
     number, addresses = studio.create_project("browser", label_config_for(["Object"]), videos)
     data = [
         {"video": address, "prompt": RED, "fps": fps} for address, fps in zip(addresses, CLIPS.values(), strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,16 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page
-from typer.testing import CliRunner
 
-from backend.cli import app
-from backend.local_studio import LocalStudio, free_port
+from backend.local_studio import LocalStudio
 from backend.mask_prompts import mask_of
 from backend.server import BackgroundServer
-from backend.settings import load_settings
 from tests.browser.editor import Editor, browser_page, screenshot_path
 from tests.media import cfr
 from tests.scenes import BLUE, RED, red_star_and_blue_ring
+from tests.studio import picture_task, settings_beside
 
 pytestmark = pytest.mark.browser
 
@@ -93,24 +90,9 @@ class Cut:
 def cut(request: pytest.FixtureRequest, studio: LocalStudio, tmp_path: Path) -> Iterator[Cut]:
     frames, truth = red_star_and_blue_ring(_EVERY * _PICTURES, size=_SIZE)
     shape = str(request.param)
-    out = studio.media_dir / f"pictures-{shape}"
-    address = f"/data/local-files/?d={out.relative_to(studio.data_dir)}/frames"
     video = cfr(tmp_path / "clip.mp4", frames)
-    args = ["--every", str(_EVERY), "--words", RED, "--masks", shape, "--url", address]
-    ran = CliRunner().invoke(app, ["frames", str(video), "--out", str(out), *args])
-    assert ran.exit_code == 0, ran.output
-    config = (out / "label_config.xml").read_text()
-    project = int(studio.api("POST", "/api/projects/", json={"title": shape, "label_config": config})["id"])
-    storage = {"project": project, "path": str(out / "frames"), "use_blob_urls": True}
-    studio.api("POST", "/api/storages/localfiles", json=storage)
-    (task,) = studio.import_tasks(project, [json.loads((out / "tasks.json").read_text())[0]["data"]])
-    settings = load_settings(
-        label_studio_url=studio.url,
-        label_studio_api_key=studio.login.token,
-        port=free_port(),
-        cache_dir=tmp_path / "cache",
-        data_dir=tmp_path / "data",
-    )
+    project, task = picture_task(studio, video, f"pictures-{shape}", every=_EVERY, words=RED, shape=shape)
+    settings = settings_beside(studio, tmp_path)
     with BackgroundServer(settings) as backend, browser_page() as page:
         studio.connect(project, backend.url)
         studio.retrieve_predictions(project)

@@ -20,17 +20,17 @@ from typer.testing import CliRunner
 
 from backend.cli import app
 from backend.connect import connect
-from backend.local_studio import LocalStudio, free_port
+from backend.local_studio import LocalStudio
 from backend.loop.compare import Fate
 from backend.loop.store import CorrectionStore
 from backend.regions import label_config_for
 from backend.server import BackgroundServer
-from backend.settings import load_settings
 from refam.tiny.scenes import COLOURS
 from tests.browser.editor import Editor, browser_page, screenshot_path, worst_side
 from tests.browser.tasks_page import TasksPage
 from tests.media import cfr
 from tests.scenes import BLUE, RED, red_star_and_blue_ring
+from tests.studio import settings_beside
 
 pytestmark = pytest.mark.browser
 
@@ -55,12 +55,9 @@ def test_a_day_with_twenty_tasks(studio: LocalStudio, tmp_path: Path) -> None:
     number, addresses = studio.create_project("A day", label_config_for(["Object"]), videos)
     data = [{"video": a, "prompt": words, "fps": 25} for words in (RED, BLUE) for a in addresses]
     (tmp_path / "tasks.json").write_text(json.dumps([{"data": item} for item in data]))
-    settings = load_settings(
-        label_studio_url=studio.url,
-        label_studio_api_key=studio.login.token,
-        port=free_port(),
-        cache_dir=tmp_path / "cache",
-        data_dir=tmp_path / "data",
+    settings = settings_beside(
+        studio,
+        tmp_path,
         deadline_s=20,  # of the twenty some are done by then, others are not
     )
     with BackgroundServer(settings) as backend, browser_page() as page:

@@ -11,13 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from backend.local_studio import free_port
 from backend.media import MediaError, MediaStore
 from backend.regions import label_config_for
 from backend.server import BackgroundServer
 from backend.settings import load_settings
 from tests.media import cfr
 from tests.scenes import RED, red_star_and_blue_ring
+from tests.studio import settings_beside
 
 pytestmark = pytest.mark.e2e
 BUCKET, KEY = "clips", "day 1/star.mp4"
@@ -92,12 +92,9 @@ def test_a_video_in_s3_becomes_a_prediction(presign, studio, bucket, tmp_path):
         },
     )
     (task,) = studio.import_tasks(project, [{"video": f"s3://{BUCKET}/{KEY}", "prompt": RED, "fps": 25}])
-    settings = load_settings(
-        label_studio_url=studio.url,
-        label_studio_api_key=studio.login.token,
-        port=free_port(),
-        cache_dir=tmp_path / "cache",
-        data_dir=tmp_path / "jobs",
+    settings = settings_beside(
+        studio,
+        tmp_path,
         allowed_hosts=f"127.0.0.1:{bucket.server_port}" if presign else "",
     )
     bucket.seen.clear()

@@ -20,6 +20,7 @@ from backend.server import BackgroundServer
 from backend.settings import load_settings
 from tests.media import cfr
 from tests.scenes import BLUE, RED, red_star_and_blue_ring
+from tests.studio import settings_beside
 
 pytestmark = pytest.mark.e2e
 
@@ -93,13 +94,7 @@ def test_uncertainty_sampling_serves_the_least_sure_task_first(
     studio.api("PATCH", f"/api/projects/{project}/", json={"sampling": "Uncertainty sampling"})
     words = (RED, "the ring", BLUE, "the star")
     tasks = studio.import_tasks(project, [{"video": address, "prompt": w, "fps": 25} for w in words])
-    settings = load_settings(
-        label_studio_url=studio.url,
-        label_studio_api_key=studio.login.token,
-        cache_dir=tmp_path / "cache",
-        data_dir=tmp_path / "data",
-        port=free_port(),
-    )
+    settings = settings_beside(studio, tmp_path)
     with BackgroundServer(settings) as backend:
         found = list(connect(settings, project, url=backend.url))
         assert any(f.state == "ok" and "uncertainty sampling goes by" in f.text for f in found), found

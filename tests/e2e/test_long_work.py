@@ -12,14 +12,13 @@ import time
 import httpx
 import pytest
 
-from backend.local_studio import free_port
 from backend.regions import label_config_for
 from backend.server import BackgroundServer
-from backend.settings import load_settings
 from tests.backend.doubles import TruthServices
 from tests.backend.test_desk import slow
 from tests.media import cfr
 from tests.scenes import red_star_and_blue_ring
+from tests.studio import settings_beside
 
 pytestmark = pytest.mark.e2e
 
@@ -32,12 +31,9 @@ def video(tmp_path_factory):
 
 @pytest.fixture
 def settings(studio, tmp_path):
-    return load_settings(
-        label_studio_url=studio.url,
-        label_studio_api_key=studio.login.token,
-        port=free_port(),
-        cache_dir=tmp_path / "cache",
-        data_dir=tmp_path / "jobs",
+    return settings_beside(
+        studio,
+        tmp_path,
         deadline_s=3.0,
         page_deadline_s=3.0,
     )

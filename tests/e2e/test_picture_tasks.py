@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ import numpy as np
 import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
-from backend.cli import app
-from backend.local_studio import LocalStudio, free_port
+from backend.local_studio import LocalStudio
 from backend.server import BackgroundServer
-from backend.settings import load_settings
 from tests.media import cfr
 from tests.scenes import RED, red_star_and_blue_ring
+from tests.studio import picture_task, settings_beside
 
 pytestmark = pytest.mark.e2e
 
@@ -43,29 +40,9 @@ def _mask(region: dict[str, Any]) -> NDArray[np.bool_]:
 @pytest.mark.parametrize("masks", ["brush", "polygon", "bitmask"])
 def test_masks_of_a_cut_clip_are_stored(studio: LocalStudio, tmp_path: Path, masks: str) -> None:
     frames, truth = red_star_and_blue_ring(24, size=_SIZE)
-    out = studio.media_dir / f"cut-{masks}"
-    folder = f"/data/local-files/?d={out.relative_to(studio.data_dir)}/frames"
     video = cfr(tmp_path / "clip.mp4", frames)
-    args = ["frames", str(video), "--out", str(out), "--every", str(_EVERY), "--words", RED, "--masks", masks]
-    ran = CliRunner().invoke(app, [*args, "--url", folder])
-    assert ran.exit_code == 0, ran.output
-    project = int(
-        studio.api(
-            "POST",
-            "/api/projects/",
-            json={"title": masks, "label_config": (out / "label_config.xml").read_text()},
-        )["id"]
-    )
-    storage = {"project": project, "path": str(out / "frames"), "use_blob_urls": True}
-    studio.api("POST", "/api/storages/localfiles", json=storage)
-    (task,) = studio.import_tasks(project, [json.loads((out / "tasks.json").read_text())[0]["data"]])
-    settings = load_settings(
-        label_studio_url=studio.url,
-        label_studio_api_key=studio.login.token,
-        port=free_port(),
-        cache_dir=tmp_path / "cache",
-        data_dir=tmp_path / "jobs",
-    )
+    project, task = picture_task(studio, video, f"cut-{masks}", every=_EVERY, words=RED, shape=masks)
+    settings = settings_beside(studio, tmp_path)
     with BackgroundServer(settings) as backend:
         studio.connect(project, backend.url)
         studio.retrieve_predictions(project)

@@ -9,12 +9,13 @@ import httpx
 import pytest
 
 from backend.connect import ConnectError, connect
-from backend.local_studio import LocalStudio, free_port
+from backend.local_studio import LocalStudio
 from backend.regions import label_config_for
 from backend.server import BackgroundServer
 from backend.settings import Settings, load_settings
 from tests.media import cfr, damaged, empty, garbage, truncated
 from tests.scenes import RED, red_star_and_blue_ring
+from tests.studio import settings_beside
 
 pytestmark = pytest.mark.e2e
 
@@ -35,13 +36,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def settings(studio: LocalStudio, tmp_path: Path) -> Settings:
-    return load_settings(
-        label_studio_url=studio.url,
-        label_studio_api_key=studio.login.token,
-        port=free_port(),
-        cache_dir=tmp_path / "cache",
-        data_dir=tmp_path / "jobs",
-    )
+    return settings_beside(studio, tmp_path)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from video.exports.files import (
     evenly,
     field,
     fill_polygons,
+    head,
     read_json,
     write_json,
     xywh_box,
@@ -38,14 +39,7 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path, *, shape: S
     numbers = categories(video for videos in splits.values() for video in videos)
     written = []
     for split, videos in splits.items():
-        content: dict[str, Any] = {
-            "info": {"description": "annotated videos"},
-            "licenses": [],
-            "categories": [{"id": i, "name": label, "supercategory": ""} for label, i in numbers.items()],
-            "videos": [],
-            "images": [],
-            "annotations": [],
-        }
+        content = head(numbers, "videos", "images", "annotations")
         for video_id, video in enumerate(videos, start=1):
             _add(content, video, video_id, numbers, shape)
         written.append(write_json(out / "annotations" / f"instances_{split}.json", content))

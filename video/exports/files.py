@@ -47,6 +47,16 @@ def categories(videos: Iterable[AnnotatedVideo]) -> dict[str, int]:
     return {label: i for i, label in enumerate(labels, start=1)}
 
 
+def head(numbers: Mapping[str, int], *lists: str) -> dict[str, Any]:
+    """What a file in COCO's manner begins with, and empty lists of these names. numbers: as `categories` gives them."""
+    return {
+        "info": {"description": "annotated videos"},
+        "licenses": [],
+        "categories": [{"id": i, "name": label, "supercategory": ""} for label, i in numbers.items()],
+        **{name: [] for name in lists},
+    }
+
+
 def safe_name(name: str, what: str) -> str:
     """A name that stays in its folder when joined to it. Raises FormatError."""
     parts = PurePosixPath(name).parts

@@ -13,7 +13,7 @@ from typing import Any
 from video import masks
 from video.annotated import AnnotatedVideo, FormatError, ObjectTrack, annotated, of_boxes, of_masks
 from video.exports.coco import rle_json, rle_of
-from video.exports.files import box_xywh, categories, evenly, field, read_json, write_json, xywh_box
+from video.exports.files import box_xywh, categories, evenly, field, head, read_json, write_json, xywh_box
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
@@ -21,13 +21,7 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
     numbers = categories(video for videos in splits.values() for video in videos)
     written = []
     for split, videos in splits.items():
-        content: dict[str, Any] = {
-            "info": {"description": "annotated videos"},
-            "licenses": [],
-            "categories": [{"id": i, "name": label, "supercategory": ""} for label, i in numbers.items()],
-            "videos": [],
-            "annotations": [],
-        }
+        content = head(numbers, "videos", "annotations")
         for video_id, video in enumerate(videos, start=1):
             names = [video.picture(frame) for frame in video.frames.tolist()]
             shape = {"width": video.size[0], "height": video.size[1], "length": len(names)}
