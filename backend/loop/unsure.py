@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from backend.loop.annotator import Truth, verdict
+from backend.loop.ask import LoopError
 from backend.loop.drawn_clips import as_clip
 from backend.need import SIGNS, Need, fit, raw_score, row_of
 from backend.pipeline import Pipeline, PipelineError
@@ -54,11 +55,11 @@ class Auroc:
 
 
 def auroc(scores: ArrayLike, right: ArrayLike) -> Auroc:
-    """scores: (n,) larger is surer; right: (n,) bool. Raises ValueError unless both kinds are there."""
+    """scores: (n,) larger is surer; right: (n,) bool. Raises LoopError unless both kinds are there."""
     scores, right = np.asarray(scores, np.float64), np.asarray(right, np.bool_)
     n, m = int(right.sum()), int((~right).sum())
     if n == 0 or m == 0:
-        raise ValueError(f"{n} right and {m} wrong tracks: both kinds are needed to tell them apart")
+        raise LoopError(f"{n} right and {m} wrong tracks: both kinds are needed to tell them apart; take more clips")
     ranks = rankdata(scores)
     a = float(ranks[right].sum() - n * (n + 1) / 2) / (n * m)
     q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
@@ -95,8 +96,13 @@ def _judged(result: TrackResult, clip: Clip, masks: NDArray[np.bool_]) -> Answer
 
 
 def fitted(some: Sequence[Answered], *, made_with: str, source: str) -> Need:
-    """Raises ValueError where all are right or all are wrong."""
-    return fit(np.stack([a.signs for a in some]), np.array([a.right for a in some]), made_with=made_with, source=source)
+    """Raises LoopError where all are right or all are wrong."""
+    right = np.array([a.right for a in some])
+    if right.all() or not right.any():
+        raise LoopError(
+            f"of {len(some)} tracks all are {'right' if right.all() else 'wrong'}; take more clips to fit on"
+        )
+    return fit(np.stack([a.signs for a in some]), right, made_with=made_with, source=source)
 
 
 def table(need: Need | None, some: Sequence[Answered]) -> str:

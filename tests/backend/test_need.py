@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.anchors import Work
+from backend.loop.ask import LoopError
 from backend.loop.compare import Correction, Fate
 from backend.loop.order import Waiting, strokes_by_label, suggest, waiting_of
 from backend.loop.store import Row
@@ -35,6 +36,15 @@ def test_auroc_is_the_chance_of_the_right_order(pairs):
     bad = [s for s, r in pairs if not r]
     wins = [1.0 if g > b else 0.5 if g == b else 0.0 for g, b in itertools.product(good, bad)]
     assert auroc(scores, right).value == pytest.approx(np.mean(wins))
+
+
+@pytest.mark.parametrize(("right", "words"), [(True, "all are right"), (False, "all are wrong")])
+def test_tracks_that_are_all_alike_are_said(right, words):
+    alike = [replace(a, right=right) for a in _answered(12)]
+    with pytest.raises(LoopError, match=words):
+        fitted(alike, made_with="m", source="s")
+    with pytest.raises(LoopError, match="take more clips"):
+        table(None, alike)
 
 
 def test_the_error_of_auroc_is_hanleys():
