@@ -22,6 +22,12 @@ from backend.settings import Settings
 
 State = Literal["ok", "note", "wrong"]
 TITLE = "RefAM"  # where the version is not known
+# A suggestion of the id of what is selected makes two candidates for one reference: the editor's store throws, and its
+# page goes blank (1.23.2). Accepted at once, suggestions never stand beside what they replace.
+AUTO_ACCEPT = (
+    "before typing words in the editor, switch Auto-Accept Suggestions on (below the pictures, beside "
+    "Auto-Annotation); without it the page of Label Studio 1.23.2 goes blank when a mask is selected"
+)
 
 
 class ConnectError(ValueError):
@@ -105,6 +111,7 @@ def _config(xml: str) -> Iterator[Found]:
         return
     if config.masks:
         yield Found("ok", f'masks go to "{config.box}" ({config.masks.kind}) on <Image name="{config.video}">')
+        yield Found("note", f"masks: {AUTO_ACCEPT}")
     else:
         yield Found("ok", f'boxes go to <VideoRectangle name="{config.box}"> on <Video name="{config.video}">')
     if config.text_areas:

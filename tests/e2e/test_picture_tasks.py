@@ -12,6 +12,7 @@ import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from numpy.typing import NDArray
 
+from backend.connect import connect
 from backend.local_studio import LocalStudio
 from backend.server import BackgroundServer
 from tests.media import cfr
@@ -44,7 +45,8 @@ def test_masks_of_a_cut_clip_are_stored(studio: LocalStudio, tmp_path: Path, mas
     project, task = picture_task(studio, video, f"cut-{masks}", every=_EVERY, words=RED, shape=masks)
     settings = settings_beside(studio, tmp_path)
     with BackgroundServer(settings) as backend:
-        studio.connect(project, backend.url)
+        said = {f.text for f in connect(settings, project, url=backend.url) if f.state == "note"}
+        assert any("Auto-Accept Suggestions" in text for text in said), said
         studio.retrieve_predictions(project)
         assert studio.wait_for_predictions([task], most_s=90)
     (prediction,) = studio.predictions(task)
