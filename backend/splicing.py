@@ -102,12 +102,11 @@ def _coco(rle: Rle) -> dict[str, object]:
 def hold_boxes(work: Work, track: MaskTrack) -> MaskTrack:
     """The track of the whole clip with the boxes that were drawn; what they differ by goes over to their neighbours.
 
-    The masks stay: a box that a person drew says what the box is to hold, not where the outline runs. Frames that are
-    known by other means keep their boxes, so what is drawn on one frame changes nothing beyond the known ones next to
-    it.
+    The masks stay: a box that a person drew says what the box is to hold (a hat that counts), not where the outline
+    runs. So the difference goes past the words' own masks, up to the next frame that a person drew on.
     """
     if not work.boxes:
         return track
-    known = {f: track.boxes[f] for f in (*work.anchors, *work.drawn) if track.visible[f]}
+    known = {f: track.boxes[f] for f in work.drawn if track.visible[f]}
     drawn = {f: np.array(box, np.float64) for f, box in work.boxes.items()}
     return replace(track, boxes=spread(track.boxes, track.visible, known | drawn))

@@ -249,10 +249,11 @@ def test_what_two_claim_goes_to_the_surer_and_never_from_a_drawing():
     assert b.boxes[0].tolist() == [0.6, 0.0, 1.0, 1.0]
 
 
-def test_a_drawn_box_moves_its_neighbours_up_to_the_next_known_frame():
+def test_a_drawn_box_moves_its_neighbours_past_the_words_mask_up_to_the_next_drawing():
     track = track_of([(0.2, 0.2, 0.4, 0.6)] * 9, 0.9)
     work = Work(Target("x", words="x"))
     work.drawn = {2: np.ones((20, 40), bool), 6: np.ones((20, 40), bool)}
+    work.anchors = {1: np.ones((20, 40), bool)}
     work.boxes = {2: (0.2, 0.1, 0.4, 0.7)}
     boxes = hold_boxes(work, track).boxes
     assert boxes[2].tolist() == [0.2, 0.1, 0.4, 0.7]
