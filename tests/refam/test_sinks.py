@@ -44,7 +44,7 @@ def planted(seed: int, sink: int, boost: float) -> tuple[np.ndarray, np.ndarray]
     return truth.astype(np.float32), softmax(logits)[:6].astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), sink=st.integers(0, 5), boost=st.floats(0.5, 8))
 def test_suppression_takes_a_planted_sink_back_exactly(seed: int, sink: int, boost: float) -> None:
     truth, maps = planted(seed, sink, boost)
@@ -52,7 +52,7 @@ def test_suppression_takes_a_planted_sink_back_exactly(seed: int, sink: int, boo
     np.testing.assert_allclose(suppress(maps, [sink], others), truth, rtol=2e-3, atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), boost=st.floats(1, 8))
 def test_redirection_gives_the_surplus_to_the_magnets_and_to_nobody_else(seed: int, boost: float) -> None:
     _, maps = planted(seed, 1, boost)
