@@ -99,3 +99,38 @@ def test_neighbouring_anchors(n):
     ahead, behind = [seen(0)] * n, [seen(0)] * n
     ahead[0], behind[-1] = seen(3), seen(5)
     assert places(join(ahead, behind)) == [3, *[0] * (n - 2), 5]
+
+
+def disc(x, y, r=12, size=(160, 90)):
+    grid = np.mgrid[: size[1], : size[0]]
+    return (grid[1] - x) ** 2 + (grid[0] - y) ** 2 <= r**2
+
+
+def contradicting(n):
+    """Two passes that leave the object at once, to different sides; and the object, which goes straight and grows."""
+    truth = [disc(20 + 8 * i, 40, 10 + i / 2) for i in range(n)]
+    ahead = [(masks.encode(truth[0] if i == 0 else disc(30, 15)), 0.9, True) for i in range(n)]
+    behind = [(masks.encode(truth[-1] if i == n - 1 else disc(120, 75)), 0.9, True) for i in range(n)]
+    return ahead, behind, truth
+
+
+def test_near_known_frames_whose_passes_meet_nowhere_are_bridged():
+    ahead, behind, truth = contradicting(9)
+    found = join(ahead, behind)
+    assert min(masks.iou(masks.decode(m), t) for (m, _, _), t in zip(found, truth, strict=True)) > 0.85
+    assert (found[0], found[-1]) == (ahead[0], behind[-1])
+    assert max(score for _, score, _ in found[1:-1]) < 0.9, "the contradiction is said"
+
+
+@pytest.mark.parametrize("what", ["far apart", "they meet", "one is lost", "both are lost"])
+def test_what_is_not_bridged(what):
+    ahead, behind, truth = contradicting(10 if what == "far apart" else 9)
+    lost = (masks.encode(disc(-99, -99)), 0.1, False)
+    if what == "they meet":
+        ahead[4] = behind[4] = ahead[3] = behind[3] = (masks.encode(truth[3]), 0.9, True)
+    elif what == "one is lost":
+        ahead[1:] = [lost] * 8
+    elif what == "both are lost":
+        ahead[1:], behind[:-1] = [lost] * 8, [lost] * 8
+    given = {m for m, _, _ in (*ahead, *behind)}
+    assert {m for m, _, _ in join(ahead, behind)} <= given
