@@ -11,6 +11,7 @@ import numpy as np
 
 from backend.curate.fetching import fetched
 from backend.curate.rows import Row
+from backend.jobs.doing import with_breakage
 from backend.pipeline import PipelineError
 from backend.services import Services
 from backend.settings import Settings, load_settings
@@ -60,23 +61,24 @@ class ClipWorker:
     def __call__(self, row: Row) -> dict[str, Any]:
         """The fields of a result that the work decides: see `backend.curate.sink.SCHEMA`.
 
-        Words that are not found are a result (`nothing`); ValueError and its kin mean a video that cannot be used.
+        Words that are not found are a result (`nothing`). A video that breaks off is taken up to there, which the notes
+        of its objects say. ValueError and its kin mean a video that cannot be used.
         """
         stages = Stopwatch()
         stages("fetch", 0.0)
         with fetched(row.video, self._settings) as path:
             stages("open", 0.0)
             self._limits.check_header(path)
-            clip = open_clip(path)
+            clip = open_clip(path, partial=True)
             self._limits.check(path.name, clip.size, clip.duration_s)
             targets = row.targets()
             for prompt in (p for target in targets for p in target.prompts):
                 if prompt.frame >= len(clip):
                     raise ValueError(f"prompts: there is no frame {prompt.frame}; the video has 0 to {len(clip) - 1}")
             try:
-                results, why_not = self._pipeline.run(clip, targets, progress=stages), None
+                results, why_not = with_breakage(clip, self._pipeline.run(clip, targets, progress=stages)), None
             except PipelineError as error:
-                results, why_not = [], str(error)
+                results, why_not = [], "; ".join(filter(None, (str(error), clip.broken)))
             stages("end", 0.0)
         return {
             "status": "nothing" if why_not else "done",

@@ -60,7 +60,7 @@ class Doing:
             with contextlib.ExitStack() as held:
                 clip, content = self._opener.open(spec, held, lambda fraction: course("fetch", fraction))
                 memo = Memo(self._memory, content)
-                results = _with_breakage(clip, self._results(spec, clip, memo, course))
+                results = with_breakage(clip, self._results(spec, clip, memo, course))
                 tuned = self._services.tuned
                 return _done(spec, clip, results, tuned.keyframe_iou if tuned else KEYFRAME_IOU)
         except MediaError as error:
@@ -81,7 +81,7 @@ class Doing:
         return results
 
 
-def _with_breakage(clip: Clip, results: Sequence[TrackResult]) -> Sequence[TrackResult]:
+def with_breakage(clip: Clip, results: Sequence[TrackResult]) -> Sequence[TrackResult]:
     """What is wrong with the file is told with each object: whoever corrects one sees why it ends early."""
     if not (broken := getattr(clip, "broken", "")):  # pictures have none
         return results

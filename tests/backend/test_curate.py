@@ -23,7 +23,7 @@ from backend.curate.isolated import Isolated, StartError  # noqa: E402
 from backend.curate.manifest import ManifestError, read_manifest  # noqa: E402
 from backend.curate.rows import Row  # noqa: E402
 from backend.settings import load_settings  # noqa: E402
-from tests.media import cfr  # noqa: E402
+from tests.media import cfr, truncated  # noqa: E402
 from tests.scenes import red_star_and_blue_ring  # noqa: E402
 
 SCRIPTED = "tests.backend.curating:Scripted"
@@ -271,6 +271,23 @@ def results(tmp_path_factory):
     with pytest.raises(ValueError, match="there is no frame 40; the video has 0 to 11"):
         work(Row(3, "", str(folder / "a.mp4"), (), ("x",), '[{"frame": 40, "points": [[0.5, 0.5]]}]'))
     return folder / "out", masks
+
+
+def test_a_video_that_breaks_off_is_a_row_up_to_there(tmp_path):
+    frames, _ = red_star_and_blue_ring(50, size=(320, 180))
+    cut = truncated(tmp_path / "cut.mp4", frames)
+    work = ClipWorker(taken_along(load_settings(sam2="grabcut", device="cpu")))
+    found = work(Row(1, "", str(cut), ("the red star",), ("star",)))
+    assert found["status"] == "done"
+    assert 5 < found["frames"] < 45
+    assert "the video can be decoded up to" in found["objects"][0]["notes"][-1]
+    nothing = work(Row(2, "", str(cut), ("xyzzy",), ("thing",)))
+    assert nothing["status"] == "nothing"
+    assert "the video can be decoded up to" in nothing["error"]
+    empty = tmp_path / "empty.mp4"
+    empty.write_bytes(cut.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"empty\.mp4"):
+        work(Row(3, "", str(empty), ("the red star",), ("star",)))
 
 
 def test_a_clip_becomes_a_row_with_its_masks(results):
