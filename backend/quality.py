@@ -1,11 +1,12 @@
-"""How closely videos are looked at, for `refam label --quality`.
+"""How closely videos are looked at: `refam label --quality`, and REFAM_QUALITY for the service and for `refam curate`.
 
             frames grounded   masks looked at again   searches for what was lost   longer side, unless --max-size
     fast    4                 every 8th frame         1                            640 px
     normal  8                 as the segmenter asks   2                            the video's own
     best    16                every frame             4                            the video's own
 
-The service looks as "normal" does.
+Pictures (tasks that hold a list of them) are never brought down: each is looked at once. What is not "normal" stands
+in the model version, so asking again with another quality makes another prediction.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from backend.targets import PipelineOptions
+    from collections.abc import Callable, Sequence
+
+    from backend.jobs.memo import Memo
+    from backend.pipeline import Pipeline
+    from backend.targets import PipelineOptions, Target, TrackResult
+    from video.clip import Clip
 
 _FAST_PX = 640
 
@@ -42,3 +48,30 @@ class Quality(StrEnum):
     def most_px(self) -> int | None:
         """What the longer side of frames is brought down to; None: frames stay as they are."""
         return _FAST_PX if self is Quality.FAST else None
+
+    @property
+    def tail(self) -> str:
+        """What the model version ends with, and stages that are kept are told apart by."""
+        return "" if self is Quality.NORMAL else f":{self}"
+
+    def run(
+        self,
+        pipeline: Pipeline,
+        clip: Clip,
+        targets: Sequence[Target],
+        *,
+        progress: Callable[[str, float], None],
+        memo: Memo | None = None,
+    ) -> list[TrackResult]:
+        """What the pipeline (with the options of this quality) finds in the clip, on its own frames, in its size.
+
+        Raises PipelineError.
+        """
+        from backend.parts import Part, brought_back, seen_in
+        from video.clip import Clip
+
+        if self.most_px is None or not isinstance(clip, Clip) or max(clip.size) <= self.most_px:
+            return pipeline.run(clip, targets, progress=progress, memo=memo)
+        view = Part(most_px=self.most_px).view(clip, targets)
+        found = pipeline.run(view, seen_in(view, targets), progress=progress, memo=memo)
+        return brought_back(found, view, targets)

@@ -56,11 +56,12 @@ class Services:
 
     @property
     def model_version(self) -> str:
-        """Names package, backbone and segmenter. Known without loading anything: Label Studio asks at set-up.
+        """Names package, backbone, segmenter and quality. Known without loading anything: Label Studio asks at set-up.
 
         It must be what predictions carry, since Label Studio re-runs only tasks of another version.
         """
-        return f"refam-{__version__}/{self._backbone_id()}/{self.segmenter_choice.version}"
+        tail = self.settings.quality.tail
+        return f"refam-{__version__}/{self._backbone_id()}/{self.segmenter_choice.version}{tail}"
 
     @property
     def segmenter_choice(self) -> Choice:
@@ -138,7 +139,7 @@ class Services:
         with self._loading:
             if self._pipeline is None:
                 segmenter = self._noted("segmenter", self._load_segmenter)
-                options = PipelineOptions(needs=self.settings.data_dir)
+                options = self.settings.quality.options(PipelineOptions(needs=self.settings.data_dir))
                 self._pipeline = Pipeline(segmenter, grounder=self.grounder, options=options)
             return self._pipeline
 

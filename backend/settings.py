@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from backend.quality import Quality
 from refam.magnets import Magnets
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class WeightSettings(BaseSettings):
     download: bool = False  # fetch weights that are not on this machine
     data_dir: Path = Path("~/.local/share/refam")  # jobs, the finished stages of videos, and SAM2 where it was pulled
     tracker: Literal["auto", "memory", "sam2-video", "flow"] = "auto"  # what follows masks; see refam.segmenters
+    quality: Quality = Quality.NORMAL  # how closely the service and `refam curate` look; see backend.quality
 
     @field_validator("data_dir")
     @classmethod

@@ -28,6 +28,7 @@ _TAKEN_ALONG = {
     "sam2",
     "device",
     "tracker",
+    "quality",
     "magnets",
     "dtype",
     "offload",
@@ -76,7 +77,8 @@ class ClipWorker:
                 if prompt.frame >= len(clip):
                     raise ValueError(f"prompts: there is no frame {prompt.frame}; the video has 0 to {len(clip) - 1}")
             try:
-                results, why_not = with_breakage(clip, self._pipeline.run(clip, targets, progress=stages)), None
+                found = self._settings.quality.run(self._pipeline, clip, targets, progress=stages)
+                results, why_not = with_breakage(clip, found), None
             except PipelineError as error:
                 results, why_not = [], "; ".join(filter(None, (str(error), clip.broken)))
             stages("end", 0.0)

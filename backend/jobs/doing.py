@@ -59,7 +59,7 @@ class Doing:
         try:
             with contextlib.ExitStack() as held:
                 clip, content = self._opener.open(spec, held, lambda fraction: course("fetch", fraction))
-                memo = Memo(self._memory, content)
+                memo = Memo(self._memory, content + self._services.settings.quality.tail)
                 results = with_breakage(clip, self._results(spec, clip, memo, course))
                 tuned = self._services.tuned
                 return _done(spec, clip, results, tuned.keyframe_iou if tuned else KEYFRAME_IOU)
@@ -76,7 +76,8 @@ class Doing:
         known = memo.results(key, targets)
         if known is not None:
             return known
-        results = self._services.pipeline().run(clip, targets, progress=tell, memo=memo)
+        quality = self._services.settings.quality
+        results = quality.run(self._services.pipeline(), clip, targets, progress=tell, memo=memo)
         memo.keep_results(key, results)
         return results
 
@@ -85,7 +86,7 @@ def with_breakage(clip: Clip, results: Sequence[TrackResult]) -> Sequence[TrackR
     """What is wrong with the file is told with each object: whoever corrects one sees why it ends early."""
     if not (broken := getattr(clip, "broken", "")):  # pictures have none
         return results
-    return [replace(result, notes=(*result.notes, broken)) for result in results]
+    return [r if broken in r.notes else replace(r, notes=(*r.notes, broken)) for r in results]
 
 
 def prompted(work: Work, clip: Clip) -> tuple[Target, ...]:
