@@ -67,6 +67,14 @@ def label(
     quality: Annotated[
         Quality, typer.Option(help="How closely to look: frames grounded, how often masks are looked at, size.")
     ] = Quality.NORMAL,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where SAM2's features of frames are kept, so that none is encoded twice; REFAM_FEATURES_MB (2000) "
+            "bounds it. Unless given, in the data directory.",
+        ),
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Begin anew; else a run that was stopped goes on where it was.")
     ] = False,
@@ -108,7 +116,14 @@ def label(
         view = part.view(clip, targets)
         memo = kept_work(out, video, (backbone, seed, str(words_added), part, quality), again=again)
         pipeline = _pipeline(
-            backbone, sam2, device=device, seed=seed, magnets=words_added, download=download, quality=quality
+            backbone,
+            sam2,
+            device=device,
+            seed=seed,
+            magnets=words_added,
+            download=download,
+            quality=quality,
+            cache=cache,
         )
         found = pipeline.run(view, seen_in(view, targets), progress=step, memo=memo)
         results = brought_back(found, view, targets)
@@ -128,7 +143,15 @@ def label(
 
 
 def _pipeline(
-    backbone: str, sam2: str | None, *, device: str, seed: int, magnets: MagnetWords, download: bool, quality: Quality
+    backbone: str,
+    sam2: str | None,
+    *,
+    device: str,
+    seed: int,
+    magnets: MagnetWords,
+    download: bool,
+    quality: Quality,
+    cache: Path | None,
 ) -> Pipeline:
     from backend.pipeline import Pipeline
     from backend.settings import weight_settings
@@ -141,7 +164,7 @@ def _pipeline(
         options = GroundingOptions(seed=seed, magnet_words=magnets)
         return load_grounder(backbone, device=device, options=options, loading=weights.loading())
 
-    return Pipeline(weights.segmenter(sam2, device=device), grounder=grounder, options=quality.options())
+    return Pipeline(weights.segmenter(sam2, device=device, cache=cache), grounder=grounder, options=quality.options())
 
 
 def _masks_by(device: str) -> str:

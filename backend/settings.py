@@ -44,6 +44,7 @@ class WeightSettings(BaseSettings):
     download: bool = False  # fetch weights that are not on this machine
     data_dir: Path = Path("~/.local/share/refam")  # jobs, the finished stages of videos, and SAM2 where it was pulled
     tracker: Literal["auto", "memory", "sam2-video", "flow"] = "auto"  # what follows masks; see refam.segmenters
+    features_mb: float = Field(default=2_000, ge=0)  # on disk, of what SAM2 made of frames (8.4 MB each); 0: none
     quality: Quality = Quality.NORMAL  # how closely the service and `refam curate` look; see backend.quality
 
     @field_validator("data_dir")
@@ -62,11 +63,21 @@ class WeightSettings(BaseSettings):
 
         return choose_segmenter(named, models=self.models_dir, device=device, tracker=self.tracker)
 
-    def segmenter(self, named: str | None, *, device: str = "auto") -> Segmenter:
-        """That segmenter, loaded. Raises refam's SegmenterError."""
+    def segmenter(self, named: str | None, *, device: str = "auto", cache: Path | None = None) -> Segmenter:
+        """That segmenter, loaded. cache: where features are kept, in the data directory unless given.
+
+        Raises refam's SegmenterError.
+        """
         from refam.segmenters import load_segmenter
 
-        return load_segmenter(named, models=self.models_dir, device=device, tracker=self.tracker)
+        return load_segmenter(
+            named,
+            models=self.models_dir,
+            device=device,
+            tracker=self.tracker,
+            cache=cache or self.data_dir / "features",
+            cache_mb=self.features_mb,
+        )
 
     def loading(self) -> Loading:
         """The same for refam."""

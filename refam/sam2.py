@@ -7,8 +7,6 @@ that square.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from refam.features import FeatureStore, image_key, model_id
 from refam.prompting import questions, worth
 from refam.sam2_store import ENCODER
 from video.masks import iou, resize_map
@@ -58,22 +57,21 @@ class Sam2Engine(Protocol):
 class Sam2Segmenter:
     """A `Segmenter` and `FeatureSource` over SAM2's image part. One thread at a time.
 
-    Keeps the embedding of the last image only; with `cache` (a directory) those of all images that it saw, by their
-    content, 8.4 MB each.
+    Keeps the embedding of the last image only; with `features` those of all images that it saw, 8.4 MB each.
     """
 
-    def __init__(self, engine: Sam2Engine, *, name: str, cache: Path | None = None) -> None:
+    def __init__(self, engine: Sam2Engine, *, name: str, features: FeatureStore | None = None) -> None:
         self.name = name
         self.refit_every = engine.refit_every
         self._engine = engine
-        self._cache = cache
-        if cache is not None:
-            cache.mkdir(parents=True, exist_ok=True)
+        self._features = features
         self._cached: tuple[str, Levels] | None = None
 
     @classmethod
-    def load(cls, name_or_dir: str, *, device: str = "auto", cache: Path | None = None) -> Sam2Segmenter:
-        """From a directory (for transformers or onnxruntime) or a hub id.
+    def load(
+        cls, name_or_dir: str, *, device: str = "auto", cache: Path | None = None, cache_mb: float = 2000
+    ) -> Sam2Segmenter:
+        """From a directory (for transformers or onnxruntime) or a hub id. cache: see `store_of`.
 
         Raises SegmenterError when there is no SAM2 model there.
         """
@@ -83,7 +81,7 @@ class Sam2Segmenter:
         folder = Path(name_or_dir).expanduser()
         here = (folder / ENCODER).is_file()
         engine = OnnxEngine.load(folder) if here else TorchEngine.load(name_or_dir, device=device)
-        return cls(engine, name=folder.name or name_or_dir, cache=cache)
+        return cls(engine, name=folder.name or name_or_dir, features=store_of(name_or_dir, cache, cache_mb))
 
     def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
         """image: (H, W, 3) uint8 RGB. Candidates, best first.
@@ -117,26 +115,25 @@ class Sam2Segmenter:
         return np.asarray(self._embed(image)[-1][0].permute(1, 2, 0).float().cpu().numpy(), np.float32)
 
     def _embed(self, image: NDArray[np.uint8]) -> Levels:
-        content = np.ascontiguousarray(image).tobytes() + bytes(str(image.shape), "ascii")
-        key = hashlib.blake2b(content, digest_size=16).hexdigest()
+        key = image_key(image.shape, np.ascontiguousarray(image).tobytes())
         if self._cached is None or self._cached[0] != key:
-            self._cached = (key, self._recall(key) or self._encode(image, key))
+            known = self._features.recall(key) if self._features else None
+            self._cached = (key, known or self._encode(image, key))
         return self._cached[1]
-
-    def _recall(self, key: str) -> Levels | None:
-        """From the directory of embeddings; None when this image was not seen yet."""
-        path = None if self._cache is None else self._cache / f"{key}.pt"
-        if path is None or not path.is_file():
-            return None
-        return [level.float() for level in torch.load(path, weights_only=True)]
 
     def _encode(self, image: NDArray[np.uint8], key: str) -> Levels:
         levels = self._engine.encode(preprocess(image, side=self._engine.side_px))
-        if self._cache is not None:
-            half = self._cache / f"{key}.{os.getpid()}.half"
-            torch.save([level.half().cpu() for level in levels], half)
-            half.rename(self._cache / f"{key}.pt")  # at once, so that nobody reads half a file
+        if self._features:
+            self._features.keep(key, levels)
+            levels = [level.half().float() for level in levels]  # as they will be recalled: answers stay the same
         return levels
+
+
+def store_of(name_or_dir: str, cache: Path | None, most_mb: float) -> FeatureStore | None:
+    """Where embeddings by these weights are kept: in the directory `cache`, no more than so many MB of all models."""
+    if cache is None or most_mb <= 0:
+        return None
+    return FeatureStore(cache, model=model_id(name_or_dir), most_bytes=int(most_mb * 1e6))
 
 
 def preprocess(image: NDArray[np.uint8], *, side: int) -> torch.Tensor:

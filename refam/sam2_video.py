@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from refam.features import FeatureStore
 from refam.quiet import quiet_libraries
-from refam.sam2 import Sam2Engine, Sam2Segmenter, preprocess
+from refam.sam2 import Sam2Engine, Sam2Segmenter, preprocess, store_of
 from refam.sam2_store import SegmenterError, first_line
 from refam.sam2_torch import TorchEngine, short_floats
 from video.types import Observation
@@ -147,13 +148,21 @@ class Sam2VideoSegmenter(Sam2Segmenter):
     """A `Sam2Segmenter` that follows masks by its own memory: a `TrackerSource`."""
 
     def __init__(
-        self, engine: Sam2Engine, model: Any, *, name: str, device: str = "cpu", cache: Path | None = None
+        self,
+        engine: Sam2Engine,
+        model: Any,
+        *,
+        name: str,
+        device: str = "cpu",
+        features: FeatureStore | None = None,
     ) -> None:
-        super().__init__(engine, name=name, cache=cache)
+        super().__init__(engine, name=name, features=features)
         self._model, self._device = model, device
 
     @classmethod
-    def load(cls, name_or_dir: str, *, device: str = "auto", cache: Path | None = None) -> Sam2VideoSegmenter:
+    def load(
+        cls, name_or_dir: str, *, device: str = "auto", cache: Path | None = None, cache_mb: float = 2000
+    ) -> Sam2VideoSegmenter:
         """From a directory or a hub id. Raises SegmenterError where there is no whole video model."""
         with quiet_libraries():
             import transformers
@@ -186,7 +195,7 @@ class Sam2VideoSegmenter(Sam2Segmenter):
             model,
             name=Path(name_or_dir).expanduser().name or name_or_dir,
             device=device,
-            cache=cache,
+            features=store_of(name_or_dir, cache, cache_mb),
         )
 
     @property

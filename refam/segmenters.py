@@ -82,9 +82,15 @@ def choose_segmenter(
 
 
 def load_segmenter(
-    named: str | None, *, models: Path | None = None, device: str = "auto", tracker: TrackerKind = "auto"
+    named: str | None,
+    *,
+    models: Path | None = None,
+    device: str = "auto",
+    tracker: TrackerKind = "auto",
+    cache: Path | None = None,
+    cache_mb: float = 2000,
 ) -> Segmenter:
-    """What `choose_segmenter` chooses.
+    """What `choose_segmenter` chooses. cache: a directory for what SAM2 makes of frames, no more than `cache_mb`.
 
     Raises SegmenterError when the weights cannot be loaded, and for a tracker that they do not allow: what was asked
     for is never quietly replaced.
@@ -102,10 +108,10 @@ def load_segmenter(
     if choice.tracker == "sam2-video":
         from refam.sam2_video import Sam2VideoSegmenter
 
-        return Sam2VideoSegmenter.load(choice.source, device=device)
+        return Sam2VideoSegmenter.load(choice.source, device=device, cache=cache, cache_mb=cache_mb)
     from refam.sam2 import Sam2Segmenter
 
-    segmenter = Sam2Segmenter.load(choice.source, device=device)
+    segmenter = Sam2Segmenter.load(choice.source, device=device, cache=cache, cache_mb=cache_mb)
     return MasksAlone(segmenter) if choice.tracker == "flow" else segmenter
 
 

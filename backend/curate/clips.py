@@ -28,6 +28,7 @@ _TAKEN_ALONG = {
     "sam2",
     "device",
     "tracker",
+    "features_mb",
     "quality",
     "magnets",
     "dtype",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from refam.backbones.presets import preset_for
@@ -15,17 +16,21 @@ _PARTS = ("transformer", "transformer_2")
 
 def weights_id(directory: Path) -> str | None:
     """Eight hex digits of the transformer's weights: each file's size and samples of it; None where there are none."""
-    digest, any_files = hashlib.sha256(), False
-    for part in _PARTS:
-        for path in sorted((directory / part).glob("*.safetensors")):
-            any_files = True
-            size = path.stat().st_size
-            digest.update(f"{part}/{path.name} {size}".encode())
-            with path.open("rb") as file:
-                for i in range(_SAMPLES):
-                    file.seek(max(0, size - _SAMPLE) * i // (_SAMPLES - 1))
-                    digest.update(file.read(_SAMPLE))
-    return digest.hexdigest()[:8] if any_files else None
+    files = [(f"{part}/{f.name}", f) for part in _PARTS for f in sorted((directory / part).glob("*.safetensors"))]
+    return files_id(files) if files else None
+
+
+def files_id(files: Iterable[tuple[str, Path]]) -> str:
+    """Eight hex digits of files, each with what it is called: their sizes and samples of them. Raises OSError."""
+    digest = hashlib.sha256()
+    for called, path in files:
+        size = path.stat().st_size
+        digest.update(f"{called} {size}".encode())
+        with path.open("rb") as file:
+            for i in range(_SAMPLES):
+                file.seek(max(0, size - _SAMPLE) * i // (_SAMPLES - 1))
+                digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()[:8]
 
 
 def identity(name_or_source: str) -> str:

@@ -227,7 +227,7 @@ def main():
     args = parser.parse_args()
     segmenters = [GrabCutSegmenter()]
     if args.sam2:
-        segmenters.append(Sam2Segmenter.load(args.sam2, cache=args.cache))
+        segmenters.append(Sam2Segmenter.load(args.sam2, cache=args.cache, cache_mb=50_000))
     if args.scenes:
         print(table("Held-out scenes, words", measure(scenes(args.scenes), segmenters)), flush=True)
         print(table("Scenes of four things", several(args.scenes // 2, segmenters[0])), flush=True)

@@ -231,7 +231,7 @@ def _sam2(args, clips, cache):
     for frame in clips[0].frames[1:4]:
         plain.features(frame)
     encoder_s = (time.perf_counter() - begin) / len(clips[0].frames[1:4])
-    cached = Sam2Segmenter.load(args.sam2, cache=cache)
+    cached = Sam2Segmenter.load(args.sam2, cache=cache, cache_mb=50_000)
     for clip in clips:
         for frame in clip.frames:
             cached.features(frame)

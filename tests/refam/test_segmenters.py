@@ -10,7 +10,7 @@ from PIL import Image
 from refam.grabcut import is_sharp
 from refam.outline import edge_contrast, purity
 from refam.prompting import soft_overlap
-from refam.sam2 import MEAN, STD, Sam2Segmenter, preprocess, resize_logits
+from refam.sam2 import MEAN, STD, Sam2Segmenter, preprocess, resize_logits, store_of
 from refam.sam2_torch import TorchEngine
 from refam.segmenters import GrabCutSegmenter, SegmenterError, load_segmenter
 from refam.tiny.scenes import draw_clip
@@ -213,14 +213,17 @@ def test_sam2_encodes_an_image_once_and_is_asked_in_its_own_coordinates():
 def test_embeddings_are_kept_by_content(tmp_path):
     model = CountingModel()
     image = np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8)
-    fresh = Sam2Segmenter(TorchEngine(model), name="double", cache=tmp_path / "kept").features(image)
-    again = Sam2Segmenter(TorchEngine(model), name="double", cache=tmp_path / "kept").features(image.copy())
+    kept = store_of("double", tmp_path / "kept", 1)
+    fresh = Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(image)
+    again = Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(image.copy())
     assert model.encoded == 1
     assert fresh.shape == (64, 64, 3)
     np.testing.assert_allclose(again, fresh, rtol=1e-3, atol=1e-3)  # kept at half precision
-    Sam2Segmenter(TorchEngine(model), name="double", cache=tmp_path / "kept").features(255 - image)
+    Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(255 - image)
     assert model.encoded == 2
-    assert len(list((tmp_path / "kept").iterdir())) == 2
+    assert len(list((tmp_path / "kept" / "double").iterdir())) == 2
+    Sam2Segmenter(TorchEngine(model), name="double", features=store_of("other", tmp_path / "kept", 1)).features(image)
+    assert model.encoded == 3, "another model's are not taken"
 
 
 @pytest.mark.slow
