@@ -20,6 +20,7 @@ from backend.stretches import Follower
 from backend.targets import FramePrompt, PipelineError, PipelineOptions, Target, TrackResult
 from video.consensus import consensus, link_frames
 from video.contrast import contrasted
+from video.jitter import steady
 from video.keyframes import sparse_keyframes
 from video.propagate import tracker_name
 from video.sampling import plan_frames
@@ -182,10 +183,10 @@ class Pipeline:
         signs = signs_of(work, track, backing=backing)
         need = self._need(work)
         score = raw_score(signs) if need is None else need(signs)
-        track = hold_boxes(work, track)
-        keyframes = sparse_keyframes(
-            track, clip.times, tolerance_iou=self._options.tolerance_iou, must=tuple(work.drawn)
-        )
+        tolerance, drawn = self._options.tolerance_iou, {*work.drawn, *work.boxes}
+        calm = steady(track.boxes, track.visible, clip.times, tolerance_iou=tolerance, keep={*drawn, *work.anchors})
+        track = hold_boxes(work, replace(track, boxes=calm))
+        keyframes = sparse_keyframes(track, clip.times, tolerance_iou=tolerance, must=tuple(work.drawn))
         notes = [*work.notes, *where, *gaps_in_words(track, clip.times)]
         return TrackResult(work.target, track, tuple(keyframes), score, work.anchor, tuple(notes), signs)
 
