@@ -28,6 +28,8 @@ _TOLERANCES_PX = (
     0.5,
     0.4,
 )  # of a polygon's sides; the first that is good enough
+# With 0.98 a polygon has three times the vertices on drawn objects, and 107 for 62 on real ones: a person is to move
+# them (`make bench-keyframes`).
 _POLYGON_IOU = 0.96
 _LEAST_PART = 0.01  # of the object's area
 
