@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import pickle
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 
 from refam.backbones.identity import files_id
+from refam.room import make_room
 
 Levels = list[torch.Tensor]
 _WEIGHTS = ("*.safetensors", "*.onnx", "*.bin", "*.pt")
@@ -50,20 +50,7 @@ class FeatureStore:
             half.replace(self._folder / f"{key}.pt")
         except (OSError, RuntimeError):  # torch tells a full disk as either
             half.unlink(missing_ok=True)
-        self._make_room()
-
-    def _make_room(self) -> None:
-        files = []
-        for path in self._whole.glob("*/*"):
-            with contextlib.suppress(OSError):  # another process made room, too
-                status = path.stat()
-                files.append((status.st_mtime_ns, status.st_size, path))
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
-            if total <= self._most:
-                return
-            path.unlink(missing_ok=True)
-            total -= size
+        make_room(self._whole.glob("*/*"), most_bytes=self._most)
 
 
 def image_key(shape: tuple[int, ...], content: bytes) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from backend.targets import Target, TrackResult
+from refam.room import make_room
 from video.types import Heatmap, Keyframe, MaskTrack, Rle
 
 log = logging.getLogger("refam.jobs")
@@ -143,17 +144,7 @@ class Memo:
 
 def trim(folder: Path, *, most_bytes: int) -> None:
     """Removes the longest unused results of stages until the rest fits."""
-    files = []
-    for path in folder.glob("*"):
-        with contextlib.suppress(OSError):
-            status = path.stat()
-            files.append((status.st_mtime, status.st_size, path))
-    total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files, key=lambda item: item[0]):
-        if total <= most_bytes:
-            return
-        path.unlink(missing_ok=True)
-        total -= size
+    make_room(folder.glob("*"), most_bytes=most_bytes)
 
 
 def _track_json(track: MaskTrack) -> dict[str, Any]:
