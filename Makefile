@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Hubs are never asked by tests or demo; what is needed is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-joining bench-keyframes bench-sam2 bench-shots bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate clean
+.PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate clean
 
 setup: $(VENV)/.ready
 
@@ -56,6 +56,10 @@ bench-track: $(VENV)/.ready
 
 bench-keyframes: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_keyframes $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)
+
+# An hour of 1920x1080, about twelve minutes.
+bench-scale: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m tests.bench.bench_scale $(ARGS)
 
 bench-joining: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m tests.bench.bench_joining $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)

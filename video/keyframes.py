@@ -10,7 +10,7 @@ that is where keyframes are saved.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,10 @@ from video.types import Keyframe, MaskTrack
 
 _SLACK = 1e-9  # so that rounding does not refuse an IoU that equals the tolerance
 _BLOCK = 32  # rows
-_FIRST_SIDES = np.array([True, True, False, False])  # left and top, of which outward is down
+_EXACT = 4096  # rows of a run of which the fewest keyframes are found; of longer ones that would take hours
+_OUTWARD = np.array([-1, -1, 1, 1])  # of left, top, right and bottom
+# (12, 4): each side alone, and all four with each choice of signs; of two opposite ones, one.
+_DIRECTIONS = np.vstack([np.eye(4), [(1, *signs) for signs in itertools.product((-1, 1), repeat=3)]])
 
 
 def sparse_keyframes(
@@ -70,7 +73,8 @@ def fewest_keyframes(
 ) -> list[tuple[int, bool]]:
     """The same on any grid: (row, enabled) of each keyframe, rows ascending.
 
-    must: visible rows that have to be keyframes; the others are the fewest beside them.
+    must: visible rows that have to be keyframes; the others are the fewest beside them. In a run of more than 4096
+    rows without one, the fewest with a keyframe every 512 rows are found, and of those, all that can be spared go.
 
     boxes: (n, 4) xyxy. visible: (n,) bool. positions: (n,) strictly ascending, the scale on which boxes are
     interpolated: seconds, or the frame numbers of an editor.
@@ -91,7 +95,7 @@ def fewest_keyframes(
         stops = sorted({first, last, *(row for row in must if first < row < last)})
         rows = [first]
         for a, b in itertools.pairwise(stops):
-            rows += [a + row for row in _shortest_path(boxes[a : b + 1], positions[a : b + 1], tolerance_iou)[1:]]
+            rows += [a + row for row in _chosen_rows(boxes[a : b + 1], positions[a : b + 1], tolerance_iou)[1:]]
         out += [(row, row != last) for row in rows]
     return out
 
@@ -127,25 +131,48 @@ def interpolate(
     return np.where(visible[:, None], boxes, 0.0), visible
 
 
-def _shortest_path(boxes: NDArray[np.float64], positions: NDArray[np.float64], tolerance: float) -> list[int]:
-    """Fewest rows, first and last among them, such that the lines between neighbours keep every row's IoU.
+def _chosen_rows(boxes: NDArray[np.float64], positions: NDArray[np.float64], tolerance: float) -> list[int]:
+    """The rows of one run that are keyframes, first and last among them: the fewest, up to `_EXACT` rows."""
+    n = len(boxes)
+    everything = np.ones(n, np.bool_)
+    if n <= _EXACT:
+        return _shortest_path(boxes, positions, tolerance, everything, longest=n)
+    if any(_kept_lines(boxes, positions, 0, np.array([n - 1]), tolerance)):
+        return [0, n - 1]
+    some = np.zeros(n, np.bool_)
+    some[_shortest_path(boxes, positions, tolerance, everything, longest=_EXACT // 8)] = True
+    return _shortest_path(boxes, positions, tolerance, some, longest=n)
 
-    Breadth-first search: rows are nodes, (i, j) is an edge when the line from i to j keeps all rows between.
-    A longer edge may be fine where a shorter one is not, so every edge that the cone does not rule out is
-    looked at.
+
+def _shortest_path(
+    boxes: NDArray[np.float64],
+    positions: NDArray[np.float64],
+    tolerance: float,
+    allowed: NDArray[np.bool_],
+    *,
+    longest: int,
+) -> list[int]:
+    """Fewest of the allowed rows, first and last among them, such that the lines between neighbours keep all rows' IoU.
+
+    Breadth-first search: rows are nodes, (i, j) is an edge when the line from i to j keeps all rows between and spans
+    at most `longest` rows. A longer edge may be fine where a shorter one is not, so every edge that the cone does not
+    rule out is looked at.
     """
     goal = len(boxes) - 1
+    unseen = allowed.copy()
     came_from = {0: -1}
+    unseen[0] = False
     level = [0]
-    while goal not in came_from:
+    while unseen[goal]:
         following: list[int] = []
         for i in level:
-            for j in _within_cone(boxes, positions, i, tolerance)[::-1]:
-                if int(j) not in came_from and _line_keeps(boxes, positions, i, int(j), tolerance):
-                    came_from[int(j)] = i
-                    following.append(int(j))
-                    if j == goal:
-                        break
+            reached = i + _within_cone(boxes[i : i + longest + 1], positions[i : i + longest + 1], tolerance)
+            for j in _kept_lines(boxes, positions, i, reached[unseen[reached]], tolerance):
+                unseen[j] = False
+                came_from[j] = i
+                following.append(j)
+                if j == goal:
+                    break
         level = following
     path = [goal]
     while came_from[path[-1]] >= 0:
@@ -153,27 +180,33 @@ def _shortest_path(boxes: NDArray[np.float64], positions: NDArray[np.float64], t
     return path[::-1]
 
 
-def _within_cone(
-    boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, tolerance: float
-) -> NDArray[np.int64]:
-    """Rows j > i that a line from row i may reach: a necessary test that drops most rows.
+def _within_cone(boxes: NDArray[np.float64], positions: NDArray[np.float64], tolerance: float) -> NDArray[np.int64]:
+    """Rows that a line from the first one may reach: a necessary test that drops most rows.
 
-    IoU >= tolerance holds each side of a box: the 1-D IoU of its x (or y) interval is at least the IoU, so a
-    side may lie outside the true one by at most length * (1/tolerance - 1) and inside by length * (1 -
-    tolerance). Each row narrows the slopes that are left; once none is left no later row fits, so rows are looked
-    at in blocks that double, and in no more than twice as many (or one block) as the cone lasts.
+    Let a be how far the sides of one box lie outside the other's and b how far inside, as shares of its length. Then
+    -log(IoU) >= sum of log(1 + a) - log(1 - b) over x and y, which is at least c * a + b, c the chord of the logarithm
+    up to 1 / tolerance - 1. So how far a row may be from the line is bounded in every direction of the four sides
+    (`_DIRECTIONS`: each side alone, and all with all signs), and each row narrows the slopes that are left. Once none
+    is left no later row fits, so rows are looked at in blocks that double, and in no more than twice as many (or one
+    block) as the cone lasts.
     """
-    steepest, flattest = np.full(4, np.inf), np.full(4, -np.inf)
-    found, begin, block = [], i + 1, _BLOCK
+    budget = -np.log(tolerance) + _SLACK
+    chord = budget / (1 / tolerance - 1 + _SLACK)
+    scale = np.tile(1 / np.maximum(boxes[0, 2:] - boxes[0, :2], _SLACK), 2)
+    directions = _DIRECTIONS * scale
+    outward = _DIRECTIONS * _OUTWARD > 0
+    costs = np.abs(directions) / np.where(outward, chord, 1.0), np.abs(directions) / np.where(outward, 1.0, chord)
+    steepest, flattest = np.full(len(directions), np.inf), np.full(len(directions), -np.inf)
+    found, begin, block = [], 1, _BLOCK
     while begin < len(boxes) and (steepest + 2 * _SLACK >= flattest).all():
         rows = slice(begin, begin + block)
-        after, step = boxes[rows], (positions[rows] - positions[i])[:, None]
+        after, step = boxes[rows], (positions[rows] - positions[0])[:, None]
         length = np.tile(after[:, 2:] - after[:, :2], 2)
-        outward, inward = length * (1 / tolerance - 1) + _SLACK, length * (1 - tolerance) + _SLACK
-        low, high = after - np.where(_FIRST_SIDES, outward, inward), after + np.where(_FIRST_SIDES, inward, outward)
-        most = np.minimum(np.minimum.accumulate((high - boxes[i]) / step), steepest)
-        least = np.maximum(np.maximum.accumulate((low - boxes[i]) / step), flattest)
-        slope = (after - boxes[i]) / step
+        room_up, room_down = (budget * (length[:, None] * cost).max(axis=2) + _SLACK for cost in costs)
+        away = (after - boxes[0]) @ directions.T
+        most = np.minimum(np.minimum.accumulate((away + room_up) / step), steepest)
+        least = np.maximum(np.maximum.accumulate((away - room_down) / step), flattest)
+        slope = away / step
         fits = ((slope <= most + _SLACK) & (slope >= least - _SLACK)).all(axis=1)
         found.append(np.flatnonzero(fits) + begin)
         steepest, flattest = most[-1], least[-1]
@@ -181,8 +214,29 @@ def _within_cone(
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def _line_keeps(boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, j: int, tolerance: float) -> bool:
-    between = slice(i + 1, j)
-    share = ((positions[between] - positions[i]) / (positions[j] - positions[i]))[:, None]
-    line = boxes[i] + share * (boxes[j] - boxes[i])
-    return bool((box_iou(line, boxes[between]) >= tolerance - _SLACK).all())
+def _kept_lines(
+    boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, ends: NDArray[np.int64], tolerance: float
+) -> Iterator[int]:
+    """Those of `ends` (ascending) to which the line from row i keeps all rows between; the farthest first.
+
+    The row that a line misses by most is mostly missed by its neighbours too: they are asked about that one first.
+    """
+    while len(ends):
+        j = int(ends[-1])
+        kept = _iou_on_lines(boxes, positions, i, np.array([j]), np.arange(i + 1, j))
+        if not len(kept) or kept.min() >= tolerance - _SLACK:
+            yield j
+            ends = ends[:-1]
+            continue
+        missed = i + 1 + int(kept.argmin())
+        behind = ends[ends > missed]
+        good = behind[_iou_on_lines(boxes, positions, i, behind, np.array([missed])) >= tolerance - _SLACK]
+        ends = np.concatenate([ends[ends <= missed], good[good != j]])
+
+
+def _iou_on_lines(
+    boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, ends: NDArray[np.int64], rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """IoU of each row's box with the line from row i to an end; one end and many rows, or one row and many ends."""
+    share = ((positions[rows] - positions[i]) / (positions[ends] - positions[i]))[:, None]
+    return box_iou(boxes[i] + share * (boxes[ends] - boxes[i]), np.broadcast_to(boxes[rows], (len(share), 4)))

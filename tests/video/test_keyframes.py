@@ -175,3 +175,17 @@ def test_spans_cover_exactly_what_is_visible(visible):
         assert not covered[max(a - 1, 0) : b + 1].any()
         covered[a : b + 1] = True
     np.testing.assert_array_equal(covered, visible)
+
+
+def test_a_long_stay_costs_few_keyframes():
+    """Longer than runs whose fewest are searched: what the pieces need is thinned, and every box is kept."""
+    n = 5000
+    boxes = np.tile([0.4, 0.4, 0.6, 0.6], (n, 1)) + np.random.default_rng(0).normal(0, 0.001, (n, 4))
+    boxes[n // 2] += 0.05
+    chosen = fewest_keyframes(boxes, np.ones(n, bool), positions=np.arange(n) / 30)
+    rows = [row for row, _ in chosen]
+    assert (rows[0], rows[-1]) == (0, n - 1)
+    assert n // 2 in rows
+    assert len(rows) <= 7, "the push, a row on each side of it, the ends, and a piece's end at most"
+    line = np.stack([np.interp(np.arange(n), rows, boxes[rows, side]) for side in range(4)], 1)
+    assert masks.box_iou(line, boxes).min() >= 0.9 - 1e-9
