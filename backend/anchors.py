@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.lost import LEAST_LIKENESS, mask_at
 from backend.targets import FramePrompt, PipelineError, Target
@@ -14,6 +15,7 @@ from video import masks
 from video.consensus import Consensus, certainty
 from video.looks import Looks
 from video.masks import Mask
+from video.probe import ReadingError
 from video.types import Candidate, MaskTrack, Prompt, Rle, Segmenter
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Work:
     """What is known so far of one target. why_not: set when it was given up.
 
     anchors: masks by frame that its words led to; drawn: those that a person's prompts led to, which win; boxes: as
-    they were drawn. memo: where finished stages of this clip are kept.
+    they were drawn. memo: where finished stages of this clip are kept. stops: where the clip could not be read.
     """
 
     target: Target
@@ -44,6 +46,15 @@ class Work:
     notes: list[str] = field(default_factory=list)
     why_not: str | None = None
     memo: Memo | None = None
+    stops: list[ReadingError] = field(default_factory=list)
+
+    def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8] | None:
+        """(H, W, 3) uint8 RGB of a frame; None, which is noted, where it cannot be read."""
+        try:
+            return clip.frame(frame)
+        except ReadingError as error:
+            self.stops.append(error)
+            return None
 
 
 def find_anchors(clip: Clip, work: Work, segmenter: Segmenter, *, least_score: float) -> None:
@@ -52,6 +63,8 @@ def find_anchors(clip: Clip, work: Work, segmenter: Segmenter, *, least_score: f
         anchor_on_words(clip, work, segmenter, least_score=least_score)
     if any(prompt.places for prompt in work.target.prompts):
         anchor_on_prompts(clip, work, segmenter)
+    if work.why_not is not None and work.stops:
+        work.why_not = str(work.stops[0])  # nothing is said of what nobody could look at
 
 
 def anchor_on_prompts(clip: Clip, work: Work, segmenter: Segmenter) -> None:
@@ -64,8 +77,10 @@ def anchor_on_prompts(clip: Clip, work: Work, segmenter: Segmenter) -> None:
         found = None
         if given:
             found = Candidate(frame, _of_frame_size(given[-1], clip, work, frame), 1.0)
+        elif (image := work.picture(clip, frame)) is None:
+            continue
         else:
-            found = _most_obedient(segmenter.segment(clip.frame(frame), _merge(prompts), frame=frame), prompts)
+            found = _most_obedient(segmenter.segment(image, _merge(prompts), frame=frame), prompts)
         if found is None:
             work.notes.append(f"no outline was found at the prompt on frame {frame}")
             continue
@@ -94,10 +109,10 @@ def anchor_on_corrections(clip: Clip, work: Work, segmenter: Segmenter) -> bool:
         if mask is None:
             work.notes.append(f"the object is not seen on frame {frame}, so nothing was taken from it there")
             continue
-        if _right(mask, prompts) == 1.0:
+        if _right(mask, prompts) == 1.0 or (image := work.picture(clip, frame)) is None:
             continue
         prompt = replace(_merge(prompts), prior=masks.rim_prior(mask), box=masks.pad_box(_box(mask), 0.1))
-        found = _most_obedient(segmenter.segment(clip.frame(frame), prompt, frame=frame), prompts)
+        found = _most_obedient(segmenter.segment(image, prompt, frame=frame), prompts)
         if found is None:
             work.notes.append(f"no outline without the points on frame {frame} was found")
             continue
@@ -141,7 +156,8 @@ def anchor_on_words(clip: Clip, work: Work, segmenter: Segmenter, *, least_score
         heatmap = work.heard.heatmaps[i]
         if heatmap.grid.max() <= 0:
             continue
-        image = clip.frame(heatmap.frame)
+        if (image := work.picture(clip, heatmap.frame)) is None:
+            continue
         found = segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame)
         if not found:
             continue

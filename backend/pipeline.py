@@ -13,17 +13,18 @@ from backend import __version__
 from backend.anchors import Work, find_anchors, support
 from backend.lost import gaps_in_words
 from backend.need import Need, need_for, raw_score, signs_of
+from backend.reading import links_between, planned_frames, told
 from backend.remembered import keep_heatmaps, remembered_heatmaps
 from backend.searching import Searcher
 from backend.splicing import hold_boxes, nowhere
 from backend.stretches import Follower
 from backend.targets import FramePrompt, PipelineError, PipelineOptions, Target, TrackResult
-from video.consensus import consensus, link_frames
+from video.consensus import consensus
 from video.contrast import contrasted
 from video.jitter import steady
 from video.keyframes import sparse_keyframes
+from video.probe import ReadingError
 from video.propagate import tracker_name
-from video.sampling import plan_frames
 from video.types import Heatmap, Segmenter
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class Pipeline:
 
         A target that could not be found has a track that is visible nowhere, no keyframes, score 0, and a
         note that says why. Raises PipelineError with a sentence for people when that is so of every target,
-        and for a prompt on a frame that the clip does not have.
+        and for a prompt on a frame that the clip does not have. Where the clip cannot be read any more on the way, what
+        is known until then is the result, and its `stopped` says where; ReadingError when that leaves nothing.
         """
         if not targets:
             return []
@@ -94,12 +96,15 @@ class Pipeline:
             tell("mask", (i + 1) / len(works))
         alive = [w for w in works if w.why_not is None]
         if not alive:
+            _check_read(works)
             raise PipelineError("; ".join(f"{w.target.label}: {w.why_not}" for w in works))
         searcher = Searcher(clip, self._segmenter, self._again)
         follower = Follower(
             clip, self._segmenter, searcher, options=self._options, tell=lambda fraction: tell("track", fraction)
         )
         follower.follow(alive)
+        if not any(w.track.visible.any() for w in alive if w.track is not None):
+            _check_read(alive)
         return self._results(clip, works, tell)
 
     # --- words -> heatmaps -> consensus ----------------------------------------------------------------------------
@@ -109,15 +114,22 @@ class Pipeline:
         if not works:
             return
         tell("decode", 0.0)
-        planned = plan_frames(clip, count=self._options.planned_frames)
-        frames = _frames(clip, planned)
+        stops: list[ReadingError] = []
+        try:
+            clip, planned, frames = planned_frames(clip, count=self._options.planned_frames, stops=stops)
+        except ReadingError as error:
+            for work in works:
+                work.stops.append(error)
+                work.why_not = None if work.target.prompts else str(error)
+            return
         tell("decode", 1.0)
         heatmaps = self._ground(frames, planned.tolist(), works, tell)
         tell("consensus", 0.0)
-        links = link_frames(clip, planned)
-        agreed = [consensus(found, links) for found in heatmaps]
+        links = links_between(clip, planned, stops)
+        agreed = [consensus(found[: len(links) + 1], links) for found in heatmaps]
         for work, one, maps in zip(works, agreed, contrasted([a.heatmaps for a in agreed]), strict=True):
             work.heard = replace(one, heatmaps=tuple(maps))
+            work.stops += stops
         tell("consensus", 1.0)
 
     def _understood(self, work: Work) -> bool:
@@ -174,10 +186,10 @@ class Pipeline:
         return results
 
     def _result(self, clip: Clip, work: Work) -> TrackResult:
+        stopped = tuple(dict.fromkeys(map(str, work.stops)))
         if work.track is None:
-            return TrackResult(
-                work.target, nowhere(clip, work.target.label), (), 0.0, 0, (work.why_not or "", *work.notes)
-            )
+            reasons = (work.why_not or "", *work.notes)
+            return TrackResult(work.target, nowhere(clip, work.target.label), (), 0.0, 0, reasons, stopped=stopped)
         track = replace(work.track, scores=np.clip(work.track.scores, 0, 1))
         backing, where = support(work, track)
         signs = signs_of(work, track, backing=backing)
@@ -187,8 +199,10 @@ class Pipeline:
         calm = steady(track.boxes, track.visible, clip.times, tolerance_iou=tolerance, keep={*drawn, *work.anchors})
         track = hold_boxes(work, replace(track, boxes=calm))
         keyframes = sparse_keyframes(track, clip.times, tolerance_iou=tolerance, must=tuple(work.drawn))
-        notes = [*work.notes, *where, *gaps_in_words(track, clip.times)]
-        return TrackResult(work.target, track, tuple(keyframes), score, work.anchor, tuple(notes), signs)
+        notes = [*told(work.stops), *work.notes, *where, *gaps_in_words(track, clip.times)]
+        return TrackResult(
+            work.target, track, tuple(keyframes), score, work.anchor, tuple(notes), signs, stopped=stopped
+        )
 
     def _need(self, work: Work) -> Need | None:
         """What makes a calibrated score; None where none was fitted for these models, or a person drew the object."""
@@ -208,5 +222,8 @@ def _check_frames(clip: Clip, targets: Sequence[Target]) -> None:
                 )
 
 
-def _frames(clip: Clip, indices: Sequence[int] | NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-    return [image for _, images in clip.batches([int(i) for i in indices]) for image in images]
+def _check_read(works: Sequence[Work]) -> None:
+    """Raises what went wrong with reading: of nothing that could be read, nothing is said."""
+    for work in works:
+        if work.stops:
+            raise work.stops[0]

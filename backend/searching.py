@@ -12,6 +12,7 @@ from backend.anchors import Work
 from backend.lost import Window, lost_windows, mask_at, patch, recognise
 from video.looks import Looks
 from video.masks import Mask
+from video.probe import ReadingError
 from video.types import Heatmap, MaskTrack, Prompt, Segmenter
 
 if TYPE_CHECKING:
@@ -38,12 +39,15 @@ class Searcher:
         for k, ((work, anchors), track) in enumerate(zip(members, tracks, strict=True)):
             if work.heard is None:
                 continue
-            looks = self._looks(anchors) if drawn else work.looks
-            if looks is None:
-                continue
+            others = [t for i, t in enumerate(tracks) if i != k]
             for window in lost_windows(track):
-                others = [t for i, t in enumerate(tracks) if i != k]
-                if (start := self._look(work, window, looks, others)) is not None:
+                try:
+                    looks = self._looks(anchors) if drawn else work.looks
+                    start = None if looks is None else self._look(work, window, looks, others)
+                except ReadingError as error:  # this window stays as it is, others are searched
+                    work.stops.append(error)
+                    continue
+                if start is not None:
                     found.append((k, window, start))
         return found
 

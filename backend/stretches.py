@@ -19,6 +19,7 @@ from backend.searching import Searcher
 from backend.splicing import nowhere, put_apart, splice
 from backend.targets import PipelineOptions
 from video.masks import Mask
+from video.probe import ReadingError
 from video.propagate import Start, propagate_all, tracker_name
 from video.tracking import FlowTrackerOptions
 from video.types import MaskTrack, Segmenter
@@ -102,7 +103,11 @@ class Follower:
         """Leaves a track in every work. All have masks to start from: of words, or drawn."""
         self._tell(0.0)
         for work in works:
-            words_agree(self._clip, work, lambda work, span, start: self._track(span, [(work, start)])[0])
+            try:
+                words_agree(self._clip, work, lambda work, span, start: self._track(span, [(work, start)])[0])
+            except ReadingError as error:  # whether they mean what was drawn cannot be seen; the drawing counts
+                work.stops.append(error)
+                work.anchors = {}
         self._follow(works)
         corrected = [work for work in works if anchor_on_corrections(self._clip, work, self._segmenter)]
         if corrected:
@@ -160,8 +165,19 @@ class Follower:
         key = (__version__, *made_by, options, window, *map(start_key, starts))
         tracks = self._known.get(repr(key)) or (memo.tracks(key) if memo else None)
         if tracks is None:
-            tracks = propagate_all(self._clip, starts, self._segmenter, window=window, options=options, progress=tell)
-            if memo:
+            stops: list[ReadingError] = []
+            tracks = propagate_all(
+                self._clip,
+                starts,
+                self._segmenter,
+                window=window,
+                options=options,
+                progress=tell,
+                stopped=stops.append,
+            )
+            for work, _ in members:
+                work.stops += stops
+            if memo and not stops:  # what failed may heal: it is no answer for the next run
                 memo.keep_tracks(key, tracks)
         self._known[repr(key)] = tracks
         return list(tracks)

@@ -75,7 +75,8 @@ class TrackResult:
     """What became of one target. anchor: the clip frame tracking started from.
 
     score: in [0, 1]. notes: sentences for people. signs: what the score is made of, see backend.need.
-    between: the track's frames that nobody looked at, interpolated from those around them.
+    between: the track's frames that nobody looked at, interpolated from those around them. stopped: where the clip
+    could no longer be read on the way; the notes say so too, and the same question may have more of an answer later.
     """
 
     target: Target
@@ -86,6 +87,7 @@ class TrackResult:
     notes: tuple[str, ...]
     signs: Mapping[str, float] = field(default_factory=dict)
     between: tuple[int, ...] = ()
+    stopped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

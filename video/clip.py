@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.decoders import DecordFailedError, Image, decord_agrees, read_decord, read_pyav
-from video.probe import ClipError, Probe, probe
+from video.probe import ClipError, Probe, ReadingError, probe
 
-__all__ = ["Clip", "ClipError", "open_clip"]
+__all__ = ["Clip", "ClipError", "ReadingError", "open_clip"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,8 @@ class Clip:
         """Pixels of the frames `indices` (all of them unless given), at most `size` frames at a time.
 
         Yields ((b,) int64 indices, (b, H, W, 3) uint8 RGB), ascending whatever the order asked for, each frame
-        once. No more than two batches are in memory. Raises ClipError (a file that cannot be read to the end),
-        IndexError (no such frame).
+        once. No more than two batches are in memory. Raises ReadingError where the file can no longer be read, once
+        all frames before that are given; IndexError (no such frame).
         """
         if size < 1:
             raise ValueError(f"a batch holds at least one frame, got size={size}")
@@ -84,12 +84,19 @@ class Clip:
     def _batches(self, wanted: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], Image]]:
         batch: list[Image] = []
         first = 0
-        for index, image in self._frames(wanted, size):
-            batch.append(image)
-            if len(batch) == size or index == wanted[-1]:
+        try:
+            for index, image in self._frames(wanted, size):
+                batch.append(image)
+                if len(batch) == size or index == wanted[-1]:
+                    yield wanted[first : first + len(batch)], np.stack(batch)
+                    first += len(batch)
+                    batch = []
+        except ClipError as error:
+            if batch:
                 yield wanted[first : first + len(batch)], np.stack(batch)
-                first += len(batch)
-                batch = []
+            frame = int(wanted[first + len(batch)])
+            text = f"{error}; reading stopped at frame {frame} ({self.times[frame]:.2f} s)"
+            raise ReadingError(text, frame=frame) from error
 
     def _frames(self, wanted: NDArray[np.int64], size: int) -> Iterator[tuple[int, Image]]:
         given = 0

@@ -37,6 +37,18 @@ class ClipError(ValueError):
     """A file that cannot be used as a video; the message is a sentence for people that names the file."""
 
 
+class ReadingError(ClipError):
+    """Reading stopped on the way through a clip that was opened. frame: the first, of those asked for, that is missing.
+
+    Every frame was decoded once when the clip was opened, so the bytes were good then: the file was changed or taken
+    away since, the disk or the network fails. It may heal, other than what `Clip.broken` tells.
+    """
+
+    def __init__(self, message: str, *, frame: int) -> None:
+        super().__init__(message)
+        self.frame = frame
+
+
 @dataclass(frozen=True)
 class Turn:
     """How players turn stored pixels before they show them: transpose, then mirror."""

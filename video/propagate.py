@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from video import masks
 from video.joining import join
 from video.masks import Mask
+from video.probe import ReadingError
 from video.remembering import MemoryTracker, MemoryTrackerOptions
 from video.tracking import FlowTracker, FlowTrackerOptions
 from video.types import FeatureSource, MaskTrack, Rle, Segmenter, Tracker, TrackerSource
@@ -89,6 +90,7 @@ def propagate_all(
     options: FlowTrackerOptions | None = None,
     make_tracker: Callable[[], Tracker] | None = None,
     progress: Callable[[float], None] | None = None,
+    stopped: Callable[[ReadingError], None] | None = None,
 ) -> list[MaskTrack]:
     """All objects together, so frames are decoded and flow is computed once per direction; masks do not overlap.
 
@@ -96,7 +98,9 @@ def propagate_all(
     in it. Returns one track per start, with every frame of the window. Before its first anchor an object is
     followed backward, after its last forward; between two it is followed from both, and joined where the two
     agree best and are surest (`video.joining`). make_tracker: called once per direction, `tracker_for` without
-    it. progress: called with the fraction done. Raises ValueError naming an anchor outside the window.
+    it. progress: called with the fraction done. stopped: told where a pass could read no further; what was seen
+    until then is kept, the other pass goes on by itself, and frames that neither reached are not visible. Without it
+    ReadingError is raised. Raises ValueError naming an anchor outside the window.
     """
     first, last = window or (0, len(clip) - 1)
     if not 0 <= first <= last < len(clip):
@@ -119,8 +123,8 @@ def propagate_all(
             progress(done / total)
 
     fresh = make_tracker or (lambda: tracker_for(segmenter, options=options))
-    ahead = _run(_forward(clip, earliest, last), starts, fresh(), tick)
-    behind = _run(_backward(clip, latest, first), starts, fresh(), tick)
+    ahead = _run(_forward(clip, earliest, last), starts, fresh(), tick, stopped)
+    behind = _run(_backward(clip, latest, first), starts, fresh(), tick, stopped)
     frames = range(first, last + 1)
     return [
         _track(start.label, clip.size, frames, _join(start, a.seen, b.seen))
@@ -133,9 +137,10 @@ def _run(
     starts: Sequence[Start],
     tracker: Tracker,
     tick: Callable[[], None],
+    stopped: Callable[[ReadingError], None] | None,
 ) -> list[_Trail]:
     trails = [_Trail() for _ in starts]
-    for index, image in frames:
+    for index, image in _until_stopped(frames, stopped):
         observed = tracker.step(image)
         for k, start in enumerate(starts):
             if index in start.anchors:
@@ -144,6 +149,17 @@ def _run(
             trails[k].seen[index] = (masks.encode(seen.mask), seen.score, seen.visible)
         tick()
     return trails
+
+
+def _until_stopped(
+    frames: Iterator[tuple[int, NDArray[np.uint8]]], stopped: Callable[[ReadingError], None] | None
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    try:
+        yield from frames
+    except ReadingError as error:
+        if stopped is None:
+            raise
+        stopped(error)
 
 
 def _forward(clip: Clip, first: int, last: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -157,8 +173,21 @@ def _backward(clip: Clip, last: int, first: int) -> Iterator[tuple[int, NDArray[
     chunk = int(np.clip(_CHUNK_BYTES // (3 * w * h), 4, 64))
     for high in range(last, first - 1, -chunk):
         low = max(first, high - chunk + 1)
-        held = list(_forward(clip, low, high))
+        held, stop = _up_to(clip, low, high)
         yield from reversed(held)
+        if stop is not None:
+            raise stop
+
+
+def _up_to(clip: Clip, first: int, last: int) -> tuple[list[tuple[int, NDArray[np.uint8]]], ReadingError | None]:
+    """The frames first..last; where some cannot be read, those behind them, and the last such failure."""
+    stop = None
+    while first <= last:
+        try:
+            return list(_forward(clip, first, last)), stop
+        except ReadingError as error:
+            first, stop = error.frame + 1, error
+    return [], stop
 
 
 _Seen = dict[int, tuple[Rle, float, bool]]
@@ -166,11 +195,13 @@ _Seen = dict[int, tuple[Rle, float, bool]]
 
 def _join(start: Start, ahead: _Seen, behind: _Seen) -> _Seen:
     anchors = sorted(start.anchors)
-    joined = {f: v for f, v in behind.items() if f < anchors[0]}
-    joined |= {f: v for f, v in ahead.items() if f >= anchors[-1]}
+    # Where a pass could not read, what the other one saw counts.
+    joined = {f: v for f, v in behind.items() if f <= anchors[-1]}
+    joined |= {f: v for f, v in ahead.items() if f >= anchors[0]}
     for a, b in itertools.pairwise(anchors):
         between = range(a, b + 1)
-        joined |= zip(between, join([ahead[f] for f in between], [behind[f] for f in between]), strict=True)
+        if all(f in ahead and f in behind for f in between):
+            joined |= zip(between, join([ahead[f] for f in between], [behind[f] for f in between]), strict=True)
     return joined
 
 

@@ -12,7 +12,7 @@ from PIL import Image as Pictures
 from PIL import ImageOps, UnidentifiedImageError
 
 from video.decoders import Image
-from video.probe import ClipError
+from video.probe import ClipError, ReadingError
 from video.timeline import DEFAULT_RATE
 
 _ON_ITS_SIDE = {5, 6, 7, 8}  # EXIF orientations that swap width and height
@@ -68,7 +68,7 @@ class FrameSequence:
     def batches(
         self, indices: Sequence[int] | NDArray[np.int64] | None = None, *, size: int = 16
     ) -> Iterator[tuple[NDArray[np.int64], Image]]:
-        """As `Clip.batches`: ((b,) indices, (b, H, W, 3) uint8 RGB), ascending, each frame once."""
+        """As `Clip.batches`: ((b,) indices, (b, H, W, 3) uint8 RGB), ascending, each frame once. Raises the same."""
         if size < 1:
             raise ValueError(f"a batch holds at least one frame, got size={size}")
         wanted = np.unique(np.asarray(range(len(self)) if indices is None else indices, dtype=np.int64))
@@ -79,8 +79,16 @@ class FrameSequence:
 
     def _batches(self, wanted: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], Image]]:
         for start in range(0, len(wanted), size):
-            some = wanted[start : start + size]
-            yield some, np.stack([self._read(int(i)) for i in some])
+            some, images = wanted[start : start + size], []
+            try:
+                for i in some.tolist():
+                    images.append(self._read(i))
+            except ClipError as error:
+                if images:
+                    yield some[: len(images)], np.stack(images)
+                frame = int(some[len(images)])
+                raise ReadingError(f"{error}; reading stopped at frame {frame}", frame=frame) from error
+            yield some, np.stack(images)
 
     def frame(self, i: int) -> Image:
         """Pixels of frame `i` (0-based, negative from the end as in lists): (H, W, 3) uint8 RGB."""

@@ -17,6 +17,7 @@ from video import masks
 from video.clip import Clip
 from video.decoders import Image
 from video.masks import Mask
+from video.probe import ReadingError
 from video.types import MaskTrack, Rle
 
 
@@ -43,8 +44,11 @@ class View(Clip):
         wanted = np.unique(np.asarray(range(len(self)) if indices is None else indices, dtype=np.int64))
         if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(self):
             raise IndexError(f"the view has the frames 0 to {len(self) - 1}; got {wanted[0]} to {wanted[-1]}")
-        for found, images in self.whole.batches(self.frames[wanted], size=size):
-            yield np.searchsorted(self.frames, found), self._shrunk(images)
+        try:
+            for found, images in self.whole.batches(self.frames[wanted], size=size):
+                yield np.searchsorted(self.frames, found), self._shrunk(images)
+        except ReadingError as error:  # its message names the whole's frame, which is the one people know
+            raise ReadingError(str(error), frame=self.row_of(error.frame)) from error
 
     def _shrunk(self, images: Image) -> Image:
         if self.size == self.whole.size:

@@ -20,6 +20,7 @@ from backend.pipeline import PipelineError
 from backend.regions import KEYFRAME_IOU, prediction_of, regions_of
 from backend.request import Work
 from backend.targets import FramePrompt, Target, TrackResult
+from video.probe import ReadingError
 from video.timeline import clip_frame_of_editor, editor_frame_count
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class Doing:
             return known
         quality = self._services.settings.quality
         results = quality.run(self._services.pipeline(), clip, targets, progress=tell, memo=memo)
-        memo.keep_results(key, results)
+        if not any(result.stopped for result in results):  # reading may go well the next time
+            memo.keep_results(key, results)
         return results
 
 
@@ -146,7 +148,12 @@ def _done(spec: Spec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: 
     prediction = prediction_of(regions, model_version=spec.model_version)
     if config.masks:
         prediction["result"] += without_successor(work.shown, regions, config)
-    return Done(prediction, notes, thumbnail_of(clip, results))
+    try:
+        thumbnail = thumbnail_of(clip, results)
+    except ReadingError as error:  # the answer is there; only its picture cannot be made
+        log.warning("%s has no picture in the list of jobs: %s", spec.work.task, error)
+        thumbnail = None
+    return Done(prediction, notes, thumbnail)
 
 
 def thumbnail_of(clip: Clip, results: Sequence[TrackResult]) -> bytes:

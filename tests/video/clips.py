@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from video.probe import ReadingError
+
 
 class ArrayClip:
     """frames: (N, H, W, 3) uint8 RGB. Remembers the most frames that were handed out in one batch."""
@@ -28,3 +30,23 @@ class ArrayClip:
             self.most_at_once = max(self.most_at_once, len(part))
             self.read += part.tolist()
             yield part, self.frames[part]
+
+
+class FailingClip(ArrayClip):
+    """A clip of which some frames can no longer be read."""
+
+    def __init__(self, frames, *, bad, **how):
+        super().__init__(frames, **how)
+        self.bad = set(bad)
+
+    def frame(self, i):
+        return next(self.batches([i]))[1][0]
+
+    def batches(self, indices=None, *, size=16):
+        for part, images in super().batches(indices, size=size):
+            good = next((k for k, i in enumerate(part.tolist()) if i in self.bad), len(part))
+            if good:
+                yield part[:good], images[:good]
+            if good < len(part):
+                frame = int(part[good])
+                raise ReadingError(f"clip.mp4: the disk fails; reading stopped at frame {frame}", frame=frame)
