@@ -174,6 +174,7 @@ class Follower:
                 options=options,
                 progress=tell,
                 stopped=stops.append,
+                checkpoints=memo.checkpoints(key) if memo else None,
             )
             for work, _ in members:
                 work.stops += stops

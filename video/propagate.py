@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from video import masks
+from video.checkpoints import Checkpoints
 from video.joining import join
 from video.masks import Mask
+from video.passes import Seen, Way, follow
 from video.probe import ReadingError
 from video.remembering import MemoryTracker, MemoryTrackerOptions
 from video.tracking import FlowTracker, FlowTrackerOptions
-from video.types import FeatureSource, MaskTrack, Rle, Segmenter, Tracker, TrackerSource
+from video.types import FeatureSource, MaskTrack, Segmenter, Tracker, TrackerSource
 
 if TYPE_CHECKING:
     from video.clip import Clip
-
-_CHUNK_BYTES = 64 << 20  # frames held at once when a clip is read backward
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +35,6 @@ class Start:
             raise ValueError(f"{self.label!r}: a track needs a mask on at least one frame")
         if any(not mask.any() for mask in self.anchors.values()):
             raise ValueError(f"{self.label!r}: a track cannot start from an empty mask")
-
-
-@dataclass
-class _Trail:
-    """What one pass saw of one object: frame -> (mask, score, visible)."""
-
-    seen: dict[int, tuple[Rle, float, bool]] = field(default_factory=dict)
 
 
 def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> Tracker:
@@ -91,6 +83,7 @@ def propagate_all(
     make_tracker: Callable[[], Tracker] | None = None,
     progress: Callable[[float], None] | None = None,
     stopped: Callable[[ReadingError], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[MaskTrack]:
     """All objects together, so frames are decoded and flow is computed once per direction; masks do not overlap.
 
@@ -100,7 +93,9 @@ def propagate_all(
     agree best and are surest (`video.joining`). make_tracker: called once per direction, `tracker_for` without
     it. progress: called with the fraction done. stopped: told where a pass could read no further; what was seen
     until then is kept, the other pass goes on by itself, and frames that neither reached are not visible. Without it
-    ReadingError is raised. Raises ValueError naming an anchor outside the window.
+    ReadingError is raised. checkpoints: where each pass is kept every minute, when it is interrupted and at its end,
+    to go on from there to the same masks; with a tracker that is not `Resumable` it begins anew. Raises ValueError
+    naming an anchor outside the window.
     """
     first, last = window or (0, len(clip) - 1)
     if not 0 <= first <= last < len(clip):
@@ -113,87 +108,27 @@ def propagate_all(
         return []
     earliest = min(min(s.anchors) for s in starts)
     latest = max(max(s.anchors) for s in starts)
-    total = (last - earliest + 1) + (latest - first + 1)
+    ways = [Way("ahead", earliest, last), Way("behind", latest, first)]
+    total = sum(map(len, ways))
     done = 0
 
-    def tick() -> None:
+    def tick(frames: int) -> None:
         nonlocal done
-        done += 1
+        done += frames
         if progress is not None:
             progress(done / total)
 
     fresh = make_tracker or (lambda: tracker_for(segmenter, options=options))
-    ahead = _run(_forward(clip, earliest, last), starts, fresh(), tick, stopped)
-    behind = _run(_backward(clip, latest, first), starts, fresh(), tick, stopped)
+    anchors = [start.anchors for start in starts]
+    ahead, behind = (follow(clip, way, anchors, fresh(), tick, stopped, checkpoints) for way in ways)
     frames = range(first, last + 1)
     return [
-        _track(start.label, clip.size, frames, _join(start, a.seen, b.seen))
+        _track(start.label, clip.size, frames, _join(start, a, b))
         for start, a, b in zip(starts, ahead, behind, strict=True)
     ]
 
 
-def _run(
-    frames: Iterator[tuple[int, NDArray[np.uint8]]],
-    starts: Sequence[Start],
-    tracker: Tracker,
-    tick: Callable[[], None],
-    stopped: Callable[[ReadingError], None] | None,
-) -> list[_Trail]:
-    trails = [_Trail() for _ in starts]
-    for index, image in _until_stopped(frames, stopped):
-        observed = tracker.step(image)
-        for k, start in enumerate(starts):
-            if index in start.anchors:
-                observed[k] = tracker.start(k, start.anchors[index])
-        for k, seen in observed.items():
-            trails[k].seen[index] = (masks.encode(seen.mask), seen.score, seen.visible)
-        tick()
-    return trails
-
-
-def _until_stopped(
-    frames: Iterator[tuple[int, NDArray[np.uint8]]], stopped: Callable[[ReadingError], None] | None
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    try:
-        yield from frames
-    except ReadingError as error:
-        if stopped is None:
-            raise
-        stopped(error)
-
-
-def _forward(clip: Clip, first: int, last: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    for indices, images in clip.batches(range(first, last + 1)):
-        yield from zip(indices.tolist(), images, strict=True)
-
-
-def _backward(clip: Clip, last: int, first: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Decoders only go forward: read a bounded chunk, hand it out from its end, go to the chunk before."""
-    w, h = clip.size
-    chunk = int(np.clip(_CHUNK_BYTES // (3 * w * h), 4, 64))
-    for high in range(last, first - 1, -chunk):
-        low = max(first, high - chunk + 1)
-        held, stop = _up_to(clip, low, high)
-        yield from reversed(held)
-        if stop is not None:
-            raise stop
-
-
-def _up_to(clip: Clip, first: int, last: int) -> tuple[list[tuple[int, NDArray[np.uint8]]], ReadingError | None]:
-    """The frames first..last; where some cannot be read, those behind them, and the last such failure."""
-    stop = None
-    while first <= last:
-        try:
-            return list(_forward(clip, first, last)), stop
-        except ReadingError as error:
-            first, stop = error.frame + 1, error
-    return [], stop
-
-
-_Seen = dict[int, tuple[Rle, float, bool]]
-
-
-def _join(start: Start, ahead: _Seen, behind: _Seen) -> _Seen:
+def _join(start: Start, ahead: Seen, behind: Seen) -> Seen:
     anchors = sorted(start.anchors)
     # Where a pass could not read, what the other one saw counts.
     joined = {f: v for f, v in behind.items() if f <= anchors[-1]}
@@ -205,7 +140,7 @@ def _join(start: Start, ahead: _Seen, behind: _Seen) -> _Seen:
     return joined
 
 
-def _track(label: str, size: tuple[int, int], frames: range, seen: _Seen) -> MaskTrack:
+def _track(label: str, size: tuple[int, int], frames: range, seen: Seen) -> MaskTrack:
     nothing = masks.empty(size)
     rows = [seen.get(f, (nothing, 0.0, False)) for f in frames]
     rles = tuple(r if visible and masks.area(r) else nothing for r, _, visible in rows)

@@ -5,8 +5,9 @@ Between two looks (an encoder takes seconds on a CPU) the masks are carried by o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from video.flow import Field, Flow, warp
 from video.masks import Mask, components, deepest_point, resize_map
 from video.memory import Grid, Memory, MemoryOptions, View
 from video.motion import Course, nearness, rooms
-from video.tracking import exclusive, main_parts
+from video.tracking import NOT_HELD, exclusive, main_parts
 from video.types import Candidate, FeatureSource, Observation, Prompt, Segmenter
 
 
@@ -156,6 +157,14 @@ class MemoryTracker:
         self._before_cut.pop(target, None)
         self._since = 0
         return Observation(mask.copy(), 1.0, True)
+
+    def freeze(self) -> dict[str, Any]:
+        """See `Resumable.freeze`."""
+        return {name: value for name, value in vars(self).items() if name not in NOT_HELD}
+
+    def thaw(self, state: Mapping[str, Any]) -> None:
+        """See `Resumable.thaw`."""
+        vars(self).update(state)
 
     def _observe(self, subject: _Subject) -> Observation:
         mask = subject.mask.copy() if subject.visible else np.zeros_like(subject.mask)

@@ -22,6 +22,7 @@ import numpy as np
 
 from backend.targets import Target, TrackResult
 from refam.room import make_room
+from video.checkpoints import Checkpoints
 from video.types import Heatmap, Keyframe, MaskTrack, Rle
 
 log = logging.getLogger("refam.jobs")
@@ -70,8 +71,14 @@ class Memo:
         return None if stored is None else [_track(item) for item in stored]
 
     def keep_tracks(self, key: Sequence[object], tracks: Sequence[MaskTrack]) -> None:
-        """Keeps tracks."""
+        """Keeps tracks, and no longer the passes that led to them."""
         self._write("tracks", key, [_track_json(track) for track in tracks])
+        for path in self._folder.glob(f"{self._path('pass', key).stem}.pass-*"):
+            path.unlink(missing_ok=True)
+
+    def checkpoints(self, key: Sequence[object]) -> Checkpoints:
+        """Where passes on the way to the tracks of this key are kept."""
+        return _Passes(self, key)
 
     def results(self, key: Sequence[object], targets: Sequence[Target]) -> list[TrackResult] | None:
         """All that was found for targets."""
@@ -114,19 +121,30 @@ class Memo:
 
     def _read(self, stage: str, key: Sequence[object]) -> Any:
         path = self._path(stage, key)
+        content = self._get(path)
         try:
-            stored = json.loads(zlib.decompress(path.read_bytes()))
+            return None if content is None else json.loads(content)
+        except ValueError:
+            path.unlink(missing_ok=True)
+            return None
+
+    def _get(self, path: Path) -> bytes | None:
+        try:
+            content = zlib.decompress(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, zlib.error):  # damaged: as if it had never been
+        except (OSError, zlib.error):  # damaged: as if it had never been
             path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
-        return stored
+        return content
 
     def _write(self, stage: str, key: Sequence[object], content: Any) -> None:
-        packed = zlib.compress(json.dumps(content, default=_plain).encode(), 1)
+        self._put(stage, self._path(stage, key), json.dumps(content, default=_plain).encode())
+
+    def _put(self, stage: str, path: Path, content: bytes) -> None:
+        packed = zlib.compress(content, 1)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".part-", delete=False) as file:
@@ -134,12 +152,27 @@ class Memo:
                 try:
                     file.write(packed)
                     file.flush()
-                    part.replace(self._path(stage, key))
+                    part.replace(path)
                 except OSError:
                     part.unlink(missing_ok=True)
                     raise
         except OSError as error:  # the work is done all the same: it is only not remembered
             log.warning("the results of the stage %r cannot be kept in %s: %s", stage, self._folder, error.strerror)
+
+
+class _Passes:
+    """`Checkpoints` beside finished stages."""
+
+    def __init__(self, memo: Memo, key: Sequence[object]) -> None:
+        self._memo, self._stem = memo, memo._path("pass", key)
+
+    def load(self, name: str) -> bytes | None:
+        """The state that was kept last."""
+        return self._memo._get(self._stem.with_suffix(f".pass-{name}"))
+
+    def keep(self, name: str, state: bytes) -> None:
+        """In place of the one before."""
+        self._memo._put("track", self._stem.with_suffix(f".pass-{name}"), state)
 
 
 def trim(folder: Path, *, most_bytes: int) -> None:

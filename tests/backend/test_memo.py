@@ -119,6 +119,34 @@ def test_a_pipeline_grounds_and_tracks_once(memo):
     )
 
 
+def test_a_track_that_was_interrupted_goes_on_in_another_process(memo, tmp_path):
+    """And what was kept on the way goes once the track is there."""
+    frames, truth = star_and_disc(16)
+    targets = [Target("star", words="the red star")]
+
+    def pipeline():
+        return Pipeline(GrabCutSegmenter(), grounder=lambda: TrueGrounder(truth))
+
+    class StoppingError(Exception):
+        pass
+
+    def stop_in_the_middle(stage, fraction):
+        told.append(fraction)
+        if stage == "track" and fraction > 0.8:
+            raise StoppingError
+
+    told = []
+    with pytest.raises(StoppingError):
+        pipeline().run(ArrayClip(frames), targets, progress=stop_in_the_middle, memo=memo)
+    assert list((tmp_path / "stages").glob("*.pass-*"))
+    first, again = ArrayClip(frames), ArrayClip(frames)
+    (plain,) = pipeline().run(first, targets, memo=Memo(tmp_path / "elsewhere", "content"))
+    (resumed,) = pipeline().run(again, targets, memo=memo)
+    assert_same_track(resumed.track, plain.track)
+    assert len(again.read) < len(first.read) - 10
+    assert not list((tmp_path / "stages").glob("*.pass-*"))
+
+
 def test_shares_of_time_are_learnt_from_what_was_done():
     def run(state, **stages):
         return Run(id="a", title="", task_id=1, project="", urgency=Urgency.BATCH, state=state, stages_s=stages)
