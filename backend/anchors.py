@@ -171,11 +171,11 @@ def anchor_on_words(clip: Clip, work: Work, segmenter: Segmenter, *, least_score
     work.why_not = f"nothing in this video stands out for the words {work.target.words!r}"
 
 
-def support(work: Work, track: MaskTrack) -> tuple[float, list[str]]:
-    """The share of the grounded frames with the object visible on which the words point at it; a note if not all."""
+def support(work: Work, track: MaskTrack) -> tuple[float, list[int], list[str]]:
+    """The share of the grounded frames with the object visible on which the words point at it; the others; a note."""
     if work.heard is None or work.target.prompts:
-        return 1.0, []
-    hits = []
+        return 1.0, [], []
+    hits: dict[int, bool] = {}
     for heatmap in work.heard.heatmaps:
         mask = mask_at(track, heatmap.frame)
         if mask is None:
@@ -183,12 +183,12 @@ def support(work: Work, track: MaskTrack) -> tuple[float, list[str]]:
         box = masks.box_of(mask)
         if box is not None:
             x0, y0, x1, y1 = masks.pad_box(box, 0.1)
-            hits.append(x0 <= heatmap.peak[0] <= x1 and y0 <= heatmap.peak[1] <= y1)
+            hits[heatmap.frame] = x0 <= heatmap.peak[0] <= x1 and y0 <= heatmap.peak[1] <= y1
     if not hits:
-        return 0.0, []
-    misses = len(hits) - sum(hits)
-    said = [f"in {misses} of {len(hits)} frames looked at, the words point elsewhere"] if misses else []
-    return float(np.mean(hits)), said
+        return 0.0, [], []
+    misses = [frame for frame, hit in hits.items() if not hit]
+    said = [f"in {len(misses)} of {len(hits)} frames looked at, the words point elsewhere"] if misses else []
+    return 1 - len(misses) / len(hits), misses, said
 
 
 def _blend(confidence: float, agreement: float, candidate: float) -> float:

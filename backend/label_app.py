@@ -136,7 +136,8 @@ def label(
             fps=rate or max(1.0, clip.average_fps),
             progress=step,
         )
-        forget_work(out)
+        if not any(result.stopped for result in results):  # what could not be read may be the next time
+            forget_work(out)
     report(clip, results, written, version=pipeline.model_version)
     if sam2 is None:
         stdout.print(f"{'masks by':<17}{_masks_by(device)}", markup=False, soft_wrap=True)

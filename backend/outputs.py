@@ -107,7 +107,7 @@ def write_all(
     keyframes = [[key.frame for key in r.keyframes] for r in results]
     write_overlay(clip, [r.track for r in results], there.overlay, keyframes=keyframes)
     there.sheet.unlink(missing_ok=True)  # an earlier run's
-    if looks := needs_a_look([r.track for r in results], clip.times):
+    if looks := needs_a_look([r.track for r in results], clip.times, elsewhere=[r.elsewhere for r in results]):
         write_sheet(clip, [r.track for r in results], looks, there.sheet)
     progress("overlay", 1.0)
     return there

@@ -129,4 +129,5 @@ def _back(result: TrackResult, view: View, target: Target) -> TrackResult:
         anchor=int(view.frames[result.anchor]),
         notes=tuple(notes),
         between=tuple(int(f) for f in track.frames[between]),
+        elsewhere=tuple(int(view.frames[frame]) for frame in result.elsewhere),
     )

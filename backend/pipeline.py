@@ -191,7 +191,7 @@ class Pipeline:
             reasons = (work.why_not or "", *work.notes)
             return TrackResult(work.target, nowhere(clip, work.target.label), (), 0.0, 0, reasons, stopped=stopped)
         track = replace(work.track, scores=np.clip(work.track.scores, 0, 1))
-        backing, where = support(work, track)
+        backing, elsewhere, where = support(work, track)
         signs = signs_of(work, track, backing=backing)
         need = self._need(work)
         score = raw_score(signs) if need is None else need(signs)
@@ -201,7 +201,15 @@ class Pipeline:
         keyframes = sparse_keyframes(track, clip.times, tolerance_iou=tolerance, must=tuple(work.drawn))
         notes = [*told(work.stops), *work.notes, *where, *gaps_in_words(track, clip.times)]
         return TrackResult(
-            work.target, track, tuple(keyframes), score, work.anchor, tuple(notes), signs, stopped=stopped
+            work.target,
+            track,
+            tuple(keyframes),
+            score,
+            work.anchor,
+            tuple(notes),
+            signs,
+            stopped=stopped,
+            elsewhere=tuple(elsewhere),
         )
 
     def _need(self, work: Work) -> Need | None:

@@ -77,6 +77,7 @@ class TrackResult:
     score: in [0, 1]. notes: sentences for people. signs: what the score is made of, see backend.need.
     between: the track's frames that nobody looked at, interpolated from those around them. stopped: where the clip
     could no longer be read on the way; the notes say so too, and the same question may have more of an answer later.
+    elsewhere: frames on which the words point away from the track.
     """
 
     target: Target
@@ -88,6 +89,7 @@ class TrackResult:
     signs: Mapping[str, float] = field(default_factory=dict)
     between: tuple[int, ...] = ()
     stopped: tuple[str, ...] = ()
+    elsewhere: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,9 @@ def _draw_object(image: Image, mask: NDArray[np.uint8], label: str, score: float
     there = image[top : top + height, left : left + width]
     filled = cv2.addWeighted(there, 1 - _FILL, np.full_like(there, colour), _FILL, 0)
     cv2.copyTo(filled, mask[top : top + height, left : left + width], there)
-    thick = max(1, round(2 * max(image.shape[:2]) / 1280))
-    # A dark line below the bright one: one of the two is seen on any ground.
+    thick = max(2, round(2 * max(image.shape[:2]) / 1280))
+    # A dark line below the bright one: one of the two is seen on any ground. As wide as the dark one at least, or
+    # colours cannot be told on a small picture.
     cv2.drawContours(image, outline, -1, (0, 0, 0), thick + 2)
     cv2.drawContours(image, outline, -1, colour, thick)
     text = plate(f"{label}  {score:.2f}", max(9, round(20 * max(image.shape[:2]) / 1280)), swatch=colour)

@@ -1,4 +1,4 @@
-"""A sheet of the frames that most need a look: unsure ones, edges of gaps, sudden changes."""
+"""A sheet of the frames that most need a look: unsure ones, edges of gaps, sudden changes, words that disagree."""
 
 from __future__ import annotations
 
@@ -33,11 +33,20 @@ class Look:
     weight: float
 
 
-def needs_a_look(tracks: Sequence[MaskTrack], times: NDArray[np.float64], *, most: int = 12) -> list[Look]:
-    """At most `most` frames, by time: the most urgent, of each object well apart. times: (N,) seconds by frame."""
-    found = sorted(
-        (look for k, t in enumerate(tracks) for look in _of(k, t, times)), key=lambda x: (-x.weight, x.frame)
-    )
+def needs_a_look(
+    tracks: Sequence[MaskTrack],
+    times: NDArray[np.float64],
+    *,
+    elsewhere: Sequence[Sequence[int]] = (),
+    most: int = 12,
+) -> list[Look]:
+    """At most `most` frames, by time: the most urgent, of each object well apart. times: (N,) seconds by frame.
+
+    elsewhere: of each track the frames on which the words point away from it.
+    """
+    found = [look for k, track in enumerate(tracks) for look in _of(k, track, times)]
+    found += [Look(f, k, "the words point elsewhere", 1.2) for k, frames in enumerate(elsewhere) for f in frames]
+    found.sort(key=lambda look: (-look.weight, look.frame))
     apart = max(3, round(_APART * len(times)))
     chosen: list[Look] = []
     for look in found:

@@ -96,6 +96,7 @@ class Memo:
                 anchor=item["anchor"],
                 notes=tuple(item["notes"]),
                 signs=item.get("signs", {}),
+                elsewhere=tuple(item.get("elsewhere", ())),
             )
             for target, item in zip(targets, stored, strict=True)
         ]
@@ -110,6 +111,7 @@ class Memo:
                 "anchor": result.anchor,
                 "notes": list(result.notes),
                 "signs": dict(result.signs),
+                "elsewhere": list(result.elsewhere),
             }
             for result in results
         ]

@@ -38,6 +38,13 @@ def true_masks(hidden=range(12, 18)):
     return masks
 
 
+def still_masks():
+    """Seen all the time, and at rest."""
+    masks = np.zeros((N, SIZE[1], SIZE[0]), bool)
+    masks[:, 32:48, 20:36] = True
+    return masks
+
+
 class KnowsTheAnswer:
     """Stands in for the pipeline: finds the true square for every target. Frames 0 and 1 are not followed."""
 
@@ -126,6 +133,18 @@ def test_label_prints_scores_places_and_when_it_was_lost(known, video, tmp_path)
         assert piece in text
     for name in ("masks", "tracks.json", "label_studio.json", "overlay.mp4"):
         assert str(tmp_path / "out" / name) in text
+
+
+def test_label_leaves_a_sheet_only_where_frames_need_a_look(known, video, tmp_path, monkeypatch):
+    """The one of an earlier run does not stay."""
+    sheet = tmp_path / "out" / "needs_a_look.jpg"
+    text = refam("label", video, "the red square", "--out", tmp_path / "out").stdout
+    assert str(sheet) in text
+    assert cv2.imread(str(sheet)) is not None
+    monkeypatch.setitem(globals(), "true_masks", still_masks)
+    text = refam("label", video, "the red square", "--out", tmp_path / "out").stdout
+    assert not sheet.exists()
+    assert "needs_a_look" not in text
 
 
 def test_brackets_in_words_are_no_markup(known, video, tmp_path):

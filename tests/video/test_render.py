@@ -148,6 +148,28 @@ def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
     assert abs((columns.max() - left) / (right - left) - 20 / 24) < 0.05
 
 
+def test_keyframes_are_ticks_at_their_time(clip):
+    track = track_of(moving(24))
+    how = {"end_s": float(clip.times[-1]) + 0.04, "size": (1280, 720)}
+    with_them, without = (Strip([track], clip.times, keyframes=k, **how).at(20) for k in ([[0, 7]], ()))
+    columns = np.flatnonzero((with_them != without).any(axis=(0, 2)))
+    left = columns.min()
+    shares = (columns - left) / (1280 - 6 - left)
+    assert len(columns) == 4, "two ticks of two pixels"
+    assert np.allclose(shares, [0, 0, 7 / 24, 7 / 24], atol=0.005)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (400, 224), (160, 96)])
+def test_outlines_keep_their_colour_on_small_pictures(size):
+    mask = np.zeros((1, size[1], size[0]), bool)
+    mask[0, size[1] // 2 : size[1] // 2 + 30, 20:60] = True
+    picture = draw(np.full((size[1], size[0], 3), 128, np.uint8), [track_of(mask)], 0)
+    below = picture[size[1] // 2 + 15 :].astype(int)  # without the plate above
+    coloured = (np.abs(below - colours(1)[0]).max(axis=-1) < 8).sum()
+    black = (below.max(axis=-1) < 8).sum()
+    assert coloured >= black > 0
+
+
 def test_a_long_clip_is_told_by_its_lowest_scores():
     masks = np.repeat(moving(1, (16, 16), left=2, top=2), 5000, axis=0)
     track = track_of(masks)

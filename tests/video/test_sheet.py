@@ -30,6 +30,12 @@ def test_gaps_jumps_and_low_scores_are_found_where_they_are():
     assert "jumped" in looks[3].why
 
 
+def test_frames_on_which_the_words_disagree_are_told():
+    tracks = [track_of(moving(100, (320, 96))) for _ in range(2)]
+    looks = needs_a_look(tracks, TIMES, elsewhere=[[], [40]])
+    assert [(look.frame, look.track, look.why) for look in looks] == [(40, 1, "the words point elsewhere")]
+
+
 def test_neighbours_do_not_fill_the_sheet():
     track = track_of(moving(100, (320, 96)))
     frames = [look.frame for look in needs_a_look([replace(track, scores=np.full(100, 0.3))], TIMES)]
