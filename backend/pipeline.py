@@ -21,6 +21,7 @@ from backend.stretches import Follower
 from backend.targets import FramePrompt, PipelineError, PipelineOptions, Target, TrackResult
 from video.consensus import consensus
 from video.contrast import contrasted
+from video.expected import expected_iou
 from video.jitter import steady
 from video.keyframes import sparse_keyframes
 from video.probe import ReadingError
@@ -197,7 +198,8 @@ class Pipeline:
         score = raw_score(signs) if need is None else need(signs)
         tolerance, drawn = self._options.tolerance_iou, {*work.drawn, *work.boxes}
         calm = steady(track.boxes, track.visible, clip.times, tolerance_iou=tolerance, keep={*drawn, *work.anchors})
-        track = hold_boxes(work, replace(track, boxes=calm))
+        meant = expected_iou(track.scores, tracker_name(self._segmenter))
+        track = hold_boxes(work, replace(track, boxes=calm, scores=meant))
         keyframes = sparse_keyframes(track, clip.times, tolerance_iou=tolerance, must=tuple(work.drawn))
         notes = [*told(work.stops), *work.notes, *where, *gaps_in_words(track, clip.times)]
         return TrackResult(

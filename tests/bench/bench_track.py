@@ -23,7 +23,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -32,7 +32,7 @@ import numpy as np
 from refam.grabcut import GrabCutSegmenter
 from refam.sam2 import Sam2Segmenter
 from tests.bench.davis import behind_bar, behind_object, clip_names, first_mask, interrupted, read_clip
-from tests.bench.honesty import Seen, tell_honesty
+from tests.bench.honesty import Seen, tell_fit, tell_honesty
 from tests.video.clips import ArrayClip
 from video import masks
 from video.metrics import boundary_accuracy, region_similarity
@@ -107,6 +107,9 @@ class BoxTracker:
         self._held[target] = (follower, box[:2], mask)
         self._since = 0
         return Observation(mask, 1.0, True)
+
+
+SHORT = 11  # frames of a clip in which something passes in front, where scores are fitted
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,25 @@ def honesty(clips, segmenter, names, every, start):
         tell_honesty(f"{segmenter.name}, {name}, looks every {every}", rows)
 
 
+def score_fit(clips, segmenter, names, every, start):
+    """What the scores stand for: clips as they are, backward, and with things that pass in front."""
+    short = [replace(c, frames=c.frames[:SHORT], truth=c.truth[:SHORT], share=c.share[:SHORT]) for c in clips]
+    pairs = list(zip(short, short[1:] + short[:1], strict=True))
+    sets = {
+        "whole": clips,
+        "backward": [replace(c, frames=c.frames[::-1], truth=c.truth[::-1], share=c.share[::-1]) for c in clips],
+        "bar": [behind_bar(a, b) for a, b in pairs],
+        "object": [behind_object(a, b) for a, b in pairs],
+    }
+    for name in names:
+        if VARIANTS[name].remembers and not hasattr(segmenter, "features"):
+            continue
+        rows = {
+            kind: [follow(clip, segmenter, VARIANTS[name], every, start)[0] for clip in of] for kind, of in sets.items()
+        }
+        tell_fit(f"{segmenter.name}, {name}, looks every {every}", rows)
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--davis", type=Path, required=True)
@@ -204,6 +226,7 @@ def arguments():
     parser.add_argument("--step", type=int, default=3, help="see every n-th frame of a clip only")
     parser.add_argument("--most", type=int, default=1000, help="frames of a clip")
     parser.add_argument("--lost", action="store_true", help="measure honesty, with the first of --looks")
+    parser.add_argument("--score", action="store_true", help="fit what scores stand for, with the first of --looks")
     return parser.parse_args()
 
 
@@ -219,6 +242,9 @@ def main():
         if args.lost:
             for segmenter, _ in segmenters:
                 honesty(clips, segmenter, args.variants, args.looks[0], args.start)
+        elif args.score:
+            for segmenter, _ in segmenters:
+                score_fit(clips, segmenter, args.variants, args.looks[0], args.start)
         else:
             table(clips, segmenters, args.variants, args.looks, args.start)
 

@@ -10,8 +10,10 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize
 
 from tests.bench.davis import HIDDEN, PARTLY
+from video.expected import told
 
 BINS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.001)
 
@@ -44,6 +46,37 @@ def tell_honesty(title, rows):
             f" {right / max(1, hidden.sum()):6.2f}  {wrong:11d}  {back} of {len(seen)}"
         )
     tell_scores([s for seen in rows.values() for s in seen])
+
+
+def tell_fit(title, rows):
+    """rows: as above, more than one clip in each. What scores would be worth on clips that they were not fitted on."""
+    seen = [s for of_kind in rows.values() for s in of_kind]
+    score, overlap = pairs(seen)
+    clip = np.concatenate([[s.name.split("+")[0]] * len(pairs([s])[0]) for s in seen])
+    weight, bias = fit(score, overlap)
+    apart = np.empty_like(score)
+    for name in set(clip):
+        others = clip != name
+        apart[~others] = told(score[~others], *fit(score[others], overlap[others]))
+    now = told(score, weight, bias)
+    print(f"{title}: {len(score)} frames of {len(set(clip))} clips; weight {weight:.3f}, bias {bias:.3f}")
+    print("  calibration error (expected, of IoU): ", end="")
+    for name, of in (("raw", score), ("told", now), ("told, each clip by a fit without it", apart)):
+        print(f"{name} {calibration_error(of, overlap):.3f}", end="; ")
+    for bar in (0.5, 0.75):
+        low = now < bar
+        print(f"told below {bar}: {low.sum()} frames, {(low & (overlap < 0.8)).sum()} of them under IoU 0.8", end="; ")
+    print(f"in all {(overlap < 0.8).sum()} are under it", flush=True)
+
+
+def fit(score, overlap):
+    """(weight >= 0, bias) by the least cross entropy of the IoUs."""
+
+    def loss(theta):
+        p = np.clip(told(score, *theta), 1e-9, 1 - 1e-9)
+        return -(overlap * np.log(p) + (1 - overlap) * np.log1p(-p)).mean()
+
+    return tuple(minimize(loss, (0.5, 0.0), method="L-BFGS-B", bounds=[(0, None), (None, None)]).x)
 
 
 def tell_scores(seen):
