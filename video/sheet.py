@@ -15,7 +15,7 @@ from video.lettering import FAINT, INK, Image, colours, fitting, plate, put
 from video.render import draw
 from video.types import MaskTrack
 
-_UNSURE = 0.75  # scores below are told
+_UNSURE = 0.8  # scores below are told: the IoU under which a mask has to be corrected
 _AREA = 1.6  # times larger or smaller than on the frame before
 _JUMP = 0.5  # of the box's diagonal, in one frame
 _APART = 0.04  # of the clip's length between two tiles of one object

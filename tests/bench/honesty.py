@@ -63,7 +63,7 @@ def tell_fit(title, rows):
     print("  calibration error (expected, of IoU): ", end="")
     for name, of in (("raw", score), ("told", now), ("told, each clip by a fit without it", apart)):
         print(f"{name} {calibration_error(of, overlap):.3f}", end="; ")
-    for bar in (0.5, 0.75):
+    for bar in (0.5, 0.8):
         low = now < bar
         print(f"told below {bar}: {low.sum()} frames, {(low & (overlap < 0.8)).sum()} of them under IoU 0.8", end="; ")
     print(f"in all {(overlap < 0.8).sum()} are under it", flush=True)
