@@ -121,7 +121,12 @@ def report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *, vers
         ("task to import", written.task),
         ("its label config", written.config),
         ("overlay", written.overlay),
-        ("needs a look", written.sheet if written.sheet.exists() else "nothing: no gap, low score or sudden change"),
+        (
+            "needs a look",
+            written.sheet
+            if written.sheet.exists()
+            else "nothing: no gap, low score, sudden change or doubt of the words",
+        ),
     ):
         out.print(f"{what:<17}{path}", markup=False, soft_wrap=True)
     out.print(f"{'made by':<17}{version}", markup=False, soft_wrap=True)
