@@ -22,7 +22,7 @@ TO_DO = "the object is followed as far as frames could be read: ask again for th
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The first n frames of a clip, read as a clip."""
+    """The first n frames of a clip, read as a clip; other than `video.view.View`, of pictures in a row too."""
 
     whole: Clip
     n: int

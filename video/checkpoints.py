@@ -10,7 +10,7 @@ import importlib
 import io
 import pickle
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 _READ = {
     "collections": {"deque"},
@@ -34,17 +34,21 @@ class Checkpoints(Protocol):
     def keep(self, name: str, state: bytes) -> None: ...  # noqa: D102
 
 
-@runtime_checkable
-class Resumable(Protocol):
-    """A tracker that can go on in another process, to the same masks as if it had never stopped."""
+class Resumable:
+    """A tracker that can go on in another process, to the same masks as if it had never stopped.
+
+    All that it holds, but for what it is made of, must be numbers, arrays and plain records.
+    """
+
+    _MADE_OF = ("_options", "_segmenter", "_flow")
 
     def freeze(self) -> dict[str, Any]:
-        """All that it holds, of numbers, arrays and plain records."""
-        ...
+        """What it holds."""
+        return {name: value for name, value in vars(self).items() if name not in self._MADE_OF}
 
     def thaw(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `freeze` gave, with the same options and models."""
-        ...
+        vars(self).update(state)
 
 
 def packed(content: Any) -> bytes:

@@ -5,20 +5,20 @@ Between two looks (an encoder takes seconds on a CPU) the masks are carried by o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from video.checkpoints import Resumable
 from video.cuts import CutWatch
 from video.flow import Field, Flow, warp
 from video.masks import Mask, components, deepest_point, resize_map
 from video.memory import Grid, Memory, MemoryOptions, View
 from video.motion import Course, nearness, rooms
-from video.tracking import NOT_HELD, exclusive, main_parts
+from video.tracking import exclusive, main_parts
 from video.types import Candidate, FeatureSource, Observation, Prompt, Segmenter
 
 
@@ -89,7 +89,7 @@ class _Subject:
         return self.mask if self.room is None else self.course.expected()
 
 
-class MemoryTracker:
+class MemoryTracker(Resumable):
     """`Tracker` over a segmenter with features. Finds a lost object again where it is sure.
 
     Holds one frame, one mask per object and a `Memory`, whatever the clip's length. The features are computed once
@@ -157,14 +157,6 @@ class MemoryTracker:
         self._before_cut.pop(target, None)
         self._since = 0
         return Observation(mask.copy(), 1.0, True)
-
-    def freeze(self) -> dict[str, Any]:
-        """See `Resumable.freeze`."""
-        return {name: value for name, value in vars(self).items() if name not in NOT_HELD}
-
-    def thaw(self, state: Mapping[str, Any]) -> None:
-        """See `Resumable.thaw`."""
-        vars(self).update(state)
 
     def _observe(self, subject: _Subject) -> Observation:
         mask = subject.mask.copy() if subject.visible else np.zeros_like(subject.mask)

@@ -6,21 +6,19 @@ stopped until it is started again; the one that remembers (`video.remembering`) 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from video.checkpoints import Resumable
 from video.cuts import CutWatch
 from video.flow import Field, Flow, resize_flow, warp
 from video.looks import Looks
 from video.masks import Mask, box_of, components, iou, pad_box, resize_map, resize_mask, rim_prior
 from video.types import Observation, Prompt, Segmenter
 
-NOT_HELD = ("_options", "_segmenter", "_flow")  # what a tracker is made of, as opposed to what it knows
 _REMEMBERED = 40  # frames for which the whole extent of an object that is partly hidden is kept
 
 
@@ -67,7 +65,7 @@ class _Subject:
     score: float = 1.0
 
 
-class FlowTracker:
+class FlowTracker(Resumable):
     """`Tracker` by DIS flow and a segmenter. Holds one frame and one mask per object, whatever the clip's length."""
 
     name = "dis-flow"
@@ -121,14 +119,6 @@ class FlowTracker:
         self._subjects[target] = _Subject(small, small, looks, looks, looks.purity(self._image, small))
         self._before_cut.pop(target, None)
         return Observation(mask.copy(), 1.0, True)
-
-    def freeze(self) -> dict[str, Any]:
-        """See `Resumable.freeze`."""
-        return {name: value for name, value in vars(self).items() if name not in NOT_HELD}
-
-    def thaw(self, state: Mapping[str, Any]) -> None:
-        """See `Resumable.thaw`."""
-        vars(self).update(state)
 
     def _observe(self, subject: _Subject) -> Observation:
         if subject.lost:

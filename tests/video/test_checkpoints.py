@@ -22,15 +22,12 @@ class Interrupted(BaseException):
 
 
 class Shelf(dict):
-    """Checkpoints in memory; `kept` counts."""
-
-    kept = 0
+    """Checkpoints in memory."""
 
     def load(self, name):
         return self.get(name)
 
     def keep(self, name, state):
-        self.kept += 1
         self[name] = state
 
 
