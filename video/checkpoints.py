@@ -28,10 +28,10 @@ _READ = {
 
 
 class Checkpoints(Protocol):
-    """Where the state of a pass is kept, under a name; a place of its own for everything that its result depends on."""
+    """Where the state of passes is kept, the last one; a place of its own for all that their result depends on."""
 
-    def load(self, name: str) -> bytes | None: ...  # noqa: D102
-    def keep(self, name: str, state: bytes) -> None: ...  # noqa: D102
+    def load(self) -> bytes | None: ...  # noqa: D102
+    def keep(self, state: bytes) -> None: ...  # noqa: D102
 
 
 class Resumable:

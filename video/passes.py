@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,23 +44,49 @@ class Way:
         return _backward(clip, self.begin - done, self.end)
 
 
+class Journal:
+    """What the passes have seen so far; kept every minute and at an interruption, so that short ones cost nothing."""
+
+    def __init__(self, checkpoints: Checkpoints | None) -> None:
+        self._checkpoints = checkpoints
+        state = None if checkpoints is None else checkpoints.load()
+        self._passes: dict[str, tuple[list[Seen], int, dict[str, Any]]] = (state and unpacked(state)) or {}
+        self._since = time.monotonic()
+
+    def resumed(self, way: Way, tracker: Tracker) -> tuple[list[Seen], int] | None:
+        """(seen, frames done) of a pass that was begun, with the tracker as it was then."""
+        if way.name not in self._passes or not isinstance(tracker, Resumable):
+            return None
+        seen, done, held = self._passes[way.name]
+        tracker.thaw(held)
+        return seen, done
+
+    def note(self, way: Way, tracker: Tracker, seen: list[Seen], done: int, *, at_once: bool = False) -> None:
+        """How far a pass is; what a tracker held at its end nobody asks for again."""
+        if self._checkpoints is None or not isinstance(tracker, Resumable):
+            return
+        self._passes[way.name] = (seen, done, {} if done == len(way) else tracker.freeze())
+        if at_once or time.monotonic() - self._since > _KEEP_EVERY_S:
+            self._checkpoints.keep(packed(self._passes))
+            self._since = time.monotonic()
+
+
 def follow(
     clip: Clip,
     way: Way,
     anchors: Sequence[Mapping[int, Mask]],
     tracker: Tracker,
     tick: Callable[[int], None],
-    stopped: Callable[[ReadingError], None] | None = None,
-    checkpoints: Checkpoints | None = None,
+    stopped: Callable[[ReadingError], None] | None,
+    journal: Journal,
 ) -> list[Seen]:
     """What the tracker sees of each object, by frame. tick: told the number of frames that were done since.
 
-    What `tick` raises interrupts the pass, which is kept in `checkpoints` as it stands. See `propagate_all`.
+    What `tick` raises interrupts the pass, which is kept in the journal as it stands. See `propagate_all`.
     """
-    seen, done = _kept(way, tracker, checkpoints) or ([{} for _ in anchors], 0)
+    seen, done = journal.resumed(way, tracker) or ([{} for _ in anchors], 0)
     if done:
         tick(done)
-    since = time.monotonic()
     for index, image in _until_stopped(way.frames(clip, done=done), stopped):
         observed = tracker.step(image)
         for k, masks_of in enumerate(anchors):
@@ -72,28 +98,10 @@ def follow(
         try:
             tick(1)
         except BaseException:
-            _keep(way, tracker, checkpoints, seen, done)
+            journal.note(way, tracker, seen, done, at_once=True)
             raise
-        if done == len(way) or time.monotonic() - since > _KEEP_EVERY_S:
-            _keep(way, tracker, checkpoints, seen, done)
-            since = time.monotonic()
+        journal.note(way, tracker, seen, done)
     return seen
-
-
-def _kept(way: Way, tracker: Tracker, checkpoints: Checkpoints | None) -> tuple[list[Seen], int] | None:
-    if checkpoints is None or not isinstance(tracker, Resumable) or (state := checkpoints.load(way.name)) is None:
-        return None
-    content = unpacked(state)
-    if content is None:
-        return None
-    seen, done, held = content
-    tracker.thaw(held)
-    return seen, done
-
-
-def _keep(way: Way, tracker: Tracker, checkpoints: Checkpoints | None, seen: list[Seen], done: int) -> None:
-    if checkpoints is not None and isinstance(tracker, Resumable):
-        checkpoints.keep(way.name, packed((seen, done, tracker.freeze())))
 
 
 def _until_stopped(frames: Frames, stopped: Callable[[ReadingError], None] | None) -> Frames:

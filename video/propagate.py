@@ -13,7 +13,7 @@ from video import masks
 from video.checkpoints import Checkpoints
 from video.joining import join
 from video.masks import Mask
-from video.passes import Seen, Way, follow
+from video.passes import Journal, Seen, Way, follow
 from video.probe import ReadingError
 from video.remembering import MemoryTracker, MemoryTrackerOptions
 from video.tracking import FlowTracker, FlowTrackerOptions
@@ -93,8 +93,8 @@ def propagate_all(
     agree best and are surest (`video.joining`). make_tracker: called once per direction, `tracker_for` without
     it. progress: called with the fraction done. stopped: told where a pass could read no further; what was seen
     until then is kept, the other pass goes on by itself, and frames that neither reached are not visible. Without it
-    ReadingError is raised. checkpoints: where each pass is kept every minute, when it is interrupted and at its end,
-    to go on from there to the same masks; with a tracker that is not `Resumable` it begins anew. Raises ValueError
+    ReadingError is raised. checkpoints: where both passes are kept every minute and when they are interrupted, to go
+    on from there to the same masks; with a tracker that is not `Resumable` it begins anew. Raises ValueError
     naming an anchor outside the window.
     """
     first, last = window or (0, len(clip) - 1)
@@ -120,7 +120,8 @@ def propagate_all(
 
     fresh = make_tracker or (lambda: tracker_for(segmenter, options=options))
     anchors = [start.anchors for start in starts]
-    ahead, behind = (follow(clip, way, anchors, fresh(), tick, stopped, checkpoints) for way in ways)
+    journal = Journal(checkpoints)
+    ahead, behind = (follow(clip, way, anchors, fresh(), tick, stopped, journal) for way in ways)
     frames = range(first, last + 1)
     return [
         _track(start.label, clip.size, frames, _join(start, a, b))

@@ -73,12 +73,11 @@ class Memo:
     def keep_tracks(self, key: Sequence[object], tracks: Sequence[MaskTrack]) -> None:
         """Keeps tracks, and no longer the passes that led to them."""
         self._write("tracks", key, [_track_json(track) for track in tracks])
-        for path in self._folder.glob(f"{self._path('pass', key).stem}.pass-*"):
-            path.unlink(missing_ok=True)
+        self._path("pass", key).unlink(missing_ok=True)
 
     def checkpoints(self, key: Sequence[object]) -> Checkpoints:
         """Where passes on the way to the tracks of this key are kept."""
-        return _Passes(self, key)
+        return _Passes(self, self._path("pass", key))
 
     def results(self, key: Sequence[object], targets: Sequence[Target]) -> list[TrackResult] | None:
         """All that was found for targets."""
@@ -165,16 +164,16 @@ class Memo:
 class _Passes:
     """`Checkpoints` beside finished stages."""
 
-    def __init__(self, memo: Memo, key: Sequence[object]) -> None:
-        self._memo, self._stem = memo, memo._path("pass", key)
+    def __init__(self, memo: Memo, path: Path) -> None:
+        self._memo, self._path = memo, path
 
-    def load(self, name: str) -> bytes | None:
+    def load(self) -> bytes | None:
         """The state that was kept last."""
-        return self._memo._get(self._stem.with_suffix(f".pass-{name}"))
+        return self._memo._get(self._path)
 
-    def keep(self, name: str, state: bytes) -> None:
+    def keep(self, state: bytes) -> None:
         """In place of the one before."""
-        self._memo._put("track", self._stem.with_suffix(f".pass-{name}"), state)
+        self._memo._put("pass", self._path, state)
 
 
 def trim(folder: Path, *, most_bytes: int) -> None:

@@ -24,11 +24,11 @@ class Interrupted(BaseException):
 class Shelf(dict):
     """Checkpoints in memory."""
 
-    def load(self, name):
-        return self.get(name)
+    def load(self):
+        return self.get("state")
 
-    def keep(self, name, state):
-        self[name] = state
+    def keep(self, state):
+        self["state"] = state
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_what_is_damaged_is_done_anew(damage, scene, segmenter, whole):
     frames, starts = scene
     shelf = Shelf()
     interrupted_after(9, scene, segmenter, shelf)
-    shelf["ahead"] = shelf["ahead"][: len(shelf["ahead"]) // 2] if damage == "half" else damage
+    shelf["state"] = shelf["state"][: len(shelf["state"]) // 2] if damage == "half" else damage
     clip = ArrayClip(frames)
     assert same(propagate_all(clip, starts, segmenter(), checkpoints=shelf), whole)
     assert len(clip.read) == TOTAL
