@@ -76,6 +76,8 @@ def emptied(region: Mapping[str, Any], words: str) -> Region:
     value = dict(region["value"])
     if region["type"] == "videorectangle":
         value["sequence"] = []
+    elif str(region["type"]).startswith("videovector"):  # the editor tells an outline by its first keyframe's vertices
+        value["sequence"] = [{"frame": 1, "enabled": False, "closed": True, "vertices": []}]
     else:
         shape = str(region["type"]).removesuffix("labels")
         value |= _empty_shape(shape, (int(region["original_width"]), int(region["original_height"])))
@@ -92,10 +94,12 @@ def removed_words(region: Mapping[str, Any]) -> str | None:
 
 
 def is_empty(region: Mapping[str, Any]) -> bool:
-    """Whether a region has nothing in it that could be drawn: no keyframe, or no point of a polygon."""
+    """Whether a region has nothing in it that could be drawn: no keyframe, no vertex, or no point of a polygon."""
     value = region.get("value")
     value = value if isinstance(value, Mapping) else {}
-    return value.get("sequence") == [] or value.get("points") == []
+    sequence = value.get("sequence")
+    bare = isinstance(sequence, list) and all(isinstance(i, Mapping) and i.get("vertices") == [] for i in sequence)
+    return bare or value.get("points") == []
 
 
 def _texts(region: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from video.polygons import filled
+
 Box = tuple[float, float, float, float]
 _DIGITS = 4  # of percent: what we write is rounded so, and must be told from what a person wrote
 
@@ -47,10 +52,50 @@ class FixedKeyframe:
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
+@dataclass(frozen=True)
+class FixedOutline:
+    """A keyframe of an outline as a person left it.
+
+    frame: of the editor, 1-based. vertices: as they stand in the region: {"id", "x", "y", ...} in percent of the frame.
+    enabled, until: as of `FixedKeyframe`.
+    """
+
+    frame: int
+    vertices: tuple[dict[str, Any], ...]
+    closed: bool
+    enabled: bool
+    until: int | None
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """(n, 2) xy in fractions of the frame."""
+        return np.array([(v["x"], v["y"]) for v in self.vertices], np.float64).reshape(-1, 2) / 100
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the vertices, by which the editor knows them again on the next keyframe."""
+        return tuple(str(v.get("id")) for v in self.vertices)
+
+    def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """(H, W) of what it encloses, closed or not. size: (width, height) in pixels."""
+        return filled(self.points * size, size)
+
+
+Fixed = FixedKeyframe | FixedOutline
+
+
 def check_of(item: Mapping[str, Any]) -> str:
-    """The check of a keyframe's frame, box and switch."""
+    """The check of a keyframe's frame, switch, and box or vertices."""
+    if "vertices" in item:
+        return _outline_check(item)
     numbers = [round(float(item[name]), _DIGITS) + 0.0 for name in ("x", "y", "width", "height")]
     text = repr((int(item["frame"]), numbers, bool(item["enabled"]), round(float(item.get("rotation", 0)), 1) + 0.0))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _outline_check(item: Mapping[str, Any]) -> str:
+    vertices = [(str(v.get("id")), *(round(float(v[c]), _DIGITS) + 0.0 for c in "xy")) for v in item["vertices"]]
+    text = repr((int(item["frame"]), vertices, bool(item["enabled"]), bool(item.get("closed"))))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -60,7 +105,7 @@ def points_check(points: Sequence[Sequence[float]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def fixed_keyframes(region: Mapping[str, Any]) -> tuple[FixedKeyframe, ...]:
+def fixed_keyframes(region: Mapping[str, Any]) -> tuple[Fixed, ...]:
     """A region's keyframes that are a person's, ascending. What cannot be a keyframe is left out."""
     value = region.get("value")
     sequence = value.get("sequence") if isinstance(value, Mapping) else None
@@ -68,11 +113,16 @@ def fixed_keyframes(region: Mapping[str, Any]) -> tuple[FixedKeyframe, ...]:
         (item for item in sequence or [] if isinstance(item, Mapping) and _is_keyframe(item)),
         key=lambda item: item["frame"],
     )
-    found = []
+    found: list[Fixed] = []
     for i, item in enumerate(items):
         if item.get("check") == check_of(item):
             continue
         after = next((int(later["frame"]) for later in items[i + 1 :] if later["frame"] > item["frame"]), None)
+        if "vertices" in item:
+            vertices = tuple(dict(vertex) for vertex in item["vertices"])
+            closed = bool(item.get("closed"))
+            found.append(FixedOutline(int(item["frame"]), vertices, closed, bool(item["enabled"]), after))
+            continue
         found.append(
             FixedKeyframe(
                 frame=int(item["frame"]),
@@ -97,6 +147,12 @@ def words_of(region: Mapping[str, Any]) -> str | None:
 
 
 def _is_keyframe(item: Mapping[str, Any]) -> bool:
-    numbers = [item.get(name) for name in ("frame", "x", "y", "width", "height")]
+    if "vertices" in item:
+        vertices = item["vertices"]
+        if not isinstance(vertices, list) or not all(isinstance(v, Mapping) for v in vertices):
+            return False
+        numbers = [item.get("frame"), *(v.get(c) for v in vertices for c in "xy")]
+    else:
+        numbers = [item.get(name) for name in ("frame", "x", "y", "width", "height")]
     finite = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers)
-    return finite and isinstance(item.get("enabled"), bool) and numbers[0] >= 1  # type: ignore[operator]
+    return finite and isinstance(item.get("enabled"), bool) and numbers[0] >= 1

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.feedback import FixedKeyframe
+from backend.grid import hidden_by
 
 _LEAST = 1e-4  # of the frame: no box gets smaller
 
@@ -20,14 +21,11 @@ def held(
     A person's box differs from the track's in place and size (a hat that counts, a shadow that does not). Between two
     fixed keyframes that difference goes over from the one to the other, before the first and after the last it stays.
     """
-    visible, n = visible.copy(), len(boxes)
-    rows = {f.frame - 1: f for f in fixed if f.frame <= n and f.box() is not None}
+    rows = {f.frame - 1: f for f in fixed if f.frame <= len(boxes) and f.box() is not None}
     boxes = spread(boxes, visible, {row: _box(keyframe) for row, keyframe in rows.items()})
     for row, keyframe in rows.items():
-        boxes[row], visible[row] = _box(keyframe), True
-    for row, keyframe in rows.items():
-        if not keyframe.enabled:
-            visible[row + 1 : n if keyframe.until is None else keyframe.until - 1] = False
+        boxes[row] = _box(keyframe)
+    visible = hidden_by(visible, rows.values())
     return boxes, visible, {row: f for row, f in rows.items() if visible[row]}
 
 

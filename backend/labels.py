@@ -18,6 +18,7 @@ from video.timeline import DEFAULT_RATE, editor_rate
 
 _FASTEST = 1000.0  # frames per second; more is a slip, and would make millions of editor frames
 _MASK_KINDS = ("brushlabels", "polygonlabels", "bitmasklabels", "brush", "polygon", "bitmask")
+_OUTLINE_KINDS = ("videovector", "videovectorlabels")
 _SHORTEST_EXAMPLE = '<Video name="video" value="$video"/><VideoRectangle name="box" toName="video"/>'
 
 
@@ -48,6 +49,24 @@ class MaskControl:
 
 
 @dataclass(frozen=True)
+class OutlineControl:
+    """The tag that takes closed outlines on video. kind: "videovector" or "videovectorlabels", as a result's type.
+
+    least, most: vertices that it allows; where it says nothing, what a person can still handle.
+    """
+
+    name: str
+    kind: str
+    least: int = 3
+    most: int = 48
+
+    @property
+    def own_labels(self) -> bool:
+        """Whether the tag has the labels inside."""
+        return self.kind.endswith("labels")
+
+
+@dataclass(frozen=True)
 class Label:
     """One <Label>. value: what the config shows; result: what a region must carry (the alias, if any)."""
 
@@ -64,6 +83,7 @@ class LabelConfig:
     frame_rate, frame_rate_field: the <Video>'s rate as written, or the field that holds it; None: see `fps`.
     labels: choices for `box`, empty when the config has no <Labels> (or they come from `labels_field`).
     text_areas: names of <TextArea>s. word_fields: fields that their or a <Header>'s `$name` points at.
+    outline: where the config has a <VideoVector closable="true">; `box` is that tag's name then.
     masks: where the config has an <Image valueList> instead of a video; then `video` and `video_field` are that
     tag's, the field holds a list of addresses, and `box` is the name of the tag that takes the masks.
     """
@@ -78,6 +98,7 @@ class LabelConfig:
     text_areas: tuple[str, ...] = ()
     word_fields: tuple[str, ...] = ()
     masks: MaskControl | None = None
+    outline: OutlineControl | None = None
 
     def fps(self, data: Mapping[str, Any]) -> float:
         """Frames per second of the editor's grid for a task with this data; 24 where nothing is said.
@@ -112,12 +133,19 @@ def parse_label_config(xml: str | None) -> LabelConfig:
         return _mask_config(tags, images)
     if not videos:
         raise LabelConfigError(f"the label config has no <Video name=...>: add {_SHORTEST_EXAMPLE}")
-    box, video = _box_and_video(tags, list(videos))
+    outline, video = _outline_and_video(tags, list(videos))
+    if outline:
+        box = outline.name
+    else:
+        box, video = _box_and_video(tags, list(videos))
     value, rate = _get(videos[video], "value"), _get(videos[video], "frameRate")
     field = _variable(value)
     if field is None:
         raise LabelConfigError(f'<Video name="{video}"> needs value="$field", a field of the task, got {value!r}')
-    labels, labels_field = _labels(tags, video)
+    if outline and outline.own_labels:
+        labels, labels_field = _labels(tags, video, kind=outline.kind, name=outline.name)
+    else:
+        labels, labels_field = _labels(tags, video)
     text_areas, word_fields = _words(tags, field)
     return LabelConfig(
         video=video,
@@ -129,6 +157,7 @@ def parse_label_config(xml: str | None) -> LabelConfig:
         labels_field=labels_field,
         text_areas=text_areas,
         word_fields=word_fields,
+        outline=outline,
     )
 
 
@@ -199,6 +228,11 @@ def _box_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[str,
         for target in _names(_get(tag, "toName")):
             if name and target in videos:
                 return name, target
+    if not boxes and any(_of_kind(tags, kind) for kind in _OUTLINE_KINDS):
+        raise LabelConfigError(
+            "<VideoVector> takes outlines only where it may be closed and is no skeleton: "
+            'give it name, toName and closable="true", and no skeleton="true"'
+        )
     if not boxes:
         raise LabelConfigError(
             "the label config has no tag that takes boxes on video: "
@@ -206,6 +240,30 @@ def _box_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[str,
         )
     got = f"name={_get(boxes[0], 'name')!r} toName={_get(boxes[0], 'toName')!r}"
     raise LabelConfigError(f'<VideoRectangle> needs a name and toName="{videos[0]}", got {got}')
+
+
+def _outline_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[OutlineControl | None, str]:
+    """The first tag for closed outlines on a video, and that video. Open lines and skeletons are no outlines."""
+    for tag in tags:
+        kind = tag.tag.lower() if isinstance(tag.tag, str) else ""
+        name, shown = _get(tag, "name"), [v for v in _names(_get(tag, "toName")) if v in videos]
+        if kind in _OUTLINE_KINDS and name and shown and _is_on(tag, "closable") and not _is_on(tag, "skeleton"):
+            least, most = _points(tag, "minPoints", 3), _points(tag, "maxPoints", OutlineControl.most)
+            if most < max(3, least):
+                raise LabelConfigError(
+                    f'<{tag.tag} name="{name}"> allows {most} points at most and needs {max(3, least)} for an outline'
+                )
+            return OutlineControl(name, kind, max(3, least), most), shown[0]
+    return None, ""
+
+
+def _is_on(tag: Element, attribute: str) -> bool:
+    return (_get(tag, attribute) or "").strip().lower() == "true"
+
+
+def _points(tag: Element, attribute: str, otherwise: int) -> int:
+    written = (_get(tag, attribute) or "").strip()
+    return int(written) if written.isdecimal() else otherwise
 
 
 def _labels(

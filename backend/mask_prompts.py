@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from pycocotools import mask as coco
 
 from backend.feedback import points_check
 from backend.labels import MaskControl
 from backend.targets import FramePrompt, Target
 from video.masks import Mask, encode
+from video.polygons import filled
 
 _A_PERSONS = ("manual", "prediction-changed")
 
@@ -110,7 +110,7 @@ def _polygon(value: Mapping[str, Any], w: int, h: int) -> Mask:
     points: NDArray[np.float64] = np.array(value["points"], np.float64).reshape(-1, 2) / 100 * [w, h]
     if len(points) < 3 or not np.isfinite(points).all():
         raise ValueError(f"a polygon has three points at least, got {len(points)}")
-    return np.asarray(coco.decode(coco.merge(coco.frPyObjects([points.ravel().tolist()], h, w))) > 0, np.bool_)
+    return filled(points, (w, h))
 
 
 def _newest(task: Mapping[str, Any], control: MaskControl) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Tracks -> what Label Studio stores and draws: one `videorectangle` region per object.
+"""Tracks -> what Label Studio stores and draws: one region per object, of boxes or (see `outline_regions`) outlines.
 
 How Label Studio 1.23 reads a sequence was measured: frames are 1-based on the editor's own grid (not the
 clip's, see `video.timeline`); between keyframes it interpolates by frame number; `rotation` must stand on
@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.feedback import FixedKeyframe, check_of
+from backend.feedback import Fixed, FixedKeyframe, FixedOutline, check_of
+from backend.grid import Timed, on_editor
 from backend.held import held
 from backend.labels import LabelConfig, parse_label_config
+from backend.outline_regions import outline_sequence_of
 from video.keyframes import fewest_keyframes
-from video.timeline import clip_frame_of_editor, editor_frame_count, editor_times
+from video.timeline import editor_frame_count
 from video.types import MaskTrack
 
 if TYPE_CHECKING:
@@ -31,15 +33,6 @@ Region = dict[str, Any]
 KEYFRAME_IOU = 0.9  # how well the interpolated boxes must keep the track's
 
 
-class Timed(Protocol):
-    """What is needed of a clip: its presentation times (N,) in seconds, ascending, and its duration."""
-
-    @property
-    def times(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def duration_s(self) -> float: ...  # noqa: D102
-
-
 def regions_of(
     results: Sequence[TrackResult],
     clip: Timed,
@@ -47,7 +40,7 @@ def regions_of(
     *,
     fps: float,
     region_ids: Sequence[str],
-    fixed: Sequence[Sequence[FixedKeyframe]] = (),
+    fixed: Sequence[Sequence[Fixed]] = (),
     keyframe_iou: float = KEYFRAME_IOU,
 ) -> list[Region]:
     """One region for each result that is visible somewhere, in order.
@@ -62,14 +55,16 @@ def regions_of(
         raise ValueError(f"{len(results)} results need as many region ids, got {len(region_ids)}")
     regions = []
     for i, (result, region_id) in enumerate(zip(results, region_ids, strict=True)):
-        sequence = sequence_of(
-            result.track,
-            clip,
-            fps=fps,
-            fixed=fixed[i] if fixed else (),
-            words=result.target.words,
-            keyframe_iou=keyframe_iou,
-        )
+        known, words, notes = fixed[i] if fixed else (), result.target.words, list(result.notes)
+        if config.outline:
+            outlines = [f for f in known if isinstance(f, FixedOutline)]
+            sequence, said = outline_sequence_of(
+                result.track, clip, config.outline, fps=fps, fixed=outlines, words=words
+            )
+            notes += said
+        else:
+            boxes = [f for f in known if isinstance(f, FixedKeyframe)]
+            sequence = sequence_of(result.track, clip, fps=fps, fixed=boxes, words=words, keyframe_iou=keyframe_iou)
         if not sequence:
             continue
         value: dict[str, Any] = {
@@ -79,17 +74,19 @@ def regions_of(
         }
         if config.labels or config.labels_field:  # a label that no <Labels> offers would be drawn as "Empty"
             value["labels"] = [result.target.label]
+            if config.outline and config.outline.own_labels:
+                value[config.outline.kind] = value["labels"]
         region: Region = {
             "id": region_id,
             "from_name": config.box,
             "to_name": config.video,
-            "type": "videorectangle",
+            "type": config.outline.kind if config.outline else "videorectangle",
             "origin": "prediction",
             "score": _score(result.score),
             "value": value,
         }
-        if result.notes:  # the editor shows this text when the region is selected (measured)
-            region["meta"] = {"text": ["; ".join(result.notes)]}
+        if notes:  # the editor shows this text when the region is selected (measured)
+            region["meta"] = {"text": ["; ".join(notes)]}
         regions.append(region)
     return regions
 
@@ -110,14 +107,12 @@ def sequence_of(
     choosing them among the clip's frames would be off by up to a frame's motion wherever the two rates
     differ. Each keyframe carries its score, its check (see backend.feedback) and the words it was found with.
     """
-    n = editor_frame_count(clip.duration_s, fps)
-    boxes, visible, scores = _on_editor(track, clip_frame_of_editor(clip.times, n, fps), len(clip.times))
-    if getattr(clip, "broken", ""):  # the editor plays on where frames can no longer be read: nothing is known there
-        stays_s = float(np.median(np.diff(clip.times))) if len(clip.times) > 1 else 1 / fps
-        visible &= editor_times(n, fps) < clip.times[-1] + stays_s
-    boxes, visible, kept = held(boxes, visible, fixed)
+    rows, visible = on_editor(track, clip, fps)
+    scores = track.scores[rows]
+    boxes, visible, kept = held(track.boxes[rows], visible, fixed)
     sequence = []
-    chosen = fewest_keyframes(boxes, visible, positions=np.arange(n), tolerance_iou=keyframe_iou, must=sorted(kept))
+    steps = np.arange(len(rows))
+    chosen = fewest_keyframes(boxes, visible, positions=steps, tolerance_iou=keyframe_iou, must=sorted(kept))
     for row, enabled in chosen:
         item = {
             "frame": row + 1,
@@ -188,17 +183,6 @@ def importable_task(
     regions = regions_of(results, clip, parse_label_config(xml), fps=fps, region_ids=ids)
     prediction = prediction_of(regions, model_version=model_version)
     return {"data": {"video": video, "prompt": words, "fps": fps}, "predictions": [prediction]}, xml
-
-
-def _on_editor(
-    track: MaskTrack, shown: NDArray[np.int64], n_clip: int
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    """Boxes (n, 4), visible (n,) and scores (n,) by editor frame. shown: (n,) clip frame of each."""
-    row_of = np.full(n_clip, -1, np.int64)
-    row_of[track.frames] = np.arange(len(track.frames))
-    rows = row_of[shown]
-    followed = rows >= 0  # frames that the track does not have are frames on which nothing is known: hidden
-    return track.boxes[rows], track.visible[rows] & followed, track.scores[rows]
 
 
 def _percent(box: NDArray[np.float64]) -> dict[str, float]:

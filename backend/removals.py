@@ -72,7 +72,7 @@ def _words(region: Mapping[str, Any]) -> str | None:
     """What a region was found with, on video or on a picture, or what it was removed as."""
     if (removed := removed_words(region)) is not None:
         return removed
-    if region.get("type") == "videorectangle":
+    if str(region.get("type")).startswith("video"):
         return words_of(region)
     meta = region.get("meta")
     text = meta.get("text") if isinstance(meta, Mapping) else None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.emptied import ShownMask, shown_masks
-from backend.feedback import FixedKeyframe, fixed_keyframes, words_of
+from backend.feedback import Fixed, fixed_keyframes, words_of
 from backend.labels import Label, LabelConfig
 from backend.mask_prompts import MaskError, shown_in, with_drawn_masks
 from backend.pipeline import Target
@@ -44,7 +44,7 @@ class Work:
     fps: float
     targets: tuple[Target, ...]
     region_ids: tuple[str, ...]
-    fixed: tuple[tuple[FixedKeyframe, ...], ...] = ()
+    fixed: tuple[tuple[Fixed, ...], ...] = ()
     frames: tuple[str, ...] = ()
     shown: tuple[ShownMask, ...] = ()
 
@@ -61,7 +61,7 @@ class _Object:
 
     target: Target
     region_id: str
-    fixed: tuple[FixedKeyframe, ...]
+    fixed: tuple[Fixed, ...]
     known: bool  # whether its region was found with these very words
 
 
@@ -179,7 +179,7 @@ def _objects_for(
     for position, (given, words) in enumerate(asked):
         named = given or _label_named_in(words, labels)
         region = same.get(position) or _take(old, named)
-        kept = next(iter(_list_of_text(_mapping(region, "value").get("labels"))), None)
+        kept = next(iter(_labels_in(region)), None)
         # A label that the words name wins; then the one that the region has, for a person may have set it.
         label = named or (kept if kept in results else None) or (labels[0].result if labels else words)
         objects.append(
@@ -224,7 +224,7 @@ def plain(text: str) -> str:
 
 def _take(old: list[Mapping[str, Any]], label: str | None) -> Mapping[str, Any] | None:
     """Takes the first region with this label out of `old`, else simply the first; None when there is none."""
-    same = (r for r in old if label in _list_of_text(_mapping(r, "value").get("labels")))
+    same = (r for r in old if label in _labels_in(r))
     region = next(same, old[0] if old else None)
     if region is not None:
         old.remove(region)
@@ -232,17 +232,19 @@ def _take(old: list[Mapping[str, Any]], label: str | None) -> Mapping[str, Any] 
 
 
 def existing_regions(task: Mapping[str, Any], config: LabelConfig) -> Iterator[Mapping[str, Any]]:
-    """The boxes on video that the annotator sees: of the newest draft, else annotation, else prediction."""
+    """The boxes or outlines on video that the annotator sees: of the newest draft, else annotation, else prediction."""
     for kind in ("drafts", "annotations", "predictions"):
         for source in sorted(_list(task, kind), key=_age, reverse=True):
-            regions = [
-                r
-                for r in _list(source, "result")
-                if r.get("type") == "videorectangle" and r.get("from_name") == config.box and r.get("id")
-            ]
+            regions = [r for r in _list(source, "result") if _on_video(r, config) and r.get("id")]
             if regions:
                 yield from regions
                 return
+
+
+def _on_video(region: Mapping[str, Any], config: LabelConfig) -> bool:
+    if config.outline:  # drawn with a separate <Labels>, it may bear that tag's name and the other type
+        return region.get("type") in ("videovector", "videovectorlabels") and region.get("to_name") == config.video
+    return region.get("type") == "videorectangle" and region.get("from_name") == config.box
 
 
 def _age(source: Mapping[str, Any]) -> tuple[str, int]:
@@ -259,6 +261,11 @@ def _list(source: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]
 def _mapping(source: Mapping[str, Any] | None, key: str) -> Mapping[str, Any]:
     value = source.get(key) if isinstance(source, Mapping) else None
     return value if isinstance(value, Mapping) else {}
+
+
+def _labels_in(region: Mapping[str, Any] | None) -> list[str]:
+    value = _mapping({"value": (region or {}).get("value")}, "value")
+    return _list_of_text(value.get("labels")) or _list_of_text(value.get("videovectorlabels"))
 
 
 def _list_of_text(value: Any) -> list[str]:

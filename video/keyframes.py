@@ -9,8 +9,9 @@ that is where keyframes are saved.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,9 @@ def fewest_keyframes(
         stops = sorted({first, last, *(row for row in must if first < row < last)})
         rows = [first]
         for a, b in itertools.pairwise(stops):
-            rows += [a + row for row in _chosen_rows(boxes[a : b + 1], positions[a : b + 1], tolerance_iou)[1:]]
+            part, at = boxes[a : b + 1], positions[a : b + 1]
+            chosen = _chosen_rows(len(part), functools.partial(_box_lines, part, at, tolerance_iou))
+            rows += [a + row for row in chosen[1:]]
         out += [(row, row != last) for row in rows]
     return out
 
@@ -131,34 +134,83 @@ def interpolate(
     return np.where(visible[:, None], boxes, 0.0), visible
 
 
-def _chosen_rows(boxes: NDArray[np.float64], positions: NDArray[np.float64], tolerance: float) -> list[int]:
-    """The rows of one run that are keyframes, first and last among them: the fewest, up to `_EXACT` rows."""
-    n = len(boxes)
-    everything = np.ones(n, np.bool_)
-    if n <= _EXACT:
-        return _shortest_path(boxes, positions, tolerance, everything, longest=n)
-    if any(_kept_lines(boxes, positions, 0, np.array([n - 1]), tolerance)):
-        return [0, n - 1]
-    some = np.zeros(n, np.bool_)
-    some[_shortest_path(boxes, positions, tolerance, everything, longest=_EXACT // 8)] = True
-    return _shortest_path(boxes, positions, tolerance, some, longest=n)
+def fewest_in_band(values: NDArray[np.float64], positions: ArrayLike, band: ArrayLike) -> list[int]:
+    """The fewest rows, first and last among them, whose lines keep every value of every row within its band.
+
+    values: (n, d). positions: (n,), strictly ascending. band: (n,), how far any of a row's d values may be off.
+    In more than 4096 rows the fewest with lines of at most 512 rows are found; of those, all that can be spared go.
+    """
+    positions, band = np.asarray(positions, np.float64), np.asarray(band, np.float64)
+    n = len(values)
+    if values.ndim != 2 or positions.shape != (n,) or band.shape != (n,):
+        got = f"{values.shape}, {positions.shape}, {band.shape}"
+        raise ValueError(f"values, positions and band must be (n, d), (n,), (n,); got {got}")
+    return _chosen_rows(n, lambda longest: lambda i, wanted: _band_lines(values, positions, band, i, wanted, longest))
 
 
-def _shortest_path(
-    boxes: NDArray[np.float64],
+# Of row i and (n,) bool, which rows are of interest: those of them to which the line from i keeps all rows between.
+Lines = Callable[[int, NDArray[np.bool_]], Iterable[int]]
+
+
+def _box_lines(boxes: NDArray[np.float64], positions: NDArray[np.float64], tolerance: float, longest: int) -> Lines:
+    def lines(i: int, wanted: NDArray[np.bool_]) -> Iterator[int]:
+        reached = i + _within_cone(boxes[i : i + longest + 1], positions[i : i + longest + 1], tolerance)
+        return _kept_lines(boxes, positions, i, reached[wanted[reached]], tolerance)
+
+    return lines
+
+
+def _band_lines(
+    values: NDArray[np.float64],
     positions: NDArray[np.float64],
-    tolerance: float,
-    allowed: NDArray[np.bool_],
-    *,
+    band: NDArray[np.float64],
+    i: int,
+    wanted: NDArray[np.bool_],
     longest: int,
 ) -> list[int]:
-    """Fewest of the allowed rows, first and last among them, such that the lines between neighbours keep all rows' IoU.
+    """Each row narrows the slopes that are left, for every value by itself; a line fits if its slopes were left."""
+    found: list[int] = []
+    steepest, flattest = np.full(values.shape[1], np.inf), np.full(values.shape[1], -np.inf)
+    begin, block, end = i + 1, _BLOCK, min(len(values), i + longest + 1)
+    while begin < end and (steepest + _SLACK >= flattest).all():
+        rows = slice(begin, min(begin + block, end))
+        step = (positions[rows] - positions[i])[:, None]
+        away, room = values[rows] - values[i], band[rows][:, None]
+        most = np.minimum(np.minimum.accumulate((away + room) / step), steepest)
+        least = np.maximum(np.maximum.accumulate((away - room) / step), flattest)
+        before_most, before_least = np.vstack([steepest, most[:-1]]), np.vstack([flattest, least[:-1]])
+        slope = away / step
+        fits = ((slope <= before_most + _SLACK) & (slope >= before_least - _SLACK)).all(axis=1) & wanted[rows]
+        found += (np.flatnonzero(fits) + begin).tolist()
+        steepest, flattest = most[-1], least[-1]
+        begin, block = rows.stop, 2 * block
+    return found[::-1]
 
-    Breadth-first search: rows are nodes, (i, j) is an edge when the line from i to j keeps all rows between and spans
-    at most `longest` rows. A longer edge may be fine where a shorter one is not, so every edge that the cone does not
-    rule out is looked at.
+
+def _chosen_rows(n: int, lines: Callable[[int], Lines]) -> list[int]:
+    """The rows of one run that are keyframes, first and last among them: the fewest, up to `_EXACT` rows.
+
+    lines: of how many rows a line may span at most.
     """
-    goal = len(boxes) - 1
+    everything = np.ones(n, np.bool_)
+    if n <= _EXACT:
+        return _shortest_path(n, lines(n), everything)
+    last = np.zeros(n, np.bool_)
+    last[-1] = True
+    if any(True for _ in lines(n)(0, last)):
+        return [0, n - 1]
+    some = np.zeros(n, np.bool_)
+    some[_shortest_path(n, lines(_EXACT // 8), everything)] = True
+    return _shortest_path(n, lines(n), some)
+
+
+def _shortest_path(n: int, lines: Lines, allowed: NDArray[np.bool_]) -> list[int]:
+    """Fewest of the allowed rows, first and last among them, such that there is a line from each to the next.
+
+    Breadth-first search: rows are nodes, lines are edges. A longer edge may be fine where a shorter one is not, so
+    every edge is looked at.
+    """
+    goal = n - 1
     unseen = allowed.copy()
     came_from = {0: -1}
     unseen[0] = False
@@ -166,8 +218,7 @@ def _shortest_path(
     while unseen[goal]:
         following: list[int] = []
         for i in level:
-            reached = i + _within_cone(boxes[i : i + longest + 1], positions[i : i + longest + 1], tolerance)
-            for j in _kept_lines(boxes, positions, i, reached[unseen[reached]], tolerance):
+            for j in lines(i, unseen):
                 unseen[j] = False
                 came_from[j] = i
                 following.append(j)

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
@@ -40,6 +41,15 @@ def polygons_of(mask: Mask) -> list[Points]:
     areas = stats[:, cv2.CC_STAT_AREA]
     order = sorted(range(1, n), key=lambda i: -int(areas[i]))
     return [_polygon(parts == i) for i in order if areas[i] >= _LEAST_PART * mask.sum()]
+
+
+def filled(points: Points, size: tuple[int, int]) -> Mask:
+    """(H, W) of what a closed line of (n, 2) xy in pixels encloses; nothing below three. size: (width, height)."""
+    w, h = size
+    if len(points) < 3:
+        return np.zeros((h, w), np.bool_)
+    line = np.asarray(points, np.float64).ravel().tolist()
+    return np.asarray(coco.decode(coco.merge(coco.frPyObjects([line], h, w))) > 0, np.bool_)
 
 
 def _polygon(part: Mask) -> Points:

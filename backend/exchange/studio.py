@@ -3,8 +3,8 @@
 The export holds keyframes on the editor's own grid of frames. They are interpolated there as the editor draws them,
 with their rotation; then every frame of the clip takes the box of the first editor frame that shows it. A frame that
 the editor skips (its rate is lower than the clip's) is interpolated in time between its neighbours that are shown; one
-after the editor's last frame takes that one's box. Masks on lists of pictures are read as they are. A box stays a box:
-no mask is made up for it.
+after the editor's last frame takes that one's box. Outlines on video are filled, frame by frame; masks on lists of
+pictures are read as they are. A box stays a box: no mask is made up for it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 
 from backend.exchange.sources import Loaded, VideoFolder, address_parts, plain_name, submitted
 from backend.labels import LabelConfig
+from backend.outline_reading import Outlines
 from video import masks
 from video.annotated import FormatError, ObjectTrack, annotated, of_boxes, of_masks
 from video.clip import Clip, open_clip
 from video.exports.files import evenly, field, fill_polygons, read_json
 from video.masks import Box
+from video.polygons import filled
 from video.timeline import clip_frame_of_editor, editor_frame_count
 from video.types import Rle
 
@@ -62,7 +64,7 @@ def read_studio(path: Path, config: LabelConfig, *, videos: VideoFolder | None) 
     return found
 
 
-# --- boxes on video ----------------------------------------------------------------------------------------------
+# --- boxes and outlines on video ---------------------------------------------------------------------------------
 
 
 def _video(
@@ -76,11 +78,16 @@ def _video(
     fps = config.fps(data)
     objects = []
     for region in regions:
-        if region.get("type") == "videorectangle":
+        kind = str(region.get("type"))
+        if kind in ("videorectangle", "videovector", "videovectorlabels"):
             value = field(region, "value", dict, where)
             sequence = field(value, "sequence", list, where)
-            boxes, keys = boxes_on_clip(sequence, clip, fps=fps, where=where)
-            objects.append(of_boxes(_label(value), boxes, keyframes=keys))
+            if kind == "videorectangle":
+                boxes, keys = boxes_on_clip(sequence, clip, fps=fps, where=where)
+                objects.append(of_boxes(_label(value), boxes, keyframes=keys))
+            else:
+                outlined = masks_on_clip(sequence, clip, fps=fps)
+                objects.append(of_masks(_label(value, "videovectorlabels"), outlined))
     seen = [one for one in objects if len(one.frames)]
     return Loaded(annotated(plain_name(address), clip.size, clip.times, seen), media.name, media)
 
@@ -106,6 +113,24 @@ def boxes_on_clip(
     boxes |= dict.fromkeys(range(last + 1, len(clip.times)), _box(drawn[-1])) if visible[-1] else {}
     on = {int(shown[min(int(item["frame"]), n) - 1]) for item in sequence if not item.get("auto")}
     return boxes, sorted(on & boxes.keys())
+
+
+def masks_on_clip(sequence: Sequence[Any], clip: Clip, *, fps: float) -> dict[int, Rle]:
+    """The keyframes of an outline -> masks by clip frame, those without pixels left out. fps: of the editor's grid.
+
+    Each clip frame is drawn at the first editor frame that shows it; one that the editor skips, in time between them.
+    """
+    outlines, n = Outlines(sequence), editor_frame_count(clip.duration_s, fps)
+    frames, first = np.unique(clip_frame_of_editor(clip.times, n, fps), return_index=True)
+    at = np.interp(clip.times, clip.times[frames], first + 1.0)
+    drawn = {}
+    for frame, place in enumerate(at.tolist()):
+        between = {int(np.floor(place)), int(np.ceil(place))}
+        if all(outlines.shown(row) for row in between):
+            mask = filled(outlines.points(place) * clip.size, clip.size)
+            if mask.any():
+                drawn[frame] = masks.encode(mask)
+    return drawn
 
 
 def as_drawn(sequence: Sequence[Any], n: int, where: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

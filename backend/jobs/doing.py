@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backend.emptied import without_successor
+from backend.feedback import Fixed, FixedOutline
 from backend.jobs.memo import Memo, trim
 from backend.jobs.opening import Opener
 from backend.jobs.records import Run, Spec, State
@@ -20,6 +21,7 @@ from backend.pipeline import PipelineError
 from backend.regions import KEYFRAME_IOU, prediction_of, regions_of
 from backend.request import Work
 from backend.targets import FramePrompt, Target, TrackResult
+from video.masks import encode
 from video.probe import ReadingError
 from video.timeline import clip_frame_of_editor, editor_frame_count
 
@@ -92,15 +94,24 @@ def with_breakage(clip: Clip, results: Sequence[TrackResult]) -> Sequence[TrackR
 
 
 def prompted(work: Work, clip: Clip) -> tuple[Target, ...]:
-    """The targets, each held to the boxes that a person has fixed too, on the clip's own frames."""
+    """The targets, each held to the boxes or outlines that a person has fixed too, on the clip's own frames."""
     n = editor_frame_count(clip.duration_s, work.fps)
     shown = clip_frame_of_editor(clip.times, n, work.fps)
     targets = []
     for target, fixed in zip(work.targets, work.fixed or ((),) * len(work.targets), strict=True):
-        by_frame = {int(shown[f.frame - 1]): f.box() for f in fixed if f.frame <= n}
-        prompts = tuple(FramePrompt(frame, box=box) for frame, box in sorted(by_frame.items()) if box is not None)
-        targets.append(replace(target, prompts=(*target.prompts, *prompts)))
+        by_frame = {int(shown[f.frame - 1]): f for f in fixed if f.frame <= n}
+        found = (_prompt(frame, f, clip.size) for frame, f in sorted(by_frame.items()))
+        targets.append(replace(target, prompts=(*target.prompts, *(p for p in found if p is not None))))
     return tuple(targets)
+
+
+def _prompt(frame: int, fixed: Fixed, size: tuple[int, int]) -> FramePrompt | None:
+    """None where nothing of what was drawn is within the frame."""
+    if isinstance(fixed, FixedOutline):
+        mask = fixed.mask(size)
+        return FramePrompt(frame, mask=encode(mask)) if mask.any() else None
+    box = fixed.box()
+    return FramePrompt(frame, box=box) if box is not None else None
 
 
 def shares_of(runs: Sequence[Run]) -> dict[str, float]:

@@ -78,7 +78,8 @@ def mend(first: Keyframes, truth: Truth, *, rerun: Rerun | None, most: int) -> T
         sequence, spent = stroked(sequence, truth, kind, row)
         tally.kinds += spent
         wrong, ious = verdict(sequence, truth)
-        fixed = fixed_keyframes({"value": {"sequence": sequence}})
+        found = fixed_keyframes({"value": {"sequence": sequence}})
+        fixed = tuple(f for f in found if isinstance(f, FixedKeyframe))
         # A deleted keyframe alone says nothing that the backend could go by.
         if asking and rerun is not None and fixed and max((b - a + 1 for a, b in spans(wrong)), default=0) >= LONG:
             before = int(wrong.sum())

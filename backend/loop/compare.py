@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from backend.emptied import is_empty
 from backend.feedback import check_of, fixed_keyframes, words_of
 from backend.loop.annotator import drawn
-from video.masks import box_iou
+from backend.outline_reading import Outlines, readable
+from video.masks import box_iou, iou
+from video.polygons import filled
 
 Region = Mapping[str, Any]
-_LABELS = ("labels", "videorectangle", "brushlabels", "polygonlabels", "bitmasklabels")
+_LABELS = ("labels", "videorectangle", "brushlabels", "polygonlabels", "bitmasklabels", "videovectorlabels")
+_ON_VIDEO = ("videorectangle", "videovector", "videovectorlabels")
+_OUTLINE_GRID = (256, 256)  # on which outlines are compared
 _SAME = 0.999  # IoU: the editor writes what it moved with more digits than we do
 
 
@@ -66,7 +70,7 @@ def compare(before: Sequence[Region], after: Sequence[Region]) -> list[Correctio
 
 
 def _spatial(region: Region) -> bool:
-    return region.get("type") in ("videorectangle", "brushlabels", "polygonlabels", "bitmasklabels")
+    return region.get("type") in (*_ON_VIDEO, "brushlabels", "polygonlabels", "bitmasklabels")
 
 
 def _one(ours: Region | None, theirs: Region) -> Correction:
@@ -79,7 +83,7 @@ def _one(ours: Region | None, theirs: Region) -> Correction:
         return Correction(name, Fate.MOVED if strokes else Fate.KEPT, label, False, words, None, strokes)
     words = words or words_of(ours)  # a person who sets every keyframe anew leaves none that says them
     relabelled = label != label_of(ours)
-    if theirs.get("type") != "videorectangle":
+    if theirs.get("type") not in _ON_VIDEO:
         same = _value(ours) == _value(theirs)
         fate = Fate.RELABELLED if relabelled and same else Fate.KEPT if same else Fate.MOVED
         return Correction(name, fate, label, relabelled, words, 1.0 if same else None, relabelled + (not same))
@@ -116,6 +120,8 @@ def _over_time(
     ours: Region, theirs: Region
 ) -> tuple[float, int | None, tuple[float, ...] | None, tuple[float, ...] | None]:
     n = max(_length(ours), _length(theirs), 1)
+    if ours.get("type") != "videorectangle":
+        return _outlines_over_time(Outlines(_items(ours)), Outlines(_items(theirs)), n)
     (a, seen_a), (b, seen_b) = drawn(_items(ours), n), drawn(_items(theirs), n)
     either = seen_a | seen_b
     if not either.any():
@@ -123,6 +129,27 @@ def _over_time(
     ious = np.where(seen_a & seen_b, box_iou(a, b), 0.0)
     row = int(np.where(either, ious, 2.0).argmin())
     return float(ious[either].mean()), row + 1, _box(a, seen_a, row), _box(b, seen_b, row)
+
+
+def _outlines_over_time(
+    ours: Outlines, theirs: Outlines, n: int
+) -> tuple[float, int | None, tuple[float, ...] | None, tuple[float, ...] | None]:
+    ious: dict[int, float] = {}
+    for frame in range(1, n + 1):
+        a, b = (filled(o.points(frame) * _OUTLINE_GRID, _OUTLINE_GRID) & o.shown(frame) for o in (ours, theirs))
+        if a.any() or b.any():
+            ious[frame] = iou(a, b)
+    if not ious:
+        return 1.0, None, None, None
+    worst = min(ious, key=lambda frame: ious[frame])
+    return float(np.mean(list(ious.values()))), worst, _around(ours, worst), _around(theirs, worst)
+
+
+def _around(outlines: Outlines, frame: int) -> tuple[float, ...] | None:
+    points = outlines.points(frame)
+    if not outlines.shown(frame) or not len(points):
+        return None
+    return tuple(round(float(c), 6) for c in (*points.min(axis=0), *points.max(axis=0)))
 
 
 def _box(boxes: NDArray[np.float64], seen: NDArray[np.bool_], row: int) -> tuple[float, ...] | None:
@@ -136,10 +163,10 @@ def _length(region: Region) -> int:
 
 
 def _items(region: Region) -> list[Mapping[str, Any]]:
-    needed = ("frame", "x", "y", "width", "height", "enabled")
     sequence = _value(region).get("sequence")
-    items = sequence if isinstance(sequence, list) else []
-    return [i for i in items if isinstance(i, Mapping) and all(name in i for name in needed)]
+    items = [i for i in sequence if isinstance(i, Mapping)] if isinstance(sequence, list) else []
+    items = [i for i in items if "frame" in i and "enabled" in i]
+    return [i for i in items if readable(i.get("vertices")) or all(n in i for n in ("x", "y", "width", "height"))]
 
 
 def _value(region: Region) -> Mapping[str, Any]:

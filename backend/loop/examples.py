@@ -39,8 +39,9 @@ def examples(settings: Settings, project: int) -> list[Example]:
     """All objects with words in the project's submitted annotations. Raises LoopError."""
     with asking(settings, project) as (studio, config):
         tasks = list(studio.tasks.list(project=project, fields="all", page_size=200))
-    if config.masks:
-        raise LoopError(f"project {project} is one of pictures; settings are chosen by boxes on video")
+    if config.masks or config.outline:
+        what = "pictures" if config.masks else "outlines"
+        raise LoopError(f"project {project} is one of {what}; settings are chosen by boxes on video")
     return [e for task in tasks for e in of_task(task, config)]
 
 

@@ -5,7 +5,8 @@
 DAVIS_DIR holds Annotations/<clip>/*.png. Douglas-Peucker (1973) keeps the frame that is farthest from the line, in the
 four coordinates of the box; its epsilon is the largest, by bisection, with which every frame reaches the same IoU.
 Then the same boxes as they are, with one frame in twenty thrown aside, and those put back by `video.jitter.steady`. And
-polygons of masks, drawn again by pycocotools: vertices against the IoU that is promised.
+polygons of masks, drawn again by pycocotools: vertices against the IoU that is promised. At last outlines through time,
+interpolated vertex by vertex and filled, beside the masks that they are to follow.
 """
 
 from __future__ import annotations
@@ -17,13 +18,25 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
+from backend.labels import OutlineControl
+from backend.outline_reading import Outlines
+from backend.outline_regions import OUTLINE_IOU, outline_sequence_of
 from refam.tiny.scenes import draw_clip
 from video import polygons
 from video.jitter import steady
 from video.keyframes import fewest_keyframes, spans
-from video.masks import box_iou, box_of
+from video.masks import box_iou, box_of, encode, iou
+from video.polygons import filled
+from video.types import MaskTrack
 
 TOLERANCES = (0.95, 0.9, 0.85, 0.8, 0.7)
+
+
+class Clip:
+    """So many frames, 25 a second."""
+
+    def __init__(self, n):
+        self.times, self.duration_s = np.arange(n) / 25, n / 25
 
 
 def boxes_of(masks):
@@ -33,13 +46,12 @@ def boxes_of(masks):
 
 def davis(root):
     for folder in sorted((root / "Annotations").iterdir()):
-        yield boxes_of([cv2.imread(str(f), 0) > 127 for f in sorted(folder.glob("*.png"))])
+        yield [cv2.imread(str(f), 0) > 127 for f in sorted(folder.glob("*.png"))]
 
 
 def drawn(count):
     for seed in range(count):
-        for masks in draw_clip(seed, size=(640, 360), n_frames=90, speed=0.9).masks:
-            yield boxes_of(masks)
+        yield from draw_clip(seed, size=(640, 360), n_frames=90, speed=0.9).masks
 
 
 def interpolated(boxes, rows):
@@ -139,6 +151,26 @@ def vertices(masks):
     polygons._POLYGON_IOU = ours
 
 
+def outlines(objects):
+    """Markdown: keyframes of outlines against the IoU that each frame's outline keeps, and the IoU with the masks."""
+    yield "| tolerance (IoU) | one per frame | keyframes | vertices mean | IoU with the mask, mean | tenth percentile |"
+    yield "|---|---|---|---|---|---|"
+    for tolerance in (0.9, OUTLINE_IOU, 0.8):
+        frames, keys, counts, ious = 0, 0, [], []
+        for masks in objects:
+            n, (h, w) = len(masks), masks[0].shape
+            boxes, seen = boxes_of(masks)
+            rles = tuple(map(encode, masks))
+            track = MaskTrack("", (w, h), np.arange(n), rles, boxes, seen.astype(float), seen)
+            sequence, _ = outline_sequence_of(track, Clip(n), OutlineControl("", ""), fps=25.0, tolerance_iou=tolerance)
+            frames, keys = frames + int(seen.sum()), keys + len(sequence)
+            counts.append(len(sequence[0]["vertices"]))
+            line = Outlines(sequence)
+            ious += [iou(filled(line.points(i + 1) * (w, h), (w, h)), masks[i]) for i in np.flatnonzero(seen)]
+        low = np.percentile(ious, 10)
+        yield f"| {tolerance} | {frames} | {keys} | {np.mean(counts):.0f} | {np.mean(ious):.3f} | {low:.3f} |"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--davis", type=Path)
@@ -147,7 +179,8 @@ def main():
     sources = {f"{args.drawn} drawn clips": list(drawn(args.drawn))}
     if args.davis:
         sources["DAVIS clips"] = list(davis(args.davis))
-    for name, tracks in sources.items():
+    for name, objects in sources.items():
+        tracks = [boxes_of(masks) for masks in objects]
         print(f"{name}: {len(tracks)} objects\n")
         print("| tolerance (IoU) | one per frame | Douglas-Peucker | ours | IoU mean | IoU least |")
         print("|---|---|---|---|---|---|")
@@ -155,7 +188,7 @@ def main():
             ours, theirs, frames, ious = measure(tracks, tolerance)
             print(f"| {tolerance} | {frames} | {theirs} | {ours} | {ious.mean():.3f} | {ious.min():.3f} |")
         masks = list(some_masks(args.davis if name.startswith("DAVIS") else None, args.drawn))
-        print("", *jitter(tracks), "", *vertices(masks), "", sep="\n")
+        print("", *jitter(tracks), "", *vertices(masks), "", *outlines(objects), "", sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""Outlines that a real Label Studio stores for a project with `<VideoVector>`, drawn by its rule, beside the truth.
+
+Label Studio's open source package has no editor for the tag: this shows what it stores and gives back, not a picture.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.connect import connect
+from backend.labels import parse_label_config
+from backend.local_studio import LocalStudio
+from backend.outline_reading import Outlines
+from backend.server import BackgroundServer
+from tests.media import cfr
+from tests.scenes import RED, red_star_and_blue_ring
+from tests.studio import settings_beside
+from video.masks import iou
+from video.polygons import filled
+
+pytestmark = pytest.mark.e2e
+
+_SIZE = (320, 180)
+_LABELS = '<Labels name="labels" toName="video"><Label value="Object"/></Labels>'
+_VIDEO = '<Video name="video" value="$video" frameRate="$fps"/>'
+_CONFIGS = {
+    "videovector": f'<View>{_LABELS}{_VIDEO}<VideoVector name="line" toName="video" closable="true"/></View>',
+    "videovectorlabels": f'<View>{_VIDEO}<VideoVectorLabels name="line" toName="video" closable="true">'
+    '<Label value="Object"/></VideoVectorLabels></View>',
+}
+
+
+@pytest.mark.parametrize("kind", _CONFIGS)
+def test_outlines_of_a_video_are_stored(studio: LocalStudio, tmp_path: Path, kind: str) -> None:
+    frames, truth = red_star_and_blue_ring(24, size=_SIZE)
+    video = cfr(tmp_path / "clip.mp4", frames)
+    project, (address,) = studio.create_project(kind, _CONFIGS[kind], [video])
+    (task,) = studio.import_tasks(project, [{"video": address, "prompt": RED, "fps": 25}])
+    settings = settings_beside(studio, tmp_path)
+    with BackgroundServer(settings) as backend:
+        said = [f.text for f in connect(settings, project, url=backend.url)]
+        assert any('outlines go to <VideoVector name="line">' in text for text in said), said
+        studio.retrieve_predictions(project)
+        assert studio.wait_for_predictions([task], most_s=90)
+    (prediction,) = studio.predictions(task)
+    (region,) = prediction["result"]
+    config = parse_label_config(_CONFIGS[kind])
+    assert config.outline is not None
+    assert (region["type"], region["from_name"], region["to_name"]) == (kind, "line", "video")
+    assert region["value"]["labels"] == ["Object"]
+    drawn = Outlines(region["value"]["sequence"])
+    ious = [iou(filled(drawn.points(row + 1) * _SIZE, _SIZE), truth[0][row]) for row in range(24)]
+    assert np.mean(ious) > 0.75, ious

@@ -1,0 +1,150 @@
+"""Outlines that follow a shape: the same vertex stays at the same place of it."""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from video.contours import contour_of, fewest_outlines, moved_outline, outline_of, overlap, vertices_needed
+from video.keyframes import fewest_in_band
+
+_L = np.array([(0, 0), (60, 0), (60, 20), (20, 20), (20, 80), (0, 80)], float)
+
+
+def _mask(points, size=(200, 200)):
+    drawn = np.zeros(size[::-1], np.uint8)
+    return cv2.fillPoly(drawn, [np.round(np.asarray(points) * 16).astype(np.int32)], 1, shift=4) > 0
+
+
+def _turned(points, degrees, about=(30, 40)):
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return (points - about) @ np.array([[c, s], [-s, c]]) + about
+
+
+def test_a_contour_runs_along_the_edges_of_the_pixels():
+    mask = np.zeros((40, 60), bool)
+    mask[5:25, 10:50] = True
+    points, share = contour_of(mask)
+    assert share == 1.0
+    np.testing.assert_allclose(points.min(axis=0), (10, 5), atol=0.26)
+    np.testing.assert_allclose(points.max(axis=0), (50, 25), atol=0.26)
+
+
+def test_of_several_parts_the_largest_has_the_outline_and_its_share_is_said():
+    mask = np.zeros((40, 60), bool)
+    mask[5:25, 5:25] = mask[30:35, 40:48] = True
+    points, share = contour_of(mask)
+    assert points.max() < 26
+    assert share == pytest.approx(400 / 440, abs=0.02)
+    assert contour_of(np.zeros((4, 4), bool))[0].shape == (0, 2)
+
+
+@pytest.mark.parametrize("pixels", [(1, 1), (1, 7), (2, 2)])
+def test_the_smallest_masks_have_outlines_too(pixels):
+    mask = np.zeros((20, 20), bool)
+    mask[8 : 8 + pixels[0], 9 : 9 + pixels[1]] = True
+    points, _ = contour_of(mask)
+    again = moved_outline(outline_of(points, 4), points)
+    assert again.shape == (4, 2)
+    assert np.isfinite(again).all()
+    assert (again.min(axis=0) >= (8.5, 7.5)).all()
+    assert (again.max(axis=0) <= (9.5 + pixels[1], 8.5 + pixels[0])).all()
+
+
+def test_vertices_are_the_corners_where_there_are_any():
+    points, _ = contour_of(_mask(_L + 50))
+    found = outline_of(points, 6)
+    nearest = np.linalg.norm(found[:, None] - (_L + 50)[None], axis=2)
+    assert nearest.min(axis=0).max() < 2.5, "each corner has a vertex; 128 points on 280 pixels are 2.2 apart"
+    assert vertices_needed([points]) == 6
+    assert vertices_needed([points], least=9, most=12) == 9
+    assert vertices_needed([points], most=4) == 4
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda t: _L + 40 + 5 * t,
+        lambda t: _turned(_L, 6 * t) + 50,
+        lambda t: _L * (1 + 0.04 * t) + 30,
+        lambda t: _turned(_L * (1 + 0.02 * t), -4 * t) + [40 + 3 * t, 50],
+    ],
+    ids=["moved", "turned", "grown", "all"],
+)
+def test_the_same_vertex_stays_at_the_same_corner(place):
+    outline = outline_of(contour_of(_mask(place(0)))[0], 6)
+    corner = np.linalg.norm(outline[:, None] - place(0)[None], axis=2).argmin(axis=1)
+    assert sorted(corner) == list(range(6))
+    for t in range(1, 13):
+        contour, _ = contour_of(_mask(place(t)))
+        outline = moved_outline(outline, contour)
+        assert np.linalg.norm(outline - place(t)[corner], axis=1).max() < 5, t
+        assert overlap(outline, contour) > 0.93
+
+
+def test_overlap_is_that_of_the_areas():
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
+    assert overlap(square, square) == 1.0
+    assert overlap(square, square + [0.5, 0]) == pytest.approx(1 / 3, abs=0.02)
+    assert overlap(square, square + 5) == 0.0
+
+
+def _keeps(values, band, rows):
+    at = np.arange(len(values))
+    drawn = np.stack([np.interp(at, rows, values[rows, d]) for d in range(values.shape[1])], axis=1)
+    return bool((np.abs(drawn - values) <= band[:, None] + 1e-9).all())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(2, 9).flatmap(
+        lambda n: st.tuples(
+            st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=n, max_size=n),
+            st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=n, max_size=n),
+        )
+    )
+)
+def test_the_rows_within_a_band_are_the_fewest_there_are(case):
+    values, band = np.array(case[0], float), np.array(case[1])
+    n = len(values)
+    rows = fewest_in_band(values, np.arange(n), band)
+    assert (rows[0], rows[-1]) == (0, n - 1)
+    assert _keeps(values, band, rows)
+    inner = range(1, n - 1)
+    fewer = (c for k in range(len(rows) - 2) for c in itertools.combinations(inner, k))
+    assert not any(_keeps(values, band, [0, *c, n - 1]) for c in fewer)
+
+
+def test_long_runs_are_kept_within_their_band_too():
+    t = np.arange(6000.0)
+    values = np.stack([np.sin(t / 90) * 40, t / 7], axis=1)
+    band = np.full(6000, 1.0)
+    rows = fewest_in_band(values, t, band)
+    assert _keeps(values, band, rows)
+    assert len(rows) < 6000 / 20
+    assert fewest_in_band(np.stack([t, -t], axis=1), t, band) == [0, 5999]
+
+
+def test_a_shape_that_moves_evenly_needs_two_keyframes_and_those_that_must_be():
+    outlines = np.stack([_L + 2 * t for t in range(30)])
+    assert fewest_outlines(outlines, tolerance_iou=0.9) == [0, 29]
+    assert fewest_outlines(outlines, tolerance_iou=0.9, must=[11]) == [0, 11, 29]
+    assert fewest_outlines(outlines[:1], tolerance_iou=0.9) == [0]
+
+
+@pytest.mark.parametrize("tolerance", [0.8, 0.95, 1.0])
+def test_every_frame_between_keeps_its_outline(tolerance):
+    rng = np.random.default_rng(3)
+    walk = np.cumsum(rng.normal(0, 2, (40, 6, 2)), axis=0)
+    outlines = _L + 60 + walk
+    rows = fewest_outlines(outlines, tolerance_iou=tolerance)
+    flat = outlines.reshape(40, -1)
+    drawn = np.stack([np.interp(np.arange(40), rows, flat[rows, d]) for d in range(12)], axis=1).reshape(40, 6, 2)
+    assert min(overlap(a, b) for a, b in zip(drawn, outlines, strict=True)) >= tolerance
+    if tolerance < 0.9:
+        assert len(rows) < 30

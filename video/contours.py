@@ -1,0 +1,191 @@
+"""Outlines of one object through time: a fixed number of vertices, each at the same place of the object.
+
+What lies between two keyframes of an outline is interpolated vertex by vertex, so vertices that slid along the
+contour, or changed places, would tear it apart. Here the vertices of the next frame are those that follow its contour
+best and have moved least; both are weighed in one sum, whose least value is found (dynamic programming round the
+contour, after J. C. Perez and E. Vidal, "Optimum polygonal approximation of digitized curves", 1994, with the movement
+added to it).
+
+Points are (n, 2) xy in pixels; a pixel i spans i to i + 1. An outline is closed and goes the same way round always.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from video.keyframes import fewest_in_band
+from video.masks import Mask
+
+Points = NDArray[np.float64]
+_SAMPLES = 128  # points of a contour among which vertices are chosen
+# What a square pixel of movement costs beside one off the contour. Of .01 to .2 on real and drawn masks: less follows
+# better, more needs fewer keyframes (`make bench-keyframes`).
+_PULL = 0.02
+_STARTS = np.array([-6, -3, -1, 0, 1, 3, 6])  # samples from the nearest one, at which the first vertex is tried
+_COUNTS = (4, 6, 8, 12, 16, 24, 32, 48)
+_GOOD_IOU = 0.96  # of an outline with its mask, as for the polygons of single pictures
+_SMALL_PX = 128
+_WIDEST, _NARROWER = 0.3, 0.6  # of the square root of the outline's area; from one trial to the next
+_NARROWEST_PX = 0.1  # below it no row may be off at all
+
+
+def contour_of(mask: Mask) -> tuple[Points, float]:
+    """The outer contour of a mask's largest part, 128 points of even distance, and that part's share of the mask.
+
+    mask: (H, W). Holes and other parts are not in it: an outline has one line. An empty mask has no points, share 0.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return np.empty((0, 2)), 0.0
+    top, left = int(rows[0]), int(columns[0])
+    crop = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)
+    fine = 8 if max(crop.shape) < _SMALL_PX else 4  # contours run through pixel centres: so much finer, along the edges
+    crop = np.pad(crop.repeat(fine, axis=0).repeat(fine, axis=1), 1)
+    contours, _ = cv2.findContours(crop, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    areas = [cv2.contourArea(line) for line in contours]
+    line = contours[int(np.argmax(areas))][:, 0].astype(np.float64)
+    points = (line - 0.5) / fine + [left, top]  # of the padded, finer grid's pixel centres
+    return _evenly(points, _SAMPLES), max(areas) / max(sum(areas), 1e-9)
+
+
+def outline_of(contour: Points, count: int) -> Points:
+    """The `count` vertices on a contour of `contour_of` whose sides follow it best."""
+    first = int(np.linalg.norm(contour - contour.mean(axis=0), axis=1).argmax())
+    return _best(contour, np.array([first]), np.zeros((count, len(contour))))
+
+
+def moved_outline(outline: Points, contour: Points) -> Points:
+    """An outline (n, 2) carried over to the next frame's contour: the same vertices, in the same order."""
+    centre, middle = _centre(outline), _centre(contour)
+    grown = np.sqrt(max(abs(_area(contour)), 1e-6) / max(abs(_area(outline)), 1e-6))
+    wanted = (outline - centre) * np.clip(grown, 0.5, 2.0) + middle
+    away = ((contour[None] - wanted[:, None]) ** 2).sum(axis=2)
+    starts = (int(away[0].argmin()) + _STARTS) % len(contour)
+    return _best(contour, starts, away * (_PULL * len(contour) / len(outline)))
+
+
+def vertices_needed(contours: Sequence[Points], *, least: int = 3, most: int = 48) -> int:
+    """The fewest vertices, between `least` and `most`, with which outlines of all these contours are good."""
+    for count in sorted({least, *(c for c in _COUNTS if least < c < most)}):
+        if all(overlap(outline_of(c, count), c) >= _GOOD_IOU for c in contours):
+            return count
+    return most
+
+
+def fewest_outlines(outlines: NDArray[np.float64], *, tolerance_iou: float, must: Sequence[int] = ()) -> list[int]:
+    """The rows to keep, first and last among them, so that those between can be interpolated linearly.
+
+    outlines: (n, vertices, 2), one each step. Every interpolated outline has IoU >= tolerance_iou with the row's own.
+    must: rows that are kept in any case. Each row has a band, as wide for all of its vertices, and the rows are the
+    fewest whose lines stay in it; a row whose IoU falls short gets a narrower one until none does.
+    """
+    n = len(outlines)
+    values = outlines.reshape(n, -1)
+    band = _WIDEST * np.sqrt([abs(_area(line)) for line in outlines])
+    steps = np.arange(n, dtype=np.float64)
+    stops = sorted({0, n - 1, *must})
+    while True:
+        kept = [0]
+        for a, b in itertools.pairwise(stops):
+            part = slice(a, b + 1)
+            kept += [a + row for row in fewest_in_band(values[part], steps[part], band[part])[1:]]
+        between = np.stack([np.interp(steps, steps[kept], values[kept, d]) for d in range(values.shape[1])], axis=1)
+        drawn = between.reshape(outlines.shape)
+        bad = np.array([overlap(a, b) < tolerance_iou for a, b in zip(drawn, outlines, strict=True)])
+        if not bad.any():
+            return kept
+        band = np.where(bad, np.where(band < _NARROWEST_PX, 0.0, _NARROWER * band), band)
+
+
+def overlap(a: Points, b: Points) -> float:
+    """IoU of what two outlines enclose, on a grid of 256 pixels about both; 1 where neither encloses anything."""
+    both = np.concatenate([a, b])
+    low, scale = both.min(axis=0), 255 * 16 / max(float(np.ptp(both, axis=0).max()), 1e-9)
+    drawn = []
+    for line in (a, b):
+        points = np.round((line - low) * scale).astype(np.int32)
+        drawn.append(cv2.fillPoly(np.zeros((256, 256), np.uint8), [points], 1, shift=4) > 0)
+    either = np.count_nonzero(drawn[0] | drawn[1])
+    return 1.0 if not either else float(np.count_nonzero(drawn[0] & drawn[1]) / either)
+
+
+def _best(contour: Points, starts: NDArray[np.int64], extra: NDArray[np.float64]) -> Points:
+    """The points of a contour (m, 2) that are the best vertices in order, the first one of `starts`.
+
+    extra: (n, m) what it costs to have vertex i at point j, beside the squares of the distances of all points from
+    the sides.
+    """
+    count, m = extra.shape
+    off = _off_chords(contour)
+    steps = np.arange(m)
+    ahead = steps[None, :] - steps[:, None]
+    found: tuple[float, list[int]] = (np.inf, [])
+    for start in dict.fromkeys(starts.tolist()):
+        around = (steps + start) % m
+        sides = np.where(ahead > 0, off[around[:, None], ahead % m], np.inf)
+        costs = extra[:, around]
+        total = np.full(m, np.inf)
+        total[0] = costs[0, 0]
+        came = np.zeros((count, m), np.int64)
+        for i in range(1, count):
+            sums = total[:, None] + sides
+            came[i] = sums.argmin(axis=0)
+            total = sums[came[i], steps] + costs[i]
+        total = total + off[around, (m - steps) % m]
+        last = int(total.argmin())
+        if total[last] < found[0]:
+            way = [last]
+            for i in range(count - 1, 0, -1):
+                way.append(int(came[i, way[-1]]))
+            found = (float(total[last]), around[way[::-1]].tolist())
+    return contour[found[1]]
+
+
+def _off_chords(contour: Points) -> NDArray[np.float64]:
+    """(m, m): entry (a, l) is the sum of squares of the distances of points a to a + l from the line between these."""
+    m = len(contour)
+    points = np.concatenate([contour, contour]) - contour.mean(axis=0)
+    x, y = points.T
+    sums = np.concatenate([np.zeros((1, 5)), np.cumsum(np.stack([x, y, x * x, x * y, y * y], axis=1), axis=0)])
+    a, length = np.arange(m)[:, None], np.arange(m)[None, :]
+    within = sums[a + length + 1] - sums[a]
+    sx, sy, sxx, sxy, syy = np.moveaxis(within, 2, 0)
+    chord = points[a + length] - points[a]
+    size = np.linalg.norm(chord, axis=2)
+    along = chord / np.maximum(size, 1e-9)[..., None]
+    nx, ny = -along[..., 1], along[..., 0]
+    base = nx * points[a][..., 0] + ny * points[a][..., 1]
+    off = nx * nx * sxx + 2 * nx * ny * sxy + ny * ny * syy - 2 * base * (nx * sx + ny * sy) + (length + 1) * base**2
+    ax, ay = points[a][..., 0], points[a][..., 1]
+    round_point = sxx + syy - 2 * (ax * sx + ay * sy) + (length + 1) * (ax**2 + ay**2)
+    return np.maximum(np.where(size > 1e-9, off, round_point), 0.0)
+
+
+def _evenly(line: Points, count: int) -> Points:
+    """A closed line as `count` points of even distance along it, going so that its area counts positive."""
+    if _area(line) < 0:
+        line = line[::-1]
+    closed = np.concatenate([line, line[:1]])
+    at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
+    wanted = np.linspace(0, at[-1], count, endpoint=False)
+    return np.stack([np.interp(wanted, at, closed[:, 0]), np.interp(wanted, at, closed[:, 1])], axis=1)
+
+
+def _area(line: Points) -> float:
+    x, y = line.T
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+
+
+def _centre(line: Points) -> Points:
+    """Of the area enclosed; of the points where there is none."""
+    x, y = line.T
+    cross = x * np.roll(y, -1) - np.roll(x, -1) * y
+    if abs(cross.sum()) < 1e-6:
+        return np.asarray(line.mean(axis=0))
+    sums = np.stack([(x + np.roll(x, -1)) * cross, (y + np.roll(y, -1)) * cross], axis=1).sum(axis=0)
+    return np.asarray(sums / (3 * cross.sum()))
