@@ -13,6 +13,15 @@ from backend.access import AccessError, StudioAccess
 from backend.doctor import Finding
 from backend.settings import Settings, SettingsError, load_settings, unknown_variables
 
+_ALONE = ("127.0.0.1", "::1", "localhost")
+_METADATA = "the metadata address"
+_PROBES = {
+    "this machine": "127.0.0.1",
+    "10.0.0.0/8": "10.0.0.1",
+    "172.16.0.0/12": "172.16.0.1",
+    "192.168.0.0/16": "192.168.0.1",
+    _METADATA: "169.254.169.254",
+}
 _LITTLE_GB = 5.0  # of free disk: a few long videos
 
 
@@ -28,17 +37,20 @@ def examine_service() -> Iterator[Finding]:
         yield Finding("settings", "note", f"no setting is called {', '.join(unknown)}: a slip of the pen?")
     else:
         yield Finding("settings", "ok", f"deadline {settings.deadline_s:g} s, port {settings.port}")
-    checks: list[tuple[str, Callable[[Settings], Finding]]] = [
+    checks: list[tuple[str, Callable[[Settings], Finding | None]]] = [
         ("codecs", _codecs),
         ("door", _door),
         ("disk", _disk),
         ("queue", _queue),
         ("studio", _studio),
         ("token", _token),
+        ("networks", _networks),
     ]
     for part, check in checks:
         try:
-            yield check(settings)
+            found = check(settings)
+            if found is not None:
+                yield found
         except Exception as error:  # whatever it is, the person who asks what is wrong wants to know
             yield Finding(part, "wrong", f"{type(error).__name__}: {error}".splitlines()[0])
 
@@ -56,7 +68,7 @@ def _codecs(_: Settings) -> Finding:
 
 
 def _door(settings: Settings) -> Finding:
-    alone = settings.host in ("127.0.0.1", "::1", "localhost")
+    alone = settings.host in _ALONE
     if settings.basic_auth_user is None and not alone:
         mend = "set REFAM_BASIC_AUTH_USER and _PASS, then `refam connect --project N` tells Label Studio"
         return Finding("door", "note", f"whoever reaches {settings.host}:{settings.port} can use it: {mend}")
@@ -110,8 +122,11 @@ def _studio(settings: Settings) -> Finding:
         mend = "does it run, and is LABEL_STUDIO_URL its address as seen from here?"
         text = f"{where} does not answer as Label Studio does ({type(error).__name__}): {mend}"
         return Finding("studio", "wrong", text)
-    # Whether it calls backends on private networks, and how long it waits, its API does not say; connecting tells.
-    text = f"{settings.label_studio_url}, release {release}; `refam connect --project N` tells whether it reaches us"
+    # How long it waits for an answer its API does not say.
+    text = (
+        f"{settings.label_studio_url}, release {release}; it must wait longer (ML_TIMEOUT_PREDICT, 100 s unless set) "
+        f"than the {settings.deadline_s:g} s within which we answer"
+    )
     return Finding("studio", "ok", text)
 
 
@@ -130,3 +145,35 @@ def _token(settings: Settings) -> Finding:
         return Finding("token", "wrong", f"Label Studio refuses the {access.kind} token ({answer.status_code}): {mend}")
     answer.raise_for_status()
     return Finding("token", "ok", f"{access.kind} token of {answer.json().get('email', 'somebody')}")
+
+
+def _networks(settings: Settings) -> Finding | None:
+    """Where Label Studio would call a model: asked by adding one that is refused for want of a project in any case.
+
+    Its serializer looks at all fields before it refuses, and at an address that is banned first (403, "reserved
+    network address"; seen in 1.23.2). Nothing is made, nothing is called.
+    """
+    access = StudioAccess.of(settings)
+    if access is None:
+        return None
+    banned = {}
+    with httpx.Client(trust_env=False, timeout=5) as http:
+        for name, address in _PROBES.items():
+            body = {"url": f"http://{address}:9090", "timeout": "none: this only asks whether the address is banned"}
+            answer = http.post(f"{access.url}/api/ml/", headers={"Authorization": access.header()}, json=body)
+            banned[name] = answer.status_code == 403 and "reserved network" in answer.text
+            if not banned[name] and answer.status_code != 400:
+                mend = "the token's user must be allowed to connect models"
+                text = f"Label Studio does not say where it would call a model ({answer.status_code}): {mend}"
+                return Finding("networks", "note", text)
+    refused = [name for name in _PROBES if banned[name] and name != _METADATA]
+    if refused:
+        mend = "start it with USE_DEFAULT_BANNED_SUBNETS=false and USER_ADDITIONAL_BANNED_SUBNETS=169.254.0.0/16"
+        text = f"Label Studio does not call models on {', '.join(refused)}: if this backend is there, {mend}"
+        nowhere_else = "this machine" in refused and settings.host in _ALONE
+        return Finding("networks", "wrong" if nowhere_else else "note", text)
+    if not banned[_METADATA]:
+        mend = "USER_ADDITIONAL_BANNED_SUBNETS=169.254.0.0/16 closes that"
+        text = f"Label Studio calls models anywhere, {_METADATA} of a cloud machine (its secrets) too: {mend}"
+        return Finding("networks", "note", text)
+    return Finding("networks", "ok", f"Label Studio calls models on {', '.join(n for n in _PROBES if not banned[n])}")

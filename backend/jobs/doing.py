@@ -100,15 +100,15 @@ def prompted(work: Work, clip: Clip) -> tuple[Target, ...]:
     targets = []
     for target, fixed in zip(work.targets, work.fixed or ((),) * len(work.targets), strict=True):
         by_frame = {int(shown[f.frame - 1]): f for f in fixed if f.frame <= n}
-        found = (_prompt(frame, f, clip.size) for frame, f in sorted(by_frame.items()))
+        found = (_prompt(frame, f, clip) for frame, f in sorted(by_frame.items()))
         targets.append(replace(target, prompts=(*target.prompts, *(p for p in found if p is not None))))
     return tuple(targets)
 
 
-def _prompt(frame: int, fixed: Fixed, size: tuple[int, int]) -> FramePrompt | None:
+def _prompt(frame: int, fixed: Fixed, clip: Clip) -> FramePrompt | None:
     """None where nothing of what was drawn is within the frame."""
     if isinstance(fixed, FixedOutline):
-        mask = fixed.mask(size)
+        mask = fixed.mask(clip.size)
         return FramePrompt(frame, mask=encode(mask)) if mask.any() else None
     box = fixed.box()
     return FramePrompt(frame, box=box) if box is not None else None

@@ -46,6 +46,10 @@ class Studio(BaseHTTPRequestHandler):
     def do_POST(self):
         self._note()
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/api/ml/":  # asked without a project, as `refam doctor` does: answers as seen in 1.23.2
+            banned = body["url"].startswith(tuple(f"http://{start}" for start in self.server.banned))
+            said = "URL resolves to a reserved network address (block: 10.0.0.0/8)" if banned else "Validation error"
+            return self._say(403 if banned else 400, {"detail": said})
         if self.server.status == 200:
             self.server.stored.append({"id": len(self.server.stored) + 1, **body})
         return self._say(201, self.server.stored[-1] if self.server.stored else {})
@@ -68,6 +72,7 @@ class Studio(BaseHTTPRequestHandler):
 @pytest.fixture
 def studio():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Studio)
+    server.banned = ()
     server.stored, server.deleted, server.seen, server.status, server.drafts = [], set(), [], 200, []
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -77,3 +77,30 @@ def test_the_token_is_tried_and_never_told(status, state, studio, monkeypatch): 
     found = _found(monkeypatch, LABEL_STUDIO_URL=url, LABEL_STUDIO_API_KEY=TOKEN)
     assert found["token"].state == state, found
     assert not any(TOKEN in f.text for f in found.values())
+
+
+@pytest.mark.parametrize(
+    ("banned", "host", "status", "state", "says"),
+    [
+        (("169.254.",), "127.0.0.1", 200, "ok", "on this machine, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"),
+        ((), "127.0.0.1", 200, "note", "USER_ADDITIONAL_BANNED_SUBNETS=169.254.0.0/16 closes that"),
+        (("10.", "169.254."), "127.0.0.1", 200, "note", "does not call models on 10.0.0.0/8: if"),
+        (("127.", "10.", "172.", "192.", "169."), "127.0.0.1", 200, "wrong", "USE_DEFAULT_BANNED_SUBNETS=false"),
+        (("127.", "10.", "172.", "192.", "169."), "0.0.0.0", 200, "note", "USE_DEFAULT_BANNED_SUBNETS=false"),
+        ((), "127.0.0.1", 401, "note", "must be allowed to connect models"),
+    ],
+)
+def test_the_networks_on_which_label_studio_calls_models_are_asked(
+    banned,
+    host,
+    status,
+    state,
+    says,
+    studio,  # noqa: F811
+    monkeypatch,
+):
+    studio.banned, studio.status = banned, status
+    url = f"http://127.0.0.1:{studio.server_port}"
+    found = _found(monkeypatch, LABEL_STUDIO_URL=url, LABEL_STUDIO_API_KEY=TOKEN, REFAM_HOST=host)["networks"]
+    assert (found.state, says in found.text) == (state, True), found
+    assert not studio.stored, "asking must not make anything"

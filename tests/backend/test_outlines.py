@@ -162,7 +162,10 @@ def test_an_object_in_several_parts_says_so():
         ),
         # Lines and skeletons are no outlines: then boxes are drawn, where there is a tag for them.
         ('<VideoVector name="o" toName="v"/><VideoRectangle name="b" toName="v"/>', None),
-        ('<VideoVector name="o" toName="v" closable="true" skeleton="true"/><VideoRectangle name="b" toName="v"/>', None),
+        (
+            '<VideoVector name="o" toName="v" closable="true" skeleton="true"/><VideoRectangle name="b" toName="v"/>',
+            None,
+        ),
         # Where there are both, the outline says more.
         (
             '<VideoRectangle name="b" toName="v"/><VideoVector name="o" toName="v" closable="true"/>',

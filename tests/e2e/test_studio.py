@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from backend.connect import ConnectError, connect
+from backend.doctor_service import examine_service
 from backend.local_studio import LocalStudio
 from backend.regions import label_config_for
 from backend.server import BackgroundServer
@@ -175,3 +176,20 @@ def test_make_demo_check() -> None:
     from backend.demo import main
 
     assert main(["--check"]) == 0
+
+
+def test_doctor_asks_where_a_model_may_be_and_makes_none(
+    studio: LocalStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(one: LocalStudio) -> tuple[str, str]:
+        monkeypatch.setenv("LABEL_STUDIO_URL", one.url)
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", one.login.token)
+        found = {finding.part: finding for finding in examine_service()}["networks"]
+        return found.state, found.text
+
+    project, _ = studio.create_project("asked", label_config_for(["Object"]), [])
+    assert told(studio)[0] == "note"
+    assert studio.api("GET", f"/api/ml/?project={project}") == []
+    with LocalStudio(tmp_path, env={"USE_DEFAULT_BANNED_SUBNETS": "true"}) as closed:
+        state, text = told(closed)
+        assert (state, "USE_DEFAULT_BANNED_SUBNETS=false" in text) == ("wrong", True), text

@@ -72,7 +72,7 @@ def test_vertices_are_the_corners_where_there_are_any():
         lambda t: _L + 40 + 5 * t,
         lambda t: _turned(_L, 6 * t) + 50,
         lambda t: _L * (1 + 0.04 * t) + 30,
-        lambda t: _turned(_L * (1 + 0.02 * t), -4 * t) + [40 + 3 * t, 50],
+        lambda t: _turned(_L * (1 + 0.02 * t), -4 * t) + np.array([40 + 3 * t, 50]),
     ],
     ids=["moved", "turned", "grown", "all"],
 )
@@ -90,7 +90,7 @@ def test_the_same_vertex_stays_at_the_same_corner(place):
 def test_overlap_is_that_of_the_areas():
     square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
     assert overlap(square, square) == 1.0
-    assert overlap(square, square + [0.5, 0]) == pytest.approx(1 / 3, abs=0.02)
+    assert overlap(square, square + np.array([0.5, 0])) == pytest.approx(1 / 3, abs=0.02)
     assert overlap(square, square + 5) == 0.0
 
 
