@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import sqlite3
+import sys
 import threading
 import time
 import uuid
@@ -36,6 +37,7 @@ log = logging.getLogger("refam.jobs")
 
 RETRY_AFTER_S = (2.0, 10.0, 60.0, 300.0)  # before the second, third, ... try of what can heal
 _POLL_S, _BEAT_S, _CARE_S = 0.1, 2.0, 2.0
+_NICENESS = 5
 _SILENT_S = 20.0  # a worker elsewhere that has given no sign for so long is dead
 _AGAIN_S = 5.0  # between two tries to write what cannot be written
 
@@ -60,6 +62,15 @@ class Doing(Protocol):
     """Computes one job. Raises ValueError with a sentence for people, or Passing."""
 
     def __call__(self, spec: Spec, tell: Callable[[str, float], None]) -> Done: ...  # noqa: D102
+
+
+def _yield_to_answers() -> None:
+    """Whoever waits for an answer of this machine goes before what is computed: known answers take a fifth less.
+
+    On Linux a thread has a niceness of its own, and those that it starts, such as torch's, have the same.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS)
 
 
 class Worker:
@@ -98,6 +109,7 @@ class Worker:
 
     def run(self) -> None:
         """Works until `stop`."""
+        _yield_to_answers()
         with self._alive(), held(self._accelerator, self._stop) as ours:
             while ours and not self._stop.is_set():
                 try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -107,6 +109,30 @@ def test_the_most_urgent_comes_first_and_equals_in_their_order(board, tmp_path):
     while works.work_once():
         pass
     assert done == ["i1", "b2", "p1", "p2", "b1"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a niceness is the whole process's")
+def test_a_job_leaves_the_processor_to_whoever_waits_for_an_answer(board, tmp_path):
+    found = SimpleQueue()
+
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    def do(spec, tell):
+        found.put(niceness())
+        helper = threading.Thread(target=lambda: found.put(niceness()))
+        helper.start()
+        helper.join()
+        return Done(ANSWER)
+
+    before = niceness()
+    board.submit(spec("a"), Urgency.PAGE, fresh_s=60)
+    works = worker(board, tmp_path, do)
+    works.start()
+    assert found.get(timeout=20) > before
+    assert found.get(timeout=20) > before
+    works.stop()
+    assert niceness() == before
 
 
 def test_somebody_who_types_does_not_wait_for_a_long_job(board, tmp_path):
