@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.lost import LEAST_LIKENESS, mask_at
+from backend.sightings import Sighting, sightings
 from backend.targets import FramePrompt, PipelineError, Target
 from video import masks
-from video.consensus import Consensus, certainty
+from video.consensus import Consensus
 from video.looks import Looks
 from video.masks import Mask
 from video.probe import ReadingError
@@ -30,7 +31,8 @@ class Work:
     """What is known so far of one target. why_not: set when it was given up.
 
     anchors: masks by frame that its words led to; drawn: those that a person's prompts led to, which win; boxes: as
-    they were drawn. memo: where finished stages of this clip are kept. stops: where the clip could not be read.
+    they were drawn. memo: where finished stages of this clip are kept. stops: where the clip could not be read. seen:
+    what the words led to on all grounded frames, that of the anchor first.
     """
 
     target: Target
@@ -47,6 +49,7 @@ class Work:
     why_not: str | None = None
     memo: Memo | None = None
     stops: list[ReadingError] = field(default_factory=list)
+    seen: tuple[Sighting, ...] = ()
 
     def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8] | None:
         """(H, W, 3) uint8 RGB of a frame; None, which is noted, where it cannot be read."""
@@ -141,32 +144,24 @@ def words_agree(clip: Clip, work: Work, follow: Callable[[Work, tuple[int, int],
             drawn, meant = Looks.of(clip.frame(near), work.drawn[near]), Looks.of(clip.frame(frame), mask)
             same = drawn is not None and meant is not None and drawn.similarity(meant) >= LEAST_LIKENESS
         if not same:
-            work.anchors = {}
+            work.anchors, work.seen = {}, ()
             work.notes.append("the words point at something else than what was drawn; the drawing counts")
             return
     work.anchors = {f: m for f, m in work.anchors.items() if f not in work.drawn}
 
 
 def anchor_on_words(clip: Clip, work: Work, segmenter: Segmenter, *, least_score: float) -> None:
-    """Tries the grounded frames from the surest on, three at most, until one gives a mask that is sure enough."""
+    """Starts from the mask of the grounded frames that ranks first (see `sightings`), if it is sure enough."""
     if work.heard is None:
         raise RuntimeError("an anchor on words needs heatmaps")
-    sure = certainty(work.heard.heatmaps, work.heard.agreement)
-    for i in np.argsort(-sure, kind="stable")[:3].tolist():
-        heatmap = work.heard.heatmaps[i]
-        if heatmap.grid.max() <= 0:
-            continue
-        if (image := work.picture(clip, heatmap.frame)) is None:
-            continue
-        found = segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame)
-        if not found:
-            continue
-        evidence = _blend(heatmap.confidence, float(work.heard.agreement[i]), found[0].score)
+    seen = sightings(clip, work.heard, segmenter, stopped=work.stops)
+    for i, one in enumerate(seen):
+        evidence = _blend(one.heatmap.confidence, one.agreement, one.score)
         if evidence < least_score:
             continue
-        work.anchors = {heatmap.frame: found[0].mask}
-        work.anchor, work.evidence, work.confidence = heatmap.frame, evidence, heatmap.confidence
-        work.looks = Looks.of(image, found[0].mask)
+        work.anchors = {one.frame: one.mask}
+        work.anchor, work.evidence, work.confidence = one.frame, evidence, one.heatmap.confidence
+        work.looks, work.seen = one.looks, tuple(seen[i:])
         return
     work.why_not = f"nothing in this video stands out for the words {work.target.words!r}"
 

@@ -37,13 +37,15 @@ def nowhere(clip: Clip, label: str) -> MaskTrack:
 
 
 def splice(track: MaskTrack, piece: MaskTrack, spans: Sequence[tuple[int, int]]) -> MaskTrack:
-    """The track of the whole clip with the piece's rows on these spans of frames, both ends included."""
+    """The track, of every frame from its first on, with the piece's rows on these spans, both ends included."""
     rles, boxes = list(track.rles), track.boxes.copy()
     scores, visible = track.scores.copy(), track.visible.copy()
+    first = int(track.frames[0])
     for row, frame in enumerate(piece.frames.tolist()):
         if any(a <= frame <= b for a, b in spans):
-            rles[frame], boxes[frame] = piece.rles[row], piece.boxes[row]
-            scores[frame], visible[frame] = piece.scores[row], piece.visible[row]
+            at = frame - first
+            rles[at], boxes[at] = piece.rles[row], piece.boxes[row]
+            scores[at], visible[at] = piece.scores[row], piece.visible[row]
     return replace(track, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible)
 
 

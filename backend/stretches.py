@@ -16,8 +16,10 @@ from backend import __version__
 from backend.anchors import Work, anchor_on_corrections, words_agree
 from backend.remembered import start_key
 from backend.searching import Searcher
+from backend.sightings import strays
 from backend.splicing import nowhere, put_apart, splice
 from backend.targets import PipelineOptions
+from video.looks import Looks
 from video.masks import Mask
 from video.probe import ReadingError
 from video.propagate import Start, propagate_all, tracker_name
@@ -107,7 +109,7 @@ class Follower:
                 words_agree(self._clip, work, lambda work, span, start: self._track(span, [(work, start)])[0])
             except ReadingError as error:  # whether they mean what was drawn cannot be seen; the drawing counts
                 work.stops.append(error)
-                work.anchors = {}
+                work.anchors, work.seen = {}, ()
         self._follow(works)
         corrected = [work for work in works if anchor_on_corrections(self._clip, work, self._segmenter)]
         if corrected:
@@ -147,7 +149,23 @@ class Follower:
                 tell(share + (1 - share) * (n + (i + 1) / len(found)) / rounds)
             if not found:
                 break
+        for k, (work, anchors) in enumerate(piece.members):
+            tracks[k] = self._brought_back(work, anchors, tracks[k])
         return tracks
+
+    def _brought_back(self, work: Work, anchors: Mapping[int, Mask], track: MaskTrack) -> MaskTrack:
+        """The track, followed again where it has gone astray from what the words show."""
+        drawn = [frame for frame in anchors if frame in work.drawn]
+        try:
+            looks = Looks.of(self._clip.frame(drawn[0]), anchors[drawn[0]]) if drawn else work.looks
+            found = strays(self._clip, anchors, looks, work.seen, track) if work.seen and looks else []
+        except ReadingError as error:
+            work.stops.append(error)
+            return track
+        for stray in found:
+            again = self._track((stray.first, stray.last), [(work, stray.anchors)])[0]
+            track = splice(track, again, [(stray.first, stray.last)])
+        return track
 
     def _track(
         self,
