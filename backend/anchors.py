@@ -154,7 +154,7 @@ def anchor_on_words(clip: Clip, work: Work, segmenter: Segmenter, *, least_score
     """Starts from the mask of the grounded frames that ranks first (see `sightings`), if it is sure enough."""
     if work.heard is None:
         raise RuntimeError("an anchor on words needs heatmaps")
-    seen = sightings(clip, work.heard, segmenter, stopped=work.stops)
+    seen = sightings(clip, work.heard, segmenter, stopped=work.stops, memo=work.memo)
     for i, one in enumerate(seen):
         evidence = _blend(one.heatmap.confidence, one.agreement, one.score)
         if evidence < least_score:

@@ -7,6 +7,7 @@ its frame and as it is filled with their heat.
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from video.probe import ReadingError
 from video.types import Heatmap, MaskTrack, Prompt, Segmenter
 
 if TYPE_CHECKING:
+    from backend.jobs.memo import Memo
     from video.clip import Clip
 
 _SAME_PLACE = 0.8  # IoU of the track's mask with the words' own from which on they mean the same thing
@@ -69,17 +71,24 @@ def likeness(a: Looks, b: Looks) -> float:
 
 
 def sightings(
-    clip: Clip, heard: Consensus, segmenter: Segmenter, *, stopped: list[ReadingError] | None = None
+    clip: Clip,
+    heard: Consensus,
+    segmenter: Segmenter,
+    *,
+    stopped: list[ReadingError] | None = None,
+    memo: Memo | None = None,
 ) -> list[Sighting]:
     """One for each grounded frame on which a mask is found, the one to start from first.
 
-    Raises ReadingError where a frame cannot be read, unless `stopped` takes it; that frame is left out then.
+    memo: where the masks are kept and looked up. Raises ReadingError where a frame cannot be read, unless `stopped`
+    takes it; that frame is left out then.
     """
     found = []
     sure = certainty(heard.heatmaps, heard.agreement)
     for i, heatmap in enumerate(heard.heatmaps):
         if heatmap.grid.max() <= 0:
             continue
+        key = (segmenter.name, heatmap.frame, hashlib.sha256(heatmap.grid.tobytes()).hexdigest())
         try:
             image = clip.frame(heatmap.frame)
         except ReadingError as error:
@@ -87,12 +96,17 @@ def sightings(
                 raise
             stopped.append(error)
             continue
-        candidates = segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame)
-        looks = Looks.of(image, candidates[0].mask) if candidates else None
+        outlined = memo.outline(key) if memo is not None else None
+        if outlined is None:
+            candidates = segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame)
+            best = candidates[0] if candidates else None
+            outlined = (masks.encode(best.mask), best.score) if best is not None else (masks.empty(clip.size), 0.0)
+            if memo is not None:
+                memo.keep_outline(key, *outlined)
+        mask, score = masks.decode(outlined[0]), outlined[1]
+        looks = Looks.of(image, mask)
         if looks is not None:
-            best = candidates[0]
-            agreement = float(heard.agreement[i])
-            found.append(Sighting(heatmap, best.mask, looks, float(sure[i]), agreement, best.score))
+            found.append(Sighting(heatmap, mask, looks, float(sure[i]), float(heard.agreement[i]), score))
     return sorted(found, key=lambda one: -one.rank)
 
 

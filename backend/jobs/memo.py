@@ -65,6 +65,15 @@ class Memo:
         }
         self._write("heatmap", key, content)
 
+    def outline(self, key: Sequence[object]) -> tuple[Rle, float] | None:
+        """The mask that a heatmap led to, empty where it led to none, and the segmenter's score."""
+        stored = self._read("outline", key)
+        return None if stored is None else (_rle(stored["size"], stored["counts"]), float(stored["score"]))
+
+    def keep_outline(self, key: Sequence[object], mask: Rle, score: float) -> None:
+        """Keeps the mask of a heatmap."""
+        self._write("outline", key, {"size": mask.size, "counts": mask.counts.decode("ascii"), "score": score})
+
     def tracks(self, key: Sequence[object]) -> list[MaskTrack] | None:
         """Tracks of objects that were followed together."""
         stored = self._read("tracks", key)
@@ -199,11 +208,15 @@ def _track(stored: dict[str, Any]) -> MaskTrack:
         label=stored["label"],
         size=size,
         frames=np.array(stored["frames"], np.int64),
-        rles=tuple(Rle(size, counts.encode("ascii")) for counts in stored["rles"]),
+        rles=tuple(_rle(size, counts) for counts in stored["rles"]),
         boxes=np.array(stored["boxes"], np.float64).reshape(-1, 4),
         scores=np.array(stored["scores"], np.float64),
         visible=np.array(stored["visible"], np.bool_),
     )
+
+
+def _rle(size: Sequence[int], counts: str) -> Rle:
+    return Rle((int(size[0]), int(size[1])), counts.encode("ascii"))
 
 
 def _plain(value: Any) -> Any:

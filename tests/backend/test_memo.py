@@ -102,7 +102,7 @@ def test_a_pipeline_grounds_and_tracks_once(memo):
     grounded, asked = len(grounder.grounded), segmenter.asked
     (second,) = pipeline.run(clip, targets, memo=memo)
     assert len(grounder.grounded) == grounded > 0
-    assert segmenter.asked - asked < 5 < asked  # the anchor's outline, no tracking
+    assert segmenter.asked - asked < 5 < asked  # what was lost is searched: no outline again, no tracking
     assert_same_track(first.track, second.track)
     assert (first.score, first.notes, first.keyframes) == (second.score, second.notes, second.keyframes)
     (plain,) = pipeline.run(clip, targets)
