@@ -113,7 +113,8 @@ def _config(xml: str) -> Iterator[Found]:
         yield Found("ok", f'masks go to "{config.box}" ({config.masks.kind}) on <Image name="{config.video}">')
         yield Found("note", f"masks: {AUTO_ACCEPT}")
     elif config.outline:
-        yield Found("ok", f'outlines go to <VideoVector name="{config.box}"> on <Video name="{config.video}">')
+        tag = "VideoVectorLabels" if config.outline.own_labels else "VideoVector"
+        yield Found("ok", f'outlines go to <{tag} name="{config.box}"> on <Video name="{config.video}">')
     else:
         yield Found("ok", f'boxes go to <VideoRectangle name="{config.box}"> on <Video name="{config.video}">')
     if config.text_areas:

@@ -42,7 +42,8 @@ def test_outlines_of_a_video_are_stored(studio: LocalStudio, tmp_path: Path, kin
     settings = settings_beside(studio, tmp_path)
     with BackgroundServer(settings) as backend:
         said = [f.text for f in connect(settings, project, url=backend.url)]
-        assert any('outlines go to <VideoVector name="line">' in text for text in said), said
+        tag = "VideoVector" if kind == "videovector" else "VideoVectorLabels"
+        assert any(f'outlines go to <{tag} name="line">' in text for text in said), said
         studio.retrieve_predictions(project)
         assert studio.wait_for_predictions([task], most_s=90)
     (prediction,) = studio.predictions(task)
