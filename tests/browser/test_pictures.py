@@ -120,13 +120,22 @@ def _ious(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.array([(x & y).sum() / max(1, (x | y).sum()) for x, y in zip(a, b, strict=True)])
 
 
+def _shows(cut: Cut, truth: NDArray[np.bool_], least: float) -> bool:
+    """Whether that is what is drawn, within the time that the editor of a busy machine takes to draw an answer."""
+    for _ in range(40):
+        if _ious(cut.masks(), truth).mean() > least:
+            return True
+        cut.page.wait_for_timeout(500)
+    return False
+
+
 def test_masks_are_seen_asked_anew_and_a_drawn_one_is_kept_to_the_pixel(cut: Cut, tmp_path: Path) -> None:
     cut.open()
     star, ring = cut.truth
-    assert _ious(cut.masks(), star).mean() > 0.8
+    assert _shows(cut, star, 0.8)
     cut.ask(BLUE)
     cut.look_at_all()
-    assert _ious(cut.masks(), ring).mean() > 0.8, "no star is left on any picture"
+    assert _shows(cut, ring, 0.8), "no star is left on any picture"
     if cut.shape == "brush":
         part = {"x": 240, "y": 90, "width": 1260, "height": 720}
         cut.page.screenshot(path=screenshot_path(tmp_path, "walk-4-pictures.png"), clip=part)
@@ -135,10 +144,10 @@ def test_masks_are_seen_asked_anew_and_a_drawn_one_is_kept_to_the_pixel(cut: Cut
     cut.ask(RED)  # what is selected is answered for, too
     cut.look_at_all()
     assert selected in {r["id"] for r in cut.regions()}
-    assert _ious(cut.masks(), star).mean() > 0.8
+    assert _shows(cut, star, 0.8)
     cut.ask(BLUE)
     cut.look_at_all()
-    assert _ious(cut.masks(), ring).mean() > 0.8
+    assert _shows(cut, ring, 0.8)
     before = {r["id"]: mask_of(r, cut.shape) for r in cut.regions()}
     mine = _draw_by_hand(cut, picture=3)
     cut.ask(f"{BLUE};")
@@ -146,7 +155,7 @@ def test_masks_are_seen_asked_anew_and_a_drawn_one_is_kept_to_the_pixel(cut: Cut
     kept = mask_of(after[mine["id"]], cut.shape)
     np.testing.assert_array_equal(kept, mask_of(mine, cut.shape))
     assert (kept != before[mine["id"]]).sum() > 50
-    assert _ious(cut.masks(), ring).mean() > 0.6, "the other pictures are answered from it"
+    assert _shows(cut, ring, 0.6), "the other pictures are answered from it"
     cut.page.wait_for_timeout(6000)  # the editor saves what was drawn
     cut.ask("-" + BLUE)
     left = cut.masks().any(axis=(1, 2))
