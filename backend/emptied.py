@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.labels import LabelConfig, LabelConfigError, MaskControl
+from backend.labels import OUTLINE_KINDS, LabelConfig, LabelConfigError, MaskControl
 from backend.mask_prompts import is_a_persons
 from backend.mask_regions import labelled, shapes_of
 
@@ -76,7 +76,7 @@ def emptied(region: Mapping[str, Any], words: str) -> Region:
     value = dict(region["value"])
     if region["type"] == "videorectangle":
         value["sequence"] = []
-    elif str(region["type"]).startswith("videovector"):  # the editor tells an outline by its first keyframe's vertices
+    elif region["type"] in OUTLINE_KINDS:  # the editor tells an outline by its first keyframe's vertices
         value["sequence"] = [{"frame": 1, "enabled": False, "closed": True, "vertices": []}]
     else:
         shape = str(region["type"]).removesuffix("labels")

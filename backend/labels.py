@@ -18,7 +18,7 @@ from video.timeline import DEFAULT_RATE, editor_rate
 
 _FASTEST = 1000.0  # frames per second; more is a slip, and would make millions of editor frames
 _MASK_KINDS = ("brushlabels", "polygonlabels", "bitmasklabels", "brush", "polygon", "bitmask")
-_OUTLINE_KINDS = ("videovector", "videovectorlabels")
+OUTLINE_KINDS = ("videovector", "videovectorlabels")
 _SHORTEST_EXAMPLE = '<Video name="video" value="$video"/><VideoRectangle name="box" toName="video"/>'
 
 
@@ -228,7 +228,7 @@ def _box_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[str,
         for target in _names(_get(tag, "toName")):
             if name and target in videos:
                 return name, target
-    if not boxes and any(_of_kind(tags, kind) for kind in _OUTLINE_KINDS):
+    if not boxes and any(_of_kind(tags, kind) for kind in OUTLINE_KINDS):
         raise LabelConfigError(
             "<VideoVector> takes outlines only where it may be closed and is no skeleton: "
             'give it name, toName and closable="true", and no skeleton="true"'
@@ -247,7 +247,7 @@ def _outline_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[
     for tag in tags:
         kind = tag.tag.lower() if isinstance(tag.tag, str) else ""
         name, shown = _get(tag, "name"), [v for v in _names(_get(tag, "toName")) if v in videos]
-        if kind in _OUTLINE_KINDS and name and shown and _is_on(tag, "closable") and not _is_on(tag, "skeleton"):
+        if kind in OUTLINE_KINDS and name and shown and _is_on(tag, "closable") and not _is_on(tag, "skeleton"):
             least, most = _points(tag, "minPoints", 3), _points(tag, "maxPoints", OutlineControl.most)
             if most < max(3, least):
                 raise LabelConfigError(

@@ -15,7 +15,7 @@ from typing import Any
 
 from backend.emptied import ShownMask, shown_masks
 from backend.feedback import Fixed, fixed_keyframes, words_of
-from backend.labels import Label, LabelConfig
+from backend.labels import OUTLINE_KINDS, Label, LabelConfig
 from backend.mask_prompts import MaskError, shown_in, with_drawn_masks
 from backend.pipeline import Target
 from backend.regions import region_id_of
@@ -243,7 +243,7 @@ def existing_regions(task: Mapping[str, Any], config: LabelConfig) -> Iterator[M
 
 def _on_video(region: Mapping[str, Any], config: LabelConfig) -> bool:
     if config.outline:  # drawn with a separate <Labels>, it may bear that tag's name and the other type
-        return region.get("type") in ("videovector", "videovectorlabels") and region.get("to_name") == config.video
+        return region.get("type") in OUTLINE_KINDS and region.get("to_name") == config.video
     return region.get("type") == "videorectangle" and region.get("from_name") == config.box
 
 
@@ -264,7 +264,7 @@ def _mapping(source: Mapping[str, Any] | None, key: str) -> Mapping[str, Any]:
 
 
 def _labels_in(region: Mapping[str, Any] | None) -> list[str]:
-    value = _mapping({"value": (region or {}).get("value")}, "value")
+    value = _mapping(region, "value")
     return _list_of_text(value.get("labels")) or _list_of_text(value.get("videovectorlabels"))
 
 

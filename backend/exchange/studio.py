@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.exchange.sources import Loaded, VideoFolder, address_parts, plain_name, submitted
-from backend.labels import LabelConfig
+from backend.labels import OUTLINE_KINDS, LabelConfig
 from backend.outline_reading import Outlines
 from video import masks
 from video.annotated import FormatError, ObjectTrack, annotated, of_boxes, of_masks
@@ -79,7 +79,7 @@ def _video(
     objects = []
     for region in regions:
         kind = str(region.get("type"))
-        if kind in ("videorectangle", "videovector", "videovectorlabels"):
+        if kind in ("videorectangle", *OUTLINE_KINDS):
             value = field(region, "value", dict, where)
             sequence = field(value, "sequence", list, where)
             if kind == "videorectangle":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from backend.emptied import is_empty
 from backend.feedback import check_of, fixed_keyframes, words_of
+from backend.labels import OUTLINE_KINDS
 from backend.loop.annotator import drawn
 from backend.outline_reading import Outlines, readable
 from video.masks import box_iou, iou
@@ -19,7 +20,7 @@ from video.polygons import filled
 
 Region = Mapping[str, Any]
 _LABELS = ("labels", "videorectangle", "brushlabels", "polygonlabels", "bitmasklabels", "videovectorlabels")
-_ON_VIDEO = ("videorectangle", "videovector", "videovectorlabels")
+_ON_VIDEO = ("videorectangle", *OUTLINE_KINDS)
 _OUTLINE_GRID = (256, 256)  # on which outlines are compared
 _SAME = 0.999  # IoU: the editor writes what it moved with more digits than we do
 
