@@ -1,4 +1,4 @@
-"""A track as the editor's own frames show it."""
+"""A track as the editor's own frames show it, and scores as it keeps them."""
 
 from __future__ import annotations
 
@@ -46,3 +46,8 @@ def hidden_by(visible: NDArray[np.bool_], fixed: Iterable[Fixed]) -> NDArray[np.
         if not f.enabled:
             visible[f.frame : len(visible) if f.until is None else f.until - 1] = False
     return visible
+
+
+def as_score(score: float) -> float:
+    """As regions and keyframes carry it: in [0, 1], four digits."""
+    return round(min(1.0, max(0.0, float(score))), 4)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.feedback import points_check
+from backend.grid import as_score
 from backend.labels import LabelConfig, LabelConfigError, MaskControl
 from video.masks import decode
 from video.polygons import polygons_of
@@ -56,7 +57,7 @@ def mask_regions_of(
                     "original_width": track.size[0],
                     "original_height": track.size[1],
                     "image_rotation": 0,
-                    "score": round(min(1.0, max(0.0, float(track.scores[row]))), 4),
+                    "score": as_score(track.scores[row]),
                 }
                 meta: dict[str, Any] = {"text": [result.target.words]} if result.target.words else {}
                 if "points" in shape:  # a polygon that a person moves keeps its origin "prediction" (measured)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.feedback import FixedOutline, check_of
-from backend.grid import Timed, hidden_by, on_editor
+from backend.grid import Timed, as_score, hidden_by, on_editor
 from backend.labels import OutlineControl
 from video.contours import Points, contour_of, fewest_outlines, moved_outline, outline_of, vertices_needed
 from video.keyframes import spans
@@ -78,7 +78,7 @@ def outline_sequence_of(
     sequence = []
     for row in sorted(items):
         closed = pins[row].closed if row in pins else True
-        score = round(min(1.0, max(0.0, float(track.scores[rows[row]]))), 4) if rows[row] >= 0 else 0.0
+        score = as_score(track.scores[rows[row]]) if rows[row] >= 0 else 0.0
         item: dict[str, Any] = {"frame": row + 1, "time": round(row / fps, 6), "closed": closed}
         item |= {"enabled": enabled.get(row, True), **items[row], "score": score, **({"words": words} if words else {})}
         if row not in pins:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.feedback import Fixed, FixedKeyframe, FixedOutline, check_of
-from backend.grid import Timed, on_editor
+from backend.grid import Timed, as_score, on_editor
 from backend.held import held
 from backend.labels import LabelConfig, parse_label_config
 from backend.outline_regions import outline_sequence_of
@@ -82,7 +82,7 @@ def regions_of(
             "to_name": config.video,
             "type": config.outline.kind if config.outline else "videorectangle",
             "origin": "prediction",
-            "score": _score(result.score),
+            "score": as_score(result.score),
             "value": value,
         }
         if notes:  # the editor shows this text when the region is selected (measured)
@@ -120,7 +120,7 @@ def sequence_of(
             "enabled": enabled,
             **_percent(boxes[row]),
             "rotation": 0,
-            "score": _score(scores[row]),
+            "score": as_score(scores[row]),
             **({"words": words} if words else {}),
         }
         if row in kept:  # a person's: to the last digit, and without a check, so that it is known again
@@ -189,7 +189,3 @@ def _percent(box: NDArray[np.float64]) -> dict[str, float]:
     x0, y0, x1, y1 = (float(c) * 100 for c in box)
     sides = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0}
     return {name: round(value, 4) for name, value in sides.items()}
-
-
-def _score(score: float) -> float:
-    return round(min(1.0, max(0.0, float(score))), 4)
