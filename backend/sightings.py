@@ -148,6 +148,11 @@ def strays(
         there = Looks.of(clip.frame(one.frame), own) if own is not None else None
         if there is None or _liker(one.looks, there, looks):
             wrong[one.frame] = one.mask
+    return between(right, wrong, track)
+
+
+def between(right: Mapping[int, Mask], wrong: Mapping[int, Mask], track: MaskTrack) -> list[Stray]:
+    """The stretches between frames on which the track is right, with what is to be seen on those where it is not."""
     edges = sorted({int(track.frames[0]), *right, int(track.frames[-1])})
     found = []
     for first, last in itertools.pairwise(edges):

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 
 from backend import __version__
 from backend.anchors import Work, anchor_on_corrections, words_agree
+from backend.recalled import recalled
 from backend.remembered import start_key
 from backend.searching import Searcher
-from backend.sightings import strays
+from backend.sightings import Stray, strays
 from backend.splicing import nowhere, put_apart, splice
 from backend.targets import PipelineOptions
 from video.looks import Looks
 from video.masks import Mask
 from video.probe import ReadingError
 from video.propagate import Start, propagate_all, tracker_name
-from video.tracking import FlowTrackerOptions
+from video.tracking import FlowTracker, FlowTrackerOptions
 from video.types import MaskTrack, Segmenter
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ class Follower:
                 break
         for k, (work, anchors) in enumerate(piece.members):
             tracks[k] = self._brought_back(work, anchors, tracks[k])
+            others = [track for i, track in enumerate(tracks) if i != k]
+            tracks[k] = self._recalled(work, anchors, tracks[k], others)
         return tracks
 
     def _brought_back(self, work: Work, anchors: Mapping[int, Mask], track: MaskTrack) -> MaskTrack:
@@ -162,6 +165,22 @@ class Follower:
         except ReadingError as error:
             work.stops.append(error)
             return track
+        return self._again(work, track, found)
+
+    def _recalled(
+        self, work: Work, anchors: Mapping[int, Mask], track: MaskTrack, others: Sequence[MaskTrack]
+    ) -> MaskTrack:
+        """The track, followed again where flow lost what its portrait finds. Other trackers remember by themselves."""
+        if tracker_name(self._segmenter) != FlowTracker.name:
+            return track
+        try:
+            found = recalled(self._clip, anchors, self._segmenter, track, others)
+        except ReadingError as error:
+            work.stops.append(error)
+            return track
+        return self._again(work, track, found)
+
+    def _again(self, work: Work, track: MaskTrack, found: Sequence[Stray]) -> MaskTrack:
         for stray in found:
             again = self._track((stray.first, stray.last), [(work, stray.anchors)])[0]
             track = splice(track, again, [(stray.first, stray.last)])

@@ -48,10 +48,17 @@ class Looks:
 
     def likelihood(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W) float32 in [0, 1]: how much likelier each pixel is the object's than its surroundings' at the time."""
-        lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-        table = (self.colours + 1e-5) / (self.colours + self.around + 2e-5)
-        index = lab.astype(np.int32) * np.array(_BINS) // 256
-        return np.asarray(table[index[..., 0], index[..., 1], index[..., 2]], np.float32)
+        return _looked_up((self.colours + 1e-5) / (self.colours + self.around + 2e-5), image)
+
+    def ownership(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As `likelihood`, but a colour that neither had at the time is not the object's, where that has one half."""
+        return _looked_up(self.colours / (self.colours + self.around + 1e-3), image)
+
+
+def _looked_up(table: NDArray[np.float32], image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    index = lab.astype(np.int32) * np.array(_BINS) // 256
+    return np.asarray(table[index[..., 0], index[..., 1], index[..., 2]], np.float32)
 
 
 def _histogram(lab: NDArray[np.uint8], mask: Mask) -> NDArray[np.float32]:
