@@ -80,14 +80,17 @@ class Board(Deliveries):
             time.sleep(0.05)
         return None
 
-    def cancel(self, job: str) -> bool:
-        """Ends a job that is not final; a running one stops at its next step. False when there is nothing to end."""
+    def cancel(self, job: str, why: str = "cancelled") -> bool:
+        """Ends a job that is not final; a running one stops at its next step. False when there is nothing to end.
+
+        why: for people, who find it where a failed job has its error.
+        """
         run = self.run(job)
         if run is None or run.state.final:
             return False
-        self._put(f"cancel:{job}", True)
+        self._put(f"cancel:{job}", why)
         if run.state is State.QUEUED and self._claim(run, "cancel"):
-            self._put_run(run.but(state=State.CANCELLED, finished_at=self._clock(), error="cancelled"))
+            self._put_run(run.but(state=State.CANCELLED, finished_at=self._clock(), error=why))
         return True
 
     def retry(self, job: str) -> bool:
@@ -132,9 +135,10 @@ class Board(Deliveries):
         raw = self._blobs.storage.peek_data(f"thumb:{job}")
         return bytes(raw) if is_there(raw) else None
 
-    def cancelled(self, job: str) -> bool:
-        """Whether somebody wants this job to end."""
-        return bool(self._huey.storage.has_data_for_key(f"cancel:{job}"))
+    def cancelled(self, job: str) -> str | None:
+        """Why somebody wants this job to end; None when nobody does."""
+        found = self._get(f"cancel:{job}")
+        return None if found is None else str(found)
 
     def waiting(self) -> int:
         """Messages in the queue."""

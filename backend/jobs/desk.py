@@ -100,7 +100,7 @@ class Desk:
         wanted = {item.spec.id for item in after if item.spec is not None}
         for item in before:
             if item.spec is not None and item.spec.id not in wanted:
-                self._board.cancel(item.spec.id)
+                self._board.cancel(item.spec.id, "asked again with what was drawn since")
 
     def _ask(
         self,

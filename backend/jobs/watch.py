@@ -14,7 +14,7 @@ _TOLD_EVERY_S = 0.4
 
 
 class Cancelled(Exception):  # noqa: N818 - a state of the world, not a mistake
-    """Somebody ended the job."""
+    """Somebody ended the job; the message says why."""
 
 
 class Stopping(Exception):  # noqa: N818
@@ -51,8 +51,8 @@ class Watch:
 
     def check(self) -> None:
         """Raises when the job is to end here."""
-        if self._board.cancelled(self._run.id):
-            raise Cancelled
+        if (why := self._board.cancelled(self._run.id)) is not None:
+            raise Cancelled(why)
         if self._stop.is_set():
             raise Stopping
 

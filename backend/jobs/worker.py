@@ -138,9 +138,9 @@ class Worker:
             told = watch.closed().but(notes=done.notes, score=done.prediction.get("score"))
             log.info("job %s (%s) done", run.id, task)
             return partial(board.finish, told, done.prediction, done.thumbnail)
-        except Cancelled:
-            log.info("job %s cancelled", run.id)
-            return partial(board.give_up, watch.closed(), "cancelled", state=State.CANCELLED)
+        except Cancelled as ended:
+            log.info("job %s: %s", run.id, ended)
+            return partial(board.give_up, watch.closed(), str(ended), state=State.CANCELLED)
         except Stopping:
             log.info("job %s goes back to the queue: this worker stops", run.id)
             return partial(board.again, watch.closed())

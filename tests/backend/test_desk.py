@@ -284,6 +284,21 @@ def test_what_was_drawn_just_before_enter_is_waited_for(services, studio, monkey
     assert services.truth.asked[-1][1][0].prompts[0].box == pytest.approx((0.115, 0.1225, 0.245, 0.2625))
 
 
+def test_an_answer_that_a_stroke_has_outdated_is_not_computed_to_its_end_and_did_not_fail(
+    services, studio, monkeypatch
+):
+    services.settings.__dict__.update(draft_wait_s=5.0, deadline_s=20.0)
+    slow(services, monkeypatch, {"the ring": 3.0})
+    drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
+    threading.Timer(0.5, lambda: studio.drafts.append(_draft("10:05", drawn))).start()
+    typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
+    (result,) = predict(services, task(1, "the star"), context=typed)
+    assert result["result"][0]["id"] == "mine"
+    after, before = services.office().board.runs()
+    assert (after.state, before.state) == (State.DONE, State.CANCELLED)
+    assert before.error == "asked again with what was drawn since"
+
+
 def test_without_a_token_it_says_what_it_cannot_do(media, tmp_path, monkeypatch):
     settings = load_settings(
         media_root=media, cache_dir=tmp_path / "c", data_dir=tmp_path / "d", deadline_s=0.5, page_deadline_s=0.5
