@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backend import __version__
 from backend.loop.ask import LoopError
 from backend.loop.examples import Example, examples
 from backend.loop.tune import Report, tune
@@ -59,7 +60,8 @@ def learn(settings: Settings, project: int, *, progress: Callable[[str, float], 
     if report.need is not None:
         keep(replace(report.need, made_with=version), settings.data_dir / "need.json")
     path = save_tuned(tuned, settings.data_dir)
-    yield f"kept in {path}; start `refam serve` anew, connect and retrieve again: the version is now {version}"
+    shown = f"refam-{__version__}/{version}{settings.quality.tail}"  # as Label Studio has it
+    yield f"kept in {path}; start `refam serve` anew, connect and retrieve again: the version is now {shown}"
 
 
 def _said(report: Report) -> Iterator[str]:
