@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.lost import mask_at
 from backend.sightings import Stray, between
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _SURE = 0.9
 _SAME = 0.7  # IoU of the track's mask with the portrait in its place, from which on they mean the same
 _TWIN = 0.8  # a second place as like the portrait on its own frame: which is which cannot be told
+# Chosen on three drawn objects that touch others of their colour. On 23 frames each of 12 others the two found 257
+# places; none had an IoU below .6 with the object.
+_CLOSE, _WORTH_IT = 0.7, 0.5  # how much of it is there, looked at closely, and from which score on that is worth while
 _OUTLINED = 0.75  # IoU of an outline with the portrait in its place
 _EVERY, _MOST = 4, 60  # frames between two that are looked at, and how many are
 
@@ -36,14 +40,14 @@ def recalled(
     frame = max(known, key=lambda f: (int(known[f].sum()), -f))
     image = clip.frame(frame)
     portrait = Portrait.of(image, known[frame])
-    if portrait is None or len(_like(portrait, portrait.find(image), _TWIN)) != 1:
+    if portrait is None or len(_sightings(portrait, image, _TWIN)) != 1:
         return []
     rows = np.arange(0, len(track.frames), max(_EVERY, -(-len(track.frames) // _MOST)))
     asked = [int(f) for f in track.frames[rows] if int(f) not in known]
     right, wrong = dict(known), {}
     for indices, images in clip.batches(asked):
         for at, picture in zip(map(int, indices), images, strict=True):
-            found = _like(portrait, portrait.find(picture), _SURE)
+            found = _sightings(portrait, picture, _SURE)
             if len(found) != 1:
                 continue  # not to be seen, or more than one
             place, own = portrait.place(found[0]), mask_at(track, at)
@@ -62,5 +66,13 @@ def recalled(
     return between(right, wrong, track)
 
 
-def _like(portrait: Portrait, found: Sequence[Match], least: float) -> list[Match]:
-    return [match for match in found if match.score >= least]
+def _sightings(portrait: Portrait, picture: NDArray[np.uint8], least: float) -> list[Match]:
+    """Where the thing is to be seen: where its shape is, or, among things of its colours, its very pixels."""
+    found = []
+    for match in portrait.find(picture):
+        close = portrait.closely(picture, match) if match.score >= _WORTH_IT else None
+        if close is not None and close.score >= _CLOSE:
+            found.append(close)
+        elif match.score >= least:
+            found.append(match)
+    return found

@@ -3,7 +3,9 @@
 Flow knows only what it followed. What came out from behind something, or what a mask ran over to, is told by looking
 again at what was known: template matching (normalised correlation, Lewis 1995, "Fast normalized cross-correlation") of
 the map of colours that are the thing's rather than its surroundings', so that neither an even colour nor another ground
-is in the way. It knows a thing that turns or bends no longer, and then says nothing.
+is in the way. What touches something of its own colours has no such shape; there each place is looked at closely, for
+the thing's own colours pixel by pixel and for an outline around them. It knows a thing that turns or bends no longer,
+and then says nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +26,11 @@ _APART = 0.5  # of its size, from which on two matches are two places
 _FINE_PX = 480  # short side of a frame whose colours are told one by one
 _LEAST = 0.4  # of its colours that must be there
 _BEYOND = 3  # a third of it may lie beyond the frame's edge
+_CLOSE_PX = 64.0  # of a thing, at which it is compared pixel by pixel
+_FRAME_PX, _SLACK_PX = 6, 5  # around it then, and how far from where it was matched it may lie
+_ALIKE = 24.0  # of 256, in each of CIE Lab's channels: the same colour
+_NOWHERE = -999.0  # a colour like no other
+_OUTLINED = 0.8  # of its outline that must be there, or it may be a part of something larger
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +51,7 @@ class Portrait:
     box: tuple[float, float, float, float]
     scale: float
     shape: NDArray[np.float32]
+    close: _Close
 
     @classmethod
     def of(cls, image: NDArray[np.uint8], mask: Mask) -> Portrait | None:
@@ -62,7 +70,9 @@ class Portrait:
         framed = cv2.copyMakeBorder(own, edge, edge, edge, edge, cv2.BORDER_CONSTANT, value=0.0)
         shape = np.asarray(framed[top + edge : bottom + edge, left + edge : right + edge], np.float32)
         # Nothing in it, or all of it: no shape.
-        return cls(looks, mask, box, scale, shape) if min(shape.shape) >= 4 and shape.std() > 0.1 else None
+        if min(shape.shape) < 4 or shape.std() <= 0.1:
+            return None
+        return cls(looks, mask, box, scale, shape, _Close.of(image, mask, (x0, y0, x1, y1)))
 
     def find(self, image: NDArray[np.uint8], *, most: int = 3) -> list[Match]:
         """The places of (H, W, 3) uint8 RGB that are most like it, best first, each apart from the others."""
@@ -92,6 +102,17 @@ class Portrait:
                 kept.append(match)
         return kept[:most]
 
+    def closely(self, image: NDArray[np.uint8], match: Match) -> Match:
+        """The match, put right to the pixel. Its score is how much of the thing is there, in [0, 1].
+
+        That is the share of its pixels that have their colours, times the share of its outline that is to be seen:
+        nothing of it hangs on what lies around. 0 where too little of the outline is.
+        """
+        padding = match.size * _AROUND / (1 + 2 * _AROUND)
+        more = padding * (self.box[2] - self.box[0]), padding * (self.box[3] - self.box[1])
+        score, (x, y) = self.close.there(image, (match.corner[0] + more[0], match.corner[1] + more[1]), match.size)
+        return Match(score, match.size, (x - more[0], y - more[1]))
+
     def place(self, match: Match) -> Mask:
         """(H, W) bool: the mask as it lies where it was found."""
         h, w = self.mask.shape
@@ -105,12 +126,93 @@ class Portrait:
         return match.corner[0] + match.size * (x1 - x0) / 2, match.corner[1] + match.size * (y1 - y0) / 2
 
 
+@dataclass(frozen=True, eq=False)
+class _Close:
+    """A thing pixel by pixel, at a scale of the frame, with a margin.
+
+    picture: (h, w, 3) float32 CIE Lab. inside: (h, w) bool. core: surely it; ring: surely not, but near. core_colours:
+    (h, w, 3) of the nearest pixel of the core. outline: share of the ring that has another colour than the core there.
+    """
+
+    picture: NDArray[np.float32]
+    inside: Mask
+    core: Mask
+    ring: Mask
+    core_colours: NDArray[np.float32]
+    outline: float
+    scale: float
+    rest: tuple[float, float]  # by which its box begins right of and below a pixel, at that scale
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8], mask: Mask, box: tuple[float, float, float, float]) -> _Close:
+        """box: of the mask, xyxy in pixels."""
+        scale = min(1.0, _CLOSE_PX / float(np.sqrt((box[2] - box[0]) * (box[3] - box[1]))))
+        left, top, right, bottom = (round(c * scale) for c in box)
+        rows, columns = slice(top, bottom + 2 * _FRAME_PX), slice(left, right + 2 * _FRAME_PX)
+        picture = _framed(_lab(image, scale), _FRAME_PX)[rows, columns]
+        share = cv2.resize(mask.astype(np.float32), _size(image, scale), interpolation=cv2.INTER_AREA)
+        inside = _framed((share >= 0.5).astype(np.float32), _FRAME_PX, 0.0)[rows, columns]
+        core = cv2.erode(inside, np.ones((3, 3), np.uint8)) > 0
+        core = core if core.any() else inside > 0
+        ring = (cv2.dilate(inside, np.ones((9, 9), np.uint8)) > 0) & (
+            cv2.dilate(inside, np.ones((3, 3), np.uint8)) == 0
+        )
+        _, nearest = cv2.distanceTransformWithLabels(
+            (~core).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        colours = np.zeros((int(nearest.max()) + 1, 3), np.float32)
+        colours[nearest[core]] = picture[core]
+        core_colours = colours[nearest]
+        outline = float(_unlike(picture, core_colours)[ring].mean())
+        rest = box[0] * scale - left, box[1] * scale - top
+        return cls(picture, inside > 0, core, ring, core_colours, outline, scale, rest)
+
+    def there(
+        self, image: NDArray[np.uint8], corner: tuple[float, float], size: float
+    ) -> tuple[float, tuple[float, float]]:
+        """How much of it is to be seen near a corner (x, y) of its box, in pixels, and that corner, put right."""
+        h, w = self.core.shape
+        scale, edge = self.scale / size, _FRAME_PX + _SLACK_PX + max(h, w)
+        left, top = (round(c * scale - rest) for c, rest in zip(corner, self.rest, strict=True))
+        x, y = (c - _FRAME_PX - _SLACK_PX + edge for c in (left, top))
+        near = _framed(_lab(image, scale), edge, _NOWHERE)[y : y + h + 2 * _SLACK_PX, x : x + w + 2 * _SLACK_PX]
+        if self.outline < 0.5 or near.shape[0] < h or near.shape[1] < w:
+            return 0.0, corner  # what it lay on had its colours, too: its outline was never known
+        # To the rim, for a plain thing's core fits a pixel farther as well.
+        weights = np.repeat(self.inside[..., None], 3, axis=2).astype(np.float32)
+        _, _, (right, down), _ = cv2.minMaxLoc(cv2.matchTemplate(near, self.picture, cv2.TM_SQDIFF, mask=weights))
+        seen = near[down : down + h, right : right + w]
+        own = float((~_unlike(seen, self.picture))[self.core].mean())
+        outlined = min(1.0, float(_unlike(seen, self.core_colours)[self.ring].mean()) / self.outline)
+        at = left + right - _SLACK_PX + self.rest[0], top + down - _SLACK_PX + self.rest[1]
+        return own * outlined if outlined >= _OUTLINED else 0.0, (at[0] / scale, at[1] / scale)
+
+
+def _unlike(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(a - b).max(axis=-1) > _ALIKE, np.bool_)
+
+
+def _framed(picture: NDArray[np.float32], edge: int, colour: float | None = None) -> NDArray[np.float32]:
+    """With an edge on all sides, of one value or of what is nearest."""
+    how = cv2.BORDER_REPLICATE if colour is None else cv2.BORDER_CONSTANT
+    return np.asarray(cv2.copyMakeBorder(picture, edge, edge, edge, edge, how, value=(colour or 0.0,) * 4), np.float32)
+
+
+def _size(image: NDArray[np.uint8], scale: float) -> tuple[int, int]:
+    h, w = image.shape[:2]
+    return max(8, round(w * scale)), max(8, round(h * scale))
+
+
+def _lab(image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
+    """(h, w, 3) float32 CIE Lab in 0 to 255, the frame at a scale."""
+    small = cv2.resize(image, _size(image, scale), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
+
+
 def _own(looks: Looks, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
     """(h, w) float32 in [0, 1], the frame at a scale: how much each place has the thing's colours; none has no new."""
-    h, w = image.shape[:2]
-    size = max(8, round(w * scale)), max(8, round(h * scale))
-    fine = min(1.0, max(scale, _FINE_PX / min(h, w)))  # colours mix when a picture shrinks, shares of them do not
+    size = _size(image, scale)
+    fine = min(1.0, max(scale, _FINE_PX / min(image.shape[:2])))  # colours mix when a picture shrinks, shares do not
     if fine < 1:
-        fine_size = max(8, round(w * fine)), max(8, round(h * fine))
-        image = np.asarray(cv2.resize(image, fine_size, interpolation=cv2.INTER_AREA), np.uint8)
+        image = np.asarray(cv2.resize(image, _size(image, fine), interpolation=cv2.INTER_AREA), np.uint8)
     return np.asarray(cv2.resize(looks.ownership(image), size, interpolation=cv2.INTER_AREA), np.float32)

@@ -14,7 +14,7 @@ from video import masks
 from video.portraits import Portrait
 
 H, W, N = 120, 240, 40
-RED, BLUE, GREEN = (220, 40, 40), (40, 60, 220), (40, 160, 60)
+RED, BLUE, GREEN, DARK = (220, 40, 40), (40, 60, 220), (40, 160, 60), (90, 20, 20)
 GROUND = np.clip(128 + np.random.default_rng(5).normal(0, 6, (H, W, 1)), 0, 255).astype(np.uint8).repeat(3, axis=2)
 POLE = np.zeros((H, W), bool)
 POLE[:, 100:140] = True
@@ -84,6 +84,36 @@ def test_a_portrait_is_found_where_the_thing_is(x):
     best = portrait.find(_picture((_thing(x, 70), RED)))[0]
     assert best.score > 0.9
     assert masks.iou(portrait.place(best), _thing(x, 70)) > 0.8
+
+
+@pytest.mark.parametrize("spotted", [False, True])
+@pytest.mark.parametrize("gap", [0, 1, 30])
+def test_among_things_of_its_colour_it_is_told_by_its_pixels_and_its_outline(spotted, gap):
+    def picture(x):
+        image = _picture((_thing(x, 50), RED), (_box(x + 24 + gap, 50), RED))
+        if spotted:
+            image[58:62, x + 2 : x + 6] = image[68:72, x + 10 : x + 14] = DARK
+        return image
+
+    def _box(x, y):
+        mask = np.zeros((H, W), bool)
+        mask[y : y + 24, x : x + 24] = True
+        return mask
+
+    first = picture(20)
+    first[:, 44:] = GROUND[:, 44:]
+    portrait = Portrait.of(first, _thing(20, 50))
+    image = picture(150)
+    closely = sorted((portrait.closely(image, m) for m in portrait.find(image)), key=lambda m: -m.score)
+    assert closely[0].score > 0.8
+    assert masks.iou(portrait.place(closely[0]), _thing(150, 50)) > 0.95
+    assert all(match.score < 0.7 for match in closely[1:])
+
+
+def test_a_plain_thing_is_not_told_from_a_part_of_a_larger_one():
+    portrait = Portrait.of(_picture((_thing(20), RED)), _thing(20))
+    image = _picture((POLE, RED))
+    assert all(portrait.closely(image, match).score < 0.7 for match in portrait.find(image))
 
 
 def test_there_is_no_portrait_of_nothing():
