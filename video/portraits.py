@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.looks import Looks
-from video.masks import Mask, box_of
+from video.masks import Mask, box_of, resize_mask
 
 _SIDE_PX = 32.0  # of a thing, at which it is matched: enough to tell shapes, small enough for each frame of a clip
 _SIZES = (0.8, 0.9, 1.0, 1.1, 1.25)  # times its size then
@@ -150,8 +150,8 @@ class _Close:
         left, top, right, bottom = (round(c * scale) for c in box)
         rows, columns = slice(top, bottom + 2 * _FRAME_PX), slice(left, right + 2 * _FRAME_PX)
         picture = _framed(_lab(image, scale), _FRAME_PX)[rows, columns]
-        share = cv2.resize(mask.astype(np.float32), _size(image, scale), interpolation=cv2.INTER_AREA)
-        inside = _framed((share >= 0.5).astype(np.float32), _FRAME_PX, 0.0)[rows, columns]
+        small = resize_mask(mask, _size(image, scale))
+        inside = _framed(small.astype(np.float32), _FRAME_PX, 0.0)[rows, columns]
         core = cv2.erode(inside, np.ones((3, 3), np.uint8)) > 0
         core = core if core.any() else inside > 0
         ring = (cv2.dilate(inside, np.ones((9, 9), np.uint8)) > 0) & (
@@ -171,13 +171,15 @@ class _Close:
         self, image: NDArray[np.uint8], corner: tuple[float, float], size: float
     ) -> tuple[float, tuple[float, float]]:
         """How much of it is to be seen near a corner (x, y) of its box, in pixels, and that corner, put right."""
+        if self.outline < 0.5:
+            return 0.0, corner  # what it lay on had its colours, too: its outline was never known
         h, w = self.core.shape
         scale, edge = self.scale / size, _FRAME_PX + _SLACK_PX + max(h, w)
         left, top = (round(c * scale - rest) for c, rest in zip(corner, self.rest, strict=True))
         x, y = (c - _FRAME_PX - _SLACK_PX + edge for c in (left, top))
         near = _framed(_lab(image, scale), edge, _NOWHERE)[y : y + h + 2 * _SLACK_PX, x : x + w + 2 * _SLACK_PX]
-        if self.outline < 0.5 or near.shape[0] < h or near.shape[1] < w:
-            return 0.0, corner  # what it lay on had its colours, too: its outline was never known
+        if near.shape[0] < h or near.shape[1] < w:
+            return 0.0, corner
         # To the rim, for a plain thing's core fits a pixel farther as well.
         weights = np.repeat(self.inside[..., None], 3, axis=2).astype(np.float32)
         _, _, (right, down), _ = cv2.minMaxLoc(cv2.matchTemplate(near, self.picture, cv2.TM_SQDIFF, mask=weights))
