@@ -17,6 +17,7 @@ _READ = {
     "numpy": {"ndarray", "dtype"},
     "numpy._core.multiarray": {"_reconstruct", "scalar"},
     "numpy._core.numeric": {"_frombuffer"},
+    "video.contact": {"Contact"},
     "video.cuts": {"CutWatch", "Glance"},
     "video.looks": {"Looks"},
     "video.memory": {"Memory", "MemoryOptions", "_Page"},

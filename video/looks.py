@@ -12,6 +12,8 @@ from video.masks import Mask
 
 _BINS = (8, 12, 12)  # of CIE Lab: fewer in lightness, which shadows change
 
+_TYPICAL = 0.02  # of its pixels, as the histogram's neighbouring bins share them: less is a shade at its rim
+
 
 @dataclass(frozen=True, eq=False)
 class Looks:
@@ -49,6 +51,10 @@ class Looks:
     def likelihood(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W) float32 in [0, 1]: how much likelier each pixel is the object's than its surroundings' at the time."""
         return _looked_up((self.colours + 1e-5) / (self.colours + self.around + 2e-5), image)
+
+    def typical(self, image: NDArray[np.uint8]) -> Mask:
+        """(H, W) bool: where the frame has colours that are a good part of the object and less of its surroundings."""
+        return (_looked_up(self.colours, image) > _TYPICAL) & (self.likelihood(image) > 0.6)
 
     def ownership(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """As `likelihood`, but a colour that neither had at the time is not the object's, where that has one half."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from video.masks import Mask, resize_map
 
+_GAIN = 0.1  # of a correction: so much of it is the velocity's (an alpha-beta filter)
 _LONGEST = 20  # frames for which a velocity is trusted
 _WHOLE = 0.75  # of its area, from which on a thing counts as seen whole; and the inverse, up to which by itself
 _MARGIN = 0.3  # of its size, within which others are too near to be told apart by their looks
@@ -24,22 +25,35 @@ _MARGIN = 0.3  # of its size, within which others are too near to be told apart 
 class Course:
     """One thing's way. whole: (H, W) bool, it as it was last seen whole and by itself, `since` frames ago.
 
-    velocity: (x, y) pixels a frame at that time; steps: frames it was watched for, a velocity needs two.
+    velocity: (x, y) pixels a frame; moved: (x, y) pixels since then; steps: frames it was watched for, a velocity
+    needs two.
     """
 
     whole: Mask
     velocity: tuple[float, float] = (0.0, 0.0)
+    moved: tuple[float, float] = (0.0, 0.0)
     since: int = 0
     steps: int = 0
 
     def later(self) -> Course:
         """The same, one frame on."""
-        return replace(self, since=self.since + 1)
+        moved = self.moved[0] + self.velocity[0], self.moved[1] + self.velocity[1]
+        return replace(self, moved=moved, since=self.since + 1)
+
+    def going(self, velocity: NDArray[np.float64]) -> Course:
+        """The same, at another velocity."""
+        return replace(self, velocity=(float(velocity[0]), float(velocity[1])))
+
+    def corrected(self, offset: tuple[float, float]) -> Course:
+        """The same, (x, y) pixels away from where it was expected; it is a little faster, then, too."""
+        moved = self.moved[0] + offset[0], self.moved[1] + offset[1]
+        velocity = self.velocity[0] + _GAIN * offset[0], self.velocity[1] + _GAIN * offset[1]
+        return replace(self, moved=moved, velocity=velocity)
 
     def expected(self) -> Mask:
         """(H, W) bool: where it should be now, as a whole; what is outside the frame is cut off."""
         h, w = self.whole.shape
-        shift = np.array([[1, 0, self.velocity[0] * self.since], [0, 1, self.velocity[1] * self.since]], np.float64)
+        shift = np.array([[1, 0, self.moved[0]], [0, 1, self.moved[1]]], np.float64)
         moved = cv2.warpAffine(self.whole.astype(np.uint8), np.round(shift), (w, h), flags=cv2.INTER_NEAREST)
         return np.asarray(moved > 0, np.bool_)
 
@@ -49,10 +63,10 @@ class Course:
             return self
         if self.since == 0:
             return replace(self, whole=mask)
-        step = (_middle(mask) - _middle(self.whole)) / self.since
+        step = (middle(mask) - middle(self.whole)) / self.since
         if self.steps:
             step = 0.5 * step + 0.5 * np.array(self.velocity)
-        return Course(mask, (float(step[0]), float(step[1])), 0, self.steps + 1)
+        return Course(mask, (float(step[0]), float(step[1])), steps=self.steps + 1)
 
 
 def rooms(courses: Mapping[int, Course]) -> dict[int, Mask]:
@@ -85,6 +99,7 @@ def nearness(mask: Mask, size: tuple[int, int], reach: float) -> NDArray[np.floa
     return np.asarray(np.exp(-0.5 * np.square(away / (2 + reach * np.sqrt(was.sum())))), np.float32)
 
 
-def _middle(mask: Mask) -> NDArray[np.float64]:
+def middle(mask: Mask) -> NDArray[np.float64]:
+    """(x, y) in pixels of (h, w) bool, the mean of what is set; 0, 0 where nothing is."""
     rows, columns = np.nonzero(mask)
     return np.array([columns.mean(), rows.mean()]) if len(rows) else np.zeros(2)

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.checkpoints import Resumable
+from video.contact import Contact, Place
 from video.cuts import CutWatch
 from video.flow import Field, Flow, resize_flow, warp
 from video.looks import Looks
 from video.masks import Mask, box_of, components, iou, pad_box, resize_map, resize_mask, rim_prior
+from video.motion import middle
 from video.types import Observation, Prompt, Segmenter
 
 _REMEMBERED = 40  # frames for which the whole extent of an object that is partly hidden is kept
@@ -50,7 +52,8 @@ class _Subject:
 
     mask: what is seen of it, at work size. extent: what would be seen if nothing hid it; `hidden_for` frames ago the
     two were last the same. first, recent: its looks then and lately. purity: share of its pixels that were likelier its
-    own than its surroundings' at the start. assurance: what is left of the trust in flow that no segmenter confirmed.
+    own than its surroundings' at the start. contact: how it moves, and whether it touches something of its colours.
+    assurance: what is left of the trust in flow that no segmenter confirmed.
     """
 
     mask: Mask
@@ -58,6 +61,7 @@ class _Subject:
     first: Looks
     recent: Looks
     purity: float
+    contact: Contact
     since_refit: int = 0
     assurance: float = 1.0
     hidden_for: int = 0
@@ -116,7 +120,8 @@ class FlowTracker(Resumable):
         looks = Looks.of(self._image, small)
         if looks is None:
             raise ValueError("a track cannot start from an empty mask")
-        self._subjects[target] = _Subject(small, small, looks, looks, looks.purity(self._image, small))
+        purity = looks.purity(self._image, small)
+        self._subjects[target] = _Subject(small, small, looks, looks, purity, Contact.of(small))
         self._before_cut.pop(target, None)
         return Observation(mask.copy(), 1.0, True)
 
@@ -130,16 +135,33 @@ class FlowTracker(Resumable):
         soft = {k: warp(self._subjects[k].mask.astype(np.float32), back) for k in alive}
         carried = {k: s >= 0.5 for k, s in soft.items()}
         trusted = cv2.resize(sure, self._image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        extents = {k: move_rigidly(self._subjects[k].extent, carried[k], back, sure) for k in alive}
-        for k in alive:
-            self._subjects[k] = replace(self._subjects[k], extent=extents[k] | carried[k])
+        places = {k: p for k in alive if (p := self._move(k, carried, back, sure)) is not None}
         # What comes out from behind something does so as fast as things move here: look that far around.
         speed_px = min(20.0, float(np.quantile(np.linalg.norm(resize_flow(back, self._work_size()), axis=-1), 0.99)))
-        fitted = {k: self._refit(self._subjects[k], k, carried, speed_px) for k in alive}
+        alone = [k for k in alive if k not in places]
+        # A graph cut of what touches something of its colours takes that along.
+        fitted = carried | {k: self._refit(self._subjects[k], k, carried, speed_px) for k in alone}
         for k, mask in exclusive(fitted, soft).items():
             trust = float(trusted[carried[k]].mean()) if carried[k].any() else 0.0
             confirmed = fitted[k] is not carried[k]
-            self._subjects[k] = self._judge(self._subjects[k], mask, carried[k], trust, confirmed=confirmed)
+            if k in places:
+                trust, confirmed = places[k].trust, True
+            judged = self._judge(self._subjects[k], mask, carried[k], trust, confirmed=confirmed)
+            if k in alone and not judged.lost:
+                judged = replace(judged, contact=judged.contact.seen(judged.mask))
+            self._subjects[k] = judged
+
+    def _move(self, target: int, carried: dict[int, Mask], back: Field, sure: NDArray[np.float32]) -> Place | None:
+        """One object's extent, a frame on; its place instead of what flow carried where it is in contact."""
+        assert self._image is not None
+        subject = self._subjects[target]
+        extent = move_rigidly(subject.extent, carried[target], back, sure)
+        own = subject.first.typical(self._image)
+        contact, found = subject.contact.step(own, middle(extent) - middle(subject.extent))
+        if found is not None:
+            extent, carried[target] = found.mask, found.mask & own
+        self._subjects[target] = replace(subject, extent=extent | carried[target], contact=contact)
+        return found
 
     def _work_size(self) -> tuple[int, int]:
         assert self._image is not None

@@ -38,6 +38,15 @@ def test_what_goes_on_as_it_went_is_where_it_is_expected(dx, dy, n):
     np.testing.assert_array_equal(after(found, n).expected(), disc(80 + (3 + n) * dx, 45 + (3 + n) * dy))
 
 
+def test_put_right_it_goes_on_from_there_a_little_faster():
+    found = course([40, 44, 48]).later()
+    np.testing.assert_array_equal(found.expected(), disc(52, 45))
+    put = found.corrected((3, -2))
+    np.testing.assert_array_equal(put.expected(), disc(55, 43))
+    assert put.velocity == pytest.approx((4.3, -0.2))
+    np.testing.assert_array_equal(found.going(np.array([-2.0, 5.0])).later().expected(), disc(50, 50))
+
+
 def test_a_part_and_a_clump_tell_nothing_of_the_way():
     found = course([40, 44, 48]).later()
     half = disc(52, 45)

@@ -117,17 +117,51 @@ def test_between_two_anchors_the_track_is_joined_where_it_is_surest():
     assert ious(track, truth[0]).min() > 0.85
 
 
-@pytest.mark.parametrize("heights", [(24, 42), (28, 38)], ids=["they pass", "they graze"])
-def test_look_alikes_that_graze_do_not_swap(heights):
-    """Flow tells them apart as long as neither hides the other."""
-    frames, truth = scene_clip(
-        [(STAR, 7, lambda t: (20 + 70 * t, heights[0])), (STAR, 7, lambda t: (90 - 70 * t, heights[1]))], ground=9
-    )
-    gap = min(np.argwhere(a)[:, 0].min() - np.argwhere(b)[:, 0].max() for b, a in zip(*truth, strict=True))
-    assert (gap > 5) == (heights == (24, 42)), "they must pass or all but touch"
-    starts = [Start("a", {0: truth[0, 0]}), Start("b", {0: truth[1, 0]})]
-    for track, true in zip(propagate_all(ArrayClip(frames), starts, GrabCutSegmenter()), truth, strict=True):
-        assert ious(track, true).min() > 0.85
+RING = ("blue", "ring", "plain", "large")
+SPOTTED = ("red", "circle", "striped", "small")
+
+
+@pytest.mark.parametrize(
+    ("thing", "heights", "ways", "together"),
+    [
+        pytest.param(STAR, (24, 42), (70, -70), True, id="they pass"),
+        pytest.param(STAR, (28, 38), (70, -70), True, id="they all but touch"),
+        pytest.param(STAR, (30, 34), (70, -70), True, id="they graze"),
+        pytest.param(DISC, (32, 32), (70, -70), True, id="one hides the other"),
+        pytest.param(DISC, (32, 32), (70, -70), False, id="the other hides the one"),
+        pytest.param(STAR, (32, 32), (70, -70), False, id="a star behind a star"),
+        pytest.param(RING, (32, 33), (80, -20), True, id="one overtakes the other"),
+        pytest.param(SPOTTED, (32, 33), (80, -20), False, id="it is overtaken"),
+    ],
+)
+def test_look_alikes_that_cross_do_not_swap(thing, heights, ways, together):
+    """Nothing but how they move tells them apart."""
+    at = (20, 90) if ways[1] == -ways[0] else (15, 60)
+    things = [(thing, 7, lambda t, k=k: (at[k] + ways[k] * t, heights[k])) for k in (0, 1)]
+    frames, truth = scene_clip(things, n=36, ground=9)
+    starts = [Start(str(k), {0: truth[k, 0]}) for k in (0, 1)][: 2 if together else 1]
+    tracks = propagate_all(ArrayClip(frames), starts, GrabCutSegmenter())
+    for track, true in zip(tracks, truth, strict=False):
+        assert track.visible[-5:].all()
+        assert ious(track, true)[-5:].min() > 0.8
+    whole = truth.reshape(2, 36, -1).sum(-1) > 0.95 * truth[:, :1].reshape(2, 1, -1).sum(-1)
+    for k, track in enumerate(tracks):
+        right = [masks.iou(masks.decode(track.rles[f]), truth[k, f]) > 0.7 for f in np.flatnonzero(whole[k])]
+        assert np.mean(right) > 0.9
+    if together:
+        both = [masks.decode(a) & masks.decode(b) for a, b in zip(tracks[0].rles, tracks[1].rles, strict=True)]
+        assert not np.any(both)
+
+
+def test_what_goes_into_a_large_thing_of_its_colours_is_lost_in_time():
+    """Half a minute of "it is in there somewhere" would be a guess."""
+    pond = ("red", "square", "plain", "large")
+    frames, truth = scene_clip([(STAR, 6, lambda t: (14 + 60 * t, 32)), (pond, 28, lambda t: (84, 32))], n=60)
+    drowned = np.flatnonzero(truth[0].reshape(60, -1).sum(1) < 20)
+    assert len(drowned) >= 5, "the pond must cover it"
+    track = propagate(ArrayClip(frames), 0, truth[0, 0], GrabCutSegmenter())
+    shown = [masks.area(r) for r in track.rles]
+    assert max(shown) < 2 * truth[0, 0].sum(), "it must never be the pond"
 
 
 def test_a_wrong_second_anchor_does_not_spoil_the_first():
