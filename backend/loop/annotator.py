@@ -3,7 +3,8 @@
 One stroke each: moving or resizing the box on a frame that shows it (this sets or adds a keyframe), deleting a
 keyframe, hiding the object from a frame on, letting it be seen again. Switching a hidden object on and placing its box
 are two. Asking again (a change in the text field and Enter) is one as well: done where a long stretch is still wrong
-after a stroke, and not any more once it has not helped. Scrubbing and looking cost nothing, and every box is placed
+after a stroke, and not any more once it has not helped; where it made things worse, Ctrl+Z takes the answer back, which
+is one, too. Scrubbing and looking cost nothing, and every box is placed
 perfectly: what is compared is how many have to be.
 """
 
@@ -23,7 +24,7 @@ from video.masks import box_iou, box_of
 from video.types import Keyframe
 
 GOOD_IOU = 0.8  # of a box with the truth; a worse one is corrected
-COST = {"move": 1, "delete": 1, "hide": 1, "resume": 1, "show": 2, "ask": 1}
+COST = {"move": 1, "delete": 1, "hide": 1, "resume": 1, "show": 2, "ask": 1, "undo": 1}
 LONG = 12  # frames that are wrong in a row; fewer are mended by hand
 
 Keyframes = list[dict[str, Any]]  # a region's `sequence`
@@ -82,11 +83,15 @@ def mend(first: Keyframes, truth: Truth, *, rerun: Rerun | None, most: int) -> T
         fixed = tuple(f for f in found if isinstance(f, FixedKeyframe))
         # A deleted keyframe alone says nothing that the backend could go by.
         if asking and rerun is not None and fixed and max((b - a + 1 for a, b in spans(wrong)), default=0) >= LONG:
-            before = int(wrong.sum())
+            before, mended_so_far = int(wrong.sum()), sequence
             sequence = rerun(fixed)
             tally.kinds["ask"] += 1
             wrong, ious = verdict(sequence, truth)
             asking = int(wrong.sum()) < before
+            if int(wrong.sum()) > before:
+                sequence = mended_so_far
+                tally.kinds["undo"] += 1
+                wrong, ious = verdict(sequence, truth)
     tally.left = int(wrong.sum())
     return tally
 

@@ -102,6 +102,18 @@ def test_what_is_short_is_mended_by_hand_and_asking_in_vain_is_given_up():
     assert (tally.kinds["ask"], tally.left) == (1, 0)
 
 
+def test_an_answer_that_makes_things_worse_is_taken_back():
+    truth = _still(40, [True] * 40)
+    wrong = np.array([0.1, 0, 0.1, 0])
+    boxes = truth.boxes.copy()
+    boxes[10:] += wrong
+    first, worse = _answer(Truth(boxes, truth.visible)), _answer(Truth(truth.boxes + wrong, truth.visible))
+    without = mend(first, truth, rerun=None, most=50)
+    tally = mend(first, truth, rerun=lambda fixed: worse, most=50)
+    assert (tally.kinds["ask"], tally.kinds["undo"], tally.left) == (1, 1, 0)
+    assert tally.strokes <= without.strokes + 2
+
+
 def test_the_annotator_gives_up():
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 0.6, (40, 2))

@@ -142,3 +142,27 @@ def test_a_box_that_was_put_right_stays_and_the_track_follows_it(project: Projec
     assert worst_side(after["box"], mine) < 1e-6
     (early,) = editor.seek(10)["regions"]
     assert early["box"]["x"] == pytest.approx(before[10]["box"]["x"] - 4, abs=1.5)
+
+
+def test_an_answer_that_made_things_worse_is_taken_back_with_one_key(project: Project) -> None:
+    """As the guide says, and as `refam eval strokes` counts it: what the annotator drew before stays."""
+    editor = project.editor
+    editor.open(project.number, project.tasks["constant rate"])
+    editor.type_words(RED)
+    before = {frame: editor.seek(frame)["regions"][0]["box"] for frame in (10, 40)}
+    region = editor.seek(40)["regions"][0]["id"]
+    mine = {**before[40], "x": before[40]["x"] - 4, "y": before[40]["y"] + 3, "rotation": 0}
+    editor.page.evaluate(_MOVE, [region, 40, mine])
+    editor.page.wait_for_timeout(1000)
+    drawn = {frame: editor.seek(frame)["regions"][0]["box"] for frame in (10, 40)}
+    editor.type_words(BLUE)
+    (answered,) = editor.seek(10)["regions"]
+    assert worst_side(answered["box"], before[10]) > 10
+    editor.page.keyboard.press("Escape")
+    editor.page.keyboard.press("Control+z")
+    editor.page.wait_for_timeout(1000)
+    for frame in (10, 40):
+        (back,) = editor.seek(frame)["regions"]
+        assert back["id"] == region
+        assert worst_side(back["box"], drawn[frame]) < 1e-6
+    assert worst_side(drawn[40], mine) < 1e-6
