@@ -148,7 +148,8 @@ def test_an_answer_that_made_things_worse_is_taken_back_with_one_key(project: Pr
     """As the guide says, and as `refam eval strokes` counts it: what the annotator drew before stays."""
     editor = project.editor
     editor.open(project.number, project.tasks["constant rate"])
-    editor.type_words(RED)
+    for words in (f"{BLUE};", f"{RED};"):  # whatever another test left there, the text differs and is sent
+        editor.type_words(words)
     before = {frame: editor.seek(frame)["regions"][0]["box"] for frame in (10, 40)}
     region = editor.seek(40)["regions"][0]["id"]
     mine = {**before[40], "x": before[40]["x"] - 4, "y": before[40]["y"] + 3, "rotation": 0}
@@ -157,7 +158,7 @@ def test_an_answer_that_made_things_worse_is_taken_back_with_one_key(project: Pr
     drawn = {frame: editor.seek(frame)["regions"][0]["box"] for frame in (10, 40)}
     editor.type_words(BLUE)
     (answered,) = editor.seek(10)["regions"]
-    assert worst_side(answered["box"], before[10]) > 10
+    assert worst_side(answered["box"], drawn[10]) > 2, "the answer moved what was not drawn"
     editor.page.keyboard.press("Escape")
     editor.page.keyboard.press("Control+z")
     editor.page.wait_for_timeout(1000)
