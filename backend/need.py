@@ -79,7 +79,8 @@ def signs_of(work: Work, track: MaskTrack, *, backing: float) -> dict[str, float
     evidence, confidence: of the anchor. order: 1 - entropy of the heatmaps / its largest; agreement: of their votes;
     backing: share of the grounded frames on which the words point at the track. followed: mean score of the track;
     weakest: the score that one frame in twenty is below. seen: share of the frames that show the object; whole: 1 in
-    one piece, less with each gap. steady: how little its area jumps from frame to frame where it jumps most.
+    one piece, less with each gap. steady: how little its area jumps from frame to frame where it jumps most; that of
+    a single frame does not.
     """
     maps = list(work.heard.heatmaps) if work.heard is not None else []
     scores = track.scores[track.visible]
@@ -100,6 +101,8 @@ def signs_of(work: Work, track: MaskTrack, *, backing: float) -> dict[str, float
 def _steady(track: MaskTrack) -> float:
     area = np.array([masks.area(r) for r in track.rles], np.float64)
     both = track.visible[1:] & track.visible[:-1]
+    if len(area) == 1:
+        return float(track.visible[0])
     if not both.any():
         return 0.0
     small, large = np.minimum(area[1:], area[:-1])[both], np.maximum(area[1:], area[:-1])[both]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from backend import __version__
+from backend import model_version
 from backend.anchors import Work, find_anchors, support
 from backend.lost import gaps_in_words
 from backend.need import Need, need_for, raw_score, signs_of
@@ -65,7 +65,7 @@ class Pipeline:
     def model_version(self) -> str:
         """Names package version, backbone, segmenter and tracker. The backbone is `-` until words needed one."""
         backbone = self._grounder.name if self._grounder is not None else "-"
-        return f"refam-{__version__}/{backbone}/{self._segmenter.name}/{tracker_name(self._segmenter)}"
+        return model_version(backbone, f"{self._segmenter.name}/{tracker_name(self._segmenter)}")
 
     def run(
         self,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from backend import __version__
+from backend import model_version
 from backend.access import StudioAccess
 from backend.jobs.office import Office
 from backend.loop.learner import Learner
@@ -60,8 +60,7 @@ class Services:
 
         It must be what predictions carry, since Label Studio re-runs only tasks of another version.
         """
-        tail = self.settings.quality.tail
-        return f"refam-{__version__}/{self._backbone_id()}/{self.segmenter_choice.version}{tail}"
+        return model_version(self._backbone_id(), self.segmenter_choice.version, self.settings.quality.tail)
 
     @property
     def segmenter_choice(self) -> Choice:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backend import __version__
+from backend import model_version
 from backend.loop.ask import LoopError
 from backend.loop.examples import Example, examples
 from backend.loop.tune import Report, tune
@@ -60,7 +60,9 @@ def learn(settings: Settings, project: int, *, progress: Callable[[str, float], 
     if report.need is not None:
         keep(replace(report.need, made_with=version), settings.data_dir / "need.json")
     path = save_tuned(tuned, settings.data_dir)
-    shown = f"refam-{__version__}/{version}{settings.quality.tail}"  # as Label Studio has it
+    shown = model_version(
+        f"{services.backbone_identity}+{tuned.version}", services.segmenter_choice.version, settings.quality.tail
+    )
     yield f"kept in {path}; start `refam serve` anew, connect and retrieve again: the version is now {shown}"
 
 

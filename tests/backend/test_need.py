@@ -123,6 +123,12 @@ def test_the_signs_are_what_they_say():
     assert set(nowhere.values()) <= {0.0, 0.5}
 
 
+@pytest.mark.parametrize(("shown", "steady"), [(True, 1.0), (False, 0.0)])
+def test_in_a_clip_of_one_frame_nothing_jumps(shown, steady):
+    track = track_of_masks(np.full((1, 8, 8), shown))
+    assert signs_of(Work(Target("a", "the star")), track, backing=0.5)["steady"] == steady
+
+
 # --- what is served first --------------------------------------------------------------------------------------------
 
 
