@@ -24,8 +24,10 @@ from video.looks import Looks
 from video.masks import Mask
 from video.probe import ReadingError
 from video.propagate import Start, propagate_all, tracker_name
+from video.sequence import FrameSequence
 from video.tracking import FlowTracker, FlowTrackerOptions
 from video.types import MaskTrack, Segmenter
+from video.view import View
 
 if TYPE_CHECKING:
     from video.clip import Clip
@@ -186,6 +188,14 @@ class Follower:
             track = splice(track, again, [(stray.first, stray.last)])
         return track
 
+    def _frames_to_a_look(self) -> int:
+        """Of the clip, counted so that as much moves from one look to the next whatever was left out between."""
+        if isinstance(self._clip, FrameSequence):
+            return 1  # a mask on each picture is what was asked for, and any time may lie between two
+        # A segmenter that is slow where it runs says how often it wants to be asked.
+        every = self._options.look_every or int(getattr(self._segmenter, "refit_every", 1))
+        return max(1, round(every / self._clip.apart)) if isinstance(self._clip, View) else every
+
     def _track(
         self,
         window: Span,
@@ -193,9 +203,7 @@ class Follower:
         tell: Callable[[float], None] | None = None,
     ) -> list[MaskTrack]:
         """The tracks from these masks, out of the memo where they are known already."""
-        # A segmenter that is slow where it runs says how often it wants to be asked.
-        every = self._options.look_every or int(getattr(self._segmenter, "refit_every", 1))
-        options = FlowTrackerOptions(refit_every=every)
+        options = FlowTrackerOptions(refit_every=self._frames_to_a_look())
         starts = [Start(work.target.label, dict(anchors)) for work, anchors in members]
         memo = members[0][0].memo
         made_by = (self._segmenter.name, tracker_name(self._segmenter))

@@ -99,7 +99,7 @@ class PipelineOptions:
     planned_frames: how many frames are grounded. tolerance_iou: of the keyframes. rescues: how often windows
     where the object was lost are searched again. least_score: an object surer than this is drawn, else
     refused. needs: a folder with what was fitted here for the score, see backend.need. look_every: the segmenter
-    looks at every look_every-th frame of a track; None: as often as it asks for itself.
+    looks at every look_every-th frame of the video; None: as often as it asks for itself.
     """
 
     planned_frames: int = 8

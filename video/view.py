@@ -55,6 +55,12 @@ class View(Clip):
             return images
         return np.stack([cv2.resize(image, self.size, interpolation=cv2.INTER_AREA) for image in images])
 
+    @property
+    def apart(self) -> int:
+        """The usual distance of two of its frames, counted in the video's own; at least 1."""
+        within = self.whole.apart if isinstance(self.whole, View) else 1
+        return within * max(1, round(float(np.median(np.diff(self.frames))))) if len(self.frames) > 1 else within
+
     def row_of(self, frame: int) -> int:
         """The view's frame that shows the clip's frame. Raises ValueError where it is not in the view."""
         row = int(np.searchsorted(self.frames, frame))

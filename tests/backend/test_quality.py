@@ -1,18 +1,26 @@
-"""REFAM_QUALITY: what it costs and gives is measured elsewhere; here, that an answer is of the quality it says."""
+"""How closely videos are looked at. What that costs and gives is measured elsewhere; here, that it is as it is said."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from backend.model import RefAMBackend
+from backend.pipeline import Pipeline
 from backend.services import Services
 from backend.settings import SettingsError, load_settings
+from backend.targets import FramePrompt, Target
+from refam.grabcut import GrabCutSegmenter
 from tests.backend.doubles import ColourGrounder
 from tests.backend.test_server import XML
 from tests.media import cfr
 from tests.scenes import red_star_and_blue_ring
+from video import masks
+from video.clip import open_clip
 from video.masks import box_iou, box_of
+from video.sequence import open_sequence
+from video.view import view_of
 
 SIZE = (1280, 720)
 N = 10
@@ -79,3 +87,41 @@ def test_each_quality_is_an_answer_of_its_own(clip, tmp_path):
 def test_an_unknown_quality_is_refused_in_words():
     with pytest.raises(SettingsError, match=r"(?i)quality.*fast"):
         load_settings(quality="great")
+
+
+class Slow(GrabCutSegmenter):
+    """As SAM2 on a CPU: asks to be asked at every fifth frame. looked: what pictures it saw."""
+
+    refit_every = 5
+
+    def __init__(self):
+        super().__init__()
+        self.looked = set()
+
+    def segment(self, image, prompt, *, frame=0):
+        self.looked.add(image.tobytes())
+        return super().segment(image, prompt, frame=frame)
+
+
+@pytest.mark.parametrize(
+    ("seen", "looks"),
+    [
+        (lambda video, _: video, 20 // 5),
+        (lambda video, _: view_of(video, every=2), 10 // round(5 / 2)),  # as far apart in time, not in frames
+        (lambda video, _: view_of(video, every=7), 3),  # never less often than there are frames
+        (lambda _, pictures: pictures, 20),  # nobody knows how far these are apart, and a mask on each is wanted
+    ],
+    ids=["video", "every second frame", "every seventh", "pictures"],
+)
+def test_looks_are_as_far_apart_whatever_is_left_out(tmp_path, seen, looks):
+    frames, truth = red_star_and_blue_ring(60, size=(192, 108))
+    frames = frames[:21]
+    files = [tmp_path / f"{i:02d}.png" for i in range(21)]
+    for path, frame in zip(files, frames, strict=True):
+        Image.fromarray(frame).save(path)
+    clip = seen(open_clip(cfr(tmp_path / "clip.mp4", frames)), open_sequence(files))
+    segmenter = Slow()
+    prompt = FramePrompt(0, mask=masks.encode(truth[0][0]))
+    (found,) = Pipeline(segmenter, grounder=ColourGrounder).run(clip, [Target("star", prompts=(prompt,))])
+    assert found.track.visible.all()
+    assert len(segmenter.looked) == looks
