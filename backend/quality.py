@@ -5,7 +5,8 @@
     normal  8                 as the segmenter asks   2                            the video's own
     best    16                every frame             4                            the video's own
 
-Pictures (tasks that hold a list of them) are never brought down: each is looked at once. What is not "normal" stands
+Looks are counted in the video's own frames, whatever `--every` leaves out. Pictures (tasks that hold a list of them)
+are never brought down, and each of them is looked at. What is not "normal" stands
 in the model version, so asking again with another quality makes another prediction.
 """
 

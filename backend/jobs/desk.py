@@ -83,7 +83,7 @@ class Desk:
             if fresh is not None:
                 before, asked = asked, ask(fresh)
                 self._drop(before, asked)
-        self._wait([item.spec.id for item in asked if item.spec is not None and item.error is None], deadline)
+        self._wait([item.spec.id for item in asked if item.spec is not None and item.error is None], urgency, deadline)
         return [self._surely_one(item, interactive=interactive) for item in asked]
 
     def _with_last_strokes(self, tasks: Sequence[Mapping[str, Any]], until: float) -> list[Mapping[str, Any]] | None:
@@ -141,21 +141,26 @@ class Desk:
             log.exception("%s: the queue cannot be written", item.spec.work.task)
             item.error = f"the queue cannot be written ({type(error).__name__}): the backend's log says more"
 
-    def _wait(self, jobs: Sequence[str], deadline: float) -> None:
+    def _wait(self, jobs: Sequence[str], urgency: Urgency, deadline: float) -> None:
         left = list(jobs)
         while left and time.monotonic() < deadline and not self._closing.is_set():
-            left = [job for job in left if not self._final(job)]
+            left = [job for job in left if not self._over(job, urgency, deadline)]
             if left:
                 time.sleep(min(_POLL_S * (1 + len(left) / 10), max(0.0, deadline - time.monotonic())))
 
-    def _final(self, job: str) -> bool:
+    def _over(self, job: str, urgency: Urgency, deadline: float) -> bool:
+        """Nothing more will come of it before the deadline: one bad address must not keep all others waiting."""
         try:
             run = self._board.run(job)
         except Exception as error:
             if may_heal(error) is None:
                 raise
             return False  # the queue is away for a moment
-        return run is None or run.state.final
+        if run is None or run.state.final:
+            return True
+        # One that was less urgent until now is tried at once, which its record says when a worker has taken it.
+        later = run.retry_at is not None and run.retry_at - time.time() > deadline - time.monotonic()
+        return later and run.urgency >= urgency
 
     def _surely_one(self, item: _Asked, *, interactive: bool) -> dict[str, Any]:
         """One task whose answer cannot be read must not cost Label Studio the others."""
@@ -189,6 +194,8 @@ class Desk:
         if run is not None and run.state in (State.FAILED, State.CANCELLED):
             return run.error or str(run.state)
         doing = "waits for its turn" if run is None or run.state is State.QUEUED else f"is {run.fraction:.0%} done"
+        if run is not None and run.retry_at is not None:
+            doing = f"failed ({run.error}) and is tried again in {max(0.0, run.retry_at - time.time()):.0f} s"
         if run is not None and run.left_s is not None:
             doing += f", about {run.left_s:.0f} s are left"
         after = "its prediction is stored when it is finished" if self._can_push else "retrieve again later"

@@ -11,6 +11,7 @@ import pytest
 
 from backend.jobs.delivery import GRACE_S
 from backend.jobs.records import State
+from backend.jobs.worker import Passing
 from backend.model import RefAMBackend
 from backend.settings import load_settings
 from tests.backend.doubles import TruthServices
@@ -181,6 +182,30 @@ def test_one_that_fails_does_not_hold_up_the_others(services, studio):
     assert "missing.mp4" in results[2]["error"]
     wait_until(lambda: settled(services))
     assert studio.stored == []
+
+
+def test_what_is_tried_again_after_the_deadline_is_not_waited_for(services, monkeypatch):
+    services.settings.__dict__["deadline_s"] = services.settings.__dict__["page_deadline_s"] = 30.0
+    monkeypatch.setattr("backend.jobs.worker.RETRY_AFTER_S", (0.1, 60.0))
+    run, tries = services.truth.run, []
+
+    def away(clip, targets, progress, **kwargs):
+        if targets[0].words == "away":
+            tries.append(time.monotonic())
+            raise Passing("the host did not answer in time")
+        return run(clip, targets, **kwargs)
+
+    monkeypatch.setattr(services.truth, "run", away)
+    started = time.monotonic()
+    results = predict(services, task(1, "away"), task(2))
+    assert time.monotonic() - started < 15
+    assert len(tries) == 2, "what is tried again before the deadline is"
+    assert "result" in results[1]
+    assert "the host did not answer in time" in results[0]["error"]
+    assert "is tried again in" in results[0]["error"]
+    assert "stored when it is finished" in results[0]["error"]
+    predict(services, task(1, "away"))  # by itself, as when its page is opened: that is more urgent, and tried at once
+    assert len(tries) == 3
 
 
 def test_a_task_deleted_meanwhile_gets_nothing(services, studio, monkeypatch):
