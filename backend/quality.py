@@ -6,8 +6,8 @@
     best    16                every frame             4                            the video's own
 
 Looks are counted in the video's own frames, whatever `--every` leaves out. Pictures (tasks that hold a list of them)
-are never brought down, and each of them is looked at. What is not "normal" stands
-in the model version, so asking again with another quality makes another prediction.
+are never brought down, and each of them is looked at. What is not "normal" stands in the model version, so asking again
+with another quality makes another prediction.
 """
 
 from __future__ import annotations

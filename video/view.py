@@ -57,9 +57,8 @@ class View(Clip):
 
     @property
     def apart(self) -> int:
-        """The usual distance of two of its frames, counted in the video's own; at least 1."""
-        within = self.whole.apart if isinstance(self.whole, View) else 1
-        return within * max(1, round(float(np.median(np.diff(self.frames))))) if len(self.frames) > 1 else within
+        """The usual distance of two of its frames, counted in the whole clip's; 1 where there is but one."""
+        return round(float(np.median(np.diff(self.frames)))) if len(self.frames) > 1 else 1
 
     def row_of(self, frame: int) -> int:
         """The view's frame that shows the clip's frame. Raises ValueError where it is not in the view."""

@@ -56,13 +56,11 @@ def learn(settings: Settings, project: int, *, progress: Callable[[str, float], 
         return
     magnets = str(grounder.options.magnet_words)
     tuned = report.tuned(services.backbone_identity, project=project, magnets=magnets)
-    version = f"{services.backbone_identity}+{tuned.version}/{services.segmenter_choice.version}"
+    backbone, segmenter = f"{services.backbone_identity}+{tuned.version}", services.segmenter_choice.version
     if report.need is not None:
-        keep(replace(report.need, made_with=version), settings.data_dir / "need.json")
+        keep(replace(report.need, made_with=f"{backbone}/{segmenter}"), settings.data_dir / "need.json")
     path = save_tuned(tuned, settings.data_dir)
-    shown = model_version(
-        f"{services.backbone_identity}+{tuned.version}", services.segmenter_choice.version, settings.quality.tail
-    )
+    shown = model_version(backbone, segmenter, settings.quality.tail)
     yield f"kept in {path}; start `refam serve` anew, connect and retrieve again: the version is now {shown}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from backend.model import RefAMBackend
 from backend.pipeline import Pipeline
@@ -14,7 +13,7 @@ from backend.targets import FramePrompt, Target
 from refam.grabcut import GrabCutSegmenter
 from tests.backend.doubles import ColourGrounder
 from tests.backend.test_server import XML
-from tests.media import cfr
+from tests.media import cfr, picture
 from tests.scenes import red_star_and_blue_ring
 from video import masks
 from video.clip import open_clip
@@ -116,9 +115,7 @@ class Slow(GrabCutSegmenter):
 def test_looks_are_as_far_apart_whatever_is_left_out(tmp_path, seen, looks):
     frames, truth = red_star_and_blue_ring(60, size=(192, 108))
     frames = frames[:21]
-    files = [tmp_path / f"{i:02d}.png" for i in range(21)]
-    for path, frame in zip(files, frames, strict=True):
-        Image.fromarray(frame).save(path)
+    files = [picture(tmp_path / f"{i:02d}.png", frame) for i, frame in enumerate(frames)]
     clip = seen(open_clip(cfr(tmp_path / "clip.mp4", frames)), open_sequence(files))
     segmenter = Slow()
     prompt = FramePrompt(0, mask=masks.encode(truth[0][0]))
