@@ -8,18 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from video.beliefs import Sight, largest_part, prompt_of, supported, weigh
 from video.checkpoints import Resumable
 from video.cuts import CutWatch
 from video.flow import Field, Flow, warp
-from video.masks import Mask, components, deepest_point, resize_map
+from video.masks import Mask, resize_map
 from video.memory import Grid, Memory, MemoryOptions, View
 from video.motion import Course, nearness, rooms
 from video.tracking import exclusive, main_parts
-from video.types import Candidate, FeatureSource, Observation, Prompt, Segmenter
+from video.types import FeatureSource, Observation, Segmenter
 
 
 class SegmenterWithFeatures(Segmenter, FeatureSource, Protocol):
@@ -54,20 +54,6 @@ class MemoryTrackerOptions:
             raise ValueError(f"-1 <= strange < familiar <= 1 must hold, got {self.strange} and {self.familiar}")
         if self.reach <= 0:
             raise ValueError(f"reach must be above 0, got {self.reach}")
-
-
-@dataclass(frozen=True, eq=False)
-class Sight:
-    """What speaks for a mask. mask: (H, W) bool.
-
-    fit: overlap of the mask with what the memory says of this frame, in [0, 1]. closeness: mean cosine of what is under
-    it to what is remembered of the object. guess: the segmenter's score.
-    """
-
-    mask: Mask
-    fit: float
-    closeness: float
-    guess: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +159,7 @@ class MemoryTracker(Resumable):
         for k, subject in self._subjects.items():
             if not subject.visible:
                 continue
-            mask = main_parts(warp(subject.mask.astype(np.float32), back) >= 0.5)
+            mask = main_parts(warp(subject.mask.astype(np.float32), back) >= 0.5, before=subject.mask)
             trust = float(resize_map(sure, (mask.shape[1], mask.shape[0]))[mask].mean()) if mask.any() else 0.0
             if mask.sum() < 12:
                 self._subjects[k] = replace(subject, visible=False, score=0.0)
@@ -214,7 +200,7 @@ class MemoryTracker(Resumable):
         single = exclusive({k: s.mask for k, s in found.items()}, soft)
         kept: dict[int, Grid] = {}
         for k, subject in self._subjects.items():
-            sight, mask = found.get(k), main_parts(single[k]) if k in single else None
+            sight, mask = found.get(k), supported(single[k], beliefs[k]) if k in single else None
             score = 0.0 if sight is None else self._score(sight)
             bar = self._options.least_score if subject.visible else self._options.found_score
             if mask is None or mask.sum() < 4 or score < bar:
@@ -248,7 +234,7 @@ class MemoryTracker(Resumable):
             # are remembered: votes alone would give them all away.
             votes = np.minimum(sum((lasting[t] for t in twins), zero), 1)
             likely = votes * self._familiarity(view.closeness(twins))
-            beliefs[k] = _largest_part(np.where(taken, np.float32(0), likely))
+            beliefs[k] = largest_part(np.where(taken, np.float32(0), likely))
         return beliefs
 
     def _sight(self, subject: _Subject, belief: Grid, closeness: Grid) -> Sight | None:
@@ -256,10 +242,10 @@ class MemoryTracker(Resumable):
         assert self._image is not None
         if belief.max() < 0.5:
             return None
-        found = self._segmenter.segment(self._image, _prompt(belief))
+        found = self._segmenter.segment(self._image, prompt_of(belief))
         if subject.room is not None:
             found = [replace(c, mask=c.mask & subject.room) for c in found]
-        sights = [_weigh(c, belief, closeness, subject.unit) for c in found]
+        sights = [weigh(c, belief, closeness, subject.unit) for c in found]
         return max(sights, key=lambda s: s.fit + 0.2 * s.guess, default=None)
 
     def _score(self, sight: Sight) -> float:
@@ -270,30 +256,3 @@ class MemoryTracker(Resumable):
         """In [0, 1]: 0 from `strange` down, 1 from `familiar` up."""
         low, high = self._options.strange, self._options.familiar
         return np.asarray(np.clip((closeness - low) / (high - low), 0, 1), np.float32)
-
-
-def _weigh(candidate: Candidate, belief: Grid, closeness: Grid, unit: float) -> Sight:
-    h, w = belief.shape
-    share = np.minimum(resize_map(candidate.mask, (w, h)) / unit, 1.0)
-    total = float(share.sum())
-    fit = 2 * float(np.minimum(share, belief).sum()) / max(1e-6, total + float(belief.sum()))
-    return Sight(candidate.mask, fit, float((closeness * share).sum()) / max(1e-6, total), candidate.score)
-
-
-def _largest_part(belief: Grid) -> Grid:
-    """The belief without all parts but the one that holds most of it."""
-    parts = components(belief >= 0.5)
-    if len(parts) < 2:
-        return belief
-    best = max(parts, key=lambda p: float(belief[p].sum()))
-    others = np.logical_or.reduce([p for p in parts if p is not best])
-    return np.where(cv2.dilate(others.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, np.float32(0), belief)
-
-
-def _prompt(belief: Grid) -> Prompt:
-    """A belief as a mask to be refined, four times finer, and a click where it is deepest."""
-    h, w = belief.shape
-    prior = np.clip(cv2.resize(belief, (4 * w, 4 * h), interpolation=cv2.INTER_CUBIC), 0, 1)
-    # Between the places' middles a belief of one place that is just even may come out below one half.
-    point = deepest_point(components(prior >= min(0.5, float(prior.max())))[0])
-    return Prompt(points=np.array([point]), labels=np.ones(1, np.int64), prior=np.asarray(prior, np.float32))

@@ -22,6 +22,8 @@ from video.motion import middle
 from video.types import Observation, Prompt, Segmenter
 
 _REMEMBERED = 40  # frames for which the whole extent of an object that is partly hidden is kept
+MAIN_SHARE = 0.08  # of the largest part's area, from which on another one stands for itself
+CRUMB_PX = 4  # parts below are never any
 
 
 @dataclass(frozen=True)
@@ -273,13 +275,18 @@ def move_rigidly(extent: Mask, seen: Mask, back: Field, sure: NDArray[np.float32
     return np.asarray(moved >= 0.5, np.bool_)
 
 
-def main_parts(mask: Mask) -> Mask:
-    """Without the crumbs that warping leaves behind; two halves of an object behind a pole both stay."""
-    parts = components(mask, least_px=4)
+def main_parts(mask: Mask, *, before: Mask | None = None) -> Mask:
+    """Without the crumbs that warping leaves behind; two halves of an object behind a pole both stay.
+
+    before: what was warped; pieces as small as its own smallest are no crumbs then.
+    """
+    parts = components(mask, least_px=CRUMB_PX)
     if len(parts) < 2:
-        return mask
-    keep = [p for p in parts if p.sum() >= 0.08 * parts[0].sum()]
-    return np.asarray(np.logical_or.reduce(keep), np.bool_)
+        return parts[0] if parts else mask
+    least = MAIN_SHARE * parts[0].sum()
+    if before is not None and (own := components(before, least_px=CRUMB_PX)):
+        least = min(least, 0.5 * own[-1].sum())
+    return np.asarray(np.logical_or.reduce([p for p in parts if p.sum() >= least]), np.bool_)
 
 
 def exclusive(masks: dict[int, Mask], soft: dict[int, NDArray[np.float32]]) -> dict[int, Mask]:
