@@ -13,6 +13,7 @@ from video import masks
 from video.checkpoints import Checkpoints
 from video.joining import join
 from video.masks import Mask
+from video.parting import without_strangers
 from video.passes import Journal, Seen, Way, follow
 from video.probe import ReadingError
 from video.remembering import MemoryTracker, MemoryTrackerOptions
@@ -90,7 +91,8 @@ def propagate_all(
     window: first and last frame (both included) to look at, the whole clip without it. Every anchor must lie
     in it. Returns one track per start, with every frame of the window. Before its first anchor an object is
     followed backward, after its last forward; between two it is followed from both, and joined where the two
-    agree best and are surest (`video.joining`). make_tracker: called once per direction, `tracker_for` without
+    agree best and are surest (`video.joining`). What parted from it and went away is taken out
+    (`video.parting`). make_tracker: called once per direction, `tracker_for` without
     it. progress: called with the fraction done. stopped: told where a pass could read no further; what was seen
     until then is kept, the other pass goes on by itself, and frames that neither reached are not visible. Without it
     ReadingError is raised. checkpoints: where both passes are kept every minute and when they are interrupted, to go
@@ -124,7 +126,7 @@ def propagate_all(
     ahead, behind = (follow(clip, way, anchors, fresh(), tick, stopped, journal) for way in ways)
     frames = range(first, last + 1)
     return [
-        _track(start.label, clip.size, frames, _join(start, a, b))
+        without_strangers(_track(start.label, clip.size, frames, _join(start, a, b)), given=start.anchors)
         for start, a, b in zip(starts, ahead, behind, strict=True)
     ]
 
