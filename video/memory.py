@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Grid = NDArray[np.float32]
+_BAND = 8  # rows that are looked up at once among the places in their reach
+_FAR = np.float32(-4.0)  # added to the cosine of what is out of reach: no vote then
 
 
 @dataclass(frozen=True)
@@ -141,15 +143,26 @@ class Memory:
     def _search(self, flat: Grid, page: _Page, *, local: bool) -> tuple[Grid, NDArray[np.int64]]:
         kept = page.places()
         h, w, c = page.keys.shape
-        cosines = flat @ page.keys.reshape(h * w, c)[kept].T
-        if local:
-            rows, columns = np.divmod(np.arange(w * h), w)
-            reach_x, reach_y = self._options.radius * w, self._options.radius * h
-            far = np.abs(rows[:, None] - rows[kept]) > reach_y
-            far |= np.abs(columns[:, None] - columns[kept]) > reach_x
-            cosines[far] = -2.0
-        cosines, best = _largest(cosines, max(1, self._options.nearest // 2))
-        return cosines, kept[best]
+        keys, wanted = page.keys.reshape(h * w, c)[kept], max(1, self._options.nearest // 2)
+        if not local:
+            cosines, best = _largest(flat @ keys.T, wanted)
+            return cosines, kept[best]
+        rows, columns = np.divmod(kept, w)  # ascending rows: those in reach of some rows stand together
+        reach_x, reach_y = self._options.radius * w, self._options.radius * h
+        far_x = np.where(np.abs(np.arange(w)[:, None] - columns) > reach_x, _FAR, np.float32(0))
+        found = []
+        for top in range(0, h, _BAND):
+            own = np.arange(top, min(top + _BAND, h))
+            a, b = np.searchsorted(rows, [own[0] - reach_y, own[-1] + reach_y + 1e-9], side="left")
+            b = max(b, min(a + wanted, len(kept)))
+            a = min(a, b - min(wanted, b))
+            cosines = (flat[own[0] * w : (own[-1] + 1) * w] @ keys[a:b].T).reshape(len(own), w, b - a)
+            cosines += np.where(np.abs(own[:, None] - rows[a:b]) > reach_y, _FAR, np.float32(0))[:, None]
+            cosines += far_x[:, a:b]
+            some, best = _largest(cosines.reshape(-1, b - a), wanted)
+            found.append((some, kept[a + best]))
+        cosines, at = (np.concatenate(part) for part in zip(*found, strict=True))
+        return cosines, at
 
     def anchor(self, target: int, keys: Grid, share: Grid) -> None:
         """Keeps a frame on which somebody said where the target is. share: (h, w) of each place."""

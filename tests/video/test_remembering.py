@@ -39,32 +39,34 @@ class Colours:
         return self._inner.segment(image, prompt, frame=frame)
 
 
-def naive_share(query, pages, labels, nearest, temperature):
-    """Label propagation in loops: of each page the best half of the votes, of all of those the best."""
-    out = np.zeros(len(query))
-    for i, q in enumerate(query):
+def naive_share(query, pages, labels, reaches, nearest, temperature):
+    """Label propagation in loops: of each page the best half of the votes within reach, of all of those the best."""
+    h, w = query.shape[:2]
+    out = np.zeros((h, w))
+    for y, x in np.ndindex(h, w):
         votes = []
-        for page, label in zip(pages, labels, strict=True):
-            cosines = [(float(q @ key), float(value)) for key, value in zip(page, label, strict=True)]
+        for page, label, reach in zip(pages, labels, reaches, strict=True):
+            near = [(j, i) for j, i in np.ndindex(h, w) if abs(j - y) <= reach * h and abs(i - x) <= reach * w]
+            cosines = [(float(query[y, x] @ page[j, i]), float(label[j, i])) for j, i in near]
             votes += sorted(cosines, reverse=True)[: nearest // 2]
         votes = sorted(votes, reverse=True)[:nearest]
         weights = np.exp([c / temperature for c, _ in votes])
-        out[i] = (weights * [v for _, v in votes]).sum() / weights.sum()
+        out[y, x] = (weights * [v for _, v in votes]).sum() / weights.sum()
     return out
 
 
-def test_votes_are_those_of_a_naive_reference():
+@pytest.mark.parametrize(("size", "radius"), [((6, 8), 1.0), ((19, 7), 0.2), ((20, 12), 0.1)])
+def test_votes_are_those_of_a_naive_reference(size, radius):
     rng = np.random.default_rng(3)
-    memory = Memory(MemoryOptions(nearest=6, recent=2, sure=2, radius=1.0))
-    frames = [memory.keys(rng.normal(size=(6, 8, 5)).astype(np.float32)) for _ in range(4)]
-    labels = [np.full((6, 8), 0.5, np.float32) + 0.5 * (rng.random((6, 8)) > 0.5) for _ in range(3)]
+    memory = Memory(MemoryOptions(nearest=6, recent=2, sure=2, radius=radius))
+    frames = [memory.keys(rng.normal(size=(*size, 5)).astype(np.float32)) for _ in range(4)]
+    labels = [np.full(size, 0.5, np.float32) + 0.5 * (rng.random(size) > 0.5) for _ in range(3)]
     memory.anchor(0, frames[0], labels[0])
     for frame, label in zip(frames[1:3], labels[1:], strict=True):
         memory.remember(frame, {0: label}, sure=False)
     found = memory.look(frames[3]).share(0)
-    flat = [f.reshape(48, 5) for f in frames]
-    expected = naive_share(flat[3], flat[:3], [la.ravel() for la in labels], 6, 0.1)
-    np.testing.assert_allclose(found.ravel(), expected, atol=1e-5)
+    expected = naive_share(frames[3], frames[:3], labels, (9.0, radius, radius), 6, 0.1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_memory_is_bounded_and_keeps_the_first_frame():
