@@ -1,6 +1,6 @@
 """The backend: the only room that knows Label Studio."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def model_version(backbone: str, segmenter: str, tail: str = "") -> str:
