@@ -113,12 +113,12 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return np.divide(shared, total, out=np.zeros_like(shared), where=total > 0)
 
 
-def components(mask: Mask, *, least_px: int = 1) -> list[Mask]:
-    """The 8-connected parts of a mask, the largest first, those under `least_px` pixels left out."""
+def components(mask: Mask, *, least_px: int = 1, most: int | None = None) -> list[Mask]:
+    """The 8-connected parts of a mask, the largest first, `most` at most; those under `least_px` pixels left out."""
     _check_mask(mask)
     n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
-    order = np.argsort(-areas, kind="stable")
+    order = np.argsort(-areas, kind="stable")[:most]
     return [labels == i + 1 for i in order if areas[i] >= least_px] if n > 1 else []
 
 

@@ -18,7 +18,7 @@ from video.masks import Mask, box_of, components, decode, encode, resize_mask
 from video.types import MaskTrack, Rle
 
 _SIDE_PX = 270  # short side at which pieces are compared
-_CRUMB_PX = 4  # of that size
+_CRUMB_PX, _MOST = 4, 8  # parts that are looked at: not smaller in that size, and the largest
 _LEAST_ROWS = 5  # that a piece is seen apart
 _AWAY = 0.25  # of the object's size (square root of its area): so much the gap has grown
 _LESSER = 0.5  # of its area: what is larger is as much the object as the other
@@ -76,7 +76,8 @@ def _strangers(track: MaskTrack, given: Collection[int]) -> list[_Piece]:
     apart: list[_Piece] = []
     main: Mask | None = None
     for row, frame in enumerate(track.frames.tolist()):
-        parts = components(resize_mask(decode(track.rles[row]), size), least_px=_CRUMB_PX) if track.visible[row] else []
+        mask = resize_mask(decode(track.rles[row]), size) if track.visible[row] else np.zeros(size[::-1], np.bool_)
+        parts = components(mask, least_px=_CRUMB_PX, most=_MOST)
         main = _successor(main, parts)
         before, apart = apart, []
         if main is not None and len(parts) > 1:

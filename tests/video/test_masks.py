@@ -83,6 +83,7 @@ def test_components_against_scipy(mask):
     assert len(parts) == n
     assert [p.sum() for p in parts] == sorted(np.bincount(labels.ravel())[1:].tolist(), reverse=True)
     assert not parts or (np.logical_or.reduce(parts) == mask).all()
+    np.testing.assert_array_equal(masks.components(mask, most=2), parts[:2])
 
 
 @given(any_mask)
