@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import fromstring
-
+from backend.tags import (
+    SHORTEST_EXAMPLE,
+    LabelConfigError,
+    attribute,
+    inner_variable,
+    is_on,
+    names_in,
+    of_kind,
+    root_of,
+    variable,
+)
 from video.timeline import DEFAULT_RATE, editor_rate
 
 _FASTEST = 1000.0  # frames per second; more is a slip, and would make millions of editor frames
 _MASK_KINDS = ("brushlabels", "polygonlabels", "bitmasklabels", "brush", "polygon", "bitmask")
 OUTLINE_KINDS = ("videovector", "videovectorlabels")
-_SHORTEST_EXAMPLE = '<Video name="video" value="$video"/><VideoRectangle name="box" toName="video"/>'
-
-
-class LabelConfigError(ValueError):
-    """The label config cannot take boxes on video or masks on pictures; the message says which tag to add or mend."""
 
 
 @dataclass(frozen=True)
@@ -126,20 +129,22 @@ class LabelConfig:
 
 def parse_label_config(xml: str | None) -> LabelConfig:
     """Read a label config. Raises LabelConfigError, in words for whoever wrote it."""
-    tags = list(_root(xml).iter())
-    videos = {name: tag for tag in _of_kind(tags, "video") if (name := _get(tag, "name"))}
-    images = {name: tag for tag in _of_kind(tags, "image") if (name := _get(tag, "name")) and _get(tag, "valueList")}
+    tags = list(root_of(xml).iter())
+    videos = {name: tag for tag in of_kind(tags, "video") if (name := attribute(tag, "name"))}
+    images = {
+        name: tag for tag in of_kind(tags, "image") if (name := attribute(tag, "name")) and attribute(tag, "valueList")
+    }
     if not videos and images:
         return _mask_config(tags, images)
     if not videos:
-        raise LabelConfigError(f"the label config has no <Video name=...>: add {_SHORTEST_EXAMPLE}")
+        raise LabelConfigError(f"the label config has no <Video name=...>: add {SHORTEST_EXAMPLE}")
     outline, video = _outline_and_video(tags, list(videos))
     if outline:
         box = outline.name
     else:
         box, video = _box_and_video(tags, list(videos))
-    value, rate = _get(videos[video], "value"), _get(videos[video], "frameRate")
-    field = _variable(value)
+    value, rate = attribute(videos[video], "value"), attribute(videos[video], "frameRate")
+    field = variable(value)
     if field is None:
         raise LabelConfigError(f'<Video name="{video}"> needs value="$field", a field of the task, got {value!r}')
     if outline and outline.own_labels:
@@ -151,8 +156,8 @@ def parse_label_config(xml: str | None) -> LabelConfig:
         video=video,
         video_field=field,
         box=box,
-        frame_rate=None if _variable(rate) else rate,
-        frame_rate_field=_variable(rate),
+        frame_rate=None if variable(rate) else rate,
+        frame_rate_field=variable(rate),
         labels=labels,
         labels_field=labels_field,
         text_areas=text_areas,
@@ -165,8 +170,8 @@ def _mask_config(tags: Sequence[Element], images: Mapping[str, Element]) -> Labe
     name, target = None, next(iter(images))
     for tag in tags:
         kind = tag.tag.lower() if isinstance(tag.tag, str) else ""
-        shown = [image for image in _names(_get(tag, "toName")) if image in images]
-        if kind in _MASK_KINDS and shown and (name := _get(tag, "name")):
+        shown = [image for image in names_in(attribute(tag, "toName")) if image in images]
+        if kind in _MASK_KINDS and shown and (name := attribute(tag, "name")):
             target = shown[0]
             break
     if not name:
@@ -174,13 +179,13 @@ def _mask_config(tags: Sequence[Element], images: Mapping[str, Element]) -> Labe
             "the label config has no tag that takes masks on its pictures: "
             f'add <BrushLabels name="mask" toName="{target}"><Label value="Object"/></BrushLabels>'
         )
-    value = _get(images[target], "valueList")
-    field = _variable(value)
+    value = attribute(images[target], "valueList")
+    field = variable(value)
     if field is None:
         raise LabelConfigError(f'<Image name="{target}"> needs valueList="$field", a field of the task, got {value!r}')
     own = kind.endswith("labels")
     labels, labels_field = _labels(tags, target, kind=kind if own else "labels", name=name if own else None)
-    groups = [g for g in _of_kind(tags, "labels") if target in _names(_get(g, "toName")) and _get(g, "name")]
+    groups = [g for g in of_kind(tags, "labels") if target in names_in(attribute(g, "toName")) and attribute(g, "name")]
     text_areas, word_fields = _words(tags, field)
     return LabelConfig(
         video=target,
@@ -190,45 +195,27 @@ def _mask_config(tags: Sequence[Element], images: Mapping[str, Element]) -> Labe
         labels_field=labels_field,
         text_areas=text_areas,
         word_fields=word_fields,
-        masks=MaskControl(name, kind, None if own or not groups else _get(groups[0], "name")),
+        masks=MaskControl(name, kind, None if own or not groups else attribute(groups[0], "name")),
     )
 
 
 def _words(tags: Sequence[Element], field: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of the TextAreas, and the fields that words are shown from, in order, each once."""
-    texts = [tag for tag in _of_kind(tags, "textarea") if _get(tag, "name")]
-    words = [_variable(_get(tag, "value")) for tag in texts]
-    words += [_inner_variable(_get(tag, "value")) for tag in _of_kind(tags, "header")]
-    return tuple(str(_get(tag, "name")) for tag in texts), tuple(dict.fromkeys(w for w in words if w and w != field))
-
-
-def _root(xml: str | None) -> Element:
-    if not xml or not xml.strip():
-        raise LabelConfigError(f"the label config is empty: add {_SHORTEST_EXAMPLE}")
-    try:
-        return fromstring(xml)
-    except DefusedXmlException:
-        raise LabelConfigError("the label config declares XML entities: write the characters instead") from None
-    except ParseError as error:
-        raise LabelConfigError(f"the label config is not well-formed XML: {error}") from None
-
-
-def _of_kind(tags: Sequence[Element], kind: str) -> list[Element]:
-    return [tag for tag in tags if isinstance(tag.tag, str) and tag.tag.lower() == kind]
-
-
-def _get(tag: Element, attribute: str) -> str | None:
-    return next((value for key, value in tag.attrib.items() if key.lower() == attribute.lower()), None)
+    texts = [tag for tag in of_kind(tags, "textarea") if attribute(tag, "name")]
+    words = [variable(attribute(tag, "value")) for tag in texts]
+    words += [inner_variable(attribute(tag, "value")) for tag in of_kind(tags, "header")]
+    names = tuple(str(attribute(tag, "name")) for tag in texts)
+    return names, tuple(dict.fromkeys(w for w in words if w and w != field))
 
 
 def _box_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[str, str]:
-    boxes = _of_kind(tags, "videorectangle")
+    boxes = of_kind(tags, "videorectangle")
     for tag in boxes:
-        name = _get(tag, "name")
-        for target in _names(_get(tag, "toName")):
+        name = attribute(tag, "name")
+        for target in names_in(attribute(tag, "toName")):
             if name and target in videos:
                 return name, target
-    if not boxes and any(_of_kind(tags, kind) for kind in OUTLINE_KINDS):
+    if not boxes and any(of_kind(tags, kind) for kind in OUTLINE_KINDS):
         raise LabelConfigError(
             "<VideoVector> takes outlines only where it may be closed and is no skeleton: "
             'give it name, toName and closable="true", and no skeleton="true"'
@@ -238,7 +225,7 @@ def _box_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[str,
             "the label config has no tag that takes boxes on video: "
             f'add <VideoRectangle name="box" toName="{videos[0]}"/> beside <Video name="{videos[0]}">'
         )
-    got = f"name={_get(boxes[0], 'name')!r} toName={_get(boxes[0], 'toName')!r}"
+    got = f"name={attribute(boxes[0], 'name')!r} toName={attribute(boxes[0], 'toName')!r}"
     raise LabelConfigError(f'<VideoRectangle> needs a name and toName="{videos[0]}", got {got}')
 
 
@@ -246,8 +233,8 @@ def _outline_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[
     """The first tag for closed outlines on a video, and that video. Open lines and skeletons are no outlines."""
     for tag in tags:
         kind = tag.tag.lower() if isinstance(tag.tag, str) else ""
-        name, shown = _get(tag, "name"), [v for v in _names(_get(tag, "toName")) if v in videos]
-        if kind in OUTLINE_KINDS and name and shown and _is_on(tag, "closable") and not _is_on(tag, "skeleton"):
+        name, shown = attribute(tag, "name"), [v for v in names_in(attribute(tag, "toName")) if v in videos]
+        if kind in OUTLINE_KINDS and name and shown and is_on(tag, "closable") and not is_on(tag, "skeleton"):
             least, most = _points(tag, "minPoints", 3), _points(tag, "maxPoints", OutlineControl.most)
             if most < max(3, least):
                 raise LabelConfigError(
@@ -257,12 +244,8 @@ def _outline_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[
     return None, ""
 
 
-def _is_on(tag: Element, attribute: str) -> bool:
-    return (_get(tag, attribute) or "").strip().lower() == "true"
-
-
-def _points(tag: Element, attribute: str, otherwise: int) -> int:
-    written = (_get(tag, attribute) or "").strip()
+def _points(tag: Element, name: str, otherwise: int) -> int:
+    written = (attribute(tag, name) or "").strip()
     return int(written) if written.isdecimal() else otherwise
 
 
@@ -272,13 +255,13 @@ def _labels(
     """The choices of every <Labels> (or `kind`, of that name) for this video, and the field that has more of them."""
     found: dict[Label, None] = {}
     field = None
-    for group in _of_kind(tags, kind):
-        if video not in _names(_get(group, "toName")) or (name and _get(group, "name") != name):
+    for group in of_kind(tags, kind):
+        if video not in names_in(attribute(group, "toName")) or (name and attribute(group, "name") != name):
             continue
-        field = field or _variable(_get(group, "value"))
-        for tag in _of_kind(list(group.iter()), "label"):
-            if value := _get(tag, "value"):
-                found[Label(value, _get(tag, "alias") or value)] = None
+        field = field or variable(attribute(group, "value"))
+        for tag in of_kind(list(group.iter()), "label"):
+            if value := attribute(tag, "value"):
+                found[Label(value, attribute(tag, "alias") or value)] = None
     return tuple(found), field
 
 
@@ -288,21 +271,3 @@ def _dynamic_labels(value: Any) -> Iterator[Label]:
         if isinstance(name, str) and name:
             alias = item.get("alias") if isinstance(item, Mapping) else None
             yield Label(name, str(alias or name))
-
-
-def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
-
-
-def _variable(text: str | None) -> str | None:
-    """`$name` -> name; anything else -> None."""
-    text = (text or "").strip()
-    return text[1:] if text.startswith("$") and len(text) > 1 and " " not in text else None
-
-
-def _inner_variable(text: str | None) -> str | None:
-    """The first `$name` inside a sentence such as "Find: $prompt"."""
-    for word in (text or "").split():
-        if (name := _variable(word.rstrip(".,:;!?"))) is not None:
-            return name
-    return None

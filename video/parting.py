@@ -23,6 +23,7 @@ _LEAST_ROWS = 5  # that a piece is seen apart
 _AWAY = 0.25  # of the object's size (square root of its area): so much the gap has grown
 _LESSER = 0.5  # of its area: what is larger is as much the object as the other
 _REJOINED = 0.3  # of a piece that is covered by the object a row later
+_PIECES = 32  # of a whole frame; crumbs beyond them go with the strangers
 _ENDS = 3  # rows whose median is the gap at a piece's beginning and end
 
 
@@ -105,7 +106,7 @@ def _successor(main: Mask | None, parts: list[Mask]) -> Mask | None:
 
 def _without(mask: Mask, strangers: Mask) -> Mask:
     """The mask without its parts that are nearer to strangers, given in a smaller size, than to the object."""
-    main, *others = components(mask)
+    main, *others = components(mask, most=_PIECES)
     to_them, to_main = (_distance(m) for m in (resize_mask(strangers, (mask.shape[1], mask.shape[0])), main))
     return np.asarray(
         np.logical_or.reduce([main, *(p for p in others if to_main[p].min() < to_them[p].min())]), np.bool_
