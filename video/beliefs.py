@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from video.masks import Mask, components, deepest_point, resize_map
+from video.masks import CRUMB_PX, MAIN_SHARE, Mask, components, deepest_point, resize_map
 from video.memory import Grid
-from video.tracking import CRUMB_PX, MAIN_SHARE
 from video.types import Candidate, Prompt
 
 _MEANT = 0.5  # mean belief under a smaller part, from which on it is a piece of the object and no crumb

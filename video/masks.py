@@ -19,6 +19,9 @@ from video.types import Rle
 Box = tuple[float, float, float, float]
 Mask = NDArray[np.bool_]
 
+MAIN_SHARE = 0.08  # of the largest part's area, from which on another one stands for itself
+CRUMB_PX = 4  # parts below are never any
+
 
 def _check_mask(mask: NDArray[Any], name: str = "mask") -> None:
     if mask.ndim != 2 or mask.dtype != np.bool_:
@@ -120,6 +123,20 @@ def components(mask: Mask, *, least_px: int = 1, most: int | None = None) -> lis
     areas = stats[1:, cv2.CC_STAT_AREA]
     order = np.argsort(-areas, kind="stable")[:most]
     return [labels == i + 1 for i in order if areas[i] >= least_px] if n > 1 else []
+
+
+def main_parts(mask: Mask, *, before: Mask | None = None) -> Mask:
+    """Without the crumbs that warping leaves behind; two halves of an object behind a pole both stay.
+
+    before: what was warped; pieces as small as its own smallest are no crumbs then.
+    """
+    parts = components(mask, least_px=CRUMB_PX)
+    if len(parts) < 2:
+        return parts[0] if parts else mask
+    least = MAIN_SHARE * parts[0].sum()
+    if before is not None and (own := components(before, least_px=CRUMB_PX)):
+        least = min(least, 0.5 * own[-1].sum())
+    return np.asarray(np.logical_or.reduce([p for p in parts if p.sum() >= least]), np.bool_)
 
 
 def fill_holes(mask: Mask, *, most_px: int) -> Mask:

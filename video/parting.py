@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from video.masks import Mask, box_of, components, decode, encode, resize_mask
+from video.masks import CRUMB_PX, Mask, box_of, components, decode, encode, resize_mask
 from video.types import MaskTrack, Rle
 
 _SIDE_PX = 270  # short side at which pieces are compared
-_CRUMB_PX, _MOST = 4, 8  # parts that are looked at: not smaller in that size, and the largest
+_MOST = 8  # parts that are looked at: the largest
 _LEAST_ROWS = 5  # that a piece is seen apart
 _AWAY = 0.25  # of the object's size (square root of its area): so much the gap has grown
 _LESSER = 0.5  # of its area: what is larger is as much the object as the other
@@ -78,7 +78,7 @@ def _strangers(track: MaskTrack, given: Collection[int]) -> list[_Piece]:
     main: Mask | None = None
     for row, frame in enumerate(track.frames.tolist()):
         mask = resize_mask(decode(track.rles[row]), size) if track.visible[row] else np.zeros(size[::-1], np.bool_)
-        parts = components(mask, least_px=_CRUMB_PX, most=_MOST)
+        parts = components(mask, least_px=CRUMB_PX, most=_MOST)
         main = _successor(main, parts)
         before, apart = apart, []
         if main is not None and len(parts) > 1:

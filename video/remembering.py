@@ -15,10 +15,10 @@ from video.beliefs import Sight, largest_part, prompt_of, supported, weigh
 from video.checkpoints import Resumable
 from video.cuts import CutWatch
 from video.flow import Field, Flow, warp
-from video.masks import Mask, resize_map
+from video.masks import Mask, main_parts, resize_map
 from video.memory import Grid, Memory, MemoryOptions, View
 from video.motion import Course, nearness, rooms
-from video.tracking import exclusive, main_parts
+from video.tracking import exclusive
 from video.types import FeatureSource, Observation, Segmenter
 
 

@@ -17,13 +17,11 @@ from video.contact import Contact, Place
 from video.cuts import CutWatch
 from video.flow import Field, Flow, resize_flow, warp
 from video.looks import Looks
-from video.masks import Mask, box_of, components, iou, pad_box, resize_map, resize_mask, rim_prior
+from video.masks import Mask, box_of, iou, main_parts, pad_box, resize_map, resize_mask, rim_prior
 from video.motion import middle
 from video.types import Observation, Prompt, Segmenter
 
 _REMEMBERED = 40  # frames for which the whole extent of an object that is partly hidden is kept
-MAIN_SHARE = 0.08  # of the largest part's area, from which on another one stands for itself
-CRUMB_PX = 4  # parts below are never any
 
 
 @dataclass(frozen=True)
@@ -273,20 +271,6 @@ def move_rigidly(extent: Mask, seen: Mask, back: Field, sure: NDArray[np.float32
             matrix = np.asarray(found, np.float64)
     moved = cv2.warpAffine(extent.astype(np.float32), matrix, (w, h), flags=cv2.INTER_LINEAR)
     return np.asarray(moved >= 0.5, np.bool_)
-
-
-def main_parts(mask: Mask, *, before: Mask | None = None) -> Mask:
-    """Without the crumbs that warping leaves behind; two halves of an object behind a pole both stay.
-
-    before: what was warped; pieces as small as its own smallest are no crumbs then.
-    """
-    parts = components(mask, least_px=CRUMB_PX)
-    if len(parts) < 2:
-        return parts[0] if parts else mask
-    least = MAIN_SHARE * parts[0].sum()
-    if before is not None and (own := components(before, least_px=CRUMB_PX)):
-        least = min(least, 0.5 * own[-1].sum())
-    return np.asarray(np.logical_or.reduce([p for p in parts if p.sum() >= least]), np.bool_)
 
 
 def exclusive(masks: dict[int, Mask], soft: dict[int, NDArray[np.float32]]) -> dict[int, Mask]:

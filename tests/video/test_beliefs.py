@@ -5,7 +5,6 @@ import pytest
 
 from video import masks
 from video.beliefs import supported
-from video.tracking import main_parts
 
 SIZE = (64, 48)  # of the frame; the grid of beliefs has a place for each 8x8 pixels
 BODY, TAIL, HALF = (24, 8, 56, 40), (8, 16, 16, 20), (8, 8, 20, 40)
@@ -45,5 +44,5 @@ def test_pieces_and_crumbs(mask, believed, expected):
 )
 def test_what_is_carried_keeps_pieces_as_small_as_it_had(before, stays):
     np.testing.assert_array_equal(
-        main_parts(drawn(BODY, TAIL), before=before), drawn(BODY, TAIL) if stays else drawn(BODY)
+        masks.main_parts(drawn(BODY, TAIL), before=before), drawn(BODY, TAIL) if stays else drawn(BODY)
     )
