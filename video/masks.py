@@ -158,6 +158,11 @@ def boundary(mask: Mask) -> Mask:
     return mask & ~inner
 
 
+def distance_to(mask: Mask) -> NDArray[np.float32]:
+    """(H, W) float32: pixels from each one to the nearest of the mask; 0 on it."""
+    return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
+
+
 def deepest_point(mask: Mask) -> tuple[float, float] | None:
     """The normalised centre (x, y) of the pixel farthest from the outside, or None for an empty mask.
 
@@ -201,7 +206,7 @@ def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
 def rim_prior(mask: Mask, *, least_px: float = 3.0) -> NDArray[np.float32]:
     """(h, w) float32: 1 inside a mask, 0 outside, a slope across its rim, where the outline may be off a little."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
-    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    outside = distance_to(mask)
     width = max(least_px, 0.06 * float(np.sqrt(mask.sum())))
     within = max(1.0, min(width, 0.5 * float(inside.max())))  # thin things keep a sure core
     return np.asarray(

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from video.masks import Mask, resize_map
+from video.masks import Mask, distance_to, resize_map
 
 _GAIN = 0.1  # of a correction: so much of it is the velocity's (an alpha-beta filter)
 _LONGEST = 20  # frames for which a velocity is trusted
@@ -79,7 +79,7 @@ def rooms(courses: Mapping[int, Course]) -> dict[int, Mask]:
     known = {k: mask for k, mask in known.items() if mask.any()}
     if len(known) < 2:
         return {}
-    away = {k: cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5) for k, mask in known.items()}
+    away = {k: distance_to(mask) for k, mask in known.items()}
     margin = {k: _MARGIN * float(np.sqrt(mask.sum())) for k, mask in known.items()}
     found: dict[int, Mask] = {}
     for a in known:
@@ -95,7 +95,7 @@ def nearness(mask: Mask, size: tuple[int, int], reach: float) -> NDArray[np.floa
     reach: how fast it falls, in parts of the mask's size.
     """
     was = resize_map(mask, size) >= min(0.5, 0.5 * float(resize_map(mask, size).max()))
-    away = cv2.distanceTransform((~was).astype(np.uint8), cv2.DIST_L2, 5)
+    away = distance_to(was)
     return np.asarray(np.exp(-0.5 * np.square(away / (2 + reach * np.sqrt(was.sum())))), np.float32)
 
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from video.masks import CRUMB_PX, Mask, box_of, components, decode, encode, resize_mask
+from video.masks import CRUMB_PX, Mask, box_of, components, decode, distance_to, encode, resize_mask
 from video.types import MaskTrack, Rle
 
 _SIDE_PX = 270  # short side at which pieces are compared
@@ -55,15 +53,15 @@ def without_strangers(track: MaskTrack, *, given: Collection[int] = ()) -> MaskT
 
     given: frames whose masks are as somebody drew them: a piece that is there is the object's.
     """
-    taken: dict[int, Mask] = {}
+    taken: dict[int, list[Rle]] = {}  # coded: a stranger may be there for an hour
     for piece in _strangers(track, given):
         for row, rle in zip(piece.rows, piece.rles, strict=True):
-            taken[row] = taken[row] | decode(rle) if row in taken else decode(rle)
+            taken.setdefault(row, []).append(rle)
     if not taken:
         return track
     rles, boxes = list(track.rles), track.boxes.copy()
     for row, strangers in taken.items():
-        left = _without(decode(rles[row]), strangers)
+        left = _without(decode(rles[row]), np.logical_or.reduce([decode(rle) for rle in strangers]))
         rles[row], boxes[row] = encode(left), box_of(left)
     return replace(track, rles=tuple(rles), boxes=boxes)
 
@@ -82,7 +80,7 @@ def _strangers(track: MaskTrack, given: Collection[int]) -> list[_Piece]:
         main = _successor(main, parts)
         before, apart = apart, []
         if main is not None and len(parts) > 1:
-            away = _distance(main)
+            away = distance_to(main)
             for part in (p for p in parts if p is not main):
                 piece = next((p for p in before if p not in apart and (p.last & part).any()), None)
                 piece = piece or _Piece(part, float(np.sqrt(main.sum())))
@@ -107,12 +105,7 @@ def _successor(main: Mask | None, parts: list[Mask]) -> Mask | None:
 def _without(mask: Mask, strangers: Mask) -> Mask:
     """The mask without its parts that are nearer to strangers, given in a smaller size, than to the object."""
     main, *others = components(mask, most=_PIECES)
-    to_them, to_main = (_distance(m) for m in (resize_mask(strangers, (mask.shape[1], mask.shape[0])), main))
+    to_them, to_main = (distance_to(m) for m in (resize_mask(strangers, (mask.shape[1], mask.shape[0])), main))
     return np.asarray(
         np.logical_or.reduce([main, *(p for p in others if to_main[p].min() < to_them[p].min())]), np.bool_
     )
-
-
-def _distance(mask: Mask) -> NDArray[np.float32]:
-    """(h, w) pixels to the nearest one of the mask."""
-    return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5), np.float32)

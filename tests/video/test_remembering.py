@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from refam.grabcut import GrabCutSegmenter
+from tests.bench.davis import read_clip
 from tests.video.clips import ArrayClip
 from tests.video.test_tracking import DISC, STAR, ious, scene_clip
 from video import masks
@@ -230,20 +231,13 @@ def test_bad_input_is_named():
         MemoryOptions(anchors=0)
 
 
-def davis(name, step, n):
-    """Frames (n, H, W, 3) and the true masks (n, H, W) of every step-th frame."""
-    files = sorted((DAVIS / "JPEGImages" / name).glob("*.jpg"))[::step][:n]
-    truth = [cv2.imread(str(DAVIS / "Annotations" / name / f"{f.stem}.png"), 0) > 127 for f in files]
-    return np.stack([cv2.imread(str(f))[..., ::-1] for f in files]), np.stack(truth)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
 def test_with_sam2_a_real_car_is_followed_lost_at_a_cut_and_found():
     from refam.sam2 import Sam2Segmenter
 
-    car, truth = davis("car-shadow", 3, 8)
-    swan, _ = davis("blackswan", 3, 3)
+    shadow = read_clip(DAVIS, "car-shadow", step=3, most=8)
+    car, truth, swan = shadow.frames, shadow.truth, read_clip(DAVIS, "blackswan", step=3, most=3).frames
     clip = ArrayClip(np.concatenate([car[:4], swan, car[4:]]))
     track = propagate(clip, 0, truth[0], Sam2Segmenter.load(str(WEIGHTS)))
     assert track.visible.tolist() == [True] * 4 + [False] * 3 + [True] * 4
@@ -256,7 +250,8 @@ def test_with_sam2_a_real_car_is_followed_lost_at_a_cut_and_found():
 def test_with_sam2_a_tail_on_the_other_side_of_a_pole_is_the_dogs():
     from refam.sam2 import Sam2Segmenter
 
-    frames, truth = davis("libby", 2, 10)
+    libby = read_clip(DAVIS, "libby", step=2, most=10)
+    frames, truth = libby.frames, libby.truth
     pieces = [f for f, mask in enumerate(truth) if len(masks.components(mask, least_px=40)) > 1]
     assert len(pieces) > 2
     track = propagate(ArrayClip(frames), 0, truth[0], Sam2Segmenter.load(str(WEIGHTS)))
