@@ -26,7 +26,7 @@ $(LS_VENV)/.ready:
 	touch $@
 
 demo: $(VENV)/.ready $(LS_VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m backend.demo $(if $(CHECK),--check)
+	$(OFFLINE) $(BIN)/python -m backend.demo.run $(if $(CHECK),--check)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -44,25 +44,25 @@ bench-tiny: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/refam eval scenes $(ARGS)
 
 bench-masks: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_masks $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.masks $(ARGS)
 
 # SAM2's image part for transformers, `refam models pull sam2-tiny` from npm, clips laid out as DAVIS.
 bench-sam2: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_sam2 --torch "$(SAM2)" --onnx "$(ONNX)" --root "$(DAVIS)" $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.sam2 --torch "$(SAM2)" --onnx "$(ONNX)" --root "$(DAVIS)" $(ARGS)
 
 # Clips laid out as DAVIS, and SAM2's directory: make bench-track DAVIS=DIR SAM2=DIR
 bench-track: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_track --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.track --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
 
 bench-keyframes: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_keyframes $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.keyframes $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)
 
 # An hour of 1920x1080, about twelve minutes.
 bench-scale: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_scale $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.scale $(ARGS)
 
 bench-joining: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_joining $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.bidirectional $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)
 
 # PySceneDetect brings a second OpenCV along: it comes without what it asks for.
 .bench/.scenes: $(VENV)/.ready
@@ -70,7 +70,7 @@ bench-joining: $(VENV)/.ready
 	touch $@
 
 bench-shots: .bench/.scenes
-	$(OFFLINE) PYTHONPATH=.bench:. $(BIN)/python -m tests.bench.bench_shots --davis "$(DAVIS)" $(ARGS)
+	$(OFFLINE) PYTHONPATH=.bench:. $(BIN)/python -m backend.benchmarks.shots --davis "$(DAVIS)" $(ARGS)
 
 # The peer asks for torchvision, which breaks `import transformers` here: it comes without what it asks for, into a
 # folder of its own.
@@ -79,13 +79,13 @@ bench-shots: .bench/.scenes
 	touch $@
 
 bench-capture: .bench/.ready
-	$(OFFLINE) PYTHONPATH=.bench:. $(BIN)/python -m tests.bench.bench_capture $(ARGS)
+	$(OFFLINE) PYTHONPATH=.bench:. $(BIN)/python -m backend.benchmarks.capture $(ARGS)
 
 bench-ground: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_ground $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.ground $(ARGS)
 
 bench-sinks: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_sinks $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.sinks $(ARGS)
 
 # Taggers that lost against the grammar that ships; 400 MB that nothing else needs.
 $(PARSERS_VENV)/.ready:
@@ -95,14 +95,14 @@ $(PARSERS_VENV)/.ready:
 	touch $@
 
 bench-parsers: $(PARSERS_VENV)/.ready
-	$(PARSERS_VENV)/bin/python -m tests.bench.bench_parsers
+	$(PARSERS_VENV)/bin/python -m backend.benchmarks.parsers
 
 bench-serve: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_serve $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.serve $(ARGS)
 
-# Beside a plain loop, and each stage's seconds: what backend/curate/COSTS.md is made of.
+# Beside a plain loop, and each stage's seconds: what backend/batch/COSTS.md is made of.
 bench-curate: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m tests.bench.bench_curate $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.curate $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(LS_VENV) $(PARSERS_VENV) .bench demo-data

@@ -16,24 +16,25 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from backend.quality import Quality
-from refam.magnets import Magnets
+from refam.pipeline.quality import Quality
+from refam.text.magnets import Magnets
+from video.errors import UserError
 
 if TYPE_CHECKING:
     from refam.backbones import Loading
-    from refam.segmenters import Choice
+    from refam.segmenters.load import Choice
     from video.types import Segmenter
 
 _PREFIX = "REFAM_"
 _LABEL_STUDIO = {"label_studio_url": "LABEL_STUDIO_URL", "label_studio_api_key": "LABEL_STUDIO_API_KEY"}
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError):
     """The environment cannot be used; the message names each variable and what would be right."""
 
 
 class WeightSettings(BaseSettings):
-    """How weights are held and where: see refam.backbones.Loading, which these become, and refam.segmenters."""
+    """How weights are held and where: see refam.backbones.Loading, which these become, and refam.segmenters.load."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
 
@@ -43,9 +44,9 @@ class WeightSettings(BaseSettings):
     free_text: bool = False  # let text encoders go once words are encoded, and read them again for new ones
     download: bool = False  # fetch weights that are not on this machine
     data_dir: Path = Path("~/.local/share/refam")  # jobs, the finished stages of videos, and SAM2 where it was pulled
-    tracker: Literal["auto", "memory", "sam2-video", "flow"] = "auto"  # what follows masks; see refam.segmenters
+    tracker: Literal["auto", "memory", "sam2-video", "flow"] = "auto"  # what follows masks; see refam.segmenters.load
     features_mb: float = Field(default=2_000, ge=0)  # on disk, of what SAM2 made of frames (8.4 MB each); 0: none
-    quality: Quality = Quality.NORMAL  # how closely the service and `refam curate` look; see backend.quality
+    quality: Quality = Quality.NORMAL  # how closely the service and `refam curate` look; see refam.pipeline.quality
 
     @field_validator("data_dir")
     @classmethod
@@ -59,7 +60,7 @@ class WeightSettings(BaseSettings):
 
     def segmenter_choice(self, named: str | None, *, device: str = "auto") -> Choice:
         """Which segmenter and tracker will be used; known without loading them. named: as in REFAM_SAM2."""
-        from refam.segmenters import choose_segmenter
+        from refam.segmenters.load import choose_segmenter
 
         return choose_segmenter(named, models=self.models_dir, device=device, tracker=self.tracker)
 
@@ -68,7 +69,7 @@ class WeightSettings(BaseSettings):
 
         Raises refam's SegmenterError.
         """
-        from refam.segmenters import load_segmenter
+        from refam.segmenters.load import load_segmenter
 
         return load_segmenter(
             named,

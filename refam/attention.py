@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from refam.families import Family, attention_modules, family_of
-from refam.kernels import attend, mean_probabilities
-from refam.sinkstats import SinkStats, share_and_variation
+from refam.attention_families import Family, attention_modules, family_of
+from refam.attention_kernels import attend, mean_probabilities
+from refam.attention_statistics import SinkStats, share_and_variation
 
 _SDPA = F.scaled_dot_product_attention
 

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam import logistic
-from refam.heatmap import normalise
+from refam.heatmaps import normalise
+from video.errors import UserError
 
 SIGNS = ("contrast", "compactness", "order", "draws", "words")
 FILE_NAME = "refam_calibration.json"
 
 
-class CalibrationError(ValueError):
+class CalibrationError(UserError):
     """A calibration file cannot be used; the message says which and why."""
 
 

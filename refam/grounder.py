@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from refam.attention import TextAttention
+from refam.attention_sinks import sinks_of
 from refam.backbones import Backbone, BackboneError, ClipBackbone, Loading, TextCondition, load_backbone, preset_for
 from refam.calibration import Calibration, calibration_path, load_calibration
-from refam.expression import Expression, ExpressionError, parse
-from refam.memory import Latents, Room, resized
-from refam.sinks import sinks_of
-from refam.weighing import GroundingOptions, TokenMaps, Weighing, weigh
+from refam.grounding import GroundingOptions, TokenMaps, Weighing, weigh
+from refam.oom import Latents, Room, resized
+from refam.text.expression import Expression, ExpressionError, parse
 from video.types import Heatmap
 
 __all__ = ["Grounder", "GroundingError", "GroundingOptions", "TokenMaps", "Weighing", "load_grounder"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from backend.local_studio import LocalStudio
+from backend.demo.local_studio import LocalStudio
 
 # The same examples in every run; `--hypothesis-profile default` draws others.
 settings.register_profile("fixed", derandomize=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from backend.cli import app
-from backend.local_studio import LocalStudio, free_port
+from backend.cli.main import app
+from backend.demo.local_studio import LocalStudio, free_port
 from backend.settings import Settings, load_settings
 
 

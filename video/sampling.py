@@ -1,4 +1,4 @@
-"""Where a clip is cut into shots, and which frames to ground: a few, spread over the shots. See `video.cuts`."""
+"""Where a clip is cut into shots, and which frames to ground: a few, spread over the shots. See `video.shots`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from video.clip import Clip
-from video.cuts import Glance, is_another, is_unusual
+from video.io.reader import Clip
+from video.shots import Glance, is_another, is_unusual
 
 MIN_PLANNED, MAX_PLANNED = 4, 16
 _MIN_SHOT_S = 0.25  # shorter is a flash of light

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
+DEFAULT_FPS = 24.0  # frames per second of pictures that come without times of their own
+
 
 def _require(ok: bool, message: str) -> None:
     if not ok:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from backend.jobs.store import Store
+from backend.jobs.storage import Store
 
 
 class Deliveries(Store):

@@ -27,11 +27,12 @@ from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
-from backend.jobs.board import Board
 from backend.jobs.locks import can_lock, held
-from backend.jobs.records import Run, Spec, State
-from backend.jobs.watch import Cancelled, Stopping, Watch
-from backend.logs import written_for
+from backend.jobs.models import Run, Spec, State
+from backend.jobs.progress import Cancelled, Stopping, Watch
+from backend.jobs.queue import Board
+from backend.logging import written_for
+from video.errors import UserError
 
 log = logging.getLogger("refam.jobs")
 
@@ -150,7 +151,7 @@ class Worker:
             if (passing := may_heal(error)) is not None:
                 log.warning("job %s (%s)", run.id, task, exc_info=error)
                 reason = passing
-            elif is_for_people(error):
+            elif isinstance(error, UserError):
                 log.warning("job %s (%s): %s", run.id, task, error)
                 return partial(board.give_up, watch.closed(), str(error))
             else:
@@ -245,8 +246,3 @@ def may_heal(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in _FULL:
         return f"no room is left on the disk ({error.strerror})"
     return None
-
-
-def is_for_people(error: Exception) -> bool:
-    """Whether the message is a sentence of ours: every room raises its own kinds of ValueError for that."""
-    return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in ("backend", "refam", "video")

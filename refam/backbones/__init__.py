@@ -7,7 +7,7 @@ families. The model that ships and full-size models go through the same code.
 from __future__ import annotations
 
 from refam.backbones.base import Backbone, TextCondition
-from refam.backbones.clips import ClipBackbone
+from refam.backbones.clip_backbone import ClipBackbone
 from refam.backbones.errors import BackboneError
 from refam.backbones.flux import FluxBackbone
 from refam.backbones.loading import Loading, load_backbone, pick_device

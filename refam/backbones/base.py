@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from refam.attention import TextAttention, read_attention
+from refam.attention_families import attention_modules
 from refam.backbones.errors import BackboneError
 from refam.backbones.identity import named
 from refam.backbones.presets import Preset
-from refam.families import attention_modules
 
 _LONGEST = 8  # times the short side
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from refam.backbones.base import Backbone, TextCondition
-from refam.backbones.prompts import PromptTokenizer
+from refam.backbones.tokenizers import PromptTokenizer
 
 
 class _Packed(Backbone):

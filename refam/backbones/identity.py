@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from refam.backbones.presets import preset_for
-from refam.backbones.store import find
+from refam.backbones.weights import find
 
 _SAMPLE = 1 << 16  # bytes
 _SAMPLES = 16  # of each file, evenly spread: a 24 GB model is told from another in milliseconds

@@ -11,14 +11,20 @@ from typing import Any
 import torch
 
 from refam.backbones.base import Backbone
-from refam.backbones.chat import ChatTokenizer
+from refam.backbones.chat_templates import ChatTokenizer
 from refam.backbones.errors import BackboneError
 from refam.backbones.flux import ChromaBackbone, Flux2Backbone, FluxBackbone
-from refam.backbones.images import QwenImageBackbone, SD3Backbone
+from refam.backbones.image_models import QwenImageBackbone, SD3Backbone
 from refam.backbones.presets import Preset, for_class
 from refam.backbones.quantising import quantisation
-from refam.backbones.store import Index, find, missing_files, parts_of, pull, read_index
-from refam.backbones.videos import CogVideoXBackbone, HunyuanVideoBackbone, LTXBackbone, MochiBackbone, WanBackbone
+from refam.backbones.video_models import (
+    CogVideoXBackbone,
+    HunyuanVideoBackbone,
+    LTXBackbone,
+    MochiBackbone,
+    WanBackbone,
+)
+from refam.backbones.weights import Index, find, missing_files, parts_of, pull, read_index
 from refam.quiet import quiet_libraries
 
 BACKBONES: Mapping[str, type[Backbone]] = {

@@ -12,7 +12,7 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-from backend.local_studio import LocalStudio
+from backend.demo.local_studio import LocalStudio
 
 Box = dict[str, float]  # x, y, width, height in percent of the frame
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Page, Response
 
-from backend.local_studio import LocalStudio
+from backend.demo.local_studio import LocalStudio
 
 
 class TasksPage:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backend.local_studio import LocalStudio
-from backend.regions import label_config_for
-from backend.server import BackgroundServer
+from backend.demo.local_studio import LocalStudio
+from backend.labelstudio.regions import label_config_for
+from backend.service.app import BackgroundServer
 from refam.tiny.scenes import COLOURS
 from tests.browser.editor import Editor, browser_page, screenshot_path, worst_side
 from tests.media import cfr, ntsc, rotated, vfr

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from backend.cli import app
+from backend.cli.main import app
 from refam.tiny.scenes import Scene, Thing, draw_moving
 from tests.browser.editor import browser_page, screenshot_path
 from tests.media import cfr

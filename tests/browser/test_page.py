@@ -8,12 +8,12 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from backend.local_studio import free_port
-from backend.server import BackgroundServer
+from backend.demo.local_studio import free_port
+from backend.service.app import BackgroundServer
 from backend.settings import load_settings
-from tests.backend.doubles import TruthServices
-from tests.backend.test_desk import predict, slow, task
+from tests.backend.service.test_predict import predict, slow, task
 from tests.browser.editor import browser_page, screenshot_path
+from tests.doubles import TruthServices
 from tests.media import cfr
 from tests.scenes import red_star_and_blue_ring
 

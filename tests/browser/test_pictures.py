@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page
 
-from backend.local_studio import LocalStudio
-from backend.mask_prompts import mask_of
-from backend.server import BackgroundServer
+from backend.demo.local_studio import LocalStudio
+from backend.labelstudio.mask_edits import mask_of
+from backend.service.app import BackgroundServer
 from tests.browser.editor import Editor, browser_page, screenshot_path
 from tests.media import cfr
 from tests.scenes import BLUE, RED, red_star_and_blue_ring

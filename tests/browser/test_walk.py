@@ -18,13 +18,13 @@ from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from typer.testing import CliRunner
 
-from backend.cli import app
-from backend.connect import connect
-from backend.local_studio import LocalStudio
-from backend.loop.compare import Fate
-from backend.loop.store import CorrectionStore
-from backend.regions import label_config_for
-from backend.server import BackgroundServer
+from backend.cli.main import app
+from backend.demo.local_studio import LocalStudio
+from backend.feedback.compare import Fate
+from backend.feedback.store import CorrectionStore
+from backend.labelstudio.connect import connect
+from backend.labelstudio.regions import label_config_for
+from backend.service.app import BackgroundServer
 from refam.tiny.scenes import COLOURS
 from tests.browser.editor import Editor, browser_page, screenshot_path, worst_side
 from tests.browser.tasks_page import TasksPage

@@ -15,20 +15,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from backend.cli import app
-from backend.connect import connect
-from backend.local_studio import LocalStudio
-from backend.loop.annotator import Truth, verdict
-from backend.loop.tuned import Tuned, load_tuned, save_tuned
-from backend.regions import KEYFRAME_IOU, label_config_for, sequence_of
-from backend.server import BackgroundServer
-from backend.services import Services
+from backend.cli.main import app
+from backend.demo.local_studio import LocalStudio
+from backend.feedback.annotator import Truth, verdict
+from backend.feedback.calibrated import Tuned, load_tuned, save_tuned
+from backend.labelstudio.connect import connect
+from backend.labelstudio.regions import KEYFRAME_IOU, label_config_for, sequence_of
+from backend.runtime import Services
+from backend.service.app import BackgroundServer
 from backend.settings import Settings
 from refam.tiny.scenes import draw_clip
-from tests.backend.doubles import track_of_masks
+from tests.doubles import track_of_masks
 from tests.media import cfr
 from tests.studio import settings_beside
-from video.clip import open_clip
+from video.io.reader import open_clip
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from backend.media import MediaError, MediaStore
-from backend.regions import label_config_for
-from backend.server import BackgroundServer
+from backend.labelstudio.regions import label_config_for
+from backend.media.store import MediaError, MediaStore
+from backend.service.app import BackgroundServer
 from backend.settings import load_settings
 from tests.media import cfr
 from tests.scenes import RED, red_star_and_blue_ring

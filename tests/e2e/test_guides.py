@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.local_studio import LocalStudio, free_port
+from backend.demo.local_studio import LocalStudio, free_port
 
 pytestmark = pytest.mark.e2e
 

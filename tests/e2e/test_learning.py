@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from backend.cli import app
-from backend.connect import connect
-from backend.local_studio import LocalStudio, free_port
-from backend.loop.compare import Fate
-from backend.loop.store import CorrectionStore, Row
-from backend.regions import label_config_for
-from backend.server import BackgroundServer
+from backend.cli.main import app
+from backend.demo.local_studio import LocalStudio, free_port
+from backend.feedback.compare import Fate
+from backend.feedback.store import CorrectionStore, Row
+from backend.labelstudio.connect import connect
+from backend.labelstudio.regions import label_config_for
+from backend.service.app import BackgroundServer
 from backend.settings import load_settings
 from tests.media import cfr
 from tests.scenes import BLUE, RED, red_star_and_blue_ring

@@ -12,10 +12,10 @@ import time
 import httpx
 import pytest
 
-from backend.regions import label_config_for
-from backend.server import BackgroundServer
-from tests.backend.doubles import TruthServices
-from tests.backend.test_desk import slow
+from backend.labelstudio.regions import label_config_for
+from backend.service.app import BackgroundServer
+from tests.backend.service.test_predict import slow
+from tests.doubles import TruthServices
 from tests.media import cfr
 from tests.scenes import red_star_and_blue_ring
 from tests.studio import settings_beside
@@ -106,7 +106,7 @@ def _serve(settings, log):
         "REFAM_DEADLINE_S": "60",
         "HF_HUB_OFFLINE": "1",
     }
-    process = subprocess.Popen([sys.executable, "-m", "backend.cli", "serve"], env=environment, stderr=log)
+    process = subprocess.Popen([sys.executable, "-m", "backend.cli.main", "serve"], env=environment, stderr=log)
     url = f"http://127.0.0.1:{settings.port}"
     with httpx.Client(trust_env=False) as http:
         for _ in range(600):

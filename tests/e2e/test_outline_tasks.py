@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend.connect import connect
-from backend.labels import parse_label_config
-from backend.local_studio import LocalStudio
-from backend.outline_reading import Outlines
-from backend.server import BackgroundServer
+from backend.demo.local_studio import LocalStudio
+from backend.labelstudio.connect import connect
+from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.vector_reading import Outlines
+from backend.service.app import BackgroundServer
 from tests.media import cfr
 from tests.scenes import RED, red_star_and_blue_ring
 from tests.studio import settings_beside

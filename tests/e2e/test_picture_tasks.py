@@ -12,9 +12,9 @@ import pytest
 from label_studio_sdk.converter.brush import decode_rle
 from numpy.typing import NDArray
 
-from backend.connect import connect
-from backend.local_studio import LocalStudio
-from backend.server import BackgroundServer
+from backend.demo.local_studio import LocalStudio
+from backend.labelstudio.connect import connect
+from backend.service.app import BackgroundServer
 from tests.media import cfr
 from tests.scenes import RED, red_star_and_blue_ring
 from tests.studio import picture_task, settings_beside

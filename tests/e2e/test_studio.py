@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from backend.connect import ConnectError, connect
-from backend.doctor_service import examine_service
-from backend.local_studio import LocalStudio
-from backend.regions import label_config_for
-from backend.server import BackgroundServer
+from backend.cli.doctor_service import examine_service
+from backend.demo.local_studio import LocalStudio
+from backend.labelstudio.connect import ConnectError, connect
+from backend.labelstudio.regions import label_config_for
+from backend.service.app import BackgroundServer
 from backend.settings import Settings, load_settings
 from tests.media import cfr, damaged, empty, garbage, truncated
 from tests.scenes import RED, red_star_and_blue_ring
@@ -160,7 +160,16 @@ def test_what_the_command_line_writes_can_be_imported(
     import subprocess
     import sys
 
-    command = [sys.executable, "-m", "backend.cli", "label", str(videos["good"]), RED, "--out", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "backend.cli.main",
+        "label",
+        str(videos["good"]),
+        RED,
+        "--out",
+        str(tmp_path / "out"),
+    ]
     subprocess.run(command, check=True, timeout=300)
     tasks = json.loads((tmp_path / "out" / "label_studio.json").read_text())
     project, addresses = studio.create_project("import", label_config_for([RED]), [videos["good"]])
@@ -173,7 +182,7 @@ def test_what_the_command_line_writes_can_be_imported(
 
 @pytest.mark.slow
 def test_make_demo_check() -> None:
-    from backend.demo import main
+    from backend.demo.run import main
 
     assert main(["--check"]) == 0
 

@@ -10,15 +10,15 @@ import pytest
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
-from backend.cli import app
-from backend.local_studio import LocalStudio
-from backend.outputs import tracks_json
-from backend.regions import importable_task
-from backend.targets import Target, TrackResult
+from backend.cli.main import app
+from backend.cli.outputs import tracks_json
+from backend.demo.local_studio import LocalStudio
+from backend.labelstudio.regions import importable_task
+from refam.pipeline.types import Target, TrackResult
 from tests.media import cfr
 from tests.scenes import RED, red_star_and_blue_ring
 from video import masks
-from video.clip import open_clip
+from video.io.reader import open_clip
 from video.types import MaskTrack
 
 pytestmark = pytest.mark.e2e

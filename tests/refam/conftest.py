@@ -11,7 +11,7 @@ import torch
 
 from refam.backbones import Backbone, FluxBackbone, Loading, Preset, load_backbone, preset_for
 from refam.tiny import model
-from tests.refam import pipelines
+from tests.refam.backbones import pipelines
 
 
 @pytest.fixture(scope="session")

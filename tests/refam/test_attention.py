@@ -12,8 +12,8 @@ from diffusers import FluxTransformer2DModel, SD3Transformer2DModel, WanTransfor
 from torch.overrides import TorchFunctionMode
 
 from refam.attention import read_attention
-from refam.families import attention_modules
-from refam.kernels import attend, mean_probabilities
+from refam.attention_families import attention_modules
+from refam.attention_kernels import attend, mean_probabilities
 
 B, T = 2, 7
 

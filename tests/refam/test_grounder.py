@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from refam.backbones import BackboneError, FluxBackbone, load_backbone, preset_for
-from refam.expression import Role
 from refam.grounder import Grounder, GroundingError, GroundingOptions, load_grounder
+from refam.text.expression import Role
 from refam.tiny import DIRECTORY, scenes
 
 shipped = pytest.mark.skipif(

@@ -1,10 +1,10 @@
-"""A clip in memory: what the stages use of `video.clip.Clip`, with frames that a test has drawn. For tests only."""
+"""A clip in memory: what the stages use of `video.io.reader.Clip`, with drawn frames. For tests only."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from video.probe import ReadingError
+from video.io.probe import ReadingError
 
 
 class ArrayClip:

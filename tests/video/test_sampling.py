@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import media
-from video.clip import open_clip
+from video.io.reader import open_clip
 from video.sampling import plan_frames, shots, spread
 
 

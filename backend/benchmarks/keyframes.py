@@ -1,0 +1,196 @@
+"""Keyframes against tolerance, beside one box per frame and Douglas-Peucker. Boxes of true masks.
+
+    python -m backend.benchmarks.keyframes [--davis DAVIS_DIR] [--drawn N]
+
+DAVIS_DIR holds Annotations/<clip>/*.png. Douglas-Peucker (1973) keeps the frame that is farthest from the line, in the
+four coordinates of the box; its epsilon is the largest, by bisection, with which every frame reaches the same IoU.
+Then the same boxes as they are, with one frame in twenty thrown aside, and those put back by
+`video.tracking.box_outliers.steady`. And
+polygons of masks, drawn again by pycocotools: vertices against the IoU that is promised. At last outlines through time,
+interpolated vertex by vertex and filled, beside the masks that they are to follow.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco
+
+from backend.labelstudio.label_config import OutlineControl
+from backend.labelstudio.vector_reading import Outlines
+from backend.labelstudio.vector_regions import OUTLINE_IOU, outline_sequence_of
+from refam.tiny.scenes import draw_clip
+from video import polygons
+from video.keyframes import fewest_keyframes, spans
+from video.masks import box_iou, box_of, encode, iou
+from video.polygons import filled
+from video.tracking.box_outliers import steady
+from video.types import MaskTrack
+
+TOLERANCES = (0.95, 0.9, 0.85, 0.8, 0.7)
+
+
+class Clip:
+    """So many frames, 25 a second."""
+
+    def __init__(self, n):
+        self.times, self.duration_s = np.arange(n) / 25, n / 25
+
+
+def boxes_of(masks):
+    found = [box_of(m) for m in masks]
+    return np.array([b or (0, 0, 0, 0) for b in found], float), np.array([b is not None for b in found])
+
+
+def davis(root):
+    for folder in sorted((root / "Annotations").iterdir()):
+        yield [cv2.imread(str(f), 0) > 127 for f in sorted(folder.glob("*.png"))]
+
+
+def drawn(count):
+    for seed in range(count):
+        yield from draw_clip(seed, size=(640, 360), n_frames=90, speed=0.9).masks
+
+
+def interpolated(boxes, rows):
+    at = np.arange(len(boxes))
+    return np.stack([np.interp(at, rows, boxes[rows, k]) for k in range(4)], 1)
+
+
+def peucker(boxes, epsilon):
+    """Rows that are kept of one span, first and last among them."""
+    kept, open_ = {0, len(boxes) - 1}, [(0, len(boxes) - 1)]
+    while open_:
+        a, b = open_.pop()
+        if b - a < 2:
+            continue
+        line = boxes[a] + np.linspace(0, 1, b - a + 1)[:, None] * (boxes[b] - boxes[a])
+        far = np.linalg.norm(boxes[a : b + 1] - line, axis=1)
+        worst = int(far.argmax())
+        if far[worst] > epsilon:
+            kept.add(a + worst)
+            open_ += [(a, a + worst), (a + worst, b)]
+    return sorted(kept)
+
+
+def peucker_within(boxes, tolerance):
+    low, high, best = 0.0, 1.0, list(range(len(boxes)))
+    for _ in range(30):
+        epsilon = (low + high) / 2
+        rows = peucker(boxes, epsilon)
+        if box_iou(interpolated(boxes, rows), boxes).min() >= tolerance:
+            low = epsilon
+            best = min(best, rows, key=len)
+        else:
+            high = epsilon
+    return best
+
+
+def measure(tracks, tolerance):
+    """Keyframes of ours and of Douglas-Peucker, boxes, and the IoUs of our interpolation."""
+    ours, theirs, frames, ious = 0, 0, 0, []
+    for boxes, visible in tracks:
+        for a, b in spans(visible):
+            part = boxes[a : b + 1]
+            n = len(part)
+            rows = [
+                r for r, _ in fewest_keyframes(part, np.ones(n, bool), positions=np.arange(n), tolerance_iou=tolerance)
+            ]
+            ours, theirs, frames = ours + len(rows), theirs + len(peucker_within(part, tolerance)), frames + n
+            ious.append(box_iou(interpolated(part, rows), part))
+    return ours, theirs, frames, np.concatenate(ious)
+
+
+def jitter(tracks, tolerance=0.9):
+    """Markdown: keyframes, and the IoU with the true box on the thrown frames and on the others."""
+    rng = np.random.default_rng(0)
+    counts, thrown_ious, other_ious = [0, 0, 0], [[], [], []], [[], [], []]
+    for boxes, visible in tracks:
+        n = len(boxes)
+        thrown = np.flatnonzero(rng.random(n) < 1 / 20)
+        aside = boxes.copy()
+        side = boxes[thrown, 2:] - boxes[thrown, :2]
+        aside[thrown] += np.tile(side * rng.uniform(-0.5, 0.5, side.shape), 2)
+        other = np.setdiff1d(np.flatnonzero(visible), thrown)
+        ways = boxes, aside, steady(aside, visible, np.arange(n) / 25.0, tolerance_iou=tolerance)
+        for k, way in enumerate(ways):
+            counts[k] += len(fewest_keyframes(way, visible, positions=np.arange(n), tolerance_iou=tolerance))
+            ious = box_iou(way, boxes)
+            thrown_ious[k].append(ious[thrown[visible[thrown]]])
+            other_ious[k].append(ious[other])
+    yield "| boxes | keyframes | IoU on the thrown frames | on the others |\n|---|---|---|---|"
+    for name, count, a, b in zip(("true", "thrown aside", "put back"), counts, thrown_ious, other_ious, strict=True):
+        yield f"| {name} | {count} | {np.concatenate(a).mean():.3f} | {np.concatenate(b).mean():.3f} |"
+
+
+def some_masks(root, count):
+    """(H, W) bool: of drawn clips every tenth frame, of DAVIS every twentieth."""
+    if root:
+        yield from (cv2.imread(str(f), 0) > 127 for f in sorted((root / "Annotations").glob("*/*.png"))[::20])
+        return
+    for seed in range(count):
+        for masks in draw_clip(seed, size=(640, 360), n_frames=30, speed=0.9).masks:
+            yield from (mask for mask in masks[::10] if mask.any())
+
+
+def vertices(masks):
+    """Markdown: vertices of an object's polygons, and the IoU of what they draw."""
+    yield "| promised IoU | vertices | most | IoU mean | IoU least |\n|---|---|---|---|---|"
+    ours = polygons._POLYGON_IOU
+    for promised in (ours, 0.97, 0.98):
+        polygons._POLYGON_IOU = promised
+        counts, ious = [], []
+        for mask in masks:
+            found = polygons.polygons_of(mask)
+            again = coco.decode(coco.merge(coco.frPyObjects([p.ravel().tolist() for p in found], *mask.shape))) > 0
+            counts.append(sum(map(len, found)))
+            ious.append((again & mask).sum() / (again | mask).sum())
+        yield f"| {promised} | {np.mean(counts):.1f} | {max(counts)} | {np.mean(ious):.3f} | {min(ious):.3f} |"
+    polygons._POLYGON_IOU = ours
+
+
+def outlines(objects):
+    """Markdown: keyframes of outlines against the IoU that each frame's outline keeps, and the IoU with the masks."""
+    yield "| tolerance (IoU) | one per frame | keyframes | vertices mean | IoU with the mask, mean | tenth percentile |"
+    yield "|---|---|---|---|---|---|"
+    for tolerance in (0.9, OUTLINE_IOU, 0.8):
+        frames, keys, counts, ious = 0, 0, [], []
+        for masks in objects:
+            n, (h, w) = len(masks), masks[0].shape
+            boxes, seen = boxes_of(masks)
+            rles = tuple(map(encode, masks))
+            track = MaskTrack("", (w, h), np.arange(n), rles, boxes, seen.astype(float), seen)
+            sequence, _ = outline_sequence_of(track, Clip(n), OutlineControl("", ""), fps=25.0, tolerance_iou=tolerance)
+            frames, keys = frames + int(seen.sum()), keys + len(sequence)
+            counts.append(len(sequence[0]["vertices"]))
+            line = Outlines(sequence)
+            ious += [iou(filled(line.points(i + 1) * (w, h), (w, h)), masks[i]) for i in np.flatnonzero(seen)]
+        low = np.percentile(ious, 10)
+        yield f"| {tolerance} | {frames} | {keys} | {np.mean(counts):.0f} | {np.mean(ious):.3f} | {low:.3f} |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--davis", type=Path)
+    parser.add_argument("--drawn", type=int, default=8, help="clips of three objects each")
+    args = parser.parse_args()
+    sources = {f"{args.drawn} drawn clips": list(drawn(args.drawn))}
+    if args.davis:
+        sources["DAVIS clips"] = list(davis(args.davis))
+    for name, objects in sources.items():
+        tracks = [boxes_of(masks) for masks in objects]
+        print(f"{name}: {len(tracks)} objects\n")
+        print("| tolerance (IoU) | one per frame | Douglas-Peucker | ours | IoU mean | IoU least |")
+        print("|---|---|---|---|---|---|")
+        for tolerance in TOLERANCES:
+            ours, theirs, frames, ious = measure(tracks, tolerance)
+            print(f"| {tolerance} | {frames} | {theirs} | {ours} | {ious.mean():.3f} | {ious.min():.3f} |")
+        masks = list(some_masks(args.davis if name.startswith("DAVIS") else None, args.drawn))
+        print("", *jitter(tracks), "", *vertices(masks), "", *outlines(objects), "", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""SAM2's image part by each engine on the same pictures: seconds, and how far the answers are apart.
+
+    python -m backend.benchmarks.sam2 --torch DIR --onnx DIR --root DAVIS_DIR [--frames 3] [--threads 2]
+
+DIR: SAM2's image part for transformers, and `refam models pull sam2-tiny` from npm. DAVIS_DIR: as for bench_track. The
+first frames of as many clips are encoded by each engine in turn and asked with a click, a box, and a box with click and
+mask; torch in float32 is what the others are compared with. J is of the answer whose IoU the model guesses highest, and
+for torch also of the single mask that SAM2 has for prompts without doubt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import time
+from pathlib import Path
+from unittest import mock
+
+import cv2
+import numpy as np
+import torch
+
+from refam.segmenters.sam2 import preprocess, resize_logits
+from refam.segmenters.sam2_onnx import OnnxEngine
+from refam.segmenters.sam2_torch import TorchEngine, short_floats
+from video import masks
+from video.types import Prompt
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--torch", required=True)
+    parser.add_argument("--onnx", type=Path, required=True)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--frames", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def prompts_for(truth):
+    click = {"points": np.array([masks.deepest_point(truth)]), "labels": np.array([1])}
+    box, prior = masks.box_of(truth), np.roll(truth, 6, axis=1).astype(np.float32)
+    return {"click": Prompt(**click), "box": Prompt(box=box), "all": Prompt(**click, box=box, prior=prior)}
+
+
+def pictures(root, most):
+    for folder in sorted((root / "JPEGImages").iterdir())[:most]:
+        image = cv2.imread(str(folder / "00000.jpg"))[..., ::-1]
+        yield image, cv2.imread(str(root / "Annotations" / folder.name / "00000.png"), 0) > 127
+
+
+def timed(call):
+    begin = time.perf_counter()
+    return call(), time.perf_counter() - begin
+
+
+def single(engine, levels, prompt):
+    """The one mask of SAM2's own mode for prompts without doubt."""
+    inner = engine._model
+    with mock.patch.object(engine, "_model", wraps=inner) as model:
+        model.side_effect = lambda **inputs: inner(**(inputs | {"multimask_output": False}))
+        model.prompt_encoder = inner.prompt_encoder
+        return engine.decode(levels, prompt)[0]
+
+
+def main():
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    slow, onnx = TorchEngine.load(args.torch, device="cpu"), OnnxEngine.load(args.onnx)
+    engines = {"torch float32": slow, "onnxruntime": onnx}
+    with short_floats("cpu"):
+        if torch.is_autocast_enabled("cpu"):
+            engines["torch bfloat16"] = slow
+    rows = {name: {"encode": [], "decode": [], "apart": [], "same": []} for name in engines}
+    j = {(name, kind): [] for name in (*engines, "torch single") for kind in ("click", "box", "all")}
+    for image, truth in pictures(args.root, args.frames):
+        size, pixels = (image.shape[1], image.shape[0]), preprocess(image, side=1024)
+        base = {}
+        for name, engine in engines.items():
+            full = mock.patch("refam.segmenters.sam2_torch.short_floats", return_value=contextlib.nullcontext())
+            with full if name == "torch float32" else contextlib.nullcontext():
+                levels, spent_s = timed(lambda engine=engine, pixels=pixels: engine.encode(pixels))
+            rows[name]["encode"].append(spent_s)
+            base.setdefault("levels", levels)
+            rows[name]["apart"].append(
+                max(float((a - b).abs().max()) for a, b in zip(levels, base["levels"], strict=True))
+            )
+            for kind, prompt in prompts_for(truth).items():
+                answers, spent_s = timed(lambda engine=engine, levels=levels, p=prompt: engine.decode(levels, p))
+                rows[name]["decode"].append(spent_s)
+                base.setdefault(kind, answers)
+                pairs = zip(answers, base[kind], strict=True)
+                rows[name]["same"] += [masks.iou((a > 0).numpy(), (b > 0).numpy()) for (a, _), (b, _) in pairs]
+                best = max(answers, key=lambda answer: answer[1])[0]
+                j[name, kind].append(masks.iou(resize_logits(best, size) > 0, truth))
+                if name == "torch float32":
+                    alone = single(engine, levels, prompt)[0]
+                    j["torch single", kind].append(masks.iou(resize_logits(alone, size) > 0, truth))
+    print(
+        f"{args.frames} pictures, {args.threads} threads. apart: greatest gap of a feature; same: least IoU of a mask"
+    )
+    print("engine          encode s  decode ms   apart   same   J click  J box  J all three")
+    for name, row in rows.items():
+        print(
+            f"{name:15s} {np.median(row['encode']):8.2f} {1000 * np.median(row['decode']):10.0f} "
+            f"{max(row['apart']):7.4f} {min(row['same']):6.4f}   "
+            + "  ".join(f"{np.mean(j[name, kind]):7.3f}" for kind in ("click", "box", "all"))
+        )
+    means = "  ".join(f"{np.mean(j['torch single', kind]):7.3f}" for kind in ("click", "box", "all"))
+    print(f"{'torch, the single mask':44s}   {means}")
+
+
+if __name__ == "__main__":
+    main()

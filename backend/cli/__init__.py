@@ -1,0 +1,1 @@
+"""The `refam` command: one module for each command."""

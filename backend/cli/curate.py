@@ -1,0 +1,168 @@
+"""`refam curate`: a manifest of videos and words -> a folder of results, on this machine or a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from backend.cli.console import err, one_line_errors
+from backend.cli.console import out as stdout
+from backend.cli.export import ExportFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backend.batch.run import Standing
+
+_MOST_ERRORS = 5
+
+
+def curate(
+    manifest: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A .parquet, .csv or .jsonl file with the columns video, expressions and, if you like, labels, id and "
+            "prompts.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    out: Annotated[Path | None, typer.Option(help="The folder to write to.", show_default=False)] = None,
+    status: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Only say how far the run in this folder is.", show_default=False)
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster that is there (HOST:PORT or auto); this machine unless given.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Unless given, one for each GPU, else one for two processors.")
+    ] = None,
+    cpus: Annotated[float, typer.Option(min=0.1, help="Processors of one worker.")] = 2,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of one worker, 0.5 for two on each; 1 where there are any.")
+    ] = None,
+    tries: Annotated[int, typer.Option(min=1, help="How often a video may kill its worker, or not be had.")] = 2,
+    clip_limit: Annotated[float, typer.Option(min=1, help="Seconds after which a clip is given up.")] = 3600.0,
+    export: Annotated[
+        ExportFormat | None, typer.Option(help="Write OUT/exports/FORMAT too; again with another, for more.")
+    ] = None,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="Try rows again that ended in an error.")
+    ] = False,
+) -> None:
+    """Find the objects of a whole manifest: OUT/parts/*.parquet, one row for each of its rows.
+
+    A video that cannot be used becomes a row with its error. Started again after a crash or Ctrl+C, it goes on where it
+    was. Models and limits are set by the environment as for `refam serve` (REFAM_BACKBONE, REFAM_SAM2, ...).
+    """
+    if (manifest is None or out is None) == (status is None):
+        raise typer.BadParameter("give MANIFEST and --out DIR, or --status DIR alone")
+    with one_line_errors():
+        _check_installed()
+        from backend.batch.run import standing
+
+        if status is not None:
+            _print(status, standing(status))
+            return
+        assert manifest is not None
+        assert out is not None
+        _work(manifest, out, address, (workers, cpus, gpus, tries, clip_limit), retry_errors)
+        _print(out, standing(out))
+        if export is not None:
+            from backend.batch.export import export as write
+
+            folders = write(out, export)
+            stdout.print(f"{export:<16}{out / 'exports' / export}, {len(folders)} folder(s)", markup=False)
+
+
+def _work(
+    source: Path,
+    out: Path,
+    address: str | None,
+    crew: tuple[int | None, float, float | None, int, float],
+    retry_errors: bool,
+) -> None:
+    from backend.batch.manifest import read_manifest
+
+    manifest = read_manifest(source)
+    if manifest.repeated:
+        err.print(f"{manifest.repeated} row(s) say the same as an earlier one: done once", markup=False)
+    if manifest.unused:
+        err.print(f"columns that nothing reads: {', '.join(manifest.unused)}", markup=False)
+    from backend.batch.actors import Crew
+    from backend.batch.clips import taken_along
+    from backend.batch.run import run
+    from backend.runtime import Services
+    from backend.settings import load_settings
+
+    settings = load_settings()
+    workers, cpus, gpus, tries, limit_s = crew
+    with _bar() as progress:
+        run(
+            manifest,
+            str(source),
+            out,
+            crew=Crew(workers, cpus, gpus, tries=tries, limit_s=limit_s),
+            settings=taken_along(settings),
+            model_version=Services(settings).model_version,
+            address=address,
+            retry_errors=retry_errors,
+            progress=progress,
+        )
+
+
+def _check_installed() -> None:
+    from backend.batch.manifest import ManifestError
+
+    try:
+        import pyarrow  # noqa: F401
+        import ray  # noqa: F401
+    except ImportError:
+        raise ManifestError("`refam curate` needs Ray: pip install 'refam-label-studio[curate]'") from None
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int, int], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("videos", total=None)
+
+        def told(done: int, failed: int, of: int) -> None:
+            text = f"videos, {failed} with an error" if failed else "videos"
+            progress.update(task, completed=done, total=of, description=text)
+
+        yield told
+
+
+def _print(out: Path, found: Standing) -> None:
+    table = Table("", "rows", box=None, pad_edge=False)
+    for status, count in sorted(found.statuses.items()):
+        table.add_row(status, str(count))
+    table.add_row("still to do", str(max(0, found.rows - found.finished)))
+    stdout.print(table)
+    worked = sum(found.stages_s.values())
+    stdout.print(
+        f"{found.objects} objects in {found.video_s / 3600:.2f} h of video, {found.seconds / 3600:.2f} worker hours",
+        markup=False,
+    )
+    if worked:
+        shares = ", ".join(f"{stage} {s / worked:.0%}" for stage, s in found.stages_s.most_common())
+        stdout.print(f"time went to: {shares}", markup=False, soft_wrap=True)
+    for text, count in found.errors.most_common(_MOST_ERRORS):
+        stdout.print(Text(f"{count} x {text}"), soft_wrap=True)
+    stdout.print(f"{'made by':<16}{found.model_version}", markup=False, soft_wrap=True)
+    stdout.print(f"{'results':<16}{out / 'parts'}", markup=False, soft_wrap=True)

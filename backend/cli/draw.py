@@ -1,0 +1,60 @@
+"""`refam draw`: videos with a known truth, to try everything on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from backend.cli.console import one_line_errors, steps
+from backend.cli.console import out as stdout
+
+
+def draw(
+    out: Annotated[Path, typer.Argument(help="The folder to write to.", show_default=False)],
+    *,
+    count: Annotated[int, typer.Option(min=1, help="How many videos.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first drawing; the others follow it.")] = 1,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the folder in tasks; as local files of OUT's name unless given.")
+    ] = None,
+) -> None:
+    """Draw videos of moving shapes whose truth is known, to try everything on before your own.
+
+    Writes OUT/scene-*.mp4; tasks.json and label_config.xml for Label Studio; manifest.csv for `refam curate`; and
+    truth.json, the tasks as if a person had drawn their objects right, for `refam export`.
+    """
+    with one_line_errors(), steps() as step:
+        from backend.demo.drawn_videos import LABEL, draw_videos, scenes_from, task_of, truth_of
+        from backend.labelstudio.regions import label_config_for
+
+        folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}").rstrip("/")
+        videos = []
+        for video in draw_videos(out, scenes_from(seed, count)):
+            videos.append(video)
+            step("draw", len(videos) / count)
+        _write_json(out / "tasks.json", [{"data": task_of(video, folder_url=folder)} for video in videos])
+        _write_json(out / "truth.json", [truth_of(video, folder_url=folder) for video in videos])
+        (out / "label_config.xml").write_text(label_config_for([LABEL]), encoding="utf-8")
+        with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["id", "video", "expressions"])
+            rows.writerows([v.path.stem, v.path.name, "; ".join(v.expressions)] for v in videos)
+    frames = sum(len(video.times) for video in videos)
+    lines = {
+        f"{count} videos": f"{out}/scene-*.mp4, {frames} frames in all",
+        "tasks to import": out / "tasks.json",
+        "their label config": out / "label_config.xml",
+        "manifest": out / "manifest.csv",
+        "the truth": out / "truth.json",
+    }
+    for name, text in lines.items():
+        stdout.print(f"{name:<19}{text}", markup=False, soft_wrap=True)
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,98 @@
+"""`refam explain`: a page that shows how words became a mask."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refam.explain.page import Moment, render
+from refam.explain.steps import Explanation, explain
+from refam.pipeline.types import PipelineOptions
+from video.errors import UserError
+from video.heatmap_fusion import consensus, link_frames
+from video.io.reader import open_clip
+from video.sampling import plan_frames
+from video.types import Prompt, Segmenter
+
+if TYPE_CHECKING:
+    from refam.grounder import Grounder
+    from video.io.reader import Clip
+
+_MOST_CANDIDATES = 6
+
+
+class ExplainError(UserError):
+    """There is nothing to explain; the message says why."""
+
+
+def make_page(
+    video: Path,
+    words: str,
+    *,
+    frame: int | None,
+    grounder: Grounder,
+    segmenter: Segmenter,
+    progress: Callable[[str, float], None],
+) -> str:
+    """HTML for one frame of a video (None: the planned one on which the words are surest). Raises ExplainError."""
+    progress("open", 0.0)
+    clip = open_clip(video)
+    progress("open", 1.0)
+    if frame is not None and frame >= len(clip):
+        raise ExplainError(f"there is no frame {frame}; {video.name} has frames 0 to {len(clip) - 1}")
+    moments = _moments(clip, words, grounder, progress)
+    if frame is None:
+        frame = max((m.heatmap for m in moments), key=lambda h: h.confidence).frame
+    image = clip.frame(frame)
+    found = explain(grounder, image, words, frame=frame)
+    progress("mask", 0.0)
+    started = time.perf_counter()
+    flat = found.heatmap.grid.max() <= 0
+    candidates = [] if flat else segmenter.segment(image, Prompt(prior=found.heatmap.grid), frame=frame)
+    mask_s = time.perf_counter() - started
+    progress("mask", 1.0)
+    return render(
+        found,
+        source=video.name,
+        time_s=float(clip.times[frame]),
+        candidates=candidates[:_MOST_CANDIDATES],
+        moments=moments,
+        facts=_facts(grounder, segmenter, found, mask_s),
+    )
+
+
+def _moments(clip: Clip, words: str, grounder: Grounder, progress: Callable[[str, float], None]) -> list[Moment]:
+    planned = plan_frames(clip, count=PipelineOptions().planned_frames).tolist()
+    progress("ground", 0.0)
+    frames = [image for _, images in clip.batches(planned) for image in images]
+    (heatmaps,) = grounder.ground(frames, [words], indices=planned)
+    progress("ground", 1.0)
+    progress("consensus", 0.0)
+    agreed = consensus(heatmaps, link_frames(clip, planned)).heatmaps
+    progress("consensus", 1.0)
+    return [Moment(float(clip.times[h.frame]), image, h) for image, h in zip(frames, agreed, strict=True)]
+
+
+def _facts(grounder: Grounder, segmenter: Segmenter, found: Explanation, mask_s: float) -> list[tuple[str, str]]:
+    preset, options = grounder.backbone.preset, grounder.options
+    h, w = found.words[0].grid.shape
+    blocks = "all" if preset.blocks is None else ", ".join(map(str, preset.blocks))
+    on = [name.replace("_", " ") for name, value in vars(options).items() if value is True]
+    off = [name.replace("_", " ") for name, value in vars(options).items() if value is False]
+    return [
+        ("Backbone", grounder.name),
+        ("Licence", preset.licence or "see its model card"),
+        ("Segmenter", segmenter.name),
+        ("Blocks read", blocks),
+        ("Noise level", f"{preset.noise:g}, {preset.draws} draw{'s' * (preset.draws > 1)}, seed {options.seed}"),
+        ("Map", f"{w} x {h} tokens"),
+        ("Switched on", ", ".join(on) or "nothing"),
+        ("Switched off", ", ".join(off) or "nothing"),
+        (
+            "One frame took",
+            f"{found.read_s:.2f} s to read, {found.weigh_s:.2f} s to weigh, {mask_s:.2f} s for the mask",
+        ),
+        ("Device", str(grounder.backbone.device)),
+    ]

@@ -1,0 +1,213 @@
+"""`refam export` and `refam import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from backend.cli.console import one_line_errors, steps
+from backend.cli.console import out as stdout
+from backend.cli.frames import MaskTag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backend.labelstudio.export_sources import Loaded, VideoFolder
+    from video.formats.base import AnnotatedVideo
+
+ExportFormat = Literal["coco", "coco-polygons", "youtube-vis", "davis", "mots", "yolo", "cvat"]
+ImportFormat = Literal["coco", "youtube-vis", "davis", "mots", "cvat"]
+_SPLITS = ("train", "val", "test")
+
+
+def export(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Folders of `refam label` (or one that holds several), or JSON exports of Label Studio.",
+            show_default=False,
+        ),
+    ],
+    *,
+    form: Annotated[ExportFormat, typer.Option("--format", help="What to write.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option(help="The project's label config (XML): needed for Label Studio's exports.")
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="The folder of the video files: needed for boxes from Label Studio, and for --images."),
+    ] = None,
+    every: Annotated[int | None, typer.Option(min=1, help="Every so many frames; all unless given.")] = None,
+    fps: Annotated[float | None, typer.Option(help="So many frames a second, by presentation time.")] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="SHARES", help="As 0.8,0.1,0.1: train, val and test, by whole videos.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    images: Annotated[
+        bool, typer.Option("--images", help="Write the frames as JPEG, where the format has them.")
+    ] = False,
+) -> None:
+    """Write tracks, or what people corrected in Label Studio, for a trainer.
+
+    Corrected keyframes are interpolated as the editor draws them and brought to the video's own frames by time. Boxes
+    stay boxes: DAVIS and MOTS, which hold masks, refuse them.
+    """
+    if every is not None and fps is not None:
+        raise typer.BadParameter("give --fps or --every, not both")
+    shares = _shares(split)
+    with one_line_errors(), steps() as step:
+        from backend.labelstudio.export_sources import VideoFolder, named_apart
+
+        folder = VideoFolder(videos) if videos else None
+        loaded = named_apart([one for source in sources for one in _load(source, config, folder)])
+        sampled = [(one, _sampled(one.video, every, fps)) for one in loaded]
+        parts = _parts([one for one, _ in sampled], shares, seed)
+        by_split = {name: [video for one, video in sampled if one.origin in part] for name, part in parts.items()}
+        module, options = writer_of(form)
+        module.write(by_split, out, **options)
+        if images:
+            for name, part in parts.items():
+                chosen = [(one, video) for one, video in sampled if one.origin in part]
+                _write_images(chosen, module, out, name, progress=lambda share: step("pictures", share))
+    for name, found in by_split.items():
+        objects = sum(len(video.objects) for video in found)
+        kept = sum(len(video.frames) for video in found)
+        stdout.print(f"{name}: {len(found)} videos, {objects} objects, {kept} frames", markup=False)
+    stdout.print(f"{form} written to {out}", markup=False, soft_wrap=True)
+
+
+def import_(
+    form: Annotated[ImportFormat, typer.Argument(metavar="FORMAT", help="coco, youtube-vis, davis, mots or cvat.")],
+    path: Annotated[Path, typer.Argument(help="The file or folder of annotations.", show_default=False)],
+    *,
+    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
+    url: Annotated[
+        str, typer.Option(help="Address of the folder that the videos or pictures are served from.")
+    ] = "/data/local-files/?d=",
+    videos: Annotated[
+        Path | None, typer.Option(help="The folder of the video files: boxes on video. Without: masks on pictures.")
+    ] = None,
+    masks: Annotated[MaskTag, typer.Option(help="How the editor shall keep masks.")] = "brush",
+) -> None:
+    """Make Label Studio tasks with predictions of annotations: OUT/tasks.json and OUT/label_config.xml."""
+    with one_line_errors():
+        from backend.labelstudio.export_sources import VideoFolder
+        from backend.labelstudio.import_tasks import picture_tasks, video_tasks
+        from video.formats.files import write_json, write_text
+
+        found = writer_of(form)[0].read(path)
+        version = f"imported/{form}"
+        if videos is not None:
+            tasks, xml = video_tasks(found, VideoFolder(videos), url=url, version=version)
+        else:
+            tasks, xml = picture_tasks(found, url=url, version=version, shape=masks)
+        write_json(out / "tasks.json", tasks)
+        write_text(out / "label_config.xml", xml)
+    stdout.print(f"{len(tasks)} tasks of {len(found)} videos; the others have no objects", markup=False)
+    stdout.print(f"tasks to import   {out / 'tasks.json'}", markup=False, soft_wrap=True)
+    stdout.print(f"their label config {out / 'label_config.xml'}", markup=False, soft_wrap=True)
+
+
+def writer_of(form: str) -> tuple[ModuleType, dict[str, Any]]:
+    """The module that writes and reads a format, and the options that it wants for it."""
+    from video.formats import coco, cvat, davis, mots, yolo, youtube_vis
+
+    known: dict[str, tuple[ModuleType, dict[str, Any]]] = {
+        "coco": (coco, {}),
+        "coco-polygons": (coco, {"shape": "polygons"}),
+        "youtube-vis": (youtube_vis, {}),
+        "davis": (davis, {}),
+        "mots": (mots, {}),
+        "yolo": (yolo, {}),
+        "cvat": (cvat, {}),
+    }
+    return known[form]
+
+
+def _load(source: Path, config: Path | None, videos: VideoFolder | None) -> list[Loaded]:
+    from backend.labelstudio.export_reader import read_studio
+    from backend.labelstudio.export_sources import is_studio_export, read_tracks, tracks_files
+    from backend.labelstudio.label_config import parse_label_config
+    from video.formats.base import FormatError
+
+    if not source.exists():
+        raise FormatError(f"{source} is not there")
+    if not is_studio_export(source):
+        return [read_tracks(path, videos=videos) for path in tracks_files(source)]
+    if config is None:
+        raise FormatError(f"{source} is an export of Label Studio: give its project's label config with --config")
+    try:
+        xml = config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"--config {config} cannot be read: {error}") from None
+    return read_studio(source, parse_label_config(xml), videos=videos)
+
+
+def _sampled(video: AnnotatedVideo, every: int | None, fps: float | None) -> AnnotatedVideo:
+    from video.formats import base as annotated
+    from video.formats.base import FormatError
+
+    try:
+        if fps is not None:
+            return video.only(annotated.at_rate(video.times, fps))
+        return video.only(annotated.every(video, every)) if every else video
+    except ValueError as error:
+        raise FormatError(str(error)) from None
+
+
+def _parts(loaded: Sequence[Loaded], shares: list[float] | None, seed: int) -> dict[str, set[str]]:
+    """Split -> the origins in it."""
+    from video.formats.base import FormatError, split_videos
+
+    origins = sorted({one.origin for one in loaded})
+    if not origins:
+        raise FormatError("nothing is annotated: no task has an annotation that was submitted")
+    if shares is None:
+        return {"all": set(origins)}
+    try:
+        parts = split_videos(origins, shares, seed=seed)
+    except ValueError as error:
+        raise FormatError(f"--split: {error}") from None
+    return {name: set(part) for name, part in zip(_SPLITS, parts, strict=False)}
+
+
+def _shares(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if not 2 <= len(shares) <= len(_SPLITS) or not all(0 < share < float("inf") for share in shares):
+        raise typer.BadParameter(f"--split must be two or three positive shares such as 0.8,0.1,0.1, not {text!r}")
+    return shares
+
+
+def _write_images(
+    chosen: Sequence[tuple[Loaded, AnnotatedVideo]],
+    module: ModuleType,
+    out: Path,
+    split: str,
+    *,
+    progress: Callable[[float], None],
+) -> None:
+    from backend.cli.frames import jpeg
+    from video.formats.base import FormatError
+    from video.io.reader import open_clip
+
+    if not hasattr(module, "image_path"):
+        raise FormatError("CVAT takes the video itself: leave --images out")
+    for i, (one, video) in enumerate(chosen):
+        if one.media is None:
+            raise FormatError(f"{video.name}: --images needs the video file: give --videos FOLDER")
+        for indices, frames in open_clip(one.media).batches(video.frames):
+            for frame, pixels in zip(indices.tolist(), frames, strict=True):
+                path = out / module.image_path(video, frame, split)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(jpeg(pixels))
+        progress((i + 1) / len(chosen))

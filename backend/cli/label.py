@@ -1,0 +1,177 @@
+"""`refam label`: a video and words in, files out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+import typer
+
+from backend.cli.console import one_line_errors, report, steps
+from backend.cli.console import out as stdout
+from backend.cli.options import Backbone, Device, Download, Magnets, Sam2, magnet_words
+from refam.pipeline.quality import Quality
+
+if TYPE_CHECKING:
+    from refam.pipeline.pipeline import Pipeline
+    from refam.text.magnets import Magnets as MagnetWords
+
+LABEL_EXAMPLES = (
+    "[b]Examples[/b]\n\n"
+    '  refam label clip.mp4 "the red star" --out found\n\n'
+    '  refam label clip.mp4 "the red star" "the small ring" --out found\n\n'
+    '  refam label clip.mp4 "the dog" --point 0.42,0.61@0 --out found\n\n'
+    "  refam label clip.mp4 --box 0.30,0.20,0.15,0.40@25 --out found\n\n"
+    "  refam label clip.mp4 --mask first.png@0 --not-point 0.9,0.1@40 --out found\n\n"
+    "What is drawn is kept as it is, and only what lies between drawings is followed anew.\n\n"
+    "Points and boxes are in fractions of the frame, x and y from the top left; frames are counted from 0."
+)
+
+
+def label(
+    video: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
+    words: Annotated[
+        list[str] | None, typer.Argument(help="What to find; each quoted expression is one object.", show_default=False)
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
+    point: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y@FRAME", help="A point on the object. May be given again.")
+    ] = None,
+    not_point: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y@FRAME", help="A point off the object. May be given again.")
+    ] = None,
+    box: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y,W,H@FRAME", help="A box around it. May be given again.")
+    ] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(metavar="FILE@FRAME", help="Its mask, a PNG. May be given again.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="The editor's frame rate in the task; the clip's own unless given.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The video's address in the task; unless given, as a local file of that name.")
+    ] = None,
+    range_: Annotated[
+        str,
+        typer.Option("--range", metavar="FROM-TO", help="Look at this part only: frames (100-250) or seconds (4s-9s)."),
+    ] = "",
+    every: Annotated[
+        int, typer.Option(metavar="N", help="Look at every N-th frame; on those between, masks are interpolated.")
+    ] = 1,
+    max_size: Annotated[
+        int | None, typer.Option(metavar="PX", help="Look at frames of this longer side; masks come in full size.")
+    ] = None,
+    quality: Annotated[
+        Quality, typer.Option(help="How closely to look: frames grounded, how often masks are looked at, size.")
+    ] = Quality.NORMAL,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where SAM2's features of frames are kept, so that none is encoded twice; REFAM_FEATURES_MB (2000) "
+            "bounds it. Unless given, in the data directory.",
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Begin anew; else a run that was stopped goes on where it was.")
+    ] = False,
+    backbone: Backbone = "tiny",
+    sam2: Sam2 = None,
+    magnets: Magnets = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
+    download: Download = False,
+) -> None:
+    """Find objects in a video by words, points, boxes or masks, and track them.
+
+    Writes to OUT: masks/OBJECT/FRAME.png (0 or 255; both counted from 0; one for every frame), tracks.json,
+    label_studio.json (ready to import) with label_config.xml, overlay.mp4, and needs_a_look.jpg where frames need a
+    look: gaps, low scores, sudden changes. A file that breaks off is labelled up
+    to there, and that is said.
+    """
+    from backend.cli.targets import Drawn, check_drawn, targets_of
+    from backend.labelstudio.timeline import editor_rate
+    from refam.pipeline.roi import Part
+    from refam.pipeline.types import PromptError
+
+    words_added = magnet_words(magnets)
+    try:
+        targets = targets_of(words or [], Drawn(point or [], not_point or [], box or [], mask or []))
+        rate = None if fps is None else editor_rate(fps)
+        part = Part(range_, every=every, most_px=max_size or quality.most_px)
+    except (PromptError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    with one_line_errors(), steps() as step:
+        from backend.cli.outputs import forget_work, kept_work, places, write_all
+        from refam.pipeline.roi import brought_back, seen_in
+        from video.io.reader import open_clip
+
+        places(out)  # before hours of work, not after
+        step("open", 0.0)
+        clip = open_clip(video, partial=True)
+        step("open", 1.0)
+        check_drawn(targets, len(clip), clip.size)
+        view = part.view(clip, targets)
+        memo = kept_work(out, video, (backbone, seed, str(words_added), part, quality), again=again)
+        pipeline = _pipeline(
+            backbone,
+            sam2,
+            device=device,
+            seed=seed,
+            magnets=words_added,
+            download=download,
+            quality=quality,
+            cache=cache,
+        )
+        found = pipeline.run(view, seen_in(view, targets), progress=step, memo=memo)
+        results = brought_back(found, view, targets)
+        written = write_all(
+            out,
+            clip,
+            results,
+            model_version=pipeline.model_version,
+            video=url or f"/data/local-files/?d={quote(video.name)}",
+            fps=rate or max(1.0, clip.average_fps),
+            progress=step,
+        )
+        if not any(result.stopped for result in results):  # what could not be read may be the next time
+            forget_work(out)
+    report(clip, results, written, version=pipeline.model_version)
+    if sam2 is None:
+        stdout.print(f"{'masks by':<17}{_masks_by(device)}", markup=False, soft_wrap=True)
+
+
+def _pipeline(
+    backbone: str,
+    sam2: str | None,
+    *,
+    device: str,
+    seed: int,
+    magnets: MagnetWords,
+    download: bool,
+    quality: Quality,
+    cache: Path | None,
+) -> Pipeline:
+    from backend.settings import weight_settings
+    from refam.pipeline.pipeline import Pipeline
+
+    weights = weight_settings(download=download)
+
+    def grounder():  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type alone would import torch
+        from refam.grounder import GroundingOptions, load_grounder
+
+        options = GroundingOptions(seed=seed, magnet_words=magnets)
+        return load_grounder(backbone, device=device, options=options, loading=weights.loading())
+
+    return Pipeline(weights.segmenter(sam2, device=device, cache=cache), grounder=grounder, options=quality.options())
+
+
+def _masks_by(device: str) -> str:
+    """Nobody said what is to draw the masks: what did, and why."""
+    from backend.settings import weight_settings
+
+    choice = weight_settings().segmenter_choice(None, device=device)
+    return f"{choice.version}: {choice.why}"

@@ -1,0 +1,151 @@
+"""`refam models`: which backbones and segmenters there are, their weight and licence, and what is on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backend.cli.console import err, one_line_errors
+from backend.cli.console import out as stdout
+
+if TYPE_CHECKING:
+    from refam.backbones import Preset
+    from refam.segmenters.sam2_weights import Sam2Weights
+
+models_app = typer.Typer(
+    help="The backbones that read words and the segmenters that draw masks: list them, fetch one.",
+    epilog="How weights are held is set by REFAM_DTYPE (auto, float32, bfloat16, float16), REFAM_OFFLOAD=1 (parts "
+    "visit the GPU one at a time), REFAM_QUANTISE (bnb-4bit, bnb-8bit, int8), REFAM_FREE_TEXT=1 (text encoders are let "
+    "go between calls) and REFAM_DOWNLOAD=1.",
+    invoke_without_command=True,
+)
+
+
+@models_app.callback()
+def list_models(context: typer.Context) -> None:
+    """List backbones and segmenters: size, memory, licence, and what is on this machine. Asks no network."""
+    if context.invoked_subcommand is not None:
+        return
+    with one_line_errors():
+        from rich.table import Table
+        from rich.text import Text
+
+        from refam.backbones import PRESETS
+
+        table = Table(box=None, pad_edge=False)
+        for heading in ("backbone", "reads", "weights", "offloaded", "licence", "on this machine"):
+            table.add_column(heading, justify="right" if heading in ("weights", "offloaded") else "left")
+        for preset in PRESETS.values():
+            table.add_row(*(Text(cell) for cell in _row(preset)))
+        stdout.print(table, soft_wrap=True)
+        stdout.print(
+            "\nSizes are approximate: parameters, counted from the configurations, at 2 bytes each. So much is\n"
+            "downloaded, and so much must a GPU hold for the weights alone. With REFAM_OFFLOAD=1 it holds the\n"
+            "transformer or the other parts, whichever is larger. A folder or a hub name of any of these pipelines\n"
+            "will do as well. Only tiny was measured: the others' weights were not at hand.",
+            markup=False,
+            soft_wrap=True,
+        )
+        _list_segmenters()
+
+
+@models_app.command()
+def pull(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A backbone's preset, its hub name (NAME@REVISION pins it), or a segmenter.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Download a backbone from the hub into its cache, or a segmenter into the data folder."""
+    with one_line_errors():
+        from refam.segmenters.sam2_weights import SAM2_WEIGHTS
+
+        if name in SAM2_WEIGHTS:
+            _pull_segmenter(SAM2_WEIGHTS[name])
+            return
+        from refam.backbones import preset_for
+        from refam.backbones.weights import pull as fetch
+        from refam.backbones.weights import size_on_disk
+
+        preset = preset_for(name)
+        if Path(preset.source).is_dir():
+            stdout.print(f"{preset.source} is a folder on this machine already", markup=False, soft_wrap=True)
+            return
+        size = f", about {preset.size_gb:.0f} GB" if preset.size_gb else ""
+        err.print(f"fetching {preset.source}{size}. Licence: {preset.licence}.", markup=False, soft_wrap=True)
+        directory = fetch(preset.source, preset.revision)
+        stdout.print(f"{directory} ({size_on_disk(directory) / 1e9:.1f} GB)", markup=False, soft_wrap=True)
+
+
+def _pull_segmenter(weights: Sam2Weights) -> None:
+    from importlib.util import find_spec
+
+    from backend.settings import weight_settings
+    from refam.segmenters import sam2_weights as sam2_store
+
+    models = weight_settings().models_dir
+    folder = sam2_store.find(weights.name, models)
+    if folder is None:
+        folder = sam2_store.pull(weights, models, tell=lambda line: err.print(line, markup=False, soft_wrap=True))
+    size = _size(sum(file.stat().st_size for file in folder.iterdir()))
+    stdout.print(f"{folder} ({size}). It draws masks from now on, unless REFAM_SAM2 names another.", soft_wrap=True)
+    if sam2_store.is_for_onnx(folder) and find_spec("onnxruntime") is None:
+        stdout.print("It needs onnxruntime, which is not installed: pip install onnxruntime", soft_wrap=True)
+
+
+def _list_segmenters() -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from backend.settings import weight_settings
+    from refam.segmenters import sam2_weights as sam2_store
+
+    weights = weight_settings()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("segmenter", "fetched from", "weights", "licence", "on this machine"):
+        table.add_column(heading, justify="right" if heading == "weights" else "left", no_wrap=True)
+    for known in sam2_store.SAM2_WEIGHTS.values():
+        folder = sam2_store.find(known.name, weights.models_dir)
+        here = "no" if folder is None else _size(sum(file.stat().st_size for file in folder.iterdir()))
+        if folder is not None and sam2_store.is_for_onnx(folder):
+            here += ", for onnxruntime"
+        source = known.hub if known.npm is None else f"{known.hub}, or npm"
+        table.add_row(*(Text(cell) for cell in (known.name, source, f"{known.hub_mb} MB", known.licence, here)))
+    table.add_row("grabcut", "-", "-", "-", "always: it needs none")
+    stdout.print()
+    stdout.print(table, soft_wrap=True)
+    choice = weights.segmenter_choice(None)
+    stdout.print(f"\nUnless REFAM_SAM2 names another: {choice.version}, {choice.why}.", markup=False, soft_wrap=True)
+
+
+def _row(preset: Preset) -> tuple[str, ...]:
+    from refam.backbones.loading import BACKBONES
+    from refam.backbones.weights import find, missing_files, read_index, size_on_disk
+
+    here = "no"
+    directory = find(preset.source, preset.revision)
+    if directory is not None and (directory / "model_index.json").is_file():
+        gone = missing_files(directory, read_index(directory))
+        here = f"{_size(size_on_disk(directory))}{', not complete' if gone else ''}"
+    weights = offloaded = "-"
+    if preset.billions is not None:
+        weights = f"{2 * sum(preset.billions):.0f} GB"
+        offloaded = f"{2 * max(preset.billions):.0f} GB"
+    licence = preset.licence + (" (to accept on the hub)" if preset.gated else "")
+    return (
+        preset.name,
+        "clips" if BACKBONES[preset.pipeline].is_clip else "frames",
+        weights,
+        offloaded,
+        licence,
+        here,
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,250 @@
+"""A real Label Studio on this machine's loopback: start it, fill it, ask it, end it. For the demo and the
+tests.
+
+Only the process that `LocalStudio.start` started is ever ended. Settings are those that were measured to work
+with 1.23: without `USE_DEFAULT_BANNED_SUBNETS=false` it refuses a backend on loopback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from video.errors import UserError
+
+_REPOSITORY = Path(__file__).parents[2]
+_START_TIMEOUT_S = 300.0  # the first start builds its database: half a minute, more on a busy machine
+_VIDEO_ONLY = '<View><Video name="video" value="$video"/></View>'
+
+
+class StudioError(UserError):
+    """Label Studio could not be found or started, or refused what it was asked; the message says which."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """An account made at the first start of a data directory."""
+
+    user: str
+    password: str
+    token: str
+
+    @classmethod
+    def of(cls, data_dir: Path) -> Login:
+        """The account of this data directory, made up and noted there (for its owner only) the first time."""
+        note = data_dir / "login.json"
+        if not note.exists():
+            data_dir.mkdir(parents=True, exist_ok=True)
+            fresh = cls("demo@example.com", secrets.token_urlsafe(9), secrets.token_hex(20))
+            note.touch(mode=0o600)
+            note.write_text(json.dumps(fresh.__dict__))
+        return cls(**json.loads(note.read_text()))
+
+
+def find_label_studio() -> Path:
+    """Label Studio's executable: LABEL_STUDIO_BIN, else the repository's `.venv-ls`, else the PATH."""
+    named = os.environ.get("LABEL_STUDIO_BIN")
+    found = shutil.which("label-studio")
+    for candidate in [Path(named)] if named else [_REPOSITORY / ".venv-ls/bin/label-studio", found]:
+        if candidate and Path(candidate).is_file():
+            return Path(candidate).absolute()
+    where = f"LABEL_STUDIO_BIN={named} is no file" if named else "no .venv-ls/bin/label-studio, none on the PATH"
+    raise StudioError(f"Label Studio was not found ({where}): run `make demo`, which installs it beside the project")
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class LocalStudio:
+    """One running Label Studio. Use as a context manager: it ends what it started."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self.data_dir = data_dir.absolute()
+        self.login = Login.of(self.data_dir)
+        self.media_dir = self.data_dir / "media"
+        self.media_dir.mkdir(parents=True, exist_ok=True)
+        self.log = log or self.data_dir / "label-studio.log"
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._env = dict(env or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._http = httpx.Client(
+            base_url=self.url,
+            trust_env=False,
+            timeout=660,
+            headers={"Authorization": f"Token {self.login.token}"},
+        )
+
+    def __enter__(self) -> LocalStudio:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts it and waits until it answers. Raises StudioError with the end of its log if it does not."""
+        command = [str(find_label_studio()), "start", "--no-browser", "--internal-host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--host", self.url]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603
+                command,
+                env={**os.environ, **self._environment(), **self._env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            with contextlib.suppress(httpx.HTTPError):  # not up yet
+                if self._http.get("/health", timeout=2).is_success:
+                    return
+            time.sleep(0.3)
+        self.stop()
+        tail = self.log.read_text(errors="replace")[-1500:]
+        raise StudioError(f"Label Studio did not come up at {self.url}; the end of {self.log}:\n{tail}")
+
+    @property
+    def running(self) -> bool:
+        """Whether the process that `start` started still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Ends the process that `start` started (and its children); nothing if it has ended."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        for sign, patience_s in ((signal.SIGTERM, 15), (signal.SIGKILL, 5)):
+            try:
+                os.killpg(process.pid, sign)
+                process.wait(patience_s)
+                return
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "LABEL_STUDIO_USERNAME": self.login.user,
+            "LABEL_STUDIO_PASSWORD": self.login.password,
+            "LABEL_STUDIO_USER_TOKEN": self.login.token,
+            "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",  # counts only when the organization is created
+            "LABEL_STUDIO_BASE_DATA_DIR": str(self.data_dir),
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(self.data_dir),
+            "USE_DEFAULT_BANNED_SUBNETS": "false",  # else backends on loopback are refused
+            "ML_TIMEOUT_PREDICT": "600",
+            "ML_TIMEOUT_SETUP": "10",
+            "ML_TIMEOUT_HEALTH": "5",
+            "ML_CONNECTION_TIMEOUT": "5",
+            "LATEST_VERSION_CHECK": "false",
+            "COLLECT_ANALYTICS": "false",
+            "SENTRY_DSN": "",
+            "FRONTEND_SENTRY_DSN": "",
+        }
+
+    def api(self, method: str, path: str, **kwargs: Any) -> Any:
+        """One call of its HTTP API -> the JSON (None without any). Raises StudioError unless it succeeds."""
+        response = self._http.request(method, path, **kwargs)
+        if not response.is_success:
+            raise StudioError(f"{method} {path}: {response.status_code} {response.text[:500]}")
+        return response.json() if response.content else None
+
+    def personal_token(self) -> str:
+        """A new personal access token, asked for with a login as in a browser (there is one per account)."""
+        with httpx.Client(base_url=self.url, trust_env=False, timeout=30, headers={"Referer": self.url}) as http:
+            http.get("/user/login/")
+            form = {"email": self.login.user, "password": self.login.password}
+            http.post("/user/login/", data=form | {"csrfmiddlewaretoken": http.cookies["csrftoken"]})
+            made = http.post("/api/token/", json={}, headers={"X-CSRFToken": http.cookies["csrftoken"]})
+        if not made.is_success:
+            raise StudioError(f"no personal access token: {made.status_code} {made.text[:300]}")
+        return str(made.json()["token"])
+
+    def create_project(self, title: str, label_config: str, videos: Sequence[Path]) -> tuple[int, list[str]]:
+        """A project with these videos uploaded, not yet as tasks -> (its id, the videos' addresses)."""
+        # A direct upload is refused once the config has two data keys: the real config comes after it.
+        project = int(self.api("POST", "/api/projects/", json={"title": title, "label_config": _VIDEO_ONLY})["id"])
+        addresses = [self._upload(project, video) for video in videos]
+        self.api("PATCH", f"/api/projects/{project}", json={"label_config": label_config})
+        return project, addresses
+
+    def _upload(self, project: int, video: Path) -> str:
+        files = {"FILES": (video.name, video.read_bytes(), "video/mp4")}
+        sent = self.api("POST", f"/api/projects/{project}/import?commit_to_project=false", files=files)
+        stored = self.api("GET", f"/api/import/file-upload/{sent['file_upload_ids'][0]}")
+        return "/data/" + str(stored["file"]).lstrip("/")
+
+    def import_tasks(self, project: int, data: Sequence[Mapping[str, Any]]) -> list[int]:
+        """One task per item of data -> their ids, in order."""
+        before = set(self.task_ids(project))
+        self.api("POST", f"/api/projects/{project}/import", json=[{"data": dict(item)} for item in data])
+        return [task for task in self.task_ids(project) if task not in before]
+
+    def task_ids(self, project: int) -> list[int]:
+        """The project's tasks, oldest first."""
+        found = self.api("GET", f"/api/tasks?project={project}&fields=all&page_size=1000")["tasks"]
+        return sorted(int(task["id"]) for task in found)
+
+    def connect(
+        self, project: int, backend_url: str, *, interactive: bool = True, auth: tuple[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Makes a backend this project's model -> what Label Studio says of it. auth: user and password."""
+        ask: dict[str, Any] = {
+            "url": backend_url,
+            "project": project,
+            "title": "RefAM",
+            "is_interactive": interactive,
+        }
+        if auth:
+            ask |= {"auth_method": "BASIC_AUTH", "basic_auth_user": auth[0], "basic_auth_pass": auth[1]}
+        made: dict[str, Any] = self.api("POST", "/api/ml/", json=ask)
+        return made
+
+    def retrieve_predictions(self, project: int) -> None:
+        """The action "Retrieve predictions" for all tasks; Label Studio says it worked even if it did not."""
+        self.api(
+            "POST",
+            f"/api/dm/actions?id=retrieve_tasks_predictions&project={project}",
+            json={"selectedItems": {"all": True, "excluded": []}},
+        )
+
+    def wait_for_predictions(self, tasks: Sequence[int], *, most_s: float) -> bool:
+        """Waits until every task has a prediction; False when some still have none after so many seconds."""
+        end = time.monotonic() + most_s
+        while not all(self.predictions(task) for task in tasks):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.5)
+        return True
+
+    def predictions(self, task: int) -> list[dict[str, Any]]:
+        """The predictions stored for a task."""
+        found: list[dict[str, Any]] = self.api("GET", f"/api/predictions/?task={task}")
+        return found

@@ -1,1 +1,0 @@
-"""Annotated videos in and out: tracks of `refam label`, Label Studio's exports, and the file formats of trainers."""

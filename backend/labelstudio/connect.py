@@ -1,0 +1,184 @@
+"""`refam connect`: makes this backend a project's model, as Label Studio 1.23 needs it, and says what it found.
+
+What Label Studio does not do by itself: a webhook's own authorization (it gives it none, so with basic auth every event
+is refused), interactive mode, a look at whether the label config can work. And the model's title: uncertainty sampling
+looks for predictions whose version is what the project calls its model, which is the title (`next_task.py` of 1.23),
+so under any other title it falls back to a random order without a word.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+
+from backend.labelstudio.client import studio_client
+from backend.labelstudio.label_config import LabelConfigError, parse_label_config
+from backend.settings import Settings
+from video.errors import UserError
+
+State = Literal["ok", "note", "wrong"]
+TITLE = "RefAM"  # where the version is not known
+# A suggestion of the id of what is selected makes two candidates for one reference: the editor's store throws, and its
+# page goes blank (1.23.2). Accepted at once, suggestions never stand beside what they replace.
+AUTO_ACCEPT = (
+    "before typing words in the editor, switch Auto-Accept Suggestions on (below the pictures, beside "
+    "Auto-Annotation); without it the page of Label Studio 1.23.2 goes blank when a mask is selected"
+)
+
+
+class ConnectError(UserError):
+    """The project cannot be connected; a sentence for people."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One line of the report. `wrong`: it will not work like this."""
+
+    state: State
+    text: str
+
+
+def connect(settings: Settings, project: int, *, url: str) -> Iterator[Found]:
+    """Wires one project up, step by step. url: of this backend as Label Studio reaches it.
+
+    Raises ConnectError when Label Studio cannot be asked or refuses.
+    """
+    from label_studio_sdk.core.api_error import ApiError
+
+    url = _checked(url)
+    studio = studio_client(settings)
+    if studio is None:
+        raise ConnectError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, of somebody who may change the project")
+    try:
+        yield from _wired(studio, settings, project, url)
+    except ApiError as error:
+        raise ConnectError(_refusal(error, project, url)) from None
+    except httpx.HTTPError as error:
+        where = settings.label_studio_url
+        raise ConnectError(f"Label Studio at {where} cannot be reached: {type(error).__name__}") from None
+
+
+def _wired(studio: Any, settings: Settings, project: int, url: str) -> Iterator[Found]:
+    found = studio.projects.get(id=project)
+    yield Found("ok", f"project {project}, {found.title!r}, {found.task_number or 0} task(s)")
+    yield from _config(found.label_config or "")
+    version, said = _reached(url, settings)
+    yield said
+    user, secret = settings.basic_auth_user, settings.basic_auth_pass
+    how: dict[str, Any] = {"url": url, "project": project, "title": version or TITLE, "is_interactive": True}
+    if user is not None and secret is not None:
+        how |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": secret.get_secret_value()}
+    else:
+        how |= {"auth_method": "NONE"}
+    known = [ml for ml in studio.ml.list(project=project) if (ml.url or "").rstrip("/") == url]
+    made = studio.ml.update(known[0].id, **how) if known else studio.ml.create(**how)
+    state = getattr(made, "state", None)
+    if state not in (None, "CO"):
+        yield Found("wrong", f"Label Studio could not reach the backend: {getattr(made, 'error_message', '') or state}")
+    else:
+        yield Found("ok", f"model {'updated' if known else 'connected'}: {url}, interactive preannotations on")
+    yield from _webhooks(studio, settings, project, url)
+    yield from _sampling(found, version)
+    if not user:
+        yield Found(
+            "note", "no basic auth is set (REFAM_BASIC_AUTH_USER and _PASS): whoever reaches the port can use it"
+        )
+
+
+def _webhooks(studio: Any, settings: Settings, project: int, url: str) -> Iterator[Found]:
+    hooks = [h for h in studio.webhooks.list(project=str(project)) if (h.url or "").rstrip("/") == f"{url}/webhook"]
+    if not hooks:
+        yield Found("note", "Label Studio has made no webhook for this model: events are not told")
+    user, secret = settings.basic_auth_user, settings.basic_auth_pass
+    for hook in hooks:
+        if user is None or secret is None:
+            yield Found("ok", "webhook: needs no header")
+            continue
+        coded = base64.b64encode(f"{user}:{secret.get_secret_value()}".encode()).decode()
+        studio.webhooks.update(hook.id, url=hook.url, headers={"Authorization": f"Basic {coded}"})
+        yield Found("ok", "webhook: given the user and password, without which every event would be refused")
+
+
+def _config(xml: str) -> Iterator[Found]:
+    try:
+        config = parse_label_config(xml)
+    except LabelConfigError as error:
+        yield Found("wrong", str(error))
+        return
+    if config.masks:
+        yield Found("ok", f'masks go to "{config.box}" ({config.masks.kind}) on <Image name="{config.video}">')
+        yield Found("note", f"masks: {AUTO_ACCEPT}")
+    elif config.outline:
+        tag = "VideoVectorLabels" if config.outline.own_labels else "VideoVector"
+        yield Found("ok", f'outlines go to <{tag} name="{config.box}"> on <Video name="{config.video}">')
+    else:
+        yield Found("ok", f'boxes go to <VideoRectangle name="{config.box}"> on <Video name="{config.video}">')
+    if config.text_areas:
+        yield Found("ok", f"words may be typed into: {', '.join(config.text_areas)}")
+    else:
+        yield Found("note", "the label config has no TextArea on the video: words cannot be typed in the editor")
+    if not config.masks and "framerate" not in xml.lower():
+        yield Found(
+            "note", "the Video has no frameRate: Label Studio assumes 24 frames a second, and so does this backend"
+        )
+
+
+def _sampling(found: Any, version: str | None) -> Iterator[Found]:
+    if found.sampling != "Uncertainty sampling":
+        order = str(found.sampling or "unknown order").lower()
+        yield Found("ok", f"tasks come by {order}; with uncertainty sampling the least sure ones would come first")
+    elif version:
+        yield Found("ok", f"uncertainty sampling goes by the scores of {version}; connect again when that changes")
+    else:
+        yield Found(
+            "wrong", "uncertainty sampling needs the model's version as its title: connect from where it answers"
+        )
+
+
+def _reached(url: str, settings: Settings) -> tuple[str | None, Found]:
+    """The model version, by this machine; Label Studio tries for itself when it is connected."""
+    user, secret = settings.basic_auth_user, settings.basic_auth_pass
+    auth = (user, secret.get_secret_value()) if user is not None and secret is not None else None
+    version = None
+    try:
+        with httpx.Client(trust_env=False, timeout=3) as http:
+            answer = http.get(f"{url}/health")
+            up = answer.status_code == 200 and answer.json().get("status") == "UP"
+            if up:
+                version = str(http.get(f"{url}/versions", auth=auth).raise_for_status().json()["versions"][0])
+    except (httpx.HTTPError, ValueError, AttributeError, LookupError):
+        up = False
+    if up and version:
+        return version, Found("ok", f"{url} answers: {version}")
+    text = f"{url} does not answer from here; that is right only if Label Studio runs elsewhere"
+    return None, Found("note", text)
+
+
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConnectError(f"--url must be this backend's address, such as http://backend:9090, not {url!r}")
+    if parts.username or parts.password:
+        raise ConnectError("leave user and password out of --url; set REFAM_BASIC_AUTH_USER and REFAM_BASIC_AUTH_PASS")
+    return url.rstrip("/")
+
+
+def _refusal(error: Any, project: int, url: str) -> str:
+    status, said = error.status_code, str(error.body)[:600]
+    if status == 401:
+        return "Label Studio refused LABEL_STUDIO_API_KEY (401); legacy tokens have to be enabled for the organization"
+    if status == 403 and "reserved" in said:
+        return (
+            f"Label Studio does not call backends on private networks ({url}): start it with "
+            "USE_DEFAULT_BANNED_SUBNETS=false and, better, USER_ADDITIONAL_BANNED_SUBNETS=169.254.0.0/16"
+        )
+    if status in (403, 404):
+        return f"there is no project {project} for this token ({status})"
+    if status == 400 and "health check failed" in said:
+        return f"Label Studio cannot reach {url}: does `refam serve` run, and is that its address as seen from there?"
+    return f"Label Studio answered {status}: {said}"

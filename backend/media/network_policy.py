@@ -1,0 +1,89 @@
+"""What addresses of the network may be connected to: public ones, and those that were named."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpcore
+
+from video.errors import UserError
+
+
+class FetchError(UserError):
+    """The address was refused or did not deliver; the message says which and why, without secrets.
+
+    passing: whether it may heal by itself (a timeout, a broken connection, a busy server).
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class Wall(httpcore.NetworkBackend):
+    """Connects to allowed or public addresses only, by the IP that was checked."""
+
+    def __init__(self, allowed: frozenset[str]) -> None:
+        self._allowed = allowed
+        self._inner = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """See httpcore. Raises FetchError for an address that may not be reached."""
+        name = host.lower().rstrip(".").strip("[]")
+        try:
+            found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        except OSError:
+            raise FetchError(f"the host {name!r} is not known") from None
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+        # One private address among public ones is refused as a whole: a mixed answer is an attack's sign.
+        private = [address for address in addresses if not is_public(address)]
+        if private and not self._allowed & {name, f"{name}:{port}"}:
+            raise FetchError(
+                f"the host {name!r} is not on the public network ({private[0]}): "
+                f"add it to REFAM_ALLOWED_HOSTS if media may come from there"
+            )
+        failure: Exception | None = None
+        for address in addresses:
+            try:
+                return self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore.ConnectError(f"no address for {name}")
+
+    def connect_unix_socket(self, path: str, *_: Any, **__: Any) -> httpcore.NetworkStream:
+        """See httpcore. Never."""
+        raise FetchError("unix sockets are not fetched from")
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is of the public network; IPv4 inside IPv6 counts as what it stands for."""
+    ip = ipaddress.ip_address(address.split("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):  # NAT64
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+def shown(address: str) -> str:
+    """An address as it may be told: without login, query (signatures live there) and fragment; paths as they are."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address.partition("?")[0][:200]
+    if not parts.netloc:
+        return address[:200]
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]

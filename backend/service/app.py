@@ -1,0 +1,199 @@
+"""The HTTP side: what Label Studio calls, what people and probes ask. Wiring only.
+
+Measured demands of Label Studio 1.23: GET /health must answer within 1 s and POST /setup within 3 s, both again
+whenever somebody opens a page; a webhook delays every Submit by as long as it takes. So none of them touches a
+model. /setup carries the creator's API token in clear: bodies are never logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from backend.logging import set_up_logging
+from backend.runtime import Services
+from backend.service.dashboard import web_routes
+from backend.service.middleware import BasicAuth, BodyLimit, RequestLog
+from backend.service.model import RefAMBackend
+from backend.service.rate_limit import RateLimit
+from backend.settings import Settings, unknown_variables
+from refam import __version__
+
+log = logging.getLogger("refam.server")
+
+
+class PredictBody(BaseModel):
+    """What Label Studio posts to /predict; more fields may come and are not looked at."""
+
+    tasks: list[dict[str, Any]]
+    label_config: str | None = None
+    params: dict[str, Any] | None = None
+    project: str | int | None = None
+
+
+class WebhookBody(BaseModel):
+    """What Label Studio posts to /webhook: the action, and a payload that depends on it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    action: str
+
+    def payload(self) -> dict[str, Any]:
+        """All but the action."""
+        return dict(self.model_extra or {})
+
+
+def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
+    """The application. Starting it loads no model. services: for tests and demos that bring their own."""
+    services = services or Services(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(services.office)  # what an earlier process left is taken up at once
+        await run_in_threadpool(services.learner)
+        yield
+        await run_in_threadpool(services.close)
+
+    app = FastAPI(title="RefAM for Label Studio", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    _add_errors(app)
+    _add_routes(app, services)
+    # The last one added is the outermost: every answer is logged, also those of the gates.
+    app.add_middleware(BodyLimit, most_bytes=int(settings.max_body_mb * 1e6))
+    if settings.basic_auth_user is not None and settings.basic_auth_pass is not None:
+        app.add_middleware(
+            BasicAuth, user=settings.basic_auth_user, password=settings.basic_auth_pass.get_secret_value()
+        )
+    if settings.rate_per_minute:
+        app.add_middleware(RateLimit, per_minute=settings.rate_per_minute)
+    app.add_middleware(RequestLog)
+    return app
+
+
+def run(settings: Settings) -> None:
+    """Serves until it is told to stop (SIGINT, SIGTERM); requests that are under way are finished first."""
+    set_up_logging(settings)
+    for name in unknown_variables():
+        log.warning("%s is set, but no setting has that name", name)
+    services = Services(settings)
+    log.info("serving %s on %s:%d", services.model_version, settings.host, settings.port)
+    for problem in services.ready()["problems"]:
+        log.warning("%s", problem)
+    _Server(settings, services).run()
+
+
+class BackgroundServer:
+    """The application on a thread of this process, for demos and tests. A context manager; `url` is its address."""
+
+    def __init__(self, settings: Settings, services: Services | None = None) -> None:
+        self.url = f"http://{settings.host}:{settings.port}"
+        self._server = _Server(settings, services or Services(settings))
+        self._thread = threading.Thread(target=self._server.run, name="refam-server", daemon=True)
+
+    def __enter__(self) -> BackgroundServer:
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise RuntimeError(f"the backend could not listen at {self.url}: is the port taken?")
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=15)
+
+
+class _Server(uvicorn.Server):
+    """Told to stop, it first answers the requests that wait for a job, and ends the pages' live connections."""
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        super().__init__(uvicorn.Config(create_app(settings, services), **_uvicorn_options(settings)))
+        self._services = services
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """See uvicorn."""
+        self._services.begin_to_close()
+        await super().shutdown(sockets)
+
+
+def _uvicorn_options(settings: Settings) -> dict[str, Any]:
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": None,
+        "access_log": False,  # `RequestLog` writes them, with a request's id and without its query
+        "server_header": False,
+        "timeout_graceful_shutdown": 10,
+    }
+
+
+def _add_routes(app: FastAPI, services: Services) -> None:
+    app.include_router(web_routes(services))
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "UP", "version": __version__}
+
+    @app.get("/ready")
+    async def ready() -> JSONResponse:
+        state = services.ready()
+        return JSONResponse(state, status_code=200 if state["ready"] else 503)
+
+    @app.post("/setup")
+    async def setup() -> dict[str, str]:
+        return {"model_version": services.model_version}  # the body holds a token: it is not even read
+
+    @app.get("/versions")
+    async def versions() -> dict[str, list[str]]:
+        return {"versions": [services.model_version]}
+
+    @app.post("/predict")
+    async def predict(body: PredictBody) -> dict[str, Any]:
+        results = await run_in_threadpool(_predict, services, body)
+        return {"results": results, "model_version": services.model_version}
+
+    @app.post("/webhook", status_code=201)
+    async def webhook(body: WebhookBody) -> dict[str, Any]:
+        log.info("webhook %s", body.action[:60])
+        # Submit waits for this: taking an annotation in is one small write, comparing it comes later.
+        return await run_in_threadpool(RefAMBackend(services=services).fit, body.action, body.payload())
+
+
+def _predict(services: Services, body: PredictBody) -> list[dict[str, Any]]:
+    context = (body.params or {}).get("context")
+    return RefAMBackend(services=services).predict(
+        body.tasks,
+        context=context if isinstance(context, Mapping) else None,
+        label_config=body.label_config,
+        project=body.project,
+    )
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": str(error.detail)}, status_code=error.status_code, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        # The values stay out of it: a body may hold secrets.
+        wrong = "; ".join(f"{'.'.join(str(x) for x in e['loc'])}: {e['msg']}" for e in error.errors()[:5])
+        return JSONResponse({"error": wrong}, status_code=422)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
+        text = f"an error of this backend: its log says more (request {request.scope.get('request_id')})"
+        # Outside of `RequestLog`, which would give the answer its id.
+        return JSONResponse({"error": text}, status_code=500, headers={"X-Request-ID": request.scope["request_id"]})

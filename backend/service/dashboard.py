@@ -1,0 +1,137 @@
+"""The page at / and what it reads: jobs as JSON, their thumbnails, live changes, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Header, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from backend.jobs.models import Run
+from backend.metrics import exposition
+from backend.runtime import Services
+from refam import __version__
+
+_PAGE = Path(__file__).with_name("dashboard.html")
+_EVERY_S = 0.5  # between two looks at the jobs for a page that is open
+_SHOWN = 200  # jobs on the page and in /jobs
+_ASSURANCE = 15.0  # seconds of silence after which a line is sent, so that proxies keep the connection
+
+
+def web_routes(services: Services) -> APIRouter:
+    """Routes for people and for Prometheus."""
+    router = APIRouter()
+
+    @router.get("/", response_model=None)
+    async def root(request: Request) -> Response:
+        """The page for a browser; for Label Studio and probes what /health says."""
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"status": "UP", "version": __version__})
+        nonce = secrets.token_urlsafe(16)
+        policy = (
+            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; "
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+        page = _PAGE.read_text(encoding="utf-8").replace("{{nonce}}", nonce)
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"})
+
+    @router.get("/jobs")
+    async def jobs() -> dict[str, Any]:
+        """The newest jobs, and what is in use."""
+        return await run_in_threadpool(_snapshot, services)
+
+    @router.get("/jobs/events")
+    async def events(request: Request) -> StreamingResponse:
+        """The same as server-sent events, whenever something has changed."""
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(_changes(request, services), media_type="text/event-stream", headers=headers)
+
+    @router.get("/jobs/{job}")
+    async def one(job: str) -> dict[str, Any]:
+        """One job with its prediction."""
+        board = services.office().board
+        run = await run_in_threadpool(board.run, job)
+        if run is None:
+            raise HTTPException(404, f"there is no job {job[:40]!r}")
+        return {**_shown(run, services), "prediction": await run_in_threadpool(board.prediction, job)}
+
+    @router.get("/jobs/{job}/thumbnail", response_model=None)
+    async def thumbnail(job: str) -> Response:
+        """A JPEG of the result."""
+        image = await run_in_threadpool(services.office().board.thumbnail, job)
+        if image is None:
+            raise HTTPException(404, f"job {job[:40]!r} has no picture")
+        return Response(image, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
+
+    @router.post("/jobs/{job}/{what}")
+    async def change(job: str, what: str, x_refam: str | None = Header(default=None)) -> dict[str, str]:
+        """Cancel or retry. The header keeps other sites' forms out: a browser sends it across origins only if asked."""
+        if x_refam is None:
+            raise HTTPException(403, "send the header X-Refam: 1")
+        board = services.office().board
+        actions = {"cancel": board.cancel, "retry": board.retry}
+        if what not in actions:
+            raise HTTPException(404, f"a job can be told to {' or '.join(actions)}")
+        if not await run_in_threadpool(actions[what], job):
+            raise HTTPException(409, f"job {job[:40]!r} is not in a state to {what}")
+        return {"status": "ok"}
+
+    @router.get("/metrics", response_model=None)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        body = await run_in_threadpool(exposition, services)
+        return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+async def _changes(request: Request, services: Services) -> AsyncIterator[str]:
+    last, silent_s = "", 0.0
+    while not await request.is_disconnected() and not services.closing:
+        now = json.dumps(await run_in_threadpool(_snapshot, services), sort_keys=True)
+        if now != last:
+            yield f"data: {now}\n\n"
+            last, silent_s = now, 0.0
+        elif silent_s >= _ASSURANCE:
+            yield ": still here\n\n"
+            silent_s = 0.0
+        await asyncio.sleep(_EVERY_S)
+        silent_s += _EVERY_S
+
+
+def _snapshot(services: Services) -> dict[str, Any]:
+    board = services.office().board
+    runs = board.runs()
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[run.state] = counts.get(run.state, 0) + 1
+    ready = services.ready()
+    return {
+        "version": __version__,
+        "models": {
+            "version": ready["model_version"],
+            "backbone": ready["backbone"],
+            "segmenter": ready["segmenter"],
+        },
+        "problems": ready["problems"],
+        "counts": counts,
+        "jobs": [_shown(run, services) for run in runs[:_SHOWN]],
+    }
+
+
+def _shown(run: Run, services: Services) -> dict[str, Any]:
+    """A job as people and scripts see it. `project` is Label Studio's number, out of its "60.1795..." form."""
+    delivered = services.office().board.delivered(run.id)
+    number = run.project.split(".")[0]
+    studio = services.settings.label_studio_url
+    link = (
+        f"{studio}/projects/{number}/data?task={run.task_id}" if studio and number.isdigit() and run.task_id else None
+    )
+    shown = run.model_dump(mode="json", exclude={"worker"})
+    return {**shown, "urgency": run.urgency.name.lower(), "delivered": delivered and delivered[0], "link": link}

@@ -1,0 +1,278 @@
+"""Mochi, CogVideoX, HunyuanVideo, Wan and LTX-Video."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from refam.backbones.base import TextCondition
+from refam.backbones.clip_backbone import ClipBackbone
+from refam.backbones.errors import BackboneError
+from refam.backbones.image_models import standardise
+from refam.backbones.tokenizers import PromptTokenizer
+
+_FRAME_RATE = 25  # what LTXPipeline assumes unless it is told
+
+
+class MochiBackbone(ClipBackbone):
+    """A MochiPipeline: text last, without its padding; the schedule counts from noise (0) to picture (1000)."""
+
+    @property
+    @override
+    def stride(self) -> int:
+        return self.pipeline.vae_temporal_scale_factor
+
+    @override
+    def _pixels_per_token(self) -> int:
+        return self.pipeline.vae_spatial_scale_factor * self._spatial_patch
+
+    @override
+    def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
+        words, mask, *_ = self.pipeline.encode_prompt(
+            prompt=prompts,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.preset.text_length,
+        )
+        if bool((mask[:, 1:] & ~mask[:, :-1]).any()):  # its attention drops pads, so that what follows one moves up
+            raise BackboneError(
+                f"the tokenizer of {self.preset.source} pads on the left, and Mochi's pads on the right"
+            )
+        return {"encoder_hidden_states": words.to(self.transformer.dtype), "encoder_attention_mask": mask}
+
+    @override
+    def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        vae = self.pipeline.vae
+        latents = vae.encode(self._clip_pixels(frames)).latent_dist.mode()
+        if vae.config.latents_mean is None or vae.config.latents_std is None:
+            return latents * vae.config.scaling_factor
+        return standardise(latents, vae.config.latents_mean, vae.config.latents_std) * vae.config.scaling_factor
+
+    @override
+    def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        dtype = self.transformer.dtype
+        return {
+            "hidden_states": self._noised(latents, noise),
+            "timestep": self._timestep(len(latents)).to(dtype),
+            **text.inputs,
+        }
+
+
+class CogVideoXBackbone(ClipBackbone):
+    """A CogVideoXPipeline: text first; a variance-preserving schedule of whole timesteps."""
+
+    @property
+    @override
+    def stride(self) -> int:
+        return self.pipeline.vae_scale_factor_temporal
+
+    @property
+    @override
+    def _temporal_patch(self) -> int:
+        return self.transformer.config.patch_size_t or 1
+
+    @override
+    def _pixels_per_token(self) -> int:
+        return self.pipeline.vae_scale_factor_spatial * self._spatial_patch
+
+    @override
+    def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
+        words, _ = self.pipeline.encode_prompt(
+            prompt=prompts,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.preset.text_length,
+        )
+        return {"encoder_hidden_states": words.to(self.transformer.dtype)}
+
+    @override
+    def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        latents = self.pipeline.vae.encode(self._clip_pixels(frames)).latent_dist.mode()
+        return self.pipeline.vae_scaling_factor_image * latents
+
+    def step(self) -> int:
+        """The timestep with the noise-to-signal ratio that preset.noise has on the straight line of rectified flow."""
+        signal = self.pipeline.scheduler.alphas_cumprod.double()
+        share = (1 - signal).sqrt() / ((1 - signal).sqrt() + signal.sqrt())
+        return int((share - self.preset.noise).abs().argmin())
+
+    @override
+    def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        b, _, f, h, w = latents.shape
+        timestep = torch.full((b,), self.step(), dtype=torch.int64, device=self.device)
+        noised = self.pipeline.scheduler.add_noise(latents, noise, timestep).to(self.transformer.dtype)
+        rotary = None
+        if self.transformer.config.use_rotary_positional_embeddings:
+            pixels = self.pipeline.vae_scale_factor_spatial
+            rotary = self.pipeline._prepare_rotary_positional_embeddings(h * pixels, w * pixels, f, self.device)
+        return {
+            "hidden_states": noised.transpose(1, 2).contiguous(),
+            "timestep": timestep,
+            "image_rotary_emb": rotary,
+            **text.inputs,
+        }
+
+
+class HunyuanVideoBackbone(ClipBackbone):
+    """A HunyuanVideoPipeline: text last, from a chat template whose head the pipeline cuts off; pooled CLIP text."""
+
+    @property
+    @override
+    def stride(self) -> int:
+        return self.pipeline.vae_scale_factor_temporal
+
+    @property
+    @override
+    def _temporal_patch(self) -> int:
+        return self.transformer.config.patch_size_t
+
+    @override
+    def _pixels_per_token(self) -> int:
+        return self.pipeline.vae_scale_factor_spatial * self._spatial_patch
+
+    @override
+    def _tokenizer(self) -> PromptTokenizer:
+        from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
+
+        tokenizer = PromptTokenizer(self.pipeline.tokenizer, DEFAULT_PROMPT_TEMPLATE["template"].format)
+        self._head = tokenizer.first_behind(DEFAULT_PROMPT_TEMPLATE["crop_start"])
+        return tokenizer
+
+    @override
+    def _first(self, prompt: str) -> int:
+        return self._head
+
+    @override
+    def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
+        words, pooled, mask = self.pipeline.encode_prompt(
+            prompt=prompts, device=self.device, max_sequence_length=self.preset.text_length
+        )
+        dtype = self.transformer.dtype
+        return {
+            "encoder_hidden_states": words.to(dtype),
+            "pooled_projections": pooled.to(dtype),
+            "encoder_attention_mask": mask.to(dtype),
+        }
+
+    @override
+    def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        vae = self.pipeline.vae
+        return vae.encode(self._clip_pixels(frames)).latent_dist.mode() * vae.config.scaling_factor
+
+    @override
+    def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        b, dtype = len(latents), self.transformer.dtype
+        return {
+            "hidden_states": self._noised(latents, noise),
+            "timestep": self._timestep(b).to(dtype),  # as from the second step on; the first is pure noise
+            "guidance": torch.full((b,), self.preset.guidance, dtype=dtype, device=self.device) * 1000.0,
+            **text.inputs,
+        }
+
+
+class WanBackbone(ClipBackbone):
+    """A WanPipeline: text by cross-attention. Of Wan 2.2's two transformers the noise level picks one."""
+
+    @property
+    @override
+    def transformer(self) -> Any:
+        boundary = self.pipeline.config.boundary_ratio
+        if boundary is None or self._thousandths() >= boundary * self.pipeline.scheduler.config.num_train_timesteps:
+            return self.pipeline.transformer
+        return self.pipeline.transformer_2
+
+    @property
+    @override
+    def stride(self) -> int:
+        return self.pipeline.vae_scale_factor_temporal
+
+    @override
+    def _pixels_per_token(self) -> int:
+        return self.pipeline.vae_scale_factor_spatial * self._spatial_patch
+
+    @override
+    def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
+        words, _ = self.pipeline.encode_prompt(
+            prompt=prompts,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.preset.text_length,
+        )
+        return {"encoder_hidden_states": words.to(self.transformer.dtype)}
+
+    @override
+    def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        vae = self.pipeline.vae
+        latents = vae.encode(self._clip_pixels(frames)).latent_dist.mode()
+        return standardise(latents, vae.config.latents_mean, vae.config.latents_std)
+
+    def _thousandths(self) -> float:
+        """The timestep as this pipeline's scheduler counts it: UniPC, which Wan ships with, has whole ones only."""
+        value = float(self._timestep(1)[0])
+        return value if "FlowMatch" in type(self.pipeline.scheduler).__name__ else float(int(value))
+
+    @override
+    def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        b = len(latents)
+        whole = "FlowMatch" not in type(self.pipeline.scheduler).__name__
+        timestep = torch.tensor(self._thousandths(), device=self.device, dtype=torch.int64 if whole else torch.float32)
+        if self.pipeline.config.expand_timesteps:  # Wan 2.2 5B: one for each token
+            tokens = torch.ones(latents.shape[2:], dtype=torch.float32, device=self.device)[:, ::2, ::2]
+            expanded = (tokens * timestep).flatten().expand(b, -1)
+        else:
+            expanded = timestep.expand(b)
+        return {"hidden_states": self._noised(latents, noise), "timestep": expanded, **text.inputs}
+
+
+class LTXBackbone(ClipBackbone):
+    """An LTXPipeline: text by cross-attention with its padding masked; latents packed into tokens."""
+
+    @property
+    @override
+    def stride(self) -> int:
+        return self.pipeline.vae_temporal_compression_ratio
+
+    @property
+    @override
+    def _temporal_patch(self) -> int:
+        return self.pipeline.transformer_temporal_patch_size
+
+    @override
+    def _pixels_per_token(self) -> int:
+        return self.pipeline.vae_spatial_compression_ratio * self._spatial_patch
+
+    @override
+    def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
+        words, mask, *_ = self.pipeline.encode_prompt(
+            prompt=prompts,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.preset.text_length,
+        )
+        return {"encoder_hidden_states": words.to(self.transformer.dtype), "encoder_attention_mask": mask}
+
+    @override
+    def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        vae = self.pipeline.vae
+        latents = vae.encode(self._clip_pixels(frames)).latent_dist.mode()
+        return self.pipeline._normalize_latents(latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor)
+
+    @override
+    def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        _, _, f, h, w = latents.shape
+        pixels, frames = self.pipeline.vae_spatial_compression_ratio, self.pipeline.vae_temporal_compression_ratio
+        return {
+            "hidden_states": self.pipeline._pack_latents(
+                self._noised(latents, noise), self._spatial_patch, self._temporal_patch
+            ),
+            "timestep": self._timestep(len(latents)),
+            "num_frames": f,
+            "height": h,
+            "width": w,
+            "rope_interpolation_scale": (frames / _FRAME_RATE, pixels, pixels),
+            **text.inputs,
+        }

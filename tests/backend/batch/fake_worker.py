@@ -1,0 +1,42 @@
+"""A worker for tests of `refam curate`, that needs no models: the first expression says what happens to it.
+
+Every row that is begun is written to the file that the settings name, with the process that does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from backend.batch.isolated import StartError
+
+
+class Scripted:
+    def __init__(self, settings):
+        self._journal = Path(settings["journal"])
+        self._slow_s = settings.get("slow_s", 0.1)
+        if settings.get("start") == "fails":
+            raise StartError("no such weights")
+
+    def __call__(self, row):
+        with self._journal.open("a") as file:
+            file.write(f"{row.key} {os.getpid()}\n")
+        words = row.expressions[0]
+        if words == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if words == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if words == "hangs":
+            time.sleep(600)
+        if words == "bad":
+            raise ValueError("the clip is damaged")
+        if words == "bug":
+            raise ZeroDivisionError("a bug")
+        if words == "busy":
+            error = ValueError("the storage is busy")
+            error.passing = True
+            raise error
+        time.sleep(self._slow_s)
+        return {"status": "done", "width": 4, "height": 3, "frames": 1, "duration_s": 1.0, "stages_s": {"track": 0.5}}

@@ -1,0 +1,88 @@
+"""`refam curate` as it is typed: what it prints, what it leaves, what it says to what makes no sense."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ray", reason="pip install 'refam-label-studio[curate]'")
+
+from tests.backend.batch.test_run import write
+from tests.media import cfr, truncated
+from tests.scenes import BLUE, RED, red_star_and_blue_ring
+from video.masks import box_iou, box_of
+
+ROOT = Path(__file__).parents[3]
+
+
+def curate(*arguments):
+    env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "200", "REFAM_SAM2": "grabcut"}
+    return subprocess.run(
+        [sys.executable, "-m", "backend.cli.main", "curate", *map(str, arguments)],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=220,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give MANIFEST and --out DIR, or --status DIR alone"),
+        (["m.csv"], "give MANIFEST and --out DIR"),
+        (["m.csv", "--out", "o", "--status", "o"], "or --status DIR alone"),
+        (["none.csv", "--out", "o"], "none.csv"),
+        (["m.txt", "--out", "o"], "m.txt"),
+        (["m.csv", "--out", "o", "--export", "xml"], "'xml' is not one of"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_a_line(arguments, said, tmp_path):
+    (tmp_path / "m.txt").write_text("nothing")
+    result = curate(*(tmp_path / a if a.endswith((".csv", ".txt")) else a for a in arguments))
+    assert result.returncode != 0
+    assert said in " ".join((result.stdout + result.stderr).replace("│", " ").split())
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_manifest_becomes_results_and_an_export(tmp_path):
+    frames, truth = red_star_and_blue_ring(12, size=(320, 180))
+    cfr(tmp_path / "good.mp4", frames)
+    truncated(tmp_path / "bad.mp4", frames, keep=0.02, index_first=False)
+    rows = [
+        {"video": "good.mp4", "expressions": f"{RED}; {BLUE}", "labels": "star;ring", "note": "unread"},
+        {"video": "good.mp4", "expressions": f"{RED}; {BLUE}", "labels": "star;ring", "note": "the same"},
+        {"video": "bad.mp4", "expressions": RED, "labels": "star", "note": ""},
+    ]
+    manifest = write(tmp_path / "m.csv", rows)
+    first = curate(manifest, "--out", tmp_path / "out", "--workers", 1, "--export", "coco")
+    assert first.returncode == 0, first.stderr
+    assert "1 row(s) say the same as an earlier one" in first.stderr
+    assert "columns that nothing reads: note" in first.stderr
+    said = " ".join(first.stdout.split())
+    for piece in ("done 1", "error 1", "still to do 0", "2 objects", "bad.mp4", "made by refam-", "exports/coco"):
+        assert piece in said
+    (path,) = (tmp_path / "out" / "exports" / "coco").rglob("*.json")
+    coco = json.loads(path.read_text())
+    names = {c["id"]: c["name"] for c in coco["categories"]}
+    assert set(names.values()) == {"star", "ring"}
+    ids = {image["id"]: i for i, image in enumerate(sorted(coco["images"], key=lambda image: image["id"]))}
+    for one in coco["annotations"]:
+        x, y, w, h = one["bbox"]
+        box = np.array([[x / 320, y / 180, (x + w) / 320, (y + h) / 180]])
+        true = box_of(truth[["star", "ring"].index(names[one["category_id"]]), ids[one["image_id"]]])
+        assert box_iou(box, np.array([true]))[0] > 0.75
+    again = curate(manifest, "--out", tmp_path / "out", "--workers", 1)
+    assert again.returncode == 0, again.stderr
+    assert " ".join(again.stdout.split()).startswith("rows done 1 error 1 still to do 0"), "nothing is done twice"
+    status = curate("--status", tmp_path / "out")
+    assert status.stdout.splitlines()[:4] == again.stdout.splitlines()[:4]

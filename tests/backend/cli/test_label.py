@@ -1,0 +1,389 @@
+"""The command line as a user meets it: what it writes, prints, refuses, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import refam.pipeline.pipeline
+from backend.cli.main import app
+from backend.cli.outputs import spans
+from backend.cli.targets import Drawn, parse_box, parse_point, targets_of
+from refam import __version__
+from refam.pipeline.gaps import gaps_in_words
+from refam.pipeline.pipeline import FramePrompt, PipelineError, TrackResult
+from refam.pipeline.types import PromptError
+from tests import media
+from video.io.reader import open_clip
+from video.masks import box_of, encode
+from video.types import Keyframe, MaskTrack
+
+N = 30
+SIZE = (160, 96)
+
+
+def true_masks(hidden=range(12, 18)):
+    """The square of media.numbered_frames, lost for a while."""
+    masks = np.zeros((N, SIZE[1], SIZE[0]), bool)
+    for i, mask in enumerate(masks):
+        if i not in hidden:
+            left = (i * 5) % (SIZE[0] - 16)
+            mask[32:48, left : left + 16] = True
+    return masks
+
+
+def still_masks():
+    """Seen all the time, and at rest."""
+    masks = np.zeros((N, SIZE[1], SIZE[0]), bool)
+    masks[:, 32:48, 20:36] = True
+    return masks
+
+
+class KnowsTheAnswer:
+    """Stands in for the pipeline: finds the true square for every target. Frames 0 and 1 are not followed."""
+
+    model_version = "refam-test/known"
+    asked: list = []  # noqa: RUF012
+
+    def __init__(self, segmenter, *, grounder=None, options=None):
+        pass
+
+    def run(self, clip, targets, *, progress=None, memo=None):
+        type(self).asked = list(targets)
+        for stage in ("ground", "track"):
+            progress(stage, 1.0)
+        return [self._result(t) for t in targets]
+
+    def _result(self, target):
+        if target.words == "nothing":
+            raise PipelineError("nothing in this video\nfits 'nothing'")
+        masks = true_masks()[2:]
+        track = MaskTrack(
+            label=target.label,
+            size=SIZE,
+            frames=np.arange(2, N),
+            rles=tuple(encode(m) for m in masks),
+            boxes=np.array([box_of(m) or (0, 0, 0, 0) for m in masks], np.float64),
+            scores=np.full(N - 2, 0.85),
+            visible=masks.any(axis=(1, 2)),
+        )
+        keys = (Keyframe(2, tuple(track.boxes[0]), True, 0.75), Keyframe(29, tuple(track.boxes[-1]), False, 0.75))
+        notes = ("the model does not know the word 'frob'", *gaps_in_words(track, np.arange(N) / 25))
+        return TrackResult(target, track, keys, 0.75, 2, notes)
+
+
+@pytest.fixture
+def known(monkeypatch):
+    monkeypatch.setattr(refam.pipeline.pipeline, "Pipeline", KnowsTheAnswer)
+    monkeypatch.setattr(KnowsTheAnswer, "asked", [])
+
+
+@pytest.fixture
+def video(tmp_path):
+    return media.cfr(tmp_path / "clip.mp4", media.numbered_frames(N))
+
+
+def refam(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200", "REFAM_SAM2": ""})
+
+
+def test_label_writes_a_mask_for_every_frame(known, video, tmp_path):
+    result = refam("label", video, "the red square", "the other", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in (tmp_path / "out" / "masks").iterdir()) == ["0", "1"]
+    files = sorted((tmp_path / "out" / "masks" / "1").iterdir())
+    assert [f.name for f in files] == [f"{i:05d}.png" for i in range(N)]
+    got = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) for f in files])
+    truth = true_masks()
+    truth[:2] = False
+    assert got.dtype == np.uint8
+    assert np.array_equal(got, truth * np.uint8(255))
+
+
+def test_label_writes_tracks_task_and_overlay(known, video, tmp_path):
+    assert refam("label", video, "the red square", "--out", tmp_path / "out", "--fps", 24).exit_code == 0
+    tracks = json.loads((tmp_path / "out" / "tracks.json").read_text())
+    assert tracks["model_version"] == "refam-test/known"
+    assert (tracks["video"]["frames"], tracks["video"]["width"], tracks["video"]["height"]) == (N, *SIZE)
+    (found,) = tracks["objects"]
+    assert (found["words"], found["score"], found["anchor"]) == ("the red square", 0.75, 2)
+    assert found["seen_s"] == [[0.08, 0.44], [0.72, 1.16]]
+    assert len(found["frames"]) == N - 2
+    (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    assert task["data"] == {"video": "/data/local-files/?d=clip.mp4", "prompt": "the red square", "fps": 24.0}
+    (region,) = task["predictions"][0]["result"]
+    assert region["type"] == "videorectangle"
+    assert region["value"]["framesCount"] == 29  # 1.2 s at 24
+    assert all(key["rotation"] == 0 for key in region["value"]["sequence"])
+    assert "the red square" in (tmp_path / "out" / "label_config.xml").read_text()
+    overlay = open_clip(tmp_path / "out" / "overlay.mp4")
+    assert np.allclose(overlay.times, open_clip(video).times, atol=1e-4)
+
+
+def test_label_prints_scores_places_and_when_it_was_lost(known, video, tmp_path):
+    text = refam("label", video, "the red square", "--out", tmp_path / "out").stdout
+    lost = "object 0: lost from 0.5 s to 0.7 s, found again at 0.7 s"
+    for piece in ("0.75", "22 of 30", "0.08-0.44 s, 0.72-1.16 s", lost, "'frob'"):
+        assert piece in text
+    for name in ("masks", "tracks.json", "label_studio.json", "overlay.mp4"):
+        assert str(tmp_path / "out" / name) in text
+
+
+def test_label_leaves_a_sheet_only_where_frames_need_a_look(known, video, tmp_path, monkeypatch):
+    """The one of an earlier run does not stay."""
+    sheet = tmp_path / "out" / "needs_a_look.jpg"
+    text = refam("label", video, "the red square", "--out", tmp_path / "out").stdout
+    assert str(sheet) in text
+    assert cv2.imread(str(sheet)) is not None
+    monkeypatch.setitem(globals(), "true_masks", still_masks)
+    text = refam("label", video, "the red square", "--out", tmp_path / "out").stdout
+    assert not sheet.exists()
+    assert "needs_a_look" not in text
+
+
+def test_brackets_in_words_are_no_markup(known, video, tmp_path):
+    result = refam("label", video, "the [red] square", "--out", tmp_path / "out")
+    assert "the [red] square" in result.stdout
+
+
+def test_the_clips_own_rate_is_the_default(known, tmp_path):
+    clip = media.ntsc(tmp_path / "ntsc.mp4", media.numbered_frames(N))
+    assert refam("label", clip, "x", "--out", tmp_path / "out", "--url", "http://host/v.mp4").exit_code == 0
+    (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    assert task["data"]["fps"] == pytest.approx(30_000 / 1001)
+    assert task["data"]["video"] == "http://host/v.mp4"
+
+
+def test_a_second_run_leaves_no_mask_of_the_first(known, video, tmp_path):
+    assert refam("label", video, "a", "b", "--out", tmp_path / "out").exit_code == 0
+    assert refam("label", video, "a", "--out", tmp_path / "out").exit_code == 0
+    assert [p.name for p in (tmp_path / "out" / "masks").iterdir()] == ["0"]
+
+
+def test_a_foreign_masks_folder_is_left_alone(known, video, tmp_path):
+    (tmp_path / "out" / "masks").mkdir(parents=True)
+    (tmp_path / "out" / "masks" / "mine.png").write_text("mine")
+    result = refam("label", video, "a", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "not from an earlier run" in result.stderr
+    assert (tmp_path / "out" / "masks" / "mine.png").read_text() == "mine"
+
+
+def test_points_and_boxes_reach_the_pipeline(known, video, tmp_path):
+    result = refam(
+        "label", video, "--out", tmp_path / "out",
+        "--point", "0.5,0.4@7", "--point", "0.1,0.2@3", "--box", "0.1,0.2,0.3,0.4@3",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (target,) = KnowsTheAnswer.asked
+    assert (target.label, target.words) == ("object", None)
+    assert target.prompts[1] == FramePrompt(7, ((0.5, 0.4),), (1,))
+    assert target.prompts[0].points == ((0.1, 0.2),)
+    assert target.prompts[0].box == pytest.approx((0.1, 0.2, 0.4, 0.6))
+
+
+BAD_FILES = {
+    "truncated.mp4": lambda p, f: media.truncated(p, f, index_first=False),
+    "sound.mp4": lambda p, f: media.audio_only(p),
+    "empty.mp4": lambda p, f: media.empty(p),
+    "garbage.mp4": lambda p, f: media.garbage(p),
+    "picture.mp4": lambda p, f: media.picture(p, f[0]),
+    "missing.mp4": lambda p, f: p,
+    "folder.mp4": lambda p, f: (p.mkdir(), p)[1],
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_one_line_on_stderr_and_exit_code_1(name, tmp_path):
+    path = BAD_FILES[name](tmp_path / name, media.numbered_frames(N))
+    result = refam("label", path, "the red star", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("refam: ")
+    assert name in line
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out" / "tracks.json").exists()
+
+
+def test_what_the_pipeline_cannot_find_is_told_in_one_line(known, video, tmp_path):
+    result = refam("label", video, "nothing", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "refam: nothing in this video fits 'nothing'" in result.stderr
+    assert not (tmp_path / "out" / "masks").exists()
+
+
+def test_a_frame_behind_the_end_is_told(known, video, tmp_path):
+    result = refam("label", video, "--point", "0.5,0.5@30", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "frame 30 was drawn on, and the video has the frames 0 to 29" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "say what to find"),
+        ([""], "is empty"),
+        (["a", "a "], "was given twice"),
+        (["a", "b", "--point", "0.5,0.5@0"], "what is drawn goes with one expression, and 2 were given"),
+        (["--point", "0.5"], "is not of the form x,y@frame"),
+        (["--point", "0.5,nan@0"], "fractions of the frame"),
+        (["--point", "120,40@0"], "fractions of the frame"),
+        (["--box", "0.5,0.5,0.6,0.1@0"], "x + w"),
+        (["--box", "0.5,0.5,0,0.1@0"], "more than 0"),
+        (["--box", "0,0,1,1@0", "--box", "0,0,0.5,1@0"], "two boxes"),
+        (["--point", "0.5,0.5@-1"], "counted from 0"),
+        (["--not-point", "0.5,0.5@1"], "says only what is not the object"),
+        (["a", "--not-point", "0.5,1.5@1"], "--not-point 0.5,1.5@1: x and y are fractions of the frame"),
+        (["--mask", "gone.png@0"], "there is no file gone.png"),
+        (["--mask", "mask.png@one"], "is not of the form FILE@frame"),
+        (["a", "--range", "5"], "give FROM-TO, both frames counted from 0 (100-250) or seconds (4s-12.5s)"),
+        (["a", "--range", "9-5"], "--range 9-5 ends before it begins"),
+        (["a", "--range", "1s-9"], "give both as frames (100-250) or both as seconds"),
+        (["a", "--every", "0"], "every first, second, ... frame: give 1 or more"),
+        (["a", "--max-size", "9"], "give 64 or more pixels"),
+        (["a", "--fps", "0"], "positive number of frames"),
+        (["a", "--magnets", " "], "no magnets: give at least one word"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(arguments, words, video, tmp_path):
+    result = refam("label", video, *arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_parsing_points_and_boxes():
+    assert parse_point("0.25,0.5@12") == ((0.25, 0.5), 12)
+    assert parse_point("0,1") == ((0.0, 1.0), 0)
+    box, frame = parse_box("0.5,0.25,0.5,0.75@3")
+    assert (box, frame) == ((0.5, 0.25, 1.0, 1.0), 3)
+    with pytest.raises(PromptError, match=r"x,y,w,h@frame, for example"):
+        parse_box("0.1,0.2,0.3@0")
+
+
+def test_words_and_one_drawing_are_one_object():
+    (target,) = targets_of(["  the   red star "], Drawn(points=["0.5,0.5@0"]))
+    assert (target.label, target.words, len(target.prompts)) == ("the red star", "the red star", 1)
+
+
+def test_spans_are_the_times_of_what_is_seen(video):
+    clip = open_clip(video)
+    track = KnowsTheAnswer(None)._result(targets_of(["x"])[0]).track
+    assert spans(track, clip) == [pytest.approx((0.08, 0.44)), pytest.approx((0.72, 1.16))]
+
+
+def test_version_and_help():
+    assert refam("version").stdout.strip() == __version__
+    text = refam("label", "--help").stdout
+    assert "--point" in text
+    assert "--box 0.30,0.20,0.15,0.40@25" in text
+    assert all(command in refam("--help").stdout for command in ("label", "serve", "doctor", "train-tiny"))
+
+
+def test_help_starts_without_the_heavy_libraries():
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom backend.cli.main import app\n"
+        "assert CliRunner().invoke(app, ['label', '--help']).exit_code == 0\n"
+        "print([m for m in ('torch', 'cv2', 'numpy', 'av', 'fastapi', 'transformers') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_doctor_tells_what_is_wrong(tmp_path):
+    result = refam("doctor", "--sam2", tmp_path / "no-weights-here", "--backbone", "nobody/knows-this-one")
+    assert result.exit_code == 1
+    assert "no-weights-here is not a folder" in result.stdout
+    assert "decord, and PyAV where decord cannot" in result.stdout
+    assert "not calibrated for this backbone" in result.stdout
+
+
+def test_serve_says_which_setting_is_wrong(monkeypatch):
+    monkeypatch.setenv("REFAM_BASIC_AUTH_USER", "me")
+    monkeypatch.delenv("REFAM_BASIC_AUTH_PASS", raising=False)
+    result = refam("serve")
+    assert result.exit_code == 1
+    assert "REFAM_BASIC_AUTH_USER and REFAM_BASIC_AUTH_PASS must be set together" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_box_alone_is_tracked_for_real(video, tmp_path):
+    """No double: the shipped pipeline with GrabCut, which needs no words and no weights."""
+    x, y, side = 3 * 5 / SIZE[0], 32 / SIZE[1], 16
+    place = f"{x:.4f},{y:.4f},{side / SIZE[0]:.4f},{side / SIZE[1]:.4f}@3"
+    result = refam("label", video, "--box", place, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    files = sorted((tmp_path / "out" / "masks" / "0").iterdir())
+    got = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) > 0 for f in files])
+    truth = true_masks(hidden=())
+    overlap = (got & truth).sum((1, 2)) / (got | truth).sum((1, 2))
+    assert overlap[:28].mean() > 0.8  # from frame 29 on the square starts anew at the left
+
+
+PLACE = f"{15 / SIZE[0]:.4f},{32 / SIZE[1]:.4f},{16 / SIZE[0]:.4f},{16 / SIZE[1]:.4f}@3"
+
+
+def test_a_part_is_looked_at_and_the_whole_is_answered(video, tmp_path):
+    """No double: every second frame of 2 to 13, reduced; masks in full size on all of these, and nowhere else."""
+    result = refam(
+        "label", video, "--box", PLACE, "--out", tmp_path / "out", "--range", "2-13", "--every", 2, "--max-size", 120
+    )
+    assert result.exit_code == 0, result.output
+    assert "frames were looked at; on" in result.stdout
+    assert "only 0.08 s to 0.52 s was looked at" in result.stdout
+    (found,) = json.loads((tmp_path / "out" / "tracks.json").read_text())["objects"]
+    assert [f["frame"] for f in found["frames"]] == list(range(2, 14))
+    looked_at = {2, 4, 6, 8, 10, 12, 13, 3}  # the range's last frame and the box's own too
+    assert {f["frame"] for f in found["frames"] if not f["interpolated"]} == looked_at
+    assert {key["frame"] for key in found["keyframes"]} <= looked_at
+    files = sorted((tmp_path / "out" / "masks" / "0").iterdir())
+    got = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) > 0 for f in files])
+    truth = true_masks(hidden=())
+    overlap = (got & truth).sum((1, 2)) / (got | truth).sum((1, 2))
+    assert overlap[2:14].mean() > 0.7
+    assert not got[:2].any()
+    assert not got[14:].any()
+
+
+def test_a_range_without_what_was_drawn_is_told(video, tmp_path):
+    result = refam("label", video, "--box", PLACE, "--out", tmp_path / "out", "--range", "10-20")
+    assert result.exit_code == 1
+    assert "frame 3 was drawn on, and --range 10-20 has the frames 10 to 20" in result.stderr
+
+
+@pytest.mark.parametrize("breaks", [media.truncated, media.damaged])
+def test_of_a_file_that_breaks_off_the_part_before_is_labelled_and_that_is_said(breaks, tmp_path):
+    video = breaks(tmp_path / "broken.mp4", media.numbered_frames(N))
+    result = refam("label", video, "--box", PLACE, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    clip = open_clip(video, partial=True)
+    assert f"the video can be decoded up to {clip.times[-1]:.1f} s: the file is " in result.stdout
+    assert len(list((tmp_path / "out" / "masks" / "0").iterdir())) == len(clip) < N
+    (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    value = task["predictions"][0]["result"][0]["value"]
+    last = value["sequence"][-1]
+    assert value["framesCount"] == N  # the editor's count, of which the end was never seen
+    assert (last["frame"], last["enabled"]) == (round(clip.times[-1] * 25) + 1, False)
+
+
+def test_a_run_that_was_stopped_goes_on(video, tmp_path, monkeypatch):
+    """Stopped while files are written: what was tracked is not tracked again, and in the end nothing is kept."""
+    import backend.cli.outputs
+    import refam.pipeline.segments
+
+    arguments = ("label", video, "--box", PLACE, "--out", tmp_path / "out")
+    with monkeypatch.context() as broken:
+        broken.setattr(backend.cli.outputs, "write_overlay", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert refam(*arguments).exit_code != 0
+    assert (tmp_path / "out" / ".unfinished").is_dir()
+    monkeypatch.setattr(refam.pipeline.segments, "propagate_all", lambda *a, **k: pytest.fail("tracked again"))
+    result = refam(*arguments)
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "out" / ".unfinished").exists()

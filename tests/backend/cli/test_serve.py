@@ -1,0 +1,188 @@
+"""`refam serve` as people run it: a process with odd secrets, told to stop while it works, on a disk that fills up."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import httpx
+import pytest
+
+from backend.demo.local_studio import free_port
+from tests.backend.service.test_app import XML
+from tests.backend.service.test_predict import Studio, studio, task  # noqa: F401 - a fixture
+from tests.media import cfr
+from tests.scenes import RED, red_star_and_blue_ring
+
+pytestmark = pytest.mark.slow
+SECRETS = {
+    "LABEL_STUDIO_API_KEY": "odd\"key'with\\all/of+it=%",
+    "REFAM_BASIC_AUTH_PASS": "pa:ss word?&#@",
+}
+
+
+class Process:
+    """`refam serve` over a folder; its log stands in `log`."""
+
+    def __init__(self, folder, *, preexec=None, **environment):
+        self.port = environment.pop("port", None) or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "log"
+        self._file = self.log.open("ab")
+        places = {"REFAM_MEDIA_ROOT": folder, "REFAM_CACHE_DIR": folder / "cache", "REFAM_DATA_DIR": folder / "jobs"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "backend.cli.main", "serve", "--port", str(self.port)],
+            env={**os.environ, **{k: str(v) for k, v in places.items()}, **environment},
+            stdout=self._file,
+            stderr=self._file,
+            preexec_fn=preexec,
+        )
+        for _ in range(600):
+            try:
+                if httpx.get(f"{self.url}/health", trust_env=False).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def ask(self, *tasks, timeout=100, **options):
+        body = {"tasks": list(tasks), "project": "1.1", "label_config": XML, "params": {"context": None}}
+        return httpx.post(f"{self.url}/predict", json=body, trust_env=False, timeout=timeout, **options)
+
+    def jobs(self, **options):
+        return httpx.get(f"{self.url}/jobs", trust_env=False, timeout=60, **options).json()["jobs"]
+
+    def all_final(self, n, *, most_s=200, **options):
+        """Waits until `n` jobs are known and all of them final."""
+        end = time.monotonic() + most_s
+        while time.monotonic() < end:
+            found = self.jobs(**options)
+            if len(found) >= n and all(job["state"] in ("done", "failed", "cancelled") for job in found):
+                return found
+            time.sleep(0.5)
+        raise AssertionError(Counter(job["state"] for job in found))
+
+    def stop(self, sign=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(sign)
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    cfr(tmp_path / "good.mp4", red_star_and_blue_ring(24, size=(320, 180))[0])
+    return tmp_path
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_secrets_stay_out_of_the_log_and_a_stop_is_graceful(form, folder, studio):  # noqa: F811
+    auth = httpx.BasicAuth("anna", SECRETS["REFAM_BASIC_AUTH_PASS"])
+    serve = Process(
+        folder,
+        LABEL_STUDIO_URL=f"http://127.0.0.1:{studio.server_port}",
+        REFAM_BASIC_AUTH_USER="anna",
+        REFAM_LOG=form,
+        REFAM_LOG_LEVEL="DEBUG",
+        **SECRETS,
+    )
+    signed = "https://b.s3.invalid/clip.mp4?X-Amz-Signature=s1gnature-s3cret"
+    bad = [
+        serve.ask(task(1, words=RED, video=video), auth=auth, headers={"X-Request-ID": "find-me"})
+        for video in (signed, f"{signed}/../x", "http://who:s1gnature-s3cret@h/a.mp4", "/data/upload/x.mp4")
+    ]
+    assert all("error" in answer.json()["results"][0] for answer in bad)
+    assert "s1gnature" not in "".join(answer.text for answer in bad)
+    assert httpx.post(
+        f"{serve.url}/setup", json={"access_token": "t0ken-s3cret"}, auth=auth, trust_env=False
+    ).is_success
+    assert httpx.post(f"{serve.url}/webhook?key=qu3ry-s3cret", json={"action": "X"}, trust_env=False).status_code == 401
+    httpx.get(f"{serve.url}/%0aforged INFO line", auth=auth, trust_env=False)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(serve.ask(task(9, words="the blue ring"), auth=auth)))
+    asking.start()
+    time.sleep(1.0)  # the models load now: the answer is far
+    began = time.monotonic()
+    assert serve.stop() in (0, -signal.SIGTERM)
+    assert time.monotonic() - began < 30
+    asking.join(30)
+    assert answers  # who waited was answered, not cut off
+    assert answers[0].status_code == 200
+    text = serve.log.read_text()
+    for secret in (*SECRETS.values(), "s1gnature", "t0ken-s3cret", "qu3ry-s3cret"):
+        for written in (
+            secret,
+            repr(secret)[1:-1],
+            json.dumps(secret)[1:-1],
+            httpx.QueryParams({"": secret}).__str__()[1:],
+        ):
+            assert written not in text
+    assert "find-me" in text
+    if form == "json":
+        lines = [json.loads(line) for line in text.splitlines()]  # every line, of libraries too
+        assert any(line.get("request") == "find-me" and line.get("job") for line in lines)
+        assert not any(line["message"].startswith("forged") for line in lines)
+    else:
+        assert not any(line.startswith("forged") for line in text.splitlines())
+
+
+def test_a_disk_that_fills_up_and_empties_again(folder):
+    """A limit on the size of files stands in for it: SQLite and everything else meet an error when they write on."""
+
+    def little():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+
+    serve = Process(folder, preexec=little, REFAM_PAGE_DEADLINE_S="0.3", REFAM_DEADLINE_S="1", REFAM_LOG_LEVEL="ERROR")
+    try:
+        said = []
+        for i in range(40):
+            (result,) = serve.ask(task(i, words=RED)).json()["results"]
+            said.append(result.get("error", "") or "done")
+        refused = sum("cannot be" in text for text in said)
+        resource.prlimit(serve.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        jobs = serve.all_final(1)
+        assert all(job["state"] == "done" or job["error"] for job in jobs)
+        assert len(jobs) + refused >= 40  # whoever was not told of a refusal has a job
+        assert serve.ask(task(100, words=RED)).status_code == 200
+        serve.all_final(len(jobs) + 1)
+    finally:
+        serve.stop()
+
+
+def test_two_servers_on_one_data_directory_and_kill_9(folder):
+    options = {"REFAM_PAGE_DEADLINE_S": "0.2", "REFAM_LOG_LEVEL": "ERROR"}
+    servers = [Process(folder, **options) for _ in range(2)]
+    try:
+        for i in range(16):
+            assert servers[i % 2].ask(task(i, words=RED)).status_code == 200
+            if i == 7:
+                servers[0].stop(signal.SIGKILL)
+                servers[0] = Process(folder, port=servers[0].port, **options)
+        for server in servers:
+            jobs = server.all_final(16)
+            assert Counter(job["state"] for job in jobs) == {"done": 16}
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def test_a_database_that_rots_between_two_starts(folder):
+    serve = Process(folder, REFAM_LOG_LEVEL="ERROR")
+    serve.ask(task(1, words=RED))
+    serve.all_final(1)
+    serve.stop()
+    (folder / "jobs" / "refam.db").write_bytes(b"no database at all" * 1000)
+    serve = Process(folder, REFAM_LOG_LEVEL="ERROR")
+    try:
+        ready = httpx.get(f"{serve.url}/ready", trust_env=False).json()
+        assert any("refam.db was damaged" in problem for problem in ready["problems"])
+        assert ready["ready"]
+        assert serve.ask(task(1, words=RED)).json()["results"][0]["result"]
+    finally:
+        serve.stop()

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from backend.batch.manifest import read_manifest
+from backend.cli.main import app
+from backend.demo.drawn_videos import DrawnVideo, draw_videos
+from backend.demo.local_studio import Login, StudioError, find_label_studio
+from backend.demo.run import box_ious
+from backend.labelstudio.export_reader import read_studio
+from backend.labelstudio.export_sources import VideoFolder
+from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.regions import sequence_of
+from tests.doubles import moving_box
+
+
+def _prediction(video: DrawnVideo, **motion: float) -> dict[str, object]:
+    track = moving_box(len(video.times), **motion)  # type: ignore[arg-type]
+    timing = SimpleNamespace(times=video.times, duration_s=video.duration_s)
+    sequence = sequence_of(track, timing, fps=video.fps, keyframe_iou=1.0)
+    return {"result": [{"value": {"sequence": sequence}}]}
+
+
+@pytest.fixture
+def video() -> DrawnVideo:
+    track = moving_box(40)
+    return DrawnVideo(Path("none.mp4"), ("a",), track.boxes[None], np.arange(40) / 25, 25.0)
+
+
+def test_the_check_knows_right_from_wrong(video: DrawnVideo) -> None:
+    right = box_ious(_prediction(video), video.boxes[0], video)
+    assert right.shape == (40,)
+    assert right.min() > 0.999
+    assert box_ious(_prediction(video, side=0.1), video.boxes[0], video).mean() == pytest.approx(0.25, abs=0.01)
+    half = _prediction(video)
+    half["result"][0]["value"]["sequence"][-1] |= {"frame": 20}  # type: ignore[index]
+    assert box_ious(half, video.boxes[0], video).mean() < 0.55  # hidden from there on, though the object is there
+
+
+def test_frames_where_the_object_is_hidden_do_not_count(video: DrawnVideo) -> None:
+    boxes = video.boxes.copy()
+    boxes[0, :30] = np.nan
+    assert box_ious(_prediction(video), boxes[0], replace(video, boxes=boxes)).shape == (10,)
+
+
+def test_drawn_videos_play_as_their_truth_says(tmp_path: Path) -> None:
+    (video,) = draw_videos(tmp_path, [(101, 25)])
+    with av.open(str(video.path)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    np.testing.assert_allclose(times, video.times, atol=1e-6)
+    assert video.boxes.shape == (len(video.expressions), len(times), 4)
+
+
+def test_a_missing_label_studio_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_BIN", str(tmp_path / "none"))
+    with pytest.raises(StudioError, match="make demo"):
+        find_label_studio()
+
+
+def test_a_login_stays_the_same_and_is_for_its_owner_only(tmp_path: Path) -> None:
+    login = Login.of(tmp_path / "data")
+    assert Login.of(tmp_path / "data") == login
+    assert (tmp_path / "data" / "login.json").stat().st_mode & 0o077 == 0
+
+
+def test_the_truth_that_is_drawn_says_where_the_object_is(tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["draw", str(tmp_path / "clips"), "--count", "1", "--seed", "101"])
+    assert said.exit_code == 0, said.output
+    (task,) = json.loads((tmp_path / "clips" / "truth.json").read_text())
+    (video,) = draw_videos(tmp_path / "again", [(101, 24)])
+    assert box_ious(task["annotations"][0], video.boxes[0], video).min() >= 0.95
+    config = parse_label_config((tmp_path / "clips" / "label_config.xml").read_text())
+    (loaded,) = read_studio(tmp_path / "clips" / "truth.json", config, videos=VideoFolder(tmp_path / "clips"))
+    assert len(loaded.video.objects) == 1
+    (row,) = read_manifest(tmp_path / "clips" / "manifest.csv").rows
+    assert row.expressions == video.expressions
+    (asked,) = json.loads((tmp_path / "clips" / "tasks.json").read_text())
+    assert asked["data"] == {
+        "video": "/data/local-files/?d=clips/scene-101.mp4",
+        "prompt": video.expressions[0],
+        "fps": 24.0,
+    }

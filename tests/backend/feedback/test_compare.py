@@ -1,0 +1,293 @@
+"""What a person made of a prediction: compared, stored, reported."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backend.feedback import collector as learning
+from backend.feedback.compare import Fate, compare
+from backend.feedback.report import line, page, picture, tables, worst
+from backend.feedback.store import CorrectionStore, Row, Submitted
+from backend.labelstudio.regions import sequence_of
+from backend.settings import load_settings
+from tests.doubles import moving_box
+
+CONFIG = """<View><Labels name="l" toName="v"><Label value="Car"/></Labels><Video name="v" value="$video"/>
+<VideoRectangle name="b" toName="v"/></View>"""
+
+
+class _Clip:
+    size = (160, 90)
+    times = np.arange(50) / 25
+    duration_s = 2.0
+
+    def frame(self, i):
+        return np.full((90, 160, 3), i, np.uint8)
+
+
+def _region(name="r1", label="Car", words="the red car"):
+    sequence = sequence_of(moving_box(50), _Clip(), fps=25, words=words)
+    value = {"framesCount": 50, "duration": 2.0, "labels": [label], "sequence": sequence}
+    return {"id": name, "type": "videorectangle", "from_name": "b", "to_name": "v", "value": value}
+
+
+def _changed(region, change):
+    region = copy.deepcopy(region)
+    change(region["value"])
+    return region
+
+
+def _shift_last(value):
+    value["sequence"][-1]["x"] += 10
+
+
+def _relabel(value):
+    value["labels"] = ["Bus"]
+
+
+def _switch_off(value):
+    value["sequence"][0]["enabled"] = False
+
+
+def _set_anew(value):
+    first, last = value["sequence"][0], value["sequence"][-1]
+    value["sequence"] = [{k: item[k] for k in ("frame", "enabled", "x", "y", "height")} for item in (first, last)]
+    for item in value["sequence"]:
+        item["width"] = 5.0
+
+
+@pytest.mark.parametrize(
+    ("change", "fate", "strokes", "iou"),
+    [
+        (lambda value: None, Fate.KEPT, 0, 1.0),
+        (_shift_last, Fate.MOVED, 1, None),
+        (_relabel, Fate.RELABELLED, 1, 1.0),
+        (lambda value: (_relabel(value), _shift_last(value)), Fate.MOVED, 2, None),
+        (lambda value: value["sequence"].pop(), Fate.MOVED, 1, None),
+        # Drawn on the first frame alone, of fifty.
+        (_switch_off, Fate.MOVED, 1, None),
+        (_set_anew, Fate.MOVED, 2, None),  # two keyframes; nobody typed other words
+    ],
+)
+def test_what_became_of_a_region(change, fate, strokes, iou):
+    before = _region()
+    (found,) = compare([before], [_changed(before, change)])
+    assert (found.fate, found.strokes) == (fate, strokes)
+    assert found.words == "the red car"
+    if iou is not None:
+        assert found.iou == pytest.approx(iou)
+    else:
+        assert 0 <= found.iou < 0.999
+        assert found.worst is not None
+
+
+def test_the_iou_over_time_is_that_of_the_drawn_boxes():
+    """A still box of side .2, moved by half its side at the end: the overlap can be written down for each frame."""
+    still = sequence_of(moving_box(50, speed=(0, 0)), _Clip(), fps=25)
+    before = _region()
+    before["value"]["sequence"] = still
+    after = _changed(before, lambda value: value["sequence"][-1].update(x=value["sequence"][-1]["x"] + 10))
+    (found,) = compare([before], [after])
+    shift = 0.1 * np.arange(50) / 49
+    assert found.iou == pytest.approx(np.mean((0.2 - shift) / (0.2 + shift)), abs=1e-3)
+    assert found.worst == 50
+    assert found.before == pytest.approx((0.1, 0.2, 0.3, 0.4))
+    assert found.after == pytest.approx((0.2, 0.2, 0.4, 0.4))
+
+
+def test_deleted_added_and_regions_out_of_an_interactive_answer():
+    before, other = _region("r1"), _region("r2", words="the bus")
+    drawn = _region("new")
+    for item in drawn["value"]["sequence"]:
+        del item["check"], item["words"]
+    asked = _changed(_region("r3"), _shift_last)
+    found = {c.region: c for c in compare([before, other], [before, drawn, asked])}
+    assert {name: c.fate for name, c in found.items()} == {
+        "r1": Fate.KEPT,
+        "new": Fate.ADDED,
+        "r3": Fate.MOVED,
+        "r2": Fate.DELETED,
+    }
+    assert found["new"].words is None
+    assert found["new"].strokes == len(drawn["value"]["sequence"])
+    assert found["r3"].iou is None, "an interactive answer is not stored: there is nothing to compare with"
+    assert found["r3"].strokes == 1
+
+
+def test_an_answer_in_between_is_not_taken_for_deleted_keyframes():
+    """The track was computed anew for other words: other keyframes, none of them a person's."""
+    before = _region()
+    after = _region(words="the blue car")
+    after["value"]["sequence"] = sequence_of(
+        moving_box(50, speed=(0, 0.01)), _Clip(), fps=25, words="the blue car", keyframe_iou=0.99
+    )
+    (found,) = compare([before], [after])
+    assert (found.fate, found.strokes) == (Fate.MOVED, 1), "one stroke: the words"
+
+
+@pytest.mark.parametrize("broken", [{}, {"sequence": None}, {"sequence": [{"frame": 1}]}, {"sequence": "x"}])
+def test_regions_that_hold_nothing_do_no_harm(broken):
+    before = _region()
+    (found,) = compare([before], [{**before, "value": broken}])
+    assert found.fate is Fate.MOVED
+    assert found.iou == 0.0
+
+
+# --- the webhook -----------------------------------------------------------------------------------------------------
+
+
+class _Predictions:
+    """The part of the SDK's client that is used."""
+
+    def __init__(self, found):
+        self.found, self.away = found, False
+        self.predictions = self
+
+    def get(self, *, id):
+        if self.away:
+            raise ConnectionError("no route")
+        return self.found[id]
+
+    def list(self, *, task):
+        return [p for p in self.found.values() if p.task == task]
+
+
+class _Prediction:
+    def __init__(self, id, task, result, model_version="refam-1"):
+        self.id, self.task, self.result, self.model_version = id, task, result, model_version
+
+
+def _event(annotation=5, parent=7, result=(), **more):
+    return {
+        "annotation": {"id": annotation, "result": list(result), "parent_prediction": parent, **more},
+        "project": {"id": 1, "label_config": CONFIG},
+        "task": {"id": 3, "data": {"video": "/data/upload/1/a.mp4"}},
+    }
+
+
+@pytest.fixture
+def learner(tmp_path, monkeypatch):
+    client = _Predictions({7: _Prediction(7, 3, [_region()])})
+    monkeypatch.setattr(learning, "studio_client", lambda settings: client)
+    made = learning.Learner(load_settings(data_dir=tmp_path / "data"))
+    made.client = client
+    yield made
+    made.close()
+
+
+def _settled(learner):
+    learner.settle()
+    return learner.store.rows()
+
+
+def test_a_submitted_annotation_is_compared_and_an_update_replaces_it(learner):
+    moved = _changed(_region(), _shift_last)
+    assert learner.take("ANNOTATION_CREATED", _event(result=[moved])) == "taken in"
+    (row,) = _settled(learner)
+    assert (row.correction.fate, row.project, row.task, row.model_version) == (Fate.MOVED, 1, 3, "refam-1")
+    assert (row.video, row.fps) == ("/data/upload/1/a.mp4", 24)
+    learner.take("ANNOTATION_UPDATED", _event(result=[_region()]))
+    (row,) = _settled(learner)
+    assert row.correction.fate is Fate.KEPT
+    learner.take("ANNOTATIONS_DELETED", {"annotations": [{"id": 5}]})
+    assert _settled(learner) == []
+
+
+def test_without_a_parent_the_tasks_newest_prediction_counts(learner):
+    learner.client.found[8] = _Prediction(8, 3, [_region(words="newer")], "refam-2")
+    learner.take("ANNOTATION_CREATED", _event(parent=None, result=[_region(words="newer")]))
+    (row,) = _settled(learner)
+    assert (row.correction.fate, row.model_version) == (Fate.KEPT, "refam-2")
+
+
+def test_what_cannot_be_compared_yet_waits_on_disk_for_the_next_process(learner, tmp_path):
+    learner.client.away = True
+    learner.take("ANNOTATION_CREATED", _event(result=[_region()]))
+    assert _settled(learner) == []
+    learner.close()
+    learner.client.away = False
+    after = learning.Learner(load_settings(data_dir=tmp_path / "data"))
+    try:
+        (row,) = _settled(after)
+    finally:
+        after.close()
+    assert row.correction.fate is Fate.KEPT
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        ("PROJECT_UPDATED", {"project": {"id": 1}}),
+        ("ANNOTATION_CREATED", {}),
+        ("ANNOTATION_CREATED", {"annotation": {"id": "x", "result": []}}),
+        ("ANNOTATION_CREATED", _event(was_cancelled=True)),
+        ("ANNOTATION_CREATED", {**_event(), "project": {"id": 1, "label_config": "<View><Text/></View>"}}),
+    ],
+)
+def test_events_that_teach_nothing(learner, event, data):
+    assert learner.take(event, data) == "nothing to learn"
+    assert learner.store.waiting() == []
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+
+def _rows():
+    before = _region()
+    moved = compare([before], [_changed(before, _shift_last)])[0]
+    kept = compare([before], [before])[0]
+    deleted = compare([_region("r9", words="the bus")], [])[0]
+    at = 1_700_000_000.0
+    return [
+        Row(n, 1, n, "a.mp4", 25.0, "refam-1", at + 86_400 * n, c) for n, c in enumerate([moved, kept, kept, deleted])
+    ]
+
+
+def test_the_tables_count_what_there_is():
+    found = tables(_rows())
+    by = {one.name: one for one in found["expression"]}
+    assert by["the red car"].regions == 3
+    assert by["the red car"].kept == pytest.approx(2 / 3)
+    assert by["the bus"].fates[Fate.DELETED] == 1
+    assert [one.name for one in found["day"]] == ["2023-11-14", "2023-11-15", "2023-11-16", "2023-11-17"]
+    assert line("all", _rows()).strokes == pytest.approx(0.5)
+    assert [row.correction.fate for row in worst(_rows(), 5)] == [Fate.DELETED, Fate.MOVED]
+
+
+def test_the_page_shows_the_worst_and_escapes_what_people_wrote():
+    rows = _rows()
+    rows[0] = replace(rows[0], correction=replace(rows[0].correction, words="<script>alert(1)</script>"))
+    html = page(rows, lambda row: _Clip() if row.task == 0 else None)
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert html.count("data:image/jpeg;base64,") == 1
+    assert "the video cannot be had" in html
+    drawn = picture(_rows()[0], _Clip())
+    assert drawn.shape == (270, 480, 3)
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 3, "ground, our box, their box"
+
+
+def test_two_processes_share_one_store(tmp_path):
+    one, two = CorrectionStore(tmp_path), CorrectionStore(tmp_path)
+    one.receive(Submitted(1, 1, 1, None, "a.mp4", 25.0, ({"id": "r"},)))
+    ((submitted, at),) = two.waiting()
+    assert submitted == Submitted(1, 1, 1, None, "a.mp4", 25.0, ({"id": "r"},))
+    one.receive(Submitted(1, 1, 1, None, "a.mp4", 25.0, ({"id": "newer"},)))
+    two.keep(submitted, at, compare([_region()], []), model_version="m")
+    assert [s.result for s, _ in one.waiting()] == [({"id": "newer"},)], "what came meanwhile is not lost"
+    assert one.rows() == [], "and what is out of date is not stored"
+    ((newer, at),) = two.waiting()
+    for store in (one, two):  # both compared it
+        store.keep(newer, at, compare([_region()], []), model_version="m")
+    assert len(one.rows(project=1)) == 1
+    assert one.waiting() == []
+    assert one.rows(project=2) == one.rows(since=at + 1) == []
+    one.receive(newer)
+    ((late, at),) = two.waiting()
+    one.forget([1])
+    two.keep(late, at, compare([_region()], []), model_version="m")
+    assert one.rows() == [], "deleted while it was compared"

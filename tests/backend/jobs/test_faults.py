@@ -1,0 +1,273 @@
+"""Rotten databases, full disks, a Label Studio in trouble: what was accepted ends done, or failed with a reason."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+import threading
+import time
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from backend.jobs.models import State, Urgency
+from backend.jobs.queue import Board
+from backend.jobs.worker import Done, Worker, may_heal
+from refam.pipeline.stage_cache import Memo
+from tests.backend.jobs.queues import spec
+from tests.backend.service.test_predict import media, predict, services, studio, task, wait_until  # noqa: F401 - fixtures
+from tests.refam.pipeline.test_stage_cache import heatmap
+
+FILES = ("refam.db", "refam-results.db")
+
+
+def worker_of(board, folder, do=None):
+    do = do or (lambda spec, tell: Done({"result": [spec.id], "score": 1.0, "model_version": "v1"}))
+    return Worker(board, do, data_dir=folder, accelerator="cpu")
+
+
+def filled(folder, n=30):
+    """A data directory with jobs done, failed and waiting."""
+    board = Board("sqlite", folder)
+    worker = worker_of(board, folder)
+    for i in range(n):
+        board.submit(spec(f"job{i}", task_id=i, words="words " * 40), Urgency.BATCH, fresh_s=0)
+        if i % 3:
+            worker.work_once()
+    board.close()
+
+
+def ends_well(folder, name="fresh"):
+    """A new job is accepted and done."""
+    board = Board("sqlite", folder)
+    try:
+        board.submit(spec(name), Urgency.INTERACTIVE, fresh_s=0)
+        worker = worker_of(board, folder)
+        worker.recover()
+        while worker.work_once():
+            pass
+        assert board.run(name).state is State.DONE
+        assert board.prediction(name)["result"] == [name]
+        assert all(run.state.final and (run.state is State.DONE or run.error) for run in board.runs())
+        return board.damage
+    finally:
+        board.close()
+
+
+DAMAGE = {
+    "rubbish": lambda content: b"This is no database. " * 100,
+    "its head is gone": lambda content: bytes(100) + content[100:],
+    "half of it is gone": lambda content: content[: len(content) // 2],
+    "a page is rubbish": lambda content: content[:8192] + b"\xff" * 4096 + content[12288:],
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_database_that_cannot_be_read_is_said_and_set_aside(damage, name, tmp_path):
+    filled(tmp_path)
+    broken = DAMAGE[damage]((tmp_path / name).read_bytes())
+    (tmp_path / name).write_bytes(broken)
+    (said,) = ends_well(tmp_path)
+    assert said.startswith(f"{name} was damaged")
+    (aside,) = (path for path in tmp_path.glob(f"{name}.damaged-*") if path.suffix[-3:] not in ("wal", "shm"))
+    assert aside.read_bytes() == broken
+    assert ends_well(tmp_path, "later") == []
+
+
+def test_two_that_start_at_once_set_it_aside_once(tmp_path):
+    filled(tmp_path, 3)
+    (tmp_path / "refam.db").write_bytes(b"rubbish" * 1000)
+    boards = []
+    threads = [threading.Thread(target=lambda: boards.append(Board("sqlite", tmp_path))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(tmp_path.glob("refam.db.damaged-*"))) == 1
+    assert sum(len(board.damage) for board in boards) == 1
+    for board in boards:
+        board.close()
+    ends_well(tmp_path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_flipped_bits_anywhere_never_stop_the_queue(name, tmp_path):
+    filled(tmp_path / "whole")
+    rng, aside = random.Random(7), 0
+    for i in range(12):
+        folder = tmp_path / str(i)
+        shutil.copytree(tmp_path / "whole", folder)
+        content = bytearray((folder / name).read_bytes())
+        for _ in range(8):
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        (folder / name).write_bytes(content)
+        aside += bool(ends_well(folder))
+    assert aside < 12  # most flips hit one record: that one is told of, the others stay
+
+
+def test_a_database_that_is_only_busy_is_left_alone(tmp_path, monkeypatch):
+    filled(tmp_path, 3)
+
+    def busy(*_, **__):
+        raise sqlite3.OperationalError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("backend.jobs.storage.sqlite3.connect", busy)
+        with pytest.raises(sqlite3.OperationalError):
+            Board("sqlite", tmp_path)
+    assert not list(tmp_path.glob("*damaged*"))
+
+
+def test_what_was_asked_is_lost_the_job_fails_in_words(tmp_path):
+    board = Board("sqlite", tmp_path)
+    board.submit(spec("a"), Urgency.BATCH, fresh_s=0)
+    board._blobs.storage.put_data("spec:a", b"{rubbish")
+    assert not worker_of(board, tmp_path).work_once()
+    assert board.run("a").state is State.FAILED
+    assert "ask for it again" in board.run("a").error
+    board.submit(spec("a"), Urgency.BATCH, fresh_s=3600)
+    assert worker_of(board, tmp_path).work_once()
+    assert board.run("a").state is State.DONE
+
+
+def test_a_result_that_is_lost_is_said_and_computed_again(services):
+    (first,) = predict(services, task(1))
+    board = services.office().board
+    (run,) = board.runs()
+    board._blobs.storage.put_data(f"result:{run.id}", b"\x00")
+    (said,) = predict(services, task(1))
+    assert "damaged" in said["error"]
+    (again,) = predict(services, task(1))
+    assert [r["value"] for r in again["result"]] == [r["value"] for r in first["result"]]
+
+
+# --- full disks -------------------------------------------------------------------------------------------------
+
+
+def fill_up(board, *, full):
+    """The databases may not grow any more: SQLite's own way to a full disk."""
+    for storage in (board._huey.storage, board._blobs.storage):
+        pages = storage.conn.execute("pragma page_count").fetchone()[0] if full else 1 << 30
+        storage.conn.execute(f"pragma max_page_count={pages}")
+
+
+def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
+    monkeypatch.setattr("backend.jobs.worker._AGAIN_S", 0.05)
+    board = Board("sqlite", tmp_path)
+    for i in range(3):
+        board.submit(spec(f"job{i}"), Urgency.BATCH, fresh_s=0)
+    refused = []
+
+    def large(spec, tell):
+        return Done({"result": ["x" * 100_000], "score": 1.0, "model_version": "v1"})
+
+    worker = worker_of(board, tmp_path, large)
+    surely = worker._surely
+
+    def counted(write):
+        fill_up(board, full=True)  # in this thread's connection, which is the one that writes
+
+        def tried():
+            try:
+                return write()
+            except sqlite3.OperationalError as error:
+                refused.append(str(error))
+                if len(refused) % 3 == 0:
+                    fill_up(board, full=False)
+                raise
+
+        surely(tried)
+
+    monkeypatch.setattr(worker, "_surely", counted)
+    for _ in range(3):
+        assert worker.work_once()
+    assert {run.state for run in board.runs()} == {State.DONE}
+    assert all(board.prediction(f"job{i}")["result"] == ["x" * 100_000] for i in range(3))
+    assert set(refused) == {"database or disk is full"}
+    board.close()
+
+
+def test_what_does_not_fit_the_queue_is_not_accepted_and_said(services, monkeypatch):
+    board = services.office().board
+
+    def full(*_, **__):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(board._blobs.storage, "put_data", full)
+    (answer,) = predict(services, task(1))
+    assert "queue cannot be written" in answer["error"]
+    assert board.runs() == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite3.OperationalError("disk I/O error"),
+        OSError(28, "No space left on device"),
+        RedisConnectionError("connection refused"),
+    ],
+)
+def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypatch):
+    monkeypatch.setattr("backend.jobs.worker.RETRY_AFTER_S", (0.01, 0.01))
+    board, tries = Board("sqlite", tmp_path), []
+
+    def do(spec, tell):
+        tries.append(1)
+        if len(tries) < 3:
+            raise error
+        return Done({"result": [], "score": 0.0, "model_version": "v1"})
+
+    board.submit(spec("a"), Urgency.BATCH, fresh_s=0)
+    worker = worker_of(board, tmp_path, do)
+    wait_until(lambda: (worker.work_once(), board.run("a").state.final)[1])
+    assert board.run("a").state is State.DONE
+    assert len(tries) == 3
+    assert may_heal(error)
+    board.close()
+
+
+def test_results_of_stages_that_cannot_be_kept_cost_nothing_else(tmp_path, caplog):
+    (tmp_path / "stages").write_text("a file, where a folder should be")
+    memo = Memo(tmp_path / "stages", "content")
+    memo.keep_heatmap(("key",), heatmap())
+    assert "cannot be kept" in caplog.text
+
+
+def test_a_queue_that_is_away_while_it_is_waited_for_costs_the_other_tasks_nothing(services, monkeypatch):
+    board = services.office().board
+    real, failing = board.prediction, []
+
+    def prediction(job):
+        if not failing:
+            failing.append(job)
+        if job == failing[0]:
+            raise sqlite3.OperationalError("disk I/O error")
+        return real(job)
+
+    monkeypatch.setattr(board, "prediction", prediction)
+    first, second = predict(services, task(1), task(2))
+    assert "cannot be used" in first["error"]
+    assert second["result"]
+
+
+# --- Label Studio ---------------------------------------------------------------------------------------------
+
+
+def test_a_slow_label_studio_holds_up_no_answer(services, studio, monkeypatch):
+    """It takes seconds for each push; who asks meanwhile is answered at once."""
+    handler = studio.RequestHandlerClass
+    say = handler._say
+    monkeypatch.setattr(handler, "_say", lambda self, *args: (time.sleep(0.5), say(self, *args))[1])
+    from tests.backend.service.test_predict import slow
+
+    slow(services, monkeypatch, {"late": 1.2})
+    predict(services, task(1, words="late"))
+    wait_until(lambda: any(method == "GET" for method, *_ in studio.seen))
+    began = time.monotonic()
+    (answer,) = predict(services, task(2))
+    assert answer["result"]
+    assert time.monotonic() - began < 0.45
+    wait_until(lambda: len(studio.stored) == 1)
+    assert studio.stored[0]["task"] == 1

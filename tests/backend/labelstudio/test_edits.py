@@ -1,0 +1,216 @@
+"""The correction loop: what a person fixed is known, stays exactly as it is, and moves what lies between."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.jobs.runner import prompted
+from backend.labelstudio.edits import FixedKeyframe, fixed_keyframes, words_of
+from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.regions import regions_of
+from backend.labelstudio.request import Work, read_request
+from backend.labelstudio.user_keyframes import held
+from refam.pipeline.pipeline import Target
+from tests.backend.labelstudio.test_regions import _even, _result, drawn
+from tests.doubles import moving_box
+
+CONFIG = parse_label_config(
+    '<View><TextArea name="say" toName="v" value="$words"/>'
+    '<Labels name="l" toName="v"><Label value="Car"/><Label value="Person" alias="p"/></Labels>'
+    '<Video name="v" value="$url" frameRate="25"/><VideoRectangle name="box" toName="v"/></View>'
+)
+N = 40
+
+
+def ours(words="the star", track=None, **more):
+    """A region as we answer it, through JSON as the editor gets it."""
+    result = replace(_result(track or moving_box(N), label="Car"), target=Target("Car", words))
+    (region,) = regions_of([result], _even(N, 25), CONFIG, fps=25, region_ids=["mine"], **more)
+    return json.loads(json.dumps(region))
+
+
+def edit(region, frame, **change):
+    """What the editor does when a box is moved on a frame (its updateShape, read in the shipped code)."""
+    region = copy.deepcopy(region)
+    sequence = region["value"]["sequence"]
+    at = next((i for i, k in enumerate(sequence) if k["frame"] >= frame), None)
+    enabled = next((k["enabled"] for k in reversed(sequence) if k["frame"] <= frame), True)
+    boxes, _ = drawn(sequence, N)
+    box = dict(zip(("x", "y", "width", "height"), boxes[frame - 1].tolist(), strict=True)) | {"rotation": 0}
+    if at is None:
+        sequence.append({**box, **change, "frame": frame, "enabled": True})
+    else:
+        new = {**sequence[at], **box, **change, "frame": frame, "enabled": enabled}
+        sequence[at : at + (sequence[at]["frame"] == frame)] = [new]
+    for k in sequence:
+        k["time"] = k["frame"] / 25  # it writes another time than it reads
+    return region
+
+
+def toggle(region, frame):
+    region = copy.deepcopy(region)
+    item = [k for k in region["value"]["sequence"] if k["frame"] <= frame][-1]
+    item["enabled"] = not item["enabled"]
+    return region
+
+
+def test_what_we_wrote_is_ours_and_says_its_words():
+    region = ours()
+    assert fixed_keyframes(region) == ()
+    assert words_of(region) == "the star"
+
+
+@pytest.mark.parametrize("frame", [1, 2, 17, N])
+def test_a_moved_box_is_a_persons(frame):
+    (fixed,) = fixed_keyframes(edit(ours(), frame, x=31.25))
+    assert (fixed.frame, fixed.x, fixed.enabled) == (frame, 31.25, frame != N)
+
+
+def test_a_switched_keyframe_is_a_persons_and_hides_up_to_the_next():
+    region = toggle(edit(ours(), 10), 10)
+    (fixed,) = fixed_keyframes(region)
+    assert (fixed.frame, fixed.enabled, fixed.until) == (10, False, N)
+
+
+def test_a_box_that_was_drawn_from_nothing_is_a_persons():
+    region = {"value": {"sequence": [{"frame": 3, "enabled": True, "x": 1, "y": 2, "width": 3, "height": 4}]}}
+    assert fixed_keyframes(region) == (FixedKeyframe(3, 1.0, 2.0, 3.0, 4.0, 0.0, True, None),)
+    assert words_of(region) is None
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        None,
+        [],
+        "x",
+        [None],
+        [{"frame": 1}],
+        [{"frame": 0, "x": 1, "y": 1, "width": 1, "height": 1, "enabled": True}],
+        [{"frame": 1, "x": float("nan"), "y": 1, "width": 1, "height": 1, "enabled": True}],
+    ],
+)
+def test_what_is_no_keyframe_is_left_out(sequence):
+    assert fixed_keyframes({"value": {"sequence": sequence}}) == ()
+    assert fixed_keyframes({}) == ()
+
+
+def test_a_turned_box_is_held_by_the_upright_one_around_it():
+    box = FixedKeyframe(1, 50, 50, 10, 20, 90, True, None).box()
+    assert box == pytest.approx((0.3, 0.5, 0.5, 0.6))
+    assert FixedKeyframe(1, 120, 50, 10, 20, 0, True, None).box() is None
+
+
+numbers = st.floats(5, 60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    edits=st.dictionaries(
+        st.integers(1, N), st.tuples(numbers, numbers, st.floats(3, 30), st.floats(3, 30)), min_size=1, max_size=5
+    )
+)
+def test_what_a_person_fixed_comes_back_to_the_last_digit_and_is_known_again(edits):
+    region = ours()
+    for frame, (x, y, w, h) in edits.items():
+        region = edit(region, frame, x=x, y=y, width=w, height=h)
+    fixed = fixed_keyframes(region)
+    assert {f.frame for f in fixed} == set(edits)
+    again = ours(fixed=[fixed])
+    rows = {k["frame"]: k for k in again["value"]["sequence"]}
+    for frame, (x, y, w, h) in edits.items():
+        assert [rows[frame][side] for side in ("x", "y", "width", "height")] == [x, y, w, h]
+    assert {f.frame for f in fixed_keyframes(again)} == set(edits)
+    assert all(a < b for a, b in zip(rows, list(rows)[1:], strict=False))
+    _, shown = drawn(again["value"]["sequence"], N)
+    assert shown.all()
+
+
+def test_a_constant_difference_moves_the_whole_track_and_nothing_else():
+    track = moving_box(N)
+    fixed = tuple(
+        FixedKeyframe(
+            row + 1, 100 * (b[0] - 0.05), 100 * b[1], 100 * (b[2] - b[0]), 100 * (b[3] - b[1]), 0.0, True, None
+        )
+        for row, b in ((5, track.boxes[5]), (30, track.boxes[30]))
+    )
+    boxes, visible, rows = held(track.boxes, track.visible, fixed)
+    assert np.allclose(boxes, track.boxes - [0.05, 0, 0.05, 0])
+    assert visible.all()
+    assert set(rows) == {5, 30}
+
+
+def test_a_person_sees_it_where_the_track_does_not_and_hides_it_where_it_does():
+    track = moving_box(N)
+    seen = track.visible.copy()
+    seen[20:] = False
+    there = FixedKeyframe(31, 10.0, 10.0, 5.0, 5.0, 0.0, True, None)
+    gone = FixedKeyframe(6, 10.0, 20.0, 20.0, 20.0, 0.0, False, 11)
+    _, visible, _ = held(track.boxes, seen, (gone, there))
+    assert visible.tolist() == [True] * 6 + [False] * 4 + [True] * 10 + [False] * 10 + [True] + [False] * 9
+
+
+def test_fixed_boxes_are_prompts_on_the_clips_own_frames():
+    fixed = (FixedKeyframe(1, 10, 10, 20, 20, 0, True, None), FixedKeyframe(11, 30, 10, 20, 20, 0, True, None))
+    work = Work("t", "v", 10.0, (Target("Car", "the star"), Target("Car", "other")), ("a", "b"), (fixed, ()))
+    first, second = prompted(work, _even(50, 25))  # two seconds: editor frame 11 at 10 fps shows 1.002 s
+    assert [p.frame for p in first.prompts] == [0, 25]
+    assert first.prompts[1].box == pytest.approx((0.3, 0.1, 0.5, 0.3))
+    assert second.prompts == ()
+
+
+def _task(*regions):
+    draft = {"id": 1, "result": list(regions)}
+    return {"id": 7, "data": {"url": "/data/upload/1/a.mp4"}, "drafts": [draft]}
+
+
+def _typed(text):
+    return {"result": [{"type": "textarea", "from_name": "say", "value": {"text": [text]}}]}
+
+
+def _region(identity, words, label="Car"):
+    return {**ours(words), "id": identity, "value": {**ours(words)["value"], "labels": [label]}}
+
+
+def test_only_what_changed_is_worked_on():
+    a, b = _region("a", "the star"), _region("b", "the ring")
+    work = read_request(_task(a, b), CONFIG, context=_typed("the star; the cross"))
+    assert [(t.words, i) for t, i in zip(work.targets, work.region_ids, strict=True)] == [("the cross", "b")]
+    work = read_request(_task(a, edit(b, 5, x=1.0)), CONFIG, context=_typed("the star; the ring"))
+    assert (work.region_ids, [f.frame for f in work.fixed[0]]) == (("b",), [5])
+    work = read_request(_task(a, b), CONFIG, context=_typed("the ring; the star"))  # nothing changed: all once more
+    assert [(t.words, i) for t, i in zip(work.targets, work.region_ids, strict=True)] == [
+        ("the ring", "b"),
+        ("the star", "a"),
+    ]
+    assert work.fixed == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("typed", "label", "words"),
+    [
+        ("Car: the red one on the left", "Car", "the red one on the left"),
+        ("car:the red one", "Car", "the red one"),
+        ("Person : who waves", "p", "who waves"),
+        ("p: who waves", "p", "who waves"),
+        ("note: the red one", "Car", "note: the red one"),
+        ("Car:", "Car", "Car:"),
+        ("the person", "p", "the person"),
+    ],
+)
+def test_a_label_before_a_colon_is_the_label(typed, label, words):
+    (target,) = read_request(_task(), CONFIG, context=_typed(typed)).targets
+    assert (target.label, target.words) == (label, words)
+
+
+def test_another_label_before_the_colon_is_a_change():
+    region = _region("a", "the star")
+    work = read_request(_task(region, _region("b", "the ring")), CONFIG, context=_typed("Person: the star; the ring"))
+    assert [(t.label, i) for t, i in zip(work.targets, work.region_ids, strict=True)] == [("p", "a")]

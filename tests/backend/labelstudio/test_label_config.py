@@ -1,0 +1,88 @@
+import pytest
+
+from backend.labelstudio.label_config import Label, LabelConfigError, parse_label_config
+
+FULL = """<View>
+  <Header value="Find: $note"/>
+  <TextArea name="say" toName="clip" value="$words"/>
+  <Labels name="kinds" toName="clip"><Label value="Car" alias="car_1"/><Label value="Person"/></Labels>
+  <Labels name="other" toName="pic"><Label value="Elsewhere"/></Labels>
+  <Image name="pic" value="$pic"/>
+  <Video name="clip" value="$url" frameRate="$rate"/>
+  <VideoRectangle name="where" toName="clip"/>
+</View>"""
+
+
+def test_names_are_read_not_assumed() -> None:
+    config = parse_label_config(FULL)
+    assert (config.video, config.video_field, config.box) == ("clip", "url", "where")
+    assert config.labels == (Label("Car", "car_1"), Label("Person", "Person"))
+    assert config.text_areas == ("say",)
+    assert config.word_fields == ("words", "note")
+
+
+def test_case_of_tags_and_attributes_does_not_matter() -> None:
+    config = parse_label_config(
+        '<view><video name="v" value="$u" framerate="12.5"/><videorectangle name="b" toname="x,v"/></view>'
+    )
+    assert (config.video, config.box, config.fps({})) == ("v", "b", 12.5)
+
+
+def _rate(attribute: str) -> str:
+    return f'<View><Video name="v" value="$u" {attribute}/><VideoRectangle name="b" toName="v"/></View>'
+
+
+@pytest.mark.parametrize(
+    ("attribute", "data", "fps"),
+    [
+        ("", {}, 24.0),
+        ('frameRate="30"', {}, 30.0),
+        ('frameRate="29.97"', {}, 29.97),
+        ('frameRate="0.04"', {}, 25.0),
+        ('frameRate="$r"', {"r": "50"}, 50.0),
+        ('frameRate="$r"', {"r": 12}, 12.0),
+        ('frameRate="$r"', {}, 24.0),
+    ],
+)
+def test_frame_rate(attribute: str, data: dict[str, object], fps: float) -> None:
+    assert parse_label_config(_rate(attribute)).fps(data) == pytest.approx(fps)
+
+
+@pytest.mark.parametrize("value", ["fast", -1, 0, "nan", "inf", 1e6, [25]])
+def test_what_is_no_rate_is_refused_by_name(value: object) -> None:
+    with pytest.raises(LabelConfigError, match='"r"'):
+        parse_label_config(_rate('frameRate="$r"')).fps({"r": value})
+
+
+def test_labels_that_come_with_the_task() -> None:
+    config = parse_label_config(
+        '<View><Labels name="l" toName="v" value="$kinds"/><Video name="v" value="$u"/>'
+        '<VideoRectangle name="b" toName="v"/></View>'
+    )
+    data = {"kinds": [{"value": "Car", "alias": "c"}, {"value": "Dog"}, "Cat", 7]}
+    assert config.labels_for(data) == (Label("Car", "c"), Label("Dog", "Dog"), Label("Cat", "Cat"))
+    assert config.labels_for({}) == ()
+
+
+ENTITY = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><View><Header value="&b;"/></View>'
+EXTERNAL = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><View>&e;</View>'
+
+
+@pytest.mark.parametrize(
+    ("xml", "words"),
+    [
+        (None, "<VideoRectangle"),
+        ("  ", "empty"),
+        ("<View>", "well-formed"),
+        ("<View/>", "<Video name"),
+        ('<View><Image name="i" value="$i"/></View>', "no <Video"),
+        ('<View><Video name="v" value="$u"/></View>', 'add <VideoRectangle name="box" toName="v"/>'),
+        ('<View><Video name="v" value="$u"/><VideoRectangle name="b" toName="w"/></View>', "toName='w'"),
+        ('<View><Video name="v" value="u"/><VideoRectangle name="b" toName="v"/></View>', "value='u'|'u'"),
+        (ENTITY, "entities"),
+        (EXTERNAL, "entities"),
+    ],
+)
+def test_configs_that_cannot_work_say_what_to_mend(xml: str | None, words: str) -> None:
+    with pytest.raises(LabelConfigError, match=words):
+        parse_label_config(xml)

@@ -1,0 +1,218 @@
+"""Masks on lists of pictures: every format is decoded again by somebody else's reader and compared with the truth."""
+
+import base64
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from label_studio_sdk.converter.brush import decode_rle
+from PIL import Image
+from typer.testing import CliRunner
+
+from backend.cli.main import app
+from backend.jobs.models import Spec
+from backend.jobs.runner import Doing
+from backend.labelstudio.label_config import LabelConfigError, parse_label_config
+from backend.labelstudio.mask_regions import mask_regions_of
+from backend.labelstudio.request import RequestError, read_request
+from backend.media.store import MediaError
+from backend.settings import load_settings
+from refam.pipeline.pipeline import PipelineError, Target, TrackResult
+from tests.doubles import TruthServices, track_of_masks
+from tests.media import cfr
+from tests.scenes import red_star_and_blue_ring
+from video.io.frame_sequence import open_sequence
+from video.io.probe import ClipError
+
+KINDS = ("BrushLabels", "PolygonLabels", "BitmaskLabels", "Brush", "Polygon", "Bitmask")
+
+
+def xml_of(kind):
+    inner = '<Label value="Star"/><Label value="Ring" alias="r"/>'
+    control = f'<{kind} name="m" toName="i">{inner}</{kind}>'
+    if not kind.endswith("Labels"):
+        control = f'<{kind} name="m" toName="i"/><Labels name="l" toName="i">{inner}</Labels>'
+    return f'<View><TextArea name="w" toName="i" value="$say"/><Image name="i" valueList="$pics"/>{control}</View>'
+
+
+def decoded(value, kind, size):
+    w, h = size
+    if kind.startswith("brush"):
+        return decode_rle(value["rle"]).reshape(h, w, 4)[..., 3] > 127
+    if kind.startswith("bitmask"):
+        head, coded = value["imageDataURL"].split(",")
+        assert head == "data:image/png;base64"
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(coded), np.uint8), cv2.IMREAD_UNCHANGED)
+        return picture[..., 3] > 127
+    corners = np.array(value["points"]) / 100 * [w, h]
+    fine = cv2.fillPoly(np.zeros((h * 4, w * 4), np.uint8), [np.round(corners * 4 - 0.5).astype(np.int32)], 255)
+    return cv2.resize(fine, (w, h), interpolation=cv2.INTER_AREA) > 127
+
+
+def iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+def two_parts_and_a_hole():
+    mask = np.zeros((60, 90), np.uint8)
+    cv2.circle(mask, (28, 30), 22, 1, -1)
+    cv2.circle(mask, (22, 26), 6, 0, -1)
+    cv2.circle(mask, (36, 38), 5, 0, -1)
+    cv2.rectangle(mask, (65, 10), (85, 40), 1, -1)
+    return mask > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_stored_is_the_mask(kind):
+    _, scene = red_star_and_blue_ring(3)
+    blank = np.zeros_like(scene[0])
+    blank[1:] = scene[1][1:]  # the ring is hidden on the first picture
+    odd = np.stack([two_parts_and_a_hole()] * 3)
+    config = parse_label_config(xml_of(kind))
+    for masks, label in ((scene[0], "Star"), (blank, "r"), (odd, "Star")):
+        result = TrackResult(Target(label=label, words="x"), track_of_masks(masks), (), 0.8, 0, ())
+        regions = mask_regions_of([result], config, region_ids=["refam-1"])
+        shapes = [r for r in regions if r["type"] == kind.lower()]
+        h, w = masks.shape[1:]
+        seen = {r["item_index"] for r in shapes}
+        assert seen == {i for i in range(3) if masks[i].any()}
+        for i in seen:
+            here = [r for r in shapes if r["item_index"] == i]
+            union = np.any([decoded(r["value"], kind.lower(), (w, h)) for r in here], axis=0)
+            assert iou(union, masks[i]) >= (0.95 if kind.startswith("Polygon") else 1.0)
+            assert len({r["id"] for r in here}) == len(here)
+        labelled = [r for r in regions if r["type"].endswith("labels")]
+        assert {tuple(r["value"][r["type"]]) for r in labelled} == {(label,)}
+        assert {r["id"] for r in labelled} == {r["id"] for r in shapes}
+        assert all((r["original_width"], r["original_height"], r["image_rotation"]) == (w, h, 0) for r in regions)
+        if kind.startswith("Polygon"):
+            most = 80 if masks is odd else 40  # small round holes take many
+            assert max(len(r["value"]["points"]) for r in shapes) <= most
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_config_is_read(kind):
+    config = parse_label_config(xml_of(kind))
+    assert config.masks is not None
+    assert (config.video, config.video_field, config.box, config.masks.kind) == ("i", "pics", "m", kind.lower())
+    assert [label.result for label in config.labels] == ["Star", "r"]
+    assert (config.text_areas, config.word_fields) == (("w",), ("say",))
+
+
+@pytest.mark.parametrize(
+    ("xml", "says"),
+    [
+        ('<View><Image name="i" valueList="$p"/></View>', "no tag that takes masks"),
+        ('<View><Image name="i" valueList="p"/><Brush name="b" toName="i"/></View>', r'valueList="\$field"'),
+        ('<View><Image name="i" valueList="$p"/><Brush name="b" toName="x"/></View>', "no tag that takes masks"),
+    ],
+)
+def test_a_config_that_cannot_take_masks(xml, says):
+    with pytest.raises(LabelConfigError, match=says):
+        parse_label_config(xml)
+
+
+@pytest.mark.parametrize("pics", [[], "a.jpg", None, ["a.jpg", 3], ["a.jpg", " "]])
+def test_a_list_that_is_none(pics):
+    with pytest.raises(RequestError, match="list of pictures"):
+        read_request({"id": 1, "data": {"pics": pics, "say": "x"}}, parse_label_config(xml_of("Brush")))
+
+
+class MaskTruth:
+    """A pipeline that knows the masks."""
+
+    def __init__(self, masks):
+        self.masks = masks
+
+    def run(self, clip, targets, **_):
+        assert np.concatenate([images for _, images in clip.batches(size=2)]).shape[:3] == self.masks.shape
+        return [TrackResult(t, track_of_masks(self.masks, label=t.label), (), 0.8, 0, ()) for t in targets]
+
+
+@pytest.fixture
+def doing(tmp_path):
+    images, masks = red_star_and_blue_ring(3, size=(96, 54))
+    (tmp_path / "m").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "m" / f"{i}.png")
+    Image.new("RGB", (10, 10)).save(tmp_path / "m" / "small.png")
+    (tmp_path / "m" / "text.png").write_text("no picture")
+    whole = (tmp_path / "m" / "0.png").read_bytes()
+    (tmp_path / "m" / "half.png").write_bytes(whole[: len(whole) // 2])
+    settings = load_settings(media_root=tmp_path / "m", cache_dir=tmp_path / "c", data_dir=tmp_path / "d", max_frames=4)
+    services = TruthServices(settings)
+    services.truth = MaskTruth(masks[0])
+
+    class Board:
+        def runs(self):
+            return []
+
+    def do(pics, kind="BrushLabels"):
+        xml = xml_of(kind)
+        work = read_request({"id": 7, "data": {"pics": pics, "say": "the star"}}, parse_label_config(xml))
+        spec = Spec(id="1", task_id=7, project="1", work=work, label_config=xml, model_version="v")
+        spec = Spec.model_validate_json(spec.model_dump_json())
+        return Doing(services, Board())(spec, lambda *_: None)
+
+    return do, masks[0]
+
+
+def test_a_task_of_pictures_is_done(doing):
+    do, masks = doing
+    first, second = do(["0.png", "1.png", "2.png"]), do(["0.png", "1.png", "2.png"])
+    regions = first.prediction["result"]
+    assert [r["item_index"] for r in regions] == [0, 1, 2]
+    assert regions == second.prediction["result"]
+    for region, mask in zip(regions, masks, strict=True):
+        assert iou(decoded(region["value"], "brush", (96, 54)), mask) == 1.0
+    assert first.thumbnail[:2] == b"\xff\xd8"
+
+
+@pytest.mark.parametrize(
+    ("pics", "error", "says"),
+    [
+        (["0.png", "gone.png"], MediaError, "frame 1 .gone.png"),
+        (["0.png", "small.png"], ClipError, "one size: frame 1 .small.png. is 10x10"),
+        (["0.png", "text.png"], ClipError, "frame 1 .text.png.: this is no picture"),
+        (["0.png", "1.png", "half.png"], ClipError, "frame 2 .half.png.*cannot be read"),
+        (["0.png"] * 5, PipelineError, "REFAM_MAX_FRAMES=4"),
+    ],
+)
+def test_what_cannot_be_done_names_the_picture(doing, pics, error, says):
+    with pytest.raises(error, match=says):
+        doing[0](pics)
+
+
+def test_a_sequence_reads_as_a_clip(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (5, 8, 12, 3), np.uint8)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    clip = open_sequence([tmp_path / f"{i}.png" for i in range(5)])
+    assert (len(clip), clip.size) == (5, (12, 8))
+    assert [list(i) for i, _ in clip.batches([4, 0, 2, 2], size=2)] == [[0, 2], [4]]
+    assert (np.concatenate([b for _, b in clip.batches(size=2)]) == images).all()
+    assert (clip.frame(-1) == images[4]).all()
+    with pytest.raises(IndexError, match="frame 5"):
+        clip.frame(5)
+    with pytest.raises(ClipError, match="empty"):
+        open_sequence([])
+
+
+@pytest.mark.parametrize(("option", "count"), [(["--every", "5"], 4), (["--fps", "8"], 7), ([], 20)])
+def test_frames_makes_a_task_that_the_backend_reads(tmp_path: Path, option, count):
+    images, _ = red_star_and_blue_ring(20, size=(96, 54))
+    video = cfr(tmp_path / "a.mp4", images, fps=24)
+    out = tmp_path / "cut"
+    args = ["frames", str(video), "--out", str(out), "--label", "Star", *option]
+    ran = CliRunner().invoke(app, [*args, "--words", "the red star", "--masks", "polygon"])
+    assert ran.exit_code == 0, ran.output
+    task = json.loads((out / "tasks.json").read_text())[0]
+    work = read_request({"id": 1, **task}, parse_label_config((out / "label_config.xml").read_text()))
+    assert len(work.frames) == count == len(list((out / "frames").iterdir()))
+    assert [t.words for t in work.targets] == ["the red star"]
+    assert work.frames[0] == "/data/local-files/?d=cut/frames/000000.jpg"
+    for address, time_s in zip(work.frames, task["data"]["times_s"], strict=True):
+        assert int(Path(address).stem) == round(time_s * 24)

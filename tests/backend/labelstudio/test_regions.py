@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.regions import (
+    importable_task,
+    label_config_for,
+    prediction_of,
+    region_id_of,
+    regions_of,
+    sequence_of,
+)
+from refam.pipeline.pipeline import Target, TrackResult
+from tests.doubles import moving_box, track_of_masks
+from video.types import MaskTrack
+
+CONFIG = parse_label_config(
+    '<View><Labels name="l" toName="v"><Label value="Star"/></Labels><Video name="v" value="$u" frameRate="$f"/>'
+    '<VideoRectangle name="box" toName="v"/></View>'
+)
+BARE = parse_label_config('<View><Video name="w" value="$u"/><VideoRectangle name="r" toName="w"/></View>')
+
+
+@dataclass
+class Timing:
+    times: NDArray[np.float64]
+    duration_s: float
+
+
+def _even(n: int, fps: float) -> Timing:
+    return Timing(np.arange(n) / fps, n / fps)
+
+
+def _result(track: MaskTrack, label: str = "Star", **more: Any) -> TrackResult:
+    return TrackResult(Target(label, "the star"), track, (), more.get("score", 0.7), 0, more.get("notes", ()))
+
+
+def drawn(sequence: list[dict[str, Any]], n: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The editor's reading of a sequence, as measured, written plainly: (n, 4) xywh percent and (n,) shown."""
+    boxes, shown = np.zeros((n, 4)), np.zeros(n, bool)
+    for frame in range(1, n + 1):
+        before = [k for k in sequence if k["frame"] <= frame]
+        after = [k for k in sequence if k["frame"] > frame]
+        if not before:
+            continue
+        last = before[-1]
+        shown[frame - 1] = last["enabled"] or last["frame"] == frame
+        a = np.array([last[side] for side in ("x", "y", "width", "height")])
+        if after:
+            b = np.array([after[0][side] for side in ("x", "y", "width", "height")])
+            a = a + (b - a) * (frame - last["frame"]) / (after[0]["frame"] - last["frame"])
+        boxes[frame - 1] = a
+    return boxes, shown
+
+
+def wanted_frame(times: NDArray[np.float64], editor_frame: int, fps: float) -> int:
+    """Which clip frame the editor shows, by the loop that was measured."""
+    t = np.floor((editor_frame - 1) / fps / 0.002 + 0.5) * 0.002 + 0.002
+    i = 0
+    while i + 1 < len(times) and times[i + 1] <= t:
+        i += 1
+    return i
+
+
+def _worst_error(track: MaskTrack, timing: Timing, fps: float, **more: Any) -> float:
+    """Largest error of a drawn side, in percent of the frame, over all editor frames."""
+    n = round(timing.duration_s * fps)
+    boxes, shown = drawn(sequence_of(track, timing, fps=fps, **more), n)
+    worst = 0.0
+    for f in range(1, n + 1):
+        i = wanted_frame(timing.times, f, fps)
+        assert shown[f - 1] == track.visible[i]
+        if track.visible[i]:
+            x0, y0, x1, y1 = track.boxes[i] * 100
+            worst = max(worst, float(np.abs(boxes[f - 1] - [x0, y0, x1 - x0, y1 - y0]).max()))
+    return worst
+
+
+VARIABLE = np.concatenate([[0], np.cumsum(np.random.default_rng(3).uniform(0.01, 0.12, 59))])
+
+
+@pytest.mark.parametrize(
+    ("timing", "fps"),
+    [
+        (_even(60, 25), 25.0),
+        (_even(60, 30), 24.0),
+        (_even(90, 30000 / 1001), 30.0),
+        (_even(60, 30), 60.0),
+        (_even(60, 60), 10.0),
+        (Timing(VARIABLE, VARIABLE[-1] + 0.04), 25.0),
+        (Timing(VARIABLE, VARIABLE[-1] + 0.04), 24.0),
+    ],
+)
+def test_boxes_hold_on_the_editors_own_frames(timing: Timing, fps: float) -> None:
+    track = moving_box(len(timing.times))
+    assert _worst_error(track, timing, fps, keyframe_iou=1.0) < 1e-3  # what rounding leaves
+    assert _worst_error(track, timing, fps) < 2.2  # of a side of 20 %: IoU 0.9 allows about a tenth
+
+
+def test_straight_motion_needs_two_keyframes() -> None:
+    sequence = sequence_of(moving_box(50), _even(50, 25), fps=25)
+    assert [k["frame"] for k in sequence] == [1, 50]
+    assert [k["enabled"] for k in sequence] == [True, False]
+    assert [k["time"] for k in sequence] == [0.0, 49 / 25]
+    assert all(k["rotation"] == 0 for k in sequence)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    visible=st.lists(st.booleans(), min_size=2, max_size=30),
+    gaps_ms=st.lists(st.integers(5, 130), min_size=30, max_size=30),
+    fps=st.sampled_from([8.0, 24.0, 25.0, 30.0]),
+)
+def test_hidden_stretches_are_hidden(visible: list[bool], gaps_ms: list[int], fps: float) -> None:
+    n = len(visible)
+    times = np.concatenate([[0], np.cumsum(gaps_ms[: n - 1])]) / 1000
+    timing = Timing(times, float(times[-1] + 0.2))
+    moving = moving_box(n, speed=(0.02, -0.01))
+    seen = np.array(visible)
+    track = MaskTrack(
+        moving.label, moving.size, moving.frames, moving.rles, moving.boxes * seen[:, None], moving.scores, seen
+    )
+    if seen.any():
+        _worst_error(track, timing, fps)  # asserts what is shown on every frame
+    sequence = sequence_of(track, timing, fps=fps)
+    assert not sequence or sequence[-1]["enabled"] is False
+    last = math.floor(timing.duration_s * fps + 0.5)  # as the browser's Math.round; Python's goes to the even one
+    assert all(1 <= k["frame"] <= last for k in sequence)
+
+
+def test_frames_the_track_does_not_have_are_hidden() -> None:
+    whole = moving_box(20)
+    part = MaskTrack(
+        "Star", whole.size, whole.frames[5:9], whole.rles[5:9], whole.boxes[5:9], whole.scores[5:9], whole.visible[5:9]
+    )
+    _, shown = drawn(sequence_of(part, _even(20, 25), fps=25), 20)
+    assert np.flatnonzero(shown).tolist() == [5, 6, 7, 8]
+
+
+def test_the_shape_of_a_region() -> None:
+    masks = np.zeros((10, 36, 64), bool)
+    masks[:, 9:18, 16:32] = True
+    results = [_result(track_of_masks(masks), notes=("lost for a while",)), _result(moving_box(10), score=0.4)]
+    regions = regions_of(results, _even(10, 25), CONFIG, fps=25, region_ids=["a", "b"])
+    first = regions[0]
+    checks = [keyframe["check"] for keyframe in first["value"]["sequence"]]  # see test_feedback
+    assert first == {
+        "id": "a",
+        "from_name": "box",
+        "to_name": "v",
+        "type": "videorectangle",
+        "origin": "prediction",
+        "score": 0.7,
+        "meta": {"text": ["lost for a while"]},
+        "value": {
+            "framesCount": 10,
+            "duration": 0.4,
+            "labels": ["Star"],
+            "sequence": [
+                {"frame": f, "time": (f - 1) / 25, "enabled": f == 1, "x": 25.0, "y": 25.0, "width": 25.0,
+                 "height": 25.0, "rotation": 0, "score": 0.9, "words": "the star", "check": check}
+                for f, check in zip((1, 10), checks, strict=True)
+            ],
+        },
+    }  # fmt: skip
+    assert "meta" not in regions[1]
+    assert prediction_of(regions, model_version="m")["score"] == 0.4
+
+
+def test_without_labels_in_the_config_none_are_written() -> None:
+    region = regions_of([_result(moving_box(5))], _even(5, 25), BARE, fps=24, region_ids=["a"])[0]
+    assert "labels" not in region["value"]
+    assert (region["from_name"], region["to_name"]) == ("r", "w")
+
+
+def test_what_is_never_visible_makes_no_region_and_no_empty_prediction() -> None:
+    unseen = track_of_masks(np.zeros((5, 9, 16), bool))
+    assert regions_of([_result(unseen)], _even(5, 25), CONFIG, fps=25, region_ids=["a"]) == []
+    with pytest.raises(ValueError, match="without regions"):
+        prediction_of([], model_version="m")
+    with pytest.raises(ValueError, match="region ids"):
+        regions_of([_result(unseen)], _even(5, 25), CONFIG, fps=25, region_ids=[])
+
+
+def test_ids_are_stable_and_differ_by_task_and_object() -> None:
+    ids = [region_id_of({"id": t}, p) for t in (1, 2) for p in (0, 1)]
+    assert len(set(ids)) == 4
+    assert ids[0] == region_id_of({"id": 1, "data": {}}, 0)
+
+
+def test_an_importable_task_fits_its_config() -> None:
+    results = [_result(moving_box(10), label='a "red" <star>'), _result(moving_box(10), label="b")]
+    task, xml = importable_task(
+        results, _even(10, 25), video="/data/local-files/?d=a.mp4", words="a; b", fps=25.0, model_version="m"
+    )
+    config = parse_label_config(xml)
+    assert {label.result for label in config.labels} == {'a "red" <star>', "b"}
+    assert task["data"][config.video_field] == "/data/local-files/?d=a.mp4"
+    assert config.fps(task["data"]) == 25
+    assert task["data"][config.word_fields[0]] == "a; b"
+    (prediction,) = task["predictions"]
+    assert [r["from_name"] for r in prediction["result"]] == [config.box] * 2
+    assert len({r["id"] for r in prediction["result"]}) == 2
+
+
+def test_the_config_has_the_words_above_the_video() -> None:
+    xml = label_config_for(["x"])
+    assert xml.index("<TextArea") < xml.index("<Video ")

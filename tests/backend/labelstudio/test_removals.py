@@ -1,0 +1,211 @@
+"""What is removed by words, and masks that a new answer has none for: emptied, said, and exported as nothing."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+from backend.feedback.compare import Fate, compare
+from backend.labelstudio.empty_regions import emptied, is_empty, removed_words, without_successor
+from backend.labelstudio.export_reader import as_drawn
+from backend.labelstudio.export_reader import mask_of as exported_mask
+from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.mask_edits import mask_of, shown_in
+from backend.labelstudio.mask_regions import mask_regions_of
+from backend.labelstudio.regions import label_config_for, regions_of
+from backend.labelstudio.removals import removal_in
+from backend.labelstudio.request import read_request
+from backend.service.model import RefAMBackend
+from backend.settings import load_settings
+from refam.pipeline.types import Target, TrackResult
+from tests.backend.labelstudio.test_mask_edits import SIZE, answered, star, touch
+from tests.backend.labelstudio.test_mask_regions import KINDS
+from tests.doubles import TruthServices, moving_box, track_of_masks
+from tests.media import cfr, numbered_frames
+from tests.video.clips import ArrayClip
+
+XML = label_config_for(["Car", "Dog"])
+CONFIG = parse_label_config(XML)
+
+
+def typed(words, name="words"):
+    region = {"id": "t", "type": "textarea", "from_name": name, "to_name": "video", "value": {"text": [words]}}
+    return {"result": [region]}
+
+
+def boxes(*found):
+    """Regions as we answer them: (id, label, words) each."""
+    clip = ArrayClip(np.zeros((24, 9, 16, 3), np.uint8))
+    clip.duration_s = 1.0
+    results = [TrackResult(Target(label, words=w), moving_box(24), (), 0.8, 0, ()) for _, label, w in found]
+    return regions_of(results, clip, CONFIG, fps=24, region_ids=[i for i, _, _ in found])
+
+
+def task(*found, drawn=False):
+    regions = boxes(*found)
+    if drawn:
+        blank = {"id": "hand", "from_name": "box", "to_name": "video", "type": "videorectangle", "origin": "manual"}
+        item = {"frame": 1, "enabled": True, "x": 1, "y": 1, "width": 5, "height": 5, "rotation": 0}
+        regions.append({**blank, "value": {"labels": ["Dog"], "sequence": [item]}})
+    return {"id": 3, "data": {"video": "a.mp4", "prompt": "x"}, "predictions": [{"result": regions}]}
+
+
+TWO = (("r1", "Car", "the red car"), ("r2", "Dog", "the black dog"))
+
+
+@pytest.mark.parametrize(
+    ("words", "gone", "rest", "unknown"),
+    [
+        ("-the red car", ["r1"], None, ""),
+        ("- The red car.", ["r1"], None, ""),
+        ("the red car; -the black dog", ["r2"], "the red car", ""),
+        ("-the black dog\nthe red car\nthe cat", ["r2"], "the red car; the cat", ""),
+        ("-dog", ["r2", "hand"], None, ""),
+        ("-", ["r1", "r2"], None, ""),
+        ("-the red car; -the red car", ["r1"], None, ""),
+        ("-the bus", [], None, "nothing to remove is called 'the bus': there are 'the black dog', 'the red car'"),
+        ("-the bus; -car", ["r1"], None, "nothing to remove is called 'the bus'"),
+    ],
+)
+def test_what_a_minus_removes(words, gone, rest, unknown):
+    found = removal_in(task(*TWO, drawn=True), CONFIG, typed(words))
+    assert [r["id"] for r in found.regions] == gone
+    assert all(r["value"]["sequence"] == [] and r["value"]["labels"] for r in found.regions)
+    assert (found.rest and found.rest["result"][0]["value"]["text"]) == (rest and [rest])
+    assert found.why_not.startswith(unknown)
+    assert bool(found.why_not) == bool(unknown)
+
+
+@pytest.mark.parametrize("words", ["the red car", "the blue-green car", "a - b", "x; the car on the left"])
+def test_other_words_remove_nothing(words):
+    assert removal_in(task(*TWO), CONFIG, typed(words)) is None
+
+
+def test_removing_twice_is_the_same_and_asking_anew_takes_the_place_again():
+    asked = task(*TWO)
+    (gone,) = removal_in(asked, CONFIG, typed("-the red car")).regions
+    asked["drafts"] = [{"id": 1, "updated_at": "2026", "result": [gone, boxes(*TWO)[1]]}]
+    again = removal_in(asked, CONFIG, typed("-the red car"))
+    assert (again.regions, again.why_not) == ((gone,), "")
+    assert "the red car" not in removal_in(asked, CONFIG, typed("-the bus")).why_not
+    work = read_request(asked, CONFIG, context=typed("the green car"))
+    assert work.region_ids == ("r1",)
+
+
+def test_an_emptied_box_is_drawn_nowhere_and_counts_as_deleted():
+    before = boxes(*TWO)
+    gone = emptied(before[0], "the red car")
+    assert is_empty(gone)
+    assert not is_empty(before[0])
+    assert removed_words(gone) == "the red car"
+    assert not as_drawn(gone["value"]["sequence"], 24, "here")[1].any()
+    fates = {c.region: c.fate for c in compare(before, [gone, before[1]])}
+    assert fates == {"r1": Fate.DELETED, "r2": Fate.KEPT}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_emptied_mask_holds_nothing_whoever_reads_it(kind):
+    config, asked, ids = answered(kind)
+    found = removal_in(asked, config, typed("-the ring", "w"))
+    assert [r["id"] for r in found.regions] == [f"{ids[1]}-{frame}" for frame in range(3)]
+    for region in found.regions:
+        assert not mask_of(region, config.masks.shape).any()
+        assert not exported_mask(region, SIZE, "here").any()
+    assert json.loads(json.dumps(found.regions)) == list(found.regions)
+
+
+def test_what_was_painted_by_hand_is_left_and_told():
+    config, asked, ids = answered("BrushLabels")
+    touch(asked, config, ids[1], 1, star(0))
+    found = removal_in(asked, config, typed("-the ring", "w"))
+    assert [r["id"] for r in found.regions] == [f"{ids[1]}-0", f"{ids[1]}-2"]
+    assert found.why_not == "what was painted by hand stays on picture 2: delete it in the list of regions"
+
+
+# --- answers of a backend ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def backend(tmp_path):
+    cfr(tmp_path / "a.mp4", numbered_frames(24))
+    settings = load_settings(media_root=tmp_path, cache_dir=tmp_path / "c", data_dir=tmp_path / "d")
+    services = TruthServices(settings)
+    yield RefAMBackend(services=services)
+    services.close()
+
+
+def ask(backend, asked, words):
+    (answer,) = backend.predict([asked], context=typed(words), label_config=XML) or [{"result": []}]
+    return {r["id"]: r for r in answer["result"]}
+
+
+def test_only_a_minus_is_answered_without_a_job(backend):
+    answer = ask(backend, task(*TWO), "-the red car")
+    assert list(answer) == ["r1"]
+    assert is_empty(answer["r1"])
+    assert backend._services.truth.asked == []
+
+
+def test_a_minus_among_other_words(backend):
+    answer = ask(backend, task(*TWO), "the black dog; -the red car")
+    assert set(answer) == {"r1", "r2"}
+    assert is_empty(answer["r1"])
+    assert answer["r2"]["value"]["sequence"]
+    assert [t.words for _, targets in backend._services.truth.asked for t in targets] == ["the black dog"]
+
+
+def test_an_object_that_takes_the_place_of_a_removed_one_is_not_emptied(backend):
+    answer = ask(backend, task(TWO[0]), "the green car; -the red car")
+    assert list(answer) == ["r1"]
+    assert answer["r1"]["value"]["sequence"][0]["words"] == "the green car"
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "emptied_too"),
+    [
+        ("-the bus", "-the bus (not found: nothing to remove is called 'the bus'", []),
+        ("nothing; -the red car", "nothing (not found: ", ["r1"]),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_the_text_field(backend, words, told, emptied_too):
+    answer = ask(backend, task(*TWO), words)
+    (text,) = answer.pop("t")["value"]["text"]
+    assert text.startswith(told)
+    assert list(answer) == emptied_too
+
+
+# --- masks that a new answer has none for --------------------------------------------------------------------------
+
+
+def _new_answer(config, asked, context, frames):
+    """What is asked and the regions of an answer that shows the objects on these pictures only."""
+    work = read_request(asked, config, context=context)
+    seen = np.stack([star(f) if f in frames else np.zeros_like(star(f)) for f in range(3)])
+    results = [TrackResult(t, track_of_masks(seen), (), 0.9, 0, ()) for t in work.targets]
+    return work, mask_regions_of(results, config, region_ids=work.region_ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_without_a_successor_are_emptied_but_for_what_a_person_drew(kind):
+    config, asked, ids = answered(kind)
+    touch(asked, config, ids[0], 0, np.roll(star(0), 3, 1))
+    work, regions = _new_answer(config, asked, typed("the bird; the ring", "w"), {2})
+    more = without_successor(work.shown, regions, config)
+    assert {r["id"] for r in more} == {f"{ids[0]}-1", f"{ids[1]}-0", f"{ids[1]}-1"}
+    shapes = [r for r in more if r["type"] == config.masks.kind]
+    assert not any(mask_of(r, config.masks.shape).any() for r in shapes)
+    newest = copy.deepcopy(asked)
+    kept = {(r["id"], r["type"]): r for r in [*asked["drafts"][0]["result"], *regions, *more]}
+    newest["drafts"][0]["result"] = list(kept.values())
+    assert {r["item_index"] for r in shown_in(newest, config.masks) if mask_of(r, config.masks.shape).any()} == {0, 2}
+
+
+def test_a_batch_empties_nothing_and_what_a_person_deleted_does_not_come_back():
+    config, asked, _ = answered("BitmaskLabels")
+    assert read_request(asked, config).shown == ()
+    asked["predictions"] = copy.deepcopy(asked["drafts"])
+    asked["drafts"][0]["result"] = []
+    assert read_request(asked, config, context=typed("the bird", "w")).shown == ()

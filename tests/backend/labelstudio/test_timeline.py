@@ -1,0 +1,137 @@
+"""Presentation time <-> the editor's frames, against the loop that was measured in the browser."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.labelstudio.timeline import (
+    clip_frame_of_editor,
+    editor_frame_count,
+    editor_frame_of_clip,
+    editor_rate,
+    editor_times,
+)
+
+RATES = st.one_of(st.sampled_from([1.0, 12.5, 23.976, 24.0, 25.0, 29.97, 30.0, 50.0, 60.0]), st.floats(1, 240))
+
+
+@st.composite
+def presentation_times(draw):
+    steps = draw(st.lists(st.floats(0.001, 0.5), min_size=1, max_size=80))
+    start = draw(st.sampled_from([0.0, 0.0, 0.08, 0.2]))
+    return start + np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def naive_editor_time(f: int, fps: float) -> float:
+    return math.floor((f - 1) / fps / 0.002 + 0.5) * 0.002 + 0.002
+
+
+def naive_clip_frame(pts, f: int, fps: float) -> int:
+    t, i, n = naive_editor_time(f, fps), 0, len(pts)
+    while i + 1 < n and pts[i + 1] <= t:
+        i += 1
+    return i
+
+
+@given(presentation_times(), RATES)
+def test_the_measured_loop_and_the_search_agree(times, fps):
+    n = min(editor_frame_count(float(times[-1]) + 0.04, fps), 300)
+    got = clip_frame_of_editor(times, n, fps)
+    assert got.tolist() == [naive_clip_frame(times, f, fps) for f in range(1, n + 1)]
+    assert got.dtype == np.int64
+
+
+@given(presentation_times(), RATES)
+def test_both_directions_are_monotone_and_in_range(times, fps):
+    n = editor_frame_count(float(times[-1]) + 0.04, fps)
+    forth, back = clip_frame_of_editor(times, n, fps), editor_frame_of_clip(times, n, fps)
+    assert (np.diff(forth) >= 0).all()
+    assert (np.diff(back) >= 0).all()
+    assert forth.min() >= 0
+    assert forth.max() < len(times)
+    assert back.min() >= 1
+    assert back.max() <= n
+
+
+@given(presentation_times(), RATES)
+def test_a_clip_frame_comes_back_from_the_first_editor_frame_that_shows_it(times, fps):
+    n = editor_frame_count(float(times[-1]) + 0.04, fps)
+    forth, back = clip_frame_of_editor(times, n, fps), editor_frame_of_clip(times, n, fps)
+    for k, f in enumerate(back):
+        shown_at = np.flatnonzero(forth == k)
+        if len(shown_at):
+            assert f == shown_at[0] + 1
+        else:  # the editor skips this frame: the first one after it, or the editor's last
+            assert forth[f - 1] > k or f == n
+
+
+@pytest.mark.parametrize(("fps", "n"), [(25.0, 100), (24.0, 240), (30.0, 90), (50.0, 200), (30_000 / 1001, 120)])
+def test_at_the_clips_own_constant_rate_frame_f_shows_frame_f_minus_1(fps, n):
+    times = np.arange(n) / fps
+    assert clip_frame_of_editor(times, n, fps).tolist() == list(range(n))
+    assert editor_frame_of_clip(times, n, fps).tolist() == list(range(1, n + 1))
+
+
+def test_a_30_fps_clip_in_an_editor_that_was_told_nothing_drifts_by_time():
+    times = np.arange(300) / 30
+    n = editor_frame_count(10.0, editor_rate(None))
+    assert n == 240
+    assert clip_frame_of_editor(times, n, 24.0)[[0, 24, 48, 239]].tolist() == [0, 30, 60, 298]
+
+
+@given(RATES)
+@settings(max_examples=30)
+def test_editor_times_are_the_measured_formula(fps):
+    assert np.allclose(editor_times(200, fps), [naive_editor_time(f, fps) for f in range(1, 201)], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "fps", "count"),
+    [(10.0, 30.0, 300), (2.002, 30_000 / 1001, 60), (2.5, 1.0, 3), (0.01, 24.0, 1), (3.6167, 30.0, 109)],
+)
+def test_frame_count_rounds_halves_up_as_javascript_does(duration_s, fps, count):
+    assert editor_frame_count(duration_s, fps) == count
+
+
+@pytest.mark.parametrize(("told", "used"), [(None, 24.0), (25, 25.0), (0.5, 2.0), (0.04, 25.0), (1, 1.0)])
+def test_the_rate_the_editor_uses(told, used):
+    assert editor_rate(told) == pytest.approx(used)
+
+
+@pytest.mark.parametrize("rate", [0, -25, math.nan, math.inf])
+def test_what_is_no_rate_is_refused_with_its_value(rate):
+    with pytest.raises(ValueError, match="positive number of frames per second"):
+        editor_rate(rate)
+    with pytest.raises(ValueError, match=r"at least 1 frame per second.*editor_rate"):
+        editor_times(3, rate)
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ([], "N > 0"),
+        ([[0.0]], "shape"),
+        ([0.0, 0.0], "ascending"),
+        ([0.1, 0.0], "ascending"),
+        ([0.0, math.nan], "finite"),
+    ],
+)
+def test_times_that_are_none_are_refused(times, words):
+    with pytest.raises(ValueError, match=words):
+        clip_frame_of_editor(np.array(times), 3, 24.0)
+
+
+@pytest.mark.parametrize("duration_s", [0.0, -1.0, math.nan])
+def test_a_duration_must_be_positive(duration_s):
+    with pytest.raises(ValueError, match="positive number of seconds"):
+        editor_frame_count(duration_s, 24.0)
+
+
+def test_the_editor_has_at_least_one_frame():
+    with pytest.raises(ValueError, match="at least one frame"):
+        editor_times(0, 24.0)

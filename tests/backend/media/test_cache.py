@@ -1,0 +1,328 @@
+"""Downloads that break off, files that change, age or rot, and files in the cloud; against servers on loopback."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import time
+
+import pytest
+
+from backend.jobs.clip_opener import Opener
+from backend.media.fetch import Fetcher
+from backend.media.network_policy import FetchError
+from backend.media.store import MediaError, MediaStore
+from backend.settings import load_settings
+from refam.pipeline.stage_cache import content_of
+from tests.backend.jobs.queues import spec
+from tests.backend.media.test_fetch import Site, _settings, kept, other, site  # noqa: F401 - fixtures
+from tests.media import cfr, numbered_frames
+from video.io.limits import Limits
+from video.io.probe import ClipError
+
+BODY = bytes(i * i % 251 for i in range(600_000))
+
+
+class File:
+    """A file on a `Site` as good servers serve it: ETag, Range, If-Range, If-None-Match. cut: bytes per answer."""
+
+    def __init__(self, body=BODY, *, tag='"one"', cut=None, obeys_if_range=True, ranges=True):
+        self.body, self.tag, self.cut, self.obeys, self.ranges = body, tag, cut, obeys_if_range, ranges
+        self.asked, self.date = [], None
+
+    def __call__(self, handler):
+        sent = {k.lower(): v for k, v in handler.headers.items()}
+        self.asked.append(sent.get("range"))
+        if self.tag and sent.get("if-none-match") == self.tag:
+            return Site.send(handler, 304, {"ETag": self.tag})
+        about = {"ETag": self.tag} if self.tag else {}
+        first, status, n = 0, 200, len(self.body)
+        wanted = re.fullmatch(r"bytes=(\d+)-", sent.get("range", ""))
+        if wanted and self.ranges and (not self.obeys or sent.get("if-range") in (None, self.tag, self.date)):
+            first, status = int(wanted[1]), 206
+            if first >= n:
+                return Site.send(handler, 416, {"Content-Range": f"bytes */{n}", "Content-Length": "0"})
+            about["Content-Range"] = f"bytes {first}-{n - 1}/{n}"
+        end = n if self.cut is None else min(n, first + self.cut)
+        return Site.send(handler, status, {**about, "Content-Length": str(n - first)}, self.body[first:end])
+
+
+def store_of(tmp_path, site, **more):  # noqa: F811
+    return MediaStore(_settings(tmp_path, site, **more))
+
+
+def read(store, address="/data/local-files/?d=a.mp4", **kwargs):
+    with store.local(address, **kwargs) as path:
+        return path.read_bytes()
+
+
+def fetcher():
+    return Fetcher(most_bytes=10_000_000, timeout_s=5.0, allowed_hosts=["127.0.0.1"])
+
+
+# --- what breaks off --------------------------------------------------------------------------------------------
+
+
+def test_what_breaks_off_is_gone_on_with_from_there(site, tmp_path):  # noqa: F811
+    site.answers["/data/local-files/"] = file = File(cut=250_000)
+    assert read(store_of(tmp_path, site)) == BODY
+    assert file.asked == [None, "bytes=250000-", "bytes=500000-"]
+
+
+def test_a_server_that_gives_some_mb_at_a_time(site):  # noqa: F811
+    """As Label Studio passes on cloud storage: a 206 that ends before the file does, and no If-Range."""
+    asked = []
+
+    def piecewise(handler):
+        asked.append(handler.headers.get("Range"))
+        first = int(asked[-1][6:-1]) if asked[-1] else 0
+        piece = BODY[first : first + 100_000]
+        about = {"ETag": '"1"', "Content-Length": str(len(piece) if asked[-1] else len(BODY))}
+        if asked[-1]:
+            about["Content-Range"] = f"bytes {first}-{first + len(piece) - 1}/{len(BODY)}"
+        Site.send(handler, 206 if asked[-1] else 200, about, piece)
+
+    site.answers["/a"] = piecewise
+    into = io.BytesIO()
+    assert fetcher().fetch(f"{site.url}/a", into).size == len(BODY)
+    assert into.getvalue() == BODY
+    assert len(asked) == 6
+
+
+@pytest.mark.parametrize("obeys", [True, False])
+def test_a_file_that_changed_meanwhile_starts_over(obeys, site):  # noqa: F811
+    new = BODY[::-1] + b"more"
+    files = [File(cut=250_000), File(new, tag='"two"', obeys_if_range=obeys)]
+    site.answers["/a"] = lambda handler: (files[0] if not files[0].asked else files[1])(handler)
+    into = io.BytesIO()
+    assert fetcher().fetch(f"{site.url}/a", into).size == len(new)
+    assert into.getvalue() == new
+
+
+@pytest.mark.parametrize("tag", [None, 'W/"weak"'])
+def test_what_has_no_strong_name_is_never_pieced_together(tag, site):  # noqa: F811
+    site.answers["/a"] = file = File(cut=250_000, tag=tag)
+    with pytest.raises(FetchError, match="broke off"):
+        fetcher().fetch(f"{site.url}/a", io.BytesIO())
+    assert file.asked == [None]
+
+
+def test_a_date_names_a_file_only_when_it_lies_back(site):  # noqa: F811
+    for changed, n_asked in (("Mon, 01 Jan 2024 00:00:00 GMT", 3), ("Mon, 01 Jan 2024 00:01:59 GMT", 1)):
+        file = File(cut=250_000, tag=None)
+        file.date = changed
+
+        def dated(handler, changed=changed, file=file):
+            handler.date_time_string = lambda *_: "Mon, 01 Jan 2024 00:02:00 GMT"
+            send, handler.send_response = handler.send_response, None
+
+            def with_date(status):
+                send(status)
+                handler.send_header("Last-Modified", changed)
+
+            handler.send_response = with_date
+            file(handler)
+
+        site.answers["/a"] = dated
+        with pytest.raises(FetchError) if n_asked == 1 else _nothing():
+            fetcher().fetch(f"{site.url}/a", io.BytesIO())
+        assert len(file.asked) == n_asked
+
+
+class _nothing:  # noqa: N801
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_a_later_try_goes_on_with_what_an_earlier_one_left(site, tmp_path):  # noqa: F811
+    """The first server gives a little and ends; the part waits under another name and is never taken for the file."""
+    site.answers["/data/local-files/"] = File(cut=50_000)
+    with pytest.raises(MediaError, match="broke off") as raised:
+        read(store_of(tmp_path, site))
+    assert raised.value.passing
+    (part, note) = kept(tmp_path)
+    assert (part[:6], note) == (".part-", part + ".json")
+    site.answers["/data/local-files/"] = file = File()
+    assert read(store_of(tmp_path, site)) == BODY
+    assert file.asked == ["bytes=50000-"]
+    assert not any(name.startswith(".part-") for name in kept(tmp_path))
+
+
+def test_an_upload_goes_on_without_a_name_for_its_version(site, tmp_path):  # noqa: F811
+    site.answers["/data/upload/1/a.mp4"] = File(cut=50_000, tag=None)
+    with pytest.raises(MediaError):
+        read(store_of(tmp_path, site), "/data/upload/1/a.mp4")
+    site.answers["/data/upload/1/a.mp4"] = file = File(tag=None)
+    assert read(store_of(tmp_path, site), "/data/upload/1/a.mp4") == BODY
+    assert file.asked == ["bytes=50000-"]
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"version": "\\"other\\""}'])
+def test_a_part_whose_note_is_damaged_or_wrong_starts_over(note, site, tmp_path):  # noqa: F811
+    site.answers["/data/local-files/"] = File(cut=50_000)
+    with pytest.raises(MediaError):
+        read(store_of(tmp_path, site))
+    next((tmp_path / "cache").glob(".part-*.json")).write_bytes(note)
+    site.answers["/data/local-files/"] = File()
+    assert read(store_of(tmp_path, site)) == BODY
+
+
+@pytest.mark.parametrize("content_range", ["", "bytes */600000", "bytes 0-9/600000", "bytes 250000-259999/700000"])
+def test_a_rest_that_does_not_fit_is_not_glued_on(content_range, site):  # noqa: F811
+    file = File(cut=250_000)
+
+    def lies(handler):
+        if not file.asked or not handler.headers.get("Range"):
+            file(handler)
+            file.cut = None
+        else:
+            Site.send(handler, 206, {"ETag": '"one"', "Content-Range": content_range, "Content-Length": "9"}, b"x" * 9)
+
+    site.answers["/a"] = lies
+    into = io.BytesIO()
+    fetcher().fetch(f"{site.url}/a", into)
+    assert into.getvalue() == BODY
+
+
+def test_a_server_that_always_starts_over_is_left(site):  # noqa: F811
+    site.answers["/a"] = file = File(cut=250_000, ranges=False)
+    with pytest.raises(FetchError, match="broke off"):
+        fetcher().fetch(f"{site.url}/a", io.BytesIO())
+    assert len(file.asked) <= 4
+
+
+def test_a_server_that_promises_more_and_gives_nothing_ends(site):  # noqa: F811
+    file = File(cut=250_000)
+
+    def nothing_more(handler):
+        if not file.asked:
+            return file(handler)
+        about = {"ETag": '"one"', "Content-Range": f"bytes 250000-599999/{len(BODY)}", "Transfer-Encoding": "chunked"}
+        return Site.send(handler, 206, about, b"0\r\n\r\n")
+
+    site.answers["/a"] = nothing_more
+    with pytest.raises(FetchError, match="gives no more than 250000 bytes of 600000"):
+        fetcher().fetch(f"{site.url}/a", io.BytesIO())
+    assert len(site.seen) < 10
+
+
+def test_the_size_limit_holds_for_parts_together(site):  # noqa: F811
+    site.answers["/a"] = file = File(cut=250_000)
+    small = Fetcher(most_bytes=400_000, timeout_s=5.0, allowed_hosts=["127.0.0.1"])
+    with pytest.raises(FetchError, match=r"larger than 0\.4 MB"):
+        small.fetch(f"{site.url}/a", io.BytesIO())
+    assert file.asked == [None]
+
+
+# --- the folder -------------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_used_for_long_goes(site, tmp_path):  # noqa: F811
+    store = store_of(tmp_path, site, cache_days=2.0)
+    with store.local("/data/upload/a.mp4") as old, store.local("/data/upload/b.mp4") as young:
+        pass
+    os.utime(old, (time.time() - 3 * 86400,) * 2)
+    os.utime(young, (time.time() - 1 * 86400,) * 2)
+    with store.local("/data/upload/c.mp4"):
+        pass
+    assert not old.exists()
+    assert young.exists()
+    assert not old.with_name(old.name + ".json").exists()
+
+
+def test_a_copy_that_rots_is_seen_and_fetched_again(site, tmp_path):  # noqa: F811
+    store = store_of(tmp_path, site)
+    with store.local("/data/upload/a.mp4") as path:
+        store.check(path, content_of(path))
+        whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    with store.local("/data/upload/a.mp4") as path, pytest.raises(MediaError, match="damaged") as raised:
+        store.check(path, content_of(path))
+    assert raised.value.passing
+    with store.local("/data/upload/a.mp4") as path:
+        store.check(path, content_of(path))
+    assert len(site.seen) == 2
+
+
+def test_no_room_is_said_and_may_heal(site, tmp_path, monkeypatch):  # noqa: F811
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Fetcher, "fetch", full)
+    with pytest.raises(MediaError, match="no room is left in the media cache") as raised:
+        read(store_of(tmp_path, site))
+    assert raised.value.passing
+    assert kept(tmp_path) == []
+
+
+# --- limits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [({"max_megapixels": 0.01}, "more than 0.01 megapixels"), ({"max_video_s": 0.2}, r"longer than 0\.2 s")],
+)
+def test_a_video_over_the_limits_is_refused_before_it_is_decoded(limits, words, tmp_path, monkeypatch):
+    cfr(tmp_path / "good.mp4", numbered_frames(10))
+    settings = load_settings(media_root=tmp_path, cache_dir=tmp_path / "cache", **limits)
+    monkeypatch.setattr("video.io.reader.open_clip", lambda *_, **__: pytest.fail("decoded"))
+    import contextlib
+
+    with contextlib.ExitStack() as held, pytest.raises(ClipError, match=words):
+        Opener(MediaStore(settings), settings).open(spec(), held, lambda _: None)
+
+
+def test_limits_check_themselves():
+    with pytest.raises(ValueError, match="above 0"):
+        Limits(most_px=0, most_s=1)
+
+
+# --- cloud storage through Label Studio -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/a/clip 1.mp4", "gs://bucket/a/clip 1.mp4", "azure-blob://c/clip 1.mp4"]
+)
+def test_cloud_storage_comes_through_its_task_and_the_signed_address_is_no_friend(address, site, other, tmp_path):  # noqa: F811
+    site.redirect("/tasks/7/resolve/", f"{other.url}/bucket/clip.mp4?X-Amz-Signature=s3cret")
+    other.answers["/bucket/clip.mp4"] = File(cut=400_000)
+    with pytest.raises(MediaError, match="REFAM_ALLOWED_HOSTS") as raised:
+        read(store_of(tmp_path, site), address, task_id=7)
+    assert "s3cret" not in str(raised.value)
+    assert other.seen == []
+    store = store_of(tmp_path, site, allowed_hosts=f"127.0.0.1:{other.port}")
+    assert read(store, address, task_id=7) == BODY
+    path, sent = site.seen[-1]
+    assert base64.urlsafe_b64decode(path.partition("?fileuri=")[2]).decode() == address
+    assert sent["authorization"] == "Token t0ken"
+    assert all("authorization" not in headers for _, headers in other.seen)
+    site.redirect("/tasks/8/resolve/", f"{other.url}/bucket/clip.mp4?X-Amz-Signature=other")
+    n = len(other.seen)
+    assert read(store, address, task_id=8) == BODY  # one copy for all tasks, asked for anew with each task's rights
+    assert other.seen[n][1]["if-none-match"] == '"one"'
+    assert len([name for name in kept(tmp_path) if name.endswith(".mp4")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(404, r"cannot get 's3://b/a.mp4' \(404\): add the bucket"), (424, "add the bucket"), (401, "valid token")],
+)
+def test_what_label_studio_cannot_get_is_said_with_its_mend(status, words, site, tmp_path):  # noqa: F811
+    site.answers["/tasks/7/resolve/"] = lambda h: Site.send(h, status, {"Content-Length": "0"})
+    with pytest.raises(MediaError, match=words):
+        read(store_of(tmp_path, site), "s3://b/a.mp4", task_id=7)
+
+
+def test_cloud_storage_without_a_task_or_a_label_studio(site, tmp_path):  # noqa: F811
+    with pytest.raises(MediaError, match="here is none"):
+        store_of(tmp_path, site).locate("gs://b/a.mp4")
+    with pytest.raises(MediaError, match="LABEL_STUDIO_URL"):
+        MediaStore(_settings(tmp_path)).locate("gs://b/a.mp4", task_id=7)
+    with pytest.raises(MediaError, match="leaves its folder"):
+        store_of(tmp_path, site).locate("s3://b/../a.mp4", task_id=7)

@@ -1,0 +1,407 @@
+"""Media from a server that means harm, on loopback."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.labelstudio.client import AccessError, StudioAccess
+from backend.media import network_policy as wall
+from backend.media.fetch import Fetcher
+from backend.media.network_policy import FetchError, is_public
+from backend.media.store import MediaError, MediaStore
+from backend.settings import load_settings
+
+BODY = bytes(range(256)) * 40
+
+
+class Site:
+    """A server on loopback whose answer to each path is a function; it notes every request."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
+        self.seen: list[tuple[str, dict[str, str]]] = []
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                site.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
+                site.answers.get(self.path.split("?")[0], site.body)(self)
+                self.close_connection = True
+
+            do_POST = do_GET  # noqa: N815
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @staticmethod
+    def send(handler: Any, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    @classmethod
+    def body(cls, handler: Any) -> None:
+        cls.send(handler, 200, {"Content-Length": str(len(BODY))}, BODY)
+
+    def redirect(self, path: str, to: str) -> None:
+        self.answers[path] = lambda h: self.send(h, 302, {"Location": to, "Content-Length": "0"})
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def other() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.close()
+
+
+def _fetcher(site: Site | None = None, **more: Any) -> Fetcher:
+    options: dict[str, Any] = {"most_bytes": 100_000, "timeout_s": 5.0, **more}
+    if site is not None:
+        options |= {"trusted": site.url, "authorization": lambda: "Token s3cret"}
+    return Fetcher(**options)
+
+
+def _get(fetcher: Fetcher, url: str) -> bytes:
+    into = io.BytesIO()
+    fetcher.fetch(url, into)
+    return into.getvalue()
+
+
+def test_the_whole_body_comes_with_the_token(site: Site) -> None:
+    assert _get(_fetcher(site), f"{site.url}/data/upload/a.mp4") == BODY
+    assert site.seen[0][1]["authorization"] == "Token s3cret"
+
+
+def test_the_token_goes_to_no_other_host_and_no_other_path(site: Site, other: Site) -> None:
+    site.redirect("/data/upload/a.mp4", f"{other.url}/data/stolen")
+    fetcher = _fetcher(site, allowed_hosts=[f"127.0.0.1:{other.port}"], trusted_paths=("/data/",))
+    assert _get(fetcher, f"{site.url}/data/upload/a.mp4") == BODY
+    assert _get(fetcher, f"{other.url}/data/direct") == BODY
+    assert _get(fetcher, f"{site.url}/api/projects/1/export") == BODY
+    assert "authorization" not in site.seen[-1][1]
+    assert all("authorization" not in headers for _, headers in other.seen)
+    assert len(other.seen) == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "0", "[::1]", "[::ffff:127.0.0.1]"])
+def test_loopback_is_refused_in_every_spelling(host: str, other: Site) -> None:
+    with pytest.raises(FetchError, match=r"REFAM_ALLOWED_HOSTS|not known|reached"):
+        _get(_fetcher(), f"http://{host}:{other.port}/")
+    assert other.seen == []
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700:4700::1111", True),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::a00:1", False),
+        ("2002:a00:1::", False),
+    ],
+)
+def test_what_counts_as_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+def test_a_public_page_cannot_redirect_to_a_private_one(site: Site, other: Site) -> None:
+    site.redirect("/a", f"{other.url}/secret")
+    with pytest.raises(FetchError, match="REFAM_ALLOWED_HOSTS"):
+        _get(_fetcher(site), f"{site.url}/a")
+    assert other.seen == []
+
+
+def test_a_name_that_changes_its_address_after_the_check(monkeypatch: pytest.MonkeyPatch, other: Site) -> None:
+    """DNS re-binding: the first answer is public, every later one loopback. One answer is asked for and used."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def rebinding(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host != "evil.example":
+            return real(host, *args, **kwargs)
+        asked.append(host)
+        return real("198.51.100.7" if len(asked) == 1 else "127.0.0.1", *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(wall, "is_public", lambda address: address != "127.0.0.1")
+    connected: list[str] = []
+
+    def no_connection(_: Any, host: str, *__: Any, **___: Any) -> Any:
+        connected.append(host)
+        raise wall.httpcore.ConnectError("nobody there")
+
+    monkeypatch.setattr(wall.httpcore.SyncBackend, "connect_tcp", no_connection)
+    with pytest.raises(FetchError):
+        _get(_fetcher(), f"http://evil.example:{other.port}/")
+    assert connected == ["198.51.100.7"]  # the address that was checked, not the name
+    with pytest.raises(FetchError, match="REFAM_ALLOWED_HOSTS"):
+        _get(_fetcher(), f"http://evil.example:{other.port}/")
+
+
+@pytest.mark.parametrize(
+    "target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "gopher://x", "//", "http://u:p@h/a", ""]
+)
+def test_redirects_out_of_http_are_refused(target: str, site: Site) -> None:
+    site.redirect("/a", target)
+    with pytest.raises(FetchError):
+        _get(_fetcher(site), f"{site.url}/a")
+
+
+def test_redirects_without_end(site: Site) -> None:
+    site.redirect("/a", "/a")
+    with pytest.raises(FetchError, match="redirects"):
+        _get(_fetcher(site), f"{site.url}/a")
+
+
+def _slowly(handler: Any) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(100):
+        handler.wfile.write(b"x")
+        handler.wfile.flush()
+        time.sleep(0.02)
+
+
+def _too_long_chunks(handler: Any) -> None:
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    for _ in range(100):
+        handler.wfile.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+
+
+def _cut_off_chunks(handler: Any) -> None:
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"100\r\n" + b"x" * 0x100 + b"\r\n")
+
+
+HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
+    "says too much": (lambda h: Site.send(h, 200, {"Content-Length": "200000"}), "larger than 0.1 MB"),
+    "sends too much": (_too_long_chunks, "larger than 0.1 MB"),
+    "breaks off": (lambda h: Site.send(h, 200, {"Content-Length": "9000"}, BODY[:100]), "broke off"),
+    "breaks off in chunks": (_cut_off_chunks, "broke off"),
+    "drips": (_slowly, "longer than 0.5 s"),
+    "nothing": (lambda h: Site.send(h, 200, {"Content-Length": "0"}), "empty"),
+    "login": (lambda h: Site.send(h, 200, {"Content-Type": "text/html", "Content-Length": "2"}, b"hi"), "web page"),
+    "unasked gzip": (
+        lambda h: Site.send(h, 200, {"Content-Encoding": "gzip", "Content-Length": "2"}, b"hi"), "gzip",
+    ),
+    "part": (lambda h: Site.send(h, 206, {"Content-Length": "2"}, b"hi"), "206"),
+    "not modified, though nothing is there": (lambda h: Site.send(h, 304, {}), "304"),
+    "gone": (lambda h: Site.send(h, 404, {"Content-Length": "0"}), "404"),
+    "no token": (lambda h: Site.send(h, 401, {"Content-Length": "0"}), "LABEL_STUDIO_API_KEY"),
+    "no HTTP": (lambda h: h.wfile.write(b"SSH-2.0-x\r\n\r\n"), "broke off"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_answers_end_in_a_sentence_and_leave_no_file(name: str, site: Site, tmp_path: Path) -> None:
+    answer, words = HOSTILE[name]
+    site.answers["/data/a.mp4"] = answer
+    store = MediaStore(_settings(tmp_path, site, max_media_mb=0.1, fetch_timeout_s=0.5))
+    with pytest.raises(MediaError, match=words) as raised, store.local("/data/a.mp4?sig=s3cret"):
+        pass
+    assert "s3cret" not in str(raised.value)
+    assert kept(tmp_path) == []
+
+
+def kept(tmp_path: Path) -> list[str]:
+    """What lies in the cache, but for the locks."""
+    return sorted(path.name for path in (tmp_path / "cache").iterdir() if not path.name.startswith(".turn-"))
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+def _settings(tmp_path: Path, site: Site | None = None, **more: Any) -> Any:
+    studio = {"label_studio_url": site.url, "label_studio_api_key": "t0ken"} if site else {}
+    return load_settings(cache_dir=tmp_path / "cache", **studio, **more)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("", "no address"),
+        ("a\nb", "no address"),
+        ("file:///etc/passwd", "not fetched"),
+        ("FILE:///etc/passwd", "not fetched"),
+        ("s3://bucket/a.mp4", "LABEL_STUDIO_URL"),
+        ("hdfs://bucket/a.mp4", "azure-blob://"),
+        ("//evil/a.mp4", "not fetched"),
+        ("/data/upload/../../api/x", "leaves its folder"),
+        ("/data/local-files/?d=../../etc/passwd", "leaves its folder"),
+        ("/data/upload/%2e%2e/x", "leaves its folder"),
+        ("/data/upload/%252e%252e/x", "leaves its folder"),
+        ("/data\\..\\x", "no address"),
+        ("http://h/data/../api", "leaves its folder"),
+        ("/etc/passwd", "REFAM_MEDIA_ROOT"),
+        ("clips/a.mp4", "REFAM_MEDIA_ROOT"),
+        ("/data/upload/1/a.mp4", "LABEL_STUDIO_URL"),
+    ],
+)
+def test_addresses_that_are_refused(address: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=words):
+        MediaStore(_settings(tmp_path)).locate(address)
+
+
+def test_paths_only_under_the_media_root(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "clips").mkdir(parents=True)
+    (root / "clips" / "a.mp4").write_bytes(BODY)
+    (tmp_path / "secret.mp4").write_bytes(BODY)
+    (root / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    store = MediaStore(_settings(tmp_path, media_root=root))
+    with store.local("clips/a.mp4") as path:
+        assert path.read_bytes() == BODY
+    with store.local(str(root / "clips" / "a.mp4")) as path:
+        assert path.read_bytes() == BODY
+    for bad in ("link.mp4", str(tmp_path / "secret.mp4"), "clips", "clips/b.mp4", "../secret.mp4", "/etc/passwd"):
+        with pytest.raises(MediaError):
+            store.locate(bad)
+
+
+def test_uploads_are_fetched_once(site: Site, tmp_path: Path) -> None:
+    store = MediaStore(_settings(tmp_path, site))
+    for _ in range(2):
+        with store.local("/data/upload/3/abc-my clip ü.mp4") as path:
+            assert path.read_bytes() == BODY
+            assert path.name.endswith("my_clip_.mp4")
+    assert len(site.seen) == 1
+    assert site.seen[0][1]["authorization"] == "Token t0ken"
+
+
+def test_other_files_are_asked_for_again_and_sent_only_when_changed(site: Site, tmp_path: Path) -> None:
+    content = [b"one"]
+
+    def tagged(handler: Any) -> None:
+        tag = f'"{content[0].decode()}"'
+        if handler.headers.get("If-None-Match") == tag:
+            Site.send(handler, 304, {"ETag": tag})
+        else:
+            Site.send(handler, 200, {"ETag": tag, "Content-Length": str(len(content[0]))}, content[0])
+
+    site.answers["/data/local-files/"] = tagged
+    store = MediaStore(_settings(tmp_path, site))
+    for expected in (b"one", b"one", b"two!"):
+        content[0] = expected
+        with store.local("/data/local-files/?d=a/b.mp4") as path:
+            assert path.read_bytes() == expected
+    assert [headers.get("if-none-match") for _, headers in site.seen] == [None, '"one"', '"one"']
+
+
+def test_the_cache_is_bounded_and_spares_what_is_in_use(site: Site, tmp_path: Path) -> None:
+    store = MediaStore(_settings(tmp_path, site, cache_mb=len(BODY) * 2.5 / 1e6))
+    with store.local("/data/upload/first.mp4") as first:
+        for i in range(5):
+            with store.local(f"/data/upload/{i}.mp4"):
+                pass
+            time.sleep(0.01)
+        assert first.exists()
+        names = {path.name.split("-", 1)[1] for path in (tmp_path / "cache").glob("*.mp4")}
+        assert "4.mp4" in names
+        assert len(names) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file, not a folder")
+    with pytest.raises(MediaError, match="cache"), MediaStore(_settings(tmp_path, site)).local("/data/a.mp4"):
+        pass
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+
+def _jwt(**claims: Any) -> str:
+    import base64
+
+    parts = ({"alg": "HS256"}, claims)
+    return ".".join(base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts) + ".sig"
+
+
+def test_a_personal_token_is_exchanged_and_renewed_before_it_ends(site: Site) -> None:
+    from pydantic import SecretStr
+
+    now = [1000.0]
+    given: list[str] = []
+
+    def refresh(handler: Any) -> None:
+        sent = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        assert sent == {"refresh": personal}
+        given.append(_jwt(exp=now[0] + 300, n=len(given)))
+        body = json.dumps({"access": given[-1]}).encode()
+        Site.send(handler, 200, {"Content-Length": str(len(body))}, body)
+
+    site.answers["/api/token/refresh/"] = refresh
+    personal = _jwt(token_type="refresh")
+    access = StudioAccess(site.url, SecretStr(personal), clock=lambda: now[0])
+    assert access.kind == "personal"
+    assert access.header() == f"Bearer {given[0]}"
+    now[0] += 200
+    assert access.header() == f"Bearer {given[0]}"
+    now[0] += 90
+    assert access.header() == f"Bearer {given[1]}"
+    assert len(given) == 2
+
+
+def test_a_legacy_token_is_sent_as_it_is() -> None:
+    from pydantic import SecretStr
+
+    access = StudioAccess("http://nowhere", SecretStr("0123abcd"))
+    assert (access.kind, access.header()) == ("legacy", "Token 0123abcd")
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "not valid"), (500, "500"), (200, "without an access token")])
+def test_a_personal_token_that_is_refused(status: int, words: str, site: Site) -> None:
+    from pydantic import SecretStr
+
+    site.answers["/api/token/refresh/"] = lambda h: Site.send(h, status, {"Content-Length": "2"}, b"{}")
+    personal = _jwt(a=1)
+    with pytest.raises(AccessError, match=words) as raised:
+        StudioAccess(site.url, SecretStr(personal)).header()
+    assert personal not in str(raised.value)

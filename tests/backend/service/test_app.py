@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend.service.app import BackgroundServer, create_app
+from backend.service.model import RefAMBackend
+from backend.settings import Settings, load_settings
+from tests.doubles import TruthServices
+from tests.media import cfr, garbage, numbered_frames
+
+XML = """<View><TextArea name="say" toName="v" value="$prompt"/>
+<Labels name="l" toName="v"><Label value="Star"/></Labels>
+<Video name="v" value="$video" frameRate="25"/><VideoRectangle name="box" toName="v"/></View>"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("media")
+    cfr(folder / "good.mp4", numbered_frames(10))
+    garbage(folder / "noise.mp4")
+    (folder / "empty.mp4").touch()
+    return folder
+
+
+@pytest.fixture
+def settings(root: Path, tmp_path: Path) -> Settings:
+    return load_settings(media_root=root, cache_dir=tmp_path / "cache")
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[TruthServices]:
+    services = TruthServices(settings)
+    yield services
+    services.close()
+
+
+@pytest.fixture
+def client(settings: Settings, services: TruthServices) -> TestClient:
+    return TestClient(create_app(settings, services), raise_server_exceptions=False)
+
+
+def _task(video: str = "good.mp4", prompt: str = "the star", identity: int = 1) -> dict[str, Any]:
+    return {"id": identity, "data": {"video": video, "prompt": prompt}, "annotations": [], "predictions": []}
+
+
+def _predict(client: TestClient, *tasks: dict[str, Any], xml: Any = XML, context: Any = None) -> Any:
+    body = {"tasks": list(tasks), "project": "1.1", "label_config": xml, "params": {"login": None, "context": context}}
+    answer = client.post("/predict", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["results"]
+
+
+def test_a_prediction_comes_back(client: TestClient, services: TruthServices) -> None:
+    (result,) = _predict(client, _task())
+    assert result["model_version"] == services.model_version
+    assert result["score"] == 0.8
+    assert result["result"][0]["value"]["labels"] == ["Star"]
+    assert result["result"][0]["value"]["framesCount"] == 10
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (_task("noise.mp4"), "noise.mp4"),
+        (_task("empty.mp4"), "empty.mp4"),
+        (_task("missing.mp4"), "missing.mp4"),
+        (_task("/data/upload/1/a.mp4"), "LABEL_STUDIO_URL"),
+        (_task("http://127.0.0.1:9/a.mp4"), "REFAM_ALLOWED_HOSTS"),
+        (_task(prompt="nothing"), "no object fits"),
+        (_task(prompt="boom"), "failed unexpectedly"),
+        ({"id": 2}, "no data"),
+        ({}, "no data"),
+    ],
+)
+def test_in_a_batch_the_good_ones_are_kept_and_nothing_is_stored_for_the_bad_one(
+    task: dict[str, Any], words: str, client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        before, bad, after = _predict(client, _task(identity=1), task, _task(identity=3))
+    assert len(before["result"]) == len(after["result"]) == 1
+    assert set(bad) == {"error"}  # no `result`: that, Label Studio would store
+    assert words in bad["error"]
+    assert any(words in record.getMessage() for record in caplog.records)
+    assert "Traceback" not in bad["error"]
+    assert "division" not in bad["error"]
+
+
+def test_an_interactive_failure_is_told_behind_the_words_and_leaves_the_boxes(
+    client: TestClient, services: TruthServices
+) -> None:
+    region = {"id": "t1", "type": "textarea", "from_name": "say", "to_name": "v", "origin": "manual"}
+    context = {"result": [{**region, "value": {"text": ["nothing"]}}]}
+    (answer,) = _predict(client, _task(), context=context)
+    (told,) = answer["result"]
+    assert told == {**region, "value": {"text": ["nothing (not found: no object fits the words 'nothing')"]}}
+    # what was added is taken off again, whatever stands in it
+    context = {"result": [{**region, "value": {"text": ["the ring (not found: a; b (c): d)"]}}]}
+    (answer,) = _predict(client, _task(), context=context)
+    assert services.truth.asked[-1][1][0].words == "the ring"
+    assert len(services.truth.asked[-1][1]) == 1
+    assert answer["result"][0]["type"] == "videorectangle"
+
+
+def test_an_interactive_failure_can_be_left_untold(root: Path, tmp_path: Path) -> None:
+    settings = load_settings(media_root=root, cache_dir=tmp_path, say_in_text_field=False)
+    services = TruthServices(settings)
+    context = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["nothing"]}}]}
+    assert _predict(TestClient(create_app(settings, services)), _task(), context=context) == []
+    services.close()
+
+
+def test_an_interactive_answer_replaces_the_drafted_region(client: TestClient, services: TruthServices) -> None:
+    context = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["old", "the ring"]}}]}
+    draft = {"id": 9, "result": [{"id": "mine", "type": "videorectangle", "from_name": "box", "value": {}}]}
+    (result,) = _predict(client, {**_task(), "drafts": [draft]}, context=context)
+    assert result["result"][0]["id"] == "mine"
+    assert services.truth.asked[-1][1][0].words == "the ring"
+
+
+@pytest.mark.parametrize("xml", [None, "", "<View/>", "<View", 'x<!DOCTYPE a [<!ENTITY b "c">]>'])
+def test_a_config_that_cannot_work_fails_each_task_in_words(xml: str | None, client: TestClient) -> None:
+    results = _predict(client, _task(), _task(), xml=xml)
+    assert len(results) == 2
+    assert all(set(result) == {"error"} and "label config" in result["error"] for result in results)
+
+
+def test_no_tasks_no_results(client: TestClient) -> None:
+    assert _predict(client) == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"tasks": 3}', b'{"tasks": [1]}', b'{"tasks": [], "label_config": 7}']
+)
+def test_bodies_that_are_no_request(body: bytes, client: TestClient) -> None:
+    answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert isinstance(answer.json()["error"], str)
+
+
+def test_health_setup_versions_and_ready_load_nothing(client: TestClient, services: TruthServices) -> None:
+    assert client.get("/health").json()["status"] == client.get("/").json()["status"] == "UP"
+    assert client.post("/setup", json={"access_token": "x"}).json() == {"model_version": services.model_version}
+    assert client.get("/versions").json() == {"versions": [services.model_version]}
+    ready = client.get("/ready")
+    assert ready.status_code == 200
+    assert ready.json()["backbone"] == {"name": "tiny", "device": "auto", "state": "loads at first use"}
+    assert any("LABEL_STUDIO_API_KEY" in problem for problem in ready.json()["problems"])
+    assert "tiny" in services.model_version
+    assert "grabcut" in services.model_version
+
+
+def test_unknown_paths_and_methods_answer_in_json(client: TestClient) -> None:
+    assert client.get("/nowhere").json() == {"error": "Not Found"}
+    assert client.get("/predict").status_code == 405
+
+
+def test_a_failed_load_is_told_by_ready(settings: Settings) -> None:
+    from backend.runtime import Services
+
+    def no_model() -> Any:
+        raise ValueError("no such directory")
+
+    services = Services(settings, segmenter=no_model)
+    client = TestClient(create_app(settings, services))
+    (result,) = _predict(client, _task())
+    assert set(result) == {"error"}
+    ready = client.get("/ready")
+    assert ready.status_code == 503
+    assert any("no such directory" in problem for problem in ready.json()["problems"])
+
+
+def test_no_secret_and_no_body_is_ever_logged(
+    settings: Settings, services: TruthServices, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client = TestClient(create_app(settings, services))
+    with caplog.at_level(logging.DEBUG, logger="refam"):
+        client.post("/setup?token=s3cret", json={"access_token": "s3cret", "hostname": "h"})
+        client.post("/webhook", json={"action": "PROJECT_UPDATED", "project": {"token": "s3cret"}})
+        client.post("/predict", json={"tasks": "s3cret"}, headers={"Authorization": "Token s3cret"})
+    text = caplog.text + "".join(capfd.readouterr())
+    assert "POST /setup 200" in text
+    assert "webhook PROJECT_UPDATED" in text
+    assert "s3cret" not in text
+
+
+def test_a_webhook_is_answered_while_a_prediction_runs(
+    settings: Settings, services: TruthServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = TestClient(create_app(settings, services))
+    begun, free = threading.Event(), threading.Event()
+    run = services.truth.run
+
+    def held(*args: Any, **kwargs: Any) -> Any:
+        begun.set()
+        assert free.wait(20)
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(services.truth, "run", held)
+    slow = threading.Thread(target=_predict, args=(client, _task()))
+    slow.start()
+    assert begun.wait(10)
+    started = time.monotonic()
+    assert client.post("/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
+    assert client.post("/setup", json={}).status_code == 200
+    assert client.get("/health").status_code == 200
+    assert time.monotonic() - started < 1
+    assert slow.is_alive()
+    free.set()
+    slow.join(10)
+    assert not slow.is_alive()
+
+
+def test_one_prediction_at_a_time(settings: Settings, services: TruthServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once, most = 0, 0
+    run = services.truth.run
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        time.sleep(0.02)
+        at_once -= 1
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(services.truth, "run", counted)
+    client = TestClient(create_app(settings, services))
+    tasks = [_task(identity=i, prompt=f"star {i}") for i in range(4)]
+    threads = [threading.Thread(target=_predict, args=(client, task)) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_basic_auth_guards_all_but_health(root: Path, tmp_path: Path) -> None:
+    settings = load_settings(basic_auth_user="anna", basic_auth_pass="pässword:1", cache_dir=tmp_path)
+    client = TestClient(create_app(settings, TruthServices(settings)))
+    assert client.get("/health").status_code == 200
+    for path in ("/", "/ready", "/versions", "/health/", "/webhook", "/nowhere"):
+        refused = client.get(path)
+        assert refused.status_code == 401, path
+        assert refused.headers["WWW-Authenticate"].startswith("Basic")
+    assert client.post("/webhook", json={"action": "x"}).status_code == 401
+    for wrong in ("Basic !!!", "Basic YW5uYTp4", "Bearer x", "Basic"):
+        assert client.get("/ready", headers={"Authorization": wrong}).status_code == 401
+    import base64
+
+    right = "Basic " + base64.b64encode("anna:pässword:1".encode()).decode()
+    assert client.post("/webhook", json={"action": "x"}, headers={"Authorization": right}).status_code == 201
+
+
+def test_large_bodies_are_refused_said_or_not(root: Path, tmp_path: Path) -> None:
+    settings = load_settings(max_body_mb=0.001, cache_dir=tmp_path)
+    with BackgroundServer(settings.model_copy(update={"port": _free_port()}), TruthServices(settings)) as server:
+        import httpx
+
+        with httpx.Client(trust_env=False) as http:
+            said = http.post(server.url + "/predict", content=b"x" * 2000)
+            unsaid = http.post(server.url + "/predict", content=(b"x" * 100 for _ in range(20)))
+            small = http.post(server.url + "/webhook", json={"action": "x"})
+    for answer in (said, unsaid):
+        assert answer.status_code == 413
+        assert "REFAM_MAX_BODY_MB" in answer.json()["error"]
+    assert small.status_code == 201
+
+
+def _free_port() -> int:
+    from backend.demo.local_studio import free_port
+
+    return free_port()
+
+
+# --- the class under label-studio-ml's own servers -----------------------------------------------
+
+
+def test_the_constructor_takes_what_either_line_gives(services: TruthServices) -> None:
+    old = RefAMBackend(label_config=XML, train_output={"a": 1}, hostname="h", access_token="t", services=services)
+    assert old.label_config == XML
+    assert RefAMBackend(XML, services=services).label_config == XML
+    assert RefAMBackend(project_id="1", label_config=XML, services=services).label_config == XML
+
+
+def test_the_2x_line_learns_the_version_at_set_up(services: TruthServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: dict[str, str] = {}
+    monkeypatch.setattr(RefAMBackend, "set", lambda self, key, value: kept.update({key: value}), raising=False)
+    RefAMBackend(label_config=XML, services=services).setup()  # which 2.x calls in its constructor
+    assert kept == {"model_version": services.model_version}
+
+
+def test_fit_is_reached_from_either_lines_server(services: TruthServices) -> None:
+    backend = RefAMBackend(label_config=XML, services=services)
+    data = {"annotation": {"id": 1, "result": []}, "project": {"id": 2, "label_config": XML}, "task": {"data": {}}}
+    taken = {"status": "taken in"}
+    assert backend.fit("ANNOTATION_CREATED", data, job_id="1") == taken
+    assert backend.process_event("ANNOTATION_CREATED", data, "1", {"workdir": "x"}) == taken  # 1.0.9
+    assert backend.process_event("ANNOTATION_CREATED", data=data, job_id="1", additional_params={}) == taken  # 2.x
+    services.close()
+
+
+def test_label_studio_mls_own_flask_server_serves_the_class(
+    services: TruthServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from label_studio_ml.api import init_app
+
+    monkeypatch.setattr("backend.runtime._process", services)
+    flask = init_app(RefAMBackend, model_dir=str(tmp_path)).test_client()
+    setup = flask.post("/setup", json={"project": "1.1", "schema": XML, "hostname": "h", "access_token": "t"})
+    assert setup.status_code == 200
+    body = {"tasks": [_task()], "project": "1.1", "label_config": XML, "params": {"login": None, "context": None}}
+    (result,) = flask.post("/predict", json=body).get_json()["results"]
+    assert result["result"][0]["from_name"] == "box"

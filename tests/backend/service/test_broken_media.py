@@ -1,0 +1,48 @@
+"""Broken files at the service: what can still be read is answered, and the answer says where it ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from backend.service.model import RefAMBackend
+from backend.settings import load_settings
+from tests import media
+from tests.backend.service.test_app import XML
+from tests.doubles import TruthServices
+from video.io.reader import open_clip
+
+N = 24
+
+
+@pytest.fixture
+def services(tmp_path):
+    services = TruthServices(
+        load_settings(media_root=tmp_path, cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
+    )
+    yield services
+    services.close()
+
+
+def predict(services, video):
+    task = {"id": 1, "data": {"video": video, "prompt": "the star", "fps": 25}}
+    return RefAMBackend(services=services).predict([task], label_config=XML, project="1.1")
+
+
+@pytest.mark.parametrize("breaks", [media.truncated, media.damaged])
+def test_what_can_be_read_is_answered_and_the_rest_is_told(breaks, services, tmp_path):
+    path = breaks(tmp_path / "broken.mp4", media.numbered_frames(N))
+    clip = open_clip(path, partial=True)
+    assert 0 < len(clip) < N
+    (prediction,) = predict(services, path.name)
+    (region,) = prediction["result"]
+    (told,) = region["meta"]["text"]
+    assert told == f"lost for a while; {clip.broken}"
+    last = region["value"]["sequence"][-1]
+    assert (last["frame"], last["enabled"]) == (round(clip.times[-1] * 25) + 1, False)
+
+
+@pytest.mark.parametrize("make", [media.garbage, media.empty])
+def test_of_what_holds_no_frame_nothing_is_answered(make, services, tmp_path):
+    path = make(tmp_path / "broken.mp4")
+    predict(services, path.name)
+    assert services.truth.asked == []

@@ -1,0 +1,444 @@
+"""Loading: which class, what is missing, what does not fit; nothing is fetched unless it is asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+import transformers
+from packaging.version import Version
+from safetensors.torch import load_file, save_file
+
+from refam.backbones import PRESETS, Backbone, BackboneError, Loading, Preset, load_backbone, preset_for
+from refam.backbones.chat_templates import ChatTokenizer, render
+from refam.backbones.identity import identity
+from refam.backbones.loading import BACKBONES
+from refam.backbones.presets import known_classes
+from refam.backbones.quantising import quantisation
+from refam.backbones.tokenizers import PromptTokenizer
+from refam.backbones.weights import find, size_on_disk
+from refam.tiny import DIRECTORY
+from tests.refam.backbones.pipelines import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def copied(saved: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    return lambda name: Path(shutil.copytree(saved(name), tmp_path / "copy"))
+
+
+def load(directory: Path, **loading: Any) -> Backbone:
+    return load_backbone(preset_for(str(directory)), device="cpu", loading=Loading(**loading))
+
+
+# --- which
+
+
+def test_every_class_that_is_known_has_a_preset_and_a_backbone() -> None:
+    assert set(known_classes()) == set(BACKBONES)
+
+
+def test_an_unknown_class_is_named_beside_those_that_are_known(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "KandinskyPipeline"}')
+    with pytest.raises(BackboneError, match=r"is a KandinskyPipeline, whose .*; known are ChromaPipeline, .*WanPipe"):
+        preset_for(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_broken_model_index(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model_index.json").write_text(text)
+    with pytest.raises(BackboneError, match=r"model_index\.json is broken"):
+        preset_for(str(tmp_path))
+
+
+def test_a_preset_for_another_class(saved: Callable[[str], Path]) -> None:
+    preset = replace(PRESETS["mochi"], source=str(saved("LTX")))
+    with pytest.raises(BackboneError, match=r"'mochi' is for a MochiPipeline, but .* is a LTXPipeline"):
+        load_backbone(preset, device="cpu")
+
+
+def test_a_hub_id_that_is_not_here_gets_the_settings_of_its_class_once_it_is(
+    saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = preset_for("somebody/some-mochi")
+    assert preset.pipeline == ""
+    with pytest.raises(BackboneError, match="'somebody/some-mochi' are not on this machine"):
+        load_backbone(preset, device="cpu")
+    asked: list[tuple[str, str | None]] = []
+
+    def pulled(source: str, revision: str | None) -> Path:
+        asked.append((source, revision))
+        return saved("Mochi")
+
+    monkeypatch.setattr("refam.backbones.loading.pull", pulled)
+    backbone = load_backbone(preset, device="cpu", loading=Loading(download=True))
+    assert asked == [("somebody/some-mochi", None)]
+    assert backbone.preset.pipeline == "MochiPipeline"
+    assert backbone.name.startswith("somebody/some-mochi@")
+
+
+def test_a_revision_is_pinned_behind_an_at_sign() -> None:
+    assert preset_for("mochi@" + "e" * 40) == replace(PRESETS["mochi"], revision="e" * 40)
+    assert preset_for("owner/name@v1.0").revision == "v1.0"
+    for wrong in ("tiny@main", "mochi@"):
+        with pytest.raises(BackboneError, match="only a hub repository has revisions"):
+            preset_for(wrong)
+
+
+# --- what is not here
+
+
+def cache(tmp_path: Path, source: str, directory: Path, revision: str) -> Path:
+    """A hub cache as huggingface_hub lays it out, with this repository at this commit."""
+    repo = tmp_path / f"models--{source.replace('/', '--')}"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text(revision)
+    return Path(shutil.copytree(directory, repo / "snapshots" / revision))
+
+
+def test_weights_in_the_hub_cache_are_found_and_loaded_without_network(
+    saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "a" * 40
+    snapshot = cache(tmp_path, "genmo/mochi-1-preview", saved("Mochi"), commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
+    found = find("genmo/mochi-1-preview")
+    assert found is not None
+    assert found.resolve() == snapshot.resolve()
+    assert find("genmo/mochi-1-preview", commit) is not None
+    assert find("genmo/mochi-1-preview", "b" * 40) is None, "another revision is not here"
+    assert size_on_disk(found) > 10_000
+    assert load_backbone(preset_for("mochi"), device="cpu").preset.name == "mochi"
+    with pytest.raises(BackboneError, match=f"at revision {'b' * 40}"):
+        load_backbone(replace(preset_for("mochi"), revision="b" * 40), device="cpu")
+
+
+def test_a_download_that_broke_off_is_told_and_gone_on_with(
+    saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = cache(tmp_path, "genmo/mochi-1-preview", saved("Mochi"), "a" * 40)
+    shutil.rmtree(snapshot / "vae")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        BackboneError, match=r"complete: vae/ missing, .*; fetch it again with: refam models pull mochi"
+    ):
+        load_backbone(preset_for("mochi"), device="cpu")
+    monkeypatch.setattr("refam.backbones.loading.pull", lambda *_: saved("Mochi"))
+    assert load_backbone(preset_for("mochi"), device="cpu", loading=Loading(download=True)).preset.name == "mochi"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flux-dev", r"not on this machine: .*FLUX\.1-dev, about 34 GB\. Licence: FLUX\.1-dev, non-commercial\. "
+                     r"Fetch them after its licence was accepted .*: refam models pull flux-dev"),
+        ("wan-1.3b", r"about 14 GB\. Licence: Apache-2\.0\. Fetch them with: refam models pull wan-1\.3b"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_not_here_are_told_with_size_licence_and_command(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", lambda *_, **__: pytest.fail("it was not asked for"))
+    with pytest.raises(BackboneError, match=message):
+        load_backbone(preset_for(name), device="cpu")
+
+
+def test_a_download_that_fails_says_what_the_hub_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError("401 Client Error: access to this model is restricted\nlong trace")
+
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", refused)
+    with pytest.raises(BackboneError, match=r"owner/name could not be downloaded: 401 Client Error: .* restricted$"):
+        load_backbone(preset_for("owner/name"), device="cpu", loading=Loading(download=True))
+
+
+# --- what is broken
+
+
+@pytest.mark.parametrize("gone", ["vae", "tokenizer_2", "text_encoder", "scheduler"])
+def test_a_directory_with_a_part_missing(copied: Callable[[str], Path], gone: str) -> None:
+    directory = copied("FLUX.1")
+    shutil.rmtree(directory / gone)
+    with pytest.raises(BackboneError, match=f"is not complete: {gone}/ missing, which its model_index.json names"):
+        load(directory)
+
+
+def test_a_directory_without_its_weights_or_a_shard_of_them(copied: Callable[[str], Path]) -> None:
+    directory = copied("FLUX.1")
+    weights = directory / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.rename(directory / "transformer" / "diffusion_pytorch_model-00001-of-00002.safetensors")
+    listing = {"weight_map": {"a": "diffusion_pytorch_model-00001-of-00002.safetensors",
+                              "b": "diffusion_pytorch_model-00002-of-00002.safetensors"}}  # fmt: skip
+    index = directory / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps(listing))
+    with pytest.raises(BackboneError, match=r"complete: transformer/diffusion_pytorch_model-00002-of-00002\.safe"):
+        load(directory)
+    index.unlink()
+    weights.with_name("diffusion_pytorch_model-00001-of-00002.safetensors").unlink()
+    with pytest.raises(BackboneError, match=r"is not complete: transformer/\*\.safetensors missing"):
+        load(directory)
+
+
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [
+        ("transformer/diffusion_pytorch_model.safetensors", "transformer_blocks.0.attn.to_q.weight"),
+        ("vae/diffusion_pytorch_model.safetensors", "encoder.conv_in.weight"),
+        ("text_encoder_2/model.safetensors", "encoder.block.0.layer.0.SelfAttention.q.weight"),
+    ],
+)
+@pytest.mark.parametrize("how", ["lost", "misshapen", "garbage"])
+def test_weights_that_do_not_match_their_class(copied: Callable[[str], Path], file: str, key: str, how: str) -> None:
+    """Never filled in with random numbers."""
+    weights = copied("FLUX.1") / file
+    tensors = load_file(weights)
+    if how == "garbage":
+        weights.write_bytes(b"not a safetensors file")
+    elif how == "lost":
+        del tensors[key]
+        save_file(tensors, weights, metadata={"format": "pt"})
+    else:
+        save_file({**tensors, key: torch.zeros(3, 5)}, weights, metadata={"format": "pt"})
+    messages = {
+        "lost": rf"do not match their class: 1 tensors are missing, {key} among them",
+        "misshapen": r"could not be loaded as a FluxPipeline: \w+Error: ",
+        "garbage": r"could not be loaded as a FluxPipeline: \w+Error: ",
+    }
+    with pytest.raises(BackboneError, match=messages[how]):
+        load(weights.parents[1])
+
+
+def test_weights_of_another_family(copied: Callable[[str], Path], saved: Callable[[str], Path]) -> None:
+    directory = copied("FLUX.1")
+    shutil.rmtree(directory / "transformer")
+    shutil.copytree(saved("Chroma") / "transformer", directory / "transformer")
+    with pytest.raises(BackboneError, match=r"could not be loaded|do not match their class"):
+        load(directory)
+
+
+def test_nan_in_the_weights_is_an_error_and_not_a_mask(copied: Callable[[str], Path]) -> None:
+    directory = copied("FLUX.1")
+    weights = directory / "transformer" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["x_embedder.bias"][0] = float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    backbone = load_backbone(replace(preset_for(str(directory)), short_side_px=16, text_length=24), device="cpu")
+    latents = torch.zeros(1, 4, 8, 12)
+    with pytest.raises(BackboneError, match=r"not finite \(NaN or infinite\) in torch.float32: .* use bfloat16"):
+        backbone.read(latents, backbone.encode_text(["the red star"]), latents, n_text=4)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (7680, 4320), (96, 12), (12, 96)])
+def test_frames_of_any_size_become_whole_tokens(loaded: Callable[..., Backbone], width: int, height: int) -> None:
+    backbone = loaded("FLUX.1")
+    w, h = backbone.size_for(width, height)
+    assert min(w, h) == backbone.preset.short_side_px
+    assert w % backbone.pixels_per_token == h % backbone.pixels_per_token == 0
+    assert w / h == pytest.approx(width / height, rel=0.2)
+
+
+def test_a_frame_that_is_nearly_a_line_is_refused(loaded: Callable[..., Backbone]) -> None:
+    with pytest.raises(
+        BackboneError, match="a frame of 1x500 pixels cannot be grounded: one side is more than 8 times"
+    ):
+        loaded("FLUX.1").encode_frames([np.zeros((500, 1, 3), np.uint8)])
+
+
+# --- how weights are held
+
+
+def test_text_encoders_are_let_go_and_read_again(saved: Callable[[str], Path]) -> None:
+    kept, freeing = load(saved("FLUX.1")), load(saved("FLUX.1"), free_text=True)
+    first = freeing.encode_text(["the red star"])
+    freeing.texts_done()
+    kept.texts_done()
+    assert freeing.pipeline.text_encoder is None
+    assert freeing.pipeline.text_encoder_2 is None
+    assert kept.pipeline.text_encoder_2 is not None
+    again = freeing.encode_text(["the red star"])
+    for name, tensor in kept.encode_text(["the red star"]).inputs.items():
+        assert tensor is not None
+        assert torch.equal(tensor, first.inputs[name])  # type: ignore[arg-type]
+        assert torch.equal(tensor, again.inputs[name])  # type: ignore[arg-type]
+
+
+def test_an_offloaded_transformer_makes_way_for_the_text_encoders(
+    saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, done = load(saved("FLUX.1")), []
+    monkeypatch.setattr(backbone.pipeline, "maybe_free_model_hooks", lambda: done.append("freed"))
+    hook = backbone.pipeline.text_encoder_2.register_forward_pre_hook(lambda *_: done.append("encoded"))
+    backbone.encode_text(["the red star"])
+    backbone.offloaded = True
+    backbone.encode_text(["the red star"])
+    hook.remove()
+    assert done == ["encoded", "freed", "encoded"]
+    assert not backbone.offload(), "on the CPU there is nothing to gain by it"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_weights_can_be_held_in_half_precision(saved: Callable[[str], Path], dtype: str) -> None:
+    backbone = load(saved("SD3"), dtype=dtype)
+    assert backbone.transformer.dtype == getattr(torch, dtype)
+    assert backbone.pipeline.text_encoder_3.dtype == getattr(torch, dtype)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "int4"}, "dtype must be auto, float32, bfloat16 or float16, not 'int4'"),
+        ({"offload": True}, "offloading moves parts to and from a GPU, but the device is cpu"),
+        ({"quantise": "bnb-4bit"}, "'bnb-4bit' needs a CUDA device, and the device is cpu"),
+        ({"quantise": "3-bit"}, "no quantisation '3-bit'; known are bnb-4bit, bnb-8bit, int8"),
+    ],
+)
+def test_options_that_cannot_be(saved: Callable[[str], Path], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BackboneError, match=message):
+        load(saved("FLUX.1"), **options)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
+def test_a_quantisation_without_its_package() -> None:
+    with pytest.raises(BackboneError, match="needs the package bitsandbytes: pip install bitsandbytes"):
+        quantisation("bnb-8bit", torch.device("cuda"))
+
+
+# --- presets
+
+FULL_SIZE: dict[str, Callable[[], torch.nn.Module]] = {
+    "flux-dev": lambda: diffusers.FluxTransformer2DModel(guidance_embeds=True),
+    "flux2-dev": diffusers.Flux2Transformer2DModel,
+    "flux2-klein-4b": lambda: diffusers.Flux2Transformer2DModel(
+        num_layers=5, num_single_layers=20, num_attention_heads=24, joint_attention_dim=7680, guidance_embeds=False
+    ),
+    "chroma": diffusers.ChromaTransformer2DModel,
+    "sd3.5-large": lambda: diffusers.SD3Transformer2DModel(
+        sample_size=128, num_layers=38, num_attention_heads=38, joint_attention_dim=4096, caption_projection_dim=2432,
+        out_channels=16, pos_embed_max_size=192, qk_norm="rms_norm",
+    ),
+    "qwen-image": diffusers.QwenImageTransformer2DModel,
+    "mochi": diffusers.MochiTransformer3DModel,
+    "cogvideox-2b": diffusers.CogVideoXTransformer3DModel,
+    "hunyuan-video": diffusers.HunyuanVideoTransformer3DModel,
+    "wan-14b": diffusers.WanTransformer3DModel,
+    "ltx-video": diffusers.LTXVideoTransformer3DModel,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_sizes_are_the_parameter_counts_of_the_full_configurations(name: str) -> None:
+    with torch.device("meta"):
+        count = sum(p.numel() for p in FULL_SIZE[name]().parameters()) / 1e9
+    billions = PRESETS[name].billions
+    assert billions is not None
+    assert billions[0] == pytest.approx(count, rel=0.01)
+
+
+def test_the_largest_text_encoder_is_counted_right() -> None:
+    config = transformers.T5Config(
+        d_model=4096, d_ff=10240, num_layers=24, num_heads=64, d_kv=64, feed_forward_proj="gated-gelu"
+    )
+    with torch.device("meta"):
+        count = sum(p.numel() for p in transformers.T5EncoderModel(config).parameters()) / 1e9
+    billions = PRESETS["chroma"].billions
+    assert billions is not None
+    assert billions[1] == pytest.approx(count + 0.08, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"noise": 0.0}, {"noise": 1.0}, {"draws": 0}, {"short_side_px": 0}, {"text_length": 0}]
+)
+def test_presets_check_themselves(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Preset(**{"name": "x", "source": "x", "noise": 0.5, "short_side_px": 64, "text_length": 24, **wrong})
+
+
+# --- chat templates
+
+MESSAGES = [{"role": "user", "content": "the red star"}]
+
+
+def test_a_chat_template_is_filled_in_as_transformers_does() -> None:
+    tokenizer = qwen_tokenizer()
+    ours = ChatTokenizer(tokenizer)
+    text = ours.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    assert text == "<|im_start|>user\nthe red star<|im_end|>\n<|im_start|>assistant\n"
+    two = [[{"role": "user", "content": [{"type": "text", "text": t}]}] for t in ("a", "b c")]
+    assert [render(MISTRAL_TEMPLATE, m, bos_token="<s>") for m in two] == ["<s>[user]a[/user]", "<s>[user]b c[/user]"]
+    if Version(version("jinja2")) >= Version("3.1.6"):  # else it refuses
+        theirs = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
+        assert text == theirs
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.format.__globals__ }}",
+        "{{ '{0.__class__}'.format(messages) }}",
+        "{{ ('{0.__class__}'|attr('format'))(messages) }}",
+        "{{ ''['format'](messages) }}",
+        "{{ ['{0.__class__}']|map('format', messages)|list }}",
+        "{{ messages.append(1) }}",
+        "{{ raise_exception('no') }}",
+        "{% for %}",
+    ],
+)
+def test_a_template_that_wants_out_of_its_sandbox_or_is_wrong(template: str) -> None:
+    with pytest.raises(BackboneError, match="chat template of this pipeline's tokenizer cannot be filled in"):
+        render(template, MESSAGES)
+
+
+def test_a_tokenizer_that_its_pipeline_was_not_made_for(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = PromptTokenizer(qwen_tokenizer(), "<|im_start|>user\n{}<|im_end|>".format)
+    head = tokenizer.first("a")
+    assert tokenizer.first_behind(head) == 0
+    assert not caplog.records
+    assert tokenizer.first_behind(head - 2) == 2
+    assert f"makes {head} tokens of what its pipeline puts before a prompt, but the pipeline cuts off" in caplog.text
+    with pytest.raises(BackboneError, match=f"makes {head} tokens .* cuts off {head + 1}: it is not the tokenizer"):
+        tokenizer.first_behind(head + 1)
+
+
+def test_mochi_with_a_tokenizer_that_pads_on_the_left(loaded: Callable[..., Backbone]) -> None:
+    tokenizer = loaded("Mochi").pipeline.tokenizer
+    tokenizer.padding_side = "left"
+    with pytest.raises(BackboneError, match="pads on the left, and Mochi's pads on the right"):
+        loaded("Mochi").encode_text(["the red star"])
+    tokenizer.padding_side = "right"
+
+
+def test_a_tokenizer_without_a_template() -> None:
+    tokenizer = qwen_tokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(BackboneError, match="has no chat template"):
+        ChatTokenizer(tokenizer)
+    assert CHAT_TEMPLATE
+
+
+def test_the_weights_are_named_from_their_files_alone(tmp_path: Path) -> None:
+    same, other = tmp_path / "same", tmp_path / "other"
+    for copy in (same, other):
+        shutil.copytree(DIRECTORY, copy)
+    weights = other / "transformer" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-100] ^= 1
+    weights.write_bytes(data)
+    tiny = identity("tiny")
+    assert tiny.startswith("tiny@")
+    assert identity(str(same)).split("@")[1] == tiny.split("@")[1]
+    assert identity(str(other)).split("@")[1] != tiny.split("@")[1]
+    assert load_backbone(preset_for("tiny")).name == tiny
+    assert identity("mochi") == "mochi"  # not on this machine

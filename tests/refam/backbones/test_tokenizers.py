@@ -1,0 +1,164 @@
+"""Words and tokens with tokenizers of every kind: FLUX's real T5 and CLIP, and byte-level and byte-fallback BPE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import CLIPTokenizerFast, PreTrainedTokenizerFast, T5TokenizerFast
+
+from refam.backbones.tokenizers import PromptTokenizer
+from refam.text.expression import ExpressionError, Role, parse, words_of
+from refam.tiny.model import build_tokenizer
+
+SHARED = Path(__file__).parents[3].parent / "shared/tokenizers"
+CORPUS = [
+    "the red car on the left of the tree, a man in a blue shirt . with to pink",
+    "café naïve Straße look-alike two-wheeled 2nd 3.5 camel's",
+    "a dog walking next to the second elephant from the right",
+] * 4
+TEMPLATE = "<|im_start|>system\nDescribe the image.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def t5() -> Any:
+    if not (SHARED / "t5/tokenizer.json").is_file():
+        pytest.skip("the real T5 tokenizer is not beside the project")
+    return T5TokenizerFast(tokenizer_file=str(SHARED / "t5/tokenizer.json"), model_max_length=512)
+
+
+def clip() -> Any:
+    if not (SHARED / "clip/vocab.json").is_file():
+        pytest.skip("the real CLIP tokenizer is not beside the project")
+    return CLIPTokenizerFast(vocab=str(SHARED / "clip/vocab.json"), merges=str(SHARED / "clip/merges.txt"))
+
+
+def byte_level() -> Any:
+    """As Qwen2's and GPT's: every byte is a letter, spaces go with the word after them."""
+    made = Tokenizer(BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    made.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|endoftext|>")
+
+
+def byte_fallback() -> Any:
+    """As Llama's SentencePiece: a mark for spaces, bytes for what is not in the vocabulary."""
+    made = Tokenizer(BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=True)  # no piece spans two words
+    letters = [*sorted(set("".join(CORPUS)) - {" "}), "▁"]
+    made.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(vocab_size=480, special_tokens=special, initial_alphabet=letters)
+    )
+    # Bytes are ordinary tokens of the vocabulary, or else text such as "<0x41>" would be one of them.
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+
+
+def templated() -> Any:
+    """As Qwen-Image's: the prompt inside a chat template."""
+    return PromptTokenizer(byte_level(), TEMPLATE.format)
+
+
+MAKERS: list[Callable[[], Any]] = [t5, clip, byte_level, byte_fallback, templated, build_tokenizer]
+
+
+@pytest.fixture(scope="module", params=MAKERS, ids=lambda maker: maker.__name__)
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    return request.param()
+
+
+EXPRESSIONS = {
+    "the red car": ["the", "red", "car"],
+    "The RED Car.": ["the", "red", "car", "."],
+    "a two-wheeled, rusty cart": ["a", "two-wheeled", ",", "rusty", "cart"],
+    "the camel's 2nd hump": ["the", "camel's", "2nd", "hump"],
+    "player no. 23 (right)": ["player", "no", ".", "23", "(", "right", ")"],
+    "the café's naïve garçon": ["the", "café's", "naïve", "garçon"],
+    "das Straßenbahnmädchen links": ["das", "straßenbahnmädchen", "links"],
+    "红色 汽车": ["红色", "汽车"],
+    "लाल गाड़ी": ["लाल", "गाड़ी"],
+    "the 🐶 dog": ["the", "🐶", "dog"],
+    "astronaut 👩‍🚀 here": ["astronaut", "👩‍🚀", "here"],
+    "cafe\u0301 door": ["cafe\u0301", "door"],
+}
+
+
+@pytest.mark.parametrize("text", EXPRESSIONS)
+def test_words_are_those_that_a_person_sees(text: str) -> None:
+    assert [w.text for w in words_of(text)] == EXPRESSIONS[text]
+
+
+def spoken(expression: Any) -> list[str]:
+    """The words of the expression's own tokens, each once, in their order."""
+    order: dict[int, str] = {}
+    for token in expression.tokens:
+        if token.number is not None and token.role is not Role.MAGNET:
+            order.setdefault(token.number, token.word)
+    return [order[n] for n in sorted(order)]
+
+
+@pytest.mark.parametrize("text", EXPRESSIONS)
+def test_every_word_has_tokens_and_they_come_in_order(tokenizer: Any, text: str) -> None:
+    try:
+        expression = parse(text, tokenizer, max_tokens=200)
+    except ExpressionError as error:
+        assert "knows none of the words" in str(error)  # noqa: PT017 - the small model's 85 words
+        return
+    numbers = [t.number for t in expression.tokens if t.number is not None]
+    assert numbers == sorted(numbers)
+    lost = set(EXPRESSIONS[text]) - set(spoken(expression))
+    assert not lost, f"no token was given to {lost}"
+
+
+LETTERS = st.sampled_from("the red car's look-alike, né ü ß 汉字 🐶 👩‍🚀 (2nd) . A Z q".replace(" ", "") + "    ")
+
+
+@settings(max_examples=120, deadline=None)
+@given(text=st.text(LETTERS, min_size=1, max_size=24))
+def test_every_character_belongs_to_the_word_that_its_tokens_say(tokenizer: Any, text: str) -> None:
+    """The truth is told character by character: which word holds it, and which token's offsets do."""
+    try:
+        expression = parse(text, tokenizer, max_tokens=400)
+    except ExpressionError:
+        return  # only stop words, or words that are not known
+    coded = tokenizer(expression.prompt, return_offsets_mapping=True, truncation=False)
+    words = words_of(expression.prompt)
+    assert len(coded["offset_mapping"]) == len(expression.tokens)
+    for (start, end), token in zip(coded["offset_mapping"], expression.tokens, strict=True):
+        inside = {n for at in range(start, end) for n, w in enumerate(words) if w.start <= at < w.end}
+        if len(inside) == 1:
+            assert token.number == inside.pop(), f"{token} of {text!r}"
+        elif not inside and start < end:
+            assert token.number is None or words[token.number].start >= end, "a space goes with the word after it"
+        if token.number is not None:
+            assert token.word == words[token.number].text
+            assert (token.role is Role.MAGNET) == (words[token.number].start >= len(expression.text))
+
+
+def test_too_many_tokens_are_refused_before_the_encoder_cuts(tokenizer: Any) -> None:
+    long = "the red car and " * 200 + "the red car"
+    with pytest.raises(ExpressionError, match=r"has \d+ tokens .* reads 77; say it in fewer words"):
+        parse(long, tokenizer, max_tokens=77)
+
+
+def test_inside_a_template_the_same_tokens_have_the_same_roles() -> None:
+    plain, inside = byte_level(), templated()
+    text = "the red car left of the café 🐶"
+    alone, told = parse(text, plain, max_tokens=200), parse(text, inside, max_tokens=200)
+    count = len(alone.tokens)
+    assert told.tokens[:count] == alone.tokens
+    assert [t.role for t in told.tokens[count:]] == [Role.END]
+    first = inside.first(told.prompt)
+    whole = plain.convert_ids_to_tokens(plain(TEMPLATE.format(told.prompt))["input_ids"])
+    assert whole[first : first + count] == [t.text for t in told.tokens[:count]]

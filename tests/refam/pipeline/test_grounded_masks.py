@@ -1,0 +1,227 @@
+"""What the words' frames show, compared: the mask to start from, and a track that went astray brought back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refam.pipeline.grounded_masks import Sighting, likeness, sightings, strays
+from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineOptions, Target
+from tests.doubles import track_of_masks
+from tests.video.clips import ArrayClip
+from video import masks
+from video.heatmap_fusion import Consensus
+from video.tracking.appearance import Looks
+from video.tracking.propagate import propagate
+from video.types import Candidate, Heatmap, Observation
+
+H, W, N = 90, 160, 24
+RED, BLUE = (220, 40, 40), (40, 60, 220)
+
+
+def _square(x: int, y: int = 30, side: int = 20):
+    mask = np.zeros((H, W), bool)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+def _picture(*things):
+    image = np.full((H, W, 3), 128, np.uint8)
+    for mask, colour in things:
+        image[mask] = colour
+    return image
+
+
+# A red square goes right, a blue one stands in its way: they touch on frames 10 to 13.
+OBJECT = [_square(5 + 5 * t) for t in range(N)]
+OTHER = _square(75, 50)
+FRAMES = np.stack([_picture((m, RED), (OTHER & ~m, BLUE)) for m in OBJECT])
+
+
+def _heatmap(frame, mask, confidence=0.8):
+    return Heatmap(frame, np.where(mask, 1.0, 0.05).astype(np.float32), (0.5, 0.5), confidence)
+
+
+class Scripted:
+    """A segmenter that gives the mask it is told by frame; its tracker stays where it is started."""
+
+    name = tracker_name = "scripted"
+
+    def __init__(self, by_frame, tracker=None):
+        self.by_frame, self.tracker = by_frame, tracker or Still
+
+    def segment(self, image, prompt, *, frame=0):
+        mask = self.by_frame(frame)
+        return [Candidate(frame, mask, 0.9)] if mask.any() else []
+
+
+class Still:
+    name = "still"
+
+    def __init__(self):
+        self.held = {}
+
+    def step(self, image):
+        return dict(self.held)
+
+    def start(self, target, mask):
+        self.held[target] = Observation(mask, 0.9, True)
+        return self.held[target]
+
+
+class Stopped(Still):
+    """Follows what is red, but not beyond the column at which the other one stands."""
+
+    def step(self, image):
+        red = (image == RED).all(axis=-1)
+        red[:, 85:] = False
+        if red.sum() > 200:
+            self.held = {target: Observation(red, 0.9, True) for target in self.held}
+        return dict(self.held)
+
+
+def _heard(frames, shown=OBJECT, confidences=None):
+    maps = tuple(_heatmap(f, shown[f], (confidences or {}).get(f, 0.8)) for f in frames)
+    return Consensus(maps, np.full(len(maps), 0.9), 0)
+
+
+def test_a_mask_that_holds_the_neighbour_too_is_not_started_from_however_sure_the_words_are():
+    at = [1, 6, 11, 16, 21]
+    merged = Scripted(lambda f: OBJECT[f] | OTHER if f == 11 else OBJECT[f])
+    found = sightings(ArrayClip(FRAMES), _heard(at, confidences={11: 0.95}), merged)
+    assert [one.frame for one in found][-1] == 11
+    assert found[0].fill > 0.9 > found[-1].fill
+    assert len(found) == len(at)
+
+
+def test_frames_without_heat_or_mask_show_nothing():
+    heard = _heard([1, 6, 11])
+    nothing = Heatmap(16, np.zeros((H, W), np.float32), (0.5, 0.5), 0.0)
+    heard = Consensus((*heard.heatmaps, nothing), np.full(4, 0.9), 0)
+    found = sightings(ArrayClip(FRAMES), heard, Scripted(lambda f: OBJECT[f] if f != 6 else np.zeros((H, W), bool)))
+    assert sorted(one.frame for one in found) == [1, 11]
+    assert sightings(ArrayClip(FRAMES), _heard([]), Scripted(lambda f: OBJECT[f])) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "low", "high"),
+    [((OBJECT[3], RED), 1.0, 1.0), ((_square(40, 30, 28), RED), 0.5, 0.52), ((OBJECT[3], BLUE), 0.0, 0.3)],
+    ids=["same", "larger", "another colour"],
+)
+def test_likeness_is_of_colours_and_areas(other, low, high):
+    mine = Looks.of(_picture((OBJECT[0], RED)), OBJECT[0])
+    theirs = Looks.of(_picture(other), other[0])
+    assert low - 1e-6 <= likeness(mine, theirs) <= high + 1e-6
+    assert likeness(mine, theirs) == likeness(theirs, mine)
+
+
+def _seen(*frames, shown=OBJECT, colour=RED):
+    out = []
+    for f in frames:
+        looks = Looks.of(_picture((shown[f], colour)), shown[f])
+        out.append(Sighting(_heatmap(f, shown[f]), shown[f], looks, 0.8, 0.9, 0.9))
+    return out
+
+
+def _strays(frames, seen, track):
+    """What is known is the first sighting."""
+    return strays(ArrayClip(frames), {seen[0].frame: seen[0].mask}, seen[0].looks, seen[1:], track)
+
+
+def _spans(found):
+    return [(s.first, s.last, sorted(s.anchors)) for s in found]
+
+
+def test_a_track_that_is_right_is_left_alone():
+    track = track_of_masks(np.stack(OBJECT))
+    assert _strays(FRAMES, _seen(1, 6, 11, 16, 21), track) == []
+    assert _strays(FRAMES, _seen(1), track) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong_from", "wrong_to", "expected"),
+    [
+        (8, 24, [(6, 23, [6, 11, 16, 21])]),  # stayed with the other one to the end
+        (8, 14, [(6, 16, [6, 11, 16])]),  # for a while
+        (0, 4, [(0, 6, [1, 6])]),  # followed backward
+    ],
+)
+def test_where_the_track_went_astray_it_is_followed_again_between_what_is_right(wrong_from, wrong_to, expected):
+    shown = [OTHER if wrong_from <= f < wrong_to else OBJECT[f] for f in range(N)]
+    home = [6, 1, 11, 16, 21]
+    found = _strays(FRAMES, _seen(*home), track_of_masks(np.stack(shown)))
+    assert _spans(found) == expected
+    for stray in found:
+        for frame, mask in stray.anchors.items():
+            assert masks.iou(mask, OBJECT[frame]) == 1.0
+
+
+def test_where_it_was_lost_the_words_bring_it_back():
+    shown = [np.zeros((H, W), bool) if f >= 9 else OBJECT[f] for f in range(N)]
+    found = _strays(FRAMES, _seen(6, 16), track_of_masks(np.stack(shown)))
+    assert _spans(found) == [(6, 23, [6, 16])]
+
+
+def test_a_twin_that_the_words_mean_later_does_not_take_the_track_over():
+    """The track's own mask looks as much like the first: it has seen how the object moved, the words have not."""
+    twin = [_square(130 - 5 * t) for t in range(N)]
+    frames = np.stack([_picture((m, RED), (t, RED)) for m, t in zip(OBJECT, twin, strict=True)])
+    seen = [*_seen(1), *_seen(21, shown=twin)]
+    assert _strays(frames, seen, track_of_masks(np.stack(OBJECT))) == []
+
+
+def test_half_hidden_the_object_is_not_taken_for_astray():
+    """The words' mask holds what hides it, too, and so has the area that the first one had; but not its colours."""
+    frames, shown, words = FRAMES.copy(), list(OBJECT), list(OBJECT)
+    hiding = np.zeros((H, W), bool)
+    hiding[:, 115:128] = True
+    shown[21], words[21] = OBJECT[21] & ~hiding, OBJECT[21]
+    frames[21] = _picture((OBJECT[21], RED), (OBJECT[21] & hiding, (200, 70, 60)))
+    looks = Looks.of(frames[21], words[21])
+    seen = [*_seen(1), Sighting(_heatmap(21, words[21]), words[21], looks, 0.8, 0.9, 0.9)]
+    assert likeness(looks, seen[0].looks) < 0.98
+    assert likeness(Looks.of(frames[21], shown[21]), seen[0].looks) < 0.7
+    assert _strays(frames, seen, track_of_masks(np.stack(shown))) == []
+
+
+def test_words_that_show_something_else_do_not_move_the_track():
+    shown = [OTHER if f >= 8 else OBJECT[f] for f in range(N)]
+    seen = [*_seen(1), *_seen(21, shown=[OTHER] * N, colour=BLUE)]
+    assert _strays(FRAMES, seen, track_of_masks(np.stack(shown))) == []
+
+
+class Pointing:
+    """A grounder that knows where the object is."""
+
+    name = "pointing"
+
+    def unknown_words(self, expression):
+        return []
+
+    def ground(self, frames, expressions, *, indices):
+        return [[_heatmap(int(i), OBJECT[int(i)]) for i in indices] for _ in expressions]
+
+
+def test_a_tracker_that_never_moves_is_brought_to_the_object_on_every_grounded_frame():
+    model = Scripted(lambda f: OBJECT[f])
+    pipeline = Pipeline(model, grounder=Pointing, options=PipelineOptions(planned_frames=6))
+    (result,) = pipeline.run(ArrayClip(FRAMES), [Target("Square", "the red square")])
+    ious = [masks.iou(masks.decode(rle), truth) for rle, truth in zip(result.track.rles, OBJECT, strict=True)]
+    assert sum(value == 1.0 for value in ious) >= 6, "each of the six frames that the words were asked about"
+    alone = propagate(ArrayClip(FRAMES), result.anchor, OBJECT[result.anchor], model)
+    left = [masks.iou(masks.decode(rle), truth) for rle, truth in zip(alone.rles, OBJECT, strict=True)]
+    assert np.mean(left) < 0.25 < 0.4 < np.mean(ious)
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_beside_a_drawing_the_words_count_if_they_mean_the_same(agree):
+    """The tracker comes back from a drawing on the last frame, and stops at the other square on the way there."""
+    model = Scripted(lambda f: OBJECT[f] if agree else OTHER, Stopped)
+    drawing = FramePrompt(N - 1, mask=masks.encode(OBJECT[-1]))
+    pipeline = Pipeline(model, grounder=Pointing, options=PipelineOptions(planned_frames=6))
+    (result,) = pipeline.run(ArrayClip(FRAMES), [Target("Square", "the red square", prompts=(drawing,))])
+    right = [masks.iou(masks.decode(rle), truth) == 1.0 for rle, truth in zip(result.track.rles, OBJECT, strict=True)]
+    assert right[-1]
+    beyond = [f for f in range(17, N - 1) if right[f]]
+    assert bool(beyond) == agree, right
+    assert any("the words point at something else" in note for note in result.notes) != agree

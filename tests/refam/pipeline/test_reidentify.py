@@ -1,0 +1,126 @@
+"""What comes out from behind something is found again by its portrait, from a mask alone, without words or weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refam.pipeline.pipeline import FramePrompt, Pipeline, Target
+from refam.pipeline.reidentify import recalled
+from refam.segmenters.grabcut import GrabCutSegmenter
+from tests.doubles import track_of_masks
+from tests.video.clips import ArrayClip
+from video import masks
+from video.tracking.template_match import Portrait
+
+H, W, N = 120, 240, 40
+RED, BLUE, GREEN, DARK = (220, 40, 40), (40, 60, 220), (40, 160, 60), (90, 20, 20)
+GROUND = np.clip(128 + np.random.default_rng(5).normal(0, 6, (H, W, 1)), 0, 255).astype(np.uint8).repeat(3, axis=2)
+POLE = np.zeros((H, W), bool)
+POLE[:, 100:140] = True
+
+
+def _thing(x: int, y: int = 50):
+    """An L of 24 x 24 pixels."""
+    mask = np.zeros((H, W), bool)
+    mask[y : y + 24, x : x + 8] = mask[y + 16 : y + 24, x : x + 24] = True
+    return mask
+
+
+def _picture(*things):
+    image = GROUND.copy()
+    for mask, colour in things:
+        image[mask] = colour
+    return image
+
+
+WHOLE = [_thing(10 + 5 * t) for t in range(N)]
+SEEN = [mask & ~POLE for mask in WHOLE]
+BEHIND = np.stack([_picture((mask, RED), (POLE, BLUE)) for mask in WHOLE])
+
+
+def test_what_passes_behind_a_pole_is_followed_on_the_other_side():
+    target = Target("thing", prompts=(FramePrompt(0, mask=masks.encode(SEEN[0])),))
+    (result,) = Pipeline(GrabCutSegmenter()).run(ArrayClip(BEHIND), [target])
+    track = result.track
+    hidden = [t for t in range(N) if not SEEN[t].any()]
+    assert len(hidden) >= 3
+    assert not track.visible[hidden].any()
+    after = range(hidden[-1] + 8, N)
+    assert len(after) >= 5
+    assert all(masks.iou(masks.decode(track.rles[t]), SEEN[t]) > 0.8 for t in after)
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [
+        pytest.param((np.zeros((H, W), bool), GREEN), True, id="alone"),
+        pytest.param((_thing(200, 10), GREEN), True, id="beside the same shape in another colour"),
+        pytest.param((_thing(200, 10), RED), False, id="beside its twin: which is which cannot be told"),
+    ],
+)
+def test_a_lost_thing_is_found_unless_it_has_a_twin(other, found):
+    frames = np.stack([_picture((mask, RED), other, (POLE, BLUE)) for mask in WHOLE])
+    seen = [m if t < 16 else np.zeros_like(m) for t, m in enumerate(SEEN)]
+    strays = recalled(ArrayClip(frames), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(seen)), [])
+    got = {frame: mask for stray in strays for frame, mask in stray.anchors.items() if frame >= 16}
+    assert bool(got) == found
+    assert all(masks.iou(mask, SEEN[frame]) > 0.8 for frame, mask in got.items())
+
+
+def test_what_another_track_holds_is_not_taken():
+    seen = [m if t < 16 else np.zeros_like(m) for t, m in enumerate(SEEN)]
+    other = track_of_masks(np.stack(SEEN))
+    assert not recalled(ArrayClip(BEHIND), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(seen)), [other])
+
+
+def test_a_right_track_is_left_alone():
+    assert not recalled(ArrayClip(BEHIND), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(SEEN)), [])
+
+
+@pytest.mark.parametrize("x", [0, 30, 180, 216])
+def test_a_portrait_is_found_where_the_thing_is(x):
+    portrait = Portrait.of(_picture((_thing(20), RED)), _thing(20))
+    best = portrait.find(_picture((_thing(x, 70), RED)))[0]
+    assert best.score > 0.9
+    assert masks.iou(portrait.place(best), _thing(x, 70)) > 0.8
+
+
+@pytest.mark.parametrize("spotted", [False, True])
+@pytest.mark.parametrize("gap", [0, 1, 30])
+def test_among_things_of_its_colour_it_is_told_by_its_pixels_and_its_outline(spotted, gap):
+    def picture(x):
+        image = _picture((_thing(x, 50), RED), (_box(x + 24 + gap, 50), RED))
+        if spotted:
+            image[58:62, x + 2 : x + 6] = image[68:72, x + 10 : x + 14] = DARK
+        return image
+
+    def _box(x, y):
+        mask = np.zeros((H, W), bool)
+        mask[y : y + 24, x : x + 24] = True
+        return mask
+
+    first = picture(20)
+    first[:, 44:] = GROUND[:, 44:]
+    portrait = Portrait.of(first, _thing(20, 50))
+    image = picture(150)
+    closely = sorted((portrait.closely(image, m) for m in portrait.find(image)), key=lambda m: -m.score)
+    assert closely[0].score > 0.8
+    assert masks.iou(portrait.place(closely[0]), _thing(150, 50)) > 0.95
+    assert all(match.score < 0.7 for match in closely[1:])
+
+
+def test_a_plain_thing_is_not_told_from_a_part_of_a_larger_one():
+    portrait = Portrait.of(_picture((_thing(20), RED)), _thing(20))
+    image = _picture((POLE, RED))
+    assert all(portrait.closely(image, match).score < 0.7 for match in portrait.find(image))
+
+
+def test_there_is_no_portrait_of_nothing():
+    assert Portrait.of(GROUND, np.zeros((H, W), bool)) is None
+
+
+@pytest.mark.parametrize("picture", [_picture(), _picture((_thing(60), GREEN)), _picture((POLE, RED))])
+def test_where_it_is_not_nothing_is_like_it(picture):
+    portrait = Portrait.of(_picture((_thing(20), RED)), _thing(20))
+    assert all(match.score < 0.9 for match in portrait.find(picture))

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backend.jobs.models import Run, State, Urgency
+from backend.jobs.runner import shares_of
+from refam.pipeline.pipeline import Pipeline, Target
+from refam.pipeline.stage_cache import Memo, content_of, trim
+from refam.segmenters.grabcut import GrabCutSegmenter
+from tests.doubles import moving_box
+from tests.refam.pipeline.test_pipeline import TrueGrounder, star_and_disc
+from tests.video.clips import ArrayClip
+from video.types import Heatmap
+
+KEY = ("model", 1, ("a", 2.5))
+
+
+@pytest.fixture
+def memo(tmp_path):
+    return Memo(tmp_path / "stages", "content")
+
+
+def heatmap():
+    grid = np.random.default_rng(0).random((9, 16)).astype(np.float32)
+    return Heatmap(3, grid, (0.25, 0.75), 0.5)
+
+
+def assert_same_track(a, b):
+    assert (a.label, a.size, a.rles) == (b.label, b.size, b.rles)
+    for name in ("frames", "boxes", "scores", "visible"):
+        assert np.array_equal(getattr(a, name), getattr(b, name)), name
+
+
+def test_what_was_kept_comes_back_to_the_bit(memo):
+    memo.keep_heatmap(KEY, heatmap())
+    memo.keep_tracks(KEY, [moving_box(5)])
+    again = memo.heatmap(KEY)
+    assert np.array_equal(again.grid, heatmap().grid)
+    assert (again.frame, again.peak, again.confidence) == (3, (0.25, 0.75), 0.5)
+    assert_same_track(memo.tracks(KEY)[0], moving_box(5))
+
+
+@pytest.mark.parametrize("other", [("model", 1, ("a", 2.6)), ("model", 2, ("a", 2.5)), ("model", 1), ()])
+def test_another_key_another_result(other, memo):
+    memo.keep_heatmap(KEY, heatmap())
+    assert memo.heatmap(other) is None
+
+
+def test_another_video_another_result(memo, tmp_path):
+    memo.keep_heatmap(KEY, heatmap())
+    assert Memo(tmp_path / "stages", "other").heatmap(KEY) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"rubbish", b"half"])
+def test_a_damaged_file_is_as_if_it_had_never_been(damage, memo, tmp_path):
+    memo.keep_heatmap(KEY, heatmap())
+    (path,) = (tmp_path / "stages").iterdir()
+    path.write_bytes(path.read_bytes()[:40] if damage == b"half" else damage)
+    assert memo.heatmap(KEY) is None
+    assert not path.exists()
+    memo.keep_heatmap(KEY, heatmap())
+    assert memo.heatmap(KEY) is not None
+
+
+def test_the_longest_unused_goes_first(memo, tmp_path):
+    for i in range(4):
+        memo.keep_heatmap((i,), heatmap())
+    import os
+
+    paths = sorted((tmp_path / "stages").iterdir())
+    for age, path in enumerate(paths):
+        os.utime(path, (1000 - age, 1000 - age))
+    size = paths[0].stat().st_size
+    trim(tmp_path / "stages", most_bytes=2 * size + 10)
+    assert sorted((tmp_path / "stages").iterdir()) == paths[:2]
+
+
+def test_content_is_what_the_file_holds_not_its_name(tmp_path):
+    for name, content in (("a.mp4", b"x" * 3_000_000), ("b.mp4", b"x" * 3_000_000), ("c.mp4", b"x" * 2_999_999 + b"y")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (content_of(tmp_path / f"{name}.mp4") for name in "abc")
+    assert a == b != c
+
+
+class Counting(GrabCutSegmenter):
+    """A segmenter that counts how often it is asked."""
+
+    asked = 0
+
+    def segment(self, *args, **kwargs):
+        self.asked += 1
+        return super().segment(*args, **kwargs)
+
+
+def test_a_pipeline_grounds_and_tracks_once(memo):
+    frames, truth = star_and_disc(10)
+    clip, targets = ArrayClip(frames), [Target("Star", words) for words in list(truth)[:1]]
+    grounder, segmenter = TrueGrounder(truth), Counting()
+    pipeline = Pipeline(segmenter, grounder=lambda: grounder)
+    (first,) = pipeline.run(clip, targets, memo=memo)
+    grounded, asked = len(grounder.grounded), segmenter.asked
+    (second,) = pipeline.run(clip, targets, memo=memo)
+    assert len(grounder.grounded) == grounded > 0
+    assert segmenter.asked - asked < 5 < asked  # what was lost is searched: no outline again, no tracking
+    assert_same_track(first.track, second.track)
+    assert (first.score, first.notes, first.keyframes) == (second.score, second.notes, second.keyframes)
+    (plain,) = pipeline.run(clip, targets)
+    assert_same_track(first.track, plain.track)
+    memo.keep_results(KEY, [first])
+    (kept,) = memo.results(KEY, targets)
+    assert_same_track(kept.track, first.track)
+    assert (kept.target, kept.keyframes, kept.score, kept.anchor, kept.notes) == (
+        first.target,
+        first.keyframes,
+        first.score,
+        first.anchor,
+        first.notes,
+    )
+
+
+def test_a_track_that_was_interrupted_goes_on_in_another_process(memo, tmp_path):
+    """And what was kept on the way goes once the track is there."""
+    frames, truth = star_and_disc(16)
+    targets = [Target("star", words="the red star")]
+
+    def pipeline():
+        return Pipeline(GrabCutSegmenter(), grounder=lambda: TrueGrounder(truth))
+
+    class StoppingError(Exception):
+        pass
+
+    def stop_in_the_middle(stage, fraction):
+        told.append(fraction)
+        if stage == "track" and fraction > 0.8:
+            raise StoppingError
+
+    told = []
+    with pytest.raises(StoppingError):
+        pipeline().run(ArrayClip(frames), targets, progress=stop_in_the_middle, memo=memo)
+    assert list((tmp_path / "stages").glob("*.pass"))
+    first, again = ArrayClip(frames), ArrayClip(frames)
+    (plain,) = pipeline().run(first, targets, memo=Memo(tmp_path / "elsewhere", "content"))
+    (resumed,) = pipeline().run(again, targets, memo=memo)
+    assert_same_track(resumed.track, plain.track)
+    assert len(again.read) < len(first.read) - 10
+    assert not list((tmp_path / "stages").glob("*.pass"))
+
+
+def test_shares_of_time_are_learnt_from_what_was_done():
+    def run(state, **stages):
+        return Run(id="a", title="", task_id=1, project="", urgency=Urgency.BATCH, state=state, stages_s=stages)
+
+    plain = shares_of([])
+    assert sum(plain.values()) == pytest.approx(1)
+    learnt = shares_of([run(State.DONE, fetch=1000, track=9000), run(State.FAILED, fetch=9e9, track=1)])
+    assert learnt["track"] == pytest.approx(0.9, abs=0.01)
+    assert learnt["fetch"] == pytest.approx(0.1, abs=0.01)
+    assert learnt["mask"] > 0
+    barely = shares_of([run(State.DONE, fetch=0.5, track=0.01)])
+    assert barely["track"] > 0.5

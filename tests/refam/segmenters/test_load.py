@@ -1,0 +1,265 @@
+import contextlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from refam.segmenters.grabcut import is_sharp
+from refam.segmenters.load import GrabCutSegmenter, SegmenterError, load_segmenter
+from refam.segmenters.outline_contrast import edge_contrast, purity
+from refam.segmenters.prompts import soft_overlap
+from refam.segmenters.sam2 import MEAN, STD, Sam2Segmenter, preprocess, resize_logits, store_of
+from refam.segmenters.sam2_torch import TorchEngine
+from refam.tiny.scenes import draw_clip
+from video import masks
+from video.types import Prompt
+
+SHARED = Path(__file__).parents[3].parent / "shared"
+WEIGHTS = SHARED / "weights" / "sam2-hiera-tiny-image"
+DAVIS = SHARED / "data" / "davis-dev"
+
+
+def coarse_heatmap(mask, *, seed=0, noise=0.08, grid=(28, 16)):
+    """What a grounder gives for this mask: coarse, blurred, noisy, with its maximum 1."""
+    rng = np.random.default_rng(seed)
+    out = cv2.GaussianBlur(masks.resize_map(mask, grid), (0, 0), 0.8)
+    out = np.clip(out / out.max() + rng.normal(0, noise, out.shape), 0, None)
+    return (out / out.max()).astype(np.float32)
+
+
+def prompts_for(mask):
+    point = masks.deepest_point(mask)
+    return {
+        "heatmap": Prompt(prior=coarse_heatmap(mask)),
+        "box": Prompt(box=masks.box_of(mask)),
+        "point": Prompt(points=np.array([point]), labels=np.array([1])),
+        "mask": Prompt(prior=np.roll(mask, 3, axis=1).astype(np.float32)),
+    }
+
+
+def scenes(n):
+    for seed in range(n):
+        clip = draw_clip(seed, size=(480, 270), n_frames=1, count=3)
+        for k in range(3):
+            if clip.masks[k, 0].sum() > 300:
+                yield clip.frames[0], clip.masks[k, 0]
+
+
+@pytest.mark.parametrize(("kind", "mean"), [("heatmap", 0.9), ("box", 0.92), ("point", 0.8), ("mask", 0.92)])
+def test_grabcut_on_drawn_scenes(kind, mean):
+    segmenter = GrabCutSegmenter()
+    scores = []
+    for image, truth in scenes(6):
+        found = segmenter.segment(image, prompts_for(truth)[kind], frame=7)
+        assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
+        assert all(c.frame == 7 and c.mask.shape == truth.shape for c in found)
+        scores.append(masks.iou(found[0].mask, truth) if found else 0.0)
+    assert np.mean(scores) > mean
+
+
+def test_grabcut_lets_go_of_a_rings_hole():
+    y, x = np.mgrid[0:200, 0:300]
+    r = np.hypot(x - 140, y - 100)
+    ring = (r < 50) & (r > 25)
+    image = np.where(ring[..., None], np.uint8([240, 220, 40]), np.uint8([110, 120, 115])).astype(np.uint8)
+    assert purity(image, ring) > 0.99 > 0.8 > purity(image, ring | (r < 30))
+    for prompt in (Prompt(box=masks.box_of(ring)), Prompt(prior=coarse_heatmap(ring))):
+        assert masks.iou(GrabCutSegmenter().segment(image, prompt)[0].mask, ring) > 0.9
+
+
+def test_grabcut_obeys_a_person():
+    """Nothing outside the box; points on the object inside the mask, points off it outside."""
+    image, truth = next(iter(scenes(1)))
+    box = masks.box_of(truth)
+    half = (box[0], box[1], (box[0] + box[2]) / 2, box[3])
+    for found in GrabCutSegmenter().segment(image, Prompt(box=half)):
+        assert not (found.mask & ~masks.box_mask(masks.pad_box(half, 0.02, least=0.01), (480, 270))).any()
+    on, off = masks.deepest_point(truth), (0.99, 0.01)
+    prompt = Prompt(points=np.array([on, off]), labels=np.array([1, 0]))
+    best = GrabCutSegmenter().segment(image, prompt)[0].mask
+    assert best[int(on[1] * 270), int(on[0] * 480)]
+    assert not best[int(off[1] * 270), int(off[0] * 480)]
+
+
+def test_grabcut_gives_the_same_answer_twice():
+    image, truth = next(iter(scenes(1)))
+    a, b = (GrabCutSegmenter().segment(image, prompts_for(truth)["heatmap"]) for _ in range(2))
+    assert [c.score for c in a] == [c.score for c in b]
+    np.testing.assert_array_equal(a[0].mask, b[0].mask)
+
+
+def test_nothing_to_find():
+    image = np.full((90, 160, 3), 127, np.uint8)
+    assert GrabCutSegmenter().segment(image, Prompt(prior=np.zeros((9, 16), np.float32))) == []
+    with pytest.raises(ValueError, match="RGB"):
+        GrabCutSegmenter().segment(image[..., 0], Prompt(box=(0.1, 0.1, 0.5, 0.5)))
+
+
+def test_a_warped_mask_is_told_from_a_heatmap():
+    _, truth = next(iter(scenes(1)))
+    assert is_sharp(truth.astype(np.float32))
+    assert not is_sharp(coarse_heatmap(truth))
+    assert not is_sharp(np.zeros((4, 4), np.float32))
+
+
+def test_edge_contrast_prefers_the_true_mask():
+    for image, truth in scenes(2):
+        wrong = np.roll(truth, 15, axis=1)
+        assert edge_contrast(image, truth) > edge_contrast(image, wrong) + 0.1
+
+
+# --- SAM2 ---------------------------------------------------------------------------------------------------
+
+
+def test_preprocessing_against_pillow():
+    """Sam2ImageProcessor resizes with antialiased bilinear on bytes, as Pillow does, to one level."""
+    image = np.random.default_rng(0).integers(0, 256, (270, 480, 3), np.uint8)
+    for picture in (image, cv2.GaussianBlur(image, (0, 0), 3)):
+        ours = preprocess(picture, side=128)[0]
+        small = Image.fromarray(picture).resize((128, 128), Image.Resampling.BILINEAR)
+        theirs = np.asarray(small, np.float32) / 255
+        levels = (ours.permute(1, 2, 0).numpy() * STD + MEAN - theirs) * 255
+        assert np.abs(levels).max() < 1.01
+        assert np.abs(levels).mean() < 0.02
+
+
+def test_preprocessing_against_the_processor_itself():
+    pytest.importorskip("torchvision", reason="Sam2ImageProcessor needs torchvision, which this project leaves out")
+    from transformers import Sam2ImageProcessor
+
+    image = np.random.default_rng(0).integers(0, 256, (270, 480, 3), np.uint8)
+    theirs = Sam2ImageProcessor()(images=image, return_tensors="pt")["pixel_values"]
+    assert (preprocess(image, side=1024) - theirs).abs().max() < 0.03
+
+
+def test_coordinates_and_masks_against_the_processor():
+    from transformers.models.sam2.processing_sam2 import Sam2Processor
+
+    pixels = torch.tensor([[[120.0, 40.0], [479.0, 269.0]]])
+    theirs = Sam2Processor._normalize_coordinates(None, 1024, pixels, (270, 480))
+    ours = pixels / torch.tensor([480.0, 270.0]) * 1024
+    torch.testing.assert_close(ours, theirs)
+    logits = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    theirs = torch.nn.functional.interpolate(logits[None, None], (27, 48), mode="bilinear", align_corners=False)[0, 0]
+    np.testing.assert_allclose(resize_logits(logits, (48, 27)), theirs.numpy())
+
+
+def test_soft_overlap():
+    mask = np.zeros((90, 160), bool)
+    mask[30:60, 40:80] = True
+    assert soft_overlap(masks.resize_map(mask, (16, 9)), mask) == pytest.approx(1, abs=1e-5)
+    assert soft_overlap(masks.resize_map(mask, (16, 9)), np.roll(mask, 80, 1)) == 0
+    assert soft_overlap(np.zeros((9, 16), np.float32), np.zeros_like(mask)) == 0
+
+
+class CountingModel:
+    """Stands in for Sam2Model: says what it was asked, answers with a blob at the prompt."""
+
+    def __init__(self):
+        self.encoded, self.asked = 0, []
+        prompt = type("P", (), {"image_size": 64})()
+        self.config = type("C", (), {"prompt_encoder_config": prompt})()
+        self.prompt_encoder = type("E", (), {"mask_input_size": (16, 16)})()
+
+    def to(self, **_):
+        return self
+
+    def eval(self):
+        return self
+
+    def get_image_embeddings(self, pixels):
+        assert pixels.shape == (1, 3, 64, 64)
+        self.encoded += 1
+        return [pixels]
+
+    def __call__(self, *, image_embeddings, multimask_output, **inputs):
+        self.asked.append((multimask_output, inputs))
+        n = 3 if multimask_output else 1
+        logits = torch.full((1, 1, n, 16, 16), -5.0)
+        for k in range(n):
+            logits[..., k, 4 : 10 + 2 * k, 4 : 10 + 2 * k] = 5
+        guesses = torch.linspace(0.9, 0.5, n)[None, None]
+        return type("O", (), {"pred_masks": logits, "iou_scores": guesses})()
+
+
+def test_sam2_encodes_an_image_once_and_is_asked_in_its_own_coordinates():
+    model = CountingModel()
+    segmenter = Sam2Segmenter(TorchEngine(model), name="double")
+    image = np.zeros((32, 64, 3), np.uint8)
+    found = segmenter.segment(image, Prompt(points=np.array([[0.5, 0.25]]), labels=np.array([1])))
+    assert len(found) == 3, "one click may mean a part or the whole"
+    several, inputs = model.asked[-1]
+    assert several
+    torch.testing.assert_close(inputs["input_points"], torch.tensor([[[[32.0, 16.0]]]]))
+    found = segmenter.segment(image, Prompt(box=(0.25, 0.0, 0.5, 1.0)))
+    assert [c.score for c in found] == pytest.approx([0.9]), "a box leaves no doubt: the surest of the three"
+    several, inputs = model.asked[-1]
+    assert several
+    torch.testing.assert_close(inputs["input_boxes"], torch.tensor([[[16.0, 0.0, 32.0, 64.0]]]))
+    assert model.encoded == 1
+    mask = np.zeros((32, 64), np.float32)
+    mask[8:20, 16:40] = 1
+    found = segmenter.segment(image, Prompt(prior=mask))
+    assert any("input_masks" in inputs for _, inputs in model.asked[2:])
+    assert model.encoded == 1
+    assert 0.5 < found[0].score <= 0.9
+    segmenter.segment(image + 1, Prompt(box=(0.25, 0.0, 0.5, 1.0)))
+    assert model.encoded == 2
+
+
+def test_embeddings_are_kept_by_content(tmp_path):
+    model = CountingModel()
+    image = np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8)
+    kept = store_of("double", tmp_path / "kept", 1)
+    fresh = Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(image)
+    again = Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(image.copy())
+    assert model.encoded == 1
+    assert fresh.shape == (64, 64, 3)
+    np.testing.assert_allclose(again, fresh, rtol=1e-3, atol=1e-3)  # kept at half precision
+    Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(255 - image)
+    assert model.encoded == 2
+    assert len(list((tmp_path / "kept" / "double").iterdir())) == 2
+    Sam2Segmenter(TorchEngine(model), name="double", features=store_of("other", tmp_path / "kept", 1)).features(image)
+    assert model.encoded == 3, "another model's are not taken"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
+def test_short_floats_give_the_same_masks(monkeypatch):
+    image = np.asarray(Image.open(DAVIS / "JPEGImages" / "libby" / "00000.jpg").convert("RGB"))
+    truth = np.asarray(Image.open(DAVIS / "Annotations" / "libby" / "00000.png").convert("L")) > 127
+    prompt = prompts_for(truth)["box"]
+    short = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
+    monkeypatch.setattr("refam.segmenters.sam2_torch.short_floats", lambda device: contextlib.nullcontext())
+    full = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
+    assert masks.iou(short, full) > 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
+@pytest.mark.parametrize("kind", ["point", "box", "heatmap", "mask"])
+def test_sam2_on_real_first_frames(kind):
+    segmenter = load_segmenter(str(WEIGHTS))
+    assert segmenter.name == "sam2-hiera-tiny-image"
+    scores = []
+    for name in ("blackswan", "libby"):
+        image = np.asarray(Image.open(DAVIS / "JPEGImages" / name / "00000.jpg").convert("RGB"))
+        truth = np.asarray(Image.open(DAVIS / "Annotations" / name / "00000.png").convert("L")) > 127
+        scores.append(masks.iou(segmenter.segment(image, prompts_for(truth)[kind])[0].mask, truth))
+    assert np.mean(scores) > 0.88
+
+
+@pytest.mark.parametrize("name", [None, "", "grabcut"])
+def test_without_a_name_there_is_grabcut(name):
+    assert load_segmenter(name).name == "grabcut"
+
+
+def test_weights_that_are_not_there(tmp_path):
+    with pytest.raises(SegmenterError, match=str(tmp_path)):
+        load_segmenter(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(SegmenterError, match="'bert' model, not SAM2"):
+        load_segmenter(str(tmp_path))

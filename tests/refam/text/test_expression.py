@@ -1,0 +1,139 @@
+"""Words, tokens and roles, with the tokenizer that ships and with FLUX's real one where it is at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refam.text.expression import ExpressionError, Role, parse
+from refam.text.magnets import Magnets
+from refam.tiny.model import build_tokenizer
+
+REAL_T5 = Path(__file__).parents[3].parent / "shared/tokenizers/t5/tokenizer.json"
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Any:
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def t5() -> Any:
+    if not REAL_T5.is_file():
+        pytest.skip("the real T5 tokenizer is not beside the project")
+    from transformers import T5TokenizerFast
+
+    return T5TokenizerFast(tokenizer_file=str(REAL_T5), model_max_length=512)
+
+
+def words_by_role(tokenizer: Any, text: str, **options: Any) -> dict[str, list[str]]:
+    expression = parse(text, tokenizer, max_tokens=options.pop("max_tokens", 64), **options)
+    roles: dict[str, list[str]] = {}
+    for token in expression.tokens:
+        role = "content" if token.role is Role.HEAD else token.role.value  # both are looked for
+        said = roles.setdefault(role, [])
+        if token.word and (not said or said[-1] != token.word):
+            said.append(token.word)
+    return roles
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "stop"),
+    [
+        ("the red star", ["red", "star"], ["the"]),
+        ("  The   RED  star. ", ["red", "star"], ["the", "."]),
+        (
+            "a dotted, white ring .",
+            ["dotted", "white", "ring"],
+            ["a", ",", "."],
+        ),
+        ("striped-star", ["striped-star"], []),
+    ],
+)
+def test_roles(tiny: Any, text: str, content: list[str], stop: list[str]) -> None:
+    roles = words_by_role(tiny, text)
+    assert roles["content"] == content
+    assert roles.get("stop", []) == stop
+    assert roles["magnet"][0] == "."
+    assert roles["magnet"][-1] == "pink"
+    assert roles["end"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("the schwarzenegger look-alike", ["schwarzenegger", "look-alike"]),
+        ("a camel's 2nd hump", ["camel's", "2nd", "hump"]),
+        ("the girl's Rollerblades", ["girl's", "rollerblades"]),
+        ("das Straßenbahnmädchen", ["das", "straßenbahnmädchen"]),
+    ],
+)
+def test_sub_words_of_the_real_tokenizer_go_to_their_words(t5: Any, text: str, content: list[str]) -> None:
+    expression = parse(text, t5, max_tokens=64)
+    got = [t.word for t in expression.tokens if t.role in (Role.CONTENT, Role.HEAD)]
+    assert list(dict.fromkeys(got)) == content
+    assert len(got) > len(content), "these words are several tokens each, all of them content"
+    spelled = "".join(t.text for t in expression.tokens if t.role in (Role.CONTENT, Role.HEAD)).replace("▁", "")
+    assert spelled.lower() == "".join(content)
+    assert [t.role for t in expression.tokens][-1] is Role.END
+
+
+def test_switches(tiny: Any) -> None:
+    assert "magnet" not in words_by_role(tiny, "the red star", magnets=None)
+    assert words_by_role(tiny, "the red star", stop_filter=False)["content"] == ["the", "red", "star"]
+    placed = words_by_role(tiny, "the small star on the left")
+    assert (placed["place"], placed["size"], placed["content"]) == (["left"], ["small"], ["star"])
+    plain = words_by_role(tiny, "the small star on the left", spatial_bias=False)
+    assert plain["content"] == ["small", "star", "left"]
+
+
+@pytest.mark.parametrize(
+    ("text", "magnets", "appended"),
+    [
+        ("red car", Magnets(), [".", "a", "with", "to", "pink"]),
+        ("the pink car", Magnets(), [".", "a", "with", "to", "cyan"]),
+        ("a Pink ring, a cyan one", Magnets(), [".", "of", "with", "to", "purple"]),
+        ("a dog with a hat to go .", Magnets(), [".", "of", "in", "and", "pink"]),
+        ("red car", Magnets.read("with  to . Blue"), ["with", "to", ".", "blue"]),
+        ("the blue car with doors", Magnets.read("with to . blue"), ["of", "to", ".", "pink"]),
+        ("pink cyan purple orange brown", Magnets(("pink",)), []),
+    ],
+)
+def test_magnets_that_the_expression_has_are_replaced(text: str, magnets: Magnets, appended: list[str]) -> None:
+    assert list(magnets.beside(text.lower().replace(",", " ,").split())) == appended
+
+
+@pytest.mark.parametrize(("words", "message"), [("", "no magnets"), ("   ", "no magnets")])
+def test_magnets_that_are_none(words: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Magnets.read(words)
+
+
+def test_a_magnet_is_one_word() -> None:
+    with pytest.raises(ValueError, match="one word, got 'a b'"):
+        Magnets(("a b",))
+
+
+@pytest.mark.parametrize(
+    ("text", "max_tokens", "message"),
+    [
+        ("   ", 24, "is empty"),
+        ("of the", 24, "names nothing"),
+        ("the red star and the red star and the red star and the red star", 12, "has 21 tokens .* reads 12"),
+        ("the zebra", 24, "knows none of the words 'zebra'"),
+        ("?!", 24, "names nothing"),
+        ("on the left", 24, "only where or how large .'left'."),
+        ("the second from the right, the biggest", 24, "only where or how large"),
+    ],
+)
+def test_what_cannot_be_grounded_is_said(tiny: Any, text: str, max_tokens: int, message: str) -> None:
+    with pytest.raises(ExpressionError, match=message):
+        parse(text, tiny, max_tokens=max_tokens)
+
+
+def test_unknown_words_are_named_and_the_others_still_count(tiny: Any) -> None:
+    expression = parse("the red zebra", tiny, max_tokens=24)
+    assert expression.unknown == ("zebra",)
+    assert "red" in [t.word for t in expression.tokens if t.role in (Role.CONTENT, Role.HEAD)]

@@ -1,0 +1,146 @@
+"""The head noun phrase, against a table of expressions with their true heads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refam.text.expression import Role, parse, words_of
+from refam.text.noun_phrase import NounPhrase, read_phrase
+from refam.text.spatial import read_cues
+from refam.tiny.model import build_tokenizer
+
+TABLE = Path(__file__).with_name("expressions.tsv")
+ROWS = [line.split("\t") for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Any:
+    return build_tokenizer()
+
+
+def read(text: str) -> tuple[list[str], NounPhrase | None]:
+    words = [w.text for w in words_of(text)]
+    return words, read_phrase(words, read_cues(words))
+
+
+# Each set's bar is what it reaches: one more wrong is a regression, and the misses are named.
+@pytest.mark.parametrize(
+    ("which", "count", "wrong"),
+    [
+        ("first", 126, {"the couch that nobody is sitting on", "the toddler learning to walk"}),
+        (
+            "second",
+            40,
+            {
+                "skier going downhill",
+                "man sitting on a bench reading a newspaper",
+                "player about to throw the ball",
+                "the first giraffe bending down",
+            },
+        ),
+        ("third", 40, set()),
+    ],
+)
+def test_the_table(which: str, count: int, wrong: set[str]) -> None:
+    rows = [row for row in ROWS if row[3] == which]
+    assert len(rows) == count
+    misses = set()
+    for text, head, content, _ in rows:
+        words, phrase = read(text)
+        assert phrase is not None, text
+        if (words[phrase.head], [words[i] for i in sorted(phrase.keep)]) != (head, content.split()):
+            misses.add(text)
+    assert misses == wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("the red car", []),
+        ("the car left of the tree", ["left of the tree"]),
+        ("the car on the left", []),
+        ("the dog behind the fence", ["behind the fence"]),
+        ("a small kitten next to the black sofa", ["next to the black sofa"]),
+        ("a person riding a horse", ["riding a horse"]),
+        ("the motorcycle in front of the red truck", ["in front of the red truck"]),
+        ("the elephant closest to the tree", ["closest to the tree"]),
+        ("the elephant closest to the camera", []),
+        ("man in a blue shirt next to the dog", ["next to the dog"]),
+        ("puppy carried by a woman in a green coat", ["by a woman", "in a green coat"]),
+    ],
+)
+def test_what_is_said_of_other_things_is_left_out_and_said(text: str, said: list[str]) -> None:
+    _, phrase = read(text)
+    assert phrase is not None
+    assert [ignored.said for ignored in phrase.ignored] == said
+    assert all("is another thing" in ignored.why for ignored in phrase.ignored)
+
+
+@pytest.mark.parametrize(
+    ("text", "cues", "read_words"),
+    [
+        ("the small star next to the large ring", ["small"], ["star"]),
+        ("the star behind the small ring on the left", ["left"], ["star"]),
+        ("a star with a small ring", [], ["star", "small", "ring"]),
+        ("the star on the left", ["left"], ["star"]),
+        ("the large star in the middle, a ring on the top cross", ["large", "middle"], ["star", "ring"]),
+    ],
+)
+def test_places_and_sizes_of_other_things_choose_nothing(
+    tiny: Any, text: str, cues: list[str], read_words: list[str]
+) -> None:
+    expression = parse(text, tiny, max_tokens=40)
+    assert [cue.said for cue in expression.cues] == cues
+    assert [expression.tokens[w[0]].word for w in expression.content_words()] == read_words
+
+
+def test_roles_of_an_expression(tiny: Any) -> None:
+    expression = parse("the red star left of a blue ring", tiny, max_tokens=24)
+    roles = {t.word: t.role for t in expression.tokens[:8]}
+    assert roles == {
+        "the": Role.STOP,
+        "red": Role.CONTENT,
+        "star": Role.HEAD,
+        "left": Role.OTHER,
+        "of": Role.STOP,
+        "a": Role.STOP,
+        "blue": Role.OTHER,
+        "ring": Role.OTHER,
+    }
+    assert [i.said for i in expression.ignored] == ["left of a blue ring"]
+    off = parse("the red star left of a blue ring", tiny, max_tokens=24, noun_phrase=False)
+    assert [off.tokens[w[0]].word for w in off.content_words()] == ["red", "star", "left", "blue", "ring"]
+    assert off.ignored == ()
+
+
+@pytest.mark.parametrize("text", ["with star", "wearing red", "next to star"])
+def test_what_has_no_head_noun_is_read_whole_and_said(tiny: Any, text: str) -> None:
+    expression = parse(text, tiny, max_tokens=24)
+    assert "No head noun" in expression.note
+    assert expression.positions(Role.CONTENT)
+    assert not expression.positions(Role.HEAD, Role.OTHER)
+    assert parse("the red star", tiny, max_tokens=24).note == ""
+
+
+SOME = """the a red star man dog left right of on in next to second from biggest who is walking cat's , . with
+    wearing blue and jumps top corner 3 closest middle hand there"""
+WORDS = st.sampled_from(SOME.split())
+
+
+@given(st.lists(WORDS, max_size=14))
+def test_any_words_can_be_read(words: list[str]) -> None:
+    cues = read_cues(words)
+    used = [i for cue in cues for i in cue.words]
+    assert len(used) == len(set(used)), "no word is in two cues"
+    assert all(0 <= i < len(words) for i in used)
+    phrase = read_phrase(words, cues)
+    if phrase is not None:
+        assert phrase.head in phrase.keep
+        assert phrase.keep <= set(range(len(words)))
+        assert phrase.cue <= set(used)
+        assert not phrase.keep & phrase.cue, "a word of place is not looked for"

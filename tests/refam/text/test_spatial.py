@@ -1,0 +1,99 @@
+"""Words of place and size: which are cues, and which only look like some."""
+
+from __future__ import annotations
+
+import pytest
+
+from refam.text.expression import words_of
+from refam.text.spatial import read_cues
+
+LEFT, RIGHT, UP, DOWN = "left", "right", "up", "down"
+DIRECTIONS = {(-1.0, 0.0): LEFT, (1.0, 0.0): RIGHT, (0.0, -1.0): UP, (0.0, 1.0): DOWN}
+
+
+def cues(text: str) -> list[str]:
+    """Each cue in short: kind, direction or sign, rank."""
+    told = []
+    for cue in read_cues([w.text for w in words_of(text)]):
+        how = DIRECTIONS.get(cue.direction) or ("+" if cue.sign > 0 else "-")
+        told.append(f"{cue.kind} {how}" + (f" {cue.nth}" if cue.nth else ""))
+    return told
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the red car on the left", ["side left"]),
+        ("red car left", ["side left"]),
+        ("person on the right side", ["side right"]),
+        ("the man on the left of the picture", ["side left"]),
+        ("the right half of the image", ["side right"]),
+        ("top book", ["side up"]),
+        ("the top pizza", ["side up"]),
+        ("the book on top", ["side up"]),
+        ("upper shelf", ["side up"]),
+        ("bottom bowl", ["side down"]),
+        ("top left corner", ["side up", "side left"]),
+        ("the lower right slice", ["side down", "side right"]),
+        ("the plant in the corner", ["corner +"]),
+        ("middle person", ["middle +"]),
+        ("the one in the centre", ["middle +"]),
+        ("on the far left", ["order left 1"]),
+        ("leftmost zebra", ["order left 1"]),
+        ("right most zebra", ["order right 1"]),
+        ("furthest to the right", ["order right 1"]),
+        ("second from the right", ["order right 2"]),
+        ("third car from the left", ["order left 3"]),
+        ("2nd red car from the far left", ["order left 2"]),
+        ("bottom row second from left", ["side down", "order left 2"]),
+        ("the third from the top", ["order up 3"]),
+        ("a small red star", ["size -"]),
+        ("the huge truck", ["size +"]),
+        ("the biggest dog", ["size + 1"]),
+        ("the smallest one", ["size - 1"]),
+        ("second largest dog", ["size + 2"]),
+        ("the larger dog on the left", ["size +", "side left"]),
+        ("closest elephant", ["near +"]),
+        ("elephant nearest to the camera", ["near +"]),
+        ("farthest boat", ["near -"]),
+        ("guy in front", ["near +"]),
+        ("giraffe in the back", ["near -"]),
+        ("the man in the background", ["near -"]),
+    ],
+)
+def test_cues(text: str, expected: list[str]) -> None:
+    assert cues(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the red car",
+        "the car left of the tree",
+        "car to the left of the tree",
+        "the man on the right of the two women",
+        "the right side of the road",
+        "second car from the left of the house",
+        "left hand of the man",
+        "his right shoe",
+        "the right-handed player",
+        "the light right there",
+        "dog right behind the girl",
+        "the man who left the room",
+        "she has left",
+        "woman in a white top",
+        "woman in the white top",
+        "girl with a striped tank top",
+        "the cup on top of the book",
+        "car in the middle of the road",
+        "a middle-aged man",
+        "the corner of the table",
+        "elephant closest to the tree",
+        "truck in front of the house",
+        "front wheel",
+        "the back of the bus",
+        "upper body",
+    ],
+)
+def test_what_only_looks_like_a_cue(text: str) -> None:
+    assert cues(text) == []

@@ -1,0 +1,275 @@
+"""The tracker that remembers, with features that are plain colours; and with SAM2's where the weights are at hand."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from backend.benchmarks.davis_clips import read_clip
+from refam.segmenters.grabcut import GrabCutSegmenter
+from tests.video.clips import ArrayClip
+from tests.video.tracking.test_flow_tracker import DISC, STAR, ious, scene_clip
+from video import masks
+from video.tracking.flow_tracker import FlowTracker
+from video.tracking.memory_bank import Memory, MemoryOptions
+from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
+from video.tracking.propagate import Start, propagate, propagate_all, tracker_for, tracker_name
+
+SHARED = Path(__file__).parents[3].parent / "shared"
+WEIGHTS, DAVIS = SHARED / "weights" / "sam2-hiera-tiny-image", SHARED / "data" / "davis-dev"
+BAR = ("yellow", "square", "plain", "large")
+
+
+class Colours:
+    """GrabCut with features: how much of each of 27 colours there is in each place of a 64 x 36 grid."""
+
+    name = "colours"
+
+    def __init__(self):
+        self.encoded = 0
+        self._inner = GrabCutSegmenter()
+
+    def features(self, image):
+        self.encoded += 1
+        bins = (image // 86).astype(np.int32) @ np.array([9, 3, 1])
+        one_hot = np.eye(27, dtype=np.float32)[bins]
+        return np.stack([cv2.resize(one_hot[..., k], (64, 36), interpolation=cv2.INTER_AREA) for k in range(27)], -1)
+
+    def segment(self, image, prompt, *, frame=0):
+        return self._inner.segment(image, prompt, frame=frame)
+
+
+def naive_share(query, pages, labels, reaches, nearest, temperature):
+    """Label propagation in loops: of each page the best half of the votes within reach, of all of those the best."""
+    h, w = query.shape[:2]
+    out = np.zeros((h, w))
+    for y, x in np.ndindex(h, w):
+        votes = []
+        for page, label, reach in zip(pages, labels, reaches, strict=True):
+            near = [(j, i) for j, i in np.ndindex(h, w) if abs(j - y) <= reach * h and abs(i - x) <= reach * w]
+            cosines = [(float(query[y, x] @ page[j, i]), float(label[j, i])) for j, i in near]
+            votes += sorted(cosines, reverse=True)[: nearest // 2]
+        votes = sorted(votes, reverse=True)[:nearest]
+        weights = np.exp([c / temperature for c, _ in votes])
+        out[y, x] = (weights * [v for _, v in votes]).sum() / weights.sum()
+    return out
+
+
+@pytest.mark.parametrize(("size", "radius"), [((6, 8), 1.0), ((19, 7), 0.2), ((20, 12), 0.1)])
+def test_votes_are_those_of_a_naive_reference(size, radius):
+    rng = np.random.default_rng(3)
+    memory = Memory(MemoryOptions(nearest=6, recent=2, sure=2, radius=radius))
+    frames = [memory.keys(rng.normal(size=(*size, 5)).astype(np.float32)) for _ in range(4)]
+    labels = [np.full(size, 0.5, np.float32) + 0.5 * (rng.random(size) > 0.5) for _ in range(3)]
+    memory.anchor(0, frames[0], labels[0])
+    for frame, label in zip(frames[1:3], labels[1:], strict=True):
+        memory.remember(frame, {0: label}, sure=False)
+    found = memory.look(frames[3]).share(0)
+    expected = naive_share(frames[3], frames[:3], labels, (9.0, radius, radius), 6, 0.1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_memory_is_bounded_and_keeps_the_first_frame():
+    rng = np.random.default_rng(0)
+    memory = Memory(MemoryOptions(recent=3, sure=4, anchors=3, temperature=0.03))
+    first = memory.keys(rng.normal(size=(8, 8, 16)).astype(np.float32))
+    label = np.zeros((8, 8), np.float32)
+    label[2:5, 2:5] = 1
+    memory.anchor(0, first, label)
+    for _ in range(200):
+        keys = memory.keys(rng.normal(size=(8, 8, 16)).astype(np.float32))
+        memory.remember(keys, {0: np.zeros((8, 8), np.float32)}, sure=True)
+        memory.anchor(0, keys, np.zeros((8, 8), np.float32))
+    assert len(memory) <= 3 + 4 + 3
+    share = memory.look(first).share(0)
+    assert share[label > 0].min() > 0.9
+    assert share[label == 0].mean() < 0.1
+    assert memory.look(first).closeness({0})[label > 0].min() > 0.99
+    assert memory.look(first).closeness({1}).max() == -1, "nobody said what the second target is"
+
+
+def test_two_things_at_one_pass_of_the_encoder_per_frame():
+    frames, truth = scene_clip(
+        [(STAR, 11, lambda t: (20 + 70 * t, 20 + 8 * t)), (DISC, 10, lambda t: (95 - 70 * t, 48))], n=16
+    )
+    segmenter = Colours()
+    starts = [Start("star", {0: truth[0, 0]}), Start("disc", {0: truth[1, 0]})]
+    tracks = propagate_all(ArrayClip(frames), starts, segmenter)
+    assert segmenter.encoded == 16 + 1  # forward, and the first frame once more, from where nothing lies behind
+    for track, true in zip(tracks, truth, strict=True):
+        assert track.visible.all()
+        assert ious(track, true).min() > 0.8
+        assert track.scores.min() > 0.6
+    both = [masks.decode(a) & masks.decode(b) for a, b in zip(tracks[0].rles, tracks[1].rles, strict=True)]
+    assert not np.any(both)
+
+
+def test_hidden_is_a_gap_and_it_is_found_where_it_comes_out():
+    frames, truth = scene_clip([(STAR, 8, lambda t: (18 + 80 * t, 32)), (BAR, 14, lambda t: (57, 32))], n=40)
+    share = truth[0].reshape(40, -1).sum(1) / truth[0, 0].sum()
+    hidden = np.flatnonzero(share == 0)
+    assert len(hidden) >= 3, "the scene must hide it wholly"
+    track = propagate(ArrayClip(frames), 0, truth[0, 0], Colours())
+    assert not track.visible[hidden[1:]].any()
+    whole = np.flatnonzero(share > 0.95)
+    assert track.visible[whole[whole > hidden[-1]]][2:].all()
+    assert ious(track, truth[0])[-3:].min() > 0.8
+    found = track.visible & (share > 0.9)
+    assert all(masks.iou(masks.decode(track.rles[f]), truth[0, f]) > 0.7 for f in np.flatnonzero(found))
+
+
+def test_what_leaves_is_never_seen_again():
+    frames, truth = scene_clip([(STAR, 11, lambda t: (60 + 130 * t, 30)), (DISC, 10, lambda t: (40, 46))], n=30)
+    gone = np.flatnonzero(truth[0].reshape(30, -1).sum(1) == 0)
+    assert len(gone) > 10
+    track = propagate(ArrayClip(frames), 0, truth[0, 0], Colours())
+    assert not track.visible[gone[1:]].any()
+    assert (track.scores[gone[1:]] < 0.5).all()
+
+
+def test_a_cut_and_the_way_back():
+    one, truth = scene_clip([(STAR, 11, lambda t: (40 + 20 * t, 30))], n=14)
+    other, _ = scene_clip([(DISC, 10, lambda t: (80, 30))], n=6, ground=9, tone="dark")
+    clip = ArrayClip(np.concatenate([one[:7], other, one[7:]]))
+    track = propagate(clip, 0, truth[0, 0], Colours())
+    assert track.visible.tolist() == [True] * 7 + [False] * 6 + [True] * 7
+    assert min(masks.iou(masks.decode(track.rles[f + 6]), truth[0, f]) for f in range(7, 14)) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("heights", "together"),
+    [((24, 42), True), ((24, 42), False), ((30, 34), True), ((32, 32), True), ((32, 32), False)],
+    ids=["they pass", "one of them", "they graze", "one hides the other", "the other hides the one"],
+)
+def test_look_alikes_that_cross_do_not_swap(heights, together):
+    """Nothing but how they move tells them apart."""
+    frames, truth = scene_clip(
+        [(STAR, 7, lambda t: (20 + 70 * t, heights[0])), (STAR, 7, lambda t: (90 - 70 * t, heights[1]))],
+        n=28,
+        ground=9,
+    )
+    common = (truth[0, 0].sum() + truth[1, 0].sum()) / truth.any(axis=0).sum(axis=(1, 2)).min()
+    assert (common > 1.1) == (heights != (24, 42)), "they must lie on each other"
+    starts = [Start("a", {0: truth[0, 0]}), Start("b", {0: truth[1, 0]})][: 2 if together else 1]
+    tracks = propagate_all(ArrayClip(frames), starts, Colours())
+    for track, true in zip(tracks, truth, strict=False):
+        assert track.visible[-5:].all()
+        assert ious(track, true)[-5:].min() > 0.7
+    if together:
+        both = [masks.decode(a) & masks.decode(b) for a, b in zip(tracks[0].rles, tracks[1].rles, strict=True)]
+        assert not np.any(both)
+
+
+def test_which_targets_look_alike():
+    keys = np.zeros((4, 6, 3), np.float32)
+    keys[..., 2] = 1
+    keys[0, :2] = keys[3, :2] = (1, 0, 0)
+    keys[0, 4:] = (0, 1, 0)
+    memory = Memory()
+    for target, place in enumerate([np.s_[0, :2], np.s_[3, :2], np.s_[0, 4:]]):
+        share = np.zeros((4, 6), np.float32)
+        share[place] = 1
+        memory.anchor(target, keys, share)
+    assert [memory.twins(k) for k in range(3)] == [{0, 1}, {0, 1}, {2}]
+
+
+def test_a_thing_smaller_than_a_place_of_the_grid():
+    frames, truth = scene_clip([(("red", "circle", "plain", "small"), 1.2, lambda t: (30 + 40 * t, 30))], n=12)
+    assert truth[0, 0].sum() < 60
+    track = propagate(ArrayClip(frames), 0, truth[0, 0], Colours())
+    middles = [np.array(masks.box_of(truth[0, f])).reshape(2, 2).mean(0) for f in range(12)]
+    ours = track.boxes.reshape(-1, 2, 2).mean(1)
+    assert track.visible.all()
+    assert np.abs(ours - middles).max() < 0.03
+
+
+def test_flow_carries_it_between_two_looks():
+    frames, truth = scene_clip([(DISC, 11, lambda t: (30 + 40 * t, 30))], n=16)
+    segmenter = Colours()
+    options = MemoryTrackerOptions(look_every=5)
+    track = propagate(
+        ArrayClip(frames), 0, truth[0, 0], segmenter, make_tracker=lambda: MemoryTracker(segmenter, options=options)
+    )
+    assert segmenter.encoded <= 5
+    assert ious(track, truth[0]).min() > 0.8
+
+
+def test_one_frame_is_a_clip():
+    frames, truth = scene_clip([(STAR, 11, lambda t: (30, 30))], n=1)
+    track = propagate(ArrayClip(frames), 0, truth[0, 0], Colours())
+    np.testing.assert_array_equal(masks.decode(track.rles[0]), truth[0, 0])
+
+
+def test_features_choose_the_tracker():
+    assert isinstance(tracker_for(Colours()), MemoryTracker)
+    assert isinstance(tracker_for(GrabCutSegmenter()), FlowTracker)
+    assert (tracker_name(Colours()), tracker_name(GrabCutSegmenter())) == ("memory", "dis-flow")
+
+
+def test_bad_input_is_named():
+    frames, truth = scene_clip([(STAR, 11, lambda t: (30, 30))], n=3)
+    tracker = MemoryTracker(Colours())
+    with pytest.raises(ValueError, match="step"):
+        tracker.start(0, truth[0, 0])
+    assert tracker.step(frames[0]) == {}
+    with pytest.raises(ValueError, match="size"):
+        tracker.start(0, truth[0, 0][:10])
+    with pytest.raises(ValueError, match="empty"):
+        tracker.start(0, np.zeros_like(truth[0, 0]))
+    with pytest.raises(ValueError, match="keep their size: 320x180, then 320x50"):
+        tracker.step(frames[0][:50])
+    with pytest.raises(ValueError, match="look_every"):
+        MemoryTrackerOptions(look_every=0)
+    with pytest.raises(ValueError, match="least_score <= found_score"):
+        MemoryTrackerOptions(least_score=0.9)
+    with pytest.raises(ValueError, match="strange < familiar"):
+        MemoryTrackerOptions(strange=0.9)
+    with pytest.raises(ValueError, match="radius"):
+        MemoryOptions(radius=0)
+    with pytest.raises(ValueError, match="at least"):
+        MemoryOptions(anchors=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
+def test_with_sam2_a_real_car_is_followed_lost_at_a_cut_and_found():
+    from refam.segmenters.sam2 import Sam2Segmenter
+
+    shadow = read_clip(DAVIS, "car-shadow", step=3, most=8)
+    car, truth, swan = shadow.frames, shadow.truth, read_clip(DAVIS, "blackswan", step=3, most=3).frames
+    clip = ArrayClip(np.concatenate([car[:4], swan, car[4:]]))
+    track = propagate(clip, 0, truth[0], Sam2Segmenter.load(str(WEIGHTS)))
+    assert track.visible.tolist() == [True] * 4 + [False] * 3 + [True] * 4
+    assert min(masks.iou(masks.decode(track.rles[f]), truth[f]) for f in range(4)) > 0.9
+    assert min(masks.iou(masks.decode(track.rles[f + 3]), truth[f]) for f in range(4, 8)) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
+def test_with_sam2_a_tail_on_the_other_side_of_a_pole_is_the_dogs():
+    from refam.segmenters.sam2 import Sam2Segmenter
+
+    libby = read_clip(DAVIS, "libby", step=2, most=10)
+    frames, truth = libby.frames, libby.truth
+    pieces = [f for f, mask in enumerate(truth) if len(masks.components(mask, least_px=40)) > 1]
+    assert len(pieces) > 2
+    track = propagate(ArrayClip(frames), 0, truth[0], Sam2Segmenter.load(str(WEIGHTS)))
+    true = np.array([masks.box_of(truth[f]) for f in pieces])
+    assert masks.box_iou(track.boxes[pieces], true).min() > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no weights in {SHARED}")
+def test_with_sam2_look_alikes_that_graze_do_not_swap():
+    from refam.segmenters.sam2 import Sam2Segmenter
+
+    frames, truth = scene_clip(
+        [(STAR, 7, lambda t: (20 + 70 * t, 28)), (STAR, 7, lambda t: (90 - 70 * t, 38))], n=12, ground=9
+    )
+    starts = [Start("a", {0: truth[0, 0]}), Start("b", {0: truth[1, 0]})]
+    for track, true in zip(
+        propagate_all(ArrayClip(frames), starts, Sam2Segmenter.load(str(WEIGHTS))), truth, strict=True
+    ):
+        assert track.visible.all()
+        assert ious(track, true).min() > 0.7

@@ -1,0 +1,82 @@
+"""Courses of drawn discs, whose ways are known."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from video.masks import iou
+from video.tracking.motion import Course, rooms
+
+H, W = 90, 160
+
+
+def disc(x, y, radius=9):
+    rows, columns = np.mgrid[:H, :W]
+    return (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
+
+
+def course(xs, y=45):
+    found = Course(disc(xs[0], y))
+    for x in xs[1:]:
+        found = found.later().seen(disc(x, y))
+    return found
+
+
+def after(one, n):
+    for _ in range(n):
+        one = one.later()
+    return one
+
+
+@given(st.integers(-6, 6), st.integers(-3, 3), st.integers(1, 6))
+def test_what_goes_on_as_it_went_is_where_it_is_expected(dx, dy, n):
+    found = Course(disc(80, 45))
+    for i in range(1, 4):
+        found = found.later().seen(disc(80 + i * dx, 45 + i * dy))
+    assert found.velocity == pytest.approx((dx, dy))
+    np.testing.assert_array_equal(after(found, n).expected(), disc(80 + (3 + n) * dx, 45 + (3 + n) * dy))
+
+
+def test_put_right_it_goes_on_from_there_a_little_faster():
+    found = course([40, 44, 48]).later()
+    np.testing.assert_array_equal(found.expected(), disc(52, 45))
+    put = found.corrected((3, -2))
+    np.testing.assert_array_equal(put.expected(), disc(55, 43))
+    assert put.velocity == pytest.approx((4.3, -0.2))
+    np.testing.assert_array_equal(found.going(np.array([-2.0, 5.0])).later().expected(), disc(50, 50))
+
+
+def test_a_part_and_a_clump_tell_nothing_of_the_way():
+    found = course([40, 44, 48]).later()
+    half = disc(52, 45)
+    half[:, 52:] = False
+    assert found.seen(half) is found
+    assert found.seen(disc(52, 45) | disc(66, 45)) is found
+    assert found.seen(disc(52, 45)).since == 0
+
+
+def test_between_those_that_meet_each_has_what_is_nearest_to_where_it_should_be():
+    left, right = after(course([40, 45, 50]), 4), after(course([110, 105, 100]), 4)  # expected at 70 and 80
+    found = rooms({3: left, 7: right})
+    assert set(found) == {3, 7}
+    assert found[3][45, 60]
+    assert not found[7][45, 60]
+    assert found[7][45, 90]
+    assert not found[3][45, 90]
+    common = left.expected() & right.expected()
+    assert (found[3] & found[7])[common].all(), "where they lie on each other it is everyone's"
+
+
+def test_far_apart_or_of_unknown_ways_nobody_has_a_room():
+    assert rooms({0: course([20, 22, 24]), 1: course([130, 128, 126])}) == {}
+    assert rooms({0: Course(disc(60, 45)), 1: Course(disc(66, 45))}) == {}
+    stale = after(course([60, 60, 60]), 30)
+    assert rooms({0: stale, 1: course([66, 66, 66])}) == {}
+
+
+def test_what_has_left_the_frame_is_expected_nowhere():
+    gone = after(course([100, 112, 124]), 6)
+    assert not gone.expected().any()
+    assert rooms({0: gone, 1: course([150, 150, 150])}) == {}
+    assert iou(after(course([100, 104, 108]), 1).expected(), disc(112, 45)) == 1

@@ -1,0 +1,119 @@
+"""What parts from an object and goes away is taken out of its track; what may be its own stays."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refam.segmenters.grabcut import GrabCutSegmenter
+from tests.video.clips import ArrayClip
+from tests.video.tracking.test_flow_tracker import scene_clip
+from tests.video.tracking.test_memory_tracker import Colours
+from video import masks
+from video.tracking.postprocess import without_strangers
+from video.tracking.propagate import propagate
+from video.types import MaskTrack
+
+W, H, N = 160, 90, 20
+OBJECT = (20, 20, 60, 70)  # x0, y0, x1, y1 in pixels: its size, the root of its area, is 45
+
+
+def drawn(*boxes):
+    mask = np.zeros((H, W), np.bool_)
+    for x0, y0, x1, y1 in boxes:
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def track_of(frames):
+    return MaskTrack(
+        label="it",
+        size=(W, H),
+        frames=np.arange(len(frames)) + 7,
+        rles=tuple(map(masks.encode, frames)),
+        boxes=np.array([masks.box_of(m) or (0.0, 0.0, 0.0, 0.0) for m in frames]),
+        scores=np.full(len(frames), 0.8),
+        visible=np.array([m.any() for m in frames]),
+    )
+
+
+def beside(gap, width=10, height=20):
+    """A piece, so many pixels right of the object."""
+    return (60 + gap, 30, 60 + gap + width, 30 + height)
+
+
+def test_what_comes_out_from_behind_and_goes_away_is_taken_out_from_when_it_is_apart():
+    # It touches the object for five rows and lies over it for as many, then goes away by two pixels a row.
+    gaps = [-20] * 5 + [0] * 5 + [2 * k for k in range(1, 11)]
+    track = track_of([drawn(OBJECT, beside(gap)) for gap in gaps])
+    found = without_strangers(track)
+    for row, gap in enumerate(gaps):
+        expected = drawn(OBJECT) if gap > 0 else drawn(OBJECT, beside(gap))
+        np.testing.assert_array_equal(masks.decode(found.rles[row]), expected, err_msg=f"row {row}")
+        assert tuple(found.boxes[row]) == masks.box_of(expected)
+    np.testing.assert_array_equal(found.scores, track.scores)
+    assert found.visible.all()
+
+
+def test_a_crumb_that_lies_by_it_goes_with_it():
+    frames = [drawn(OBJECT, beside(gap)) for gap in range(2, 42, 2)]
+    frames[8] |= drawn(beside(34, width=3, height=4))
+    found = without_strangers(track_of(frames))
+    for rle in found.rles:
+        np.testing.assert_array_equal(masks.decode(rle), drawn(OBJECT))
+
+
+OWN = {
+    "a pole before it: the gap stays": [drawn(OBJECT, beside(8)) for _ in range(N)],
+    "it comes back": [drawn(OBJECT, beside(g)) for g in [*range(1, 20, 2), *range(19, -2, -2)]],
+    "too short to tell": [drawn(OBJECT)] * 10 + [drawn(OBJECT, beside(g)) for g in (1, 8, 15, 22)],
+    "as large as the rest": [drawn(OBJECT, beside(2 * k, width=30, height=40)) for k in range(1, N + 1)],
+    "in one piece": [drawn((20 + k, 20, 60 + k, 70)) for k in range(N)],
+    "not to be seen": [drawn(OBJECT)] * 5 + [drawn()] * 10 + [drawn(OBJECT, beside(4))] * 5,
+}
+
+
+@pytest.mark.parametrize("frames", OWN.values(), ids=OWN.keys())
+def test_what_may_be_its_own_stays(frames):
+    track = track_of(frames)
+    assert without_strangers(track) is track
+
+
+def test_what_somebody_drew_is_the_objects():
+    track = track_of([drawn(OBJECT, beside(2 * k)) for k in range(1, N + 1)])
+    assert without_strangers(track, given={7 + 4}) is track
+    assert without_strangers(track, given={2}) is not track, "that frame is none of the track's"
+
+
+@given(
+    st.lists(st.tuples(st.integers(-15, 15), st.integers(-15, 15), st.integers(8, 40)), min_size=1, max_size=12),
+    st.integers(1, 40),
+)
+def test_nothing_is_ever_added_and_nothing_vanishes(steps, apart):
+    frames = []
+    x, y = 60, 40
+    for row, (dx, dy, side) in enumerate(steps):
+        x, y = int(np.clip(x + dx, 0, W - 41)), int(np.clip(y + dy, 0, H - 41))
+        frames.append(
+            drawn((x, y, x + side, y + side), (x + side + apart * row // 4, y, x + side + apart * row // 4 + 5, y + 5))
+        )
+    track = track_of(frames)
+    found = without_strangers(track)
+    for before, after, box in zip(track.rles, found.rles, found.boxes, strict=True):
+        a, b = masks.decode(before), masks.decode(after)
+        assert b.any()
+        assert not (b & ~a).any()
+        assert masks.box_of(b) == tuple(box)
+
+
+@pytest.mark.parametrize("segmenter", [Colours, GrabCutSegmenter], ids=["memory", "flow"])
+def test_a_look_alike_that_was_hidden_behind_it_is_not_followed_with_it(segmenter):
+    """Both trackers take the small disc for a part of the large one while they touch: nothing tells them apart then."""
+    small, large = ("blue", "circle", "plain", "small"), ("blue", "circle", "plain", "large")
+    frames, truth = scene_clip(
+        [(small, 4.5, lambda t: (40 - 4 * t, 32)), (large, 11, lambda t: (42 + 38 * t, 32))], n=40, ground=9
+    )
+    assert truth[0, :3].sum() == 0, "it must be hidden at first"
+    track = propagate(ArrayClip(frames), 0, truth[1, 0], segmenter())
+    shown = [masks.decode(rle) for rle in track.rles[-15:]]
+    assert min(masks.iou(mask, true) for mask, true in zip(shown, truth[1, -15:], strict=True)) > 0.9

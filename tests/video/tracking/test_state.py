@@ -1,0 +1,126 @@
+"""A pass that is interrupted goes on where it was, to the very masks that it would have come to."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from refam.segmenters.grabcut import GrabCutSegmenter
+from tests.scenes import red_star_and_blue_ring
+from tests.video.clips import ArrayClip
+from tests.video.tracking.test_memory_tracker import Colours
+from video.tracking.propagate import Start, propagate_all
+from video.tracking.state import packed, unpacked
+from video.types import Rle
+
+N = 16
+TOTAL = (N - 3) + (12 + 1)  # frames of both passes from the anchors below
+
+
+class Interrupted(BaseException):
+    """As when a worker is told to stop."""
+
+
+class Shelf(dict):
+    """Checkpoints in memory."""
+
+    def load(self):
+        return self.get("state")
+
+    def keep(self, state):
+        self["state"] = state
+
+
+@pytest.fixture(scope="module")
+def scene():
+    frames, truth = red_star_and_blue_ring(N, size=(192, 108))
+    frames = frames.copy()
+    frames[9] = 250  # a flash of light: what was before it is held, too
+    starts = [Start("star", {3: truth[0, 3], 12: truth[0, 12]}), Start("ring", {5: truth[1, 5]})]
+    return frames, starts
+
+
+@pytest.fixture(scope="module", params=[GrabCutSegmenter, Colours], ids=["flow", "memory"])
+def segmenter(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def whole(scene, segmenter):
+    frames, starts = scene
+    return propagate_all(ArrayClip(frames), starts, segmenter())
+
+
+def same(tracks, others):
+    return all(
+        a.rles == b.rles and np.array_equal(a.scores, b.scores) and np.array_equal(a.visible, b.visible)
+        for a, b in zip(tracks, others, strict=True)
+    )
+
+
+def interrupted_after(count, scene, segmenter, shelf):
+    frames, starts = scene
+
+    def tell(fraction):
+        if round(fraction * TOTAL) >= count:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        propagate_all(ArrayClip(frames), starts, segmenter(), progress=tell, checkpoints=shelf)
+
+
+@pytest.mark.parametrize("count", [1, 7, TOTAL // 2 + 1, TOTAL - 4])
+def test_it_goes_on_to_the_same_masks_and_reads_only_the_rest(count, scene, segmenter, whole):
+    frames, starts = scene
+    shelf, clip, told = Shelf(), ArrayClip(frames), []
+    interrupted_after(count, scene, segmenter, shelf)
+    again = propagate_all(clip, starts, segmenter(), progress=told.append, checkpoints=shelf)
+    assert same(again, whole)
+    assert len(clip.read) == TOTAL - count
+    assert told[0] >= (min(count, N - 3)) / TOTAL
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_interrupted_again_and_again(scene, segmenter, whole):
+    frames, starts = scene
+    shelf, stops = Shelf(), 0
+    for count in (4, 9, 15, 22):
+        interrupted_after(count, scene, segmenter, shelf)
+        stops += 1
+    clip = ArrayClip(frames)
+    assert same(propagate_all(clip, starts, segmenter(), checkpoints=shelf), whole)
+    assert (stops, len(clip.read)) == (4, TOTAL - 22)
+
+
+@pytest.mark.parametrize("damage", [b"", b"rubbish", "half"])
+def test_what_is_damaged_is_done_anew(damage, scene, segmenter, whole):
+    frames, starts = scene
+    shelf = Shelf()
+    interrupted_after(9, scene, segmenter, shelf)
+    shelf["state"] = shelf["state"][: len(shelf["state"]) // 2] if damage == "half" else damage
+    clip = ArrayClip(frames)
+    assert same(propagate_all(clip, starts, segmenter(), checkpoints=shelf), whole)
+    assert len(clip.read) == TOTAL
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("this must not run",)
+
+
+@pytest.mark.parametrize("content", [Harmful(), open, np.load, pytest, {"a": [Harmful()]}])
+def test_a_prepared_file_runs_nothing(content, capsys):
+    try:
+        state = pickle.dumps(content)
+    except TypeError:  # a module
+        state = b"cposix\nsystem\n(S'echo this must not run'\ntR."
+    assert unpacked(state) is None
+    assert "must not" not in capsys.readouterr().out
+
+
+def test_plain_records_come_back():
+    content = {"a": np.arange(6).reshape(2, 3), "b": (1, 2.5, None, np.float32(3)), "c": Rle((4, 4), b"0")}
+    again = unpacked(packed(content))
+    assert np.array_equal(again["a"], content["a"])
+    assert (again["b"], again["c"]) == (content["b"], content["c"])

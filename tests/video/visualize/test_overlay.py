@@ -1,0 +1,183 @@
+"""The overlay is read back by a decoder: its times, its size, and where colour was laid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+
+from tests import media
+from video.io.reader import open_clip
+from video.masks import box_of, encode
+from video.types import MaskTrack
+from video.visualize.overlay import draw, write_overlay
+from video.visualize.text import colours
+from video.visualize.track_timeline import Strip
+
+
+def track_of(masks, *, label="object", hidden=(), frames=None):
+    """A track through `masks` (n, H, W) bool."""
+    masks = np.array(masks)
+    for i in hidden:
+        masks[i] = False
+    boxes = np.array([box_of(m) or (0, 0, 0, 0) for m in masks], np.float64)
+    return MaskTrack(
+        label=label,
+        size=(masks.shape[2], masks.shape[1]),
+        frames=np.arange(len(masks)) if frames is None else np.asarray(frames),
+        rles=tuple(encode(m) for m in masks),
+        boxes=boxes,
+        scores=np.full(len(masks), 0.8),
+        visible=masks.any(axis=(1, 2)),
+    )
+
+
+def moving(n, size=(160, 96), *, left=20, top=50):
+    masks = np.zeros((n, size[1], size[0]), bool)
+    for i, mask in enumerate(masks):
+        mask[top : top + 24, left + i : left + i + 30] = True
+    return masks
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return open_clip(media.cfr(tmp_path / "clip.mp4", media.numbered_frames(24)))
+
+
+def stream_of(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.codec_context.codec.canonical_name, stream.codec_context.pix_fmt
+
+
+def test_browsers_can_play_it(clip, tmp_path):
+    path = write_overlay(clip, [track_of(moving(24))], tmp_path / "overlay.mp4")
+    assert stream_of(path) == ("h264", "yuv420p")
+    data = path.read_bytes()
+    assert data.find(b"moov") < data.find(b"mdat")  # faststart: the index comes first
+    back = open_clip(path)
+    assert back.size[0] == clip.size[0]
+    assert back.size[1] > clip.size[1]  # the timeline is below
+    assert np.abs(back.times - clip.times).max() < 1e-4
+    assert [media.read_number(i[: clip.size[1]]) for _, images in back.batches() for i in images] == list(range(24))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4", "overlay.mp4"]
+
+
+@pytest.mark.parametrize("make", [media.vfr, media.ntsc, media.edit_list, media.rotated], ids=lambda m: m.__name__)
+def test_times_and_content_are_the_clips_own(make, tmp_path):
+    clip = open_clip(make(tmp_path / "clip.mp4", media.numbered_frames(40)))
+    back = open_clip(write_overlay(clip, [], tmp_path / "overlay.mp4"))
+    assert np.abs(back.times - clip.times).max() < 1e-4
+    first = media.read_number(clip.frame(0))
+    numbers = [media.read_number(i) for _, images in back.batches() for i in images]
+    assert numbers == list(range(first, first + len(clip)))
+
+
+@pytest.mark.parametrize(
+    ("size", "most_px", "expected"),
+    [
+        ((160, 96), 1280, (160, 96)),
+        ((161, 97), 1280, (162, 98)),
+        ((640, 360), 320, (320, 180)),
+        ((97, 331), 200, (60, 200)),
+    ],
+)
+def test_sizes_are_even_and_bounded(size, most_px, expected, tmp_path):
+    # Odd sizes need a codec and a pixel format that can hold them.
+    with av.open(str(tmp_path / "odd.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *size, "bgr0"
+        for frame in media.numbered_frames(5, size=size):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    clip = open_clip(tmp_path / "odd.mkv")
+    assert clip.size == size
+    assert open_clip(write_overlay(clip, [], tmp_path / "o.mp4", most_px=most_px)).size == expected
+
+
+def test_the_object_is_coloured_and_the_rest_left_alone(clip):
+    image, masks = clip.frame(10), moving(24)
+    out = draw(image, [track_of(masks)], 10)
+    changed = (out.astype(int) != image).any(axis=-1)
+    inner = np.zeros_like(masks[10])
+    inner[56:70, 36:54] = True
+    assert changed[inner].all()
+    far = np.zeros_like(inner)
+    far[80:, :] = True
+    assert not changed[far].any()
+    assert out is not image
+
+
+@pytest.mark.parametrize("frame", [3, 10, 23])
+def test_hidden_stretches_and_missing_frames_are_not_drawn(clip, frame):
+    hidden = track_of(moving(24), hidden=[3, 10, 23])
+    absent = track_of(moving(3), frames=[0, 1, 2])
+    assert np.array_equal(draw(clip.frame(frame), [hidden], frame), clip.frame(frame))
+    assert np.array_equal(draw(clip.frame(frame), [absent], frame), clip.frame(frame))
+
+
+def test_colours_are_apart_and_the_same_object_keeps_its_own():
+    eight = np.array(colours(8), int)
+    gaps = np.abs(eight[:, None] - eight[None]).sum(-1) + 1000 * np.eye(8, dtype=int)
+    assert gaps.min() > 60
+    assert colours(3) == colours(8)[:3]
+
+
+def test_a_track_of_another_size_is_refused(clip):
+    with pytest.raises(ValueError, match=r"masks of \(80, 48\), the frame is \(160, 96\)"):
+        draw(clip.frame(0), [track_of(moving(2, (80, 48), left=4, top=5))], 0)
+
+
+def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
+    track = track_of(moving(24), hidden=range(8, 16))
+    strip = Strip([track], clip.times, keyframes=[[0, 7]], end_s=float(clip.times[-1]) + 0.04, size=(1280, 720))
+    picture = strip.at(20)
+    assert picture.shape == (strip.height, 1280, 3)
+    assert strip.height % 2 == 0
+    colour = np.array(colours(1)[0])
+    row = picture[24]  # low in the lane: filled up to the score
+    filled = np.flatnonzero((row == colour).all(axis=-1))
+    filled = filled[filled > 200]  # right of the swatch
+    left, right = filled.min(), filled.max()
+    share = (filled - left) / (right - left)
+    assert not ((share > 8.3 / 24) & (share < 15.7 / 24)).any()
+    assert ((share < 7.7 / 24).sum(), (share > 16.3 / 24).sum()) > (300, 300)
+    columns = np.flatnonzero((strip.at(20) != strip.at(2)).any(axis=(0, 2)) & (np.arange(1280) > 200))
+    assert abs((columns.max() - left) / (right - left) - 20 / 24) < 0.05
+
+
+def test_keyframes_are_ticks_at_their_time(clip):
+    track = track_of(moving(24))
+    how = {"end_s": float(clip.times[-1]) + 0.04, "size": (1280, 720)}
+    with_them, without = (Strip([track], clip.times, keyframes=k, **how).at(20) for k in ([[0, 7]], ()))
+    columns = np.flatnonzero((with_them != without).any(axis=(0, 2)))
+    left = columns.min()
+    shares = (columns - left) / (1280 - 6 - left)
+    assert len(columns) == 4, "two ticks of two pixels"
+    assert np.allclose(shares, [0, 0, 7 / 24, 7 / 24], atol=0.005)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (400, 224), (160, 96)])
+def test_outlines_keep_their_colour_on_small_pictures(size):
+    mask = np.zeros((1, size[1], size[0]), bool)
+    mask[0, size[1] // 2 : size[1] // 2 + 30, 20:60] = True
+    picture = draw(np.full((size[1], size[0], 3), 128, np.uint8), [track_of(mask)], 0)
+    below = picture[size[1] // 2 + 15 :].astype(int)  # without the plate above
+    coloured = (np.abs(below - colours(1)[0]).max(axis=-1) < 8).sum()
+    black = (below.max(axis=-1) < 8).sum()
+    assert coloured >= black > 0
+
+
+def test_a_long_clip_is_told_by_its_lowest_scores():
+    masks = np.repeat(moving(1, (16, 16), left=2, top=2), 5000, axis=0)
+    track = track_of(masks)
+    scores = np.full(5000, 0.9)
+    scores[2500] = 0.1
+    low = replace(track, scores=scores)
+    pictures = [
+        Strip([t], np.arange(5000) / 25, end_s=200, size=(640, 360)).at(0)
+        for t in (low, replace(track, scores=scores.clip(0.9)))
+    ]
+    assert (pictures[0] != pictures[1]).any()

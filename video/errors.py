@@ -1,0 +1,9 @@
+"""The base of every error whose text is written for people."""
+
+
+class UserError(ValueError):
+    """Input or state that a person can put right: the text names it, what is wrong, and what would be right.
+
+    Whoever shows errors (the command line, a prediction, a job) shows the text of a `UserError` as it is, and treats
+    every other error as a fault of the program.
+    """

@@ -1,0 +1,143 @@
+"""CVAT for video 1.1 (https://docs.cvat.ai/docs/other/xml_format): an object is a <track> of <box>es.
+
+A box that is `outside` ends the object's stay; between two boxes with `keyframe="1"` CVAT interpolates linearly, and
+only those are read on import. Written are all frames; keyframes are the fewest that keep each box to an IoU of 0.9, so
+that few have to be looked at there. Masks are not written: this format's tracks have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostring
+
+import numpy as np
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, annotated, of_boxes
+from video.formats.files import evenly, safe_name, write_text
+from video.keyframes import fewest_keyframes
+from video.masks import Box
+
+KEYFRAME_IOU = 0.9
+
+
+def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
+    """OUT/SPLIT/VIDEO.xml each. Frames are counted in what is kept of the video. Raises OSError."""
+    written = []
+    for split, videos in splits.items():
+        for video in videos:
+            path = out / split / f"{safe_name(video.name, 'a video')}.xml"
+            written.append(write_text(path, '<?xml version="1.0" encoding="utf-8"?>\n' + _document(video)))
+    return written
+
+
+def _document(video: AnnotatedVideo) -> str:
+    root = Element("annotations")
+    SubElement(root, "version").text = "1.1"
+    task = SubElement(SubElement(root, "meta"), "task")
+    about = {"name": video.name, "size": str(len(video.frames)), "mode": "interpolation", "start_frame": "0"}
+    for tag, text in (about | {"stop_frame": str(len(video.frames) - 1), "frame_filter": ""}).items():
+        SubElement(task, tag).text = text
+    labels = SubElement(task, "labels")
+    for name in sorted({one.label for one in video.objects}):
+        label = SubElement(labels, "label")
+        SubElement(label, "name").text = name
+        SubElement(label, "attributes")
+    shape = SubElement(task, "original_size")
+    SubElement(shape, "width").text, SubElement(shape, "height").text = str(video.size[0]), str(video.size[1])
+    for number, one in enumerate(video.objects):
+        track = SubElement(root, "track", id=str(number), label=one.label, source="auto")
+        _boxes(track, one, video)
+    indent(root, "  ")
+    return tostring(root, encoding="unicode") + "\n"
+
+
+def _boxes(track: Element, one: ObjectTrack, video: AnnotatedVideo) -> None:
+    n = len(video.frames)
+    boxes, visible = np.zeros((n, 4)), np.zeros(n, np.bool_)
+    rows = np.searchsorted(video.frames, one.frames)
+    boxes[rows], visible[rows] = one.boxes, True
+    must = [int(np.searchsorted(video.frames, k)) for k in one.keyframes]
+    chosen = fewest_keyframes(boxes, visible, positions=np.arange(n), tolerance_iou=KEYFRAME_IOU, must=must)
+    keys = {row for row, _ in chosen}
+    for row in np.flatnonzero(visible).tolist():
+        _box(track, row, boxes[row], video.size, outside=False, key=row in keys)
+        if row + 1 < n and not visible[row + 1]:
+            _box(track, row + 1, boxes[row], video.size, outside=True, key=True)
+
+
+def _box(
+    track: Element, frame: int, box: np.ndarray[tuple[int], np.dtype[np.float64]], size: tuple[int, int], *,
+    outside: bool, key: bool,
+) -> None:  # fmt: skip
+    x0, y0, x1, y1 = (box * np.array([*size, *size])).tolist()
+    sides = {"xtl": f"{x0:.2f}", "ytl": f"{y0:.2f}", "xbr": f"{x1:.2f}", "ybr": f"{y1:.2f}"}
+    flags = {"outside": str(int(outside)), "occluded": "0", "keyframe": str(int(key))}
+    SubElement(track, "box", {"frame": str(frame), **flags, **sides, "z_order": "0"})
+
+
+def read(path: Path) -> list[AnnotatedVideo]:
+    """A video task's annotations.xml, or a folder of such files. Raises FormatError."""
+    files = sorted(path.rglob("*.xml")) if path.is_dir() else [path]
+    if not files:
+        raise FormatError(f"{path} holds no XML file")
+    return [_video(file) for file in files]
+
+
+def _video(path: Path) -> AnnotatedVideo:
+    try:
+        root = fromstring(path.read_text(encoding="utf-8"))
+    except (ParseError, DefusedXmlException, UnicodeDecodeError) as error:
+        raise FormatError(f"{path} is not XML that can be read: {error}") from None
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror}") from None
+    if root.tag != "annotations" or root.find("image") is not None:
+        raise FormatError(f"{path} is not CVAT for video: export the task as `CVAT for video 1.1`")
+    about = root.find("meta/task") if root.find("meta/task") is not None else root.find("meta/job")
+    if about is None:
+        raise FormatError(f"{path} has no <meta><task>: the size of the video is not known")
+    size = (_whole(about, "original_size/width", path), _whole(about, "original_size/height", path))
+    n = _whole(about, "size", path)
+    objects = [_object(track, size, n, path) for track in root.findall("track")]
+    return annotated(about.findtext("name") or path.stem, size, evenly(n), [o for o in objects if len(o.frames)])
+
+
+def _whole(about: Element, tag: str, path: Path) -> int:
+    text = about.findtext(tag) or ""
+    if not text.strip().isdigit() or int(text) < 1:
+        raise FormatError(f"{path}: <{tag}> must be a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def _object(track: Element, size: tuple[int, int], n: int, path: Path) -> ObjectTrack:
+    """Interpolated as CVAT does: from keyframe to keyframe; after the last one it stays to the end."""
+    where = f"{path}: track {track.get('id')}"
+    other = next((item.tag for item in track if item.tag not in ("box", "attribute")), None)
+    if other is not None:
+        raise FormatError(f"{where} has a <{other}>; boxes are read, no other shapes")
+    keys: dict[int, tuple[Box, bool]] = {}
+    for item in track.findall("box"):
+        try:
+            frame = int(item.attrib["frame"])
+            x0, y0, x1, y1 = (float(item.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr"))
+        except (KeyError, ValueError):
+            raise FormatError(f"{where}: a box needs frame, xtl, ytl, xbr and ybr, got {item.attrib}") from None
+        if not 0 <= frame < n:
+            raise FormatError(f"{where} is on frame {frame}; the video has the frames 0 to {n - 1}")
+        if item.get("keyframe", "1") == "1":
+            keys[frame] = ((x0 / size[0], y0 / size[1], x1 / size[0], y1 / size[1]), item.get("outside") == "1")
+    found: dict[int, Box] = {}
+    order = sorted(keys)
+    for at, after in zip(order, [*order[1:], n], strict=True):
+        box, outside = keys[at]
+        if outside:
+            continue
+        goal, gone = keys.get(after, (box, True))
+        goal = box if gone else goal
+        for frame in range(at, after):
+            share = (frame - at) / (after - at)
+            x0, y0, x1, y1 = (a + share * (b - a) for a, b in zip(box, goal, strict=True))
+            found[frame] = (x0, y0, x1, y1)
+    return of_boxes(track.get("label", "object"), found, keyframes=[k for k in order if not keys[k][1]])

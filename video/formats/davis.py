@@ -1,0 +1,130 @@
+"""DAVIS 2017 (https://davischallenge.org): indexed PNGs, 0 = background, 1.. = objects, 255 = void.
+
+Annotations/RESOLUTION/VIDEO/00000.png, JPEGImages likewise, ImageSets/2017/SPLIT.txt with the names of the videos, and
+davis_semantics.json with what the objects are. A pixel belongs to one object: where several claim it, to the smallest,
+or what lies on something larger would vanish. Frames keep the clip's own numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from video import masks
+from video.formats.base import AnnotatedVideo, FormatError, annotated, of_masks
+from video.formats.files import evenly, read_indices, read_json, require_masks, safe_name, write_json, write_text
+from video.types import Rle
+
+RESOLUTION = "Full-Resolution"
+VOID = 255
+
+
+def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
+    """All of it below OUT. Raises FormatError for boxes without masks and more than 254 objects, and OSError."""
+    meanings = {}
+    for split, videos in splits.items():
+        require_masks(videos, "DAVIS")
+        for video in videos:
+            if len(video.objects) >= VOID:
+                raise FormatError(f"{video.name} has {len(video.objects)} objects; DAVIS has room for {VOID - 1}")
+            meanings[video.name] = {str(i): one.label for i, one in enumerate(video.objects, start=1)}
+            folder = out / "Annotations" / RESOLUTION / safe_name(video.name, "a video")
+            folder.mkdir(parents=True, exist_ok=True)
+            for frame, picture in drawn(video):
+                save_indexed(folder / f"{frame:05d}.png", picture)
+        write_text(out / "ImageSets" / "2017" / f"{split}.txt", "".join(f"{video.name}\n" for video in videos))
+    write_json(out / "davis_semantics.json", meanings)
+    return [out / "Annotations" / RESOLUTION, out / "ImageSets" / "2017", out / "davis_semantics.json"]
+
+
+def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
+    """Where the picture of a frame belongs, below OUT."""
+    return f"JPEGImages/{RESOLUTION}/{video.name}/{frame:05d}.jpg"
+
+
+def drawn(video: AnnotatedVideo) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """(frame, (H, W) uint8: the number of the object, from 1, 0 where there is none), frame by frame."""
+    for frame, found in apart(video):
+        picture = np.zeros((video.size[1], video.size[0]), np.uint8)
+        for number, mask in found.items():
+            picture[mask] = number + 1
+        yield frame, picture
+
+
+def apart(video: AnnotatedVideo) -> Iterator[tuple[int, dict[int, NDArray[np.bool_]]]]:
+    """(frame, masks by object, from 0), a pixel in one at most: in the smallest of those that claim it."""
+    rows = [{frame: row for row, frame in enumerate(one.frames.tolist())} for one in video.objects]
+    for frame in video.frames.tolist():
+        here = {i: video.objects[i].rles[row[frame]] for i, row in enumerate(rows) if frame in row}
+        taken = np.zeros((video.size[1], video.size[0]), np.bool_)
+        found = {}
+        for i in sorted(here, key=lambda i: masks.area(here[i])):
+            found[i] = masks.decode(here[i]) & ~taken
+            taken |= found[i]
+        yield frame, found
+
+
+def save_indexed(path: Path, picture: NDArray[np.uint8]) -> None:
+    """(H, W) uint8 as a PNG with the palette of DAVIS, which is PASCAL VOC's."""
+    image = Image.fromarray(picture, mode="P")
+    image.putpalette(_palette())
+    image.save(path, format="PNG")
+
+
+def _palette() -> list[int]:
+    """PASCAL VOC's colour map: the bits of the number, spread over the three channels from the highest bit on."""
+    colours = []
+    for number in range(256):
+        rest, rgb = number, [0, 0, 0]
+        for bit in range(7, -1, -1):
+            for channel in range(3):
+                rgb[channel] |= (rest >> channel & 1) << bit
+            rest >>= 3
+        colours += rgb
+    return colours
+
+
+def read(path: Path) -> list[AnnotatedVideo]:
+    """A folder as DAVIS is laid out, or one whose folders are the videos' annotations. Raises FormatError."""
+    root = annotation_root(path)
+    said = path / "davis_semantics.json"
+    meanings = read_json(said) if said.is_file() else {}
+    folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and any(folder.glob("*.png")))
+    if not folders:
+        raise FormatError(f"{root} has no folder with PNGs: a video's annotations are VIDEO/00000.png and so on")
+    return [_video(folder, meanings.get(folder.name, {})) for folder in folders]
+
+
+def annotation_root(path: Path) -> Path:
+    """The folder whose folders are videos. Raises FormatError."""
+    for inside in ("Annotations/480p", f"Annotations/{RESOLUTION}", "Annotations", "."):
+        if (path / inside).is_dir():
+            return path / inside
+    raise FormatError(f"{path} is no folder; DAVIS has Annotations/480p/VIDEO/00000.png")
+
+
+def _video(folder: Path, meanings: Mapping[str, str]) -> AnnotatedVideo:
+    files = sorted(folder.glob("*.png"))
+    found: dict[int, dict[int, Rle]] = {}
+    white: dict[int, Rle] = {}
+    size = None
+    for frame, file in enumerate(files):
+        picture = read_indices(file)
+        here = (picture.shape[1], picture.shape[0])
+        size = size or here
+        if here != size:
+            raise FormatError(f"{file} is {here[0]}x{here[1]}, the first one {size[0]}x{size[1]}")
+        for number in np.unique(picture).tolist():
+            if number:
+                of = white if number == VOID else found.setdefault(number, {})
+                of[frame] = masks.encode(picture == number)
+    assert size is not None
+    found = found or {1: white}  # DAVIS 2016: the one object is white
+    objects = [of_masks(str(meanings.get(str(n), f"object {n}")), rows) for n, rows in sorted(found.items())]
+    names = [f"{folder.name}/{file.stem}.jpg" for file in files]
+    seen = [one for one in objects if len(one.frames)]
+    return annotated(folder.name, size, evenly(len(files)), seen, pictures=names)

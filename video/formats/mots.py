@@ -1,0 +1,138 @@
+"""MOTS (https://www.vision.rwth-aachen.de/page/mots), its text form: `time_frame id class_id height width rle`.
+
+An id is 1000 x class + instance; 10000 is a region to ignore. Laid out as MOTSChallenge is: SPLIT/VIDEO/gt/gt.txt with
+frames from 1, SPLIT/VIDEO/seqinfo.ini, and labels.txt with what the classes are. Masks do not overlap: where several
+claim a pixel, the smallest has it. A sampled video's frames are counted anew.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from video import masks
+from video.formats.base import AnnotatedVideo, FormatError, annotated, of_masks
+from video.formats.coco import rle_of
+from video.formats.davis import apart
+from video.formats.files import categories, evenly, require_masks, safe_name, write_text
+from video.types import DEFAULT_FPS, Rle
+
+IGNORE = 10_000
+_PER_CLASS = 1000
+
+
+def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
+    """All of it below OUT. Raises FormatError for boxes without masks or too many objects, and OSError."""
+    numbers = categories(video for videos in splits.values() for video in videos)
+    written = [write_text(out / "labels.txt", "".join(f"{label}\n" for label in numbers))]
+    for split, videos in splits.items():
+        require_masks(videos, "MOTS")
+        for video in videos:
+            folder = out / split / safe_name(video.name, "a video")
+            written.append(write_text(folder / "gt" / "gt.txt", "".join(_lines(video, numbers))))
+            write_text(folder / "seqinfo.ini", _about(video))
+    return written
+
+
+def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
+    """Where the picture of a frame belongs, below OUT."""
+    return f"{split}/{video.name}/img1/{int(np.searchsorted(video.frames, frame)) + 1:06d}.jpg"
+
+
+def _lines(video: AnnotatedVideo, numbers: Mapping[str, int]) -> list[str]:
+    count: dict[int, int] = defaultdict(int)
+    ids = []
+    for one in video.objects:
+        kind = numbers[one.label]
+        count[kind] += 1
+        if count[kind] >= _PER_CLASS:
+            raise FormatError(f"{video.name} has {_PER_CLASS} objects {one.label!r} or more; MOTS has room for 999")
+        ids.append(kind * _PER_CLASS + count[kind])
+    lines = []
+    for position, (_, found) in enumerate(apart(video), start=1):
+        for i in sorted(found):
+            if found[i].any():
+                rle = masks.encode(found[i])
+                kind = numbers[video.objects[i].label]
+                w, h = video.size
+                lines.append(f"{position} {ids[i]} {kind} {h} {w} {rle.counts.decode('ascii')}\n")
+    return lines
+
+
+def _about(video: AnnotatedVideo) -> str:
+    kept = video.times[video.frames]
+    rate = (len(kept) - 1) / float(kept[-1] - kept[0]) if len(kept) > 1 else DEFAULT_FPS
+    w, h = video.size
+    return (
+        f"[Sequence]\nname={video.name}\nimDir=img1\nframeRate={rate:.6g}\nseqLength={len(kept)}\n"
+        f"imWidth={w}\nimHeight={h}\nimExt=.jpg\n"
+    )
+
+
+def read(path: Path) -> list[AnnotatedVideo]:
+    """A text file, or a folder of VIDEO/gt/gt.txt or of VIDEO.txt. Frames are counted from 0 where one is 0.
+
+    What the classes are is in a labels.txt at or above each file; without one they are "class 1" and so on. Raises
+    FormatError.
+    """
+    if path.is_file():
+        return [_video(path, path.stem if path.name != "gt.txt" else path.parents[1].name)]
+    deep = sorted(path.rglob("gt/gt.txt"))
+    flat = [] if deep else sorted(file for file in path.glob("*.txt") if file.name != "labels.txt")
+    if not deep and not flat:
+        raise FormatError(f"{path} holds no VIDEO/gt/gt.txt and no VIDEO.txt")
+    return [_video(file, file.parents[1].name) for file in deep] + [_video(file, file.stem) for file in flat]
+
+
+def _video(file: Path, name: str) -> AnnotatedVideo:
+    rows: dict[int, dict[int, Rle]] = defaultdict(dict)
+    size: tuple[int, int] | None = None
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        where = f"{file}, line {number}"
+        parts = line.split()
+        if not parts:
+            continue
+        try:
+            frame, key, _, h, w = (int(v) for v in parts[:5])
+        except ValueError:
+            frame = -1
+        if len(parts) != 6 or frame < 0:
+            raise FormatError(f"{where} is not `frame id class height width rle`: {line!r:.80}")
+        size = size or (w, h)
+        if key != IGNORE:
+            rows[key][frame] = rle_of({"size": [h, w], "counts": parts[5]}, size, where)
+    if size is None:
+        raise FormatError(f"{file} has no line: the size of its frames is not known")
+    first = 0 if any(0 in row for row in rows.values()) else 1
+    labels = _labels(file)
+    n, fps = _length(file, max((f for row in rows.values() for f in row), default=first) - first + 1)
+    objects = []
+    for key, row in sorted(rows.items()):
+        kind = key // _PER_CLASS
+        label = labels[kind - 1] if 0 < kind <= len(labels) else f"class {kind}"
+        objects.append(of_masks(label, {frame - first: rle for frame, rle in row.items()}))
+    names = [f"{name}/img1/{frame + first:06d}.jpg" for frame in range(n)]
+    return annotated(name, size, evenly(n, fps), objects, pictures=names)
+
+
+def _labels(file: Path) -> list[str]:
+    for folder in list(file.parents)[:4]:
+        if (folder / "labels.txt").is_file():
+            return (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
+    return []
+
+
+def _length(file: Path, least: int) -> tuple[int, float]:
+    """(frames, frames per second) as seqinfo.ini says, where there is one."""
+    about = configparser.ConfigParser()
+    about.read(file.parents[1] / "seqinfo.ini" if file.name == "gt.txt" else file.with_suffix(".ini"))
+    try:
+        n = about.getint("Sequence", "seqLength", fallback=least)
+        fps = about.getfloat("Sequence", "frameRate", fallback=DEFAULT_FPS)
+    except ValueError as error:
+        raise FormatError(f"{file.parents[1] / 'seqinfo.ini'}: {error}") from None
+    return max(n, least), fps if fps > 0 else DEFAULT_FPS

@@ -1,0 +1,43 @@
+"""YOLO boxes (https://docs.ultralytics.com/datasets/detect): `class x y width height`, centre and sides as fractions.
+
+labels/SPLIT/VIDEO_000012.txt for each frame, empty where nothing is seen, images/SPLIT likewise, and data.yaml. Who is
+who from frame to frame is not told in this format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from video.formats.base import AnnotatedVideo
+from video.formats.files import categories, write_text
+
+
+def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
+    """All of it below OUT. Raises OSError."""
+    numbers = categories(video for videos in splits.values() for video in videos)
+    for split, videos in splits.items():
+        for video in videos:
+            rows = [{frame: row for row, frame in enumerate(one.frames.tolist())} for one in video.objects]
+            for frame in video.frames.tolist():
+                lines = []
+                for one, row in zip(video.objects, rows, strict=True):
+                    if frame in row:
+                        x0, y0, x1, y1 = one.boxes[row[frame]].tolist()
+                        box = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
+                        lines.append(" ".join([str(numbers[one.label] - 1), *(f"{v:.6f}" for v in box)]) + "\n")
+                write_text(out / "labels" / split / f"{_stem(video, frame)}.txt", "".join(lines))
+    # JSON is YAML as well, and needs no library to quote a label.
+    about = {"path": ".", **{split: f"images/{split}" for split in splits}, "names": list(numbers)}
+    text = "".join(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in about.items())
+    return [write_text(out / "data.yaml", text), out / "labels"]
+
+
+def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
+    """Where the picture of a frame belongs, below OUT."""
+    return f"images/{split}/{_stem(video, frame)}.jpg"
+
+
+def _stem(video: AnnotatedVideo, frame: int) -> str:
+    return f"{video.name.replace('/', '_')}_{Path(video.picture(frame)).stem}"

@@ -1,0 +1,101 @@
+"""YouTube-VIS (https://youtube-vos.org/dataset/vis/): COCO for videos; an annotation is an object in all its frames.
+
+`segmentations`, `bboxes` and `areas` have an entry for each of the video's `file_names`, null where it is not seen.
+Where only boxes are known the segmentations are all null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from video import masks
+from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, annotated, of_boxes, of_masks
+from video.formats.coco import rle_json, rle_of
+from video.formats.files import box_xywh, categories, evenly, field, head, read_json, write_json, xywh_box
+
+
+def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
+    """OUT/SPLIT/instances.json each. Raises OSError."""
+    numbers = categories(video for videos in splits.values() for video in videos)
+    written = []
+    for split, videos in splits.items():
+        content = head(numbers, "videos", "annotations")
+        for video_id, video in enumerate(videos, start=1):
+            names = [video.picture(frame) for frame in video.frames.tolist()]
+            shape = {"width": video.size[0], "height": video.size[1], "length": len(names)}
+            content["videos"].append({"id": video_id, **shape, "file_names": names})
+            for one in video.objects:
+                content["annotations"].append(
+                    {
+                        "id": len(content["annotations"]) + 1,
+                        "video_id": video_id,
+                        "category_id": numbers[one.label],
+                        "iscrowd": 0,
+                        **shape,
+                        **_rows(one, video),
+                    }
+                )
+        written.append(write_json(out / split / "instances.json", content))
+    return written
+
+
+def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
+    """Where the picture of a frame belongs, below OUT."""
+    return f"{split}/JPEGImages/{video.picture(frame)}"
+
+
+def _rows(one: ObjectTrack, video: AnnotatedVideo) -> dict[str, list[Any]]:
+    row_of = {frame: row for row, frame in enumerate(one.frames.tolist())}
+    out: dict[str, list[Any]] = {"segmentations": [], "bboxes": [], "areas": []}
+    for frame in video.frames.tolist():
+        row = row_of.get(frame)
+        rle = one.rles[row] if row is not None and one.has_masks else None
+        box = None if row is None else box_xywh(one.boxes[row], video.size)
+        out["segmentations"].append(rle_json(rle) if rle else None)
+        out["bboxes"].append(box)
+        out["areas"].append(None if box is None else masks.area(rle) if rle else round(box[2] * box[3], 3))
+    return out
+
+
+def read(path: Path) -> list[AnnotatedVideo]:
+    """An instances file. Raises FormatError."""
+    content = read_json(path)
+    names = {
+        field(c, "id", int, f"{path}: a category"): field(c, "name", str, f"{path}: a category")
+        for c in field(content, "categories", list, str(path))
+    }
+    objects: dict[int, list[Any]] = {}
+    for annotation in field(content, "annotations", list, str(path)):
+        objects.setdefault(field(annotation, "video_id", int, f"{path}: an annotation"), []).append(annotation)
+    return [_video(path, v, objects.get(v.get("id"), []), names) for v in field(content, "videos", list, str(path))]
+
+
+def _video(path: Path, video: Any, annotations: Sequence[Any], names: Mapping[int, str]) -> AnnotatedVideo:
+    where = f"{path}: video {video.get('id')}"
+    size = (field(video, "width", int, where), field(video, "height", int, where))
+    pictures = field(video, "file_names", list, where)
+    if not pictures or not all(isinstance(name, str) for name in pictures):
+        raise FormatError(f"{where}: file_names must be the names of one picture or more")
+    folder = str(Path(pictures[0]).parent)
+    title = folder if folder != "." else str(video.get("id"))
+    objects = []
+    for annotation in annotations:
+        one = f"{where}: annotation {annotation.get('id')}"
+        if annotation.get("category_id") not in names:
+            raise FormatError(f"{one} has the category {annotation.get('category_id')!r}, which the file does not list")
+        objects.append(_object(annotation, names[annotation["category_id"]], size, len(pictures), one))
+    return annotated(title, size, evenly(len(pictures)), objects, pictures=pictures)
+
+
+def _object(annotation: Any, label: str, size: tuple[int, int], n: int, where: str) -> ObjectTrack:
+    rows = annotation.get("segmentations") or []
+    if any(rows):
+        if len(rows) != n:
+            raise FormatError(f"{where} has {len(rows)} segmentations, its video {n} frames")
+        return of_masks(label, {f: rle_of(s, size, where) for f, s in enumerate(rows) if s})
+    rows = field(annotation, "bboxes", list, where)
+    if len(rows) != n:
+        raise FormatError(f"{where} has {len(rows)} boxes, its video {n} frames")
+    return of_boxes(label, {f: xywh_box(b, size, where) for f, b in enumerate(rows) if b})

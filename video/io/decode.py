@@ -1,0 +1,147 @@
+"""Pixels of chosen frames, in order, from either decoder.
+
+Measured with numbered frames: decord is right when it reads a file from its first frame on, and gives WRONG
+frames without a word when it has to jump (open groups of pictures, HEVC, intra refresh) and from MPEG-TS. So
+decord reads runs that begin at frame 0; whatever jumps goes through PyAV, which tells each frame's time stamp.
+While it waits for a frame, decord feeds its decoder packet after packet, with room for the pixels of each, and nothing
+limits that: 2.4 GB were taken for 40 s of 1920x1080 (`make bench-scale` shows it). So longer clips are PyAV's too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from video.io.probe import ClipError, Probe, open_container, video_stream
+
+Image = NDArray[np.uint8]
+
+_DECORD_CONTAINERS = {"mov", "mp4", "matroska", "webm", "avi"}
+_SAME_TIME_S = 2e-3  # decord keeps times as float32
+_SAME_PICTURE = 6.0  # mean difference, of 255; two decoders round colours differently
+_DECORD_BYTES = 1 << 30  # of a whole clip's pixels, which is what decord takes at worst
+_WORTH_A_JUMP = 12  # frames; decoding on is cheaper than a jump shorter than this
+
+
+class DecordFailedError(Exception):
+    """decord gave up in the middle of a file."""
+
+
+def decord_agrees(path: Path, probed: Probe) -> bool:
+    """Whether decord sees the same frames, times and first picture as the probe.
+
+    It is not asked about broken files, and not about clips that could take more than a GiB of memory through it.
+    """
+    width, height = probed.size
+    if 3 * width * height * len(probed.times) > _DECORD_BYTES:
+        return False
+    if probed.turn.mirrored or probed.n_video_streams != 1 or probed.broken:
+        return False
+    if not _DECORD_CONTAINERS & set(probed.container.split(",")):
+        return False
+    try:
+        reader = _open_decord(path)
+        if len(reader) != len(probed.times):
+            return False
+        times = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0].astype(np.float64)
+        first = reader[0].asnumpy()
+    except Exception:  # its DECORDError is an Exception of no closer kind, under a private name
+        return False
+    # Where decord starts before 0 it does not know the file's edit list.
+    steps_differ_s = np.abs(times - times[0] - (probed.times - probed.times[0]))
+    if steps_differ_s.max() > _SAME_TIME_S or times[0] < -_SAME_TIME_S:
+        return False
+    _, truth = next(read_pyav(path, probed, np.zeros(1, np.int64)))
+    return first.shape == truth.shape and float(np.abs(first.astype(int) - truth).mean()) < _SAME_PICTURE
+
+
+def read_decord(path: Path, n: int, *, size: int) -> Iterator[tuple[int, Image]]:
+    """Frames 0..n-1, decoded `size` at a time. Raises DecordFailedError; the frames given until then are right."""
+    reader = _open_decord(path)
+    for begin in range(0, n, size):
+        indices = list(range(begin, min(begin + size, n)))
+        try:
+            images = reader.get_batch(indices).asnumpy()
+        except Exception as error:
+            raise DecordFailedError(str(error)) from error
+        yield from zip(indices, images, strict=True)
+
+
+def read_pyav(path: Path, probed: Probe, indices: NDArray[np.int64]) -> Iterator[tuple[int, Image]]:
+    """The frames `indices` (ascending) one by one. Jumps where that saves work and the file's stamps allow it."""
+    start = 0
+    if probed.pts is not None:
+        try:
+            for index, image in _read_jumping(path, probed, indices):
+                yield index, image
+                start += 1
+        except _MissedError:  # the file's index is not to be trusted: decode on from the beginning, without jumps
+            pass
+        else:
+            return
+    yield from _read_straight(path, probed, indices[start:])
+
+
+class _MissedError(Exception):
+    pass
+
+
+def _read_jumping(path: Path, probed: Probe, indices: NDArray[np.int64]) -> Iterator[tuple[int, Image]]:
+    assert probed.pts is not None
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        frames, at = container.decode(stream), 0  # at: the frame that comes next
+        for index in indices.tolist():
+            key = int(probed.keys[np.searchsorted(probed.keys, index, side="right") - 1]) if len(probed.keys) else 0
+            if key - at >= _WORTH_A_JUMP:
+                container.seek(int(probed.pts[key]), stream=stream)
+                frames = container.decode(stream)
+            stamp = probed.pts[index]
+            try:
+                frame = next(f for f in frames if f.pts is not None and f.pts >= stamp)
+            except (StopIteration, av.FFmpegError) as error:
+                raise _MissedError from error
+            if frame.pts != stamp or frame.is_corrupt:
+                raise _MissedError
+            yield index, _pixels(frame, probed)
+            at = index + 1
+
+
+def _read_straight(path: Path, probed: Probe, indices: NDArray[np.int64]) -> Iterator[tuple[int, Image]]:
+    wanted = set(indices.tolist())
+    last = max(wanted, default=-1)
+    seen = 0
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        try:
+            for seen, frame in enumerate(container.decode(stream), start=1):
+                if seen - 1 in wanted:
+                    yield seen - 1, _pixels(frame, probed)
+                if seen - 1 == last:
+                    return
+        except av.FFmpegError as error:
+            raise ClipError(f"{path.name}: decoding fails after frame {seen - 1} ({error})") from error
+    if seen <= last:
+        raise ClipError(f"{path.name}: it had {len(probed.times)} frames when opened, and now only {seen}")
+
+
+def _pixels(frame: av.VideoFrame, probed: Probe) -> Image:
+    width, height = probed.size
+    if (frame.width, frame.height) != probed.size:  # a stream may change its size on the way; the clip has one
+        frame = frame.reformat(width=width, height=height, format="rgb24")
+    return probed.turn.apply(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
+
+
+def _open_decord(path: Path) -> Any:
+    try:
+        import decord
+    except ImportError as error:  # there are no wheels for arm: PyAV reads everything there
+        raise DecordFailedError("decord is not installed") from error
+    decord.logging.set_level(decord.logging.QUIET)
+    # With more threads it breaks on VP9, and the order of its errors is by chance.
+    return decord.VideoReader(str(path.resolve()), num_threads=1)

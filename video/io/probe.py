@@ -1,0 +1,260 @@
+"""What a video file really holds: every frame as players present it, found by decoding once without making pixels.
+
+Why decode: packets lie. An edit list hides some of them, AVI has no presentation times, and damage within a
+picture shows only when it is decoded. One pass finds all of it before any work is spent on the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from video.errors import UserError
+from video.io.containers import bytes_missing, matroska_breaks_at
+
+# What may be opened. Playlists (hls, concat, dash, sdp) are not here: such a "video" would name other files
+# and addresses, and have this process fetch them.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,mxf,ivf,m4v,h264,hevc,obu,mpegvideo,"
+    "mjpeg,nut,wtv,rm,dv,mp3,wav,flac,aac,ac3,amr"
+)
+_BROWSER_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
+_DAMAGE_HINT = "get a whole copy, or re-encode what is left of it"
+
+
+class ClipError(UserError):
+    """A file that cannot be used as a video; the message is a sentence for people that names the file."""
+
+
+class ReadingError(ClipError):
+    """Reading stopped on the way through a clip that was opened. frame: the first, of those asked for, that is missing.
+
+    Every frame was decoded once when the clip was opened, so the bytes were good then: the file was changed or taken
+    away since, the disk or the network fails. It may heal, other than what `Clip.broken` tells.
+    """
+
+    def __init__(self, message: str, *, frame: int) -> None:
+        super().__init__(message)
+        self.frame = frame
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How players turn stored pixels before they show them: transpose, then mirror."""
+
+    transpose: bool = False
+    mirror_x: bool = False
+    mirror_y: bool = False
+
+    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(h, w, 3) as stored -> (H, W, 3) as shown, contiguous."""
+        if self.transpose:
+            image = image.swapaxes(0, 1)
+        image = image[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
+        return np.ascontiguousarray(image)
+
+    @property
+    def mirrored(self) -> bool:
+        """True when no rotation alone does it."""
+        return self.transpose ^ self.mirror_x ^ self.mirror_y
+
+    @property
+    def degrees(self) -> int:
+        """The clockwise rotation: 0, 90, 180 or 270 (of a mirrored picture: after it was mirrored left to right)."""
+        if self.transpose:
+            return 90 if self.mirror_x else 270
+        return 180 if self.mirror_y else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """The presented frames of one file.
+
+    size: (width, height) in pixels as stored, before `turn`. times: (N,) float64 s from the start of playing,
+    strictly ascending. pts: (N,) int64 in the stream's own units, ascending, or None where the file's stamps
+    cannot identify a frame. keys: (K,) int64 frames that decoding can start at.
+    """
+
+    size: tuple[int, int]
+    turn: Turn
+    times: NDArray[np.float64]
+    duration_s: float
+    pts: NDArray[np.int64] | None
+    keys: NDArray[np.int64]
+    container: str
+    codec: str
+    n_video_streams: int
+    broken: str = ""  # what ends the frames before the file's own end; a sentence
+
+
+def probe(path: Path, *, partial: bool = False) -> Probe:
+    """Reads the file once. Raises ClipError for everything that is not a whole video.
+
+    partial: a file that breaks off after at least one frame is no error: `Probe.broken` says where and why.
+    """
+    _check_file(path)
+    missing = bytes_missing(path)
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        keys, stamps, size, turn, broken = _decode_all(container, stream, path, missing)
+        if broken and not (partial and stamps):
+            raise ClipError(f"{path.name}: {broken}; {_DAMAGE_HINT}")
+        times, pts = _times(stamps, stream, container)
+        return Probe(
+            size=size,
+            turn=turn,
+            times=times,
+            duration_s=_duration_s(times, stream, container),
+            pts=pts,
+            keys=np.flatnonzero(keys),
+            container=container.format.name,
+            codec=stream.codec_context.codec.canonical_name,
+            n_video_streams=len(container.streams.video),
+            broken=f"the video can be decoded up to {times[-1]:.1f} s: {broken}" if broken else "",
+        )
+
+
+@contextmanager
+def open_container(path: Path) -> Iterator[InputContainer]:
+    """Opens a local file and nothing else. Raises ClipError when it is no media file."""
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    try:
+        container = av.open(str(path.resolve()), options=options)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise ClipError(f"{path.name}: {_why_not_opened(path)}") from error
+    with container:
+        yield container
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The stream of moving pictures, cover art aside."""
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        kinds = " and ".join(sorted({str(s.type) for s in container.streams})) or "nothing that is known"
+        raise ClipError(f"{path.name}: there is no picture in this file, only {kinds}")
+    if streams[0].codec_context is None:
+        raise ClipError(f"{path.name}: no decoder here reads this file's pictures; convert it to H.264")
+    streams[0].thread_type = "AUTO"
+    return streams[0]
+
+
+def turn_of(frame: VideoFrame) -> Turn:
+    """From the display matrix: 3x3 fixed-point numbers, x' = a x + c y, y' = b x + d y, y downwards."""
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Turn()
+    a, b, _, c, d = (int(v) for v in np.frombuffer(matrix, np.int32)[:5])
+    if abs(a) >= abs(b):  # players, too, know quarter turns only
+        return Turn(mirror_x=a < 0, mirror_y=d < 0)
+    return Turn(transpose=True, mirror_x=c < 0, mirror_y=b < 0)
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise ClipError(f"{path}: this is a folder, not a video file")
+    if not path.exists():
+        raise ClipError(f"{path}: there is no such file")
+    if not path.is_file():
+        raise ClipError(f"{path}: this is not a regular file")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise ClipError(f"{path}: it cannot be read: {error.strerror}") from error
+    if path.stat().st_size == 0:
+        raise ClipError(f"{path.name}: the file is empty (0 bytes)")
+
+
+def _why_not_opened(path: Path) -> str:
+    if cv2.haveImageReader(str(path)):
+        return "this is a picture, not a video"
+    if missing := bytes_missing(path):
+        return f"the file is cut off: {missing} bytes are missing, among them its index, so no frame can be read"
+    return "this is not a video file of a known kind, or its header is damaged; no frame can be read"
+
+
+def _decode_all(
+    container: InputContainer, stream: VideoStream, path: Path, missing: int
+) -> tuple[list[bool], list[int | None], tuple[int, int], Turn, str]:
+    """(is a key frame, time stamp) of every frame in the order of presentation, how they are shown, and what broke."""
+    keys: list[bool] = []
+    stamps: list[int | None] = []
+    size, turn = (0, 0), Turn()
+    broken = ""
+    try:
+        for frame in container.decode(stream):
+            if not stamps:
+                size, turn = (frame.width, frame.height), turn_of(frame)
+            if frame.is_corrupt:
+                broken = f"the picture of frame {len(stamps)} is damaged"
+                break
+            keys.append(bool(frame.key_frame))
+            stamps.append(frame.pts)
+    except (av.FFmpegError, OSError) as error:
+        broken = f"decoding fails after frame {len(stamps) - 1}" if stamps else "no frame can be decoded"
+        broken += f" ({error.strerror or error})"
+    if not (broken or missing) and (at := matroska_breaks_at(path)) is not None:
+        broken = f"its structure breaks at byte {at}, and frames behind that are lost"
+    announced = f" of {stream.frames}" if stream.frames > len(stamps) else ""
+    could = f"{len(stamps)}{announced} frames could be read"
+    if missing:
+        return keys, stamps, size, turn, f"the file is cut off ({missing} bytes are missing): {could}"
+    if broken:
+        return keys, stamps, size, turn, f"the file is damaged: {broken}; {could}"
+    if not stamps:
+        raise ClipError(f"{path.name}: the file holds no frame")
+    return keys, stamps, size, turn, ""
+
+
+def _times(
+    stamps: list[int | None], stream: VideoStream, container: InputContainer
+) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+    """Seconds from the start of playing, and the stamps where each belongs to one frame."""
+    unit_s = float(stream.time_base or 0)
+    known = [s for s in stamps if s is not None]
+    if len(known) < len(stamps) or not unit_s:
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        return np.arange(len(stamps)) / rate, None
+    pts = np.array(known, dtype=np.int64)
+    if not (np.diff(pts) > 0).all():
+        # AVI stamps frames in the order of decoding. Frames come out in the order of showing, so the i-th
+        # smallest stamp is the i-th frame's; of two at one time players show the later.
+        ordered = np.sort(pts)
+        rank = np.arange(len(pts)) - np.searchsorted(ordered, ordered)
+        return (ordered - ordered[0]) * unit_s + 1e-6 * rank, None
+    start_s = (container.start_time or 0) / av.time_base
+    if _for_browsers(container):
+        # Measured in Chromium: a late first frame stays late, with itself standing in the gap before it;
+        # only a start before 0 is moved to 0.
+        start_s = min(start_s, 0.0)
+    return pts * unit_s - min(start_s, pts[0] * unit_s), pts
+
+
+def _duration_s(times: NDArray[np.float64], stream: VideoStream, container: InputContainer) -> float:
+    # What browsers tell on loading: the container's word, a longer sound track and a too short word included.
+    announced_s = container.duration / av.time_base if container.duration else 0.0
+    if announced_s > times[-1] or (announced_s > 0 and _for_browsers(container)):
+        return announced_s
+    return float(times[-1]) + _last_frame_s(times, stream)
+
+
+def _for_browsers(container: InputContainer) -> bool:
+    return bool(_BROWSER_CONTAINERS & set(container.format.name.split(",")))
+
+
+def _last_frame_s(times: NDArray[np.float64], stream: VideoStream) -> float:
+    if len(times) > 1:
+        return float(np.median(np.diff(times)))
+    return 1 / float(stream.average_rate or stream.guessed_rate or 25)

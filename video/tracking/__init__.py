@@ -1,0 +1,1 @@
+"""Following objects through a clip: `propagate.propagate_all` is the way in."""

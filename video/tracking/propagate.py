@@ -1,0 +1,159 @@
+"""Runs a tracker over a clip, forward and backward from wherever each object is known, in bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from video import masks
+from video.io.probe import ReadingError
+from video.masks import Mask
+from video.tracking.bidirectional import join
+from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions
+from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
+from video.tracking.passes import Journal, Seen, Way, follow
+from video.tracking.postprocess import without_strangers
+from video.tracking.state import Checkpoints
+from video.types import FeatureSource, MaskTrack, Segmenter, Tracker, TrackerSource
+
+if TYPE_CHECKING:
+    from video.io.reader import Clip
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What is known of one object: its mask (H, W) bool on one frame or more."""
+
+    label: str
+    anchors: Mapping[int, Mask]
+
+    def __post_init__(self) -> None:
+        if not self.anchors:
+            raise ValueError(f"{self.label!r}: a track needs a mask on at least one frame")
+        if any(not mask.any() for mask in self.anchors.values()):
+            raise ValueError(f"{self.label!r}: a track cannot start from an empty mask")
+
+
+def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> Tracker:
+    """The segmenter's own tracker (`TrackerSource`), the one that remembers where there are features, else by flow.
+
+    Of the options the first takes none, the second `refit_every` alone: it looks as often.
+    """
+    if isinstance(segmenter, TrackerSource):
+        return segmenter.tracker()
+    if isinstance(segmenter, FeatureSource):
+        every = 1 if options is None else options.refit_every
+        return MemoryTracker(segmenter, options=MemoryTrackerOptions(look_every=every))
+    return FlowTracker(segmenter, options=options)
+
+
+def tracker_name(segmenter: Segmenter) -> str:
+    """The name of the tracker that `tracker_for` would make: said in the model version."""
+    if isinstance(segmenter, TrackerSource):
+        return segmenter.tracker_name
+    return MemoryTracker.name if isinstance(segmenter, FeatureSource) else FlowTracker.name
+
+
+def propagate(
+    clip: Clip,
+    anchor: int,
+    mask: Mask,
+    segmenter: Segmenter,
+    *,
+    label: str = "object",
+    options: FlowTrackerOptions | None = None,
+    make_tracker: Callable[[], Tracker] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> MaskTrack:
+    """One object from one frame, over the whole clip. See `propagate_all`."""
+    start = Start(label, {anchor: mask})
+    return propagate_all(clip, [start], segmenter, options=options, make_tracker=make_tracker, progress=progress)[0]
+
+
+def propagate_all(
+    clip: Clip,
+    starts: Sequence[Start],
+    segmenter: Segmenter,
+    *,
+    window: tuple[int, int] | None = None,
+    options: FlowTrackerOptions | None = None,
+    make_tracker: Callable[[], Tracker] | None = None,
+    progress: Callable[[float], None] | None = None,
+    stopped: Callable[[ReadingError], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> list[MaskTrack]:
+    """All objects together, so frames are decoded and flow is computed once per direction; masks do not overlap.
+
+    window: first and last frame (both included) to look at, the whole clip without it. Every anchor must lie
+    in it. Returns one track per start, with every frame of the window. Before its first anchor an object is
+    followed backward, after its last forward; between two it is followed from both, and joined where the two
+    agree best and are surest (`video.tracking.bidirectional`). What parted from it and went away is taken out
+    (`video.tracking.postprocess`). make_tracker: called once per direction, `tracker_for` without
+    it. progress: called with the fraction done. stopped: told where a pass could read no further; what was seen
+    until then is kept, the other pass goes on by itself, and frames that neither reached are not visible. Without it
+    ReadingError is raised. checkpoints: where both passes are kept every minute and when they are interrupted, to go
+    on from there to the same masks; with a tracker that is not `Resumable` it begins anew. Raises ValueError
+    naming an anchor outside the window.
+    """
+    first, last = window or (0, len(clip) - 1)
+    if not 0 <= first <= last < len(clip):
+        raise ValueError(f"window {first}..{last} is not within the clip's frames 0..{len(clip) - 1}")
+    for start in starts:
+        for frame in start.anchors:
+            if not first <= frame <= last:
+                raise ValueError(f"{start.label!r}: anchor frame {frame} is not within {first}..{last}")
+    if not starts:
+        return []
+    earliest = min(min(s.anchors) for s in starts)
+    latest = max(max(s.anchors) for s in starts)
+    ways = [Way("ahead", earliest, last), Way("behind", latest, first)]
+    total = sum(map(len, ways))
+    done = 0
+
+    def tick(frames: int) -> None:
+        nonlocal done
+        done += frames
+        if progress is not None:
+            progress(done / total)
+
+    fresh = make_tracker or (lambda: tracker_for(segmenter, options=options))
+    anchors = [start.anchors for start in starts]
+    journal = Journal(checkpoints)
+    ahead, behind = (follow(clip, way, anchors, fresh(), tick, stopped, journal) for way in ways)
+    frames = range(first, last + 1)
+    return [
+        without_strangers(_track(start.label, clip.size, frames, _join(start, a, b)), given=start.anchors)
+        for start, a, b in zip(starts, ahead, behind, strict=True)
+    ]
+
+
+def _join(start: Start, ahead: Seen, behind: Seen) -> Seen:
+    anchors = sorted(start.anchors)
+    # Where a pass could not read, what the other one saw counts.
+    joined = {f: v for f, v in behind.items() if f <= anchors[-1]}
+    joined |= {f: v for f, v in ahead.items() if f >= anchors[0]}
+    for a, b in itertools.pairwise(anchors):
+        between = range(a, b + 1)
+        if all(f in ahead and f in behind for f in between):
+            joined |= zip(between, join([ahead[f] for f in between], [behind[f] for f in between]), strict=True)
+    return joined
+
+
+def _track(label: str, size: tuple[int, int], frames: range, seen: Seen) -> MaskTrack:
+    nothing = masks.empty(size)
+    rows = [seen.get(f, (nothing, 0.0, False)) for f in frames]
+    rles = tuple(r if visible and masks.area(r) else nothing for r, _, visible in rows)
+    visible = np.array([masks.area(r) > 0 for r in rles], np.bool_)
+    return MaskTrack(
+        label=label,
+        size=size,
+        frames=np.arange(frames.start, frames.stop, dtype=np.int64),
+        rles=rles,
+        boxes=np.array([masks.rle_box(r) or (0.0, 0.0, 0.0, 0.0) for r in rles], np.float64).reshape(-1, 4),
+        scores=np.array([score for _, score, _ in rows], np.float64),
+        visible=visible,
+    )

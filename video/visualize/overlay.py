@@ -1,0 +1,134 @@
+"""What was found, for people to look at: an overlay video that browsers play."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from video.io.reader import Clip
+from video.masks import decode
+from video.types import MaskTrack
+from video.visualize.text import Colour, Image, colours, plate, put
+from video.visualize.track_timeline import Strip
+
+_TICK = Fraction(1, 90_000)  # fine enough for every usual rate and for variable ones
+_FILL = 0.45  # how much of the object's colour covers the picture
+
+
+def draw(image: Image, tracks: Sequence[MaskTrack], frame: int) -> Image:
+    """A copy of (H, W, 3) RGB with every object that is visible on clip frame `frame` drawn into it.
+
+    The picture may be smaller than the tracks' masks, in the same shape. Raises ValueError where it is larger.
+    """
+    out = image.copy()
+    h, w = image.shape[:2]
+    for track, colour in zip(tracks, colours(len(tracks)), strict=True):
+        if w > track.size[0] or h > track.size[1]:
+            raise ValueError(f"{track.label!r} has masks of {track.size}, the frame is {(w, h)}")
+        row = int(np.searchsorted(track.frames, frame))
+        if row < len(track.frames) and track.frames[row] == frame and track.visible[row]:
+            mask = decode(track.rles[row]).astype(np.uint8)
+            if track.size != (w, h):
+                mask = np.asarray(cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST), np.uint8)
+            _draw_object(out, mask, track.label, float(track.scores[row]), colour)
+    return out
+
+
+def write_overlay(
+    clip: Clip,
+    tracks: Sequence[MaskTrack],
+    path: str | Path,
+    *,
+    keyframes: Sequence[Sequence[int]] = (),
+    most_px: int = 1280,
+) -> Path:
+    """An H.264 MP4 that browsers play, every frame at the clip's own time, a timeline of the objects below it.
+
+    keyframes: the frames of each track's keyframes, for the timeline.
+
+    most_px: the longer side is reduced to this. Sizes are made even (H.264 stores colour at half size). Written
+    beside `path` and renamed at the end, so that a file which is there is whole. Raises ClipError.
+    """
+    path = Path(path)
+    size = _even_size(clip.size, most_px)
+    ticks = np.round(clip.times / float(_TICK)).astype(np.int64)
+    ends = np.append(ticks[1:], max(round(clip.duration_s / _TICK), ticks[-1] + round(1 / clip.average_fps / _TICK)))
+    end_s = float(ends[-1] * _TICK)
+    strip = Strip(tracks, clip.times, keyframes=keyframes, end_s=end_s, size=size) if tracks else None
+    part = path.with_name(f".{path.stem}.part.mp4")
+    try:
+        with av.open(str(part), "w", options={"movflags": "+faststart"}) as container:
+            rate = Fraction(clip.average_fps).limit_denominator(1001)
+            stream = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
+            stream.width, stream.height = size[0], size[1] + (strip.height if strip else 0)
+            stream.pix_fmt = "yuv420p"
+            stream.codec_context.time_base = _TICK
+            for i, image in _pictures(clip):
+                drawn = (
+                    draw(_fit(image, size), tracks, i) if _shrinks(clip, size) else _fit(draw(image, tracks, i), size)
+                )
+                whole = np.concatenate([drawn, strip.at(i)]) if strip else drawn
+                picture = av.VideoFrame.from_ndarray(whole, format="rgb24")
+                picture.pts, picture.time_base = int(ticks[i]), _TICK
+                picture.duration = int(ends[i] - ticks[i])
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _pictures(clip: Clip) -> Iterator[tuple[int, Image]]:
+    for indices, images in clip.batches(size=8):
+        yield from zip(indices.tolist(), images, strict=True)
+
+
+def _shrinks(clip: Clip, size: tuple[int, int]) -> bool:
+    """Drawn when small, lines and letters are sharp; a size that only differs by being even is drawn before."""
+    return size[0] <= clip.size[0] and size[1] <= clip.size[1]
+
+
+def _draw_object(image: Image, mask: NDArray[np.uint8], label: str, score: float, colour: Colour) -> None:
+    outline, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if not outline:
+        return
+    left, top, width, height = cv2.boundingRect(np.concatenate(outline))
+    # Only where the object is: of a whole frame of 720p this would be most of the time.
+    there = image[top : top + height, left : left + width]
+    filled = cv2.addWeighted(there, 1 - _FILL, np.full_like(there, colour), _FILL, 0)
+    cv2.copyTo(filled, mask[top : top + height, left : left + width], there)
+    thick = max(2, round(2 * max(image.shape[:2]) / 1280))
+    # A dark line below the bright one: one of the two is seen on any ground. As wide as the dark one at least, or
+    # colours cannot be told on a small picture.
+    cv2.drawContours(image, outline, -1, (0, 0, 0), thick + 2)
+    cv2.drawContours(image, outline, -1, colour, thick)
+    text = plate(f"{label}  {score:.2f}", max(9, round(20 * max(image.shape[:2]) / 1280)), swatch=colour)
+    put(image, text, round(left + width / 2 - text.shape[1] / 2), top - text.shape[0] - thick - 2)
+
+
+def _even_size(size: tuple[int, int], most_px: int) -> tuple[int, int]:
+    """The size of the overlay: no side over `most_px`, both even, at least 2."""
+    if most_px < 16:
+        raise ValueError(f"most_px must be at least 16, got {most_px}")
+    shrink = min(1.0, most_px / max(size))
+    w, h = (max(1, round(side * shrink)) for side in size)
+    return w + w % 2, h + h % 2
+
+
+def _fit(image: Image, size: tuple[int, int]) -> Image:
+    """Reduced to the overlay's size; where that only differs by being even, padded by repeating the edge."""
+    h, w = image.shape[:2]
+    if 0 <= size[0] - w <= 1 and 0 <= size[1] - h <= 1:
+        return np.pad(image, ((0, size[1] - h), (0, size[0] - w), (0, 0)), mode="edge")
+    return _resize(image, size)
+
+
+def _resize(image: Image, size: tuple[int, int]) -> Image:
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,0 +1,133 @@
+"""A sheet of the frames that most need a look: unsure ones, edges of gaps, sudden changes, words that disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from video.io.reader import Clip
+from video.types import MaskTrack
+from video.visualize.overlay import draw
+from video.visualize.text import FAINT, INK, Image, colours, fitting, plate, put
+
+_UNSURE = 0.8  # scores below are told: the IoU under which a mask has to be corrected
+_AREA = 1.6  # times larger or smaller than on the frame before
+_JUMP = 0.5  # of the box's diagonal, in one frame
+_APART = 0.04  # of the clip's length between two tiles of one object
+_TILE_PX, _TEXT_PX, _COLUMNS, _GAP_PX = 400, 16, 3, 10
+_CARD, _PAGE = (255, 255, 255), 236
+
+
+@dataclass(frozen=True)
+class Look:
+    """A frame to look at. track: which object. why: for people. weight: higher is more urgent."""
+
+    frame: int
+    track: int
+    why: str
+    weight: float
+
+
+def needs_a_look(
+    tracks: Sequence[MaskTrack],
+    times: NDArray[np.float64],
+    *,
+    elsewhere: Sequence[Sequence[int]] = (),
+    most: int = 12,
+) -> list[Look]:
+    """At most `most` frames, by time: the most urgent, of each object well apart. times: (N,) seconds by frame.
+
+    elsewhere: of each track the frames on which the words point away from it.
+    """
+    found = [look for k, track in enumerate(tracks) for look in _of(k, track, times)]
+    found += [Look(f, k, "the words point elsewhere", 1.2) for k, frames in enumerate(elsewhere) for f in frames]
+    found.sort(key=lambda look: (-look.weight, look.frame))
+    apart = max(3, round(_APART * len(times)))
+    chosen: list[Look] = []
+    for look in found:
+        near = [i for i, c in enumerate(chosen) if c.track == look.track and abs(c.frame - look.frame) < apart]
+        same = [i for i in near if chosen[i].frame == look.frame]
+        if same:
+            chosen[same[0]] = replace(chosen[same[0]], why=f"{chosen[same[0]].why}; {look.why}")
+        elif not near and len(chosen) < most:
+            chosen.append(look)
+    return sorted(chosen, key=lambda x: (x.frame, x.track))
+
+
+def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], looks: Sequence[Look], path: str | Path) -> Path:
+    """A JPEG with a tile for each look. Raises ValueError without any, ClipError, OSError."""
+    if not looks:
+        raise ValueError("a sheet needs at least one frame to look at")
+    pictures: dict[int, Image] = {}
+    w, h = clip.size
+    size = (_TILE_PX, max(1, round(_TILE_PX * h / w)))
+    for indices, images in clip.batches(sorted({look.frame for look in looks}), size=4):
+        for i, image in zip(indices.tolist(), images, strict=True):
+            pictures[i] = _resized(image, size) if w > _TILE_PX else image
+    tiles = [
+        _tile(_resized(draw(pictures[look.frame], tracks, look.frame), size), clip, tracks, look) for look in looks
+    ]
+    th, tw = tiles[0].shape[:2]
+    columns = min(_COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    sheet = np.full((rows * (th + _GAP_PX) + _GAP_PX, columns * (tw + _GAP_PX) + _GAP_PX, 3), _PAGE, np.uint8)
+    for i, tile in enumerate(tiles):
+        put(sheet, tile, _GAP_PX + i % columns * (tw + _GAP_PX), _GAP_PX + i // columns * (th + _GAP_PX))
+    ok, data = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    if not ok:
+        raise RuntimeError("OpenCV could not write a JPEG")
+    Path(path).write_bytes(data.tobytes())
+    return Path(path)
+
+
+def _of(k: int, track: MaskTrack, times: NDArray[np.float64]) -> list[Look]:
+    rows = np.flatnonzero(track.visible)
+    frames, boxes, scores = track.frames[rows], track.boxes[rows], track.scores[rows]
+    sides = boxes[:, 2:] - boxes[:, :2]
+    looks = [
+        Look(int(f), k, f"unsure: score {s:.2f}", 1.0 + _UNSURE - float(s))
+        for f, s in zip(frames, scores, strict=True)
+        if s < _UNSURE
+    ]
+    for i in range(1, len(frames)):
+        before, frame = int(frames[i - 1]), int(frames[i])
+        if frame - before > 1:
+            gone_s = times[frame] - times[before]
+            looks.append(Look(before, k, f"last seen here, then gone for {gone_s:.2f} s", 0.9))
+            looks.append(Look(frame, k, f"seen again after {gone_s:.2f} s", 1.0))
+            continue
+        ratio = float(np.prod(sides[i]) / max(np.prod(sides[i - 1]), 1e-9))
+        change = max(ratio, 1 / max(ratio, 1e-9))
+        moved = float(np.linalg.norm((boxes[i] - boxes[i - 1]).reshape(2, 2).mean(axis=0)))
+        jump = moved / max(float(np.linalg.norm(sides[i - 1])), 1e-9)
+        if change > _AREA:
+            word = "larger" if ratio > 1 else "smaller"
+            looks.append(Look(frame, k, f"suddenly {change:.1f} times {word}", min(1.4, 0.5 + change / 5)))
+        if jump > _JUMP:
+            looks.append(Look(frame, k, f"jumped by {jump:.1f} of its size", min(1.4, 0.6 + jump / 3)))
+    return looks
+
+
+def _resized(image: Image, size: tuple[int, int]) -> Image:
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _tile(picture: Image, clip: Clip, tracks: Sequence[MaskTrack], look: Look) -> Image:
+    colour = colours(len(tracks))[look.track]
+    line = _TEXT_PX + 2 * (_TEXT_PX // 4)
+    tile = np.full((picture.shape[0] + 2 * line + 8, picture.shape[1], 3), _CARD, np.uint8)
+    tile[:4] = colour
+    time = plate(f"{clip.times[look.frame]:.2f} s, frame {look.frame}", _TEXT_PX, paper=_CARD, ink=FAINT)
+    room = picture.shape[1] - time.shape[1] - 2 * _TEXT_PX
+    name = fitting(tracks[look.track].label, _TEXT_PX, room - _TEXT_PX)
+    put(tile[4:], plate(name, _TEXT_PX, swatch=colour, paper=_CARD), 0, 0)
+    put(tile[4:], time, tile.shape[1], 0)
+    why = fitting(look.why, _TEXT_PX, picture.shape[1] - _TEXT_PX)
+    put(tile[4 + line :], plate(why, _TEXT_PX, paper=_CARD, ink=INK), 0, 0)
+    tile[8 + 2 * line :] = picture
+    return tile

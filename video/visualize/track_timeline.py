@@ -1,0 +1,98 @@
+"""A timeline under a video: for every object when it is seen, how sure that is, and where its keyframes are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from video.types import MaskTrack
+from video.visualize.text import FAINT, INK, PAPER, Image, colours, fitting, plate, put, tint
+
+_LANE = 26 / 1280  # of the picture's width
+_LEAST_LANE_PX = 10
+_MOST_LANES = 1 / 3  # of the picture's height, unless lanes would be too low to be read
+_EMPTY = (228, 228, 225)
+
+
+class Strip:
+    """Drawn once, then asked for each frame: only the playhead and its time change.
+
+    One lane an object. Where it is seen the lane is tinted in its colour and filled from below as high as its score;
+    a gap stays empty. Dark ticks are keyframes. Several frames share a column where the clip is long: it shows the
+    lowest of their scores, and a gap only if all are one.
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[MaskTrack],
+        times: NDArray[np.float64],
+        *,
+        keyframes: Sequence[Sequence[int]] = (),
+        end_s: float,
+        size: tuple[int, int],
+    ) -> None:
+        """times: (N,) seconds of the clip's frames; end_s: when the last one ends. keyframes: frames, for each track.
+
+        size: (width, height) in pixels of the picture above.
+        """
+        width, height = size
+        lane = round(min(_LANE * width, _MOST_LANES * height / max(1, len(tracks))))
+        self._lane = max(_LEAST_LANE_PX, lane)
+        self._px = max(8, round(self._lane * 0.6))
+        self._left = min(width // 3, max(60, round(width * 0.16)))
+        self._times, self._width = times, width
+        self._span_s = max(end_s - float(times[0]), 1e-6)
+        foot = self._px + 2 * max(1, self._px // 4) + 2
+        raw = len(tracks) * (self._lane + 3) + foot + 3
+        self.height = raw + raw % 2
+        self._ground = np.full((self.height, width, 3), PAPER, np.uint8)
+        columns = self._frames_of_columns()
+        for k, (track, colour) in enumerate(zip(tracks, colours(len(tracks)), strict=True)):
+            top = 3 + k * (self._lane + 3)
+            name = fitting(track.label, self._px, self._left - 2 * self._px)
+            put(self._ground[top : top + self._lane, : self._left - 4], plate(name, self._px, swatch=colour), 2, 0)
+            self._draw_lane(self._ground[top : top + self._lane, self._left : width - 6], track, columns, colour)
+            for frame in keyframes[k] if keyframes else ():
+                x = self._x(float(times[frame]))
+                self._ground[top : top + max(4, self._lane // 3), x : x + 2] = INK
+        self._foot = len(tracks) * (self._lane + 3) + 4
+
+    def at(self, frame: int) -> Image:
+        """(height, width, 3) uint8 RGB with the playhead on the clip's frame."""
+        out = self._ground.copy()
+        x = self._x(float(self._times[frame]))
+        out[: self._foot + 2, max(0, x - 1) : x + 2] = (255, 255, 255)
+        out[: self._foot + 2, x : x + 1] = INK
+        text = plate(f"{self._times[frame] - self._times[0]:.2f} s", self._px)
+        put(out[self._foot :], text, x - text.shape[1] // 2, 0)
+        count = plate(f"frame {frame} of {len(self._times)}", self._px, ink=FAINT)
+        put(out[self._foot :, : self._left - 4], count, 2, 0)
+        return out
+
+    def _frames_of_columns(self) -> NDArray[np.int64]:
+        """(columns + 1,): the frames from edge c to edge c + 1 are column c's; a column has the frame it lies in."""
+        columns = max(1, self._width - 6 - self._left)
+        edges_s = self._times[0] + np.arange(columns + 1) / columns * self._span_s
+        return np.clip(np.searchsorted(self._times, edges_s, side="right") - 1, 0, len(self._times) - 1)
+
+    def _draw_lane(
+        self, lane: Image, track: MaskTrack, columns: NDArray[np.int64], colour: tuple[int, int, int]
+    ) -> None:
+        scores = np.full(len(self._times), np.nan)
+        seen = track.frames[track.visible]
+        scores[seen] = track.scores[track.visible]
+        lane[:] = _EMPTY
+        height = lane.shape[0]
+        pale = tint(colour, 0.72)
+        for c in range(min(lane.shape[1], len(columns) - 1)):
+            of = scores[columns[c] : max(columns[c] + 1, columns[c + 1])]
+            if np.isnan(of).all():
+                continue
+            lane[:, c] = pale
+            lane[height - round(height * float(np.clip(np.nanmin(of), 0, 1))) :, c] = colour
+
+    def _x(self, time_s: float) -> int:
+        columns = self._width - 6 - self._left
+        return self._left + min(columns - 1, round((time_s - float(self._times[0])) / self._span_s * columns))
