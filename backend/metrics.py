@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from backend.jobs.models import State
+from backend.jobs.models import JobState
 
 if TYPE_CHECKING:
     from backend.runtime import Services
@@ -51,7 +51,7 @@ class _Now:
         board, settings = self._services.office().board, self._services.settings
         jobs = GaugeMetricFamily("refam_jobs", "Jobs that are known, by state", labels=["state"])
         counts = Count(run.state for run in board.runs())
-        for state in State:
+        for state in JobState:
             jobs.add_metric([state.value], counts[state])
         yield jobs
         yield GaugeMetricFamily("refam_queue_waiting", "Messages in the queue", value=board.waiting())

@@ -10,18 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from backend.feedback.calibrated import Tuned, load_tuned
-from backend.feedback.collector import Learner
+from backend.feedback.calibrated import CalibratedSettings, load_calibrated
+from backend.feedback.collector import CorrectionCollector
 from backend.labelstudio.client import StudioAccess
 from backend.media.store import MediaStore
-from backend.service.office import Office
+from backend.service.office import JobServices
 from backend.settings import Settings, load_settings
 from refam.pipeline.pipeline import Pipeline, PipelineOptions
 from refam.pipeline.types import model_version
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
-    from refam.segmenters.load import Choice
+    from refam.segmenters.load import SegmenterChoice
     from video.types import Segmenter
 
 log = logging.getLogger("refam.services")
@@ -45,12 +45,12 @@ class Services:
         self._loading = threading.Lock()
         self._opening, self._naming = threading.Lock(), threading.Lock()
         self._identity: str | None = None
-        self._tuned: Tuned | None = None
-        self._choice: Choice | None = None
+        self._tuned: CalibratedSettings | None = None
+        self._choice: SegmenterChoice | None = None
         self._pipeline: Pipeline | None = None
         self._grounder: Grounder | None = None
-        self._office: Office | None = None
-        self._learner: Learner | None = None
+        self._office: JobServices | None = None
+        self._learner: CorrectionCollector | None = None
         self.closing = False
         self._state = {"segmenter": "loads at first use", "backbone": "loads at first use"}
 
@@ -63,7 +63,7 @@ class Services:
         return model_version(self._backbone_id(), self.segmenter_choice.version, self.settings.quality.tail)
 
     @property
-    def segmenter_choice(self) -> Choice:
+    def segmenter_choice(self) -> SegmenterChoice:
         """Which segmenter and tracker. Looked up once: weights pulled while we serve wait for the next start."""
         with self._naming:
             if self._choice is None:
@@ -77,7 +77,7 @@ class Services:
             return identity if self._tuned is None else f"{identity}+{self._tuned.version}"
 
     @property
-    def tuned(self) -> Tuned | None:
+    def tuned(self) -> CalibratedSettings | None:
         """What `refam calibrate` has chosen for this backbone. Raises TunedError."""
         with self._naming:
             self._untuned()
@@ -98,22 +98,22 @@ class Services:
                 found = identity(self.settings.backbone)
             except ValueError:  # no such backbone: /ready and the log say so when it is to be loaded
                 found = _short(self.settings.backbone)
-            self._tuned = load_tuned(self.settings.data_dir, found)
+            self._tuned = load_calibrated(self.settings.data_dir, found)
             self._identity = found
         return self._identity
 
-    def office(self) -> Office:
+    def office(self) -> JobServices:
         """The queue and who works it off, opened at first use. Raises the queue's own errors."""
         with self._opening:
             if self._office is None:
-                self._office = Office(self)
+                self._office = JobServices(self)
             return self._office
 
-    def learner(self) -> Learner:
+    def learner(self) -> CorrectionCollector:
         """Who takes in what people submit, from the first use on. Raises sqlite3.Error, OSError."""
         with self._opening:
             if self._learner is None:
-                self._learner = Learner(self.settings)
+                self._learner = CorrectionCollector(self.settings)
             return self._learner
 
     def begin_to_close(self) -> None:

@@ -22,7 +22,7 @@ from video.errors import UserError
 
 if TYPE_CHECKING:
     from refam.backbones import Loading
-    from refam.segmenters.load import Choice
+    from refam.segmenters.load import SegmenterChoice
     from video.types import Segmenter
 
 _PREFIX = "REFAM_"
@@ -58,7 +58,7 @@ class WeightSettings(BaseSettings):
         """Where SAM2's weights are fetched to."""
         return self.data_dir / "models"
 
-    def segmenter_choice(self, named: str | None, *, device: str = "auto") -> Choice:
+    def segmenter_choice(self, named: str | None, *, device: str = "auto") -> SegmenterChoice:
         """Which segmenter and tracker will be used; known without loading them. named: as in REFAM_SAM2."""
         from refam.segmenters.load import choose_segmenter
 

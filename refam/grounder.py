@@ -16,12 +16,12 @@ from refam.attention import TextAttention
 from refam.attention_sinks import sinks_of
 from refam.backbones import Backbone, BackboneError, ClipBackbone, Loading, TextCondition, load_backbone, preset_for
 from refam.calibration import Calibration, calibration_path, load_calibration
-from refam.grounding import GroundingOptions, TokenMaps, Weighing, weigh
-from refam.oom import Latents, Room, resized
+from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps, ground_maps
+from refam.oom import FrameLatents, OutOfMemoryGuard, resized
 from refam.text.expression import Expression, ExpressionError, parse
 from video.types import Heatmap
 
-__all__ = ["Grounder", "GroundingError", "GroundingOptions", "TokenMaps", "Weighing", "load_grounder"]
+__all__ = ["Grounder", "GroundingError", "GroundingOptions", "GroundingTrace", "TokenMaps", "load_grounder"]
 
 GroundingError = ExpressionError
 _BATCH = 16  # frames x expressions x draws in one forward pass
@@ -31,7 +31,8 @@ class Grounder:
     """Grounds expressions in frames with one backbone. Text is encoded once for each expression.
 
     The steps of `ground` can be called by themselves: `parse` (words -> roles), `read` (ONE forward pass -> token
-    maps), `weigh` (token maps -> heatmap). Each takes other options than the grounder's own, so that what a switch
+    maps), `ground_maps` (token maps -> heatmap). Each takes other options than the grounder's own, so that what a
+    switch
     does can be seen without a second forward pass: token maps depend on `magnets` and `seed` alone
     (and know of sinks where `sinks` is on).
     """
@@ -43,7 +44,7 @@ class Grounder:
         self.options = options or GroundingOptions()
         self.name = backbone.name
         self._calibration = calibration
-        self._room = Room(backbone, batch=_BATCH)
+        self._room = OutOfMemoryGuard(backbone, batch=_BATCH)
         self._texts: dict[str, TextCondition] = {}
 
     def parse(self, expression: str, *, options: GroundingOptions | None = None) -> Expression:
@@ -102,7 +103,7 @@ class Grounder:
         Raises GroundingError for an expression that cannot be grounded.
         """
         return [
-            [self.weigh(maps, frame).heatmap for maps, frame in zip(row, frames, strict=True)]
+            [self.ground_maps(maps, frame).heatmap for maps, frame in zip(row, frames, strict=True)]
             for row in self.read(frames, expressions, indices=indices)
         ]
 
@@ -131,11 +132,13 @@ class Grounder:
         for one in parsed:
             self._room.run(partial(self._encoded, one.prompt))
         self.backbone.texts_done()
-        latents = Latents(self.backbone, frames)
+        latents = FrameLatents(self.backbone, frames)
         self._room.run(latents.at_this_size)
         return (self._room.run(partial(self._maps, one, latents, indices, options)) for one in parsed)
 
-    def weigh(self, maps: TokenMaps, frame: NDArray[np.uint8], *, options: GroundingOptions | None = None) -> Weighing:
+    def ground_maps(
+        self, maps: TokenMaps, frame: NDArray[np.uint8], *, options: GroundingOptions | None = None
+    ) -> GroundingTrace:
         """Token maps of one frame (H, W, 3) -> its heatmap, and the steps to it.
 
         options: other switches than the grounder's; the token maps must have been read with the same `magnets`.
@@ -144,7 +147,7 @@ class Grounder:
         if parsed.prompt != maps.expression.prompt:
             raise ValueError(f"these maps are of {maps.expression.prompt!r}, not of {parsed.prompt!r}: read them again")
         preset = self.backbone.preset
-        found = weigh(
+        found = ground_maps(
             maps,
             frame,
             parsed,
@@ -161,7 +164,7 @@ class Grounder:
         return self._texts[prompt]
 
     def _maps(
-        self, parsed: Expression, encoded: Latents, indices: Sequence[int], options: GroundingOptions
+        self, parsed: Expression, encoded: FrameLatents, indices: Sequence[int], options: GroundingOptions
     ) -> list[TokenMaps]:
         """Token maps of each frame, of the grid that was asked for."""
         latents = encoded.at_this_size()

@@ -63,7 +63,7 @@ class TokenMaps:
 
 
 @dataclass(frozen=True, eq=False)
-class Weighing:
+class GroundingTrace:
     """How token maps became a heatmap, step by step.
 
     evidence: (h, w) the words' maps summed. fine: (h', w') evidence brought to the picture's edges. weighed: (h', w')
@@ -76,16 +76,16 @@ class Weighing:
     weighed: NDArray[np.float32]
     heatmap: Heatmap
     signs: NDArray[np.float64]
-    chosen: tuple[tuple[candidates.Region, float], ...] = ()
+    chosen: tuple[tuple[candidates.HeatmapRegion, float], ...] = ()
 
-    def calibrated(self, calibration: Calibration) -> Weighing:
+    def calibrated(self, calibration: Calibration) -> GroundingTrace:
         """The same with the heatmap's confidence as a probability; a flat map stays at 0."""
         if self.heatmap.grid.max() <= 0:
             return self
         return replace(self, heatmap=replace(self.heatmap, confidence=float(calibration(self.signs))))
 
 
-def weigh(
+def ground_maps(
     maps: TokenMaps,
     frame: NDArray[np.uint8],
     parsed: Expression,
@@ -93,7 +93,7 @@ def weigh(
     *,
     balanced: bool = False,
     smooth_tokens: float = 0.0,
-) -> Weighing:
+) -> GroundingTrace:
     """Token maps -> heatmap. frame: (H, W, 3) uint8 RGB. parsed: roles for the tokens that the maps are of.
 
     balanced, smooth_tokens: see refam.heatmaps.evidence. The heatmap of a frame of one colour is zero everywhere.
@@ -120,7 +120,7 @@ def weigh(
         by_draw=[summed(draw, words) for draw in maps.draws],
         by_word=[summed(maps.maps, [word]) for word in words],
     )
-    return Weighing(grid, fine, weighed, heatmap, signs, chosen)
+    return GroundingTrace(grid, fine, weighed, heatmap, signs, chosen)
 
 
 def _plain(frame: NDArray[np.uint8]) -> bool:
@@ -152,12 +152,12 @@ def without_sinks(maps: TokenMaps, parsed: Expression) -> TokenMaps:
 
 def _with_prior(
     parsed: Expression, grid: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], tuple[tuple[candidates.Region, float], ...]]:
+) -> tuple[NDArray[np.float32], tuple[tuple[candidates.HeatmapRegion, float], ...]]:
     """The grid, weighed by the cues over its candidates."""
     if not parsed.cues:
         return grid, ()
     ground = normalise(grid)
-    found = candidates.regions(ground)
+    found = candidates.find_regions(ground)
     weights = candidates.weigh(found, parsed.cues)
     chosen = tuple((region, float(weight)) for region, weight in zip(found, weights, strict=True))
     return candidates.apply(ground, found, weights), chosen

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.text.spatial import Cue, Kind
+from refam.text.spatial import Cue, CueKind
 
 FLOOR = 0.05  # no candidate is ruled out: the words' own evidence can still win
 _DEPTH = 0.25  # a mode that rises less than this share of its height above the saddle belongs to its higher neighbour
@@ -22,7 +22,7 @@ _EXTENT = 0.65  # a candidate is where its basin holds at least this share of it
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class HeatmapRegion:
     """One mode of a heatmap. mask: (h, w) bool, its outline; basin: (h, w) bool, all the ground that leads up to it.
 
     peak: its highest value. mass: sum of the values in its mask. area: of the mask, in parts of the frame. centre:
@@ -40,10 +40,12 @@ class Region:
 
     def __repr__(self) -> str:
         x, y = self.centre
-        return f"Region(peak={self.peak:.2f}, area={self.area:.4f}, centre=({x:.2f}, {y:.2f}))"
+        return f"HeatmapRegion(peak={self.peak:.2f}, area={self.area:.4f}, centre=({x:.2f}, {y:.2f}))"
 
 
-def regions(grid: NDArray[np.float32], *, depth: float = _DEPTH, least: float = _LEAST) -> tuple[Region, ...]:
+def find_regions(
+    grid: NDArray[np.float32], *, depth: float = _DEPTH, least: float = _LEAST
+) -> tuple[HeatmapRegion, ...]:
     """The modes of a non-negative (h, w) grid, highest first; none where it is flat.
 
     The ground is flooded from the top down: two modes meet at a saddle, and the lower one is a mode of its own only if
@@ -58,7 +60,7 @@ def regions(grid: NDArray[np.float32], *, depth: float = _DEPTH, least: float = 
     return tuple(sorted((r for r in found if r.peak >= least * top), key=lambda r: -r.peak))
 
 
-def weigh(found: Sequence[Region], cues: Sequence[Cue]) -> NDArray[np.float64]:
+def weigh(found: Sequence[HeatmapRegion], cues: Sequence[Cue]) -> NDArray[np.float64]:
     """(n,) in (0, 1]: how well each region fits all the cues; 1 for each where there is no cue.
 
     Order and size are relative: they are told among the regions that the words fit nearly as well as the best one.
@@ -72,7 +74,9 @@ def weigh(found: Sequence[Region], cues: Sequence[Cue]) -> NDArray[np.float64]:
     return weights
 
 
-def apply(grid: NDArray[np.float32], found: Sequence[Region], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+def apply(
+    grid: NDArray[np.float32], found: Sequence[HeatmapRegion], weights: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """The (h, w) grid, each region's basin times its weight; the ground between them times the lowest.
 
     So the maximum lies in the region whose peak times weight is largest.
@@ -88,14 +92,14 @@ def apply(grid: NDArray[np.float32], found: Sequence[Region], weights: NDArray[n
 # --- how a region fits a cue -----------------------------------------------------------------------------------------
 
 
-def _fit(found: Sequence[Region], eligible: NDArray[np.bool_], cue: Cue) -> NDArray[np.float64]:
+def _fit(found: Sequence[HeatmapRegion], eligible: NDArray[np.bool_], cue: Cue) -> NDArray[np.float64]:
     centres = [r.centre for r in found]
-    if cue.kind is Kind.SIDE:  # a ramp over the frame
+    if cue.kind is CueKind.SIDE:  # a ramp over the frame
         dx, dy = cue.direction
         return np.array([0.5 + dx * (x - 0.5) + dy * (y - 0.5) for x, y in centres])
-    if cue.kind is Kind.CORNER:
+    if cue.kind is CueKind.CORNER:
         return np.array([1.4 - 2 * min(np.hypot(x - a, y - b) for a in (0, 1) for b in (0, 1)) for x, y in centres])
-    if cue.kind is Kind.MIDDLE:
+    if cue.kind is CueKind.MIDDLE:
         return np.array([1 - 2 * max(abs(x - 0.5), abs(y - 0.5)) for x, y in centres])
     measure = _MEASURES[cue.kind]
     values = np.array([measure(r, cue) for r in found])
@@ -117,33 +121,37 @@ def _nth(values: NDArray[np.float64], eligible: NDArray[np.bool_], nth: int) -> 
     return out
 
 
-def _along(region: Region, cue: Cue) -> float:
+def _along(region: HeatmapRegion, cue: Cue) -> float:
     return cue.direction[0] * region.centre[0] + cue.direction[1] * region.centre[1]
 
 
-def _size(region: Region, cue: Cue) -> float:
+def _size(region: HeatmapRegion, cue: Cue) -> float:
     return region.area**cue.sign
 
 
-def _near(region: Region, cue: Cue) -> float:
+def _near(region: HeatmapRegion, cue: Cue) -> float:
     # Nearer things stand lower in a level view and look larger: as far as a single picture tells.
     return float((max(region.bottom, 0.02) * np.sqrt(region.area)) ** cue.sign)
 
 
-_MEASURES: dict[Kind, Callable[[Region, Cue], float]] = {Kind.ORDER: _along, Kind.SIZE: _size, Kind.NEAR: _near}
+_MEASURES: dict[CueKind, Callable[[HeatmapRegion, Cue], float]] = {
+    CueKind.ORDER: _along,
+    CueKind.SIZE: _size,
+    CueKind.NEAR: _near,
+}
 
 
 # --- flooding --------------------------------------------------------------------------------------------------------
 
 
-def _region(grid: NDArray[np.float32], basin: NDArray[np.bool_]) -> Region:
+def _region(grid: NDArray[np.float32], basin: NDArray[np.bool_]) -> HeatmapRegion:
     h, w = grid.shape
     peak = float(grid[basin].max())
     mask = basin & (grid >= _EXTENT * peak)
     rows, columns = np.nonzero(mask)
     values = grid[mask].astype(np.float64)
     mass = float(values.sum())
-    return Region(
+    return HeatmapRegion(
         mask=mask,
         basin=basin,
         peak=peak,

@@ -20,7 +20,7 @@ _SMALLER = 0.75  # of the short side
 _LEAST_TOKENS = 12  # along the short side: below that, a map says hardly more than left or right
 
 
-class Room:
+class OutOfMemoryGuard:
     """Runs work on a backbone and makes room when it does not fit: first what costs time only, then detail.
 
     batch: samples in one forward pass. asked_px: the short side before frames were made smaller, else None. notes:
@@ -71,7 +71,7 @@ class Room:
         )
 
 
-class Latents:
+class FrameLatents:
     """Frames, encoded once for each size that they are read at."""
 
     def __init__(self, backbone: Backbone, frames: Sequence[NDArray[np.uint8]]) -> None:
@@ -80,7 +80,7 @@ class Latents:
         self.size = (frames[0].shape[1], frames[0].shape[0])
 
     def at_this_size(self) -> torch.Tensor:
-        """Latents at the size that the backbone's preset says now."""
+        """FrameLatents at the size that the backbone's preset says now."""
         side = self._backbone.preset.short_side_px
         if self._made is None or self._made[0] != side:
             self._made = None

@@ -1,48 +1,119 @@
-"""The direction of the arrows: video <- refam <- backend, and only backend knows the annotation tool."""
+"""The order of floors and rooms: who may import whom, read from the imports themselves.
+
+Floors: video < refam < backend. Inside a floor, a room (folder or single module) may import rooms that stand before it.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FORBIDDEN = {"video": {"refam", "backend"}, "refam": {"backend"}}
-ALLOWED_OF_VIDEO = {"video.types", "video.masks"}
+FLOORS = ("video", "refam", "backend")
+
+# Lowest first. What stands together in a tuple may import each other (there are no circles between modules anyway).
+ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "video": (
+        ("errors", "types"),
+        ("masks", "contours", "polygons", "keyframes", "metrics"),
+        ("io",),
+        ("shots", "optical_flow", "sampling"),
+        ("heatmap_contrast", "heatmap_fusion"),
+        ("tracking",),
+        ("formats",),
+        ("visualize",),
+    ),
+    "refam": (
+        ("disk_cache",),
+        ("text",),
+        ("attention", "attention_families", "attention_kernels", "attention_statistics", "attention_sinks"),
+        ("tiny",),
+        ("backbones",),
+        ("heatmaps", "heatmap_regions", "upsampling", "logistic", "calibration", "oom", "grounding", "grounder"),
+        ("segmenters",),
+        ("pipeline",),
+        ("explain",),
+        ("evaluation",),
+    ),
+    "backend": (
+        ("settings", "logging", "metrics"),
+        ("labelstudio",),
+        ("media",),
+        ("jobs",),
+        ("feedback",),
+        ("runtime",),
+        ("service",),
+        ("batch", "demo", "benchmarks"),
+        ("cli",),
+    ),
+}
 
 
-def imports(path: Path) -> set[str]:
-    names: set[str] = set()
+def module_of(path: Path) -> str:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The project's own modules that a file imports, wherever in it. `from a.b import c` means a.b.c if that exists."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {a.name for a in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide the direction of the arrows"
-            names.add(node.module or "")
-    return names
+            assert node.level == 0, f"{path}: relative imports hide where they lead"
+            module = node.module or ""
+            found |= {f"{module}.{a.name}" if f"{module}.{a.name}" in MODULES else module for a in node.names}
+    return {name for name in found if name.split(".")[0] in FLOORS}
 
 
-MODULES = [
-    pytest.param(p, id=str(p.relative_to(ROOT))) for room in FORBIDDEN for p in sorted((ROOT / room).rglob("*.py"))
-]
+IMPORTS = {name: imports_of(path) - {name} for name, path in MODULES.items()}
 
 
-def test_there_are_modules_to_check() -> None:
-    assert len(MODULES) > 10
+def room_of(module: str) -> str:
+    """The folder or the single module under the floor; "" for the floor's own `__init__`."""
+    return module.partition(".")[2].partition(".")[0]
 
 
-@pytest.mark.parametrize("path", MODULES)
-def test_nothing_calls_back_up(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0]
-    wrong = {n for n in imports(path) if n.split(".")[0] in FORBIDDEN[room]}
-    assert not wrong, f"{room} must not import {wrong}"
-    if room == "refam":
-        beyond = {n for n in imports(path) if n.split(".")[0] == "video"} - ALLOWED_OF_VIDEO
-        assert not beyond, f"refam may use video's types and mask arithmetic only, not {beyond}"
+def rank_of(module: str) -> int:
+    floor, room = module.split(".")[0], room_of(module)
+    return next((i for i, rooms in enumerate(ROOMS[floor]) if room in rooms), -1)
 
 
-@pytest.mark.parametrize("path", MODULES)
-def test_only_backend_knows_the_annotation_tool(path: Path) -> None:
-    assert not re.search(r"label.?studio", path.read_text(encoding="utf-8"), re.IGNORECASE)
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m)])
+def test_every_module_stands_in_a_room(module: str) -> None:
+    assert rank_of(module) >= 0, f"{module}: give its room a place in ROOMS"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_floors_import_downwards(module: str) -> None:
+    floor = FLOORS.index(module.split(".")[0])
+    upward = {name for name in IMPORTS[module] if FLOORS.index(name.split(".")[0]) > floor}
+    assert not upward, f"{module} imports {upward}, which stands above it"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m)])
+def test_rooms_import_downwards(module: str) -> None:
+    floor = module.split(".")[0]
+    own = {name for name in IMPORTS[module] if name.split(".")[0] == floor and room_of(name)}
+    upward = {name for name in own if rank_of(name) > rank_of(module)}
+    assert not upward, f"{module} imports {upward}, which stands above it"
+
+
+def test_there_are_no_circles() -> None:
+    try:
+        TopologicalSorter(IMPORTS).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not m.startswith("backend")])
+def test_only_backend_knows_the_annotation_tool(module: str) -> None:
+    assert not re.search(r"label.?studio", MODULES[module].read_text(encoding="utf-8"), re.IGNORECASE)

@@ -12,7 +12,7 @@ from video.types import Heatmap
 SHARE = 0.5  # of the others' maps: two searches for one thing take half of each other, which changes neither
 
 
-def contrasted(searches: Sequence[Sequence[Heatmap]], *, share: float = SHARE) -> list[list[Heatmap]]:
+def contrast_heatmaps(searches: Sequence[Sequence[Heatmap]], *, share: float = SHARE) -> list[list[Heatmap]]:
     """[search][frame]: from each map that `share` of the highest of the others' on the same frame is taken.
 
     Maps of one frame must have one shape. What is left is scaled to a maximum of 1 again, its peak found anew; a map of

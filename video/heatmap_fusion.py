@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.masks import resize_map
-from video.optical_flow import Field, Flow, compose, trust, warp
+from video.optical_flow import Field, OpticalFlow, compose, trust, warp
 from video.types import Heatmap
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _FADE = 0.7  # a neighbour's say for each planned frame of distance
 
 
 @dataclass(frozen=True, eq=False)
-class Link:
+class MotionLink:
     """The motion between two planned frames a and b (b the later one), on small grids (h, w).
 
     ahead, back: (h, w, 2) flow a to b on a's pixels and b to a on b's. trust_ahead, trust_back: (h, w) in [0,
@@ -42,7 +42,7 @@ class Link:
 
 
 @dataclass(frozen=True, eq=False)
-class Consensus:
+class FusedHeatmaps:
     """heatmaps: smoothed, as many as came in. agreement: (n,) in [0, 1], each with its neighbours. anchor: index."""
 
     heatmaps: tuple[Heatmap, ...]
@@ -52,7 +52,7 @@ class Consensus:
 
 def link_frames(
     clip: Clip, planned: Sequence[int] | NDArray[np.int64], *, steps: int = 8, short_side_px: int = 180
-) -> list[Link]:
+) -> list[MotionLink]:
     """The motion between each two neighbours of `planned` (ascending frame indices): len(planned) - 1 links.
 
     steps: at most this many hops from one to the next, so the work is bounded however long the clip is: flow
@@ -66,7 +66,7 @@ def link_frames(
         np.unique(np.linspace(a, b, min(b - a, steps) + 1).round().astype(int)).tolist()
         for a, b in itertools.pairwise(planned)
     ]
-    flow = Flow(short_side_px=short_side_px)
+    flow = OpticalFlow(short_side_px=short_side_px)
     wanted = sorted({i for hop in hops for i in hop})
     small: dict[int, NDArray[np.uint8]] = {}
     for indices, images in clip.batches(wanted):
@@ -74,7 +74,7 @@ def link_frames(
     return [chain([small[i] for i in hop], flow) for hop in hops]
 
 
-def chain(frames: Sequence[NDArray[np.uint8]], flow: Flow) -> Link:
+def chain(frames: Sequence[NDArray[np.uint8]], flow: OpticalFlow) -> MotionLink:
     """The link from the first to the last of some prepared frames, composed of the motions between them."""
     if len(frames) < 2:
         raise ValueError(f"a link needs two frames at least, got {len(frames)}")
@@ -86,7 +86,7 @@ def chain(frames: Sequence[NDArray[np.uint8]], flow: Flow) -> Link:
     for step in backward[-2::-1]:
         back = compose(back, step)
     sure = _alike(frames[0], frames[-1], ahead) * trust(ahead, back)
-    return Link(ahead, back, sure, _alike(frames[-1], frames[0], back) * trust(back, ahead))
+    return MotionLink(ahead, back, sure, _alike(frames[-1], frames[0], back) * trust(back, ahead))
 
 
 def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8], flow: Field) -> NDArray[np.float32]:
@@ -95,13 +95,13 @@ def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8], flow: Field) -> NDArray[n
     return np.asarray(np.exp(-0.5 * np.square(difference / 20.0)), np.float32)
 
 
-def consensus(heatmaps: Sequence[Heatmap], links: Sequence[Link], *, reach: int = 2) -> Consensus:
+def fuse_heatmaps(heatmaps: Sequence[Heatmap], links: Sequence[MotionLink], *, reach: int = 2) -> FusedHeatmaps:
     """Smooths, compares and chooses in one go. links[i] joins heatmaps[i] and heatmaps[i + 1]."""
     smoothed, agreement = _vote(heatmaps, links, reach=reach)
-    return Consensus(smoothed, agreement, anchor(smoothed, agreement))
+    return FusedHeatmaps(smoothed, agreement, anchor(smoothed, agreement))
 
 
-def smooth(heatmaps: Sequence[Heatmap], links: Sequence[Link], *, reach: int = 2) -> list[Heatmap]:
+def smooth(heatmaps: Sequence[Heatmap], links: Sequence[MotionLink], *, reach: int = 2) -> list[Heatmap]:
     """Each heatmap averaged with up to `reach` neighbours on either side, carried along the motion.
 
     A neighbour weighs by its confidence, its distance, and, pixel by pixel, by how far the flow can be
@@ -123,7 +123,7 @@ def certainty(heatmaps: Sequence[Heatmap], agreement: NDArray[np.float64]) -> ND
 
 
 def _vote(
-    heatmaps: Sequence[Heatmap], links: Sequence[Link], *, reach: int
+    heatmaps: Sequence[Heatmap], links: Sequence[MotionLink], *, reach: int
 ) -> tuple[tuple[Heatmap, ...], NDArray[np.float64]]:
     n = len(heatmaps)
     if len(links) != max(0, n - 1):
@@ -152,7 +152,7 @@ def _vote(
 
 
 def _carry(
-    grid: NDArray[np.float32], links: Sequence[Link], i: int, j: int
+    grid: NDArray[np.float32], links: Sequence[MotionLink], i: int, j: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Heatmap j's grid as it would look in frame i, and the trust in that, both at the grid's shape."""
     size = (grid.shape[1], grid.shape[0])

@@ -22,7 +22,7 @@ _PRESETS = {
 }
 
 
-class Flow:
+class OpticalFlow:
     """DIS optical flow (Kroeger et al. 2016, OpenCV) at a bounded resolution.
 
     short_side_px: frames are shrunk until their short side is at most this, so the cost does not grow with

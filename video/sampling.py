@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.io.reader import Clip
-from video.shots import Glance, is_another, is_unusual
+from video.shots import FrameSignature, is_another, is_unusual
 
 MIN_PLANNED, MAX_PLANNED = 4, 16
 _MIN_SHOT_S = 0.25  # shorter is a flash of light
@@ -43,7 +43,7 @@ def _candidates(histogram: NDArray[np.float64], difference: NDArray[np.float64])
 
 
 def _differ(clip: Clip, one: int, other: int) -> bool:
-    return Glance.of(clip.frame(one)).differs(Glance.of(clip.frame(other)))
+    return FrameSignature.of(clip.frame(one)).differs(FrameSignature.of(clip.frame(other)))
 
 
 def plan_frames(clip: Clip, *, count: int = 8) -> NDArray[np.int64]:
@@ -97,10 +97,10 @@ def _within(times: NDArray[np.float64], span: tuple[int, int], n: int) -> NDArra
 def _changes(clip: Clip) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """From each frame to the next: (N - 1,) share of pixels that changed colour bin, (N - 1,) mean pixel change."""
     changes: list[tuple[float, float]] = []
-    before: Glance | None = None
+    before: FrameSignature | None = None
     for _, images in clip.batches():
         for image in images:
-            now = Glance.of(image)
+            now = FrameSignature.of(image)
             if before is not None:
                 changes.append(before.change(now))
             before = now

@@ -27,33 +27,33 @@ _FLASH = 6  # frames that a flash of light lasts at most: what is the same after
 
 
 @dataclass(frozen=True, eq=False)
-class Glance:
+class FrameSignature:
     """What is compared of a picture. colours: (216,) shares, sum 1. pixels: (32, 48, 3) in [0, 1]."""
 
     colours: NDArray[np.float64]
     pixels: NDArray[np.float64]
 
     @classmethod
-    def of(cls, image: NDArray[np.uint8]) -> Glance:
+    def of(cls, image: NDArray[np.uint8]) -> FrameSignature:
         """Of (H, W, 3) uint8 RGB."""
         small = cv2.resize(image, _SMALL, interpolation=cv2.INTER_AREA)
         counts = cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3).ravel()
         return cls(counts.astype(np.float64) / counts.sum(), small.astype(np.float64) / 255)
 
-    def change(self, other: Glance) -> tuple[float, float]:
+    def change(self, other: FrameSignature) -> tuple[float, float]:
         """(share of the pixels that changed colour, mean change of a pixel), each in [0, 1]."""
         return (
             float(np.abs(self.colours - other.colours).sum() / 2),
             float(np.abs(self.pixels - other.pixels).mean()),
         )
 
-    def differs(self, other: Glance) -> bool:
+    def differs(self, other: FrameSignature) -> bool:
         """Whether it is another picture altogether."""
         return is_another(*self.change(other))
 
 
 def is_another(histogram: float, difference: float) -> bool:
-    """Whether a `Glance.change` is as large as that of a cut."""
+    """Whether a `FrameSignature.change` is as large as that of a cut."""
     return histogram > _HISTOGRAM_CUT and difference > _DIFFERENCE_CUT
 
 
@@ -62,20 +62,20 @@ def is_unusual(difference: float, around: NDArray[np.float64]) -> bool:
     return len(around) == 0 or difference > _UNUSUAL * float(np.median(around)) + _MORE
 
 
-class CutWatch:
+class CutDetector:
     """Says of each frame, in either direction of time, whether it goes on from the one before. Looks back only."""
 
     def __init__(self) -> None:
-        self._last: Glance | None = None
+        self._last: FrameSignature | None = None
         self._usual: deque[float] = deque(maxlen=_AROUND)
-        self._left: tuple[Glance, int] | None = None  # the picture before the last cut, frames since
+        self._left: tuple[FrameSignature, int] | None = None  # the picture before the last cut, frames since
 
     def step(self, image: NDArray[np.uint8]) -> Literal["same", "cut", "back"]:
         """Of the next frame, (H, W, 3) uint8 RGB. "back": a flash of light is over, the picture is the one before it.
 
         A flash begins as a cut does; that it was none is known when the picture is back.
         """
-        now, last = Glance.of(image), self._last
+        now, last = FrameSignature.of(image), self._last
         self._last = now
         if self._left is not None:
             self._left = None if self._left[1] >= _FLASH else (self._left[0], self._left[1] + 1)

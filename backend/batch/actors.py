@@ -20,8 +20,8 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 
-from backend.batch.isolated import Isolated
-from backend.batch.rows import Row
+from backend.batch.isolated import IsolatedWorker
+from backend.batch.rows import ManifestRow
 from video.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class WorkersError(UserError):
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerPlan:
     """workers: how many, None: one for each GPU, else one for `cpus` processors. cpus, gpus: what each may have."""
 
     workers: int | None = None
@@ -63,12 +63,12 @@ class Actor:
     """One worker in Ray's hands."""
 
     def __init__(self, worker: str, settings: Mapping[str, Any], tries: int, limit_s: float) -> None:
-        self._isolated = Isolated(worker, settings, tries=tries, limit_s=limit_s)
+        self._isolated = IsolatedWorker(worker, settings, tries=tries, limit_s=limit_s)
         self._isolated.start()
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         """A row -> its key and the result's fields, as JSON."""
-        row = Row.from_json(item["row"])
+        row = ManifestRow.from_json(item["row"])
         return {"key": row.key, "result": json.dumps(self._isolated(row))}
 
 
@@ -93,7 +93,7 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
 
 
 def results(
-    rows: Sequence[Row], crew: Crew, settings: Mapping[str, Any], resources: Mapping[str, float]
+    rows: Sequence[ManifestRow], crew: WorkerPlan, settings: Mapping[str, Any], resources: Mapping[str, float]
 ) -> Iterator[tuple[str, str]]:
     """(key, JSON of the result's fields) as they come. Every row has one, unless it was lost three times.
 
@@ -104,7 +104,7 @@ def results(
 
 
 def _window(
-    rows: Sequence[Row], crew: Crew, settings: Mapping[str, Any], resources: Mapping[str, float]
+    rows: Sequence[ManifestRow], crew: WorkerPlan, settings: Mapping[str, Any], resources: Mapping[str, float]
 ) -> Iterator[tuple[str, str]]:
     missing = {row.key: row for row in rows}
     lost = 0
@@ -127,7 +127,7 @@ def _window(
 
 
 def _once(
-    rows: Sequence[Row], crew: Crew, settings: Mapping[str, Any], resources: Mapping[str, float]
+    rows: Sequence[ManifestRow], crew: WorkerPlan, settings: Mapping[str, Any], resources: Mapping[str, float]
 ) -> Iterator[tuple[str, str]]:
     workers, cpus, gpus = crew.on(resources)
     # One row a block: each comes back as soon as it is done, and a lost node costs what it was at, no more.

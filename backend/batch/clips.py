@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backend.batch.fetch import fetched
-from backend.batch.rows import Row
+from backend.batch.rows import ManifestRow
 from backend.jobs.runner import with_breakage
 from backend.runtime import Services
 from backend.settings import Settings, load_settings
 from refam.pipeline.pipeline import PipelineError
-from video.io.limits import Limits
+from video.io.limits import VideoLimits
 from video.io.reader import open_clip
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class ClipWorker:
         self._settings = load_settings(**settings)
         self._services = Services(self._settings)
         self._pipeline = self._services.pipeline()
-        self._limits = Limits(most_px=self._settings.max_megapixels * 1e6, most_s=self._settings.max_video_s)
+        self._limits = VideoLimits(most_px=self._settings.max_megapixels * 1e6, most_s=self._settings.max_video_s)
 
-    def __call__(self, row: Row) -> dict[str, Any]:
+    def __call__(self, row: ManifestRow) -> dict[str, Any]:
         """The fields of a result that the work decides: see `backend.batch.sink.SCHEMA`.
 
         Words that are not found are a result (`nothing`). A video that breaks off is taken up to there, which the notes

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from backend.batch.rows import Row
+from backend.batch.rows import ManifestRow
 
 _START_S = 1800.0  # to load models, which may have to be downloaded
 _BETWEEN_TRIES_S = 2.0
@@ -28,7 +28,7 @@ class StartError(RuntimeError):
     """The work cannot begin, whatever the row: a model that cannot be loaded, a setting that is wrong."""
 
 
-class Isolated:
+class IsolatedWorker:
     """Row -> result, in a child that is started at first use and whenever it died.
 
     worker: "module:Class", made with `settings`; called with a Row it returns the fields of a result. tries: how often
@@ -63,7 +63,7 @@ class Isolated:
             self.stop()
             raise StartError(text)
 
-    def __call__(self, row: Row) -> dict[str, Any]:
+    def __call__(self, row: ManifestRow) -> dict[str, Any]:
         """The result's fields; with status "error" where it failed. Raises StartError."""
         began = time.perf_counter()
         for attempt in range(1, self._tries + 1):
@@ -80,7 +80,7 @@ class Isolated:
         if self._child is not None:
             self._end()
 
-    def _ask(self, row: Row) -> tuple[str, Any]:
+    def _ask(self, row: ManifestRow) -> tuple[str, Any]:
         assert self._line is not None
         try:
             self._line.send(row.as_json())
@@ -119,7 +119,7 @@ def main(descriptor: int) -> None:
     line.send(("ready", ""))
     with contextlib.suppress(EOFError):
         while True:
-            row = Row.from_json(line.recv())
+            row = ManifestRow.from_json(line.recv())
             try:
                 answer: tuple[str, Any] = ("done", work(row))
             except Exception as error:  # a bad clip is a row with its error

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from backend.batch.rows import Row
+from backend.batch.rows import ManifestRow
 from backend.media.network_policy import shown
 from video.errors import UserError
 
@@ -30,15 +30,15 @@ class ManifestError(UserError):
 class Manifest:
     """Rows that differ. repeated: how many said the same as an earlier one. unused: columns that nothing reads."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ManifestRow, ...]
     repeated: int
     unused: tuple[str, ...]
 
 
 def read_manifest(path: Path) -> Manifest:
     """Every row checked. Raises ManifestError, which names the first problems of all rows."""
-    rows: dict[str, Row] = {}
-    ids: dict[str, Row] = {}
+    rows: dict[str, ManifestRow] = {}
+    ids: dict[str, ManifestRow] = {}
     schemes: dict[str, str | None] = {}
     problems: list[str] = []
     columns: set[str] = set()
@@ -114,7 +114,7 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
         raise ManifestError(f"{path} cannot be read as Parquet: {error}") from None
 
 
-def _row(number: int, content: Mapping[str, Any], folder: Path) -> Row:
+def _row(number: int, content: Mapping[str, Any], folder: Path) -> ManifestRow:
     video = content.get("video")
     if not isinstance(video, str) or not video.strip():
         raise ValueError(f"video: it must be a path or an address, not {video!r}")
@@ -126,7 +126,9 @@ def _row(number: int, content: Mapping[str, Any], folder: Path) -> Row:
     own = content.get("id")
     if own is not None and not isinstance(own, (str, int)):
         raise ValueError(f"id: it must be text or a whole number, not {own!r}")
-    return Row(number, "" if own is None else str(own), _placed(video.strip(), folder), expressions, labels, prompts)
+    return ManifestRow(
+        number, "" if own is None else str(own), _placed(video.strip(), folder), expressions, labels, prompts
+    )
 
 
 def _placed(video: str, folder: Path) -> str:

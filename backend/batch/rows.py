@@ -14,7 +14,7 @@ _PROMPT_FIELDS = {"object", "frame", "box", "points", "labels"}
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """What is asked of one video.
 
     number: 1-based among the manifest's rows. id: the manifest's own, or "". video: an absolute path or a URL.
@@ -68,7 +68,7 @@ class Row:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Row:
+    def from_json(cls, text: str) -> ManifestRow:
         """The inverse."""
         content = json.loads(text)
         return cls(**{**content, "expressions": tuple(content["expressions"]), "labels": tuple(content["labels"])})

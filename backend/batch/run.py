@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backend.batch.actors import Crew, cluster, results
+from backend.batch.actors import WorkerPlan, cluster, results
 from backend.batch.manifest import Manifest
-from backend.batch.sink import About, Sink, about_of, claim, forget_errors, only_one, read_parts
+from backend.batch.sink import ResultFolderInfo, ResultSink, about_of, claim, forget_errors, only_one, read_parts
 
 
 @dataclass
-class Standing:
+class RunSummary:
     """What a folder of results holds. stages_s: seconds in each stage; video_s: of film; both of all clips."""
 
     rows: int = 0
@@ -38,7 +38,7 @@ def run(
     source: str,
     out: Path,
     *,
-    crew: Crew,
+    crew: WorkerPlan,
     settings: Mapping[str, Any],
     model_version: str,
     address: str | None = None,
@@ -52,10 +52,10 @@ def run(
     Raises SinkError, WorkersError, OSError.
     """
     with only_one(out):
-        claim(out, About(source, len(manifest.rows), manifest.repeated, model_version))
+        claim(out, ResultFolderInfo(source, len(manifest.rows), manifest.repeated, model_version))
         if retry_errors:
             forget_errors(out)
-        sink = Sink(out, part_s=part_s)
+        sink = ResultSink(out, part_s=part_s)
         by_key = {row.key: row for row in manifest.rows}
         todo = [row for row in manifest.rows if row.key not in sink.done]
         done, failed = len(by_key) - len(todo), 0
@@ -73,10 +73,10 @@ def run(
                 sink.flush()
 
 
-def standing(out: Path) -> Standing:
+def standing(out: Path) -> RunSummary:
     """Reads the parts, without masks. Raises SinkError."""
     about = about_of(out)
-    found = Standing(rows=about.rows if about else 0, model_version=about.model_version if about else "")
+    found = RunSummary(rows=about.rows if about else 0, model_version=about.model_version if about else "")
     columns = ["status", "error", "duration_s", "seconds", "stages_s", "labels"]
     for item in read_parts(out, columns):
         found.statuses[item["status"]] += 1

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backend.batch.rows import Row
+from backend.batch.rows import ManifestRow
 from backend.jobs.locks import try_lock
 from backend.media.network_policy import shown
 from video.errors import UserError
@@ -70,12 +70,12 @@ SCHEMA = pa.schema(
 )
 
 
-class SinkError(UserError):
+class ResultFolderError(UserError):
     """The folder of results cannot be used; the message says what would be right."""
 
 
 @dataclass(frozen=True)
-class About:
+class ResultFolderInfo:
     """What a folder of results is of. rows: that differ in the manifest; repeated: that said the same as another."""
 
     manifest: str
@@ -84,7 +84,7 @@ class About:
     model_version: str
 
 
-class Sink:
+class ResultSink:
     """Takes results one by one, drops what it has already, and writes a part when there is enough or it is time."""
 
     def __init__(self, out: Path, *, part_rows: int = 500, part_bytes: int = 64 << 20, part_s: float = 20.0) -> None:
@@ -98,7 +98,7 @@ class Sink:
         self._bytes, self._since = 0, 0.0
         self._next = 1 + max((int(p.stem.rpartition("-")[2]) for p in part_files(out)), default=0)
 
-    def take(self, row: Row, fields: Mapping[str, Any], *, size: int = 0) -> bool:
+    def take(self, row: ManifestRow, fields: Mapping[str, Any], *, size: int = 0) -> bool:
         """Whether it was new. fields: of SCHEMA, those that the row does not say; size: about so many bytes."""
         if row.key in self.done:
             return False
@@ -147,16 +147,18 @@ def part_files(out: Path) -> list[Path]:
 
 
 def read_parts(out: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Results, a few in memory at a time. Raises SinkError for a part that is damaged or of another format."""
+    """Results, a few in memory at a time. Raises ResultFolderError for a part that is damaged or of another format."""
     for path in part_files(out):
         try:
             with pq.ParquetFile(path) as file:
                 if (file.schema_arrow.metadata or {}).get(b"refam.curate.format") != FORMAT.encode():
-                    raise SinkError(f"{path} is not from this version of `refam curate`: choose another --out")
+                    raise ResultFolderError(f"{path} is not from this version of `refam curate`: choose another --out")
                 for batch in file.iter_batches(batch_size=16, columns=list(columns)):
                     yield from batch.to_pylist()
         except (pa.ArrowException, OSError) as error:
-            raise SinkError(f"{path} is damaged: delete it, and its rows are computed again ({error})") from None
+            raise ResultFolderError(
+                f"{path} is damaged: delete it, and its rows are computed again ({error})"
+            ) from None
 
 
 def keys_of(out: Path) -> set[str]:
@@ -182,23 +184,23 @@ def forget_errors(out: Path) -> int:
 
 @contextlib.contextmanager
 def only_one(out: Path) -> Iterator[None]:
-    """Two runs may not write one folder. Raises SinkError."""
+    """Two runs may not write one folder. Raises ResultFolderError."""
     if out.exists() and not out.is_dir():
-        raise SinkError(f"{out} is a file; --out names a folder")
+        raise ResultFolderError(f"{out} is a file; --out names a folder")
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("a") as file:
         if not try_lock(file):
-            raise SinkError(f"another `refam curate` is writing to {out}")
+            raise ResultFolderError(f"another `refam curate` is writing to {out}")
         yield
 
 
-def claim(out: Path, about: About) -> None:
-    """Notes what the folder is of. Raises SinkError where its results were made by other models."""
+def claim(out: Path, about: ResultFolderInfo) -> None:
+    """Notes what the folder is of. Raises ResultFolderError where its results were made by other models."""
     before = about_of(out)
     if before is None and part_files(out):
-        raise SinkError(f"{out} holds parts, but no run.json that says what made them: choose another --out")
+        raise ResultFolderError(f"{out} holds parts, but no run.json that says what made them: choose another --out")
     if before is not None and before.model_version != about.model_version:
-        raise SinkError(
+        raise ResultFolderError(
             f"{out} holds results of {before.model_version}; now it would be {about.model_version}: choose another "
             "--out, or set up the models as they were"
         )
@@ -207,12 +209,12 @@ def claim(out: Path, about: About) -> None:
     half.replace(out / "run.json")
 
 
-def about_of(out: Path) -> About | None:
-    """What a folder is of; None for a new one. Raises SinkError."""
+def about_of(out: Path) -> ResultFolderInfo | None:
+    """What a folder is of; None for a new one. Raises ResultFolderError."""
     path = out / "run.json"
     if not path.is_file():
         return None
     try:
-        return About(**json.loads(path.read_text(encoding="utf-8")))
+        return ResultFolderInfo(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise SinkError(f"{path} cannot be read ({error})") from None
+        raise ResultFolderError(f"{path} cannot be read ({error})") from None

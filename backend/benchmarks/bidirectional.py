@@ -58,7 +58,7 @@ def followed(frames, truth):
         passes.append((ahead, behind))
         return join(ahead, behind)
 
-    starts = [propagating.Start("object", {0: t[0], last: t[last]}) for t in objects]
+    starts = [propagating.TrackStart("object", {0: t[0], last: t[last]}) for t in objects]
     propagating.join = watched
     try:
         options = FlowTrackerOptions(refit_every=3)

@@ -18,10 +18,10 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from backend.batch.actors import Crew
+from backend.batch.actors import WorkerPlan
 from backend.batch.clips import ClipWorker, taken_along
 from backend.batch.manifest import Manifest
-from backend.batch.rows import Row
+from backend.batch.rows import ManifestRow
 from backend.batch.run import run, standing
 from backend.settings import load_settings
 from tests.media import cfr
@@ -44,7 +44,7 @@ def bench(folder, clips, n_frames, crews):
     rows = []
     for i in range(clips):
         path = cfr(folder / f"{i}.mp4", frames)
-        rows.append(Row(i + 1, "", str(path), (RED,), ("star",)))
+        rows.append(ManifestRow(i + 1, "", str(path), (RED,), ("star",)))
     settings = taken_along(load_settings(device="cpu", sam2="grabcut"))
     began = time.perf_counter()
     work = ClipWorker(settings)
@@ -72,7 +72,7 @@ def bench(folder, clips, n_frames, crews):
             Manifest(tuple(rows), 0, ()),
             "bench",
             out,
-            crew=Crew(workers, cpus=1),
+            crew=WorkerPlan(workers, cpus=1),
             settings=settings,
             model_version="bench",
             progress=lambda done, failed, of, ended=ended: ended.append(time.perf_counter()) if done else None,

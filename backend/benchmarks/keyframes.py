@@ -5,7 +5,7 @@
 DAVIS_DIR holds Annotations/<clip>/*.png. Douglas-Peucker (1973) keeps the frame that is farthest from the line, in the
 four coordinates of the box; its epsilon is the largest, by bisection, with which every frame reaches the same IoU.
 Then the same boxes as they are, with one frame in twenty thrown aside, and those put back by
-`video.tracking.box_outliers.steady`. And
+`video.tracking.box_outliers.remove_outlier_boxes`. And
 polygons of masks, drawn again by pycocotools: vertices against the IoU that is promised. At last outlines through time,
 interpolated vertex by vertex and filled, beside the masks that they are to follow.
 """
@@ -20,14 +20,14 @@ import numpy as np
 from pycocotools import mask as coco
 
 from backend.labelstudio.label_config import OutlineControl
-from backend.labelstudio.vector_reading import Outlines
+from backend.labelstudio.vector_reading import VectorKeyframes
 from backend.labelstudio.vector_regions import OUTLINE_IOU, outline_sequence_of
 from refam.tiny.scenes import draw_clip
 from video import polygons
 from video.keyframes import fewest_keyframes, spans
 from video.masks import box_iou, box_of, encode, iou
 from video.polygons import filled
-from video.tracking.box_outliers import steady
+from video.tracking.box_outliers import remove_outlier_boxes
 from video.types import MaskTrack
 
 TOLERANCES = (0.95, 0.9, 0.85, 0.8, 0.7)
@@ -115,7 +115,7 @@ def jitter(tracks, tolerance=0.9):
         side = boxes[thrown, 2:] - boxes[thrown, :2]
         aside[thrown] += np.tile(side * rng.uniform(-0.5, 0.5, side.shape), 2)
         other = np.setdiff1d(np.flatnonzero(visible), thrown)
-        ways = boxes, aside, steady(aside, visible, np.arange(n) / 25.0, tolerance_iou=tolerance)
+        ways = boxes, aside, remove_outlier_boxes(aside, visible, np.arange(n) / 25.0, tolerance_iou=tolerance)
         for k, way in enumerate(ways):
             counts[k] += len(fewest_keyframes(way, visible, positions=np.arange(n), tolerance_iou=tolerance))
             ious = box_iou(way, boxes)
@@ -166,7 +166,7 @@ def outlines(objects):
             sequence, _ = outline_sequence_of(track, Clip(n), OutlineControl("", ""), fps=25.0, tolerance_iou=tolerance)
             frames, keys = frames + int(seen.sum()), keys + len(sequence)
             counts.append(len(sequence[0]["vertices"]))
-            line = Outlines(sequence)
+            line = VectorKeyframes(sequence)
             ious += [iou(filled(line.points(i + 1) * (w, h), (w, h)), masks[i]) for i in np.flatnonzero(seen)]
         low = np.percentile(ious, 10)
         yield f"| {tolerance} | {frames} | {keys} | {np.mean(counts):.0f} | {np.mean(ious):.3f} | {low:.3f} |"

@@ -27,12 +27,12 @@ import numpy as np
 import torch
 
 from refam.evaluation.grounding_scores import signed
-from refam.heatmap_regions import regions
+from refam.heatmap_regions import find_regions
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.segmenters.prompts import clicks, covered, questions, soft_overlap, stability
 from refam.segmenters.sam2 import Sam2Segmenter, resize_logits
 from video import masks, metrics
-from video.heatmap_contrast import contrasted
+from video.heatmap_contrast import contrast_heatmaps
 from video.types import Prompt
 
 SEED = 20261123
@@ -121,7 +121,7 @@ def answers(segmenter, case):
         p for p in masks.components(case.heatmap >= 0.5) if p[np.unravel_index(case.heatmap.argmax(), p.shape)]
     )
     middle, box = masks.deepest_point(level), masks.pad_box(masks.box_of(level), 0.05)
-    modes = [masks.deepest_point(r.mask) for r in regions(case.heatmap)[1:4]]
+    modes = [masks.deepest_point(r.mask) for r in find_regions(case.heatmap)[1:4]]
     shipped = questions(Prompt(prior=case.heatmap))
     asked = [("peak" if i == 0 else "pair" if len(q.points) > 1 else "middle", q) for i, q in enumerate(shipped)]
     asked.append(("box", Prompt(points=np.array([middle]), labels=np.array([1]), box=box)))
@@ -166,7 +166,7 @@ def several(n, segmenter):
     for seed in range(SEED, SEED + n):
         clip = draw_clip(seed, size=(228, 128), n_frames=1, count=4)
         alone = grounder.ground([clip.frames[0]], list(clip.expressions), indices=[seed])
-        for way, maps in (("each by itself", alone), ("without half of the others", contrasted(alone))):
+        for way, maps in (("each by itself", alone), ("without half of the others", contrast_heatmaps(alone))):
             for k, (heatmap,) in enumerate(maps):
                 truth = clip.masks[k, 0]
                 if truth.sum() >= LEAST_PX:

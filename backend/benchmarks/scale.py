@@ -29,7 +29,7 @@ from video.io.decode import read_decord, read_pyav
 from video.io.probe import probe
 from video.io.reader import open_clip
 from video.keyframes import fewest_keyframes
-from video.tracking.propagate import Start, propagate_all
+from video.tracking.propagate import TrackStart, propagate_all
 from video.types import MaskTrack
 
 FPS, PIECE = 30, 300
@@ -140,7 +140,7 @@ def track(clip, minutes):
         if not parts:
             raise _EnoughError
 
-    start = Start("disc", {0: masks.resize_mask(disc_mask(0), view.size)})
+    start = TrackStart("disc", {0: masks.resize_mask(disc_mask(0), view.size)})
     piece = propagate_all(view, [start], GrabCutSegmenter(), window=(0, min(PIECE, len(clip)) - 1))[0]
     print(f"  of one piece, seen on {piece.visible.mean():.0%} of the frames: a lost object would cost little")
     began = time.perf_counter()

@@ -127,7 +127,7 @@ def planted_sinks(grounder: Grounder, judged: Sequence[Case], boost: float) -> N
     def hit(of: TokenMaps, case: Case) -> list[bool]:
         out = []
         for grounder.backbone.preset in readouts.values():
-            peak = grounder.weigh(of, case.picture, options=options).heatmap.peak
+            peak = grounder.ground_maps(of, case.picture, options=options).heatmap.peak
             out.append(metrics.point_hit(peak, case.truth))
         grounder.backbone.preset = shipped
         return out

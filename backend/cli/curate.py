@@ -19,7 +19,7 @@ from backend.cli.export import ExportFormat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backend.batch.run import Standing
+    from backend.batch.run import RunSummary
 
 _MOST_ERRORS = 5
 
@@ -96,7 +96,7 @@ def _work(
         err.print(f"{manifest.repeated} row(s) say the same as an earlier one: done once", markup=False)
     if manifest.unused:
         err.print(f"columns that nothing reads: {', '.join(manifest.unused)}", markup=False)
-    from backend.batch.actors import Crew
+    from backend.batch.actors import WorkerPlan
     from backend.batch.clips import taken_along
     from backend.batch.run import run
     from backend.runtime import Services
@@ -109,7 +109,7 @@ def _work(
             manifest,
             str(source),
             out,
-            crew=Crew(workers, cpus, gpus, tries=tries, limit_s=limit_s),
+            crew=WorkerPlan(workers, cpus, gpus, tries=tries, limit_s=limit_s),
             settings=taken_along(settings),
             model_version=Services(settings).model_version,
             address=address,
@@ -148,7 +148,7 @@ def _bar() -> Iterator[Callable[[int, int, int], None]]:
         yield told
 
 
-def _print(out: Path, found: Standing) -> None:
+def _print(out: Path, found: RunSummary) -> None:
     table = Table("", "rows", box=None, pad_edge=False)
     for status, count in sorted(found.statuses.items()):
         table.add_row(status, str(count))

@@ -95,11 +95,11 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _queue(settings: Settings) -> Finding:
-    from backend.jobs.queue import Board
+    from backend.jobs.queue import JobQueue
 
     kind = "SQLite" if settings.queue == "sqlite" else "Redis"
     try:
-        board = Board(settings.queue, Path(settings.data_dir))
+        board = JobQueue(settings.queue, Path(settings.data_dir))
         waiting, runs = board.waiting(), len(board.runs())
         board.close()
     except Exception as error:

@@ -116,7 +116,7 @@ def _judge(
     from refam.evaluation.answers import answer
     from refam.evaluation.published import ROWS
     from refam.evaluation.questions import objects
-    from refam.evaluation.runs import Run, hold_settings, table
+    from refam.evaluation.runs import EvaluationRun, hold_settings, table
     from refam.pipeline.pipeline import Pipeline
     from video.formats.base import FormatError
     from video.formats.files import write_text
@@ -136,7 +136,7 @@ def _judge(
             reads = "-" if start == "click" else grounder().name
             asking = {"dataset": dataset, "split": split, "start": start, "rows": list(rows), "seed": seed}
             hold_settings(out, asking | {"backbone": reads, "segmenter": pipeline.model_version.split("/", 2)[2]})
-        run = None if out is None else Run(out, name, masks=dataset not in _PICTURES)
+        run = None if out is None else EvaluationRun(out, name, masks=dataset not in _PICTURES)
         for question in asked:
             if run is None or question.key not in run.verdicts:
                 result = answer(question, pipeline, grounder, start)

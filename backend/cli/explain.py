@@ -11,7 +11,7 @@ from refam.explain.page import Moment, render
 from refam.explain.steps import Explanation, explain
 from refam.pipeline.types import PipelineOptions
 from video.errors import UserError
-from video.heatmap_fusion import consensus, link_frames
+from video.heatmap_fusion import fuse_heatmaps, link_frames
 from video.io.reader import open_clip
 from video.sampling import plan_frames
 from video.types import Prompt, Segmenter
@@ -70,7 +70,7 @@ def _moments(clip: Clip, words: str, grounder: Grounder, progress: Callable[[str
     (heatmaps,) = grounder.ground(frames, [words], indices=planned)
     progress("ground", 1.0)
     progress("consensus", 0.0)
-    agreed = consensus(heatmaps, link_frames(clip, planned)).heatmaps
+    agreed = fuse_heatmaps(heatmaps, link_frames(clip, planned)).heatmaps
     progress("consensus", 1.0)
     return [Moment(float(clip.times[h.frame]), image, h) for image, h in zip(frames, agreed, strict=True)]
 

@@ -15,7 +15,7 @@ from backend.cli.frames import MaskTag
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from backend.labelstudio.export_sources import Loaded, VideoFolder
+    from backend.labelstudio.export_sources import LoadedVideo, VideoFolder
     from video.formats.base import AnnotatedVideo
 
 ExportFormat = Literal["coco", "coco-polygons", "youtube-vis", "davis", "mots", "yolo", "cvat"]
@@ -129,7 +129,7 @@ def writer_of(form: str) -> tuple[ModuleType, dict[str, Any]]:
     return known[form]
 
 
-def _load(source: Path, config: Path | None, videos: VideoFolder | None) -> list[Loaded]:
+def _load(source: Path, config: Path | None, videos: VideoFolder | None) -> list[LoadedVideo]:
     from backend.labelstudio.export_reader import read_studio
     from backend.labelstudio.export_sources import is_studio_export, read_tracks, tracks_files
     from backend.labelstudio.label_config import parse_label_config
@@ -160,7 +160,7 @@ def _sampled(video: AnnotatedVideo, every: int | None, fps: float | None) -> Ann
         raise FormatError(str(error)) from None
 
 
-def _parts(loaded: Sequence[Loaded], shares: list[float] | None, seed: int) -> dict[str, set[str]]:
+def _parts(loaded: Sequence[LoadedVideo], shares: list[float] | None, seed: int) -> dict[str, set[str]]:
     """Split -> the origins in it."""
     from video.formats.base import FormatError, split_videos
 
@@ -189,7 +189,7 @@ def _shares(text: str | None) -> list[float] | None:
 
 
 def _write_images(
-    chosen: Sequence[tuple[Loaded, AnnotatedVideo]],
+    chosen: Sequence[tuple[LoadedVideo, AnnotatedVideo]],
     module: ModuleType,
     out: Path,
     split: str,

@@ -14,7 +14,7 @@ from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
 
 if TYPE_CHECKING:
-    from backend.feedback.report import Line
+    from backend.feedback.report import ReportLine
 
 _SHOWN = 12  # lines of a table on the terminal; the page has all
 
@@ -56,16 +56,16 @@ def feedback(
             stdout.print(f"written to {out}", markup=False, soft_wrap=True)
 
 
-def _table(name: str, lines: list[Line]) -> Table:
-    from backend.feedback.compare import Fate
+def _table(name: str, lines: list[ReportLine]) -> Table:
+    from backend.feedback.compare import RegionFate
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # fits 80 columns with names of some length
     table.add_column(name, min_width=16, overflow="fold")
-    for head in ("regions", *[f.value for f in Fate], "IoU", "strokes"):
+    for head in ("regions", *[f.value for f in RegionFate], "IoU", "strokes"):
         table.add_column(head, justify="right")
     for one in lines[:_SHOWN]:
         iou = "-" if one.iou is None else f"{one.iou:.2f}"
-        fates = [str(one.fates[f]) for f in Fate]
+        fates = [str(one.fates[f]) for f in RegionFate]
         table.add_row(Text(one.name), str(one.regions), *fates, iou, f"{one.strokes:.1f}")
     return table
 

@@ -92,16 +92,16 @@ def label(
     look: gaps, low scores, sudden changes. A file that breaks off is labelled up
     to there, and that is said.
     """
-    from backend.cli.targets import Drawn, check_drawn, targets_of
+    from backend.cli.targets import DrawnOptions, check_drawn, targets_of
     from backend.labelstudio.timeline import editor_rate
-    from refam.pipeline.roi import Part
+    from refam.pipeline.roi import RegionOfInterest
     from refam.pipeline.types import PromptError
 
     words_added = magnet_words(magnets)
     try:
-        targets = targets_of(words or [], Drawn(point or [], not_point or [], box or [], mask or []))
+        targets = targets_of(words or [], DrawnOptions(point or [], not_point or [], box or [], mask or []))
         rate = None if fps is None else editor_rate(fps)
-        part = Part(range_, every=every, most_px=max_size or quality.most_px)
+        part = RegionOfInterest(range_, every=every, most_px=max_size or quality.most_px)
     except (PromptError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     with one_line_errors(), steps() as step:

@@ -19,10 +19,10 @@ from video.io.reader import Clip
 from video.masks import decode
 from video.types import MaskTrack
 from video.visualize.overlay import write_overlay
-from video.visualize.review_sheet import needs_a_look, write_sheet
+from video.visualize.review_sheet import frames_to_review, write_sheet
 
 if TYPE_CHECKING:
-    from refam.pipeline.stage_cache import Memo
+    from refam.pipeline.stage_cache import StageCache
 
 FORMAT = 1  # of tracks.json
 _KEPT = ".unfinished"
@@ -54,7 +54,7 @@ def places(out: Path) -> Outputs:
         task=out / "label_studio.json",
         config=out / "label_config.xml",
         overlay=out / "overlay.mp4",
-        sheet=out / "needs_a_look.jpg",
+        sheet=out / "frames_to_review.jpg",
     )
     # An earlier run's masks are replaced as a whole, or its longer clip's last masks would stay. Nobody else's are.
     if there.masks.exists() and not there.tracks.exists():
@@ -66,16 +66,16 @@ def places(out: Path) -> Outputs:
     return there
 
 
-def kept_work(out: Path, video: Path, asked: object, *, again: bool) -> Memo:
+def kept_work(out: Path, video: Path, asked: object, *, again: bool) -> StageCache:
     """Where a run keeps what it finished until all is written, so that one that was stopped can go on from there.
 
     asked: what the frames and options were; of another question nothing is taken. again: forgets what is kept.
     """
-    from refam.pipeline.stage_cache import Memo, content_of
+    from refam.pipeline.stage_cache import StageCache, content_of
 
     if again:
         forget_work(out)
-    return Memo(out / _KEPT, f"{content_of(video)} {asked!r}")
+    return StageCache(out / _KEPT, f"{content_of(video)} {asked!r}")
 
 
 def forget_work(out: Path) -> None:
@@ -108,7 +108,7 @@ def write_all(
     keyframes = [[key.frame for key in r.keyframes] for r in results]
     write_overlay(clip, [r.track for r in results], there.overlay, keyframes=keyframes)
     there.sheet.unlink(missing_ok=True)  # an earlier run's
-    if looks := needs_a_look([r.track for r in results], clip.times, elsewhere=[r.elsewhere for r in results]):
+    if looks := frames_to_review([r.track for r in results], clip.times, elsewhere=[r.elsewhere for r in results]):
         write_sheet(clip, [r.track for r in results], looks, there.sheet)
     progress("overlay", 1.0)
     return there

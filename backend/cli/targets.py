@@ -18,7 +18,7 @@ UNNAMED = "object"  # the label of what was only pointed at
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnOptions:
     """The texts of the options that say what was drawn: see `parse_point`, `parse_box` and `parse_mask`."""
 
     points: Sequence[str] = ()
@@ -76,7 +76,7 @@ def read_mask(path: Path) -> Mask:
     return np.asarray(grey > 0 if grey.max() <= 1 else grey >= (32768 if deep else 128), np.bool_)
 
 
-def targets_of(words: Sequence[str], drawn: Drawn | None = None) -> list[Target]:
+def targets_of(words: Sequence[str], drawn: DrawnOptions | None = None) -> list[Target]:
     """One target for each expression; what is drawn refines the only one, or is an object by itself.
 
     Raises PromptError.
@@ -85,7 +85,7 @@ def targets_of(words: Sequence[str], drawn: Drawn | None = None) -> list[Target]
     _require(all(expressions), "an expression is empty: say what to find, for example 'the red star'")
     twice = next((w for i, w in enumerate(expressions) if w in expressions[:i]), None)
     _require(twice is None, f"{twice!r} was given twice; two objects need words that tell them apart")
-    prompts = _prompts(drawn or Drawn())
+    prompts = _prompts(drawn or DrawnOptions())
     _require(
         bool(expressions or prompts),
         "say what to find: words, or --point x,y@frame, or --box x,y,w,h@frame, or --mask FILE@frame",
@@ -119,7 +119,7 @@ def check_drawn(targets: Sequence[Target], n: int, size: tuple[int, int]) -> Non
             )
 
 
-def _prompts(drawn: Drawn) -> tuple[FramePrompt, ...]:
+def _prompts(drawn: DrawnOptions) -> tuple[FramePrompt, ...]:
     """One prompt for each frame that something was drawn on, in order."""
     on: dict[int, list[tuple[tuple[float, float], int]]] = {}
     around: dict[int, Box] = {}

@@ -35,7 +35,7 @@ class StudioError(UserError):
 
 
 @dataclass(frozen=True)
-class Login:
+class StudioLogin:
     """An account made at the first start of a data directory."""
 
     user: str
@@ -43,7 +43,7 @@ class Login:
     token: str
 
     @classmethod
-    def of(cls, data_dir: Path) -> Login:
+    def of(cls, data_dir: Path) -> StudioLogin:
         """The account of this data directory, made up and noted there (for its owner only) the first time."""
         note = data_dir / "login.json"
         if not note.exists():
@@ -84,7 +84,7 @@ class LocalStudio:
         log: Path | None = None,
     ) -> None:
         self.data_dir = data_dir.absolute()
-        self.login = Login.of(self.data_dir)
+        self.login = StudioLogin.of(self.data_dir)
         self.media_dir = self.data_dir / "media"
         self.media_dir.mkdir(parents=True, exist_ok=True)
         self.log = log or self.data_dir / "label-studio.log"

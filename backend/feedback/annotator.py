@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.edits import FixedKeyframe, fixed_keyframes
+from backend.labelstudio.edits import UserKeyframe, user_keyframes
 from video.keyframes import fewest_keyframes, interpolate, spans
 from video.masks import box_iou, box_of
 from video.types import Keyframe
@@ -28,11 +28,11 @@ COST = {"move": 1, "delete": 1, "hide": 1, "resume": 1, "show": 2, "ask": 1, "un
 LONG = 12  # frames that are wrong in a row; fewer are mended by hand
 
 Keyframes = list[dict[str, Any]]  # a region's `sequence`
-Rerun = Callable[[tuple[FixedKeyframe, ...]], Keyframes]
+Rerun = Callable[[tuple[UserKeyframe, ...]], Keyframes]
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class EditorTruth:
     """Where an object really is, by editor frame. boxes: (n, 4) normalised xyxy; visible: (n,) bool."""
 
     boxes: NDArray[np.float64]
@@ -44,7 +44,7 @@ class Truth:
             raise ValueError(f"boxes (n, 4) and visible (n,) bool are needed, got {self.boxes.shape}, {n}")
 
     @classmethod
-    def of_masks(cls, masks: NDArray[np.bool_]) -> Truth:
+    def of_masks(cls, masks: NDArray[np.bool_]) -> EditorTruth:
         """The boxes of masks (n, H, W) bool; hidden where a mask is empty. One mask for each editor frame."""
         boxes = [box_of(mask) for mask in masks]
         corners = np.array([box or (0.0, 0.0, 0.0, 0.0) for box in boxes], np.float64).reshape(-1, 4)
@@ -52,7 +52,7 @@ class Truth:
 
 
 @dataclass
-class Tally:
+class StrokeCount:
     """Strokes by kind. left: frames that are still wrong when the annotator gave up; 0 where all is right."""
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -65,13 +65,13 @@ class Tally:
         return sum(COST[kind] * count for kind, count in self.kinds.items())
 
 
-def mend(first: Keyframes, truth: Truth, *, rerun: Rerun | None, most: int) -> Tally:
+def mend(first: Keyframes, truth: EditorTruth, *, rerun: Rerun | None, most: int) -> StrokeCount:
     """Corrects a region's sequence until every frame is right, or `most` strokes are spent.
 
     first: the sequence as it was answered ([] for an object that was not found). rerun: what comes back when the
     annotator asks again after a stroke; without it the strokes themselves are all that changes.
     """
-    sequence, tally, asking = list(first), Tally(), rerun is not None
+    sequence, tally, asking = list(first), StrokeCount(), rerun is not None
     wrong, ious = verdict(sequence, truth)
     tally.wrong_at_first = int(wrong.sum())
     while wrong.any() and tally.strokes < most:
@@ -79,8 +79,8 @@ def mend(first: Keyframes, truth: Truth, *, rerun: Rerun | None, most: int) -> T
         sequence, spent = stroked(sequence, truth, kind, row)
         tally.kinds += spent
         wrong, ious = verdict(sequence, truth)
-        found = fixed_keyframes({"value": {"sequence": sequence}})
-        fixed = tuple(f for f in found if isinstance(f, FixedKeyframe))
+        found = user_keyframes({"value": {"sequence": sequence}})
+        fixed = tuple(f for f in found if isinstance(f, UserKeyframe))
         # A deleted keyframe alone says nothing that the backend could go by.
         if asking and rerun is not None and fixed and max((b - a + 1 for a, b in spans(wrong)), default=0) >= LONG:
             before, mended_so_far = int(wrong.sum()), sequence
@@ -96,7 +96,7 @@ def mend(first: Keyframes, truth: Truth, *, rerun: Rerun | None, most: int) -> T
     return tally
 
 
-def by_hand(truth: Truth) -> int:
+def by_hand(truth: EditorTruth) -> int:
     """Strokes of the best that a person could do alone: the fewest keyframes on true boxes, and hiding the object.
 
     The optimum of `video.keyframes` under linear interpolation, each frame within `GOOD_IOU`. One stroke per keyframe,
@@ -118,7 +118,7 @@ def _fewest(boxes: NDArray[np.float64]) -> int:
     return len(fewest_keyframes(boxes, seen, positions=np.arange(len(boxes)), tolerance_iou=GOOD_IOU))
 
 
-def verdict(sequence: Sequence[Mapping[str, Any]], truth: Truth) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def verdict(sequence: Sequence[Mapping[str, Any]], truth: EditorTruth) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """(n,) bool: which frames a person would correct; (n,) float64: IoU with the truth, 0 where either is hidden."""
     boxes, seen = drawn(sequence, len(truth.visible))
     both = seen & truth.visible
@@ -147,7 +147,7 @@ def drawn(sequence: Sequence[Mapping[str, Any]], n: int) -> tuple[NDArray[np.flo
 
 def next_stroke(
     sequence: Sequence[Mapping[str, Any]],
-    truth: Truth,
+    truth: EditorTruth,
     wrong: NDArray[np.bool_],
     ious: NDArray[np.float64],
     *,
@@ -174,7 +174,9 @@ def next_stroke(
     return kind, a
 
 
-def stroked(sequence: Sequence[Mapping[str, Any]], truth: Truth, kind: str, row: int) -> tuple[Keyframes, Counter[str]]:
+def stroked(
+    sequence: Sequence[Mapping[str, Any]], truth: EditorTruth, kind: str, row: int
+) -> tuple[Keyframes, Counter[str]]:
     """The sequence as the editor has it after the strokes that mend a frame (0-based row), and those strokes."""
     items = {int(item["frame"]): dict(item) for item in sequence}
     if kind == "hide":
@@ -188,7 +190,7 @@ def stroked(sequence: Sequence[Mapping[str, Any]], truth: Truth, kind: str, row:
     return [items[frame] for frame in sorted(items)], spent
 
 
-def _hide_from(items: dict[int, dict[str, Any]], truth: Truth, row: int) -> Counter[str]:
+def _hide_from(items: dict[int, dict[str, Any]], truth: EditorTruth, row: int) -> Counter[str]:
     """Hides the object from a row to the end of the stretch without it; what was drawn after it stays so."""
     n = len(truth.visible)
     boxes, seen = drawn(list(items.values()), n)

@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.feedback.annotator import mend, verdict
-from backend.feedback.calibrated import Tuned
-from backend.feedback.cross_validation import Choice, choose, folds_of
+from backend.feedback.calibrated import CalibratedSettings
+from backend.feedback.cross_validation import CrossValidated, choose, folds_of
 from backend.feedback.examples import Example
-from backend.feedback.project import LoopError
+from backend.feedback.project import FeedbackError
 from backend.labelstudio.regions import KEYFRAME_IOU, sequence_of
 from backend.labelstudio.timeline import clip_frame_of_editor
 from refam.attention import attention_modules
 from refam.grounder import Grounder
-from refam.pipeline.confidence import Need, fit, row_of
+from refam.pipeline.confidence import ScoreModel, fit, row_of
 from refam.pipeline.pipeline import Pipeline, PipelineError
 from refam.pipeline.types import Target, TrackResult
 from refam.text.expression import ExpressionError
@@ -46,7 +46,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingSettings:
     """How words are read: blocks (None: all), noise level, and whether magnets are appended."""
 
     blocks: tuple[int, ...] | None
@@ -59,17 +59,17 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Report:
+class CalibrationReport:
     """What was chosen. need: None where the score cannot be fitted or did not gain; why: in words.
 
     readings, tolerances: what was tried, what was in use first.
     """
 
-    readings: tuple[Reading, ...]
-    reading: Choice
+    readings: tuple[ReadingSettings, ...]
+    reading: CrossValidated
     tolerances: tuple[float, ...]
-    tolerance: Choice
-    need: Need | None
+    tolerance: CrossValidated
+    need: ScoreModel | None
     why: str
     objects: int
 
@@ -78,10 +78,10 @@ class Report:
         """Whether anything is other than it was."""
         return bool(self.reading.index or self.tolerance.index or self.need)
 
-    def tuned(self, backbone: str, *, project: int, magnets: str) -> Tuned:
+    def tuned(self, backbone: str, *, project: int, magnets: str) -> CalibratedSettings:
         """What to keep. backbone: its name and weights. magnets: the words that are appended where magnets are."""
         read = self.readings[self.reading.index]
-        return Tuned(
+        return CalibratedSettings(
             backbone=backbone,
             blocks=read.blocks,
             noise=read.noise,
@@ -93,7 +93,7 @@ class Report:
         )
 
 
-def readings_of(grounder: Grounder) -> tuple[Reading, ...]:
+def readings_of(grounder: Grounder) -> tuple[ReadingSettings, ...]:
     """What is tried, what is in use first: a third, two thirds and all of the depth; the noise level and around it."""
     preset = grounder.backbone.preset
     n = len(attention_modules(grounder.backbone.pipeline.transformer))
@@ -102,31 +102,31 @@ def readings_of(grounder: Grounder) -> tuple[Reading, ...]:
     blocks = [preset.blocks, *(tuple(p) for p in parts if len(p))]
     levels = [preset.noise, *(round(preset.noise + d, 2) for d in (-0.2, 0.2) if 0.05 <= preset.noise + d <= 0.95)]
     used = grounder.options.magnets
-    found = [Reading(b, s, m) for m, s, b in itertools.product((used, not used), levels, blocks)]
+    found = [ReadingSettings(b, s, m) for m, s, b in itertools.product((used, not used), levels, blocks)]
     return tuple(dict.fromkeys(found))
 
 
-def tune(
+def calibrate_settings(
     grounder: Grounder,
     pipeline: Pipeline,
     known: Sequence[Example],
     opened: Opened,
     *,
-    readings: Sequence[Reading] = (),
+    readings: Sequence[ReadingSettings] = (),
     keyframe_iou: float = KEYFRAME_IOU,
     progress: Progress = lambda stage, share: None,
-) -> Report:
-    """Chooses by these examples. The grounder is left reading as was chosen. Raises LoopError for too few examples.
+) -> CalibrationReport:
+    """Chooses by these examples. The grounder is left reading as was chosen. Raises FeedbackError for too few examples.
 
     pipeline: one that uses this very grounder. opened: an example's video; raises what opening raises. readings: to
     try, what is in use first; `readings_of` without any. keyframe_iou: the tolerance in use.
     """
     tolerances = tuple(dict.fromkeys((keyframe_iou, *TOLERANCES)))
     if len(known) < LEAST:
-        raise LoopError(f"{len(known)} corrected object(s) with words are known; at least {LEAST} are needed")
+        raise FeedbackError(f"{len(known)} corrected object(s) with words are known; at least {LEAST} are needed")
     videos = [e.video for e in known]
     if len(set(videos)) < 2:
-        raise LoopError("all corrections are of one video; what is chosen by one must be judged by another")
+        raise FeedbackError("all corrections are of one video; what is chosen by one must be judged by another")
     readings = tuple(readings) or readings_of(grounder)
     worth = np.stack([_read_all(grounder, e, opened(e), readings) for e in _told(known, "read", progress)], axis=1)
     reading = choose(worth, videos)
@@ -134,21 +134,23 @@ def tune(
     results = [(e, _followed(pipeline, e, opened(e))) for e in _told(known, "track", progress)]
     answered = [(e, r) for e, r in results if r is not None]
     if len({e.video for e, _ in answered}) < 2:
-        unchanged = Choice(0, 0, Estimate(0.0, 0.0, 0.0, 0))
+        unchanged = CrossValidated(0, 0, Estimate(0.0, 0.0, 0.0, 0))
         why = "the score and the keyframes stay: with these words next to nothing is found"
-        return Report(readings, reading, tolerances, unchanged, None, why, len(known))
+        return CalibrationReport(readings, reading, tolerances, unchanged, None, why, len(known))
     strokes = np.array([_strokes(e, r, opened(e), tolerances) for e, r in _told(answered, "keyframes", progress)]).T
     tolerance = choose(-strokes, [e.video for e, _ in answered])
     need, why = _need(answered, opened, pipeline, keyframe_iou=tolerances[tolerance.index])
-    return Report(readings, reading, tolerances, tolerance, need, why, len(known))
+    return CalibrationReport(readings, reading, tolerances, tolerance, need, why, len(known))
 
 
-def _use(grounder: Grounder, reading: Reading) -> None:
+def _use(grounder: Grounder, reading: ReadingSettings) -> None:
     grounder.backbone.preset = replace(grounder.backbone.preset, blocks=reading.blocks, noise=reading.noise)
     grounder.options = replace(grounder.options, magnets=reading.magnets)
 
 
-def _read_all(grounder: Grounder, example: Example, clip: Clip, readings: Sequence[Reading]) -> NDArray[np.float64]:
+def _read_all(
+    grounder: Grounder, example: Example, clip: Clip, readings: Sequence[ReadingSettings]
+) -> NDArray[np.float64]:
     """(readings,): how well each points at the object, the mean over frames that show it.
 
     Nine tenths for the peak lying in the corrected box, one for the share of the map's mass that does: so that readings
@@ -209,7 +211,7 @@ def _strokes(example: Example, result: TrackResult, clip: Clip, tolerances: Sequ
 
 def _need(
     answered: Sequence[tuple[Example, TrackResult]], opened: Opened, pipeline: Pipeline, *, keyframe_iou: float
-) -> tuple[Need | None, str]:
+) -> tuple[ScoreModel | None, str]:
     """The score fitted to these, if it foretells held-out ones better than the score in use does (log likelihood)."""
     signs, right, said = [], [], []
     for example, result in answered:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backend.feedback.calibrate import Report, tune
-from backend.feedback.calibrated import save_tuned
+from backend.feedback.calibrate import CalibrationReport, calibrate_settings
+from backend.feedback.calibrated import save_calibrated
 from backend.feedback.examples import Example, examples
-from backend.feedback.project import LoopError
+from backend.feedback.project import FeedbackError
 from backend.labelstudio.regions import KEYFRAME_IOU
 from backend.media.store import MediaError
 from backend.runtime import Services
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def learn(settings: Settings, project: int, *, progress: Callable[[str, float], None]) -> Iterator[str]:
-    """Says what it did, sentence by sentence. Raises LoopError, and the errors of settings and models."""
+    """Says what it did, sentence by sentence. Raises FeedbackError, and the errors of settings and models."""
     services = Services(settings)
     known = examples(settings, project)
     with contextlib.ExitStack() as held:
@@ -49,7 +49,9 @@ def learn(settings: Settings, project: int, *, progress: Callable[[str, float], 
         yield f"{len(usable)} corrected object(s) in {len({e.video for e in usable})} video(s)"
         used = services.tuned.keyframe_iou if services.tuned else KEYFRAME_IOU
         grounder, pipeline = services.grounder(), services.pipeline()
-        report = tune(grounder, pipeline, usable, lambda e: _clip(opened(e)), keyframe_iou=used, progress=progress)
+        report = calibrate_settings(
+            grounder, pipeline, usable, lambda e: _clip(opened(e)), keyframe_iou=used, progress=progress
+        )
     yield from _said(report)
     if not report.changed:
         yield "nothing gained on videos that it was not chosen by, so nothing was changed"
@@ -59,12 +61,12 @@ def learn(settings: Settings, project: int, *, progress: Callable[[str, float], 
     backbone, segmenter = f"{services.backbone_identity}+{tuned.version}", services.segmenter_choice.version
     if report.need is not None:
         keep(replace(report.need, made_with=f"{backbone}/{segmenter}"), settings.data_dir / "need.json")
-    path = save_tuned(tuned, settings.data_dir)
+    path = save_calibrated(tuned, settings.data_dir)
     shown = model_version(backbone, segmenter, settings.quality.tail)
     yield f"kept in {path}; start `refam serve` anew, connect and retrieve again: the version is now {shown}"
 
 
-def _said(report: Report) -> Iterator[str]:
+def _said(report: CalibrationReport) -> Iterator[str]:
     best, index = report.readings[report.reading.best], report.reading.index
     gain = f"{report.reading.gain.value:+.3f} ({report.reading.gain.low:+.3f} to {report.reading.gain.high:+.3f})"
     yield f"reading: {'now' if index else 'stays'} {report.readings[index]}"
@@ -81,5 +83,5 @@ def _said(report: Report) -> Iterator[str]:
 
 def _clip(found: Clip | str) -> Clip:
     if isinstance(found, str):
-        raise LoopError(found)
+        raise FeedbackError(found)
     return found

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 FILE_NAME = "tuned.json"
 
 
-class TunedError(UserError):
+class CalibratedSettingsError(UserError):
     """The file of chosen settings cannot be used; the message says which and why."""
 
 
 @dataclass(frozen=True)
-class Tuned:
+class CalibratedSettings:
     """What was chosen. backbone: name and weights it counts for, such as tiny@28f20505.
 
     blocks, noise: as in a preset. magnets: words to append, "" for none. keyframe_iou: how well the keyframes must keep
@@ -41,7 +41,7 @@ class Tuned:
 
     def __post_init__(self) -> None:
         if not 0 < self.noise < 1 or not 0 < self.keyframe_iou <= 1:
-            raise TunedError(f"noise must be in (0, 1) and keyframe_iou in (0, 1], got {self}")
+            raise CalibratedSettingsError(f"noise must be in (0, 1) and keyframe_iou in (0, 1], got {self}")
 
     @property
     def version(self) -> str:
@@ -57,21 +57,23 @@ class Tuned:
         grounder.name = f"{grounder.name}+{self.version}"
 
 
-def load_tuned(data_dir: Path, backbone: str) -> Tuned | None:
-    """What was chosen for a backbone; None where nothing was, or for another one. Raises TunedError."""
+def load_calibrated(data_dir: Path, backbone: str) -> CalibratedSettings | None:
+    """What was chosen for a backbone; None where nothing was, or for another one. Raises CalibratedSettingsError."""
     path = data_dir / FILE_NAME
     if not path.is_file():
         return None
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
         blocks = None if read["blocks"] is None else tuple(int(b) for b in read["blocks"])
-        found = Tuned(**{**read, "blocks": blocks})
+        found = CalibratedSettings(**{**read, "blocks": blocks})
     except (ValueError, TypeError, KeyError) as error:
-        raise TunedError(f"{path} cannot be read ({error}); `refam calibrate --forget` removes it") from error
+        raise CalibratedSettingsError(
+            f"{path} cannot be read ({error}); `refam calibrate --forget` removes it"
+        ) from error
     return found if found.backbone == backbone else None
 
 
-def save_tuned(tuned: Tuned, data_dir: Path) -> Path:
+def save_calibrated(tuned: CalibratedSettings, data_dir: Path) -> Path:
     """Writes it, in place of what was chosen before."""
     path = data_dir / FILE_NAME
     data_dir.mkdir(parents=True, exist_ok=True)

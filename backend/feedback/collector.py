@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.feedback.compare import compare
-from backend.feedback.store import CorrectionStore, Submitted
+from backend.feedback.store import CorrectionStore, SubmittedAnnotation
 from backend.labelstudio.client import AccessError, studio_client
 from backend.labelstudio.label_config import LabelConfigError, parse_label_config
 from backend.settings import Settings
@@ -24,7 +24,7 @@ _AGAIN_S = 30.0  # after Label Studio could not be asked
 _TAKEN = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 
 
-class Learner:
+class CorrectionCollector:
     """Takes annotations in and compares them. Without a token it takes them in, and compares once there is one."""
 
     def __init__(self, settings: Settings) -> None:
@@ -82,7 +82,7 @@ class Learner:
                 log.exception("corrections cannot be stored")
                 wait_s = _AGAIN_S
 
-    def _prediction(self, submitted: Submitted) -> tuple[Sequence[Mapping[str, Any]], str]:
+    def _prediction(self, submitted: SubmittedAnnotation) -> tuple[Sequence[Mapping[str, Any]], str]:
         """The result that the annotation began from, and its model version. Raises AccessError."""
         if self._client is None:
             self._client = studio_client(self._settings)
@@ -103,7 +103,7 @@ class Learner:
         return [r for r in found.result or [] if isinstance(r, Mapping)], str(found.model_version or "")
 
 
-def read_event(data: Mapping[str, Any]) -> Submitted | None:
+def read_event(data: Mapping[str, Any]) -> SubmittedAnnotation | None:
     """What is needed of an event's body; None where there is nothing to compare.
 
     An annotation that was cancelled (skipped) says nothing about the boxes.
@@ -118,7 +118,7 @@ def read_event(data: Mapping[str, Any]) -> Submitted | None:
         video, fps = fields.get(config.video_field), config.fps(fields)
     except LabelConfigError:
         return None  # a project that this backend cannot answer for
-    return Submitted(
+    return SubmittedAnnotation(
         annotation=int(identity),  # type: ignore[arg-type]
         project=_whole(project.get("id")),
         task=_whole(task.get("id")),

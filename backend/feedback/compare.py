@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.feedback.annotator import drawn
-from backend.labelstudio.edits import check_of, fixed_keyframes, words_of
+from backend.labelstudio.edits import check_of, user_keyframes, words_of
 from backend.labelstudio.empty_regions import is_empty
 from backend.labelstudio.label_config import OUTLINE_KINDS
-from backend.labelstudio.vector_reading import Outlines, readable
+from backend.labelstudio.vector_reading import VectorKeyframes, readable
 from video.masks import box_iou, iou
 from video.polygons import filled
 
@@ -25,7 +25,7 @@ _OUTLINE_GRID = (256, 256)  # on which outlines are compared
 _SAME = 0.999  # IoU: the editor writes what it moved with more digits than we do
 
 
-class Fate(StrEnum):
+class RegionFate(StrEnum):
     """What a person did with a region. One that was moved and relabelled counts as moved; see `Correction`."""
 
     KEPT = "kept"
@@ -47,7 +47,7 @@ class Correction:
     """
 
     region: str
-    fate: Fate
+    fate: RegionFate
     label: str
     relabelled: bool
     words: str | None
@@ -78,25 +78,25 @@ def _one(ours: Region | None, theirs: Region) -> Correction:
     name, label, words = str(theirs.get("id")), label_of(theirs), words_of(theirs)
     if ours is None:
         if not has_checks(theirs):
-            return Correction(name, Fate.ADDED, label, False, None, 0.0, _drawn_strokes(theirs))
+            return Correction(name, RegionFate.ADDED, label, False, None, 0.0, _drawn_strokes(theirs))
         # Ours, out of an interactive answer: those are not stored, so there is nothing to compare the boxes with.
-        strokes = len(fixed_keyframes(theirs))
-        return Correction(name, Fate.MOVED if strokes else Fate.KEPT, label, False, words, None, strokes)
+        strokes = len(user_keyframes(theirs))
+        return Correction(name, RegionFate.MOVED if strokes else RegionFate.KEPT, label, False, words, None, strokes)
     words = words or words_of(ours)  # a person who sets every keyframe anew leaves none that says them
     relabelled = label != label_of(ours)
     if theirs.get("type") not in _ON_VIDEO:
         same = _value(ours) == _value(theirs)
-        fate = Fate.RELABELLED if relabelled and same else Fate.KEPT if same else Fate.MOVED
+        fate = RegionFate.RELABELLED if relabelled and same else RegionFate.KEPT if same else RegionFate.MOVED
         return Correction(name, fate, label, relabelled, words, 1.0 if same else None, relabelled + (not same))
     iou, worst, was, now = _over_time(ours, theirs)
     strokes = _strokes(ours, theirs) + relabelled
     moved = iou < _SAME
-    fate = Fate.MOVED if moved else Fate.RELABELLED if relabelled else Fate.KEPT
+    fate = RegionFate.MOVED if moved else RegionFate.RELABELLED if relabelled else RegionFate.KEPT
     return Correction(name, fate, label, relabelled, words, iou, strokes, worst, was, now)
 
 
 def _deleted(ours: Region) -> Correction:
-    return Correction(str(ours.get("id")), Fate.DELETED, label_of(ours), False, words_of(ours), 0.0, 1)
+    return Correction(str(ours.get("id")), RegionFate.DELETED, label_of(ours), False, words_of(ours), 0.0, 1)
 
 
 def _strokes(ours: Region, theirs: Region) -> int:
@@ -105,7 +105,7 @@ def _strokes(ours: Region, theirs: Region) -> int:
     known = {(item["frame"], item.get("check")) for item in before}
     answered_again = any((i["frame"], i.get("check")) not in known for i in after if i.get("check") == check_of(i))
     gone = 0 if answered_again else len({i["frame"] for i in before} - {i["frame"] for i in after})
-    return len(fixed_keyframes(theirs)) + gone + (words_of(theirs) not in (None, words_of(ours)))
+    return len(user_keyframes(theirs)) + gone + (words_of(theirs) not in (None, words_of(ours)))
 
 
 def _drawn_strokes(region: Region) -> int:
@@ -122,7 +122,7 @@ def _over_time(
 ) -> tuple[float, int | None, tuple[float, ...] | None, tuple[float, ...] | None]:
     n = max(_length(ours), _length(theirs), 1)
     if ours.get("type") != "videorectangle":
-        return _outlines_over_time(Outlines(_items(ours)), Outlines(_items(theirs)), n)
+        return _outlines_over_time(VectorKeyframes(_items(ours)), VectorKeyframes(_items(theirs)), n)
     (a, seen_a), (b, seen_b) = drawn(_items(ours), n), drawn(_items(theirs), n)
     either = seen_a | seen_b
     if not either.any():
@@ -133,7 +133,7 @@ def _over_time(
 
 
 def _outlines_over_time(
-    ours: Outlines, theirs: Outlines, n: int
+    ours: VectorKeyframes, theirs: VectorKeyframes, n: int
 ) -> tuple[float, int | None, tuple[float, ...] | None, tuple[float, ...] | None]:
     ious: dict[int, float] = {}
     for frame in range(1, n + 1):
@@ -146,7 +146,7 @@ def _outlines_over_time(
     return float(np.mean(list(ious.values()))), worst, _around(ours, worst), _around(theirs, worst)
 
 
-def _around(outlines: Outlines, frame: int) -> tuple[float, ...] | None:
+def _around(outlines: VectorKeyframes, frame: int) -> tuple[float, ...] | None:
     points = outlines.points(frame)
     if not outlines.shown(frame) or not len(points):
         return None

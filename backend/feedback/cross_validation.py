@@ -14,7 +14,7 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Choice:
+class CrossValidated:
     """index: the setting to use, 0 (what is in use) unless another is better on what it was not chosen by.
 
     best: the setting that is best on everything. gain: of choosing, over setting 0, on the examples that were held out.
@@ -37,7 +37,7 @@ def folds_of(groups: Sequence[Hashable], *, folds: int = FOLDS) -> NDArray[np.in
     return np.array([fold[group] for group in groups], np.int64)
 
 
-def choose(worth: NDArray[np.float64], groups: Sequence[Hashable]) -> Choice:
+def choose(worth: NDArray[np.float64], groups: Sequence[Hashable]) -> CrossValidated:
     """worth: (settings, examples), larger is better; setting 0 is in use. groups: the video of each example.
 
     In each fold the setting is chosen by all other folds and judged on that one. Another setting than 0 is taken only
@@ -56,4 +56,4 @@ def choose(worth: NDArray[np.float64], groups: Sequence[Hashable]) -> Choice:
     gain = metrics.mean(gains)
     best = int(worth.mean(1).argmax())
     pays = gain.value > 0 and gain.low >= 0
-    return Choice(best if pays else 0, best, gain)
+    return CrossValidated(best if pays else 0, best, gain)

@@ -16,14 +16,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.feedback.annotator import Keyframes, Tally, Truth, by_hand, mend
+from backend.feedback.annotator import EditorTruth, Keyframes, StrokeCount, by_hand, mend
 from backend.jobs.runner import prompted
-from backend.labelstudio.edits import FixedKeyframe
+from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.regions import KEYFRAME_IOU, sequence_of
-from backend.labelstudio.request import Work
+from backend.labelstudio.request import PredictRequest
 from refam.evaluation.synthetic import as_clip
 from refam.pipeline.pipeline import Pipeline, PipelineError
-from refam.pipeline.stage_cache import Memo
+from refam.pipeline.stage_cache import StageCache
 from refam.pipeline.types import FramePrompt, Target
 from refam.tiny.scenes import draw_clip
 from video.io.frame_sequence import open_sequence
@@ -46,9 +46,9 @@ class StrokeCase:
     masks: NDArray[np.bool_]
     target: Target
 
-    def truth(self) -> Truth:
+    def truth(self) -> EditorTruth:
         """The boxes of the masks. The clip's rate is the editor's, so the frames are the same."""
-        return Truth.of_masks(self.masks)
+        return EditorTruth.of_masks(self.masks)
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Cost:
     frames: int
     hand: int
     asked: int
-    mended: Tally
-    rerun: Tally
+    mended: StrokeCount
+    rerun: StrokeCount
 
 
 def drawn_cases(count: int, *, n_frames: int = 90) -> Iterator[StrokeCase]:
@@ -95,10 +95,10 @@ def davis_cases(root: Path, names: Sequence[str], *, step: int = 1) -> Iterator[
 def cost(case: StrokeCase, pipeline: Pipeline, *, memo: Path, keyframe_iou: float = KEYFRAME_IOU) -> Cost:
     """Counts the strokes. memo: a folder for finished stages, as the backend keeps them between two questions."""
     truth = case.truth()
-    kept = Memo(memo, case.name)
+    kept = StageCache(memo, case.name)
 
-    def answer(fixed: tuple[FixedKeyframe, ...]) -> Keyframes:
-        work = Work(case.name, case.name, FPS, (case.target,), (case.name,), (fixed,))
+    def answer(fixed: tuple[UserKeyframe, ...]) -> Keyframes:
+        work = PredictRequest(case.name, case.name, FPS, (case.target,), (case.name,), (fixed,))
         try:
             (result,) = pipeline.run(case.clip, prompted(work, case.clip), memo=kept)
         except PipelineError:  # nothing was found: the annotator begins with an empty region
@@ -139,7 +139,7 @@ def table(costs: Sequence[Cost]) -> str:
     return "\n".join(lines)
 
 
-def _said(tally: Tally) -> str:
+def _said(tally: StrokeCount) -> str:
     return f"{tally.strokes}" + (f" ({tally.left} frames still wrong)" if tally.left else "")
 
 

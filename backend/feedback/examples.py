@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from backend.feedback.annotator import Truth, drawn
+from backend.feedback.annotator import EditorTruth, drawn
 from backend.feedback.compare import label_of
-from backend.feedback.project import LoopError, asking
+from backend.feedback.project import FeedbackError, asking
 from backend.labelstudio.edits import words_of
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.request import expressions_of
@@ -29,19 +29,19 @@ class Example:
     label: str
     sequence: tuple[Mapping[str, Any], ...]
 
-    def truth(self, duration_s: float) -> Truth:
+    def truth(self, duration_s: float) -> EditorTruth:
         """By editor frame."""
         boxes, visible = drawn(self.sequence, editor_frame_count(duration_s, self.fps))
-        return Truth(boxes, np.asarray(visible, np.bool_))
+        return EditorTruth(boxes, np.asarray(visible, np.bool_))
 
 
 def examples(settings: Settings, project: int) -> list[Example]:
-    """All objects with words in the project's submitted annotations. Raises LoopError."""
+    """All objects with words in the project's submitted annotations. Raises FeedbackError."""
     with asking(settings, project) as (studio, config):
         tasks = list(studio.tasks.list(project=project, fields="all", page_size=200))
     if config.masks or config.outline:
         what = "pictures" if config.masks else "outlines"
-        raise LoopError(f"project {project} is one of {what}; settings are chosen by boxes on video")
+        raise FeedbackError(f"project {project} is one of {what}; settings are chosen by boxes on video")
     return [e for task in tasks for e in of_task(task, config)]
 
 

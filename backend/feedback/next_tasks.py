@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from backend.feedback.compare import Fate, label_of
-from backend.feedback.store import Row
+from backend.feedback.compare import RegionFate, label_of
+from backend.feedback.store import StoredCorrection
 
 _ENOUGH = 5  # corrected regions of a label, to go by that label's own strokes
 _AGAIN = 0.5  # what a further task of the same video counts
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitingTask:
     """A task that nobody has annotated yet, with its prediction. regions: label and score of each, in [0, 1]."""
 
     task: int
@@ -27,15 +27,15 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class TaskSuggestion:
     """A task to look at. chance: that any of its regions needs a correction; strokes: how many are expected."""
 
-    waiting: Waiting
+    waiting: WaitingTask
     chance: float
     strokes: float
 
 
-def strokes_by_label(rows: Iterable[Row]) -> dict[str, float]:
+def strokes_by_label(rows: Iterable[StoredCorrection]) -> dict[str, float]:
     """Mean strokes of a region that needed correction, by label; under "" over all labels, 1 where none is known.
 
     A region of ours that a person deleted or moved counts; one that the person added was not predicted.
@@ -43,14 +43,14 @@ def strokes_by_label(rows: Iterable[Row]) -> dict[str, float]:
     spent: defaultdict[str, list[int]] = defaultdict(list)
     for row in rows:
         c = row.correction
-        if c.strokes and c.fate is not Fate.ADDED:
+        if c.strokes and c.fate is not RegionFate.ADDED:
             spent[c.label].append(c.strokes)
             spent[""].append(c.strokes)
     found = {label: float(np.mean(n)) for label, n in spent.items() if label == "" or len(n) >= _ENOUGH}
     return {"": 1.0} | found
 
 
-def suggest(waiting: Sequence[Waiting], costs: Mapping[str, float], *, count: int) -> list[Suggestion]:
+def suggest(waiting: Sequence[WaitingTask], costs: Mapping[str, float], *, count: int) -> list[TaskSuggestion]:
     """The tasks that pay most, first; of one video each further task counts half of the one before.
 
     A prediction without regions (nothing was found) has to be drawn by hand: it counts as one that surely needs it.
@@ -60,8 +60,8 @@ def suggest(waiting: Sequence[Waiting], costs: Mapping[str, float], *, count: in
         regions = one.regions or (("", 0.0),)
         chance = 1 - float(np.prod([score for _, score in regions]))
         strokes = sum((1 - score) * costs.get(label, costs[""]) for label, score in regions)
-        rated.append(Suggestion(one, chance, strokes))
-    chosen: list[Suggestion] = []
+        rated.append(TaskSuggestion(one, chance, strokes))
+    chosen: list[TaskSuggestion] = []
     seen: Counter[str] = Counter()
     while rated and len(chosen) < count:
         best = max(rated, key=lambda s: (s.strokes * _AGAIN ** seen[s.waiting.video], -s.waiting.task))
@@ -73,7 +73,7 @@ def suggest(waiting: Sequence[Waiting], costs: Mapping[str, float], *, count: in
 
 def waiting_of(
     tasks: Iterable[Any], predictions: Iterable[Any], *, video_field: str, word_fields: Sequence[str]
-) -> list[Waiting]:
+) -> list[WaitingTask]:
     """From what the server lists: tasks without annotations, each with its newest prediction; others are left out."""
     newest: dict[int, Any] = {}
     for prediction in predictions:
@@ -91,5 +91,5 @@ def waiting_of(
             r for r in prediction.result or [] if isinstance(r, Mapping) and isinstance(r.get("score"), int | float)
         ]
         scored = tuple((label_of(r), float(np.clip(r["score"], 0, 1))) for r in regions)
-        found.append(Waiting(int(task.id), str(data.get(video_field) or ""), words, scored))
+        found.append(WaitingTask(int(task.id), str(data.get(video_field) or ""), words, scored))
     return found

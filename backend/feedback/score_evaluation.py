@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from backend.feedback.annotator import Truth, verdict
-from backend.feedback.project import LoopError
+from backend.feedback.annotator import EditorTruth, verdict
+from backend.feedback.project import FeedbackError
 from backend.labelstudio.regions import sequence_of
 from refam.evaluation.confidence_scores import expected_error, reliability
 from refam.evaluation.synthetic import as_clip
-from refam.pipeline.confidence import SIGNS, Need, fit, raw_score, row_of
+from refam.pipeline.confidence import SIGNS, ScoreModel, fit, raw_score, row_of
 from refam.pipeline.pipeline import Pipeline, PipelineError
 from refam.pipeline.types import Target, TrackResult
 from refam.tiny.scenes import draw_clip
@@ -55,11 +55,13 @@ class Auroc:
 
 
 def auroc(scores: ArrayLike, right: ArrayLike) -> Auroc:
-    """scores: (n,) larger is surer; right: (n,) bool. Raises LoopError unless both kinds are there."""
+    """scores: (n,) larger is surer; right: (n,) bool. Raises FeedbackError unless both kinds are there."""
     scores, right = np.asarray(scores, np.float64), np.asarray(right, np.bool_)
     n, m = int(right.sum()), int((~right).sum())
     if n == 0 or m == 0:
-        raise LoopError(f"{n} right and {m} wrong tracks: both kinds are needed to tell them apart; take more clips")
+        raise FeedbackError(
+            f"{n} right and {m} wrong tracks: both kinds are needed to tell them apart; take more clips"
+        )
     ranks = rankdata(scores)
     a = float(ranks[right].sum() - n * (n + 1) / 2) / (n * m)
     q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
@@ -91,21 +93,21 @@ def _one_clip(pipeline: Pipeline, seed: int) -> Iterator[Answered]:
 
 
 def _judged(result: TrackResult, clip: Clip, masks: NDArray[np.bool_]) -> Answered:
-    wrong, _ = verdict(sequence_of(result.track, clip, fps=_FPS), Truth.of_masks(masks))
+    wrong, _ = verdict(sequence_of(result.track, clip, fps=_FPS), EditorTruth.of_masks(masks))
     return Answered(row_of(result.signs), raw_score(result.signs), not wrong.any())
 
 
-def fitted(some: Sequence[Answered], *, made_with: str, source: str) -> Need:
-    """Raises LoopError where all are right or all are wrong."""
+def fitted(some: Sequence[Answered], *, made_with: str, source: str) -> ScoreModel:
+    """Raises FeedbackError where all are right or all are wrong."""
     right = np.array([a.right for a in some])
     if right.all() or not right.any():
-        raise LoopError(
+        raise FeedbackError(
             f"of {len(some)} tracks all are {'right' if right.all() else 'wrong'}; take more clips to fit on"
         )
     return fit(np.stack([a.signs for a in some]), right, made_with=made_with, source=source)
 
 
-def table(need: Need | None, some: Sequence[Answered]) -> str:
+def table(need: ScoreModel | None, some: Sequence[Answered]) -> str:
     """Markdown: AUROC of every sign, of the raw score and of the fitted one; then whether it means what it says."""
     right = np.array([a.right for a in some])
     signs = np.stack([a.signs for a in some])

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.feedback.compare import Correction, Fate
+from backend.feedback.compare import Correction, RegionFate
 
 _SCHEMA = """
 create table if not exists inbox (annotation integer primary key, body text not null, at real not null);
@@ -24,7 +24,7 @@ create index if not exists by_project on corrections (project, at);
 
 
 @dataclass(frozen=True)
-class Submitted:
+class SubmittedAnnotation:
     """An annotation as the webhook brought it: nothing but what is compared. video: the task's address of it."""
 
     annotation: int
@@ -37,7 +37,7 @@ class Submitted:
 
 
 @dataclass(frozen=True)
-class Row:
+class StoredCorrection:
     """A correction with where it comes from. at: seconds since 1970, when it was submitted."""
 
     annotation: int
@@ -59,20 +59,22 @@ class CorrectionStore:
         with self._open() as db:
             db.executescript(_SCHEMA)
 
-    def receive(self, submitted: Submitted) -> None:
+    def receive(self, submitted: SubmittedAnnotation) -> None:
         """Takes in an annotation, to be compared later; a newer version of it replaces an older one."""
         body = json.dumps(asdict(submitted))
         with self._open() as db:
             db.execute("insert or replace into inbox values (?, ?, ?)", (submitted.annotation, body, self._clock()))
 
-    def waiting(self) -> list[tuple[Submitted, float]]:
+    def waiting(self) -> list[tuple[SubmittedAnnotation, float]]:
         """What was taken in and not compared yet, oldest first, each with when it came."""
         with self._open() as db:
             rows = db.execute("select body, at from inbox order by at").fetchall()
         found = [(json.loads(body), at) for body, at in rows]
-        return [(Submitted(**{**body, "result": tuple(body["result"])}), at) for body, at in found]
+        return [(SubmittedAnnotation(**{**body, "result": tuple(body["result"])}), at) for body, at in found]
 
-    def keep(self, submitted: Submitted, at: float, corrections: Sequence[Correction], *, model_version: str) -> None:
+    def keep(
+        self, submitted: SubmittedAnnotation, at: float, corrections: Sequence[Correction], *, model_version: str
+    ) -> None:
         """Stores what came of an annotation, in place of what an earlier version of it gave.
 
         Nothing is stored where it no longer waits: deleted meanwhile, replaced by a newer one, or stored already.
@@ -95,14 +97,14 @@ class CorrectionStore:
             for table in ("inbox", "corrections"):
                 db.executemany(f"delete from {table} where annotation = ?", [(a,) for a in annotations])  # noqa: S608
 
-    def rows(self, *, project: int | None = None, since: float = 0.0) -> list[Row]:
+    def rows(self, *, project: int | None = None, since: float = 0.0) -> list[StoredCorrection]:
         """The corrections, oldest first."""
         query = """
             select annotation, project, task, video, fps, model_version, at, body from corrections
             where at >= :since and (:project is null or project = :project) order by at, annotation, region"""
         with self._open() as db:
             found = db.execute(query, {"since": since, "project": project}).fetchall()
-        return [Row(*head, _load(body)) for *head, body in found]  # type: ignore[call-arg]
+        return [StoredCorrection(*head, _load(body)) for *head, body in found]  # type: ignore[call-arg]
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -121,4 +123,4 @@ def _load(body: str) -> Correction:
     read = json.loads(body)
     for name in ("before", "after"):
         read[name] = tuple(read[name]) if read[name] else None
-    return Correction(**{**read, "fate": Fate(read["fate"])})
+    return Correction(**{**read, "fate": RegionFate(read["fate"])})

@@ -12,14 +12,14 @@ from backend.settings import Settings
 from video.io.probe import ClipError
 
 if TYPE_CHECKING:
-    from backend.feedback.store import Row
+    from backend.feedback.store import StoredCorrection
     from video.io.reader import Clip
 
 log = logging.getLogger("refam.loop")
 
 
 @contextlib.contextmanager
-def opener(settings: Settings) -> Iterator[Callable[[Row], Clip | None]]:
+def opener(settings: Settings) -> Iterator[Callable[[StoredCorrection], Clip | None]]:
     """What opens a row's video; None, and a line in the log, where it is gone or cannot be read.
 
     The files are kept until the block ends.
@@ -30,7 +30,7 @@ def opener(settings: Settings) -> Iterator[Callable[[Row], Clip | None]]:
     clips: dict[str, Clip | None] = {}
     with contextlib.ExitStack() as held:
 
-        def opened(row: Row) -> Clip | None:
+        def opened(row: StoredCorrection) -> Clip | None:
             if row.video not in clips:
                 try:
                     clips[row.video] = open_clip(held.enter_context(media.local(row.video, task_id=row.task)))

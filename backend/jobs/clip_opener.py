@@ -8,32 +8,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from backend.jobs.models import Spec
+from backend.jobs.models import JobSpec
 from backend.media.network_policy import shown
 from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError
 from refam.pipeline.stage_cache import content_of
 from video.io.frame_sequence import open_sequence
-from video.io.limits import Limits
+from video.io.limits import VideoLimits
 
 if TYPE_CHECKING:
     from video.io.reader import Clip
 
 
-class Opener:
+class ClipOpener:
     """Opens what jobs name. Raises MediaError (it may heal), ClipError or PipelineError."""
 
     def __init__(self, media: MediaStore, settings: Settings) -> None:
         self._media = media
         self._most_frames = settings.max_frames
-        self._limits = Limits(most_px=settings.max_megapixels * 1e6, most_s=settings.max_video_s)
+        self._limits = VideoLimits(most_px=settings.max_megapixels * 1e6, most_s=settings.max_video_s)
 
-    def open(self, spec: Spec, held: contextlib.ExitStack, tell: Callable[[float], None]) -> tuple[Clip, str]:
+    def open(self, spec: JobSpec, held: contextlib.ExitStack, tell: Callable[[float], None]) -> tuple[Clip, str]:
         """The task's video or pictures, kept until `held` ends, and a hash of what they hold."""
         return self._pictures(spec, held, tell) if spec.work.frames else self._video(spec, held, tell)
 
-    def _video(self, spec: Spec, held: contextlib.ExitStack, tell: Callable[[float], None]) -> tuple[Clip, str]:
+    def _video(self, spec: JobSpec, held: contextlib.ExitStack, tell: Callable[[float], None]) -> tuple[Clip, str]:
         from video.io.reader import open_clip
 
         path, content = self._fetched(spec.work.video, spec, held)
@@ -43,7 +43,7 @@ class Opener:
         self._limits.check(path.name, clip.size, clip.duration_s)
         return clip, content
 
-    def _pictures(self, spec: Spec, held: contextlib.ExitStack, tell: Callable[[float], None]) -> tuple[Clip, str]:
+    def _pictures(self, spec: JobSpec, held: contextlib.ExitStack, tell: Callable[[float], None]) -> tuple[Clip, str]:
         work = spec.work
         if len(work.frames) > self._most_frames:
             text = f"{work.task} has {len(work.frames)} frames, more than REFAM_MAX_FRAMES={self._most_frames}"
@@ -63,7 +63,7 @@ class Opener:
         whole = hashlib.sha256(" ".join(contents).encode())
         return cast("Clip", sequence), whole.hexdigest()[:32]  # the same interface
 
-    def _fetched(self, address: str, spec: Spec, held: contextlib.ExitStack) -> tuple[Path, str]:
+    def _fetched(self, address: str, spec: JobSpec, held: contextlib.ExitStack) -> tuple[Path, str]:
         path = held.enter_context(self._media.local(address, task_id=spec.task_id))
         content = content_of(path)
         self._media.check(path, content)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from backend.jobs.storage import Store
+from backend.jobs.storage import JobStorage
 
 
-class Deliveries(Store):
+class Deliveries(JobStorage):
     """What requests wait for, until when, and how each job was delivered."""
 
     def expect(self, job: str, until: float) -> None:

@@ -1,4 +1,6 @@
-"""What is known of a job. `Spec` is written once, `Run` by whoever has the job in hand; neither holds a secret."""
+"""What is known of a job. `JobSpec` is written once, `JobRecord` by whoever has the job in hand; neither holds a
+secret.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from backend.labelstudio.request import Work
+from backend.labelstudio.request import PredictRequest
 
 
-class Urgency(IntEnum):
+class Priority(IntEnum):
     """Who waits: nobody at all, somebody who opened a page, somebody who just typed."""
 
     BATCH = 0
@@ -18,7 +20,7 @@ class Urgency(IntEnum):
     INTERACTIVE = 100
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """Where a job is. The last three are final until somebody asks again."""
 
     QUEUED = "queued"
@@ -30,10 +32,10 @@ class State(StrEnum):
     @property
     def final(self) -> bool:
         """Whether nothing more will happen by itself."""
-        return self in (State.DONE, State.FAILED, State.CANCELLED)
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
-class Spec(BaseModel):
+class JobSpec(BaseModel):
     """What to do. task_id: Label Studio's, None for a task that has none. label_config: the project's XML."""
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +43,7 @@ class Spec(BaseModel):
     id: str
     task_id: int | None
     project: str
-    work: Work
+    work: PredictRequest
     label_config: str
     model_version: str
 
@@ -51,7 +53,7 @@ class Spec(BaseModel):
         return "; ".join(target.words or target.label for target in self.work.targets)
 
 
-class Run(BaseModel):
+class JobRecord(BaseModel):
     """How far it is. Times are Unix seconds; fraction in [0, 1] of the whole job.
 
     attempt: counts every start, also those after a crash, a retry or a second request. crashes, retries: of this
@@ -65,9 +67,9 @@ class Run(BaseModel):
     title: str
     task_id: int | None
     project: str
-    urgency: Urgency
+    urgency: Priority
     request: str = ""
-    state: State = State.QUEUED
+    state: JobState = JobState.QUEUED
     attempt: int = 1
     crashes: int = 0
     retries: int = 0
@@ -84,6 +86,6 @@ class Run(BaseModel):
     score: float | None = None
     stages_s: dict[str, float] = {}
 
-    def but(self, **changes: Any) -> Run:
+    def but(self, **changes: Any) -> JobRecord:
         """The same with these fields changed."""
         return self.model_copy(update=changes)

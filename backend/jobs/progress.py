@@ -6,25 +6,25 @@ import threading
 import time
 from collections.abc import Callable
 
-from backend.jobs.models import Run
-from backend.jobs.queue import Board
+from backend.jobs.models import JobRecord
+from backend.jobs.queue import JobQueue
 from backend.metrics import STAGE_SECONDS
 
 _TOLD_EVERY_S = 0.4
 
 
-class Cancelled(Exception):  # noqa: N818 - a state of the world, not a mistake
+class JobCancelled(Exception):  # noqa: N818 - a state of the world, not a mistake
     """Somebody ended the job; the message says why."""
 
 
-class Stopping(Exception):  # noqa: N818
+class WorkerStopping(Exception):  # noqa: N818
     """The worker is told to stop in mid-job."""
 
 
-class Watch:
+class ProgressReporter:
     """What a job is told its progress to: writes it, times the stages, lets urgent ones in, ends what is cancelled."""
 
-    def __init__(self, board: Board, run: Run, between: Callable[[int], None], stop: threading.Event) -> None:
+    def __init__(self, board: JobQueue, run: JobRecord, between: Callable[[int], None], stop: threading.Event) -> None:
         self._board, self._run, self._between, self._stop = board, run, between, stop
         self._began = self._stage_began = time.monotonic()
         self._away_s = 0.0  # spent on more urgent jobs
@@ -52,11 +52,11 @@ class Watch:
     def check(self) -> None:
         """Raises when the job is to end here."""
         if (why := self._board.cancelled(self._run.id)) is not None:
-            raise Cancelled(why)
+            raise JobCancelled(why)
         if self._stop.is_set():
-            raise Stopping
+            raise WorkerStopping
 
-    def closed(self) -> Run:
+    def closed(self) -> JobRecord:
         """The record with the last stage's time in it."""
         self._close_stage(time.monotonic())
         return self._run.but(stages_s=dict(self._stages))

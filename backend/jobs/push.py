@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from backend.jobs.models import Run, State
-from backend.jobs.queue import Board
+from backend.jobs.models import JobRecord, JobState
+from backend.jobs.queue import JobQueue
 from backend.labelstudio.client import studio_client
 from backend.settings import Settings
 
@@ -26,7 +26,7 @@ _PUSH_S = 120.0  # a push that has not ended by then never will
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
 
 
-class Undelivered(Exception):  # noqa: N818
+class NotDelivered(Exception):  # noqa: N818
     """Label Studio did not take it this time; the message says why, without secrets."""
 
 
@@ -36,10 +36,10 @@ class _Again:
     wait_s: float
 
 
-class Delivery:
+class PredictionPusher:
     """Pushes through label-studio-sdk, which takes a personal access token and a legacy one alike."""
 
-    def __init__(self, settings: Settings, board: Board, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: Settings, board: JobQueue, *, clock: Callable[[], float] = time.time) -> None:
         self._settings, self._board, self._clock = settings, board, clock
         self._again: dict[str, _Again] = {}
         self._client: Any = None
@@ -58,21 +58,21 @@ class Delivery:
             if now < until + GRACE_S or (again is not None and now < again.at):
                 continue
             run = self._board.run(job)
-            if run is None or run.state in (State.FAILED, State.CANCELLED):
+            if run is None or run.state in (JobState.FAILED, JobState.CANCELLED):
                 self._board.expect_no_more(job)
-            elif run.state is State.DONE and self.possible and self._board.claim_delivery(job, "pushing"):
+            elif run.state is JobState.DONE and self.possible and self._board.claim_delivery(job, "pushing"):
                 self._deliver(run)
-            elif run.state is State.DONE and (told := self._board.delivered(job)):
+            elif run.state is JobState.DONE and (told := self._board.delivered(job)):
                 how, when = told
                 if how != "pushing":
                     self._settle(job)
                 elif now - when > _PUSH_S:  # whoever pushed it was killed: look again, nothing is stored twice
                     self._board.set_delivered(job, None)
 
-    def _deliver(self, run: Run) -> None:
+    def _deliver(self, run: JobRecord) -> None:
         try:
             how = self.push(run)
-        except Undelivered as error:
+        except NotDelivered as error:
             wait_s = min(_LONGEST_WAIT_S, 2 * self._again[run.id].wait_s if run.id in self._again else _FIRST_WAIT_S)
             self._again[run.id] = _Again(self._clock() + wait_s, wait_s)
             self._board.set_delivered(run.id, None)
@@ -84,8 +84,8 @@ class Delivery:
         self._settle(run.id)
         log.info("job %s (task %s): %s", run.id, run.task_id, how)
 
-    def push(self, run: Run) -> str:
-        """Stores a finished prediction; returns what became of it. Raises Undelivered."""
+    def push(self, run: JobRecord) -> str:
+        """Stores a finished prediction; returns what became of it. Raises NotDelivered."""
         from label_studio_sdk.core.api_error import ApiError
 
         prediction = self._board.prediction(run.id)
@@ -106,10 +106,10 @@ class Delivery:
         except ApiError as error:
             if error.status_code in (401, 403):
                 self._client = None  # the token may have been renewed elsewhere
-                raise Undelivered(f"Label Studio refused LABEL_STUDIO_API_KEY ({error.status_code})") from None
-            raise Undelivered(f"Label Studio answered {error.status_code}") from None
+                raise NotDelivered(f"Label Studio refused LABEL_STUDIO_API_KEY ({error.status_code})") from None
+            raise NotDelivered(f"Label Studio answered {error.status_code}") from None
         except (httpx.HTTPError, OSError) as error:
-            raise Undelivered(f"Label Studio cannot be reached: {type(error).__name__}") from None
+            raise NotDelivered(f"Label Studio cannot be reached: {type(error).__name__}") from None
         return "pushed"
 
     def _settle(self, job: str) -> None:

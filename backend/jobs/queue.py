@@ -19,7 +19,7 @@ from huey.api import Task
 from pydantic import ValidationError
 
 from backend.jobs.deliveries import Deliveries
-from backend.jobs.models import Run, Spec, State, Urgency
+from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
 from backend.jobs.storage import is_there
 
 log = logging.getLogger("refam.jobs")
@@ -28,7 +28,7 @@ MOST_CRASHES = 3  # a job that has ended so many workers is not tried again by i
 KEPT = 2000  # jobs; of older ones the record goes, the results of their stages stay
 
 
-class Board(Deliveries):
+class JobQueue(Deliveries):
     """The jobs of one data directory or one Redis. Safe to use from several threads and processes."""
 
     def __init__(self, queue: str, data_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -38,16 +38,16 @@ class Board(Deliveries):
 
     # --- asking for work ----------------------------------------------------------------------------------------
 
-    def submit(self, spec: Spec, urgency: Urgency, *, fresh_s: float, request: str = "") -> Run:
+    def submit(self, spec: JobSpec, urgency: Priority, *, fresh_s: float, request: str = "") -> JobRecord:
         """Asks for a job. One that is under way is only made more urgent; one done less than `fresh_s` ago is kept.
 
         request: the id of the request that asks.
         """
         run = self.run(spec.id)
-        if run is not None and run.state is State.DONE and self._clock() - (run.finished_at or 0) < fresh_s:
+        if run is not None and run.state is JobState.DONE and self._clock() - (run.finished_at or 0) < fresh_s:
             return run
         if run is not None and not run.state.final:
-            if urgency > run.urgency and run.state is State.QUEUED:
+            if urgency > run.urgency and run.state is JobState.QUEUED:
                 self._enqueue(run.but(urgency=urgency))  # the record is its worker's to write, not ours
             return run
         attempt = run.attempt + 1 if run else 1
@@ -58,7 +58,7 @@ class Board(Deliveries):
             attempt += 1  # whoever began it died before the record was written
         self._blobs.storage.put_data(f"spec:{spec.id}", spec.model_dump_json().encode())
         self._forget(spec.id, "cancel", "delivered")
-        run = Run(
+        run = JobRecord(
             id=spec.id,
             title=spec.words,
             task_id=spec.task_id,
@@ -72,7 +72,7 @@ class Board(Deliveries):
         self._enqueue(run)
         return run
 
-    def _begun_by_another(self, job: str, attempt: int) -> Run | None:
+    def _begun_by_another(self, job: str, attempt: int) -> JobRecord | None:
         for _ in range(20):
             run = self.run(job)
             if run is not None and run.attempt >= attempt:
@@ -89,36 +89,36 @@ class Board(Deliveries):
         if run is None or run.state.final:
             return False
         self._put(f"cancel:{job}", why)
-        if run.state is State.QUEUED and self._claim(run, "cancel"):
-            self._put_run(run.but(state=State.CANCELLED, finished_at=self._clock(), error=why))
+        if run.state is JobState.QUEUED and self._claim(run, "cancel"):
+            self._put_run(run.but(state=JobState.CANCELLED, finished_at=self._clock(), error=why))
         return True
 
     def retry(self, job: str) -> bool:
         """Starts a job that failed or was cancelled once more."""
         run, spec = self.run(job), self.spec(job)
-        if run is None or spec is None or run.state not in (State.FAILED, State.CANCELLED):
+        if run is None or spec is None or run.state not in (JobState.FAILED, JobState.CANCELLED):
             return False
-        self.submit(spec, Urgency(run.urgency), fresh_s=0, request=run.request)
+        self.submit(spec, Priority(run.urgency), fresh_s=0, request=run.request)
         return True
 
     # --- what is known ------------------------------------------------------------------------------------------
 
-    def run(self, job: str) -> Run | None:
+    def run(self, job: str) -> JobRecord | None:
         """How far a job is."""
         raw = self._huey.storage.peek_data(f"job:{job}")
         return self._read_run(job, raw) if is_there(raw) else None
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[JobRecord]:
         """All jobs, the last submitted first."""
         items = self._huey.storage.result_items().items()
         found = [self._read_run(key[4:], value) for key, value in items if key.startswith("job:")]
         return sorted(found, key=lambda run: run.submitted_at, reverse=True)
 
-    def spec(self, job: str) -> Spec | None:
+    def spec(self, job: str) -> JobSpec | None:
         """What a job is to do."""
         raw = self._blobs.storage.peek_data(f"spec:{job}")
         try:
-            return Spec.model_validate_json(bytes(raw)) if is_there(raw) else None
+            return JobSpec.model_validate_json(bytes(raw)) if is_there(raw) else None
         except ValidationError:
             return None  # damaged: who needs it says what that means for the job
 
@@ -146,7 +146,7 @@ class Board(Deliveries):
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
-    def take(self, worker: str, *, above: int = -1) -> tuple[Spec, Run] | None:
+    def take(self, worker: str, *, above: int = -1) -> tuple[JobSpec, JobRecord] | None:
         """The most urgent job, claimed for a worker; None when nothing waits that is more urgent than `above`."""
         while True:
             for due in self._huey.read_schedule():
@@ -167,46 +167,48 @@ class Board(Deliveries):
                 return None
             job, attempt = message.args
             run, spec = self.run(job), self.spec(job)
-            if run is None or run.state is not State.QUEUED or run.attempt != attempt:
+            if run is None or run.state is not JobState.QUEUED or run.attempt != attempt:
                 continue  # an old reminder
             if not self._claim(run, worker):
                 continue
             if spec is None:
                 self.give_up(run, "what this job was to do is lost (a damaged database): ask for it again")
                 continue
-            urgency = Urgency(max(int(message.priority or 0), int(run.urgency)))
-            run = run.but(state=State.RUNNING, worker=worker, urgency=urgency, started_at=self._clock(), retry_at=None)
+            urgency = Priority(max(int(message.priority or 0), int(run.urgency)))
+            run = run.but(
+                state=JobState.RUNNING, worker=worker, urgency=urgency, started_at=self._clock(), retry_at=None
+            )
             self._put_run(run)
             return spec, run
 
-    def note(self, run: Run) -> None:
+    def note(self, run: JobRecord) -> None:
         """Writes how far a job is; only for who has claimed it."""
         self._put_run(run)
 
-    def finish(self, run: Run, prediction: dict[str, Any], thumbnail: bytes | None) -> Run:
+    def finish(self, run: JobRecord, prediction: dict[str, Any], thumbnail: bytes | None) -> JobRecord:
         """Result first, state after it: whoever sees "done" finds the result."""
         self._blobs.storage.put_data(f"result:{run.id}", json.dumps(prediction).encode())
         if thumbnail is not None:
             self._blobs.storage.put_data(f"thumb:{run.id}", thumbnail)
-        run = run.but(state=State.DONE, fraction=1.0, left_s=0.0, stage="", error=None, finished_at=self._clock())
+        run = run.but(state=JobState.DONE, fraction=1.0, left_s=0.0, stage="", error=None, finished_at=self._clock())
         self._put_run(run)
         return run
 
-    def give_up(self, run: Run, error: str, *, state: State = State.FAILED) -> Run:
+    def give_up(self, run: JobRecord, error: str, *, state: JobState = JobState.FAILED) -> JobRecord:
         """Failed or cancelled, with the reason in words."""
         run = run.but(state=state, error=error, left_s=None, finished_at=self._clock())
         self._put_run(run)
         return run
 
-    def again(self, run: Run, *, delay_s: float = 0.0, **changes: Any) -> Run:
+    def again(self, run: JobRecord, *, delay_s: float = 0.0, **changes: Any) -> JobRecord:
         """Back into the queue as the next attempt, after a delay."""
         at = self._clock() + delay_s if delay_s else None
-        run = run.but(state=State.QUEUED, attempt=run.attempt + 1, worker="", retry_at=at, **changes)
+        run = run.but(state=JobState.QUEUED, attempt=run.attempt + 1, worker="", retry_at=at, **changes)
         self._put_run(run)
         self._enqueue(run, delay_s=delay_s)
         return run
 
-    def recover(self, is_dead: Callable[[str], bool]) -> list[Run]:
+    def recover(self, is_dead: Callable[[str], bool]) -> list[JobRecord]:
         """Puts back what dead workers left and what a crash kept out of the queue. Returns what it changed."""
         reminders = {tuple(task.args) for task in (*self._huey.pending(), *self._huey.scheduled())}
         changed = []
@@ -258,12 +260,14 @@ class Board(Deliveries):
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _read_run(self, job: str, raw: Any) -> Run:
+    def _read_run(self, job: str, raw: Any) -> JobRecord:
         try:
-            return Run.model_validate_json(bytes(raw))
+            return JobRecord.model_validate_json(bytes(raw))
         except ValidationError:
             log.error("the record of job %s is damaged", job)
-            run = Run(id=job, title="?", task_id=None, project="", urgency=Urgency.BATCH, submitted_at=self._clock())
+            run = JobRecord(
+                id=job, title="?", task_id=None, project="", urgency=Priority.BATCH, submitted_at=self._clock()
+            )
             return self.give_up(run, "the record of this job was damaged: ask for it again")
 
     def _message(self, raw: bytes) -> Task | None:
@@ -275,14 +279,14 @@ class Board(Deliveries):
         except Exception:  # whatever unpickling rubbish gives
             return None
 
-    def _claim(self, run: Run, worker: str) -> bool:
+    def _claim(self, run: JobRecord, worker: str) -> bool:
         return bool(self._huey.storage.put_if_empty(f"claim:{run.id}:{run.attempt}", worker.encode()))
 
-    def _holder(self, run: Run) -> str | None:
+    def _holder(self, run: JobRecord) -> str | None:
         raw = self._huey.storage.peek_data(f"claim:{run.id}:{run.attempt}")
         return bytes(raw).decode() if is_there(raw) else None
 
-    def _enqueue(self, run: Run, *, delay_s: float = 0.0) -> None:
+    def _enqueue(self, run: JobRecord, *, delay_s: float = 0.0) -> None:
         task: Task = self._remind.s(run.id, run.attempt, priority=int(run.urgency))
         if delay_s > 0:
             task = self._remind.s(run.id, run.attempt, priority=int(run.urgency), delay=delay_s)
@@ -290,7 +294,7 @@ class Board(Deliveries):
         else:
             self._huey.enqueue(task)
 
-    def _put_run(self, run: Run) -> None:
+    def _put_run(self, run: JobRecord) -> None:
         self._huey.storage.put_data(f"job:{run.id}", run.model_dump_json().encode())
 
 

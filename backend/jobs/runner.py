@@ -8,25 +8,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backend.jobs.clip_opener import Opener
-from backend.jobs.models import Run, Spec, State
-from backend.jobs.worker import Done, Passing
-from backend.labelstudio.edits import Fixed, FixedOutline
+from backend.jobs.clip_opener import ClipOpener
+from backend.jobs.models import JobRecord, JobSpec, JobState
+from backend.jobs.worker import JobResult, TransientError
+from backend.labelstudio.edits import Fixed, UserOutline
 from backend.labelstudio.empty_regions import without_successor
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.mask_regions import mask_regions_of
 from backend.labelstudio.regions import KEYFRAME_IOU, prediction_of, regions_of
-from backend.labelstudio.request import Work
+from backend.labelstudio.request import PredictRequest
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from backend.media.store import MediaError
 from refam.pipeline.pipeline import PipelineError
-from refam.pipeline.stage_cache import Memo, trim
+from refam.pipeline.stage_cache import StageCache, trim
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video.io.probe import ReadingError
 from video.masks import encode
 
 if TYPE_CHECKING:
-    from backend.jobs.queue import Board
+    from backend.jobs.queue import JobQueue
     from backend.runtime import Services
     from video.io.reader import Clip
 
@@ -47,33 +47,35 @@ _PRIOR_S = 20.0  # the guess above counts like a job of so many seconds
 _THUMBNAIL_PX = 320  # width
 
 
-class Doing:
+class JobRunner:
     """Does jobs with the models of one process."""
 
-    def __init__(self, services: Services, board: Board) -> None:
+    def __init__(self, services: Services, board: JobQueue) -> None:
         self._services, self._board = services, board
-        self._opener = Opener(services.media, services.settings)
+        self._opener = ClipOpener(services.media, services.settings)
         self._memory = services.settings.data_dir / "stages"
 
-    def __call__(self, spec: Spec, tell: Callable[[str, float], None]) -> Done:
-        """Raises ValueError with a sentence for people, or Passing for what may heal."""
+    def __call__(self, spec: JobSpec, tell: Callable[[str, float], None]) -> JobResult:
+        """Raises ValueError with a sentence for people, or TransientError for what may heal."""
         course = _course(tell, shares_of(self._board.runs()))
         course("fetch", 0.0)
         try:
             with contextlib.ExitStack() as held:
                 clip, content = self._opener.open(spec, held, lambda fraction: course("fetch", fraction))
-                memo = Memo(self._memory, content + self._services.settings.quality.tail)
+                memo = StageCache(self._memory, content + self._services.settings.quality.tail)
                 results = with_breakage(clip, self._results(spec, clip, memo, course))
                 tuned = self._services.tuned
                 return _done(spec, clip, results, tuned.keyframe_iou if tuned else KEYFRAME_IOU)
         except MediaError as error:
             if error.passing:
-                raise Passing(str(error)) from error
+                raise TransientError(str(error)) from error
             raise
         finally:
             trim(self._memory, most_bytes=int(self._services.settings.data_mb * 1e6))
 
-    def _results(self, spec: Spec, clip: Clip, memo: Memo, tell: Callable[[str, float], None]) -> Sequence[TrackResult]:
+    def _results(
+        self, spec: JobSpec, clip: Clip, memo: StageCache, tell: Callable[[str, float], None]
+    ) -> Sequence[TrackResult]:
         targets = prompted(spec.work, clip)
         key = (spec.model_version, targets)
         known = memo.results(key, targets)
@@ -93,7 +95,7 @@ def with_breakage(clip: Clip, results: Sequence[TrackResult]) -> Sequence[TrackR
     return [r if broken in r.notes else replace(r, notes=(*r.notes, broken)) for r in results]
 
 
-def prompted(work: Work, clip: Clip) -> tuple[Target, ...]:
+def prompted(work: PredictRequest, clip: Clip) -> tuple[Target, ...]:
     """The targets, each held to the boxes or outlines that a person has fixed too, on the clip's own frames."""
     n = editor_frame_count(clip.duration_s, work.fps)
     shown = clip_frame_of_editor(clip.times, n, work.fps)
@@ -107,16 +109,16 @@ def prompted(work: Work, clip: Clip) -> tuple[Target, ...]:
 
 def _prompt(frame: int, fixed: Fixed, clip: Clip) -> FramePrompt | None:
     """None where nothing of what was drawn is within the frame."""
-    if isinstance(fixed, FixedOutline):
+    if isinstance(fixed, UserOutline):
         mask = fixed.mask(clip.size)
         return FramePrompt(frame, mask=encode(mask)) if mask.any() else None
     box = fixed.box()
     return FramePrompt(frame, box=box) if box is not None else None
 
 
-def shares_of(runs: Sequence[Run]) -> dict[str, float]:
+def shares_of(runs: Sequence[JobRecord]) -> dict[str, float]:
     """Each stage's share of a job's time, as the last finished jobs took it; a few short ones do not weigh much."""
-    done = [run.stages_s for run in runs if run.state is State.DONE and run.stages_s.get("track")][:_LEARN_FROM]
+    done = [run.stages_s for run in runs if run.state is JobState.DONE and run.stages_s.get("track")][:_LEARN_FROM]
     spent = {stage: share * _PRIOR_S + sum(job.get(stage, 0.0) for job in done) for stage, share in _SHARES.items()}
     total = sum(spent.values())
     return {stage: seconds / total for stage, seconds in spent.items()}
@@ -135,7 +137,7 @@ def _course(tell: Callable[[str, float], None], shares: Mapping[str, float]) -> 
     return told
 
 
-def _done(spec: Spec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: float) -> Done:
+def _done(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: float) -> JobResult:
     config = parse_label_config(spec.label_config)
     work = spec.work
     if config.masks:
@@ -164,7 +166,7 @@ def _done(spec: Spec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: 
     except ReadingError as error:  # the answer is there; only its picture cannot be made
         log.warning("%s has no picture in the list of jobs: %s", spec.work.task, error)
         thumbnail = None
-    return Done(prediction, notes, thumbnail)
+    return JobResult(prediction, notes, thumbnail)
 
 
 def thumbnail_of(clip: Clip, results: Sequence[TrackResult]) -> bytes:

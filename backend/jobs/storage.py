@@ -21,7 +21,7 @@ log = logging.getLogger("refam.jobs")
 _NAMES = ("refam", "refam-results")
 
 
-class Store:
+class JobStorage:
     """Two databases: small records that are listed, and results apart from them, which listing must not read."""
 
     def __init__(self, queue: str, data_dir: Path, *, clock: Callable[[], float] = time.time) -> None:

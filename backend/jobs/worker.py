@@ -28,9 +28,9 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError
 
 from backend.jobs.locks import can_lock, held
-from backend.jobs.models import Run, Spec, State
-from backend.jobs.progress import Cancelled, Stopping, Watch
-from backend.jobs.queue import Board
+from backend.jobs.models import JobRecord, JobSpec, JobState
+from backend.jobs.progress import JobCancelled, ProgressReporter, WorkerStopping
+from backend.jobs.queue import JobQueue
 from backend.logging import written_for
 from video.errors import UserError
 
@@ -46,12 +46,12 @@ _AGAIN_S = 5.0  # between two tries to write what cannot be written
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Passing(Exception):  # noqa: N818 - a state of the world, not a mistake
+class TransientError(Exception):
     """Something that may heal by itself; the message is a sentence for people."""
 
 
 @dataclass(frozen=True)
-class Done:
+class JobResult:
     """What a job gave. notes: sentences for people; thumbnail: a JPEG."""
 
     prediction: dict[str, Any]
@@ -59,10 +59,10 @@ class Done:
     thumbnail: bytes | None = None
 
 
-class Doing(Protocol):
-    """Computes one job. Raises ValueError with a sentence for people, or Passing."""
+class JobHandler(Protocol):
+    """Computes one job. Raises ValueError with a sentence for people, or TransientError."""
 
-    def __call__(self, spec: Spec, tell: Callable[[str, float], None]) -> Done: ...  # noqa: D102
+    def __call__(self, spec: JobSpec, tell: Callable[[str, float], None]) -> JobResult: ...  # noqa: D102
 
 
 def _yield_to_answers() -> None:
@@ -79,8 +79,8 @@ class Worker:
 
     def __init__(
         self,
-        board: Board,
-        do: Doing,
+        board: JobQueue,
+        do: JobHandler,
         *,
         data_dir: Path,
         accelerator: str,
@@ -130,22 +130,22 @@ class Worker:
             self._surely(self._ended(spec, run))
         return True
 
-    def _ended(self, spec: Spec, run: Run) -> Callable[[], object]:
+    def _ended(self, spec: JobSpec, run: JobRecord) -> Callable[[], object]:
         """Does a job; returns what writes down how it ended."""
-        board, watch, task = self._board, Watch(self._board, run, self._between, self._stop), spec.work.task
+        board, watch, task = self._board, ProgressReporter(self._board, run, self._between, self._stop), spec.work.task
         try:
             watch.check()
             done = self._do(spec, watch)
             told = watch.closed().but(notes=done.notes, score=done.prediction.get("score"))
             log.info("job %s (%s) done", run.id, task)
             return partial(board.finish, told, done.prediction, done.thumbnail)
-        except Cancelled as ended:
+        except JobCancelled as ended:
             log.info("job %s: %s", run.id, ended)
-            return partial(board.give_up, watch.closed(), str(ended), state=State.CANCELLED)
-        except Stopping:
+            return partial(board.give_up, watch.closed(), str(ended), state=JobState.CANCELLED)
+        except WorkerStopping:
             log.info("job %s goes back to the queue: this worker stops", run.id)
             return partial(board.again, watch.closed())
-        except Passing as error:
+        except TransientError as error:
             reason = str(error)
         except Exception as error:
             if (passing := may_heal(error)) is not None:
@@ -186,7 +186,7 @@ class Worker:
             finally:
                 self._depth -= 1
 
-    def _retry(self, run: Run, reason: str) -> None:
+    def _retry(self, run: JobRecord, reason: str) -> None:
         if run.retries >= len(RETRY_AFTER_S):
             self._board.give_up(run, f"{reason} (tried {run.retries + 1} times)")
             return

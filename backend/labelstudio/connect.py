@@ -36,14 +36,14 @@ class ConnectError(UserError):
 
 
 @dataclass(frozen=True)
-class Found:
+class ConnectFinding:
     """One line of the report. `wrong`: it will not work like this."""
 
     state: State
     text: str
 
 
-def connect(settings: Settings, project: int, *, url: str) -> Iterator[Found]:
+def connect(settings: Settings, project: int, *, url: str) -> Iterator[ConnectFinding]:
     """Wires one project up, step by step. url: of this backend as Label Studio reaches it.
 
     Raises ConnectError when Label Studio cannot be asked or refuses.
@@ -63,9 +63,9 @@ def connect(settings: Settings, project: int, *, url: str) -> Iterator[Found]:
         raise ConnectError(f"Label Studio at {where} cannot be reached: {type(error).__name__}") from None
 
 
-def _wired(studio: Any, settings: Settings, project: int, url: str) -> Iterator[Found]:
+def _wired(studio: Any, settings: Settings, project: int, url: str) -> Iterator[ConnectFinding]:
     found = studio.projects.get(id=project)
-    yield Found("ok", f"project {project}, {found.title!r}, {found.task_number or 0} task(s)")
+    yield ConnectFinding("ok", f"project {project}, {found.title!r}, {found.task_number or 0} task(s)")
     yield from _config(found.label_config or "")
     version, said = _reached(url, settings)
     yield said
@@ -79,68 +79,76 @@ def _wired(studio: Any, settings: Settings, project: int, url: str) -> Iterator[
     made = studio.ml.update(known[0].id, **how) if known else studio.ml.create(**how)
     state = getattr(made, "state", None)
     if state not in (None, "CO"):
-        yield Found("wrong", f"Label Studio could not reach the backend: {getattr(made, 'error_message', '') or state}")
+        yield ConnectFinding(
+            "wrong", f"Label Studio could not reach the backend: {getattr(made, 'error_message', '') or state}"
+        )
     else:
-        yield Found("ok", f"model {'updated' if known else 'connected'}: {url}, interactive preannotations on")
+        yield ConnectFinding("ok", f"model {'updated' if known else 'connected'}: {url}, interactive preannotations on")
     yield from _webhooks(studio, settings, project, url)
     yield from _sampling(found, version)
     if not user:
-        yield Found(
+        yield ConnectFinding(
             "note", "no basic auth is set (REFAM_BASIC_AUTH_USER and _PASS): whoever reaches the port can use it"
         )
 
 
-def _webhooks(studio: Any, settings: Settings, project: int, url: str) -> Iterator[Found]:
+def _webhooks(studio: Any, settings: Settings, project: int, url: str) -> Iterator[ConnectFinding]:
     hooks = [h for h in studio.webhooks.list(project=str(project)) if (h.url or "").rstrip("/") == f"{url}/webhook"]
     if not hooks:
-        yield Found("note", "Label Studio has made no webhook for this model: events are not told")
+        yield ConnectFinding("note", "Label Studio has made no webhook for this model: events are not told")
     user, secret = settings.basic_auth_user, settings.basic_auth_pass
     for hook in hooks:
         if user is None or secret is None:
-            yield Found("ok", "webhook: needs no header")
+            yield ConnectFinding("ok", "webhook: needs no header")
             continue
         coded = base64.b64encode(f"{user}:{secret.get_secret_value()}".encode()).decode()
         studio.webhooks.update(hook.id, url=hook.url, headers={"Authorization": f"Basic {coded}"})
-        yield Found("ok", "webhook: given the user and password, without which every event would be refused")
+        yield ConnectFinding("ok", "webhook: given the user and password, without which every event would be refused")
 
 
-def _config(xml: str) -> Iterator[Found]:
+def _config(xml: str) -> Iterator[ConnectFinding]:
     try:
         config = parse_label_config(xml)
     except LabelConfigError as error:
-        yield Found("wrong", str(error))
+        yield ConnectFinding("wrong", str(error))
         return
     if config.masks:
-        yield Found("ok", f'masks go to "{config.box}" ({config.masks.kind}) on <Image name="{config.video}">')
-        yield Found("note", f"masks: {AUTO_ACCEPT}")
+        yield ConnectFinding("ok", f'masks go to "{config.box}" ({config.masks.kind}) on <Image name="{config.video}">')
+        yield ConnectFinding("note", f"masks: {AUTO_ACCEPT}")
     elif config.outline:
         tag = "VideoVectorLabels" if config.outline.own_labels else "VideoVector"
-        yield Found("ok", f'outlines go to <{tag} name="{config.box}"> on <Video name="{config.video}">')
+        yield ConnectFinding("ok", f'outlines go to <{tag} name="{config.box}"> on <Video name="{config.video}">')
     else:
-        yield Found("ok", f'boxes go to <VideoRectangle name="{config.box}"> on <Video name="{config.video}">')
+        yield ConnectFinding("ok", f'boxes go to <VideoRectangle name="{config.box}"> on <Video name="{config.video}">')
     if config.text_areas:
-        yield Found("ok", f"words may be typed into: {', '.join(config.text_areas)}")
+        yield ConnectFinding("ok", f"words may be typed into: {', '.join(config.text_areas)}")
     else:
-        yield Found("note", "the label config has no TextArea on the video: words cannot be typed in the editor")
+        yield ConnectFinding(
+            "note", "the label config has no TextArea on the video: words cannot be typed in the editor"
+        )
     if not config.masks and "framerate" not in xml.lower():
-        yield Found(
+        yield ConnectFinding(
             "note", "the Video has no frameRate: Label Studio assumes 24 frames a second, and so does this backend"
         )
 
 
-def _sampling(found: Any, version: str | None) -> Iterator[Found]:
+def _sampling(found: Any, version: str | None) -> Iterator[ConnectFinding]:
     if found.sampling != "Uncertainty sampling":
         order = str(found.sampling or "unknown order").lower()
-        yield Found("ok", f"tasks come by {order}; with uncertainty sampling the least sure ones would come first")
+        yield ConnectFinding(
+            "ok", f"tasks come by {order}; with uncertainty sampling the least sure ones would come first"
+        )
     elif version:
-        yield Found("ok", f"uncertainty sampling goes by the scores of {version}; connect again when that changes")
+        yield ConnectFinding(
+            "ok", f"uncertainty sampling goes by the scores of {version}; connect again when that changes"
+        )
     else:
-        yield Found(
+        yield ConnectFinding(
             "wrong", "uncertainty sampling needs the model's version as its title: connect from where it answers"
         )
 
 
-def _reached(url: str, settings: Settings) -> tuple[str | None, Found]:
+def _reached(url: str, settings: Settings) -> tuple[str | None, ConnectFinding]:
     """The model version, by this machine; Label Studio tries for itself when it is connected."""
     user, secret = settings.basic_auth_user, settings.basic_auth_pass
     auth = (user, secret.get_secret_value()) if user is not None and secret is not None else None
@@ -154,9 +162,9 @@ def _reached(url: str, settings: Settings) -> tuple[str | None, Found]:
     except (httpx.HTTPError, ValueError, AttributeError, LookupError):
         up = False
     if up and version:
-        return version, Found("ok", f"{url} answers: {version}")
+        return version, ConnectFinding("ok", f"{url} answers: {version}")
     text = f"{url} does not answer from here; that is right only if Label Studio runs elsewhere"
-    return None, Found("note", text)
+    return None, ConnectFinding("note", text)
 
 
 def _checked(url: str) -> str:

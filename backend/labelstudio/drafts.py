@@ -18,7 +18,7 @@ from backend.settings import Settings
 log = logging.getLogger("refam.jobs")
 
 
-class Drafts:
+class DraftReader:
     """Reads drafts with the token; without one it knows none."""
 
     def __init__(self, settings: Settings) -> None:

@@ -13,7 +13,7 @@ from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_coun
 from video.types import MaskTrack
 
 
-class Timed(Protocol):
+class TimedClip(Protocol):
     """What is needed of a clip: its presentation times (N,) in seconds, ascending, and its duration."""
 
     @property
@@ -22,7 +22,7 @@ class Timed(Protocol):
     def duration_s(self) -> float: ...  # noqa: D102
 
 
-def on_editor(track: MaskTrack, clip: Timed, fps: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def on_editor(track: MaskTrack, clip: TimedClip, fps: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """By editor frame: the track's row that it shows (n,), and whether the object is visible there (n,).
 
     fps: of the editor's grid. Frames that the track does not have are frames on which nothing is known: hidden.

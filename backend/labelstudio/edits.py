@@ -23,7 +23,7 @@ _DIGITS = 4  # of percent: what we write is rounded so, and must be told from wh
 
 
 @dataclass(frozen=True)
-class FixedKeyframe:
+class UserKeyframe:
     """A keyframe as a person left it.
 
     frame: of the editor, 1-based. x, y, width, height: percent of the frame, as drawn; rotation in degrees clockwise
@@ -53,11 +53,11 @@ class FixedKeyframe:
 
 
 @dataclass(frozen=True)
-class FixedOutline:
+class UserOutline:
     """A keyframe of an outline as a person left it.
 
     frame: of the editor, 1-based. vertices: as they stand in the region: {"id", "x", "y", ...} in percent of the frame.
-    enabled, until: as of `FixedKeyframe`.
+    enabled, until: as of `UserKeyframe`.
     """
 
     frame: int
@@ -81,7 +81,7 @@ class FixedOutline:
         return filled(self.points * size, size)
 
 
-Fixed = FixedKeyframe | FixedOutline
+Fixed = UserKeyframe | UserOutline
 
 
 def check_of(item: Mapping[str, Any]) -> str:
@@ -105,7 +105,7 @@ def points_check(points: Sequence[Sequence[float]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def fixed_keyframes(region: Mapping[str, Any]) -> tuple[Fixed, ...]:
+def user_keyframes(region: Mapping[str, Any]) -> tuple[Fixed, ...]:
     """A region's keyframes that are a person's, ascending. What cannot be a keyframe is left out."""
     value = region.get("value")
     sequence = value.get("sequence") if isinstance(value, Mapping) else None
@@ -121,10 +121,10 @@ def fixed_keyframes(region: Mapping[str, Any]) -> tuple[Fixed, ...]:
         if "vertices" in item:
             vertices = tuple(dict(vertex) for vertex in item["vertices"])
             closed = bool(item.get("closed"))
-            found.append(FixedOutline(int(item["frame"]), vertices, closed, bool(item["enabled"]), after))
+            found.append(UserOutline(int(item["frame"]), vertices, closed, bool(item["enabled"]), after))
             continue
         found.append(
-            FixedKeyframe(
+            UserKeyframe(
                 frame=int(item["frame"]),
                 x=float(item["x"]),
                 y=float(item["y"]),

@@ -3,7 +3,8 @@
 The export holds keyframes on the editor's own grid of frames. They are interpolated there as the editor draws them,
 with their rotation; then every frame of the clip takes the box of the first editor frame that shows it. A frame that
 the editor skips (its rate is lower than the clip's) is interpolated in time between its neighbours that are shown; one
-after the editor's last frame takes that one's box. Outlines on video are filled, frame by frame; masks on lists of
+after the editor's last frame takes that one's box. Outlines on video are filled, frame by frame; masks on
+lists of
 pictures are read as they are. A box stays a box: no mask is made up for it.
 """
 
@@ -21,10 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.export_sources import Loaded, VideoFolder, address_parts, plain_name, submitted
+from backend.labelstudio.export_sources import LoadedVideo, VideoFolder, address_parts, plain_name, submitted
 from backend.labelstudio.label_config import OUTLINE_KINDS, LabelConfig
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
-from backend.labelstudio.vector_reading import Outlines
+from backend.labelstudio.vector_reading import VectorKeyframes
 from video import masks
 from video.formats.base import FormatError, ObjectTrack, annotated, of_boxes, of_masks
 from video.formats.files import evenly, field, fill_polygons, read_json
@@ -38,7 +39,7 @@ _MASKS = {"brush", "polygon", "bitmask"}
 _UNNAMED = "object"
 
 
-def read_studio(path: Path, config: LabelConfig, *, videos: VideoFolder | None) -> list[Loaded]:
+def read_studio(path: Path, config: LabelConfig, *, videos: VideoFolder | None) -> list[LoadedVideo]:
     """The tasks of an export that somebody has submitted. Raises FormatError, LabelConfigError and ClipError.
 
     videos: needed for tasks with a video: its frames' times, which the export does not tell.
@@ -69,7 +70,7 @@ def read_studio(path: Path, config: LabelConfig, *, videos: VideoFolder | None) 
 
 def _video(
     data: Mapping[str, Any], regions: Sequence[Any], config: LabelConfig, videos: VideoFolder | None, where: str
-) -> Loaded:
+) -> LoadedVideo:
     address = field(data, config.video_field, str, where)
     if videos is None:
         raise FormatError(f"{where}: --videos FOLDER is needed, with {address_parts(address)[-1]} in it, for its times")
@@ -89,7 +90,7 @@ def _video(
                 outlined = masks_on_clip(sequence, clip, fps=fps)
                 objects.append(of_masks(_label(value, "videovectorlabels"), outlined))
     seen = [one for one in objects if len(one.frames)]
-    return Loaded(annotated(plain_name(address), clip.size, clip.times, seen), media.name, media)
+    return LoadedVideo(annotated(plain_name(address), clip.size, clip.times, seen), media.name, media)
 
 
 def boxes_on_clip(
@@ -120,7 +121,7 @@ def masks_on_clip(sequence: Sequence[Any], clip: Clip, *, fps: float) -> dict[in
 
     Each clip frame is drawn at the first editor frame that shows it; one that the editor skips, in time between them.
     """
-    outlines, n = Outlines(sequence), editor_frame_count(clip.duration_s, fps)
+    outlines, n = VectorKeyframes(sequence), editor_frame_count(clip.duration_s, fps)
     frames, first = np.unique(clip_frame_of_editor(clip.times, n, fps), return_index=True)
     at = np.interp(clip.times, clip.times[frames], first + 1.0)
     drawn = {}
@@ -173,7 +174,9 @@ def _label(value: Mapping[str, Any], kind: str = "labels") -> str:
 # --- masks on pictures -------------------------------------------------------------------------------------------
 
 
-def _pictures(data: Mapping[str, Any], regions: Sequence[Any], config: LabelConfig, name: str, where: str) -> Loaded:
+def _pictures(
+    data: Mapping[str, Any], regions: Sequence[Any], config: LabelConfig, name: str, where: str
+) -> LoadedVideo:
     addresses = field(data, config.video_field, list, where)
     drawn = [r for r in regions if str(r.get("type")).removesuffix("labels") in _MASKS]
     sizes = {(r.get("original_width"), r.get("original_height")) for r in drawn}
@@ -196,7 +199,7 @@ def _pictures(data: Mapping[str, Any], regions: Sequence[Any], config: LabelConf
     objects: list[ObjectTrack] = [of_masks(label, rows) for (_, label), rows in found.items()]
     pictures = [f"{name}/{address_parts(str(address))[-1]}" for address in addresses]
     seen = [one for one in objects if len(one.frames)]
-    return Loaded(annotated(name, size, times, seen, pictures=pictures), name)
+    return LoadedVideo(annotated(name, size, times, seen, pictures=pictures), name)
 
 
 def _objects(regions: Sequence[Any], named: Mapping[Any, str]) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ _NOT_KEPT = re.compile(r"[^-\w.]")  # in these names, in which a space becomes "
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedVideo:
     """An annotated video with where it came from.
 
     origin: the video file's name or the task: what has the same origin is never divided by a split. media: the file, if
@@ -89,7 +89,7 @@ def tracks_files(source: Path) -> list[Path]:
     return found
 
 
-def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> Loaded:
+def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> LoadedVideo:
     """A tracks.json, with masks. Raises FormatError."""
     content = read_json(path)
     about = field(content, "video", dict, str(path))
@@ -109,10 +109,10 @@ def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> Loaded:
         raise FormatError(f"{path}: the video has {n} frames, and the times of {len(times)} are told")
     shown = np.array([times[i] for i in range(n)], np.float64)
     video = annotated(plain_name(name), size, shown, [o for o in objects if len(o.frames)])
-    return Loaded(video, name, videos.find(name) if videos else None)
+    return LoadedVideo(video, name, videos.find(name) if videos else None)
 
 
-def named_apart(loaded: Sequence[Loaded]) -> list[Loaded]:
+def named_apart(loaded: Sequence[LoadedVideo]) -> list[LoadedVideo]:
     """Each with a name of its own: the second "clip" becomes "clip-2"."""
     taken: set[str] = set()
     out = []

@@ -17,11 +17,11 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.editor_frames import Timed, as_score, on_editor
-from backend.labelstudio.edits import Fixed, FixedKeyframe, FixedOutline, check_of
+from backend.labelstudio.editor_frames import TimedClip, as_score, on_editor
+from backend.labelstudio.edits import Fixed, UserKeyframe, UserOutline, check_of
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.timeline import editor_frame_count
-from backend.labelstudio.user_keyframes import held
+from backend.labelstudio.user_keyframes import apply_user_keyframes
 from backend.labelstudio.vector_regions import outline_sequence_of
 from video.keyframes import fewest_keyframes
 from video.types import MaskTrack
@@ -35,7 +35,7 @@ KEYFRAME_IOU = 0.9  # how well the interpolated boxes must keep the track's
 
 def regions_of(
     results: Sequence[TrackResult],
-    clip: Timed,
+    clip: TimedClip,
     config: LabelConfig,
     *,
     fps: float,
@@ -57,13 +57,13 @@ def regions_of(
     for i, (result, region_id) in enumerate(zip(results, region_ids, strict=True)):
         known, words, notes = fixed[i] if fixed else (), result.target.words, list(result.notes)
         if config.outline:
-            outlines = [f for f in known if isinstance(f, FixedOutline)]
+            outlines = [f for f in known if isinstance(f, UserOutline)]
             sequence, said = outline_sequence_of(
                 result.track, clip, config.outline, fps=fps, fixed=outlines, words=words
             )
             notes += said
         else:
-            boxes = [f for f in known if isinstance(f, FixedKeyframe)]
+            boxes = [f for f in known if isinstance(f, UserKeyframe)]
             sequence = sequence_of(result.track, clip, fps=fps, fixed=boxes, words=words, keyframe_iou=keyframe_iou)
         if not sequence:
             continue
@@ -93,10 +93,10 @@ def regions_of(
 
 def sequence_of(
     track: MaskTrack,
-    clip: Timed,
+    clip: TimedClip,
     *,
     fps: float,
-    fixed: Sequence[FixedKeyframe] = (),
+    fixed: Sequence[UserKeyframe] = (),
     words: str | None = None,
     keyframe_iou: float = KEYFRAME_IOU,
 ) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ def sequence_of(
     """
     rows, visible = on_editor(track, clip, fps)
     scores = track.scores[rows]
-    boxes, visible, kept = held(track.boxes[rows], visible, fixed)
+    boxes, visible, kept = apply_user_keyframes(track.boxes[rows], visible, fixed)
     sequence = []
     steps = np.arange(len(rows))
     chosen = fewest_keyframes(boxes, visible, positions=steps, tolerance_iou=keyframe_iou, must=sorted(kept))
@@ -170,7 +170,7 @@ def label_config_for(labels: Sequence[str]) -> str:
 
 
 def importable_task(
-    results: Sequence[TrackResult], clip: Timed, *, video: str, words: str, fps: float, model_version: str
+    results: Sequence[TrackResult], clip: TimedClip, *, video: str, words: str, fps: float, model_version: str
 ) -> tuple[dict[str, Any], str]:
     """A task with its prediction, ready to import, and the label config that fits it.
 

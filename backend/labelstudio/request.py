@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.labelstudio.edits import Fixed, fixed_keyframes, words_of
+from backend.labelstudio.edits import Fixed, user_keyframes, words_of
 from backend.labelstudio.empty_regions import ShownMask, shown_masks
 from backend.labelstudio.label_config import OUTLINE_KINDS, Label, LabelConfig
 from backend.labelstudio.mask_edits import MaskError, shown_in, with_drawn_masks
@@ -31,7 +31,7 @@ class RequestError(UserError):
 
 
 @dataclass(frozen=True)
-class Work:
+class PredictRequest:
     """What to do for one task.
 
     video: address as it stands in the task. fps: of the editor's grid. targets: one per object; region_ids: as many,
@@ -66,7 +66,9 @@ class _Object:
     known: bool  # whether its region was found with these very words
 
 
-def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mapping[str, Any] | None = None) -> Work:
+def read_request(
+    task: Mapping[str, Any], config: LabelConfig, *, context: Mapping[str, Any] | None = None
+) -> PredictRequest:
     """Read one task of a /predict call. context: of an interactive call, None in a batch.
 
     In an interactive call, regions whose words are the same and which nobody touched are left out, unless that is so
@@ -100,7 +102,7 @@ def read_request(task: Mapping[str, Any], config: LabelConfig, *, context: Mappi
             targets = with_drawn_masks(targets, region_ids, task, config.masks)
         except MaskError as error:
             raise RequestError(f"{name}: {error}") from error
-    return Work(
+    return PredictRequest(
         name,
         video,
         config.fps(data),
@@ -187,7 +189,7 @@ def _objects_for(
             _Object(
                 Target(label=label, words=words),
                 str(region["id"]) if region else region_id_of(task, position),
-                fixed_keyframes(region) if region else (),
+                user_keyframes(region) if region else (),
                 region is not None and words_of(region) == words and label == kept,
             )
         )

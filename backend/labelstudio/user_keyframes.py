@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.labelstudio.editor_frames import hidden_by
-from backend.labelstudio.edits import FixedKeyframe
+from backend.labelstudio.edits import UserKeyframe
 from refam.pipeline.tracks import spread_box_edits
 
 
-def held(
-    boxes: NDArray[np.float64], visible: NDArray[np.bool_], fixed: Sequence[FixedKeyframe]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, FixedKeyframe]]:
+def apply_user_keyframes(
+    boxes: NDArray[np.float64], visible: NDArray[np.bool_], fixed: Sequence[UserKeyframe]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, UserKeyframe]]:
     """Boxes (n, 4) normalised xyxy and visible (n,) by editor frame, corrected; and the fixed keyframe of each row.
 
     A person's box differs from the track's in place and size (a hat that counts, a shadow that does not). Between two
@@ -28,5 +28,5 @@ def held(
     return boxes, visible, {row: f for row, f in rows.items() if visible[row]}
 
 
-def _box(keyframe: FixedKeyframe) -> NDArray[np.float64]:
+def _box(keyframe: UserKeyframe) -> NDArray[np.float64]:
     return np.array(keyframe.box(), np.float64)

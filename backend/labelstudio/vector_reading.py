@@ -1,4 +1,4 @@
-"""Outlines as the editor draws them from their keyframes, on any place of its grid of frames.
+"""VectorKeyframes as the editor draws them from their keyframes, on any place of its grid of frames.
 
 The rule is that of Label Studio's editor (see `outline_regions`): each vertex goes linearly to the one of the same id
 on the next keyframe, and stays where the next has none; `closed` is the earlier keyframe's; frames are shown from the
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Outlines:
+class VectorKeyframes:
     """Keyframes of one region. Those that cannot be read are left out."""
 
     def __init__(self, sequence: Sequence[Any]) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.editor_frames import Timed, as_score, hidden_by, on_editor
-from backend.labelstudio.edits import FixedOutline, check_of
+from backend.labelstudio.editor_frames import TimedClip, as_score, hidden_by, on_editor
+from backend.labelstudio.edits import UserOutline, check_of
 from backend.labelstudio.label_config import OutlineControl
 from video.contours import Points, contour_of, fewest_outlines, moved_outline, outline_of, vertices_needed
 from video.keyframes import spans
@@ -42,11 +42,11 @@ class _Piece:
 
 def outline_sequence_of(
     track: MaskTrack,
-    clip: Timed,
+    clip: TimedClip,
     control: OutlineControl,
     *,
     fps: float,
-    fixed: Sequence[FixedOutline] = (),
+    fixed: Sequence[UserOutline] = (),
     words: str | None = None,
     tolerance_iou: float = OUTLINE_IOU,
 ) -> tuple[list[dict[str, Any]], list[str]]:

@@ -20,7 +20,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore
 
-from backend.media.network_policy import FetchError, Wall, shown
+from backend.media.network_policy import FetchError, PublicOnlyBackend, shown
 from backend.media.partial_download import Body, goes_on, range_of, version_of
 
 _MOST_REDIRECTS = 5
@@ -90,7 +90,7 @@ class Fetcher:
             allowed.add(f"{self._trusted.host}:{self._trusted.port}")
         self._most_bytes = most_bytes
         self._timeout_s = timeout_s
-        self._pool_of = lambda: httpcore.ConnectionPool(network_backend=Wall(frozenset(allowed)))
+        self._pool_of = lambda: httpcore.ConnectionPool(network_backend=PublicOnlyBackend(frozenset(allowed)))
 
     def fetch(
         self,

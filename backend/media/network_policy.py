@@ -24,7 +24,7 @@ class FetchError(UserError):
         self.passing = passing
 
 
-class Wall(httpcore.NetworkBackend):
+class PublicOnlyBackend(httpcore.NetworkBackend):
     """Connects to allowed or public addresses only, by the IP that was checked."""
 
     def __init__(self, allowed: frozenset[str]) -> None:

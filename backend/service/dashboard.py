@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from backend.jobs.models import Run
+from backend.jobs.models import JobRecord
 from backend.metrics import exposition
 from backend.runtime import Services
 from refam import __version__
@@ -125,7 +125,7 @@ def _snapshot(services: Services) -> dict[str, Any]:
     }
 
 
-def _shown(run: Run, services: Services) -> dict[str, Any]:
+def _shown(run: JobRecord, services: Services) -> dict[str, Any]:
     """A job as people and scripts see it. `project` is Label Studio's number, out of its "60.1795..." form."""
     delivered = services.office().board.delivered(run.id)
     number = run.project.split(".")[0]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from backend.jobs.push import Delivery
-from backend.jobs.queue import Board
-from backend.jobs.runner import Doing
+from backend.jobs.push import PredictionPusher
+from backend.jobs.queue import JobQueue
+from backend.jobs.runner import JobRunner
 from backend.jobs.worker import Worker
-from backend.service.predict import Desk
+from backend.service.predict import PredictService
 
 if TYPE_CHECKING:
     from backend.runtime import Services
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("refam.jobs")
 
 
-class Office:
+class JobServices:
     """All that has to do with long work. Opening it loads no model."""
 
     def __init__(self, services: Services) -> None:
         settings = services.settings
-        self.board = Board(settings.queue, settings.data_dir)
-        self.delivery = Delivery(settings, self.board)
-        self.desk = Desk(settings, self.board, can_push=self.delivery.possible)
+        self.board = JobQueue(settings.queue, settings.data_dir)
+        self.delivery = PredictionPusher(settings, self.board)
+        self.desk = PredictService(settings, self.board, can_push=self.delivery.possible)
         self.worker: Worker | None = None
         if settings.work:
             self.worker = self.new_worker(services)
@@ -34,7 +34,7 @@ class Office:
         """A worker over this board; it takes up what an earlier process left."""
         worker = Worker(
             self.board,
-            Doing(services, self.board),
+            JobRunner(services, self.board),
             data_dir=services.settings.data_dir,
             accelerator=services.settings.device,
             care=self.delivery.care,

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backend.jobs.models import Run, Spec, State, Urgency
-from backend.jobs.queue import Board
+from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
+from backend.jobs.queue import JobQueue
 from backend.jobs.worker import may_heal
-from backend.labelstudio.drafts import Drafts
+from backend.labelstudio.drafts import DraftReader
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import read_request
 from backend.logging import current_request
@@ -38,16 +38,16 @@ _JUST_NOW_S = 5.0  # another request was answered with the same prediction: Labe
 class _Asked:
     """One task of a request. error: why it has no job."""
 
-    spec: Spec | None
+    spec: JobSpec | None
     error: str | None = None
 
 
-class Desk:
+class PredictService:
     """Takes requests, waits as long as each may wait, and says honestly what is not finished."""
 
-    def __init__(self, settings: Settings, board: Board, *, can_push: bool) -> None:
+    def __init__(self, settings: Settings, board: JobQueue, *, can_push: bool) -> None:
         self._settings, self._board, self._can_push = settings, board, can_push
-        self._drafts = Drafts(settings)
+        self._drafts = DraftReader(settings)
         self._closing = threading.Event()
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ class Desk:
         """One answer per task: the prediction, or `{"error": sentence}`."""
         interactive = context is not None
         one = len(tasks) == 1
-        urgency = Urgency.INTERACTIVE if interactive else Urgency.PAGE if one else Urgency.BATCH
+        urgency = Priority.INTERACTIVE if interactive else Priority.PAGE if one else Priority.BATCH
         allowed_s = self._settings.deadline_s
         if one and not interactive:
             allowed_s = min(allowed_s, self._settings.page_deadline_s)
@@ -124,7 +124,7 @@ class Desk:
             return _Asked(None, f"{name} failed unexpectedly: the backend's log says more")
         identity = task.get("id")
         text = repr((project, name, work, label_config, model_version))
-        spec = Spec(
+        spec = JobSpec(
             id=hashlib.sha256(text.encode()).hexdigest()[:16],
             task_id=identity if isinstance(identity, int) else None,
             project=project,
@@ -134,7 +134,7 @@ class Desk:
         )
         return _Asked(spec)
 
-    def _submit(self, item: _Asked, urgency: Urgency, allowed_s: float, *, pushed: bool) -> None:
+    def _submit(self, item: _Asked, urgency: Priority, allowed_s: float, *, pushed: bool) -> None:
         assert item.spec is not None
         try:
             self._board.submit(item.spec, urgency, fresh_s=self._settings.fresh_s, request=current_request())
@@ -144,14 +144,14 @@ class Desk:
             log.exception("%s: the queue cannot be written", item.spec.work.task)
             item.error = f"the queue cannot be written ({type(error).__name__}): the backend's log says more"
 
-    def _wait(self, jobs: Sequence[str], urgency: Urgency, deadline: float) -> None:
+    def _wait(self, jobs: Sequence[str], urgency: Priority, deadline: float) -> None:
         left = list(jobs)
         while left and time.monotonic() < deadline and not self._closing.is_set():
             left = [job for job in left if not self._over(job, urgency, deadline)]
             if left:
                 time.sleep(min(_POLL_S * (1 + len(left) / 10), max(0.0, deadline - time.monotonic())))
 
-    def _over(self, job: str, urgency: Urgency, deadline: float) -> bool:
+    def _over(self, job: str, urgency: Priority, deadline: float) -> bool:
         """Nothing more will come of it before the deadline: one bad address must not keep all others waiting."""
         try:
             run = self._board.run(job)
@@ -179,8 +179,8 @@ class Desk:
         if item.spec is None or item.error is not None:
             return {"error": item.error or "nothing to do"}
         run = self._board.run(item.spec.id)
-        prediction = self._board.prediction(item.spec.id) if run and run.state is State.DONE else None
-        if run is not None and run.state is State.DONE and prediction is None:
+        prediction = self._board.prediction(item.spec.id) if run and run.state is JobState.DONE else None
+        if run is not None and run.state is JobState.DONE and prediction is None:
             run = self._board.give_up(run, f"the result of {item.spec.work.task} was damaged: retrieve again")
         if run is None or prediction is None:
             return {"error": self._not_yet(item.spec, run), **({} if run and run.state.final else {"unfinished": True})}
@@ -193,10 +193,10 @@ class Desk:
             self._board.expect_no_more(item.spec.id)
         return prediction
 
-    def _not_yet(self, spec: Spec, run: Run | None) -> str:
-        if run is not None and run.state in (State.FAILED, State.CANCELLED):
+    def _not_yet(self, spec: JobSpec, run: JobRecord | None) -> str:
+        if run is not None and run.state in (JobState.FAILED, JobState.CANCELLED):
             return run.error or str(run.state)
-        doing = "waits for its turn" if run is None or run.state is State.QUEUED else f"is {run.fraction:.0%} done"
+        doing = "waits for its turn" if run is None or run.state is JobState.QUEUED else f"is {run.fraction:.0%} done"
         if run is not None and run.retry_at is not None:
             doing = f"failed ({run.error}) and is tried again in {max(0.0, run.retry_at - time.time()):.0f} s"
         if run is not None and run.left_s is not None:

@@ -15,7 +15,7 @@ Index = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Part:
+class PipelineComponent:
     """One entry of model_index.json: the folder `name` holds a `kind` of the library `library`."""
 
     name: str
@@ -49,10 +49,10 @@ def read_index(directory: Path) -> Index:
     return index
 
 
-def parts_of(index: Index) -> list[Part]:
+def parts_of(index: Index) -> list[PipelineComponent]:
     """The parts that the pipeline has; optional ones that it was saved without are left out."""
     pairs = {n: v for n, v in index.items() if not n.startswith("_") and isinstance(v, list) and len(v) == 2}
-    return [Part(n, v[0], v[1]) for n, v in pairs.items() if v[0] is not None and v[1] is not None]
+    return [PipelineComponent(n, v[0], v[1]) for n, v in pairs.items() if v[0] is not None and v[1] is not None]
 
 
 def missing_files(directory: Path, index: Index) -> list[str]:

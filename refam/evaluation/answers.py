@@ -32,7 +32,7 @@ class AskingError(UserError):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AnswerScore:
     """What is kept of an answer; None: not known, as where no truth is published.
 
     j, f: means over the judged pictures, as DAVIS defines them. hit: whether the strongest place of the first picture's
@@ -56,10 +56,10 @@ class Verdict:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class JudgedAnswer:
     """A verdict, and the track it is of (None: nothing was found)."""
 
-    verdict: Verdict
+    verdict: AnswerScore
     track: MaskTrack | None
     size: tuple[int, int]
 
@@ -68,7 +68,7 @@ class Answer:
         return _mask(self.track, k, self.size)
 
 
-def answer(question: Question, pipeline: Pipeline, grounder: Callable[[], Grounder], start: Start) -> Answer:
+def answer(question: Question, pipeline: Pipeline, grounder: Callable[[], Grounder], start: Start) -> JudgedAnswer:
     """Finds and judges. Raises AskingError where the start needs words or a truth and there is none, and ClipError."""
     begin = time.perf_counter()
     clip = cast("Clip", open_sequence(question.pictures))  # the same interface
@@ -81,10 +81,10 @@ def answer(question: Question, pipeline: Pipeline, grounder: Callable[[], Ground
     except PipelineError as error:
         why = str(error)
     seconds = round(time.perf_counter() - begin, 3)
-    verdict = Verdict(question.key, question.words, seconds, round(score, 4), len(clip), why=why)
+    verdict = AnswerScore(question.key, question.words, seconds, round(score, 4), len(clip), why=why)
     if question.truth is not None:
         verdict = judged(verdict, question, track, clip.size, peak, asked_by_click=start == "click")
-    return Answer(verdict, track, clip.size)
+    return JudgedAnswer(verdict, track, clip.size)
 
 
 def _peak(question: Question, clip: Clip, grounder: Grounder) -> tuple[float, float] | None:
@@ -117,14 +117,14 @@ def _target(question: Question, start: Start, peak: tuple[float, float] | None) 
 
 
 def judged(
-    verdict: Verdict,
+    verdict: AnswerScore,
     question: Question,
     track: MaskTrack | None,
     size: tuple[int, int],
     peak: tuple[float, float] | None,
     *,
     asked_by_click: bool,
-) -> Verdict:
+) -> AnswerScore:
     """The verdict with what the truth says of a track. Raises FormatError for annotations of another size."""
     truth = question.truth
     assert truth is not None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from refam import calibration
 from refam.calibration import Calibration
-from refam.evaluation.grounding_scores import SHIPPED, Progress, Verdict
+from refam.evaluation.grounding_scores import SHIPPED, GroundingScore, Progress
 from refam.tiny.heldout import CHOICE_SEED, Case, cases
 from video import metrics
 
@@ -47,7 +47,7 @@ def reliability(said: NDArray[np.float64], hits: NDArray[np.bool_]) -> str:
     return "\n".join(lines)
 
 
-def report(grounder: Grounder, verdicts: Sequence[Verdict]) -> str:
+def report(grounder: Grounder, verdicts: Sequence[GroundingScore]) -> str:
     """The error of the raw contrast and, where the grounder is calibrated, of its confidence; then the table."""
     hits = np.array([v.hit for v in verdicts])
     raw, said = np.array([v.signs[0] for v in verdicts]), np.array([v.confidence for v in verdicts])
@@ -75,5 +75,5 @@ def calibrate(grounder: Grounder, count: int, *, progress: Progress) -> Calibrat
 
 def _look(grounder: Grounder, case: Case, index: int) -> tuple[NDArray[np.float64], bool]:
     (maps,) = grounder.read([case.picture], [case.referral.text], indices=[index])
-    found = grounder.weigh(maps[0], case.picture)
+    found = grounder.ground_maps(maps[0], case.picture)
     return found.signs, metrics.point_hit(found.heatmap.peak, case.truth)

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from refam.evaluation.questions import CodedTruth, IndexedTruth, Question, Truth, first_of, require_files
+from refam.evaluation.questions import CodedTruth, IndexedTruth, Question, QuestionTruth, first_of, require_files
 from video.formats.base import FormatError
 from video.formats.files import field, picture_size, read_json, safe_name
 
@@ -114,7 +114,13 @@ def _indexed(
 
 
 def _question(
-    name: str, key: str, expression: Any, files: tuple[Path, ...], frames: list[str], truth: Truth | None, where: str
+    name: str,
+    key: str,
+    expression: Any,
+    files: tuple[Path, ...],
+    frames: list[str],
+    truth: QuestionTruth | None,
+    where: str,
 ) -> Question:
     words = " ".join(field(expression, "exp", str, f"{where}/{key}").split())
     judged = tuple(range(len(files))) if truth is not None else ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.grounding import GroundingOptions, Weighing
+from refam.grounding import GroundingOptions, GroundingTrace
 from refam.tiny.heldout import GROUPS, Case
 from video import metrics
 from video.types import Prompt, Segmenter
@@ -42,7 +42,7 @@ ABLATION: dict[str, GroundingOptions] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GroundingScore:
     """One judged heatmap. hit: its peak lies on what is meant. j, f: of the mask that the segmenter makes of it.
 
     inter, union: pixels, of that mask and the truth. confidence: as the heatmap says; signs: what it is judged by.
@@ -58,13 +58,13 @@ class Verdict:
     signs: tuple[float, ...]
 
 
-def verdict(case: Case, found: Weighing, segmenter: Segmenter) -> Verdict:
+def verdict(case: Case, found: GroundingTrace, segmenter: Segmenter) -> GroundingScore:
     """Point and mask against the truth. Where the heatmap is flat, or no outline fits it, the mask is empty."""
     heatmap, truth = found.heatmap, case.truth
     something = bool(heatmap.grid.max() > 0)
     outlines = segmenter.segment(case.picture, Prompt(prior=heatmap.grid)) if something else []
     mask: NDArray[np.bool_] = outlines[0].mask if outlines else np.zeros_like(truth)
-    return Verdict(
+    return GroundingScore(
         kind=case.referral.kind,
         hit=something and metrics.point_hit(heatmap.peak, truth),
         j=metrics.region_similarity(mask, truth),
@@ -83,22 +83,22 @@ def judge(
     segmenter: Segmenter,
     *,
     progress: Progress = lambda share: None,
-) -> dict[str, list[Verdict]]:
+) -> dict[str, list[GroundingScore]]:
     """Verdicts by row, in the order of the cases. Each case has noise of its own, the same in every row.
 
     Rows that need the same forward pass share it, and rows that end in the same heatmap share its mask.
     """
-    out: dict[str, list[Verdict]] = {name: [] for name in rows}
+    out: dict[str, list[GroundingScore]] = {name: [] for name in rows}
     for i, case in enumerate(judged):
         readings = {}
-        verdicts: dict[bytes, Verdict] = {}
+        verdicts: dict[bytes, GroundingScore] = {}
         for name, options in rows.items():
             key = needs(options)
             if key not in readings:
                 looking = replace(options, sinks=any(o.sinks for o in rows.values() if needs(o) == key))
                 (reading,) = grounder.read([case.picture], [case.referral.text], indices=[i], options=looking)
                 readings[key] = reading[0]
-            found = grounder.weigh(readings[key], case.picture, options=options)
+            found = grounder.ground_maps(readings[key], case.picture, options=options)
             alike = found.heatmap.grid.tobytes()
             if alike not in verdicts:
                 verdicts[alike] = verdict(case, found, segmenter)
@@ -117,7 +117,7 @@ def needs(options: GroundingOptions) -> tuple[object, ...]:
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def by_kind(verdicts: Sequence[Verdict]) -> str:
+def by_kind(verdicts: Sequence[GroundingScore]) -> str:
     """Markdown: point accuracy, J and F with their intervals for each kind of expression, then RefCOCO's measures."""
     lines = [
         "| what tells it apart | scenes | point accuracy | J | F |",
@@ -136,7 +136,7 @@ def by_kind(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def estimates(verdicts: Sequence[Verdict]) -> tuple[metrics.Estimate, metrics.Estimate, metrics.Estimate]:
+def estimates(verdicts: Sequence[GroundingScore]) -> tuple[metrics.Estimate, metrics.Estimate, metrics.Estimate]:
     """Point accuracy (Wilson), J and F (Student)."""
     return (
         metrics.share([v.hit for v in verdicts]),
@@ -145,7 +145,7 @@ def estimates(verdicts: Sequence[Verdict]) -> tuple[metrics.Estimate, metrics.Es
     )
 
 
-def ablation(rows: Mapping[str, Sequence[Verdict]], against: str) -> str:
+def ablation(rows: Mapping[str, Sequence[GroundingScore]], against: str) -> str:
     """Markdown: each row's figures and its paired difference to the row `against`; then point accuracy by kind."""
     lines = [
         f"| | point accuracy | J | F | point accuracy against {against!r} |",
@@ -165,7 +165,7 @@ def ablation(rows: Mapping[str, Sequence[Verdict]], against: str) -> str:
     return "\n".join(lines)
 
 
-def _gain(verdicts: Sequence[Verdict], against: Sequence[Verdict]) -> str:
+def _gain(verdicts: Sequence[GroundingScore], against: Sequence[GroundingScore]) -> str:
     """The paired difference: both judged the same scenes, so what they share in luck falls out."""
     return signed(metrics.mean([float(a.hit) - float(b.hit) for a, b in zip(verdicts, against, strict=True)]))
 

@@ -19,7 +19,7 @@ Mask = NDArray[np.bool_]
 VOID = 255
 
 
-class Truth(Protocol):
+class QuestionTruth(Protocol):
     """What is meant, frame by frame; k counts the question's pictures from 0. All masks are (H, W) bool."""
 
     def mask(self, k: int) -> Mask:
@@ -48,7 +48,7 @@ class Question:
     words: str
     pictures: tuple[Path, ...]
     frames: tuple[str, ...]
-    truth: Truth | None = None
+    truth: QuestionTruth | None = None
     judged: tuple[int, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -72,15 +72,15 @@ class IndexedTruth:
     has_void: bool
 
     def mask(self, k: int) -> Mask:
-        """See `Truth`."""
+        """See `QuestionTruth`."""
         return np.asarray(read_indices(self.files[k]) == self.number)
 
     def void(self, k: int) -> Mask | None:
-        """See `Truth`."""
+        """See `QuestionTruth`."""
         return np.asarray(read_indices(self.files[k]) == VOID) if self.has_void else None
 
     def others(self, k: int) -> list[Mask]:
-        """See `Truth`. Those of the first picture, whether they are seen on this one or not."""
+        """See `QuestionTruth`. Those of the first picture, whether they are seen on this one or not."""
         picture = read_indices(self.files[k])
         known = np.unique(read_indices(self.files[0]))
         return [picture == n for n in known.tolist() if n not in (0, self.number, VOID)]
@@ -95,18 +95,18 @@ class CodedTruth:
     where: str
 
     def mask(self, k: int) -> Mask:
-        """See `Truth`."""
+        """See `QuestionTruth`."""
         out = np.zeros((self.size[1], self.size[0]), np.bool_)
         for segmentation in self.rows[k]:
             out |= masks.decode(rle_of(segmentation, self.size, self.where))
         return out
 
     def void(self, k: int) -> Mask | None:
-        """See `Truth`."""
+        """See `QuestionTruth`."""
         return None
 
     def others(self, k: int) -> list[Mask]:
-        """See `Truth`; not known."""
+        """See `QuestionTruth`; not known."""
         return []
 
 
@@ -138,6 +138,6 @@ def objects(questions: Iterable[Question]) -> Iterator[Question]:
         yield question
 
 
-def seen_on(truth: Truth, judged: Sequence[int]) -> Iterator[int]:
+def seen_on(truth: QuestionTruth, judged: Sequence[int]) -> Iterator[int]:
     """The judged pictures on which the object is seen."""
     return (k for k in judged if truth.mask(k).any())

@@ -16,17 +16,17 @@ from refam.evaluation.grounding_scores import Progress, estimates, signed, verdi
 from refam.grounding import TokenMaps
 from refam.tiny.heldout import Case, ClipCase
 from video import metrics
-from video.heatmap_fusion import Link, chain, consensus
-from video.optical_flow import Flow
+from video.heatmap_fusion import MotionLink, chain, fuse_heatmaps
+from video.optical_flow import OpticalFlow
 from video.types import Heatmap, Segmenter
 
 if TYPE_CHECKING:
-    from refam.evaluation.grounding_scores import Verdict
+    from refam.evaluation.grounding_scores import GroundingScore
     from refam.grounder import Grounder
 
 
 @dataclass(frozen=True)
-class Looks:
+class ReadingPlan:
     """How often, and at which noise levels, one frame is looked at: `draws` times at each level."""
 
     levels: tuple[float, ...]
@@ -37,10 +37,14 @@ class Looks:
         return f"{times} at {self.levels[0]}" if len(self.levels) == 1 else f"{times} at each of {self.levels}"
 
 
-def tried(level: float) -> list[Looks]:
+def tried(level: float) -> list[ReadingPlan]:
     """The first is the least: one look."""
     around = tuple(round(v, 2) for v in (level - 0.2, level - 0.1, level, level + 0.1) if 0 < v < 1)
-    return [*(Looks((level,), n) for n in (1, 2, 4, 8)), Looks((around[-3], around[-1])), Looks(around)]
+    return [
+        *(ReadingPlan((level,), n) for n in (1, 2, 4, 8)),
+        ReadingPlan((around[-3], around[-1])),
+        ReadingPlan(around),
+    ]
 
 
 @contextmanager
@@ -54,7 +58,7 @@ def looking(grounder: Grounder, *, noise: float, draws: int) -> Iterator[None]:
         grounder.backbone.preset = preset
 
 
-def look(grounder: Grounder, case: Case, index: int, looks: Looks) -> TokenMaps:
+def look(grounder: Grounder, case: Case, index: int, looks: ReadingPlan) -> TokenMaps:
     """The token maps of all looks at one picture; each level with noise of its own."""
     maps = []
     for k, level in enumerate(looks.levels):
@@ -74,12 +78,12 @@ def stills(grounder: Grounder, judged: Sequence[Case], segmenter: Segmenter, *, 
     machine does weighs on all ways alike.
     """
     ways = tried(grounder.backbone.preset.noise)
-    verdicts: list[list[Verdict]] = [[] for _ in ways]
+    verdicts: list[list[GroundingScore]] = [[] for _ in ways]
     spent_s: list[list[float]] = [[] for _ in ways]
     for i, case in enumerate(judged):
         for way, judged_so, took_s in zip(ways, verdicts, spent_s, strict=True):
             start = time.perf_counter()
-            found = grounder.weigh(look(grounder, case, i, way), case.picture)
+            found = grounder.ground_maps(look(grounder, case, i, way), case.picture)
             took_s.append(time.perf_counter() - start)
             judged_so.append(verdict(case, found, segmenter))
         progress((i + 1) / len(judged))
@@ -91,15 +95,15 @@ def stills(grounder: Grounder, judged: Sequence[Case], segmenter: Segmenter, *, 
     return "\n".join(lines)
 
 
-def _gain(verdicts: Sequence[Verdict], first: Sequence[Verdict], of: str) -> str:
+def _gain(verdicts: Sequence[GroundingScore], first: Sequence[GroundingScore], of: str) -> str:
     return signed(
         metrics.mean([float(getattr(a, of)) - float(getattr(b, of)) for a, b in zip(verdicts, first, strict=True)])
     )
 
 
-def links_of(clip: ClipCase) -> list[Link]:
+def links_of(clip: ClipCase) -> list[MotionLink]:
     """The motion between planned frames, from every frame between them."""
-    flow = Flow()
+    flow = OpticalFlow()
     small = [flow.prepare(frame) for frame in clip.frames]
     return [chain(small[a : b + 1], flow) for a, b in itertools.pairwise(clip.planned)]
 
@@ -124,7 +128,7 @@ def votes(grounder: Grounder, clips: Sequence[ClipCase], *, progress: Progress) 
                 (heatmaps,) = grounder.ground(frames, [clip.referral.text], indices=numbers)
             alone_s = time.perf_counter() - start
             surest = int(np.argmax([h.confidence for h in heatmaps]))
-            agreed = consensus(heatmaps, links)
+            agreed = fuse_heatmaps(heatmaps, links)
             voted_s = time.perf_counter() - start + motion_s
             n = len(frames)
             rows.setdefault(f"{name}, each frame for itself", []).append((*_hits(clip, heatmaps, surest), alone_s / n))
@@ -167,7 +171,7 @@ def choose(grounder: Grounder, judged: Sequence[Case], *, progress: Progress) ->
                 (maps,) = grounder.read([case.picture], [case.referral.text], indices=[i])
                 for way in sums:
                     backbone.preset = replace(backbone.preset, balanced=way[0], smooth_tokens=way[1])
-                    peak = grounder.weigh(maps[0], case.picture).heatmap.peak
+                    peak = grounder.ground_maps(maps[0], case.picture).heatmap.peak
                     hits[way].append(metrics.point_hit(peak, case.truth))
             for (balanced, smooth), some in hits.items():
                 how = f"noise {noise}  blocks {blocks}  balanced {balanced}  smooth {smooth}"

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from refam.evaluation.answers import Answer, Verdict, estimate
+from refam.evaluation.answers import AnswerScore, JudgedAnswer, estimate
 from refam.evaluation.published import published
 from refam.evaluation.questions import Question
 from video import metrics
@@ -27,7 +27,7 @@ from video.formats.files import read_json, write_json, write_png, write_text
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "opencv-python", "pycocotools")
 
 
-class Run:
+class EvaluationRun:
     """One row of the table, in its folder."""
 
     def __init__(self, out: Path, row: str, *, masks: bool) -> None:
@@ -36,7 +36,7 @@ class Run:
         self._masks = masks
         self.verdicts = {v.key: v for v in self._read()}
 
-    def add(self, question: Question, found: Answer) -> None:
+    def add(self, question: Question, found: JudgedAnswer) -> None:
         """Writes masks first, then the record: what is recorded is whole."""
         if self._masks:
             for k, name in enumerate(question.frames):
@@ -61,13 +61,13 @@ class Run:
         part.replace(path)
         return path
 
-    def _read(self) -> Iterator[Verdict]:
+    def _read(self) -> Iterator[AnswerScore]:
         if not self._results.is_file():
             return
         lines = self._results.read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines, start=1):
             try:
-                yield Verdict(**json.loads(line))
+                yield AnswerScore(**json.loads(line))
             except (ValueError, TypeError):
                 if number < len(lines):  # the last one may have been cut off
                     raise FormatError(f"{self._results}, line {number} is no record of this program") from None
@@ -101,7 +101,7 @@ def _version(package: str) -> str | None:
 # --- the table ---------------------------------------------------------------------------------------------------
 
 
-def table(dataset: str, split: str, rows: Mapping[str, Sequence[Verdict]]) -> str:
+def table(dataset: str, split: str, rows: Mapping[str, Sequence[AnswerScore]]) -> str:
     """Markdown, in percent with 95 % intervals: each row, with what the paper reports of it below."""
     lines = [
         f"| {dataset}, {split} | expressions | J&F | J | F | point accuracy | oIoU | mIoU | P@0.5 | switches |",
@@ -117,7 +117,7 @@ def table(dataset: str, split: str, rows: Mapping[str, Sequence[Verdict]]) -> st
     return "\n".join(lines)
 
 
-def _row(row: str, verdicts: Sequence[Verdict]) -> str:
+def _row(row: str, verdicts: Sequence[AnswerScore]) -> str:
     judged = [v for v in verdicts if v.j is not None and v.f is not None]
     if not judged:
         return f"| {row} | {len(verdicts)} |" + " not published |" + " |" * 7

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.explain.pictures import ground_of, heat, outline, photo
-from refam.explain.steps import Choice, Explanation
+from refam.explain.steps import ExplainedRegion, Explanation
 from refam.text.expression import Role
 from video.masks import area, encode
 from video.types import Candidate, Heatmap
@@ -137,7 +137,7 @@ def _step(index: int, step: Any, size: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
+def _choice(choice: ExplainedRegion) -> dict[str, Any]:
     h, w = choice.mask.shape
     return {"path": outline(choice.mask), "width": w, "height": h, "peak": choice.peak, "weight": choice.weight}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.grounding import GroundingOptions, TokenMaps, Weighing
+from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps
 from refam.heatmaps import evidence, normalise
 from refam.text.expression import Expression, Role
 from video.types import Heatmap
@@ -59,7 +59,7 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class ExplainedRegion:
     """One mode of the map. mask: (h, w) bool; peak: its height, of the highest one's; weight: by place and size."""
 
     mask: NDArray[np.bool_]
@@ -81,7 +81,7 @@ class Explanation:
     expression: Expression
     words: tuple[WordMap, ...]
     steps: tuple[Step, ...]
-    choice: tuple[Choice, ...]
+    choice: tuple[ExplainedRegion, ...]
     calibrated_on: int | None
     read_s: float
     weigh_s: float
@@ -100,13 +100,13 @@ def explain(grounder: Grounder, image: NDArray[np.uint8], text: str, *, frame: i
     started = time.perf_counter()
     maps = _read(grounder, image, text, frame, grounder.options)
     read = time.perf_counter()
-    final = grounder.weigh(maps, image)
+    final = grounder.ground_maps(maps, image)
     weighed = time.perf_counter()
     steps: list[Step] = []
     for name, sentence, options in ladder(grounder.options):
         same = maps.expression.prompt == grounder.parse(text, options=options).prompt
         of = maps if same else _read(grounder, image, text, frame, options)
-        found = final if options == grounder.options else grounder.weigh(of, image, options=options)
+        found = final if options == grounder.options else grounder.ground_maps(of, image, options=options)
         steps.append(_step(name, sentence, found, steps[-1].heatmap if steps else None))
     calibration = grounder.calibration()
     return Explanation(
@@ -138,7 +138,7 @@ def _read(grounder: Grounder, image: NDArray[np.uint8], text: str, frame: int, o
     return row[0]
 
 
-def _step(name: str, sentence: str, found: Weighing, before: Heatmap | None) -> Step:
+def _step(name: str, sentence: str, found: GroundingTrace, before: Heatmap | None) -> Step:
     moved = 0.0
     if before is not None:
         h, w = found.heatmap.grid.shape
@@ -147,10 +147,10 @@ def _step(name: str, sentence: str, found: Weighing, before: Heatmap | None) -> 
     return Step(name, sentence, found.heatmap, moved, float(found.signs[0]))
 
 
-def _choice(found: Weighing) -> Iterator[Choice]:
+def _choice(found: GroundingTrace) -> Iterator[ExplainedRegion]:
     top = max((region.peak for region, _ in found.chosen), default=1.0)
     for region, weight in sorted(found.chosen, key=lambda one: -one[0].peak * one[1]):
-        yield Choice(region.mask, region.peak / top, weight)
+        yield ExplainedRegion(region.mask, region.peak / top, weight)
 
 
 def _words(grounder: Grounder, maps: TokenMaps) -> Iterator[WordMap]:

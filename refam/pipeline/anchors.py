@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.pipeline.gaps import LEAST_LIKENESS, mask_at
-from refam.pipeline.grounded_masks import Sighting, sightings
+from refam.pipeline.grounded_masks import GroundedMask, ground_masks
 from refam.pipeline.types import FramePrompt, PipelineError, Target
 from video import masks
-from video.heatmap_fusion import Consensus
+from video.heatmap_fusion import FusedHeatmaps
 from video.io.probe import ReadingError
 from video.masks import Mask
-from video.tracking.appearance import Looks
+from video.tracking.appearance import ColorModel
 from video.types import Candidate, MaskTrack, Prompt, Rle, Segmenter
 
 if TYPE_CHECKING:
-    from refam.pipeline.stage_cache import Memo
+    from refam.pipeline.stage_cache import StageCache
     from video.io.reader import Clip
 
 _SAME = 0.5  # IoU of what is followed from a drawing with the words' mask: from it on they mean the same object
 
 
 @dataclass
-class Work:
+class ObjectState:
     """What is known so far of one target. why_not: set when it was given up.
 
     anchors: masks by frame that its words led to; drawn: those that a person's prompts led to, which win; boxes: as
@@ -42,14 +42,14 @@ class Work:
     anchor: int = 0
     evidence: float = 0.0
     confidence: float = 0.0
-    looks: Looks | None = None
-    heard: Consensus | None = None
+    looks: ColorModel | None = None
+    heard: FusedHeatmaps | None = None
     track: MaskTrack | None = None
     notes: list[str] = field(default_factory=list)
     why_not: str | None = None
-    memo: Memo | None = None
+    memo: StageCache | None = None
     stops: list[ReadingError] = field(default_factory=list)
-    seen: tuple[Sighting, ...] = ()
+    seen: tuple[GroundedMask, ...] = ()
 
     def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8] | None:
         """(H, W, 3) uint8 RGB of a frame; None, which is noted, where it cannot be read."""
@@ -60,7 +60,7 @@ class Work:
             return None
 
 
-def find_anchors(clip: Clip, work: Work, segmenter: Segmenter, *, least_score: float) -> None:
+def find_anchors(clip: Clip, work: ObjectState, segmenter: Segmenter, *, least_score: float) -> None:
     """Where tracking can start: on the words' surest frame, and on every frame that a person drew on."""
     if work.heard is not None:
         anchor_on_words(clip, work, segmenter, least_score=least_score)
@@ -70,7 +70,7 @@ def find_anchors(clip: Clip, work: Work, segmenter: Segmenter, *, least_score: f
         work.why_not = str(work.stops[0])  # nothing is said of what nobody could look at
 
 
-def anchor_on_prompts(clip: Clip, work: Work, segmenter: Segmenter) -> None:
+def anchor_on_prompts(clip: Clip, work: ObjectState, segmenter: Segmenter) -> None:
     """Holds the target to what a person drew: a mask as it is, else on each frame the best outline of the rest."""
     scores = []
     for frame, prompts in _by_frame(work.target.prompts).items():
@@ -102,7 +102,7 @@ def anchor_on_prompts(clip: Clip, work: Work, segmenter: Segmenter) -> None:
         work.why_not = "no outline was found where the point or box is; draw a box around the whole object"
 
 
-def anchor_on_corrections(clip: Clip, work: Work, segmenter: Segmenter) -> bool:
+def anchor_on_corrections(clip: Clip, work: ObjectState, segmenter: Segmenter) -> bool:
     """Points that say only what the object is not correct the mask that the track has there. True if any did."""
     corrected = False
     for frame, prompts in _by_frame(work.target.prompts).items():
@@ -125,7 +125,9 @@ def anchor_on_corrections(clip: Clip, work: Work, segmenter: Segmenter) -> bool:
     return corrected
 
 
-def words_agree(clip: Clip, work: Work, follow: Callable[[Work, tuple[int, int], dict[int, Mask]], MaskTrack]) -> None:
+def words_agree(
+    clip: Clip, work: ObjectState, follow: Callable[[ObjectState, tuple[int, int], dict[int, Mask]], MaskTrack]
+) -> None:
     """Gives the words' masks up, with a note, unless they are of the object that a person drew.
 
     They are if what is followed from the nearest drawing comes to them, or looks like them where it is lost on the way.
@@ -141,7 +143,7 @@ def words_agree(clip: Clip, work: Work, follow: Callable[[Work, tuple[int, int],
         if seen is not None:
             same = masks.iou(seen, mask) >= _SAME
         else:
-            drawn, meant = Looks.of(clip.frame(near), work.drawn[near]), Looks.of(clip.frame(frame), mask)
+            drawn, meant = ColorModel.of(clip.frame(near), work.drawn[near]), ColorModel.of(clip.frame(frame), mask)
             same = drawn is not None and meant is not None and drawn.similarity(meant) >= LEAST_LIKENESS
         if not same:
             work.anchors, work.seen = {}, ()
@@ -150,11 +152,11 @@ def words_agree(clip: Clip, work: Work, follow: Callable[[Work, tuple[int, int],
     work.anchors = {f: m for f, m in work.anchors.items() if f not in work.drawn}
 
 
-def anchor_on_words(clip: Clip, work: Work, segmenter: Segmenter, *, least_score: float) -> None:
-    """Starts from the mask of the grounded frames that ranks first (see `sightings`), if it is sure enough."""
+def anchor_on_words(clip: Clip, work: ObjectState, segmenter: Segmenter, *, least_score: float) -> None:
+    """Starts from the mask of the grounded frames that ranks first (see `ground_masks`), if it is sure enough."""
     if work.heard is None:
         raise RuntimeError("an anchor on words needs heatmaps")
-    seen = sightings(clip, work.heard, segmenter, stopped=work.stops, memo=work.memo)
+    seen = ground_masks(clip, work.heard, segmenter, stopped=work.stops, memo=work.memo)
     for i, one in enumerate(seen):
         evidence = _blend(one.heatmap.confidence, one.agreement, one.score)
         if evidence < least_score:
@@ -166,7 +168,7 @@ def anchor_on_words(clip: Clip, work: Work, segmenter: Segmenter, *, least_score
     work.why_not = f"nothing in this video stands out for the words {work.target.words!r}"
 
 
-def support(work: Work, track: MaskTrack) -> tuple[float, list[int], list[str]]:
+def support(work: ObjectState, track: MaskTrack) -> tuple[float, list[int], list[str]]:
     """The share of the grounded frames with the object visible on which the words point at it; the others; a note."""
     if work.heard is None or work.target.prompts:
         return 1.0, [], []
@@ -210,7 +212,7 @@ def _merge(prompts: Sequence[FramePrompt]) -> Prompt:
     )
 
 
-def _of_frame_size(mask: Rle, clip: Clip, work: Work, frame: int) -> Mask:
+def _of_frame_size(mask: Rle, clip: Clip, work: ObjectState, frame: int) -> Mask:
     if mask.size != clip.size:
         raise PipelineError(
             f"{work.target.label}: the mask on frame {frame} is {mask.size[0]}x{mask.size[1]}; "

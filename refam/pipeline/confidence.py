@@ -25,18 +25,18 @@ from video.keyframes import spans
 from video.types import MaskTrack
 
 if TYPE_CHECKING:
-    from refam.pipeline.anchors import Work
+    from refam.pipeline.anchors import ObjectState
 
 SIGNS = ("evidence", "confidence", "order", "agreement", "backing", "followed", "weakest", "seen", "whole", "steady")
 SHIPPED = Path(__file__).with_name("score_models.json")  # fitted on drawn clips: `refam eval need --fit 100`
 
 
-class NeedError(UserError):
+class ScoreModelError(UserError):
     """A file of fitted needs cannot be used; the message says which and why."""
 
 
 @dataclass(frozen=True)
-class Need:
+class ScoreModel:
     """Signs -> the probability that nothing needs correction.
 
     weights: one for each of SIGNS, never negative. made_with: backbone, segmenter and tracker it was fitted with, as
@@ -51,7 +51,7 @@ class Need:
 
     def __post_init__(self) -> None:
         if len(self.weights) != len(SIGNS) or min(self.weights) < 0:
-            raise NeedError(f"a need has {len(SIGNS)} weights, none negative, got {self.weights}")
+            raise ScoreModelError(f"a need has {len(SIGNS)} weights, none negative, got {self.weights}")
 
     def __call__(self, signs: Mapping[str, float]) -> float:
         """In [0, 1]. signs: as `signs_of` gives them."""
@@ -68,13 +68,13 @@ def raw_score(signs: Mapping[str, float]) -> float:
     return float(np.clip(signs["evidence"] * (0.4 + 0.6 * signs["followed"]) * (0.5 + 0.5 * signs["backing"]), 0, 1))
 
 
-def fit(signs: NDArray[np.float64], good: NDArray[np.bool_], *, made_with: str, source: str) -> Need:
+def fit(signs: NDArray[np.float64], good: NDArray[np.bool_], *, made_with: str, source: str) -> ScoreModel:
     """signs: (n, k) rows of SIGNS; good: (n,) bool, nothing had to be corrected. Raises ValueError if all are alike."""
     weights, bias = logistic.fit(signs, good)
-    return Need(weights, bias, made_with, len(good), source)
+    return ScoreModel(weights, bias, made_with, len(good), source)
 
 
-def signs_of(work: Work, track: MaskTrack, *, backing: float) -> dict[str, float]:
+def signs_of(work: ObjectState, track: MaskTrack, *, backing: float) -> dict[str, float]:
     """What a track shows of its own reliability, each in [0, 1], larger is surer.
 
     evidence, confidence: of the anchor. order: 1 - entropy of the heatmaps / its largest; agreement: of their votes;
@@ -110,10 +110,10 @@ def _steady(track: MaskTrack) -> float:
     return float(np.quantile(small / large, 0.02))
 
 
-def need_for(made_with: str, folder: Path | None = None) -> Need | None:
+def need_for(made_with: str, folder: Path | None = None) -> ScoreModel | None:
     """What was fitted for a backbone, segmenter and tracker: in this folder, else what ships; None for neither.
 
-    Raises NeedError for a file that cannot be read.
+    Raises ScoreModelError for a file that cannot be read.
     """
     for path in (folder / "need.json" if folder else None, SHIPPED):
         found = read(path).get(made_with) if path is not None else None
@@ -122,21 +122,21 @@ def need_for(made_with: str, folder: Path | None = None) -> Need | None:
     return None
 
 
-def read(path: Path) -> dict[str, Need]:
-    """All that a file holds, by what each was made with; nothing where there is no file. Raises NeedError."""
+def read(path: Path) -> dict[str, ScoreModel]:
+    """All that a file holds, by what each was made with; nothing where there is no file. Raises ScoreModelError."""
     if not path.is_file():
         return {}
     try:
         items = json.loads(path.read_text(encoding="utf-8"))
-        needs = [Need(**{**item, "weights": tuple(float(w) for w in item["weights"])}) for item in items]
+        needs = [ScoreModel(**{**item, "weights": tuple(float(w) for w in item["weights"])}) for item in items]
     except (ValueError, TypeError, KeyError) as error:
-        raise NeedError(
+        raise ScoreModelError(
             f"{path} cannot be read ({error}); delete it, or make it anew with `refam eval need`"
         ) from error
     return {need.made_with: need for need in needs}
 
 
-def keep(need: Need, path: Path) -> None:
+def keep(need: ScoreModel, path: Path) -> None:
     """Adds one to a file, or replaces the one for the same models."""
     needs = read(path) | {need.made_with: need}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from video.keyframes import spans
 from video.masks import Mask, decode, iou
-from video.tracking.appearance import Looks
+from video.tracking.appearance import ColorModel
 from video.types import Candidate, Heatmap, MaskTrack
 
 LEAST_LIKENESS = 0.6  # of colours, for an object found again
@@ -20,7 +20,7 @@ WINDOWS = 2  # lost windows searched per object and round, the longest first
 
 
 @dataclass(frozen=True)
-class Window:
+class Gap:
     """Frames first..last, both included, on which an object is not visible."""
 
     first: int
@@ -33,9 +33,9 @@ class Window:
         return sorted({int(f) for f in at})
 
 
-def lost_windows(track: MaskTrack) -> list[Window]:
+def find_gaps(track: MaskTrack) -> list[Gap]:
     """The windows worth searching, longest first, at most `WINDOWS`."""
-    windows = [Window(int(track.frames[a]), int(track.frames[b])) for a, b in spans(~track.visible)]
+    windows = [Gap(int(track.frames[a]), int(track.frames[b])) for a, b in spans(~track.visible)]
     worth = [w for w in windows if w.last - w.first + 1 >= LEAST_WINDOW]
     return sorted(worth, key=lambda w: w.first - w.last)[:WINDOWS]
 
@@ -44,7 +44,7 @@ def recognise(
     image: NDArray[np.uint8],
     heatmap: Heatmap,
     candidates: Sequence[Candidate],
-    known: Looks,
+    known: ColorModel,
     *,
     taken: Sequence[Mask],
     least_confidence: float,
@@ -57,7 +57,7 @@ def recognise(
         return None
     best: tuple[Mask, float] | None = None
     for candidate in candidates:
-        looks = Looks.of(image, candidate.mask)
+        looks = ColorModel.of(image, candidate.mask)
         if looks is None or not 0.2 < looks.area / known.area < 5:
             continue
         likeness = known.similarity(looks) * (0.5 + 0.5 * candidate.score)

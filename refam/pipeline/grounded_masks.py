@@ -17,14 +17,14 @@ import cv2
 import numpy as np
 
 from video import masks
-from video.heatmap_fusion import Consensus, certainty
+from video.heatmap_fusion import FusedHeatmaps, certainty
 from video.io.probe import ReadingError
 from video.masks import Mask
-from video.tracking.appearance import Looks
+from video.tracking.appearance import ColorModel
 from video.types import Heatmap, MaskTrack, Prompt, Segmenter
 
 if TYPE_CHECKING:
-    from refam.pipeline.stage_cache import Memo
+    from refam.pipeline.stage_cache import StageCache
     from video.io.reader import Clip
 
 _SAME_PLACE = 0.8  # IoU of the track's mask with the words' own from which on they mean the same thing
@@ -33,12 +33,12 @@ _LESS_COLOUR = 0.02  # of colours alone: how much less it may be than the track'
 
 
 @dataclass(frozen=True, eq=False)
-class Sighting:
+class GroundedMask:
     """The mask that the words lead to on one frame. sure: of the words there; score: the segmenter's."""
 
     heatmap: Heatmap
     mask: Mask
-    looks: Looks
+    looks: ColorModel
     sure: float
     agreement: float
     score: float
@@ -65,19 +65,19 @@ class Sighting:
         return self.sure**3 * self.fill
 
 
-def likeness(a: Looks, b: Looks) -> float:
+def likeness(a: ColorModel, b: ColorModel) -> float:
     """In [0, 1]: of two masks' colours, and of their areas."""
     return a.similarity(b) * min(a.area, b.area) / max(a.area, b.area)
 
 
-def sightings(
+def ground_masks(
     clip: Clip,
-    heard: Consensus,
+    heard: FusedHeatmaps,
     segmenter: Segmenter,
     *,
     stopped: list[ReadingError] | None = None,
-    memo: Memo | None = None,
-) -> list[Sighting]:
+    memo: StageCache | None = None,
+) -> list[GroundedMask]:
     """One for each grounded frame on which a mask is found, the one to start from first.
 
     memo: where the masks are kept and looked up. Raises ReadingError where a frame cannot be read, unless `stopped`
@@ -104,20 +104,20 @@ def sightings(
             if memo is not None:
                 memo.keep_outline(key, *outlined)
         mask, score = masks.decode(outlined[0]), outlined[1]
-        looks = Looks.of(image, mask)
+        looks = ColorModel.of(image, mask)
         if looks is not None:
-            found.append(Sighting(heatmap, mask, looks, float(sure[i]), float(heard.agreement[i]), score))
+            found.append(GroundedMask(heatmap, mask, looks, float(sure[i]), float(heard.agreement[i]), score))
     return sorted(found, key=lambda one: -one.rank)
 
 
-def _liker(one: Looks, other: Looks, known: Looks) -> bool:
+def _liker(one: ColorModel, other: ColorModel, known: ColorModel) -> bool:
     """Whether the one looks more like what is known: in no colour less, for half of it may be hidden in the other."""
     same_colours = one.similarity(known) >= other.similarity(known) - _LESS_COLOUR
     return same_colours and likeness(one, known) >= likeness(other, known) + _LIKER
 
 
 @dataclass(frozen=True, eq=False)
-class Stray:
+class DriftedSegment:
     """A stretch on which the track is to be followed again. anchors: masks by frame, of the track and of the words."""
 
     first: int
@@ -125,9 +125,9 @@ class Stray:
     anchors: Mapping[int, Mask]
 
 
-def strays(
-    clip: Clip, known: Mapping[int, Mask], looks: Looks, seen: Sequence[Sighting], track: MaskTrack
-) -> list[Stray]:
+def find_drift(
+    clip: Clip, known: Mapping[int, Mask], looks: ColorModel, seen: Sequence[GroundedMask], track: MaskTrack
+) -> list[DriftedSegment]:
     """The stretches between frames that are right, on which the words show the object elsewhere and the track is wrong.
 
     known: the masks by frame that the track started from; looks: of the object there. On a frame on which the track and
@@ -145,13 +145,13 @@ def strays(
         if own is not None and own.any() and masks.iou(own, one.mask) >= _SAME_PLACE:
             right[one.frame] = own
             continue
-        there = Looks.of(clip.frame(one.frame), own) if own is not None else None
+        there = ColorModel.of(clip.frame(one.frame), own) if own is not None else None
         if there is None or _liker(one.looks, there, looks):
             wrong[one.frame] = one.mask
     return between(right, wrong, track)
 
 
-def between(right: Mapping[int, Mask], wrong: Mapping[int, Mask], track: MaskTrack) -> list[Stray]:
+def between(right: Mapping[int, Mask], wrong: Mapping[int, Mask], track: MaskTrack) -> list[DriftedSegment]:
     """The stretches between frames on which the track is right, with what is to be seen on those where it is not."""
     edges = sorted({int(track.frames[0]), *right, int(track.frames[-1])})
     found = []
@@ -159,5 +159,5 @@ def between(right: Mapping[int, Mask], wrong: Mapping[int, Mask], track: MaskTra
         within = {frame: mask for frame, mask in wrong.items() if first <= frame <= last}
         if within:
             held = {frame: mask for frame, mask in right.items() if frame in (first, last)}
-            found.append(Stray(first, last, {**held, **within}))
+            found.append(DriftedSegment(first, last, {**held, **within}))
     return found

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.pipeline.anchors import Work, find_anchors, support
-from refam.pipeline.confidence import Need, need_for, raw_score, signs_of
+from refam.pipeline.anchors import ObjectState, find_anchors, support
+from refam.pipeline.confidence import ScoreModel, need_for, raw_score, signs_of
 from refam.pipeline.gaps import gaps_in_words
-from refam.pipeline.redetect import Searcher
-from refam.pipeline.segments import Follower
+from refam.pipeline.redetect import Redetector
+from refam.pipeline.segments import SegmentTracker
 from refam.pipeline.stage_keys import keep_heatmaps, remembered_heatmaps
-from refam.pipeline.tracks import hold_boxes, nowhere
+from refam.pipeline.tracks import empty_track, hold_boxes
 from refam.pipeline.types import FramePrompt, PipelineError, PipelineOptions, Target, TrackResult, model_version
 from refam.pipeline.video_prefix import links_between, planned_frames, told
-from video.heatmap_contrast import contrasted
-from video.heatmap_fusion import consensus
+from video.heatmap_contrast import contrast_heatmaps
+from video.heatmap_fusion import fuse_heatmaps
 from video.io.probe import ReadingError
 from video.keyframes import sparse_keyframes
-from video.tracking.box_outliers import steady
+from video.tracking.box_outliers import remove_outlier_boxes
 from video.tracking.propagate import tracker_name
-from video.tracking.score_calibration import expected_iou
+from video.tracking.score_calibration import calibrate_scores
 from video.types import Heatmap, Segmenter
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
-    from refam.pipeline.stage_cache import Memo
+    from refam.pipeline.stage_cache import StageCache
     from video.io.reader import Clip
 
 __all__ = ["FramePrompt", "Pipeline", "PipelineError", "PipelineOptions", "Target", "TrackResult"]
@@ -53,7 +53,7 @@ class Pipeline:
         self._load_grounder = grounder
         self._options = options or PipelineOptions()
         self._grounder: Grounder | None = None
-        self._needs: dict[str, Need | None] = {}
+        self._needs: dict[str, ScoreModel | None] = {}
 
     @property
     def made_with(self) -> str:
@@ -72,7 +72,7 @@ class Pipeline:
         targets: Sequence[Target],
         *,
         progress: Progress | None = None,
-        memo: Memo | None = None,
+        memo: StageCache | None = None,
     ) -> list[TrackResult]:
         """One result per target, in their order.
 
@@ -87,7 +87,7 @@ class Pipeline:
             return []
         tell = progress or (lambda stage, fraction: None)
         _check_frames(clip, targets)
-        works = [Work(target, memo=memo) for target in targets]
+        works = [ObjectState(target, memo=memo) for target in targets]
         self._listen(clip, [w for w in works if w.target.words], tell)
         tell("mask", 0.0)
         for i, work in enumerate(works):
@@ -98,8 +98,8 @@ class Pipeline:
         if not alive:
             _check_read(works)
             raise PipelineError("; ".join(f"{w.target.label}: {w.why_not}" for w in works))
-        searcher = Searcher(clip, self._segmenter, self._again)
-        follower = Follower(
+        searcher = Redetector(clip, self._segmenter, self._again)
+        follower = SegmentTracker(
             clip, self._segmenter, searcher, options=self._options, tell=lambda fraction: tell("track", fraction)
         )
         follower.follow(alive)
@@ -109,7 +109,7 @@ class Pipeline:
 
     # --- words -> heatmaps -> consensus ----------------------------------------------------------------------------
 
-    def _listen(self, clip: Clip, works: list[Work], tell: Progress) -> None:
+    def _listen(self, clip: Clip, works: list[ObjectState], tell: Progress) -> None:
         works = [w for w in works if self._understood(w)]
         if not works:
             return
@@ -126,13 +126,13 @@ class Pipeline:
         heatmaps = self._ground(frames, planned.tolist(), works, tell)
         tell("consensus", 0.0)
         links = links_between(clip, planned, stops)
-        agreed = [consensus(found[: len(links) + 1], links) for found in heatmaps]
-        for work, one, maps in zip(works, agreed, contrasted([a.heatmaps for a in agreed]), strict=True):
+        agreed = [fuse_heatmaps(found[: len(links) + 1], links) for found in heatmaps]
+        for work, one, maps in zip(works, agreed, contrast_heatmaps([a.heatmaps for a in agreed]), strict=True):
             work.heard = replace(one, heatmaps=tuple(maps))
             work.stops += stops
         tell("consensus", 1.0)
 
-    def _understood(self, work: Work) -> bool:
+    def _understood(self, work: ObjectState) -> bool:
         """Whether the words can be read at all; notes the ones that the model does not know."""
         words = work.target.words or ""
         try:
@@ -154,7 +154,7 @@ class Pipeline:
         return self._grounder
 
     def _ground(
-        self, frames: list[NDArray[np.uint8]], indices: list[int], works: list[Work], tell: Progress
+        self, frames: list[NDArray[np.uint8]], indices: list[int], works: list[ObjectState], tell: Progress
     ) -> list[list[Heatmap]]:
         """[work][frame]. A few frames at a time, so that progress can be told and memory stays bounded."""
         model = self._words_model()
@@ -171,13 +171,13 @@ class Pipeline:
             tell("ground", min(1.0, (first + _AT_ONCE) / len(frames)))
         return found
 
-    def _again(self, frames: list[NDArray[np.uint8]], indices: list[int], work: Work) -> list[Heatmap]:
+    def _again(self, frames: list[NDArray[np.uint8]], indices: list[int], work: ObjectState) -> list[Heatmap]:
         """The words of one target on further frames."""
         return self._ground(frames, indices, [work], lambda stage, fraction: None)[0]
 
     # --- results ---------------------------------------------------------------------------------------------------
 
-    def _results(self, clip: Clip, works: list[Work], tell: Progress) -> list[TrackResult]:
+    def _results(self, clip: Clip, works: list[ObjectState], tell: Progress) -> list[TrackResult]:
         tell("keyframes", 0.0)
         results = []
         for i, work in enumerate(works):
@@ -185,19 +185,21 @@ class Pipeline:
             tell("keyframes", (i + 1) / len(works))
         return results
 
-    def _result(self, clip: Clip, work: Work) -> TrackResult:
+    def _result(self, clip: Clip, work: ObjectState) -> TrackResult:
         stopped = tuple(dict.fromkeys(map(str, work.stops)))
         if work.track is None:
             reasons = (work.why_not or "", *work.notes)
-            return TrackResult(work.target, nowhere(clip, work.target.label), (), 0.0, 0, reasons, stopped=stopped)
+            return TrackResult(work.target, empty_track(clip, work.target.label), (), 0.0, 0, reasons, stopped=stopped)
         track = replace(work.track, scores=np.clip(work.track.scores, 0, 1))
         backing, elsewhere, where = support(work, track)
         signs = signs_of(work, track, backing=backing)
         need = self._need(work)
         score = raw_score(signs) if need is None else need(signs)
         tolerance, drawn = self._options.tolerance_iou, {*work.drawn, *work.boxes}
-        calm = steady(track.boxes, track.visible, clip.times, tolerance_iou=tolerance, keep={*drawn, *work.anchors})
-        meant = expected_iou(track.scores, tracker_name(self._segmenter))
+        calm = remove_outlier_boxes(
+            track.boxes, track.visible, clip.times, tolerance_iou=tolerance, keep={*drawn, *work.anchors}
+        )
+        meant = calibrate_scores(track.scores, tracker_name(self._segmenter))
         track = hold_boxes(work, replace(track, boxes=calm, scores=meant))
         keyframes = sparse_keyframes(track, clip.times, tolerance_iou=tolerance, must=tuple(work.drawn))
         notes = [*told(work.stops), *work.notes, *where, *gaps_in_words(track, clip.times)]
@@ -213,7 +215,7 @@ class Pipeline:
             elsewhere=tuple(elsewhere),
         )
 
-    def _need(self, work: Work) -> Need | None:
+    def _need(self, work: ObjectState) -> ScoreModel | None:
         """What makes a calibrated score; None where none was fitted for these models, or a person drew the object."""
         if work.heard is None or work.drawn:
             return None
@@ -231,7 +233,7 @@ def _check_frames(clip: Clip, targets: Sequence[Target]) -> None:
                 )
 
 
-def _check_read(works: Sequence[Work]) -> None:
+def _check_read(works: Sequence[ObjectState]) -> None:
     """Raises what went wrong with reading: of nothing that could be read, nothing is said."""
     for work in works:
         if work.stops:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from refam.pipeline.pipeline import Pipeline
-    from refam.pipeline.stage_cache import Memo
+    from refam.pipeline.stage_cache import StageCache
     from refam.pipeline.types import PipelineOptions, Target, TrackResult
     from video.io.reader import Clip
 
@@ -62,17 +62,17 @@ class Quality(StrEnum):
         targets: Sequence[Target],
         *,
         progress: Callable[[str, float], None],
-        memo: Memo | None = None,
+        memo: StageCache | None = None,
     ) -> list[TrackResult]:
         """What the pipeline (with the options of this quality) finds in the clip, on its own frames, in its size.
 
         Raises PipelineError.
         """
-        from refam.pipeline.roi import Part, brought_back, seen_in
+        from refam.pipeline.roi import RegionOfInterest, brought_back, seen_in
         from video.io.reader import Clip
 
         if self.most_px is None or not isinstance(clip, Clip) or max(clip.size) <= self.most_px:
             return pipeline.run(clip, targets, progress=progress, memo=memo)
-        view = Part(most_px=self.most_px).view(clip, targets)
+        view = RegionOfInterest(most_px=self.most_px).view(clip, targets)
         found = pipeline.run(view, seen_in(view, targets), progress=progress, memo=memo)
         return brought_back(found, view, targets)

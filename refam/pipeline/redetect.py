@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.pipeline.anchors import Work
-from refam.pipeline.gaps import Window, lost_windows, mask_at, patch, recognise
+from refam.pipeline.anchors import ObjectState
+from refam.pipeline.gaps import Gap, find_gaps, mask_at, patch, recognise
 from video.io.probe import ReadingError
 from video.masks import Mask
-from video.tracking.appearance import Looks
+from video.tracking.appearance import ColorModel
 from video.types import Heatmap, MaskTrack, Prompt, Segmenter
 
 if TYPE_CHECKING:
     from video.io.reader import Clip
 
-Ground = Callable[[list[NDArray[np.uint8]], list[int], Work], list[Heatmap]]
-Found = tuple[int, Window, dict[int, Mask]]
+Ground = Callable[[list[NDArray[np.uint8]], list[int], ObjectState], list[Heatmap]]
+Found = tuple[int, Gap, dict[int, Mask]]
 
 
-class Searcher:
+class Redetector:
     """Searches the windows of one clip in which objects are not seen."""
 
     def __init__(self, clip: Clip, segmenter: Segmenter, ground: Ground) -> None:
         self._clip, self._segmenter, self._ground = clip, segmenter, ground
 
     def search(
-        self, members: Sequence[tuple[Work, Mapping[int, Mask]]], tracks: Sequence[MaskTrack], *, drawn: bool
+        self, members: Sequence[tuple[ObjectState, Mapping[int, Mask]]], tracks: Sequence[MaskTrack], *, drawn: bool
     ) -> list[Found]:
         """(which member, the window, the mask by its frame) for each window of these tracks that paid off.
 
@@ -40,7 +40,7 @@ class Searcher:
             if work.heard is None:
                 continue
             others = [t for i, t in enumerate(tracks) if i != k]
-            for window in lost_windows(track):
+            for window in find_gaps(track):
                 try:
                     looks = self._looks(anchors) if drawn else work.looks
                     start = None if looks is None else self._look(work, window, looks, others)
@@ -55,11 +55,13 @@ class Searcher:
         """The track with what was found in one of its windows."""
         return patch(track, found)
 
-    def _looks(self, anchors: Mapping[int, Mask]) -> Looks | None:
+    def _looks(self, anchors: Mapping[int, Mask]) -> ColorModel | None:
         first = min(anchors)
-        return Looks.of(self._clip.frame(first), anchors[first])
+        return ColorModel.of(self._clip.frame(first), anchors[first])
 
-    def _look(self, work: Work, window: Window, looks: Looks, others: Sequence[MaskTrack]) -> dict[int, Mask] | None:
+    def _look(
+        self, work: ObjectState, window: Gap, looks: ColorModel, others: Sequence[MaskTrack]
+    ) -> dict[int, Mask] | None:
         """The mask on the frame of the window in which the object is recognised best."""
         probes = window.probes()
         frames = [image for _, images in self._clip.batches(probes) for image in images]

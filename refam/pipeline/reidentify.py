@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.pipeline.gaps import mask_at
-from refam.pipeline.grounded_masks import Stray, between
+from refam.pipeline.grounded_masks import DriftedSegment, between
 from video import masks
 from video.masks import Mask
-from video.tracking.template_match import Match, Portrait
+from video.tracking.template_match import ObjectTemplate, TemplateMatch
 from video.types import MaskTrack, Prompt, Segmenter
 
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ _OUTLINED = 0.75  # IoU of an outline with the portrait in its place
 _EVERY, _MOST = 4, 60  # frames between two that are looked at, and how many are
 
 
-def recalled(
+def reidentify(
     clip: Clip, known: Mapping[int, Mask], segmenter: Segmenter, track: MaskTrack, others: Sequence[MaskTrack]
-) -> list[Stray]:
+) -> list[DriftedSegment]:
     """The stretches to follow again: those in which the known object is found where the track does not show it.
 
     known: masks by frame. others: tracks of other objects, whose places are taken. Raises ReadingError.
     """
     frame = max(known, key=lambda f: (int(known[f].sum()), -f))
     image = clip.frame(frame)
-    portrait = Portrait.of(image, known[frame])
+    portrait = ObjectTemplate.of(image, known[frame])
     if portrait is None or len(_sightings(portrait, image, _TWIN)) != 1:
         return []
     rows = np.arange(0, len(track.frames), max(_EVERY, -(-len(track.frames) // _MOST)))
@@ -66,7 +66,7 @@ def recalled(
     return between(right, wrong, track)
 
 
-def _sightings(portrait: Portrait, picture: NDArray[np.uint8], least: float) -> list[Match]:
+def _sightings(portrait: ObjectTemplate, picture: NDArray[np.uint8], least: float) -> list[TemplateMatch]:
     """Where the thing is to be seen: where its shape is, or, among things of its colours, its very pixels."""
     found = []
     for match in portrait.find(picture):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from refam.pipeline.types import FramePrompt, PromptError, Target, TrackResult
 
 if TYPE_CHECKING:
-    from video.io.clip_view import View
+    from video.io.clip_view import ClipView
     from video.io.reader import Clip
 
 _END = re.compile(r"(\d+)|(\d+(?:\.\d+)?)s")
 
 
 @dataclass(frozen=True)
-class Part:
+class RegionOfInterest:
     """What is looked at. text: FROM-TO, both included, each a frame (from 0) or seconds ("2.5s"); "" for all."""
 
     text: str = ""
@@ -34,7 +34,7 @@ class Part:
                 f"--max-size {self.most_px}: nothing is found in frames that small; give 64 or more pixels"
             )
 
-    def view(self, clip: Clip, targets: Sequence[Target]) -> View:
+    def view(self, clip: Clip, targets: Sequence[Target]) -> ClipView:
         """That part of the clip; frames that something is drawn on are always in it. Raises PromptError."""
         from video.io.clip_view import view_of
 
@@ -83,12 +83,12 @@ def _ends(text: str) -> tuple[int | float, int | float | None]:
     return first or 0, last
 
 
-def seen_in(view: View, targets: Sequence[Target]) -> list[Target]:
+def seen_in(view: ClipView, targets: Sequence[Target]) -> list[Target]:
     """The targets with what is drawn on the view's own frames, in its size."""
     return [replace(target, prompts=tuple(_seen(view, prompt) for prompt in target.prompts)) for target in targets]
 
 
-def _seen(view: View, prompt: FramePrompt) -> FramePrompt:
+def _seen(view: ClipView, prompt: FramePrompt) -> FramePrompt:
     from video import masks
 
     mask = prompt.mask
@@ -102,12 +102,12 @@ def _seen(view: View, prompt: FramePrompt) -> FramePrompt:
     return replace(prompt, frame=view.row_of(prompt.frame), mask=mask)
 
 
-def brought_back(results: Sequence[TrackResult], view: View, targets: Sequence[Target]) -> list[TrackResult]:
+def brought_back(results: Sequence[TrackResult], view: ClipView, targets: Sequence[Target]) -> list[TrackResult]:
     """What was found in the view, on the whole clip's frames in its size; drawn masks stay to the pixel."""
     return [_back(result, view, target) for result, target in zip(results, targets, strict=True)]
 
 
-def _back(result: TrackResult, view: View, target: Target) -> TrackResult:
+def _back(result: TrackResult, view: ClipView, target: Target) -> TrackResult:
     from video.io.clip_view import lifted
 
     track, between = lifted(result.track, view)

@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from refam import __version__
-from refam.pipeline.anchors import Work, anchor_on_corrections, words_agree
-from refam.pipeline.grounded_masks import Stray, strays
-from refam.pipeline.redetect import Searcher
-from refam.pipeline.reidentify import recalled
+from refam.pipeline.anchors import ObjectState, anchor_on_corrections, words_agree
+from refam.pipeline.grounded_masks import DriftedSegment, find_drift
+from refam.pipeline.redetect import Redetector
+from refam.pipeline.reidentify import reidentify
 from refam.pipeline.stage_keys import start_key
-from refam.pipeline.tracks import nowhere, put_apart, splice
+from refam.pipeline.tracks import empty_track, resolve_overlaps, splice
 from refam.pipeline.types import PipelineOptions
-from video.io.clip_view import View
+from video.io.clip_view import ClipView
 from video.io.frame_sequence import FrameSequence
 from video.io.probe import ReadingError
 from video.masks import Mask
-from video.tracking.appearance import Looks
+from video.tracking.appearance import ColorModel
 from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions
-from video.tracking.propagate import Start, propagate_all, tracker_name
+from video.tracking.propagate import TrackStart, propagate_all, tracker_name
 from video.types import MaskTrack, Segmenter
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ def stretches(anchors: Iterable[int], n: int) -> list[Span]:
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class Segment:
     """One run of a tracker. window: first and last frame. members: objects, each with its masks by frame in it.
 
     kept: for each member the spans of the window that count. drawn: whether it hangs on something a person drew.
     """
 
     window: Span
-    members: tuple[tuple[Work, Mapping[int, Mask]], ...]
+    members: tuple[tuple[ObjectState, Mapping[int, Mask]], ...]
     kept: tuple[tuple[Span, ...], ...]
     drawn: bool
 
@@ -56,17 +56,17 @@ class Piece:
         return self.window[1] - self.window[0] + 1
 
 
-def pieces(works: Sequence[Work], n: int) -> list[Piece]:
+def plan_segments(works: Sequence[ObjectState], n: int) -> list[Segment]:
     """What has to be followed, and which objects together. n: frames of the clip."""
     worded = [(w, spans) for w in works if w.anchors and (spans := _of_words(w, n))]
-    found: list[Piece] = []
+    found: list[Segment] = []
     if len(worded) == 1:  # alone, either side of a mask depends on it only
         ((work, spans),) = worded
-        found += [Piece(s, ((work, _inside(work.anchors, s)),), ((s,),), drawn=False) for s in spans]
+        found += [Segment(s, ((work, _inside(work.anchors, s)),), ((s,),), drawn=False) for s in spans]
     elif worded:
         members = tuple((w, w.anchors) for w, _ in worded)
-        found.append(Piece((0, n - 1), members, tuple(tuple(spans) for _, spans in worded), drawn=False))
-    shared: dict[Span, list[Work]] = {}
+        found.append(Segment((0, n - 1), members, tuple(tuple(spans) for _, spans in worded), drawn=False))
+    shared: dict[Span, list[ObjectState]] = {}
     for work in works:
         if work.drawn:
             for span in stretches({**work.anchors, **work.drawn}, n):
@@ -74,11 +74,11 @@ def pieces(works: Sequence[Work], n: int) -> list[Piece]:
                     shared.setdefault(span, []).append(work)
     for span, some in sorted(shared.items()):
         members = tuple((w, _inside({**w.anchors, **w.drawn}, span)) for w in some)
-        found.append(Piece(span, members, ((span,),) * len(members), drawn=True))
+        found.append(Segment(span, members, ((span,),) * len(members), drawn=True))
     return found
 
 
-def _of_words(work: Work, n: int) -> list[Span]:
+def _of_words(work: ObjectState, n: int) -> list[Span]:
     """The stretches between the words' own masks on which nothing was drawn."""
     spans = stretches(work.anchors, n) if work.anchors else []
     return [(a, b) for a, b in spans if not any(a <= f <= b for f in work.drawn)]
@@ -88,14 +88,14 @@ def _inside(anchors: Mapping[int, Mask], span: Span) -> dict[int, Mask]:
     return {f: m for f, m in anchors.items() if span[0] <= f <= span[1]}
 
 
-class Follower:
+class SegmentTracker:
     """Follows objects through one clip."""
 
     def __init__(
         self,
         clip: Clip,
         segmenter: Segmenter,
-        searcher: Searcher,
+        searcher: Redetector,
         *,
         options: PipelineOptions,
         tell: Callable[[float], None],
@@ -104,7 +104,7 @@ class Follower:
         self._options, self._told, self._reached = options, tell, 0.0
         self._known: dict[str, list[MaskTrack]] = {}
 
-    def follow(self, works: Sequence[Work]) -> None:
+    def follow(self, works: Sequence[ObjectState]) -> None:
         """Leaves a track in every work. All have masks to start from: of words, or drawn."""
         self._tell(0.0)
         for work in works:
@@ -117,7 +117,7 @@ class Follower:
         corrected = [work for work in works if anchor_on_corrections(self._clip, work, self._segmenter)]
         if corrected:
             self._follow(works)
-        put_apart(works)
+        resolve_overlaps(works)
         self._tell(1.0)
 
     def _tell(self, fraction: float) -> None:
@@ -125,11 +125,11 @@ class Follower:
         self._reached = max(self._reached, fraction)
         self._told(self._reached)
 
-    def _follow(self, works: Sequence[Work]) -> None:
-        todo = pieces(works, len(self._clip))
+    def _follow(self, works: Sequence[ObjectState]) -> None:
+        todo = plan_segments(works, len(self._clip))
         total, done = sum(map(len, todo)), 0
         for work in works:
-            work.track = nowhere(self._clip, work.target.label)
+            work.track = empty_track(self._clip, work.target.label)
         for piece in todo:
             before, share = done / total, len(piece) / total
             found = self._piece(piece, lambda f, before=before, share=share: self._tell(before + share * f))  # type: ignore[misc]
@@ -138,7 +138,7 @@ class Follower:
                 work.track = splice(work.track, track, spans)
             done += len(piece)
 
-    def _piece(self, piece: Piece, tell: Callable[[float], None]) -> list[MaskTrack]:
+    def _piece(self, piece: Segment, tell: Callable[[float], None]) -> list[MaskTrack]:
         """Followed, and what was lost searched for in the words again."""
         worded = any(work.heard for work, _ in piece.members)
         rounds = self._options.rescues if worded else 0
@@ -158,31 +158,31 @@ class Follower:
             tracks[k] = self._recalled(work, anchors, tracks[k], others)
         return tracks
 
-    def _brought_back(self, work: Work, anchors: Mapping[int, Mask], track: MaskTrack) -> MaskTrack:
+    def _brought_back(self, work: ObjectState, anchors: Mapping[int, Mask], track: MaskTrack) -> MaskTrack:
         """The track, followed again where it has gone astray from what the words show."""
         drawn = [frame for frame in anchors if frame in work.drawn]
         try:
-            looks = Looks.of(self._clip.frame(drawn[0]), anchors[drawn[0]]) if drawn else work.looks
-            found = strays(self._clip, anchors, looks, work.seen, track) if work.seen and looks else []
+            looks = ColorModel.of(self._clip.frame(drawn[0]), anchors[drawn[0]]) if drawn else work.looks
+            found = find_drift(self._clip, anchors, looks, work.seen, track) if work.seen and looks else []
         except ReadingError as error:
             work.stops.append(error)
             return track
         return self._again(work, track, found)
 
     def _recalled(
-        self, work: Work, anchors: Mapping[int, Mask], track: MaskTrack, others: Sequence[MaskTrack]
+        self, work: ObjectState, anchors: Mapping[int, Mask], track: MaskTrack, others: Sequence[MaskTrack]
     ) -> MaskTrack:
         """The track, followed again where flow lost what its portrait finds. Other trackers remember by themselves."""
         if tracker_name(self._segmenter) != FlowTracker.name:
             return track
         try:
-            found = recalled(self._clip, anchors, self._segmenter, track, others)
+            found = reidentify(self._clip, anchors, self._segmenter, track, others)
         except ReadingError as error:
             work.stops.append(error)
             return track
         return self._again(work, track, found)
 
-    def _again(self, work: Work, track: MaskTrack, found: Sequence[Stray]) -> MaskTrack:
+    def _again(self, work: ObjectState, track: MaskTrack, found: Sequence[DriftedSegment]) -> MaskTrack:
         for stray in found:
             again = self._track((stray.first, stray.last), [(work, stray.anchors)])[0]
             track = splice(track, again, [(stray.first, stray.last)])
@@ -194,17 +194,17 @@ class Follower:
             return 1  # a mask on each picture is what was asked for, and any time may lie between two
         # A segmenter that is slow where it runs says how often it wants to be asked.
         every = self._options.look_every or int(getattr(self._segmenter, "refit_every", 1))
-        return max(1, round(every / self._clip.apart)) if isinstance(self._clip, View) else every
+        return max(1, round(every / self._clip.apart)) if isinstance(self._clip, ClipView) else every
 
     def _track(
         self,
         window: Span,
-        members: Sequence[tuple[Work, Mapping[int, Mask]]],
+        members: Sequence[tuple[ObjectState, Mapping[int, Mask]]],
         tell: Callable[[float], None] | None = None,
     ) -> list[MaskTrack]:
         """The tracks from these masks, out of the memo where they are known already."""
         options = FlowTrackerOptions(refit_every=self._frames_to_a_look())
-        starts = [Start(work.target.label, dict(anchors)) for work, anchors in members]
+        starts = [TrackStart(work.target.label, dict(anchors)) for work, anchors in members]
         memo = members[0][0].memo
         made_by = (self._segmenter.name, tracker_name(self._segmenter))
         key = (__version__, *made_by, options, window, *map(start_key, starts))

@@ -22,7 +22,7 @@ import numpy as np
 
 from refam.disk_cache import make_room
 from refam.pipeline.types import Target, TrackResult
-from video.tracking.state import Checkpoints
+from video.tracking.state import CheckpointStore
 from video.types import Heatmap, Keyframe, MaskTrack, Rle
 
 log = logging.getLogger("refam.jobs")
@@ -39,7 +39,7 @@ def content_of(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-class Memo:
+class StageCache:
     """Results of stages of one video. folder: shared by all videos; content: of this one."""
 
     def __init__(self, folder: Path, content: str) -> None:
@@ -84,7 +84,7 @@ class Memo:
         self._write("tracks", key, [_track_json(track) for track in tracks])
         self._path("pass", key).unlink(missing_ok=True)
 
-    def checkpoints(self, key: Sequence[object]) -> Checkpoints:
+    def checkpoints(self, key: Sequence[object]) -> CheckpointStore:
         """Where passes on the way to the tracks of this key are kept."""
         return _Passes(self, self._path("pass", key))
 
@@ -171,9 +171,9 @@ class Memo:
 
 
 class _Passes:
-    """`Checkpoints` beside finished stages."""
+    """`CheckpointStore` beside finished stages."""
 
-    def __init__(self, memo: Memo, path: Path) -> None:
+    def __init__(self, memo: StageCache, path: Path) -> None:
         self._memo, self._path = memo, path
 
     def load(self) -> bytes | None:

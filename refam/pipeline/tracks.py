@@ -15,7 +15,7 @@ from video.masks import Mask
 from video.types import MaskTrack, Rle
 
 if TYPE_CHECKING:
-    from refam.pipeline.anchors import Work
+    from refam.pipeline.anchors import ObjectState
     from video.io.reader import Clip
 
 _LEAST_LEFT = 0.25  # of a mask, once what others hold more surely is taken away; less is no sight of the object
@@ -23,7 +23,7 @@ _LEAST_LEFT = 0.25  # of a mask, once what others hold more surely is taken away
 _LEAST = 1e-4  # of the frame: no box gets smaller
 
 
-def nowhere(clip: Clip, label: str) -> MaskTrack:
+def empty_track(clip: Clip, label: str) -> MaskTrack:
     """A track over the whole clip that is visible nowhere."""
     n = len(clip)
     return MaskTrack(
@@ -50,7 +50,7 @@ def splice(track: MaskTrack, piece: MaskTrack, spans: Sequence[tuple[int, int]])
     return replace(track, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible)
 
 
-def put_apart(works: Sequence[Work]) -> None:
+def resolve_overlaps(works: Sequence[ObjectState]) -> None:
     """A pixel that two objects claim goes to the surer one; what a person drew gives nothing away.
 
     Objects that were followed together have no such pixels; those that were not may have.
@@ -73,7 +73,7 @@ def _boxes_meet(a: MaskTrack, b: MaskTrack) -> NDArray[np.bool_]:
     return np.asarray((low < high).all(axis=1), np.bool_)
 
 
-def _loser(a: Work, b: Work, row: int) -> int | None:
+def _loser(a: ObjectState, b: ObjectState, row: int) -> int | None:
     """Which of the two gives up what both claim on a frame: 0, 1, or None where nothing is to be given up."""
     assert a.track is not None
     assert b.track is not None
@@ -102,7 +102,7 @@ def _coco(rle: Rle) -> dict[str, object]:
     return {"size": [rle.size[1], rle.size[0]], "counts": rle.counts}
 
 
-def hold_boxes(work: Work, track: MaskTrack) -> MaskTrack:
+def hold_boxes(work: ObjectState, track: MaskTrack) -> MaskTrack:
     """The track of the whole clip with the boxes that were drawn; what they differ by goes over to their neighbours.
 
     The masks stay: a box that a person drew says what the box is to hold (a hat that counts), not where the outline

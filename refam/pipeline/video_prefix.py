@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from video.heatmap_fusion import Link, link_frames
+from video.heatmap_fusion import MotionLink, link_frames
 from video.io.probe import ReadingError
 from video.sampling import plan_frames
 
@@ -21,8 +21,10 @@ TO_DO = "the object is followed as far as frames could be read: ask again for th
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
-    """The first n frames of a clip, read as a clip; other than `video.io.clip_view.View`, of pictures in a row too."""
+class VideoPrefix:
+    """The first n frames of a clip, read as a clip; other than `video.io.clip_view.ClipView`, of pictures in a row
+    too.
+    """
 
     whole: Clip
     n: int
@@ -67,10 +69,10 @@ def planned_frames(
             if error.frame == 0:
                 raise
             stops.append(error)
-            part = cast("Clip", Head(clip, error.frame))
+            part = cast("Clip", VideoPrefix(clip, error.frame))
 
 
-def links_between(clip: Clip, planned: NDArray[np.int64], stops: list[ReadingError]) -> list[Link]:
+def links_between(clip: Clip, planned: NDArray[np.int64], stops: list[ReadingError]) -> list[MotionLink]:
     """The motion between neighbours of `planned`, of as many from the first on as can be read: one less than those."""
     while len(planned) > 1:
         try:

@@ -18,7 +18,7 @@ from video.types import Candidate, Prompt, Segmenter
 if TYPE_CHECKING:
     from refam.segmenters.sam2 import Sam2Segmenter
 
-__all__ = ["Choice", "GrabCutSegmenter", "SegmenterError", "choose_segmenter", "load_segmenter"]
+__all__ = ["GrabCutSegmenter", "SegmenterChoice", "SegmenterError", "choose_segmenter", "load_segmenter"]
 
 TrackerKind = Literal["auto", "flow", "memory", "sam2-video"]
 GRABCUT = "grabcut"
@@ -26,7 +26,7 @@ _TRACKERS = {"flow": "dis-flow", "memory": "memory", "sam2-video": "sam2-video"}
 
 
 @dataclass(frozen=True)
-class Choice:
+class SegmenterChoice:
     """What would be loaded, known without loading it.
 
     source: a directory or a hub id; None: GrabCut, which needs no weights. tracker: never "auto". why: for people.
@@ -70,7 +70,7 @@ class MasksAlone:
 
 def choose_segmenter(
     named: str | None, *, models: Path | None = None, device: str = "auto", tracker: TrackerKind = "auto"
-) -> Choice:
+) -> SegmenterChoice:
     """named: "grabcut", a name of `SAM2_WEIGHTS`, a directory or a hub id. None or "": the best one in `models`.
 
     models: the folder that weights are fetched into; None: nothing was fetched. tracker: what is to follow the masks;
@@ -78,7 +78,7 @@ def choose_segmenter(
     Loads nothing, asks no network and does not fail: what cannot be is told by `load_segmenter`.
     """
     source, why = _source(named, models)
-    return Choice(source, _tracker(source, device) if tracker == "auto" else tracker, why)
+    return SegmenterChoice(source, _tracker(source, device) if tracker == "auto" else tracker, why)
 
 
 def load_segmenter(

@@ -18,7 +18,7 @@ import regex
 from refam.text.lexicon import STOP_WORDS
 from refam.text.magnets import Magnets
 from refam.text.noun_phrase import Ignored, NounPhrase, read_phrase
-from refam.text.spatial import Cue, Kind, read_cues
+from refam.text.spatial import Cue, CueKind, read_cues
 from video.errors import UserError
 
 # A word with the marks of its letters ("é" in two characters, vowels of Hindi); else one visible character (an emoji).
@@ -139,7 +139,7 @@ def parse(
     roles = [_role(i, word, phrase, left_out, stop_filter=stop_filter) for i, word in enumerate(said)]
     for cue in cues:
         for i in cue.words:
-            roles[i] = Role.SIZE if cue.kind is Kind.SIZE else Role.PLACE
+            roles[i] = Role.SIZE if cue.kind is CueKind.SIZE else Role.PLACE
     roles += [Role.MAGNET] * (len(words) - count)
     tokens = _tokens(tokenizer, coded, words, roles)
     unknown = _unknown(tokens, coded["input_ids"], tokenizer.unk_token_id)

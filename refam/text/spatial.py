@@ -15,7 +15,7 @@ from typing import Any
 from refam.text.lexicon import FRAME, PARTS, POSSESSIVES, STRESSED, listed
 
 
-class Kind(StrEnum):
+class CueKind(StrEnum):
     """How a cue chooses. SIDE: by place in the frame. ORDER: by rank among the candidates, from one side."""
 
     SIDE = "side"
@@ -34,7 +34,7 @@ class Cue:
     contrary. nth: the nth in that order, from 1; None: the more the better.
     """
 
-    kind: Kind
+    kind: CueKind
     words: tuple[int, ...]
     said: str
     direction: tuple[float, float] = (0.0, 0.0)
@@ -94,7 +94,7 @@ def _ordinal(words: Sequence[str], at: int) -> list[Cue]:
     if nth is None:
         return []
     if _word(words, at + 1) in _SIZEST:
-        return [_cue(words, (at, at + 1), Kind.SIZE, sign=_SIZEST[words[at + 1]], nth=nth)]
+        return [_cue(words, (at, at + 1), CueKind.SIZE, sign=_SIZEST[words[at + 1]], nth=nth)]
     for start in range(at + 1, min(at + 4, len(words))):  # "second", "second one", "second red car"
         if words[start] == "from":
             side = start + 1
@@ -102,7 +102,7 @@ def _ordinal(words: Sequence[str], at: int) -> list[Cue]:
                 side += 1
             if _word(words, side) in _SIDES and not _of_a_thing(words, side + 1):
                 side_words = range(start, side + 1)
-                return [_cue(words, (at, *side_words), Kind.ORDER, direction=_SIDES[words[side]], nth=nth)]
+                return [_cue(words, (at, *side_words), CueKind.ORDER, direction=_SIDES[words[side]], nth=nth)]
     return []
 
 
@@ -117,46 +117,46 @@ def _outermost(words: Sequence[str], at: int) -> list[Cue]:
         side, end = _word(words, end), end + 1
     if side not in _SIDES or _of_a_thing(words, end) or _word(words, end) in PARTS:
         return []
-    return [_cue(words, range(at, end), Kind.ORDER, direction=_SIDES[side], nth=1)]
+    return [_cue(words, range(at, end), CueKind.ORDER, direction=_SIDES[side], nth=1)]
 
 
 def _corner(words: Sequence[str], at: int) -> list[Cue]:
     """ "top left corner", "lower right": two sides; "in the corner": any."""
     first, second = words[at], _word(words, at + 1)
     if first == "corner" and not _of_a_thing(words, at + 1):
-        return [_cue(words, (at,), Kind.CORNER)]
+        return [_cue(words, (at,), CueKind.CORNER)]
     across = first in _SIDES and second in _SIDES and bool(_SIDES[first][0]) != bool(_SIDES[second][0])
     end = at + 2 + (_word(words, at + 2) in _AREAS)
     if not across or _of_a_thing(words, end):
         return []
-    one = _cue(words, (at,), Kind.SIDE, direction=_SIDES[first])
-    return [one, _cue(words, range(at + 1, end), Kind.SIDE, direction=_SIDES[second])]
+    one = _cue(words, (at,), CueKind.SIDE, direction=_SIDES[first])
+    return [one, _cue(words, range(at + 1, end), CueKind.SIDE, direction=_SIDES[second])]
 
 
 def _single(words: Sequence[str], at: int) -> list[Cue]:
     word, before, after = words[at], words[at - 1] if at else "", _word(words, at + 1)
     if word in _SIZES or word in _SIZEST:
         return [
-            _cue(words, (at,), Kind.SIZE, sign=_SIZES.get(word) or _SIZEST[word], nth=1 if word in _SIZEST else None)
+            _cue(words, (at,), CueKind.SIZE, sign=_SIZES.get(word) or _SIZEST[word], nth=1 if word in _SIZEST else None)
         ]
     end = at + 1 + (after in _AREAS)
     if _of_a_thing(words, end) or after in PARTS:
         return []
     if word in _NEAREST:
         compared = after in ("to", "from") and not FRAME.intersection(words[at + 2 : at + 4])
-        return [] if compared else [_cue(words, (at,), Kind.NEAR, sign=_NEAREST[word])]
+        return [] if compared else [_cue(words, (at,), CueKind.NEAR, sign=_NEAREST[word])]
     if word in _NEAR:
         told = word.endswith("ground") or (before in ("the", "in", "at") and _in(words, at))
-        return [_cue(words, range(at, end), Kind.NEAR, sign=_NEAR[word])] if told else []
+        return [_cue(words, range(at, end), CueKind.NEAR, sign=_NEAR[word])] if told else []
     if word in _MIDDLE and after not in ("aged", "console", "piece"):
-        return [_cue(words, range(at, end), Kind.MIDDLE)]
+        return [_cue(words, range(at, end), CueKind.MIDDLE)]
     if word not in _SIDES or _is_no_side(word, before, after):
         return []
     if word in ("top", "bottom") and before and not _in(words, at) and before != "the" and end == at + 1:
         return []  # "a white top", "tank top"
     if word in ("top", "bottom") and before == "the" and at > 1 and not _in(words, at):
         return []  # "washing the top"
-    return [_cue(words, range(at, end), Kind.SIDE, direction=_SIDES[word])]
+    return [_cue(words, range(at, end), CueKind.SIDE, direction=_SIDES[word])]
 
 
 def _is_no_side(word: str, before: str, after: str) -> bool:
@@ -178,6 +178,6 @@ def _word(words: Sequence[str], at: int) -> str:
     return words[at] if at < len(words) else ""
 
 
-def _cue(words: Sequence[str], which: Iterable[int], kind: Kind, **how: Any) -> Cue:
+def _cue(words: Sequence[str], which: Iterable[int], kind: CueKind, **how: Any) -> Cue:
     which = tuple(which)
     return Cue(kind, which, " ".join(words[i] for i in which), **how)

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from backend.demo.local_studio import LocalStudio
-from backend.feedback.compare import Fate
+from backend.feedback.compare import RegionFate
 from backend.feedback.store import CorrectionStore
 from backend.labelstudio.connect import connect
 from backend.labelstudio.regions import label_config_for
@@ -157,7 +157,7 @@ def _submit(studio: LocalStudio, editor: Editor, store: CorrectionStore, task: i
     while time.monotonic() < until and not [row for row in store.rows() if row.task == task]:
         time.sleep(0.2)
     (row,) = [row for row in store.rows() if row.task == task]
-    assert (row.correction.fate, row.correction.strokes) == (Fate.MOVED, 2), "other words, and one box"
+    assert (row.correction.fate, row.correction.strokes) == (RegionFate.MOVED, 2), "other words, and one box"
 
 
 def _all_are_done_once(studio: LocalStudio, jobs: Page, tasks: list[int]) -> None:

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from backend.demo.local_studio import LocalStudio
-from backend.feedback.annotator import Truth, verdict
-from backend.feedback.calibrated import Tuned, load_tuned, save_tuned
+from backend.feedback.annotator import EditorTruth, verdict
+from backend.feedback.calibrated import CalibratedSettings, load_calibrated, save_calibrated
 from backend.labelstudio.connect import connect
 from backend.labelstudio.regions import KEYFRAME_IOU, label_config_for, sequence_of
 from backend.runtime import Services
@@ -58,7 +58,7 @@ def _jobs(url: str) -> dict[str, Any]:
     return found
 
 
-def _ious(studio: LocalStudio, tasks: list[int], truths: list[Truth], version: str) -> list[float]:
+def _ious(studio: LocalStudio, tasks: list[int], truths: list[EditorTruth], version: str) -> list[float]:
     """Mean box IoU of each task's answer of that version; 0 where there is none."""
     found = []
     for task, truth in zip(tasks, truths, strict=True):
@@ -77,7 +77,7 @@ def test_corrections_bring_back_a_reading_that_suits_the_videos(
         k = n % len(drawn.expressions)
         videos.append(cfr(tmp_path / f"clip-{n}.mp4", drawn.frames, fps=_FPS))
         words.append(drawn.expressions[k])
-        truths.append(Truth.of_masks(drawn.masks[k]))
+        truths.append(EditorTruth.of_masks(drawn.masks[k]))
         sequences.append(sequence_of(track_of_masks(drawn.masks[k]), open_clip(videos[-1]), fps=_FPS))
     project, addresses = studio.create_project("calibrate", label_config_for(["Object"]), videos)
     data = [{"video": a, "prompt": w, "fps": _FPS} for a, w in zip(addresses, words, strict=True)]
@@ -85,7 +85,9 @@ def test_corrections_bring_back_a_reading_that_suits_the_videos(
 
     settings = settings_beside(studio, tmp_path)
     backbone = Services(settings).backbone_identity
-    save_tuned(Tuned(backbone, (0,), 0.5, "", KEYFRAME_IOU, project=999, objects=8), settings.data_dir)
+    save_calibrated(
+        CalibratedSettings(backbone, (0,), 0.5, "", KEYFRAME_IOU, project=999, objects=8), settings.data_dir
+    )
     before = _answered(studio, settings, project, tasks)
     poor = _ious(studio, tasks, truths, before)
     assert np.mean(poor) < 0.5, "settings that suit these videos are nothing to be corrected"
@@ -104,7 +106,7 @@ def test_corrections_bring_back_a_reading_that_suits_the_videos(
     said = CliRunner().invoke(app, ["calibrate", "--project", str(project)])
     assert said.exit_code == 0, said.output
     assert "reading: now" in said.output
-    chosen = load_tuned(settings.data_dir, backbone)
+    chosen = load_calibrated(settings.data_dir, backbone)
     assert chosen is not None
     assert (chosen.project, chosen.objects) == (project, _CLIPS)
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from backend.demo.local_studio import LocalStudio, free_port
-from backend.feedback.compare import Fate
-from backend.feedback.store import CorrectionStore, Row
+from backend.feedback.compare import RegionFate
+from backend.feedback.store import CorrectionStore, StoredCorrection
 from backend.labelstudio.connect import connect
 from backend.labelstudio.regions import label_config_for
 from backend.service.app import BackgroundServer
@@ -25,7 +25,9 @@ from tests.studio import settings_beside
 pytestmark = pytest.mark.e2e
 
 
-def _wait(rows: Callable[[], list[Row]], good: Callable[[list[Row]], bool]) -> list[Row]:
+def _wait(
+    rows: Callable[[], list[StoredCorrection]], good: Callable[[list[StoredCorrection]], bool]
+) -> list[StoredCorrection]:
     until = time.monotonic() + 30
     while time.monotonic() < until and not good(rows()):
         time.sleep(0.1)
@@ -59,7 +61,7 @@ def test_what_is_submitted_updated_and_deleted_is_learnt(
         took_s = time.monotonic() - began
         (row,) = _wait(store.rows, lambda rows: bool(rows))
         assert (row.task, row.project, row.video) == (task, project, address)
-        assert (row.correction.fate, row.correction.strokes, row.correction.words) == (Fate.MOVED, 1, RED)
+        assert (row.correction.fate, row.correction.strokes, row.correction.words) == (RegionFate.MOVED, 1, RED)
         assert row.model_version == prediction["model_version"]
         assert took_s < 5, "the webhook has a second; Submit must not wait for a comparison"
 

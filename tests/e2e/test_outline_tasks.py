@@ -1,4 +1,5 @@
-"""Outlines that a real Label Studio stores for a project with `<VideoVector>`, drawn by its rule, beside the truth.
+"""Outlines that a real Label Studio stores for a project with `<VideoVector>`, drawn by its rule, beside the
+truth.
 
 Label Studio's open source package has no editor for the tag: this shows what it stores and gives back, not a picture.
 """
@@ -13,7 +14,7 @@ import pytest
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.connect import connect
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.vector_reading import Outlines
+from backend.labelstudio.vector_reading import VectorKeyframes
 from backend.service.app import BackgroundServer
 from tests.media import cfr
 from tests.scenes import RED, red_star_and_blue_ring
@@ -52,6 +53,6 @@ def test_outlines_of_a_video_are_stored(studio: LocalStudio, tmp_path: Path, kin
     assert config.outline is not None
     assert (region["type"], region["from_name"], region["to_name"]) == (kind, "line", "video")
     assert region["value"]["labels"] == ["Object"]
-    drawn = Outlines(region["value"]["sequence"])
+    drawn = VectorKeyframes(region["value"]["sequence"])
     ious = [iou(filled(drawn.points(row + 1) * _SIZE, _SIZE), truth[0][row]) for row in range(24)]
     assert np.mean(ious) > 0.75, ious

@@ -221,7 +221,7 @@ def test_a_sink_on_a_word_is_found_and_brought_down(red_as_a_sink: tuple[Grounde
     treated = without_sinks(maps, maps.expression)
     assert maps.maps[red].mean() > 20 * maps.maps[star].mean()
     assert treated.maps[red].mean() == pytest.approx(treated.maps[star].mean(), rel=0.1)
-    on, off = (grounder.weigh(maps, frame, options=GroundingOptions(sinks=s)).heatmap.grid for s in (True, False))
+    on, off = (grounder.ground_maps(maps, frame, options=GroundingOptions(sinks=s)).heatmap.grid for s in (True, False))
     assert np.abs(on - off).max() > 0.05
 
 
@@ -231,9 +231,9 @@ def test_sinks_are_not_looked_for_when_switched_off(red_as_a_sink: tuple[Grounde
     off = GroundingOptions(sinks=False)
     ((maps,),) = grounder.read([frame], ["the red star"], options=off)
     assert maps.sinks is None
-    grounder.weigh(maps, frame, options=off)
+    grounder.ground_maps(maps, frame, options=off)
     with pytest.raises(ValueError, match="read without looking for sinks"):
-        grounder.weigh(maps, frame)
+        grounder.ground_maps(maps, frame)
 
 
 def test_sinks_that_nobody_reads_change_nothing(random_backbone: FluxBackbone) -> None:

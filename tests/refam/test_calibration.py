@@ -146,7 +146,7 @@ def test_confidence_is_calibrated_with_the_very_settings_it_was_fitted_with(rand
     frame = np.random.default_rng(0).integers(0, 255, (54, 96, 3), dtype=np.uint8)
     plain = Grounder(random_backbone)
     (maps,) = next(iter(plain.read([frame], ["the red star"])))
-    raw = plain.weigh(maps, frame)
+    raw = plain.ground_maps(maps, frame)
     assert raw.heatmap.confidence == raw.signs[0], "not calibrated: the raw contrast"
 
     calibration = made(made_with=json.loads(json.dumps(plain.settings())))  # as it comes back from its file
@@ -162,7 +162,7 @@ def test_confidence_is_calibrated_with_the_very_settings_it_was_fitted_with(rand
     ):
         assert other.calibration() is None
         (maps,) = next(iter(other.read([frame], ["the red star"])))
-        weighed = other.weigh(maps, frame)
+        weighed = other.ground_maps(maps, frame)
         assert weighed.heatmap.confidence == weighed.signs[0]
 
 
@@ -178,7 +178,7 @@ def test_a_picture_of_one_colour_through_a_model_without_a_view_stays_unsure(ran
     frame = np.zeros((54, 96, 3), np.uint8)
     (maps,) = next(iter(sure.read([frame], ["the red star"])))
     flat = replace(maps, maps=np.full_like(maps.maps, 0.1), draws=np.full_like(maps.draws, 0.1))
-    found = sure.weigh(flat, frame).heatmap
+    found = sure.ground_maps(flat, frame).heatmap
     assert found.confidence == 0
     assert found.grid.max() == 0
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from refam.heatmap_regions import FLOOR, apply, regions, weigh
+from refam.heatmap_regions import FLOOR, apply, find_regions, weigh
 from refam.text.expression import words_of
 from refam.text.spatial import read_cues
 
@@ -32,7 +32,7 @@ ROW = ((0.15, 0.72, 8, 0.9), (0.5, 0.3, 3, 1.0), (0.85, 0.5, 5, 0.8))
 
 def chosen(text: str, grid: np.ndarray) -> str:
     cues = read_cues([w.text for w in words_of(text)])
-    found = regions(grid)
+    found = find_regions(grid)
     weighed = apply(grid, found, weigh(found, cues))
     column = np.unravel_index(weighed.argmax(), grid.shape)[1]
     x = (column + 0.5) / grid.shape[1]
@@ -70,7 +70,7 @@ def test_words_choose_among_candidates(text: str, expected: str) -> None:
 
 
 def test_regions_say_what_they_are() -> None:
-    found = regions(discs(*ROW))
+    found = find_regions(discs(*ROW))
     assert [round(r.peak, 2) for r in found] == [1.0, 0.9, 0.8]
     for region, (x, y, radius, _) in zip(found, (ROW[1], ROW[0], ROW[2]), strict=True):
         assert region.centre == pytest.approx((x, y), abs=0.02)
@@ -86,13 +86,13 @@ def test_regions_say_what_they_are() -> None:
 )
 def test_shallow_modes_are_one(saddle: float, count: int) -> None:
     line = np.interp(np.arange(41), [0, 10, 20, 30, 40], [0, 1, saddle, 0.99, 0]).astype(np.float32)
-    assert len(regions(np.tile(line, (5, 1)))) == count
+    assert len(find_regions(np.tile(line, (5, 1)))) == count
 
 
 @pytest.mark.parametrize("grid", [np.zeros((8, 8)), np.ones((8, 8)), np.full((1, 1), 0.3)])
 def test_a_flat_map_has_no_candidates_and_stays(grid: np.ndarray) -> None:
     grid = grid.astype(np.float32)
-    found = regions(grid)
+    found = find_regions(grid)
     assert found == ()
     assert np.array_equal(apply(grid, found, weigh(found, read_cues(["left"]))), grid)
 
@@ -101,7 +101,7 @@ def test_a_flat_map_has_no_candidates_and_stays(grid: np.ndarray) -> None:
 @given(seed=st.integers(0, 10_000), size=st.tuples(st.integers(2, 24), st.integers(2, 24)))
 def test_regions_of_any_map(seed: int, size: tuple[int, int]) -> None:
     grid = np.random.default_rng(seed).random(size).astype(np.float32) ** 2
-    found = regions(grid, depth=0.0)
+    found = find_regions(grid, depth=0.0)
     # With depth 0 each local maximum is a mode: the independent truth is a maximum filter.
     highest = ndimage.maximum_filter(grid, size=3, mode="constant") == grid
     assert len(found) == int((highest & (grid >= 0.4 * grid.max())).sum())
@@ -111,6 +111,6 @@ def test_regions_of_any_map(seed: int, size: tuple[int, int]) -> None:
     weighed = apply(grid, found, weights)
     best = int(np.argmax([r.peak * w for r, w in zip(found, weights, strict=True)]))
     assert found[best].basin.ravel()[weighed.argmax()]
-    merged = regions(grid, depth=0.3)
+    merged = find_regions(grid, depth=0.3)
     assert 1 <= len(merged) <= len(found)
     assert sum(r.basin.astype(int) for r in merged).max() == 1, "basins do not overlap"

@@ -13,7 +13,7 @@ import torch
 
 from refam.backbones import Backbone, BackboneError
 from refam.grounder import Grounder
-from refam.oom import Room
+from refam.oom import OutOfMemoryGuard
 from tests.refam.backbones.test_families import frames
 
 WORDS = ["the red star"]
@@ -99,7 +99,7 @@ def test_a_clip_gives_way_too(loaded: Callable[[str], Backbone]) -> None:
 def test_offloading_comes_before_smaller_frames(flux: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     monkeypatch.setattr(type(flux), "offload", lambda _: not done and not done.append("offloaded"))  # type: ignore[func-returns-value]
-    room, fails = Room(flux, batch=1), [True, True, False]
+    room, fails = OutOfMemoryGuard(flux, batch=1), [True, True, False]
 
     def work() -> int:
         if fails.pop(0):
@@ -116,4 +116,4 @@ def test_other_errors_are_not_taken_for_full_memory(flux: Backbone) -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        Room(flux, batch=4).run(broken)
+        OutOfMemoryGuard(flux, batch=4).run(broken)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video.heatmap_contrast import contrasted
+from video.heatmap_contrast import contrast_heatmaps
 from video.types import Heatmap
 
 
@@ -23,7 +23,7 @@ def grids(h=5, w=7):
 def test_what_the_other_looks_for_is_left_to_it():
     """Both maps are highest on the left; the second knows only the left, so the first means the right."""
     first, second = heatmap([[1.0, 0, 0, 0.8]]), heatmap([[1.0, 0, 0, 0.0]])
-    (one,), (two,) = contrasted([[first], [second]])
+    (one,), (two,) = contrast_heatmaps([[first], [second]])
     np.testing.assert_allclose(one.grid, [[0.625, 0, 0, 1.0]])
     assert one.peak == (0.875, 0.5)
     np.testing.assert_allclose(two.grid, [[1.0, 0, 0, 0.0]])
@@ -34,7 +34,7 @@ def test_what_the_other_looks_for_is_left_to_it():
 @given(grids(), st.integers(1, 4))
 def test_searches_for_one_thing_and_single_ones_change_nothing(grid, n):
     own = heatmap(grid)
-    for (found,) in contrasted([[own]] * n):
+    for (found,) in contrast_heatmaps([[own]] * n):
         np.testing.assert_allclose(found.grid, own.grid, atol=1e-6)
         assert found.peak == own.peak
 
@@ -43,7 +43,7 @@ def test_searches_for_one_thing_and_single_ones_change_nothing(grid, n):
 @given(grids(), grids(), grids())
 def test_maps_stay_maps(a, b, c):
     searches = [[heatmap(g, 3), heatmap(g[::-1], 8)] for g in (a, b, c)]
-    for row, before in zip(contrasted(searches), searches, strict=True):
+    for row, before in zip(contrast_heatmaps(searches), searches, strict=True):
         for found, was in zip(row, before, strict=True):
             assert found.frame == was.frame
             assert found.grid.max() == pytest.approx(1) or was.grid.max() == 0
@@ -52,7 +52,7 @@ def test_maps_stay_maps(a, b, c):
 
 def test_a_map_that_would_vanish_stays():
     weak, strong = heatmap(np.zeros((2, 3))), heatmap(np.ones((2, 3)))
-    (kept,), _ = contrasted([[weak], [strong]])
+    (kept,), _ = contrast_heatmaps([[weak], [strong]])
     assert kept is weak
 
 
@@ -66,4 +66,4 @@ def test_a_map_that_would_vanish_stays():
 )
 def test_what_does_not_go_together_is_refused(searches, options, said):
     with pytest.raises(ValueError, match=said):
-        contrasted(searches, **options)
+        contrast_heatmaps(searches, **options)

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from tests.video.clips import ArrayClip
-from video.heatmap_fusion import anchor, certainty, chain, consensus, link_frames, smooth
-from video.optical_flow import Flow
+from video.heatmap_fusion import anchor, certainty, chain, fuse_heatmaps, link_frames, smooth
+from video.optical_flow import OpticalFlow
 from video.types import Heatmap
 
 SIZE = (320, 180)
@@ -98,7 +98,7 @@ def test_anchor_is_the_confident_frame_that_others_agree_with():
     liar[2, 2] = 1
     heatmaps = [*good[:2], heatmap(8, liar, confidence=0.6), *good[3:]]
     links = link_frames(ArrayClip(frames), planned)
-    found = consensus(heatmaps, links, reach=2)
+    found = fuse_heatmaps(heatmaps, links, reach=2)
     assert found.anchor != 2
     assert found.agreement[2] < 0.3 < found.agreement[0]
     assert hits(found.heatmaps, centres) == 1.0, "outvoted by its neighbours"
@@ -129,7 +129,7 @@ def test_the_work_is_bounded_however_far_apart_planned_frames_are():
 
 def test_one_heatmap_and_none_at_all():
     grid = np.zeros((4, 6), np.float32)
-    only = consensus([Heatmap(3, grid, (0.5, 0.5), 0.0)], [])
+    only = fuse_heatmaps([Heatmap(3, grid, (0.5, 0.5), 0.0)], [])
     assert only.anchor == 0
     assert only.heatmaps[0].confidence == 0
     with pytest.raises(ValueError, match="no heatmaps"):
@@ -143,4 +143,4 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="ascend"):
         link_frames(ArrayClip(np.zeros((4, 48, 48, 3), np.uint8)), [2, 1])
     with pytest.raises(ValueError, match="two frames"):
-        chain([np.zeros((48, 48), np.uint8)], Flow())
+        chain([np.zeros((48, 48), np.uint8)], OpticalFlow())

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video.optical_flow import Flow, compose, resize_flow, to_grey, trust, warp
+from video.optical_flow import OpticalFlow, compose, resize_flow, to_grey, trust, warp
 
 
 def texture(seed, size=(320, 240)):
@@ -42,7 +42,7 @@ MOTIONS = {
 def test_flow_of_a_known_motion(name):
     a = texture(1)
     b = moved(a, MOTIONS[name])
-    flow = Flow(short_side_px=240)
+    flow = OpticalFlow(short_side_px=240)
     forward, _, sure = flow.both(flow.prepare(a), flow.prepare(b))
     expected = true_flow(MOTIONS[name], (320, 240))
     error = np.linalg.norm(forward - expected, axis=-1)[20:-20, 20:-20]
@@ -58,7 +58,7 @@ def test_a_map_is_carried_back_to_where_it_came_from():
     spot = np.zeros((240, 320), np.float32)
     cv2.circle(spot, (110, 90), 25, 1.0, -1)
     spot_in_b = moved(spot, matrix)
-    flow = Flow(short_side_px=120)  # coarser than the map: lengths must be scaled
+    flow = OpticalFlow(short_side_px=120)  # coarser than the map: lengths must be scaled
     carried = warp(spot_in_b, flow(flow.prepare(a), flow.prepare(b))) > 0.5
     truth = spot > 0.5
     assert (carried & truth).sum() / (carried | truth).sum() > 0.9
@@ -68,7 +68,7 @@ def test_trust_falls_where_something_was_uncovered_and_at_a_cut():
     a, b, square = texture(3), texture(3), texture(4)
     a[80:160, 60:140] = square[80:160, 60:140]
     b[80:160, 100:180] = square[80:160, 60:140]
-    flow = Flow(short_side_px=240)
+    flow = OpticalFlow(short_side_px=240)
     sure = flow.both(flow.prepare(b), flow.prepare(a))[2]
     assert np.median(sure[90:150, 110:170]) > 0.8
     uncovered = sure[90:150, 64:96]
@@ -125,16 +125,16 @@ def test_trust_is_nought_where_the_flow_leaves_the_frame():
 def test_working_resolution_is_bounded(shape, expected):
     grey = to_grey(np.zeros((*shape, 3), np.uint8), short_side_px=270)
     assert grey.shape == expected
-    Flow()(grey, grey)
+    OpticalFlow()(grey, grey)
 
 
 def test_bad_input_is_named():
-    flow = Flow()
+    flow = OpticalFlow()
     with pytest.raises(ValueError, match="one shape"):
         flow(np.zeros((40, 40), np.uint8), np.zeros((40, 41), np.uint8))
     with pytest.raises(ValueError, match="RGB"):
         flow.prepare(np.zeros((40, 40), np.uint8))
     with pytest.raises(ValueError, match="preset"):
-        Flow(preset="slow")
+        OpticalFlow(preset="slow")
     with pytest.raises(ValueError, match="short_side_px"):
-        Flow(short_side_px=10)
+        OpticalFlow(short_side_px=10)

@@ -8,13 +8,13 @@ from tests.video.clips import ArrayClip
 from tests.video.tracking.test_flow_tracker import DISC, STAR, scene_clip
 from tests.video.tracking.test_memory_tracker import Colours
 from video import masks
-from video.shots import CutWatch
+from video.shots import CutDetector
 from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
 from video.tracking.propagate import propagate
 
 
 def said(frames):
-    watch = CutWatch()
+    watch = CutDetector()
     return [watch.step(frame) for frame in frames]
 
 

@@ -1,6 +1,6 @@
 """A part of a clip seen as a clip: some of its frames, in a smaller size; and tracks of it brought back to the whole.
 
-What follows objects reads a `View` as it reads a `Clip`. `lifted` then puts its track on the clip's own frames, in
+What follows objects reads a `ClipView` as it reads a `Clip`. `lifted` then puts its track on the clip's own frames, in
 the clip's own size; frames that were left out get what lies between their neighbours, and it is said which.
 """
 
@@ -22,7 +22,7 @@ from video.types import MaskTrack, Rle
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class View(Clip):
+class ClipView(Clip):
     """Frames of a clip, ascending, in one size: read as a `Clip` whose frame i is the whole's `frames[i]`.
 
     frames: (n,) int64, strictly ascending frames of `whole`. size: (width, height) in pixels that pictures are
@@ -76,7 +76,7 @@ def view_of(
     every: int = 1,
     most_px: int | None = None,
     must: Sequence[int] = (),
-) -> View:
+) -> ClipView:
     """Every `every`-th frame from `first` to `last` (both included), beside them `last` itself and all of `must`.
 
     most_px: the longer side of pictures is brought down to this, never up. Raises ValueError.
@@ -91,7 +91,7 @@ def view_of(
     frames = np.unique(np.array([*range(first, last + 1, every), last, *must], np.int64))
     shrink = 1.0 if most_px is None else min(1.0, most_px / max(clip.size))
     w, h = (max(1, round(side * shrink)) for side in clip.size)
-    return View(
+    return ClipView(
         path=clip.path,
         size=(w, h),
         times=clip.times[frames],
@@ -106,7 +106,7 @@ def view_of(
     )
 
 
-def lifted(track: MaskTrack, view: View) -> tuple[MaskTrack, NDArray[np.bool_]]:
+def lifted(track: MaskTrack, view: ClipView) -> tuple[MaskTrack, NDArray[np.bool_]]:
     """The view's track on every frame of the clip from the view's first to its last, and which rows lie between.
 
     Of a frame between two on which the object is seen the box is linear in time and the mask that of the nearer

@@ -11,7 +11,7 @@ from video.io.probe import ClipError, open_container, video_stream
 
 
 @dataclass(frozen=True)
-class Limits:
+class VideoLimits:
     """most_px: pixels of one frame, width times height. most_s: seconds of playing."""
 
     most_px: float

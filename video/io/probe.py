@@ -51,7 +51,7 @@ class ReadingError(ClipError):
 
 
 @dataclass(frozen=True)
-class Turn:
+class DisplayTransform:
     """How players turn stored pixels before they show them: transpose, then mirror."""
 
     transpose: bool = False
@@ -88,7 +88,7 @@ class Probe:
     """
 
     size: tuple[int, int]
-    turn: Turn
+    turn: DisplayTransform
     times: NDArray[np.float64]
     duration_s: float
     pts: NDArray[np.int64] | None
@@ -150,15 +150,15 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     return streams[0]
 
 
-def turn_of(frame: VideoFrame) -> Turn:
+def turn_of(frame: VideoFrame) -> DisplayTransform:
     """From the display matrix: 3x3 fixed-point numbers, x' = a x + c y, y' = b x + d y, y downwards."""
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return Turn()
+        return DisplayTransform()
     a, b, _, c, d = (int(v) for v in np.frombuffer(matrix, np.int32)[:5])
     if abs(a) >= abs(b):  # players, too, know quarter turns only
-        return Turn(mirror_x=a < 0, mirror_y=d < 0)
-    return Turn(transpose=True, mirror_x=c < 0, mirror_y=b < 0)
+        return DisplayTransform(mirror_x=a < 0, mirror_y=d < 0)
+    return DisplayTransform(transpose=True, mirror_x=c < 0, mirror_y=b < 0)
 
 
 def _check_file(path: Path) -> None:
@@ -187,11 +187,11 @@ def _why_not_opened(path: Path) -> str:
 
 def _decode_all(
     container: InputContainer, stream: VideoStream, path: Path, missing: int
-) -> tuple[list[bool], list[int | None], tuple[int, int], Turn, str]:
+) -> tuple[list[bool], list[int | None], tuple[int, int], DisplayTransform, str]:
     """(is a key frame, time stamp) of every frame in the order of presentation, how they are shown, and what broke."""
     keys: list[bool] = []
     stamps: list[int | None] = []
-    size, turn = (0, 0), Turn()
+    size, turn = (0, 0), DisplayTransform()
     broken = ""
     try:
         for frame in container.decode(stream):

@@ -16,7 +16,7 @@ _TYPICAL = 0.02  # of its pixels, as the histogram's neighbouring bins share the
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
+class ColorModel:
     """colours: (8, 12, 12) float32 shares of an object's pixels, sum 1. around: the same of what surrounds it.
 
     area: share of the frame that the object covers.
@@ -27,7 +27,7 @@ class Looks:
     area: float
 
     @classmethod
-    def of(cls, image: NDArray[np.uint8], mask: Mask) -> Looks | None:
+    def of(cls, image: NDArray[np.uint8], mask: Mask) -> ColorModel | None:
         """Of (H, W, 3) uint8 RGB under a mask of that size; None when the mask is empty."""
         if image.shape[:2] != mask.shape:
             raise ValueError(f"image {image.shape} and mask {mask.shape} differ in size")
@@ -40,7 +40,7 @@ class Looks:
         around = _histogram(lab, near.astype(bool) & ~mask)
         return cls(colours, around, float(mask.mean()))
 
-    def similarity(self, other: Looks) -> float:
+    def similarity(self, other: ColorModel) -> float:
         """In [0, 1]: the Bhattacharyya coefficient of the two objects' colours."""
         return float(np.sqrt(self.colours * other.colours).sum())
 

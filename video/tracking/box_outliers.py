@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from video.masks import box_iou
 
 
-def steady(
+def remove_outlier_boxes(
     boxes: NDArray[np.float64],
     visible: NDArray[np.bool_],
     times: NDArray[np.float64],

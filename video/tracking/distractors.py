@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.masks import Mask, box_of
-from video.tracking.motion import Course
+from video.tracking.motion import ConstantVelocity
 
 _SLACK_PX = 3  # by which an outline may be off
 _BAND = 0.15  # of its size: as far around a thing neighbours touch it
@@ -30,7 +30,7 @@ _PARTED, _PARTED_FRAMES = 0.35, 3  # of the frames of a contact without a touch,
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class ContactPlace:
     """mask: (h, w) bool, the whole of it there. offset: (x, y) pixels from where it was expected.
 
     filled: share of it that has its colours, outlined: share of its outline that has others, both in [0, 1].
@@ -50,25 +50,25 @@ class Place:
 
 
 @dataclass(frozen=True, eq=False)
-class Contact:
+class ContactTracker:
     """One thing, by itself or in contact. area: pixels of it as it was last seen whole.
 
     touching: frames since it came into contact, 0 while it is by itself; of these the last ones in a row are free, when
     nothing touched it, or unseen, when too little of it and its outline was to be seen.
     """
 
-    course: Course
+    course: ConstantVelocity
     area: float
     touching: int = 0
     free: int = 0
     unseen: int = 0
 
     @classmethod
-    def of(cls, mask: Mask) -> Contact:
+    def of(cls, mask: Mask) -> ContactTracker:
         """Of a thing that is known for the first time."""
-        return cls(Course(mask), float(mask.sum()))
+        return cls(ConstantVelocity(mask), float(mask.sum()))
 
-    def step(self, own: Mask, shift: NDArray[np.float64]) -> tuple[Contact, Place | None]:
+    def step(self, own: Mask, shift: NDArray[np.float64]) -> tuple[ContactTracker, ContactPlace | None]:
         """A frame on; with its place while it is in contact, empty when nobody can tell any longer where that is.
 
         own: (h, w) bool, where the frame has its colours. shift: (x, y) pixels, by which flow has moved it: its way as
@@ -76,7 +76,7 @@ class Contact:
         """
         course = self.course if self.touching or self.course.steps >= 2 else self.course.going(shift)
         course = course.later()
-        alone = Contact(course, self.area)
+        alone = ContactTracker(course, self.area)
         expected = course.expected()
         if not self.touching and (course.since > _LONGEST or crowd(own, expected) < _LIKE):
             return alone, None
@@ -94,9 +94,9 @@ class Contact:
         unseen = self.unseen + 1 if found.trust < _TRUST else 0
         if unseen > _LONGEST:
             found = replace(found, mask=np.zeros_like(own))
-        return Contact(course.corrected(found.offset), self.area, self.touching + 1, free, unseen), found
+        return ContactTracker(course.corrected(found.offset), self.area, self.touching + 1, free, unseen), found
 
-    def seen(self, mask: Mask) -> Contact:
+    def seen(self, mask: Mask) -> ContactTracker:
         """With what is seen of it by itself, (h, w) bool; of what is partly hidden the middle is not to be seen."""
         pixels = float(mask.sum())
         area = max(pixels, _SHRINKING * self.area)
@@ -113,7 +113,7 @@ def crowd(own: Mask, mask: Mask) -> float:
     return float(np.isin(labels, np.unique(labels[near])).sum() / mask.sum())
 
 
-def place(own: Mask, expected: Mask) -> Place | None:
+def place(own: Mask, expected: Mask) -> ContactPlace | None:
     """Where the thing is. own: (h, w) bool, where the frame has its colours; expected: (h, w) bool, where it should be.
 
     None where nothing of it is expected within the frame.
@@ -140,7 +140,7 @@ def place(own: Mask, expected: Mask) -> Place | None:
     mask = cv2.warpAffine(expected.astype(np.uint8), how, (w, h), flags=cv2.INTER_NEAREST) > 0
     if not mask.any():
         return None
-    return Place(mask, offset, float(filled[row, column]), float(outlined[row, column]), crowd(own, mask))
+    return ContactPlace(mask, offset, float(filled[row, column]), float(outlined[row, column]), crowd(own, mask))
 
 
 def _grown(mask: Mask, by_px: int) -> Mask:

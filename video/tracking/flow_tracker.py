@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.masks import Mask, box_of, iou, main_parts, pad_box, resize_map, resize_mask, rim_prior
-from video.optical_flow import Field, Flow, resize_flow, warp
-from video.shots import CutWatch
-from video.tracking.appearance import Looks
-from video.tracking.distractors import Contact, Place
+from video.optical_flow import Field, OpticalFlow, resize_flow, warp
+from video.shots import CutDetector
+from video.tracking.appearance import ColorModel
+from video.tracking.distractors import ContactPlace, ContactTracker
 from video.tracking.motion import middle
 from video.tracking.state import Resumable
 from video.types import Observation, Prompt, Segmenter
@@ -59,10 +59,10 @@ class _Subject:
 
     mask: Mask
     extent: Mask
-    first: Looks
-    recent: Looks
+    first: ColorModel
+    recent: ColorModel
     purity: float
-    contact: Contact
+    contact: ContactTracker
     since_refit: int = 0
     assurance: float = 1.0
     hidden_for: int = 0
@@ -78,12 +78,12 @@ class FlowTracker(Resumable):
     def __init__(self, segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> None:
         self._options = options or FlowTrackerOptions()
         self._segmenter = segmenter
-        self._flow = Flow(short_side_px=self._options.flow_side_px)
+        self._flow = OpticalFlow(short_side_px=self._options.flow_side_px)
         self._subjects: dict[int, _Subject] = {}
         self._image: NDArray[np.uint8] | None = None
         self._grey: NDArray[np.uint8] | None = None
         self._size = (0, 0)
-        self._watch = CutWatch()
+        self._watch = CutDetector()
         self._before_cut: dict[int, _Subject] = {}
         self._grey_before_cut: NDArray[np.uint8] | None = None
 
@@ -118,11 +118,11 @@ class FlowTracker(Resumable):
         if (mask.shape[1], mask.shape[0]) != self._size:
             raise ValueError(f"mask must have the frame's size {self._size}, got {mask.shape[1]}x{mask.shape[0]}")
         small = resize_mask(mask, (self._image.shape[1], self._image.shape[0]))
-        looks = Looks.of(self._image, small)
+        looks = ColorModel.of(self._image, small)
         if looks is None:
             raise ValueError("a track cannot start from an empty mask")
         purity = looks.purity(self._image, small)
-        self._subjects[target] = _Subject(small, small, looks, looks, purity, Contact.of(small))
+        self._subjects[target] = _Subject(small, small, looks, looks, purity, ContactTracker.of(small))
         self._before_cut.pop(target, None)
         return Observation(mask.copy(), 1.0, True)
 
@@ -152,7 +152,9 @@ class FlowTracker(Resumable):
                 judged = replace(judged, contact=judged.contact.seen(judged.mask))
             self._subjects[k] = judged
 
-    def _move(self, target: int, carried: dict[int, Mask], back: Field, sure: NDArray[np.float32]) -> Place | None:
+    def _move(
+        self, target: int, carried: dict[int, Mask], back: Field, sure: NDArray[np.float32]
+    ) -> ContactPlace | None:
         """One object's extent, a frame on; its place instead of what flow carried where it is in contact."""
         assert self._image is not None
         subject = self._subjects[target]
@@ -197,8 +199,8 @@ class FlowTracker(Resumable):
         best = max(found, key=lambda c: iou(c.mask, expected), default=None)
         if best is None or iou(best.mask, expected) < 0.6:
             return mask
-        looks = Looks.of(self._image, best.mask)
-        plain = Looks.of(self._image, mask)
+        looks = ColorModel.of(self._image, best.mask)
+        plain = ColorModel.of(self._image, mask)
         if looks is None or plain is None or subject.first.similarity(looks) < subject.first.similarity(plain) - 0.1:
             return mask
         return best.mask
@@ -216,7 +218,7 @@ class FlowTracker(Resumable):
         assurance = self._assurance(subject, trust, confirmed=confirmed)
         mask = main_parts(mask)
         turn = 0 if subject.since_refit + 1 >= self._options.refit_every else subject.since_refit + 1
-        looks = Looks.of(self._image, mask)
+        looks = ColorModel.of(self._image, mask)
         # Hidden or gone: what is left is a sliver of what there was.
         if looks is None or mask.sum() < 12 or looks.area < 0.02 * subject.first.area:
             return _lost(subject, score=0.0)

@@ -18,7 +18,7 @@ _MEANT = 0.5  # mean belief under a smaller part, from which on it is a piece of
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
+class MaskEvidence:
     """What speaks for a mask. mask: (H, W) bool.
 
     fit: overlap of the mask with what the memory says of this frame, in [0, 1]. closeness: mean cosine of what is under
@@ -31,7 +31,7 @@ class Sight:
     guess: float
 
 
-def weigh(candidate: Candidate, belief: Grid, closeness: Grid, unit: float) -> Sight:
+def weigh(candidate: Candidate, belief: Grid, closeness: Grid, unit: float) -> MaskEvidence:
     """What speaks for a candidate. closeness: (h, w) cosines to what is remembered of the object.
 
     unit: the share of a place that counts as all of it.
@@ -40,7 +40,7 @@ def weigh(candidate: Candidate, belief: Grid, closeness: Grid, unit: float) -> S
     share = np.minimum(resize_map(candidate.mask, (w, h)) / unit, 1.0)
     total = float(share.sum())
     fit = 2 * float(np.minimum(share, belief).sum()) / max(1e-6, total + float(belief.sum()))
-    return Sight(candidate.mask, fit, float((closeness * share).sum()) / max(1e-6, total), candidate.score)
+    return MaskEvidence(candidate.mask, fit, float((closeness * share).sum()) / max(1e-6, total), candidate.score)
 
 
 def largest_part(belief: Grid) -> Grid:

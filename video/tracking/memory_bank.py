@@ -2,7 +2,7 @@
 
 Labels are propagated as in space-time memory networks without any training: each place of a new frame looks up the
 most similar places of the remembered frames and takes over their labels (Oh et al. 2019, "Video Object Segmentation
-using Space-Time Memory Networks"; Jabri et al. 2020, "Space-Time Correspondence as a Contrastive Random Walk").
+using Space-Time MemoryBank Networks"; Jabri et al. 2020, "Space-Time Correspondence as a Contrastive Random Walk").
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FAR = np.float32(-4.0)  # added to the cosine of what is out of reach: no vote 
 
 
 @dataclass(frozen=True)
-class MemoryOptions:
+class MemoryBankOptions:
     """How much is remembered, and how it is looked up.
 
     recent, sure: frames kept beside the anchors: the last ones, and ones spread over all of the past. anchors: frames
@@ -67,7 +67,7 @@ class _Page:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Readout:
     """A new frame as the memory sees it: for each page the most similar places of each of the frame's.
 
     Each entry is (page, is it a lasting one, (n, k) cosines, (n, k) indices of its places), n = h * w.
@@ -75,7 +75,7 @@ class View:
 
     size: tuple[int, int]
     found: list[tuple[_Page, bool, Grid, NDArray[np.int64]]]
-    options: MemoryOptions
+    options: MemoryBankOptions
 
     def share(self, target: int, *, lasting_only: bool = False) -> Grid:
         """(h, w) float32 in [0, 1]: how much of each place is the target's, by the votes of the memory.
@@ -110,11 +110,11 @@ class View:
         return best.reshape(h, w)
 
 
-class Memory:
+class MemoryBank:
     """Pages of three kinds: anchors, recent ones, and sure ones spread over the past. Their number is bounded."""
 
-    def __init__(self, options: MemoryOptions | None = None) -> None:
-        self._options = options or MemoryOptions()
+    def __init__(self, options: MemoryBankOptions | None = None) -> None:
+        self._options = options or MemoryBankOptions()
         self._middle: Grid | None = None
         self._anchors: list[_Page] = []
         self._recent: list[_Page] = []
@@ -132,13 +132,13 @@ class Memory:
         centred = features - self._middle
         return np.asarray(centred / (np.linalg.norm(centred, axis=-1, keepdims=True) + 1e-6), np.float32)
 
-    def look(self, keys: Grid) -> View:
+    def look(self, keys: Grid) -> Readout:
         """What of the memory is in a frame whose keys, (h, w, c), these are."""
         h, w = keys.shape[:2]
         flat = keys.reshape(h * w, -1)
         pages = [(p, True) for p in self._anchors + self._sure] + [(p, False) for p in self._recent]
         found = [(p, lasting, *self._search(flat, p, local=not lasting)) for p, lasting in pages]
-        return View((w, h), found, self._options)
+        return Readout((w, h), found, self._options)
 
     def _search(self, flat: Grid, page: _Page, *, local: bool) -> tuple[Grid, NDArray[np.int64]]:
         kept = page.places()

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.masks import Mask, main_parts, resize_map
-from video.optical_flow import Field, Flow, warp
-from video.shots import CutWatch
+from video.optical_flow import Field, OpticalFlow, warp
+from video.shots import CutDetector
 from video.tracking.flow_tracker import exclusive
-from video.tracking.mask_evidence import Sight, largest_part, prompt_of, supported, weigh
-from video.tracking.memory_bank import Grid, Memory, MemoryOptions, View
-from video.tracking.motion import Course, nearness, rooms
+from video.tracking.mask_evidence import MaskEvidence, largest_part, prompt_of, supported, weigh
+from video.tracking.memory_bank import Grid, MemoryBank, MemoryBankOptions, Readout
+from video.tracking.motion import ConstantVelocity, exclusive_regions, nearness
 from video.tracking.state import Resumable
 from video.types import FeatureSource, Observation, Segmenter
 
@@ -43,7 +43,7 @@ class MemoryTrackerOptions:
     found_score: float = 0.55
     sure_score: float = 0.6
     flow_side_px: int = 270
-    memory: MemoryOptions = field(default_factory=MemoryOptions)
+    memory: MemoryBankOptions = field(default_factory=MemoryBankOptions)
 
     def __post_init__(self) -> None:
         if self.look_every < 1:
@@ -65,7 +65,7 @@ class _Subject:
 
     mask: Mask
     unit: float
-    course: Course
+    course: ConstantVelocity
     room: Mask | None = None
     visible: bool = True
     score: float = 1.0
@@ -78,7 +78,7 @@ class _Subject:
 class MemoryTracker(Resumable):
     """`Tracker` over a segmenter with features. Finds a lost object again where it is sure.
 
-    Holds one frame, one mask per object and a `Memory`, whatever the clip's length. The features are computed once
+    Holds one frame, one mask per object and a `MemoryBank`, whatever the clip's length. The features are computed once
     per look, whatever the number of objects.
     """
 
@@ -87,14 +87,14 @@ class MemoryTracker(Resumable):
     def __init__(self, segmenter: SegmenterWithFeatures, *, options: MemoryTrackerOptions | None = None) -> None:
         self._options = options or MemoryTrackerOptions()
         self._segmenter = segmenter
-        self._flow = Flow(short_side_px=self._options.flow_side_px)
-        self._memory = Memory(self._options.memory)
+        self._flow = OpticalFlow(short_side_px=self._options.flow_side_px)
+        self._memory = MemoryBank(self._options.memory)
         self._subjects: dict[int, _Subject] = {}
         self._image: NDArray[np.uint8] | None = None
         self._grey: NDArray[np.uint8] | None = None
         self._keys: Grid | None = None
         self._since = 0
-        self._watch = CutWatch()
+        self._watch = CutDetector()
         self._before_cut: dict[int, _Subject] = {}
         self._grey_before_cut: NDArray[np.uint8] | None = None
 
@@ -139,7 +139,7 @@ class MemoryTracker(Resumable):
         # A thing smaller than a place of the grid would never win a vote: its best place counts as all its own.
         unit = float(np.clip(share.max(), 1e-3, 1.0))
         self._memory.anchor(target, keys, share / unit)
-        self._subjects[target] = _Subject(mask.copy(), unit, Course(mask.copy()))
+        self._subjects[target] = _Subject(mask.copy(), unit, ConstantVelocity(mask.copy()))
         self._before_cut.pop(target, None)
         self._since = 0
         return Observation(mask.copy(), 1.0, True)
@@ -182,8 +182,8 @@ class MemoryTracker(Resumable):
 
     def _foresee(self, goes_on: bool) -> None:
         """Every object's course is a frame further on; across a cut there is none."""
-        courses = {k: s.course.later() if goes_on else Course(s.mask) for k, s in self._subjects.items()}
-        room = rooms(courses)
+        courses = {k: s.course.later() if goes_on else ConstantVelocity(s.mask) for k, s in self._subjects.items()}
+        room = exclusive_regions(courses)
         self._subjects = {k: replace(s, course=courses[k], room=room.get(k)) for k, s in self._subjects.items()}
 
     def _look(self) -> None:
@@ -212,7 +212,7 @@ class MemoryTracker(Resumable):
         self._memory.remember(keys, kept, sure=len(kept) == len(self._subjects))
         self._since = 0
 
-    def _beliefs(self, view: View) -> dict[int, Grid]:
+    def _beliefs(self, view: Readout) -> dict[int, Grid]:
         """Per target (h, w) float32 in [0, 1]: near where it was; of one that was lost, wherever no other is.
 
         Where targets look alike the votes are split between them; where each of them was decides, and while they cross
@@ -237,7 +237,7 @@ class MemoryTracker(Resumable):
             beliefs[k] = largest_part(np.where(taken, np.float32(0), likely))
         return beliefs
 
-    def _sight(self, subject: _Subject, belief: Grid, closeness: Grid) -> Sight | None:
+    def _sight(self, subject: _Subject, belief: Grid, closeness: Grid) -> MaskEvidence | None:
         """The mask that agrees best with a belief; None where there is none."""
         assert self._image is not None
         if belief.max() < 0.5:
@@ -248,7 +248,7 @@ class MemoryTracker(Resumable):
         sights = [weigh(c, belief, closeness, subject.unit) for c in found]
         return max(sights, key=lambda s: s.fit + 0.2 * s.guess, default=None)
 
-    def _score(self, sight: Sight) -> float:
+    def _score(self, sight: MaskEvidence) -> float:
         """In [0, 1]: how much speaks for the mask."""
         return sight.fit * float(self._familiarity(np.float32(sight.closeness)))
 

@@ -22,7 +22,7 @@ _MARGIN = 0.3  # of its size, within which others are too near to be told apart 
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class ConstantVelocity:
     """One thing's way. whole: (H, W) bool, it as it was last seen whole and by itself, `since` frames ago.
 
     velocity: (x, y) pixels a frame; moved: (x, y) pixels since then; steps: frames it was watched for, a velocity
@@ -35,16 +35,16 @@ class Course:
     since: int = 0
     steps: int = 0
 
-    def later(self) -> Course:
+    def later(self) -> ConstantVelocity:
         """The same, one frame on."""
         moved = self.moved[0] + self.velocity[0], self.moved[1] + self.velocity[1]
         return replace(self, moved=moved, since=self.since + 1)
 
-    def going(self, velocity: NDArray[np.float64]) -> Course:
+    def going(self, velocity: NDArray[np.float64]) -> ConstantVelocity:
         """The same, at another velocity."""
         return replace(self, velocity=(float(velocity[0]), float(velocity[1])))
 
-    def corrected(self, offset: tuple[float, float]) -> Course:
+    def corrected(self, offset: tuple[float, float]) -> ConstantVelocity:
         """The same, (x, y) pixels away from where it was expected; it is a little faster, then, too."""
         moved = self.moved[0] + offset[0], self.moved[1] + offset[1]
         velocity = self.velocity[0] + _GAIN * offset[0], self.velocity[1] + _GAIN * offset[1]
@@ -57,7 +57,7 @@ class Course:
         moved = cv2.warpAffine(self.whole.astype(np.uint8), np.round(shift), (w, h), flags=cv2.INTER_NEAREST)
         return np.asarray(moved > 0, np.bool_)
 
-    def seen(self, mask: Mask) -> Course:
+    def seen(self, mask: Mask) -> ConstantVelocity:
         """With what is seen of it now, (H, W) bool; a part of it tells nothing of where its middle is."""
         if not _WHOLE < mask.sum() / max(1, self.whole.sum()) < 1 / _WHOLE and self.since <= _LONGEST:
             return self
@@ -66,10 +66,10 @@ class Course:
         step = (middle(mask) - middle(self.whole)) / self.since
         if self.steps:
             step = 0.5 * step + 0.5 * np.array(self.velocity)
-        return Course(mask, (float(step[0]), float(step[1])), steps=self.steps + 1)
+        return ConstantVelocity(mask, (float(step[0]), float(step[1])), steps=self.steps + 1)
 
 
-def rooms(courses: Mapping[int, Course]) -> dict[int, Mask]:
+def exclusive_regions(courses: Mapping[int, ConstantVelocity]) -> dict[int, Mask]:
     """For each of those that should lie on or beside another one now, (H, W) bool: what is its own to take.
 
     That is what is as near to where it should be as to where any other should be: where they lie on each other it is

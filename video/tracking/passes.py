@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from video import masks
 from video.io.probe import ReadingError
 from video.masks import Mask
-from video.tracking.state import Checkpoints, Resumable, packed, unpacked
+from video.tracking.state import CheckpointStore, Resumable, packed, unpacked
 from video.types import Rle, Tracker
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Frames = Iterator[tuple[int, NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True)
-class Way:
+class Direction:
     """From frame `begin` to frame `end`, both included."""
 
     name: Literal["ahead", "behind"]
@@ -44,16 +44,16 @@ class Way:
         return _backward(clip, self.begin - done, self.end)
 
 
-class Journal:
+class PassCheckpoint:
     """What the passes have seen so far; kept every minute and at an interruption, so that short ones cost nothing."""
 
-    def __init__(self, checkpoints: Checkpoints | None) -> None:
+    def __init__(self, checkpoints: CheckpointStore | None) -> None:
         self._checkpoints = checkpoints
         state = None if checkpoints is None else checkpoints.load()
         self._passes: dict[str, tuple[list[Seen], int, dict[str, Any]]] = (state and unpacked(state)) or {}
         self._since = time.monotonic()
 
-    def resumed(self, way: Way, tracker: Tracker) -> tuple[list[Seen], int] | None:
+    def resumed(self, way: Direction, tracker: Tracker) -> tuple[list[Seen], int] | None:
         """(seen, frames done) of a pass that was begun, with the tracker as it was then."""
         if way.name not in self._passes or not isinstance(tracker, Resumable):
             return None
@@ -61,7 +61,7 @@ class Journal:
         tracker.thaw(held)
         return seen, done
 
-    def note(self, way: Way, tracker: Tracker, seen: list[Seen], done: int, *, at_once: bool = False) -> None:
+    def note(self, way: Direction, tracker: Tracker, seen: list[Seen], done: int, *, at_once: bool = False) -> None:
         """How far a pass is; what a tracker held at its end nobody asks for again."""
         if self._checkpoints is None or not isinstance(tracker, Resumable):
             return
@@ -73,12 +73,12 @@ class Journal:
 
 def follow(
     clip: Clip,
-    way: Way,
+    way: Direction,
     anchors: Sequence[Mapping[int, Mask]],
     tracker: Tracker,
     tick: Callable[[int], None],
     stopped: Callable[[ReadingError], None] | None,
-    journal: Journal,
+    journal: PassCheckpoint,
 ) -> list[Seen]:
     """What the tracker sees of each object, by frame. tick: told the number of frames that were done since.
 

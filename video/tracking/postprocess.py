@@ -48,7 +48,7 @@ class _Piece:
         return float(np.median(self.gaps[-_ENDS:]) - np.median(self.gaps[:_ENDS])) >= _AWAY * self.size
 
 
-def without_strangers(track: MaskTrack, *, given: Collection[int] = ()) -> MaskTrack:
+def drop_departed_parts(track: MaskTrack, *, given: Collection[int] = ()) -> MaskTrack:
     """The track without the pieces that went away from its object, from when they were first apart.
 
     given: frames whose masks are as somebody drew them: a piece that is there is the object's.

@@ -15,9 +15,9 @@ from video.masks import Mask
 from video.tracking.bidirectional import join
 from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions
 from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
-from video.tracking.passes import Journal, Seen, Way, follow
-from video.tracking.postprocess import without_strangers
-from video.tracking.state import Checkpoints
+from video.tracking.passes import Direction, PassCheckpoint, Seen, follow
+from video.tracking.postprocess import drop_departed_parts
+from video.tracking.state import CheckpointStore
 from video.types import FeatureSource, MaskTrack, Segmenter, Tracker, TrackerSource
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class TrackStart:
     """What is known of one object: its mask (H, W) bool on one frame or more."""
 
     label: str
@@ -70,13 +70,13 @@ def propagate(
     progress: Callable[[float], None] | None = None,
 ) -> MaskTrack:
     """One object from one frame, over the whole clip. See `propagate_all`."""
-    start = Start(label, {anchor: mask})
+    start = TrackStart(label, {anchor: mask})
     return propagate_all(clip, [start], segmenter, options=options, make_tracker=make_tracker, progress=progress)[0]
 
 
 def propagate_all(
     clip: Clip,
-    starts: Sequence[Start],
+    starts: Sequence[TrackStart],
     segmenter: Segmenter,
     *,
     window: tuple[int, int] | None = None,
@@ -84,7 +84,7 @@ def propagate_all(
     make_tracker: Callable[[], Tracker] | None = None,
     progress: Callable[[float], None] | None = None,
     stopped: Callable[[ReadingError], None] | None = None,
-    checkpoints: Checkpoints | None = None,
+    checkpoints: CheckpointStore | None = None,
 ) -> list[MaskTrack]:
     """All objects together, so frames are decoded and flow is computed once per direction; masks do not overlap.
 
@@ -110,7 +110,7 @@ def propagate_all(
         return []
     earliest = min(min(s.anchors) for s in starts)
     latest = max(max(s.anchors) for s in starts)
-    ways = [Way("ahead", earliest, last), Way("behind", latest, first)]
+    ways = [Direction("ahead", earliest, last), Direction("behind", latest, first)]
     total = sum(map(len, ways))
     done = 0
 
@@ -122,16 +122,16 @@ def propagate_all(
 
     fresh = make_tracker or (lambda: tracker_for(segmenter, options=options))
     anchors = [start.anchors for start in starts]
-    journal = Journal(checkpoints)
+    journal = PassCheckpoint(checkpoints)
     ahead, behind = (follow(clip, way, anchors, fresh(), tick, stopped, journal) for way in ways)
     frames = range(first, last + 1)
     return [
-        without_strangers(_track(start.label, clip.size, frames, _join(start, a, b)), given=start.anchors)
+        drop_departed_parts(_track(start.label, clip.size, frames, _join(start, a, b)), given=start.anchors)
         for start, a, b in zip(starts, ahead, behind, strict=True)
     ]
 
 
-def _join(start: Start, ahead: Seen, behind: Seen) -> Seen:
+def _join(start: TrackStart, ahead: Seen, behind: Seen) -> Seen:
     anchors = sorted(start.anchors)
     # Where a pass could not read, what the other one saw counts.
     joined = {f: v for f, v in behind.items() if f <= anchors[-1]}

@@ -11,7 +11,7 @@ _FITTED = {"memory": (0.432, 0.798)}
 _EDGE = 0.01  # scores nearer to 0 or 1 are not told apart
 
 
-def expected_iou(scores: NDArray[np.float64], tracker: str) -> NDArray[np.float64]:
+def calibrate_scores(scores: NDArray[np.float64], tracker: str) -> NDArray[np.float64]:
     """(n,) scores of `Observation` -> (n,) in [0, 1]. Of a tracker that nothing was fitted for they stay as they are.
 
     0, which is nothing, and 1, which is a mask that was given, stay too.

@@ -28,7 +28,7 @@ _READ = {
 }
 
 
-class Checkpoints(Protocol):
+class CheckpointStore(Protocol):
     """Where the state of passes is kept, the last one; a place of its own for all that their result depends on."""
 
     def load(self) -> bytes | None: ...  # noqa: D102

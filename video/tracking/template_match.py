@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.masks import Mask, box_of, resize_mask
-from video.tracking.appearance import Looks
+from video.tracking.appearance import ColorModel
 
 _SIDE_PX = 32.0  # of a thing, at which it is matched: enough to tell shapes, small enough for each frame of a clip
 _SIZES = (0.8, 0.9, 1.0, 1.1, 1.25)  # times its size then
@@ -34,7 +34,7 @@ _OUTLINED = 0.8  # of its outline that must be there, or it may be a part of som
 
 
 @dataclass(frozen=True, eq=False)
-class Match:
+class TemplateMatch:
     """score: correlation in [-1, 1]; size: times that of the portrait; corner: (x, y) pixels, of its padded box."""
 
     score: float
@@ -43,10 +43,10 @@ class Match:
 
 
 @dataclass(frozen=True, eq=False)
-class Portrait:
+class ObjectTemplate:
     """mask: (H, W) bool. box: xyxy in pixels, padded; scale: of the frame when matched; shape: (h, w) of `box` then."""
 
-    looks: Looks
+    looks: ColorModel
     mask: Mask
     box: tuple[float, float, float, float]
     scale: float
@@ -54,9 +54,9 @@ class Portrait:
     close: _Close
 
     @classmethod
-    def of(cls, image: NDArray[np.uint8], mask: Mask) -> Portrait | None:
+    def of(cls, image: NDArray[np.uint8], mask: Mask) -> ObjectTemplate | None:
         """Of (H, W, 3) uint8 RGB under a mask of that size; None where there is nothing to go by."""
-        looks, inside = Looks.of(image, mask), box_of(mask)
+        looks, inside = ColorModel.of(image, mask), box_of(mask)
         if looks is None or inside is None:
             return None
         h, w = mask.shape
@@ -74,10 +74,10 @@ class Portrait:
             return None
         return cls(looks, mask, box, scale, shape, _Close.of(image, mask, (x0, y0, x1, y1)))
 
-    def find(self, image: NDArray[np.uint8], *, most: int = 3) -> list[Match]:
+    def find(self, image: NDArray[np.uint8], *, most: int = 3) -> list[TemplateMatch]:
         """The places of (H, W, 3) uint8 RGB that are most like it, best first, each apart from the others."""
         own = _own(self.looks, image, self.scale)
-        found: list[Match] = []
+        found: list[TemplateMatch] = []
         for size in _SIZES:
             shape = cv2.resize(self.shape, None, fx=size, fy=size, interpolation=cv2.INTER_LINEAR)
             h, w = shape.shape
@@ -92,17 +92,17 @@ class Portrait:
             fits = np.where(much & np.isfinite(fits), fits, np.float32(-1))
             for _ in range(most):
                 _, score, _, (column, row) = cv2.minMaxLoc(fits)
-                found.append(Match(float(score), size, ((column - x) / self.scale, (row - y) / self.scale)))
+                found.append(TemplateMatch(float(score), size, ((column - x) / self.scale, (row - y) / self.scale)))
                 fits[max(0, row - h // 2) : row + h // 2 + 1, max(0, column - w // 2) : column + w // 2 + 1] = -1.0
         apart = _APART * (self.box[2] - self.box[0]), _APART * (self.box[3] - self.box[1])
-        kept: list[Match] = []
+        kept: list[TemplateMatch] = []
         for match in sorted(found, key=lambda m: -m.score):
             far = [abs(np.subtract(self._middle(match), self._middle(other))) / apart for other in kept]
             if all(f.max() > 1 for f in far):
                 kept.append(match)
         return kept[:most]
 
-    def closely(self, image: NDArray[np.uint8], match: Match) -> Match:
+    def closely(self, image: NDArray[np.uint8], match: TemplateMatch) -> TemplateMatch:
         """The match, put right to the pixel. Its score is how much of the thing is there, in [0, 1].
 
         That is the share of its pixels that have their colours, times the share of its outline that is to be seen:
@@ -111,9 +111,9 @@ class Portrait:
         padding = match.size * _AROUND / (1 + 2 * _AROUND)
         more = padding * (self.box[2] - self.box[0]), padding * (self.box[3] - self.box[1])
         score, (x, y) = self.close.there(image, (match.corner[0] + more[0], match.corner[1] + more[1]), match.size)
-        return Match(score, match.size, (x - more[0], y - more[1]))
+        return TemplateMatch(score, match.size, (x - more[0], y - more[1]))
 
-    def place(self, match: Match) -> Mask:
+    def place(self, match: TemplateMatch) -> Mask:
         """(H, W) bool: the mask as it lies where it was found."""
         h, w = self.mask.shape
         # Pixel (0, 0) has its centre at 0.
@@ -121,7 +121,7 @@ class Portrait:
         how = np.array([[match.size, 0, shift[0]], [0, match.size, shift[1]]], np.float64)
         return np.asarray(cv2.warpAffine(self.mask.astype(np.float32), how, (w, h)) >= 0.5, np.bool_)
 
-    def _middle(self, match: Match) -> tuple[float, float]:
+    def _middle(self, match: TemplateMatch) -> tuple[float, float]:
         x0, y0, x1, y1 = self.box
         return match.corner[0] + match.size * (x1 - x0) / 2, match.corner[1] + match.size * (y1 - y0) / 2
 
@@ -211,7 +211,7 @@ def _lab(image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
     return cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
 
 
-def _own(looks: Looks, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
+def _own(looks: ColorModel, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
     """(h, w) float32 in [0, 1], the frame at a scale: how much each place has the thing's colours; none has no new."""
     size = _size(image, scale)
     fine = min(1.0, max(scale, _FINE_PX / min(image.shape[:2])))  # colours mix when a picture shrinks, shares do not

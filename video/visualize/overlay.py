@@ -15,7 +15,7 @@ from video.io.reader import Clip
 from video.masks import decode
 from video.types import MaskTrack
 from video.visualize.text import Colour, Image, colours, plate, put
-from video.visualize.track_timeline import Strip
+from video.visualize.track_timeline import TrackTimeline
 
 _TICK = Fraction(1, 90_000)  # fine enough for every usual rate and for variable ones
 _FILL = 0.45  # how much of the object's colour covers the picture
@@ -60,7 +60,7 @@ def write_overlay(
     ticks = np.round(clip.times / float(_TICK)).astype(np.int64)
     ends = np.append(ticks[1:], max(round(clip.duration_s / _TICK), ticks[-1] + round(1 / clip.average_fps / _TICK)))
     end_s = float(ends[-1] * _TICK)
-    strip = Strip(tracks, clip.times, keyframes=keyframes, end_s=end_s, size=size) if tracks else None
+    strip = TrackTimeline(tracks, clip.times, keyframes=keyframes, end_s=end_s, size=size) if tracks else None
     part = path.with_name(f".{path.stem}.part.mp4")
     try:
         with av.open(str(part), "w", options={"movflags": "+faststart"}) as container:

@@ -24,7 +24,7 @@ _CARD, _PAGE = (255, 255, 255), 236
 
 
 @dataclass(frozen=True)
-class Look:
+class ReviewFrame:
     """A frame to look at. track: which object. why: for people. weight: higher is more urgent."""
 
     frame: int
@@ -33,22 +33,22 @@ class Look:
     weight: float
 
 
-def needs_a_look(
+def frames_to_review(
     tracks: Sequence[MaskTrack],
     times: NDArray[np.float64],
     *,
     elsewhere: Sequence[Sequence[int]] = (),
     most: int = 12,
-) -> list[Look]:
+) -> list[ReviewFrame]:
     """At most `most` frames, by time: the most urgent, of each object well apart. times: (N,) seconds by frame.
 
     elsewhere: of each track the frames on which the words point away from it.
     """
     found = [look for k, track in enumerate(tracks) for look in _of(k, track, times)]
-    found += [Look(f, k, "the words point elsewhere", 1.2) for k, frames in enumerate(elsewhere) for f in frames]
+    found += [ReviewFrame(f, k, "the words point elsewhere", 1.2) for k, frames in enumerate(elsewhere) for f in frames]
     found.sort(key=lambda look: (-look.weight, look.frame))
     apart = max(3, round(_APART * len(times)))
-    chosen: list[Look] = []
+    chosen: list[ReviewFrame] = []
     for look in found:
         near = [i for i, c in enumerate(chosen) if c.track == look.track and abs(c.frame - look.frame) < apart]
         same = [i for i in near if chosen[i].frame == look.frame]
@@ -59,7 +59,7 @@ def needs_a_look(
     return sorted(chosen, key=lambda x: (x.frame, x.track))
 
 
-def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], looks: Sequence[Look], path: str | Path) -> Path:
+def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], looks: Sequence[ReviewFrame], path: str | Path) -> Path:
     """A JPEG with a tile for each look. Raises ValueError without any, ClipError, OSError."""
     if not looks:
         raise ValueError("a sheet needs at least one frame to look at")
@@ -85,12 +85,12 @@ def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], looks: Sequence[Look], 
     return Path(path)
 
 
-def _of(k: int, track: MaskTrack, times: NDArray[np.float64]) -> list[Look]:
+def _of(k: int, track: MaskTrack, times: NDArray[np.float64]) -> list[ReviewFrame]:
     rows = np.flatnonzero(track.visible)
     frames, boxes, scores = track.frames[rows], track.boxes[rows], track.scores[rows]
     sides = boxes[:, 2:] - boxes[:, :2]
     looks = [
-        Look(int(f), k, f"unsure: score {s:.2f}", 1.0 + _UNSURE - float(s))
+        ReviewFrame(int(f), k, f"unsure: score {s:.2f}", 1.0 + _UNSURE - float(s))
         for f, s in zip(frames, scores, strict=True)
         if s < _UNSURE
     ]
@@ -98,8 +98,8 @@ def _of(k: int, track: MaskTrack, times: NDArray[np.float64]) -> list[Look]:
         before, frame = int(frames[i - 1]), int(frames[i])
         if frame - before > 1:
             gone_s = times[frame] - times[before]
-            looks.append(Look(before, k, f"last seen here, then gone for {gone_s:.2f} s", 0.9))
-            looks.append(Look(frame, k, f"seen again after {gone_s:.2f} s", 1.0))
+            looks.append(ReviewFrame(before, k, f"last seen here, then gone for {gone_s:.2f} s", 0.9))
+            looks.append(ReviewFrame(frame, k, f"seen again after {gone_s:.2f} s", 1.0))
             continue
         ratio = float(np.prod(sides[i]) / max(np.prod(sides[i - 1]), 1e-9))
         change = max(ratio, 1 / max(ratio, 1e-9))
@@ -107,9 +107,9 @@ def _of(k: int, track: MaskTrack, times: NDArray[np.float64]) -> list[Look]:
         jump = moved / max(float(np.linalg.norm(sides[i - 1])), 1e-9)
         if change > _AREA:
             word = "larger" if ratio > 1 else "smaller"
-            looks.append(Look(frame, k, f"suddenly {change:.1f} times {word}", min(1.4, 0.5 + change / 5)))
+            looks.append(ReviewFrame(frame, k, f"suddenly {change:.1f} times {word}", min(1.4, 0.5 + change / 5)))
         if jump > _JUMP:
-            looks.append(Look(frame, k, f"jumped by {jump:.1f} of its size", min(1.4, 0.6 + jump / 3)))
+            looks.append(ReviewFrame(frame, k, f"jumped by {jump:.1f} of its size", min(1.4, 0.6 + jump / 3)))
     return looks
 
 
@@ -117,7 +117,7 @@ def _resized(image: Image, size: tuple[int, int]) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _tile(picture: Image, clip: Clip, tracks: Sequence[MaskTrack], look: Look) -> Image:
+def _tile(picture: Image, clip: Clip, tracks: Sequence[MaskTrack], look: ReviewFrame) -> Image:
     colour = colours(len(tracks))[look.track]
     line = _TEXT_PX + 2 * (_TEXT_PX // 4)
     tile = np.full((picture.shape[0] + 2 * line + 8, picture.shape[1], 3), _CARD, np.uint8)

@@ -16,7 +16,7 @@ _MOST_LANES = 1 / 3  # of the picture's height, unless lanes would be too low to
 _EMPTY = (228, 228, 225)
 
 
-class Strip:
+class TrackTimeline:
     """Drawn once, then asked for each frame: only the playhead and its time change.
 
     One lane an object. Where it is seen the lane is tinted in its colour and filled from below as high as its score;

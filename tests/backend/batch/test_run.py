@@ -19,9 +19,9 @@ from backend.batch import sink as sinks  # noqa: E402
 from backend.batch.clips import ClipWorker, taken_along  # noqa: E402
 from backend.batch.export import export, video_of  # noqa: E402
 from backend.batch.fetch import VideoError, fetched  # noqa: E402
-from backend.batch.isolated import Isolated, StartError  # noqa: E402
+from backend.batch.isolated import IsolatedWorker, StartError  # noqa: E402
 from backend.batch.manifest import ManifestError, read_manifest  # noqa: E402
-from backend.batch.rows import Row  # noqa: E402
+from backend.batch.rows import ManifestRow  # noqa: E402
 from backend.settings import load_settings  # noqa: E402
 from tests.media import cfr, truncated  # noqa: E402
 from tests.scenes import red_star_and_blue_ring  # noqa: E402
@@ -30,7 +30,7 @@ SCRIPTED = "tests.backend.batch.fake_worker:Scripted"
 
 
 def row(words="a cat", number=1, video="/v/a.mp4"):
-    return Row(number, "", video, (words,), (words,))
+    return ManifestRow(number, "", video, (words,), (words,))
 
 
 # --- manifests
@@ -138,7 +138,7 @@ def test_files_that_are_no_manifest(tmp_path, name, content, text):
 def test_a_key_is_of_what_is_asked():
     assert row().key == row(number=7).key
     assert len({row().key, row("a dog").key, row(video="/v/b.mp4").key}) == 3
-    assert Row.from_json(row().as_json()) == row()
+    assert ManifestRow.from_json(row().as_json()) == row()
 
 
 # --- videos
@@ -170,7 +170,7 @@ def test_storage_is_read_within_limits(tmp_path):
 
 def test_no_clip_ends_the_work(tmp_path):
     settings = {"journal": str(tmp_path / "journal"), "slow_s": 0}
-    work = Isolated(SCRIPTED, settings, tries=2, limit_s=5)
+    work = IsolatedWorker(SCRIPTED, settings, tries=2, limit_s=5)
     cases = [
         ("fine", "done", None, 1),
         ("bad", "error", "the clip is damaged", 1),
@@ -189,7 +189,7 @@ def test_no_clip_ends_the_work(tmp_path):
 
 
 def test_a_clip_that_never_ends_is_given_up(tmp_path):
-    work = Isolated(SCRIPTED, {"journal": str(tmp_path / "journal")}, tries=1, limit_s=0.3)
+    work = IsolatedWorker(SCRIPTED, {"journal": str(tmp_path / "journal")}, tries=1, limit_s=0.3)
     began = time.monotonic()
     assert work(row("hangs"))["error"] == "it took longer than 0.3 s"
     assert time.monotonic() - began < 20
@@ -198,7 +198,7 @@ def test_a_clip_that_never_ends_is_given_up(tmp_path):
 
 def test_models_that_do_not_load_end_the_run(tmp_path):
     with pytest.raises(StartError, match="no such weights"):
-        Isolated(SCRIPTED, {"journal": str(tmp_path / "j"), "start": "fails"}).start()
+        IsolatedWorker(SCRIPTED, {"journal": str(tmp_path / "j"), "start": "fails"}).start()
 
 
 # --- results
@@ -208,11 +208,11 @@ DONE = {"status": "done", "width": 4, "height": 3, "frames": 1, "duration_s": 1.
 
 
 def test_one_result_a_row_and_what_was_written_stays(tmp_path):
-    first = sinks.Sink(tmp_path, part_rows=2)
+    first = sinks.ResultSink(tmp_path, part_rows=2)
     assert [first.take(row(w, i), DONE) for i, w in enumerate("abab", 1)] == [True, True, False, False]
     first.take(row("c", 5), DONE)  # waits: the process is killed before it is written
     (tmp_path / "parts" / ".part-000002.parquet.tmp").write_bytes(b"half")
-    second = sinks.Sink(tmp_path, part_rows=2)
+    second = sinks.ResultSink(tmp_path, part_rows=2)
     assert second.done == {row("a").key, row("b").key}
     assert [second.take(row(w), DONE) for w in "abc"] == [False, False, True]
     second.flush()
@@ -222,7 +222,7 @@ def test_one_result_a_row_and_what_was_written_stays(tmp_path):
 
 
 def test_errors_can_be_forgotten_alone(tmp_path):
-    sink = sinks.Sink(tmp_path, part_rows=2)
+    sink = sinks.ResultSink(tmp_path, part_rows=2)
     for words, status in (("a", "done"), ("b", "error"), ("c", "error"), ("d", "error"), ("e", "nothing")):
         sink.take(row(words), {"status": status, "error": None if status == "done" else "why"})
     sink.flush()
@@ -231,21 +231,21 @@ def test_errors_can_be_forgotten_alone(tmp_path):
 
 
 def test_damaged_parts_and_other_models_are_refused(tmp_path):
-    about = sinks.About("m.csv", 3, 0, "refam/one")
+    about = sinks.ResultFolderInfo("m.csv", 3, 0, "refam/one")
     sinks.claim(tmp_path, about)
     sinks.claim(tmp_path, about)
-    with pytest.raises(sinks.SinkError, match="results of refam/one; now it would be refam/two"):
-        sinks.claim(tmp_path, sinks.About("m.csv", 3, 0, "refam/two"))
-    with sinks.only_one(tmp_path), pytest.raises(sinks.SinkError, match="another"), sinks.only_one(tmp_path):
+    with pytest.raises(sinks.ResultFolderError, match="results of refam/one; now it would be refam/two"):
+        sinks.claim(tmp_path, sinks.ResultFolderInfo("m.csv", 3, 0, "refam/two"))
+    with sinks.only_one(tmp_path), pytest.raises(sinks.ResultFolderError, match="another"), sinks.only_one(tmp_path):
         pass
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "part-000001.parquet").write_bytes(b"PAR1")
-    with pytest.raises(sinks.SinkError, match=r"part-000001.parquet is damaged: delete it"):
+    with pytest.raises(sinks.ResultFolderError, match=r"part-000001.parquet is damaged: delete it"):
         sinks.keys_of(tmp_path)
 
 
 def test_addresses_are_kept_without_their_signatures(tmp_path):
-    sink = sinks.Sink(tmp_path)
+    sink = sinks.ResultSink(tmp_path)
     sink.take(row(video="https://host/a.mp4?X-Signature=secret"), DONE)
     sink.flush()
     assert [i["video"] for i in sinks.read_parts(tmp_path, ["video"])] == ["https://host/a.mp4"]
@@ -261,15 +261,15 @@ def results(tmp_path_factory):
     cfr(folder / "a.mp4", frames)
     work = ClipWorker(taken_along(load_settings(sam2="grabcut", device="cpu")))
     asked = [
-        Row(1, "", str(folder / "a.mp4"), ("the red star",), ("star",)),
-        Row(2, "two", str(folder / "a.mp4"), ("xyzzy",), ("thing",)),
+        ManifestRow(1, "", str(folder / "a.mp4"), ("the red star",), ("star",)),
+        ManifestRow(2, "two", str(folder / "a.mp4"), ("xyzzy",), ("thing",)),
     ]
-    sink = sinks.Sink(folder / "out")
+    sink = sinks.ResultSink(folder / "out")
     for one in asked:
         sink.take(one, {**work(one), "tries": 1, "seconds": 1.0})
     sink.flush()
     with pytest.raises(ValueError, match="there is no frame 40; the video has 0 to 11"):
-        work(Row(3, "", str(folder / "a.mp4"), (), ("x",), '[{"frame": 40, "points": [[0.5, 0.5]]}]'))
+        work(ManifestRow(3, "", str(folder / "a.mp4"), (), ("x",), '[{"frame": 40, "points": [[0.5, 0.5]]}]'))
     return folder / "out", masks
 
 
@@ -277,17 +277,17 @@ def test_a_video_that_breaks_off_is_a_row_up_to_there(tmp_path):
     frames, _ = red_star_and_blue_ring(50, size=(320, 180))
     cut = truncated(tmp_path / "cut.mp4", frames)
     work = ClipWorker(taken_along(load_settings(sam2="grabcut", device="cpu")))
-    found = work(Row(1, "", str(cut), ("the red star",), ("star",)))
+    found = work(ManifestRow(1, "", str(cut), ("the red star",), ("star",)))
     assert found["status"] == "done"
     assert 5 < found["frames"] < 45
     assert "the video can be decoded up to" in found["objects"][0]["notes"][-1]
-    nothing = work(Row(2, "", str(cut), ("xyzzy",), ("thing",)))
+    nothing = work(ManifestRow(2, "", str(cut), ("xyzzy",), ("thing",)))
     assert nothing["status"] == "nothing"
     assert "the video can be decoded up to" in nothing["error"]
     empty = tmp_path / "empty.mp4"
     empty.write_bytes(cut.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"empty\.mp4"):
-        work(Row(3, "", str(empty), ("the red star",), ("star",)))
+        work(ManifestRow(3, "", str(empty), ("the red star",), ("star",)))
 
 
 def test_a_clip_becomes_a_row_with_its_masks(results):
@@ -325,8 +325,8 @@ def test_no_child_outlives_its_parent(tmp_path):
     import sys
 
     code = (
-        "import os; from backend.batch.isolated import Isolated\n"
-        f"work = Isolated({SCRIPTED!r}, {{'journal': {str(tmp_path / 'j')!r}}}); work.start()\n"
+        "import os; from backend.batch.isolated import IsolatedWorker\n"
+        f"work = IsolatedWorker({SCRIPTED!r}, {{'journal': {str(tmp_path / 'j')!r}}}); work.start()\n"
         "print(work._child.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(

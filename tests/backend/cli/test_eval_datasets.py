@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from backend.cli.eval_datasets import questions_of
 from backend.cli.main import app
-from refam.evaluation.answers import Verdict
+from refam.evaluation.answers import AnswerScore
 from refam.evaluation.questions import IndexedTruth
 from refam.evaluation.refcoco import plain_pickle
 from refam.evaluation.runs import table
@@ -280,7 +280,9 @@ def test_the_shipped_model_is_judged_end_to_end(tmp_path, dataset):
     out = tmp_path / "out"
     ran = run(dataset, tmp_path / "data", "--split", split, "--limit", 1, "--out", out)
     assert ran.exit_code == 0, ran.output
-    (record,) = [Verdict(**json.loads(line)) for line in (out / "as-it-ships/results.jsonl").read_text().splitlines()]
+    (record,) = [
+        AnswerScore(**json.loads(line)) for line in (out / "as-it-ships/results.jsonl").read_text().splitlines()
+    ]
     assert record.hit is True
     assert record.j > 0.8
     told = json.loads((out / "settings.json").read_text())
@@ -367,8 +369,8 @@ def test_a_click_asks_each_object_once(tmp_path):
 
 def test_the_table_by_hand():
     verdicts = [
-        Verdict("a/0", "w", 1, 1, 5, j=0.5, f=0.7, hit=True, inter=10, union=20, switches=1),
-        Verdict("a/1", "w", 1, 1, 5, j=0.9, f=0.9, hit=None, inter=90, union=100, switches=0),
+        AnswerScore("a/0", "w", 1, 1, 5, j=0.5, f=0.7, hit=True, inter=10, union=20, switches=1),
+        AnswerScore("a/1", "w", 1, 1, 5, j=0.9, f=0.9, hit=None, inter=90, union=100, switches=0),
     ]
     row = table("mevis", "valid_u", {"as it ships": verdicts}).splitlines()[2]
     cells = [c.strip() for c in row.split("|")[1:-1]]
@@ -394,6 +396,6 @@ def test_a_track_that_goes_to_another_object_has_switched(tmp_path):
         "x", SIZE, np.arange(N), tuple(masks.encode(m) for m in shapes), np.zeros((N, 4)), np.ones(N), np.ones(N, bool)
     )
     question = replace(asked("ref-davis17", tmp_path, "valid")["v1/0"])
-    found = judged(Verdict("k", "w", 0, 1, N), question, track, SIZE, (0.5, 0.5), asked_by_click=False)
+    found = judged(AnswerScore("k", "w", 0, 1, N), question, track, SIZE, (0.5, 0.5), asked_by_click=False)
     assert found.switches == 2
     assert found.j == pytest.approx(3 / 5, abs=1e-6)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from backend.cli.frames import mask_label_config
 from backend.cli.main import app
 from backend.cli.outputs import tracks_json
-from backend.labelstudio.edits import FixedKeyframe
+from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.export_reader import boxes_on_clip, read_studio
 from backend.labelstudio.export_sources import VideoFolder, address_parts, named_apart, plain_name, read_tracks
 from backend.labelstudio.label_config import parse_label_config
@@ -158,7 +158,7 @@ def naive(sequence, times, duration_s, fps):
             a, b = before[-1], after[0] if after else before[-1]
             part = (frame - a["frame"]) / (b["frame"] - a["frame"]) if b is not a else 0
             at = {s: a[s] + part * (b[s] - a[s]) for s in ("x", "y", "width", "height", "rotation")}
-            box = FixedKeyframe(frame, **at, enabled=True, until=None).box()
+            box = UserKeyframe(frame, **at, enabled=True, until=None).box()
         shown.setdefault(i, box)
     return shown
 

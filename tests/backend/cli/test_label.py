@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import refam.pipeline.pipeline
 from backend.cli.main import app
 from backend.cli.outputs import spans
-from backend.cli.targets import Drawn, parse_box, parse_point, targets_of
+from backend.cli.targets import DrawnOptions, parse_box, parse_point, targets_of
 from refam import __version__
 from refam.pipeline.gaps import gaps_in_words
 from refam.pipeline.pipeline import FramePrompt, PipelineError, TrackResult
@@ -268,7 +268,7 @@ def test_parsing_points_and_boxes():
 
 
 def test_words_and_one_drawing_are_one_object():
-    (target,) = targets_of(["  the   red star "], Drawn(points=["0.5,0.5@0"]))
+    (target,) = targets_of(["  the   red star "], DrawnOptions(points=["0.5,0.5@0"]))
     assert (target.label, target.words, len(target.prompts)) == ("the red star", "the red star", 1)
 
 

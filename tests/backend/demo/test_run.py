@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from backend.batch.manifest import read_manifest
 from backend.cli.main import app
 from backend.demo.drawn_videos import DrawnVideo, draw_videos
-from backend.demo.local_studio import Login, StudioError, find_label_studio
+from backend.demo.local_studio import StudioError, StudioLogin, find_label_studio
 from backend.demo.run import box_ious
 from backend.labelstudio.export_reader import read_studio
 from backend.labelstudio.export_sources import VideoFolder
@@ -66,8 +66,8 @@ def test_a_missing_label_studio_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_login_stays_the_same_and_is_for_its_owner_only(tmp_path: Path) -> None:
-    login = Login.of(tmp_path / "data")
-    assert Login.of(tmp_path / "data") == login
+    login = StudioLogin.of(tmp_path / "data")
+    assert StudioLogin.of(tmp_path / "data") == login
     assert (tmp_path / "data" / "login.json").stat().st_mode & 0o077 == 0
 
 

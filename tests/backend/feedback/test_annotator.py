@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.feedback.annotator import Truth, by_hand, drawn, mend, next_stroke, stroked, verdict
+from backend.feedback.annotator import EditorTruth, by_hand, drawn, mend, next_stroke, stroked, verdict
 from backend.labelstudio.regions import sequence_of
 from tests.doubles import moving_box
 
@@ -18,7 +18,7 @@ class _Clip:
 
 
 def _still(n, visible):
-    return Truth(np.tile([0.2, 0.2, 0.4, 0.4], (n, 1)), np.asarray(visible, bool))
+    return EditorTruth(np.tile([0.2, 0.2, 0.4, 0.4], (n, 1)), np.asarray(visible, bool))
 
 
 def _answer(truth):
@@ -54,8 +54,8 @@ def test_by_hand_a_straight_way_costs_its_ends_and_a_bend_one_more():
     x = np.concatenate([np.linspace(0, 0.6, 30), np.linspace(0.6, 0, 31)[1:]])
     boxes = np.stack([x, np.full(60, 0.2), x + 0.2, np.full(60, 0.4)], 1)
     # A box may be .02 off (IoU .8 of a side of .2), so the last may be left a few frames before the end.
-    assert by_hand(Truth(boxes, np.ones(60, bool))) == 3
-    assert by_hand(Truth(boxes[:30], np.ones(30, bool))) == 2
+    assert by_hand(EditorTruth(boxes, np.ones(60, bool))) == 3
+    assert by_hand(EditorTruth(boxes[:30], np.ones(30, bool))) == 2
 
 
 def test_strokes_are_those_of_the_editor():
@@ -69,7 +69,7 @@ def test_strokes_are_those_of_the_editor():
     late = _still(n, [False] * 10 + [True] * 10)
     tally = mend(_answer(late), whole, rerun=None, most=50)
     assert (dict(tally.kinds), tally.strokes) == ({"show": 1}, 2)
-    shifted = Truth(whole.boxes + np.array([0.1, 0, 0.1, 0]), whole.visible)
+    shifted = EditorTruth(whole.boxes + np.array([0.1, 0, 0.1, 0]), whole.visible)
     tally = mend(_answer(whole), shifted, rerun=None, most=50)
     assert (dict(tally.kinds), tally.left) == ({"move": 2}, 0), "both ends of the line"
     tally = mend([], whole, rerun=None, most=50)
@@ -84,7 +84,7 @@ def test_a_stroke_is_answered_and_what_comes_back_is_judged():
         asked.append([f.frame for f in fixed])
         return _answer(truth)
 
-    shifted = Truth(truth.boxes + np.array([0.1, 0, 0.1, 0]), truth.visible)
+    shifted = EditorTruth(truth.boxes + np.array([0.1, 0, 0.1, 0]), truth.visible)
     tally = mend(_answer(shifted), truth, rerun=rerun, most=50)
     assert (dict(tally.kinds), tally.left, len(asked)) == ({"move": 1, "ask": 1}, 0, 1)
     assert len(asked[0]) == 1, "only what the annotator touched is fixed"
@@ -94,10 +94,10 @@ def test_what_is_short_is_mended_by_hand_and_asking_in_vain_is_given_up():
     truth = _still(40, [True] * 40)
     boxes = truth.boxes.copy()
     boxes[10:15] += np.array([0.1, 0, 0.1, 0])
-    tally = mend(_answer(Truth(boxes, truth.visible)), truth, rerun=lambda fixed: 1 / 0, most=50)
+    tally = mend(_answer(EditorTruth(boxes, truth.visible)), truth, rerun=lambda fixed: 1 / 0, most=50)
     assert tally.left == 0
     assert "ask" not in tally.kinds
-    shifted = _answer(Truth(truth.boxes + np.array([0.1, 0, 0.1, 0]), truth.visible))
+    shifted = _answer(EditorTruth(truth.boxes + np.array([0.1, 0, 0.1, 0]), truth.visible))
     tally = mend(shifted, truth, rerun=lambda fixed: shifted, most=50)
     assert (tally.kinds["ask"], tally.left) == (1, 0)
 
@@ -107,7 +107,7 @@ def test_an_answer_that_makes_things_worse_is_taken_back():
     wrong = np.array([0.1, 0, 0.1, 0])
     boxes = truth.boxes.copy()
     boxes[10:] += wrong
-    first, worse = _answer(Truth(boxes, truth.visible)), _answer(Truth(truth.boxes + wrong, truth.visible))
+    first, worse = _answer(EditorTruth(boxes, truth.visible)), _answer(EditorTruth(truth.boxes + wrong, truth.visible))
     without = mend(first, truth, rerun=None, most=50)
     tally = mend(first, truth, rerun=lambda fixed: worse, most=50)
     assert (tally.kinds["ask"], tally.kinds["undo"], tally.left) == (1, 1, 0)
@@ -117,7 +117,7 @@ def test_an_answer_that_makes_things_worse_is_taken_back():
 def test_the_annotator_gives_up():
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 0.6, (40, 2))
-    truth = Truth(np.concatenate([corner, corner + 0.2], 1), np.ones(40, bool))
+    truth = EditorTruth(np.concatenate([corner, corner + 0.2], 1), np.ones(40, bool))
     tally = mend([], truth, rerun=None, most=6)
     assert tally.strokes == 6
     assert tally.left > 20
@@ -135,7 +135,7 @@ def test_without_help_the_annotator_always_gets_there(first, second, seed):
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 0.6, (2, n, 2))
     answer, truth = (
-        Truth(np.concatenate([c, c + rng.uniform(0.2, 0.4, (n, 2))], 1), np.array(v[:n]))
+        EditorTruth(np.concatenate([c, c + rng.uniform(0.2, 0.4, (n, 2))], 1), np.array(v[:n]))
         for c, v in zip(corner, (first, second), strict=True)
     )
     sequence = _answer(answer) if answer.visible.any() else []
@@ -150,7 +150,7 @@ def test_the_longest_wrong_stretch_comes_first():
     boxes[3:5] += [0.1, 0, 0.1, 0]
     boxes[10:20] += [0.1, 0, 0.1, 0]
     boxes[15] += [0.05, 0, 0.05, 0]
-    sequence = _answer(Truth(boxes, truth.visible))
+    sequence = _answer(EditorTruth(boxes, truth.visible))
     wrong, ious = verdict(sequence, truth)
     assert np.flatnonzero(wrong).tolist() == [3, 4, *range(10, 20)]
     assert next_stroke(sequence, truth, wrong, ious) == ("move", 15)

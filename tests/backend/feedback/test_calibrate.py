@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.feedback.calibrate import Reading, readings_of, tune
-from backend.feedback.calibrated import Tuned, TunedError, load_tuned, save_tuned
+from backend.feedback.calibrate import ReadingSettings, calibrate_settings, readings_of
+from backend.feedback.calibrated import CalibratedSettings, CalibratedSettingsError, load_calibrated, save_calibrated
 from backend.feedback.cross_validation import choose, folds_of
 from backend.feedback.examples import Example, of_task
-from backend.feedback.project import LoopError
+from backend.feedback.project import FeedbackError
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import sequence_of
 from refam.grounder import load_grounder
@@ -94,9 +94,9 @@ def test_settings_that_are_bad_are_mended_by_corrections(corrected, grounder):
     shipped = grounder.backbone.preset
     grounder.backbone.preset = replace(shipped, noise=0.9, blocks=(0,))
     pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: grounder)
-    good = Reading(shipped.blocks, shipped.noise, True)
-    few = (Reading((0,), 0.9, True), Reading((0, 1), 0.9, False), good)
-    report = tune(grounder, pipeline, known, lambda e: clips[e.video], readings=few)
+    good = ReadingSettings(shipped.blocks, shipped.noise, True)
+    few = (ReadingSettings((0,), 0.9, True), ReadingSettings((0, 1), 0.9, False), good)
+    report = calibrate_settings(grounder, pipeline, known, lambda e: clips[e.video], readings=few)
     assert report.readings[report.reading.index] == good
     assert report.reading.gain.low >= 0
     chosen = report.readings[report.reading.index]
@@ -116,7 +116,9 @@ def test_corrections_that_teach_nothing_change_nothing(corrected, grounder):
         items = [{**i, "x": x, "y": y, "width": 15.0, "height": 15.0} for i in example.sequence]
         shuffled.append(replace(example, sequence=tuple(items)))
     pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: grounder)
-    report = tune(grounder, pipeline, shuffled, lambda e: clips[e.video], readings=readings_of(grounder)[:3])
+    report = calibrate_settings(
+        grounder, pipeline, shuffled, lambda e: clips[e.video], readings=readings_of(grounder)[:3]
+    )
     assert report.reading.index == 0
     assert (report.need, report.changed) == (None, bool(report.tolerance.index))
 
@@ -124,10 +126,10 @@ def test_corrections_that_teach_nothing_change_nothing(corrected, grounder):
 def test_too_little_is_said(corrected, grounder):
     clips, known = corrected
     pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: grounder)
-    with pytest.raises(LoopError, match="3 corrected object"):
-        tune(grounder, pipeline, known[:3], lambda e: clips[e.video])
-    with pytest.raises(LoopError, match="one video"):
-        tune(grounder, pipeline, [replace(e, video="0.mp4") for e in known], lambda e: clips[e.video])
+    with pytest.raises(FeedbackError, match="3 corrected object"):
+        calibrate_settings(grounder, pipeline, known[:3], lambda e: clips[e.video])
+    with pytest.raises(FeedbackError, match="one video"):
+        calibrate_settings(grounder, pipeline, [replace(e, video="0.mp4") for e in known], lambda e: clips[e.video])
 
 
 def test_what_is_in_use_is_tried_first_and_nothing_twice(grounder):
@@ -140,17 +142,17 @@ def test_what_is_in_use_is_tried_first_and_nothing_twice(grounder):
 # --- what is kept ----------------------------------------------------------------------------------------------------
 
 
-TUNED = Tuned("tiny@28", (1, 2), 0.7, ". with to", 0.85, 3, 20)
+TUNED = CalibratedSettings("tiny@28", (1, 2), 0.7, ". with to", 0.85, 3, 20)
 
 
 def test_what_was_chosen_comes_back_for_its_backbone_alone(tmp_path):
-    save_tuned(TUNED, tmp_path)
-    assert load_tuned(tmp_path, "tiny@28") == TUNED
-    assert load_tuned(tmp_path, "flux@1") is None
-    assert load_tuned(tmp_path / "none", "tiny@28") is None
+    save_calibrated(TUNED, tmp_path)
+    assert load_calibrated(tmp_path, "tiny@28") == TUNED
+    assert load_calibrated(tmp_path, "flux@1") is None
+    assert load_calibrated(tmp_path / "none", "tiny@28") is None
     (tmp_path / "tuned.json").write_text('{"blocks": 3}')
-    with pytest.raises(TunedError, match="--forget"):
-        load_tuned(tmp_path, "tiny@28")
+    with pytest.raises(CalibratedSettingsError, match="--forget"):
+        load_calibrated(tmp_path, "tiny@28")
 
 
 def test_the_version_is_of_what_changes_an_answer():

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from backend.feedback import collector as learning
-from backend.feedback.compare import Fate, compare
+from backend.feedback.compare import RegionFate, compare
 from backend.feedback.report import line, page, picture, tables, worst
-from backend.feedback.store import CorrectionStore, Row, Submitted
+from backend.feedback.store import CorrectionStore, StoredCorrection, SubmittedAnnotation
 from backend.labelstudio.regions import sequence_of
 from backend.settings import load_settings
 from tests.doubles import moving_box
@@ -63,14 +63,14 @@ def _set_anew(value):
 @pytest.mark.parametrize(
     ("change", "fate", "strokes", "iou"),
     [
-        (lambda value: None, Fate.KEPT, 0, 1.0),
-        (_shift_last, Fate.MOVED, 1, None),
-        (_relabel, Fate.RELABELLED, 1, 1.0),
-        (lambda value: (_relabel(value), _shift_last(value)), Fate.MOVED, 2, None),
-        (lambda value: value["sequence"].pop(), Fate.MOVED, 1, None),
+        (lambda value: None, RegionFate.KEPT, 0, 1.0),
+        (_shift_last, RegionFate.MOVED, 1, None),
+        (_relabel, RegionFate.RELABELLED, 1, 1.0),
+        (lambda value: (_relabel(value), _shift_last(value)), RegionFate.MOVED, 2, None),
+        (lambda value: value["sequence"].pop(), RegionFate.MOVED, 1, None),
         # Drawn on the first frame alone, of fifty.
-        (_switch_off, Fate.MOVED, 1, None),
-        (_set_anew, Fate.MOVED, 2, None),  # two keyframes; nobody typed other words
+        (_switch_off, RegionFate.MOVED, 1, None),
+        (_set_anew, RegionFate.MOVED, 2, None),  # two keyframes; nobody typed other words
     ],
 )
 def test_what_became_of_a_region(change, fate, strokes, iou):
@@ -107,10 +107,10 @@ def test_deleted_added_and_regions_out_of_an_interactive_answer():
     asked = _changed(_region("r3"), _shift_last)
     found = {c.region: c for c in compare([before, other], [before, drawn, asked])}
     assert {name: c.fate for name, c in found.items()} == {
-        "r1": Fate.KEPT,
-        "new": Fate.ADDED,
-        "r3": Fate.MOVED,
-        "r2": Fate.DELETED,
+        "r1": RegionFate.KEPT,
+        "new": RegionFate.ADDED,
+        "r3": RegionFate.MOVED,
+        "r2": RegionFate.DELETED,
     }
     assert found["new"].words is None
     assert found["new"].strokes == len(drawn["value"]["sequence"])
@@ -126,14 +126,14 @@ def test_an_answer_in_between_is_not_taken_for_deleted_keyframes():
         moving_box(50, speed=(0, 0.01)), _Clip(), fps=25, words="the blue car", keyframe_iou=0.99
     )
     (found,) = compare([before], [after])
-    assert (found.fate, found.strokes) == (Fate.MOVED, 1), "one stroke: the words"
+    assert (found.fate, found.strokes) == (RegionFate.MOVED, 1), "one stroke: the words"
 
 
 @pytest.mark.parametrize("broken", [{}, {"sequence": None}, {"sequence": [{"frame": 1}]}, {"sequence": "x"}])
 def test_regions_that_hold_nothing_do_no_harm(broken):
     before = _region()
     (found,) = compare([before], [{**before, "value": broken}])
-    assert found.fate is Fate.MOVED
+    assert found.fate is RegionFate.MOVED
     assert found.iou == 0.0
 
 
@@ -173,7 +173,7 @@ def _event(annotation=5, parent=7, result=(), **more):
 def learner(tmp_path, monkeypatch):
     client = _Predictions({7: _Prediction(7, 3, [_region()])})
     monkeypatch.setattr(learning, "studio_client", lambda settings: client)
-    made = learning.Learner(load_settings(data_dir=tmp_path / "data"))
+    made = learning.CorrectionCollector(load_settings(data_dir=tmp_path / "data"))
     made.client = client
     yield made
     made.close()
@@ -188,11 +188,11 @@ def test_a_submitted_annotation_is_compared_and_an_update_replaces_it(learner):
     moved = _changed(_region(), _shift_last)
     assert learner.take("ANNOTATION_CREATED", _event(result=[moved])) == "taken in"
     (row,) = _settled(learner)
-    assert (row.correction.fate, row.project, row.task, row.model_version) == (Fate.MOVED, 1, 3, "refam-1")
+    assert (row.correction.fate, row.project, row.task, row.model_version) == (RegionFate.MOVED, 1, 3, "refam-1")
     assert (row.video, row.fps) == ("/data/upload/1/a.mp4", 24)
     learner.take("ANNOTATION_UPDATED", _event(result=[_region()]))
     (row,) = _settled(learner)
-    assert row.correction.fate is Fate.KEPT
+    assert row.correction.fate is RegionFate.KEPT
     learner.take("ANNOTATIONS_DELETED", {"annotations": [{"id": 5}]})
     assert _settled(learner) == []
 
@@ -201,7 +201,7 @@ def test_without_a_parent_the_tasks_newest_prediction_counts(learner):
     learner.client.found[8] = _Prediction(8, 3, [_region(words="newer")], "refam-2")
     learner.take("ANNOTATION_CREATED", _event(parent=None, result=[_region(words="newer")]))
     (row,) = _settled(learner)
-    assert (row.correction.fate, row.model_version) == (Fate.KEPT, "refam-2")
+    assert (row.correction.fate, row.model_version) == (RegionFate.KEPT, "refam-2")
 
 
 def test_what_cannot_be_compared_yet_waits_on_disk_for_the_next_process(learner, tmp_path):
@@ -210,12 +210,12 @@ def test_what_cannot_be_compared_yet_waits_on_disk_for_the_next_process(learner,
     assert _settled(learner) == []
     learner.close()
     learner.client.away = False
-    after = learning.Learner(load_settings(data_dir=tmp_path / "data"))
+    after = learning.CorrectionCollector(load_settings(data_dir=tmp_path / "data"))
     try:
         (row,) = _settled(after)
     finally:
         after.close()
-    assert row.correction.fate is Fate.KEPT
+    assert row.correction.fate is RegionFate.KEPT
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,8 @@ def _rows():
     deleted = compare([_region("r9", words="the bus")], [])[0]
     at = 1_700_000_000.0
     return [
-        Row(n, 1, n, "a.mp4", 25.0, "refam-1", at + 86_400 * n, c) for n, c in enumerate([moved, kept, kept, deleted])
+        StoredCorrection(n, 1, n, "a.mp4", 25.0, "refam-1", at + 86_400 * n, c)
+        for n, c in enumerate([moved, kept, kept, deleted])
     ]
 
 
@@ -252,10 +253,10 @@ def test_the_tables_count_what_there_is():
     by = {one.name: one for one in found["expression"]}
     assert by["the red car"].regions == 3
     assert by["the red car"].kept == pytest.approx(2 / 3)
-    assert by["the bus"].fates[Fate.DELETED] == 1
+    assert by["the bus"].fates[RegionFate.DELETED] == 1
     assert [one.name for one in found["day"]] == ["2023-11-14", "2023-11-15", "2023-11-16", "2023-11-17"]
     assert line("all", _rows()).strokes == pytest.approx(0.5)
-    assert [row.correction.fate for row in worst(_rows(), 5)] == [Fate.DELETED, Fate.MOVED]
+    assert [row.correction.fate for row in worst(_rows(), 5)] == [RegionFate.DELETED, RegionFate.MOVED]
 
 
 def test_the_page_shows_the_worst_and_escapes_what_people_wrote():
@@ -273,10 +274,10 @@ def test_the_page_shows_the_worst_and_escapes_what_people_wrote():
 
 def test_two_processes_share_one_store(tmp_path):
     one, two = CorrectionStore(tmp_path), CorrectionStore(tmp_path)
-    one.receive(Submitted(1, 1, 1, None, "a.mp4", 25.0, ({"id": "r"},)))
+    one.receive(SubmittedAnnotation(1, 1, 1, None, "a.mp4", 25.0, ({"id": "r"},)))
     ((submitted, at),) = two.waiting()
-    assert submitted == Submitted(1, 1, 1, None, "a.mp4", 25.0, ({"id": "r"},))
-    one.receive(Submitted(1, 1, 1, None, "a.mp4", 25.0, ({"id": "newer"},)))
+    assert submitted == SubmittedAnnotation(1, 1, 1, None, "a.mp4", 25.0, ({"id": "r"},))
+    one.receive(SubmittedAnnotation(1, 1, 1, None, "a.mp4", 25.0, ({"id": "newer"},)))
     two.keep(submitted, at, compare([_region()], []), model_version="m")
     assert [s.result for s, _ in one.waiting()] == [({"id": "newer"},)], "what came meanwhile is not lost"
     assert one.rows() == [], "and what is out of date is not stored"

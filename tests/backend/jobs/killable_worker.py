@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from backend.jobs.queue import Board
-from backend.jobs.worker import Done, Worker
+from backend.jobs.queue import JobQueue
+from backend.jobs.worker import JobResult, Worker
 
 STAGES = ("decode", "ground", "track")
 
@@ -32,11 +32,11 @@ class Staged:
                 kept.touch()
                 with self._journal.open("a") as file:
                     file.write(f"{spec.id} {stage}\n")
-        return Done({"result": [spec.id], "score": 0.5, "model_version": spec.model_version}, ("a note",), b"jpeg")
+        return JobResult({"result": [spec.id], "score": 0.5, "model_version": spec.model_version}, ("a note",), b"jpeg")
 
 
 def main(queue, data_dir, journal):
-    board = Board(queue, Path(data_dir))
+    board = JobQueue(queue, Path(data_dir))
     worker = Worker(board, Staged(Path(data_dir), Path(journal)), data_dir=Path(data_dir), accelerator="cpu")
     worker.recover()
     worker.start()

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from backend.jobs.models import Spec
-from backend.labelstudio.request import Work
+from backend.jobs.models import JobSpec
+from backend.labelstudio.request import PredictRequest
 from refam.pipeline.types import Target
 
 
-def spec(name: str = "a", *, task_id: int | None = 1, words: str = "the star") -> Spec:
-    work = Work(f"task {task_id}", "good.mp4", 25.0, (Target("Star", words),), (f"refam-{name}",))
-    return Spec(id=name, task_id=task_id, project="1", work=work, label_config="<View/>", model_version="v1")
+def spec(name: str = "a", *, task_id: int | None = 1, words: str = "the star") -> JobSpec:
+    work = PredictRequest(f"task {task_id}", "good.mp4", 25.0, (Target("Star", words),), (f"refam-{name}",))
+    return JobSpec(id=name, task_id=task_id, project="1", work=work, label_config="<View/>", model_version="v1")
 
 
 @contextmanager

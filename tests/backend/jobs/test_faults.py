@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - fixtures that are imported
 """Rotten databases, full disks, a Label Studio in trouble: what was accepted ends done, or failed with a reason."""
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import time
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from backend.jobs.models import State, Urgency
-from backend.jobs.queue import Board
-from backend.jobs.worker import Done, Worker, may_heal
-from refam.pipeline.stage_cache import Memo
+from backend.jobs.models import JobState, Priority
+from backend.jobs.queue import JobQueue
+from backend.jobs.worker import JobResult, Worker, may_heal
+from refam.pipeline.stage_cache import StageCache
 from tests.backend.jobs.queues import spec
 from tests.backend.service.test_predict import media, predict, services, studio, task, wait_until  # noqa: F401 - fixtures
 from tests.refam.pipeline.test_stage_cache import heatmap
@@ -23,16 +24,16 @@ FILES = ("refam.db", "refam-results.db")
 
 
 def worker_of(board, folder, do=None):
-    do = do or (lambda spec, tell: Done({"result": [spec.id], "score": 1.0, "model_version": "v1"}))
+    do = do or (lambda spec, tell: JobResult({"result": [spec.id], "score": 1.0, "model_version": "v1"}))
     return Worker(board, do, data_dir=folder, accelerator="cpu")
 
 
 def filled(folder, n=30):
     """A data directory with jobs done, failed and waiting."""
-    board = Board("sqlite", folder)
+    board = JobQueue("sqlite", folder)
     worker = worker_of(board, folder)
     for i in range(n):
-        board.submit(spec(f"job{i}", task_id=i, words="words " * 40), Urgency.BATCH, fresh_s=0)
+        board.submit(spec(f"job{i}", task_id=i, words="words " * 40), Priority.BATCH, fresh_s=0)
         if i % 3:
             worker.work_once()
     board.close()
@@ -40,16 +41,16 @@ def filled(folder, n=30):
 
 def ends_well(folder, name="fresh"):
     """A new job is accepted and done."""
-    board = Board("sqlite", folder)
+    board = JobQueue("sqlite", folder)
     try:
-        board.submit(spec(name), Urgency.INTERACTIVE, fresh_s=0)
+        board.submit(spec(name), Priority.INTERACTIVE, fresh_s=0)
         worker = worker_of(board, folder)
         worker.recover()
         while worker.work_once():
             pass
-        assert board.run(name).state is State.DONE
+        assert board.run(name).state is JobState.DONE
         assert board.prediction(name)["result"] == [name]
-        assert all(run.state.final and (run.state is State.DONE or run.error) for run in board.runs())
+        assert all(run.state.final and (run.state is JobState.DONE or run.error) for run in board.runs())
         return board.damage
     finally:
         board.close()
@@ -80,7 +81,7 @@ def test_two_that_start_at_once_set_it_aside_once(tmp_path):
     filled(tmp_path, 3)
     (tmp_path / "refam.db").write_bytes(b"rubbish" * 1000)
     boards = []
-    threads = [threading.Thread(target=lambda: boards.append(Board("sqlite", tmp_path))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: boards.append(JobQueue("sqlite", tmp_path))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -116,20 +117,20 @@ def test_a_database_that_is_only_busy_is_left_alone(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("backend.jobs.storage.sqlite3.connect", busy)
         with pytest.raises(sqlite3.OperationalError):
-            Board("sqlite", tmp_path)
+            JobQueue("sqlite", tmp_path)
     assert not list(tmp_path.glob("*damaged*"))
 
 
 def test_what_was_asked_is_lost_the_job_fails_in_words(tmp_path):
-    board = Board("sqlite", tmp_path)
-    board.submit(spec("a"), Urgency.BATCH, fresh_s=0)
+    board = JobQueue("sqlite", tmp_path)
+    board.submit(spec("a"), Priority.BATCH, fresh_s=0)
     board._blobs.storage.put_data("spec:a", b"{rubbish")
     assert not worker_of(board, tmp_path).work_once()
-    assert board.run("a").state is State.FAILED
+    assert board.run("a").state is JobState.FAILED
     assert "ask for it again" in board.run("a").error
-    board.submit(spec("a"), Urgency.BATCH, fresh_s=3600)
+    board.submit(spec("a"), Priority.BATCH, fresh_s=3600)
     assert worker_of(board, tmp_path).work_once()
-    assert board.run("a").state is State.DONE
+    assert board.run("a").state is JobState.DONE
 
 
 def test_a_result_that_is_lost_is_said_and_computed_again(services):
@@ -155,13 +156,13 @@ def fill_up(board, *, full):
 
 def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
     monkeypatch.setattr("backend.jobs.worker._AGAIN_S", 0.05)
-    board = Board("sqlite", tmp_path)
+    board = JobQueue("sqlite", tmp_path)
     for i in range(3):
-        board.submit(spec(f"job{i}"), Urgency.BATCH, fresh_s=0)
+        board.submit(spec(f"job{i}"), Priority.BATCH, fresh_s=0)
     refused = []
 
     def large(spec, tell):
-        return Done({"result": ["x" * 100_000], "score": 1.0, "model_version": "v1"})
+        return JobResult({"result": ["x" * 100_000], "score": 1.0, "model_version": "v1"})
 
     worker = worker_of(board, tmp_path, large)
     surely = worker._surely
@@ -183,7 +184,7 @@ def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "_surely", counted)
     for _ in range(3):
         assert worker.work_once()
-    assert {run.state for run in board.runs()} == {State.DONE}
+    assert {run.state for run in board.runs()} == {JobState.DONE}
     assert all(board.prediction(f"job{i}")["result"] == ["x" * 100_000] for i in range(3))
     assert set(refused) == {"database or disk is full"}
     board.close()
@@ -211,18 +212,18 @@ def test_what_does_not_fit_the_queue_is_not_accepted_and_said(services, monkeypa
 )
 def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypatch):
     monkeypatch.setattr("backend.jobs.worker.RETRY_AFTER_S", (0.01, 0.01))
-    board, tries = Board("sqlite", tmp_path), []
+    board, tries = JobQueue("sqlite", tmp_path), []
 
     def do(spec, tell):
         tries.append(1)
         if len(tries) < 3:
             raise error
-        return Done({"result": [], "score": 0.0, "model_version": "v1"})
+        return JobResult({"result": [], "score": 0.0, "model_version": "v1"})
 
-    board.submit(spec("a"), Urgency.BATCH, fresh_s=0)
+    board.submit(spec("a"), Priority.BATCH, fresh_s=0)
     worker = worker_of(board, tmp_path, do)
     wait_until(lambda: (worker.work_once(), board.run("a").state.final)[1])
-    assert board.run("a").state is State.DONE
+    assert board.run("a").state is JobState.DONE
     assert len(tries) == 3
     assert may_heal(error)
     board.close()
@@ -230,7 +231,7 @@ def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypa
 
 def test_results_of_stages_that_cannot_be_kept_cost_nothing_else(tmp_path, caplog):
     (tmp_path / "stages").write_text("a file, where a folder should be")
-    memo = Memo(tmp_path / "stages", "content")
+    memo = StageCache(tmp_path / "stages", "content")
     memo.keep_heatmap(("key",), heatmap())
     assert "cannot be kept" in caplog.text
 

@@ -13,9 +13,9 @@ from queue import SimpleQueue
 
 import pytest
 
-from backend.jobs.models import State, Urgency
-from backend.jobs.queue import MOST_CRASHES, Board
-from backend.jobs.worker import RETRY_AFTER_S, Done, Passing, Worker
+from backend.jobs.models import JobState, Priority
+from backend.jobs.queue import MOST_CRASHES, JobQueue
+from backend.jobs.worker import RETRY_AFTER_S, JobResult, TransientError, Worker
 from tests.backend.jobs.killable_worker import STAGES
 from tests.backend.jobs.queues import redis_server, spec
 
@@ -41,7 +41,7 @@ def queue(request):
 
 @pytest.fixture
 def board(queue, tmp_path):
-    board = Board(queue, tmp_path)
+    board = JobQueue(queue, tmp_path)
     yield board
     board.close()
 
@@ -52,7 +52,7 @@ def worker(board, tmp_path, do):
 
 def simple(spec, tell):
     tell("track", 0.5)
-    return Done(ANSWER, ("seen",), b"jpeg")
+    return JobResult(ANSWER, ("seen",), b"jpeg")
 
 
 def wait_until(true, *, most_s=20.0):
@@ -65,11 +65,17 @@ def wait_until(true, *, most_s=20.0):
 
 
 def test_a_job_is_done_and_known(board, tmp_path):
-    assert board.submit(spec(), Urgency.BATCH, fresh_s=60).state is State.QUEUED
+    assert board.submit(spec(), Priority.BATCH, fresh_s=60).state is JobState.QUEUED
     assert board.waiting() == 1
     assert worker(board, tmp_path, simple).work_once()
     run = board.run("a")
-    assert (run.state, run.fraction, run.title, run.notes, run.score) == (State.DONE, 1.0, "the star", ("seen",), 0.5)
+    assert (run.state, run.fraction, run.title, run.notes, run.score) == (
+        JobState.DONE,
+        1.0,
+        "the star",
+        ("seen",),
+        0.5,
+    )
     assert run.stages_s.keys() == {"track"}
     assert board.prediction("a") == ANSWER
     assert board.thumbnail("a") == b"jpeg"
@@ -85,13 +91,13 @@ def test_what_nobody_submitted_is_not_there(board):
 
 
 def test_asking_again_costs_nothing_until_the_result_is_old(board, tmp_path):
-    board.submit(spec(), Urgency.BATCH, fresh_s=60)
+    board.submit(spec(), Priority.BATCH, fresh_s=60)
     works = worker(board, tmp_path, simple)
     works.work_once()
-    assert board.submit(spec(), Urgency.PAGE, fresh_s=60).state is State.DONE
+    assert board.submit(spec(), Priority.PAGE, fresh_s=60).state is JobState.DONE
     assert not works.work_once()
-    again = board.submit(spec(), Urgency.PAGE, fresh_s=0)
-    assert (again.state, again.attempt) == (State.QUEUED, 2)
+    again = board.submit(spec(), Priority.PAGE, fresh_s=0)
+    assert (again.state, again.attempt) == (JobState.QUEUED, 2)
     assert works.work_once()
 
 
@@ -100,11 +106,11 @@ def test_the_most_urgent_comes_first_and_equals_in_their_order(board, tmp_path):
 
     def do(spec, tell):
         done.append(spec.id)
-        return Done(ANSWER)
+        return JobResult(ANSWER)
 
     for name, urgency in [("b1", 0), ("p1", 50), ("b2", 0), ("i1", 100), ("p2", 50)]:
-        board.submit(spec(name), Urgency(urgency), fresh_s=60)
-    board.submit(spec("b2"), Urgency.INTERACTIVE, fresh_s=60)  # somebody wants it now
+        board.submit(spec(name), Priority(urgency), fresh_s=60)
+    board.submit(spec("b2"), Priority.INTERACTIVE, fresh_s=60)  # somebody wants it now
     works = worker(board, tmp_path, do)
     while works.work_once():
         pass
@@ -123,10 +129,10 @@ def test_a_job_leaves_the_processor_to_whoever_waits_for_an_answer(board, tmp_pa
         helper = threading.Thread(target=lambda: found.put(niceness()))
         helper.start()
         helper.join()
-        return Done(ANSWER)
+        return JobResult(ANSWER)
 
     before = niceness()
-    board.submit(spec("a"), Urgency.PAGE, fresh_s=60)
+    board.submit(spec("a"), Priority.PAGE, fresh_s=60)
     works = worker(board, tmp_path, do)
     works.start()
     assert found.get(timeout=20) > before
@@ -142,19 +148,19 @@ def test_somebody_who_types_does_not_wait_for_a_long_job(board, tmp_path):
         order.append(f"{spec.id} begins")
         if spec.id == "long":
             tell("track", 0.1)
-            board.submit(spec_now, Urgency.INTERACTIVE, fresh_s=60)
-            board.submit(globals()["spec"]("later"), Urgency.BATCH, fresh_s=60)
+            board.submit(spec_now, Priority.INTERACTIVE, fresh_s=60)
+            board.submit(globals()["spec"]("later"), Priority.BATCH, fresh_s=60)
             time.sleep(0.5)  # longer than progress is told apart
             tell("track", 0.5)
         order.append(f"{spec.id} ends")
-        return Done(ANSWER)
+        return JobResult(ANSWER)
 
     spec_now = spec("now")
-    board.submit(spec("long"), Urgency.BATCH, fresh_s=60)
+    board.submit(spec("long"), Priority.BATCH, fresh_s=60)
     worker(board, tmp_path, do).work_once()
     assert order == ["long begins", "now begins", "now ends", "long ends"]
     assert board.run("long").stages_s["track"] >= 0.4
-    assert board.run("later").state is State.QUEUED
+    assert board.run("later").state is JobState.QUEUED
 
 
 @pytest.mark.parametrize("when", ["before", "during"])
@@ -166,16 +172,16 @@ def test_a_cancelled_job_ends(when, board, tmp_path):
         tell("track", 0.2)
         raise AssertionError("it went on")
 
-    board.submit(spec(), Urgency.BATCH, fresh_s=60)
+    board.submit(spec(), Priority.BATCH, fresh_s=60)
     if when == "before":
         assert board.cancel("a")
     worker(board, tmp_path, do).work_once()
-    assert board.run("a").state is State.CANCELLED
+    assert board.run("a").state is JobState.CANCELLED
     assert not board.cancel("a")
     assert board.retry("a")
-    assert board.run("a").state is State.QUEUED
+    assert board.run("a").state is JobState.QUEUED
     assert worker(board, tmp_path, simple).work_once()
-    assert board.run("a").state is State.DONE
+    assert board.run("a").state is JobState.DONE
 
 
 def test_what_can_heal_is_tried_again_later_and_not_for_ever(board, tmp_path, monkeypatch):
@@ -184,16 +190,16 @@ def test_what_can_heal_is_tried_again_later_and_not_for_ever(board, tmp_path, mo
 
     def do(spec, tell):
         tries.append(time.monotonic())
-        raise Passing("the host did not answer in time")
+        raise TransientError("the host did not answer in time")
 
-    board.submit(spec(), Urgency.BATCH, fresh_s=60)
+    board.submit(spec(), Priority.BATCH, fresh_s=60)
     works = worker(board, tmp_path, do)
     assert works.work_once()
     waiting = board.run("a")
-    assert (waiting.state, waiting.error) == (State.QUEUED, "the host did not answer in time")
+    assert (waiting.state, waiting.error) == (JobState.QUEUED, "the host did not answer in time")
     assert waiting.retry_at is not None
     works.recover()  # which must not take a job that waits for a lost one
-    assert wait_until(lambda: works.work_once() and board.run("a").state is State.FAILED)
+    assert wait_until(lambda: works.work_once() and board.run("a").state is JobState.FAILED)
     assert len(tries) == 1 + len(RETRY_AFTER_S)
     assert all(b - a >= 0.1 for a, b in itertools.pairwise(tries))
     assert board.run("a").error == f"the host did not answer in time (tried {len(tries)} times)"
@@ -206,12 +212,12 @@ def test_what_cannot_heal_fails_at_once_in_words(kind, board, tmp_path):
     def do(spec, tell):
         raise PipelineError("no star in sight") if kind == "ours" else ZeroDivisionError("secret detail")
 
-    board.submit(spec(), Urgency.BATCH, fresh_s=60)
+    board.submit(spec(), Priority.BATCH, fresh_s=60)
     works = worker(board, tmp_path, do)
     works.work_once()
     assert not works.work_once()
     run = board.run("a")
-    assert run.state is State.FAILED
+    assert run.state is JobState.FAILED
     assert run.error == "no star in sight" if kind == "ours" else "unexpectedly" in run.error
     assert "secret" not in run.error
 
@@ -221,10 +227,10 @@ def test_many_submit_the_same_at_once_and_it_is_done_once(board, queue, tmp_path
 
     def do(spec, tell):
         done[spec.id] += 1
-        return Done(ANSWER)
+        return JobResult(ANSWER)
 
-    boards = [Board(queue, tmp_path) for _ in range(4)]
-    threads = [threading.Thread(target=b.submit, args=(spec(), Urgency.BATCH), kwargs={"fresh_s": 60}) for b in boards]
+    boards = [JobQueue(queue, tmp_path) for _ in range(4)]
+    threads = [threading.Thread(target=b.submit, args=(spec(), Priority.BATCH), kwargs={"fresh_s": 60}) for b in boards]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -243,14 +249,14 @@ def test_two_workers_share_the_jobs_and_do_none_twice(board, queue, tmp_path):
     def do(spec, tell):
         time.sleep(0.01)
         done[spec.id] += 1
-        return Done(ANSWER)
+        return JobResult(ANSWER)
 
     for i in range(20):
-        board.submit(spec(f"j{i}"), Urgency.BATCH, fresh_s=60)
-    works = [Worker(Board(queue, tmp_path), do, data_dir=tmp_path, accelerator=f"cuda:{i}") for i in range(2)]
+        board.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
+    works = [Worker(JobQueue(queue, tmp_path), do, data_dir=tmp_path, accelerator=f"cuda:{i}") for i in range(2)]
     for one in works:
         one.start()
-    assert wait_until(lambda: all(run.state is State.DONE for run in board.runs()))
+    assert wait_until(lambda: all(run.state is JobState.DONE for run in board.runs()))
     for one in works:
         one.stop()
     assert done == {f"j{i}": 1 for i in range(20)}
@@ -264,14 +270,14 @@ def test_one_job_per_accelerator_at_a_time_whatever_the_number_of_processes(boar
         most.append(len(at_once))
         time.sleep(0.03)
         at_once.pop()
-        return Done(ANSWER)
+        return JobResult(ANSWER)
 
     for i in range(6):
-        board.submit(spec(f"j{i}"), Urgency.BATCH, fresh_s=60)
-    works = [Worker(Board(queue, tmp_path), do, data_dir=tmp_path, accelerator="cuda:0") for _ in range(3)]
+        board.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
+    works = [Worker(JobQueue(queue, tmp_path), do, data_dir=tmp_path, accelerator="cuda:0") for _ in range(3)]
     for one in works:
         one.start()
-    assert wait_until(lambda: all(run.state is State.DONE for run in board.runs()))
+    assert wait_until(lambda: all(run.state is JobState.DONE for run in board.runs()))
     for one in works:
         one.stop()
     assert max(most) == 1
@@ -287,13 +293,13 @@ def test_a_worker_that_stops_gives_its_job_back(board, tmp_path):
             time.sleep(0.01)
         raise AssertionError("it was not stopped")
 
-    board.submit(spec(), Urgency.BATCH, fresh_s=60)
+    board.submit(spec(), Priority.BATCH, fresh_s=60)
     works = worker(board, tmp_path, do)
     works.start()
     assert begun.wait(10)
     works.stop()
     run = board.run("a")
-    assert (run.state, run.crashes) == (State.QUEUED, 0)
+    assert (run.state, run.crashes) == (JobState.QUEUED, 0)
     assert worker(board, tmp_path, simple).work_once()
 
 
@@ -313,7 +319,7 @@ def _killable(queue, tmp_path):
 
 def test_kill_9_loses_no_job_and_no_finished_stage(board, queue, tmp_path):
     for i in range(3):
-        board.submit(spec(f"j{i}"), Urgency.BATCH, fresh_s=60)
+        board.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
     kills, journal = 0, tmp_path / "journal"
     while kills < 2:
         process = _killable(queue, tmp_path)
@@ -324,10 +330,10 @@ def test_kill_9_loses_no_job_and_no_finished_stage(board, queue, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait(10)
         kills += 1
-        assert any(run.state is State.RUNNING for run in board.runs())
+        assert any(run.state is JobState.RUNNING for run in board.runs())
     process = _killable(queue, tmp_path)
     try:
-        assert wait_until(lambda: all(run.state is State.DONE for run in board.runs()))
+        assert wait_until(lambda: all(run.state is JobState.DONE for run in board.runs()))
     finally:
         process.kill()
         process.wait(10)
@@ -338,18 +344,18 @@ def test_kill_9_loses_no_job_and_no_finished_stage(board, queue, tmp_path):
 
 
 def test_a_job_that_ends_every_worker_is_given_up(board, tmp_path):
-    board.submit(spec(), Urgency.BATCH, fresh_s=60)
+    board.submit(spec(), Priority.BATCH, fresh_s=60)
     for _ in range(MOST_CRASHES):
         assert board.take("dead") is not None
         board.recover(lambda name: name == "dead")
     run = board.run("a")
-    assert run.state is State.FAILED
+    assert run.state is JobState.FAILED
     assert "memory" in run.error
     assert board.take("dead") is None
 
 
 def test_a_job_that_never_reached_the_queue_is_found(board, tmp_path):
-    board.submit(spec(), Urgency.BATCH, fresh_s=60)
+    board.submit(spec(), Priority.BATCH, fresh_s=60)
     board._huey.storage.flush_queue()  # what a crash between record and queue leaves
     assert board.take("w") is None
     assert [run.id for run in board.recover(lambda name: False)] == ["a"]
@@ -358,7 +364,7 @@ def test_a_job_that_never_reached_the_queue_is_found(board, tmp_path):
 
 
 def test_a_delivery_is_claimed_by_one_only(board):
-    board.submit(spec(), Urgency.BATCH, fresh_s=60)
+    board.submit(spec(), Priority.BATCH, fresh_s=60)
     assert board.claim_delivery("a", "answered")
     assert not board.claim_delivery("a", "pushing")
     assert board.delivered("a")[0] == "answered"
@@ -369,11 +375,11 @@ def test_a_delivery_is_claimed_by_one_only(board):
 def test_old_jobs_are_forgotten_and_young_ones_kept(board, tmp_path):
     works = worker(board, tmp_path, simple)
     for i in range(5):
-        board.submit(spec(f"j{i}"), Urgency.BATCH, fresh_s=60)
+        board.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
         works.work_once()
-    board.submit(spec("open"), Urgency.BATCH, fresh_s=60)
+    board.submit(spec("open"), Priority.BATCH, fresh_s=60)
     assert board.prune(keep=2) == 3
     assert [run.id for run in board.runs()] == ["open", "j4", "j3"]
     assert board.prediction("j0") is None
-    assert board.submit(spec("j0"), Urgency.BATCH, fresh_s=60).attempt == 1
+    assert board.submit(spec("j0"), Priority.BATCH, fresh_s=60).attempt == 1
     assert works.work_once()

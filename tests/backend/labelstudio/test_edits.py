@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.jobs.runner import prompted
-from backend.labelstudio.edits import FixedKeyframe, fixed_keyframes, words_of
+from backend.labelstudio.edits import UserKeyframe, user_keyframes, words_of
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import regions_of
-from backend.labelstudio.request import Work, read_request
-from backend.labelstudio.user_keyframes import held
+from backend.labelstudio.request import PredictRequest, read_request
+from backend.labelstudio.user_keyframes import apply_user_keyframes
 from refam.pipeline.pipeline import Target
 from tests.backend.labelstudio.test_regions import _even, _result, drawn
 from tests.doubles import moving_box
@@ -63,25 +63,25 @@ def toggle(region, frame):
 
 def test_what_we_wrote_is_ours_and_says_its_words():
     region = ours()
-    assert fixed_keyframes(region) == ()
+    assert user_keyframes(region) == ()
     assert words_of(region) == "the star"
 
 
 @pytest.mark.parametrize("frame", [1, 2, 17, N])
 def test_a_moved_box_is_a_persons(frame):
-    (fixed,) = fixed_keyframes(edit(ours(), frame, x=31.25))
+    (fixed,) = user_keyframes(edit(ours(), frame, x=31.25))
     assert (fixed.frame, fixed.x, fixed.enabled) == (frame, 31.25, frame != N)
 
 
 def test_a_switched_keyframe_is_a_persons_and_hides_up_to_the_next():
     region = toggle(edit(ours(), 10), 10)
-    (fixed,) = fixed_keyframes(region)
+    (fixed,) = user_keyframes(region)
     assert (fixed.frame, fixed.enabled, fixed.until) == (10, False, N)
 
 
 def test_a_box_that_was_drawn_from_nothing_is_a_persons():
     region = {"value": {"sequence": [{"frame": 3, "enabled": True, "x": 1, "y": 2, "width": 3, "height": 4}]}}
-    assert fixed_keyframes(region) == (FixedKeyframe(3, 1.0, 2.0, 3.0, 4.0, 0.0, True, None),)
+    assert user_keyframes(region) == (UserKeyframe(3, 1.0, 2.0, 3.0, 4.0, 0.0, True, None),)
     assert words_of(region) is None
 
 
@@ -98,14 +98,14 @@ def test_a_box_that_was_drawn_from_nothing_is_a_persons():
     ],
 )
 def test_what_is_no_keyframe_is_left_out(sequence):
-    assert fixed_keyframes({"value": {"sequence": sequence}}) == ()
-    assert fixed_keyframes({}) == ()
+    assert user_keyframes({"value": {"sequence": sequence}}) == ()
+    assert user_keyframes({}) == ()
 
 
 def test_a_turned_box_is_held_by_the_upright_one_around_it():
-    box = FixedKeyframe(1, 50, 50, 10, 20, 90, True, None).box()
+    box = UserKeyframe(1, 50, 50, 10, 20, 90, True, None).box()
     assert box == pytest.approx((0.3, 0.5, 0.5, 0.6))
-    assert FixedKeyframe(1, 120, 50, 10, 20, 0, True, None).box() is None
+    assert UserKeyframe(1, 120, 50, 10, 20, 0, True, None).box() is None
 
 
 numbers = st.floats(5, 60)
@@ -121,13 +121,13 @@ def test_what_a_person_fixed_comes_back_to_the_last_digit_and_is_known_again(edi
     region = ours()
     for frame, (x, y, w, h) in edits.items():
         region = edit(region, frame, x=x, y=y, width=w, height=h)
-    fixed = fixed_keyframes(region)
+    fixed = user_keyframes(region)
     assert {f.frame for f in fixed} == set(edits)
     again = ours(fixed=[fixed])
     rows = {k["frame"]: k for k in again["value"]["sequence"]}
     for frame, (x, y, w, h) in edits.items():
         assert [rows[frame][side] for side in ("x", "y", "width", "height")] == [x, y, w, h]
-    assert {f.frame for f in fixed_keyframes(again)} == set(edits)
+    assert {f.frame for f in user_keyframes(again)} == set(edits)
     assert all(a < b for a, b in zip(rows, list(rows)[1:], strict=False))
     _, shown = drawn(again["value"]["sequence"], N)
     assert shown.all()
@@ -136,12 +136,12 @@ def test_what_a_person_fixed_comes_back_to_the_last_digit_and_is_known_again(edi
 def test_a_constant_difference_moves_the_whole_track_and_nothing_else():
     track = moving_box(N)
     fixed = tuple(
-        FixedKeyframe(
+        UserKeyframe(
             row + 1, 100 * (b[0] - 0.05), 100 * b[1], 100 * (b[2] - b[0]), 100 * (b[3] - b[1]), 0.0, True, None
         )
         for row, b in ((5, track.boxes[5]), (30, track.boxes[30]))
     )
-    boxes, visible, rows = held(track.boxes, track.visible, fixed)
+    boxes, visible, rows = apply_user_keyframes(track.boxes, track.visible, fixed)
     assert np.allclose(boxes, track.boxes - [0.05, 0, 0.05, 0])
     assert visible.all()
     assert set(rows) == {5, 30}
@@ -151,15 +151,15 @@ def test_a_person_sees_it_where_the_track_does_not_and_hides_it_where_it_does():
     track = moving_box(N)
     seen = track.visible.copy()
     seen[20:] = False
-    there = FixedKeyframe(31, 10.0, 10.0, 5.0, 5.0, 0.0, True, None)
-    gone = FixedKeyframe(6, 10.0, 20.0, 20.0, 20.0, 0.0, False, 11)
-    _, visible, _ = held(track.boxes, seen, (gone, there))
+    there = UserKeyframe(31, 10.0, 10.0, 5.0, 5.0, 0.0, True, None)
+    gone = UserKeyframe(6, 10.0, 20.0, 20.0, 20.0, 0.0, False, 11)
+    _, visible, _ = apply_user_keyframes(track.boxes, seen, (gone, there))
     assert visible.tolist() == [True] * 6 + [False] * 4 + [True] * 10 + [False] * 10 + [True] + [False] * 9
 
 
 def test_fixed_boxes_are_prompts_on_the_clips_own_frames():
-    fixed = (FixedKeyframe(1, 10, 10, 20, 20, 0, True, None), FixedKeyframe(11, 30, 10, 20, 20, 0, True, None))
-    work = Work("t", "v", 10.0, (Target("Car", "the star"), Target("Car", "other")), ("a", "b"), (fixed, ()))
+    fixed = (UserKeyframe(1, 10, 10, 20, 20, 0, True, None), UserKeyframe(11, 30, 10, 20, 20, 0, True, None))
+    work = PredictRequest("t", "v", 10.0, (Target("Car", "the star"), Target("Car", "other")), ("a", "b"), (fixed, ()))
     first, second = prompted(work, _even(50, 25))  # two seconds: editor frame 11 at 10 fps shows 1.002 s
     assert [p.frame for p in first.prompts] == [0, 25]
     assert first.prompts[1].box == pytest.approx((0.3, 0.1, 0.5, 0.3))

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 
-from backend.jobs.models import Spec
+from backend.jobs.models import JobSpec
 from backend.jobs.runner import prompted
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.mask_edits import MaskError, mask_of, with_drawn_masks
@@ -126,8 +126,8 @@ def test_a_job_keeps_drawn_masks_through_its_json():
     config, task, ids = answered("BitmaskLabels")
     touch(task, config, ids[0], 1, star(2))
     work = read_request(task, config, context=TYPED)
-    spec = Spec(id="a", task_id=7, project="1", work=work, label_config=xml_of("Brush"), model_version="v")
-    again = Spec.model_validate_json(spec.model_dump_json())
+    spec = JobSpec(id="a", task_id=7, project="1", work=work, label_config=xml_of("Brush"), model_version="v")
+    again = JobSpec.model_validate_json(spec.model_dump_json())
     assert again.work.targets == work.targets
     clip = ArrayClip(np.zeros((3, 60, 90, 3), np.uint8))
     clip.duration_s = 3 / 24

@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from backend.cli.main import app
-from backend.jobs.models import Spec
-from backend.jobs.runner import Doing
+from backend.jobs.models import JobSpec
+from backend.jobs.runner import JobRunner
 from backend.labelstudio.label_config import LabelConfigError, parse_label_config
 from backend.labelstudio.mask_regions import mask_regions_of
 from backend.labelstudio.request import RequestError, read_request
@@ -152,9 +152,9 @@ def doing(tmp_path):
     def do(pics, kind="BrushLabels"):
         xml = xml_of(kind)
         work = read_request({"id": 7, "data": {"pics": pics, "say": "the star"}}, parse_label_config(xml))
-        spec = Spec(id="1", task_id=7, project="1", work=work, label_config=xml, model_version="v")
-        spec = Spec.model_validate_json(spec.model_dump_json())
-        return Doing(services, Board())(spec, lambda *_: None)
+        spec = JobSpec(id="1", task_id=7, project="1", work=work, label_config=xml, model_version="v")
+        spec = JobSpec.model_validate_json(spec.model_dump_json())
+        return JobRunner(services, Board())(spec, lambda *_: None)
 
     return do, masks[0]
 

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from backend.feedback.compare import Fate, compare
+from backend.feedback.compare import RegionFate, compare
 from backend.labelstudio.empty_regions import emptied, is_empty, removed_words, without_successor
 from backend.labelstudio.export_reader import as_drawn
 from backend.labelstudio.export_reader import mask_of as exported_mask
@@ -103,7 +103,7 @@ def test_an_emptied_box_is_drawn_nowhere_and_counts_as_deleted():
     assert removed_words(gone) == "the red car"
     assert not as_drawn(gone["value"]["sequence"], 24, "here")[1].any()
     fates = {c.region: c.fate for c in compare(before, [gone, before[1]])}
-    assert fates == {"r1": Fate.DELETED, "r2": Fate.KEPT}
+    assert fates == {"r1": RegionFate.DELETED, "r2": RegionFate.KEPT}
 
 
 @pytest.mark.parametrize("kind", KINDS)

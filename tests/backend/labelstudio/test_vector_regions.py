@@ -13,10 +13,10 @@ import pytest
 from label_studio_sdk.label_interface import LabelInterface
 from numpy.typing import NDArray
 
-from backend.feedback.compare import Fate, compare
-from backend.jobs.models import Spec
+from backend.feedback.compare import RegionFate, compare
+from backend.jobs.models import JobSpec
 from backend.jobs.runner import prompted
-from backend.labelstudio.edits import FixedOutline, fixed_keyframes
+from backend.labelstudio.edits import UserOutline, user_keyframes
 from backend.labelstudio.empty_regions import emptied, is_empty
 from backend.labelstudio.export_reader import read_studio
 from backend.labelstudio.export_sources import VideoFolder
@@ -217,7 +217,7 @@ def _pushed(region, index, by=3.0):
 
 
 def test_what_nobody_touched_is_nobodys():
-    assert fixed_keyframes(_region(_star())) == ()
+    assert user_keyframes(_region(_star())) == ()
 
 
 def test_a_vertex_that_was_dragged_is_a_prompt_and_comes_back_to_the_last_digit():
@@ -227,7 +227,7 @@ def test_a_vertex_that_was_dragged_is_a_prompt_and_comes_back_to_the_last_digit(
     work = read_request(_task(changed), CONFIG, context=_typed("the red star"))
     assert work.region_ids == ("r",)
     ((pin,),) = work.fixed
-    assert isinstance(pin, FixedOutline)
+    assert isinstance(pin, UserOutline)
     assert pin.frame == item["frame"]
     (target,) = prompted(work, _even(24))
     (prompt,) = target.prompts
@@ -237,7 +237,7 @@ def test_a_vertex_that_was_dragged_is_a_prompt_and_comes_back_to_the_last_digit(
     again = _region(_star(), fixed=(pin,))["value"]["sequence"]
     (kept,) = [k for k in again if k["frame"] == item["frame"]]
     assert kept["vertices"] == item["vertices"]
-    assert fixed_keyframes({"value": {"sequence": again}}) == (pin,), "what is a person's stays a person's"
+    assert user_keyframes({"value": {"sequence": again}}) == (pin,), "what is a person's stays a person's"
     ids = [v["id"] for v in item["vertices"]]
     assert all([v["id"] for v in k["vertices"]] == ids for k in again)
 
@@ -248,7 +248,7 @@ def test_vertices_that_a_person_added_stay_and_the_frames_before_keep_theirs_up_
     first, second = (_pushed(_region(masks), i, by=0.01)["value"]["sequence"][i] for i in (0, 1))
     one = {"id": "extra", "x": first["vertices"][0]["x"] + 0.5, "y": first["vertices"][0]["y"] + 0.5}
     second["vertices"].insert(1, one)
-    pins = fixed_keyframes({"value": {"sequence": [first, second]}})
+    pins = user_keyframes({"value": {"sequence": [first, second]}})
     assert len(pins) == 2
     sequence = _region(masks, fixed=pins)["value"]["sequence"]
     at = [k["frame"] for k in sequence]
@@ -267,7 +267,7 @@ def test_vertices_that_a_person_added_stay_and_the_frames_before_keep_theirs_up_
 )
 def test_a_keyframe_without_area_is_kept_and_is_no_prompt(vertices):
     masks = _star()
-    pin = FixedOutline(6, tuple(vertices), True, True, None)
+    pin = UserOutline(6, tuple(vertices), True, True, None)
     sequence = _region(masks, fixed=(pin,))["value"]["sequence"]
     assert [k["vertices"] for k in sequence if k["frame"] == 6] == [vertices]
     work = read_request(_task(_region(masks)), CONFIG, context=_typed("the red star"))
@@ -279,7 +279,7 @@ def test_a_keyframe_that_was_switched_off_hides_up_to_the_next():
     sequence = _region(_star())["value"]["sequence"]
     off = copy.deepcopy(sequence[1])
     off["enabled"] = False
-    pins = fixed_keyframes({"value": {"sequence": [sequence[0], off, *sequence[2:]]}})
+    pins = user_keyframes({"value": {"sequence": [sequence[0], off, *sequence[2:]]}})
     again = _region(_star(), fixed=pins)["value"]["sequence"]
     until = sequence[2]["frame"]
     hidden = [f for f in range(1, 25) if _drawn(again, f) is None]
@@ -290,15 +290,15 @@ def test_a_drawing_where_the_object_was_not_seen_is_seen():
     masks = _star()
     masks[10:] = False
     points = ({"id": "a", "x": 50.0, "y": 20.0}, {"id": "b", "x": 60.0, "y": 20.0}, {"id": "c", "x": 55.0, "y": 40.0})
-    sequence = _region(masks, fixed=(FixedOutline(18, points, True, True, None),))["value"]["sequence"]
+    sequence = _region(masks, fixed=(UserOutline(18, points, True, True, None),))["value"]["sequence"]
     assert [f for f in range(11, 25) if _drawn(sequence, f) is not None] == [18]
     assert len(_drawn(sequence, 18)) == 3
 
 
 def test_a_job_with_outlines_is_stored_and_read_back():
     work = read_request(_task(_pushed(_region(_star()), 1)), CONFIG, context=_typed("the red star"))
-    spec = Spec(id="j", task_id=5, project="1", work=work, label_config=XML, model_version="v")
-    assert Spec.model_validate_json(spec.model_dump_json()) == spec
+    spec = JobSpec(id="j", task_id=5, project="1", work=work, label_config=XML, model_version="v")
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
 def test_words_remove_an_outline_and_the_empty_one_is_drawn_nowhere():
@@ -314,15 +314,17 @@ def test_words_remove_an_outline_and_the_empty_one_is_drawn_nowhere():
     assert emptied(gone, "again")["value"]["sequence"] == gone["value"]["sequence"]
 
 
-@pytest.mark.parametrize(("change", "fate"), [(lambda r: r, Fate.KEPT), (lambda r: _pushed(r, 0, 20.0), Fate.MOVED)])
+@pytest.mark.parametrize(
+    ("change", "fate"), [(lambda r: r, RegionFate.KEPT), (lambda r: _pushed(r, 0, 20.0), RegionFate.MOVED)]
+)
 def test_what_became_of_an_outline_is_learnt(change, fate):
     before = _region(_star())
     (found,) = compare([before], [change(copy.deepcopy(before))])
     assert (found.fate, found.label, found.words) == (fate, "Star", "the red star")
-    assert found.strokes == (fate is Fate.MOVED)
-    assert (found.iou == 1.0) == (fate is Fate.KEPT)
+    assert found.strokes == (fate is RegionFate.MOVED)
+    assert (found.iou == 1.0) == (fate is RegionFate.KEPT)
     (deleted,) = compare([before], [])
-    assert deleted.fate is Fate.DELETED
+    assert deleted.fate is RegionFate.DELETED
 
 
 # --- the export, read back ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from backend.jobs.clip_opener import Opener
+from backend.jobs.clip_opener import ClipOpener
 from backend.media.fetch import Fetcher
 from backend.media.network_policy import FetchError
 from backend.media.store import MediaError, MediaStore
@@ -19,7 +19,7 @@ from refam.pipeline.stage_cache import content_of
 from tests.backend.jobs.queues import spec
 from tests.backend.media.test_fetch import Site, _settings, kept, other, site  # noqa: F401 - fixtures
 from tests.media import cfr, numbered_frames
-from video.io.limits import Limits
+from video.io.limits import VideoLimits
 from video.io.probe import ClipError
 
 BODY = bytes(i * i % 251 for i in range(600_000))
@@ -275,12 +275,12 @@ def test_a_video_over_the_limits_is_refused_before_it_is_decoded(limits, words, 
     import contextlib
 
     with contextlib.ExitStack() as held, pytest.raises(ClipError, match=words):
-        Opener(MediaStore(settings), settings).open(spec(), held, lambda _: None)
+        ClipOpener(MediaStore(settings), settings).open(spec(), held, lambda _: None)
 
 
 def test_limits_check_themselves():
     with pytest.raises(ValueError, match="above 0"):
-        Limits(most_px=0, most_s=1)
+        VideoLimits(most_px=0, most_s=1)
 
 
 # --- cloud storage through Label Studio -------------------------------------------------------------------------

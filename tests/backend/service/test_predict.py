@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from backend.jobs.models import State
+from backend.jobs.models import JobState
 from backend.jobs.push import GRACE_S
-from backend.jobs.worker import Passing
+from backend.jobs.worker import TransientError
 from backend.service.model import RefAMBackend
 from backend.settings import load_settings
 from tests.backend.service.test_app import XML
@@ -192,7 +192,7 @@ def test_what_is_tried_again_after_the_deadline_is_not_waited_for(services, monk
     def away(clip, targets, progress, **kwargs):
         if targets[0].words == "away":
             tries.append(time.monotonic())
-            raise Passing("the host did not answer in time")
+            raise TransientError("the host did not answer in time")
         return run(clip, targets, **kwargs)
 
     monkeypatch.setattr(services.truth, "run", away)
@@ -320,7 +320,7 @@ def test_an_answer_that_a_stroke_has_outdated_is_not_computed_to_its_end_and_did
     (result,) = predict(services, task(1, "the star"), context=typed)
     assert result["result"][0]["id"] == "mine"
     after, before = services.office().board.runs()
-    assert (after.state, before.state) == (State.DONE, State.CANCELLED)
+    assert (after.state, before.state) == (JobState.DONE, JobState.CANCELLED)
     assert before.error == "asked again with what was drawn since"
 
 
@@ -332,7 +332,7 @@ def test_without_a_token_it_says_what_it_cannot_do(media, tmp_path, monkeypatch)
     slow(services, monkeypatch, {"slow": 1})
     assert "retrieve again later" in predict(services, task(1, "slow"))[0]["error"]
     assert any("cannot be pushed" in problem for problem in services.ready()["problems"])
-    wait_until(lambda: all(run.state is State.DONE for run in services.office().board.runs()))
+    wait_until(lambda: all(run.state is JobState.DONE for run in services.office().board.runs()))
     assert "result" in predict(services, task(1, "slow"))[0]
     services.close()
 

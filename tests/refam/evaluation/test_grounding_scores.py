@@ -21,9 +21,9 @@ from refam.evaluation import (
 from refam.evaluation import (
     reading_scores as scoring_looks,
 )
-from refam.evaluation.grounding_scores import ABLATION, SHIPPED, Verdict
+from refam.evaluation.grounding_scores import ABLATION, SHIPPED, GroundingScore
 from refam.grounder import Grounder, load_grounder
-from refam.grounding import TokenMaps, Weighing
+from refam.grounding import GroundingTrace, TokenMaps
 from refam.heatmaps import make_heatmap
 from refam.segmenters.load import load_segmenter
 from refam.tiny import DIRECTORY
@@ -47,17 +47,17 @@ class Knowing:
         self.reads.append((indices[0], options.magnets))
         yield [(self.by_text[expressions[0], frames[0].tobytes()], options.magnets)]
 
-    def weigh(self, maps, frame, *, options) -> Weighing:
+    def weigh(self, maps, frame, *, options) -> GroundingTrace:
         case, magnets = maps
         other = (case.referral.target + 1) % len(case.masks)
         mask = case.truth if magnets else case.masks[other]
         grid = mask.astype(np.float32)
         heatmap = make_heatmap(0, grid, smooth_peak=2.0)
-        return Weighing(grid, grid, grid, heatmap, np.array([heatmap.confidence, 0, 0, 0, 0.0]))
+        return GroundingTrace(grid, grid, grid, heatmap, np.array([heatmap.confidence, 0, 0, 0, 0.0]))
 
 
-def verdict(kind: str = "colour", hit: bool = True, j: float = 1.0, **changes: object) -> Verdict:
-    return replace(Verdict(kind, hit, j, j, 5, 10, 0.5, (0.2, 0, 0, 0, 0)), **changes)  # type: ignore[arg-type]
+def verdict(kind: str = "colour", hit: bool = True, j: float = 1.0, **changes: object) -> GroundingScore:
+    return replace(GroundingScore(kind, hit, j, j, 5, 10, 0.5, (0.2, 0, 0, 0, 0)), **changes)  # type: ignore[arg-type]
 
 
 # --- judging ---------------------------------------------------------------------------------------------------------
@@ -84,7 +84,9 @@ def test_rows_share_the_forward_pass_that_they_have_in_common() -> None:
 def test_a_flat_map_is_a_miss_with_no_mask() -> None:
     case = some(1)[0]
     flat = np.zeros(case.truth.shape, np.float32)
-    found = scoring.verdict(case, Weighing(flat, flat, flat, make_heatmap(0, flat), np.zeros(5)), load_segmenter(None))
+    found = scoring.verdict(
+        case, GroundingTrace(flat, flat, flat, make_heatmap(0, flat), np.zeros(5)), load_segmenter(None)
+    )
     assert (found.hit, found.j, found.f) == (False, 0.0, 0.0)
 
 
@@ -159,12 +161,12 @@ def tiny() -> Grounder:
 def test_looks_are_averaged_and_leave_the_preset_alone(tiny: Grounder) -> None:
     grounder = tiny
     preset, case = grounder.backbone.preset, some(1)[0]
-    one = scoring_looks.look(grounder, case, 3, scoring_looks.Looks((preset.noise,), 2))
+    one = scoring_looks.look(grounder, case, 3, scoring_looks.ReadingPlan((preset.noise,), 2))
     (maps,) = next(iter(_with(grounder, preset, 2).read([case.picture], [case.referral.text], indices=[3])))
     grounder.backbone.preset = preset
     assert isinstance(one, TokenMaps)
     np.testing.assert_allclose(one.maps, maps.maps, atol=1e-6)
-    two = scoring_looks.look(grounder, case, 3, scoring_looks.Looks((0.5, 0.8)))
+    two = scoring_looks.look(grounder, case, 3, scoring_looks.ReadingPlan((0.5, 0.8)))
     assert len(two.draws) == 2
     np.testing.assert_allclose(two.maps, two.draws.mean(0), atol=1e-6)
     assert grounder.backbone.preset == preset

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from backend.cli.targets import parse_mask, read_mask
-from refam.pipeline.anchors import Work
+from refam.pipeline.anchors import ObjectState
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, Target
-from refam.pipeline.segments import pieces, stretches
-from refam.pipeline.stage_cache import Memo
-from refam.pipeline.tracks import hold_boxes, put_apart
+from refam.pipeline.segments import plan_segments, stretches
+from refam.pipeline.stage_cache import StageCache
+from refam.pipeline.tracks import hold_boxes, resolve_overlaps
 from refam.pipeline.types import PromptError
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import Scene, Thing, draw
@@ -166,7 +166,7 @@ def test_a_prompt_between_two_changes_nothing_beyond_them(scene, as_mask, tmp_pa
         x0, y0, x1, y1 = masks.box_of(truth[frame])
         return FramePrompt(frame, box=(x0, y0 - 0.001 * frame, x1, y1))
 
-    memo = Memo(tmp_path, "clip")
+    memo = StageCache(tmp_path, "clip")
     before = run(scene, prompt(3), prompt(10), memo=memo)
     after = run(scene, prompt(3), prompt(6), prompt(10), memo=memo)
     fresh = run(scene, prompt(3), prompt(6), prompt(10))
@@ -179,7 +179,7 @@ def test_a_prompt_between_two_changes_nothing_beyond_them(scene, as_mask, tmp_pa
 
 
 def test_what_is_not_touched_is_not_followed_again(scene, tmp_path):
-    truth, memo = scene[1][STAR], Memo(tmp_path, "clip")
+    truth, memo = scene[1][STAR], StageCache(tmp_path, "clip")
     prompts = [FramePrompt(f, mask=masks.encode(truth[f])) for f in (1, 7, 9, 12)]
     run(scene, prompts[0], prompts[1], prompts[3], memo=memo, segmenter=Counting())
     asked = Counting.asked
@@ -189,7 +189,7 @@ def test_what_is_not_touched_is_not_followed_again(scene, tmp_path):
 
 def test_words_hold_the_far_side_of_their_frame(scene, tmp_path):
     """The words' frame is a prompt too: what lies beyond it stays when a person corrects the other side."""
-    memo, grounder = Memo(tmp_path, "clip"), TrueGrounder(scene[1])
+    memo, grounder = StageCache(tmp_path, "clip"), TrueGrounder(scene[1])
     before = run(scene, words=STAR, memo=memo, grounder=grounder)
     at = before.anchor
     frame = 12 if at < 7 else 1
@@ -211,14 +211,14 @@ def test_words_that_mean_something_else_give_way(scene):
 def test_objects_with_the_same_stretch_are_followed_together():
     square = np.zeros((9, 16), bool)
     square[2:5, 2:5] = True
-    a, b, c = (Work(Target(name, prompts=(FramePrompt(0, box=(0, 0, 1, 1)),))) for name in "abc")
+    a, b, c = (ObjectState(Target(name, prompts=(FramePrompt(0, box=(0, 0, 1, 1)),))) for name in "abc")
     a.drawn, b.drawn, c.drawn = {0: square}, {0: square, 6: square}, {0: square}
-    found = [(p.window, [w.target.label for w, _ in p.members], p.drawn) for p in pieces([a, b, c], 10)]
+    found = [(p.window, [w.target.label for w, _ in p.members], p.drawn) for p in plan_segments([a, b, c], 10)]
     assert found == [((0, 6), ["b"], True), ((0, 9), ["a", "c"], True), ((6, 9), ["b"], True)]
     for work in (a, c):
         work.anchors, work.drawn = {4: square}, {}
     b.anchors = {8: square}
-    found = {(p.window, p.drawn): p for p in pieces([a, b, c], 10)}
+    found = {(p.window, p.drawn): p for p in plan_segments([a, b, c], 10)}
     assert set(found) == {((0, 9), False), ((0, 6), True), ((6, 8), True)}
     assert found[(0, 9), False].kept == (((0, 4), (4, 9)), ((8, 9),), ((0, 4), (4, 9)))
 
@@ -238,11 +238,11 @@ def track_of(boxes, score):
 
 def test_what_two_claim_goes_to_the_surer_and_never_from_a_drawing():
     left, right, same = (0.0, 0.0, 0.6, 1.0), (0.4, 0.0, 1.0, 1.0), (0.4, 0.0, 0.6, 1.0)
-    works = [Work(Target(name, words=name)) for name in "ab"]
+    works = [ObjectState(Target(name, words=name)) for name in "ab"]
     works[0].track = track_of([left, left, left, left], 0.9)
     works[1].track = track_of([right, right, same, (0.7, 0.0, 1.0, 1.0)], 0.5)
     works[1].drawn = {1: masks.decode(works[1].track.rles[1])}
-    put_apart(works)
+    resolve_overlaps(works)
     a, b = (work.track for work in works)
     assert [masks.area(r) / 20 for r in a.rles] == [24, 16, 24, 24]
     assert [masks.area(r) / 20 for r in b.rles] == [16, 24, 0, 12]
@@ -252,7 +252,7 @@ def test_what_two_claim_goes_to_the_surer_and_never_from_a_drawing():
 
 def test_a_drawn_box_moves_its_neighbours_past_the_words_mask_up_to_the_next_drawing():
     track = track_of([(0.2, 0.2, 0.4, 0.6)] * 9, 0.9)
-    work = Work(Target("x", words="x"))
+    work = ObjectState(Target("x", words="x"))
     work.drawn = {2: np.ones((20, 40), bool), 6: np.ones((20, 40), bool)}
     work.anchors = {1: np.ones((20, 40), bool)}
     work.boxes = {2: (0.2, 0.1, 0.4, 0.7)}

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.feedback.compare import Correction, Fate
-from backend.feedback.next_tasks import Waiting, strokes_by_label, suggest, waiting_of
-from backend.feedback.project import LoopError
+from backend.feedback.compare import Correction, RegionFate
+from backend.feedback.next_tasks import WaitingTask, strokes_by_label, suggest, waiting_of
+from backend.feedback.project import FeedbackError
 from backend.feedback.score_evaluation import Answered, auroc, fitted, table
-from backend.feedback.store import Row
-from refam.pipeline.anchors import Work
-from refam.pipeline.confidence import SIGNS, Need, NeedError, keep, need_for, read, signs_of
+from backend.feedback.store import StoredCorrection
+from refam.pipeline.anchors import ObjectState
+from refam.pipeline.confidence import SIGNS, ScoreModel, ScoreModelError, keep, need_for, read, signs_of
 from refam.pipeline.types import Target
 from tests.doubles import track_of_masks
-from video.heatmap_fusion import Consensus
+from video.heatmap_fusion import FusedHeatmaps
 from video.types import Heatmap
 
 
@@ -41,9 +41,9 @@ def test_auroc_is_the_chance_of_the_right_order(pairs):
 @pytest.mark.parametrize(("right", "words"), [(True, "all are right"), (False, "all are wrong")])
 def test_tracks_that_are_all_alike_are_said(right, words):
     alike = [replace(a, right=right) for a in _answered(12)]
-    with pytest.raises(LoopError, match=words):
+    with pytest.raises(FeedbackError, match=words):
         fitted(alike, made_with="m", source="s")
-    with pytest.raises(LoopError, match="take more clips"):
+    with pytest.raises(FeedbackError, match="take more clips"):
         table(None, alike)
 
 
@@ -92,15 +92,15 @@ def test_what_was_fitted_is_found_again_for_the_same_models_alone(tmp_path):
     assert len(read(tmp_path / "need.json")) == 2
     assert need_for("unheard/of/this", tmp_path) is None
     (tmp_path / "need.json").write_text("[{]")
-    with pytest.raises(NeedError, match="cannot be read"):
+    with pytest.raises(ScoreModelError, match="cannot be read"):
         need_for("mine/grabcut/dis-flow", tmp_path)
-    with pytest.raises(NeedError, match="weights"):
-        Need((1.0,), 0.0, "x", 1, "y")
+    with pytest.raises(ScoreModelError, match="weights"):
+        ScoreModel((1.0,), 0.0, "x", 1, "y")
 
 
 def _heard(grids):
     maps = [Heatmap(i, g, (0.5, 0.5), 0.7) for i, g in enumerate(grids)]
-    return Consensus(tuple(maps), np.full(len(maps), 0.8), 0)
+    return FusedHeatmaps(tuple(maps), np.full(len(maps), 0.8), 0)
 
 
 def test_the_signs_are_what_they_say():
@@ -111,7 +111,7 @@ def test_the_signs_are_what_they_say():
     masks[12, 10:20, 15:20] = False  # half of it, for one frame
     sharp, flat = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)
     sharp[3, 3] = 1
-    work = Work(Target("a", "the star"), evidence=0.6, confidence=0.7, heard=_heard([sharp, flat]))
+    work = ObjectState(Target("a", "the star"), evidence=0.6, confidence=0.7, heard=_heard([sharp, flat]))
     signs = signs_of(work, track_of_masks(masks, scores=0.9), backing=0.5)
     assert tuple(signs) == SIGNS
     assert signs["order"] == pytest.approx(0.5), "one place is order, everywhere is none"
@@ -119,21 +119,21 @@ def test_the_signs_are_what_they_say():
     assert signs["whole"] == 0.5
     assert signs["steady"] == pytest.approx(0.5, abs=0.2)
     assert (signs["agreement"], signs["followed"], signs["backing"]) == pytest.approx((0.8, 0.9, 0.5))
-    nowhere = signs_of(Work(Target("a", "the star")), track_of_masks(np.zeros((4, 8, 8), bool)), backing=0.0)
+    nowhere = signs_of(ObjectState(Target("a", "the star")), track_of_masks(np.zeros((4, 8, 8), bool)), backing=0.0)
     assert set(nowhere.values()) <= {0.0, 0.5}
 
 
 @pytest.mark.parametrize(("shown", "steady"), [(True, 1.0), (False, 0.0)])
 def test_in_a_clip_of_one_frame_nothing_jumps(shown, steady):
     track = track_of_masks(np.full((1, 8, 8), shown))
-    assert signs_of(Work(Target("a", "the star")), track, backing=0.5)["steady"] == steady
+    assert signs_of(ObjectState(Target("a", "the star")), track, backing=0.5)["steady"] == steady
 
 
 # --- what is served first --------------------------------------------------------------------------------------------
 
 
 def _waiting(task, video, *scores, label="Car"):
-    return Waiting(task, video, "words", tuple((label, s) for s in scores))
+    return WaitingTask(task, video, "words", tuple((label, s) for s in scores))
 
 
 def test_most_strokes_first_and_videos_take_turns():
@@ -153,11 +153,11 @@ def test_most_strokes_first_and_videos_take_turns():
 
 
 def test_what_corrections_cost_is_learnt_by_label_once_there_are_enough():
-    def row(label, strokes, fate=Fate.MOVED):
-        return Row(1, 1, 1, "a", 24.0, "m", 0.0, Correction("r", fate, label, False, "w", 0.5, strokes))
+    def row(label, strokes, fate=RegionFate.MOVED):
+        return StoredCorrection(1, 1, 1, "a", 24.0, "m", 0.0, Correction("r", fate, label, False, "w", 0.5, strokes))
 
     assert strokes_by_label([]) == {"": 1.0}
-    rows = [row("Car", 4)] * 5 + [row("Bus", 10)] + [row("Car", 0, Fate.KEPT), row("Car", 50, Fate.ADDED)]
+    rows = [row("Car", 4)] * 5 + [row("Bus", 10)] + [row("Car", 0, RegionFate.KEPT), row("Car", 50, RegionFate.ADDED)]
     assert strokes_by_label(rows) == {"": 5.0, "Car": 4.0}
 
 
@@ -175,4 +175,4 @@ def test_waiting_is_what_has_a_prediction_and_no_annotation():
         video_field="video",
         word_fields=("prompt",),
     )
-    assert found == [Waiting(1, "1.mp4", "the dog", (("Dog", 0.7),))]
+    assert found == [WaitingTask(1, "1.mp4", "the dog", (("Dog", 0.7),))]

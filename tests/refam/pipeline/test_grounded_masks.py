@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refam.pipeline.grounded_masks import Sighting, likeness, sightings, strays
+from refam.pipeline.grounded_masks import GroundedMask, find_drift, ground_masks, likeness
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineOptions, Target
 from tests.doubles import track_of_masks
 from tests.video.clips import ArrayClip
 from video import masks
-from video.heatmap_fusion import Consensus
-from video.tracking.appearance import Looks
+from video.heatmap_fusion import FusedHeatmaps
+from video.tracking.appearance import ColorModel
 from video.tracking.propagate import propagate
 from video.types import Candidate, Heatmap, Observation
 
@@ -82,13 +82,13 @@ class Stopped(Still):
 
 def _heard(frames, shown=OBJECT, confidences=None):
     maps = tuple(_heatmap(f, shown[f], (confidences or {}).get(f, 0.8)) for f in frames)
-    return Consensus(maps, np.full(len(maps), 0.9), 0)
+    return FusedHeatmaps(maps, np.full(len(maps), 0.9), 0)
 
 
 def test_a_mask_that_holds_the_neighbour_too_is_not_started_from_however_sure_the_words_are():
     at = [1, 6, 11, 16, 21]
     merged = Scripted(lambda f: OBJECT[f] | OTHER if f == 11 else OBJECT[f])
-    found = sightings(ArrayClip(FRAMES), _heard(at, confidences={11: 0.95}), merged)
+    found = ground_masks(ArrayClip(FRAMES), _heard(at, confidences={11: 0.95}), merged)
     assert [one.frame for one in found][-1] == 11
     assert found[0].fill > 0.9 > found[-1].fill
     assert len(found) == len(at)
@@ -97,10 +97,10 @@ def test_a_mask_that_holds_the_neighbour_too_is_not_started_from_however_sure_th
 def test_frames_without_heat_or_mask_show_nothing():
     heard = _heard([1, 6, 11])
     nothing = Heatmap(16, np.zeros((H, W), np.float32), (0.5, 0.5), 0.0)
-    heard = Consensus((*heard.heatmaps, nothing), np.full(4, 0.9), 0)
-    found = sightings(ArrayClip(FRAMES), heard, Scripted(lambda f: OBJECT[f] if f != 6 else np.zeros((H, W), bool)))
+    heard = FusedHeatmaps((*heard.heatmaps, nothing), np.full(4, 0.9), 0)
+    found = ground_masks(ArrayClip(FRAMES), heard, Scripted(lambda f: OBJECT[f] if f != 6 else np.zeros((H, W), bool)))
     assert sorted(one.frame for one in found) == [1, 11]
-    assert sightings(ArrayClip(FRAMES), _heard([]), Scripted(lambda f: OBJECT[f])) == []
+    assert ground_masks(ArrayClip(FRAMES), _heard([]), Scripted(lambda f: OBJECT[f])) == []
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_frames_without_heat_or_mask_show_nothing():
     ids=["same", "larger", "another colour"],
 )
 def test_likeness_is_of_colours_and_areas(other, low, high):
-    mine = Looks.of(_picture((OBJECT[0], RED)), OBJECT[0])
-    theirs = Looks.of(_picture(other), other[0])
+    mine = ColorModel.of(_picture((OBJECT[0], RED)), OBJECT[0])
+    theirs = ColorModel.of(_picture(other), other[0])
     assert low - 1e-6 <= likeness(mine, theirs) <= high + 1e-6
     assert likeness(mine, theirs) == likeness(theirs, mine)
 
@@ -118,14 +118,14 @@ def test_likeness_is_of_colours_and_areas(other, low, high):
 def _seen(*frames, shown=OBJECT, colour=RED):
     out = []
     for f in frames:
-        looks = Looks.of(_picture((shown[f], colour)), shown[f])
-        out.append(Sighting(_heatmap(f, shown[f]), shown[f], looks, 0.8, 0.9, 0.9))
+        looks = ColorModel.of(_picture((shown[f], colour)), shown[f])
+        out.append(GroundedMask(_heatmap(f, shown[f]), shown[f], looks, 0.8, 0.9, 0.9))
     return out
 
 
 def _strays(frames, seen, track):
     """What is known is the first sighting."""
-    return strays(ArrayClip(frames), {seen[0].frame: seen[0].mask}, seen[0].looks, seen[1:], track)
+    return find_drift(ArrayClip(frames), {seen[0].frame: seen[0].mask}, seen[0].looks, seen[1:], track)
 
 
 def _spans(found):
@@ -177,10 +177,10 @@ def test_half_hidden_the_object_is_not_taken_for_astray():
     hiding[:, 115:128] = True
     shown[21], words[21] = OBJECT[21] & ~hiding, OBJECT[21]
     frames[21] = _picture((OBJECT[21], RED), (OBJECT[21] & hiding, (200, 70, 60)))
-    looks = Looks.of(frames[21], words[21])
-    seen = [*_seen(1), Sighting(_heatmap(21, words[21]), words[21], looks, 0.8, 0.9, 0.9)]
+    looks = ColorModel.of(frames[21], words[21])
+    seen = [*_seen(1), GroundedMask(_heatmap(21, words[21]), words[21], looks, 0.8, 0.9, 0.9)]
     assert likeness(looks, seen[0].looks) < 0.98
-    assert likeness(Looks.of(frames[21], shown[21]), seen[0].looks) < 0.7
+    assert likeness(ColorModel.of(frames[21], shown[21]), seen[0].looks) < 0.7
     assert _strays(frames, seen, track_of_masks(np.stack(shown))) == []
 
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from refam.pipeline.gaps import Window, gaps_in_words, lost_windows, patch
+from refam.pipeline.gaps import Gap, find_gaps, gaps_in_words, patch
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, PipelineOptions, Target
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import Scene, Thing, draw, draw_clip
@@ -293,8 +293,8 @@ def test_gaps_in_words(visible, said):
 
 def test_lost_windows_are_the_longest_and_few():
     track = track_of([1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0])
-    assert lost_windows(track) == [Window(12, 16), Window(7, 10)]
-    assert all(w.first <= p <= w.last for w in lost_windows(track) for p in w.probes())
+    assert find_gaps(track) == [Gap(12, 16), Gap(7, 10)]
+    assert all(w.first <= p <= w.last for w in find_gaps(track) for p in w.probes())
 
 
 def test_patching_keeps_what_was_seen():

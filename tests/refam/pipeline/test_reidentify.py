@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from refam.pipeline.pipeline import FramePrompt, Pipeline, Target
-from refam.pipeline.reidentify import recalled
+from refam.pipeline.reidentify import reidentify
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.doubles import track_of_masks
 from tests.video.clips import ArrayClip
 from video import masks
-from video.tracking.template_match import Portrait
+from video.tracking.template_match import ObjectTemplate
 
 H, W, N = 120, 240, 40
 RED, BLUE, GREEN, DARK = (220, 40, 40), (40, 60, 220), (40, 160, 60), (90, 20, 20)
@@ -62,7 +62,7 @@ def test_what_passes_behind_a_pole_is_followed_on_the_other_side():
 def test_a_lost_thing_is_found_unless_it_has_a_twin(other, found):
     frames = np.stack([_picture((mask, RED), other, (POLE, BLUE)) for mask in WHOLE])
     seen = [m if t < 16 else np.zeros_like(m) for t, m in enumerate(SEEN)]
-    strays = recalled(ArrayClip(frames), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(seen)), [])
+    strays = reidentify(ArrayClip(frames), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(seen)), [])
     got = {frame: mask for stray in strays for frame, mask in stray.anchors.items() if frame >= 16}
     assert bool(got) == found
     assert all(masks.iou(mask, SEEN[frame]) > 0.8 for frame, mask in got.items())
@@ -71,16 +71,16 @@ def test_a_lost_thing_is_found_unless_it_has_a_twin(other, found):
 def test_what_another_track_holds_is_not_taken():
     seen = [m if t < 16 else np.zeros_like(m) for t, m in enumerate(SEEN)]
     other = track_of_masks(np.stack(SEEN))
-    assert not recalled(ArrayClip(BEHIND), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(seen)), [other])
+    assert not reidentify(ArrayClip(BEHIND), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(seen)), [other])
 
 
 def test_a_right_track_is_left_alone():
-    assert not recalled(ArrayClip(BEHIND), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(SEEN)), [])
+    assert not reidentify(ArrayClip(BEHIND), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(SEEN)), [])
 
 
 @pytest.mark.parametrize("x", [0, 30, 180, 216])
 def test_a_portrait_is_found_where_the_thing_is(x):
-    portrait = Portrait.of(_picture((_thing(20), RED)), _thing(20))
+    portrait = ObjectTemplate.of(_picture((_thing(20), RED)), _thing(20))
     best = portrait.find(_picture((_thing(x, 70), RED)))[0]
     assert best.score > 0.9
     assert masks.iou(portrait.place(best), _thing(x, 70)) > 0.8
@@ -102,7 +102,7 @@ def test_among_things_of_its_colour_it_is_told_by_its_pixels_and_its_outline(spo
 
     first = picture(20)
     first[:, 44:] = GROUND[:, 44:]
-    portrait = Portrait.of(first, _thing(20, 50))
+    portrait = ObjectTemplate.of(first, _thing(20, 50))
     image = picture(150)
     closely = sorted((portrait.closely(image, m) for m in portrait.find(image)), key=lambda m: -m.score)
     assert closely[0].score > 0.8
@@ -111,16 +111,16 @@ def test_among_things_of_its_colour_it_is_told_by_its_pixels_and_its_outline(spo
 
 
 def test_a_plain_thing_is_not_told_from_a_part_of_a_larger_one():
-    portrait = Portrait.of(_picture((_thing(20), RED)), _thing(20))
+    portrait = ObjectTemplate.of(_picture((_thing(20), RED)), _thing(20))
     image = _picture((POLE, RED))
     assert all(portrait.closely(image, match).score < 0.7 for match in portrait.find(image))
 
 
 def test_there_is_no_portrait_of_nothing():
-    assert Portrait.of(GROUND, np.zeros((H, W), bool)) is None
+    assert ObjectTemplate.of(GROUND, np.zeros((H, W), bool)) is None
 
 
 @pytest.mark.parametrize("picture", [_picture(), _picture((_thing(60), GREEN)), _picture((POLE, RED))])
 def test_where_it_is_not_nothing_is_like_it(picture):
-    portrait = Portrait.of(_picture((_thing(20), RED)), _thing(20))
+    portrait = ObjectTemplate.of(_picture((_thing(20), RED)), _thing(20))
     assert all(match.score < 0.9 for match in portrait.find(picture))

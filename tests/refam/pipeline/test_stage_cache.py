@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.jobs.models import Run, State, Urgency
+from backend.jobs.models import JobRecord, JobState, Priority
 from backend.jobs.runner import shares_of
 from refam.pipeline.pipeline import Pipeline, Target
-from refam.pipeline.stage_cache import Memo, content_of, trim
+from refam.pipeline.stage_cache import StageCache, content_of, trim
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.doubles import moving_box
 from tests.refam.pipeline.test_pipeline import TrueGrounder, star_and_disc
@@ -18,7 +18,7 @@ KEY = ("model", 1, ("a", 2.5))
 
 @pytest.fixture
 def memo(tmp_path):
-    return Memo(tmp_path / "stages", "content")
+    return StageCache(tmp_path / "stages", "content")
 
 
 def heatmap():
@@ -49,7 +49,7 @@ def test_another_key_another_result(other, memo):
 
 def test_another_video_another_result(memo, tmp_path):
     memo.keep_heatmap(KEY, heatmap())
-    assert Memo(tmp_path / "stages", "other").heatmap(KEY) is None
+    assert StageCache(tmp_path / "stages", "other").heatmap(KEY) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"rubbish", b"half"])
@@ -140,7 +140,7 @@ def test_a_track_that_was_interrupted_goes_on_in_another_process(memo, tmp_path)
         pipeline().run(ArrayClip(frames), targets, progress=stop_in_the_middle, memo=memo)
     assert list((tmp_path / "stages").glob("*.pass"))
     first, again = ArrayClip(frames), ArrayClip(frames)
-    (plain,) = pipeline().run(first, targets, memo=Memo(tmp_path / "elsewhere", "content"))
+    (plain,) = pipeline().run(first, targets, memo=StageCache(tmp_path / "elsewhere", "content"))
     (resumed,) = pipeline().run(again, targets, memo=memo)
     assert_same_track(resumed.track, plain.track)
     assert len(again.read) < len(first.read) - 10
@@ -149,13 +149,13 @@ def test_a_track_that_was_interrupted_goes_on_in_another_process(memo, tmp_path)
 
 def test_shares_of_time_are_learnt_from_what_was_done():
     def run(state, **stages):
-        return Run(id="a", title="", task_id=1, project="", urgency=Urgency.BATCH, state=state, stages_s=stages)
+        return JobRecord(id="a", title="", task_id=1, project="", urgency=Priority.BATCH, state=state, stages_s=stages)
 
     plain = shares_of([])
     assert sum(plain.values()) == pytest.approx(1)
-    learnt = shares_of([run(State.DONE, fetch=1000, track=9000), run(State.FAILED, fetch=9e9, track=1)])
+    learnt = shares_of([run(JobState.DONE, fetch=1000, track=9000), run(JobState.FAILED, fetch=9e9, track=1)])
     assert learnt["track"] == pytest.approx(0.9, abs=0.01)
     assert learnt["fetch"] == pytest.approx(0.1, abs=0.01)
     assert learnt["mask"] > 0
-    barely = shares_of([run(State.DONE, fetch=0.5, track=0.01)])
+    barely = shares_of([run(JobState.DONE, fetch=0.5, track=0.01)])
     assert barely["track"] > 0.5

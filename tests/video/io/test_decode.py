@@ -11,7 +11,7 @@ from video import masks
 from video.io.clip_view import view_of
 from video.io.frame_sequence import open_sequence
 from video.io.reader import ReadingError, open_clip
-from video.tracking.propagate import Start, propagate_all
+from video.tracking.propagate import TrackStart, propagate_all
 
 N = 24
 
@@ -67,7 +67,7 @@ def test_each_pass_goes_as_far_as_it_can_read(star, anchors, bad, seen):
     stops = []
     (track,) = propagate_all(
         FailingClip(frames, bad=bad),
-        [Start("star", {f: truth[f] for f in anchors})],
+        [TrackStart("star", {f: truth[f] for f in anchors})],
         GrabCutSegmenter(),
         stopped=stops.append,
     )
@@ -81,4 +81,4 @@ def test_each_pass_goes_as_far_as_it_can_read(star, anchors, bad, seen):
 def test_who_does_not_ask_where_it_stopped_gets_the_error(star):
     frames, truth = star
     with pytest.raises(ReadingError, match="stopped at frame 15"):
-        propagate_all(FailingClip(frames, bad=[15]), [Start("star", {0: truth[0]})], GrabCutSegmenter())
+        propagate_all(FailingClip(frames, bad=[15]), [TrackStart("star", {0: truth[0]})], GrabCutSegmenter())

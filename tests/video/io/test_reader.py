@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests import media
 from video.io.containers import bytes_missing, matroska_breaks_at
 from video.io.decode import decord_agrees, read_decord, read_pyav
-from video.io.probe import Turn, probe
+from video.io.probe import DisplayTransform, probe
 from video.io.reader import ClipError, open_clip
 
 N = 60
@@ -275,7 +275,7 @@ def test_decord_is_not_used_where_it_is_known_to_be_wrong(frames, tmp_path):
 @pytest.mark.parametrize("mirror_y", [False, True])
 def test_a_turn_is_a_rotation_after_at_most_one_mirroring(transpose, mirror_x, mirror_y):
     image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    turn = Turn(transpose=transpose, mirror_x=mirror_x, mirror_y=mirror_y)
+    turn = DisplayTransform(transpose=transpose, mirror_x=mirror_x, mirror_y=mirror_y)
     start = image[:, ::-1] if turn.mirrored else image
     assert np.array_equal(turn.apply(image), np.rot90(start, k=-turn.degrees // 90))
 

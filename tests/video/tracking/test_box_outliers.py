@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video.keyframes import fewest_keyframes
-from video.tracking.box_outliers import steady
+from video.tracking.box_outliers import remove_outlier_boxes
 
 N = 24
 TIMES = np.arange(N) / 25
@@ -35,7 +35,7 @@ SEEN = np.ones(N, bool)
 
 @pytest.mark.parametrize("name", WAYS)
 def test_real_motion_stays_to_the_bit(name):
-    np.testing.assert_array_equal(steady(WAYS[name], SEEN, TIMES), WAYS[name])
+    np.testing.assert_array_equal(remove_outlier_boxes(WAYS[name], SEEN, TIMES), WAYS[name])
 
 
 @pytest.mark.parametrize("row", range(2, N - 2))
@@ -43,7 +43,7 @@ def test_real_motion_stays_to_the_bit(name):
 def test_a_jump_is_undone_and_costs_no_keyframe(name, row):
     jumped = WAYS[name].copy()
     jumped[row] += [0.06, -0.04, 0.1, 0.0]
-    mended = steady(jumped, SEEN, TIMES)
+    mended = remove_outlier_boxes(jumped, SEEN, TIMES)
     np.testing.assert_allclose(mended, WAYS[name], atol=0.0015)
     count = [len(fewest_keyframes(b, SEEN, positions=TIMES)) for b in (WAYS[name], mended, jumped)]
     assert count[0] == count[1] < count[2]
@@ -53,25 +53,25 @@ def test_a_jump_is_undone_and_costs_no_keyframe(name, row):
 def test_at_the_ends_nothing_is_known(row):
     jumped = WAYS["straight"].copy()
     jumped[row] += 0.1
-    np.testing.assert_array_equal(steady(jumped, SEEN, TIMES), jumped)
+    np.testing.assert_array_equal(remove_outlier_boxes(jumped, SEEN, TIMES), jumped)
 
 
 def test_what_a_person_drew_and_what_is_hidden_beside_it_stay():
     jumped = WAYS["straight"].copy()
     jumped[10] += 0.1
-    np.testing.assert_array_equal(steady(jumped, SEEN, TIMES, keep={10}), jumped)
+    np.testing.assert_array_equal(remove_outlier_boxes(jumped, SEEN, TIMES, keep={10}), jumped)
     hidden = SEEN.copy()
     hidden[12] = False
-    np.testing.assert_array_equal(steady(jumped, hidden, TIMES), jumped)
+    np.testing.assert_array_equal(remove_outlier_boxes(jumped, hidden, TIMES), jumped)
 
 
 def test_uneven_times_are_gone_by():
     times = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.08, N))
     straight = path(0.1 + 0.25 * times)
-    np.testing.assert_array_equal(steady(straight, SEEN, times), straight)
+    np.testing.assert_array_equal(remove_outlier_boxes(straight, SEEN, times), straight)
     jumped = straight.copy()
     jumped[9] += 0.08
-    np.testing.assert_allclose(steady(jumped, SEEN, times), straight, atol=1e-9)
+    np.testing.assert_allclose(remove_outlier_boxes(jumped, SEEN, times), straight, atol=1e-9)
 
 
 @given(
@@ -83,7 +83,7 @@ def test_uneven_times_are_gone_by():
 def test_only_inner_rows_that_are_seen_may_change_and_only_to_between_their_neighbours(x, hidden, keep, tolerance):
     boxes, n = path(x), len(x)
     seen = np.array([i not in hidden for i in range(n)])
-    out = steady(boxes, seen, np.arange(n) / 25.0, tolerance_iou=tolerance, keep=keep)
+    out = remove_outlier_boxes(boxes, seen, np.arange(n) / 25.0, tolerance_iou=tolerance, keep=keep)
     for row in np.flatnonzero((out != boxes).any(1)):
         assert 2 <= row < n - 2
         assert row not in keep
@@ -94,4 +94,4 @@ def test_only_inner_rows_that_are_seen_may_change_and_only_to_between_their_neig
 @pytest.mark.parametrize("shape", [(3, 3), (4, 4)])
 def test_shapes_are_checked(shape):
     with pytest.raises(ValueError, match="are needed"):
-        steady(np.zeros(shape), np.ones(3, bool), np.arange(3.0))
+        remove_outlier_boxes(np.zeros(shape), np.ones(3, bool), np.arange(3.0))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video.tracking.distractors import Contact, crowd, place
+from video.tracking.distractors import ContactTracker, crowd, place
 from video.tracking.motion import middle
 
 H, W = 120, 200
@@ -67,7 +67,7 @@ def test_partly_out_of_the_frame_and_wholly():
 
 def follow(ways, n, *, start=None):
     """Contacts of discs by the colours alone; ways: (x, y) of a frame, the first of them is followed from frame 0."""
-    contact = Contact.of(start if start is not None else disc(*ways[0](0)))
+    contact = ContactTracker.of(start if start is not None else disc(*ways[0](0)))
     known, places = disc(*ways[0](0)), []
     for t in range(1, n):
         own = np.logical_or.reduce([disc(*way(t)) for way in ways])
@@ -109,7 +109,7 @@ def test_what_touched_a_like_thing_from_the_start_goes_as_flow_says_and_parts():
 
 
 def test_hidden_in_a_large_thing_of_its_colours_it_is_given_up():
-    contact = Contact.of(disc(40, 60))
+    contact = ContactTracker.of(disc(40, 60))
     pond = np.zeros((H, W), bool)
     pond[:, 60:] = True
     seen = []
@@ -125,7 +125,7 @@ def test_hidden_in_a_large_thing_of_its_colours_it_is_given_up():
 
 def test_a_part_that_comes_out_again_is_no_twin():
     """Half hidden it was expected elsewhere; what is seen beside that place is itself."""
-    contact = Contact.of(disc(60, 60))
+    contact = ContactTracker.of(disc(60, 60))
     for t in range(1, 6):
         contact, _ = contact.step(disc(60 + 4 * t, 60), AT_REST)
         contact = contact.seen(disc(60 + 4 * t, 60))

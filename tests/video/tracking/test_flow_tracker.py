@@ -5,9 +5,9 @@ from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import Scene, Thing, draw, draw_clip
 from tests.video.clips import ArrayClip
 from video import masks
-from video.tracking.appearance import Looks
+from video.tracking.appearance import ColorModel
 from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions, move_rigidly
-from video.tracking.propagate import Start, propagate, propagate_all
+from video.tracking.propagate import TrackStart, propagate, propagate_all
 
 SIZE = (320, 180)
 EXTENT = (64 * 320 / 180, 64.0)
@@ -61,7 +61,7 @@ def test_two_things_followed_both_ways_from_the_middle():
     frames, truth = scene_clip(
         [(STAR, 11, lambda t: (20 + 70 * t, 20 + 8 * t)), (DISC, 10, lambda t: (95 - 70 * t, 48))]
     )
-    starts = [Start("star", {12: truth[0, 12]}), Start("disc", {12: truth[1, 12]})]
+    starts = [TrackStart("star", {12: truth[0, 12]}), TrackStart("disc", {12: truth[1, 12]})]
     told = []
     tracks = propagate_all(ArrayClip(frames), starts, GrabCutSegmenter(), progress=told.append)
     for track, true in zip(tracks, truth, strict=True):
@@ -101,7 +101,7 @@ def test_a_thing_that_comes_out_from_behind_another_is_whole_again():
     frames, truth = scene_clip([(STAR, 11, lambda t: (25 + 60 * t, 30)), (bar, 8, lambda t: (55, 34))], n=36)
     share = truth[0].reshape(36, -1).sum(1) / truth[0, 0].sum()
     assert share.min() < 0.4, "the scene must hide most of it"
-    starts = [Start("star", {0: truth[0, 0]}), Start("bar", {0: truth[1, 0]})]
+    starts = [TrackStart("star", {0: truth[0, 0]}), TrackStart("bar", {0: truth[1, 0]})]
     star, bar_track = propagate_all(ArrayClip(frames), starts, GrabCutSegmenter())
     assert ious(star, truth[0])[-4:].min() > 0.85
     assert ious(bar_track, truth[1]).min() > 0.8
@@ -109,7 +109,7 @@ def test_a_thing_that_comes_out_from_behind_another_is_whole_again():
 
 def test_between_two_anchors_the_track_is_joined_where_it_is_surest():
     frames, truth = scene_clip([(STAR, 11, lambda t: (20 + 70 * t, 30))], n=20)
-    start = Start("star", {3: truth[0, 3], 16: truth[0, 16]})
+    start = TrackStart("star", {3: truth[0, 3], 16: truth[0, 16]})
     track = propagate_all(ArrayClip(frames), [start], GrabCutSegmenter())[0]
     for anchor in (3, 16):
         np.testing.assert_array_equal(masks.decode(track.rles[anchor]), truth[0, anchor])
@@ -139,7 +139,7 @@ def test_look_alikes_that_cross_do_not_swap(thing, heights, ways, together):
     at = (20, 90) if ways[1] == -ways[0] else (15, 60)
     things = [(thing, 7, lambda t, k=k: (at[k] + ways[k] * t, heights[k])) for k in (0, 1)]
     frames, truth = scene_clip(things, n=36, ground=9)
-    starts = [Start(str(k), {0: truth[k, 0]}) for k in (0, 1)][: 2 if together else 1]
+    starts = [TrackStart(str(k), {0: truth[k, 0]}) for k in (0, 1)][: 2 if together else 1]
     tracks = propagate_all(ArrayClip(frames), starts, GrabCutSegmenter())
     for track, true in zip(tracks, truth, strict=False):
         assert track.visible[-5:].all()
@@ -167,7 +167,9 @@ def test_what_goes_into_a_large_thing_of_its_colours_is_lost_in_time():
 def test_a_wrong_second_anchor_does_not_spoil_the_first():
     """The person is right on their frames, whatever the pictures say: each anchor's frame shows its own mask."""
     frames, truth = scene_clip([(STAR, 11, lambda t: (30, 30)), (DISC, 10, lambda t: (90, 40))], n=12)
-    track = propagate_all(ArrayClip(frames), [Start("it", {0: truth[0, 0], 11: truth[1, 11]})], GrabCutSegmenter())[0]
+    track = propagate_all(
+        ArrayClip(frames), [TrackStart("it", {0: truth[0, 0], 11: truth[1, 11]})], GrabCutSegmenter()
+    )[0]
     np.testing.assert_array_equal(masks.decode(track.rles[0]), truth[0, 0])
     np.testing.assert_array_equal(masks.decode(track.rles[11]), truth[1, 11])
 
@@ -175,7 +177,7 @@ def test_a_wrong_second_anchor_does_not_spoil_the_first():
 def test_only_the_window_is_looked_at():
     frames, truth = scene_clip([(STAR, 11, lambda t: (20 + 70 * t, 30))], n=20)
     clip = ArrayClip(frames)
-    track = propagate_all(clip, [Start("star", {8: truth[0, 8]})], FlowOnly(), window=(5, 12))[0]
+    track = propagate_all(clip, [TrackStart("star", {8: truth[0, 8]})], FlowOnly(), window=(5, 12))[0]
     assert track.frames.tolist() == list(range(5, 13))
     assert set(clip.read) == set(range(5, 13))
 
@@ -227,13 +229,13 @@ def test_an_extent_moves_as_its_visible_half():
 
 def test_looks_tell_colours_apart_and_forgive_shade():
     frames, truth = scene_clip([(STAR, 11, lambda t: (30, 30)), (DISC, 10, lambda t: (90, 40))], n=2)
-    star, disc = (Looks.of(frames[0], truth[k, 0]) for k in (0, 1))
+    star, disc = (ColorModel.of(frames[0], truth[k, 0]) for k in (0, 1))
     assert star.similarity(star) == pytest.approx(1, abs=1e-5)
     assert star.similarity(disc) < 0.2
     darker = (frames[0] * 0.92).astype(np.uint8)
-    assert star.similarity(Looks.of(darker, truth[0, 0])) > 0.6
+    assert star.similarity(ColorModel.of(darker, truth[0, 0])) > 0.6
     assert star.likelihood(frames[0])[truth[0, 0]].mean() > 0.9
-    assert Looks.of(frames[0], np.zeros_like(truth[0, 0])) is None
+    assert ColorModel.of(frames[0], np.zeros_like(truth[0, 0])) is None
 
 
 def test_bad_input_is_named():
@@ -254,6 +256,6 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"window 1\.\.9"):
         propagate_all(clip, [], FlowOnly(), window=(1, 9))
     with pytest.raises(ValueError, match="at least one frame"):
-        Start("x", {})
+        TrackStart("x", {})
     with pytest.raises(ValueError, match="refit_every"):
         FlowTrackerOptions(refit_every=0)

@@ -12,9 +12,9 @@ from tests.video.clips import ArrayClip
 from tests.video.tracking.test_flow_tracker import DISC, STAR, ious, scene_clip
 from video import masks
 from video.tracking.flow_tracker import FlowTracker
-from video.tracking.memory_bank import Memory, MemoryOptions
+from video.tracking.memory_bank import MemoryBank, MemoryBankOptions
 from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
-from video.tracking.propagate import Start, propagate, propagate_all, tracker_for, tracker_name
+from video.tracking.propagate import TrackStart, propagate, propagate_all, tracker_for, tracker_name
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 WEIGHTS, DAVIS = SHARED / "weights" / "sam2-hiera-tiny-image", SHARED / "data" / "davis-dev"
@@ -59,7 +59,7 @@ def naive_share(query, pages, labels, reaches, nearest, temperature):
 @pytest.mark.parametrize(("size", "radius"), [((6, 8), 1.0), ((19, 7), 0.2), ((20, 12), 0.1)])
 def test_votes_are_those_of_a_naive_reference(size, radius):
     rng = np.random.default_rng(3)
-    memory = Memory(MemoryOptions(nearest=6, recent=2, sure=2, radius=radius))
+    memory = MemoryBank(MemoryBankOptions(nearest=6, recent=2, sure=2, radius=radius))
     frames = [memory.keys(rng.normal(size=(*size, 5)).astype(np.float32)) for _ in range(4)]
     labels = [np.full(size, 0.5, np.float32) + 0.5 * (rng.random(size) > 0.5) for _ in range(3)]
     memory.anchor(0, frames[0], labels[0])
@@ -72,7 +72,7 @@ def test_votes_are_those_of_a_naive_reference(size, radius):
 
 def test_the_memory_is_bounded_and_keeps_the_first_frame():
     rng = np.random.default_rng(0)
-    memory = Memory(MemoryOptions(recent=3, sure=4, anchors=3, temperature=0.03))
+    memory = MemoryBank(MemoryBankOptions(recent=3, sure=4, anchors=3, temperature=0.03))
     first = memory.keys(rng.normal(size=(8, 8, 16)).astype(np.float32))
     label = np.zeros((8, 8), np.float32)
     label[2:5, 2:5] = 1
@@ -94,7 +94,7 @@ def test_two_things_at_one_pass_of_the_encoder_per_frame():
         [(STAR, 11, lambda t: (20 + 70 * t, 20 + 8 * t)), (DISC, 10, lambda t: (95 - 70 * t, 48))], n=16
     )
     segmenter = Colours()
-    starts = [Start("star", {0: truth[0, 0]}), Start("disc", {0: truth[1, 0]})]
+    starts = [TrackStart("star", {0: truth[0, 0]}), TrackStart("disc", {0: truth[1, 0]})]
     tracks = propagate_all(ArrayClip(frames), starts, segmenter)
     assert segmenter.encoded == 16 + 1  # forward, and the first frame once more, from where nothing lies behind
     for track, true in zip(tracks, truth, strict=True):
@@ -151,7 +151,7 @@ def test_look_alikes_that_cross_do_not_swap(heights, together):
     )
     common = (truth[0, 0].sum() + truth[1, 0].sum()) / truth.any(axis=0).sum(axis=(1, 2)).min()
     assert (common > 1.1) == (heights != (24, 42)), "they must lie on each other"
-    starts = [Start("a", {0: truth[0, 0]}), Start("b", {0: truth[1, 0]})][: 2 if together else 1]
+    starts = [TrackStart("a", {0: truth[0, 0]}), TrackStart("b", {0: truth[1, 0]})][: 2 if together else 1]
     tracks = propagate_all(ArrayClip(frames), starts, Colours())
     for track, true in zip(tracks, truth, strict=False):
         assert track.visible[-5:].all()
@@ -166,7 +166,7 @@ def test_which_targets_look_alike():
     keys[..., 2] = 1
     keys[0, :2] = keys[3, :2] = (1, 0, 0)
     keys[0, 4:] = (0, 1, 0)
-    memory = Memory()
+    memory = MemoryBank()
     for target, place in enumerate([np.s_[0, :2], np.s_[3, :2], np.s_[0, 4:]]):
         share = np.zeros((4, 6), np.float32)
         share[place] = 1
@@ -226,9 +226,9 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="strange < familiar"):
         MemoryTrackerOptions(strange=0.9)
     with pytest.raises(ValueError, match="radius"):
-        MemoryOptions(radius=0)
+        MemoryBankOptions(radius=0)
     with pytest.raises(ValueError, match="at least"):
-        MemoryOptions(anchors=0)
+        MemoryBankOptions(anchors=0)
 
 
 @pytest.mark.slow
@@ -267,7 +267,7 @@ def test_with_sam2_look_alikes_that_graze_do_not_swap():
     frames, truth = scene_clip(
         [(STAR, 7, lambda t: (20 + 70 * t, 28)), (STAR, 7, lambda t: (90 - 70 * t, 38))], n=12, ground=9
     )
-    starts = [Start("a", {0: truth[0, 0]}), Start("b", {0: truth[1, 0]})]
+    starts = [TrackStart("a", {0: truth[0, 0]}), TrackStart("b", {0: truth[1, 0]})]
     for track, true in zip(
         propagate_all(ArrayClip(frames), starts, Sam2Segmenter.load(str(WEIGHTS))), truth, strict=True
     ):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video.masks import iou
-from video.tracking.motion import Course, rooms
+from video.tracking.motion import ConstantVelocity, exclusive_regions
 
 H, W = 90, 160
 
@@ -17,7 +17,7 @@ def disc(x, y, radius=9):
 
 
 def course(xs, y=45):
-    found = Course(disc(xs[0], y))
+    found = ConstantVelocity(disc(xs[0], y))
     for x in xs[1:]:
         found = found.later().seen(disc(x, y))
     return found
@@ -31,7 +31,7 @@ def after(one, n):
 
 @given(st.integers(-6, 6), st.integers(-3, 3), st.integers(1, 6))
 def test_what_goes_on_as_it_went_is_where_it_is_expected(dx, dy, n):
-    found = Course(disc(80, 45))
+    found = ConstantVelocity(disc(80, 45))
     for i in range(1, 4):
         found = found.later().seen(disc(80 + i * dx, 45 + i * dy))
     assert found.velocity == pytest.approx((dx, dy))
@@ -58,7 +58,7 @@ def test_a_part_and_a_clump_tell_nothing_of_the_way():
 
 def test_between_those_that_meet_each_has_what_is_nearest_to_where_it_should_be():
     left, right = after(course([40, 45, 50]), 4), after(course([110, 105, 100]), 4)  # expected at 70 and 80
-    found = rooms({3: left, 7: right})
+    found = exclusive_regions({3: left, 7: right})
     assert set(found) == {3, 7}
     assert found[3][45, 60]
     assert not found[7][45, 60]
@@ -69,14 +69,14 @@ def test_between_those_that_meet_each_has_what_is_nearest_to_where_it_should_be(
 
 
 def test_far_apart_or_of_unknown_ways_nobody_has_a_room():
-    assert rooms({0: course([20, 22, 24]), 1: course([130, 128, 126])}) == {}
-    assert rooms({0: Course(disc(60, 45)), 1: Course(disc(66, 45))}) == {}
+    assert exclusive_regions({0: course([20, 22, 24]), 1: course([130, 128, 126])}) == {}
+    assert exclusive_regions({0: ConstantVelocity(disc(60, 45)), 1: ConstantVelocity(disc(66, 45))}) == {}
     stale = after(course([60, 60, 60]), 30)
-    assert rooms({0: stale, 1: course([66, 66, 66])}) == {}
+    assert exclusive_regions({0: stale, 1: course([66, 66, 66])}) == {}
 
 
 def test_what_has_left_the_frame_is_expected_nowhere():
     gone = after(course([100, 112, 124]), 6)
     assert not gone.expected().any()
-    assert rooms({0: gone, 1: course([150, 150, 150])}) == {}
+    assert exclusive_regions({0: gone, 1: course([150, 150, 150])}) == {}
     assert iou(after(course([100, 104, 108]), 1).expected(), disc(112, 45)) == 1

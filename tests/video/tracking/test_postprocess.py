@@ -10,7 +10,7 @@ from tests.video.clips import ArrayClip
 from tests.video.tracking.test_flow_tracker import scene_clip
 from tests.video.tracking.test_memory_tracker import Colours
 from video import masks
-from video.tracking.postprocess import without_strangers
+from video.tracking.postprocess import drop_departed_parts
 from video.tracking.propagate import propagate
 from video.types import MaskTrack
 
@@ -46,7 +46,7 @@ def test_what_comes_out_from_behind_and_goes_away_is_taken_out_from_when_it_is_a
     # It touches the object for five rows and lies over it for as many, then goes away by two pixels a row.
     gaps = [-20] * 5 + [0] * 5 + [2 * k for k in range(1, 11)]
     track = track_of([drawn(OBJECT, beside(gap)) for gap in gaps])
-    found = without_strangers(track)
+    found = drop_departed_parts(track)
     for row, gap in enumerate(gaps):
         expected = drawn(OBJECT) if gap > 0 else drawn(OBJECT, beside(gap))
         np.testing.assert_array_equal(masks.decode(found.rles[row]), expected, err_msg=f"row {row}")
@@ -58,7 +58,7 @@ def test_what_comes_out_from_behind_and_goes_away_is_taken_out_from_when_it_is_a
 def test_a_crumb_that_lies_by_it_goes_with_it():
     frames = [drawn(OBJECT, beside(gap)) for gap in range(2, 42, 2)]
     frames[8] |= drawn(beside(34, width=3, height=4))
-    found = without_strangers(track_of(frames))
+    found = drop_departed_parts(track_of(frames))
     for rle in found.rles:
         np.testing.assert_array_equal(masks.decode(rle), drawn(OBJECT))
 
@@ -76,13 +76,13 @@ OWN = {
 @pytest.mark.parametrize("frames", OWN.values(), ids=OWN.keys())
 def test_what_may_be_its_own_stays(frames):
     track = track_of(frames)
-    assert without_strangers(track) is track
+    assert drop_departed_parts(track) is track
 
 
 def test_what_somebody_drew_is_the_objects():
     track = track_of([drawn(OBJECT, beside(2 * k)) for k in range(1, N + 1)])
-    assert without_strangers(track, given={7 + 4}) is track
-    assert without_strangers(track, given={2}) is not track, "that frame is none of the track's"
+    assert drop_departed_parts(track, given={7 + 4}) is track
+    assert drop_departed_parts(track, given={2}) is not track, "that frame is none of the track's"
 
 
 @given(
@@ -98,7 +98,7 @@ def test_nothing_is_ever_added_and_nothing_vanishes(steps, apart):
             drawn((x, y, x + side, y + side), (x + side + apart * row // 4, y, x + side + apart * row // 4 + 5, y + 5))
         )
     track = track_of(frames)
-    found = without_strangers(track)
+    found = drop_departed_parts(track)
     for before, after, box in zip(track.rles, found.rles, found.boxes, strict=True):
         a, b = masks.decode(before), masks.decode(after)
         assert b.any()

@@ -9,7 +9,7 @@ from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.scenes import red_star_and_blue_ring
 from tests.video.clips import ArrayClip
 from tests.video.tracking.test_memory_tracker import Colours
-from video.tracking.propagate import Start, propagate_all
+from video.tracking.propagate import TrackStart, propagate_all
 from video.tracking.state import packed, unpacked
 from video.types import Rle
 
@@ -36,7 +36,7 @@ def scene():
     frames, truth = red_star_and_blue_ring(N, size=(192, 108))
     frames = frames.copy()
     frames[9] = 250  # a flash of light: what was before it is held, too
-    starts = [Start("star", {3: truth[0, 3], 12: truth[0, 12]}), Start("ring", {5: truth[1, 5]})]
+    starts = [TrackStart("star", {3: truth[0, 3], 12: truth[0, 12]}), TrackStart("ring", {5: truth[1, 5]})]
     return frames, starts
 
 

@@ -14,7 +14,7 @@ from video.masks import box_of, encode
 from video.types import MaskTrack
 from video.visualize.overlay import draw, write_overlay
 from video.visualize.text import colours
-from video.visualize.track_timeline import Strip
+from video.visualize.track_timeline import TrackTimeline
 
 
 def track_of(masks, *, label="object", hidden=(), frames=None):
@@ -132,7 +132,7 @@ def test_a_track_of_another_size_is_refused(clip):
 
 def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
     track = track_of(moving(24), hidden=range(8, 16))
-    strip = Strip([track], clip.times, keyframes=[[0, 7]], end_s=float(clip.times[-1]) + 0.04, size=(1280, 720))
+    strip = TrackTimeline([track], clip.times, keyframes=[[0, 7]], end_s=float(clip.times[-1]) + 0.04, size=(1280, 720))
     picture = strip.at(20)
     assert picture.shape == (strip.height, 1280, 3)
     assert strip.height % 2 == 0
@@ -151,7 +151,7 @@ def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
 def test_keyframes_are_ticks_at_their_time(clip):
     track = track_of(moving(24))
     how = {"end_s": float(clip.times[-1]) + 0.04, "size": (1280, 720)}
-    with_them, without = (Strip([track], clip.times, keyframes=k, **how).at(20) for k in ([[0, 7]], ()))
+    with_them, without = (TrackTimeline([track], clip.times, keyframes=k, **how).at(20) for k in ([[0, 7]], ()))
     columns = np.flatnonzero((with_them != without).any(axis=(0, 2)))
     left = columns.min()
     shares = (columns - left) / (1280 - 6 - left)
@@ -177,7 +177,7 @@ def test_a_long_clip_is_told_by_its_lowest_scores():
     scores[2500] = 0.1
     low = replace(track, scores=scores)
     pictures = [
-        Strip([t], np.arange(5000) / 25, end_s=200, size=(640, 360)).at(0)
+        TrackTimeline([t], np.arange(5000) / 25, end_s=200, size=(640, 360)).at(0)
         for t in (low, replace(track, scores=scores.clip(0.9)))
     ]
     assert (pictures[0] != pictures[1]).any()

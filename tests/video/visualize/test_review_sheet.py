@@ -7,13 +7,13 @@ import pytest
 from tests import media
 from tests.video.visualize.test_overlay import moving, track_of
 from video.io.reader import open_clip
-from video.visualize.review_sheet import needs_a_look, write_sheet
+from video.visualize.review_sheet import frames_to_review, write_sheet
 
 TIMES = np.arange(100) / 25
 
 
 def test_a_steady_sure_track_needs_none():
-    assert needs_a_look([track_of(moving(100, (320, 96)))], TIMES) == []
+    assert frames_to_review([track_of(moving(100, (320, 96)))], TIMES) == []
 
 
 def test_gaps_jumps_and_low_scores_are_found_where_they_are():
@@ -22,7 +22,7 @@ def test_gaps_jumps_and_low_scores_are_found_where_they_are():
     track = track_of(masks, hidden=range(20, 30))
     scores = track.scores.copy()
     scores[50] = 0.2
-    looks = needs_a_look([replace(track, scores=scores)], TIMES)
+    looks = frames_to_review([replace(track, scores=scores)], TIMES)
     assert [look.frame for look in looks] == [19, 30, 50, 70]
     assert "gone for 0.44 s" in looks[0].why
     assert "again" in looks[1].why
@@ -32,13 +32,13 @@ def test_gaps_jumps_and_low_scores_are_found_where_they_are():
 
 def test_frames_on_which_the_words_disagree_are_told():
     tracks = [track_of(moving(100, (320, 96))) for _ in range(2)]
-    looks = needs_a_look(tracks, TIMES, elsewhere=[[], [40]])
+    looks = frames_to_review(tracks, TIMES, elsewhere=[[], [40]])
     assert [(look.frame, look.track, look.why) for look in looks] == [(40, 1, "the words point elsewhere")]
 
 
 def test_neighbours_do_not_fill_the_sheet():
     track = track_of(moving(100, (320, 96)))
-    frames = [look.frame for look in needs_a_look([replace(track, scores=np.full(100, 0.3))], TIMES)]
+    frames = [look.frame for look in frames_to_review([replace(track, scores=np.full(100, 0.3))], TIMES)]
     assert len(frames) == 12
     assert np.diff(frames).min() >= 4
 
@@ -46,7 +46,7 @@ def test_neighbours_do_not_fill_the_sheet():
 def test_the_sheet_is_a_picture_of_tiles(tmp_path):
     clip = open_clip(media.cfr(tmp_path / "clip.mp4", media.numbered_frames(24)))
     track = track_of(moving(24), hidden=[8, 9])
-    looks = needs_a_look([track], clip.times)
+    looks = frames_to_review([track], clip.times)
     picture = cv2.imread(str(write_sheet(clip, [track], looks, tmp_path / "sheet.jpg")))
     assert picture.shape[1] == 2 * 410 + 10
     with pytest.raises(ValueError, match="at least one"):
