@@ -21,8 +21,7 @@ import numpy as np
 import torch
 
 from refam.segmenters.sam2 import preprocess, resize_logits
-from refam.segmenters.sam2_onnx import OnnxEngine
-from refam.segmenters.sam2_torch import TorchEngine, short_floats
+from refam.segmenters.sam2_engines import OnnxEngine, TorchEngine, short_floats
 from video import masks
 from video.types import Prompt
 
@@ -77,7 +76,7 @@ def main():
         size, pixels = (image.shape[1], image.shape[0]), preprocess(image, side=1024)
         base = {}
         for name, engine in engines.items():
-            full = mock.patch("refam.segmenters.sam2_torch.short_floats", return_value=contextlib.nullcontext())
+            full = mock.patch("refam.segmenters.sam2_engines.short_floats", return_value=contextlib.nullcontext())
             with full if name == "torch float32" else contextlib.nullcontext():
                 levels, spent_s = timed(lambda engine=engine, pixels=pixels: engine.encode(pixels))
             rows[name]["encode"].append(spent_s)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.pipeline.gaps import LEAST_LIKENESS, mask_at
-from refam.pipeline.grounded_masks import GroundedMask, ground_masks
+from refam.pipeline.tracks import mask_at
 from refam.pipeline.types import FramePrompt, PipelineError, Target
 from video import masks
-from video.heatmap_fusion import FusedHeatmaps
+from video.heatmap_fusion import FusedHeatmaps, certainty
 from video.io.probe import ReadingError
 from video.masks import Mask
 from video.tracking.appearance import ColorModel
-from video.types import Candidate, MaskTrack, Prompt, Rle, Segmenter
+from video.types import Candidate, Heatmap, MaskTrack, Prompt, Rle, Segmenter
 
 if TYPE_CHECKING:
     from refam.pipeline.stage_cache import StageCache
@@ -253,3 +255,84 @@ def _disobeyed(mask: Mask, prompts: Sequence[FramePrompt], frame: int) -> list[s
                     f"frame {frame}: the point {x:.3g},{y:.3g} was to be {wanted} the object and is {got} its mask"
                 )
     return said
+
+
+@dataclass(frozen=True, eq=False)
+class GroundedMask:
+    """The mask that the words lead to on one frame. sure: of the words there; score: the segmenter's."""
+
+    heatmap: Heatmap
+    mask: Mask
+    looks: ColorModel
+    sure: float
+    agreement: float
+    score: float
+
+    @property
+    def frame(self) -> int:
+        """Of the clip."""
+        return self.heatmap.frame
+
+    @property
+    def fill(self) -> float:
+        """In [0, 1]: the mean heat under the mask; a mask that runs over a neighbour has little on that part."""
+        h, w = self.mask.shape
+        heat = cv2.resize(self.heatmap.grid, (w, h), interpolation=cv2.INTER_LINEAR)
+        return float(np.clip(heat[self.mask].mean(), 0, 1))
+
+    @functools.cached_property
+    def rank(self) -> float:
+        """How good a start it is, in [0, 1].
+
+        On 180 objects of drawn clips the first by this had a mean IoU of .941, the surest one .924; .939 and .906 of
+        them had .8 or more. How alike a mask is to those of the other frames added nothing.
+        """
+        return self.sure**3 * self.fill
+
+
+def likeness(a: ColorModel, b: ColorModel) -> float:
+    """In [0, 1]: of two masks' colours, and of their areas."""
+    return a.similarity(b) * min(a.area, b.area) / max(a.area, b.area)
+
+
+def ground_masks(
+    clip: Clip,
+    heard: FusedHeatmaps,
+    segmenter: Segmenter,
+    *,
+    stopped: list[ReadingError] | None = None,
+    memo: StageCache | None = None,
+) -> list[GroundedMask]:
+    """One for each grounded frame on which a mask is found, the one to start from first.
+
+    memo: where the masks are kept and looked up. Raises ReadingError where a frame cannot be read, unless `stopped`
+    takes it; that frame is left out then.
+    """
+    found = []
+    sure = certainty(heard.heatmaps, heard.agreement)
+    for i, heatmap in enumerate(heard.heatmaps):
+        if heatmap.grid.max() <= 0:
+            continue
+        key = (segmenter.name, heatmap.frame, hashlib.sha256(heatmap.grid.tobytes()).hexdigest())
+        try:
+            image = clip.frame(heatmap.frame)
+        except ReadingError as error:
+            if stopped is None:
+                raise
+            stopped.append(error)
+            continue
+        outlined = memo.outline(key) if memo is not None else None
+        if outlined is None:
+            candidates = segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame)
+            best = candidates[0] if candidates else None
+            outlined = (masks.encode(best.mask), best.score) if best is not None else (masks.empty(clip.size), 0.0)
+            if memo is not None:
+                memo.keep_outline(key, *outlined)
+        mask, score = masks.decode(outlined[0]), outlined[1]
+        looks = ColorModel.of(image, mask)
+        if looks is not None:
+            found.append(GroundedMask(heatmap, mask, looks, float(sure[i]), float(heard.agreement[i]), score))
+    return sorted(found, key=lambda one: -one.rank)
+
+
+LEAST_LIKENESS = 0.6  # of colours, for an object found again

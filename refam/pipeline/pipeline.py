@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from refam.pipeline.anchors import ObjectState, find_anchors, support
 from refam.pipeline.confidence import ScoreModel, need_for, raw_score, signs_of
-from refam.pipeline.gaps import gaps_in_words
-from refam.pipeline.redetect import Redetector
+from refam.pipeline.recovery import Redetector, gaps_in_words
+from refam.pipeline.roi import links_between, planned_frames, told
 from refam.pipeline.segments import SegmentTracker
-from refam.pipeline.stage_keys import keep_heatmaps, remembered_heatmaps
+from refam.pipeline.stage_cache import keep_heatmaps, remembered_heatmaps
 from refam.pipeline.tracks import empty_track, hold_boxes
 from refam.pipeline.types import FramePrompt, PipelineError, PipelineOptions, Target, TrackResult, model_version
-from refam.pipeline.video_prefix import links_between, planned_frames, told
 from video.heatmap_contrast import contrast_heatmaps
 from video.heatmap_fusion import fuse_heatmaps
 from video.io.probe import ReadingError

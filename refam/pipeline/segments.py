@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 
 from refam import __version__
 from refam.pipeline.anchors import ObjectState, anchor_on_corrections, words_agree
-from refam.pipeline.grounded_masks import DriftedSegment, find_drift
-from refam.pipeline.redetect import Redetector
-from refam.pipeline.reidentify import reidentify
-from refam.pipeline.stage_keys import start_key
+from refam.pipeline.recovery import DriftedSegment, Redetector, find_drift, reidentify
+from refam.pipeline.stage_cache import start_key
 from refam.pipeline.tracks import empty_track, resolve_overlaps, splice
 from refam.pipeline.types import PipelineOptions
 from video.io.clip_view import ClipView

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from video import masks
-from video.masks import Mask
+from video.masks import Mask, decode
 from video.types import MaskTrack, Rle
 
 if TYPE_CHECKING:
@@ -147,3 +147,23 @@ def _from_params(params: NDArray[np.float64]) -> NDArray[np.float64]:
     # A box that was pushed out of the frame keeps a sliver at its edge.
     low = np.minimum(boxes[:, :2], 1 - _LEAST)
     return np.concatenate([low, np.maximum(boxes[:, 2:], low + _LEAST)], 1)
+
+
+def patch(track: MaskTrack, found: MaskTrack) -> MaskTrack:
+    """The track with the rows that a search of one window brought to light; what was visible before stays."""
+    row_of = {int(f): i for i, f in enumerate(found.frames)}
+    rles, boxes = list(track.rles), track.boxes.copy()
+    scores, visible = track.scores.copy(), track.visible.copy()
+    for i, frame in enumerate(track.frames.tolist()):
+        j = row_of.get(frame)
+        if j is not None and not visible[i] and found.visible[j]:
+            rles[i], boxes[i], scores[i], visible[i] = found.rles[j], found.boxes[j], found.scores[j], True
+    return replace(track, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible)
+
+
+def mask_at(track: MaskTrack, frame: int) -> Mask | None:
+    """The object's mask on a clip frame, or None where it is not visible."""
+    at = int(np.searchsorted(track.frames, frame))
+    if at == len(track.frames) or track.frames[at] != frame or not track.visible[at]:
+        return None
+    return decode(track.rles[at])

@@ -8,7 +8,6 @@ that square.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,41 +16,13 @@ from numpy.typing import NDArray
 
 from refam.segmenters.feature_cache import FeatureStore, image_key, model_id
 from refam.segmenters.prompts import questions, worth
+from refam.segmenters.sam2_engines import Levels, OnnxEngine, Sam2Engine, TorchEngine
 from refam.segmenters.sam2_weights import ENCODER
-from video.masks import iou, resize_map
+from video.masks import iou
 from video.types import Candidate, Prompt
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_LOGIT = 8.0  # of a mask given as a prompt: the size of the logits that the model itself gives back
 _SAME = 0.97  # IoU: from it on two masks are one candidate
-
-
-Levels = list[torch.Tensor]
-
-
-class Sam2Engine(Protocol):
-    """What computes SAM2's image part. side_px: of the square that images are resized to.
-
-    refit_every: how often whoever follows a mask through a video should ask (1 = every frame).
-    """
-
-    side_px: int
-    refit_every: int
-
-    def encode(self, pixels: torch.Tensor) -> Levels:
-        """(1, 3, side_px, side_px) float32 on the CPU -> the feature pyramid, (1, c, h, w) float32 each, finest first.
-
-        The last one holds the constant that stands for "no memory".
-        """
-        ...
-
-    def decode(self, levels: Levels, question: Prompt) -> list[tuple[torch.Tensor, float]]:
-        """Three masks, (h, w) float32 logits on the CPU, each with the model's guess of its IoU.
-
-        A prior is given to the model as a dense prompt. The fourth mask, that SAM2 has for prompts without doubt,
-        is not asked for: onnxruntime's file lacks it, and the surest of the three is as good (`make bench-sam2`).
-        """
-        ...
 
 
 class Sam2Segmenter:
@@ -75,9 +46,6 @@ class Sam2Segmenter:
 
         Raises SegmenterError when there is no SAM2 model there.
         """
-        from refam.segmenters.sam2_onnx import OnnxEngine
-        from refam.segmenters.sam2_torch import TorchEngine
-
         folder = Path(name_or_dir).expanduser()
         here = (folder / ENCODER).is_file()
         engine = OnnxEngine.load(folder) if here else TorchEngine.load(name_or_dir, device=device)
@@ -143,11 +111,6 @@ def preprocess(image: NDArray[np.uint8], *, side: int) -> torch.Tensor:
     unit = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False).float() / 255
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     return (unit - mean) / std
-
-
-def mask_logits(prior: NDArray[np.float32], size: tuple[int, int]) -> torch.Tensor:
-    """A belief, (h, w) in [0, 1], as the dense prompt SAM2 takes: (1, 1, height, width) logits of (width, height)."""
-    return torch.from_numpy((resize_map(prior, size) * 2 - 1) * _LOGIT)[None, None]
 
 
 def resize_logits(logits: torch.Tensor, size: tuple[int, int]) -> NDArray[np.float32]:

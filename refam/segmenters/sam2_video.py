@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from refam.quiet import quiet_libraries
 from refam.segmenters.feature_cache import FeatureStore
-from refam.segmenters.sam2 import Sam2Engine, Sam2Segmenter, preprocess, store_of
-from refam.segmenters.sam2_torch import TorchEngine, short_floats
+from refam.segmenters.sam2 import Sam2Segmenter, preprocess, store_of
+from refam.segmenters.sam2_engines import Sam2Engine, TorchEngine, short_floats
 from refam.segmenters.sam2_weights import SegmenterError, first_line
 from video.types import Observation
 

@@ -17,8 +17,8 @@ from backend.cli.main import app
 from backend.cli.outputs import spans
 from backend.cli.targets import DrawnOptions, parse_box, parse_point, targets_of
 from refam import __version__
-from refam.pipeline.gaps import gaps_in_words
 from refam.pipeline.pipeline import FramePrompt, PipelineError, TrackResult
+from refam.pipeline.recovery import gaps_in_words
 from refam.pipeline.types import PromptError
 from tests import media
 from video.io.reader import open_clip

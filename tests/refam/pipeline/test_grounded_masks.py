@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refam.pipeline.grounded_masks import GroundedMask, find_drift, ground_masks, likeness
+from refam.pipeline.anchors import GroundedMask, ground_masks, likeness
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineOptions, Target
+from refam.pipeline.recovery import find_drift
 from tests.doubles import track_of_masks
 from tests.video.clips import ArrayClip
 from video import masks

@@ -2,8 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from refam.pipeline.gaps import Gap, find_gaps, gaps_in_words, patch
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, PipelineOptions, Target
+from refam.pipeline.recovery import Gap, find_gaps, gaps_in_words
+from refam.pipeline.tracks import patch
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import Scene, Thing, draw, draw_clip
 from tests.video.clips import ArrayClip

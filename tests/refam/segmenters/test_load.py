@@ -7,12 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from refam.segmenters.grabcut import is_sharp
+from refam.segmenters.grabcut import edge_contrast, is_sharp, purity
 from refam.segmenters.load import GrabCutSegmenter, SegmenterError, load_segmenter
-from refam.segmenters.outline_contrast import edge_contrast, purity
 from refam.segmenters.prompts import soft_overlap
 from refam.segmenters.sam2 import MEAN, STD, Sam2Segmenter, preprocess, resize_logits, store_of
-from refam.segmenters.sam2_torch import TorchEngine
+from refam.segmenters.sam2_engines import TorchEngine
 from refam.tiny.scenes import draw_clip
 from video import masks
 from video.types import Prompt
@@ -233,7 +232,7 @@ def test_short_floats_give_the_same_masks(monkeypatch):
     truth = np.asarray(Image.open(DAVIS / "Annotations" / "libby" / "00000.png").convert("L")) > 127
     prompt = prompts_for(truth)["box"]
     short = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
-    monkeypatch.setattr("refam.segmenters.sam2_torch.short_floats", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr("refam.segmenters.sam2_engines.short_floats", lambda device: contextlib.nullcontext())
     full = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
     assert masks.iou(short, full) > 0.98
 

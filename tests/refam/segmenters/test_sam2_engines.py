@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from refam.segmenters.sam2 import Sam2Segmenter, preprocess
-from refam.segmenters.sam2_onnx import OnnxEngine
-from refam.segmenters.sam2_torch import TorchEngine
+from refam.segmenters.sam2_engines import OnnxEngine, TorchEngine
 from refam.segmenters.sam2_weights import DECODER, ENCODER, SegmenterError, is_for_onnx
 from video import masks
 from video.types import Prompt
@@ -109,7 +108,9 @@ def test_files_that_are_none(tmp_path):
 @pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
 @pytest.mark.parametrize("name", ["libby", "dance-twirl"])
 def test_both_engines_give_the_same_masks(monkeypatch, name):
-    monkeypatch.setattr("refam.segmenters.sam2_torch.short_floats", lambda device: torch.autocast("cpu", enabled=False))
+    monkeypatch.setattr(
+        "refam.segmenters.sam2_engines.short_floats", lambda device: torch.autocast("cpu", enabled=False)
+    )
     image = np.asarray(Image.open(DAVIS / "JPEGImages" / name / "00000.jpg").convert("RGB"))
     truth = np.asarray(Image.open(DAVIS / "Annotations" / name / "00000.png").convert("L")) > 127
     pixels = preprocess(image, side=1024)

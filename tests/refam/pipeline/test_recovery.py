@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refam.pipeline.pipeline import FramePrompt, Pipeline, Target
-from refam.pipeline.reidentify import reidentify
+from refam.pipeline.recovery import reidentify
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.doubles import track_of_masks
 from tests.video.clips import ArrayClip
