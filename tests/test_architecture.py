@@ -47,8 +47,9 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("feedback",),
         ("runtime",),
         ("service",),
-        ("batch", "demo", "benchmarks"),
+        ("batch", "demo"),
         ("cli",),
+        ("benchmarks",),
     ),
 }
 

@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from backend.batch.sink import read_parts
-from backend.cli.export import ExportFormat, writer_of
 from video.formats.base import AnnotatedVideo, annotated, of_masks
+from video.formats.registry import ExportFormat, format_module
 from video.types import Rle
 
 _COLUMNS = ("row", "id", "video", "status", "width", "height", "times_s", "objects")
@@ -24,7 +24,7 @@ def export(out: Path, form: ExportFormat, *, told: Callable[[int], None] = lambd
 
     A folder stands alone: its categories are those of its own videos. Raises SinkError, FormatError, OSError.
     """
-    module, options = writer_of(form)
+    module, options = format_module(form)
     videos = videos_of(out)
     written: list[Path] = []
     while some := list(islice(videos, _AT_ONCE)):

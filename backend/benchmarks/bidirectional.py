@@ -17,9 +17,9 @@ import numpy as np
 import video.tracking.propagate as propagating
 from backend.benchmarks.davis_clips import clip_names, read_clip
 from backend.feedback.score_evaluation import auroc
+from refam.evaluation.synthetic import ArrayClip
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import draw_clip
-from tests.video.clips import ArrayClip
 from video import masks
 from video.metrics import region_similarity
 from video.tracking import bidirectional as joining

@@ -24,8 +24,7 @@ from backend.batch.manifest import Manifest
 from backend.batch.rows import ManifestRow
 from backend.batch.run import run, standing
 from backend.settings import load_settings
-from tests.media import cfr
-from tests.scenes import RED, red_star_and_blue_ring
+from refam.evaluation.synthetic import RED, red_star_and_blue_ring, write_video
 from video.io.reader import open_clip
 
 
@@ -43,7 +42,7 @@ def bench(folder, clips, n_frames, crews):
     frames, _ = red_star_and_blue_ring(n_frames, size=(640, 360))
     rows = []
     for i in range(clips):
-        path = cfr(folder / f"{i}.mp4", frames)
+        path = write_video(folder / f"{i}.mp4", frames, fps=25)
         rows.append(ManifestRow(i + 1, "", str(path), (RED,), ("star",)))
     settings = taken_along(load_settings(device="cpu", sam2="grabcut"))
     began = time.perf_counter()

@@ -30,8 +30,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.media import cfr
-from tests.scenes import RED, red_star_and_blue_ring
+from refam.evaluation.synthetic import RED, red_star_and_blue_ring, write_video
 
 XML = """<View><TextArea name="words" toName="v" value="$prompt"/><Labels name="l" toName="v"><Label value="Object"/>
 </Labels><Video name="v" value="$video" frameRate="25"/><VideoRectangle name="box" toName="v"/></View>"""
@@ -236,7 +235,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         studio = ThreadingHTTPServer(("127.0.0.1", 0), Studio)
-        clip = cfr(folder / "clip.mp4", red_star_and_blue_ring(24, size=(320, 180))[0])
+        clip = write_video(folder / "clip.mp4", red_star_and_blue_ring(24, size=(320, 180))[0], fps=25)
         studio.clip, studio.mood = clip.read_bytes(), "ok"
         threading.Thread(target=studio.serve_forever, daemon=True).start()
         servers, happened = [Server(folder, studio) for _ in range(2)], Counter()

@@ -23,8 +23,8 @@ from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector, HashDetector, HistogramDetector
 
 from backend.benchmarks.davis_clips import clip_names
+from refam.evaluation.synthetic import ArrayClip
 from refam.tiny.scenes import draw_clip
-from tests.video.clips import ArrayClip
 from video.io.reader import open_clip
 from video.sampling import shots
 

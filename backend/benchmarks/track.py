@@ -31,9 +31,9 @@ import numpy as np
 
 from backend.benchmarks.davis_clips import behind_bar, behind_object, clip_names, first_mask, interrupted, read_clip
 from backend.benchmarks.lost_frames import Seen, tell_fit, tell_honesty
+from refam.evaluation.synthetic import ArrayClip
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.segmenters.sam2 import Sam2Segmenter
-from tests.video.clips import ArrayClip
 from video import masks
 from video.metrics import boundary_accuracy, region_similarity
 from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from backend.cli.console import err, one_line_errors
 from backend.cli.console import out as stdout
-from backend.cli.export import ExportFormat
+from video.formats.registry import ExportFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable

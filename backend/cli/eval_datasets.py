@@ -116,7 +116,7 @@ def _judge(
     from refam.evaluation.answers import answer
     from refam.evaluation.published import ROWS
     from refam.evaluation.questions import objects
-    from refam.evaluation.runs import EvaluationRun, hold_settings, table
+    from refam.evaluation.runs import EvaluationRun, record_settings, table
     from refam.pipeline.pipeline import Pipeline
     from video.formats.base import FormatError
     from video.formats.files import write_text
@@ -134,8 +134,9 @@ def _judge(
         pipeline = Pipeline(segmenter, grounder=grounder)
         if out is not None and name == next(iter(rows)):
             reads = "-" if start == "click" else grounder().name
-            asking = {"dataset": dataset, "split": split, "start": start, "rows": list(rows), "seed": seed}
-            hold_settings(out, asking | {"backbone": reads, "segmenter": pipeline.model_version.split("/", 2)[2]})
+            settings = {"dataset": dataset, "split": split, "start": start, "rows": list(rows), "seed": seed}
+            settings |= {"backbone": reads, "segmenter": pipeline.model_version.split("/", 2)[2]}
+            record_settings(out, settings, package="refam-label-studio")
         run = None if out is None else EvaluationRun(out, name, masks=dataset not in _PICTURES)
         for question in asked:
             if run is None or question.key not in run.verdicts:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
 from backend.cli.frames import MaskTag
+from video.formats.registry import ExportFormat, ImportFormat, format_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from backend.labelstudio.export_sources import LoadedVideo, VideoFolder
     from video.formats.base import AnnotatedVideo
 
-ExportFormat = Literal["coco", "coco-polygons", "youtube-vis", "davis", "mots", "yolo", "cvat"]
-ImportFormat = Literal["coco", "youtube-vis", "davis", "mots", "cvat"]
 _SPLITS = ("train", "val", "test")
 
 
@@ -68,7 +67,7 @@ def export(
         sampled = [(one, _sampled(one.video, every, fps)) for one in loaded]
         parts = _parts([one for one, _ in sampled], shares, seed)
         by_split = {name: [video for one, video in sampled if one.origin in part] for name, part in parts.items()}
-        module, options = writer_of(form)
+        module, options = format_module(form)
         module.write(by_split, out, **options)
         if images:
             for name, part in parts.items():
@@ -100,7 +99,7 @@ def import_(
         from backend.labelstudio.import_tasks import picture_tasks, video_tasks
         from video.formats.files import write_json, write_text
 
-        found = writer_of(form)[0].read(path)
+        found = format_module(form)[0].read(path)
         version = f"imported/{form}"
         if videos is not None:
             tasks, xml = video_tasks(found, VideoFolder(videos), url=url, version=version)
@@ -111,22 +110,6 @@ def import_(
     stdout.print(f"{len(tasks)} tasks of {len(found)} videos; the others have no objects", markup=False)
     stdout.print(f"tasks to import   {out / 'tasks.json'}", markup=False, soft_wrap=True)
     stdout.print(f"their label config {out / 'label_config.xml'}", markup=False, soft_wrap=True)
-
-
-def writer_of(form: str) -> tuple[ModuleType, dict[str, Any]]:
-    """The module that writes and reads a format, and the options that it wants for it."""
-    from video.formats import coco, cvat, davis, mots, yolo, youtube_vis
-
-    known: dict[str, tuple[ModuleType, dict[str, Any]]] = {
-        "coco": (coco, {}),
-        "coco-polygons": (coco, {"shape": "polygons"}),
-        "youtube-vis": (youtube_vis, {}),
-        "davis": (davis, {}),
-        "mots": (mots, {}),
-        "yolo": (yolo, {}),
-        "cvat": (cvat, {}),
-    }
-    return known[form]
 
 
 def _load(source: Path, config: Path | None, videos: VideoFolder | None) -> list[LoadedVideo]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.labelstudio.regions import sequence_of
+from refam.evaluation.synthetic import write_video
 from refam.tiny.scenes import SceneClip, draw_clip
 from video import masks
 from video.types import MaskTrack
@@ -91,14 +90,7 @@ def truth_of(video: DrawnVideo, *, folder_url: str) -> dict[str, Any]:
 
 
 def _draw_video(path: Path, scene: SceneClip) -> DrawnVideo:
-    rate = Fraction(scene.fps).limit_denominator(1001)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
-        stream.height, stream.width = scene.frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"  # what browsers play
-        for frame in scene.frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+    write_video(path, scene.frames, fps=scene.fps)
     hidden = (np.nan,) * 4
     boxes = np.array([[masks.box_of(mask) or hidden for mask in shown] for shown in scene.masks], np.float64)
     return DrawnVideo(path, scene.expressions, boxes, np.arange(len(scene.frames)) / scene.fps, scene.fps)

@@ -75,8 +75,17 @@ class EvaluationRun:
                 write_text(self._results, whole)
 
 
-def hold_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Notes the settings and versions of a run; an earlier one there must have had the same. Raises FormatError."""
+def record_settings(out: Path, settings: dict[str, Any], *, package: str) -> None:
+    """Write OUT/settings.json: the settings of a run and the versions of the packages that it uses.
+
+    Args:
+        out: The folder of the run.
+        settings: Must equal those that an earlier run recorded there.
+        package: The distribution that this module is installed with; its version is recorded first.
+
+    Raises:
+        FormatError: If the folder holds results of other settings.
+    """
     path = out / "settings.json"
     if path.is_file():
         before = read_json(path).get("settings", {})
@@ -87,7 +96,7 @@ def hold_settings(out: Path, settings: dict[str, Any]) -> None:
                 f"{out} holds results of other settings ({name}: {before.get(name)!r}, now {settings.get(name)!r}); "
                 "choose another --out"
             )
-    versions = {"refam-label-studio": _version("refam-label-studio"), **{p: _version(p) for p in _PACKAGES}}
+    versions = {name: _version(name) for name in (package, *_PACKAGES)}
     write_json(path, {"settings": settings, "versions": versions})
 
 

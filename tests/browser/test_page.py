@@ -11,11 +11,11 @@ from playwright.sync_api import expect
 from backend.demo.local_studio import free_port
 from backend.service.app import BackgroundServer
 from backend.settings import load_settings
+from refam.evaluation.synthetic import red_star_and_blue_ring
 from tests.backend.service.test_predict import predict, slow, task
 from tests.browser.editor import browser_page, screenshot_path
 from tests.doubles import TruthServices
 from tests.media import cfr
-from tests.scenes import red_star_and_blue_ring
 
 pytestmark = pytest.mark.browser
 LONG = "the person in the dark green coat who stands behind the second car from the left, beside the lamp post"

@@ -16,9 +16,9 @@ from playwright.sync_api import Page
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.mask_edits import mask_of
 from backend.service.app import BackgroundServer
+from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from tests.browser.editor import Editor, browser_page, screenshot_path
 from tests.media import cfr
-from tests.scenes import BLUE, RED, red_star_and_blue_ring
 from tests.studio import picture_task, settings_beside
 
 pytestmark = pytest.mark.browser

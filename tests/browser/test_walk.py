@@ -25,11 +25,11 @@ from backend.feedback.store import CorrectionStore
 from backend.labelstudio.connect import connect
 from backend.labelstudio.regions import label_config_for
 from backend.service.app import BackgroundServer
+from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from refam.tiny.scenes import COLOURS
 from tests.browser.editor import Editor, browser_page, screenshot_path, worst_side
 from tests.browser.tasks_page import TasksPage
 from tests.media import cfr
-from tests.scenes import BLUE, RED, red_star_and_blue_ring
 from tests.studio import settings_beside
 
 pytestmark = pytest.mark.browser

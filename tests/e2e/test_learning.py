@@ -18,8 +18,8 @@ from backend.labelstudio.connect import connect
 from backend.labelstudio.regions import label_config_for
 from backend.service.app import BackgroundServer
 from backend.settings import load_settings
+from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from tests.media import cfr
-from tests.scenes import BLUE, RED, red_star_and_blue_ring
 from tests.studio import settings_beside
 
 pytestmark = pytest.mark.e2e

@@ -14,10 +14,10 @@ import pytest
 
 from backend.labelstudio.regions import label_config_for
 from backend.service.app import BackgroundServer
+from refam.evaluation.synthetic import red_star_and_blue_ring
 from tests.backend.service.test_predict import slow
 from tests.doubles import TruthServices
 from tests.media import cfr
-from tests.scenes import red_star_and_blue_ring
 from tests.studio import settings_beside
 
 pytestmark = pytest.mark.e2e

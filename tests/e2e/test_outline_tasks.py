@@ -16,8 +16,8 @@ from backend.labelstudio.connect import connect
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.vector_reading import VectorKeyframes
 from backend.service.app import BackgroundServer
+from refam.evaluation.synthetic import RED, red_star_and_blue_ring
 from tests.media import cfr
-from tests.scenes import RED, red_star_and_blue_ring
 from tests.studio import settings_beside
 from video.masks import iou
 from video.polygons import filled

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.connect import connect
 from backend.service.app import BackgroundServer
+from refam.evaluation.synthetic import RED, red_star_and_blue_ring
 from tests.media import cfr
-from tests.scenes import RED, red_star_and_blue_ring
 from tests.studio import picture_task, settings_beside
 
 pytestmark = pytest.mark.e2e

@@ -14,8 +14,8 @@ from backend.labelstudio.connect import ConnectError, connect
 from backend.labelstudio.regions import label_config_for
 from backend.service.app import BackgroundServer
 from backend.settings import Settings, load_settings
+from refam.evaluation.synthetic import RED, red_star_and_blue_ring
 from tests.media import cfr, damaged, empty, garbage, truncated
-from tests.scenes import RED, red_star_and_blue_ring
 from tests.studio import settings_beside
 
 pytestmark = pytest.mark.e2e

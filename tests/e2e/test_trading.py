@@ -14,9 +14,9 @@ from backend.cli.main import app
 from backend.cli.outputs import tracks_json
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.regions import importable_task
+from refam.evaluation.synthetic import RED, red_star_and_blue_ring
 from refam.pipeline.types import Target, TrackResult
 from tests.media import cfr
-from tests.scenes import RED, red_star_and_blue_ring
 from video import masks
 from video.io.reader import open_clip
 from video.types import MaskTrack

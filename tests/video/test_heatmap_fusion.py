@@ -124,7 +124,7 @@ def test_the_work_is_bounded_however_far_apart_planned_frames_are():
     clip = ArrayClip(frames)
     links = link_frames(clip, [5, 60, 115], steps=6)
     assert len(links) == 2
-    assert len(clip.read) <= 13
+    assert len(clip.frames_read) <= 13
 
 
 def test_one_heatmap_and_none_at_all():

@@ -23,8 +23,8 @@ from backend.batch.isolated import IsolatedWorker, StartError  # noqa: E402
 from backend.batch.manifest import ManifestError, read_manifest  # noqa: E402
 from backend.batch.rows import ManifestRow  # noqa: E402
 from backend.settings import load_settings  # noqa: E402
+from refam.evaluation.synthetic import red_star_and_blue_ring  # noqa: E402
 from tests.media import cfr, truncated  # noqa: E402
-from tests.scenes import red_star_and_blue_ring  # noqa: E402
 
 SCRIPTED = "tests.backend.batch.fake_worker:Scripted"
 

@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("ray", reason="pip install 'refam-label-studio[curate]'")
 
+from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from tests.backend.batch.test_run import write
 from tests.media import cfr, truncated
-from tests.scenes import BLUE, RED, red_star_and_blue_ring
 from video.masks import box_iou, box_of
 
 ROOT = Path(__file__).parents[3]

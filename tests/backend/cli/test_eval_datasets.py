@@ -19,7 +19,7 @@ from refam.evaluation.answers import AnswerScore
 from refam.evaluation.questions import IndexedTruth
 from refam.evaluation.refcoco import plain_pickle
 from refam.evaluation.runs import table
-from tests.scenes import BLUE, RED, red_star_and_blue_ring
+from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from video import masks, metrics
 from video.formats.base import FormatError
 

@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from backend.demo.local_studio import free_port
+from refam.evaluation.synthetic import RED, red_star_and_blue_ring
 from tests.backend.service.test_app import XML
 from tests.backend.service.test_predict import Studio, studio, task  # noqa: F401 - a fixture
 from tests.media import cfr
-from tests.scenes import RED, red_star_and_blue_ring
 
 pytestmark = pytest.mark.slow
 SECRETS = {

@@ -19,10 +19,10 @@ from backend.labelstudio.mask_regions import mask_regions_of
 from backend.labelstudio.request import RequestError, read_request
 from backend.media.store import MediaError
 from backend.settings import load_settings
+from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import PipelineError, Target, TrackResult
 from tests.doubles import TruthServices, track_of_masks
 from tests.media import cfr
-from tests.scenes import red_star_and_blue_ring
 from video.io.frame_sequence import open_sequence
 from video.io.probe import ClipError
 

@@ -25,10 +25,10 @@ from backend.labelstudio.regions import prediction_of, regions_of
 from backend.labelstudio.removals import removal_in
 from backend.labelstudio.request import read_request
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
+from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import Target, TrackResult
 from tests.doubles import track_of_masks
 from tests.media import cfr
-from tests.scenes import red_star_and_blue_ring
 from video.masks import decode, iou
 from video.polygons import filled
 

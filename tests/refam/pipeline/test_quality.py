@@ -8,13 +8,13 @@ import pytest
 from backend.runtime import Services
 from backend.service.model import RefAMBackend
 from backend.settings import SettingsError, load_settings
+from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import Pipeline
 from refam.pipeline.types import FramePrompt, Target
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.backend.service.test_app import XML
 from tests.doubles import ColourGrounder
 from tests.media import cfr, picture
-from tests.scenes import red_star_and_blue_ring
 from video import masks
 from video.io.clip_view import view_of
 from video.io.frame_sequence import open_sequence

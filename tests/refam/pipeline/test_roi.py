@@ -6,12 +6,12 @@ import pytest
 from backend.runtime import Services
 from backend.service.model import RefAMBackend
 from backend.settings import load_settings
+from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import FramePrompt, Pipeline, Target
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.backend.service.test_app import XML
 from tests.doubles import ColourGrounder
 from tests.media import cfr
-from tests.scenes import red_star_and_blue_ring
 from tests.video.clips import FailingClip
 from video import masks
 from video.io.probe import ReadingError

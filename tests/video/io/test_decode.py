@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests import media
-from tests.scenes import red_star_and_blue_ring
 from tests.video.clips import FailingClip
 from video import masks
 from video.io.clip_view import view_of

@@ -179,7 +179,7 @@ def test_only_the_window_is_looked_at():
     clip = ArrayClip(frames)
     track = propagate_all(clip, [TrackStart("star", {8: truth[0, 8]})], FlowOnly(), window=(5, 12))[0]
     assert track.frames.tolist() == list(range(5, 13))
-    assert set(clip.read) == set(range(5, 13))
+    assert set(clip.frames_read) == set(range(5, 13))
 
 
 def test_reading_backward_holds_a_bounded_number_of_frames(monkeypatch):
@@ -187,7 +187,7 @@ def test_reading_backward_holds_a_bounded_number_of_frames(monkeypatch):
     frames, truth = scene_clip([(STAR, 11, lambda t: (20 + 30 * t, 30))], n=20, ground=1)
     clip = ArrayClip(frames)
     track = propagate(clip, 19, truth[0, 19], FlowOnly())
-    assert clip.most_at_once <= 6
+    assert clip.largest_batch <= 6
     assert track.visible[1:].all()
 
 

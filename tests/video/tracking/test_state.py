@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
+from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.segmenters.grabcut import GrabCutSegmenter
-from tests.scenes import red_star_and_blue_ring
 from tests.video.clips import ArrayClip
 from tests.video.tracking.test_memory_tracker import Colours
 from video.tracking.propagate import TrackStart, propagate_all
@@ -76,7 +76,7 @@ def test_it_goes_on_to_the_same_masks_and_reads_only_the_rest(count, scene, segm
     interrupted_after(count, scene, segmenter, shelf)
     again = propagate_all(clip, starts, segmenter(), progress=told.append, checkpoints=shelf)
     assert same(again, whole)
-    assert len(clip.read) == TOTAL - count
+    assert len(clip.frames_read) == TOTAL - count
     assert told[0] >= (min(count, N - 3)) / TOTAL
     assert told == sorted(told)
     assert told[-1] == 1.0
@@ -90,7 +90,7 @@ def test_interrupted_again_and_again(scene, segmenter, whole):
         stops += 1
     clip = ArrayClip(frames)
     assert same(propagate_all(clip, starts, segmenter(), checkpoints=shelf), whole)
-    assert (stops, len(clip.read)) == (4, TOTAL - 22)
+    assert (stops, len(clip.frames_read)) == (4, TOTAL - 22)
 
 
 @pytest.mark.parametrize("damage", [b"", b"rubbish", "half"])
@@ -101,7 +101,7 @@ def test_what_is_damaged_is_done_anew(damage, scene, segmenter, whole):
     shelf["state"] = shelf["state"][: len(shelf["state"]) // 2] if damage == "half" else damage
     clip = ArrayClip(frames)
     assert same(propagate_all(clip, starts, segmenter(), checkpoints=shelf), whole)
-    assert len(clip.read) == TOTAL
+    assert len(clip.frames_read) == TOTAL
 
 
 class Harmful:
