@@ -118,3 +118,18 @@ def test_there_are_no_circles() -> None:
 @pytest.mark.parametrize("module", [m for m in MODULES if not m.startswith("backend")])
 def test_only_backend_knows_the_annotation_tool(module: str) -> None:
     assert not re.search(r"label.?studio", MODULES[module].read_text(encoding="utf-8"), re.IGNORECASE)
+
+
+# --- tests -----------------------------------------------------------------------------------------------
+
+TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
+
+# Tests of several modules together, by the room whose behaviour they are about.
+SCENARIOS: dict[str, str] = {}
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_test_module_is_imported(path: Path) -> None:
+    """What tests share is in conftest.py or in a helper module, so that a test module can be changed alone."""
+    shared = re.findall(r"^ *(?:from|import) +(tests[\w.]*\.test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert not shared, f"{path.relative_to(ROOT)} imports {shared}"

@@ -12,7 +12,7 @@ from backend.demo.local_studio import free_port
 from backend.service.app import BackgroundServer
 from backend.settings import load_settings
 from refam.evaluation.synthetic import red_star_and_blue_ring
-from tests.backend.service.test_predict import predict, slow, task
+from tests.backend.predict_requests import predict, slow_down, task
 from tests.browser.editor import browser_page, screenshot_path
 from tests.doubles import TruthServices
 from tests.media import cfr
@@ -34,7 +34,7 @@ def services(tmp_path, monkeypatch):
         label_studio_url="http://studio.example",
     )
     services = TruthServices(settings)
-    slow(services, monkeypatch, {"the slow red car": 60, LONG: 60})
+    slow_down(services, monkeypatch, {"the slow red car": 60, LONG: 60})
     yield services
     services.close()
 

@@ -15,7 +15,7 @@ import pytest
 from backend.labelstudio.regions import label_config_for
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import red_star_and_blue_ring
-from tests.backend.service.test_predict import slow
+from tests.backend.predict_requests import slow_down
 from tests.doubles import TruthServices
 from tests.media import cfr
 from tests.studio import settings_beside
@@ -52,7 +52,7 @@ def counts(studio, tasks):
 def test_every_task_gets_one_prediction_however_long_it_takes(n, seconds, studio, settings, video, monkeypatch):
     number, tasks = project_of(studio, video, [f"the star number {i}" for i in range(n)])
     services = TruthServices(settings)
-    slow(services, monkeypatch, {f"the star number {i}": seconds for i in range(n)})
+    slow_down(services, monkeypatch, {f"the star number {i}": seconds for i in range(n)})
     with BackgroundServer(settings, services) as backend:
         studio.connect(number, backend.url)
         began = time.monotonic()
@@ -69,7 +69,7 @@ def test_half_slow_and_one_that_fails(studio, settings, video, monkeypatch):
     words = ["quick", "slow", "quick too", "nothing", "slow too"]
     number, tasks = project_of(studio, video, words)
     services = TruthServices(settings)
-    slow(services, monkeypatch, {"slow": 4.0, "slow too": 4.0})
+    slow_down(services, monkeypatch, {"slow": 4.0, "slow too": 4.0})
     with BackgroundServer(settings, services) as backend:
         studio.connect(number, backend.url)
         studio.retrieve_predictions(number)
@@ -81,7 +81,7 @@ def test_half_slow_and_one_that_fails(studio, settings, video, monkeypatch):
 def test_a_task_deleted_meanwhile(studio, settings, video, monkeypatch):
     number, tasks = project_of(studio, video, ["slow", "slow too"])
     services = TruthServices(settings)
-    slow(services, monkeypatch, {"slow": 3.0, "slow too": 3.0})
+    slow_down(services, monkeypatch, {"slow": 3.0, "slow too": 3.0})
     with BackgroundServer(settings, services) as backend:
         studio.connect(number, backend.url)
         studio.retrieve_predictions(number)

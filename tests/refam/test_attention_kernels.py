@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from refam import attention_kernels as kernels
 from refam.attention import read_attention
 from refam.attention_kernels import attend, mean_probabilities
-from tests.refam.test_attention import flux
+from tests.refam.small_transformers import flux
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 LOOSE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}

@@ -17,7 +17,7 @@ from refam.backbones import FluxBackbone
 from refam.grounder import Grounder, GroundingOptions
 from refam.grounding import without_sinks
 from refam.text.expression import Expression, Role, Token
-from tests.refam.test_attention import flux
+from tests.refam.small_transformers import flux
 
 GRID = (3, 5)
 

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from refam.attention import read_attention
 from refam.attention_statistics import SinkStats, share_and_variation
-from tests.refam.test_attention import LAYOUTS, B, T
+from tests.refam.small_transformers import LAYOUTS, B, T
 
 
 class Recorder(TorchFunctionMode):

@@ -14,7 +14,7 @@ import torch
 from refam.backbones import Backbone, BackboneError
 from refam.grounder import Grounder
 from refam.oom import OutOfMemoryGuard
-from tests.refam.backbones.test_families import frames
+from tests.refam.backbones.pipelines import random_frames
 
 WORDS = ["the red star"]
 
@@ -45,11 +45,11 @@ def flux(loaded: Callable[[str], Backbone]) -> Any:
 
 
 def test_a_smaller_batch_reads_the_same(flux: Backbone, caplog: pytest.LogCaptureFixture) -> None:
-    expected = Grounder(flux).ground(frames(5), WORDS)[0]
+    expected = Grounder(flux).ground(random_frames(5), WORDS)[0]
     full = Full(flux, room=2 * 384)
     grounder = Grounder(flux)
     with caplog.at_level(logging.WARNING):
-        got = grounder.ground(frames(5), WORDS)[0]
+        got = grounder.ground(random_frames(5), WORDS)[0]
     full.handle.remove()
     assert [batch for batch, _ in full.sizes] == [5, 5, 4, 2, 2, 1]
     for one, other in zip(got, expected, strict=True):
@@ -59,12 +59,12 @@ def test_a_smaller_batch_reads_the_same(flux: Backbone, caplog: pytest.LogCaptur
 
 
 def test_smaller_frames_give_heatmaps_of_the_size_that_was_asked_for(flux: Backbone) -> None:
-    expected = Grounder(flux).ground(frames(2), WORDS)[0]
+    expected = Grounder(flux).ground(random_frames(2), WORDS)[0]
     full = Full(flux, room=250)
     grounder = Grounder(flux)
-    got = grounder.ground(frames(2), WORDS)[0]
+    got = grounder.ground(random_frames(2), WORDS)[0]
     full.room = 10_000
-    later = grounder.ground(frames(2), WORDS)[0]
+    later = grounder.ground(random_frames(2), WORDS)[0]
     full.handle.remove()
     assert full.sizes[-1][1] == 12 * 18, "what did not fit once is not tried again"
     assert {h.grid.shape for h in (*got, *later)} == {expected[0].grid.shape}
@@ -77,7 +77,7 @@ def test_no_room_at_all_is_an_error_that_says_what_to_do(flux: Backbone) -> None
     full = Full(flux, room=1)
     message = r"does not fit into the memory of cpu even at 48 pixels \(CUDA out of memory.*; take a smaller backbone"
     with pytest.raises(BackboneError, match=message):
-        Grounder(flux).ground(frames(2), WORDS)
+        Grounder(flux).ground(random_frames(2), WORDS)
     full.handle.remove()
 
 
@@ -87,7 +87,7 @@ def test_a_clip_gives_way_too(loaded: Callable[[str], Backbone]) -> None:
     backbone.preset = replace(preset, short_side_px=16 * 16)
     full = Full(backbone, room=2 * 16 * 24 - 1)
     grounder = Grounder(backbone)
-    heatmaps = grounder.ground(frames(2), WORDS)[0]
+    heatmaps = grounder.ground(random_frames(2), WORDS)[0]
     full.handle.remove()
     backbone.preset = preset
     assert [n.split(":")[1].split("instead")[0].strip() for n in grounder.notes] == [

@@ -5,8 +5,7 @@ import pytest
 
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.video.clips import ArrayClip
-from tests.video.tracking.test_flow_tracker import DISC, STAR, scene_clip
-from tests.video.tracking.test_memory_tracker import Colours
+from tests.video.tracking.drawn_clips import DISC, STAR, ColourSegmenter, scene_clip
 from video import masks
 from video.shots import CutDetector
 from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
@@ -51,7 +50,7 @@ def test_a_short_look_elsewhere_is_a_cut_and_back_a_long_one_two_cuts(star, othe
     assert [(i, s) for i, s in enumerate(long) if s != "same"] == [(6, "cut"), (16, "cut")]
 
 
-@pytest.mark.parametrize("segmenter", [Colours, GrabCutSegmenter], ids=["memory", "flow"])
+@pytest.mark.parametrize("segmenter", [ColourSegmenter, GrabCutSegmenter], ids=["memory", "flow"])
 def test_a_flash_hides_things_and_takes_none_away(star, segmenter):
     frames, truth = star[0].copy(), star[1][0]
     frames[6:8] = 255
@@ -66,7 +65,7 @@ def test_after_a_cut_a_thing_is_found_wherever_it_stands():
     one, truth = scene_clip([(STAR, 9, lambda t: (22 + 4 * t, 18))], n=8)
     two, there = scene_clip([(STAR, 9, lambda t: (92 - 4 * t, 46))], n=8, ground=9)
     assert not (truth[0, -1] & there[0, 0]).any()
-    segmenter = Colours()
+    segmenter = ColourSegmenter()
     options = MemoryTrackerOptions(look_every=5)
     track = propagate(
         ArrayClip(np.concatenate([one, two])),

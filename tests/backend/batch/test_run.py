@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import time
 from collections import Counter
@@ -13,7 +11,6 @@ import pytest
 pa = pytest.importorskip("pyarrow", reason="pip install 'refam-label-studio[curate]'")
 
 import fsspec  # noqa: E402
-import pyarrow.parquet as pq  # noqa: E402
 
 from backend.batch import sink as sinks  # noqa: E402
 from backend.batch.clips import ClipWorker, taken_along  # noqa: E402
@@ -24,6 +21,7 @@ from backend.batch.manifest import ManifestError, read_manifest  # noqa: E402
 from backend.batch.rows import ManifestRow  # noqa: E402
 from backend.settings import load_settings  # noqa: E402
 from refam.evaluation.synthetic import red_star_and_blue_ring  # noqa: E402
+from tests.backend.batch.manifests import write_manifest  # noqa: E402
 from tests.media import cfr, truncated  # noqa: E402
 
 SCRIPTED = "tests.backend.batch.fake_worker:Scripted"
@@ -34,19 +32,6 @@ def row(words="a cat", number=1, video="/v/a.mp4"):
 
 
 # --- manifests
-
-
-def write(path, records):
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(r) + "\n" for r in records))
-    elif path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(records), path)
-    else:
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(records[0]))
-            writer.writeheader()
-            writer.writerows(records)
-    return path
 
 
 RECORDS = [
@@ -63,7 +48,7 @@ RECORDS = [
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_every_format_says_the_same(tmp_path, suffix):
-    found = read_manifest(write(tmp_path / f"m{suffix}", RECORDS))
+    found = read_manifest(write_manifest(tmp_path / f"m{suffix}", RECORDS))
     first, second = found.rows
     assert first.expressions == ("the red star", "the blue ring")
     assert first.labels == ("star", "ring")
@@ -78,13 +63,13 @@ def test_every_format_says_the_same(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_lists_stay_lists(tmp_path, suffix):
     records = [{"video": "a.mp4", "expressions": ["x; y", "z"]}]
-    (found,) = read_manifest(write(tmp_path / f"m{suffix}", records)).rows
+    (found,) = read_manifest(write_manifest(tmp_path / f"m{suffix}", records)).rows
     assert found.expressions == found.labels == ("x; y", "z")
 
 
 def test_what_is_there_twice_is_done_once_and_said(tmp_path):
     records = [{"video": "a.mp4", "expressions": e, "note": n} for e, n in [("x", 1), ("y", 2), ("x", 3), ("x", 4)]]
-    found = read_manifest(write(tmp_path / "m.csv", records))
+    found = read_manifest(write_manifest(tmp_path / "m.csv", records))
     assert [r.number for r in found.rows] == [1, 2]
     assert (found.repeated, found.unused) == (2, ("note",))
 
@@ -110,7 +95,7 @@ def test_what_is_there_twice_is_done_once_and_said(tmp_path):
     ],
 )
 def test_errors_name_row_and_column(tmp_path, records, text):
-    path = write(tmp_path / "m.csv", records)
+    path = write_manifest(tmp_path / "m.csv", records)
     with pytest.raises(ManifestError) as caught:
         read_manifest(path)
     assert text in str(caught.value)

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("ray", reason="pip install 'refam-label-studio[curate]'")
 
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
-from tests.backend.batch.test_run import write
+from tests.backend.batch.manifests import write_manifest
 from tests.media import cfr, truncated
 from video.masks import box_iou, box_of
 
@@ -63,7 +63,7 @@ def test_a_manifest_becomes_results_and_an_export(tmp_path):
         {"video": "good.mp4", "expressions": f"{RED}; {BLUE}", "labels": "star;ring", "note": "the same"},
         {"video": "bad.mp4", "expressions": RED, "labels": "star", "note": ""},
     ]
-    manifest = write(tmp_path / "m.csv", rows)
+    manifest = write_manifest(tmp_path / "m.csv", rows)
     first = curate(manifest, "--out", tmp_path / "out", "--workers", 1, "--export", "coco")
     assert first.returncode == 0, first.stderr
     assert "1 row(s) say the same as an earlier one" in first.stderr

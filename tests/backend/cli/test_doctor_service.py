@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from backend.cli.doctor_service import examine_service
-from tests.backend.service.test_predict import TOKEN, studio  # noqa: F401 - a fixture
+from tests.backend.fake_studio import TOKEN
 
 
 def _found(monkeypatch, **environment):
@@ -71,9 +71,9 @@ def test_a_codec_that_is_missing(monkeypatch):
 
 
 @pytest.mark.parametrize(("status", "state"), [(200, "ok"), (401, "wrong")])
-def test_the_token_is_tried_and_never_told(status, state, studio, monkeypatch):  # noqa: F811
-    studio.status = status
-    url = f"http://127.0.0.1:{studio.server_port}"
+def test_the_token_is_tried_and_never_told(status, state, fake_studio, monkeypatch):
+    fake_studio.status = status
+    url = f"http://127.0.0.1:{fake_studio.server_port}"
     found = _found(monkeypatch, LABEL_STUDIO_URL=url, LABEL_STUDIO_API_KEY=TOKEN)
     assert found["token"].state == state, found
     assert not any(TOKEN in f.text for f in found.values())
@@ -96,11 +96,11 @@ def test_the_networks_on_which_label_studio_calls_models_are_asked(
     status,
     state,
     says,
-    studio,  # noqa: F811
+    fake_studio,
     monkeypatch,
 ):
-    studio.banned, studio.status = banned, status
-    url = f"http://127.0.0.1:{studio.server_port}"
+    fake_studio.banned, fake_studio.status = banned, status
+    url = f"http://127.0.0.1:{fake_studio.server_port}"
     found = _found(monkeypatch, LABEL_STUDIO_URL=url, LABEL_STUDIO_API_KEY=TOKEN, REFAM_HOST=host)["networks"]
     assert (found.state, says in found.text) == (state, True), found
-    assert not studio.stored, "asking must not make anything"
+    assert not fake_studio.stored, "asking must not make anything"

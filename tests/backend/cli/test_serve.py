@@ -17,8 +17,7 @@ import pytest
 
 from backend.demo.local_studio import free_port
 from refam.evaluation.synthetic import RED, red_star_and_blue_ring
-from tests.backend.service.test_app import XML
-from tests.backend.service.test_predict import Studio, studio, task  # noqa: F401 - a fixture
+from tests.backend.predict_requests import VIDEO_CONFIG, task
 from tests.media import cfr
 
 pytestmark = pytest.mark.slow
@@ -53,7 +52,7 @@ class Process:
         raise AssertionError(self.log.read_text())
 
     def ask(self, *tasks, timeout=100, **options):
-        body = {"tasks": list(tasks), "project": "1.1", "label_config": XML, "params": {"context": None}}
+        body = {"tasks": list(tasks), "project": "1.1", "label_config": VIDEO_CONFIG, "params": {"context": None}}
         return httpx.post(f"{self.url}/predict", json=body, trust_env=False, timeout=timeout, **options)
 
     def jobs(self, **options):
@@ -82,11 +81,11 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_secrets_stay_out_of_the_log_and_a_stop_is_graceful(form, folder, studio):  # noqa: F811
+def test_secrets_stay_out_of_the_log_and_a_stop_is_graceful(form, folder, fake_studio):
     auth = httpx.BasicAuth("anna", SECRETS["REFAM_BASIC_AUTH_PASS"])
     serve = Process(
         folder,
-        LABEL_STUDIO_URL=f"http://127.0.0.1:{studio.server_port}",
+        LABEL_STUDIO_URL=f"http://127.0.0.1:{fake_studio.server_port}",
         REFAM_BASIC_AUTH_USER="anna",
         REFAM_LOG=form,
         REFAM_LOG_LEVEL="DEBUG",

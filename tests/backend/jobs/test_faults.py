@@ -1,4 +1,3 @@
-# ruff: noqa: F811 - fixtures that are imported
 """Rotten databases, full disks, a Label Studio in trouble: what was accepted ends done, or failed with a reason."""
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from backend.jobs.queue import JobQueue
 from backend.jobs.worker import JobResult, Worker, may_heal
 from refam.pipeline.stage_cache import StageCache
 from tests.backend.jobs.queues import spec
-from tests.backend.service.test_predict import media, predict, services, studio, task, wait_until  # noqa: F401 - fixtures
-from tests.refam.pipeline.test_stage_cache import heatmap
+from tests.backend.predict_requests import predict, slow_down, task, wait_until
+from tests.refam.pipeline.ground_truth import random_heatmap
 
 FILES = ("refam.db", "refam-results.db")
 
@@ -232,7 +231,7 @@ def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypa
 def test_results_of_stages_that_cannot_be_kept_cost_nothing_else(tmp_path, caplog):
     (tmp_path / "stages").write_text("a file, where a folder should be")
     memo = StageCache(tmp_path / "stages", "content")
-    memo.keep_heatmap(("key",), heatmap())
+    memo.keep_heatmap(("key",), random_heatmap())
     assert "cannot be kept" in caplog.text
 
 
@@ -256,19 +255,17 @@ def test_a_queue_that_is_away_while_it_is_waited_for_costs_the_other_tasks_nothi
 # --- Label Studio ---------------------------------------------------------------------------------------------
 
 
-def test_a_slow_label_studio_holds_up_no_answer(services, studio, monkeypatch):
+def test_a_slow_label_studio_holds_up_no_answer(services, fake_studio, monkeypatch):
     """It takes seconds for each push; who asks meanwhile is answered at once."""
-    handler = studio.RequestHandlerClass
+    handler = fake_studio.RequestHandlerClass
     say = handler._say
     monkeypatch.setattr(handler, "_say", lambda self, *args: (time.sleep(0.5), say(self, *args))[1])
-    from tests.backend.service.test_predict import slow
-
-    slow(services, monkeypatch, {"late": 1.2})
+    slow_down(services, monkeypatch, {"late": 1.2})
     predict(services, task(1, words="late"))
-    wait_until(lambda: any(method == "GET" for method, *_ in studio.seen))
+    wait_until(lambda: any(method == "GET" for method, *_ in fake_studio.seen))
     began = time.monotonic()
     (answer,) = predict(services, task(2))
     assert answer["result"]
     assert time.monotonic() - began < 0.45
-    wait_until(lambda: len(studio.stored) == 1)
-    assert studio.stored[0]["task"] == 1
+    wait_until(lambda: len(fake_studio.stored) == 1)
+    assert fake_studio.stored[0]["task"] == 1

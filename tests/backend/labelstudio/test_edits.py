@@ -18,7 +18,7 @@ from backend.labelstudio.regions import regions_of
 from backend.labelstudio.request import PredictRequest, read_request
 from backend.labelstudio.user_keyframes import apply_user_keyframes
 from refam.pipeline.pipeline import Target
-from tests.backend.labelstudio.test_regions import _even, _result, drawn
+from tests.backend.labelstudio.track_playback import drawn_boxes, even_timing, result_of
 from tests.doubles import moving_box
 
 CONFIG = parse_label_config(
@@ -31,8 +31,8 @@ N = 40
 
 def ours(words="the star", track=None, **more):
     """A region as we answer it, through JSON as the editor gets it."""
-    result = replace(_result(track or moving_box(N), label="Car"), target=Target("Car", words))
-    (region,) = regions_of([result], _even(N, 25), CONFIG, fps=25, region_ids=["mine"], **more)
+    result = replace(result_of(track or moving_box(N), label="Car"), target=Target("Car", words))
+    (region,) = regions_of([result], even_timing(N, 25), CONFIG, fps=25, region_ids=["mine"], **more)
     return json.loads(json.dumps(region))
 
 
@@ -42,7 +42,7 @@ def edit(region, frame, **change):
     sequence = region["value"]["sequence"]
     at = next((i for i, k in enumerate(sequence) if k["frame"] >= frame), None)
     enabled = next((k["enabled"] for k in reversed(sequence) if k["frame"] <= frame), True)
-    boxes, _ = drawn(sequence, N)
+    boxes, _ = drawn_boxes(sequence, N)
     box = dict(zip(("x", "y", "width", "height"), boxes[frame - 1].tolist(), strict=True)) | {"rotation": 0}
     if at is None:
         sequence.append({**box, **change, "frame": frame, "enabled": True})
@@ -129,7 +129,7 @@ def test_what_a_person_fixed_comes_back_to_the_last_digit_and_is_known_again(edi
         assert [rows[frame][side] for side in ("x", "y", "width", "height")] == [x, y, w, h]
     assert {f.frame for f in user_keyframes(again)} == set(edits)
     assert all(a < b for a, b in zip(rows, list(rows)[1:], strict=False))
-    _, shown = drawn(again["value"]["sequence"], N)
+    _, shown = drawn_boxes(again["value"]["sequence"], N)
     assert shown.all()
 
 
@@ -160,7 +160,7 @@ def test_a_person_sees_it_where_the_track_does_not_and_hides_it_where_it_does():
 def test_fixed_boxes_are_prompts_on_the_clips_own_frames():
     fixed = (UserKeyframe(1, 10, 10, 20, 20, 0, True, None), UserKeyframe(11, 30, 10, 20, 20, 0, True, None))
     work = PredictRequest("t", "v", 10.0, (Target("Car", "the star"), Target("Car", "other")), ("a", "b"), (fixed, ()))
-    first, second = prompted(work, _even(50, 25))  # two seconds: editor frame 11 at 10 fps shows 1.002 s
+    first, second = prompted(work, even_timing(50, 25))  # two seconds: editor frame 11 at 10 fps shows 1.002 s
     assert [p.frame for p in first.prompts] == [0, 25]
     assert first.prompts[1].box == pytest.approx((0.3, 0.1, 0.5, 0.3))
     assert second.prompts == ()

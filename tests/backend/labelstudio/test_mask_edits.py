@@ -9,58 +9,24 @@ import pytest
 
 from backend.jobs.models import JobSpec
 from backend.jobs.runner import prompted
-from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.mask_edits import MaskError, mask_of, with_drawn_masks
 from backend.labelstudio.mask_regions import mask_regions_of, shapes_of
 from backend.labelstudio.request import RequestError, read_request
 from refam.pipeline.pipeline import FramePrompt, Target, TrackResult
-from tests.backend.labelstudio.test_mask_regions import KINDS, iou, xml_of
+from tests.backend.labelstudio.mask_tasks import MASK_KINDS, answered_task, change_mask, config_with, iou, star_mask
 from tests.doubles import track_of_masks
 from tests.video.clips import ArrayClip
 from video import masks
 
-SIZE = (90, 60)
 TYPED = {"result": [{"type": "textarea", "from_name": "w", "value": {"text": ["the star; the ring"]}}]}
 
 
-def star(frame):
-    mask = np.zeros((60, 90), bool)
-    mask[10:30, 5 + 6 * frame : 25 + 6 * frame] = True
-    mask[15:20, 10 + 6 * frame : 14 + 6 * frame] = False  # a hole
-    return mask
-
-
-def answered(kind):
-    """A task whose draft holds what we answered for two objects on three pictures."""
-    config = parse_label_config(xml_of(kind))
-    targets = (Target("Star", words="the star"), Target("r", words="the ring"))
-    results = [
-        TrackResult(t, track_of_masks(np.stack([np.roll(star(f), 25 * k, 0) for f in range(3)])), (), 0.9, 0, ())
-        for k, t in enumerate(targets)
-    ]
-    task = {"id": 7, "data": {"pics": ["a.png", "b.png", "c.png"], "say": "the star; the ring"}}
-    ids = read_request(task, config).region_ids
-    draft = {"id": 1, "updated_at": "2026", "result": mask_regions_of(results, config, region_ids=ids)}
-    return config, {**task, "drafts": [draft]}, ids
-
-
-def touch(task, config, region_id, frame, mask):
-    """As the editor leaves a region that a person changed; its label stays, and a polygon's origin too."""
-    (shape,) = shapes_of(mask, config.masks.shape)
-    for region in task["drafts"][0]["result"]:
-        if region["id"] == f"{region_id}-{frame}":
-            if config.masks.shape != "polygon":
-                region["origin"] = "prediction-changed"
-            kept = {k: v for k, v in region["value"].items() if "labels" in k}
-            region["value"] = {**shape, **kept}
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MASK_KINDS)
 def test_what_a_person_changed_is_a_prompt_and_the_rest_is_not(kind):
-    config, task, ids = answered(kind)
+    config, task, ids = answered_task(kind)
     assert all(not t.prompts for t in read_request(task, config, context=TYPED).targets)
-    new = np.roll(star(1), 3, 1)
-    touch(task, config, ids[1], 1, new)
+    new = np.roll(star_mask(1), 3, 1)
+    change_mask(task, config, ids[1], 1, new)
     work = read_request(task, config, context=TYPED)
     first, second = work.targets
     assert first.prompts == ()
@@ -74,10 +40,10 @@ def test_what_a_person_changed_is_a_prompt_and_the_rest_is_not(kind):
     assert all(not t.prompts for t in read_request(task, config).targets), "in a batch nobody waits for an answer"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MASK_KINDS)
 def test_a_mask_drawn_anew_goes_by_its_label(kind):
-    config, task, _ = answered(kind)
-    shape = shapes_of(star(2), config.masks.shape)[0]
+    config, task, _ = answered_task(kind)
+    shape = shapes_of(star_mask(2), config.masks.shape)[0]
     base = {"id": "xYz", "origin": "manual", "item_index": 2, "original_width": 90, "original_height": 60}
     value = {**shape, config.masks.kind: ["r"]} if kind.endswith("Labels") else shape
     drawn = [{**base, "from_name": "m", "type": config.masks.kind, "value": value}]
@@ -90,8 +56,8 @@ def test_a_mask_drawn_anew_goes_by_its_label(kind):
 
 
 def test_the_newest_draft_counts_and_then_the_annotation():
-    config, task, ids = answered("BitmaskLabels")
-    touch(task, config, ids[0], 0, star(2))
+    config, task, ids = answered_task("BitmaskLabels")
+    change_mask(task, config, ids[0], 0, star_mask(2))
     older = copy.deepcopy(task["drafts"][0])
     task["annotations"] = [older]
     task["drafts"] = [{**older, "updated_at": "2025", "result": []}]
@@ -103,7 +69,7 @@ def test_the_newest_draft_counts_and_then_the_annotation():
 
 
 def test_parts_of_one_picture_are_one_mask():
-    config, task, ids = answered("PolygonLabels")
+    config, task, ids = answered_task("PolygonLabels")
     other = np.zeros((60, 90), bool)
     other[45:55, 60:80] = True
     (shape,) = shapes_of(other, "polygon")
@@ -111,22 +77,22 @@ def test_parts_of_one_picture_are_one_mask():
     part = {**region, "id": f"{ids[0]}-0-1", "origin": "manual", "value": {**shape, "polygonlabels": ["Star"]}}
     task["drafts"][0]["result"].append(part)
     (prompt,) = read_request(task, config, context=TYPED).targets[0].prompts
-    assert iou(masks.decode(prompt.mask), star(0) | other) > 0.95
+    assert iou(masks.decode(prompt.mask), star_mask(0) | other) > 0.95
 
 
 def test_the_answer_leaves_a_drawn_mask_alone():
-    config, _, ids = answered("Brush")
-    track = track_of_masks(np.stack([star(f) for f in range(3)]))
+    config, _, ids = answered_task("Brush")
+    track = track_of_masks(np.stack([star_mask(f) for f in range(3)]))
     target = Target("Star", words="x", prompts=(FramePrompt(1, mask=track.rles[1]),))
     regions = mask_regions_of([TrackResult(target, track, (), 0.9, 0, ())], config, region_ids=ids[:1])
     assert {r["item_index"] for r in regions} == {0, 2}
 
 
 def test_a_job_keeps_drawn_masks_through_its_json():
-    config, task, ids = answered("BitmaskLabels")
-    touch(task, config, ids[0], 1, star(2))
+    config, task, ids = answered_task("BitmaskLabels")
+    change_mask(task, config, ids[0], 1, star_mask(2))
     work = read_request(task, config, context=TYPED)
-    spec = JobSpec(id="a", task_id=7, project="1", work=work, label_config=xml_of("Brush"), model_version="v")
+    spec = JobSpec(id="a", task_id=7, project="1", work=work, label_config=config_with("Brush"), model_version="v")
     again = JobSpec.model_validate_json(spec.model_dump_json())
     assert again.work.targets == work.targets
     clip = ArrayClip(np.zeros((3, 60, 90, 3), np.uint8))
@@ -147,7 +113,7 @@ def test_a_job_keeps_drawn_masks_through_its_json():
     ],
 )
 def test_a_region_that_is_no_mask_is_named(change, said):
-    config, task, _ = answered("BitmaskLabels")
+    config, task, _ = answered_task("BitmaskLabels")
     region = task["drafts"][0]["result"][0]
     region |= {"origin": "manual", **change}
     with pytest.raises(RequestError, match="task 7: region") as error:
@@ -169,6 +135,6 @@ def test_a_value_that_is_no_mask_is_named(shape, value, said):
 
 
 def test_targets_without_regions_stay():
-    config, task, ids = answered("Brush")
+    config, task, ids = answered_task("Brush")
     targets = (Target("Star", words="a"), Target("r", words="b"))
     assert with_drawn_masks(targets, ids, {**task, "drafts": None}, config.masks) == targets

@@ -21,20 +21,11 @@ from backend.media.store import MediaError
 from backend.settings import load_settings
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import PipelineError, Target, TrackResult
+from tests.backend.labelstudio.mask_tasks import MASK_KINDS, config_with, iou
 from tests.doubles import TruthServices, track_of_masks
 from tests.media import cfr
 from video.io.frame_sequence import open_sequence
 from video.io.probe import ClipError
-
-KINDS = ("BrushLabels", "PolygonLabels", "BitmaskLabels", "Brush", "Polygon", "Bitmask")
-
-
-def xml_of(kind):
-    inner = '<Label value="Star"/><Label value="Ring" alias="r"/>'
-    control = f'<{kind} name="m" toName="i">{inner}</{kind}>'
-    if not kind.endswith("Labels"):
-        control = f'<{kind} name="m" toName="i"/><Labels name="l" toName="i">{inner}</Labels>'
-    return f'<View><TextArea name="w" toName="i" value="$say"/><Image name="i" valueList="$pics"/>{control}</View>'
 
 
 def decoded(value, kind, size):
@@ -51,10 +42,6 @@ def decoded(value, kind, size):
     return cv2.resize(fine, (w, h), interpolation=cv2.INTER_AREA) > 127
 
 
-def iou(a, b):
-    return (a & b).sum() / (a | b).sum()
-
-
 def two_parts_and_a_hole():
     mask = np.zeros((60, 90), np.uint8)
     cv2.circle(mask, (28, 30), 22, 1, -1)
@@ -64,13 +51,13 @@ def two_parts_and_a_hole():
     return mask > 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MASK_KINDS)
 def test_what_is_stored_is_the_mask(kind):
     _, scene = red_star_and_blue_ring(3)
     blank = np.zeros_like(scene[0])
     blank[1:] = scene[1][1:]  # the ring is hidden on the first picture
     odd = np.stack([two_parts_and_a_hole()] * 3)
-    config = parse_label_config(xml_of(kind))
+    config = parse_label_config(config_with(kind))
     for masks, label in ((scene[0], "Star"), (blank, "r"), (odd, "Star")):
         result = TrackResult(Target(label=label, words="x"), track_of_masks(masks), (), 0.8, 0, ())
         regions = mask_regions_of([result], config, region_ids=["refam-1"])
@@ -92,9 +79,9 @@ def test_what_is_stored_is_the_mask(kind):
             assert max(len(r["value"]["points"]) for r in shapes) <= most
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MASK_KINDS)
 def test_a_config_is_read(kind):
-    config = parse_label_config(xml_of(kind))
+    config = parse_label_config(config_with(kind))
     assert config.masks is not None
     assert (config.video, config.video_field, config.box, config.masks.kind) == ("i", "pics", "m", kind.lower())
     assert [label.result for label in config.labels] == ["Star", "r"]
@@ -117,7 +104,7 @@ def test_a_config_that_cannot_take_masks(xml, says):
 @pytest.mark.parametrize("pics", [[], "a.jpg", None, ["a.jpg", 3], ["a.jpg", " "]])
 def test_a_list_that_is_none(pics):
     with pytest.raises(RequestError, match="list of pictures"):
-        read_request({"id": 1, "data": {"pics": pics, "say": "x"}}, parse_label_config(xml_of("Brush")))
+        read_request({"id": 1, "data": {"pics": pics, "say": "x"}}, parse_label_config(config_with("Brush")))
 
 
 class MaskTruth:
@@ -150,7 +137,7 @@ def doing(tmp_path):
             return []
 
     def do(pics, kind="BrushLabels"):
-        xml = xml_of(kind)
+        xml = config_with(kind)
         work = read_request({"id": 7, "data": {"pics": pics, "say": "the star"}}, parse_label_config(xml))
         spec = JobSpec(id="1", task_id=7, project="1", work=work, label_config=xml, model_version="v")
         spec = JobSpec.model_validate_json(spec.model_dump_json())

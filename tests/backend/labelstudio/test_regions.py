@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from backend.labelstudio.regions import (
     regions_of,
     sequence_of,
 )
-from refam.pipeline.pipeline import Target, TrackResult
+from tests.backend.labelstudio.track_playback import Timing, drawn_boxes, even_timing, result_of
 from tests.doubles import moving_box, track_of_masks
 from video.types import MaskTrack
 
@@ -28,38 +27,6 @@ CONFIG = parse_label_config(
     '<VideoRectangle name="box" toName="v"/></View>'
 )
 BARE = parse_label_config('<View><Video name="w" value="$u"/><VideoRectangle name="r" toName="w"/></View>')
-
-
-@dataclass
-class Timing:
-    times: NDArray[np.float64]
-    duration_s: float
-
-
-def _even(n: int, fps: float) -> Timing:
-    return Timing(np.arange(n) / fps, n / fps)
-
-
-def _result(track: MaskTrack, label: str = "Star", **more: Any) -> TrackResult:
-    return TrackResult(Target(label, "the star"), track, (), more.get("score", 0.7), 0, more.get("notes", ()))
-
-
-def drawn(sequence: list[dict[str, Any]], n: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The editor's reading of a sequence, as measured, written plainly: (n, 4) xywh percent and (n,) shown."""
-    boxes, shown = np.zeros((n, 4)), np.zeros(n, bool)
-    for frame in range(1, n + 1):
-        before = [k for k in sequence if k["frame"] <= frame]
-        after = [k for k in sequence if k["frame"] > frame]
-        if not before:
-            continue
-        last = before[-1]
-        shown[frame - 1] = last["enabled"] or last["frame"] == frame
-        a = np.array([last[side] for side in ("x", "y", "width", "height")])
-        if after:
-            b = np.array([after[0][side] for side in ("x", "y", "width", "height")])
-            a = a + (b - a) * (frame - last["frame"]) / (after[0]["frame"] - last["frame"])
-        boxes[frame - 1] = a
-    return boxes, shown
 
 
 def wanted_frame(times: NDArray[np.float64], editor_frame: int, fps: float) -> int:
@@ -74,7 +41,7 @@ def wanted_frame(times: NDArray[np.float64], editor_frame: int, fps: float) -> i
 def _worst_error(track: MaskTrack, timing: Timing, fps: float, **more: Any) -> float:
     """Largest error of a drawn side, in percent of the frame, over all editor frames."""
     n = round(timing.duration_s * fps)
-    boxes, shown = drawn(sequence_of(track, timing, fps=fps, **more), n)
+    boxes, shown = drawn_boxes(sequence_of(track, timing, fps=fps, **more), n)
     worst = 0.0
     for f in range(1, n + 1):
         i = wanted_frame(timing.times, f, fps)
@@ -91,11 +58,11 @@ VARIABLE = np.concatenate([[0], np.cumsum(np.random.default_rng(3).uniform(0.01,
 @pytest.mark.parametrize(
     ("timing", "fps"),
     [
-        (_even(60, 25), 25.0),
-        (_even(60, 30), 24.0),
-        (_even(90, 30000 / 1001), 30.0),
-        (_even(60, 30), 60.0),
-        (_even(60, 60), 10.0),
+        (even_timing(60, 25), 25.0),
+        (even_timing(60, 30), 24.0),
+        (even_timing(90, 30000 / 1001), 30.0),
+        (even_timing(60, 30), 60.0),
+        (even_timing(60, 60), 10.0),
         (Timing(VARIABLE, VARIABLE[-1] + 0.04), 25.0),
         (Timing(VARIABLE, VARIABLE[-1] + 0.04), 24.0),
     ],
@@ -107,7 +74,7 @@ def test_boxes_hold_on_the_editors_own_frames(timing: Timing, fps: float) -> Non
 
 
 def test_straight_motion_needs_two_keyframes() -> None:
-    sequence = sequence_of(moving_box(50), _even(50, 25), fps=25)
+    sequence = sequence_of(moving_box(50), even_timing(50, 25), fps=25)
     assert [k["frame"] for k in sequence] == [1, 50]
     assert [k["enabled"] for k in sequence] == [True, False]
     assert [k["time"] for k in sequence] == [0.0, 49 / 25]
@@ -142,15 +109,15 @@ def test_frames_the_track_does_not_have_are_hidden() -> None:
     part = MaskTrack(
         "Star", whole.size, whole.frames[5:9], whole.rles[5:9], whole.boxes[5:9], whole.scores[5:9], whole.visible[5:9]
     )
-    _, shown = drawn(sequence_of(part, _even(20, 25), fps=25), 20)
+    _, shown = drawn_boxes(sequence_of(part, even_timing(20, 25), fps=25), 20)
     assert np.flatnonzero(shown).tolist() == [5, 6, 7, 8]
 
 
 def test_the_shape_of_a_region() -> None:
     masks = np.zeros((10, 36, 64), bool)
     masks[:, 9:18, 16:32] = True
-    results = [_result(track_of_masks(masks), notes=("lost for a while",)), _result(moving_box(10), score=0.4)]
-    regions = regions_of(results, _even(10, 25), CONFIG, fps=25, region_ids=["a", "b"])
+    results = [result_of(track_of_masks(masks), notes=("lost for a while",)), result_of(moving_box(10), score=0.4)]
+    regions = regions_of(results, even_timing(10, 25), CONFIG, fps=25, region_ids=["a", "b"])
     first = regions[0]
     checks = [keyframe["check"] for keyframe in first["value"]["sequence"]]  # see test_feedback
     assert first == {
@@ -177,18 +144,18 @@ def test_the_shape_of_a_region() -> None:
 
 
 def test_without_labels_in_the_config_none_are_written() -> None:
-    region = regions_of([_result(moving_box(5))], _even(5, 25), BARE, fps=24, region_ids=["a"])[0]
+    region = regions_of([result_of(moving_box(5))], even_timing(5, 25), BARE, fps=24, region_ids=["a"])[0]
     assert "labels" not in region["value"]
     assert (region["from_name"], region["to_name"]) == ("r", "w")
 
 
 def test_what_is_never_visible_makes_no_region_and_no_empty_prediction() -> None:
     unseen = track_of_masks(np.zeros((5, 9, 16), bool))
-    assert regions_of([_result(unseen)], _even(5, 25), CONFIG, fps=25, region_ids=["a"]) == []
+    assert regions_of([result_of(unseen)], even_timing(5, 25), CONFIG, fps=25, region_ids=["a"]) == []
     with pytest.raises(ValueError, match="without regions"):
         prediction_of([], model_version="m")
     with pytest.raises(ValueError, match="region ids"):
-        regions_of([_result(unseen)], _even(5, 25), CONFIG, fps=25, region_ids=[])
+        regions_of([result_of(unseen)], even_timing(5, 25), CONFIG, fps=25, region_ids=[])
 
 
 def test_ids_are_stable_and_differ_by_task_and_object() -> None:
@@ -198,9 +165,9 @@ def test_ids_are_stable_and_differ_by_task_and_object() -> None:
 
 
 def test_an_importable_task_fits_its_config() -> None:
-    results = [_result(moving_box(10), label='a "red" <star>'), _result(moving_box(10), label="b")]
+    results = [result_of(moving_box(10), label='a "red" <star>'), result_of(moving_box(10), label="b")]
     task, xml = importable_task(
-        results, _even(10, 25), video="/data/local-files/?d=a.mp4", words="a; b", fps=25.0, model_version="m"
+        results, even_timing(10, 25), video="/data/local-files/?d=a.mp4", words="a; b", fps=25.0, model_version="m"
     )
     config = parse_label_config(xml)
     assert {label.result for label in config.labels} == {'a "red" <star>', "b"}

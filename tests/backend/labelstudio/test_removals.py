@@ -21,8 +21,7 @@ from backend.labelstudio.request import read_request
 from backend.service.model import RefAMBackend
 from backend.settings import load_settings
 from refam.pipeline.types import Target, TrackResult
-from tests.backend.labelstudio.test_mask_edits import SIZE, answered, star, touch
-from tests.backend.labelstudio.test_mask_regions import KINDS
+from tests.backend.labelstudio.mask_tasks import MASK_KINDS, SIZE, answered_task, change_mask, star_mask
 from tests.doubles import TruthServices, moving_box, track_of_masks
 from tests.media import cfr, numbered_frames
 from tests.video.clips import ArrayClip
@@ -106,9 +105,9 @@ def test_an_emptied_box_is_drawn_nowhere_and_counts_as_deleted():
     assert fates == {"r1": RegionFate.DELETED, "r2": RegionFate.KEPT}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MASK_KINDS)
 def test_an_emptied_mask_holds_nothing_whoever_reads_it(kind):
-    config, asked, ids = answered(kind)
+    config, asked, ids = answered_task(kind)
     found = removal_in(asked, config, typed("-the ring", "w"))
     assert [r["id"] for r in found.regions] == [f"{ids[1]}-{frame}" for frame in range(3)]
     for region in found.regions:
@@ -118,8 +117,8 @@ def test_an_emptied_mask_holds_nothing_whoever_reads_it(kind):
 
 
 def test_what_was_painted_by_hand_is_left_and_told():
-    config, asked, ids = answered("BrushLabels")
-    touch(asked, config, ids[1], 1, star(0))
+    config, asked, ids = answered_task("BrushLabels")
+    change_mask(asked, config, ids[1], 1, star_mask(0))
     found = removal_in(asked, config, typed("-the ring", "w"))
     assert [r["id"] for r in found.regions] == [f"{ids[1]}-0", f"{ids[1]}-2"]
     assert found.why_not == "what was painted by hand stays on picture 2: delete it in the list of regions"
@@ -183,15 +182,15 @@ def test_what_cannot_be_done_is_told_in_the_text_field(backend, words, told, emp
 def _new_answer(config, asked, context, frames):
     """What is asked and the regions of an answer that shows the objects on these pictures only."""
     work = read_request(asked, config, context=context)
-    seen = np.stack([star(f) if f in frames else np.zeros_like(star(f)) for f in range(3)])
+    seen = np.stack([star_mask(f) if f in frames else np.zeros_like(star_mask(f)) for f in range(3)])
     results = [TrackResult(t, track_of_masks(seen), (), 0.9, 0, ()) for t in work.targets]
     return work, mask_regions_of(results, config, region_ids=work.region_ids)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MASK_KINDS)
 def test_masks_without_a_successor_are_emptied_but_for_what_a_person_drew(kind):
-    config, asked, ids = answered(kind)
-    touch(asked, config, ids[0], 0, np.roll(star(0), 3, 1))
+    config, asked, ids = answered_task(kind)
+    change_mask(asked, config, ids[0], 0, np.roll(star_mask(0), 3, 1))
     work, regions = _new_answer(config, asked, typed("the bird; the ring", "w"), {2})
     more = without_successor(work.shown, regions, config)
     assert {r["id"] for r in more} == {f"{ids[0]}-1", f"{ids[1]}-0", f"{ids[1]}-1"}
@@ -204,7 +203,7 @@ def test_masks_without_a_successor_are_emptied_but_for_what_a_person_drew(kind):
 
 
 def test_a_batch_empties_nothing_and_what_a_person_deleted_does_not_come_back():
-    config, asked, _ = answered("BitmaskLabels")
+    config, asked, _ = answered_task("BitmaskLabels")
     assert read_request(asked, config).shown == ()
     asked["predictions"] = copy.deepcopy(asked["drafts"])
     asked["drafts"][0]["result"] = []

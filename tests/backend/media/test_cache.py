@@ -17,7 +17,7 @@ from backend.media.store import MediaError, MediaStore
 from backend.settings import load_settings
 from refam.pipeline.stage_cache import content_of
 from tests.backend.jobs.queues import spec
-from tests.backend.media.test_fetch import Site, _settings, kept, other, site  # noqa: F401 - fixtures
+from tests.backend.media.site import Site, cached_files, settings_for
 from tests.media import cfr, numbered_frames
 from video.io.limits import VideoLimits
 from video.io.probe import ClipError
@@ -49,8 +49,8 @@ class File:
         return Site.send(handler, status, {**about, "Content-Length": str(n - first)}, self.body[first:end])
 
 
-def store_of(tmp_path, site, **more):  # noqa: F811
-    return MediaStore(_settings(tmp_path, site, **more))
+def store_of(tmp_path, site, **more):
+    return MediaStore(settings_for(tmp_path, site, **more))
 
 
 def read(store, address="/data/local-files/?d=a.mp4", **kwargs):
@@ -65,13 +65,13 @@ def fetcher():
 # --- what breaks off --------------------------------------------------------------------------------------------
 
 
-def test_what_breaks_off_is_gone_on_with_from_there(site, tmp_path):  # noqa: F811
+def test_what_breaks_off_is_gone_on_with_from_there(site, tmp_path):
     site.answers["/data/local-files/"] = file = File(cut=250_000)
     assert read(store_of(tmp_path, site)) == BODY
     assert file.asked == [None, "bytes=250000-", "bytes=500000-"]
 
 
-def test_a_server_that_gives_some_mb_at_a_time(site):  # noqa: F811
+def test_a_server_that_gives_some_mb_at_a_time(site):
     """As Label Studio passes on cloud storage: a 206 that ends before the file does, and no If-Range."""
     asked = []
 
@@ -92,7 +92,7 @@ def test_a_server_that_gives_some_mb_at_a_time(site):  # noqa: F811
 
 
 @pytest.mark.parametrize("obeys", [True, False])
-def test_a_file_that_changed_meanwhile_starts_over(obeys, site):  # noqa: F811
+def test_a_file_that_changed_meanwhile_starts_over(obeys, site):
     new = BODY[::-1] + b"more"
     files = [File(cut=250_000), File(new, tag='"two"', obeys_if_range=obeys)]
     site.answers["/a"] = lambda handler: (files[0] if not files[0].asked else files[1])(handler)
@@ -102,14 +102,14 @@ def test_a_file_that_changed_meanwhile_starts_over(obeys, site):  # noqa: F811
 
 
 @pytest.mark.parametrize("tag", [None, 'W/"weak"'])
-def test_what_has_no_strong_name_is_never_pieced_together(tag, site):  # noqa: F811
+def test_what_has_no_strong_name_is_never_pieced_together(tag, site):
     site.answers["/a"] = file = File(cut=250_000, tag=tag)
     with pytest.raises(FetchError, match="broke off"):
         fetcher().fetch(f"{site.url}/a", io.BytesIO())
     assert file.asked == [None]
 
 
-def test_a_date_names_a_file_only_when_it_lies_back(site):  # noqa: F811
+def test_a_date_names_a_file_only_when_it_lies_back(site):
     for changed, n_asked in (("Mon, 01 Jan 2024 00:00:00 GMT", 3), ("Mon, 01 Jan 2024 00:01:59 GMT", 1)):
         file = File(cut=250_000, tag=None)
         file.date = changed
@@ -139,21 +139,21 @@ class _nothing:  # noqa: N801
         pass
 
 
-def test_a_later_try_goes_on_with_what_an_earlier_one_left(site, tmp_path):  # noqa: F811
+def test_a_later_try_goes_on_with_what_an_earlier_one_left(site, tmp_path):
     """The first server gives a little and ends; the part waits under another name and is never taken for the file."""
     site.answers["/data/local-files/"] = File(cut=50_000)
     with pytest.raises(MediaError, match="broke off") as raised:
         read(store_of(tmp_path, site))
     assert raised.value.passing
-    (part, note) = kept(tmp_path)
+    (part, note) = cached_files(tmp_path)
     assert (part[:6], note) == (".part-", part + ".json")
     site.answers["/data/local-files/"] = file = File()
     assert read(store_of(tmp_path, site)) == BODY
     assert file.asked == ["bytes=50000-"]
-    assert not any(name.startswith(".part-") for name in kept(tmp_path))
+    assert not any(name.startswith(".part-") for name in cached_files(tmp_path))
 
 
-def test_an_upload_goes_on_without_a_name_for_its_version(site, tmp_path):  # noqa: F811
+def test_an_upload_goes_on_without_a_name_for_its_version(site, tmp_path):
     site.answers["/data/upload/1/a.mp4"] = File(cut=50_000, tag=None)
     with pytest.raises(MediaError):
         read(store_of(tmp_path, site), "/data/upload/1/a.mp4")
@@ -163,7 +163,7 @@ def test_an_upload_goes_on_without_a_name_for_its_version(site, tmp_path):  # no
 
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"version": "\\"other\\""}'])
-def test_a_part_whose_note_is_damaged_or_wrong_starts_over(note, site, tmp_path):  # noqa: F811
+def test_a_part_whose_note_is_damaged_or_wrong_starts_over(note, site, tmp_path):
     site.answers["/data/local-files/"] = File(cut=50_000)
     with pytest.raises(MediaError):
         read(store_of(tmp_path, site))
@@ -173,7 +173,7 @@ def test_a_part_whose_note_is_damaged_or_wrong_starts_over(note, site, tmp_path)
 
 
 @pytest.mark.parametrize("content_range", ["", "bytes */600000", "bytes 0-9/600000", "bytes 250000-259999/700000"])
-def test_a_rest_that_does_not_fit_is_not_glued_on(content_range, site):  # noqa: F811
+def test_a_rest_that_does_not_fit_is_not_glued_on(content_range, site):
     file = File(cut=250_000)
 
     def lies(handler):
@@ -189,14 +189,14 @@ def test_a_rest_that_does_not_fit_is_not_glued_on(content_range, site):  # noqa:
     assert into.getvalue() == BODY
 
 
-def test_a_server_that_always_starts_over_is_left(site):  # noqa: F811
+def test_a_server_that_always_starts_over_is_left(site):
     site.answers["/a"] = file = File(cut=250_000, ranges=False)
     with pytest.raises(FetchError, match="broke off"):
         fetcher().fetch(f"{site.url}/a", io.BytesIO())
     assert len(file.asked) <= 4
 
 
-def test_a_server_that_promises_more_and_gives_nothing_ends(site):  # noqa: F811
+def test_a_server_that_promises_more_and_gives_nothing_ends(site):
     file = File(cut=250_000)
 
     def nothing_more(handler):
@@ -211,7 +211,7 @@ def test_a_server_that_promises_more_and_gives_nothing_ends(site):  # noqa: F811
     assert len(site.seen) < 10
 
 
-def test_the_size_limit_holds_for_parts_together(site):  # noqa: F811
+def test_the_size_limit_holds_for_parts_together(site):
     site.answers["/a"] = file = File(cut=250_000)
     small = Fetcher(most_bytes=400_000, timeout_s=5.0, allowed_hosts=["127.0.0.1"])
     with pytest.raises(FetchError, match=r"larger than 0\.4 MB"):
@@ -222,7 +222,7 @@ def test_the_size_limit_holds_for_parts_together(site):  # noqa: F811
 # --- the folder -------------------------------------------------------------------------------------------------
 
 
-def test_what_nobody_used_for_long_goes(site, tmp_path):  # noqa: F811
+def test_what_nobody_used_for_long_goes(site, tmp_path):
     store = store_of(tmp_path, site, cache_days=2.0)
     with store.local("/data/upload/a.mp4") as old, store.local("/data/upload/b.mp4") as young:
         pass
@@ -235,7 +235,7 @@ def test_what_nobody_used_for_long_goes(site, tmp_path):  # noqa: F811
     assert not old.with_name(old.name + ".json").exists()
 
 
-def test_a_copy_that_rots_is_seen_and_fetched_again(site, tmp_path):  # noqa: F811
+def test_a_copy_that_rots_is_seen_and_fetched_again(site, tmp_path):
     store = store_of(tmp_path, site)
     with store.local("/data/upload/a.mp4") as path:
         store.check(path, content_of(path))
@@ -250,7 +250,7 @@ def test_a_copy_that_rots_is_seen_and_fetched_again(site, tmp_path):  # noqa: F8
     assert len(site.seen) == 2
 
 
-def test_no_room_is_said_and_may_heal(site, tmp_path, monkeypatch):  # noqa: F811
+def test_no_room_is_said_and_may_heal(site, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -258,7 +258,7 @@ def test_no_room_is_said_and_may_heal(site, tmp_path, monkeypatch):  # noqa: F81
     with pytest.raises(MediaError, match="no room is left in the media cache") as raised:
         read(store_of(tmp_path, site))
     assert raised.value.passing
-    assert kept(tmp_path) == []
+    assert cached_files(tmp_path) == []
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
@@ -289,40 +289,40 @@ def test_limits_check_themselves():
 @pytest.mark.parametrize(
     "address", ["s3://bucket/a/clip 1.mp4", "gs://bucket/a/clip 1.mp4", "azure-blob://c/clip 1.mp4"]
 )
-def test_cloud_storage_comes_through_its_task_and_the_signed_address_is_no_friend(address, site, other, tmp_path):  # noqa: F811
-    site.redirect("/tasks/7/resolve/", f"{other.url}/bucket/clip.mp4?X-Amz-Signature=s3cret")
-    other.answers["/bucket/clip.mp4"] = File(cut=400_000)
+def test_cloud_storage_comes_through_its_task_and_the_signed_address_is_no_friend(address, site, other_site, tmp_path):
+    site.redirect("/tasks/7/resolve/", f"{other_site.url}/bucket/clip.mp4?X-Amz-Signature=s3cret")
+    other_site.answers["/bucket/clip.mp4"] = File(cut=400_000)
     with pytest.raises(MediaError, match="REFAM_ALLOWED_HOSTS") as raised:
         read(store_of(tmp_path, site), address, task_id=7)
     assert "s3cret" not in str(raised.value)
-    assert other.seen == []
-    store = store_of(tmp_path, site, allowed_hosts=f"127.0.0.1:{other.port}")
+    assert other_site.seen == []
+    store = store_of(tmp_path, site, allowed_hosts=f"127.0.0.1:{other_site.port}")
     assert read(store, address, task_id=7) == BODY
     path, sent = site.seen[-1]
     assert base64.urlsafe_b64decode(path.partition("?fileuri=")[2]).decode() == address
     assert sent["authorization"] == "Token t0ken"
-    assert all("authorization" not in headers for _, headers in other.seen)
-    site.redirect("/tasks/8/resolve/", f"{other.url}/bucket/clip.mp4?X-Amz-Signature=other")
-    n = len(other.seen)
+    assert all("authorization" not in headers for _, headers in other_site.seen)
+    site.redirect("/tasks/8/resolve/", f"{other_site.url}/bucket/clip.mp4?X-Amz-Signature=other")
+    n = len(other_site.seen)
     assert read(store, address, task_id=8) == BODY  # one copy for all tasks, asked for anew with each task's rights
-    assert other.seen[n][1]["if-none-match"] == '"one"'
-    assert len([name for name in kept(tmp_path) if name.endswith(".mp4")]) == 1
+    assert other_site.seen[n][1]["if-none-match"] == '"one"'
+    assert len([name for name in cached_files(tmp_path) if name.endswith(".mp4")]) == 1
 
 
 @pytest.mark.parametrize(
     ("status", "words"),
     [(404, r"cannot get 's3://b/a.mp4' \(404\): add the bucket"), (424, "add the bucket"), (401, "valid token")],
 )
-def test_what_label_studio_cannot_get_is_said_with_its_mend(status, words, site, tmp_path):  # noqa: F811
+def test_what_label_studio_cannot_get_is_said_with_its_mend(status, words, site, tmp_path):
     site.answers["/tasks/7/resolve/"] = lambda h: Site.send(h, status, {"Content-Length": "0"})
     with pytest.raises(MediaError, match=words):
         read(store_of(tmp_path, site), "s3://b/a.mp4", task_id=7)
 
 
-def test_cloud_storage_without_a_task_or_a_label_studio(site, tmp_path):  # noqa: F811
+def test_cloud_storage_without_a_task_or_a_label_studio(site, tmp_path):
     with pytest.raises(MediaError, match="here is none"):
         store_of(tmp_path, site).locate("gs://b/a.mp4")
     with pytest.raises(MediaError, match="LABEL_STUDIO_URL"):
-        MediaStore(_settings(tmp_path)).locate("gs://b/a.mp4", task_id=7)
+        MediaStore(settings_for(tmp_path)).locate("gs://b/a.mp4", task_id=7)
     with pytest.raises(MediaError, match="leaves its folder"):
         store_of(tmp_path, site).locate("s3://b/../a.mp4", task_id=7)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import json
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,70 +17,7 @@ from backend.media import network_policy as wall
 from backend.media.fetch import Fetcher
 from backend.media.network_policy import FetchError, is_public
 from backend.media.store import MediaError, MediaStore
-from backend.settings import load_settings
-
-BODY = bytes(range(256)) * 40
-
-
-class Site:
-    """A server on loopback whose answer to each path is a function; it notes every request."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
-        self.seen: list[tuple[str, dict[str, str]]] = []
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                site.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
-                site.answers.get(self.path.split("?")[0], site.body)(self)
-                self.close_connection = True
-
-            do_POST = do_GET  # noqa: N815
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @staticmethod
-    def send(handler: Any, status: int, headers: dict[str, str], body: bytes = b"") -> None:
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    @classmethod
-    def body(cls, handler: Any) -> None:
-        cls.send(handler, 200, {"Content-Length": str(len(BODY))}, BODY)
-
-    def redirect(self, path: str, to: str) -> None:
-        self.answers[path] = lambda h: self.send(h, 302, {"Location": to, "Content-Length": "0"})
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    site = Site()
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def other() -> Iterator[Site]:
-    site = Site()
-    yield site
-    site.close()
+from tests.backend.media.site import BODY, Site, cached_files, settings_for
 
 
 def _fetcher(site: Site | None = None, **more: Any) -> Fetcher:
@@ -103,22 +38,22 @@ def test_the_whole_body_comes_with_the_token(site: Site) -> None:
     assert site.seen[0][1]["authorization"] == "Token s3cret"
 
 
-def test_the_token_goes_to_no_other_host_and_no_other_path(site: Site, other: Site) -> None:
-    site.redirect("/data/upload/a.mp4", f"{other.url}/data/stolen")
-    fetcher = _fetcher(site, allowed_hosts=[f"127.0.0.1:{other.port}"], trusted_paths=("/data/",))
+def test_the_token_goes_to_no_other_host_and_no_other_path(site: Site, other_site: Site) -> None:
+    site.redirect("/data/upload/a.mp4", f"{other_site.url}/data/stolen")
+    fetcher = _fetcher(site, allowed_hosts=[f"127.0.0.1:{other_site.port}"], trusted_paths=("/data/",))
     assert _get(fetcher, f"{site.url}/data/upload/a.mp4") == BODY
-    assert _get(fetcher, f"{other.url}/data/direct") == BODY
+    assert _get(fetcher, f"{other_site.url}/data/direct") == BODY
     assert _get(fetcher, f"{site.url}/api/projects/1/export") == BODY
     assert "authorization" not in site.seen[-1][1]
-    assert all("authorization" not in headers for _, headers in other.seen)
-    assert len(other.seen) == 2
+    assert all("authorization" not in headers for _, headers in other_site.seen)
+    assert len(other_site.seen) == 2
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "0", "[::1]", "[::ffff:127.0.0.1]"])
-def test_loopback_is_refused_in_every_spelling(host: str, other: Site) -> None:
+def test_loopback_is_refused_in_every_spelling(host: str, other_site: Site) -> None:
     with pytest.raises(FetchError, match=r"REFAM_ALLOWED_HOSTS|not known|reached"):
-        _get(_fetcher(), f"http://{host}:{other.port}/")
-    assert other.seen == []
+        _get(_fetcher(), f"http://{host}:{other_site.port}/")
+    assert other_site.seen == []
 
 
 @pytest.mark.parametrize(
@@ -148,14 +83,14 @@ def test_what_counts_as_public(address: str, public: bool) -> None:
     assert is_public(address) is public
 
 
-def test_a_public_page_cannot_redirect_to_a_private_one(site: Site, other: Site) -> None:
-    site.redirect("/a", f"{other.url}/secret")
+def test_a_public_page_cannot_redirect_to_a_private_one(site: Site, other_site: Site) -> None:
+    site.redirect("/a", f"{other_site.url}/secret")
     with pytest.raises(FetchError, match="REFAM_ALLOWED_HOSTS"):
         _get(_fetcher(site), f"{site.url}/a")
-    assert other.seen == []
+    assert other_site.seen == []
 
 
-def test_a_name_that_changes_its_address_after_the_check(monkeypatch: pytest.MonkeyPatch, other: Site) -> None:
+def test_a_name_that_changes_its_address_after_the_check(monkeypatch: pytest.MonkeyPatch, other_site: Site) -> None:
     """DNS re-binding: the first answer is public, every later one loopback. One answer is asked for and used."""
     asked: list[str] = []
     real = socket.getaddrinfo
@@ -176,10 +111,10 @@ def test_a_name_that_changes_its_address_after_the_check(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(wall.httpcore.SyncBackend, "connect_tcp", no_connection)
     with pytest.raises(FetchError):
-        _get(_fetcher(), f"http://evil.example:{other.port}/")
+        _get(_fetcher(), f"http://evil.example:{other_site.port}/")
     assert connected == ["198.51.100.7"]  # the address that was checked, not the name
     with pytest.raises(FetchError, match="REFAM_ALLOWED_HOSTS"):
-        _get(_fetcher(), f"http://evil.example:{other.port}/")
+        _get(_fetcher(), f"http://evil.example:{other_site.port}/")
 
 
 @pytest.mark.parametrize(
@@ -244,24 +179,14 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
 def test_hostile_answers_end_in_a_sentence_and_leave_no_file(name: str, site: Site, tmp_path: Path) -> None:
     answer, words = HOSTILE[name]
     site.answers["/data/a.mp4"] = answer
-    store = MediaStore(_settings(tmp_path, site, max_media_mb=0.1, fetch_timeout_s=0.5))
+    store = MediaStore(settings_for(tmp_path, site, max_media_mb=0.1, fetch_timeout_s=0.5))
     with pytest.raises(MediaError, match=words) as raised, store.local("/data/a.mp4?sig=s3cret"):
         pass
     assert "s3cret" not in str(raised.value)
-    assert kept(tmp_path) == []
-
-
-def kept(tmp_path: Path) -> list[str]:
-    """What lies in the cache, but for the locks."""
-    return sorted(path.name for path in (tmp_path / "cache").iterdir() if not path.name.startswith(".turn-"))
+    assert cached_files(tmp_path) == []
 
 
 # --- the store -----------------------------------------------------------------------------------
-
-
-def _settings(tmp_path: Path, site: Site | None = None, **more: Any) -> Any:
-    studio = {"label_studio_url": site.url, "label_studio_api_key": "t0ken"} if site else {}
-    return load_settings(cache_dir=tmp_path / "cache", **studio, **more)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +212,7 @@ def _settings(tmp_path: Path, site: Site | None = None, **more: Any) -> Any:
 )
 def test_addresses_that_are_refused(address: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=words):
-        MediaStore(_settings(tmp_path)).locate(address)
+        MediaStore(settings_for(tmp_path)).locate(address)
 
 
 def test_paths_only_under_the_media_root(tmp_path: Path) -> None:
@@ -296,7 +221,7 @@ def test_paths_only_under_the_media_root(tmp_path: Path) -> None:
     (root / "clips" / "a.mp4").write_bytes(BODY)
     (tmp_path / "secret.mp4").write_bytes(BODY)
     (root / "link.mp4").symlink_to(tmp_path / "secret.mp4")
-    store = MediaStore(_settings(tmp_path, media_root=root))
+    store = MediaStore(settings_for(tmp_path, media_root=root))
     with store.local("clips/a.mp4") as path:
         assert path.read_bytes() == BODY
     with store.local(str(root / "clips" / "a.mp4")) as path:
@@ -307,7 +232,7 @@ def test_paths_only_under_the_media_root(tmp_path: Path) -> None:
 
 
 def test_uploads_are_fetched_once(site: Site, tmp_path: Path) -> None:
-    store = MediaStore(_settings(tmp_path, site))
+    store = MediaStore(settings_for(tmp_path, site))
     for _ in range(2):
         with store.local("/data/upload/3/abc-my clip ü.mp4") as path:
             assert path.read_bytes() == BODY
@@ -327,7 +252,7 @@ def test_other_files_are_asked_for_again_and_sent_only_when_changed(site: Site, 
             Site.send(handler, 200, {"ETag": tag, "Content-Length": str(len(content[0]))}, content[0])
 
     site.answers["/data/local-files/"] = tagged
-    store = MediaStore(_settings(tmp_path, site))
+    store = MediaStore(settings_for(tmp_path, site))
     for expected in (b"one", b"one", b"two!"):
         content[0] = expected
         with store.local("/data/local-files/?d=a/b.mp4") as path:
@@ -336,7 +261,7 @@ def test_other_files_are_asked_for_again_and_sent_only_when_changed(site: Site, 
 
 
 def test_the_cache_is_bounded_and_spares_what_is_in_use(site: Site, tmp_path: Path) -> None:
-    store = MediaStore(_settings(tmp_path, site, cache_mb=len(BODY) * 2.5 / 1e6))
+    store = MediaStore(settings_for(tmp_path, site, cache_mb=len(BODY) * 2.5 / 1e6))
     with store.local("/data/upload/first.mp4") as first:
         for i in range(5):
             with store.local(f"/data/upload/{i}.mp4"):
@@ -350,7 +275,7 @@ def test_the_cache_is_bounded_and_spares_what_is_in_use(site: Site, tmp_path: Pa
 
 def test_a_cache_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
-    with pytest.raises(MediaError, match="cache"), MediaStore(_settings(tmp_path, site)).local("/data/a.mp4"):
+    with pytest.raises(MediaError, match="cache"), MediaStore(settings_for(tmp_path, site)).local("/data/a.mp4"):
         pass
 
 

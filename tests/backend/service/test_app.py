@@ -13,12 +13,9 @@ from fastapi.testclient import TestClient
 from backend.service.app import BackgroundServer, create_app
 from backend.service.model import RefAMBackend
 from backend.settings import Settings, load_settings
+from tests.backend.predict_requests import VIDEO_CONFIG
 from tests.doubles import TruthServices
 from tests.media import cfr, garbage, numbered_frames
-
-XML = """<View><TextArea name="say" toName="v" value="$prompt"/>
-<Labels name="l" toName="v"><Label value="Star"/></Labels>
-<Video name="v" value="$video" frameRate="25"/><VideoRectangle name="box" toName="v"/></View>"""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +48,7 @@ def _task(video: str = "good.mp4", prompt: str = "the star", identity: int = 1) 
     return {"id": identity, "data": {"video": video, "prompt": prompt}, "annotations": [], "predictions": []}
 
 
-def _predict(client: TestClient, *tasks: dict[str, Any], xml: Any = XML, context: Any = None) -> Any:
+def _predict(client: TestClient, *tasks: dict[str, Any], xml: Any = VIDEO_CONFIG, context: Any = None) -> Any:
     body = {"tasks": list(tasks), "project": "1.1", "label_config": xml, "params": {"login": None, "context": context}}
     answer = client.post("/predict", json=body)
     assert answer.status_code == 200, answer.text
@@ -283,22 +280,28 @@ def _free_port() -> int:
 
 
 def test_the_constructor_takes_what_either_line_gives(services: TruthServices) -> None:
-    old = RefAMBackend(label_config=XML, train_output={"a": 1}, hostname="h", access_token="t", services=services)
-    assert old.label_config == XML
-    assert RefAMBackend(XML, services=services).label_config == XML
-    assert RefAMBackend(project_id="1", label_config=XML, services=services).label_config == XML
+    old = RefAMBackend(
+        label_config=VIDEO_CONFIG, train_output={"a": 1}, hostname="h", access_token="t", services=services
+    )
+    assert old.label_config == VIDEO_CONFIG
+    assert RefAMBackend(VIDEO_CONFIG, services=services).label_config == VIDEO_CONFIG
+    assert RefAMBackend(project_id="1", label_config=VIDEO_CONFIG, services=services).label_config == VIDEO_CONFIG
 
 
 def test_the_2x_line_learns_the_version_at_set_up(services: TruthServices, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, str] = {}
     monkeypatch.setattr(RefAMBackend, "set", lambda self, key, value: kept.update({key: value}), raising=False)
-    RefAMBackend(label_config=XML, services=services).setup()  # which 2.x calls in its constructor
+    RefAMBackend(label_config=VIDEO_CONFIG, services=services).setup()  # which 2.x calls in its constructor
     assert kept == {"model_version": services.model_version}
 
 
 def test_fit_is_reached_from_either_lines_server(services: TruthServices) -> None:
-    backend = RefAMBackend(label_config=XML, services=services)
-    data = {"annotation": {"id": 1, "result": []}, "project": {"id": 2, "label_config": XML}, "task": {"data": {}}}
+    backend = RefAMBackend(label_config=VIDEO_CONFIG, services=services)
+    data = {
+        "annotation": {"id": 1, "result": []},
+        "project": {"id": 2, "label_config": VIDEO_CONFIG},
+        "task": {"data": {}},
+    }
     taken = {"status": "taken in"}
     assert backend.fit("ANNOTATION_CREATED", data, job_id="1") == taken
     assert backend.process_event("ANNOTATION_CREATED", data, "1", {"workdir": "x"}) == taken  # 1.0.9
@@ -313,8 +316,13 @@ def test_label_studio_mls_own_flask_server_serves_the_class(
 
     monkeypatch.setattr("backend.runtime._process", services)
     flask = init_app(RefAMBackend, model_dir=str(tmp_path)).test_client()
-    setup = flask.post("/setup", json={"project": "1.1", "schema": XML, "hostname": "h", "access_token": "t"})
+    setup = flask.post("/setup", json={"project": "1.1", "schema": VIDEO_CONFIG, "hostname": "h", "access_token": "t"})
     assert setup.status_code == 200
-    body = {"tasks": [_task()], "project": "1.1", "label_config": XML, "params": {"login": None, "context": None}}
+    body = {
+        "tasks": [_task()],
+        "project": "1.1",
+        "label_config": VIDEO_CONFIG,
+        "params": {"login": None, "context": None},
+    }
     (result,) = flask.post("/predict", json=body).get_json()["results"]
     assert result["result"][0]["from_name"] == "box"

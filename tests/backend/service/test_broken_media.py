@@ -7,7 +7,7 @@ import pytest
 from backend.service.model import RefAMBackend
 from backend.settings import load_settings
 from tests import media
-from tests.backend.service.test_app import XML
+from tests.backend.predict_requests import VIDEO_CONFIG
 from tests.doubles import TruthServices
 from video.io.reader import open_clip
 
@@ -25,7 +25,7 @@ def services(tmp_path):
 
 def predict(services, video):
     task = {"id": 1, "data": {"video": video, "prompt": "the star", "fps": 25}}
-    return RefAMBackend(services=services).predict([task], label_config=XML, project="1.1")
+    return RefAMBackend(services=services).predict([task], label_config=VIDEO_CONFIG, project="1.1")
 
 
 @pytest.mark.parametrize("breaks", [media.truncated, media.damaged])

@@ -8,12 +8,12 @@ from fastapi.testclient import TestClient
 
 from backend.service.app import BackgroundServer, create_app
 from backend.settings import load_settings
-from tests.backend.service.test_predict import media, predict, slow, task  # noqa: F401 - `media` is a fixture
+from tests.backend.predict_requests import predict, slow_down, task
 from tests.doubles import TruthServices
 
 
 @pytest.fixture
-def services(media, tmp_path):  # noqa: F811
+def services(media, tmp_path):
     settings = load_settings(
         media_root=media, cache_dir=tmp_path / "c", data_dir=tmp_path / "d", label_studio_url="http://studio.example"
     )
@@ -60,7 +60,7 @@ def test_jobs_say_what_was_done_and_what_failed(client, services):
 
 
 def test_cancel_and_retry(client, services, monkeypatch):
-    slow(services, monkeypatch, {"slow": 5})
+    slow_down(services, monkeypatch, {"slow": 5})
     services.settings.__dict__["page_deadline_s"] = 0.3
     predict(services, task(1, "slow"))
     (job,) = client.get("/jobs").json()["jobs"]

@@ -2,130 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from backend.jobs.models import JobState
 from backend.jobs.push import GRACE_S
 from backend.jobs.worker import TransientError
-from backend.service.model import RefAMBackend
 from backend.settings import load_settings
-from tests.backend.service.test_app import XML
+from tests.backend.fake_studio import TOKEN
+from tests.backend.predict_requests import predict, slow_down, task, wait_until
 from tests.doubles import TruthServices
-from tests.media import cfr, numbered_frames
-
-TOKEN = "t0ken-that-is-never-told"
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("media")
-    cfr(folder / "good.mp4", numbered_frames(10))
-    return folder
-
-
-class Studio(BaseHTTPRequestHandler):
-    """Label Studio's API as far as a push needs it. State is on the server object."""
-
-    def do_GET(self):
-        self._note()
-        path = self.path.split("?")[0].rstrip("/")
-        if path in ("/api/version", "/api/current-user/whoami"):
-            return self._say(200, {"release": "1.23.2", "email": "anna@example.com"})
-        if path.endswith("/drafts"):
-            return self._say(200, self.server.drafts)
-        if path.startswith("/api/tasks/"):
-            task = int(path.rsplit("/", 1)[1])
-            return self._say(404 if task in self.server.deleted else 200, {"id": task, "data": {}, "project": 1})
-        wanted = int(self.path.split("task=")[1].split("&")[0])
-        return self._say(200, [p for p in self.server.stored if p["task"] == wanted])
-
-    def do_POST(self):
-        self._note()
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path == "/api/ml/":  # asked without a project, as `refam doctor` does: answers as seen in 1.23.2
-            banned = body["url"].startswith(tuple(f"http://{start}" for start in self.server.banned))
-            said = "URL resolves to a reserved network address (block: 10.0.0.0/8)" if banned else "Validation error"
-            return self._say(403 if banned else 400, {"detail": said})
-        if self.server.status == 200:
-            self.server.stored.append({"id": len(self.server.stored) + 1, **body})
-        return self._say(201, self.server.stored[-1] if self.server.stored else {})
-
-    def _note(self):
-        self.server.seen.append((self.command, self.path, self.headers.get("Authorization")))
-
-    def _say(self, status, content):
-        body = json.dumps(content).encode()
-        self.send_response(self.server.status if self.server.status != 200 else status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def studio():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Studio)
-    server.banned = ()
-    server.stored, server.deleted, server.seen, server.status, server.drafts = [], set(), [], 200, []
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-
-
-@pytest.fixture
-def services(media, tmp_path, studio, monkeypatch):
-    monkeypatch.setattr("backend.jobs.push.GRACE_S", 0.3)
-    monkeypatch.setattr("backend.jobs.worker._CARE_S", 0.1)
-    settings = load_settings(
-        media_root=media,
-        cache_dir=tmp_path / "cache",
-        data_dir=tmp_path / "data",
-        deadline_s=1.0,
-        page_deadline_s=0.5,
-        draft_wait_s=0.3,
-        label_studio_url=f"http://127.0.0.1:{studio.server_port}",
-        label_studio_api_key=TOKEN,
-    )
-    services = TruthServices(settings)
-    yield services
-    services.close()
-
-
-def task(identity, words="the star", video="good.mp4"):
-    return {"id": identity, "data": {"video": video, "prompt": words}}
-
-
-def predict(services, *tasks, context=None):
-    return RefAMBackend(services=services).predict(tasks, context=context, label_config=XML, project="1.1")
-
-
-def slow(services, monkeypatch, seconds):
-    """Objects whose words hold a number of seconds take that long."""
-    run = services.truth.run
-
-    def slowly(clip, targets, progress, **kwargs):
-        for i in range(20):
-            progress("track", i / 20)
-            time.sleep(seconds.get(targets[0].words, 0) / 20)
-        return run(clip, targets, **kwargs)
-
-    monkeypatch.setattr(services.truth, "run", slowly)
-
-
-def wait_until(true, *, most_s=15.0):
-    end = time.monotonic() + most_s
-    while time.monotonic() < end and not true():
-        time.sleep(0.02)
-    assert true()
 
 
 def settled(services):
@@ -135,22 +23,22 @@ def settled(services):
 
 
 @pytest.mark.parametrize("n", [1, 3, 40])
-def test_what_is_done_in_time_is_answered_and_nothing_is_pushed(n, services, studio, monkeypatch):
+def test_what_is_done_in_time_is_answered_and_nothing_is_pushed(n, services, fake_studio, monkeypatch):
     monkeypatch.setattr("backend.service.predict._JUST_NOW_S", 0.0)
     services.settings.__dict__["deadline_s"] = services.settings.__dict__["page_deadline_s"] = 30.0
     results = predict(services, *[task(i) for i in range(n)])
     assert [r["result"][0]["from_name"] for r in results] == ["box"] * n
     wait_until(lambda: settled(services))
     time.sleep(0.5)
-    assert studio.stored == []
+    assert fake_studio.stored == []
     started = time.monotonic()
     assert predict(services, *[task(i) for i in range(n)]) == results
     assert len(services.truth.asked) <= n  # the second time nothing was computed
     assert time.monotonic() - started < 0.2 + 0.05 * n
 
 
-def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(services, studio, monkeypatch):
-    slow(services, monkeypatch, {"slow one": 4.0, "slow two": 0.2})
+def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(services, fake_studio, monkeypatch):
+    slow_down(services, monkeypatch, {"slow one": 4.0, "slow two": 0.2})
     started = time.monotonic()
     results = predict(services, task(1, "quick"), task(2, "slow one"), task(3, "quick too"), task(4, "slow two"))
     assert time.monotonic() - started < 3.5
@@ -161,27 +49,27 @@ def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(servic
     assert "task 2" in results[1]["error"]
     wait_until(lambda: settled(services))
     answered = {i + 1 for i, r in enumerate(results) if "result" in r}
-    assert sorted(p["task"] for p in studio.stored) == sorted({1, 2, 3, 4} - answered)
-    assert all(p["model_version"] == services.model_version and p["result"] for p in studio.stored)
-    assert {authorization for _, _, authorization in studio.seen} == {f"Token {TOKEN}"}
+    assert sorted(p["task"] for p in fake_studio.stored) == sorted({1, 2, 3, 4} - answered)
+    assert all(p["model_version"] == services.model_version and p["result"] for p in fake_studio.stored)
+    assert {authorization for _, _, authorization in fake_studio.seen} == {f"Token {TOKEN}"}
 
 
 def test_one_task_of_an_opened_page_waits_less(services, monkeypatch):
     services.settings.__dict__["deadline_s"] = 30.0
-    slow(services, monkeypatch, {"slow": 8})
+    slow_down(services, monkeypatch, {"slow": 8})
     started = time.monotonic()
     (result,) = predict(services, task(1, "slow"))
     assert 0.4 < time.monotonic() - started < 5
     assert "error" in result
 
 
-def test_one_that_fails_does_not_hold_up_the_others(services, studio):
+def test_one_that_fails_does_not_hold_up_the_others(services, fake_studio):
     results = predict(services, task(1), task(2, "nothing"), task(3, video="missing.mp4"), {"id": 4}, task(5))
     assert ["result" in r for r in results] == [True, False, False, False, True]
     assert "no object fits" in results[1]["error"]
     assert "missing.mp4" in results[2]["error"]
     wait_until(lambda: settled(services))
-    assert studio.stored == []
+    assert fake_studio.stored == []
 
 
 def test_what_is_tried_again_after_the_deadline_is_not_waited_for(services, monkeypatch):
@@ -208,27 +96,27 @@ def test_what_is_tried_again_after_the_deadline_is_not_waited_for(services, monk
     assert len(tries) == 3
 
 
-def test_a_task_deleted_meanwhile_gets_nothing(services, studio, monkeypatch):
-    slow(services, monkeypatch, {"slow": 1})
+def test_a_task_deleted_meanwhile_gets_nothing(services, fake_studio, monkeypatch):
+    slow_down(services, monkeypatch, {"slow": 1})
     assert "error" in predict(services, task(1, "slow"))[0]
-    studio.deleted.add(1)
+    fake_studio.deleted.add(1)
     wait_until(lambda: settled(services))
-    assert studio.stored == []
+    assert fake_studio.stored == []
     (run,) = services.office().board.runs()
     assert services.office().board.delivered(run.id)[0] == "not pushed: the task was deleted"
 
 
-def test_nothing_is_stored_twice_at_one_version(services, studio, monkeypatch):
-    slow(services, monkeypatch, {"slow": 1})
+def test_nothing_is_stored_twice_at_one_version(services, fake_studio, monkeypatch):
+    slow_down(services, monkeypatch, {"slow": 1})
     assert "error" in predict(services, task(1, "slow"))[0]
-    studio.stored.append({"id": 9, "task": 1, "model_version": services.model_version, "result": []})
+    fake_studio.stored.append({"id": 9, "task": 1, "model_version": services.model_version, "result": []})
     wait_until(lambda: settled(services))
-    assert len(studio.stored) == 1
+    assert len(fake_studio.stored) == 1
 
 
 def test_two_requests_for_one_task_store_one_prediction(services, monkeypatch):
     services.settings.__dict__["page_deadline_s"] = 30.0
-    slow(services, monkeypatch, {"slow": 0.3})
+    slow_down(services, monkeypatch, {"slow": 0.3})
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(predict(services, task(1, "slow"))[0])) for _ in range(3)]
     for thread in threads:
@@ -240,21 +128,21 @@ def test_two_requests_for_one_task_store_one_prediction(services, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [401, 500, 503])
-def test_a_label_studio_in_trouble_gets_it_later(status, services, studio, monkeypatch):
+def test_a_label_studio_in_trouble_gets_it_later(status, services, fake_studio, monkeypatch):
     monkeypatch.setattr("backend.jobs.push._FIRST_WAIT_S", 0.3)
-    slow(services, monkeypatch, {"slow": 0.7})
-    studio.status = status
+    slow_down(services, monkeypatch, {"slow": 0.7})
+    fake_studio.status = status
     assert "error" in predict(services, task(1, "slow"))[0]
     wait_until(lambda: any("cannot be pushed" in p for p in services.ready()["problems"]))
     assert all(TOKEN not in p for p in services.ready()["problems"])
-    studio.status = 200
+    fake_studio.status = 200
     wait_until(lambda: settled(services))
-    assert [p["task"] for p in studio.stored] == [1]
+    assert [p["task"] for p in fake_studio.stored] == [1]
     assert not any("cannot be pushed" in p for p in services.ready()["problems"])
 
 
-def test_a_server_that_ended_meanwhile_pushes_when_it_is_back(services, studio, monkeypatch):
-    slow(services, monkeypatch, {"slow": 1.0})
+def test_a_server_that_ended_meanwhile_pushes_when_it_is_back(services, fake_studio, monkeypatch):
+    slow_down(services, monkeypatch, {"slow": 1.0})
     ended = threading.Thread(target=services.close)
     answers = []
     asking = threading.Thread(target=lambda: answers.extend(predict(services, task(1, "slow"), task(2, "slow"))))
@@ -264,16 +152,16 @@ def test_a_server_that_ended_meanwhile_pushes_when_it_is_back(services, studio, 
     asking.join(5)
     ended.join(15)
     assert all("error" in answer for answer in answers)
-    assert studio.stored == []
+    assert fake_studio.stored == []
     again = TruthServices(services.settings)
     again.office()
     wait_until(lambda: settled(again))
-    assert sorted(p["task"] for p in studio.stored) == [1, 2]
+    assert sorted(p["task"] for p in fake_studio.stored) == [1, 2]
     again.close()
 
 
-def test_an_interactive_answer_that_comes_late_is_there_at_the_next_enter(services, studio, monkeypatch):
-    slow(services, monkeypatch, {"the ring": 1.5})
+def test_an_interactive_answer_that_comes_late_is_there_at_the_next_enter(services, fake_studio, monkeypatch):
+    slow_down(services, monkeypatch, {"the ring": 1.5})
     typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
     (late,) = predict(services, task(1), context=typed)
     assert late["result"][0]["value"]["text"][0].startswith("the ring (not finished: task 1 ")
@@ -281,7 +169,7 @@ def test_an_interactive_answer_that_comes_late_is_there_at_the_next_enter(servic
     (result,) = predict(services, task(1), context=typed)
     assert result["result"]
     time.sleep(0.5)
-    assert studio.stored == []  # it belongs to what was typed, not to the task
+    assert fake_studio.stored == []  # it belongs to what was typed, not to the task
 
 
 def _draft(stamp, *keyframes):
@@ -289,13 +177,13 @@ def _draft(stamp, *keyframes):
     return {"id": 3, "updated_at": stamp, "result": [region]}
 
 
-def test_what_was_drawn_just_before_enter_is_waited_for(services, studio, monkeypatch):
+def test_what_was_drawn_just_before_enter_is_waited_for(services, fake_studio, monkeypatch):
     services.settings.__dict__.update(draft_wait_s=5.0, deadline_s=20.0)
-    slow(services, monkeypatch, {"the ring": 0.2})
+    slow_down(services, monkeypatch, {"the ring": 0.2})
     drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
     old, new = _draft("10:00"), _draft("10:05", drawn)
-    studio.drafts = [old]
-    threading.Timer(1.0, lambda: studio.drafts.__setitem__(0, new)).start()
+    fake_studio.drafts = [old]
+    threading.Timer(1.0, lambda: fake_studio.drafts.__setitem__(0, new)).start()
     typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
     began = time.monotonic()
     (result,) = predict(services, {**task(1, "the star"), "drafts": [old]}, context=typed)
@@ -310,12 +198,12 @@ def test_what_was_drawn_just_before_enter_is_waited_for(services, studio, monkey
 
 
 def test_an_answer_that_a_stroke_has_outdated_is_not_computed_to_its_end_and_did_not_fail(
-    services, studio, monkeypatch
+    services, fake_studio, monkeypatch
 ):
     services.settings.__dict__.update(draft_wait_s=5.0, deadline_s=20.0)
-    slow(services, monkeypatch, {"the ring": 3.0})
+    slow_down(services, monkeypatch, {"the ring": 3.0})
     drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
-    threading.Timer(0.5, lambda: studio.drafts.append(_draft("10:05", drawn))).start()
+    threading.Timer(0.5, lambda: fake_studio.drafts.append(_draft("10:05", drawn))).start()
     typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
     (result,) = predict(services, task(1, "the star"), context=typed)
     assert result["result"][0]["id"] == "mine"
@@ -329,7 +217,7 @@ def test_without_a_token_it_says_what_it_cannot_do(media, tmp_path, monkeypatch)
         media_root=media, cache_dir=tmp_path / "c", data_dir=tmp_path / "d", deadline_s=0.5, page_deadline_s=0.5
     )
     services = TruthServices(settings)
-    slow(services, monkeypatch, {"slow": 1})
+    slow_down(services, monkeypatch, {"slow": 1})
     assert "retrieve again later" in predict(services, task(1, "slow"))[0]["error"]
     assert any("cannot be pushed" in problem for problem in services.ready()["problems"])
     wait_until(lambda: all(run.state is JobState.DONE for run in services.office().board.runs()))

@@ -103,11 +103,11 @@ def test_an_error_of_ours_has_its_id_too(tmp_path, monkeypatch):
 
 
 def test_a_job_knows_the_request_that_asked_for_it(tmp_path):
-    from tests.backend.service.test_app import XML
+    from tests.backend.predict_requests import VIDEO_CONFIG
 
     settings, services = _parts(tmp_path, {"page_deadline_s": 0.05})
     client = TestClient(create_app(settings, services))
-    body = {"tasks": [{"id": 1, "data": {"video": "none.mp4", "prompt": "the star"}}], "label_config": XML}
+    body = {"tasks": [{"id": 1, "data": {"video": "none.mp4", "prompt": "the star"}}], "label_config": VIDEO_CONFIG}
     client.post("/predict", json=body, headers={"X-Request-ID": "who-asked"})
     (run,) = services.office().board.runs()
     assert run.request == "who-asked"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -381,3 +382,8 @@ CLIPS: dict[str, Callable[[], Any]] = {
 ALL = {**IMAGES, **CLIPS}
 # Room for the longest prompt and its template.
 TEXT_LENGTH = {"FLUX.2": 96, "FLUX.2 Klein": 64, "Qwen-Image": 64, "HunyuanVideo": 40}
+
+
+def random_frames(count: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 255, (48, 72, 3), dtype=np.uint8) for _ in range(count)]

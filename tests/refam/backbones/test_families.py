@@ -19,7 +19,7 @@ from refam.attention_families import attention_modules
 from refam.backbones import Backbone, ClipBackbone
 from refam.grounder import Grounder, GroundingOptions, load_grounder
 from tests.refam.backbones import pipelines
-from tests.refam.backbones.pipelines import ALL
+from tests.refam.backbones.pipelines import ALL, random_frames
 
 PROMPTS = ["the red star", "a small blue ring on the left . a with to pink"]
 # These would run every step twice, once without the words, unless told not to.
@@ -37,17 +37,12 @@ def _named(request: pytest.FixtureRequest, loaded: Callable[[str], Backbone]) ->
     backbone.preset = preset
 
 
-def frames(count: int, seed: int = 0) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, 255, (48, 72, 3), dtype=np.uint8) for _ in range(count)]
-
-
 def samples(backbone: Backbone, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents of so many samples (frames, or clips of five frames), and noise."""
     if backbone.is_clip:
-        latents = torch.cat([backbone.encode_frames(frames(5, seed)) for seed in range(count)])
+        latents = torch.cat([backbone.encode_frames(random_frames(5, seed)) for seed in range(count)])
     else:
-        latents = backbone.encode_frames(frames(count))
+        latents = backbone.encode_frames(random_frames(count))
     return latents, torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -336,7 +331,7 @@ def test_a_patch_of_the_latent_stands_where_the_grid_says(named: tuple[str, Back
 
 def test_a_patch_of_the_picture_stands_where_the_grid_says(named: tuple[str, Backbone]) -> None:
     _, backbone = named
-    plain, other = frames(2, 7)
+    plain, other = random_frames(2, 7)
     for index, (x, y) in enumerate([(0.2, 0.3), (0.8, 0.7), (0.2, 0.8)]):
         planted = plain.copy()
         patch = slice(int(48 * y) - 8, int(48 * y) + 8), slice(int(72 * x) - 8, int(72 * x) + 8)
@@ -360,12 +355,12 @@ def test_a_frame_of_a_clip_is_in_the_latent_frame_that_is_said_to_hold_it(
         preset = backbone.preset
         backbone.preset = replace(preset, hold_frames=hold)
         count = 4 if hold else backbone.stride + 2
-        plain = frames(1, 5) * count
+        plain = random_frames(1, 5) * count
         base = backbone.encode_frames(plain)
         lead = base.shape[2] - (backbone.latent_frames(count)[-1] + 1)
         for index in (0, 1, count - 1):
             changed = list(plain)
-            changed[index] = frames(1)[0]
+            changed[index] = random_frames(1)[0]
             moved = (backbone.encode_frames(changed) - base).abs().sum((0, 1, 3, 4))[lead:]
             first = int((moved > 1e-3 * moved.max()).nonzero()[0])  # later latents of a causal autoencoder may follow
             assert first == backbone.latent_frames(count)[index], (name, index, moved)
@@ -390,9 +385,9 @@ def test_grounding_gives_a_heatmap_of_the_grid_for_each_frame(named: tuple[str, 
     _, backbone = named
     grounder = Grounder(backbone, GroundingOptions(edge_aware=False))
     expressions = ["the red star", "a small blue ring"]
-    rows = grounder.ground(frames(3), expressions, indices=[2, 5, 9])
+    rows = grounder.ground(random_frames(3), expressions, indices=[2, 5, 9])
     assert [[m.frame for m in row] for row in rows] == [[2, 5, 9]] * 2
-    grid = backbone.grid(backbone.encode_frames(frames(3)))[1:]
+    grid = backbone.grid(backbone.encode_frames(random_frames(3)))[1:]
     for heatmap in [m for row in rows for m in row]:
         assert heatmap.grid.shape == grid
         assert np.isfinite(heatmap.grid).all()

@@ -19,7 +19,7 @@ from refam.pipeline.types import PromptError
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import Scene, Thing, draw
 from tests import media
-from tests.refam.pipeline.test_pipeline import EXTENT, TrueGrounder, ious
+from tests.refam.pipeline.ground_truth import EXTENT, TruthGrounder, ious
 from tests.video.clips import ArrayClip
 from video import masks
 from video.types import Candidate, MaskTrack
@@ -56,7 +56,7 @@ class Counting(GrabCutSegmenter):
 
 
 def run(scene, *prompts, words=None, memo=None, segmenter=None, grounder=None):
-    pipeline = Pipeline(segmenter or GrabCutSegmenter(), grounder=lambda: grounder or TrueGrounder(scene[1]))
+    pipeline = Pipeline(segmenter or GrabCutSegmenter(), grounder=lambda: grounder or TruthGrounder(scene[1]))
     return pipeline.run(ArrayClip(scene[0]), [Target("it", words=words, prompts=prompts)], memo=memo)[0]
 
 
@@ -189,7 +189,7 @@ def test_what_is_not_touched_is_not_followed_again(scene, tmp_path):
 
 def test_words_hold_the_far_side_of_their_frame(scene, tmp_path):
     """The words' frame is a prompt too: what lies beyond it stays when a person corrects the other side."""
-    memo, grounder = StageCache(tmp_path, "clip"), TrueGrounder(scene[1])
+    memo, grounder = StageCache(tmp_path, "clip"), TruthGrounder(scene[1])
     before = run(scene, words=STAR, memo=memo, grounder=grounder)
     at = before.anchor
     frame = 12 if at < 7 else 1

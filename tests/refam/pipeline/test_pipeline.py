@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 
@@ -7,67 +6,13 @@ from refam.pipeline.recovery import Gap, find_gaps, gaps_in_words
 from refam.pipeline.tracks import patch
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import Scene, Thing, draw, draw_clip
+from tests.refam.pipeline.ground_truth import EXTENT, SIZE, TruthGrounder, ious, star_and_disc
 from tests.video.clips import ArrayClip
 from video import masks
 from video.keyframes import interpolate
-from video.types import Heatmap, MaskTrack
-
-SIZE = (384, 216)
-EXTENT = (64 * 16 / 9, 64.0)
-
+from video.types import MaskTrack
 
 FULL = "the GPU's memory was full: 2 samples are read at a time now"
-
-
-class TrueGrounder:
-    """A grounder for tests: the true mask, coarse and noisy; on some frames it points somewhere else."""
-
-    name = "true-double"
-
-    def __init__(self, truth, *, noise=0.1, wrong=(), unknown=(), notes=()):
-        self.notes = list(notes)
-        self.truth, self.noise, self.wrong, self.unknown = truth, noise, set(wrong), list(unknown)
-        self.grounded = []
-
-    def unknown_words(self, expression):
-        if not expression.strip(" ?"):
-            raise ValueError("the expression holds no word")
-        return [w for w in self.unknown if w in expression.split()]
-
-    def ground(self, frames, expressions, *, indices):
-        self.grounded += list(indices)
-        return [[self._heatmap(e, int(i)) for i in indices] for e in expressions]
-
-    def _heatmap(self, expression, frame):
-        rng = np.random.default_rng(frame)
-        mask = self.truth.get(expression, np.zeros((999, 9, 16), bool))[frame]
-        grid = cv2.GaussianBlur(masks.resize_map(mask, (28, 16)), (0, 0), 0.8)
-        grid = np.roll(grid, 12, axis=1) if frame in self.wrong else grid
-        if grid.max() <= 0:
-            return Heatmap(frame, np.zeros((16, 28), np.float32), (0.5, 0.5), 0.0)
-        grid = np.clip(grid / grid.max() + rng.normal(0, self.noise, grid.shape), 0, None)
-        grid = (grid / grid.max()).astype(np.float32)
-        y, x = np.unravel_index(int(grid.argmax()), grid.shape)
-        return Heatmap(frame, grid, ((x + 0.5) / 28, (y + 0.5) / 16), 0.5)
-
-
-def star_and_disc(n=24):
-    """frames, {words: masks (n, H, W)}: both cross the picture at different heights."""
-    frames, truth = [], []
-    for t in np.linspace(0, 1, n):
-        things = (
-            Thing("red", "star", "plain", "large", 20 + 70 * t, 18, 11),
-            Thing("blue", "circle", "dotted", "large", 95 - 70 * t, 48, 10),
-        )
-        frame, seen = draw(Scene(EXTENT, things, "grey", 5), SIZE)
-        frames.append(frame)
-        truth.append(seen)
-    truth = np.stack(truth, 1)
-    return np.stack(frames), {"the red star": truth[0], "the blue circle": truth[1]}
-
-
-def ious(track, truth):
-    return np.array([masks.iou(masks.decode(r), truth[f]) for r, f in zip(track.rles, track.frames, strict=True)])
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +25,7 @@ def answered(scene):
     frames, truth = scene
     told = []
     pipeline = Pipeline(
-        GrabCutSegmenter(), grounder=lambda: TrueGrounder(truth, wrong={7}, unknown=["red"], notes=[FULL])
+        GrabCutSegmenter(), grounder=lambda: TruthGrounder(truth, wrong={7}, unknown=["red"], notes=[FULL])
     )
     targets = [Target(label=f"L{k}", words=words) for k, words in enumerate(truth)]
     results = pipeline.run(ArrayClip(frames), targets, progress=lambda *step: told.append(step))
@@ -148,7 +93,7 @@ def test_a_persons_box_wins_over_the_words(scene):
     frames, truth = scene
     box = masks.box_of(truth["the blue circle"][0])
     target = Target("it", words="the red star", prompts=(FramePrompt(0, box=box),))
-    pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: TrueGrounder(truth))
+    pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: TruthGrounder(truth))
     result = pipeline.run(ArrayClip(frames), [target])[0]
     assert ious(result.track, truth["the blue circle"]).min() > 0.85
 
@@ -188,7 +133,7 @@ def test_what_is_lost_is_found_again_from_the_words():
     back = back[back > gone[-1]]
     assert len(gone) > 8
     assert len(back) > 3
-    grounder = TrueGrounder({"the red star": truth}, noise=0.05)
+    grounder = TruthGrounder({"the red star": truth}, noise=0.05)
     clip, target = ArrayClip(np.stack(frames)), Target("it", words="the red star")
     found = Pipeline(GrabCutSegmenter(), grounder=lambda: grounder).run(clip, [target])[0]
     assert found.track.visible[back].all()
@@ -202,7 +147,7 @@ def test_what_is_lost_is_found_again_from_the_words():
 
 def test_one_of_two_not_found_is_said_and_not_drawn(scene):
     frames, truth = scene
-    pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: TrueGrounder(truth))
+    pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: TruthGrounder(truth))
     found, lost = pipeline.run(
         ArrayClip(frames), [Target("a", words="the red star"), Target("b", words="the green cow")]
     )
@@ -223,7 +168,7 @@ def test_one_of_two_not_found_is_said_and_not_drawn(scene):
 )
 def test_nothing_found_is_an_error_for_people(scene, target, message):
     frames, truth = scene
-    pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: TrueGrounder(truth))
+    pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: TruthGrounder(truth))
     with pytest.raises(PipelineError) as error:
         pipeline.run(ArrayClip(frames), [target])
     assert message in str(error.value)
@@ -237,7 +182,7 @@ def test_words_without_a_model_for_words(scene):
 
 def test_grounding_does_not_grow_with_the_clip():
     clip = draw_clip(3, size=(192, 108), n_frames=90, count=1)
-    grounder = TrueGrounder({clip.expressions[0]: clip.masks[0]})
+    grounder = TruthGrounder({clip.expressions[0]: clip.masks[0]})
     pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: grounder, options=PipelineOptions(planned_frames=6))
     pipeline.run(ArrayClip(clip.frames), [Target("a", words=clip.expressions[0])])
     assert len(grounder.grounded) <= 6 + 2 * 2 * 3

@@ -12,7 +12,7 @@ from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import Pipeline
 from refam.pipeline.types import FramePrompt, Target
 from refam.segmenters.grabcut import GrabCutSegmenter
-from tests.backend.service.test_app import XML
+from tests.backend.predict_requests import VIDEO_CONFIG
 from tests.doubles import ColourGrounder
 from tests.media import cfr, picture
 from video import masks
@@ -63,7 +63,7 @@ def answered(clip, tmp_path, quality, *, task_id=1):
     )
     try:
         task = {"id": task_id, "data": {"video": path.name, "prompt": "the red star", "fps": 25}}
-        (prediction,) = RefAMBackend(services=services).predict([task], label_config=XML, project="1.1")
+        (prediction,) = RefAMBackend(services=services).predict([task], label_config=VIDEO_CONFIG, project="1.1")
     finally:
         services.close()
     first = prediction["result"][0]["value"]["sequence"][0]

@@ -9,7 +9,7 @@ from backend.settings import load_settings
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import FramePrompt, Pipeline, Target
 from refam.segmenters.grabcut import GrabCutSegmenter
-from tests.backend.service.test_app import XML
+from tests.backend.predict_requests import VIDEO_CONFIG
 from tests.doubles import ColourGrounder
 from tests.media import cfr
 from tests.video.clips import FailingClip
@@ -96,7 +96,7 @@ def test_the_service_answers_with_the_track_so_far_and_with_all_of_it_once_the_f
 
     def asked(task_id):
         task = {"id": task_id, "data": {"video": path.name, "prompt": "the red star", "fps": 25}}
-        (prediction,) = RefAMBackend(services=services).predict([task], label_config=XML, project="1.1")
+        (prediction,) = RefAMBackend(services=services).predict([task], label_config=VIDEO_CONFIG, project="1.1")
         (region,) = prediction["result"]
         return region["value"]["sequence"], " ".join(region.get("meta", {}).get("text", ()))
 

@@ -9,9 +9,8 @@ from refam.pipeline.pipeline import Pipeline, Target
 from refam.pipeline.stage_cache import StageCache, content_of, trim
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.doubles import moving_box
-from tests.refam.pipeline.test_pipeline import TrueGrounder, star_and_disc
+from tests.refam.pipeline.ground_truth import TruthGrounder, random_heatmap, star_and_disc
 from tests.video.clips import ArrayClip
-from video.types import Heatmap
 
 KEY = ("model", 1, ("a", 2.5))
 
@@ -21,11 +20,6 @@ def memo(tmp_path):
     return StageCache(tmp_path / "stages", "content")
 
 
-def heatmap():
-    grid = np.random.default_rng(0).random((9, 16)).astype(np.float32)
-    return Heatmap(3, grid, (0.25, 0.75), 0.5)
-
-
 def assert_same_track(a, b):
     assert (a.label, a.size, a.rles) == (b.label, b.size, b.rles)
     for name in ("frames", "boxes", "scores", "visible"):
@@ -33,39 +27,39 @@ def assert_same_track(a, b):
 
 
 def test_what_was_kept_comes_back_to_the_bit(memo):
-    memo.keep_heatmap(KEY, heatmap())
+    memo.keep_heatmap(KEY, random_heatmap())
     memo.keep_tracks(KEY, [moving_box(5)])
     again = memo.heatmap(KEY)
-    assert np.array_equal(again.grid, heatmap().grid)
+    assert np.array_equal(again.grid, random_heatmap().grid)
     assert (again.frame, again.peak, again.confidence) == (3, (0.25, 0.75), 0.5)
     assert_same_track(memo.tracks(KEY)[0], moving_box(5))
 
 
 @pytest.mark.parametrize("other", [("model", 1, ("a", 2.6)), ("model", 2, ("a", 2.5)), ("model", 1), ()])
 def test_another_key_another_result(other, memo):
-    memo.keep_heatmap(KEY, heatmap())
+    memo.keep_heatmap(KEY, random_heatmap())
     assert memo.heatmap(other) is None
 
 
 def test_another_video_another_result(memo, tmp_path):
-    memo.keep_heatmap(KEY, heatmap())
+    memo.keep_heatmap(KEY, random_heatmap())
     assert StageCache(tmp_path / "stages", "other").heatmap(KEY) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"rubbish", b"half"])
 def test_a_damaged_file_is_as_if_it_had_never_been(damage, memo, tmp_path):
-    memo.keep_heatmap(KEY, heatmap())
+    memo.keep_heatmap(KEY, random_heatmap())
     (path,) = (tmp_path / "stages").iterdir()
     path.write_bytes(path.read_bytes()[:40] if damage == b"half" else damage)
     assert memo.heatmap(KEY) is None
     assert not path.exists()
-    memo.keep_heatmap(KEY, heatmap())
+    memo.keep_heatmap(KEY, random_heatmap())
     assert memo.heatmap(KEY) is not None
 
 
 def test_the_longest_unused_goes_first(memo, tmp_path):
     for i in range(4):
-        memo.keep_heatmap((i,), heatmap())
+        memo.keep_heatmap((i,), random_heatmap())
     import os
 
     paths = sorted((tmp_path / "stages").iterdir())
@@ -96,7 +90,7 @@ class Counting(GrabCutSegmenter):
 def test_a_pipeline_grounds_and_tracks_once(memo):
     frames, truth = star_and_disc(10)
     clip, targets = ArrayClip(frames), [Target("Star", words) for words in list(truth)[:1]]
-    grounder, segmenter = TrueGrounder(truth), Counting()
+    grounder, segmenter = TruthGrounder(truth), Counting()
     pipeline = Pipeline(segmenter, grounder=lambda: grounder)
     (first,) = pipeline.run(clip, targets, memo=memo)
     grounded, asked = len(grounder.grounded), segmenter.asked
@@ -125,7 +119,7 @@ def test_a_track_that_was_interrupted_goes_on_in_another_process(memo, tmp_path)
     targets = [Target("star", words="the red star")]
 
     def pipeline():
-        return Pipeline(GrabCutSegmenter(), grounder=lambda: TrueGrounder(truth))
+        return Pipeline(GrabCutSegmenter(), grounder=lambda: TruthGrounder(truth))
 
     class StoppingError(Exception):
         pass

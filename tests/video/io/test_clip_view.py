@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import media
-from tests.video.visualize.test_overlay import moving, track_of
+from tests.video.moving_tracks import moving_masks, track_of
 from video import masks
 from video.io.clip_view import lifted, view_of
 from video.io.reader import ClipError, open_clip
@@ -60,7 +60,7 @@ def test_what_is_not_there_is_refused(clip, asked, words):
 
 
 def test_between_looked_at_frames_an_even_motion_is_met(clip):
-    truth = moving(N)
+    truth = moving_masks(N)
     view = view_of(clip, first=3, every=7)
     found, between = lifted(track_of(truth[view.frames]), view)
     assert found.frames.tolist() == list(range(3, N))
@@ -71,7 +71,7 @@ def test_between_looked_at_frames_an_even_motion_is_met(clip):
 
 
 def test_masks_of_a_smaller_view_come_back_in_full_size(clip):
-    truth = moving(N)
+    truth = moving_masks(N)
     view = view_of(clip, most_px=80)
     small = np.stack([masks.resize_mask(m, view.size) for m in truth])
     found, between = lifted(track_of(small), view)
@@ -82,7 +82,7 @@ def test_masks_of_a_smaller_view_come_back_in_full_size(clip):
 
 def test_beside_a_gap_nothing_is_guessed(clip):
     view = view_of(clip, every=10)
-    hidden = track_of(moving(N)[view.frames], hidden=[2])
+    hidden = track_of(moving_masks(N)[view.frames], hidden=[2])
     found, _ = lifted(hidden, view)
     assert np.flatnonzero(~found.visible).tolist() == list(range(11, 30))
     assert not any(masks.area(r) for r in found.rles[11:30])

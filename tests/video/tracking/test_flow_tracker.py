@@ -2,15 +2,13 @@ import numpy as np
 import pytest
 
 from refam.segmenters.grabcut import GrabCutSegmenter
-from refam.tiny.scenes import Scene, Thing, draw, draw_clip
+from refam.tiny.scenes import draw_clip
 from tests.video.clips import ArrayClip
+from tests.video.tracking.drawn_clips import DISC, SIZE, STAR, ious, scene_clip
 from video import masks
 from video.tracking.appearance import ColorModel
 from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions, move_rigidly
 from video.tracking.propagate import TrackStart, propagate, propagate_all
-
-SIZE = (320, 180)
-EXTENT = (64 * 320 / 180, 64.0)
 
 
 class FlowOnly:
@@ -22,27 +20,6 @@ class FlowOnly:
         return []
 
 
-def scene_clip(paths, *, n=24, ground=5, tone="grey", hide=None):
-    """frames (n, H, W, 3), masks (K, n, H, W) of things (Thing, position(t)) with t from 0 to 1."""
-    frames, truth = [], []
-    for t in np.linspace(0, 1, n):
-        things = tuple(Thing(*words, *at(t), radius) for words, radius, at in paths)
-        frame, seen = draw(Scene(EXTENT, things, tone, ground), SIZE)
-        frames.append(frame)
-        truth.append(seen)
-    return np.stack(frames), np.stack(truth, 1)
-
-
-def ious(track, truth, least_px=40):
-    return np.array(
-        [
-            masks.iou(masks.decode(rle), truth[f])
-            for rle, f in zip(track.rles, track.frames, strict=True)
-            if truth[f].sum() >= least_px
-        ]
-    )
-
-
 def box_errors(track, truth):
     return np.array(
         [
@@ -51,10 +28,6 @@ def box_errors(track, truth):
             if track.visible[i] and truth[f].any()
         ]
     )
-
-
-STAR = ("red", "star", "plain", "large")
-DISC = ("blue", "circle", "dotted", "large")
 
 
 def test_two_things_followed_both_ways_from_the_middle():

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from backend.benchmarks.davis_clips import read_clip
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.video.clips import ArrayClip
-from tests.video.tracking.test_flow_tracker import DISC, STAR, ious, scene_clip
+from tests.video.tracking.drawn_clips import DISC, STAR, ColourSegmenter, ious, scene_clip
 from video import masks
 from video.tracking.flow_tracker import FlowTracker
 from video.tracking.memory_bank import MemoryBank, MemoryBankOptions
@@ -19,25 +18,6 @@ from video.tracking.propagate import TrackStart, propagate, propagate_all, track
 SHARED = Path(__file__).parents[3].parent / "shared"
 WEIGHTS, DAVIS = SHARED / "weights" / "sam2-hiera-tiny-image", SHARED / "data" / "davis-dev"
 BAR = ("yellow", "square", "plain", "large")
-
-
-class Colours:
-    """GrabCut with features: how much of each of 27 colours there is in each place of a 64 x 36 grid."""
-
-    name = "colours"
-
-    def __init__(self):
-        self.encoded = 0
-        self._inner = GrabCutSegmenter()
-
-    def features(self, image):
-        self.encoded += 1
-        bins = (image // 86).astype(np.int32) @ np.array([9, 3, 1])
-        one_hot = np.eye(27, dtype=np.float32)[bins]
-        return np.stack([cv2.resize(one_hot[..., k], (64, 36), interpolation=cv2.INTER_AREA) for k in range(27)], -1)
-
-    def segment(self, image, prompt, *, frame=0):
-        return self._inner.segment(image, prompt, frame=frame)
 
 
 def naive_share(query, pages, labels, reaches, nearest, temperature):
@@ -93,7 +73,7 @@ def test_two_things_at_one_pass_of_the_encoder_per_frame():
     frames, truth = scene_clip(
         [(STAR, 11, lambda t: (20 + 70 * t, 20 + 8 * t)), (DISC, 10, lambda t: (95 - 70 * t, 48))], n=16
     )
-    segmenter = Colours()
+    segmenter = ColourSegmenter()
     starts = [TrackStart("star", {0: truth[0, 0]}), TrackStart("disc", {0: truth[1, 0]})]
     tracks = propagate_all(ArrayClip(frames), starts, segmenter)
     assert segmenter.encoded == 16 + 1  # forward, and the first frame once more, from where nothing lies behind
@@ -110,7 +90,7 @@ def test_hidden_is_a_gap_and_it_is_found_where_it_comes_out():
     share = truth[0].reshape(40, -1).sum(1) / truth[0, 0].sum()
     hidden = np.flatnonzero(share == 0)
     assert len(hidden) >= 3, "the scene must hide it wholly"
-    track = propagate(ArrayClip(frames), 0, truth[0, 0], Colours())
+    track = propagate(ArrayClip(frames), 0, truth[0, 0], ColourSegmenter())
     assert not track.visible[hidden[1:]].any()
     whole = np.flatnonzero(share > 0.95)
     assert track.visible[whole[whole > hidden[-1]]][2:].all()
@@ -123,7 +103,7 @@ def test_what_leaves_is_never_seen_again():
     frames, truth = scene_clip([(STAR, 11, lambda t: (60 + 130 * t, 30)), (DISC, 10, lambda t: (40, 46))], n=30)
     gone = np.flatnonzero(truth[0].reshape(30, -1).sum(1) == 0)
     assert len(gone) > 10
-    track = propagate(ArrayClip(frames), 0, truth[0, 0], Colours())
+    track = propagate(ArrayClip(frames), 0, truth[0, 0], ColourSegmenter())
     assert not track.visible[gone[1:]].any()
     assert (track.scores[gone[1:]] < 0.5).all()
 
@@ -132,7 +112,7 @@ def test_a_cut_and_the_way_back():
     one, truth = scene_clip([(STAR, 11, lambda t: (40 + 20 * t, 30))], n=14)
     other, _ = scene_clip([(DISC, 10, lambda t: (80, 30))], n=6, ground=9, tone="dark")
     clip = ArrayClip(np.concatenate([one[:7], other, one[7:]]))
-    track = propagate(clip, 0, truth[0, 0], Colours())
+    track = propagate(clip, 0, truth[0, 0], ColourSegmenter())
     assert track.visible.tolist() == [True] * 7 + [False] * 6 + [True] * 7
     assert min(masks.iou(masks.decode(track.rles[f + 6]), truth[0, f]) for f in range(7, 14)) > 0.8
 
@@ -152,7 +132,7 @@ def test_look_alikes_that_cross_do_not_swap(heights, together):
     common = (truth[0, 0].sum() + truth[1, 0].sum()) / truth.any(axis=0).sum(axis=(1, 2)).min()
     assert (common > 1.1) == (heights != (24, 42)), "they must lie on each other"
     starts = [TrackStart("a", {0: truth[0, 0]}), TrackStart("b", {0: truth[1, 0]})][: 2 if together else 1]
-    tracks = propagate_all(ArrayClip(frames), starts, Colours())
+    tracks = propagate_all(ArrayClip(frames), starts, ColourSegmenter())
     for track, true in zip(tracks, truth, strict=False):
         assert track.visible[-5:].all()
         assert ious(track, true)[-5:].min() > 0.7
@@ -177,7 +157,7 @@ def test_which_targets_look_alike():
 def test_a_thing_smaller_than_a_place_of_the_grid():
     frames, truth = scene_clip([(("red", "circle", "plain", "small"), 1.2, lambda t: (30 + 40 * t, 30))], n=12)
     assert truth[0, 0].sum() < 60
-    track = propagate(ArrayClip(frames), 0, truth[0, 0], Colours())
+    track = propagate(ArrayClip(frames), 0, truth[0, 0], ColourSegmenter())
     middles = [np.array(masks.box_of(truth[0, f])).reshape(2, 2).mean(0) for f in range(12)]
     ours = track.boxes.reshape(-1, 2, 2).mean(1)
     assert track.visible.all()
@@ -186,7 +166,7 @@ def test_a_thing_smaller_than_a_place_of_the_grid():
 
 def test_flow_carries_it_between_two_looks():
     frames, truth = scene_clip([(DISC, 11, lambda t: (30 + 40 * t, 30))], n=16)
-    segmenter = Colours()
+    segmenter = ColourSegmenter()
     options = MemoryTrackerOptions(look_every=5)
     track = propagate(
         ArrayClip(frames), 0, truth[0, 0], segmenter, make_tracker=lambda: MemoryTracker(segmenter, options=options)
@@ -197,19 +177,19 @@ def test_flow_carries_it_between_two_looks():
 
 def test_one_frame_is_a_clip():
     frames, truth = scene_clip([(STAR, 11, lambda t: (30, 30))], n=1)
-    track = propagate(ArrayClip(frames), 0, truth[0, 0], Colours())
+    track = propagate(ArrayClip(frames), 0, truth[0, 0], ColourSegmenter())
     np.testing.assert_array_equal(masks.decode(track.rles[0]), truth[0, 0])
 
 
 def test_features_choose_the_tracker():
-    assert isinstance(tracker_for(Colours()), MemoryTracker)
+    assert isinstance(tracker_for(ColourSegmenter()), MemoryTracker)
     assert isinstance(tracker_for(GrabCutSegmenter()), FlowTracker)
-    assert (tracker_name(Colours()), tracker_name(GrabCutSegmenter())) == ("memory", "dis-flow")
+    assert (tracker_name(ColourSegmenter()), tracker_name(GrabCutSegmenter())) == ("memory", "dis-flow")
 
 
 def test_bad_input_is_named():
     frames, truth = scene_clip([(STAR, 11, lambda t: (30, 30))], n=3)
-    tracker = MemoryTracker(Colours())
+    tracker = MemoryTracker(ColourSegmenter())
     with pytest.raises(ValueError, match="step"):
         tracker.start(0, truth[0, 0])
     assert tracker.step(frames[0]) == {}

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.video.clips import ArrayClip
-from tests.video.tracking.test_flow_tracker import scene_clip
-from tests.video.tracking.test_memory_tracker import Colours
+from tests.video.tracking.drawn_clips import ColourSegmenter, scene_clip
 from video import masks
 from video.tracking.postprocess import drop_departed_parts
 from video.tracking.propagate import propagate
@@ -106,7 +105,7 @@ def test_nothing_is_ever_added_and_nothing_vanishes(steps, apart):
         assert masks.box_of(b) == tuple(box)
 
 
-@pytest.mark.parametrize("segmenter", [Colours, GrabCutSegmenter], ids=["memory", "flow"])
+@pytest.mark.parametrize("segmenter", [ColourSegmenter, GrabCutSegmenter], ids=["memory", "flow"])
 def test_a_look_alike_that_was_hidden_behind_it_is_not_followed_with_it(segmenter):
     """Both trackers take the small disc for a part of the large one while they touch: nothing tells them apart then."""
     small, large = ("blue", "circle", "plain", "small"), ("blue", "circle", "plain", "large")

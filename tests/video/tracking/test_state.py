@@ -8,7 +8,7 @@ import pytest
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.video.clips import ArrayClip
-from tests.video.tracking.test_memory_tracker import Colours
+from tests.video.tracking.drawn_clips import ColourSegmenter
 from video.tracking.propagate import TrackStart, propagate_all
 from video.tracking.state import packed, unpacked
 from video.types import Rle
@@ -40,7 +40,7 @@ def scene():
     return frames, starts
 
 
-@pytest.fixture(scope="module", params=[GrabCutSegmenter, Colours], ids=["flow", "memory"])
+@pytest.fixture(scope="module", params=[GrabCutSegmenter, ColourSegmenter], ids=["flow", "memory"])
 def segmenter(request):
     return request.param
 

@@ -9,36 +9,11 @@ import numpy as np
 import pytest
 
 from tests import media
+from tests.video.moving_tracks import moving_masks, track_of
 from video.io.reader import open_clip
-from video.masks import box_of, encode
-from video.types import MaskTrack
 from video.visualize.overlay import draw, write_overlay
 from video.visualize.text import colours
 from video.visualize.track_timeline import TrackTimeline
-
-
-def track_of(masks, *, label="object", hidden=(), frames=None):
-    """A track through `masks` (n, H, W) bool."""
-    masks = np.array(masks)
-    for i in hidden:
-        masks[i] = False
-    boxes = np.array([box_of(m) or (0, 0, 0, 0) for m in masks], np.float64)
-    return MaskTrack(
-        label=label,
-        size=(masks.shape[2], masks.shape[1]),
-        frames=np.arange(len(masks)) if frames is None else np.asarray(frames),
-        rles=tuple(encode(m) for m in masks),
-        boxes=boxes,
-        scores=np.full(len(masks), 0.8),
-        visible=masks.any(axis=(1, 2)),
-    )
-
-
-def moving(n, size=(160, 96), *, left=20, top=50):
-    masks = np.zeros((n, size[1], size[0]), bool)
-    for i, mask in enumerate(masks):
-        mask[top : top + 24, left + i : left + i + 30] = True
-    return masks
 
 
 @pytest.fixture
@@ -53,7 +28,7 @@ def stream_of(path):
 
 
 def test_browsers_can_play_it(clip, tmp_path):
-    path = write_overlay(clip, [track_of(moving(24))], tmp_path / "overlay.mp4")
+    path = write_overlay(clip, [track_of(moving_masks(24))], tmp_path / "overlay.mp4")
     assert stream_of(path) == ("h264", "yuv420p")
     data = path.read_bytes()
     assert data.find(b"moov") < data.find(b"mdat")  # faststart: the index comes first
@@ -98,7 +73,7 @@ def test_sizes_are_even_and_bounded(size, most_px, expected, tmp_path):
 
 
 def test_the_object_is_coloured_and_the_rest_left_alone(clip):
-    image, masks = clip.frame(10), moving(24)
+    image, masks = clip.frame(10), moving_masks(24)
     out = draw(image, [track_of(masks)], 10)
     changed = (out.astype(int) != image).any(axis=-1)
     inner = np.zeros_like(masks[10])
@@ -112,8 +87,8 @@ def test_the_object_is_coloured_and_the_rest_left_alone(clip):
 
 @pytest.mark.parametrize("frame", [3, 10, 23])
 def test_hidden_stretches_and_missing_frames_are_not_drawn(clip, frame):
-    hidden = track_of(moving(24), hidden=[3, 10, 23])
-    absent = track_of(moving(3), frames=[0, 1, 2])
+    hidden = track_of(moving_masks(24), hidden=[3, 10, 23])
+    absent = track_of(moving_masks(3), frames=[0, 1, 2])
     assert np.array_equal(draw(clip.frame(frame), [hidden], frame), clip.frame(frame))
     assert np.array_equal(draw(clip.frame(frame), [absent], frame), clip.frame(frame))
 
@@ -127,11 +102,11 @@ def test_colours_are_apart_and_the_same_object_keeps_its_own():
 
 def test_a_track_of_another_size_is_refused(clip):
     with pytest.raises(ValueError, match=r"masks of \(80, 48\), the frame is \(160, 96\)"):
-        draw(clip.frame(0), [track_of(moving(2, (80, 48), left=4, top=5))], 0)
+        draw(clip.frame(0), [track_of(moving_masks(2, (80, 48), left=4, top=5))], 0)
 
 
 def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
-    track = track_of(moving(24), hidden=range(8, 16))
+    track = track_of(moving_masks(24), hidden=range(8, 16))
     strip = TrackTimeline([track], clip.times, keyframes=[[0, 7]], end_s=float(clip.times[-1]) + 0.04, size=(1280, 720))
     picture = strip.at(20)
     assert picture.shape == (strip.height, 1280, 3)
@@ -149,7 +124,7 @@ def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
 
 
 def test_keyframes_are_ticks_at_their_time(clip):
-    track = track_of(moving(24))
+    track = track_of(moving_masks(24))
     how = {"end_s": float(clip.times[-1]) + 0.04, "size": (1280, 720)}
     with_them, without = (TrackTimeline([track], clip.times, keyframes=k, **how).at(20) for k in ([[0, 7]], ()))
     columns = np.flatnonzero((with_them != without).any(axis=(0, 2)))
@@ -171,7 +146,7 @@ def test_outlines_keep_their_colour_on_small_pictures(size):
 
 
 def test_a_long_clip_is_told_by_its_lowest_scores():
-    masks = np.repeat(moving(1, (16, 16), left=2, top=2), 5000, axis=0)
+    masks = np.repeat(moving_masks(1, (16, 16), left=2, top=2), 5000, axis=0)
     track = track_of(masks)
     scores = np.full(5000, 0.9)
     scores[2500] = 0.1

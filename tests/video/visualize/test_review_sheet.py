@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import media
-from tests.video.visualize.test_overlay import moving, track_of
+from tests.video.moving_tracks import moving_masks, track_of
 from video.io.reader import open_clip
 from video.visualize.review_sheet import frames_to_review, write_sheet
 
@@ -13,11 +13,11 @@ TIMES = np.arange(100) / 25
 
 
 def test_a_steady_sure_track_needs_none():
-    assert frames_to_review([track_of(moving(100, (320, 96)))], TIMES) == []
+    assert frames_to_review([track_of(moving_masks(100, (320, 96)))], TIMES) == []
 
 
 def test_gaps_jumps_and_low_scores_are_found_where_they_are():
-    masks = moving(100, (320, 96))
+    masks = moving_masks(100, (320, 96))
     masks[70:] = np.roll(masks[70:], 60, axis=2)
     track = track_of(masks, hidden=range(20, 30))
     scores = track.scores.copy()
@@ -31,13 +31,13 @@ def test_gaps_jumps_and_low_scores_are_found_where_they_are():
 
 
 def test_frames_on_which_the_words_disagree_are_told():
-    tracks = [track_of(moving(100, (320, 96))) for _ in range(2)]
+    tracks = [track_of(moving_masks(100, (320, 96))) for _ in range(2)]
     looks = frames_to_review(tracks, TIMES, elsewhere=[[], [40]])
     assert [(look.frame, look.track, look.why) for look in looks] == [(40, 1, "the words point elsewhere")]
 
 
 def test_neighbours_do_not_fill_the_sheet():
-    track = track_of(moving(100, (320, 96)))
+    track = track_of(moving_masks(100, (320, 96)))
     frames = [look.frame for look in frames_to_review([replace(track, scores=np.full(100, 0.3))], TIMES)]
     assert len(frames) == 12
     assert np.diff(frames).min() >= 4
@@ -45,7 +45,7 @@ def test_neighbours_do_not_fill_the_sheet():
 
 def test_the_sheet_is_a_picture_of_tiles(tmp_path):
     clip = open_clip(media.cfr(tmp_path / "clip.mp4", media.numbered_frames(24)))
-    track = track_of(moving(24), hidden=[8, 9])
+    track = track_of(moving_masks(24), hidden=[8, 9])
     looks = frames_to_review([track], clip.times)
     picture = cv2.imread(str(write_sheet(clip, [track], looks, tmp_path / "sheet.jpg")))
     assert picture.shape[1] == 2 * 410 + 10

@@ -1,0 +1,50 @@
+"""A fake Label Studio on loopback, and services beside it whose models answer with known boxes."""
+
+from __future__ import annotations
+
+import threading
+from http.server import ThreadingHTTPServer
+
+import pytest
+
+from backend.settings import load_settings
+from tests.backend.fake_studio import TOKEN, FakeStudio
+from tests.doubles import TruthServices
+from tests.media import cfr, numbered_frames
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("media")
+    cfr(folder / "good.mp4", numbered_frames(10))
+    return folder
+
+
+@pytest.fixture
+def fake_studio():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeStudio)
+    server.banned = ()
+    server.stored, server.deleted, server.seen, server.status, server.drafts = [], set(), [], 200, []
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture
+def services(media, tmp_path, fake_studio, monkeypatch):
+    monkeypatch.setattr("backend.jobs.push.GRACE_S", 0.3)
+    monkeypatch.setattr("backend.jobs.worker._CARE_S", 0.1)
+    settings = load_settings(
+        media_root=media,
+        cache_dir=tmp_path / "cache",
+        data_dir=tmp_path / "data",
+        deadline_s=1.0,
+        page_deadline_s=0.5,
+        draft_wait_s=0.3,
+        label_studio_url=f"http://127.0.0.1:{fake_studio.server_port}",
+        label_studio_api_key=TOKEN,
+    )
+    services = TruthServices(settings)
+    yield services
+    services.close()

@@ -1,0 +1,39 @@
+"""Requests for predictions, and how to slow them down and wait for them."""
+
+from __future__ import annotations
+
+import time
+
+from backend.service.model import RefAMBackend
+
+VIDEO_CONFIG = """<View><TextArea name="say" toName="v" value="$prompt"/>
+<Labels name="l" toName="v"><Label value="Star"/></Labels>
+<Video name="v" value="$video" frameRate="25"/><VideoRectangle name="box" toName="v"/></View>"""
+
+
+def task(identity, words="the star", video="good.mp4"):
+    return {"id": identity, "data": {"video": video, "prompt": words}}
+
+
+def predict(services, *tasks, context=None):
+    return RefAMBackend(services=services).predict(tasks, context=context, label_config=VIDEO_CONFIG, project="1.1")
+
+
+def slow_down(services, monkeypatch, seconds):
+    """Objects whose words hold a number of seconds take that long."""
+    run = services.truth.run
+
+    def slowly(clip, targets, progress, **kwargs):
+        for i in range(20):
+            progress("track", i / 20)
+            time.sleep(seconds.get(targets[0].words, 0) / 20)
+        return run(clip, targets, **kwargs)
+
+    monkeypatch.setattr(services.truth, "run", slowly)
+
+
+def wait_until(true, *, most_s=15.0):
+    end = time.monotonic() + most_s
+    while time.monotonic() < end and not true():
+        time.sleep(0.02)
+    assert true()
