@@ -1,172 +1,118 @@
-"""One tap for every diffusion transformer: how much each image token attends to each text token.
+"""Reading text-to-image attention: one tap for every diffusion transformer.
 
-Every diffusers attention ends in `torch.nn.functional.scaled_dot_product_attention`. A TorchFunctionMode meets that one
-call, sees q and k as they are used (after norms and rotary embedding) and reads the text columns of the softmax. No
-processor is replaced, nothing stays patched, and the model's output is the same to the bit.
+Every attention in diffusers ends in `torch.nn.functional.scaled_dot_product_attention`. A TorchFunctionMode intercepts
+that one call, receives query and key as they are used (after norms and rotary embedding), and computes the columns of
+the softmax that belong to text tokens. No attention processor is replaced, nothing stays patched, and the output of the
+model is unchanged to the bit.
+
+The fused kernels return their log-sum-exp, so that any part of the softmax costs one small product:
+
+    p[i, j] = exp(q_i . k_j * scale + mask_ij - lse_i)      with lse_i = logsumexp over ALL keys
+
+is exactly the joint softmax, for as few keys j as are wanted. The full (queries x keys) matrix never exists.
+
+Dimensions: B samples, H heads, S queries, K keys, D channels of a head; N image tokens, T text tokens.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from refam.attention_families import Family, attention_modules, family_of
-from refam.attention_kernels import attend, mean_probabilities
-from refam.attention_statistics import SinkStats, share_and_variation
+from refam.attention_sinks import SinkStats, compute_sink_stats
 
 _SDPA = F.scaled_dot_product_attention
+_CHUNK = 1024  # queries at a time, on devices whose kernels do not return the log-sum-exp
+_HEADS_BYTES = 64 * 2**20  # of float32 queries and scores at a time, on a GPU
+
+
+# --- where each class of transformer has its text-image attention -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AttentionLayout:
+    """Where one class of transformer has its text-image attention.
+
+    Attributes:
+        modules: a regular expression for the names of the attention modules, in the order in which they run.
+        text: where the text keys are: "first" or "last" in a joint sequence, or "cross" if every key is text.
+    """
+
+    modules: str
+    text: Literal["first", "last", "cross"]
+
+
+_DOUBLE_AND_SINGLE = r"(single_)?transformer_blocks\.\d+\.attn"
+
+# The patterns leave out attention among tokens of one kind: token refiners, SD3.5's image-only `attn2`, and the
+# self-attention `attn1` of LTX and Wan.
+LAYOUTS: Mapping[str, AttentionLayout] = {
+    "FluxTransformer2DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "first"),
+    "Flux2Transformer2DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "first"),
+    "ChromaTransformer2DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "first"),
+    "SD3Transformer2DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn", "last"),
+    "QwenImageTransformer2DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn", "first"),
+    "MochiTransformer3DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn1", "last"),
+    "CogVideoXTransformer3DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn1", "first"),
+    "HunyuanVideoTransformer3DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "last"),
+    "WanTransformer3DModel": AttentionLayout(r"blocks\.\d+\.attn2", "cross"),
+    "LTXVideoTransformer3DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn2", "cross"),
+}
+
+
+def attention_layout(transformer: torch.nn.Module) -> AttentionLayout:
+    """Return the layout of this transformer's class.
+
+    Raises:
+        ValueError: if the class is unknown; the message names those that are known.
+    """
+    name = type(transformer).__name__
+    if name not in LAYOUTS:
+        raise ValueError(f"attention of {name} cannot be read; known transformers: {', '.join(sorted(LAYOUTS))}")
+    return LAYOUTS[name]
+
+
+def attention_modules(transformer: torch.nn.Module) -> list[torch.nn.Module]:
+    """Return the text-image attention modules in the order in which they run.
+
+    Raises:
+        ValueError: if the class of the transformer is unknown.
+    """
+    pattern = attention_layout(transformer).modules
+    return [m for n, m in transformer.named_modules() if re.fullmatch(pattern, n)]
+
+
+# --- reading one forward pass -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class TextAttention:
-    """mean: (B, N, T) float32, image token -> text token, averaged over heads and over the blocks that were read.
+    """How much each image token attends to each text token.
 
-    by_block: the same for each block read, where it was asked for. sink_stats: how evenly all queries, text and image,
-    attend to each text token, where it was asked for.
+    Attributes:
+        mean: (B, N, T) float32 probabilities, averaged over heads and over the blocks that were read.
+        by_block: the same of each block, if `keep_blocks` was set.
+        sink_stats: how evenly all queries attend to each text token, if `sink_stats` was set.
     """
 
     mean: torch.Tensor
     by_block: dict[int, torch.Tensor]
     sink_stats: SinkStats | None = None
 
-    def columns(self, first: Sequence[int], count: int) -> TextAttention:
-        """`count` text tokens of each sample, from its own `first` on."""
+    def slice_text(self, starts: Sequence[int], count: int) -> TextAttention:
+        """Keep `count` text tokens of each sample, beginning at that sample's own start."""
 
         def cut(maps: torch.Tensor) -> torch.Tensor:
-            return torch.stack([row[:, start : start + count] for row, start in zip(maps, first, strict=True)])
+            return torch.stack([row[:, start : start + count] for row, start in zip(maps, starts, strict=True)])
 
-        stats = None if self.sink_stats is None else self.sink_stats.columns(first, count)
+        stats = None if self.sink_stats is None else self.sink_stats.slice_text(starts, count)
         return TextAttention(cut(self.mean), {k: cut(v) for k, v in self.by_block.items()}, stats)
-
-
-class _StopForward(Exception):  # noqa: N818 - control flow, not an error
-    """Raised inside the last wanted attention: what comes after it is never looked at."""
-
-
-@dataclass
-class _Reader(TorchFunctionMode):
-    """State of one forward pass."""
-
-    family: Family
-    batch: int
-    n_text: int  # text tokens in the model's input
-    columns: slice  # of which these are read
-    last: int
-    early_exit: bool
-    keep_blocks: bool
-    sinks: bool
-    block: int | None = None
-    n_image: int = 0
-    total: torch.Tensor | None = None
-    count: int = 0
-    samples: list[torch.Tensor] = field(default_factory=list)  # of a block that attends one sample at a time
-    text_samples: list[torch.Tensor] = field(default_factory=list)  # the same of text queries
-    by_block: dict[int, torch.Tensor] = field(default_factory=dict)
-    stats: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not _SDPA:
-            return func(*args, **kwargs) if kwargs else func(*args)
-        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-        call = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
-        return self._read(call)
-
-    def _read(self, call: dict[str, Any]) -> torch.Tensor:
-        q, k, mask = call["query"], call["key"], call.get("attn_mask")
-        if call.get("is_causal") or k.shape[1] != q.shape[1]:
-            raise ValueError("causal or grouped-query attention is not read: no supported family uses it")
-        scale = call.get("scale") or q.shape[-1] ** -0.5
-        out, lse = attend(q, k, call["value"], mask=mask, scale=scale)
-        rows, columns = self._slices(q.shape[2])
-        probabilities = self._gather(self.samples, _slice(q, k, lse, mask, scale, rows, columns))
-        from_text = None
-        if self.sinks and self.family.text != "cross":
-            from_text = self._gather(self.text_samples, _slice(q, k, lse, mask, scale, columns, columns), square=True)
-        if probabilities is None:
-            return out
-        index = self.block or 0
-        if self.sinks:
-            self.stats[index] = share_and_variation(probabilities, from_text)
-        if self.keep_blocks:
-            self.by_block[index] = probabilities.clone()
-        self.total = probabilities if self.total is None else self.total.add_(probabilities)
-        self.count += 1
-        if self.early_exit and self.block == self.last:
-            raise _StopForward
-        return out
-
-    def _gather(
-        self, samples: list[torch.Tensor], probabilities: torch.Tensor, *, square: bool = False
-    ) -> torch.Tensor | None:
-        """The whole batch's; None until all samples were seen.
-
-        Mochi makes one call for each sample, without its pads: those are zeros here, since nothing attends to them.
-        """
-        pads = self.columns.stop - self.columns.start - probabilities.shape[2]
-        if pads:
-            probabilities = F.pad(probabilities, (0, pads, 0, pads if square else 0))
-        if probabilities.shape[0] == self.batch:
-            return probabilities
-        samples.append(probabilities)
-        if len(samples) < self.batch:
-            return None
-        whole = torch.cat(samples)
-        samples.clear()
-        return whole
-
-    def _slices(self, n_queries: int) -> tuple[slice, slice]:
-        if self.family.text == "cross":
-            return slice(None), self.columns
-        if self.family.text == "first":
-            return slice(n_queries - self.n_image, None), self.columns
-        return slice(0, self.n_image), slice(self.n_image + self.columns.start, self.n_image + self.columns.stop)
-
-    def sink_stats(self) -> SinkStats | None:
-        """What was gathered, in the order of blocks."""
-        if not self.stats:
-            return None
-        share, variation = (torch.stack([self.stats[b][i] for b in sorted(self.stats)]) for i in (0, 1))
-        return SinkStats(tuple(sorted(self.stats)), share, variation)
-
-    def enter(self, index: int) -> Callable[..., None]:
-        def hook(module: Any, args: Any, kwargs: Any) -> None:
-            hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
-            text = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
-            joint_already = text is None and self.family.text != "cross"  # FLUX's single blocks get one sequence
-            self.n_image = hidden.shape[1] - (self.n_text if joint_already else 0)
-            self.block = index
-            self.__enter__()  # while this module runs, and no longer: every torch call goes through a mode
-
-        return hook
-
-    def leave(self, *_: Any) -> None:
-        if self.block is not None:
-            self.__exit__(None, None, None)
-        self.block = None
-
-
-def _slice(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    lse: torch.Tensor,
-    mask: torch.Tensor | None,
-    scale: float,
-    rows: slice,
-    columns: slice,
-) -> torch.Tensor:
-    """The softmax from the query rows to the key columns, averaged over heads: (B, rows, columns)."""
-    if mask is not None:
-        mask = mask[None] if mask.ndim == 3 else mask[None, None] if mask.ndim == 2 else mask
-        mask = mask[..., columns] if mask.shape[2] == 1 else mask[..., rows, columns]
-    return mean_probabilities(q[:, :, rows], k[:, :, columns], lse[:, :, rows], scale=scale, mask=mask)
 
 
 def read_attention(
@@ -178,15 +124,27 @@ def read_attention(
     first_text: int = 0,
     early_exit: bool = True,
     keep_blocks: bool = False,
-    sinks: bool = False,
+    sink_stats: bool = False,
 ) -> tuple[TextAttention, Any]:
-    """ONE forward pass, and what its attention says.
+    """Run ONE forward pass and read its text-image attention.
 
-    inputs: the transformer's keyword arguments (`encoder_hidden_states` (B, T, D) among them). blocks: which attention
-    modules to read, counted from 0 in the order they run (None: all). n_text: read so many text tokens only (padding is
-    seldom wanted), from first_text on. early_exit: stop after the last block read; the output is then None.
-    sinks: gather `sink_stats`, with a few text rows more of the softmax.
-    Raises ValueError for blocks or text tokens that the transformer does not have.
+    Args:
+        transformer: a diffusers transformer of a class in `LAYOUTS`.
+        inputs: its keyword arguments, among them `encoder_hidden_states` (B, T, D).
+        blocks: which attention modules to read, counted from 0 in the order in which they run; None reads all.
+        n_text: how many text tokens to read; None reads all, padding included.
+        first_text: the first text token to read.
+        early_exit: stop after the last block that is read.
+        keep_blocks: also return the attention of each block by itself.
+        sink_stats: also gather statistics over all queries, for which some text rows of the softmax are computed too.
+
+    Returns:
+        The attention, and the output of the transformer, which is None after an early exit.
+
+    Raises:
+        ValueError: if the transformer does not have these blocks or text tokens, or if its attention is causal or
+            grouped.
+        RuntimeError: if its attention backend does not call `scaled_dot_product_attention`.
     """
     modules = attention_modules(transformer)
     wanted = sorted(range(len(modules)) if blocks is None else blocks)
@@ -196,20 +154,20 @@ def read_attention(
     stop = length if n_text is None else min(first_text + n_text, length)
     if not 0 <= first_text < stop:
         raise ValueError(f"text tokens {first_text} to {stop} cannot be read: the text has {length} tokens")
-    reader = _Reader(
-        family=family_of(transformer),
+    tap = _AttentionTap(
+        layout=attention_layout(transformer),
         batch=batch,
         n_text=length,
         columns=slice(first_text, stop),
-        last=wanted[-1],
+        last_block=wanted[-1],
         early_exit=early_exit,
         keep_blocks=keep_blocks,
-        sinks=sinks,
+        gather_sink_stats=sink_stats,
     )
     hooks = []
     for index in wanted:
-        hooks.append(modules[index].register_forward_pre_hook(reader.enter(index), with_kwargs=True))
-        hooks.append(modules[index].register_forward_hook(reader.leave, always_call=True))
+        hooks.append(modules[index].register_forward_pre_hook(tap.pushing_hook(index), with_kwargs=True))
+        hooks.append(modules[index].register_forward_hook(tap.pop, always_call=True))
     output = None
     try:
         with torch.no_grad():
@@ -217,11 +175,245 @@ def read_attention(
     except _StopForward:
         pass
     finally:
+        tap.pop()  # torch calls the hooks of a module that raised an Exception, but not after a KeyboardInterrupt
         for hook in hooks:
             hook.remove()
-    if reader.total is None:
+    if tap.total is None:
         raise RuntimeError(
             "no attention was seen: this transformer's attention backend does not call scaled_dot_product_attention; "
             'use transformer.set_attention_backend("native")'
         )
-    return TextAttention(reader.total / reader.count, reader.by_block, reader.sink_stats()), output
+    return TextAttention(tap.total / tap.count, tap.by_block, tap.sink_stats()), output
+
+
+class _StopForward(Exception):  # noqa: N818 - control flow, not an error
+    """Raised inside the last attention that is read, since the rest of the pass is not needed."""
+
+
+@dataclass(eq=False)
+class _AttentionTap(TorchFunctionMode):
+    """Intercepts the attention calls of one forward pass and accumulates what they say.
+
+    The mode is on torch's stack only while a wanted attention module runs, since every torch call goes through a mode.
+    """
+
+    layout: AttentionLayout
+    batch: int
+    n_text: int  # text tokens in the model's input
+    columns: slice  # of these, the ones to read
+    last_block: int
+    early_exit: bool
+    keep_blocks: bool
+    gather_sink_stats: bool
+    block: int | None = None  # the block that is running
+    n_image: int = 0
+    total: torch.Tensor | None = None  # (B, N, T), summed over the blocks so far
+    count: int = 0
+    image_rows: list[torch.Tensor] = field(default_factory=list)  # of a block that attends one sample at a time
+    text_rows: list[torch.Tensor] = field(default_factory=list)  # the same for text queries
+    by_block: dict[int, torch.Tensor] = field(default_factory=dict)
+    stats: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def pushing_hook(self, index: int) -> Callable[..., None]:
+        """A forward pre-hook that puts the mode on torch's stack for block `index`."""
+
+        def hook(module: Any, args: Any, kwargs: Any) -> None:
+            hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+            text = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
+            joint_already = text is None and self.layout.text != "cross"  # FLUX's single blocks get one sequence
+            self.n_image = hidden.shape[1] - (self.n_text if joint_already else 0)
+            self.block = index
+            self.__enter__()
+
+        return hook
+
+    def pop(self, *_: Any) -> None:
+        """Take the mode off torch's stack if it is there. A forward hook, and the clean-up after any exception."""
+        while any(mode is self for mode in _get_current_function_mode_stack()):
+            self.__exit__(None, None, None)
+        self.block = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not _SDPA:
+            return func(*args, **kwargs) if kwargs else func(*args)
+        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+        return self._attend({**dict(zip(names, args, strict=False)), **(kwargs or {})})
+
+    def _attend(self, call: dict[str, Any]) -> torch.Tensor:
+        """Compute the attention that was called, and read it."""
+        q, k, mask = call["query"], call["key"], call.get("attn_mask")
+        if call.get("is_causal") or k.shape[1] != q.shape[1]:
+            raise ValueError("causal or grouped-query attention is not read: no supported family uses it")
+        scale = call.get("scale") or q.shape[-1] ** -0.5
+        out, lse = attend_with_lse(q, k, call["value"], mask=mask, scale=scale)
+        rows, columns = self._image_rows_and_text_columns(q.shape[2])
+        image = self._gather_batch(self.image_rows, _mean_of_slice(q, k, lse, mask, scale, rows, columns))
+        text = None
+        if self.gather_sink_stats and self.layout.text != "cross":
+            probabilities = _mean_of_slice(q, k, lse, mask, scale, columns, columns)
+            text = self._gather_batch(self.text_rows, probabilities, square=True)
+        if image is not None:
+            self._accumulate(image, text)
+            if self.early_exit and self.block == self.last_block:
+                raise _StopForward
+        return out
+
+    def _accumulate(self, image: torch.Tensor, text: torch.Tensor | None) -> None:
+        """Add one block's attention, of image queries (B, N, T) and of text queries (B, T, T)."""
+        block = self.block or 0
+        if self.gather_sink_stats:
+            self.stats[block] = compute_sink_stats(image, text)
+        if self.keep_blocks:
+            self.by_block[block] = image.clone()
+        self.total = image if self.total is None else self.total.add_(image)
+        self.count += 1
+
+    def _gather_batch(
+        self, samples: list[torch.Tensor], probabilities: torch.Tensor, *, square: bool = False
+    ) -> torch.Tensor | None:
+        """The probabilities of the whole batch, or None until every sample has been seen.
+
+        Mochi makes one call for each sample, without its padding. Padded columns are zeros here, since nothing attends
+        to them.
+        """
+        pads = self.columns.stop - self.columns.start - probabilities.shape[2]
+        if pads:
+            probabilities = F.pad(probabilities, (0, pads, 0, pads if square else 0))
+        if probabilities.shape[0] == self.batch:
+            return probabilities
+        samples.append(probabilities)
+        if len(samples) < self.batch:
+            return None
+        gathered = torch.cat(samples)
+        samples.clear()
+        return gathered
+
+    def _image_rows_and_text_columns(self, n_queries: int) -> tuple[slice, slice]:
+        if self.layout.text == "cross":
+            return slice(None), self.columns
+        if self.layout.text == "first":
+            return slice(n_queries - self.n_image, None), self.columns
+        return slice(0, self.n_image), slice(self.n_image + self.columns.start, self.n_image + self.columns.stop)
+
+    def sink_stats(self) -> SinkStats | None:
+        """The statistics that were gathered, in the order of the blocks."""
+        if not self.stats:
+            return None
+        mean, variation = (torch.stack([self.stats[b][i] for b in sorted(self.stats)]) for i in (0, 1))
+        return SinkStats(tuple(sorted(self.stats)), mean, variation)
+
+
+def _mean_of_slice(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    lse: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float,
+    rows: slice,
+    columns: slice,
+) -> torch.Tensor:
+    """The softmax from some query rows to some key columns, averaged over heads: (B, rows, columns)."""
+    if mask is not None:
+        mask = mask[None] if mask.ndim == 3 else mask[None, None] if mask.ndim == 2 else mask
+        mask = mask[..., columns] if mask.shape[2] == 1 else mask[..., rows, columns]
+    return mean_probabilities(q[:, :, rows], k[:, :, columns], lse[:, :, rows], scale=scale, mask=mask)
+
+
+# --- fused attention and its log-sum-exp ------------------------------------------------------------------------------
+
+
+def attend_with_lse(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    mask: torch.Tensor | None = None,
+    scale: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute attention with the kernel that torch would use for this device and dtype.
+
+    Args:
+        q: (B, H, S, D) queries.
+        k: (B, H, K, D) keys.
+        v: (B, H, K, D) values.
+        mask: broadcastable to (B, H, S, K); boolean (False: not attended to) or additive.
+        scale: of the scores; None is 1 / sqrt(D).
+
+    Returns:
+        The output (B, H, S, D), and the log-sum-exp of each query's scores (B, H, S) in float32.
+    """
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    additive = None if mask is None else _to_additive(mask, q.dtype)
+    if q.device.type == "cpu":
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, 0.0, False, attn_mask=additive, scale=scale
+        )
+    if q.device.type == "cuda":
+        if additive is None and q.dtype in (torch.float16, torch.bfloat16):
+            out = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, False, False, scale=scale)
+            return out[0], out[1]
+        if additive is not None:
+            additive = additive.expand(*q.shape[:3], k.shape[2])
+        out = torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, additive, True, 0.0, False, scale=scale)
+        return out[0], out[1][..., : q.shape[2]]  # this kernel pads its log-sum-exp to a multiple of 32
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale), _logsumexp(q, k, additive, scale)
+
+
+def mean_probabilities(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    lse: torch.Tensor,
+    *,
+    scale: float,
+    mask: torch.Tensor | None = None,
+    heads_at_once: int | None = None,
+) -> torch.Tensor:
+    """Compute the softmax between the given queries and keys, averaged over heads.
+
+    A few heads are computed at a time, so that (heads x queries x keys) never exists. The product is in float32, since
+    in bfloat16 the scores are off by 4 %.
+
+    Args:
+        q: (B, H, S, D) queries.
+        k: (B, H, K, D) keys, any part of those that `lse` is of.
+        lse: (B, H, S) log-sum-exp of the scores over all keys.
+        scale: of the scores.
+        mask: (1 or B, 1 or H, 1 or S, 1 or K), boolean (False: not attended to) or additive.
+        heads_at_once: None is one on the CPU, and on a GPU as many as fit into 64 MiB, since there such a small product
+            takes no longer than launching its kernels.
+
+    Returns:
+        (B, S, K) float32 probabilities.
+    """
+    b, heads, s, d = q.shape
+    total = torch.zeros(b, s, k.shape[2], dtype=torch.float32, device=q.device)
+    if heads_at_once is None:
+        heads_at_once = 1 if q.device.type == "cpu" else max(1, _HEADS_BYTES // (4 * b * s * (d + k.shape[2])))
+    for start in range(0, heads, heads_at_once):
+        some = slice(start, start + heads_at_once)
+        bias = -lse[:, some, :, None].float()
+        if mask is not None:
+            bias = bias + _to_additive(mask if mask.shape[1] == 1 else mask[:, some], torch.float32)
+        keys = (k[:, some].float() * scale).transpose(-1, -2)
+        scores = torch.baddbmm(bias.flatten(0, 1), q[:, some].float().flatten(0, 1), keys.flatten(0, 1))
+        total.add_(scores.exp_().unflatten(0, (b, -1)).sum(1) if heads_at_once > 1 else scores.exp_())
+    return total.div_(heads)
+
+
+def _logsumexp(q: torch.Tensor, k: torch.Tensor, additive: torch.Tensor | None, scale: float) -> torch.Tensor:
+    chunks = []
+    for start in range(0, q.shape[2], _CHUNK):
+        scores = q[:, :, start : start + _CHUNK].float() @ k.float().transpose(-1, -2) * scale
+        if additive is not None:
+            scores = scores + additive.expand(*scores.shape[:2], q.shape[2], -1)[:, :, start : start + _CHUNK]
+        chunks.append(scores.logsumexp(-1))
+    return torch.cat(chunks, 2)
+
+
+def _to_additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, float("-inf"))

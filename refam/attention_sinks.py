@@ -1,9 +1,9 @@
-"""Global attention sinks (GAS), and how the background's attention is divided.
+"""Global attention sinks (GAS): statistics to find them by, and their suppression.
 
-A sink is a token to which all text and image tokens attend, much and nearly alike: it says nothing of any place
-(RefAM, arXiv 2509.22650, section on global attention sinks; absent in early blocks, there in deep ones). On a stop word
-it goes with the stop word's map. On a word that is meant it drowns the other words' maps, so its attention is taken
-away (suppressed) or given to the magnets (redirected).
+A sink is a token to which all text and image tokens attend, much and nearly alike: it says nothing of any place (RefAM,
+arXiv 2509.22650, section on global attention sinks; they are absent in early blocks and appear in deep ones). A sink on
+a stop word is dropped with the stop word's map. A sink on a content word hides the other words' signal, so that its
+attention is suppressed to what the other words have.
 """
 
 from __future__ import annotations
@@ -15,22 +15,93 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from refam.attention_statistics import SinkStats
-from refam.text.expression import Expression, Role
+_EPSILON = 1e-12  # keeps quotients of attention finite
 
-_LEAST = 1e-12  # keeps logarithms and quotients of attention finite
+
+@dataclass(frozen=True, eq=False)
+class SinkStats:
+    """Statistics of the attention to each text token, in each block that was read.
+
+    Queries are ALL image tokens and, in joint attention, the text tokens that were read, without masked padding.
+    Cross-attention has image queries only.
+
+    Attributes:
+        blocks: (n_blocks,) indices of the attention modules, as in `refam.attention.read_attention`.
+        mean: (n_blocks, B, T) float32, mean attention over queries and heads: the share of all attention.
+        variation: (n_blocks, B, T) float32, coefficient of variation over queries of the attention averaged over heads:
+            0 where every query attends alike, and for a masked token, to which nothing attends.
+
+    Raises:
+        ValueError: if the shapes do not match.
+    """
+
+    blocks: tuple[int, ...]
+    mean: torch.Tensor
+    variation: torch.Tensor
+
+    def __post_init__(self) -> None:
+        if self.mean.ndim != 3 or self.mean.shape != self.variation.shape or len(self.blocks) != len(self.mean):
+            raise ValueError(
+                f"mean and variation must be (n_blocks, B, T) of {len(self.blocks)} blocks, got "
+                f"{tuple(self.mean.shape)} and {tuple(self.variation.shape)}"
+            )
+
+    def __repr__(self) -> str:
+        n, b, t = self.mean.shape
+        return f"SinkStats(blocks {list(self.blocks)}: {n} blocks x {b} samples x {t} text tokens)"
+
+    def slice_text(self, starts: Sequence[int], count: int) -> SinkStats:
+        """Keep `count` text tokens of each sample, beginning at that sample's own start."""
+        mean, variation = (
+            torch.stack([stat[:, b, start : start + count] for b, start in enumerate(starts)], 1)
+            for stat in (self.mean, self.variation)
+        )
+        return SinkStats(self.blocks, mean, variation)
+
+
+def compute_sink_stats(image: torch.Tensor, text: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the mean and the coefficient of variation over queries, of one block.
+
+    Args:
+        image: (B, N, T) attention of image queries, averaged over heads.
+        text: (B, T, T) the same of text queries, or None. Queries that nothing attends to are padding and do not count.
+
+    Returns:
+        Mean and coefficient of variation, (B, T) float32 each.
+    """
+    count = torch.full((image.shape[0], 1), image.shape[1], dtype=torch.float64, device=image.device)
+    total = image.sum(1, dtype=torch.float64)
+    if text is not None:
+        is_real = (image.amax(1) > 0)[:, :, None]
+        text = text.double() * is_real
+        count = count + is_real.sum(1)
+        total = total + text.sum(1)
+    mean = total / count
+    # Around the mean, not by the sum of squares: a sink's attention varies little about a large value.
+    squares = torch.stack(
+        [(sample - m).square().sum(0) for sample, m in zip(image, mean.float(), strict=True)]
+    ).double()
+    if text is not None:
+        squares = squares + ((text - mean[:, None]).square() * is_real).sum(1)
+    deviation = (squares / count).sqrt()
+    variation = torch.where(mean > 0, deviation / mean.clamp_min(1e-30), torch.zeros_like(mean))
+    return mean.float(), variation.float()
 
 
 @dataclass(frozen=True)
 class SinkOptions:
     """When a token is a sink.
 
-    times_median: its share of attention is at least so many times the median over the text tokens; of 2204 ordinary
-    tokens of the small model none that was so even had more than 5 times. max_variation: standard deviation over mean
-    of its attention over all queries, at most; a word seen in a tenth of the picture with three times the attention
-    there has 0.5.
-    min_blocks: share of the blocks read in which it is one. The paper's emerge in blocks 20 to 47 of 48: a sink of half
-    of those is one of 0.29 of all.
+    Attributes:
+        times_median: its mean attention is at least this many times the median over the text tokens. Of 2204 ordinary
+            tokens of the small model, none as even as a sink had more than 5 times the median.
+        max_variation: the largest coefficient of variation of its attention over all queries. A word that covers a
+            tenth of the picture, with three times the attention there, has 0.5.
+        min_blocks: the share of the blocks read in which it must be a sink. The paper's sinks appear in blocks 20 to 47
+            of 48: a sink in half of those is one in 0.29 of all blocks.
+
+    Raises:
+        ValueError: if a limit makes no sense.
     """
 
     times_median: float = 8.0
@@ -42,147 +113,93 @@ class SinkOptions:
             raise ValueError(f"a sink takes more than its share, nearly evenly, in some blocks; got {self}")
 
 
-def sinks_by_block(
-    share: NDArray[np.floating], variation: NDArray[np.floating], options: SinkOptions | None = None
+def find_sinks_by_block(
+    mean: NDArray[np.floating], variation: NDArray[np.floating], options: SinkOptions | None = None
 ) -> NDArray[np.bool_]:
-    """(n_blocks, T) share and variation of one sample, as in SinkStats -> (n_blocks, T) bool."""
+    """Find the sinks of one sample in each block.
+
+    Args:
+        mean: (n_blocks, T), see `SinkStats`.
+        variation: (n_blocks, T), see `SinkStats`.
+        options: None takes the defaults.
+
+    Returns:
+        (n_blocks, T) bool.
+
+    Raises:
+        ValueError: if the shapes do not match.
+    """
     options = options or SinkOptions()
-    if share.ndim != 2 or share.shape != variation.shape:
-        raise ValueError(f"share and variation must be (n_blocks, T), got {share.shape} and {variation.shape}")
-    real = share > 0  # masked padding has none
-    median = np.array([np.median(row[some]) if some.any() else np.inf for row, some in zip(share, real, strict=True)])
-    much = share >= options.times_median * median[:, None]
-    return np.asarray(real & much & (variation <= options.max_variation))
+    if mean.ndim != 2 or mean.shape != variation.shape:
+        raise ValueError(f"mean and variation must be (n_blocks, T), got {mean.shape} and {variation.shape}")
+    is_real = mean > 0  # nothing attends to masked padding
+    median = np.array([np.median(row[real]) if real.any() else np.inf for row, real in zip(mean, is_real, strict=True)])
+    is_high = mean >= options.times_median * median[:, None]
+    return np.asarray(is_real & is_high & (variation <= options.max_variation))
 
 
 def find_sinks(
-    share: NDArray[np.floating], variation: NDArray[np.floating], options: SinkOptions | None = None
+    mean: NDArray[np.floating], variation: NDArray[np.floating], options: SinkOptions | None = None
 ) -> tuple[int, ...]:
-    """Positions of the tokens that are sinks in enough of the blocks; arguments as for `sinks_by_block`."""
+    """Return the positions of the tokens that are sinks in enough blocks; arguments as for `find_sinks_by_block`."""
     options = options or SinkOptions()
-    found = sinks_by_block(share, variation, options).mean(0)
-    return tuple(int(t) for t in np.flatnonzero(found >= options.min_blocks))
+    share_of_blocks = find_sinks_by_block(mean, variation, options).mean(0)
+    return tuple(int(t) for t in np.flatnonzero(share_of_blocks >= options.min_blocks))
 
 
-def sinks_of(
+def find_sinks_in_samples(
     stats: Sequence[SinkStats | None], samples: Sequence[int], options: SinkOptions | None = None
 ) -> tuple[int, ...] | None:
-    """Positions of the sinks in these samples (draws of noise of one frame) of every forward pass, all averaged.
+    """Find the sinks of one frame from all its noise samples.
 
-    None where nothing was gathered.
+    Args:
+        stats: of each forward pass, or None if a pass gathered none.
+        samples: which samples of each pass are of the frame; their statistics are averaged.
+        options: None takes the defaults.
+
+    Returns:
+        The positions of the sinks, or None if no statistics were gathered.
     """
     gathered = [s for s in stats if s is not None]
     if not gathered:
         return None
-    share = torch.cat([s.share[:, list(samples)] for s in gathered], 1).mean(1)
+    mean = torch.cat([s.mean[:, list(samples)] for s in gathered], 1).mean(1)
     variation = torch.cat([s.variation[:, list(samples)] for s in gathered], 1).mean(1)
-    return find_sinks(share.cpu().numpy(), variation.cpu().numpy(), options)
+    return find_sinks(mean.cpu().numpy(), variation.cpu().numpy(), options)
 
 
-def suppress(maps: NDArray[np.float32], sinks: Sequence[int], like: Sequence[int]) -> NDArray[np.float32]:
-    """Token maps (T, h, w) as they would be if the sinks drew no more attention than the tokens `like`.
+def suppress_sinks(maps: NDArray[np.float32], sinks: Sequence[int], ordinary: Sequence[int]) -> NDArray[np.float32]:
+    """Compute the token maps as they would be if the sinks drew no more attention than ordinary tokens.
 
-    maps: probabilities. A sink's logit is lowered by a constant, so that the mean of its odds becomes the median of
-    theirs, and what it held goes back to all other keys, text and image, in proportion. For one head this is exactly
-    the softmax without the surplus; for the mean of several heads and blocks it is an approximation.
+    The logit of a sink is lowered by a constant, so that the mean of its odds becomes the median of the ordinary
+    tokens'. The attention that it loses goes to all other keys, text and image, in proportion. For one head this is
+    exactly the softmax without the surplus; for the mean over heads and blocks it is an approximation.
+
+    Args:
+        maps: (T, h, w) attention probabilities.
+        sinks: positions of the sinks.
+        ordinary: positions of the tokens to compare with; if there are none, all that are not sinks.
+
+    Returns:
+        (T, h, w) float32; `maps` itself if there are no sinks.
+
+    Raises:
+        ValueError: if every token is a sink.
     """
     if not sinks:
         return maps
-    held, rest = _divided(maps, sinks)
-    odds = _tamed(held, rest, sinks, like)
+    sink_maps = maps[list(sinks)].astype(np.float64)
+    rest = np.maximum(1 - sink_maps.sum(0), _EPSILON)
+    without_sinks = maps / rest  # the softmax over the keys that are no sinks
+    compared = [t for t in (ordinary or range(len(maps))) if t not in sinks] or [
+        t for t in range(len(maps)) if t not in sinks
+    ]
+    if not compared:
+        raise ValueError("every token is said to be a sink; there is no ordinary one to compare with")
+    typical = float(np.median(without_sinks[compared].mean((1, 2))))
+    odds = sink_maps / rest
+    odds = np.asarray(odds * np.minimum(1, typical / np.maximum(odds.mean((1, 2), keepdims=True), _EPSILON)))
     total = 1 + odds.sum(0)
-    out = rest / total
+    out = without_sinks / total
     out[list(sinks)] = odds / total
     return out.astype(np.float32)
-
-
-def redirect(
-    maps: NDArray[np.float32], sinks: Sequence[int], like: Sequence[int], magnets: Sequence[int]
-) -> NDArray[np.float32]:
-    """Token maps (T, h, w) with the sinks' surplus on the magnets, in equal parts; all other maps stay.
-
-    The surplus is what a sink holds beyond what `suppress` would leave it, so that each place gives the text as much
-    attention as before. Raises ValueError without magnets.
-    """
-    if not sinks:
-        return maps
-    takers = [m for m in magnets if m not in sinks]
-    if not takers:
-        raise ValueError(
-            "attention can be redirected onto magnets only, and there are none: append magnets or suppress"
-        )
-    held, rest = _divided(maps, sinks)
-    odds = _tamed(held, rest, sinks, like)
-    kept = np.minimum(odds / (1 + odds.sum(0)), held)
-    out = maps.astype(np.float64)
-    out[list(sinks)] = kept
-    out[takers] += (held - kept).sum(0) / len(takers)
-    return out.astype(np.float32)
-
-
-def _divided(maps: NDArray[np.float32], sinks: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What sinks hold (S, h, w), and all maps (T, h, w) with the softmax taken over the other keys alone."""
-    held = maps[list(sinks)].astype(np.float64)
-    left = np.maximum(1 - held.sum(0), _LEAST)
-    return held, maps / left
-
-
-def _tamed(
-    held: NDArray[np.float64], rest: NDArray[np.float64], sinks: Sequence[int], like: Sequence[int]
-) -> NDArray[np.float64]:
-    """(S, h, w): each sink's odds against all keys that are none, brought down to the mean of ordinary tokens."""
-    others = [t for t in (like or range(len(rest))) if t not in sinks] or [
-        t for t in range(len(rest)) if t not in sinks
-    ]
-    if not others:
-        raise ValueError("every token is said to be a sink; there is no ordinary one to compare with")
-    typical = float(np.median(rest[others].mean((1, 2))))
-    odds = held / np.maximum(1 - held.sum(0), _LEAST)
-    return np.asarray(odds * np.minimum(1, typical / np.maximum(odds.mean((1, 2), keepdims=True), _LEAST)))
-
-
-@dataclass(frozen=True)
-class BackgroundSplit:
-    """Where attention from outside the object goes, in shares of what goes to text.
-
-    words: on words that are looked for (leak). magnets, stops, rest: on those tokens; the four make 1. clusters: how
-    many magnets and stop words share it, as a number of equals (exp of the entropy). largest: of these, the largest's
-    part. attention: mean share of a background place's whole attention that is on text.
-    """
-
-    words: float
-    magnets: float
-    stops: float
-    rest: float
-    clusters: float
-    largest: float
-    attention: float
-
-
-def background_split(
-    maps: NDArray[np.float32], expression: Expression, background: NDArray[np.bool_]
-) -> BackgroundSplit:
-    """Token maps (T, h, w) of the expression's tokens, and which places (h, w) are background.
-
-    Source: RefAM's attention redistribution, where appended stop words take the background's attention off the words.
-    """
-    if maps.shape != (len(expression.tokens), *background.shape):
-        raise ValueError(f"maps {maps.shape} are not of {len(expression.tokens)} tokens on a grid {background.shape}")
-    if not background.any():
-        raise ValueError("no place is background: the mask of the object covers the whole frame")
-    given = maps[:, background].mean(1, dtype=np.float64)
-    total = max(float(given.sum()), _LEAST)
-    magnets, stops = (given[expression.positions(role)] for role in (Role.MAGNET, Role.STOP))
-    idle = np.concatenate([magnets, stops])
-    parts = idle[idle > 0] / max(float(idle.sum()), _LEAST)
-    words = float(sum(given[positions].sum() for positions in expression.content_words())) / total
-    on_magnets, on_stops = float(magnets.sum()) / total, float(stops.sum()) / total
-    return BackgroundSplit(
-        words=words,
-        magnets=on_magnets,
-        stops=on_stops,
-        rest=1 - words - on_magnets - on_stops,
-        clusters=float(np.exp(-(parts * np.log(parts)).sum())) if parts.size else 0.0,
-        largest=float(parts.max()) if parts.size else 0.0,
-        attention=float(given.sum()),
-    )

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from refam.attention import TextAttention
-from refam.attention_sinks import sinks_of
+from refam.attention_sinks import find_sinks_in_samples
 from refam.backbones import Backbone, BackboneError, ClipBackbone, Loading, TextCondition, load_backbone, preset_for
 from refam.calibration import Calibration, calibration_path, load_calibration
 from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps, ground_maps
@@ -198,7 +198,7 @@ class Grounder:
             each = reading.mean.unflatten(0, (len(some), draws))
             grid = self.backbone.grid(latents)[1:]
             for i, (index, mean, alone) in enumerate(zip(numbers, each.mean(1), each, strict=True)):
-                sinks = sinks_of([reading.sink_stats], range(i * draws, (i + 1) * draws))
+                sinks = find_sinks_in_samples([reading.sink_stats], range(i * draws, (i + 1) * draws))
                 out.append(TokenMaps(index, parsed, _planes(mean, grid), _planes(alone, grid), sinks))
         return out
 
@@ -220,7 +220,9 @@ class Grounder:
             noise = torch.stack([self._noise(i, draw, shape, options.seed) for i in first], 1)[None]
             readings.append(self._read(parsed, latents, noise, sinks=options.sinks))
         each = torch.cat([r.mean for r in readings])
-        sinks = sinks_of([r.sink_stats for r in readings], [0])  # the clip is one sequence: the same in all frames
+        sinks = find_sinks_in_samples(
+            [r.sink_stats for r in readings], [0]
+        )  # the clip is one sequence: the same in all frames
         grid = backbone.grid(latents)
         mean, draws = _planes(each.mean(0), grid), _planes(each, grid)
         frames = backbone.token_frames(len(indices))
@@ -229,7 +231,7 @@ class Grounder:
     def _read(self, parsed: Expression, latents: torch.Tensor, noise: torch.Tensor, *, sinks: bool) -> TextAttention:
         """ONE forward pass over B samples."""
         text = self._encoded(parsed.prompt).expand(len(latents))
-        return self.backbone.read(latents, text, noise.to(latents), n_text=len(parsed.tokens), sinks=sinks)
+        return self.backbone.read(latents, text, noise.to(latents), n_text=len(parsed.tokens), sink_stats=sinks)
 
     def _noise(self, index: int, draw: int, shape: torch.Size, seed: int | None = None) -> torch.Tensor:
         """Drawn on the CPU from the frame's own seed: the same on every device, another for every frame.

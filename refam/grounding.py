@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam import heatmap_regions as candidates
-from refam.attention_sinks import suppress
-from refam.calibration import Calibration, signs_of
-from refam.heatmaps import evidence, make_heatmap, normalise
+from refam.attention_sinks import suppress_sinks
+from refam.calibration import Calibration, compute_features
+from refam.heatmaps import FACTOR, evidence, joint_bilateral_upsample, make_heatmap, normalise
 from refam.text.expression import Expression
 from refam.text.magnets import Magnets
-from refam.upsampling import FACTOR, joint_bilateral_upsample
 from video.types import Heatmap
 
 _ONE_COLOUR = 2  # steps of 256 that a compressed frame of one colour may vary by
@@ -113,7 +112,7 @@ def ground_maps(
     # A quarter of a token: no point is lost by it (0.914 of 430 scenes with and without; half a token: 0.902), and the
     # peak lies 5 pixels inside the object instead of 2.
     heatmap = make_heatmap(maps.frame, weighed, smooth_peak=FACTOR / 4 if options.edge_aware else 0.0)
-    signs = signs_of(
+    signs = compute_features(
         heatmap.grid,
         heatmap.peak,
         heatmap.confidence,
@@ -145,8 +144,8 @@ def without_sinks(maps: TokenMaps, parsed: Expression) -> TokenMaps:
     like = [p for p in meant if p not in found]
     return replace(
         maps,
-        maps=suppress(maps.maps, found, like),
-        draws=np.stack([suppress(draw, found, like) for draw in maps.draws]),
+        maps=suppress_sinks(maps.maps, found, like),
+        draws=np.stack([suppress_sinks(draw, found, like) for draw in maps.draws]),
     )
 
 

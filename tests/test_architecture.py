@@ -30,10 +30,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "refam": (
         ("disk_cache",),
         ("text",),
-        ("attention", "attention_families", "attention_kernels", "attention_statistics", "attention_sinks"),
+        ("attention_sinks", "attention"),
         ("tiny",),
         ("backbones",),
-        ("heatmaps", "heatmap_regions", "upsampling", "logistic", "calibration", "oom", "grounding", "grounder"),
+        ("heatmaps", "heatmap_regions", "calibration", "oom", "grounding", "grounder"),
         ("segmenters",),
         ("pipeline",),
         ("explain",),

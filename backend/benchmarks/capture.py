@@ -119,7 +119,7 @@ def peer(model: Any, inputs: dict[str, Any], *, mode: str) -> torch.Tensor:
 VARIANTS: dict[str, Callable[[Any, dict[str, Any]], torch.Tensor | None]] = {
     "plain forward": plain,
     "ours": ours,
-    "ours, sinks too": lambda m, i: ours(m, i, sinks=True),
+    "ours, sinks too": lambda m, i: ours(m, i, sink_stats=True),
     "ours, early exit after 2/3": early,
     "naive full softmax": naive,
     "attention-map-diffusers, fast": lambda m, i: peer(m, i, mode="fast"),

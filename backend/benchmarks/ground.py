@@ -61,11 +61,11 @@ def watched(grounder: Grounder, watch: Stopwatch) -> Iterator[None]:
         ("VAE", backbone, "encode_frames"),
         ("transformer", backbone.transformer, "forward"),
         ("tap: text columns of the softmax", refam.attention, "mean_probabilities"),
-        ("tap: sinks", refam.attention, "share_and_variation"),
-        ("upsampling", refam.weighing, "joint_bilateral_upsample"),
-        ("heatmap, peak and signs", refam.weighing, "make_heatmap"),
-        ("heatmap, peak and signs", refam.weighing, "signs_of"),
-        ("words summed, candidates, prior", grounder, "weigh"),
+        ("tap: sinks", refam.attention, "compute_sink_stats"),
+        ("upsampling", refam.grounding, "joint_bilateral_upsample"),
+        ("heatmap, peak and signs", refam.grounding, "make_heatmap"),
+        ("heatmap, peak and signs", refam.grounding, "compute_features"),
+        ("words summed, candidates, prior", grounder, "ground_maps"),
     ]
     patches = [
         mock.patch.object(owner, name, watch.wrapped(stage, getattr(owner, name))) for stage, owner, name in places

@@ -1,12 +1,11 @@
-"""Sinks and the background's attention, on held-out scenes of the small model.
+"""Global attention sinks, on held-out scenes of the small model.
 
     python -m backend.benchmarks.sinks [--count 150]
 
-1. What sinks there are: share and evenness of attention, block by block.
-2. Redistribution: how attention from outside the object splits, with magnets and without.
-3. A sink planted on a word that is meant (a constant added to its logit in every block; the small model has none):
-   point accuracy without treatment, suppressed, redirected onto the magnets, its map dropped; words summed as for the
-   small model (each brought to one scale first) and plainly, as in the paper.
+1. Which sinks there are: share and evenness of attention, block by block.
+2. A sink planted on a content word (a constant added to its logit in every block; the small model has none):
+   point accuracy without treatment, suppressed, and with its map dropped; words summed as for the small model (each
+   standardised first) and plainly, as in the paper.
 """
 
 from __future__ import annotations
@@ -14,18 +13,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from refam.attention import attention_modules
-from refam.attention_sinks import background_split, find_sinks, redirect, suppress
+from refam.attention_sinks import find_sinks, suppress_sinks
 from refam.grounder import Grounder, GroundingOptions, load_grounder
 from refam.grounding import TokenMaps
-from refam.text.expression import Role
 from refam.tiny.heldout import HELD_OUT_SEED, Case, cases
 from video import metrics
 
@@ -44,9 +41,9 @@ def sinks_there_are(grounder: Grounder, judged: Sequence[Case]) -> None:
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(i))
         preset, backbone.preset = backbone.preset, replace(backbone.preset, blocks=None)  # all blocks
         text = backbone.encode_text([parsed.prompt])
-        stats = backbone.read(latents, text, noise, n_text=len(parsed.tokens), sinks=True).sink_stats
+        stats = backbone.read(latents, text, noise, n_text=len(parsed.tokens), sink_stats=True).sink_stats
         backbone.preset = preset
-        share, variation = stats.share[:, 0].numpy(), stats.variation[:, 0].numpy()
+        share, variation = stats.mean[:, 0].numpy(), stats.variation[:, 0].numpy()
         found += len(find_sinks(share, variation))
         ratios.append(share / np.median(share, 1, keepdims=True))
         evenness.append(variation)
@@ -57,24 +54,6 @@ def sinks_there_are(grounder: Grounder, judged: Sequence[Case]) -> None:
     for block, (t, e) in enumerate(zip(tall, even, strict=True)):
         smooth = t[e <= 0.5]
         print(f"| {block} | {t.max():.1f} | {smooth.max() if smooth.size else float('nan'):.1f} | {e.min():.2f} |")
-
-
-def redistribution(grounder: Grounder, judged: Sequence[Case]) -> None:
-    print("\nattention from outside the object, in shares of what goes to text\n")
-    print("| | words meant | magnets | stop words | end | equal parts | largest part | text's share of all |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name, on in (("without magnets", False), ("with magnets", True)):
-        rows = []
-        for i, case in enumerate(judged):
-            maps = read(grounder, case, i, replace(grounder.options, magnets=on))
-            h, w = maps.maps.shape[1:]
-            object_ = cv2.resize(case.truth.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA)
-            rows.append(astuple(background_split(maps.maps, maps.expression, object_ == 0)))
-        words, magnets, stops, rest, clusters, largest, attention = np.mean(rows, 0)
-        print(
-            f"| {name} | {words:.3f} | {magnets:.3f} | {stops:.3f} | {rest:.3f} | {clusters:.2f} | {largest:.2f} "
-            f"| {attention:.4f} |"
-        )
 
 
 @contextmanager
@@ -102,11 +81,10 @@ def treat(maps: TokenMaps, how: Callable[..., np.ndarray] | None) -> TokenMaps:
     like = [p for p in meant if p not in found]
     if how is None or not found:
         return maps
-    more = [maps.expression.positions(Role.MAGNET)] if how is redirect else []
     return replace(
         maps,
-        maps=how(maps.maps, found, like, *more),
-        draws=np.stack([how(d, found, like, *more) for d in maps.draws]),
+        maps=how(maps.maps, found, like),
+        draws=np.stack([how(d, found, like) for d in maps.draws]),
     )
 
 
@@ -117,7 +95,7 @@ def dropped(maps: np.ndarray, sinks: Sequence[int], like: Sequence[int]) -> np.n
 
 
 def planted_sinks(grounder: Grounder, judged: Sequence[Case], boost: float) -> None:
-    treatments = {"left alone": None, "suppressed": suppress, "redirected": redirect, "dropped": dropped}
+    treatments = {"left alone": None, "suppressed": suppress_sinks, "dropped": dropped}
     shipped = grounder.backbone.preset
     readouts = {"words balanced, smoothed": shipped, "plain sum": replace(shipped, balanced=False, smooth_tokens=0.0)}
     hits: dict[str, list[list[bool]]] = {name: [] for name in ("no sink", *treatments)}
@@ -161,7 +139,6 @@ def main() -> None:
     judged = list(cases(args.count, HELD_OUT_SEED))
     if not args.planted_only:
         sinks_there_are(grounder, judged)
-        redistribution(grounder, judged)
     for boost in args.boost:
         planted_sinks(grounder, judged, boost)
 

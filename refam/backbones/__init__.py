@@ -7,11 +7,11 @@ families. The model that ships and full-size models go through the same code.
 from __future__ import annotations
 
 from refam.backbones.base import Backbone, TextCondition
-from refam.backbones.clip_backbone import ClipBackbone
-from refam.backbones.errors import BackboneError
-from refam.backbones.flux import FluxBackbone
+from refam.backbones.image_models import FluxBackbone
 from refam.backbones.loading import Loading, load_backbone, pick_device
 from refam.backbones.presets import PRESETS, Preset, preset_for
+from refam.backbones.video_models import ClipBackbone
+from refam.backbones.weights import BackboneError
 
 __all__ = [
     "PRESETS",

@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from refam.attention import TextAttention, read_attention
-from refam.attention_families import attention_modules
-from refam.backbones.errors import BackboneError
+from refam.attention import TextAttention, attention_modules, read_attention
 from refam.backbones.identity import named
 from refam.backbones.presets import Preset
+from refam.backbones.weights import BackboneError
 
 _LONGEST = 8  # times the short side
 
@@ -185,7 +184,7 @@ class Backbone(ABC):
                 **options,
             )
         if first != last:
-            reading = reading.columns([f - first for f in text.first], n_text)
+            reading = reading.slice_text([f - first for f in text.first], n_text)
         if not bool(torch.isfinite(reading.mean).all()):
             raise BackboneError(
                 f"the attention of {self.name} is not finite (NaN or infinite) in {self.transformer.dtype}: the "

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 / 3.5 and Qwen-Image."""
+"""FLUX.1, FLUX.2 and Chroma: text first in one joint sequence, latents packed 2x2."""
 
 from __future__ import annotations
 
@@ -11,6 +11,151 @@ from typing_extensions import override
 
 from refam.backbones.base import Backbone, TextCondition
 from refam.backbones.tokenizers import PromptTokenizer
+
+
+class _Packed(Backbone):
+    """An AutoencoderKL whose latents are packed 2x2 into tokens."""
+
+    @override
+    def _pixels_per_token(self) -> int:
+        return self.pipeline.vae_scale_factor * 2
+
+    @override
+    def grid(self, latents: torch.Tensor) -> tuple[int, int, int]:
+        return 1, latents.shape[2] // 2, latents.shape[3] // 2
+
+    @override
+    def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        vae = self.pipeline.vae
+        latents = vae.encode(self._pixels(frames)).latent_dist.mode()
+        return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+
+    def _image_inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        b, c, h, w = latents.shape
+        dtype = self.transformer.dtype
+        words = text.inputs["encoder_hidden_states"]
+        return {
+            "hidden_states": self.pipeline._pack_latents(self._noised(latents, noise), b, c, h, w),
+            "timestep": self._timestep(b).to(dtype) / 1000,
+            "img_ids": self.pipeline._prepare_latent_image_ids(b, h // 2, w // 2, self.device, dtype),
+            "txt_ids": torch.zeros(words.shape[1], 3, device=self.device, dtype=dtype),  # type: ignore[union-attr]
+        }
+
+
+class FluxBackbone(_Packed):
+    """A FluxPipeline (FLUX.1; the model that ships)."""
+
+    @override
+    def _tokenizer(self) -> Any:
+        return self.pipeline.tokenizer_2
+
+    @override
+    def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
+        words, pooled, _ = self.pipeline.encode_prompt(
+            prompt=prompts, prompt_2=None, device=self.device, max_sequence_length=self.preset.text_length
+        )
+        dtype = self.transformer.dtype
+        return {"encoder_hidden_states": words.to(dtype), "pooled_projections": pooled.to(dtype)}
+
+    @override
+    def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        guidance = None
+        if self.transformer.config.guidance_embeds:
+            guidance = torch.full((len(latents),), self.preset.guidance, device=self.device, dtype=torch.float32)
+        return {**self._image_inputs(latents, noise, text), **text.inputs, "guidance": guidance}
+
+
+class ChromaBackbone(_Packed):
+    """A ChromaPipeline: no pooled text, no guidance; padding after the first pad is masked."""
+
+    @override
+    def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
+        words, _, mask, *_ = self.pipeline.encode_prompt(
+            prompt=prompts,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.preset.text_length,
+        )
+        return {"encoder_hidden_states": words.to(self.transformer.dtype), "attention_mask": mask}
+
+    @override
+    def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        inputs = {**self._image_inputs(latents, noise, text), **text.inputs}
+        inputs["attention_mask"] = self.pipeline._prepare_attention_mask(
+            batch_size=len(latents),
+            sequence_length=inputs["hidden_states"].shape[1],
+            dtype=inputs["hidden_states"].dtype,
+            attention_mask=text.inputs["attention_mask"],
+        )
+        return inputs
+
+
+class Flux2Backbone(Backbone):
+    """A Flux2Pipeline (its encoder is a chat model, which sees a system message too) or a Flux2KleinPipeline."""
+
+    @override
+    def _pixels_per_token(self) -> int:
+        return self.pipeline.vae_scale_factor * 2
+
+    @override
+    def _tokenizer(self) -> PromptTokenizer:
+        chat = self.pipeline.tokenizer
+        if hasattr(self.pipeline, "system_message"):
+            from diffusers.pipelines.flux2.pipeline_flux2 import format_input
+
+            def render(prompt: str) -> str:
+                messages = format_input(prompts=[prompt], system_message=self.pipeline.system_message)
+                return chat.apply_chat_template(messages[0], add_generation_prompt=False, tokenize=False)
+
+            return PromptTokenizer(chat.tokenizer, render, add_special_tokens=not chat.starts_as_text(render("a")))
+
+        def render_klein(prompt: str) -> str:
+            return chat.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+
+        return PromptTokenizer(chat.tokenizer, render_klein)
+
+    @property
+    @override
+    def max_tokens(self) -> int:
+        return self.preset.text_length - self.tokenizer.total("a") + len(self.tokenizer("a")["input_ids"])
+
+    @override
+    def _first(self, prompt: str) -> int:
+        inner = self.tokenizer.tokenizer
+        pads = self.preset.text_length - self.tokenizer.total(prompt) if inner.padding_side == "left" else 0
+        return pads + self.tokenizer.first(prompt)
+
+    @override
+    def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
+        words, ids = self.pipeline.encode_prompt(
+            prompt=prompts, device=self.device, max_sequence_length=self.preset.text_length
+        )
+        return {"encoder_hidden_states": words.to(self.transformer.dtype), "txt_ids": ids}
+
+    @override
+    def grid(self, latents: torch.Tensor) -> tuple[int, int, int]:
+        return 1, latents.shape[2], latents.shape[3]
+
+    @override
+    def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        return self.pipeline._encode_vae_image(self._pixels(frames), None)
+
+    @override
+    def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        dtype = self.transformer.dtype
+        guidance = None
+        if hasattr(self.pipeline, "system_message"):  # Klein is given none
+            guidance = torch.full((len(latents),), self.preset.guidance, device=self.device, dtype=torch.float32)
+        noised = self._noised(latents, noise)
+        return {
+            "hidden_states": self.pipeline._pack_latents(noised),
+            "timestep": self._timestep(len(latents)).to(dtype) / 1000,
+            "img_ids": self.pipeline._prepare_latent_ids(noised).to(self.device),
+            "guidance": guidance,
+            **text.inputs,
+        }
 
 
 class SD3Backbone(Backbone):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,9 @@ from typing import Any
 import torch
 
 from refam.backbones.base import Backbone
-from refam.backbones.chat_templates import ChatTokenizer
-from refam.backbones.errors import BackboneError
-from refam.backbones.flux import ChromaBackbone, Flux2Backbone, FluxBackbone
-from refam.backbones.image_models import QwenImageBackbone, SD3Backbone
+from refam.backbones.image_models import ChromaBackbone, Flux2Backbone, FluxBackbone, QwenImageBackbone, SD3Backbone
 from refam.backbones.presets import Preset, for_class
-from refam.backbones.quantising import quantisation
+from refam.backbones.tokenizers import ChatTokenizer
 from refam.backbones.video_models import (
     CogVideoXBackbone,
     HunyuanVideoBackbone,
@@ -24,8 +22,59 @@ from refam.backbones.video_models import (
     MochiBackbone,
     WanBackbone,
 )
-from refam.backbones.weights import Index, find, missing_files, parts_of, pull, read_index
-from refam.quiet import quiet_libraries
+from refam.backbones.weights import (
+    BackboneError,
+    Index,
+    find,
+    missing_files,
+    parts_of,
+    pull,
+    quiet_libraries,
+    read_index,
+)
+
+QUANTISATIONS = {"bnb-4bit": "bitsandbytes", "bnb-8bit": "bitsandbytes", "int8": "torchao"}
+_PARTS = ("transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")
+
+
+def quantisation(name: str | None, device: torch.device) -> Any:
+    """A PipelineQuantizationConfig for the transformers and text encoders, or None where none is asked for.
+
+    Raises BackboneError for a name that is not known, without CUDA, and where the package is not installed.
+    """
+    if name is None:
+        return None
+    if name not in QUANTISATIONS:
+        raise BackboneError(f"there is no quantisation {name!r}; known are {', '.join(QUANTISATIONS)}")
+    if device.type != "cuda":
+        raise BackboneError(f"quantisation {name!r} needs a CUDA device, and the device is {device.type}; leave it out")
+    package = QUANTISATIONS[name]
+    if importlib.util.find_spec(package) is None:
+        raise BackboneError(f"quantisation {name!r} needs the package {package}: pip install {package}")
+    from diffusers.quantizers import PipelineQuantizationConfig
+
+    ours, theirs = _configs(name)
+    return PipelineQuantizationConfig(quant_mapping={p: theirs if p.startswith("text") else ours for p in _PARTS})
+
+
+def _configs(name: str) -> tuple[Any, Any]:
+    """diffusers' configuration and transformers' of the same."""
+    import diffusers
+    import transformers
+
+    if name == "int8":
+        from torchao.quantization import Int8WeightOnlyConfig
+
+        return diffusers.TorchAoConfig(Int8WeightOnlyConfig()), transformers.TorchAoConfig(Int8WeightOnlyConfig())
+    options: dict[str, Any] = {"load_in_8bit": True}
+    if name == "bnb-4bit":
+        options = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": torch.bfloat16,
+        }
+    return diffusers.BitsAndBytesConfig(**options), transformers.BitsAndBytesConfig(**options)
+
 
 BACKBONES: Mapping[str, type[Backbone]] = {
     "FluxPipeline": FluxBackbone,
@@ -48,7 +97,7 @@ class Loading:
     """How weights are held.
 
     dtype: "auto" is the preset's on CUDA, float32 elsewhere. offload: parts wait in main memory and visit the GPU one
-    at a time. quantise: see refam.backbones.quantising. free_text: text encoders are let go once the words of a call
+    at a time. quantise: see refam.backbones.loading. free_text: text encoders are let go once the words of a call
     are encoded, and read from disk again for new words. download: fetch weights that are not here.
     """
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refam.backbones.errors import BackboneError
-from refam.backbones.weights import find, read_index
+from refam.backbones.weights import BackboneError, find, read_index
 from refam.tiny import DIRECTORY as TINY_DIRECTORY
 
 
@@ -20,7 +19,7 @@ class Preset:
     in the noised latent. short_side_px: frames are resized to it. text_length: positions of the text encoder's
     sequence. draws: noise samples averaged per frame. balanced, smooth_tokens: how token maps are summed, see
     refam.heatmaps.evidence. guidance: what guidance-distilled models are told. hold_frames: for clips, see
-    refam.backbones.clip_backbone. revision: a commit of the hub repository (None: its main branch). gated: the hub
+    refam.backbones.video_models. revision: a commit of the hub repository (None: its main branch). gated: the hub
     asks for a
     login and for the licence to be accepted first. billions: parameters of the transformer, and of all other parts,
     counted from the configurations of their classes.

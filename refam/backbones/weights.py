@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refam.backbones.errors import BackboneError
-from refam.quiet import quiet_libraries
+from video.errors import UserError
+
+
+class BackboneError(UserError):
+    """A backbone cannot be loaded or used; the message says what to do."""
+
 
 Index = Mapping[str, Any]
 
@@ -93,3 +98,22 @@ def pull(source: str, revision: str | None = None) -> Path:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Loading bars and notes about things that are as they should be stay out of our log and our standard error."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    before = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, verbosity in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            library.enable_progress_bar()

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refam import calibration
-from refam.calibration import Calibration
+from refam.calibration import Calibration, fit_calibration
 from refam.evaluation.grounding_scores import SHIPPED, GroundingScore, Progress
 from refam.tiny.heldout import CHOICE_SEED, Case, cases
 from video import metrics
@@ -70,7 +69,7 @@ def calibrate(grounder: Grounder, count: int, *, progress: Progress) -> Calibrat
         signs.append(found)
         hits.append(hit)
         progress((i + 1) / count)
-    return calibration.fit(np.array(signs), np.array(hits), made_with=grounder.settings(SHIPPED), seed=CHOICE_SEED)
+    return fit_calibration(np.array(signs), np.array(hits), made_with=grounder.settings(SHIPPED), seed=CHOICE_SEED)
 
 
 def _look(grounder: Grounder, case: Case, index: int) -> tuple[NDArray[np.float64], bool]:

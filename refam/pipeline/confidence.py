@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refam import logistic
-from refam.calibration import order_of
+from refam.calibration import fit_logistic, measure_concentration, predict_logistic
 from video import masks
 from video.errors import UserError
 from video.keyframes import spans
@@ -55,7 +54,7 @@ class ScoreModel:
 
     def __call__(self, signs: Mapping[str, float]) -> float:
         """In [0, 1]. signs: as `signs_of` gives them."""
-        return float(logistic.probability(row_of(signs), self.weights, self.bias))
+        return float(predict_logistic(row_of(signs), self.weights, self.bias))
 
 
 def row_of(signs: Mapping[str, float]) -> NDArray[np.float64]:
@@ -70,7 +69,7 @@ def raw_score(signs: Mapping[str, float]) -> float:
 
 def fit(signs: NDArray[np.float64], good: NDArray[np.bool_], *, made_with: str, source: str) -> ScoreModel:
     """signs: (n, k) rows of SIGNS; good: (n,) bool, nothing had to be corrected. Raises ValueError if all are alike."""
-    weights, bias = logistic.fit(signs, good)
+    weights, bias = fit_logistic(signs, good)
     return ScoreModel(weights, bias, made_with, len(good), source)
 
 
@@ -88,7 +87,7 @@ def signs_of(work: ObjectState, track: MaskTrack, *, backing: float) -> dict[str
     return {
         "evidence": work.evidence,
         "confidence": work.confidence,
-        "order": float(np.mean([order_of(h.grid) for h in maps])) if maps else 0.0,
+        "order": float(np.mean([measure_concentration(h.grid) for h in maps])) if maps else 0.0,
         "agreement": float(np.mean(work.heard.agreement)) if work.heard is not None else 0.0,
         "backing": backing,
         "followed": float(scores.mean()) if len(scores) else 0.0,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from refam.quiet import quiet_libraries
+from refam.backbones.weights import quiet_libraries
 from refam.segmenters.sam2_weights import DECODER, ENCODER, SegmenterError, first_line
 from video.masks import resize_map
 from video.types import Prompt

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from refam.quiet import quiet_libraries
+from refam.backbones.weights import quiet_libraries
 from refam.segmenters.feature_cache import FeatureStore
 from refam.segmenters.sam2 import Sam2Segmenter, preprocess, store_of
 from refam.segmenters.sam2_engines import Sam2Engine, TorchEngine, short_floats

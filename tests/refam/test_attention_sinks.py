@@ -4,20 +4,198 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from diffusers import HunyuanVideoTransformer3DModel, MochiTransformer3DModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
 from refam.attention import attention_modules, read_attention
-from refam.attention_sinks import SinkOptions, background_split, find_sinks, redirect, sinks_by_block, suppress
+from refam.attention_sinks import (
+    SinkOptions,
+    SinkStats,
+    compute_sink_stats,
+    find_sinks,
+    find_sinks_by_block,
+    suppress_sinks,
+)
 from refam.backbones import FluxBackbone
 from refam.grounder import Grounder, GroundingOptions
 from refam.grounding import without_sinks
-from refam.text.expression import Expression, Role, Token
-from tests.refam.small_transformers import flux
+from refam.text.expression import Role
+from tests.refam.small_transformers import LAYOUTS, B, T, flux
+
+
+class Recorder(TorchFunctionMode):
+    """Every softmax with this many keys, averaged over heads, in float64."""
+
+    def __init__(self, n_keys: tuple[int, ...]) -> None:
+        super().__init__()
+        self.n_keys = n_keys
+        self.seen: list[torch.Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            call = {**dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)), **(kwargs or {})}
+            q, k, mask = call["query"].double(), call["key"].double(), call.get("attn_mask")
+            if k.shape[2] in self.n_keys:
+                scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+                if mask is not None:
+                    scores = scores.masked_fill(~mask, float("-inf"))
+                self.seen.append(torch.softmax(scores, -1).mean(1))
+        return func(*args, **(kwargs or {}))
+
+
+def lively(model: torch.nn.Module) -> torch.nn.Module:
+    """A fresh model attends nearly evenly: any bug would hide in it."""
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def moments(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(queries, T) -> mean and coefficient of variation."""
+    return p.mean(0), p.std(0) / p.mean(0)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_share_and_variation_equal_those_of_the_whole_softmax(name: str) -> None:
+    torch.manual_seed(0)
+    make, text = LAYOUTS[name]
+    model, inputs, n_image = make()
+    lively(model)
+    naive = Recorder((T if text == "cross" else T + n_image,))
+    with torch.no_grad(), naive:
+        model(**inputs)
+    reading, _ = read_attention(model, inputs, sink_stats=True)
+    stats = reading.sink_stats
+    assert stats is not None
+    assert stats.blocks == tuple(range(len(naive.seen)))
+    assert stats.mean.shape == stats.variation.shape == (len(naive.seen), B, T)
+    columns = slice(n_image, None) if text == "last" else slice(T)
+    for block, whole in enumerate(naive.seen):
+        for sample in range(B):
+            mean, variation = moments(whole[sample, :, columns].numpy())
+            np.testing.assert_allclose(stats.mean[block, sample], mean, rtol=1e-4)
+            np.testing.assert_allclose(stats.variation[block, sample], variation, rtol=1e-4)
+    torch.testing.assert_close(reading.mean, read_attention(model, inputs)[0].mean, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_only_the_text_that_is_read_is_asked(name: str) -> None:
+    torch.manual_seed(0)
+    make, text = LAYOUTS[name]
+    model, inputs, n_image = make()
+    lively(model)
+    naive = Recorder((T if text == "cross" else T + n_image,))
+    with torch.no_grad(), naive:
+        model(**inputs)
+    stats = read_attention(model, inputs, blocks=[1], first_text=2, n_text=3, sink_stats=True)[0].sink_stats
+    assert stats is not None
+    assert stats.blocks == (1,)
+    base = n_image if text == "last" else 0
+    own = list(range(base + 2, base + 5))
+    image = {"first": range(T, T + n_image), "last": range(n_image), "cross": range(n_image)}[text]
+    queries = [*image, *own] if text != "cross" else list(image)
+    mean, variation = moments(naive.seen[1][0][queries][:, own].numpy())
+    np.testing.assert_allclose(stats.mean[0, 0], mean, rtol=1e-4)
+    np.testing.assert_allclose(stats.variation[0, 0], variation, rtol=1e-4)
+
+
+def test_without_sinks_nothing_is_gathered() -> None:
+    torch.manual_seed(0)
+    model, inputs, _ = LAYOUTS["text first (FLUX)"][0]()
+    assert read_attention(model.eval(), inputs)[0].sink_stats is None
+
+
+def test_masked_padding_is_neither_query_nor_key() -> None:
+    torch.manual_seed(0)
+    model = HunyuanVideoTransformer3DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=10, num_layers=1,
+        num_single_layers=1, num_refiner_layers=1, patch_size=2, patch_size_t=1, guidance_embeds=False,
+        text_embed_dim=12, pooled_projection_dim=5, rope_axes_dim=(2, 4, 4),
+    )  # fmt: skip
+    lively(model)
+    keep = torch.ones(B, T)
+    keep[0, 4:] = 0
+    inputs = {
+        "hidden_states": torch.randn(B, 4, 1, 8, 12),
+        "timestep": torch.full((B,), 500),
+        "encoder_hidden_states": torch.randn(B, T, 12),
+        "encoder_attention_mask": keep,
+        "pooled_projections": torch.randn(B, 5),
+        "return_dict": False,
+    }
+    naive = Recorder((24 + T,))
+    with torch.no_grad(), naive:
+        model(**inputs)
+    stats = read_attention(model, inputs, sink_stats=True)[0].sink_stats
+    assert stats is not None
+    for sample, real in ((0, 4), (1, T)):
+        for block, whole in enumerate(naive.seen):
+            mean, variation = moments(whole[sample, : 24 + real, 24 : 24 + real].numpy())
+            np.testing.assert_allclose(stats.mean[block, sample, :real], mean, rtol=1e-4)
+            np.testing.assert_allclose(stats.variation[block, sample, :real], variation, rtol=1e-4)
+    assert not stats.mean[:, 0, 4:].any()
+    assert not stats.variation[:, 0, 4:].any()
+
+
+def test_dropped_padding_is_neither_query_nor_key() -> None:
+    torch.manual_seed(0)
+    model = MochiTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=8, num_layers=2, pooled_projection_dim=16, in_channels=4,
+        text_embed_dim=16, time_embed_dim=4, patch_size=2,
+    )  # fmt: skip
+    lively(model)
+    keep = torch.ones(B, T)
+    keep[0, 4:] = 0
+    inputs = {
+        "hidden_states": torch.randn(B, 4, 1, 8, 12),
+        "encoder_hidden_states": torch.randn(B, T, 16),
+        "timestep": torch.full((B,), 500),
+        "encoder_attention_mask": keep.bool(),
+        "return_dict": False,
+    }
+    naive = Recorder((24 + 4, 24 + T))
+    with torch.no_grad(), naive:
+        model(**inputs)
+    stats = read_attention(model, inputs, sink_stats=True)[0].sink_stats
+    assert stats is not None
+    assert len(naive.seen) == 2 * B, "Mochi attends one sample at a time"
+    for call, whole in enumerate(naive.seen):
+        block, sample = divmod(call, B)
+        real = (4, T)[sample]
+        mean, _ = moments(whole[0, : 24 + real, 24:].numpy())
+        np.testing.assert_allclose(stats.mean[block, sample, :real], mean, rtol=1e-4)
+        assert not stats.mean[block, sample, real:].any()
+
+
+def test_known_answers() -> None:
+    even = torch.full((1, 6, 1), 0.4)
+    spotty = torch.tensor([0.6, 0, 0, 0, 0, 0.0])[None, :, None]
+    image = torch.cat([even, spotty], 2)
+    text = torch.tensor([[[0.4, 0.0], [0.4, 0.0]]])
+    mean, variation = compute_sink_stats(image, text)
+    np.testing.assert_allclose(mean, [[0.4, 0.6 / 8]], rtol=1e-6)
+    np.testing.assert_allclose(variation, [[0.0, np.std([0.6] + [0] * 7) / (0.6 / 8)]], atol=1e-6)
+
+
+def test_stats_of_other_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="of 2 blocks"):
+        SinkStats((0, 1), torch.zeros(1, 1, 3), torch.zeros(1, 1, 3))
+
+
+def test_columns_start_where_each_sample_does() -> None:
+    mean = torch.arange(10.0).reshape(1, 2, 5)
+    cut = SinkStats((3,), mean, mean).slice_text([0, 2], 3)
+    assert cut.mean.tolist() == [[[0, 1, 2], [7, 8, 9]]]
+
 
 GRID = (3, 5)
 
@@ -49,20 +227,7 @@ def planted(seed: int, sink: int, boost: float) -> tuple[np.ndarray, np.ndarray]
 def test_suppression_takes_a_planted_sink_back_exactly(seed: int, sink: int, boost: float) -> None:
     truth, maps = planted(seed, sink, boost)
     others = [t for t in range(6) if t != sink]
-    np.testing.assert_allclose(suppress(maps, [sink], others), truth, rtol=2e-3, atol=1e-6)
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10_000), boost=st.floats(1, 8))
-def test_redirection_gives_the_surplus_to_the_magnets_and_to_nobody_else(seed: int, boost: float) -> None:
-    _, maps = planted(seed, 1, boost)
-    out = redirect(maps, [1], [0, 2, 3], [4, 5])
-    np.testing.assert_allclose(out.sum(0), maps.sum(0), rtol=1e-5)
-    np.testing.assert_array_equal(out[[0, 2, 3]], maps[[0, 2, 3]])
-    assert (out[1] <= maps[1] + 1e-7).all()
-    gained = out[[4, 5]] - maps[[4, 5]]
-    np.testing.assert_allclose(gained[0], gained[1], atol=1e-6)
-    np.testing.assert_allclose(gained.sum(0), maps[1] - out[1], atol=1e-6)
+    np.testing.assert_allclose(suppress_sinks(maps, [sink], others), truth, rtol=2e-3, atol=1e-6)
 
 
 def test_two_sinks_at_once() -> None:
@@ -73,7 +238,7 @@ def test_two_sinks_at_once() -> None:
     logits[1] += 5
     maps = softmax(logits)[:4].astype(np.float32)
     # Both end as the third is: at the mean of its odds against what is no sink.
-    out = suppress(maps, [0, 1], [2])
+    out = suppress_sinks(maps, [0, 1], [2])
     np.testing.assert_allclose(out[0], truth[0], rtol=1e-3)
     np.testing.assert_allclose(out[1], truth[1], rtol=1e-3)
     np.testing.assert_allclose(out[2:], truth[2:4], rtol=1e-3)
@@ -81,12 +246,9 @@ def test_two_sinks_at_once() -> None:
 
 def test_nothing_is_done_without_sinks_and_impossible_things_are_refused() -> None:
     maps = softmax(np.random.default_rng(0).normal(size=(4, *GRID))).astype(np.float32)
-    assert suppress(maps, [], [1]) is maps
-    assert redirect(maps, [], [1], []) is maps
-    with pytest.raises(ValueError, match="append magnets or suppress"):
-        redirect(maps, [0], [1], [])
+    assert suppress_sinks(maps, [], [1]) is maps
     with pytest.raises(ValueError, match="no ordinary one"):
-        suppress(maps, [0, 1, 2, 3], [])
+        suppress_sinks(maps, [0, 1, 2, 3], [])
     with pytest.raises(ValueError, match="more than its share"):
         SinkOptions(times_median=0.5)
 
@@ -94,8 +256,7 @@ def test_nothing_is_done_without_sinks_and_impossible_things_are_refused() -> No
 def test_a_map_that_holds_everything_stays_finite() -> None:
     maps = np.zeros((3, *GRID), np.float32)
     maps[0] = 1
-    for out in (suppress(maps, [0], [1]), redirect(maps, [0], [1], [2])):
-        assert np.isfinite(out).all()
+    assert np.isfinite(suppress_sinks(maps, [0], [1])).all()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +271,7 @@ def test_a_map_that_holds_everything_stays_finite() -> None:
 def test_what_makes_a_sink(name: str, share: float, variation: float, expected: bool) -> None:
     shares, variations = np.full((1, 6), 0.01), np.full((1, 6), 0.8)
     shares[0, 3], variations[0, 3] = share, variation
-    assert sinks_by_block(shares, variations).tolist() == [[False, False, False, expected, False, False]], name
+    assert find_sinks_by_block(shares, variations).tolist() == [[False, False, False, expected, False, False]], name
     assert find_sinks(shares, variations) == ((3,) if expected else ())
 
 
@@ -142,51 +303,18 @@ def test_a_sink_planted_in_a_model_is_found_in_its_blocks_and_others_are_not(sin
     def plant(_: object, args: object, kwargs: dict) -> tuple[object, dict]:
         return args, {**kwargs, "attention_mask": bias}
 
-    clean = read_attention(model, inputs, sinks=True)[0].sink_stats
+    clean = read_attention(model, inputs, sink_stats=True)[0].sink_stats
     for module in attention_modules(model)[2:]:  # deep blocks alone
         module.register_forward_pre_hook(plant, with_kwargs=True)
-    stats = read_attention(model, inputs, sinks=True)[0].sink_stats
+    stats = read_attention(model, inputs, sink_stats=True)[0].sink_stats
     assert clean is not None
     assert stats is not None
     for sample in range(2):
-        assert find_sinks(clean.share[:, sample].numpy(), clean.variation[:, sample].numpy()) == ()
-        found = sinks_by_block(stats.share[:, sample].numpy(), stats.variation[:, sample].numpy())
+        assert find_sinks(clean.mean[:, sample].numpy(), clean.variation[:, sample].numpy()) == ()
+        found = find_sinks_by_block(stats.mean[:, sample].numpy(), stats.variation[:, sample].numpy())
         assert found.any(1).tolist() == [False, False, True, True]
         assert np.flatnonzero(found.any(0)).tolist() == [sink]
-        assert find_sinks(stats.share[:, sample].numpy(), stats.variation[:, sample].numpy()) == (sink,)
-
-
-def expression_of(*roles: Role) -> Expression:
-    return Expression("x", "x", tuple(Token(str(i), str(i), role) for i, role in enumerate(roles)), ())
-
-
-def test_how_the_background_is_divided() -> None:
-    expression = expression_of(Role.STOP, Role.CONTENT, Role.MAGNET, Role.MAGNET, Role.END)
-    maps = np.zeros((5, 2, 2), np.float32)
-    maps[:, :, 0] = np.array([0.1, 0.1, 0.1, 0.05, 0.05])[:, None]
-    maps[1, :, 1] = 0.9  # the object itself, on the right, must not count
-    background = np.array([[True, False], [True, False]])
-    split = background_split(maps, expression, background)
-    p = np.array([0.4, 0.4, 0.2])
-    expected = (0.25, 0.375, 0.25, 0.125, float(np.exp(-(p * np.log(p)).sum())), 0.4, 0.4)
-    np.testing.assert_allclose(dataclasses.astuple(split), expected, rtol=1e-5)
-
-
-def test_equal_magnets_make_as_many_clusters() -> None:
-    maps = np.full((5, 2, 2), 0.1, np.float32)
-    background = np.ones((2, 2), bool)
-    even = background_split(maps, expression_of(Role.CONTENT, *[Role.MAGNET] * 4), background)
-    assert even.clusters == pytest.approx(4)
-    none = background_split(maps[:1], expression_of(Role.CONTENT), background)
-    assert (none.clusters, none.largest, none.words) == (0, 0, 1)
-
-
-def test_background_must_exist_and_fit() -> None:
-    maps, expression = np.full((1, 2, 2), 0.1, np.float32), expression_of(Role.CONTENT)
-    with pytest.raises(ValueError, match="no place is background"):
-        background_split(maps, expression, np.zeros((2, 2), bool))
-    with pytest.raises(ValueError, match="are not of 1 tokens"):
-        background_split(maps, expression, np.ones((3, 2), bool))
+        assert find_sinks(stats.mean[:, sample].numpy(), stats.variation[:, sample].numpy()) == (sink,)
 
 
 # --- in grounding ----------------------------------------------------------------------------------------------------

@@ -14,14 +14,14 @@ from scipy.special import expit
 
 from refam.backbones import FluxBackbone
 from refam.calibration import (
+    FEATURES,
     FILE_NAME,
-    SIGNS,
     Calibration,
     CalibrationError,
     calibration_path,
-    fit,
+    compute_features,
+    fit_calibration,
     load_calibration,
-    signs_of,
 )
 from refam.grounder import Grounder, GroundingOptions, load_grounder
 from refam.tiny import DIRECTORY
@@ -32,11 +32,11 @@ TRUE_WEIGHTS = np.array([3.0, 0.0, 1.5, 2.0, 0.0])
 def drawn(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Signs and hits of a world that is a logistic model itself."""
     rng = np.random.default_rng(seed)
-    signs = rng.random((count, len(SIGNS)))
+    signs = rng.random((count, len(FEATURES)))
     return signs, rng.random(count) < expit(signs @ TRUE_WEIGHTS - 2.5)
 
 
-FITTED = fit(*drawn(1000), made_with={}, seed=0)
+FITTED = fit_calibration(*drawn(1000), made_with={}, seed=0)
 
 
 def made(**changes: object) -> Calibration:
@@ -44,13 +44,13 @@ def made(**changes: object) -> Calibration:
 
 
 def test_the_fit_finds_what_made_the_data() -> None:
-    found = fit(*drawn(40_000), made_with={}, seed=0)
+    found = fit_calibration(*drawn(40_000), made_with={}, seed=0)
     assert found.weights == pytest.approx(TRUE_WEIGHTS, abs=0.12)
     assert found.bias == pytest.approx(-2.5, abs=0.12)
 
 
 def test_what_it_says_is_so_on_data_it_has_not_seen() -> None:
-    found = fit(*drawn(4000), made_with={}, seed=0)
+    found = fit_calibration(*drawn(4000), made_with={}, seed=0)
     signs, hits = drawn(20_000, seed=1)
     said = found(signs)
     for low in np.arange(0.2, 0.9, 0.1):
@@ -62,7 +62,7 @@ def test_what_it_says_is_so_on_data_it_has_not_seen() -> None:
 def test_a_sign_that_speaks_against_the_peak_is_not_believed() -> None:
     signs, hits = drawn(4000)
     signs[:, 1] = 1 - hits  # the reverse of a sign
-    assert fit(signs, hits, made_with={}, seed=0).weights[1] == 0
+    assert fit_calibration(signs, hits, made_with={}, seed=0).weights[1] == 0
 
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5), st.integers(0, 4), st.floats(0, 1))
@@ -80,12 +80,12 @@ def test_more_of_a_sign_never_makes_it_less_sure(signs: list[float], which: int,
     [
         (np.zeros((4, 5)), np.ones(4, bool), "all scenes ended alike"),
         (np.zeros((4, 5)), np.zeros(4, bool), "all scenes ended alike"),
-        (np.zeros((4, 3)), np.array([True, False, True, True]), r"signs must be \(4, 5\)"),
+        (np.zeros((4, 3)), np.array([True, False, True, True]), r"features must be \(4, 5\)"),
     ],
 )
 def test_what_cannot_be_fitted(signs: np.ndarray, hits: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        fit(signs, hits, made_with={}, seed=0)
+        fit_calibration(signs, hits, made_with={}, seed=0)
 
 
 # --- signs -----------------------------------------------------------------------------------------------------------
@@ -97,19 +97,21 @@ def test_signs_of_maps_that_are_known() -> None:
     other = np.zeros((4, 8), np.float32)
     other[3, 7] = 5
     peak = (2.5 / 8, 1.5 / 4)
-    names = dict(zip(SIGNS, signs_of(grid, peak, 0.7, [grid, grid, other, grid], [grid, other]), strict=True))
+    names = dict(
+        zip(FEATURES, compute_features(grid, peak, 0.7, [grid, grid, other, grid], [grid, other]), strict=True)
+    )
     assert names["contrast"] == 0.7
     assert names["compactness"] == pytest.approx(31 / 32)
     assert names["order"] == pytest.approx(1.0), "all in one place"
     assert names["draws"] == pytest.approx(0.75), "one of four points elsewhere"
     assert names["words"] == pytest.approx(0.0), "one word has nothing there"
     even = np.ones((4, 8), np.float32)
-    assert signs_of(even, peak, 0.0, [even], [even])[2] == pytest.approx(0.0, abs=1e-6), "an even map has no order"
+    assert compute_features(even, peak, 0.0, [even], [even])[2] == pytest.approx(0.0, abs=1e-6), "even map"
 
 
 def test_a_flat_map_has_signs_too() -> None:
     flat = np.zeros((4, 4), np.float32)
-    assert np.isfinite(signs_of(flat, (0.5, 0.5), 0.0, [flat], [flat])).all()
+    assert np.isfinite(compute_features(flat, (0.5, 0.5), 0.0, [flat], [flat])).all()
 
 
 # --- kept with the model ---------------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refam.heatmaps import confidence_of, evidence, make_heatmap, normalise
+from refam.heatmaps import FACTOR, confidence_of, evidence, joint_bilateral_upsample, make_heatmap, normalise
 
 
 def blob(shape: tuple[int, int], x: float, y: float, sigma: float = 1.5) -> np.ndarray:
@@ -80,3 +81,72 @@ def test_the_peak_of_a_level_map_is_inside_it_and_not_at_its_rim() -> None:
     one = np.zeros((40, 40), np.float32)
     one[5, 30] = 1
     assert make_heatmap(0, one, smooth_peak=2.0).peak == pytest.approx((30.5 / 40, 5.5 / 40), abs=0.01)
+
+
+def slow(grid: np.ndarray, image: np.ndarray, sigma_tokens: float, sigma_colour: float, radius: int) -> np.ndarray:
+    """The definition, cell by cell."""
+    h, w = grid.shape
+    big = cv2.resize(image, (w * FACTOR, h * FACTOR), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    lab = cv2.cvtColor(big, cv2.COLOR_RGB2LAB) / 100
+    small = lab.reshape(h, FACTOR, w, FACTOR, 3).mean((1, 3))
+    out = np.zeros((h * FACTOR, w * FACTOR))
+    for i in range(h * FACTOR):
+        for j in range(w * FACTOR):
+            y, x = (i + 0.5) / FACTOR - 0.5, (j + 0.5) / FACTOR - 0.5
+            total = weight = 0.0
+            for r in range(max(0, round(y) - radius), min(h, round(y) + radius + 1)):
+                for c in range(max(0, round(x) - radius), min(w, round(x) + radius + 1)):
+                    alike = np.exp(-((lab[i, j] - small[r, c]) ** 2).sum() / (2 * sigma_colour**2)) + 1e-6
+                    share = np.exp(-((y - r) ** 2 + (x - c) ** 2) / (2 * sigma_tokens**2)) * alike
+                    total, weight = total + share * grid[r, c], weight + share
+            out[i, j] = total / weight
+    return out
+
+
+def test_it_equals_the_definition() -> None:
+    rng = np.random.default_rng(0)
+    grid = rng.random((5, 7), dtype=np.float32)
+    image = cv2.GaussianBlur(rng.integers(0, 255, (40, 56, 3), dtype=np.uint8), (0, 0), 3)
+    got = joint_bilateral_upsample(grid, image, sigma_tokens=1.2, sigma_colour=0.3, radius=2)
+    np.testing.assert_allclose(got, slow(grid, image, 1.2, 0.3, 2), rtol=1e-4)
+
+
+def test_evidence_in_the_hole_of_a_ring_moves_onto_the_ring() -> None:
+    image = np.full((64, 112, 3), 120, np.uint8)
+    cv2.circle(image, (40, 32), 11, (215, 35, 35), -1)
+    cv2.circle(image, (40, 32), 5, (120, 120, 120), -1)
+    rows, columns = np.mgrid[0:16, 0:28]
+    grid = np.exp(-((columns - 9.5) ** 2 + (rows - 7.5) ** 2) / (2 * 1.5**2)).astype(np.float32)
+    fine = joint_bilateral_upsample(grid, image)
+    row, column = np.unravel_index(fine.argmax(), fine.shape)
+    assert tuple(image[row, column]) == (215, 35, 35)
+    assert tuple(image[32, 40]) == (120, 120, 120), "where the plain maximum is"
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7])
+def test_a_flat_map_stays_flat(value: float) -> None:
+    image = np.random.default_rng(1).integers(0, 255, (48, 48, 3), dtype=np.uint8)
+    fine = joint_bilateral_upsample(np.full((6, 6), value, np.float32), image)
+    np.testing.assert_allclose(fine, value, atol=1e-6)
+
+
+def test_every_cell_is_the_weighted_mean_that_the_paper_writes_down() -> None:
+    """One cell at a time, in plain loops and float64."""
+    rng = np.random.default_rng(2)
+    h, w, radius, sigma_tokens, sigma_colour = 3, 5, 2, 1.5, 0.2
+    grid = rng.normal(size=(h, w)).astype(np.float32)
+    image = rng.integers(0, 255, (h * FACTOR, w * FACTOR, 3), dtype=np.uint8)
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float64) / 100
+    token = lab.reshape(h, FACTOR, w, FACTOR, 3).mean((1, 3))
+    expected = np.zeros((h * FACTOR, w * FACTOR))
+    for y, x in np.ndindex(expected.shape):
+        at_y, at_x = (y + 0.5) / FACTOR - 0.5, (x + 0.5) / FACTOR - 0.5
+        total = weight = 0.0
+        for r, c in np.ndindex(h, w):
+            if abs(r - y // FACTOR) <= radius and abs(c - x // FACTOR) <= radius:
+                near = np.exp(-((at_y - r) ** 2 + (at_x - c) ** 2) / (2 * sigma_tokens**2))
+                alike = np.exp(-((lab[y, x] - token[r, c]) ** 2).sum() / (2 * sigma_colour**2)) + 1e-6
+                total, weight = total + near * alike * grid[r, c], weight + near * alike
+        expected[y, x] = total / weight
+    got = joint_bilateral_upsample(grid, image, sigma_tokens=sigma_tokens, sigma_colour=sigma_colour, radius=radius)
+    np.testing.assert_allclose(got, expected, atol=2e-5)

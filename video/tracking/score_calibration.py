@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-# Weight and bias by tracker, as `make bench-track ARGS=--score` fits them; Platt's form, see `refam.logistic`.
+# Weight and bias by tracker, as `make bench-track ARGS=--score` fits them; Platt's form, see
+# `refam.calibration.fit_logistic`.
 _FITTED = {"memory": (0.432, 0.798)}
 _EDGE = 0.01  # scores nearer to 0 or 1 are not told apart
 

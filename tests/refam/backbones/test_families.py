@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from refam.attention import read_attention
-from refam.attention_families import attention_modules
+from refam.attention import attention_modules, read_attention
 from refam.backbones import Backbone, ClipBackbone
 from refam.grounder import Grounder, GroundingOptions, load_grounder
 from tests.refam.backbones import pipelines

@@ -20,12 +20,10 @@ from packaging.version import Version
 from safetensors.torch import load_file, save_file
 
 from refam.backbones import PRESETS, Backbone, BackboneError, Loading, Preset, load_backbone, preset_for
-from refam.backbones.chat_templates import ChatTokenizer, render
 from refam.backbones.identity import identity
-from refam.backbones.loading import BACKBONES
+from refam.backbones.loading import BACKBONES, quantisation
 from refam.backbones.presets import known_classes
-from refam.backbones.quantising import quantisation
-from refam.backbones.tokenizers import PromptTokenizer
+from refam.backbones.tokenizers import ChatTokenizer, PromptTokenizer, render
 from refam.backbones.weights import find, size_on_disk
 from refam.tiny import DIRECTORY
 from tests.refam.backbones.pipelines import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer

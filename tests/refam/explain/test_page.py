@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from refam.backbones import FluxBackbone
-from refam.explain.page import ROLES, Moment, render
-from refam.explain.pictures import ground_of, heat, outline, photo
+from refam.explain.page import ROLES, Moment, ground_of, heat, outline, photo, render
 from refam.explain.steps import Explanation, explain, ladder
 from refam.grounder import Grounder, GroundingOptions
 from refam.text.expression import ExpressionError, Role
