@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from backend.feedback.calibrated import CalibratedSettings, load_calibrated
 from backend.feedback.collector import CorrectionCollector
-from backend.labelstudio.client import StudioAccess
+from backend.labelstudio.client import LabelStudioAuth
 from backend.media.store import MediaStore
 from backend.service.office import JobServices
 from backend.settings import Settings, load_settings
@@ -145,7 +145,7 @@ class Services:
     def ready(self) -> dict[str, Any]:
         """What is in use and what is missing, for people and for probes; loads nothing, asks nobody."""
         settings = self.settings
-        access = StudioAccess.of(settings)
+        access = LabelStudioAuth.from_settings(settings)
         problems = [f"{part}: {state}" for part, state in self._state.items() if state.startswith("failed")]
         if access is None:
             problems.append(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from backend.media.fetch import Fetcher
-from backend.media.network_policy import FetchError, shown
+from backend.media.network_policy import FetchError, redact_url
 from backend.settings import Settings
 from video.errors import UserError
 
@@ -35,7 +35,7 @@ def fetched(video: str, settings: Settings) -> Iterator[Path]:
             raise VideoError(f"there is no file {video}")
         yield Path(video)
         return
-    suffix = Path(shown(video)).suffix[:12]
+    suffix = Path(redact_url(video)).suffix[:12]
     with tempfile.NamedTemporaryFile(prefix="refam-", suffix=suffix) as file:
         into = cast("BinaryIO", file)
         if video.startswith(("http://", "https://")):
@@ -47,7 +47,7 @@ def fetched(video: str, settings: Settings) -> Iterator[Path]:
             try:
                 fetcher.fetch(video, into)
             except FetchError as error:
-                raise VideoError(str(error), passing=error.passing) from None
+                raise VideoError(str(error), passing=error.transient) from None
         else:
             _copy(video, into, settings)
         file.flush()
@@ -63,18 +63,20 @@ def _copy(video: str, into: BinaryIO, settings: Settings) -> None:
             while chunk := source.read(_CHUNK):
                 size += len(chunk)
                 if size > most_bytes:
-                    raise VideoError(f"{shown(video)} is larger than {settings.max_media_mb:g} MB (REFAM_MAX_MEDIA_MB)")
+                    raise VideoError(
+                        f"{redact_url(video)} is larger than {settings.max_media_mb:g} MB (REFAM_MAX_MEDIA_MB)"
+                    )
                 if time.monotonic() > deadline:
-                    text = f"{shown(video)} took longer than {settings.fetch_timeout_s:g} s"
+                    text = f"{redact_url(video)} took longer than {settings.fetch_timeout_s:g} s"
                     raise VideoError(text, passing=True)
                 into.write(chunk)
     except VideoError:
         raise
     except FileNotFoundError:
-        raise VideoError(f"there is no {shown(video)}") from None
+        raise VideoError(f"there is no {redact_url(video)}") from None
     except PermissionError:
-        raise VideoError(f"{shown(video)} may not be read: give this machine keys for it") from None
+        raise VideoError(f"{redact_url(video)} may not be read: give this machine keys for it") from None
     except Exception as error:  # each storage has errors of its own; what they are of is said
-        raise VideoError(f"{shown(video)}: {type(error).__name__}: {error}", passing=True) from error
+        raise VideoError(f"{redact_url(video)}: {type(error).__name__}: {error}", passing=True) from error
     if not size:
-        raise VideoError(f"{shown(video)} is empty")
+        raise VideoError(f"{redact_url(video)} is empty")

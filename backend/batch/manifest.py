@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backend.batch.rows import ManifestRow
-from backend.media.network_policy import shown
+from backend.media.network_policy import redact_url
 from video.errors import UserError
 
 _COLUMNS = ("video", "expressions", "labels", "id", "prompts")
@@ -188,4 +188,4 @@ def _check_scheme(video: str, known: dict[str, str | None]) -> None:
         except (ImportError, ValueError) as error:
             known[scheme] = str(error)
     if known[scheme] is not None:
-        raise ValueError(f"video: {shown(video)} cannot be read: {known[scheme]}")
+        raise ValueError(f"video: {redact_url(video)} cannot be read: {known[scheme]}")

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from backend.batch.rows import ManifestRow
 from backend.jobs.locks import try_lock
-from backend.media.network_policy import shown
+from backend.media.network_policy import redact_url
 from video.errors import UserError
 
 FORMAT = "1"
@@ -110,7 +110,7 @@ class ResultSink:
                 "key": row.key,
                 "row": row.number,
                 "id": row.id,
-                "video": shown(row.video) if "://" in row.video else row.video,  # addresses may be signed
+                "video": redact_url(row.video) if "://" in row.video else row.video,  # addresses may be signed
                 "expressions": list(row.expressions),
                 "labels": list(row.labels),
                 **fields,

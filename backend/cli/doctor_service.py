@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from backend.cli.doctor import Finding
-from backend.labelstudio.client import AccessError, StudioAccess
+from backend.labelstudio.client import LabelStudioAuth, LabelStudioAuthError
 from backend.settings import Settings, SettingsError, load_settings, unknown_variables
 
 _ALONE = ("127.0.0.1", "::1", "localhost")
@@ -131,14 +131,14 @@ def _studio(settings: Settings) -> Finding:
 
 
 def _token(settings: Settings) -> Finding:
-    access = StudioAccess.of(settings)
+    access = LabelStudioAuth.from_settings(settings)
     if access is None:
         return Finding("token", "note", "LABEL_STUDIO_API_KEY is not set: nothing can be fetched or pushed with it")
     try:
         with httpx.Client(trust_env=False, timeout=5) as http:
             headers = {"Authorization": access.header()}
             answer = http.get(f"{access.url}/api/current-user/whoami", headers=headers)
-    except AccessError as error:
+    except LabelStudioAuthError as error:
         return Finding("token", "wrong", str(error))
     if answer.status_code in (401, 403):
         mend = "make a personal access token, or enable legacy tokens for the organization"
@@ -153,7 +153,7 @@ def _networks(settings: Settings) -> Finding | None:
     Its serializer looks at all fields before it refuses, and at an address that is banned first (403, "reserved
     network address"; seen in 1.23.2). Nothing is made, nothing is called.
     """
-    access = StudioAccess.of(settings)
+    access = LabelStudioAuth.from_settings(settings)
     if access is None:
         return None
     banned = {}

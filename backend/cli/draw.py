@@ -30,7 +30,7 @@ def draw(
     """
     with one_line_errors(), steps() as step:
         from backend.demo.drawn_videos import LABEL, draw_videos, scenes_from, task_of, truth_of
-        from backend.labelstudio.regions import label_config_for
+        from backend.labelstudio.regions import build_label_config
 
         folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}").rstrip("/")
         videos = []
@@ -39,7 +39,7 @@ def draw(
             step("draw", len(videos) / count)
         _write_json(out / "tasks.json", [{"data": task_of(video, folder_url=folder)} for video in videos])
         _write_json(out / "truth.json", [truth_of(video, folder_url=folder) for video in videos])
-        (out / "label_config.xml").write_text(label_config_for([LABEL]), encoding="utf-8")
+        (out / "label_config.xml").write_text(build_label_config([LABEL]), encoding="utf-8")
         with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["id", "video", "expressions"])

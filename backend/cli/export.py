@@ -10,7 +10,7 @@ import typer
 
 from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
-from backend.cli.frames import MaskTag
+from backend.labelstudio.picture_tasks import MaskTag
 from video.formats.registry import ExportFormat, ImportFormat, format_module
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def export(
         raise typer.BadParameter("give --fps or --every, not both")
     shares = _shares(split)
     with one_line_errors(), steps() as step:
-        from backend.labelstudio.export_sources import VideoFolder, named_apart
+        from backend.labelstudio.export_sources import VideoFolder, rename_duplicates
 
         folder = VideoFolder(videos) if videos else None
-        loaded = named_apart([one for source in sources for one in _load(source, config, folder)])
+        loaded = rename_duplicates([one for source in sources for one in _load(source, config, folder)])
         sampled = [(one, _sampled(one.video, every, fps)) for one in loaded]
         parts = _parts([one for one, _ in sampled], shares, seed)
         by_split = {name: [video for one, video in sampled if one.origin in part] for name, part in parts.items()}
@@ -113,22 +113,22 @@ def import_(
 
 
 def _load(source: Path, config: Path | None, videos: VideoFolder | None) -> list[LoadedVideo]:
-    from backend.labelstudio.export_reader import read_studio
-    from backend.labelstudio.export_sources import is_studio_export, read_tracks, tracks_files
+    from backend.labelstudio.export_reader import read_export
+    from backend.labelstudio.export_sources import find_tracks_files, is_label_studio_export, read_tracks
     from backend.labelstudio.label_config import parse_label_config
     from video.formats.base import FormatError
 
     if not source.exists():
         raise FormatError(f"{source} is not there")
-    if not is_studio_export(source):
-        return [read_tracks(path, videos=videos) for path in tracks_files(source)]
+    if not is_label_studio_export(source):
+        return [read_tracks(path, videos=videos) for path in find_tracks_files(source)]
     if config is None:
         raise FormatError(f"{source} is an export of Label Studio: give its project's label config with --config")
     try:
         xml = config.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"--config {config} cannot be read: {error}") from None
-    return read_studio(source, parse_label_config(xml), videos=videos)
+    return read_export(source, parse_label_config(xml), videos=videos)
 
 
 def _sampled(video: AnnotatedVideo, every: int | None, fps: float | None) -> AnnotatedVideo:
@@ -179,7 +179,7 @@ def _write_images(
     *,
     progress: Callable[[float], None],
 ) -> None:
-    from backend.cli.frames import jpeg
+    from backend.labelstudio.picture_tasks import jpeg
     from video.formats.base import FormatError
     from video.io.reader import open_clip
 

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 from urllib.parse import quote
-from xml.sax.saxutils import quoteattr
 
 import typer
 
 from backend.cli.console import one_line_errors
 from backend.cli.console import out as stdout
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from video.io.reader import Clip
-
-MaskTag = Literal["brush", "polygon", "bitmask"]
-_TAGS = {"brush": "BrushLabels", "polygon": "PolygonLabels", "bitmask": "BitmaskLabels"}
-_JPEG_QUALITY = 95
+from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config, write_frames
 
 
 def frames(
@@ -56,42 +46,7 @@ def frames(
             "prompt": words,
         }
         (out / "tasks.json").write_text(json.dumps([{"data": task}], indent=1, ensure_ascii=False), encoding="utf-8")
-        (out / "label_config.xml").write_text(mask_label_config(label or ["Object"], masks), encoding="utf-8")
+        (out / "label_config.xml").write_text(build_mask_label_config(label or ["Object"], masks), encoding="utf-8")
     stdout.print(f"{len(chosen)} of {len(clip)} frames written to {out / 'frames'}", markup=False, soft_wrap=True)
     stdout.print(f"task to import   {out / 'tasks.json'}", markup=False, soft_wrap=True)
     stdout.print(f"its label config {out / 'label_config.xml'}", markup=False, soft_wrap=True)
-
-
-def write_frames(clip: Clip, chosen: list[int], folder: Path) -> list[str]:
-    """Writes frames as JPEG -> their file names, by the clip's own frame number, from 0."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = []
-    for indices, images in clip.batches(chosen):
-        for i, image in zip(indices, images, strict=True):
-            names.append(f"{int(i):06}.jpg")
-            (folder / names[-1]).write_bytes(jpeg(image))
-    return names
-
-
-def jpeg(image: NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) uint8 RGB as a JPEG of quality 95."""
-    import cv2
-
-    ok, coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not ok:
-        raise RuntimeError("OpenCV could not write a JPEG")
-    return coded.tobytes()
-
-
-def mask_label_config(labels: list[str], masks: MaskTag) -> str:
-    """A label config for such a task: words above the pictures, these labels, this way to keep masks."""
-    choices = "\n".join(f"    <Label value={quoteattr(name)}/>" for name in dict.fromkeys(labels))
-    return f"""<View>
-  <TextArea name="words" toName="image" value="$prompt" editable="true" maxSubmissions="1"
-            placeholder="What to find, for example: the red star"/>
-  <{_TAGS[masks]} name="mask" toName="image">
-{choices}
-  </{_TAGS[masks]}>
-  <Image name="image" valueList="$frames"/>
-</View>
-"""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.regions import sequence_of
+from backend.labelstudio.regions import box_sequence
 from refam.evaluation.synthetic import write_video
 from refam.tiny.scenes import SceneClip, draw_clip
 from video import masks
@@ -50,7 +50,7 @@ class DrawnVideo:
         boxes = np.where(seen[:, None], self.boxes[k], 0.0)
         rles = tuple(masks.encode(masks.box_mask(tuple(box), _GRID)) for box in boxes)
         track = MaskTrack("", rles[0].size, np.arange(len(seen)), rles, boxes, seen.astype(np.float64), seen)
-        items = sequence_of(track, self, fps=self.fps, keyframe_iou=_TRUTH_IOU)
+        items = box_sequence(track, self, fps=self.fps, keyframe_iou=_TRUTH_IOU)
         return [{name: value for name, value in item.items() if name not in _OURS} for item in items]
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from backend.demo.drawn_videos import LABEL, DrawnVideo, draw_videos
 from backend.demo.local_studio import LocalStudio, StudioError, free_port
-from backend.labelstudio.regions import label_config_for
+from backend.labelstudio.regions import build_label_config
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from backend.logging import set_up_logging
 from backend.service.app import BackgroundServer
@@ -106,7 +106,7 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
 
 def make_project(studio: LocalStudio, videos: Sequence[DrawnVideo]) -> tuple[int, list[int]]:
     """A project with a task per video, asking for its first object -> (project, tasks)."""
-    project, addresses = studio.create_project("RefAM demo", label_config_for([LABEL]), [v.path for v in videos])
+    project, addresses = studio.create_project("RefAM demo", build_label_config([LABEL]), [v.path for v in videos])
     data = [
         {"video": address, "prompt": video.expressions[0], "fps": video.fps}
         for address, video in zip(addresses, videos, strict=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.edits import UserKeyframe, user_keyframes
+from backend.labelstudio.edits import UserKeyframe, read_user_keyframes
 from video.keyframes import fewest_keyframes, interpolate, spans
 from video.masks import box_iou, box_of
 from video.types import Keyframe
@@ -79,7 +79,7 @@ def mend(first: Keyframes, truth: EditorTruth, *, rerun: Rerun | None, most: int
         sequence, spent = stroked(sequence, truth, kind, row)
         tally.kinds += spent
         wrong, ious = verdict(sequence, truth)
-        found = user_keyframes({"value": {"sequence": sequence}})
+        found = read_user_keyframes({"value": {"sequence": sequence}})
         fixed = tuple(f for f in found if isinstance(f, UserKeyframe))
         # A deleted keyframe alone says nothing that the backend could go by.
         if asking and rerun is not None and fixed and max((b - a + 1 for a, b in spans(wrong)), default=0) >= LONG:

@@ -22,7 +22,7 @@ from backend.feedback.calibrated import CalibratedSettings
 from backend.feedback.cross_validation import CrossValidated, choose, folds_of
 from backend.feedback.examples import Example
 from backend.feedback.project import FeedbackError
-from backend.labelstudio.regions import KEYFRAME_IOU, sequence_of
+from backend.labelstudio.regions import KEYFRAME_IOU, box_sequence
 from backend.labelstudio.timeline import clip_frame_of_editor
 from refam.attention import attention_modules
 from refam.grounder import Grounder
@@ -204,7 +204,7 @@ def _strokes(example: Example, result: TrackResult, clip: Clip, tolerances: Sequ
     """What mending the answer would cost, for each tolerance of the keyframes."""
     truth, found = example.truth(clip.duration_s), []
     for tolerance in tolerances:
-        sequence = sequence_of(result.track, clip, fps=example.fps, keyframe_iou=tolerance)
+        sequence = box_sequence(result.track, clip, fps=example.fps, keyframe_iou=tolerance)
         found.append(float(mend(sequence, truth, rerun=None, most=_MOST_STROKES).strokes))
     return found
 
@@ -217,7 +217,7 @@ def _need(
     for example, result in answered:
         clip = opened(example)
         wrong, _ = verdict(
-            sequence_of(result.track, clip, fps=example.fps, keyframe_iou=keyframe_iou), example.truth(clip.duration_s)
+            box_sequence(result.track, clip, fps=example.fps, keyframe_iou=keyframe_iou), example.truth(clip.duration_s)
         )
         signs.append(row_of(result.signs))
         right.append(not wrong.any())

@@ -34,7 +34,7 @@ def learn(settings: Settings, project: int, *, progress: Callable[[str, float], 
         def opened(example: Example) -> Clip | str:
             if example.video not in clips:
                 try:
-                    clips[example.video] = open_clip(held.enter_context(services.media.local(example.video)))
+                    clips[example.video] = open_clip(held.enter_context(services.media.local_file(example.video)))
                 except (MediaError, ClipError) as error:
                     clips[example.video] = f"task {example.task} is left out: {error}"
             return clips[example.video]

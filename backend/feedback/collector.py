@@ -14,7 +14,7 @@ from typing import Any
 
 from backend.feedback.compare import compare
 from backend.feedback.store import CorrectionStore, SubmittedAnnotation
-from backend.labelstudio.client import AccessError, studio_client
+from backend.labelstudio.client import LabelStudioAuthError, label_studio_client
 from backend.labelstudio.label_config import LabelConfigError, parse_label_config
 from backend.settings import Settings
 
@@ -62,7 +62,7 @@ class CorrectionCollector:
         for submitted, at in self.store.waiting():
             try:
                 before, version = self._prediction(submitted)
-            except AccessError as error:
+            except LabelStudioAuthError as error:
                 log.info("annotation %d is compared later: %s", submitted.annotation, error)
                 left += 1
                 continue
@@ -83,11 +83,11 @@ class CorrectionCollector:
                 wait_s = _AGAIN_S
 
     def _prediction(self, submitted: SubmittedAnnotation) -> tuple[Sequence[Mapping[str, Any]], str]:
-        """The result that the annotation began from, and its model version. Raises AccessError."""
+        """The result that the annotation began from, and its model version. Raises LabelStudioAuthError."""
         if self._client is None:
-            self._client = studio_client(self._settings)
+            self._client = label_studio_client(self._settings)
         if self._client is None:
-            raise AccessError("LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set", passing=True)
+            raise LabelStudioAuthError("LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set", transient=True)
         try:
             if submitted.parent_prediction is not None:
                 found = self._client.predictions.get(id=submitted.parent_prediction)
@@ -97,7 +97,9 @@ class CorrectionCollector:
         except Exception as error:
             if getattr(error, "status_code", None) == 404:
                 return [], ""  # deleted since
-            raise AccessError(f"the prediction cannot be read: {type(error).__name__}", passing=True) from None
+            raise LabelStudioAuthError(
+                f"the prediction cannot be read: {type(error).__name__}", transient=True
+            ) from None
         if found is None:
             return [], ""
         return [r for r in found.result or [] if isinstance(r, Mapping)], str(found.model_version or "")

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.feedback.annotator import drawn
-from backend.labelstudio.edits import check_of, user_keyframes, words_of
+from backend.labelstudio.edits import keyframe_checksum, read_user_keyframes, region_words
 from backend.labelstudio.empty_regions import is_empty
 from backend.labelstudio.label_config import OUTLINE_KINDS
-from backend.labelstudio.vector_reading import VectorKeyframes, readable
+from backend.labelstudio.vector_regions import VectorKeyframes, is_vertex_list
 from video.masks import box_iou, iou
 from video.polygons import filled
 
@@ -75,14 +75,14 @@ def _spatial(region: Region) -> bool:
 
 
 def _one(ours: Region | None, theirs: Region) -> Correction:
-    name, label, words = str(theirs.get("id")), label_of(theirs), words_of(theirs)
+    name, label, words = str(theirs.get("id")), label_of(theirs), region_words(theirs)
     if ours is None:
         if not has_checks(theirs):
             return Correction(name, RegionFate.ADDED, label, False, None, 0.0, _drawn_strokes(theirs))
         # Ours, out of an interactive answer: those are not stored, so there is nothing to compare the boxes with.
-        strokes = len(user_keyframes(theirs))
+        strokes = len(read_user_keyframes(theirs))
         return Correction(name, RegionFate.MOVED if strokes else RegionFate.KEPT, label, False, words, None, strokes)
-    words = words or words_of(ours)  # a person who sets every keyframe anew leaves none that says them
+    words = words or region_words(ours)  # a person who sets every keyframe anew leaves none that says them
     relabelled = label != label_of(ours)
     if theirs.get("type") not in _ON_VIDEO:
         same = _value(ours) == _value(theirs)
@@ -96,16 +96,18 @@ def _one(ours: Region | None, theirs: Region) -> Correction:
 
 
 def _deleted(ours: Region) -> Correction:
-    return Correction(str(ours.get("id")), RegionFate.DELETED, label_of(ours), False, words_of(ours), 0.0, 1)
+    return Correction(str(ours.get("id")), RegionFate.DELETED, label_of(ours), False, region_words(ours), 0.0, 1)
 
 
 def _strokes(ours: Region, theirs: Region) -> int:
     """Keyframes that are a person's, and those of ours that are gone; one for other words."""
     before, after = _items(ours), _items(theirs)
     known = {(item["frame"], item.get("check")) for item in before}
-    answered_again = any((i["frame"], i.get("check")) not in known for i in after if i.get("check") == check_of(i))
+    answered_again = any(
+        (i["frame"], i.get("check")) not in known for i in after if i.get("check") == keyframe_checksum(i)
+    )
     gone = 0 if answered_again else len({i["frame"] for i in before} - {i["frame"] for i in after})
-    return len(user_keyframes(theirs)) + gone + (words_of(theirs) not in (None, words_of(ours)))
+    return len(read_user_keyframes(theirs)) + gone + (region_words(theirs) not in (None, region_words(ours)))
 
 
 def _drawn_strokes(region: Region) -> int:
@@ -114,7 +116,7 @@ def _drawn_strokes(region: Region) -> int:
 
 def has_checks(region: Region) -> bool:
     """Whether a keyframe of the region is one of ours, untouched."""
-    return any(item.get("check") == check_of(item) for item in _items(region))
+    return any(item.get("check") == keyframe_checksum(item) for item in _items(region))
 
 
 def _over_time(
@@ -167,7 +169,7 @@ def _items(region: Region) -> list[Mapping[str, Any]]:
     sequence = _value(region).get("sequence")
     items = [i for i in sequence if isinstance(i, Mapping)] if isinstance(sequence, list) else []
     items = [i for i in items if "frame" in i and "enabled" in i]
-    return [i for i in items if readable(i.get("vertices")) or all(n in i for n in ("x", "y", "width", "height"))]
+    return [i for i in items if is_vertex_list(i.get("vertices")) or all(n in i for n in ("x", "y", "width", "height"))]
 
 
 def _value(region: Region) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from backend.feedback.annotator import EditorTruth, Keyframes, StrokeCount, by_hand, mend
 from backend.jobs.runner import prompted
 from backend.labelstudio.edits import UserKeyframe
-from backend.labelstudio.regions import KEYFRAME_IOU, sequence_of
+from backend.labelstudio.regions import KEYFRAME_IOU, box_sequence
 from backend.labelstudio.request import PredictRequest
 from refam.evaluation.synthetic import as_clip
 from refam.pipeline.pipeline import Pipeline, PipelineError
@@ -103,7 +103,7 @@ def cost(case: StrokeCase, pipeline: Pipeline, *, memo: Path, keyframe_iou: floa
             (result,) = pipeline.run(case.clip, prompted(work, case.clip), memo=kept)
         except PipelineError:  # nothing was found: the annotator begins with an empty region
             return []
-        return sequence_of(result.track, case.clip, fps=FPS, fixed=fixed, keyframe_iou=keyframe_iou)
+        return box_sequence(result.track, case.clip, fps=FPS, fixed=fixed, keyframe_iou=keyframe_iou)
 
     first = answer(())
     return Cost(

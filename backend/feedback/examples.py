@@ -11,9 +11,9 @@ import numpy as np
 from backend.feedback.annotator import EditorTruth, drawn
 from backend.feedback.compare import label_of
 from backend.feedback.project import FeedbackError, asking
-from backend.labelstudio.edits import words_of
+from backend.labelstudio.edits import region_words
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.request import expressions_of
+from backend.labelstudio.request import task_expressions
 from backend.labelstudio.timeline import editor_frame_count
 from backend.settings import Settings
 
@@ -58,11 +58,11 @@ def of_task(task: Any, config: LabelConfig) -> Iterator[Example]:
         return
     newest = max(submitted, key=lambda a: int(a.get("id") or 0))
     regions = [r for r in newest.get("result") or [] if isinstance(r, Mapping) and r.get("type") == "videorectangle"]
-    asked = expressions_of(data, config) if len(regions) == 1 else []
+    asked = task_expressions(data, config) if len(regions) == 1 else []
     said = asked[0] if len(asked) == 1 else None
     for region in regions:
         value = region.get("value")
         sequence = value.get("sequence") if isinstance(value, Mapping) else None
-        words = words_of(region) or said
+        words = region_words(region) or said
         if words and sequence:
             yield Example(int(task.id), video, config.fps(data), words, label_of(region), tuple(sequence))

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from backend.feedback.next_tasks import WaitingTask, waiting_of
-from backend.labelstudio.client import studio_client
+from backend.labelstudio.client import label_studio_client
 from backend.labelstudio.label_config import LabelConfig, LabelConfigError, parse_label_config
 from backend.labelstudio.request import FALLBACK_FIELDS
 from backend.settings import Settings
@@ -27,7 +27,7 @@ def asking(settings: Settings, project: int) -> Iterator[tuple[Any, LabelConfig]
     """Label Studio's client and the project's label config; what goes wrong in the block becomes a FeedbackError."""
     from label_studio_sdk.core.api_error import ApiError
 
-    studio = studio_client(settings)
+    studio = label_studio_client(settings)
     if studio is None:
         raise FeedbackError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, of somebody who may see the project")
     try:

@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 
 from backend.feedback.annotator import EditorTruth, verdict
 from backend.feedback.project import FeedbackError
-from backend.labelstudio.regions import sequence_of
+from backend.labelstudio.regions import box_sequence
 from refam.evaluation.confidence_scores import expected_error, reliability
 from refam.evaluation.synthetic import as_clip
 from refam.pipeline.confidence import SIGNS, ScoreModel, fit, raw_score, row_of
@@ -93,7 +93,7 @@ def _one_clip(pipeline: Pipeline, seed: int) -> Iterator[Answered]:
 
 
 def _judged(result: TrackResult, clip: Clip, masks: NDArray[np.bool_]) -> Answered:
-    wrong, _ = verdict(sequence_of(result.track, clip, fps=_FPS), EditorTruth.of_masks(masks))
+    wrong, _ = verdict(box_sequence(result.track, clip, fps=_FPS), EditorTruth.of_masks(masks))
     return Answered(row_of(result.signs), raw_score(result.signs), not wrong.any())
 
 

@@ -33,7 +33,7 @@ def opener(settings: Settings) -> Iterator[Callable[[StoredCorrection], Clip | N
         def opened(row: StoredCorrection) -> Clip | None:
             if row.video not in clips:
                 try:
-                    clips[row.video] = open_clip(held.enter_context(media.local(row.video, task_id=row.task)))
+                    clips[row.video] = open_clip(held.enter_context(media.local_file(row.video, task_id=row.task)))
                 except (MediaError, ClipError) as error:
                     log.warning("task %s: %s", row.task, error)
                     clips[row.video] = None

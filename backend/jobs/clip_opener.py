@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from backend.jobs.models import JobSpec
-from backend.media.network_policy import shown
+from backend.media.network_policy import redact_url
 from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError
@@ -49,12 +49,12 @@ class ClipOpener:
             text = f"{work.task} has {len(work.frames)} frames, more than REFAM_MAX_FRAMES={self._most_frames}"
             raise PipelineError(text)
         paths, contents = [], []
-        names = [f"frame {number} ({shown(address)})" for number, address in enumerate(work.frames)]
+        names = [f"frame {number} ({redact_url(address)})" for number, address in enumerate(work.frames)]
         for number, address in enumerate(work.frames):
             try:
                 path, content = self._fetched(address, spec, held)
             except MediaError as error:
-                raise MediaError(f"{names[number]}: {error}", passing=error.passing) from error
+                raise MediaError(f"{names[number]}: {error}", transient=error.transient) from error
             paths.append(path)
             contents.append(content)
             tell((number + 1) / len(work.frames))
@@ -64,7 +64,7 @@ class ClipOpener:
         return cast("Clip", sequence), whole.hexdigest()[:32]  # the same interface
 
     def _fetched(self, address: str, spec: JobSpec, held: contextlib.ExitStack) -> tuple[Path, str]:
-        path = held.enter_context(self._media.local(address, task_id=spec.task_id))
+        path = held.enter_context(self._media.local_file(address, task_id=spec.task_id))
         content = content_of(path)
-        self._media.check(path, content)
+        self._media.raise_if_damaged(path, content)
         return path, content

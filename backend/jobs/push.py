@@ -16,7 +16,7 @@ import httpx
 
 from backend.jobs.models import JobRecord, JobState
 from backend.jobs.queue import JobQueue
-from backend.labelstudio.client import studio_client
+from backend.labelstudio.client import label_studio_client
 from backend.settings import Settings
 
 log = logging.getLogger("refam.jobs")
@@ -118,5 +118,5 @@ class PredictionPusher:
 
     def _studio(self) -> Any:
         if self._client is None:
-            self._client = studio_client(self._settings)
+            self._client = label_studio_client(self._settings)
         return self._client

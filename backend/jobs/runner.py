@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from backend.jobs.clip_opener import ClipOpener
 from backend.jobs.models import JobRecord, JobSpec, JobState
 from backend.jobs.worker import JobResult, TransientError
-from backend.labelstudio.edits import Fixed, UserOutline
+from backend.labelstudio.edits import UserEdit, UserOutline
 from backend.labelstudio.empty_regions import without_successor
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.mask_regions import mask_regions_of
-from backend.labelstudio.regions import KEYFRAME_IOU, prediction_of, regions_of
+from backend.labelstudio.regions import KEYFRAME_IOU, build_prediction, regions_of
 from backend.labelstudio.request import PredictRequest
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from backend.media.store import MediaError
@@ -67,7 +67,7 @@ class JobRunner:
                 tuned = self._services.tuned
                 return _done(spec, clip, results, tuned.keyframe_iou if tuned else KEYFRAME_IOU)
         except MediaError as error:
-            if error.passing:
+            if error.transient:
                 raise TransientError(str(error)) from error
             raise
         finally:
@@ -107,7 +107,7 @@ def prompted(work: PredictRequest, clip: Clip) -> tuple[Target, ...]:
     return tuple(targets)
 
 
-def _prompt(frame: int, fixed: Fixed, clip: Clip) -> FramePrompt | None:
+def _prompt(frame: int, fixed: UserEdit, clip: Clip) -> FramePrompt | None:
     """None where nothing of what was drawn is within the frame."""
     if isinstance(fixed, UserOutline):
         mask = fixed.mask(clip.size)
@@ -158,7 +158,7 @@ def _done(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyframe_io
     if not regions:
         said = "; ".join(dict.fromkeys(note for result in results for note in result.notes))
         raise PipelineError(f"nothing was found: {said or 'no object fits the words'}")
-    prediction = prediction_of(regions, model_version=spec.model_version)
+    prediction = build_prediction(regions, model_version=spec.model_version)
     if config.masks:
         prediction["result"] += without_successor(work.shown, regions, config)
     try:

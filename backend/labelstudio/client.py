@@ -22,12 +22,15 @@ from video.errors import UserError
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _MARGIN_S = 30.0  # renewed this long before it ends, so that it does not end on its way
 _UNKNOWN_LIFE_S = 90.0  # for an access token that does not say when it ends
 
 
-def studio_client(settings: Settings) -> LabelStudio | None:
+def label_studio_client(settings: Settings) -> LabelStudio | None:
     """Label Studio's own client, which takes either kind of token; None where address or token is not set.
 
     Environment proxies are not used: the token goes to Label Studio and nowhere else.
@@ -41,18 +44,18 @@ def studio_client(settings: Settings) -> LabelStudio | None:
     return LabelStudio(base_url=settings.label_studio_url, api_key=key, httpx_client=http)
 
 
-class AccessError(UserError):
+class LabelStudioAuthError(UserError):
     """Label Studio refused the token or could not be asked; the message never holds the token.
 
-    passing: whether it may heal by itself.
+    transient: whether it may heal by itself.
     """
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.transient = transient
 
 
-class StudioAccess:
+class LabelStudioAuth:
     """The `Authorization` header for one Label Studio. Safe to use from several threads."""
 
     def __init__(self, url: str, token: SecretStr, *, clock: Callable[[], float] = time.time) -> None:
@@ -63,7 +66,7 @@ class StudioAccess:
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, settings: Settings) -> StudioAccess | None:
+    def from_settings(cls, settings: Settings) -> LabelStudioAuth | None:
         """For the Label Studio of the settings; None where its address or token is not set."""
         if settings.label_studio_url is None or settings.label_studio_api_key is None:
             return None
@@ -75,7 +78,7 @@ class StudioAccess:
         return "personal" if _claims(self._token.get_secret_value()) is not None else "legacy"
 
     def header(self) -> str:
-        """The value of `Authorization`. Raises AccessError when a personal access token cannot be renewed."""
+        """The value of `Authorization`. Raises LabelStudioAuthError when a personal access token cannot be renewed."""
         if self.kind == "legacy":
             return f"Token {self._token.get_secret_value()}"
         with self._lock:
@@ -89,14 +92,14 @@ class StudioAccess:
             with httpx.Client(trust_env=False, timeout=15) as http:
                 answer = http.post(address, json={"refresh": self._token.get_secret_value()})
         except httpx.HTTPError as error:
-            raise AccessError(f"{address} cannot be reached: {type(error).__name__}", passing=True) from None
+            raise LabelStudioAuthError(f"{address} cannot be reached: {type(error).__name__}", transient=True) from None
         if answer.status_code in (401, 403):
-            raise AccessError(f"LABEL_STUDIO_API_KEY is not valid (any longer) at {self.url}: make a new one")
+            raise LabelStudioAuthError(f"LABEL_STUDIO_API_KEY is not valid (any longer) at {self.url}: make a new one")
         try:
             access = str(answer.raise_for_status().json()["access"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             text = f"{address} answered {answer.status_code} without an access token"
-            raise AccessError(text, passing=answer.status_code >= 500) from None
+            raise LabelStudioAuthError(text, transient=answer.status_code >= 500) from None
         ends = (_claims(access) or {}).get("exp")
         self._access = access
         known = isinstance(ends, int | float)
@@ -113,3 +116,40 @@ def _claims(token: str) -> dict[str, object] | None:
     except (binascii.Error, ValueError):
         return None
     return payload if isinstance(payload, dict) else None
+
+
+log = logging.getLogger("refam.jobs")
+
+
+class DraftReader:
+    """Reads drafts with the token; without one it knows none."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._access = LabelStudioAuth.from_settings(settings)
+
+    @property
+    def available(self) -> bool:
+        """Whether there is an address and a token to ask with."""
+        return self._access is not None
+
+    def newer_drafts(self, task: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        """The task's drafts, if one was saved since the request was made; None if not, or if it cannot be known."""
+        identity = task.get("id")
+        if self._access is None or not isinstance(identity, int):
+            return None
+        try:
+            with httpx.Client(trust_env=False, timeout=5) as http:
+                address = f"{self._access.url}/api/tasks/{identity}/drafts"
+                answer = http.get(address, headers={"Authorization": self._access.header()})
+                found = answer.raise_for_status().json()
+        except (httpx.HTTPError, LabelStudioAuthError, ValueError) as error:
+            log.warning("task %s: its drafts cannot be read: %s", identity, type(error).__name__)
+            return None
+        drafts = [draft for draft in found if isinstance(draft, dict)] if isinstance(found, list) else []
+        return drafts if _stamps(drafts) - _stamps(task.get("drafts")) else None
+
+
+def _stamps(drafts: Any) -> set[tuple[Any, Any]]:
+    if not isinstance(drafts, Sequence):
+        return set()
+    return {(draft.get("id"), draft.get("updated_at")) for draft in drafts if isinstance(draft, Mapping)}

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from backend.labelstudio.client import studio_client
+from backend.labelstudio.client import label_studio_client
 from backend.labelstudio.label_config import LabelConfigError, parse_label_config
 from backend.settings import Settings
 from video.errors import UserError
@@ -51,7 +51,7 @@ def connect(settings: Settings, project: int, *, url: str) -> Iterator[ConnectFi
     from label_studio_sdk.core.api_error import ApiError
 
     url = _checked(url)
-    studio = studio_client(settings)
+    studio = label_studio_client(settings)
     if studio is None:
         raise ConnectError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, of somebody who may change the project")
     try:

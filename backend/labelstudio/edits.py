@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refam.pipeline.tracks import spread_box_edits
 from video.polygons import filled
 
 Box = tuple[float, float, float, float]
@@ -81,10 +82,10 @@ class UserOutline:
         return filled(self.points * size, size)
 
 
-Fixed = UserKeyframe | UserOutline
+UserEdit = UserKeyframe | UserOutline
 
 
-def check_of(item: Mapping[str, Any]) -> str:
+def keyframe_checksum(item: Mapping[str, Any]) -> str:
     """The check of a keyframe's frame, switch, and box or vertices."""
     if "vertices" in item:
         return _outline_check(item)
@@ -99,13 +100,13 @@ def _outline_check(item: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def points_check(points: Sequence[Sequence[float]]) -> str:
+def polygon_checksum(points: Sequence[Sequence[float]]) -> str:
     """The check of a polygon's points (x, y), in percent of the picture."""
     text = repr([[round(float(v), _DIGITS) + 0.0 for v in point] for point in points])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def user_keyframes(region: Mapping[str, Any]) -> tuple[Fixed, ...]:
+def read_user_keyframes(region: Mapping[str, Any]) -> tuple[UserEdit, ...]:
     """A region's keyframes that are a person's, ascending. What cannot be a keyframe is left out."""
     value = region.get("value")
     sequence = value.get("sequence") if isinstance(value, Mapping) else None
@@ -113,9 +114,9 @@ def user_keyframes(region: Mapping[str, Any]) -> tuple[Fixed, ...]:
         (item for item in sequence or [] if isinstance(item, Mapping) and _is_keyframe(item)),
         key=lambda item: item["frame"],
     )
-    found: list[Fixed] = []
+    found: list[UserEdit] = []
     for i, item in enumerate(items):
-        if item.get("check") == check_of(item):
+        if item.get("check") == keyframe_checksum(item):
             continue
         after = next((int(later["frame"]) for later in items[i + 1 :] if later["frame"] > item["frame"]), None)
         if "vertices" in item:
@@ -138,7 +139,7 @@ def user_keyframes(region: Mapping[str, Any]) -> tuple[Fixed, ...]:
     return tuple(found)
 
 
-def words_of(region: Mapping[str, Any]) -> str | None:
+def region_words(region: Mapping[str, Any]) -> str | None:
     """The words that a region was found with; None for one that a person drew."""
     value = region.get("value")
     sequence: Sequence[Any] = (value.get("sequence") if isinstance(value, Mapping) else None) or []
@@ -156,3 +157,33 @@ def _is_keyframe(item: Mapping[str, Any]) -> bool:
         numbers = [item.get(name) for name in ("frame", "x", "y", "width", "height")]
     finite = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers)
     return finite and isinstance(item.get("enabled"), bool) and numbers[0] >= 1
+
+
+def apply_user_keyframes(
+    boxes: NDArray[np.float64], visible: NDArray[np.bool_], fixed: Sequence[UserKeyframe]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, UserKeyframe]]:
+    """Boxes (n, 4) normalised xyxy and visible (n,) by editor frame, corrected; and the fixed keyframe of each row.
+
+    A person's box differs from the track's in place and size (a hat that counts, a shadow that does not). Between two
+    fixed keyframes that difference goes over from the one to the other, before the first and after the last it stays.
+    """
+    rows = {f.frame - 1: f for f in fixed if f.frame <= len(boxes) and f.box() is not None}
+    boxes = spread_box_edits(boxes, visible, {row: _box(keyframe) for row, keyframe in rows.items()})
+    for row, keyframe in rows.items():
+        boxes[row] = _box(keyframe)
+    visible = apply_visibility_edits(visible, rows.values())
+    return boxes, visible, {row: f for row, f in rows.items() if visible[row]}
+
+
+def _box(keyframe: UserKeyframe) -> NDArray[np.float64]:
+    return np.array(keyframe.box(), np.float64)
+
+
+def apply_visibility_edits(visible: NDArray[np.bool_], fixed: Iterable[UserEdit]) -> NDArray[np.bool_]:
+    """(n,) visible on the frames that a person fixed, hidden after those that they switched off, up to the next."""
+    visible, fixed = visible.copy(), list(fixed)
+    visible[[f.frame - 1 for f in fixed]] = True
+    for f in fixed:
+        if not f.enabled:
+            visible[f.frame : len(visible) if f.until is None else f.until - 1] = False
+    return visible

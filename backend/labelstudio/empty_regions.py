@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from backend.labelstudio.label_config import OUTLINE_KINDS, LabelConfig, LabelConfigError, MaskControl
-from backend.labelstudio.mask_edits import is_a_persons
+from backend.labelstudio.mask_edits import is_user_edited
 from backend.labelstudio.mask_regions import labelled, shapes_of
 
 Region = dict[str, Any]
@@ -40,7 +40,7 @@ def shown_masks(
     found = []
     for r in regions:
         size = (r.get("original_width"), r.get("original_height"))
-        ours = not is_a_persons(r) and str(r.get("id")).startswith(tuple(f"{i}-" for i in region_ids))
+        ours = not is_user_edited(r) and str(r.get("id")).startswith(tuple(f"{i}-" for i in region_ids))
         if ours and r["type"] == control.kind and all(isinstance(side, int) and side > 0 for side in size):
             label = next(iter(r.get("labels") or r["value"].get(control.kind) or []), "")
             found.append(ShownMask(str(r["id"]), r["item_index"], (int(size[0] or 0), int(size[1] or 0)), str(label)))
@@ -71,7 +71,7 @@ def without_successor(shown: Sequence[ShownMask], answer: Sequence[Region], conf
     return regions
 
 
-def emptied(region: Mapping[str, Any], words: str) -> Region:
+def empty_region(region: Mapping[str, Any], words: str) -> Region:
     """The same region, drawn nowhere; its text says that these words were to be removed."""
     value = dict(region["value"])
     if region["type"] == "videorectangle":

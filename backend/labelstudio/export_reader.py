@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.export_sources import LoadedVideo, VideoFolder, address_parts, plain_name, submitted
+from backend.labelstudio.export_sources import LoadedVideo, VideoFolder, address_parts, submitted_annotation, video_stem
 from backend.labelstudio.label_config import OUTLINE_KINDS, LabelConfig
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
-from backend.labelstudio.vector_reading import VectorKeyframes
+from backend.labelstudio.vector_regions import VectorKeyframes
 from video import masks
 from video.formats.base import FormatError, ObjectTrack, annotated, of_boxes, of_masks
 from video.formats.files import evenly, field, fill_polygons, read_json
@@ -39,7 +39,7 @@ _MASKS = {"brush", "polygon", "bitmask"}
 _UNNAMED = "object"
 
 
-def read_studio(path: Path, config: LabelConfig, *, videos: VideoFolder | None) -> list[LoadedVideo]:
+def read_export(path: Path, config: LabelConfig, *, videos: VideoFolder | None) -> list[LoadedVideo]:
     """The tasks of an export that somebody has submitted. Raises FormatError, LabelConfigError and ClipError.
 
     videos: needed for tasks with a video: its frames' times, which the export does not tell.
@@ -53,7 +53,7 @@ def read_studio(path: Path, config: LabelConfig, *, videos: VideoFolder | None) 
         data = field(task, "data", dict, where)
         if "annotations" not in task:
             raise FormatError(f"{where} has no annotations: choose the format JSON in Label Studio, not JSON-MIN")
-        annotation = submitted(task)
+        annotation = submitted_annotation(task)
         if annotation is None:
             continue
         result = field(annotation, "result", list, where)
@@ -90,7 +90,7 @@ def _video(
                 outlined = masks_on_clip(sequence, clip, fps=fps)
                 objects.append(of_masks(_label(value, "videovectorlabels"), outlined))
     seen = [one for one in objects if len(one.frames)]
-    return LoadedVideo(annotated(plain_name(address), clip.size, clip.times, seen), media.name, media)
+    return LoadedVideo(annotated(video_stem(address), clip.size, clip.times, seen), media.name, media)
 
 
 def boxes_on_clip(
@@ -101,7 +101,7 @@ def boxes_on_clip(
     fps: of the editor's grid. Boxes may reach beyond the frame. Raises FormatError for what is no keyframe.
     """
     n = editor_frame_count(clip.duration_s, fps)
-    drawn, visible = as_drawn(sequence, n, where)
+    drawn, visible = interpolate_boxes(sequence, n, where)
     shown = clip_frame_of_editor(clip.times, n, fps)
     frames, first = np.unique(shown, return_index=True)
     boxes: dict[int, Box] = {int(f): _box(drawn[row]) for f, row in zip(frames, first, strict=True) if visible[row]}
@@ -134,7 +134,7 @@ def masks_on_clip(sequence: Sequence[Any], clip: Clip, *, fps: float) -> dict[in
     return drawn
 
 
-def as_drawn(sequence: Sequence[Any], n: int, where: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def interpolate_boxes(sequence: Sequence[Any], n: int, where: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """What the editor draws on its frames 1 to n: boxes (n, 4) xyxy in fractions of the frame, and visible (n,).
 
     Linear in x, y, width, height and rotation by frame number; hidden before the first keyframe, and after one that is

@@ -73,12 +73,12 @@ def address_parts(address: str) -> tuple[str, ...]:
     return tuple(name for name in names if name != "/")
 
 
-def plain_name(address: str) -> str:
+def video_stem(address: str) -> str:
     """The name of a video without folders, ending and upload prefix."""
     return PurePosixPath(_UPLOAD.sub("", address_parts(address)[-1])).stem or "video"
 
 
-def tracks_files(source: Path) -> list[Path]:
+def find_tracks_files(source: Path) -> list[Path]:
     """tracks.json itself, in a folder, or in folders below it."""
     if source.is_file():
         return [source]
@@ -108,11 +108,11 @@ def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> LoadedVideo
     if sorted(times) != list(range(n)):
         raise FormatError(f"{path}: the video has {n} frames, and the times of {len(times)} are told")
     shown = np.array([times[i] for i in range(n)], np.float64)
-    video = annotated(plain_name(name), size, shown, [o for o in objects if len(o.frames)])
+    video = annotated(video_stem(name), size, shown, [o for o in objects if len(o.frames)])
     return LoadedVideo(video, name, videos.find(name) if videos else None)
 
 
-def named_apart(loaded: Sequence[LoadedVideo]) -> list[LoadedVideo]:
+def rename_duplicates(loaded: Sequence[LoadedVideo]) -> list[LoadedVideo]:
     """Each with a name of its own: the second "clip" becomes "clip-2"."""
     taken: set[str] = set()
     out = []
@@ -128,12 +128,12 @@ def named_apart(loaded: Sequence[LoadedVideo]) -> list[LoadedVideo]:
     return out
 
 
-def is_studio_export(source: Path) -> bool:
+def is_label_studio_export(source: Path) -> bool:
     """Whether a file is a list of tasks rather than a tracks.json."""
     return source.is_file() and isinstance(read_json(source), list)
 
 
-def submitted(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def submitted_annotation(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The annotation that counts: ground truth before others, then the newest; skipped ones do not."""
     found = [a for a in task.get("annotations") or [] if isinstance(a, Mapping) and not a.get("was_cancelled")]
     return max(found, key=lambda a: (bool(a.get("ground_truth")), str(a.get("updated_at"))), default=None)

@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from backend.cli.frames import MaskTag, mask_label_config
 from backend.labelstudio.export_sources import VideoFolder
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.mask_regions import mask_regions_of
-from backend.labelstudio.regions import importable_task, label_config_for, prediction_of, region_id_of
+from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config
+from backend.labelstudio.regions import build_label_config, build_prediction, importable_task, region_id_for
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video import masks
 from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack
@@ -44,7 +44,7 @@ def video_tasks(
             fps, address = max(1.0, clip.average_fps), f"{url.rstrip('/')}/{quote(path.name)}"
             task, _ = importable_task(results, clip, video=address, words="", fps=fps, model_version=version)
             tasks.append(task)
-    return tasks, label_config_for(_labels(videos))
+    return tasks, build_label_config(_labels(videos))
 
 
 def picture_tasks(
@@ -54,7 +54,7 @@ def picture_tasks(
 
     Raises FormatError where there are boxes alone.
     """
-    xml = mask_label_config(_labels(videos), shape)
+    xml = build_mask_label_config(_labels(videos), shape)
     config = parse_label_config(xml)
     tasks = []
     for video in videos:
@@ -62,7 +62,7 @@ def picture_tasks(
         if boxed is not None:
             raise FormatError(f"{video.name}: {boxed!r} has boxes and no masks; give --videos for boxes on video")
         results = [_result(one, video) for one in video.objects]
-        ids = [region_id_of(f"{video.name}", position) for position in range(len(results))]
+        ids = [region_id_for(f"{video.name}", position) for position in range(len(results))]
         regions = mask_regions_of(results, config, region_ids=ids)
         names = [video.picture(frame) for frame in range(len(video.times))]
         data = {
@@ -71,7 +71,7 @@ def picture_tasks(
             "prompt": "",
         }
         if regions:
-            tasks.append({"data": data, "predictions": [prediction_of(regions, model_version=version)]})
+            tasks.append({"data": data, "predictions": [build_prediction(regions, model_version=version)]})
     return tasks, xml
 
 

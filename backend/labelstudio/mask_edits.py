@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from backend.labelstudio.edits import points_check
+from backend.labelstudio.edits import polygon_checksum
 from backend.labelstudio.label_config import MaskControl
 from refam.pipeline.types import FramePrompt, Target
 from video.errors import UserError
@@ -45,7 +45,7 @@ def with_drawn_masks(
     out = list(targets)
     for k, target in enumerate(targets):
         own = [r for r in regions if _belongs(r, k, targets, region_ids, control)]
-        touched = {r["item_index"] for r in own if is_a_persons(r)}
+        touched = {r["item_index"] for r in own if is_user_edited(r)}
         prompts = []
         for frame in sorted(touched):
             parts = [mask_of(r, control.shape) for r in own if r["item_index"] == frame]
@@ -58,14 +58,14 @@ def with_drawn_masks(
     return tuple(out)
 
 
-def is_a_persons(region: Mapping[str, Any]) -> bool:
+def is_user_edited(region: Mapping[str, Any]) -> bool:
     """Whether a person drew or changed this mask. A polygon's points are compared with the check that we gave it."""
     if region.get("origin") in _A_PERSONS:
         return True
     points, meta = region["value"].get("points"), region.get("meta")
     check = meta.get("check") if isinstance(meta, Mapping) else None
     try:
-        return bool(check and points) and check != points_check(points)
+        return bool(check and points) and check != polygon_checksum(points)
     except (TypeError, ValueError):
         return True  # whatever it is, we did not write it
 

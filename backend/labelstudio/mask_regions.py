@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.editor_frames import as_score
-from backend.labelstudio.edits import points_check
+from backend.labelstudio.edits import polygon_checksum
 from backend.labelstudio.label_config import LabelConfig, LabelConfigError, MaskControl
+from backend.labelstudio.timeline import round_score
 from video.masks import decode
 from video.polygons import polygons_of
 
@@ -57,11 +57,11 @@ def mask_regions_of(
                     "original_width": track.size[0],
                     "original_height": track.size[1],
                     "image_rotation": 0,
-                    "score": as_score(track.scores[row]),
+                    "score": round_score(track.scores[row]),
                 }
                 meta: dict[str, Any] = {"text": [result.target.words]} if result.target.words else {}
                 if "points" in shape:  # a polygon that a person moves keeps its origin "prediction" (measured)
-                    meta["check"] = points_check(shape["points"])
+                    meta["check"] = polygon_checksum(shape["points"])
                 if meta:  # the text is shown when the region is selected
                     base["meta"] = meta
                 regions += labelled(base, shape, control, result.target.label, bool(config.labels))

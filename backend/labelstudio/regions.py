@@ -17,12 +17,10 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.editor_frames import TimedClip, as_score, on_editor
-from backend.labelstudio.edits import Fixed, UserKeyframe, UserOutline, check_of
+from backend.labelstudio.edits import UserEdit, UserKeyframe, UserOutline, apply_user_keyframes, keyframe_checksum
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
-from backend.labelstudio.timeline import editor_frame_count
-from backend.labelstudio.user_keyframes import apply_user_keyframes
-from backend.labelstudio.vector_regions import outline_sequence_of
+from backend.labelstudio.timeline import TimedClip, editor_frame_count, round_score, track_on_timeline
+from backend.labelstudio.vector_regions import vector_sequence
 from video.keyframes import fewest_keyframes
 from video.types import MaskTrack
 
@@ -40,7 +38,7 @@ def regions_of(
     *,
     fps: float,
     region_ids: Sequence[str],
-    fixed: Sequence[Sequence[Fixed]] = (),
+    fixed: Sequence[Sequence[UserEdit]] = (),
     keyframe_iou: float = KEYFRAME_IOU,
 ) -> list[Region]:
     """One region for each result that is visible somewhere, in order.
@@ -58,13 +56,11 @@ def regions_of(
         known, words, notes = fixed[i] if fixed else (), result.target.words, list(result.notes)
         if config.outline:
             outlines = [f for f in known if isinstance(f, UserOutline)]
-            sequence, said = outline_sequence_of(
-                result.track, clip, config.outline, fps=fps, fixed=outlines, words=words
-            )
+            sequence, said = vector_sequence(result.track, clip, config.outline, fps=fps, fixed=outlines, words=words)
             notes += said
         else:
             boxes = [f for f in known if isinstance(f, UserKeyframe)]
-            sequence = sequence_of(result.track, clip, fps=fps, fixed=boxes, words=words, keyframe_iou=keyframe_iou)
+            sequence = box_sequence(result.track, clip, fps=fps, fixed=boxes, words=words, keyframe_iou=keyframe_iou)
         if not sequence:
             continue
         value: dict[str, Any] = {
@@ -82,7 +78,7 @@ def regions_of(
             "to_name": config.video,
             "type": config.outline.kind if config.outline else "videorectangle",
             "origin": "prediction",
-            "score": as_score(result.score),
+            "score": round_score(result.score),
             "value": value,
         }
         if notes:  # the editor shows this text when the region is selected (measured)
@@ -91,7 +87,7 @@ def regions_of(
     return regions
 
 
-def sequence_of(
+def box_sequence(
     track: MaskTrack,
     clip: TimedClip,
     *,
@@ -107,7 +103,7 @@ def sequence_of(
     choosing them among the clip's frames would be off by up to a frame's motion wherever the two rates
     differ. Each keyframe carries its score, its check (see backend.labelstudio.edits) and the words it was found with.
     """
-    rows, visible = on_editor(track, clip, fps)
+    rows, visible = track_on_timeline(track, clip, fps)
     scores = track.scores[rows]
     boxes, visible, kept = apply_user_keyframes(track.boxes[rows], visible, fixed)
     sequence = []
@@ -120,7 +116,7 @@ def sequence_of(
             "enabled": enabled,
             **_percent(boxes[row]),
             "rotation": 0,
-            "score": as_score(scores[row]),
+            "score": round_score(scores[row]),
             **({"words": words} if words else {}),
         }
         if row in kept:  # a person's: to the last digit, and without a check, so that it is known again
@@ -128,12 +124,12 @@ def sequence_of(
             item |= {"x": drawn.x, "y": drawn.y, "width": drawn.width, "height": drawn.height}
             item |= {"rotation": drawn.rotation}
         else:
-            item["check"] = check_of(item)
+            item["check"] = keyframe_checksum(item)
         sequence.append(item)
     return sequence
 
 
-def prediction_of(regions: Sequence[Region], *, model_version: str) -> dict[str, Any]:
+def build_prediction(regions: Sequence[Region], *, model_version: str) -> dict[str, Any]:
     """A prediction as Label Studio stores it, as sure as its least sure object.
 
     Raises ValueError without regions: Label Studio stores an empty prediction, and at the same model version
@@ -148,13 +144,13 @@ def prediction_of(regions: Sequence[Region], *, model_version: str) -> dict[str,
     }
 
 
-def region_id_of(task: Mapping[str, Any] | str, position: int) -> str:
+def region_id_for(task: Mapping[str, Any] | str, position: int) -> str:
     """A stable id for object number `position` of a task, so that another answer replaces the region."""
     key = task if isinstance(task, str) else f"task {task.get('id')}"
     return "refam-" + hashlib.sha256(f"{key} object {position}".encode()).hexdigest()[:10]
 
 
-def label_config_for(labels: Sequence[str]) -> str:
+def build_label_config(labels: Sequence[str]) -> str:
     """A label config for `importable_task`: words above the video, these labels, boxes, rate `$fps`."""
     choices = "\n".join(f"    <Label value={quoteattr(label)}/>" for label in dict.fromkeys(labels))
     return f"""<View>
@@ -178,10 +174,10 @@ def importable_task(
     fps: the editor's frame rate for this task; kept in the task as `$fps`. Raises ValueError if nothing is
     visible.
     """
-    xml = label_config_for([r.target.label for r in results])
-    ids = [region_id_of(video, position) for position in range(len(results))]
+    xml = build_label_config([r.target.label for r in results])
+    ids = [region_id_for(video, position) for position in range(len(results))]
     regions = regions_of(results, clip, parse_label_config(xml), fps=fps, region_ids=ids)
-    prediction = prediction_of(regions, model_version=model_version)
+    prediction = build_prediction(regions, model_version=model_version)
     return {"data": {"video": video, "prompt": words, "fps": fps}, "predictions": [prediction]}, xml
 
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.labelstudio.edits import words_of
-from backend.labelstudio.empty_regions import Region, emptied, removed_words
+from backend.labelstudio.edits import region_words
+from backend.labelstudio.empty_regions import Region, empty_region, removed_words
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.mask_edits import is_a_persons, shown_in
-from backend.labelstudio.request import existing_regions, plain, split_expressions, text_region
+from backend.labelstudio.mask_edits import is_user_edited, shown_in
+from backend.labelstudio.request import existing_regions, normalize_words, split_expressions, submitted_text
 
 _SIGN = "-"
 
@@ -30,12 +30,12 @@ class Removal:
     why_not: str = ""
 
 
-def removal_in(task: Mapping[str, Any], config: LabelConfig, context: Mapping[str, Any]) -> Removal | None:
+def read_removal(task: Mapping[str, Any], config: LabelConfig, context: Mapping[str, Any]) -> Removal | None:
     """What the words that were just typed remove; None where they remove nothing.
 
     Raises RequestError for words that are too long.
     """
-    found = text_region(context, config)
+    found = submitted_text(context, config)
     if found is None:
         return None
     typed, said = found
@@ -47,7 +47,7 @@ def removal_in(task: Mapping[str, Any], config: LabelConfig, context: Mapping[st
     regions, stuck, missing = [], [], []
     for words in unwanted:
         hits = [region for region in there if _is_meant(region, words)]
-        regions += [emptied(region, words or str(_words(region))) for region in hits if not _sticks(region)]
+        regions += [empty_region(region, words or str(_words(region))) for region in hits if not _sticks(region)]
         stuck += [region["item_index"] + 1 for region in hits if _sticks(region)]
         missing += [] if hits else [words]
     others = [e for e in expressions if not e.startswith(_SIGN)]
@@ -57,7 +57,7 @@ def removal_in(task: Mapping[str, Any], config: LabelConfig, context: Mapping[st
 
 def _sticks(region: Mapping[str, Any]) -> bool:
     """Whether it holds strokes of the brush: the editor keeps them beside whatever takes the region's place."""
-    return str(region.get("type")).startswith("brush") and is_a_persons(region)
+    return str(region.get("type")).startswith("brush") and is_user_edited(region)
 
 
 def _is_meant(region: Mapping[str, Any], words: str) -> bool:
@@ -65,7 +65,7 @@ def _is_meant(region: Mapping[str, Any], words: str) -> bool:
     if not words:  # `-` alone
         return found_with is not None
     names = [found_with, *_labels(region)]
-    return any(plain(name) == plain(words) for name in names if name)
+    return any(normalize_words(name) == normalize_words(words) for name in names if name)
 
 
 def _words(region: Mapping[str, Any]) -> str | None:
@@ -73,7 +73,7 @@ def _words(region: Mapping[str, Any]) -> str | None:
     if (removed := removed_words(region)) is not None:
         return removed
     if str(region.get("type")).startswith("video"):
-        return words_of(region)
+        return region_words(region)
     meta = region.get("meta")
     text = meta.get("text") if isinstance(meta, Mapping) else None
     ours = str(region.get("id")).startswith("refam-")

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.labelstudio.edits import Fixed, user_keyframes, words_of
+from backend.labelstudio.edits import UserEdit, read_user_keyframes, region_words
 from backend.labelstudio.empty_regions import ShownMask, shown_masks
 from backend.labelstudio.label_config import OUTLINE_KINDS, Label, LabelConfig
 from backend.labelstudio.mask_edits import MaskError, shown_in, with_drawn_masks
-from backend.labelstudio.regions import region_id_of
+from backend.labelstudio.regions import region_id_for
 from refam.pipeline.pipeline import Target
 from video.errors import UserError
 
@@ -45,7 +45,7 @@ class PredictRequest:
     fps: float
     targets: tuple[Target, ...]
     region_ids: tuple[str, ...]
-    fixed: tuple[tuple[Fixed, ...], ...] = ()
+    fixed: tuple[tuple[UserEdit, ...], ...] = ()
     frames: tuple[str, ...] = ()
     shown: tuple[ShownMask, ...] = ()
 
@@ -62,7 +62,7 @@ class _Object:
 
     target: Target
     region_id: str
-    fixed: tuple[Fixed, ...]
+    fixed: tuple[UserEdit, ...]
     known: bool  # whether its region was found with these very words
 
 
@@ -80,7 +80,7 @@ def read_request(
         raise RequestError(f"{name} has no data")
     video, frames = _media(data.get(config.video_field), config, name)
     labels = config.labels_for(data)
-    expressions = _typed(context, config) or expressions_of(data, config)
+    expressions = _typed(context, config) or task_expressions(data, config)
     old = list(existing_regions(task, config)) if context is not None else []
     if expressions:
         objects = _objects_for(expressions, labels, old, task)
@@ -88,7 +88,7 @@ def read_request(
         objects = changed or objects
     else:
         objects = [
-            _Object(Target(label=label.result, words=label.value), region_id_of(task, position), (), False)
+            _Object(Target(label=label.result, words=label.value), region_id_for(task, position), (), False)
             for position, label in enumerate(labels)
         ]
     if not objects:
@@ -140,7 +140,7 @@ def split_expressions(value: Any) -> list[str]:
     return [expression for expression in found if expression]
 
 
-def text_region(context: Mapping[str, Any] | None, config: LabelConfig) -> tuple[Mapping[str, Any], str] | None:
+def submitted_text(context: Mapping[str, Any] | None, config: LabelConfig) -> tuple[Mapping[str, Any], str] | None:
     """The TextArea's region that was just submitted, and its last text without what we had added to it."""
     for region in reversed(_list(context, "result")):
         if region.get("type") != "textarea" or region.get("from_name") not in config.text_areas:
@@ -152,18 +152,18 @@ def text_region(context: Mapping[str, Any] | None, config: LabelConfig) -> tuple
     return None
 
 
-def told(words: str, why: str, *, finished: bool) -> str:
-    """The words with what became of them, as the annotator sees it in the text field; `text_region` takes it off."""
+def append_reason(words: str, why: str, *, finished: bool) -> str:
+    """The words with what became of them, as the annotator sees it in the text field; `submitted_text` takes it off."""
     return f"{words.strip()} ({'not found' if finished else 'not finished'}: {' '.join(why.split())})"
 
 
 def _typed(context: Mapping[str, Any] | None, config: LabelConfig) -> list[str]:
     """What was just submitted in a TextArea."""
-    found = text_region(context, config)
+    found = submitted_text(context, config)
     return split_expressions(found[1]) if found else []
 
 
-def expressions_of(data: Mapping[str, Any], config: LabelConfig) -> list[str]:
+def task_expressions(data: Mapping[str, Any], config: LabelConfig) -> list[str]:
     """What a task's own fields ask for: of the first field that says something. Raises RequestError where too long."""
     for field in (*config.word_fields, *FALLBACK_FIELDS):
         if field != config.video_field and (expressions := split_expressions(data.get(field))):
@@ -188,9 +188,9 @@ def _objects_for(
         objects.append(
             _Object(
                 Target(label=label, words=words),
-                str(region["id"]) if region else region_id_of(task, position),
-                user_keyframes(region) if region else (),
-                region is not None and words_of(region) == words and label == kept,
+                str(region["id"]) if region else region_id_for(task, position),
+                read_user_keyframes(region) if region else (),
+                region is not None and region_words(region) == words and label == kept,
             )
         )
     return objects
@@ -201,13 +201,13 @@ def _label_before_colon(expression: str, labels: Sequence[Label]) -> tuple[str |
     before, colon, after = expression.partition(":")
     if colon and after.strip():
         for label in labels:
-            if plain(before) in (plain(label.value), plain(label.result)):
+            if normalize_words(before) in (normalize_words(label.value), normalize_words(label.result)):
                 return label.result, after.strip()
     return None, expression
 
 
 def _take_by_words(old: list[Mapping[str, Any]], words: str) -> Mapping[str, Any] | None:
-    region = next((r for r in old if words_of(r) == words), None)
+    region = next((r for r in old if region_words(r) == words), None)
     if region is not None:
         old.remove(region)
     return region
@@ -215,12 +215,14 @@ def _take_by_words(old: list[Mapping[str, Any]], words: str) -> Mapping[str, Any
 
 def _label_named_in(expression: str, labels: Sequence[Label]) -> str | None:
     """The longest label that the expression says in whole words, as a region must carry it."""
-    said = f" {plain(expression)} "
-    fitting = [label for label in labels if plain(label.value) and f" {plain(label.value)} " in said]
+    said = f" {normalize_words(expression)} "
+    fitting = [
+        label for label in labels if normalize_words(label.value) and f" {normalize_words(label.value)} " in said
+    ]
     return max(fitting, key=lambda label: len(label.value)).result if fitting else None
 
 
-def plain(text: str) -> str:
+def normalize_words(text: str) -> str:
     """Words without punctuation and case, to compare them."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 

@@ -11,9 +11,12 @@ Clip frames are 0-based. Times are float64 seconds from the start of the clip, a
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from video.types import MaskTrack
 
 DEFAULT_RATE = 24.0  # what the editor takes when it is told no rate
 _STEP_S = 0.002  # the editor rounds a seek to this grid, then goes one step further to be inside the frame
@@ -82,3 +85,33 @@ def _checked_times(times: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(times).all() or not (np.diff(times) > 0).all():
         raise ValueError("times must be finite and strictly ascending")
     return times
+
+
+class TimedClip(Protocol):
+    """What is needed of a clip: its presentation times (N,) in seconds, ascending, and its duration."""
+
+    @property
+    def times(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def duration_s(self) -> float: ...  # noqa: D102
+
+
+def track_on_timeline(track: MaskTrack, clip: TimedClip, fps: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """By editor frame: the track's row that it shows (n,), and whether the object is visible there (n,).
+
+    fps: of the editor's grid. Frames that the track does not have are frames on which nothing is known: hidden.
+    """
+    n = editor_frame_count(clip.duration_s, fps)
+    row_of = np.full(len(clip.times), -1, np.int64)
+    row_of[track.frames] = np.arange(len(track.frames))
+    rows = row_of[clip_frame_of_editor(clip.times, n, fps)]
+    visible = track.visible[rows] & (rows >= 0)
+    if getattr(clip, "broken", ""):  # the editor plays on where frames can no longer be read: nothing is known there
+        stays_s = float(np.median(np.diff(clip.times))) if len(clip.times) > 1 else 1 / fps
+        visible &= editor_times(n, fps) < clip.times[-1] + stays_s
+    return rows, visible
+
+
+def round_score(score: float) -> float:
+    """As regions and keyframes carry it: in [0, 1], four digits."""
+    return round(min(1.0, max(0.0, float(score))), 4)

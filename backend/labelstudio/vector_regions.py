@@ -10,16 +10,16 @@ An outline is one closed line, so it goes round the object's largest part, and o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.editor_frames import TimedClip, as_score, hidden_by, on_editor
-from backend.labelstudio.edits import UserOutline, check_of
+from backend.labelstudio.edits import UserOutline, apply_visibility_edits, keyframe_checksum
 from backend.labelstudio.label_config import OutlineControl
+from backend.labelstudio.timeline import TimedClip, round_score, track_on_timeline
 from video.contours import Points, contour_of, fewest_outlines, moved_outline, outline_of, vertices_needed
 from video.keyframes import spans
 from video.masks import decode
@@ -40,7 +40,7 @@ class _Piece:
     outlines: NDArray[np.float64]
 
 
-def outline_sequence_of(
+def vector_sequence(
     track: MaskTrack,
     clip: TimedClip,
     control: OutlineControl,
@@ -55,11 +55,13 @@ def outline_sequence_of(
     fixed: keyframes that a person set: they come back to the last digit, and the vertices that they have are those of
     the frames up to the next one (of all frames before it, for the first). [] where the object is never visible.
     """
-    rows, visible = on_editor(track, clip, fps)
+    rows, visible = track_on_timeline(track, clip, fps)
     n = len(rows)
     pins = {f.frame - 1: f for f in fixed if f.frame <= n}
     contours = _Contours(track, rows)
-    visible = hidden_by(np.array([v and contours.there(i) for i, v in enumerate(visible)], np.bool_), pins.values())
+    visible = apply_visibility_edits(
+        np.array([v and contours.there(i) for i, v in enumerate(visible)], np.bool_), pins.values()
+    )
     pins = {row: f for row, f in pins.items() if visible[row]}
     drawn = {row: f.points * track.size for row, f in pins.items() if len(f.vertices) >= 3 and f.mask(track.size).any()}
     known = visible & np.array([contours.there(i) or i in drawn for i in range(n)])
@@ -78,11 +80,11 @@ def outline_sequence_of(
     sequence = []
     for row in sorted(items):
         closed = pins[row].closed if row in pins else True
-        score = as_score(track.scores[rows[row]]) if rows[row] >= 0 else 0.0
+        score = round_score(track.scores[rows[row]]) if rows[row] >= 0 else 0.0
         item: dict[str, Any] = {"frame": row + 1, "time": round(row / fps, 6), "closed": closed}
         item |= {"enabled": enabled.get(row, True), **items[row], "score": score, **({"words": words} if words else {})}
         if row not in pins:
-            item["check"] = check_of(item)
+            item["check"] = keyframe_checksum(item)
         sequence.append(item)
     parts = sum(contours.in_parts(int(row)) for row in np.flatnonzero(known))
     said = [f"on {parts} frames the object is in several parts; the outline goes round the largest"] if parts else []
@@ -160,3 +162,47 @@ def _vertices(points: Points, ids: Sequence[str]) -> list[dict[str, Any]]:
         {"id": i, "x": round(float(x) * 100, 4), "y": round(float(y) * 100, 4), "prevPointId": b, "isBezier": False}
         for i, b, (x, y) in zip(ids, before, points, strict=True)
     ]
+
+
+class VectorKeyframes:
+    """Keyframes of one region. Those that cannot be read are left out."""
+
+    def __init__(self, sequence: Sequence[Any]) -> None:
+        items = [i for i in sequence if isinstance(i, Mapping) and isinstance(i.get("frame"), int)]
+        self._keys = sorted((i for i in items if is_vertex_list(i.get("vertices"))), key=lambda i: int(i["frame"]))
+        self._at = np.array([i["frame"] for i in self._keys], np.int64)
+
+    @property
+    def frames(self) -> list[int]:
+        """Of the editor, 1-based, that keyframes are on."""
+        return self._at.tolist()
+
+    def shown(self, frame: float) -> bool:
+        """Whether anything is drawn there. frame: of the editor, 1-based; between two it is as on the earlier one."""
+        before = int(np.searchsorted(self._at, int(frame), side="right")) - 1
+        if before < 0:
+            return False
+        return bool(self._keys[before].get("enabled", True)) or int(self._at[before]) == int(frame)
+
+    def points(self, frame: float) -> NDArray[np.float64]:
+        """(n, 2) xy in fractions of the frame, whether shown or not; none before the first keyframe."""
+        before = int(np.searchsorted(self._at, frame, side="right")) - 1
+        if before < 0:
+            return np.empty((0, 2))
+        here = _by_id(self._keys[before])
+        if before + 1 < len(self._keys):
+            there = _by_id(self._keys[before + 1])
+            share = (frame - self._at[before]) / (self._at[before + 1] - self._at[before])
+            here = {i: p + share * (there[i] - p) if i in there else p for i, p in here.items()}
+        return np.array(list(here.values()), np.float64).reshape(-1, 2) / 100
+
+
+def _by_id(item: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    return {str(v.get("id", i)): np.array([v["x"], v["y"]], np.float64) for i, v in enumerate(item["vertices"])}
+
+
+def is_vertex_list(vertices: Any) -> bool:
+    """Whether this is the list of vertices of a keyframe."""
+    return isinstance(vertices, list) and all(
+        isinstance(v, Mapping) and all(isinstance(v.get(c), int | float) for c in "xy") for v in vertices
+    )

@@ -40,7 +40,7 @@ class MediaCache:
         self._in_use: Counter[Path] = Counter()
 
     @contextlib.contextmanager
-    def held(self, name: str, url: str, fetcher: Fetcher, *, unchanging: bool) -> Iterator[Path]:
+    def acquire(self, name: str, url: str, fetcher: Fetcher, *, unchanging: bool) -> Iterator[Path]:
         """The whole and current file of a URL, kept until the block ends. name: the file's here.
 
         Raises FetchError, and OSError when the folder cannot be written.
@@ -56,7 +56,7 @@ class MediaCache:
                 self._in_use[path] -= 1
                 self._trim()
 
-    def is_damaged(self, path: Path, content: str) -> bool:
+    def remove_if_damaged(self, path: Path, content: str) -> bool:
         """Whether a file here is no longer what was downloaded (content: what `content_of` says of it now).
 
         It is removed then, so that it is fetched again.
@@ -98,13 +98,13 @@ class MediaCache:
                 part.replace(path)
             _remove(part)
         except FetchError as error:
-            if not (error.passing and _note(part).get("version") is not None):
+            if not (error.transient and _note(part).get("version") is not None):
                 _remove(part)
             raise
         except OSError as error:
             _remove(part)
             if error.errno in _FULL:
-                raise FetchError(f"no room is left in the media cache {self.folder}", passing=True) from None
+                raise FetchError(f"no room is left in the media cache {self.folder}", transient=True) from None
             raise
 
     @contextlib.contextmanager

@@ -11,17 +11,18 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import BinaryIO
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore
 
-from backend.media.network_policy import FetchError, PublicOnlyBackend, shown
-from backend.media.partial_download import Body, goes_on, range_of, version_of
+from backend.media.network_policy import FetchError, PublicOnlyBackend, redact_url
 
 _MOST_REDIRECTS = 5
 _CONNECT_S, _READ_S = 10.0, 30.0
@@ -47,11 +48,11 @@ class Origin:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError:
-            raise FetchError(f"{shown(url)!r} is no address") from None
+            raise FetchError(f"{redact_url(url)!r} is no address") from None
         if parts.scheme not in _DEFAULT_PORTS or not host:
-            raise FetchError(f"only http:// and https:// addresses are fetched, not {shown(url)}")
+            raise FetchError(f"only http:// and https:// addresses are fetched, not {redact_url(url)}")
         if parts.username is not None or parts.password is not None:
-            raise FetchError(f"addresses with a user or password are not fetched: {shown(url)}")
+            raise FetchError(f"addresses with a user or password are not fetched: {redact_url(url)}")
         return cls(parts.scheme, host.lower().rstrip("."), port or _DEFAULT_PORTS[parts.scheme])
 
 
@@ -122,10 +123,10 @@ class Fetcher:
                     return done
             except FetchError as error:
                 enough = body.came - before >= _WORTH_ANOTHER
-                if not (error.passing and enough and body.may_go_on) or time.monotonic() > deadline:
+                if not (error.transient and enough and body.may_go_on) or time.monotonic() > deadline:
                     raise
             idle = idle + 1 if body.came == before else 0
-        raise FetchError(f"{shown(url)} gives no more than {body.size} bytes of {body.total}", passing=True)
+        raise FetchError(f"{redact_url(url)} gives no more than {body.size} bytes of {body.total}", transient=True)
 
     def _once(
         self,
@@ -150,12 +151,12 @@ class Fetcher:
                 except FetchError:
                     raise
                 except (httpcore.TimeoutException, TimeoutError):
-                    raise FetchError(f"{shown(url)} did not answer in time", passing=True) from None
+                    raise FetchError(f"{redact_url(url)} did not answer in time", transient=True) from None
                 except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, UnicodeError) as error:
                     reason = str(error) or type(error).__name__
-                    text = f"{shown(url)} broke off or cannot be reached: {reason}"
-                    raise FetchError(text, passing=True) from None
-        raise FetchError(f"more than {_MOST_REDIRECTS} redirects, the last to {shown(url)}")
+                    text = f"{redact_url(url)} broke off or cannot be reached: {reason}"
+                    raise FetchError(text, transient=True) from None
+        raise FetchError(f"more than {_MOST_REDIRECTS} redirects, the last to {redact_url(url)}")
 
     def _headers(self, url: str, asked: Mapping[str, str]) -> dict[bytes | str, bytes | str]:
         headers: dict[bytes | str, bytes | str] = {
@@ -196,9 +197,9 @@ class Fetcher:
             begun(body.version)
         self._pour(url, answer, body, deadline)
         if body.size == 0:
-            raise FetchError(f"{shown(url)} is empty")
+            raise FetchError(f"{redact_url(url)} is empty")
         if body.total is not None and body.size > body.total:
-            raise FetchError(f"{shown(url)} sent more than the {body.total} bytes it said")
+            raise FetchError(f"{redact_url(url)} sent more than the {body.total} bytes it said")
         return Fetched(False, headers, body.size) if body.total in (None, body.size) else None
 
     def _pour(self, url: str, answer: httpcore.Response, body: Body, deadline: float) -> None:
@@ -206,7 +207,7 @@ class Fetcher:
             if body.size + len(chunk) > self._most_bytes:
                 raise FetchError(self._too_large(url))
             if time.monotonic() > deadline:
-                raise FetchError(f"{shown(url)} took longer than {self._timeout_s:g} s", passing=True)
+                raise FetchError(f"{redact_url(url)} took longer than {self._timeout_s:g} s", transient=True)
             body.into.write(chunk)
             body.size += len(chunk)
             body.came += len(chunk)
@@ -214,19 +215,19 @@ class Fetcher:
     def _check(self, url: str, status: int, headers: Mapping[str, str], *, part: bool) -> None:
         if status in (401, 403):
             mend = "set LABEL_STUDIO_API_KEY to a valid token" if self._is_trusted(url) else "it needs a login"
-            raise FetchError(f"{shown(url)} answered {status}: {mend}")
+            raise FetchError(f"{redact_url(url)} answered {status}: {mend}")
         if status != 200 and not (part and status == 206):
-            raise FetchError(f"{shown(url)} answered {status}", passing=status in _BUSY)
+            raise FetchError(f"{redact_url(url)} answered {status}", transient=status in _BUSY)
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise FetchError(f"{shown(url)} came {headers['content-encoding']}-encoded, unasked")
+            raise FetchError(f"{redact_url(url)} came {headers['content-encoding']}-encoded, unasked")
         if headers.get("content-type", "").lower().startswith("text/html"):
-            raise FetchError(f"{shown(url)} is a web page, not a video")
+            raise FetchError(f"{redact_url(url)} is a web page, not a video")
         said = headers.get("content-range", "").rpartition("/")[2] if status == 206 else headers.get("content-length")
         if (said or "").isdigit() and int(said or 0) > self._most_bytes:
             raise FetchError(self._too_large(url))
 
     def _too_large(self, url: str) -> str:
-        return f"{shown(url)} is larger than {self._most_bytes / 1e6:g} MB (REFAM_MAX_MEDIA_MB)"
+        return f"{redact_url(url)} is larger than {self._most_bytes / 1e6:g} MB (REFAM_MAX_MEDIA_MB)"
 
 
 _TIMEOUTS = {"timeout": {"connect": _CONNECT_S, "read": _READ_S, "write": _READ_S, "pool": _CONNECT_S}}
@@ -238,4 +239,62 @@ def _location(url: str, answer: httpcore.Response) -> str:
             target = quote(urljoin(url, value.decode("latin-1")), safe=_AS_THEY_ARE)
             Origin.of(target)  # refuses file:// and the like before anything is connected to
             return target
-    raise FetchError(f"{shown(url)} redirects to nowhere")
+    raise FetchError(f"{redact_url(url)} redirects to nowhere")
+
+
+_MOST_STARTS = 3  # of one file within one fetch: it may change under way, but not for ever
+
+
+@dataclass
+class Body:
+    """What has come of a file so far. version: what names it for If-Range, "" for a file that never changes."""
+
+    into: BinaryIO
+    size: int = 0
+    version: str | None = None
+    total: int | None = None
+    came: int = 0  # bytes over the network, also of what had to be thrown away
+    starts: int = 0
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the rest can be asked for."""
+        return self.size > 0 and self.version is not None and self.starts <= _MOST_STARTS
+
+    def start_over(self) -> None:
+        """Throws away what is there."""
+        self.into.seek(0)
+        self.into.truncate()
+        self.size, self.version, self.total = 0, None, None
+        self.starts += 1
+
+
+def range_of(body: Body) -> dict[str, str]:
+    """The headers that ask for the rest."""
+    asked = {"Range": f"bytes={body.size}-"}
+    return {**asked, "If-Range": body.version} if body.version else asked
+
+
+def goes_on(body: Body, headers: Mapping[str, str]) -> bool:
+    """Whether a 206 is the rest of what is there. Servers without If-Range (Label Studio) are held to it here."""
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("content-range", "").strip())
+    if found is None:
+        return False
+    first, _, total = map(int, found.groups())
+    now = headers.get("etag") if (body.version or "").startswith('"') else headers.get("last-modified")
+    if first != body.size or body.total not in (None, total) or (body.version and now != body.version):
+        return False
+    body.total = total
+    return True
+
+
+def version_of(headers: Mapping[str, str]) -> str | None:
+    """What If-Range may name a file by: a strong ETag, or a date that lies a minute back (RFC 9110, 8.8.2.2)."""
+    tag = headers.get("etag", "")
+    if tag.startswith('"'):
+        return tag
+    try:
+        changed, now = (parsedate_to_datetime(headers[name]) for name in ("last-modified", "date"))
+        return headers["last-modified"] if (now - changed).total_seconds() >= 60 else None
+    except (KeyError, ValueError, TypeError):
+        return None

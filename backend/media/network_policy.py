@@ -16,12 +16,12 @@ from video.errors import UserError
 class FetchError(UserError):
     """The address was refused or did not deliver; the message says which and why, without secrets.
 
-    passing: whether it may heal by itself (a timeout, a broken connection, a busy server).
+    transient: whether it may heal by itself (a timeout, a broken connection, a busy server).
     """
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.transient = transient
 
 
 class PublicOnlyBackend(httpcore.NetworkBackend):
@@ -78,7 +78,7 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def shown(address: str) -> str:
+def redact_url(address: str) -> str:
     """An address as it may be told: without login, query (signatures live there) and fragment; paths as they are."""
     try:
         parts = urlsplit(address)

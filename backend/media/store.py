@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from backend.labelstudio.client import AccessError, StudioAccess
+from backend.labelstudio.client import LabelStudioAuth, LabelStudioAuthError
 from backend.media.cache import MediaCache
 from backend.media.fetch import Fetcher
-from backend.media.network_policy import FetchError, shown
+from backend.media.network_policy import FetchError, redact_url
 from backend.settings import Settings
 from video.errors import UserError
 
@@ -34,11 +34,11 @@ _DAY_S = 24 * 3600.0
 
 
 class MediaError(UserError):
-    """The video cannot be had; the message says why and what would be right. passing: it may heal by itself."""
+    """The video cannot be had; the message says why and what would be right. transient: it may heal by itself."""
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.transient = transient
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class MediaStore:
         self._root = settings.media_root and settings.media_root.resolve()
         most_bytes = int(settings.cache_mb * 1e6)
         self._cache = MediaCache(settings.cache_dir, most_bytes=most_bytes, most_idle_s=settings.cache_days * _DAY_S)
-        access = StudioAccess.of(settings)
+        access = LabelStudioAuth.from_settings(settings)
         self._fetcher = Fetcher(
             trusted=settings.label_studio_url,
             trusted_paths=_STUDIO_PATHS,
@@ -69,7 +69,7 @@ class MediaStore:
         )
 
     @contextlib.contextmanager
-    def local(self, address: str, *, task_id: int | None = None) -> Iterator[Path]:
+    def local_file(self, address: str, *, task_id: int | None = None) -> Iterator[Path]:
         """The file behind an address, kept until the block ends. task_id: Label Studio's. Raises MediaError."""
         where = self.locate(address, task_id=task_id)
         if isinstance(where, Path):
@@ -79,28 +79,28 @@ class MediaStore:
         unchanging = self._studio is not None and where.url.startswith(self._studio + _UNCHANGING)
         with contextlib.ExitStack() as held:
             try:
-                path = held.enter_context(self._cache.held(name, where.url, self._fetcher, unchanging=unchanging))
-            except (FetchError, AccessError) as error:
-                raise MediaError(_cloud_words(where, error), passing=error.passing) from None
+                path = held.enter_context(self._cache.acquire(name, where.url, self._fetcher, unchanging=unchanging))
+            except (FetchError, LabelStudioAuthError) as error:
+                raise MediaError(_cloud_words(where, error), transient=error.transient) from None
             except OSError as error:
                 text = f"the media cache {self._cache.folder} cannot be written: {error.strerror}"
                 raise MediaError(text) from None
             yield path
 
-    def check(self, path: Path, content: str) -> None:
+    def raise_if_damaged(self, path: Path, content: str) -> None:
         """Raises MediaError for a file of the cache that was damaged there (content: its hash now); it may heal."""
-        if self._cache.is_damaged(path, content):
+        if self._cache.remove_if_damaged(path, content):
             raise MediaError(
-                f"the copy of {path.name} in the media cache was damaged; it is fetched again", passing=True
+                f"the copy of {path.name} in the media cache was damaged; it is fetched again", transient=True
             )
 
     def locate(self, address: str, *, task_id: int | None = None) -> Path | _Remote:
         """Where an address leads: a path under the media root, or what to fetch. Raises MediaError when refused."""
         if not address or any(ord(c) < 32 for c in address) or "\\" in address:
-            raise MediaError(f"{shown(address)!r} is no address of a video")
+            raise MediaError(f"{redact_url(address)!r} is no address of a video")
         parts = urlsplit(address)
         if _climbs(parts.path) or any(_climbs(value) for value in parse_qs(parts.query).get("d", [])):
-            raise MediaError(f"{shown(address)!r} leaves its folder ('..')")
+            raise MediaError(f"{redact_url(address)!r} leaves its folder ('..')")
         if parts.scheme in ("http", "https"):
             return _Remote(address, address)
         if parts.scheme in _CLOUD:
@@ -112,12 +112,12 @@ class MediaStore:
             )
         if address.startswith(_STUDIO_PATHS):
             if self._studio is None:
-                raise MediaError(f"{shown(address)!r} is a file of Label Studio: set LABEL_STUDIO_URL")
+                raise MediaError(f"{redact_url(address)!r} is a file of Label Studio: set LABEL_STUDIO_URL")
             return _Remote(self._studio + address, self._studio + address)
         return self._under_root(address)
 
     def _in_the_cloud(self, address: str, task_id: int | None) -> _Remote:
-        name = repr(shown(address))
+        name = repr(redact_url(address))
         if self._studio is None:
             text = "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, and add the storage to the project there"
             raise MediaError(f"{name} is fetched through Label Studio, which has the storage's keys: {text}")
@@ -129,24 +129,23 @@ class MediaStore:
 
     def _under_root(self, address: str) -> Path:
         if self._root is None:
-            raise MediaError(f"{shown(address)!r} is a path: to read files of this machine set REFAM_MEDIA_ROOT")
+            raise MediaError(f"{redact_url(address)!r} is a path: to read files of this machine set REFAM_MEDIA_ROOT")
         path = (self._root / address).resolve()  # an absolute address replaces the root here, and fails below
         if not path.is_relative_to(self._root):
-            raise MediaError(f"{shown(address)!r} is not under REFAM_MEDIA_ROOT")
+            raise MediaError(f"{redact_url(address)!r} is not under REFAM_MEDIA_ROOT")
         if not path.is_file():
-            raise MediaError(f"{shown(address)!r} is no file under REFAM_MEDIA_ROOT")
+            raise MediaError(f"{redact_url(address)!r} is no file under REFAM_MEDIA_ROOT")
         return path
 
 
-def _cloud_words(where: _Remote, error: FetchError | AccessError) -> str:
+def _cloud_words(where: _Remote, error: FetchError | LabelStudioAuthError) -> str:
     """Label Studio says only 404 or 424; what that means for storage is said here."""
     said = str(error)
     if where.cloud is None or not re.search(r"/tasks/\d+/resolve/ answered (403|404|424)", said):
         return said
     mend = "add the bucket to the project under Settings, Cloud Storage, with keys that may read it"
-    return (
-        f"Label Studio cannot get {shown(where.cloud)!r} ({said.rpartition('answered ')[2].partition(':')[0]}): {mend}"
-    )
+    status = said.rpartition("answered ")[2].partition(":")[0]
+    return f"Label Studio cannot get {redact_url(where.cloud)!r} ({status}): {mend}"
 
 
 def _climbs(path: str) -> bool:

@@ -28,8 +28,8 @@ from typing import Any
 from label_studio_ml.model import LabelStudioMLBase
 
 from backend.labelstudio.label_config import LabelConfig, LabelConfigError, parse_label_config
-from backend.labelstudio.removals import removal_in
-from backend.labelstudio.request import RequestError, text_region, told
+from backend.labelstudio.removals import read_removal
+from backend.labelstudio.request import RequestError, append_reason, submitted_text
 from backend.runtime import Services, process_services
 
 log = logging.getLogger("refam.model")
@@ -73,7 +73,7 @@ class RefAMBackend(LabelStudioMLBase):
         """What was typed, answered; a failure is told where the annotator looks: behind the words."""
         try:
             config = parse_label_config(xml)
-            removal = removal_in(task, config, context)
+            removal = read_removal(task, config, context)
         except (LabelConfigError, RequestError):
             return self._answered(task, xml, context, project)  # which says it
         if removal is None:
@@ -105,12 +105,12 @@ class RefAMBackend(LabelStudioMLBase):
     def _told(
         self, context: Mapping[str, Any], config: LabelConfig, why: str, *, finished: bool = True
     ) -> list[dict[str, Any]]:
-        found = text_region(context, config)
+        found = submitted_text(context, config)
         if found is None or not self._services.settings.say_in_text_field:
             return []
         region, words = found
         kept = {name: region[name] for name in ("id", "from_name", "to_name", "type", "origin") if name in region}
-        return [{**kept, "value": {"text": [told(words, why, finished=finished)]}}]
+        return [{**kept, "value": {"text": [append_reason(words, why, finished=finished)]}}]
 
     def fit(self, event: str, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Learns from what a person submitted: see backend.loop. No weights are trained.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
 from backend.jobs.queue import JobQueue
 from backend.jobs.worker import may_heal
-from backend.labelstudio.drafts import DraftReader
+from backend.labelstudio.client import DraftReader
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import read_request
 from backend.logging import current_request
@@ -80,7 +80,7 @@ class PredictService:
             return asked
 
         asked = ask(tasks)
-        if interactive and self._drafts.possible and self._settings.draft_wait_s:
+        if interactive and self._drafts.available and self._settings.draft_wait_s:
             # It is computed meanwhile: mostly nothing was drawn, and then nothing was lost.
             fresh = self._with_last_strokes(tasks, min(deadline, time.monotonic() + self._settings.draft_wait_s))
             if fresh is not None:
@@ -92,7 +92,7 @@ class PredictService:
     def _with_last_strokes(self, tasks: Sequence[Mapping[str, Any]], until: float) -> list[Mapping[str, Any]] | None:
         """The tasks with the drafts that were saved since; None when none was."""
         while time.monotonic() < until and not self._closing.is_set():
-            newer = [self._drafts.newer(task) for task in tasks]
+            newer = [self._drafts.newer_drafts(task) for task in tasks]
             if any(drafts is not None for drafts in newer):
                 return [t if d is None else {**t, "drafts": d} for t, d in zip(tasks, newer, strict=True)]
             self._closing.wait(min(_DRAFT_POLL_S, max(0.0, until - time.monotonic())))

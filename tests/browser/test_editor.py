@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backend.demo.local_studio import LocalStudio
-from backend.labelstudio.regions import label_config_for
+from backend.labelstudio.regions import build_label_config
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from refam.tiny.scenes import COLOURS
@@ -43,7 +43,7 @@ def project(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> It
         rotated(folder / "rotated.mp4", frames, degrees=90),
     ]
     settings = settings_beside(studio, folder)
-    number, addresses = studio.create_project("browser", label_config_for(["Object"]), videos)
+    number, addresses = studio.create_project("browser", build_label_config(["Object"]), videos)
     data = [
         {"video": address, "prompt": RED, "fps": fps} for address, fps in zip(addresses, CLIPS.values(), strict=True)
     ]

@@ -23,7 +23,7 @@ from backend.demo.local_studio import LocalStudio
 from backend.feedback.compare import RegionFate
 from backend.feedback.store import CorrectionStore
 from backend.labelstudio.connect import connect
-from backend.labelstudio.regions import label_config_for
+from backend.labelstudio.regions import build_label_config
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from refam.tiny.scenes import COLOURS
@@ -52,7 +52,7 @@ def test_a_day_with_twenty_tasks(studio: LocalStudio, tmp_path: Path) -> None:
     for i in range(_TASKS // 2):
         frames, _ = red_star_and_blue_ring(36 + i, size=(480, 270))
         videos.append(cfr(clips / f"clip-{i}.mp4", frames, fps=25))
-    number, addresses = studio.create_project("A day", label_config_for(["Object"]), videos)
+    number, addresses = studio.create_project("A day", build_label_config(["Object"]), videos)
     data = [{"video": a, "prompt": words, "fps": 25} for words in (RED, BLUE) for a in addresses]
     (tmp_path / "tasks.json").write_text(json.dumps([{"data": item} for item in data]))
     settings = settings_beside(
@@ -174,7 +174,7 @@ def _export(listed: TasksPage, task: int, mine: dict[str, Any], clips: Path, tmp
     (one,) = [item for item in exported if item["annotations"]]
     assert one["id"] == task
     assert worst_side(_keyframe(one["annotations"][0]["result"], mine["frame"]), mine) < 1e-6
-    (tmp_path / "config.xml").write_text(label_config_for(["Object"]))
+    (tmp_path / "config.xml").write_text(build_label_config(["Object"]))
     ran = CliRunner().invoke(
         app,
         [

@@ -20,7 +20,7 @@ from backend.demo.local_studio import LocalStudio
 from backend.feedback.annotator import EditorTruth, verdict
 from backend.feedback.calibrated import CalibratedSettings, load_calibrated, save_calibrated
 from backend.labelstudio.connect import connect
-from backend.labelstudio.regions import KEYFRAME_IOU, label_config_for, sequence_of
+from backend.labelstudio.regions import KEYFRAME_IOU, box_sequence, build_label_config
 from backend.runtime import Services
 from backend.service.app import BackgroundServer
 from backend.settings import Settings
@@ -78,8 +78,8 @@ def test_corrections_bring_back_a_reading_that_suits_the_videos(
         videos.append(cfr(tmp_path / f"clip-{n}.mp4", drawn.frames, fps=_FPS))
         words.append(drawn.expressions[k])
         truths.append(EditorTruth.of_masks(drawn.masks[k]))
-        sequences.append(sequence_of(track_of_masks(drawn.masks[k]), open_clip(videos[-1]), fps=_FPS))
-    project, addresses = studio.create_project("calibrate", label_config_for(["Object"]), videos)
+        sequences.append(box_sequence(track_of_masks(drawn.masks[k]), open_clip(videos[-1]), fps=_FPS))
+    project, addresses = studio.create_project("calibrate", build_label_config(["Object"]), videos)
     data = [{"video": a, "prompt": w, "fps": _FPS} for a, w in zip(addresses, words, strict=True)]
     tasks = studio.import_tasks(project, data)
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from backend.labelstudio.regions import label_config_for
+from backend.labelstudio.regions import build_label_config
 from backend.media.store import MediaError, MediaStore
 from backend.service.app import BackgroundServer
 from backend.settings import load_settings
@@ -75,7 +75,7 @@ def bucket(tmp_path_factory):
 
 @pytest.mark.parametrize("presign", [True, False])
 def test_a_video_in_s3_becomes_a_prediction(presign, studio, bucket, tmp_path):
-    project, _ = studio.create_project(f"s3 {presign}", label_config_for(["Object"]), [])
+    project, _ = studio.create_project(f"s3 {presign}", build_label_config(["Object"]), [])
     endpoint = f"http://127.0.0.1:{bucket.server_port}"
     studio.api(
         "POST",
@@ -116,10 +116,10 @@ def test_a_video_in_s3_becomes_a_prediction(presign, studio, bucket, tmp_path):
         )
         with (
             pytest.raises(MediaError, match="REFAM_ALLOWED_HOSTS"),
-            guarded.local(f"s3://{BUCKET}/{KEY}", task_id=task),
+            guarded.local_file(f"s3://{BUCKET}/{KEY}", task_id=task),
         ):
             pass
     store = MediaStore(settings)
     for address in (f"s3://other/{KEY}", f"s3://{BUCKET}/nothing.mp4", f"gs://{BUCKET}/{KEY}"):
-        with pytest.raises(MediaError, match=r"cannot get|answered 404"), store.local(address, task_id=task):
+        with pytest.raises(MediaError, match=r"cannot get|answered 404"), store.local_file(address, task_id=task):
             pass

@@ -15,7 +15,7 @@ from backend.demo.local_studio import LocalStudio, free_port
 from backend.feedback.compare import RegionFate
 from backend.feedback.store import CorrectionStore, StoredCorrection
 from backend.labelstudio.connect import connect
-from backend.labelstudio.regions import label_config_for
+from backend.labelstudio.regions import build_label_config
 from backend.service.app import BackgroundServer
 from backend.settings import load_settings
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
@@ -39,7 +39,7 @@ def test_what_is_submitted_updated_and_deleted_is_learnt(
 ) -> None:
     frames, _ = red_star_and_blue_ring(24, size=(320, 180))
     video = cfr(tmp_path / "clip.mp4", frames)
-    project, (address,) = studio.create_project("learn", label_config_for(["Object", "Other"]), [video])
+    project, (address,) = studio.create_project("learn", build_label_config(["Object", "Other"]), [video])
     (task,) = studio.import_tasks(project, [{"video": address, "prompt": RED, "fps": 25}])
     given = {
         "label_studio_url": studio.url,
@@ -92,7 +92,7 @@ def test_uncertainty_sampling_serves_the_least_sure_task_first(
 ) -> None:
     frames, _ = red_star_and_blue_ring(24, size=(320, 180))
     video = cfr(tmp_path / "clip.mp4", frames)
-    project, (address,) = studio.create_project("unsure", label_config_for(["Object"]), [video])
+    project, (address,) = studio.create_project("unsure", build_label_config(["Object"]), [video])
     studio.api("PATCH", f"/api/projects/{project}/", json={"sampling": "Uncertainty sampling"})
     words = (RED, "the ring", BLUE, "the star")
     tasks = studio.import_tasks(project, [{"video": address, "prompt": w, "fps": 25} for w in words])

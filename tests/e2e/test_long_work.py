@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 
-from backend.labelstudio.regions import label_config_for
+from backend.labelstudio.regions import build_label_config
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from tests.backend.predict_requests import slow_down
@@ -40,7 +40,7 @@ def settings(studio, tmp_path):
 
 
 def project_of(studio, video, words):
-    number, (address,) = studio.create_project("long work", label_config_for(["Object"]), [video])
+    number, (address,) = studio.create_project("long work", build_label_config(["Object"]), [video])
     return number, studio.import_tasks(number, [{"video": address, "prompt": w, "fps": 25} for w in words])
 
 

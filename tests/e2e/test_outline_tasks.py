@@ -14,7 +14,7 @@ import pytest
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.connect import connect
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.vector_reading import VectorKeyframes
+from backend.labelstudio.vector_regions import VectorKeyframes
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import RED, red_star_and_blue_ring
 from tests.media import cfr

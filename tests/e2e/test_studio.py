@@ -11,7 +11,7 @@ import pytest
 from backend.cli.doctor_service import examine_service
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.connect import ConnectError, connect
-from backend.labelstudio.regions import label_config_for
+from backend.labelstudio.regions import build_label_config
 from backend.service.app import BackgroundServer
 from backend.settings import Settings, load_settings
 from refam.evaluation.synthetic import RED, red_star_and_blue_ring
@@ -50,7 +50,7 @@ def test_bad_tasks_in_a_batch_cost_the_good_ones_nothing(
     studio: LocalStudio, backend: BackgroundServer, videos: dict[str, Path]
 ) -> None:
     kinds = [kind for kind in videos if kind != "empty"]  # Label Studio refuses an empty upload itself
-    project, addresses = studio.create_project("bad", label_config_for(["Object"]), [videos[kind] for kind in kinds])
+    project, addresses = studio.create_project("bad", build_label_config(["Object"]), [videos[kind] for kind in kinds])
     data = [{"video": address, "prompt": RED, "fps": 25} for address in addresses]
     data.append({"video": "/data/upload/nowhere.mp4", "prompt": RED, "fps": 25})
     data.append({"video": addresses[0], "prompt": "xyzzy", "fps": 25})
@@ -71,7 +71,7 @@ def test_bad_tasks_in_a_batch_cost_the_good_ones_nothing(
 
 def test_with_basic_auth(studio: LocalStudio, settings: Settings, videos: dict[str, Path]) -> None:
     guarded = load_settings(**settings.model_dump() | {"basic_auth_user": "anna", "basic_auth_pass": "s3cret"})
-    project, addresses = studio.create_project("auth", label_config_for(["Object"]), [videos["good"]])
+    project, addresses = studio.create_project("auth", build_label_config(["Object"]), [videos["good"]])
     (task,) = studio.import_tasks(project, [{"video": addresses[0], "prompt": RED, "fps": 25}])
     with BackgroundServer(guarded) as backend:
         assert studio.connect(project, backend.url, auth=("anna", "s3cret"))["state"] == "CO"
@@ -83,7 +83,7 @@ def test_connect_does_the_whole_wiring_and_may_be_repeated(
     studio: LocalStudio, settings: Settings, videos: dict[str, Path]
 ) -> None:
     guarded = load_settings(**settings.model_dump() | {"basic_auth_user": "anna", "basic_auth_pass": "s3cret"})
-    project, addresses = studio.create_project("wired", label_config_for(["Object"]), [videos["good"]])
+    project, addresses = studio.create_project("wired", build_label_config(["Object"]), [videos["good"]])
     (task,) = studio.import_tasks(project, [{"video": addresses[0], "prompt": RED, "fps": 25}])
     with BackgroundServer(guarded) as backend:
         for again in (False, True):
@@ -131,7 +131,7 @@ def test_files_that_label_studio_serves_from_disk(
     studio: LocalStudio, backend: BackgroundServer, videos: dict[str, Path]
 ) -> None:
     (studio.media_dir / "a clip.mp4").write_bytes(videos["good"].read_bytes())
-    project, _ = studio.create_project("local", label_config_for(["Object"]), [])
+    project, _ = studio.create_project("local", build_label_config(["Object"]), [])
     ask = {"project": project, "path": str(studio.media_dir), "use_blob_urls": True, "title": "local"}
     studio.api("POST", "/api/storages/localfiles", json=ask)
     video = "/data/local-files/?d=media/a%20clip.mp4"
@@ -145,7 +145,7 @@ def test_a_personal_access_token_fetches_media(
     studio: LocalStudio, settings: Settings, videos: dict[str, Path]
 ) -> None:
     guarded = load_settings(**settings.model_dump() | {"label_studio_api_key": studio.personal_token()})
-    project, addresses = studio.create_project("personal", label_config_for(["Object"]), [videos["good too"]])
+    project, addresses = studio.create_project("personal", build_label_config(["Object"]), [videos["good too"]])
     (task,) = studio.import_tasks(project, [{"video": addresses[0], "prompt": RED, "fps": 25}])
     with BackgroundServer(guarded) as backend:
         studio.connect(project, backend.url)
@@ -172,7 +172,7 @@ def test_what_the_command_line_writes_can_be_imported(
     ]
     subprocess.run(command, check=True, timeout=300)
     tasks = json.loads((tmp_path / "out" / "label_studio.json").read_text())
-    project, addresses = studio.create_project("import", label_config_for([RED]), [videos["good"]])
+    project, addresses = studio.create_project("import", build_label_config([RED]), [videos["good"]])
     tasks[0]["data"]["video"] = addresses[0]
     studio.api("POST", f"/api/projects/{project}/import", json=tasks)
     (task,) = studio.task_ids(project)
@@ -196,7 +196,7 @@ def test_doctor_asks_where_a_model_may_be_and_makes_none(
         found = {finding.part: finding for finding in examine_service()}["networks"]
         return found.state, found.text
 
-    project, _ = studio.create_project("asked", label_config_for(["Object"]), [])
+    project, _ = studio.create_project("asked", build_label_config(["Object"]), [])
     assert told(studio)[0] == "note"
     assert studio.api("GET", f"/api/ml/?project={project}") == []
     with LocalStudio(tmp_path, env={"USE_DEFAULT_BANNED_SUBNETS": "true"}) as closed:

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
-from backend.cli.frames import mask_label_config
 from backend.cli.main import app
 from backend.cli.outputs import tracks_json
 from backend.labelstudio.edits import UserKeyframe
-from backend.labelstudio.export_reader import boxes_on_clip, read_studio
-from backend.labelstudio.export_sources import VideoFolder, address_parts, named_apart, plain_name, read_tracks
+from backend.labelstudio.export_reader import boxes_on_clip, read_export
+from backend.labelstudio.export_sources import VideoFolder, address_parts, read_tracks, rename_duplicates, video_stem
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.mask_regions import mask_regions_of
-from backend.labelstudio.regions import label_config_for, sequence_of
+from backend.labelstudio.picture_tasks import build_mask_label_config
+from backend.labelstudio.regions import box_sequence, build_label_config
 from refam.pipeline.types import Target, TrackResult
 from tests.media import cfr, numbered_frames, read_number, vfr, vfr_times
 from video import masks
@@ -133,7 +133,7 @@ def test_what_cannot_be_exported_is_told(labelled, args, sentence):
 
 
 def test_clips_of_one_name_are_told_apart(labelled):
-    twice = named_apart([read_tracks(labelled / "found/one/tracks.json")] * 2)
+    twice = rename_duplicates([read_tracks(labelled / "found/one/tracks.json")] * 2)
     assert [one.video.name for one in twice] == ["one", "one-2"]
     assert len({one.origin for one in twice}) == 1  # and no split divides them
 
@@ -215,7 +215,7 @@ def test_what_we_write_comes_back_on_the_clips_frames(fps):
     times = np.arange(N) / 25
     clip = SimpleNamespace(times=times, duration_s=N / 25)
     one = track()
-    boxes, _ = boxes_on_clip(sequence_of(one, clip, fps=fps), clip, fps=fps)
+    boxes, _ = boxes_on_clip(box_sequence(one, clip, fps=fps), clip, fps=fps)
     last = N - 1 if fps == 25 else N - 3  # slower editors do not show the last frames
     ious = [masks.box_iou(boxes[f], one.boxes[f]) for f in boxes if one.visible[f] and f <= last]
     assert min(ious) > (0.89 if fps == 25 else 0.75)
@@ -238,12 +238,12 @@ def an_export(address, sequence, *, fps=25, more=()):
 def test_a_corrected_export_on_a_variable_rate(tmp_path):
     clip = open_clip(vfr(tmp_path / "videos/a b.mp4", numbered_frames(N, size=(W, H))))
     truth = track()
-    sequence = sequence_of(truth, clip, fps=30)
+    sequence = box_sequence(truth, clip, fps=30)
     skipped = {"id": 2, "was_cancelled": True, "updated_at": "2027-01-01", "result": []}
     (tmp_path / "e.json").write_text(
         json.dumps(an_export("/data/upload/3/0a1b2c3d-a%20b.mp4", sequence, fps=30, more=[skipped]))
     )
-    (tmp_path / "c.xml").write_text(label_config_for(["disk"]))
+    (tmp_path / "c.xml").write_text(build_label_config(["disk"]))
     args = ("--format", "coco", "--config", tmp_path / "c.xml", "--videos", tmp_path / "videos", "--out", tmp_path)
     ran = run("export", tmp_path / "e.json", *args)
     assert ran.exit_code == 0, ran.output
@@ -271,7 +271,7 @@ def test_a_corrected_export_on_a_variable_rate(tmp_path):
 )
 def test_an_export_that_lacks_something_says_what(tmp_path, monkeypatch, change, args, sentence):
     monkeypatch.chdir(tmp_path)
-    Path("c.xml").write_text(label_config_for(["disk"]))
+    Path("c.xml").write_text(build_label_config(["disk"]))
     Path("e.json").write_text(json.dumps(change(an_export("/data/upload/1/gone.mp4", []))))
     ran = run("export", "e.json", "--format", "yolo", "--out", "out", *args)
     assert ran.exit_code == 1
@@ -292,7 +292,7 @@ def test_a_video_is_found_by_its_address(tmp_path):
     with pytest.raises(FormatError, match="no other"):
         folder.find("other.mp4")
     assert address_parts("/data/local-files/?d=a/b%20c.mp4") == ("a", "b c.mp4")
-    assert plain_name("/data/upload/1/0a1b2c3d-up.mp4") == "up"
+    assert video_stem("/data/upload/1/0a1b2c3d-up.mp4") == "up"
 
 
 # --- masks on pictures -----------------------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def test_a_video_is_found_by_its_address(tmp_path):
 
 @pytest.mark.parametrize("shape", ["brush", "polygon", "bitmask"])
 def test_masks_of_picture_tasks_come_back(tmp_path, shape):
-    xml = mask_label_config(["disk", "other"], shape)
+    xml = build_mask_label_config(["disk", "other"], shape)
     config = parse_label_config(xml)
     one = track(6, hidden=(2,))
     regions = mask_regions_of([result_of(one, np.arange(6.0))], config, region_ids=["refam-0123456789"])
@@ -308,7 +308,7 @@ def test_masks_of_picture_tasks_come_back(tmp_path, shape):
     data = {"frames": [f"/data/{i:06}.jpg" for i in range(6)], "times_s": [0, 1, 2, 3, 4, 5]}
     task = {"id": 4, "data": data, "annotations": [{"result": [*regions, drawn]}]}
     (tmp_path / "e.json").write_text(json.dumps([task]))
-    (loaded,) = read_studio(tmp_path / "e.json", config, videos=None)
+    (loaded,) = read_export(tmp_path / "e.json", config, videos=None)
     (found,) = loaded.video.objects  # what was drawn by hand belongs to the only disk
     assert found.frames.tolist() == [0, 1, 2, 3, 4, 5]
     for frame, rle in zip(found.frames, found.rles, strict=True):
@@ -319,7 +319,7 @@ def test_masks_of_picture_tasks_come_back(tmp_path, shape):
 
 
 def test_a_broken_mask_is_named(tmp_path):
-    config = parse_label_config(mask_label_config(["disk"], "brush"))
+    config = parse_label_config(build_mask_label_config(["disk"], "brush"))
     base = {"id": "a", "to_name": "image", "item_index": 0, "original_width": 8, "original_height": 8}
     for kind, value in {
         "brushlabels": {"rle": [1, 2, 3]},
@@ -333,7 +333,7 @@ def test_a_broken_mask_is_named(tmp_path):
         }
         (tmp_path / "e.json").write_text(json.dumps([task]))
         with pytest.raises(FormatError, match="task 4"):
-            read_studio(tmp_path / "e.json", config, videos=None)
+            read_export(tmp_path / "e.json", config, videos=None)
 
 
 # --- imports ---------------------------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_masks_are_imported_as_pictures(labelled, form, shape):
     assert task["data"]["frames"][0].startswith("http://host/x/one/")
     task |= {"id": 1, "annotations": [{"result": task["predictions"][0]["result"]}]}
     (labelled / "e.json").write_text(json.dumps([task]))
-    (loaded,) = read_studio(labelled / "e.json", config, videos=None)
+    (loaded,) = read_export(labelled / "e.json", config, videos=None)
     (one,) = loaded.video.objects
     assert one.label == "disk"
     np.testing.assert_array_equal(one.frames, np.flatnonzero(track().visible))

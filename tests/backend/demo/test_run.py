@@ -15,17 +15,17 @@ from backend.cli.main import app
 from backend.demo.drawn_videos import DrawnVideo, draw_videos
 from backend.demo.local_studio import StudioError, StudioLogin, find_label_studio
 from backend.demo.run import box_ious
-from backend.labelstudio.export_reader import read_studio
+from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.export_sources import VideoFolder
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import sequence_of
+from backend.labelstudio.regions import box_sequence
 from tests.doubles import moving_box
 
 
 def _prediction(video: DrawnVideo, **motion: float) -> dict[str, object]:
     track = moving_box(len(video.times), **motion)  # type: ignore[arg-type]
     timing = SimpleNamespace(times=video.times, duration_s=video.duration_s)
-    sequence = sequence_of(track, timing, fps=video.fps, keyframe_iou=1.0)
+    sequence = box_sequence(track, timing, fps=video.fps, keyframe_iou=1.0)
     return {"result": [{"value": {"sequence": sequence}}]}
 
 
@@ -78,7 +78,7 @@ def test_the_truth_that_is_drawn_says_where_the_object_is(tmp_path: Path) -> Non
     (video,) = draw_videos(tmp_path / "again", [(101, 24)])
     assert box_ious(task["annotations"][0], video.boxes[0], video).min() >= 0.95
     config = parse_label_config((tmp_path / "clips" / "label_config.xml").read_text())
-    (loaded,) = read_studio(tmp_path / "clips" / "truth.json", config, videos=VideoFolder(tmp_path / "clips"))
+    (loaded,) = read_export(tmp_path / "clips" / "truth.json", config, videos=VideoFolder(tmp_path / "clips"))
     assert len(loaded.video.objects) == 1
     (row,) = read_manifest(tmp_path / "clips" / "manifest.csv").rows
     assert row.expressions == video.expressions

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.feedback.annotator import EditorTruth, by_hand, drawn, mend, next_stroke, stroked, verdict
-from backend.labelstudio.regions import sequence_of
+from backend.labelstudio.regions import box_sequence
 from tests.doubles import moving_box
 
 
@@ -27,7 +27,7 @@ def _answer(truth):
     track = moving_box(n)
     object.__setattr__(track, "boxes", np.where(truth.visible[:, None], truth.boxes, 0.0))
     object.__setattr__(track, "visible", truth.visible)
-    return sequence_of(track, _Clip(n), fps=24)
+    return box_sequence(track, _Clip(n), fps=24)
 
 
 def test_a_right_answer_costs_nothing():

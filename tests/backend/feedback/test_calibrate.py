@@ -16,7 +16,7 @@ from backend.feedback.cross_validation import choose, folds_of
 from backend.feedback.examples import Example, of_task
 from backend.feedback.project import FeedbackError
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import sequence_of
+from backend.labelstudio.regions import box_sequence
 from refam.grounder import load_grounder
 from refam.pipeline.pipeline import Pipeline
 from refam.segmenters.grabcut import GrabCutSegmenter
@@ -78,7 +78,7 @@ def corrected():
         clip.duration_s = 8 / 24
         clips[f"{number}.mp4"] = clip
         for words, masks in zip(drawn.expressions, drawn.masks, strict=True):
-            sequence = sequence_of(track_of_masks(masks), clip, fps=24)
+            sequence = box_sequence(track_of_masks(masks), clip, fps=24)
             known.append(Example(number, f"{number}.mp4", 24.0, words, "Object", tuple(sequence)))
     return clips, known
 

@@ -12,7 +12,7 @@ from backend.feedback import collector as learning
 from backend.feedback.compare import RegionFate, compare
 from backend.feedback.report import line, page, picture, tables, worst
 from backend.feedback.store import CorrectionStore, StoredCorrection, SubmittedAnnotation
-from backend.labelstudio.regions import sequence_of
+from backend.labelstudio.regions import box_sequence
 from backend.settings import load_settings
 from tests.doubles import moving_box
 
@@ -30,7 +30,7 @@ class _Clip:
 
 
 def _region(name="r1", label="Car", words="the red car"):
-    sequence = sequence_of(moving_box(50), _Clip(), fps=25, words=words)
+    sequence = box_sequence(moving_box(50), _Clip(), fps=25, words=words)
     value = {"framesCount": 50, "duration": 2.0, "labels": [label], "sequence": sequence}
     return {"id": name, "type": "videorectangle", "from_name": "b", "to_name": "v", "value": value}
 
@@ -87,7 +87,7 @@ def test_what_became_of_a_region(change, fate, strokes, iou):
 
 def test_the_iou_over_time_is_that_of_the_drawn_boxes():
     """A still box of side .2, moved by half its side at the end: the overlap can be written down for each frame."""
-    still = sequence_of(moving_box(50, speed=(0, 0)), _Clip(), fps=25)
+    still = box_sequence(moving_box(50, speed=(0, 0)), _Clip(), fps=25)
     before = _region()
     before["value"]["sequence"] = still
     after = _changed(before, lambda value: value["sequence"][-1].update(x=value["sequence"][-1]["x"] + 10))
@@ -122,7 +122,7 @@ def test_an_answer_in_between_is_not_taken_for_deleted_keyframes():
     """The track was computed anew for other words: other keyframes, none of them a person's."""
     before = _region()
     after = _region(words="the blue car")
-    after["value"]["sequence"] = sequence_of(
+    after["value"]["sequence"] = box_sequence(
         moving_box(50, speed=(0, 0.01)), _Clip(), fps=25, words="the blue car", keyframe_iou=0.99
     )
     (found,) = compare([before], [after])
@@ -172,7 +172,7 @@ def _event(annotation=5, parent=7, result=(), **more):
 @pytest.fixture
 def learner(tmp_path, monkeypatch):
     client = _Predictions({7: _Prediction(7, 3, [_region()])})
-    monkeypatch.setattr(learning, "studio_client", lambda settings: client)
+    monkeypatch.setattr(learning, "label_studio_client", lambda settings: client)
     made = learning.CorrectionCollector(load_settings(data_dir=tmp_path / "data"))
     made.client = client
     yield made

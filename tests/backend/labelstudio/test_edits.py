@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.jobs.runner import prompted
-from backend.labelstudio.edits import UserKeyframe, user_keyframes, words_of
+from backend.labelstudio.edits import UserKeyframe, apply_user_keyframes, read_user_keyframes, region_words
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import regions_of
 from backend.labelstudio.request import PredictRequest, read_request
-from backend.labelstudio.user_keyframes import apply_user_keyframes
 from refam.pipeline.pipeline import Target
 from tests.backend.labelstudio.track_playback import drawn_boxes, even_timing, result_of
 from tests.doubles import moving_box
@@ -63,26 +62,26 @@ def toggle(region, frame):
 
 def test_what_we_wrote_is_ours_and_says_its_words():
     region = ours()
-    assert user_keyframes(region) == ()
-    assert words_of(region) == "the star"
+    assert read_user_keyframes(region) == ()
+    assert region_words(region) == "the star"
 
 
 @pytest.mark.parametrize("frame", [1, 2, 17, N])
 def test_a_moved_box_is_a_persons(frame):
-    (fixed,) = user_keyframes(edit(ours(), frame, x=31.25))
+    (fixed,) = read_user_keyframes(edit(ours(), frame, x=31.25))
     assert (fixed.frame, fixed.x, fixed.enabled) == (frame, 31.25, frame != N)
 
 
 def test_a_switched_keyframe_is_a_persons_and_hides_up_to_the_next():
     region = toggle(edit(ours(), 10), 10)
-    (fixed,) = user_keyframes(region)
+    (fixed,) = read_user_keyframes(region)
     assert (fixed.frame, fixed.enabled, fixed.until) == (10, False, N)
 
 
 def test_a_box_that_was_drawn_from_nothing_is_a_persons():
     region = {"value": {"sequence": [{"frame": 3, "enabled": True, "x": 1, "y": 2, "width": 3, "height": 4}]}}
-    assert user_keyframes(region) == (UserKeyframe(3, 1.0, 2.0, 3.0, 4.0, 0.0, True, None),)
-    assert words_of(region) is None
+    assert read_user_keyframes(region) == (UserKeyframe(3, 1.0, 2.0, 3.0, 4.0, 0.0, True, None),)
+    assert region_words(region) is None
 
 
 @pytest.mark.parametrize(
@@ -98,8 +97,8 @@ def test_a_box_that_was_drawn_from_nothing_is_a_persons():
     ],
 )
 def test_what_is_no_keyframe_is_left_out(sequence):
-    assert user_keyframes({"value": {"sequence": sequence}}) == ()
-    assert user_keyframes({}) == ()
+    assert read_user_keyframes({"value": {"sequence": sequence}}) == ()
+    assert read_user_keyframes({}) == ()
 
 
 def test_a_turned_box_is_held_by_the_upright_one_around_it():
@@ -121,13 +120,13 @@ def test_what_a_person_fixed_comes_back_to_the_last_digit_and_is_known_again(edi
     region = ours()
     for frame, (x, y, w, h) in edits.items():
         region = edit(region, frame, x=x, y=y, width=w, height=h)
-    fixed = user_keyframes(region)
+    fixed = read_user_keyframes(region)
     assert {f.frame for f in fixed} == set(edits)
     again = ours(fixed=[fixed])
     rows = {k["frame"]: k for k in again["value"]["sequence"]}
     for frame, (x, y, w, h) in edits.items():
         assert [rows[frame][side] for side in ("x", "y", "width", "height")] == [x, y, w, h]
-    assert {f.frame for f in user_keyframes(again)} == set(edits)
+    assert {f.frame for f in read_user_keyframes(again)} == set(edits)
     assert all(a < b for a, b in zip(rows, list(rows)[1:], strict=False))
     _, shown = drawn_boxes(again["value"]["sequence"], N)
     assert shown.all()

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import (
+    box_sequence,
+    build_label_config,
+    build_prediction,
     importable_task,
-    label_config_for,
-    prediction_of,
-    region_id_of,
+    region_id_for,
     regions_of,
-    sequence_of,
 )
 from tests.backend.labelstudio.track_playback import Timing, drawn_boxes, even_timing, result_of
 from tests.doubles import moving_box, track_of_masks
@@ -41,7 +41,7 @@ def wanted_frame(times: NDArray[np.float64], editor_frame: int, fps: float) -> i
 def _worst_error(track: MaskTrack, timing: Timing, fps: float, **more: Any) -> float:
     """Largest error of a drawn side, in percent of the frame, over all editor frames."""
     n = round(timing.duration_s * fps)
-    boxes, shown = drawn_boxes(sequence_of(track, timing, fps=fps, **more), n)
+    boxes, shown = drawn_boxes(box_sequence(track, timing, fps=fps, **more), n)
     worst = 0.0
     for f in range(1, n + 1):
         i = wanted_frame(timing.times, f, fps)
@@ -74,7 +74,7 @@ def test_boxes_hold_on_the_editors_own_frames(timing: Timing, fps: float) -> Non
 
 
 def test_straight_motion_needs_two_keyframes() -> None:
-    sequence = sequence_of(moving_box(50), even_timing(50, 25), fps=25)
+    sequence = box_sequence(moving_box(50), even_timing(50, 25), fps=25)
     assert [k["frame"] for k in sequence] == [1, 50]
     assert [k["enabled"] for k in sequence] == [True, False]
     assert [k["time"] for k in sequence] == [0.0, 49 / 25]
@@ -98,7 +98,7 @@ def test_hidden_stretches_are_hidden(visible: list[bool], gaps_ms: list[int], fp
     )
     if seen.any():
         _worst_error(track, timing, fps)  # asserts what is shown on every frame
-    sequence = sequence_of(track, timing, fps=fps)
+    sequence = box_sequence(track, timing, fps=fps)
     assert not sequence or sequence[-1]["enabled"] is False
     last = math.floor(timing.duration_s * fps + 0.5)  # as the browser's Math.round; Python's goes to the even one
     assert all(1 <= k["frame"] <= last for k in sequence)
@@ -109,7 +109,7 @@ def test_frames_the_track_does_not_have_are_hidden() -> None:
     part = MaskTrack(
         "Star", whole.size, whole.frames[5:9], whole.rles[5:9], whole.boxes[5:9], whole.scores[5:9], whole.visible[5:9]
     )
-    _, shown = drawn_boxes(sequence_of(part, even_timing(20, 25), fps=25), 20)
+    _, shown = drawn_boxes(box_sequence(part, even_timing(20, 25), fps=25), 20)
     assert np.flatnonzero(shown).tolist() == [5, 6, 7, 8]
 
 
@@ -140,7 +140,7 @@ def test_the_shape_of_a_region() -> None:
         },
     }  # fmt: skip
     assert "meta" not in regions[1]
-    assert prediction_of(regions, model_version="m")["score"] == 0.4
+    assert build_prediction(regions, model_version="m")["score"] == 0.4
 
 
 def test_without_labels_in_the_config_none_are_written() -> None:
@@ -153,15 +153,15 @@ def test_what_is_never_visible_makes_no_region_and_no_empty_prediction() -> None
     unseen = track_of_masks(np.zeros((5, 9, 16), bool))
     assert regions_of([result_of(unseen)], even_timing(5, 25), CONFIG, fps=25, region_ids=["a"]) == []
     with pytest.raises(ValueError, match="without regions"):
-        prediction_of([], model_version="m")
+        build_prediction([], model_version="m")
     with pytest.raises(ValueError, match="region ids"):
         regions_of([result_of(unseen)], even_timing(5, 25), CONFIG, fps=25, region_ids=[])
 
 
 def test_ids_are_stable_and_differ_by_task_and_object() -> None:
-    ids = [region_id_of({"id": t}, p) for t in (1, 2) for p in (0, 1)]
+    ids = [region_id_for({"id": t}, p) for t in (1, 2) for p in (0, 1)]
     assert len(set(ids)) == 4
-    assert ids[0] == region_id_of({"id": 1, "data": {}}, 0)
+    assert ids[0] == region_id_for({"id": 1, "data": {}}, 0)
 
 
 def test_an_importable_task_fits_its_config() -> None:
@@ -180,5 +180,5 @@ def test_an_importable_task_fits_its_config() -> None:
 
 
 def test_the_config_has_the_words_above_the_video() -> None:
-    xml = label_config_for(["x"])
+    xml = build_label_config(["x"])
     assert xml.index("<TextArea") < xml.index("<Video ")

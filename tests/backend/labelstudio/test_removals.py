@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from backend.feedback.compare import RegionFate, compare
-from backend.labelstudio.empty_regions import emptied, is_empty, removed_words, without_successor
-from backend.labelstudio.export_reader import as_drawn
+from backend.labelstudio.empty_regions import empty_region, is_empty, removed_words, without_successor
+from backend.labelstudio.export_reader import interpolate_boxes
 from backend.labelstudio.export_reader import mask_of as exported_mask
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.mask_edits import mask_of, shown_in
 from backend.labelstudio.mask_regions import mask_regions_of
-from backend.labelstudio.regions import label_config_for, regions_of
-from backend.labelstudio.removals import removal_in
+from backend.labelstudio.regions import build_label_config, regions_of
+from backend.labelstudio.removals import read_removal
 from backend.labelstudio.request import read_request
 from backend.service.model import RefAMBackend
 from backend.settings import load_settings
@@ -26,7 +26,7 @@ from tests.doubles import TruthServices, moving_box, track_of_masks
 from tests.media import cfr, numbered_frames
 from tests.video.clips import ArrayClip
 
-XML = label_config_for(["Car", "Dog"])
+XML = build_label_config(["Car", "Dog"])
 CONFIG = parse_label_config(XML)
 
 
@@ -70,7 +70,7 @@ TWO = (("r1", "Car", "the red car"), ("r2", "Dog", "the black dog"))
     ],
 )
 def test_what_a_minus_removes(words, gone, rest, unknown):
-    found = removal_in(task(*TWO, drawn=True), CONFIG, typed(words))
+    found = read_removal(task(*TWO, drawn=True), CONFIG, typed(words))
     assert [r["id"] for r in found.regions] == gone
     assert all(r["value"]["sequence"] == [] and r["value"]["labels"] for r in found.regions)
     assert (found.rest and found.rest["result"][0]["value"]["text"]) == (rest and [rest])
@@ -80,27 +80,27 @@ def test_what_a_minus_removes(words, gone, rest, unknown):
 
 @pytest.mark.parametrize("words", ["the red car", "the blue-green car", "a - b", "x; the car on the left"])
 def test_other_words_remove_nothing(words):
-    assert removal_in(task(*TWO), CONFIG, typed(words)) is None
+    assert read_removal(task(*TWO), CONFIG, typed(words)) is None
 
 
 def test_removing_twice_is_the_same_and_asking_anew_takes_the_place_again():
     asked = task(*TWO)
-    (gone,) = removal_in(asked, CONFIG, typed("-the red car")).regions
+    (gone,) = read_removal(asked, CONFIG, typed("-the red car")).regions
     asked["drafts"] = [{"id": 1, "updated_at": "2026", "result": [gone, boxes(*TWO)[1]]}]
-    again = removal_in(asked, CONFIG, typed("-the red car"))
+    again = read_removal(asked, CONFIG, typed("-the red car"))
     assert (again.regions, again.why_not) == ((gone,), "")
-    assert "the red car" not in removal_in(asked, CONFIG, typed("-the bus")).why_not
+    assert "the red car" not in read_removal(asked, CONFIG, typed("-the bus")).why_not
     work = read_request(asked, CONFIG, context=typed("the green car"))
     assert work.region_ids == ("r1",)
 
 
 def test_an_emptied_box_is_drawn_nowhere_and_counts_as_deleted():
     before = boxes(*TWO)
-    gone = emptied(before[0], "the red car")
+    gone = empty_region(before[0], "the red car")
     assert is_empty(gone)
     assert not is_empty(before[0])
     assert removed_words(gone) == "the red car"
-    assert not as_drawn(gone["value"]["sequence"], 24, "here")[1].any()
+    assert not interpolate_boxes(gone["value"]["sequence"], 24, "here")[1].any()
     fates = {c.region: c.fate for c in compare(before, [gone, before[1]])}
     assert fates == {"r1": RegionFate.DELETED, "r2": RegionFate.KEPT}
 
@@ -108,7 +108,7 @@ def test_an_emptied_box_is_drawn_nowhere_and_counts_as_deleted():
 @pytest.mark.parametrize("kind", MASK_KINDS)
 def test_an_emptied_mask_holds_nothing_whoever_reads_it(kind):
     config, asked, ids = answered_task(kind)
-    found = removal_in(asked, config, typed("-the ring", "w"))
+    found = read_removal(asked, config, typed("-the ring", "w"))
     assert [r["id"] for r in found.regions] == [f"{ids[1]}-{frame}" for frame in range(3)]
     for region in found.regions:
         assert not mask_of(region, config.masks.shape).any()
@@ -119,7 +119,7 @@ def test_an_emptied_mask_holds_nothing_whoever_reads_it(kind):
 def test_what_was_painted_by_hand_is_left_and_told():
     config, asked, ids = answered_task("BrushLabels")
     change_mask(asked, config, ids[1], 1, star_mask(0))
-    found = removal_in(asked, config, typed("-the ring", "w"))
+    found = read_removal(asked, config, typed("-the ring", "w"))
     assert [r["id"] for r in found.regions] == [f"{ids[1]}-0", f"{ids[1]}-2"]
     assert found.why_not == "what was painted by hand stays on picture 2: delete it in the list of regions"
 

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from backend.feedback.compare import RegionFate, compare
 from backend.jobs.models import JobSpec
 from backend.jobs.runner import prompted
-from backend.labelstudio.edits import UserOutline, user_keyframes
-from backend.labelstudio.empty_regions import emptied, is_empty
-from backend.labelstudio.export_reader import read_studio
+from backend.labelstudio.edits import UserOutline, read_user_keyframes
+from backend.labelstudio.empty_regions import empty_region, is_empty
+from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.export_sources import VideoFolder
 from backend.labelstudio.label_config import LabelConfigError, parse_label_config
-from backend.labelstudio.regions import prediction_of, regions_of
-from backend.labelstudio.removals import removal_in
+from backend.labelstudio.regions import build_prediction, regions_of
+from backend.labelstudio.removals import read_removal
 from backend.labelstudio.request import read_request
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from refam.evaluation.synthetic import red_star_and_blue_ring
@@ -122,7 +122,7 @@ def test_the_region_is_what_label_studios_own_sdk_takes(xml):
     if xml == OWN:
         assert region["value"]["videovectorlabels"] == ["Star"]
         assert 5 <= len(region["value"]["sequence"][0]["vertices"]) <= 9
-        assert interface.validate_prediction(prediction_of([region], model_version="1"))
+        assert interface.validate_prediction(build_prediction([region], model_version="1"))
     for item in region["value"]["sequence"]:
         assert item["time"] == pytest.approx((item["frame"] - 1) / 25)
         before = [None, *(v["id"] for v in item["vertices"][:-1])]
@@ -217,7 +217,7 @@ def _pushed(region, index, by=3.0):
 
 
 def test_what_nobody_touched_is_nobodys():
-    assert user_keyframes(_region(_star())) == ()
+    assert read_user_keyframes(_region(_star())) == ()
 
 
 def test_a_vertex_that_was_dragged_is_a_prompt_and_comes_back_to_the_last_digit():
@@ -237,7 +237,7 @@ def test_a_vertex_that_was_dragged_is_a_prompt_and_comes_back_to_the_last_digit(
     again = _region(_star(), fixed=(pin,))["value"]["sequence"]
     (kept,) = [k for k in again if k["frame"] == item["frame"]]
     assert kept["vertices"] == item["vertices"]
-    assert user_keyframes({"value": {"sequence": again}}) == (pin,), "what is a person's stays a person's"
+    assert read_user_keyframes({"value": {"sequence": again}}) == (pin,), "what is a person's stays a person's"
     ids = [v["id"] for v in item["vertices"]]
     assert all([v["id"] for v in k["vertices"]] == ids for k in again)
 
@@ -248,7 +248,7 @@ def test_vertices_that_a_person_added_stay_and_the_frames_before_keep_theirs_up_
     first, second = (_pushed(_region(masks), i, by=0.01)["value"]["sequence"][i] for i in (0, 1))
     one = {"id": "extra", "x": first["vertices"][0]["x"] + 0.5, "y": first["vertices"][0]["y"] + 0.5}
     second["vertices"].insert(1, one)
-    pins = user_keyframes({"value": {"sequence": [first, second]}})
+    pins = read_user_keyframes({"value": {"sequence": [first, second]}})
     assert len(pins) == 2
     sequence = _region(masks, fixed=pins)["value"]["sequence"]
     at = [k["frame"] for k in sequence]
@@ -279,7 +279,7 @@ def test_a_keyframe_that_was_switched_off_hides_up_to_the_next():
     sequence = _region(_star())["value"]["sequence"]
     off = copy.deepcopy(sequence[1])
     off["enabled"] = False
-    pins = user_keyframes({"value": {"sequence": [sequence[0], off, *sequence[2:]]}})
+    pins = read_user_keyframes({"value": {"sequence": [sequence[0], off, *sequence[2:]]}})
     again = _region(_star(), fixed=pins)["value"]["sequence"]
     until = sequence[2]["frame"]
     hidden = [f for f in range(1, 25) if _drawn(again, f) is None]
@@ -303,7 +303,7 @@ def test_a_job_with_outlines_is_stored_and_read_back():
 
 def test_words_remove_an_outline_and_the_empty_one_is_drawn_nowhere():
     region = _region(_star())
-    removal = removal_in(_task(region), CONFIG, _typed("-the red star"))
+    removal = read_removal(_task(region), CONFIG, _typed("-the red star"))
     (gone,) = removal.regions
     assert gone["id"] == "r"
     assert is_empty(gone)
@@ -311,7 +311,7 @@ def test_words_remove_an_outline_and_the_empty_one_is_drawn_nowhere():
     assert not any(_fill(points).any() for points in drawn)
     assert LabelInterface(XML).get_control("o").validate_value(gone["value"])
     assert not is_empty(region)
-    assert emptied(gone, "again")["value"]["sequence"] == gone["value"]["sequence"]
+    assert empty_region(gone, "again")["value"]["sequence"] == gone["value"]["sequence"]
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_an_export_of_outlines_becomes_masks_on_every_frame(tmp_path, fps):
     region = _region(masks, parse_label_config(xml), fps=float(fps))
     export = [{"id": 1, "data": {"video": "clip.mp4"}, "annotations": [{"id": 2, "result": [region]}]}]
     (tmp_path / "export.json").write_text(json.dumps(export))
-    (loaded,) = read_studio(tmp_path / "export.json", parse_label_config(xml), videos=VideoFolder(tmp_path))
+    (loaded,) = read_export(tmp_path / "export.json", parse_label_config(xml), videos=VideoFolder(tmp_path))
     (one,) = loaded.video.objects
     assert one.label == "Star"
     got = {int(f): decode(rle) for f, rle in zip(one.frames, one.rles, strict=True)}

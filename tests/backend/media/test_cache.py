@@ -54,7 +54,7 @@ def store_of(tmp_path, site, **more):
 
 
 def read(store, address="/data/local-files/?d=a.mp4", **kwargs):
-    with store.local(address, **kwargs) as path:
+    with store.local_file(address, **kwargs) as path:
         return path.read_bytes()
 
 
@@ -144,7 +144,7 @@ def test_a_later_try_goes_on_with_what_an_earlier_one_left(site, tmp_path):
     site.answers["/data/local-files/"] = File(cut=50_000)
     with pytest.raises(MediaError, match="broke off") as raised:
         read(store_of(tmp_path, site))
-    assert raised.value.passing
+    assert raised.value.transient
     (part, note) = cached_files(tmp_path)
     assert (part[:6], note) == (".part-", part + ".json")
     site.answers["/data/local-files/"] = file = File()
@@ -224,11 +224,11 @@ def test_the_size_limit_holds_for_parts_together(site):
 
 def test_what_nobody_used_for_long_goes(site, tmp_path):
     store = store_of(tmp_path, site, cache_days=2.0)
-    with store.local("/data/upload/a.mp4") as old, store.local("/data/upload/b.mp4") as young:
+    with store.local_file("/data/upload/a.mp4") as old, store.local_file("/data/upload/b.mp4") as young:
         pass
     os.utime(old, (time.time() - 3 * 86400,) * 2)
     os.utime(young, (time.time() - 1 * 86400,) * 2)
-    with store.local("/data/upload/c.mp4"):
+    with store.local_file("/data/upload/c.mp4"):
         pass
     assert not old.exists()
     assert young.exists()
@@ -237,16 +237,16 @@ def test_what_nobody_used_for_long_goes(site, tmp_path):
 
 def test_a_copy_that_rots_is_seen_and_fetched_again(site, tmp_path):
     store = store_of(tmp_path, site)
-    with store.local("/data/upload/a.mp4") as path:
-        store.check(path, content_of(path))
+    with store.local_file("/data/upload/a.mp4") as path:
+        store.raise_if_damaged(path, content_of(path))
         whole = bytearray(path.read_bytes())
     whole[len(whole) // 2] ^= 1
     path.write_bytes(whole)
-    with store.local("/data/upload/a.mp4") as path, pytest.raises(MediaError, match="damaged") as raised:
-        store.check(path, content_of(path))
-    assert raised.value.passing
-    with store.local("/data/upload/a.mp4") as path:
-        store.check(path, content_of(path))
+    with store.local_file("/data/upload/a.mp4") as path, pytest.raises(MediaError, match="damaged") as raised:
+        store.raise_if_damaged(path, content_of(path))
+    assert raised.value.transient
+    with store.local_file("/data/upload/a.mp4") as path:
+        store.raise_if_damaged(path, content_of(path))
     assert len(site.seen) == 2
 
 
@@ -257,7 +257,7 @@ def test_no_room_is_said_and_may_heal(site, tmp_path, monkeypatch):
     monkeypatch.setattr(Fetcher, "fetch", full)
     with pytest.raises(MediaError, match="no room is left in the media cache") as raised:
         read(store_of(tmp_path, site))
-    assert raised.value.passing
+    assert raised.value.transient
     assert cached_files(tmp_path) == []
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from backend.labelstudio.client import AccessError, StudioAccess
-from backend.media import network_policy as wall
+from backend.labelstudio.client import LabelStudioAuth, LabelStudioAuthError
+from backend.media import network_policy
 from backend.media.fetch import Fetcher
 from backend.media.network_policy import FetchError, is_public
 from backend.media.store import MediaError, MediaStore
@@ -102,14 +102,14 @@ def test_a_name_that_changes_its_address_after_the_check(monkeypatch: pytest.Mon
         return real("198.51.100.7" if len(asked) == 1 else "127.0.0.1", *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    monkeypatch.setattr(wall, "is_public", lambda address: address != "127.0.0.1")
+    monkeypatch.setattr(network_policy, "is_public", lambda address: address != "127.0.0.1")
     connected: list[str] = []
 
     def no_connection(_: Any, host: str, *__: Any, **___: Any) -> Any:
         connected.append(host)
-        raise wall.httpcore.ConnectError("nobody there")
+        raise network_policy.httpcore.ConnectError("nobody there")
 
-    monkeypatch.setattr(wall.httpcore.SyncBackend, "connect_tcp", no_connection)
+    monkeypatch.setattr(network_policy.httpcore.SyncBackend, "connect_tcp", no_connection)
     with pytest.raises(FetchError):
         _get(_fetcher(), f"http://evil.example:{other_site.port}/")
     assert connected == ["198.51.100.7"]  # the address that was checked, not the name
@@ -180,7 +180,7 @@ def test_hostile_answers_end_in_a_sentence_and_leave_no_file(name: str, site: Si
     answer, words = HOSTILE[name]
     site.answers["/data/a.mp4"] = answer
     store = MediaStore(settings_for(tmp_path, site, max_media_mb=0.1, fetch_timeout_s=0.5))
-    with pytest.raises(MediaError, match=words) as raised, store.local("/data/a.mp4?sig=s3cret"):
+    with pytest.raises(MediaError, match=words) as raised, store.local_file("/data/a.mp4?sig=s3cret"):
         pass
     assert "s3cret" not in str(raised.value)
     assert cached_files(tmp_path) == []
@@ -222,9 +222,9 @@ def test_paths_only_under_the_media_root(tmp_path: Path) -> None:
     (tmp_path / "secret.mp4").write_bytes(BODY)
     (root / "link.mp4").symlink_to(tmp_path / "secret.mp4")
     store = MediaStore(settings_for(tmp_path, media_root=root))
-    with store.local("clips/a.mp4") as path:
+    with store.local_file("clips/a.mp4") as path:
         assert path.read_bytes() == BODY
-    with store.local(str(root / "clips" / "a.mp4")) as path:
+    with store.local_file(str(root / "clips" / "a.mp4")) as path:
         assert path.read_bytes() == BODY
     for bad in ("link.mp4", str(tmp_path / "secret.mp4"), "clips", "clips/b.mp4", "../secret.mp4", "/etc/passwd"):
         with pytest.raises(MediaError):
@@ -234,7 +234,7 @@ def test_paths_only_under_the_media_root(tmp_path: Path) -> None:
 def test_uploads_are_fetched_once(site: Site, tmp_path: Path) -> None:
     store = MediaStore(settings_for(tmp_path, site))
     for _ in range(2):
-        with store.local("/data/upload/3/abc-my clip ü.mp4") as path:
+        with store.local_file("/data/upload/3/abc-my clip ü.mp4") as path:
             assert path.read_bytes() == BODY
             assert path.name.endswith("my_clip_.mp4")
     assert len(site.seen) == 1
@@ -255,16 +255,16 @@ def test_other_files_are_asked_for_again_and_sent_only_when_changed(site: Site, 
     store = MediaStore(settings_for(tmp_path, site))
     for expected in (b"one", b"one", b"two!"):
         content[0] = expected
-        with store.local("/data/local-files/?d=a/b.mp4") as path:
+        with store.local_file("/data/local-files/?d=a/b.mp4") as path:
             assert path.read_bytes() == expected
     assert [headers.get("if-none-match") for _, headers in site.seen] == [None, '"one"', '"one"']
 
 
 def test_the_cache_is_bounded_and_spares_what_is_in_use(site: Site, tmp_path: Path) -> None:
     store = MediaStore(settings_for(tmp_path, site, cache_mb=len(BODY) * 2.5 / 1e6))
-    with store.local("/data/upload/first.mp4") as first:
+    with store.local_file("/data/upload/first.mp4") as first:
         for i in range(5):
-            with store.local(f"/data/upload/{i}.mp4"):
+            with store.local_file(f"/data/upload/{i}.mp4"):
                 pass
             time.sleep(0.01)
         assert first.exists()
@@ -275,7 +275,7 @@ def test_the_cache_is_bounded_and_spares_what_is_in_use(site: Site, tmp_path: Pa
 
 def test_a_cache_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
-    with pytest.raises(MediaError, match="cache"), MediaStore(settings_for(tmp_path, site)).local("/data/a.mp4"):
+    with pytest.raises(MediaError, match="cache"), MediaStore(settings_for(tmp_path, site)).local_file("/data/a.mp4"):
         pass
 
 
@@ -304,7 +304,7 @@ def test_a_personal_token_is_exchanged_and_renewed_before_it_ends(site: Site) ->
 
     site.answers["/api/token/refresh/"] = refresh
     personal = _jwt(token_type="refresh")
-    access = StudioAccess(site.url, SecretStr(personal), clock=lambda: now[0])
+    access = LabelStudioAuth(site.url, SecretStr(personal), clock=lambda: now[0])
     assert access.kind == "personal"
     assert access.header() == f"Bearer {given[0]}"
     now[0] += 200
@@ -317,7 +317,7 @@ def test_a_personal_token_is_exchanged_and_renewed_before_it_ends(site: Site) ->
 def test_a_legacy_token_is_sent_as_it_is() -> None:
     from pydantic import SecretStr
 
-    access = StudioAccess("http://nowhere", SecretStr("0123abcd"))
+    access = LabelStudioAuth("http://nowhere", SecretStr("0123abcd"))
     assert (access.kind, access.header()) == ("legacy", "Token 0123abcd")
 
 
@@ -327,6 +327,6 @@ def test_a_personal_token_that_is_refused(status: int, words: str, site: Site) -
 
     site.answers["/api/token/refresh/"] = lambda h: Site.send(h, status, {"Content-Length": "2"}, b"{}")
     personal = _jwt(a=1)
-    with pytest.raises(AccessError, match=words) as raised:
-        StudioAccess(site.url, SecretStr(personal)).header()
+    with pytest.raises(LabelStudioAuthError, match=words) as raised:
+        LabelStudioAuth(site.url, SecretStr(personal)).header()
     assert personal not in str(raised.value)

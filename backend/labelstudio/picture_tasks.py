@@ -1,0 +1,52 @@
+"""Tasks that show a video as a list of pictures: their JPEG files and the label config that takes masks on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from xml.sax.saxutils import quoteattr
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from video.io.reader import Clip
+
+MaskTag = Literal["brush", "polygon", "bitmask"]
+_TAGS = {"brush": "BrushLabels", "polygon": "PolygonLabels", "bitmask": "BitmaskLabels"}
+_JPEG_QUALITY = 95
+
+
+def write_frames(clip: Clip, chosen: list[int], folder: Path) -> list[str]:
+    """Writes frames as JPEG -> their file names, by the clip's own frame number, from 0."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for indices, images in clip.batches(chosen):
+        for i, image in zip(indices, images, strict=True):
+            names.append(f"{int(i):06}.jpg")
+            (folder / names[-1]).write_bytes(jpeg(image))
+    return names
+
+
+def jpeg(image: NDArray[np.uint8]) -> bytes:
+    """(H, W, 3) uint8 RGB as a JPEG of quality 95."""
+    import cv2
+
+    ok, coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not ok:
+        raise RuntimeError("OpenCV could not write a JPEG")
+    return coded.tobytes()
+
+
+def build_mask_label_config(labels: list[str], masks: MaskTag) -> str:
+    """A label config for such a task: words above the pictures, these labels, this way to keep masks."""
+    choices = "\n".join(f"    <Label value={quoteattr(name)}/>" for name in dict.fromkeys(labels))
+    return f"""<View>
+  <TextArea name="words" toName="image" value="$prompt" editable="true" maxSubmissions="1"
+            placeholder="What to find, for example: the red star"/>
+  <{_TAGS[masks]} name="mask" toName="image">
+{choices}
+  </{_TAGS[masks]}>
+  <Image name="image" valueList="$frames"/>
+</View>
+"""
