@@ -6,6 +6,8 @@ PARSERS_VENV := .venv-parsers
 BIN := $(VENV)/bin
 # Hubs are never asked by tests or demo; what is needed is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# A process for each core, four at most: each holds up to 1.5 GB. worksteal keeps a module's tests together for its fixtures.
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate clean
 
@@ -34,7 +36,7 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 
 test: lint
-	$(OFFLINE) $(BIN)/pytest $(ARGS)
+	$(OFFLINE) $(BIN)/pytest $(PARALLEL) $(ARGS)
 
 # A real Label Studio in a real browser (Debian: apt install chromium).
 browser: $(VENV)/.ready $(LS_VENV)/.ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +11,15 @@ from hypothesis import settings
 from backend.demo.local_studio import LocalStudio
 
 # The same examples in every run; `--hypothesis-profile default` draws others.
-settings.register_profile("fixed", derandomize=True)
+# No deadline: an example may take long on a machine that does other work.
+settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
+
+
+def pytest_configure() -> None:
+    """One thread for each process: tests run in several processes at once, which would only wait for each other."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ.setdefault(name, "1")
 
 
 @pytest.fixture(autouse=True, scope="session")

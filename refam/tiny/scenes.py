@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -112,12 +113,16 @@ def _mask(shape: str, cx: float, cy: float, r: float, size: tuple[int, int]) -> 
     return mask
 
 
-def _ground(scene: Scene, size: tuple[int, int]) -> NDArray[np.float32]:
-    """(h, w, 3) float32: flat, sloped, clouded or chequered, always muted, so that it has no colour name."""
-    rng = np.random.default_rng(scene.ground_seed)
+@lru_cache(maxsize=2)
+def _ground(tone: str, seed: int, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(h, w, 3) float32: flat, sloped, clouded or chequered, always muted, so that it has no colour name.
+
+    Cached, because all frames of a clip have the same ground: copy it before drawing on it.
+    """
+    rng = np.random.default_rng(seed)
     w, h = size
     ground = np.empty((h, w, 3), np.float32)
-    ground[:] = TONES[scene.tone] + rng.normal(0, 8) + rng.normal(0, 6, 3)
+    ground[:] = TONES[tone] + rng.normal(0, 8) + rng.normal(0, 6, 3)
     kind = rng.integers(4)
     y, x = np.mgrid[0:h, 0:w].astype(np.float32) / min(w, h)
     if kind == 1:
@@ -132,12 +137,13 @@ def _ground(scene: Scene, size: tuple[int, int]) -> NDArray[np.float32]:
     return ground
 
 
-def _paint(thing: Thing, size: tuple[int, int], scale: float) -> NDArray[np.float32]:
-    """(h, w, 3) float32 colours of the thing, its texture moving with it."""
+def _paint(thing: Thing, box: tuple[int, int, int, int], scale: float) -> NDArray[np.float32]:
+    """(y1 - y0, x1 - x0, 3) float32 colours of the thing in box = (x0, y0, x1, y1), its texture moving with it."""
     colour = np.array(COLOURS[thing.colour], np.float32)
+    x0, y0, x1, y1 = box
     if thing.texture == "plain":
-        return np.broadcast_to(colour, (size[1], size[0], 3))
-    y, x = np.mgrid[0 : size[1], 0 : size[0]].astype(np.float32)
+        return np.broadcast_to(colour, (y1 - y0, x1 - x0, 3))
+    y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
     x, y = x / scale - thing.x, y / scale - thing.y
     if thing.texture == "striped":
         dark = np.floor((x + y) / 3) % 2 == 1
@@ -152,11 +158,14 @@ def draw(scene: Scene, size: tuple[int, int], *, supersample: int = 2) -> tuple[
     w, h = size
     big = (w * supersample, h * supersample)
     scale = big[1] / scene.extent[1]
-    picture = _ground(scene, big)
+    picture = _ground(scene.tone, scene.ground_seed, big).copy()
     masks: list[NDArray[np.uint8]] = []
     for thing in scene.things:
         mask = _mask(thing.shape, thing.x * scale, thing.y * scale, thing.radius * scale, big)
-        np.copyto(picture, _paint(thing, big, scale), where=mask[..., None] > 0)
+        x, y, width, height = cv2.boundingRect(mask)
+        inside = np.s_[y : y + height, x : x + width]
+        paint = _paint(thing, (x, y, x + width, y + height), scale)
+        np.copyto(picture[inside], paint, where=mask[inside][..., None] > 0)
         for below in masks:
             below[mask > 0] = 0
         masks.append(mask)
