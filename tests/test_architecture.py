@@ -19,10 +19,10 @@ FLOORS = ("video", "refam", "backend")
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "video": (
         ("errors", "types"),
-        ("masks", "contours", "polygons", "keyframes", "metrics"),
+        ("masks", "contours", "keyframes", "metrics"),
         ("io",),
         ("shots", "optical_flow", "sampling"),
-        ("heatmap_contrast", "heatmap_fusion"),
+        ("heatmap_fusion",),
         ("tracking",),
         ("formats",),
         ("visualize",),

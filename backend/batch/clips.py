@@ -15,7 +15,7 @@ from backend.jobs.runner import with_breakage
 from backend.runtime import Services
 from backend.settings import Settings, load_settings
 from refam.pipeline.pipeline import PipelineError
-from video.io.limits import VideoLimits
+from video.io.probe import VideoLimits
 from video.io.reader import open_clip
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@
 DAVIS_DIR holds Annotations/<clip>/*.png. Douglas-Peucker (1973) keeps the frame that is farthest from the line, in the
 four coordinates of the box; its epsilon is the largest, by bisection, with which every frame reaches the same IoU.
 Then the same boxes as they are, with one frame in twenty thrown aside, and those put back by
-`video.tracking.box_outliers.remove_outlier_boxes`. And
+`video.tracking.postprocess.remove_outlier_boxes`. And
 polygons of masks, drawn again by pycocotools: vertices against the IoU that is promised. At last outlines through time,
 interpolated vertex by vertex and filled, beside the masks that they are to follow.
 """
@@ -22,11 +22,11 @@ from pycocotools import mask as coco
 from backend.labelstudio.label_config import OutlineControl
 from backend.labelstudio.vector_regions import OUTLINE_IOU, VectorKeyframes, vector_sequence
 from refam.tiny.scenes import draw_clip
-from video import polygons
+from video import contours
+from video.contours import filled
 from video.keyframes import fewest_keyframes, spans
 from video.masks import box_iou, box_of, encode, iou
-from video.polygons import filled
-from video.tracking.box_outliers import remove_outlier_boxes
+from video.tracking.postprocess import remove_outlier_boxes
 from video.types import MaskTrack
 
 TOLERANCES = (0.95, 0.9, 0.85, 0.8, 0.7)
@@ -138,17 +138,17 @@ def some_masks(root, count):
 def vertices(masks):
     """Markdown: vertices of an object's polygons, and the IoU of what they draw."""
     yield "| promised IoU | vertices | most | IoU mean | IoU least |\n|---|---|---|---|---|"
-    ours = polygons._POLYGON_IOU
+    ours = contours._POLYGON_IOU
     for promised in (ours, 0.97, 0.98):
-        polygons._POLYGON_IOU = promised
+        contours._POLYGON_IOU = promised
         counts, ious = [], []
         for mask in masks:
-            found = polygons.polygons_of(mask)
+            found = contours.polygons_of(mask)
             again = coco.decode(coco.merge(coco.frPyObjects([p.ravel().tolist() for p in found], *mask.shape))) > 0
             counts.append(sum(map(len, found)))
             ious.append((again & mask).sum() / (again | mask).sum())
         yield f"| {promised} | {np.mean(counts):.1f} | {max(counts)} | {np.mean(ious):.3f} | {min(ious):.3f} |"
-    polygons._POLYGON_IOU = ours
+    contours._POLYGON_IOU = ours
 
 
 def outlines(objects):

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from backend.benchmarks.davis_clips import HIDDEN, PARTLY
-from video.tracking.score_calibration import told
+from video.tracking.postprocess import told
 
 BINS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.001)
 

@@ -32,7 +32,7 @@ from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.segmenters.prompts import clicks, covered, questions, soft_overlap, stability
 from refam.segmenters.sam2 import Sam2Segmenter, resize_logits
 from video import masks, metrics
-from video.heatmap_contrast import contrast_heatmaps
+from video.heatmap_fusion import contrast_heatmaps
 from video.types import Prompt
 
 SEED = 20261123

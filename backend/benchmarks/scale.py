@@ -24,10 +24,9 @@ from backend.cli.outputs import tracks_json
 from refam.pipeline.types import Target, TrackResult
 from refam.segmenters.grabcut import GrabCutSegmenter
 from video import masks
-from video.io.clip_view import view_of
 from video.io.decode import read_decord, read_pyav
 from video.io.probe import probe
-from video.io.reader import open_clip
+from video.io.reader import open_clip, view_of
 from video.keyframes import fewest_keyframes
 from video.tracking.propagate import TrackStart, propagate_all
 from video.types import MaskTrack

@@ -118,8 +118,7 @@ def _judge(
     from refam.evaluation.questions import objects
     from refam.evaluation.runs import EvaluationRun, record_settings, table
     from refam.pipeline.pipeline import Pipeline
-    from video.formats.base import FormatError
-    from video.formats.files import write_text
+    from video.formats.base import FormatError, write_text
 
     everything = questions_of(dataset, root, split)
     asked = list(itertools.islice(objects(everything) if start == "click" else everything, limit))

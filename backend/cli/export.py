@@ -97,7 +97,7 @@ def import_(
     with one_line_errors():
         from backend.labelstudio.export_sources import VideoFolder
         from backend.labelstudio.import_tasks import picture_tasks, video_tasks
-        from video.formats.files import write_json, write_text
+        from video.formats.base import write_json, write_text
 
         found = format_module(form)[0].read(path)
         version = f"imported/{form}"

@@ -15,8 +15,8 @@ from backend.labelstudio.edits import keyframe_checksum, read_user_keyframes, re
 from backend.labelstudio.empty_regions import is_empty
 from backend.labelstudio.label_config import OUTLINE_KINDS
 from backend.labelstudio.vector_regions import VectorKeyframes, is_vertex_list
+from video.contours import filled
 from video.masks import box_iou, iou
-from video.polygons import filled
 
 Region = Mapping[str, Any]
 _LABELS = ("labels", "videorectangle", "brushlabels", "polygonlabels", "bitmasklabels", "videovectorlabels")

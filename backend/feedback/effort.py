@@ -26,7 +26,7 @@ from refam.pipeline.pipeline import Pipeline, PipelineError
 from refam.pipeline.stage_cache import StageCache
 from refam.pipeline.types import FramePrompt, Target
 from refam.tiny.scenes import draw_clip
-from video.io.frame_sequence import open_sequence
+from video.io.reader import open_sequence
 from video.masks import deepest_point
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError
 from refam.pipeline.stage_cache import content_of
-from video.io.frame_sequence import open_sequence
-from video.io.limits import VideoLimits
+from video.io.probe import VideoLimits
+from video.io.reader import open_sequence
 
 if TYPE_CHECKING:
     from video.io.reader import Clip

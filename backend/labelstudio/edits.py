@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.pipeline.tracks import spread_box_edits
-from video.polygons import filled
+from video.contours import filled
 
 Box = tuple[float, float, float, float]
 _DIGITS = 4  # of percent: what we write is rounded so, and must be told from what a person wrote

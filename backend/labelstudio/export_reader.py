@@ -27,11 +27,20 @@ from backend.labelstudio.label_config import OUTLINE_KINDS, LabelConfig
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from backend.labelstudio.vector_regions import VectorKeyframes
 from video import masks
-from video.formats.base import FormatError, ObjectTrack, annotated, of_boxes, of_masks
-from video.formats.files import evenly, field, fill_polygons, read_json
+from video.contours import filled
+from video.formats.base import (
+    FormatError,
+    ObjectTrack,
+    annotated,
+    evenly,
+    field,
+    fill_polygons,
+    of_boxes,
+    of_masks,
+    read_json,
+)
 from video.io.reader import Clip, open_clip
 from video.masks import Box
-from video.polygons import filled
 from video.types import Rle
 
 _OURS = re.compile(r"^(refam-[0-9a-f]{10})-\d+(?:-\d+)?$")

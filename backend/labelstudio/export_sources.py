@@ -12,9 +12,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from video.formats.base import AnnotatedVideo, FormatError, annotated, of_masks
+from video.formats.base import AnnotatedVideo, FormatError, annotated, field, of_masks, read_json
 from video.formats.coco import rle_of
-from video.formats.files import field, read_json
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the names of uploaded files
 _NOT_KEPT = re.compile(r"[^-\w.]")  # in these names, in which a space becomes "_" (Django's get_valid_filename)

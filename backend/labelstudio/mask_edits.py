@@ -22,9 +22,9 @@ from PIL import Image, UnidentifiedImageError
 from backend.labelstudio.edits import polygon_checksum
 from backend.labelstudio.label_config import MaskControl
 from refam.pipeline.types import FramePrompt, Target
+from video.contours import filled
 from video.errors import UserError
 from video.masks import Mask, encode
-from video.polygons import filled
 
 _A_PERSONS = ("manual", "prediction-changed")
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from backend.labelstudio.edits import polygon_checksum
 from backend.labelstudio.label_config import LabelConfig, LabelConfigError, MaskControl
 from backend.labelstudio.timeline import round_score
+from video.contours import polygons_of
 from video.masks import decode
-from video.polygons import polygons_of
 
 if TYPE_CHECKING:
     from refam.pipeline.pipeline import TrackResult

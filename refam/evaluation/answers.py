@@ -14,7 +14,7 @@ from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, Target
 from video import masks, metrics
 from video.errors import UserError
 from video.formats.base import FormatError
-from video.io.frame_sequence import open_sequence
+from video.io.reader import open_sequence
 from video.types import MaskTrack
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from refam.evaluation.questions import VOID, IndexedTruth, Question, first_of, require_files
-from video.formats.base import FormatError
-from video.formats.files import read_indices, read_json
+from video.formats.base import FormatError, read_indices, read_json
 
 _RESOLUTIONS = ("480p", "Full-Resolution", "")
 

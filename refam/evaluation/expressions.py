@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from refam.evaluation.questions import CodedTruth, IndexedTruth, Question, QuestionTruth, first_of, require_files
-from video.formats.base import FormatError
-from video.formats.files import field, picture_size, read_json, safe_name
+from video.formats.base import FormatError, field, picture_size, read_json, safe_name
 
 _META = "meta_expressions.json"
 

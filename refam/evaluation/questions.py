@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video import masks
-from video.formats.base import FormatError
+from video.formats.base import FormatError, read_indices
 from video.formats.coco import rle_of
-from video.formats.files import read_indices
 
 Mask = NDArray[np.bool_]
 VOID = 255

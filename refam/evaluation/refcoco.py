@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from refam.evaluation.questions import CodedTruth, Question, first_of, require_files
-from video.formats.base import FormatError
-from video.formats.files import field, read_json, safe_name
+from video.formats.base import FormatError, field, read_json, safe_name
 
 _REFS = {"refcoco": ("unc", "google"), "refcoco+": ("unc",), "refcocog": ("umd", "google")}
 _PICTURES = ("images/mscoco/images/train2014", "images/train2014", "train2014", "coco/train2014")

@@ -21,8 +21,7 @@ from refam.evaluation.answers import AnswerScore, JudgedAnswer, estimate
 from refam.evaluation.published import published
 from refam.evaluation.questions import Question
 from video import metrics
-from video.formats.base import FormatError
-from video.formats.files import read_json, write_json, write_png, write_text
+from video.formats.base import FormatError, read_json, write_json, write_png, write_text
 
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "opencv-python", "pycocotools")
 

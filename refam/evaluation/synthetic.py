@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.tiny.scenes import Scene, Thing, draw
-from video.io.frame_sequence import open_sequence
+from video.io.reader import open_sequence
 
 if TYPE_CHECKING:
     from video.io.reader import Clip

@@ -17,13 +17,11 @@ from refam.pipeline.segments import SegmentTracker
 from refam.pipeline.stage_cache import keep_heatmaps, remembered_heatmaps
 from refam.pipeline.tracks import empty_track, hold_boxes
 from refam.pipeline.types import FramePrompt, PipelineError, PipelineOptions, Target, TrackResult, model_version
-from video.heatmap_contrast import contrast_heatmaps
-from video.heatmap_fusion import fuse_heatmaps
+from video.heatmap_fusion import contrast_heatmaps, fuse_heatmaps
 from video.io.probe import ReadingError
 from video.keyframes import sparse_keyframes
-from video.tracking.box_outliers import remove_outlier_boxes
+from video.tracking.postprocess import calibrate_scores, remove_outlier_boxes
 from video.tracking.propagate import tracker_name
-from video.tracking.score_calibration import calibrate_scores
 from video.types import Heatmap, Segmenter
 
 if TYPE_CHECKING:

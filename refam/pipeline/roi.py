@@ -16,8 +16,7 @@ from video.io.probe import ReadingError
 from video.sampling import plan_frames
 
 if TYPE_CHECKING:
-    from video.io.clip_view import ClipView
-    from video.io.reader import Clip
+    from video.io.reader import Clip, ClipView
 
 _END = re.compile(r"(\d+)|(\d+(?:\.\d+)?)s")
 
@@ -42,7 +41,7 @@ class RegionOfInterest:
 
     def view(self, clip: Clip, targets: Sequence[Target]) -> ClipView:
         """That part of the clip; frames that something is drawn on are always in it. Raises PromptError."""
-        from video.io.clip_view import view_of
+        from video.io.reader import view_of
 
         first, last = self._frames(clip)
         drawn = sorted({prompt.frame for target in targets for prompt in target.prompts})
@@ -114,9 +113,9 @@ def brought_back(results: Sequence[TrackResult], view: ClipView, targets: Sequen
 
 
 def _back(result: TrackResult, view: ClipView, target: Target) -> TrackResult:
-    from video.io.clip_view import lifted
+    from video.tracking.postprocess import upsample_track
 
-    track, between = lifted(result.track, view)
+    track, between = upsample_track(result.track, view)
     rles = list(track.rles)
     for prompt in target.prompts:
         if prompt.mask is not None:
@@ -148,7 +147,7 @@ TO_DO = "the object is followed as far as frames could be read: ask again for th
 
 @dataclass(frozen=True, eq=False)
 class VideoPrefix:
-    """The first n frames of a clip, read as a clip; other than `video.io.clip_view.ClipView`, of pictures in a row
+    """The first n frames of a clip, read as a clip; other than `video.io.reader.ClipView`, of pictures in a row
     too.
     """
 

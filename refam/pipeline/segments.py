@@ -18,9 +18,8 @@ from refam.pipeline.recovery import DriftedSegment, Redetector, find_drift, reid
 from refam.pipeline.stage_cache import start_key
 from refam.pipeline.tracks import empty_track, resolve_overlaps, splice
 from refam.pipeline.types import PipelineOptions
-from video.io.clip_view import ClipView
-from video.io.frame_sequence import FrameSequence
 from video.io.probe import ReadingError
+from video.io.reader import ClipView, FrameSequence
 from video.masks import Mask
 from video.tracking.appearance import ColorModel
 from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions

@@ -19,8 +19,8 @@ from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import RED, red_star_and_blue_ring
 from tests.media import cfr
 from tests.studio import settings_beside
+from video.contours import filled
 from video.masks import iou
-from video.polygons import filled
 
 pytestmark = pytest.mark.e2e
 

@@ -16,19 +16,24 @@ from typing import Any, Literal
 import numpy as np
 
 from video import masks
-from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, annotated, of_boxes, of_masks
-from video.formats.files import (
+from video.contours import polygons_of
+from video.formats.base import (
+    AnnotatedVideo,
+    FormatError,
+    ObjectTrack,
+    annotated,
     box_xywh,
     categories,
     evenly,
     field,
     fill_polygons,
     head,
+    of_boxes,
+    of_masks,
     read_json,
     write_json,
     xywh_box,
 )
-from video.polygons import polygons_of
 from video.types import Rle
 
 Shape = Literal["rle", "polygons"]

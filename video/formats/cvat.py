@@ -15,8 +15,16 @@ import numpy as np
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, annotated, of_boxes
-from video.formats.files import evenly, safe_name, write_text
+from video.formats.base import (
+    AnnotatedVideo,
+    FormatError,
+    ObjectTrack,
+    annotated,
+    evenly,
+    of_boxes,
+    safe_name,
+    write_text,
+)
 from video.keyframes import fewest_keyframes
 from video.masks import Box
 

@@ -15,8 +15,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from video import masks
-from video.formats.base import AnnotatedVideo, FormatError, annotated, of_masks
-from video.formats.files import evenly, read_indices, read_json, require_masks, safe_name, write_json, write_text
+from video.formats.base import (
+    AnnotatedVideo,
+    FormatError,
+    annotated,
+    evenly,
+    of_masks,
+    read_indices,
+    read_json,
+    require_masks,
+    safe_name,
+    write_json,
+    write_text,
+)
 from video.types import Rle
 
 RESOLUTION = "Full-Resolution"

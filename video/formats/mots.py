@@ -15,10 +15,19 @@ from pathlib import Path
 import numpy as np
 
 from video import masks
-from video.formats.base import AnnotatedVideo, FormatError, annotated, of_masks
+from video.formats.base import (
+    AnnotatedVideo,
+    FormatError,
+    annotated,
+    categories,
+    evenly,
+    of_masks,
+    require_masks,
+    safe_name,
+    write_text,
+)
 from video.formats.coco import rle_of
 from video.formats.davis import apart
-from video.formats.files import categories, evenly, require_masks, safe_name, write_text
 from video.types import DEFAULT_FPS, Rle
 
 IGNORE = 10_000

@@ -10,8 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from video.formats.base import AnnotatedVideo
-from video.formats.files import categories, write_text
+from video.formats.base import AnnotatedVideo, categories, write_text
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:

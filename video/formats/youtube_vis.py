@@ -11,9 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from video import masks
-from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, annotated, of_boxes, of_masks
+from video.formats.base import (
+    AnnotatedVideo,
+    FormatError,
+    ObjectTrack,
+    annotated,
+    box_xywh,
+    categories,
+    evenly,
+    field,
+    head,
+    of_boxes,
+    of_masks,
+    read_json,
+    write_json,
+    xywh_box,
+)
 from video.formats.coco import rle_json, rle_of
-from video.formats.files import box_xywh, categories, evenly, field, head, read_json, write_json, xywh_box
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pictures
+from PIL import ImageOps, UnidentifiedImageError
 
 from video.io.decode import DecordFailedError, Image, decord_agrees, read_decord, read_pyav
 from video.io.probe import ClipError, Probe, ReadingError, probe
+from video.types import DEFAULT_FPS
 
 __all__ = ["Clip", "ClipError", "ReadingError", "open_clip"]
 
@@ -138,4 +142,206 @@ def open_clip(path: str | Path, *, partial: bool = False) -> Clip:
         codec=probed.codec,
         _probe=probed,
         broken=probed.broken,
+    )
+
+
+_ON_ITS_SIDE = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSequence:
+    """Pictures of one size, opened and checked, without pixels. The same interface as `video.io.reader.Clip`.
+
+    paths: the files, in order. names: what errors call them, as many. size: (width, height) in pixels as browsers
+    show them (EXIF orientation applied). fps: the rate that the sequence is thought to run at; it has none itself.
+    """
+
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+    size: tuple[int, int]
+    fps: float = DEFAULT_FPS
+
+    rotation = 0
+    decoder = "pillow"
+    codec = "images"
+
+    def __post_init__(self) -> None:
+        if not self.paths or len(self.paths) != len(self.names):
+            raise ClipError(f"a sequence needs frames and a name for each, got {len(self.paths)} and {len(self.names)}")
+        if not self.fps > 0:
+            raise ClipError(f"a sequence needs a rate above 0, got {self.fps}")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self.paths[0]
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """(N,) float64 seconds, evenly spaced."""
+        return np.arange(len(self)) / self.fps
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds, the last frame's own time included."""
+        return len(self) / self.fps
+
+    @property
+    def average_fps(self) -> float:
+        """Frames per second."""
+        return self.fps
+
+    def batches(
+        self, indices: Sequence[int] | NDArray[np.int64] | None = None, *, size: int = 16
+    ) -> Iterator[tuple[NDArray[np.int64], Image]]:
+        """As `Clip.batches`: ((b,) indices, (b, H, W, 3) uint8 RGB), ascending, each frame once. Raises the same."""
+        if size < 1:
+            raise ValueError(f"a batch holds at least one frame, got size={size}")
+        wanted = np.unique(np.asarray(range(len(self)) if indices is None else indices, dtype=np.int64))
+        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(self):
+            bad = int(wanted[0] if wanted[0] < 0 else wanted[-1])
+            raise IndexError(f"the sequence has the frames 0 to {len(self) - 1}; frame {bad} was asked for")
+        return self._batches(wanted, size)
+
+    def _batches(self, wanted: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], Image]]:
+        for start in range(0, len(wanted), size):
+            some, images = wanted[start : start + size], []
+            try:
+                for i in some.tolist():
+                    images.append(self._read(i))
+            except ClipError as error:
+                if images:
+                    yield some[: len(images)], np.stack(images)
+                frame = int(some[len(images)])
+                raise ReadingError(f"{error}; reading stopped at frame {frame}", frame=frame) from error
+            yield some, np.stack(images)
+
+    def frame(self, i: int) -> Image:
+        """Pixels of frame `i` (0-based, negative from the end as in lists): (H, W, 3) uint8 RGB."""
+        _, images = next(self.batches([i + len(self) if i < 0 else i], size=1))
+        return images[0]
+
+    def _read(self, i: int) -> Image:
+        try:
+            with Pictures.open(self.paths[i]) as picture:  # a cut-off file raises, it is never taken for a whole one
+                return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        except (OSError, SyntaxError, Pictures.DecompressionBombError) as error:
+            raise ClipError(f"{self.names[i]}: the picture cannot be read: {error}") from None
+
+
+def open_sequence(
+    paths: Sequence[Path], *, names: Sequence[str] | None = None, fps: float = DEFAULT_FPS
+) -> FrameSequence:
+    """Opens picture files as a clip; their headers are read, and all must have one size.
+
+    names: what errors call the files; their own names unless given. Raises ClipError: no files, no picture, sizes.
+    """
+    names = tuple(names or (path.name for path in paths))
+    if not paths:
+        raise ClipError("the list of frames is empty")
+    sizes = [_size_of(path, name) for path, name in zip(paths, names, strict=True)]
+    for name, size in zip(names, sizes, strict=True):
+        if size != sizes[0]:
+            (w, h), (w0, h0) = size, sizes[0]
+            raise ClipError(f"all frames must have one size: {name} is {w}x{h}, but {names[0]} is {w0}x{h0}")
+    return FrameSequence(tuple(paths), names, sizes[0], fps)
+
+
+def _size_of(path: Path, name: str) -> tuple[int, int]:
+    try:
+        with Pictures.open(path) as picture:
+            w, h = picture.size
+            return (h, w) if picture.getexif().get(_ORIENTATION) in _ON_ITS_SIDE else (w, h)
+    except UnidentifiedImageError:
+        raise ClipError(f"{name}: this is no picture (JPEG, PNG, WebP and their like are read)") from None
+    except (OSError, Pictures.DecompressionBombError) as error:
+        raise ClipError(f"{name}: the picture cannot be read: {error}") from None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ClipView(Clip):
+    """Frames of a clip, ascending, in one size: read as a `Clip` whose frame i is the whole's `frames[i]`.
+
+    frames: (n,) int64, strictly ascending frames of `whole`. size: (width, height) in pixels that pictures are
+    brought to as they are decoded. times: the whole clip's own, so that seconds mean the same in both.
+    """
+
+    whole: Clip
+    frames: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.frames) != len(self.times) or not 0 <= self.frames[0] <= self.frames[-1] < len(self.whole):
+            raise ValueError(f"a view shows frames 0 to {len(self.whole) - 1} of its clip, got {self.frames}")
+
+    def batches(
+        self, indices: Sequence[int] | NDArray[np.int64] | None = None, *, size: int = 16
+    ) -> Iterator[tuple[NDArray[np.int64], Image]]:
+        """As `Clip.batches`, in the view's own count and size."""
+        wanted = np.unique(np.asarray(range(len(self)) if indices is None else indices, dtype=np.int64))
+        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(self):
+            raise IndexError(f"the view has the frames 0 to {len(self) - 1}; got {wanted[0]} to {wanted[-1]}")
+        try:
+            for found, images in self.whole.batches(self.frames[wanted], size=size):
+                yield np.searchsorted(self.frames, found), self._shrunk(images)
+        except ReadingError as error:  # its message names the whole's frame, which is the one people know
+            raise ReadingError(str(error), frame=self.row_of(error.frame)) from error
+
+    def _shrunk(self, images: Image) -> Image:
+        if self.size == self.whole.size:
+            return images
+        return np.stack([cv2.resize(image, self.size, interpolation=cv2.INTER_AREA) for image in images])
+
+    @property
+    def apart(self) -> int:
+        """The usual distance of two of its frames, counted in the whole clip's; 1 where there is but one."""
+        return round(float(np.median(np.diff(self.frames)))) if len(self.frames) > 1 else 1
+
+    def row_of(self, frame: int) -> int:
+        """The view's frame that shows the clip's frame. Raises ValueError where it is not in the view."""
+        row = int(np.searchsorted(self.frames, frame))
+        if row == len(self.frames) or self.frames[row] != frame:
+            raise ValueError(f"frame {frame} is not in the view")
+        return row
+
+
+def view_of(
+    clip: Clip,
+    *,
+    first: int = 0,
+    last: int | None = None,
+    every: int = 1,
+    most_px: int | None = None,
+    must: Sequence[int] = (),
+) -> ClipView:
+    """Every `every`-th frame from `first` to `last` (both included), beside them `last` itself and all of `must`.
+
+    most_px: the longer side of pictures is brought down to this, never up. Raises ValueError.
+    """
+    last = len(clip) - 1 if last is None else last
+    if not 0 <= first <= last < len(clip):
+        raise ValueError(f"frames {first} to {last} are not within the clip's frames 0 to {len(clip) - 1}")
+    if every < 1:
+        raise ValueError(f"every must be 1 or more, got {every}")
+    if any(not first <= frame <= last for frame in must):
+        raise ValueError(f"frames {sorted(must)} must lie within {first} to {last}")
+    frames = np.unique(np.array([*range(first, last + 1, every), last, *must], np.int64))
+    shrink = 1.0 if most_px is None else min(1.0, most_px / max(clip.size))
+    w, h = (max(1, round(side * shrink)) for side in clip.size)
+    return ClipView(
+        path=clip.path,
+        size=(w, h),
+        times=clip.times[frames],
+        duration_s=clip.duration_s,
+        rotation=clip.rotation,
+        decoder=clip.decoder,
+        codec=clip.codec,
+        _probe=clip._probe,
+        broken=clip.broken,
+        whole=clip,
+        frames=frames,
     )

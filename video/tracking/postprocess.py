@@ -10,9 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
 
-from video.masks import CRUMB_PX, Mask, box_of, components, decode, distance_to, encode, resize_mask
+from video import masks
+from video.io.reader import ClipView
+from video.masks import CRUMB_PX, Mask, box_iou, box_of, components, decode, distance_to, encode, resize_mask
 from video.types import MaskTrack, Rle
 
 _SIDE_PX = 270  # short side at which pieces are compared
@@ -109,3 +114,122 @@ def _without(mask: Mask, strangers: Mask) -> Mask:
     return np.asarray(
         np.logical_or.reduce([main, *(p for p in others if to_main[p].min() < to_them[p].min())]), np.bool_
     )
+
+
+def remove_outlier_boxes(
+    boxes: NDArray[np.float64],
+    visible: NDArray[np.bool_],
+    times: NDArray[np.float64],
+    *,
+    tolerance_iou: float = 0.9,
+    keep: Collection[int] = (),
+) -> NDArray[np.float64]:
+    """The boxes (n, 4) xyxy with those of single frames that everything around them contradicts put between the
+    neighbours; all others are the same to the bit.
+
+    visible: (n,) bool. times: (n,) seconds, strictly ascending. keep: rows that are never changed.
+
+    A box is contradicted where it is further than the tolerance (IoU) from what lies between its two neighbours, from
+    where the two frames before were going and from where the two behind came from, while these three agree. So what
+    turns about, begins or stops to move stays as it is, and so do the first and last two frames of each appearance.
+    """
+    n = len(boxes)
+    if boxes.shape != (n, 4) or visible.shape != (n,) or times.shape != (n,):
+        raise ValueError(f"(n, 4), (n,) and (n,) are needed, got {boxes.shape}, {visible.shape}, {times.shape}")
+    out = boxes.copy()
+    if n < 5:
+        return out
+    i = np.arange(2, n - 2)
+    before = _on_line(boxes, times, i, -2, -1)
+    behind = _on_line(boxes, times, i, 1, 2)
+    between = _on_line(boxes, times, i, -1, 1)
+    here = boxes[2:-2]
+    seen = np.all([visible[i + k] for k in range(-2, 3)], axis=0)
+    apart = np.all([box_iou(here, said) < tolerance_iou for said in (before, behind, between)], axis=0)
+    agreed = (box_iou(before, between) >= tolerance_iou) & (box_iou(behind, between) >= tolerance_iou)
+    jumps = seen & apart & agreed & ~np.isin(i, list(keep))
+    out[2:-2][jumps] = between[jumps]
+    return out
+
+
+def _on_line(
+    boxes: NDArray[np.float64], times: NDArray[np.float64], i: NDArray[np.int64], a: int, b: int
+) -> NDArray[np.float64]:
+    """(len(i), 4): where rows i would be on the straight line through rows i + a and i + b."""
+    share = ((times[i] - times[i + a]) / (times[i + b] - times[i + a]))[:, None]
+    line = boxes[i + a] + share * (boxes[i + b] - boxes[i + a])
+    return np.concatenate([line[:, :2], np.maximum(line[:, 2:], line[:, :2])], 1)
+
+
+# Weight and bias by tracker, as `make bench-track ARGS=--score` fits them; Platt's form, see
+# `refam.calibration.fit_logistic`.
+_FITTED = {"memory": (0.432, 0.798)}
+_EDGE = 0.01  # scores nearer to 0 or 1 are not told apart
+
+
+def calibrate_scores(scores: NDArray[np.float64], tracker: str) -> NDArray[np.float64]:
+    """(n,) scores of `Observation` -> (n,) in [0, 1]. Of a tracker that nothing was fitted for they stay as they are.
+
+    0, which is nothing, and 1, which is a mask that was given, stay too.
+    """
+    if tracker not in _FITTED:
+        return scores
+    return np.where((scores > 0) & (scores < 1), told(scores, *_FITTED[tracker]), scores)
+
+
+def told(scores: NDArray[np.float64], weight: float, bias: float) -> NDArray[np.float64]:
+    """expit(weight * logit(score) + bias)."""
+    return np.asarray(expit(weight * logit(np.clip(scores, _EDGE, 1 - _EDGE)) + bias))
+
+
+def upsample_track(track: MaskTrack, view: ClipView) -> tuple[MaskTrack, NDArray[np.bool_]]:
+    """The view's track on every frame of the clip from the view's first to its last, and which rows lie between.
+
+    Of a frame between two on which the object is seen the box is linear in time and the mask that of the nearer
+    one, moved and stretched into it. Next to a frame on which it is not seen it is not seen: a gap is no guess.
+    """
+    size = view.whole.size
+    known = view.frames[track.frames]
+    frames = np.arange(known[0], known[-1] + 1)
+    before = np.searchsorted(known, frames, side="right") - 1
+    rles: list[Rle] = []
+    scores = np.empty(len(frames))
+    full = [rle if size == track.size else _resized(rle, size) for rle in track.rles]
+    for row, (frame, a) in enumerate(zip(frames.tolist(), before.tolist(), strict=True)):
+        if known[a] == frame:
+            rles.append(full[a])
+            scores[row] = track.scores[a]
+            continue
+        b = a + 1
+        t0, t1 = view.times[track.frames[a]], view.times[track.frames[b]]
+        share = float((view.whole.times[frame] - t0) / (t1 - t0))
+        scores[row] = (1 - share) * track.scores[a] + share * track.scores[b]
+        seen = track.visible[a] and track.visible[b]
+        box = (1 - share) * track.boxes[a] + share * track.boxes[b]
+        nearer = a if share <= 0.5 else b
+        rles.append(_moved(full[nearer], track.boxes[nearer], box) if seen else masks.empty(size))
+    boxes = np.array([masks.rle_box(r) or (0.0, 0.0, 0.0, 0.0) for r in rles], np.float64).reshape(-1, 4)
+    visible = np.array([masks.area(r) > 0 for r in rles], np.bool_)
+    found = MaskTrack(
+        label=track.label, size=size, frames=frames, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible
+    )
+    return found, known[before] != frames
+
+
+def _resized(rle: Rle, size: tuple[int, int]) -> Rle:
+    """A mask in another (width, height); its edge runs where a smooth one would."""
+    if not masks.area(rle):
+        return masks.empty(size)
+    soft = cv2.resize(masks.decode(rle).astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return masks.encode(soft >= 0.5)
+
+
+def _moved(rle: Rle, at: NDArray[np.float64], to: NDArray[np.float64]) -> Rle:
+    """The mask whose box is `at` in the box `to`, both xyxy in fractions of the frame."""
+    mask = masks.decode(rle)
+    h, w = mask.shape
+    scale = (to[2:] - to[:2]) / np.maximum(at[2:] - at[:2], 1e-9)
+    shift = (to[:2] - at[:2] * scale) * (w, h) + 0.5 * (scale - 1)  # pixel centres lie at half numbers
+    matrix = np.array([[scale[0], 0.0, shift[0]], [0.0, scale[1], shift[1]]])
+    moved: Mask = cv2.warpAffine(mask.astype(np.float32), matrix, (w, h), flags=cv2.INTER_LINEAR) >= 0.5
+    return masks.encode(moved)

@@ -24,8 +24,8 @@ from refam.pipeline.pipeline import PipelineError, Target, TrackResult
 from tests.backend.labelstudio.mask_tasks import MASK_KINDS, config_with, iou
 from tests.doubles import TruthServices, track_of_masks
 from tests.media import cfr
-from video.io.frame_sequence import open_sequence
 from video.io.probe import ClipError
+from video.io.reader import open_sequence
 
 
 def decoded(value, kind, size):

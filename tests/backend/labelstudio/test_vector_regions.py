@@ -29,8 +29,8 @@ from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import Target, TrackResult
 from tests.doubles import track_of_masks
 from tests.media import cfr
+from video.contours import filled
 from video.masks import decode, iou
-from video.polygons import filled
 
 XML = """<View><TextArea name="words" toName="v" value="$prompt"/>
 <Labels name="l" toName="v"><Label value="Star"/><Label value="Ring"/></Labels>

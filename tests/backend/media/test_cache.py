@@ -19,8 +19,7 @@ from refam.pipeline.stage_cache import content_of
 from tests.backend.jobs.queues import spec
 from tests.backend.media.site import Site, cached_files, settings_for
 from tests.media import cfr, numbered_frames
-from video.io.limits import VideoLimits
-from video.io.probe import ClipError
+from video.io.probe import ClipError, VideoLimits
 
 BODY = bytes(i * i % 251 for i in range(600_000))
 

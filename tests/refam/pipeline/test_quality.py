@@ -16,9 +16,7 @@ from tests.backend.predict_requests import VIDEO_CONFIG
 from tests.doubles import ColourGrounder
 from tests.media import cfr, picture
 from video import masks
-from video.io.clip_view import view_of
-from video.io.frame_sequence import open_sequence
-from video.io.reader import open_clip
+from video.io.reader import open_clip, open_sequence, view_of
 from video.masks import box_iou, box_of
 
 SIZE = (1280, 720)

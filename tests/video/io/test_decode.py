@@ -8,9 +8,7 @@ from refam.segmenters.grabcut import GrabCutSegmenter
 from tests import media
 from tests.video.clips import FailingClip
 from video import masks
-from video.io.clip_view import view_of
-from video.io.frame_sequence import open_sequence
-from video.io.reader import ReadingError, open_clip
+from video.io.reader import ReadingError, open_clip, open_sequence, view_of
 from video.tracking.propagate import TrackStart, propagate_all
 
 N = 24

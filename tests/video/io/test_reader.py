@@ -17,7 +17,8 @@ from tests import media
 from video.io.containers import bytes_missing, matroska_breaks_at
 from video.io.decode import decord_agrees, read_decord, read_pyav
 from video.io.probe import DisplayTransform, probe
-from video.io.reader import ClipError, open_clip
+from video.io.reader import ClipError, open_clip, view_of
+from video.sampling import plan_frames
 
 N = 60
 EVEN = np.arange(N) / 25
@@ -297,3 +298,77 @@ def test_frames_that_change_size_on_the_way_are_brought_to_the_first_ones(name, 
     assert [media.read_number(image) for image in images[:12]] == list(range(12))
     again = [cv2.resize(image, large, interpolation=cv2.INTER_LINEAR) for image in images[12:]]
     assert [media.read_number(image) for image in again] == list(range(12, 24))
+
+
+SIZE = (160, 96)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return open_clip(media.cfr(tmp_path_factory.mktemp("view") / "clip.mp4", media.numbered_frames(N)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, N - 1), st.integers(0, N - 1), st.integers(1, 20), st.lists(st.integers(0, N - 1), max_size=3))
+def test_a_view_shows_the_clips_own_frames(clip, a, b, every, must):
+    first, last = sorted((a, b))
+    must = [f for f in must if first <= f <= last]
+    view = view_of(clip, first=first, last=last, every=every, must=must)
+    assert view.frames.tolist() == sorted({*range(first, last + 1, every), last, *must})
+    seen = [
+        (int(i), media.read_number(im)) for found, images in view.batches() for i, im in zip(found, images, strict=True)
+    ]
+    assert seen == list(enumerate(view.frames.tolist()))
+    assert np.array_equal(view.times, clip.times[view.frames])
+    assert media.read_number(view.frame(-1)) == last
+    assert set(plan_frames(view, count=4)) <= set(range(len(view)))
+
+
+def test_pictures_are_shrunk_never_enlarged(clip):
+    small = view_of(clip, most_px=80)
+    assert (small.size, small.frame(3).shape) == ((80, 48), (48, 80, 3))
+    assert view_of(clip, most_px=4000).size == SIZE
+    assert len(repr(small)) < 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"first": 5, "last": 60}, "frames 5 to 60 are not within the clip's frames 0 to 59"),
+        ({"first": 9, "last": 8}, "frames 9 to 8"),
+        ({"every": 0}, "every must be 1 or more"),
+        ({"first": 5, "must": [4]}, r"frames \[4\] must lie within 5 to 59"),
+    ],
+)
+def test_what_is_not_there_is_refused(clip, asked, words):
+    with pytest.raises(ValueError, match=words):
+        view_of(clip, **asked)
+
+
+BROKEN = {
+    "cut.mp4": media.truncated,
+    "cut.mkv": media.truncated,
+    "damaged.mp4": media.damaged,
+    "damaged-hevc.mp4": lambda p, f: media.damaged(p, f, codec="libx265"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_of_a_file_that_breaks_off_the_part_before_is_opened_where_that_is_asked_for(name, tmp_path):
+    path = BROKEN[name](tmp_path / name, media.numbered_frames(N))
+    with pytest.raises(ClipError):
+        open_clip(path)
+    part = open_clip(path, partial=True)
+    assert 1 <= len(part) < N
+    assert part.broken.startswith(f"the video can be decoded up to {part.times[-1]:.1f} s: the file is ")
+    # By time: where the last frames refer to one behind the break, that one is missing and no other has its time.
+    numbers = [media.read_number(i) for _, images in part.batches() for i in images]
+    assert numbers == np.round(part.times * 25).astype(int).tolist()
+    assert media.read_number(part.frame(-1)) == numbers[-1]
+    assert part.decoder == "pyav"
+
+
+def test_of_a_whole_file_nothing_is_broken_and_of_one_without_frames_there_is_no_part(clip, tmp_path):
+    assert open_clip(clip.path, partial=True).broken == ""
+    with pytest.raises(ClipError, match="no frame can be read"):
+        open_clip(media.garbage(tmp_path / "garbage.mp4"), partial=True)

@@ -156,7 +156,7 @@ def test_only_the_window_is_looked_at():
 
 
 def test_reading_backward_holds_a_bounded_number_of_frames(monkeypatch):
-    monkeypatch.setattr("video.tracking.passes._CHUNK_BYTES", 6 * SIZE[0] * SIZE[1] * 3)
+    monkeypatch.setattr("video.tracking.propagate._CHUNK_BYTES", 6 * SIZE[0] * SIZE[1] * 3)
     frames, truth = scene_clip([(STAR, 11, lambda t: (20 + 30 * t, 30))], n=20, ground=1)
     clip = ArrayClip(frames)
     track = propagate(clip, 19, truth[0, 19], FlowOnly())

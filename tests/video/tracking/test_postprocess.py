@@ -1,15 +1,21 @@
 """What parts from an object and goes away is taken out of its track; what may be its own stays."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from refam.segmenters.grabcut import GrabCutSegmenter
+from tests import media
 from tests.video.clips import ArrayClip
+from tests.video.moving_tracks import moving_masks, track_of
 from tests.video.tracking.drawn_clips import ColourSegmenter, scene_clip
 from video import masks
-from video.tracking.postprocess import drop_departed_parts
+from video.io.reader import open_clip, view_of
+from video.keyframes import fewest_keyframes
+from video.tracking.postprocess import calibrate_scores, drop_departed_parts, remove_outlier_boxes, upsample_track
 from video.tracking.propagate import propagate
 from video.types import MaskTrack
 
@@ -24,7 +30,7 @@ def drawn(*boxes):
     return mask
 
 
-def track_of(frames):
+def pieces_track(frames):
     return MaskTrack(
         label="it",
         size=(W, H),
@@ -44,7 +50,7 @@ def beside(gap, width=10, height=20):
 def test_what_comes_out_from_behind_and_goes_away_is_taken_out_from_when_it_is_apart():
     # It touches the object for five rows and lies over it for as many, then goes away by two pixels a row.
     gaps = [-20] * 5 + [0] * 5 + [2 * k for k in range(1, 11)]
-    track = track_of([drawn(OBJECT, beside(gap)) for gap in gaps])
+    track = pieces_track([drawn(OBJECT, beside(gap)) for gap in gaps])
     found = drop_departed_parts(track)
     for row, gap in enumerate(gaps):
         expected = drawn(OBJECT) if gap > 0 else drawn(OBJECT, beside(gap))
@@ -57,7 +63,7 @@ def test_what_comes_out_from_behind_and_goes_away_is_taken_out_from_when_it_is_a
 def test_a_crumb_that_lies_by_it_goes_with_it():
     frames = [drawn(OBJECT, beside(gap)) for gap in range(2, 42, 2)]
     frames[8] |= drawn(beside(34, width=3, height=4))
-    found = drop_departed_parts(track_of(frames))
+    found = drop_departed_parts(pieces_track(frames))
     for rle in found.rles:
         np.testing.assert_array_equal(masks.decode(rle), drawn(OBJECT))
 
@@ -74,12 +80,12 @@ OWN = {
 
 @pytest.mark.parametrize("frames", OWN.values(), ids=OWN.keys())
 def test_what_may_be_its_own_stays(frames):
-    track = track_of(frames)
+    track = pieces_track(frames)
     assert drop_departed_parts(track) is track
 
 
 def test_what_somebody_drew_is_the_objects():
-    track = track_of([drawn(OBJECT, beside(2 * k)) for k in range(1, N + 1)])
+    track = pieces_track([drawn(OBJECT, beside(2 * k)) for k in range(1, N + 1)])
     assert drop_departed_parts(track, given={7 + 4}) is track
     assert drop_departed_parts(track, given={2}) is not track, "that frame is none of the track's"
 
@@ -96,7 +102,7 @@ def test_nothing_is_ever_added_and_nothing_vanishes(steps, apart):
         frames.append(
             drawn((x, y, x + side, y + side), (x + side + apart * row // 4, y, x + side + apart * row // 4 + 5, y + 5))
         )
-    track = track_of(frames)
+    track = pieces_track(frames)
     found = drop_departed_parts(track)
     for before, after, box in zip(track.rles, found.rles, found.boxes, strict=True):
         a, b = masks.decode(before), masks.decode(after)
@@ -116,3 +122,141 @@ def test_a_look_alike_that_was_hidden_behind_it_is_not_followed_with_it(segmente
     track = propagate(ArrayClip(frames), 0, truth[1, 0], segmenter())
     shown = [masks.decode(rle) for rle in track.rles[-15:]]
     assert min(masks.iou(mask, true) for mask, true in zip(shown, truth[1, -15:], strict=True)) > 0.9
+
+
+ROW_COUNT = 24
+TIMES = np.arange(ROW_COUNT) / 25
+ROWS = np.arange(ROW_COUNT)
+
+
+def path(x, *, side=0.2, y=0.3):
+    """Boxes of a square whose left side is at x (n,)."""
+    x = np.asarray(x, float)
+    return np.stack([x, np.full(len(x), y), x + side, np.full(len(x), y + side)], 1)
+
+
+WAYS = {
+    "still": path(np.full(ROW_COUNT, 0.4)),
+    "straight": path(0.1 + 0.02 * ROWS),
+    "speeding up": path(0.05 + 0.001 * ROWS**2),
+    "turns about": path(0.1 + 0.03 * np.abs(ROWS - 12)),
+    "stops": path(0.1 + 0.04 * np.minimum(ROWS, 12)),
+    "a cut": path(np.where(ROWS < 12, 0.1, 0.6)),
+    "grows": np.stack([0.5 - 0.01 * ROWS, 0.5 - 0.01 * ROWS, 0.5 + 0.01 * ROWS, 0.5 + 0.01 * ROWS], 1)[::-1].copy(),
+}
+SEEN = np.ones(ROW_COUNT, bool)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_real_motion_stays_to_the_bit(name):
+    np.testing.assert_array_equal(remove_outlier_boxes(WAYS[name], SEEN, TIMES), WAYS[name])
+
+
+@pytest.mark.parametrize("row", range(2, ROW_COUNT - 2))
+@pytest.mark.parametrize("name", ["still", "straight", "speeding up"])
+def test_a_jump_is_undone_and_costs_no_keyframe(name, row):
+    jumped = WAYS[name].copy()
+    jumped[row] += [0.06, -0.04, 0.1, 0.0]
+    mended = remove_outlier_boxes(jumped, SEEN, TIMES)
+    np.testing.assert_allclose(mended, WAYS[name], atol=0.0015)
+    count = [len(fewest_keyframes(b, SEEN, positions=TIMES)) for b in (WAYS[name], mended, jumped)]
+    assert count[0] == count[1] < count[2]
+
+
+@pytest.mark.parametrize("row", [0, 1, ROW_COUNT - 2, ROW_COUNT - 1])
+def test_at_the_ends_nothing_is_known(row):
+    jumped = WAYS["straight"].copy()
+    jumped[row] += 0.1
+    np.testing.assert_array_equal(remove_outlier_boxes(jumped, SEEN, TIMES), jumped)
+
+
+def test_what_a_person_drew_and_what_is_hidden_beside_it_stay():
+    jumped = WAYS["straight"].copy()
+    jumped[10] += 0.1
+    np.testing.assert_array_equal(remove_outlier_boxes(jumped, SEEN, TIMES, keep={10}), jumped)
+    hidden = SEEN.copy()
+    hidden[12] = False
+    np.testing.assert_array_equal(remove_outlier_boxes(jumped, hidden, TIMES), jumped)
+
+
+def test_uneven_times_are_gone_by():
+    times = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.08, ROW_COUNT))
+    straight = path(0.1 + 0.25 * times)
+    np.testing.assert_array_equal(remove_outlier_boxes(straight, SEEN, times), straight)
+    jumped = straight.copy()
+    jumped[9] += 0.08
+    np.testing.assert_allclose(remove_outlier_boxes(jumped, SEEN, times), straight, atol=1e-9)
+
+
+@given(
+    x=st.lists(st.floats(0, 0.7), min_size=1, max_size=30),
+    hidden=st.sets(st.integers(0, 29)),
+    keep=st.sets(st.integers(0, 29)),
+    tolerance=st.floats(0.5, 1),
+)
+def test_only_inner_rows_that_are_seen_may_change_and_only_to_between_their_neighbours(x, hidden, keep, tolerance):
+    boxes, n = path(x), len(x)
+    seen = np.array([i not in hidden for i in range(n)])
+    out = remove_outlier_boxes(boxes, seen, np.arange(n) / 25.0, tolerance_iou=tolerance, keep=keep)
+    for row in np.flatnonzero((out != boxes).any(1)):
+        assert 2 <= row < n - 2
+        assert row not in keep
+        assert seen[row - 2 : row + 3].all()
+        np.testing.assert_allclose(out[row], (boxes[row - 1] + boxes[row + 1]) / 2, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 4)])
+def test_shapes_are_checked(shape):
+    with pytest.raises(ValueError, match="are needed"):
+        remove_outlier_boxes(np.zeros(shape), np.ones(3, bool), np.arange(3.0))
+
+
+def test_what_is_told_keeps_the_order_and_what_is_certain():
+    scores = np.array([0.0, 0.3, 0.46, 0.7, 0.9, 0.98, 1.0])
+    told = calibrate_scores(scores, "memory")
+    assert (np.diff(told) > 0).all()
+    assert (told[0], told[-1]) == (0.0, 1.0)
+    assert 0.9 < told[5] < 1, "the surest outlines are not perfect ones"
+
+
+@pytest.mark.parametrize("tracker", ["dis-flow", "sam2-video"])
+def test_of_a_tracker_that_was_not_fitted_scores_stay(tracker):
+    scores = np.linspace(0, 1, 7)
+    assert np.array_equal(calibrate_scores(scores, tracker), scores)
+
+
+FRAME_COUNT, SIZE = 60, (160, 96)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return open_clip(media.cfr(tmp_path_factory.mktemp("view") / "clip.mp4", media.numbered_frames(FRAME_COUNT)))
+
+
+def test_between_looked_at_frames_an_even_motion_is_met(clip):
+    truth = moving_masks(FRAME_COUNT)
+    view = view_of(clip, first=3, every=7)
+    found, between = upsample_track(track_of(truth[view.frames]), view)
+    assert found.frames.tolist() == list(range(3, FRAME_COUNT))
+    assert np.array_equal(between, ~np.isin(found.frames, view.frames))
+    got = [masks.iou(masks.decode(r), truth[f]) for r, f in zip(found.rles, found.frames, strict=True)]
+    assert min(got) > 0.9
+    assert min(g for g, b in zip(got, between, strict=True) if not b) == 1.0
+
+
+def test_masks_of_a_smaller_view_come_back_in_full_size(clip):
+    truth = moving_masks(FRAME_COUNT)
+    view = view_of(clip, most_px=80)
+    small = np.stack([masks.resize_mask(m, view.size) for m in truth])
+    found, between = upsample_track(track_of(small), view)
+    assert found.size == SIZE
+    assert not between.any()
+    assert min(masks.iou(masks.decode(r), m) for r, m in zip(found.rles, truth, strict=True)) > 0.85
+
+
+def test_beside_a_gap_nothing_is_guessed(clip):
+    view = view_of(clip, every=10)
+    hidden = track_of(moving_masks(FRAME_COUNT)[view.frames], hidden=[2])
+    found, _ = upsample_track(hidden, view)
+    assert np.flatnonzero(~found.visible).tolist() == list(range(11, 30))
+    assert not any(masks.area(r) for r in found.rles[11:30])
