@@ -145,6 +145,11 @@ class Settings(WeightSettings):
     max_frames: int = Field(default=2_000, ge=1)  # of a task that holds a list of pictures
     fetch_timeout_s: float = Field(default=600.0, gt=0)
 
+    @property
+    def can_push(self) -> bool:
+        """Whether there is an address and a token to store predictions in Label Studio with."""
+        return bool(self.label_studio_url and self.label_studio_api_key)
+
     @field_validator("magnets")
     @classmethod
     def _one_at_least(cls, value: str) -> str:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.runtime import Services
+from backend.runtime import Runtime
 from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError, Target, TrackResult
 from refam.tiny.scenes import COLOURS
@@ -93,8 +93,8 @@ class TruthPipeline:
         return [TrackResult(t, moving_box(len(clip)), (), 0.8, 0, ("lost for a while",)) for t in targets]
 
 
-class TruthServices(Services):
-    """Services whose models are never loaded."""
+class TruthRuntime(Runtime):
+    """Runtime whose models are never loaded."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

@@ -12,7 +12,7 @@ import numpy as np
 from backend.batch.fetch import fetched
 from backend.batch.rows import ManifestRow
 from backend.jobs.runner import with_breakage
-from backend.runtime import Services
+from backend.runtime import Runtime
 from backend.settings import Settings, load_settings
 from refam.pipeline.pipeline import PipelineError
 from video.io.probe import VideoLimits
@@ -56,8 +56,8 @@ class ClipWorker:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = load_settings(**settings)
-        self._services = Services(self._settings)
-        self._pipeline = self._services.pipeline()
+        self._runtime = Runtime(self._settings)
+        self._pipeline = self._runtime.pipeline()
         self._limits = VideoLimits(most_px=self._settings.max_megapixels * 1e6, most_s=self._settings.max_video_s)
 
     def __call__(self, row: ManifestRow) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class ClipWorker:
             "duration_s": clip.duration_s,
             "times_s": clip.times.tolist(),
             "objects": [object_of(clip, result) for result in results],
-            "model_version": self._services.model_version,
+            "model_version": self._runtime.model_version,
             "stages_s": stages.seconds,
             "node": socket.gethostname(),
         }

@@ -99,7 +99,7 @@ def _work(
     from backend.batch.actors import WorkerPlan
     from backend.batch.clips import taken_along
     from backend.batch.run import run
-    from backend.runtime import Services
+    from backend.runtime import Runtime
     from backend.settings import load_settings
 
     settings = load_settings()
@@ -111,7 +111,7 @@ def _work(
             out,
             crew=WorkerPlan(workers, cpus, gpus, tries=tries, limit_s=limit_s),
             settings=taken_along(settings),
-            model_version=Services(settings).model_version,
+            model_version=Runtime(settings).model_version,
             address=address,
             retry_errors=retry_errors,
             progress=progress,

@@ -99,9 +99,9 @@ def _queue(settings: Settings) -> Finding:
 
     kind = "SQLite" if settings.queue == "sqlite" else "Redis"
     try:
-        board = JobQueue(settings.queue, Path(settings.data_dir))
-        waiting, runs = board.waiting(), len(board.runs())
-        board.close()
+        queue = JobQueue(settings.queue, Path(settings.data_dir))
+        waiting, runs = queue.waiting(), len(queue.records())
+        queue.close()
     except Exception as error:
         mend = "REFAM_QUEUE must name a Redis that runs" if kind == "Redis" else "REFAM_DATA_DIR must be writable"
         return Finding("queue", "wrong", f"{kind} cannot be used ({type(error).__name__}): {mend}")

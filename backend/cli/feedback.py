@@ -116,7 +116,7 @@ def calibrate(
     the settings, so retrieving predictions again shows the gain.
     """
     with one_line_errors(), steps() as step:
-        from backend.feedback.calibrate_project import learn
+        from backend.cli.calibrate import calibrate_project
         from backend.feedback.calibrated import FILE_NAME
         from backend.settings import load_settings
 
@@ -128,5 +128,5 @@ def calibrate(
             raise typer.Exit(0)
         if project is None:
             raise typer.BadParameter("name the project to learn from", param_hint="--project")
-        for sentence in learn(settings, project, progress=step):
+        for sentence in calibrate_project(settings, project, progress=step):
             stdout.print(sentence, markup=False, soft_wrap=True)

@@ -10,20 +10,20 @@ from backend.jobs.storage import JobStorage
 class Deliveries(JobStorage):
     """What requests wait for, until when, and how each job was delivered."""
 
-    def expect(self, job: str, until: float) -> None:
+    def schedule_push(self, job: str, until: float) -> None:
         """A request waits for this job until then (Unix seconds); later it has to be pushed."""
-        self._put(f"wait:{job}", max(until, self.expected_until(job) or 0.0))
+        self._put(f"wait:{job}", max(until, self.push_scheduled_at(job) or 0.0))
 
-    def expecting(self) -> list[tuple[str, float]]:
+    def scheduled_pushes(self) -> list[tuple[str, float]]:
         """Jobs that a request waits or waited for, and until when."""
         items = self._huey.storage.result_items().items()
         return [(key[5:], float(json.loads(bytes(value)))) for key, value in items if key.startswith("wait:")]
 
-    def expect_no_more(self, job: str) -> None:
+    def cancel_push(self, job: str) -> None:
         """Nobody is to be told of this job (any longer)."""
         self._forget(job, "wait")
 
-    def expected_until(self, job: str) -> float | None:
+    def push_scheduled_at(self, job: str) -> float | None:
         """Until when the last request that asked for a job waits; None when none did."""
         return self._get(f"wait:{job}")
 

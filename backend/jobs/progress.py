@@ -24,8 +24,8 @@ class WorkerStopping(Exception):  # noqa: N818
 class ProgressReporter:
     """What a job is told its progress to: writes it, times the stages, lets urgent ones in, ends what is cancelled."""
 
-    def __init__(self, board: JobQueue, run: JobRecord, between: Callable[[int], None], stop: threading.Event) -> None:
-        self._board, self._run, self._between, self._stop = board, run, between, stop
+    def __init__(self, queue: JobQueue, run: JobRecord, between: Callable[[int], None], stop: threading.Event) -> None:
+        self._queue, self._run, self._between, self._stop = queue, run, between, stop
         self._began = self._stage_began = time.monotonic()
         self._away_s = 0.0  # spent on more urgent jobs
         self._told = 0.0
@@ -46,12 +46,12 @@ class ProgressReporter:
         spent = time.monotonic() - self._began - self._away_s
         left = spent * (1 - fraction) / fraction if fraction > 0.05 and spent > 1 else None
         self._run = self._run.but(fraction=fraction, left_s=left)
-        self._board.note(self._run)
+        self._queue.update(self._run)
         self._told = time.monotonic()
 
     def check(self) -> None:
         """Raises when the job is to end here."""
-        if (why := self._board.cancelled(self._run.id)) is not None:
+        if (why := self._queue.cancelled(self._run.id)) is not None:
             raise JobCancelled(why)
         if self._stop.is_set():
             raise WorkerStopping

@@ -39,35 +39,30 @@ class _Again:
 class PredictionPusher:
     """Pushes through label-studio-sdk, which takes a personal access token and a legacy one alike."""
 
-    def __init__(self, settings: Settings, board: JobQueue, *, clock: Callable[[], float] = time.time) -> None:
-        self._settings, self._board, self._clock = settings, board, clock
+    def __init__(self, settings: Settings, queue: JobQueue, *, clock: Callable[[], float] = time.time) -> None:
+        self._settings, self._queue, self._clock = settings, queue, clock
         self._again: dict[str, _Again] = {}
         self._client: Any = None
         self.problem: str | None = None
 
-    @property
-    def possible(self) -> bool:
-        """Whether there is an address and a token to push with."""
-        return bool(self._settings.label_studio_url and self._settings.label_studio_api_key)
-
-    def care(self) -> None:
+    def push_finished(self) -> None:
         """Pushes what is finished and no longer waited for. Call it every few seconds."""
         now = self._clock()
-        for job, until in self._board.expecting():
+        for job, until in self._queue.scheduled_pushes():
             again = self._again.get(job)
             if now < until + GRACE_S or (again is not None and now < again.at):
                 continue
-            run = self._board.run(job)
+            run = self._queue.record(job)
             if run is None or run.state in (JobState.FAILED, JobState.CANCELLED):
-                self._board.expect_no_more(job)
-            elif run.state is JobState.DONE and self.possible and self._board.claim_delivery(job, "pushing"):
+                self._queue.cancel_push(job)
+            elif run.state is JobState.DONE and self._settings.can_push and self._queue.claim_delivery(job, "pushing"):
                 self._deliver(run)
-            elif run.state is JobState.DONE and (told := self._board.delivered(job)):
+            elif run.state is JobState.DONE and (told := self._queue.delivered(job)):
                 how, when = told
                 if how != "pushing":
                     self._settle(job)
                 elif now - when > _PUSH_S:  # whoever pushed it was killed: look again, nothing is stored twice
-                    self._board.set_delivered(job, None)
+                    self._queue.set_delivered(job, None)
 
     def _deliver(self, run: JobRecord) -> None:
         try:
@@ -75,12 +70,12 @@ class PredictionPusher:
         except NotDelivered as error:
             wait_s = min(_LONGEST_WAIT_S, 2 * self._again[run.id].wait_s if run.id in self._again else _FIRST_WAIT_S)
             self._again[run.id] = _Again(self._clock() + wait_s, wait_s)
-            self._board.set_delivered(run.id, None)
+            self._queue.set_delivered(run.id, None)
             self.problem = f"finished predictions cannot be pushed: {error}"
             log.warning("job %s cannot be pushed: %s; again in %.0f s", run.id, error, wait_s)
             return
         self.problem = None
-        self._board.set_delivered(run.id, how)
+        self._queue.set_delivered(run.id, how)
         self._settle(run.id)
         log.info("job %s (task %s): %s", run.id, run.task_id, how)
 
@@ -88,7 +83,7 @@ class PredictionPusher:
         """Stores a finished prediction; returns what became of it. Raises NotDelivered."""
         from label_studio_sdk.core.api_error import ApiError
 
-        prediction = self._board.prediction(run.id)
+        prediction = self._queue.prediction(run.id)
         if prediction is None or run.task_id is None:
             return "nothing to push"
         try:
@@ -113,7 +108,7 @@ class PredictionPusher:
         return "pushed"
 
     def _settle(self, job: str) -> None:
-        self._board.expect_no_more(job)
+        self._queue.cancel_push(job)
         self._again.pop(job, None)
 
     def _studio(self) -> Any:

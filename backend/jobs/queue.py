@@ -43,7 +43,7 @@ class JobQueue(Deliveries):
 
         request: the id of the request that asks.
         """
-        run = self.run(spec.id)
+        run = self.record(spec.id)
         if run is not None and run.state is JobState.DONE and self._clock() - (run.finished_at or 0) < fresh_s:
             return run
         if run is not None and not run.state.final:
@@ -74,7 +74,7 @@ class JobQueue(Deliveries):
 
     def _begun_by_another(self, job: str, attempt: int) -> JobRecord | None:
         for _ in range(20):
-            run = self.run(job)
+            run = self.record(job)
             if run is not None and run.attempt >= attempt:
                 return run
             time.sleep(0.05)
@@ -85,7 +85,7 @@ class JobQueue(Deliveries):
 
         why: for people, who find it where a failed job has its error.
         """
-        run = self.run(job)
+        run = self.record(job)
         if run is None or run.state.final:
             return False
         self._put(f"cancel:{job}", why)
@@ -95,7 +95,7 @@ class JobQueue(Deliveries):
 
     def retry(self, job: str) -> bool:
         """Starts a job that failed or was cancelled once more."""
-        run, spec = self.run(job), self.spec(job)
+        run, spec = self.record(job), self.spec(job)
         if run is None or spec is None or run.state not in (JobState.FAILED, JobState.CANCELLED):
             return False
         self.submit(spec, Priority(run.urgency), fresh_s=0, request=run.request)
@@ -103,12 +103,12 @@ class JobQueue(Deliveries):
 
     # --- what is known ------------------------------------------------------------------------------------------
 
-    def run(self, job: str) -> JobRecord | None:
+    def record(self, job: str) -> JobRecord | None:
         """How far a job is."""
         raw = self._huey.storage.peek_data(f"job:{job}")
         return self._read_run(job, raw) if is_there(raw) else None
 
-    def runs(self) -> list[JobRecord]:
+    def records(self) -> list[JobRecord]:
         """All jobs, the last submitted first."""
         items = self._huey.storage.result_items().items()
         found = [self._read_run(key[4:], value) for key, value in items if key.startswith("job:")]
@@ -146,7 +146,7 @@ class JobQueue(Deliveries):
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
-    def take(self, worker: str, *, above: int = -1) -> tuple[JobSpec, JobRecord] | None:
+    def claim_next(self, worker: str, *, above: int = -1) -> tuple[JobSpec, JobRecord] | None:
         """The most urgent job, claimed for a worker; None when nothing waits that is more urgent than `above`."""
         while True:
             for due in self._huey.read_schedule():
@@ -166,13 +166,13 @@ class JobQueue(Deliveries):
                 self._huey.enqueue(message)
                 return None
             job, attempt = message.args
-            run, spec = self.run(job), self.spec(job)
+            run, spec = self.record(job), self.spec(job)
             if run is None or run.state is not JobState.QUEUED or run.attempt != attempt:
                 continue  # an old reminder
             if not self._claim(run, worker):
                 continue
             if spec is None:
-                self.give_up(run, "what this job was to do is lost (a damaged database): ask for it again")
+                self.fail(run, "what this job was to do is lost (a damaged database): ask for it again")
                 continue
             urgency = Priority(max(int(message.priority or 0), int(run.urgency)))
             run = run.but(
@@ -181,7 +181,7 @@ class JobQueue(Deliveries):
             self._put_run(run)
             return spec, run
 
-    def note(self, run: JobRecord) -> None:
+    def update(self, run: JobRecord) -> None:
         """Writes how far a job is; only for who has claimed it."""
         self._put_run(run)
 
@@ -194,13 +194,13 @@ class JobQueue(Deliveries):
         self._put_run(run)
         return run
 
-    def give_up(self, run: JobRecord, error: str, *, state: JobState = JobState.FAILED) -> JobRecord:
+    def fail(self, run: JobRecord, error: str, *, state: JobState = JobState.FAILED) -> JobRecord:
         """Failed or cancelled, with the reason in words."""
         run = run.but(state=state, error=error, left_s=None, finished_at=self._clock())
         self._put_run(run)
         return run
 
-    def again(self, run: JobRecord, *, delay_s: float = 0.0, **changes: Any) -> JobRecord:
+    def requeue(self, run: JobRecord, *, delay_s: float = 0.0, **changes: Any) -> JobRecord:
         """Back into the queue as the next attempt, after a delay."""
         at = self._clock() + delay_s if delay_s else None
         run = run.but(state=JobState.QUEUED, attempt=run.attempt + 1, worker="", retry_at=at, **changes)
@@ -212,7 +212,7 @@ class JobQueue(Deliveries):
         """Puts back what dead workers left and what a crash kept out of the queue. Returns what it changed."""
         reminders = {tuple(task.args) for task in (*self._huey.pending(), *self._huey.scheduled())}
         changed = []
-        for run in self.runs():
+        for run in self.records():
             if run.state.final:
                 continue
             holder = self._holder(run)
@@ -223,14 +223,14 @@ class JobQueue(Deliveries):
             elif is_dead(holder):
                 if run.crashes + 1 >= MOST_CRASHES:
                     text = f"the worker ended {MOST_CRASHES} times in this job (out of memory, perhaps): see its log"
-                    changed.append(self.give_up(run.but(crashes=run.crashes + 1), text))
+                    changed.append(self.fail(run.but(crashes=run.crashes + 1), text))
                 else:
-                    changed.append(self.again(run, crashes=run.crashes + 1))
+                    changed.append(self.requeue(run, crashes=run.crashes + 1))
         return changed
 
     def prune(self, *, keep: int = KEPT) -> int:
         """Forgets the oldest final jobs beyond `keep`; returns how many."""
-        old = [run for run in self.runs() if run.state.final][keep:]
+        old = [run for run in self.records() if run.state.final][keep:]
         for run in old:
             for attempt in range(1, run.attempt + 1):
                 self._forget(f"{run.id}:{attempt}", "claim", "round")
@@ -241,11 +241,11 @@ class JobQueue(Deliveries):
 
     # --- workers ------------------------------------------------------------------------------------------------
 
-    def beat(self, worker: str, count: int) -> None:
+    def heartbeat(self, worker: str, count: int) -> None:
         """A sign of life."""
         self._put(f"beat:{worker}", count)
 
-    def last_beat(self, worker: str) -> int | None:
+    def last_heartbeat(self, worker: str) -> int | None:
         """The count of a worker's last sign of life."""
         return self._get(f"beat:{worker}")
 
@@ -268,7 +268,7 @@ class JobQueue(Deliveries):
             run = JobRecord(
                 id=job, title="?", task_id=None, project="", urgency=Priority.BATCH, submitted_at=self._clock()
             )
-            return self.give_up(run, "the record of this job was damaged: ask for it again")
+            return self.fail(run, "the record of this job was damaged: ask for it again")
 
     def _message(self, raw: bytes) -> Task | None:
         """A reminder as it was enqueued; None for one that is damaged."""

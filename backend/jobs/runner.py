@@ -18,7 +18,8 @@ from backend.labelstudio.mask_regions import mask_regions_of
 from backend.labelstudio.regions import KEYFRAME_IOU, build_prediction, regions_of
 from backend.labelstudio.request import PredictRequest
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
-from backend.media.store import MediaError
+from backend.media.store import MediaError, MediaStore
+from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError
 from refam.pipeline.stage_cache import StageCache, trim
 from refam.pipeline.types import FramePrompt, Target, TrackResult
@@ -27,7 +28,7 @@ from video.masks import encode
 
 if TYPE_CHECKING:
     from backend.jobs.queue import JobQueue
-    from backend.runtime import Services
+    from refam.pipeline.pipeline import Pipeline
     from video.io.reader import Clip
 
 log = logging.getLogger("refam.jobs")
@@ -50,28 +51,36 @@ _THUMBNAIL_PX = 320  # width
 class JobRunner:
     """Does jobs with the models of one process."""
 
-    def __init__(self, services: Services, board: JobQueue) -> None:
-        self._services, self._board = services, board
-        self._opener = ClipOpener(services.media, services.settings)
-        self._memory = services.settings.data_dir / "stages"
+    def __init__(
+        self,
+        settings: Settings,
+        media: MediaStore,
+        queue: JobQueue,
+        *,
+        pipeline: Callable[[], Pipeline],
+        keyframe_iou: Callable[[], float] = lambda: KEYFRAME_IOU,
+    ) -> None:
+        self._settings, self._queue = settings, queue
+        self._pipeline, self._keyframe_iou = pipeline, keyframe_iou
+        self._opener = ClipOpener(media, settings)
+        self._memory = settings.data_dir / "stages"
 
     def __call__(self, spec: JobSpec, tell: Callable[[str, float], None]) -> JobResult:
         """Raises ValueError with a sentence for people, or TransientError for what may heal."""
-        course = _course(tell, shares_of(self._board.runs()))
+        course = _course(tell, shares_of(self._queue.records()))
         course("fetch", 0.0)
         try:
             with contextlib.ExitStack() as held:
                 clip, content = self._opener.open(spec, held, lambda fraction: course("fetch", fraction))
-                memo = StageCache(self._memory, content + self._services.settings.quality.tail)
+                memo = StageCache(self._memory, content + self._settings.quality.tail)
                 results = with_breakage(clip, self._results(spec, clip, memo, course))
-                tuned = self._services.tuned
-                return _done(spec, clip, results, tuned.keyframe_iou if tuned else KEYFRAME_IOU)
+                return _done(spec, clip, results, self._keyframe_iou())
         except MediaError as error:
             if error.transient:
                 raise TransientError(str(error)) from error
             raise
         finally:
-            trim(self._memory, most_bytes=int(self._services.settings.data_mb * 1e6))
+            trim(self._memory, most_bytes=int(self._settings.data_mb * 1e6))
 
     def _results(
         self, spec: JobSpec, clip: Clip, memo: StageCache, tell: Callable[[str, float], None]
@@ -81,8 +90,8 @@ class JobRunner:
         known = memo.results(key, targets)
         if known is not None:
             return known
-        quality = self._services.settings.quality
-        results = quality.run(self._services.pipeline(), clip, targets, progress=tell, memo=memo)
+        quality = self._settings.quality
+        results = quality.run(self._pipeline(), clip, targets, progress=tell, memo=memo)
         if not any(result.stopped for result in results):  # reading may go well the next time
             memo.keep_results(key, results)
         return results

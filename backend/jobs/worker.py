@@ -37,7 +37,7 @@ from video.errors import UserError
 log = logging.getLogger("refam.jobs")
 
 RETRY_AFTER_S = (2.0, 10.0, 60.0, 300.0)  # before the second, third, ... try of what can heal
-_POLL_S, _BEAT_S, _CARE_S = 0.1, 2.0, 2.0
+_POLL_S, _HEARTBEAT_S = 0.1, 2.0
 _NICENESS = 5
 _SILENT_S = 20.0  # a worker elsewhere that has given no sign for so long is dead
 _AGAIN_S = 5.0  # between two tries to write what cannot be written
@@ -75,19 +75,19 @@ def _yield_to_answers() -> None:
 
 
 class Worker:
-    """Takes jobs off a board until it is stopped. `care` is called every few seconds, on a thread of its own."""
+    """Takes jobs off a queue until it is stopped. `push` is called every few seconds, on a thread of its own."""
 
     def __init__(
         self,
-        board: JobQueue,
+        queue: JobQueue,
         do: JobHandler,
         *,
         data_dir: Path,
         accelerator: str,
-        care: Callable[[], None] = lambda: None,
+        push: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._board, self._do, self._care = board, do, care
+        self._queue, self._do, self._push = queue, do, push
         self._locks = data_dir / "workers"
         self._accelerator = data_dir / f"accelerator-{accelerator.replace(':', '-')}.lock"
         self._stop = threading.Event()
@@ -122,29 +122,29 @@ class Worker:
 
     def work_once(self, *, above: int = -1) -> bool:
         """Does the most urgent job, if one waits that is more urgent than `above`. False when none does."""
-        taken = self._board.take(self.name, above=above)
+        taken = self._queue.claim_next(self.name, above=above)
         if taken is None:
             return False
         spec, run = taken
         with written_for(request=run.request, job=run.id):
-            self._surely(self._ended(spec, run))
+            self._write_surely(self._ended(spec, run))
         return True
 
     def _ended(self, spec: JobSpec, run: JobRecord) -> Callable[[], object]:
         """Does a job; returns what writes down how it ended."""
-        board, watch, task = self._board, ProgressReporter(self._board, run, self._between, self._stop), spec.work.task
+        queue, watch, task = self._queue, ProgressReporter(self._queue, run, self._between, self._stop), spec.work.task
         try:
             watch.check()
             done = self._do(spec, watch)
             told = watch.closed().but(notes=done.notes, score=done.prediction.get("score"))
             log.info("job %s (%s) done", run.id, task)
-            return partial(board.finish, told, done.prediction, done.thumbnail)
+            return partial(queue.finish, told, done.prediction, done.thumbnail)
         except JobCancelled as ended:
             log.info("job %s: %s", run.id, ended)
-            return partial(board.give_up, watch.closed(), str(ended), state=JobState.CANCELLED)
+            return partial(queue.fail, watch.closed(), str(ended), state=JobState.CANCELLED)
         except WorkerStopping:
             log.info("job %s goes back to the queue: this worker stops", run.id)
-            return partial(board.again, watch.closed())
+            return partial(queue.requeue, watch.closed())
         except TransientError as error:
             reason = str(error)
         except Exception as error:
@@ -153,14 +153,14 @@ class Worker:
                 reason = passing
             elif isinstance(error, UserError):
                 log.warning("job %s (%s): %s", run.id, task, error)
-                return partial(board.give_up, watch.closed(), str(error))
+                return partial(queue.fail, watch.closed(), str(error))
             else:
                 log.exception("job %s (%s) failed unexpectedly", run.id, task)
                 text = f"{task} failed unexpectedly: the backend's log says more (job {run.id})"
-                return partial(board.give_up, watch.closed(), text)
+                return partial(queue.fail, watch.closed(), text)
         return partial(self._retry, watch.closed(), reason)
 
-    def _surely(self, write: Callable[[], object]) -> None:
+    def _write_surely(self, write: Callable[[], object]) -> None:
         """How a job ended is written as soon as it can be: a full disk or a Redis that is away lose nothing."""
         while True:
             try:
@@ -173,7 +173,7 @@ class Worker:
 
     def recover(self) -> None:
         """Puts back what dead workers left."""
-        for run in self._board.recover(self._is_dead):
+        for run in self._queue.recover(self._is_dead):
             log.warning("job %s was left by a worker that ended: %s", run.id, run.error or "taken up again")
 
     def _between(self, urgency: int) -> None:
@@ -188,33 +188,33 @@ class Worker:
 
     def _retry(self, run: JobRecord, reason: str) -> None:
         if run.retries >= len(RETRY_AFTER_S):
-            self._board.give_up(run, f"{reason} (tried {run.retries + 1} times)")
+            self._queue.fail(run, f"{reason} (tried {run.retries + 1} times)")
             return
         delay_s = RETRY_AFTER_S[run.retries]
         log.warning("job %s: %s; again in %.0f s", run.id, reason, delay_s)
-        self._board.again(run, delay_s=delay_s, retries=run.retries + 1, error=reason)
+        self._queue.requeue(run, delay_s=delay_s, retries=run.retries + 1, error=reason)
 
     def _look_after(self) -> None:
         count = 0
         while not self._stop.is_set():
             try:
-                self._board.beat(self.name, count := count + 1)
+                self._queue.heartbeat(self.name, count := count + 1)
                 self.recover()
-                self._board.prune()
+                self._queue.prune()
             except Exception:
                 log.exception("looking after the jobs failed; it is tried again")
-            self._stop.wait(_CARE_S)
+            self._stop.wait(_HEARTBEAT_S)
         with contextlib.suppress(Exception):
-            self._board.forget_worker(self.name)
+            self._queue.forget_worker(self.name)
 
     def _deliver(self) -> None:
         """Apart from the signs of life, which must not wait for a slow Label Studio."""
         while not self._stop.is_set():
             try:
-                self._care()
+                self._push()
             except Exception:
                 log.exception("delivering failed; it is tried again")
-            self._stop.wait(_CARE_S)
+            self._stop.wait(_HEARTBEAT_S)
 
     def _is_dead(self, worker: str) -> bool:
         if worker in (self.name, "cancel"):
@@ -222,7 +222,7 @@ class Worker:
         path = self._locks / worker
         if path.exists():
             return can_lock(path)
-        count, now = self._board.last_beat(worker), time.monotonic()  # on another machine: by its signs of life
+        count, now = self._queue.last_heartbeat(worker), time.monotonic()  # on another machine: by its signs of life
         if worker not in self._seen or self._seen[worker][0] != count:
             self._seen[worker] = (count, now)
         return now - self._seen[worker][1] > _SILENT_S

@@ -23,7 +23,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from backend.logging import set_up_logging
-from backend.runtime import Services
+from backend.runtime import Runtime
 from backend.service.dashboard import web_routes
 from backend.service.middleware import BasicAuth, BodyLimit, RequestLog
 from backend.service.model import RefAMBackend
@@ -55,20 +55,20 @@ class WebhookBody(BaseModel):
         return dict(self.model_extra or {})
 
 
-def create_app(settings: Settings, services: Services | None = None) -> FastAPI:
-    """The application. Starting it loads no model. services: for tests and demos that bring their own."""
-    services = services or Services(settings)
+def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
+    """The application. Starting it loads no model. runtime: for tests and demos that bring their own."""
+    runtime = runtime or Runtime(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(services.office)  # what an earlier process left is taken up at once
-        await run_in_threadpool(services.learner)
+        await run_in_threadpool(lambda: runtime.queue)  # what an earlier process left is taken up at once
+        await run_in_threadpool(lambda: runtime.collector)
         yield
-        await run_in_threadpool(services.close)
+        await run_in_threadpool(runtime.close)
 
     app = FastAPI(title="RefAM for Label Studio", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     _add_errors(app)
-    _add_routes(app, services)
+    _add_routes(app, runtime)
     # The last one added is the outermost: every answer is logged, also those of the gates.
     app.add_middleware(BodyLimit, most_bytes=int(settings.max_body_mb * 1e6))
     if settings.basic_auth_user is not None and settings.basic_auth_pass is not None:
@@ -86,19 +86,19 @@ def run(settings: Settings) -> None:
     set_up_logging(settings)
     for name in unknown_variables():
         log.warning("%s is set, but no setting has that name", name)
-    services = Services(settings)
-    log.info("serving %s on %s:%d", services.model_version, settings.host, settings.port)
-    for problem in services.ready()["problems"]:
+    runtime = Runtime(settings)
+    log.info("serving %s on %s:%d", runtime.model_version, settings.host, settings.port)
+    for problem in runtime.ready()["problems"]:
         log.warning("%s", problem)
-    _Server(settings, services).run()
+    _Server(settings, runtime).run()
 
 
 class BackgroundServer:
     """The application on a thread of this process, for demos and tests. A context manager; `url` is its address."""
 
-    def __init__(self, settings: Settings, services: Services | None = None) -> None:
+    def __init__(self, settings: Settings, runtime: Runtime | None = None) -> None:
         self.url = f"http://{settings.host}:{settings.port}"
-        self._server = _Server(settings, services or Services(settings))
+        self._server = _Server(settings, runtime or Runtime(settings))
         self._thread = threading.Thread(target=self._server.run, name="refam-server", daemon=True)
 
     def __enter__(self) -> BackgroundServer:
@@ -117,13 +117,13 @@ class BackgroundServer:
 class _Server(uvicorn.Server):
     """Told to stop, it first answers the requests that wait for a job, and ends the pages' live connections."""
 
-    def __init__(self, settings: Settings, services: Services) -> None:
-        super().__init__(uvicorn.Config(create_app(settings, services), **_uvicorn_options(settings)))
-        self._services = services
+    def __init__(self, settings: Settings, runtime: Runtime) -> None:
+        super().__init__(uvicorn.Config(create_app(settings, runtime), **_uvicorn_options(settings)))
+        self._runtime = runtime
 
     async def shutdown(self, sockets: Any = None) -> None:
         """See uvicorn."""
-        self._services.begin_to_close()
+        self._runtime.closing.set()
         await super().shutdown(sockets)
 
 
@@ -138,8 +138,8 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _add_routes(app: FastAPI, services: Services) -> None:
-    app.include_router(web_routes(services))
+def _add_routes(app: FastAPI, runtime: Runtime) -> None:
+    app.include_router(web_routes(runtime))
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -147,32 +147,32 @@ def _add_routes(app: FastAPI, services: Services) -> None:
 
     @app.get("/ready")
     async def ready() -> JSONResponse:
-        state = services.ready()
+        state = runtime.ready()
         return JSONResponse(state, status_code=200 if state["ready"] else 503)
 
     @app.post("/setup")
     async def setup() -> dict[str, str]:
-        return {"model_version": services.model_version}  # the body holds a token: it is not even read
+        return {"model_version": runtime.model_version}  # the body holds a token: it is not even read
 
     @app.get("/versions")
     async def versions() -> dict[str, list[str]]:
-        return {"versions": [services.model_version]}
+        return {"versions": [runtime.model_version]}
 
     @app.post("/predict")
     async def predict(body: PredictBody) -> dict[str, Any]:
-        results = await run_in_threadpool(_predict, services, body)
-        return {"results": results, "model_version": services.model_version}
+        results = await run_in_threadpool(_predict, runtime, body)
+        return {"results": results, "model_version": runtime.model_version}
 
     @app.post("/webhook", status_code=201)
     async def webhook(body: WebhookBody) -> dict[str, Any]:
         log.info("webhook %s", body.action[:60])
         # Submit waits for this: taking an annotation in is one small write, comparing it comes later.
-        return await run_in_threadpool(RefAMBackend(services=services).fit, body.action, body.payload())
+        return await run_in_threadpool(RefAMBackend(runtime=runtime).fit, body.action, body.payload())
 
 
-def _predict(services: Services, body: PredictBody) -> list[dict[str, Any]]:
+def _predict(runtime: Runtime, body: PredictBody) -> list[dict[str, Any]]:
     context = (body.params or {}).get("context")
-    return RefAMBackend(services=services).predict(
+    return RefAMBackend(runtime=runtime).predict(
         body.tasks,
         context=context if isinstance(context, Mapping) else None,
         label_config=body.label_config,

@@ -14,8 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from backend.jobs.models import JobRecord
-from backend.metrics import exposition
-from backend.runtime import Services
+from backend.runtime import Runtime
 from refam import __version__
 
 _PAGE = Path(__file__).with_name("dashboard.html")
@@ -24,7 +23,7 @@ _SHOWN = 200  # jobs on the page and in /jobs
 _ASSURANCE = 15.0  # seconds of silence after which a line is sent, so that proxies keep the connection
 
 
-def web_routes(services: Services) -> APIRouter:
+def web_routes(runtime: Runtime) -> APIRouter:
     """Routes for people and for Prometheus."""
     router = APIRouter()
 
@@ -44,27 +43,27 @@ def web_routes(services: Services) -> APIRouter:
     @router.get("/jobs")
     async def jobs() -> dict[str, Any]:
         """The newest jobs, and what is in use."""
-        return await run_in_threadpool(_snapshot, services)
+        return await run_in_threadpool(_snapshot, runtime)
 
     @router.get("/jobs/events")
     async def events(request: Request) -> StreamingResponse:
         """The same as server-sent events, whenever something has changed."""
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_changes(request, services), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(_changes(request, runtime), media_type="text/event-stream", headers=headers)
 
     @router.get("/jobs/{job}")
     async def one(job: str) -> dict[str, Any]:
         """One job with its prediction."""
-        board = services.office().board
-        run = await run_in_threadpool(board.run, job)
+        queue = runtime.queue
+        run = await run_in_threadpool(queue.record, job)
         if run is None:
             raise HTTPException(404, f"there is no job {job[:40]!r}")
-        return {**_shown(run, services), "prediction": await run_in_threadpool(board.prediction, job)}
+        return {**_shown(run, runtime), "prediction": await run_in_threadpool(queue.prediction, job)}
 
     @router.get("/jobs/{job}/thumbnail", response_model=None)
     async def thumbnail(job: str) -> Response:
         """A JPEG of the result."""
-        image = await run_in_threadpool(services.office().board.thumbnail, job)
+        image = await run_in_threadpool(runtime.queue.thumbnail, job)
         if image is None:
             raise HTTPException(404, f"job {job[:40]!r} has no picture")
         return Response(image, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
@@ -74,8 +73,8 @@ def web_routes(services: Services) -> APIRouter:
         """Cancel or retry. The header keeps other sites' forms out: a browser sends it across origins only if asked."""
         if x_refam is None:
             raise HTTPException(403, "send the header X-Refam: 1")
-        board = services.office().board
-        actions = {"cancel": board.cancel, "retry": board.retry}
+        queue = runtime.queue
+        actions = {"cancel": queue.cancel, "retry": queue.retry}
         if what not in actions:
             raise HTTPException(404, f"a job can be told to {' or '.join(actions)}")
         if not await run_in_threadpool(actions[what], job):
@@ -85,16 +84,16 @@ def web_routes(services: Services) -> APIRouter:
     @router.get("/metrics", response_model=None)
     async def metrics() -> Response:
         """For Prometheus."""
-        body = await run_in_threadpool(exposition, services)
+        body = await run_in_threadpool(runtime.metrics)
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
 
 
-async def _changes(request: Request, services: Services) -> AsyncIterator[str]:
+async def _changes(request: Request, runtime: Runtime) -> AsyncIterator[str]:
     last, silent_s = "", 0.0
-    while not await request.is_disconnected() and not services.closing:
-        now = json.dumps(await run_in_threadpool(_snapshot, services), sort_keys=True)
+    while not await request.is_disconnected() and not runtime.closing.is_set():
+        now = json.dumps(await run_in_threadpool(_snapshot, runtime), sort_keys=True)
         if now != last:
             yield f"data: {now}\n\n"
             last, silent_s = now, 0.0
@@ -105,13 +104,13 @@ async def _changes(request: Request, services: Services) -> AsyncIterator[str]:
         silent_s += _EVERY_S
 
 
-def _snapshot(services: Services) -> dict[str, Any]:
-    board = services.office().board
-    runs = board.runs()
+def _snapshot(runtime: Runtime) -> dict[str, Any]:
+    queue = runtime.queue
+    runs = queue.records()
     counts: dict[str, int] = {}
     for run in runs:
         counts[run.state] = counts.get(run.state, 0) + 1
-    ready = services.ready()
+    ready = runtime.ready()
     return {
         "version": __version__,
         "models": {
@@ -121,15 +120,15 @@ def _snapshot(services: Services) -> dict[str, Any]:
         },
         "problems": ready["problems"],
         "counts": counts,
-        "jobs": [_shown(run, services) for run in runs[:_SHOWN]],
+        "jobs": [_shown(run, runtime) for run in runs[:_SHOWN]],
     }
 
 
-def _shown(run: JobRecord, services: Services) -> dict[str, Any]:
+def _shown(run: JobRecord, runtime: Runtime) -> dict[str, Any]:
     """A job as people and scripts see it. `project` is Label Studio's number, out of its "60.1795..." form."""
-    delivered = services.office().board.delivered(run.id)
+    delivered = runtime.queue.delivered(run.id)
     number = run.project.split(".")[0]
-    studio = services.settings.label_studio_url
+    studio = runtime.settings.label_studio_url
     link = (
         f"{studio}/projects/{number}/data?task={run.task_id}" if studio and number.isdigit() and run.task_id else None
     )

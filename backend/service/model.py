@@ -30,7 +30,8 @@ from label_studio_ml.model import LabelStudioMLBase
 from backend.labelstudio.label_config import LabelConfig, LabelConfigError, parse_label_config
 from backend.labelstudio.removals import read_removal
 from backend.labelstudio.request import RequestError, append_reason, submitted_text
-from backend.runtime import Services, process_services
+from backend.runtime import Runtime, process_runtime
+from backend.service.predict import PredictService
 
 log = logging.getLogger("refam.model")
 Prediction = dict[str, Any]
@@ -40,16 +41,16 @@ class RefAMBackend(LabelStudioMLBase):
     """Words and a video in, tracked boxes out.
 
     Takes the constructor's arguments of either line: `label_config, train_output, **kwargs` (1.0.9, keywords)
-    or `project_id, label_config` (2.x). `services` is for callers that have read their settings themselves.
+    or `project_id, label_config` (2.x). `runtime` is for callers that have read their settings themselves.
     """
 
-    def __init__(self, *args: Any, services: Services | None = None, **kwargs: Any) -> None:
-        self._services = services or process_services()
+    def __init__(self, *args: Any, runtime: Runtime | None = None, **kwargs: Any) -> None:
+        self._runtime = runtime or process_runtime()
         super().__init__(*args, **kwargs)
 
     def setup(self) -> None:
         """Called by the 2.x line's constructor: what its /setup shall tell Label Studio as the version."""
-        self.set("model_version", self._services.model_version)
+        self.set("model_version", self._runtime.model_version)
 
     def predict(
         self, tasks: Sequence[Mapping[str, Any]], context: Mapping[str, Any] | None = None, **kwargs: Any
@@ -61,10 +62,10 @@ class RefAMBackend(LabelStudioMLBase):
         """
         xml = kwargs.get("label_config", self.label_config)
         project = str(kwargs.get("project") or "")
-        if context is not None:
+        if context:  # label-studio-ml 2.x gives an empty mapping where there is none
             return [a for task in tasks for a in self._interactive(task, xml, context, project)]
-        services = self._services
-        answers = services.office().desk.answer(tasks, xml, None, model_version=services.model_version, project=project)
+        runtime = self._runtime
+        answers = PredictService(runtime).answer(tasks, xml, None, model_version=runtime.model_version, project=project)
         return [{"error": answer["error"]} if "error" in answer else answer for answer in answers]
 
     def _interactive(
@@ -84,15 +85,15 @@ class RefAMBackend(LabelStudioMLBase):
         result += [region for region in removal.regions if region["id"] not in there]
         if removal.why_not:
             result = [r for r in result if r["type"] != "textarea"] + self._told(context, config, removal.why_not)
-        version = self._services.model_version
+        version = self._runtime.model_version
         score = min((answer["score"] for answer in answers), default=0.0)
         return [{"result": result, "score": score, "model_version": version}] if result else []
 
     def _answered(
         self, task: Mapping[str, Any], xml: str | None, context: Mapping[str, Any], project: str
     ) -> list[Prediction]:
-        version = self._services.model_version
-        (answer,) = self._services.office().desk.answer([task], xml, context, model_version=version, project=project)
+        version = self._runtime.model_version
+        (answer,) = PredictService(self._runtime).answer([task], xml, context, model_version=version, project=project)
         if "error" not in answer:
             return [answer]
         try:
@@ -106,7 +107,7 @@ class RefAMBackend(LabelStudioMLBase):
         self, context: Mapping[str, Any], config: LabelConfig, why: str, *, finished: bool = True
     ) -> list[dict[str, Any]]:
         found = submitted_text(context, config)
-        if found is None or not self._services.settings.say_in_text_field:
+        if found is None or not self._runtime.settings.say_in_text_field:
             return []
         region, words = found
         kept = {name: region[name] for name in ("id", "from_name", "to_name", "type", "origin") if name in region}
@@ -117,7 +118,7 @@ class RefAMBackend(LabelStudioMLBase):
 
         data: a webhook's payload, never logged. Says what was done with it.
         """
-        return {"status": self._services.learner().take(event, data)}
+        return {"status": self._runtime.collector.take(event, data)}
 
     def process_event(self, event: str, data: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
         """Both lines come through here, each with other arguments to `fit`: give it those that both know."""

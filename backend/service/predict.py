@@ -9,23 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
-from backend.jobs.queue import JobQueue
 from backend.jobs.worker import may_heal
-from backend.labelstudio.client import DraftReader
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import read_request
 from backend.logging import current_request
-
-if TYPE_CHECKING:
-    from backend.settings import Settings
-
+from backend.runtime import Runtime
 from video.errors import UserError
 
 log = logging.getLogger("refam.jobs")
@@ -45,14 +39,9 @@ class _Asked:
 class PredictService:
     """Takes requests, waits as long as each may wait, and says honestly what is not finished."""
 
-    def __init__(self, settings: Settings, board: JobQueue, *, can_push: bool) -> None:
-        self._settings, self._board, self._can_push = settings, board, can_push
-        self._drafts = DraftReader(settings)
-        self._closing = threading.Event()
-
-    def close(self) -> None:
-        """Requests under way are answered at once."""
-        self._closing.set()
+    def __init__(self, runtime: Runtime) -> None:
+        self._settings, self._queue, self._drafts = runtime.settings, runtime.queue, runtime.drafts
+        self._closing = runtime.closing
 
     def answer(
         self,
@@ -103,7 +92,7 @@ class PredictService:
         wanted = {item.spec.id for item in after if item.spec is not None}
         for item in before:
             if item.spec is not None and item.spec.id not in wanted:
-                self._board.cancel(item.spec.id, "asked again with what was drawn since")
+                self._queue.cancel(item.spec.id, "asked again with what was drawn since")
 
     def _ask(
         self,
@@ -137,9 +126,9 @@ class PredictService:
     def _submit(self, item: _Asked, urgency: Priority, allowed_s: float, *, pushed: bool) -> None:
         assert item.spec is not None
         try:
-            self._board.submit(item.spec, urgency, fresh_s=self._settings.fresh_s, request=current_request())
+            self._queue.submit(item.spec, urgency, fresh_s=self._settings.fresh_s, request=current_request())
             if pushed:
-                self._board.expect(item.spec.id, time.time() + allowed_s)
+                self._queue.schedule_push(item.spec.id, time.time() + allowed_s)
         except Exception as error:  # the disk is full, Redis is away: nothing was accepted, and that is said
             log.exception("%s: the queue cannot be written", item.spec.work.task)
             item.error = f"the queue cannot be written ({type(error).__name__}): the backend's log says more"
@@ -154,7 +143,7 @@ class PredictService:
     def _over(self, job: str, urgency: Priority, deadline: float) -> bool:
         """Nothing more will come of it before the deadline: one bad address must not keep all others waiting."""
         try:
-            run = self._board.run(job)
+            run = self._queue.record(job)
         except Exception as error:
             if may_heal(error) is None:
                 raise
@@ -178,19 +167,19 @@ class PredictService:
     def _one(self, item: _Asked, *, interactive: bool) -> dict[str, Any]:
         if item.spec is None or item.error is not None:
             return {"error": item.error or "nothing to do"}
-        run = self._board.run(item.spec.id)
-        prediction = self._board.prediction(item.spec.id) if run and run.state is JobState.DONE else None
+        run = self._queue.record(item.spec.id)
+        prediction = self._queue.prediction(item.spec.id) if run and run.state is JobState.DONE else None
         if run is not None and run.state is JobState.DONE and prediction is None:
-            run = self._board.give_up(run, f"the result of {item.spec.work.task} was damaged: retrieve again")
+            run = self._queue.fail(run, f"the result of {item.spec.work.task} was damaged: retrieve again")
         if run is None or prediction is None:
             return {"error": self._not_yet(item.spec, run), **({} if run and run.state.final else {"unfinished": True})}
         if not interactive:
-            if not self._board.claim_delivery(item.spec.id, "answered"):
-                how, when = self._board.delivered(item.spec.id) or ("answered", 0.0)
+            if not self._queue.claim_delivery(item.spec.id, "answered"):
+                how, when = self._queue.delivered(item.spec.id) or ("answered", 0.0)
                 if how == "pushing" or time.time() - when < _JUST_NOW_S:
                     return {"error": f"{item.spec.work.task} was answered just now; it is stored already"}
-                self._board.set_delivered(item.spec.id, "answered")
-            self._board.expect_no_more(item.spec.id)
+                self._queue.set_delivered(item.spec.id, "answered")
+            self._queue.cancel_push(item.spec.id)
         return prediction
 
     def _not_yet(self, spec: JobSpec, run: JobRecord | None) -> str:
@@ -201,7 +190,7 @@ class PredictService:
             doing = f"failed ({run.error}) and is tried again in {max(0.0, run.retry_at - time.time()):.0f} s"
         if run is not None and run.left_s is not None:
             doing += f", about {run.left_s:.0f} s are left"
-        after = "its prediction is stored when it is finished" if self._can_push else "retrieve again later"
+        after = "its prediction is stored when it is finished" if self._settings.can_push else "retrieve again later"
         text = f"{spec.work.task} {doing}; {after}"
         log.info("%s", text)
         return text

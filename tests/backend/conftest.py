@@ -1,4 +1,4 @@
-"""A fake Label Studio on loopback, and services beside it whose models answer with known boxes."""
+"""A fake Label Studio on loopback, and a runtime beside it whose models answer with known boxes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from backend.settings import load_settings
 from tests.backend.fake_studio import TOKEN, FakeStudio
-from tests.doubles import TruthServices
+from tests.doubles import TruthRuntime
 from tests.media import cfr, numbered_frames
 
 
@@ -32,9 +32,9 @@ def fake_studio():
 
 
 @pytest.fixture
-def services(media, tmp_path, fake_studio, monkeypatch):
+def runtime(media, tmp_path, fake_studio, monkeypatch):
     monkeypatch.setattr("backend.jobs.push.GRACE_S", 0.3)
-    monkeypatch.setattr("backend.jobs.worker._CARE_S", 0.1)
+    monkeypatch.setattr("backend.jobs.worker._HEARTBEAT_S", 0.1)
     settings = load_settings(
         media_root=media,
         cache_dir=tmp_path / "cache",
@@ -45,6 +45,6 @@ def services(media, tmp_path, fake_studio, monkeypatch):
         label_studio_url=f"http://127.0.0.1:{fake_studio.server_port}",
         label_studio_api_key=TOKEN,
     )
-    services = TruthServices(settings)
-    yield services
-    services.close()
+    runtime = TruthRuntime(settings)
+    yield runtime
+    runtime.close()

@@ -15,13 +15,13 @@ def task(identity, words="the star", video="good.mp4"):
     return {"id": identity, "data": {"video": video, "prompt": words}}
 
 
-def predict(services, *tasks, context=None):
-    return RefAMBackend(services=services).predict(tasks, context=context, label_config=VIDEO_CONFIG, project="1.1")
+def predict(runtime, *tasks, context=None):
+    return RefAMBackend(runtime=runtime).predict(tasks, context=context, label_config=VIDEO_CONFIG, project="1.1")
 
 
-def slow_down(services, monkeypatch, seconds):
+def slow_down(runtime, monkeypatch, seconds):
     """Objects whose words hold a number of seconds take that long."""
-    run = services.truth.run
+    run = runtime.truth.run
 
     def slowly(clip, targets, progress, **kwargs):
         for i in range(20):
@@ -29,7 +29,7 @@ def slow_down(services, monkeypatch, seconds):
             time.sleep(seconds.get(targets[0].words, 0) / 20)
         return run(clip, targets, **kwargs)
 
-    monkeypatch.setattr(services.truth, "run", slowly)
+    monkeypatch.setattr(runtime.truth, "run", slowly)
 
 
 def wait_until(true, *, most_s=15.0):

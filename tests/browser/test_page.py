@@ -14,7 +14,7 @@ from backend.settings import load_settings
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from tests.backend.predict_requests import predict, slow_down, task
 from tests.browser.editor import browser_page, screenshot_path
-from tests.doubles import TruthServices
+from tests.doubles import TruthRuntime
 from tests.media import cfr
 
 pytestmark = pytest.mark.browser
@@ -22,7 +22,7 @@ LONG = "the person in the dark green coat who stands behind the second car from 
 
 
 @pytest.fixture
-def services(tmp_path, monkeypatch):
+def runtime(tmp_path, monkeypatch):
     media = tmp_path / "media"
     media.mkdir()
     cfr(media / "good.mp4", red_star_and_blue_ring(20, size=(640, 360))[0])
@@ -33,15 +33,15 @@ def services(tmp_path, monkeypatch):
         page_deadline_s=0.2,
         label_studio_url="http://studio.example",
     )
-    services = TruthServices(settings)
-    slow_down(services, monkeypatch, {"the slow red car": 60, LONG: 60})
-    yield services
-    services.close()
+    runtime = TruthRuntime(settings)
+    slow_down(runtime, monkeypatch, {"the slow red car": 60, LONG: 60})
+    yield runtime
+    runtime.close()
 
 
 @pytest.fixture
-def page(services):
-    with BackgroundServer(services.settings, services) as server, browser_page() as page:
+def page(runtime):
+    with BackgroundServer(runtime.settings, runtime) as server, browser_page() as page:
         page.goto(server.url)
         expect(page.locator("#live")).to_have_text("live")
         yield page
@@ -51,14 +51,14 @@ def job(page, words):
     return page.locator(".job", has_text=words)
 
 
-def test_it_counts_up_while_jobs_are_done_and_is_used_by_keyboard(page, services, tmp_path):
+def test_it_counts_up_while_jobs_are_done_and_is_used_by_keyboard(page, runtime, tmp_path):
     assert page.locator("#empty").inner_text().startswith("No jobs yet")
-    predict(services, task(1, "the star"))
-    predict(services, task(2, "nothing like it"))
-    asking = threading.Thread(target=predict, args=(services, task(3, "the slow red car")))
+    predict(runtime, task(1, "the star"))
+    predict(runtime, task(2, "nothing like it"))
+    asking = threading.Thread(target=predict, args=(runtime, task(3, "the slow red car")))
     asking.start()
     job(page, "the slow red car").locator("progress").wait_for()
-    predict(services, task(4, LONG))
+    predict(runtime, task(4, LONG))
     job(page, LONG).wait_for()
     asking.join()
     time.sleep(3)  # something to see of the progress
@@ -90,14 +90,14 @@ def test_it_counts_up_while_jobs_are_done_and_is_used_by_keyboard(page, services
     expect(page.locator(".job")).to_have_count(0)
 
 
-def test_it_says_when_the_backend_is_gone(page, services):
-    services.begin_to_close()
+def test_it_says_when_the_backend_is_gone(page, runtime):
+    runtime.closing.set()
     expect(page.locator("#live")).to_contain_text("does not answer")
 
 
-def test_hostile_words_are_shown_as_they_are(page, services):
+def test_hostile_words_are_shown_as_they_are(page, runtime):
     words = "<img src=x onerror=\"document.title='owned'\"> nothing"
-    predict(services, task(1, words))
+    predict(runtime, task(1, words))
     job(page, "onerror").wait_for()
     assert job(page, "onerror").locator(".words").inner_text() == words
     assert page.title() == "RefAM jobs"

@@ -21,7 +21,7 @@ from backend.feedback.annotator import EditorTruth, verdict
 from backend.feedback.calibrated import CalibratedSettings, load_calibrated, save_calibrated
 from backend.labelstudio.connect import connect
 from backend.labelstudio.regions import KEYFRAME_IOU, box_sequence, build_label_config
-from backend.runtime import Services
+from backend.runtime import Runtime
 from backend.service.app import BackgroundServer
 from backend.settings import Settings
 from refam.tiny.scenes import draw_clip
@@ -84,7 +84,7 @@ def test_corrections_bring_back_a_reading_that_suits_the_videos(
     tasks = studio.import_tasks(project, data)
 
     settings = settings_beside(studio, tmp_path)
-    backbone = Services(settings).backbone_identity
+    backbone = Runtime(settings).backbone_identity
     save_calibrated(
         CalibratedSettings(backbone, (0,), 0.5, "", KEYFRAME_IOU, project=999, objects=8), settings.data_dir
     )

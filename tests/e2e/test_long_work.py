@@ -16,7 +16,7 @@ from backend.labelstudio.regions import build_label_config
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from tests.backend.predict_requests import slow_down
-from tests.doubles import TruthServices
+from tests.doubles import TruthRuntime
 from tests.media import cfr
 from tests.studio import settings_beside
 
@@ -51,9 +51,9 @@ def counts(studio, tasks):
 @pytest.mark.parametrize(("n", "seconds"), [(1, 0.0), (1, 6.0), (3, 2.0), (40, 0.3), (40, 0.0)])
 def test_every_task_gets_one_prediction_however_long_it_takes(n, seconds, studio, settings, video, monkeypatch):
     number, tasks = project_of(studio, video, [f"the star number {i}" for i in range(n)])
-    services = TruthServices(settings)
-    slow_down(services, monkeypatch, {f"the star number {i}": seconds for i in range(n)})
-    with BackgroundServer(settings, services) as backend:
+    runtime = TruthRuntime(settings)
+    slow_down(runtime, monkeypatch, {f"the star number {i}": seconds for i in range(n)})
+    with BackgroundServer(settings, runtime) as backend:
         studio.connect(number, backend.url)
         began = time.monotonic()
         studio.retrieve_predictions(number)
@@ -62,15 +62,15 @@ def test_every_task_gets_one_prediction_however_long_it_takes(n, seconds, studio
         studio.retrieve_predictions(number)  # everything has one: nothing may be added
         time.sleep(4)
         assert counts(studio, tasks) == [1] * n
-        assert len(services.truth.asked) == n
+        assert len(runtime.truth.asked) == n
 
 
 def test_half_slow_and_one_that_fails(studio, settings, video, monkeypatch):
     words = ["quick", "slow", "quick too", "nothing", "slow too"]
     number, tasks = project_of(studio, video, words)
-    services = TruthServices(settings)
-    slow_down(services, monkeypatch, {"slow": 4.0, "slow too": 4.0})
-    with BackgroundServer(settings, services) as backend:
+    runtime = TruthRuntime(settings)
+    slow_down(runtime, monkeypatch, {"slow": 4.0, "slow too": 4.0})
+    with BackgroundServer(settings, runtime) as backend:
         studio.connect(number, backend.url)
         studio.retrieve_predictions(number)
         assert studio.wait_for_predictions([t for t, w in zip(tasks, words, strict=True) if w != "nothing"], most_s=60)
@@ -80,18 +80,18 @@ def test_half_slow_and_one_that_fails(studio, settings, video, monkeypatch):
 
 def test_a_task_deleted_meanwhile(studio, settings, video, monkeypatch):
     number, tasks = project_of(studio, video, ["slow", "slow too"])
-    services = TruthServices(settings)
-    slow_down(services, monkeypatch, {"slow": 3.0, "slow too": 3.0})
-    with BackgroundServer(settings, services) as backend:
+    runtime = TruthRuntime(settings)
+    slow_down(runtime, monkeypatch, {"slow": 3.0, "slow too": 3.0})
+    with BackgroundServer(settings, runtime) as backend:
         studio.connect(number, backend.url)
         studio.retrieve_predictions(number)
         studio.api("DELETE", f"/api/tasks/{tasks[1]}/")
         assert studio.wait_for_predictions(tasks[:1], most_s=60)
-        board = services.office().board
+        queue = runtime.queue
         end = time.monotonic() + 30
-        while board.expecting() and time.monotonic() < end:
+        while queue.scheduled_pushes() and time.monotonic() < end:
             time.sleep(0.2)
-        told = {run.task_id: board.delivered(run.id)[0] for run in board.runs()}
+        told = {run.task_id: queue.delivered(run.id)[0] for run in queue.records()}
     assert "deleted" in told[tasks[1]]
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli.main import app
-from backend.runtime import Services
+from backend.runtime import Runtime
 from backend.settings import SettingsError, load_settings, weight_settings
 from refam.backbones import PRESETS
 
@@ -81,7 +81,7 @@ def test_how_weights_are_held_comes_from_the_environment(monkeypatch: pytest.Mon
     assert weight_settings(download=True).loading().download
     given: list[Any] = []
     monkeypatch.setattr("refam.grounder.load_grounder", lambda name, **more: given.append((name, more["loading"])))
-    Services(load_settings(backbone="mochi"))._default_grounder()
+    Runtime(load_settings(backbone="mochi"))._default_grounder()
     assert given == [("mochi", loading)]
     monkeypatch.setenv("REFAM_QUANTISE", "2-bit")
     with pytest.raises(SettingsError, match=r"REFAM_QUANTISE: input should be 'bnb-4bit', 'bnb-8bit' or 'int8'"):

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli.main import app
-from backend.runtime import Services
+from backend.runtime import Runtime
 from backend.settings import SettingsError, load_settings, weight_settings
 from refam.segmenters.sam2_weights import DECODER, ENCODER, Sam2Weights, SegmenterError
 
@@ -31,9 +31,9 @@ def put(name: str = "sam2-tiny", *files: str) -> Path:
 
 
 def test_nothing_was_pulled() -> None:
-    services = Services(load_settings())
-    assert services.model_version.endswith("/grabcut/dis-flow")
-    said = services.ready()["segmenter"]
+    runtime = Runtime(load_settings())
+    assert runtime.model_version.endswith("/grabcut/dis-flow")
+    said = runtime.ready()["segmenter"]
     assert (said["name"], said["tracker"]) == ("grabcut", "flow")
     assert "refam models pull sam2-tiny" in said["why"]
     assert "segmenter GrabCut, which needs no weights (no SAM2 is on this machine" in printed("doctor")
@@ -43,29 +43,29 @@ def test_nothing_was_pulled() -> None:
 def test_what_was_pulled_is_used_and_grabcut_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime", reason="it comes with the extra onnx")
     put()
-    services = Services(load_settings())
-    assert services.model_version.endswith("/sam2-tiny/memory")
-    assert services.ready()["segmenter"]["why"] == "the best that is on this machine"
+    runtime = Runtime(load_settings())
+    assert runtime.model_version.endswith("/sam2-tiny/memory")
+    assert runtime.ready()["segmenter"]["why"] == "the best that is on this machine"
     doctor = printed("doctor")
     assert "SAM2 from sam2-tiny" in doctor
     assert "in onnxruntime" in doctor
     assert "memory follows the masks" in doctor
     assert "for onnxruntime" in printed("models")
     monkeypatch.setenv("REFAM_TRACKER", "flow")
-    assert Services(load_settings()).model_version.endswith("/sam2-tiny/dis-flow")
+    assert Runtime(load_settings()).model_version.endswith("/sam2-tiny/dis-flow")
     monkeypatch.setenv("REFAM_SAM2", "grabcut")
-    assert Services(load_settings()).model_version.endswith("/grabcut/dis-flow")
-    assert services.model_version.endswith("/sam2-tiny/memory"), "what serves does not change under way"
+    assert Runtime(load_settings()).model_version.endswith("/grabcut/dis-flow")
+    assert runtime.model_version.endswith("/sam2-tiny/memory"), "what serves does not change under way"
 
 
 def test_a_tracker_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFAM_TRACKER", "sam2-video")
     assert "wrong segmenter GrabCut (no SAM2 is on this machine" in printed("doctor")
     with pytest.raises(SegmenterError, match="'sam2-video' needs SAM2"):
-        Services(load_settings()).pipeline()
+        Runtime(load_settings()).pipeline()
     put("sam2-tiny", "config.json", "model.safetensors")
     assert "sam2-video follows the masks" in printed("doctor")
-    assert Services(load_settings()).model_version.endswith("/sam2-tiny/sam2-video")
+    assert Runtime(load_settings()).model_version.endswith("/sam2-tiny/sam2-video")
     monkeypatch.setenv("REFAM_TRACKER", "kalman")
     with pytest.raises(SettingsError, match="REFAM_TRACKER: input should be 'auto', 'memory', 'sam2-video' or 'flow'"):
         weight_settings()
@@ -75,7 +75,7 @@ def test_weights_that_are_named_and_not_here(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("REFAM_SAM2", "sam2.1-large")
     assert "wrong segmenter sam2.1-large is not on this machine: refam models pull sam2.1-large" in printed("doctor")
     with pytest.raises(SegmenterError, match=r"refam models pull sam2\.1-large"):
-        Services(load_settings()).pipeline()
+        Runtime(load_settings()).pipeline()
 
 
 def test_pull_fetches_once_into_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:

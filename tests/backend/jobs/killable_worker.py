@@ -36,8 +36,8 @@ class Staged:
 
 
 def main(queue, data_dir, journal):
-    board = JobQueue(queue, Path(data_dir))
-    worker = Worker(board, Staged(Path(data_dir), Path(journal)), data_dir=Path(data_dir), accelerator="cpu")
+    queue = JobQueue(queue, Path(data_dir))
+    worker = Worker(queue, Staged(Path(data_dir), Path(journal)), data_dir=Path(data_dir), accelerator="cpu")
     worker.recover()
     worker.start()
     print("up", flush=True)

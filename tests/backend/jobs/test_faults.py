@@ -22,37 +22,37 @@ from tests.refam.pipeline.ground_truth import random_heatmap
 FILES = ("refam.db", "refam-results.db")
 
 
-def worker_of(board, folder, do=None):
+def worker_of(queue, folder, do=None):
     do = do or (lambda spec, tell: JobResult({"result": [spec.id], "score": 1.0, "model_version": "v1"}))
-    return Worker(board, do, data_dir=folder, accelerator="cpu")
+    return Worker(queue, do, data_dir=folder, accelerator="cpu")
 
 
 def filled(folder, n=30):
     """A data directory with jobs done, failed and waiting."""
-    board = JobQueue("sqlite", folder)
-    worker = worker_of(board, folder)
+    queue = JobQueue("sqlite", folder)
+    worker = worker_of(queue, folder)
     for i in range(n):
-        board.submit(spec(f"job{i}", task_id=i, words="words " * 40), Priority.BATCH, fresh_s=0)
+        queue.submit(spec(f"job{i}", task_id=i, words="words " * 40), Priority.BATCH, fresh_s=0)
         if i % 3:
             worker.work_once()
-    board.close()
+    queue.close()
 
 
 def ends_well(folder, name="fresh"):
     """A new job is accepted and done."""
-    board = JobQueue("sqlite", folder)
+    queue = JobQueue("sqlite", folder)
     try:
-        board.submit(spec(name), Priority.INTERACTIVE, fresh_s=0)
-        worker = worker_of(board, folder)
+        queue.submit(spec(name), Priority.INTERACTIVE, fresh_s=0)
+        worker = worker_of(queue, folder)
         worker.recover()
         while worker.work_once():
             pass
-        assert board.run(name).state is JobState.DONE
-        assert board.prediction(name)["result"] == [name]
-        assert all(run.state.final and (run.state is JobState.DONE or run.error) for run in board.runs())
-        return board.damage
+        assert queue.record(name).state is JobState.DONE
+        assert queue.prediction(name)["result"] == [name]
+        assert all(run.state.final and (run.state is JobState.DONE or run.error) for run in queue.records())
+        return queue.damage
     finally:
-        board.close()
+        queue.close()
 
 
 DAMAGE = {
@@ -79,16 +79,16 @@ def test_a_database_that_cannot_be_read_is_said_and_set_aside(damage, name, tmp_
 def test_two_that_start_at_once_set_it_aside_once(tmp_path):
     filled(tmp_path, 3)
     (tmp_path / "refam.db").write_bytes(b"rubbish" * 1000)
-    boards = []
-    threads = [threading.Thread(target=lambda: boards.append(JobQueue("sqlite", tmp_path))) for _ in range(4)]
+    queues = []
+    threads = [threading.Thread(target=lambda: queues.append(JobQueue("sqlite", tmp_path))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(list(tmp_path.glob("refam.db.damaged-*"))) == 1
-    assert sum(len(board.damage) for board in boards) == 1
-    for board in boards:
-        board.close()
+    assert sum(len(queue.damage) for queue in queues) == 1
+    for queue in queues:
+        queue.close()
     ends_well(tmp_path)
 
 
@@ -121,53 +121,53 @@ def test_a_database_that_is_only_busy_is_left_alone(tmp_path, monkeypatch):
 
 
 def test_what_was_asked_is_lost_the_job_fails_in_words(tmp_path):
-    board = JobQueue("sqlite", tmp_path)
-    board.submit(spec("a"), Priority.BATCH, fresh_s=0)
-    board._blobs.storage.put_data("spec:a", b"{rubbish")
-    assert not worker_of(board, tmp_path).work_once()
-    assert board.run("a").state is JobState.FAILED
-    assert "ask for it again" in board.run("a").error
-    board.submit(spec("a"), Priority.BATCH, fresh_s=3600)
-    assert worker_of(board, tmp_path).work_once()
-    assert board.run("a").state is JobState.DONE
+    queue = JobQueue("sqlite", tmp_path)
+    queue.submit(spec("a"), Priority.BATCH, fresh_s=0)
+    queue._blobs.storage.put_data("spec:a", b"{rubbish")
+    assert not worker_of(queue, tmp_path).work_once()
+    assert queue.record("a").state is JobState.FAILED
+    assert "ask for it again" in queue.record("a").error
+    queue.submit(spec("a"), Priority.BATCH, fresh_s=3600)
+    assert worker_of(queue, tmp_path).work_once()
+    assert queue.record("a").state is JobState.DONE
 
 
-def test_a_result_that_is_lost_is_said_and_computed_again(services):
-    (first,) = predict(services, task(1))
-    board = services.office().board
-    (run,) = board.runs()
-    board._blobs.storage.put_data(f"result:{run.id}", b"\x00")
-    (said,) = predict(services, task(1))
+def test_a_result_that_is_lost_is_said_and_computed_again(runtime):
+    (first,) = predict(runtime, task(1))
+    queue = runtime.queue
+    (run,) = queue.records()
+    queue._blobs.storage.put_data(f"result:{run.id}", b"\x00")
+    (said,) = predict(runtime, task(1))
     assert "damaged" in said["error"]
-    (again,) = predict(services, task(1))
+    (again,) = predict(runtime, task(1))
     assert [r["value"] for r in again["result"]] == [r["value"] for r in first["result"]]
 
 
 # --- full disks -------------------------------------------------------------------------------------------------
 
 
-def fill_up(board, *, full):
+def fill_up(queue, *, full):
     """The databases may not grow any more: SQLite's own way to a full disk."""
-    for storage in (board._huey.storage, board._blobs.storage):
+    for storage in (queue._huey.storage, queue._blobs.storage):
         pages = storage.conn.execute("pragma page_count").fetchone()[0] if full else 1 << 30
         storage.conn.execute(f"pragma max_page_count={pages}")
 
 
 def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
     monkeypatch.setattr("backend.jobs.worker._AGAIN_S", 0.05)
-    board = JobQueue("sqlite", tmp_path)
+    queue = JobQueue("sqlite", tmp_path)
     for i in range(3):
-        board.submit(spec(f"job{i}"), Priority.BATCH, fresh_s=0)
+        queue.submit(spec(f"job{i}"), Priority.BATCH, fresh_s=0)
     refused = []
 
     def large(spec, tell):
         return JobResult({"result": ["x" * 100_000], "score": 1.0, "model_version": "v1"})
 
-    worker = worker_of(board, tmp_path, large)
-    surely = worker._surely
+    worker = worker_of(queue, tmp_path, large)
+    surely = worker._write_surely
 
     def counted(write):
-        fill_up(board, full=True)  # in this thread's connection, which is the one that writes
+        fill_up(queue, full=True)  # in this thread's connection, which is the one that writes
 
         def tried():
             try:
@@ -175,30 +175,30 @@ def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
             except sqlite3.OperationalError as error:
                 refused.append(str(error))
                 if len(refused) % 3 == 0:
-                    fill_up(board, full=False)
+                    fill_up(queue, full=False)
                 raise
 
         surely(tried)
 
-    monkeypatch.setattr(worker, "_surely", counted)
+    monkeypatch.setattr(worker, "_write_surely", counted)
     for _ in range(3):
         assert worker.work_once()
-    assert {run.state for run in board.runs()} == {JobState.DONE}
-    assert all(board.prediction(f"job{i}")["result"] == ["x" * 100_000] for i in range(3))
+    assert {run.state for run in queue.records()} == {JobState.DONE}
+    assert all(queue.prediction(f"job{i}")["result"] == ["x" * 100_000] for i in range(3))
     assert set(refused) == {"database or disk is full"}
-    board.close()
+    queue.close()
 
 
-def test_what_does_not_fit_the_queue_is_not_accepted_and_said(services, monkeypatch):
-    board = services.office().board
+def test_what_does_not_fit_the_queue_is_not_accepted_and_said(runtime, monkeypatch):
+    queue = runtime.queue
 
     def full(*_, **__):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(board._blobs.storage, "put_data", full)
-    (answer,) = predict(services, task(1))
+    monkeypatch.setattr(queue._blobs.storage, "put_data", full)
+    (answer,) = predict(runtime, task(1))
     assert "queue cannot be written" in answer["error"]
-    assert board.runs() == []
+    assert queue.records() == []
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_what_does_not_fit_the_queue_is_not_accepted_and_said(services, monkeypa
 )
 def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypatch):
     monkeypatch.setattr("backend.jobs.worker.RETRY_AFTER_S", (0.01, 0.01))
-    board, tries = JobQueue("sqlite", tmp_path), []
+    queue, tries = JobQueue("sqlite", tmp_path), []
 
     def do(spec, tell):
         tries.append(1)
@@ -219,13 +219,13 @@ def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypa
             raise error
         return JobResult({"result": [], "score": 0.0, "model_version": "v1"})
 
-    board.submit(spec("a"), Priority.BATCH, fresh_s=0)
-    worker = worker_of(board, tmp_path, do)
-    wait_until(lambda: (worker.work_once(), board.run("a").state.final)[1])
-    assert board.run("a").state is JobState.DONE
+    queue.submit(spec("a"), Priority.BATCH, fresh_s=0)
+    worker = worker_of(queue, tmp_path, do)
+    wait_until(lambda: (worker.work_once(), queue.record("a").state.final)[1])
+    assert queue.record("a").state is JobState.DONE
     assert len(tries) == 3
     assert may_heal(error)
-    board.close()
+    queue.close()
 
 
 def test_results_of_stages_that_cannot_be_kept_cost_nothing_else(tmp_path, caplog):
@@ -235,9 +235,9 @@ def test_results_of_stages_that_cannot_be_kept_cost_nothing_else(tmp_path, caplo
     assert "cannot be kept" in caplog.text
 
 
-def test_a_queue_that_is_away_while_it_is_waited_for_costs_the_other_tasks_nothing(services, monkeypatch):
-    board = services.office().board
-    real, failing = board.prediction, []
+def test_a_queue_that_is_away_while_it_is_waited_for_costs_the_other_tasks_nothing(runtime, monkeypatch):
+    queue = runtime.queue
+    real, failing = queue.prediction, []
 
     def prediction(job):
         if not failing:
@@ -246,8 +246,8 @@ def test_a_queue_that_is_away_while_it_is_waited_for_costs_the_other_tasks_nothi
             raise sqlite3.OperationalError("disk I/O error")
         return real(job)
 
-    monkeypatch.setattr(board, "prediction", prediction)
-    first, second = predict(services, task(1), task(2))
+    monkeypatch.setattr(queue, "prediction", prediction)
+    first, second = predict(runtime, task(1), task(2))
     assert "cannot be used" in first["error"]
     assert second["result"]
 
@@ -255,16 +255,16 @@ def test_a_queue_that_is_away_while_it_is_waited_for_costs_the_other_tasks_nothi
 # --- Label Studio ---------------------------------------------------------------------------------------------
 
 
-def test_a_slow_label_studio_holds_up_no_answer(services, fake_studio, monkeypatch):
+def test_a_slow_label_studio_holds_up_no_answer(runtime, fake_studio, monkeypatch):
     """It takes seconds for each push; who asks meanwhile is answered at once."""
     handler = fake_studio.RequestHandlerClass
     say = handler._say
     monkeypatch.setattr(handler, "_say", lambda self, *args: (time.sleep(0.5), say(self, *args))[1])
-    slow_down(services, monkeypatch, {"late": 1.2})
-    predict(services, task(1, words="late"))
+    slow_down(runtime, monkeypatch, {"late": 1.2})
+    predict(runtime, task(1, words="late"))
     wait_until(lambda: any(method == "GET" for method, *_ in fake_studio.seen))
     began = time.monotonic()
-    (answer,) = predict(services, task(2))
+    (answer,) = predict(runtime, task(2))
     assert answer["result"]
     assert time.monotonic() - began < 0.45
     wait_until(lambda: len(fake_studio.stored) == 1)

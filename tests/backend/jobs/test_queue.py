@@ -29,7 +29,7 @@ def redis(tmp_path_factory):
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def queue(request):
+def address(request):
     if request.param == "sqlite":
         return "sqlite"
     address = request.getfixturevalue("redis")
@@ -40,14 +40,14 @@ def queue(request):
 
 
 @pytest.fixture
-def board(queue, tmp_path):
-    board = JobQueue(queue, tmp_path)
-    yield board
-    board.close()
+def queue(address, tmp_path):
+    queue = JobQueue(address, tmp_path)
+    yield queue
+    queue.close()
 
 
-def worker(board, tmp_path, do):
-    return Worker(board, do, data_dir=tmp_path, accelerator="cpu")
+def worker(queue, tmp_path, do):
+    return Worker(queue, do, data_dir=tmp_path, accelerator="cpu")
 
 
 def simple(spec, tell):
@@ -64,11 +64,11 @@ def wait_until(true, *, most_s=20.0):
     return False
 
 
-def test_a_job_is_done_and_known(board, tmp_path):
-    assert board.submit(spec(), Priority.BATCH, fresh_s=60).state is JobState.QUEUED
-    assert board.waiting() == 1
-    assert worker(board, tmp_path, simple).work_once()
-    run = board.run("a")
+def test_a_job_is_done_and_known(queue, tmp_path):
+    assert queue.submit(spec(), Priority.BATCH, fresh_s=60).state is JobState.QUEUED
+    assert queue.waiting() == 1
+    assert worker(queue, tmp_path, simple).work_once()
+    run = queue.record("a")
     assert (run.state, run.fraction, run.title, run.notes, run.score) == (
         JobState.DONE,
         1.0,
@@ -77,31 +77,31 @@ def test_a_job_is_done_and_known(board, tmp_path):
         0.5,
     )
     assert run.stages_s.keys() == {"track"}
-    assert board.prediction("a") == ANSWER
-    assert board.thumbnail("a") == b"jpeg"
-    assert board.spec("a") == spec()
-    assert board.waiting() == 0
+    assert queue.prediction("a") == ANSWER
+    assert queue.thumbnail("a") == b"jpeg"
+    assert queue.spec("a") == spec()
+    assert queue.waiting() == 0
 
 
-def test_what_nobody_submitted_is_not_there(board):
-    assert board.run("x") is board.spec("x") is board.prediction("x") is board.thumbnail("x") is None
-    assert board.runs() == []
-    assert not board.cancel("x")
-    assert not board.retry("x")
+def test_what_nobody_submitted_is_not_there(queue):
+    assert queue.record("x") is queue.spec("x") is queue.prediction("x") is queue.thumbnail("x") is None
+    assert queue.records() == []
+    assert not queue.cancel("x")
+    assert not queue.retry("x")
 
 
-def test_asking_again_costs_nothing_until_the_result_is_old(board, tmp_path):
-    board.submit(spec(), Priority.BATCH, fresh_s=60)
-    works = worker(board, tmp_path, simple)
+def test_asking_again_costs_nothing_until_the_result_is_old(queue, tmp_path):
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
+    works = worker(queue, tmp_path, simple)
     works.work_once()
-    assert board.submit(spec(), Priority.PAGE, fresh_s=60).state is JobState.DONE
+    assert queue.submit(spec(), Priority.PAGE, fresh_s=60).state is JobState.DONE
     assert not works.work_once()
-    again = board.submit(spec(), Priority.PAGE, fresh_s=0)
+    again = queue.submit(spec(), Priority.PAGE, fresh_s=0)
     assert (again.state, again.attempt) == (JobState.QUEUED, 2)
     assert works.work_once()
 
 
-def test_the_most_urgent_comes_first_and_equals_in_their_order(board, tmp_path):
+def test_the_most_urgent_comes_first_and_equals_in_their_order(queue, tmp_path):
     done = []
 
     def do(spec, tell):
@@ -109,16 +109,16 @@ def test_the_most_urgent_comes_first_and_equals_in_their_order(board, tmp_path):
         return JobResult(ANSWER)
 
     for name, urgency in [("b1", 0), ("p1", 50), ("b2", 0), ("i1", 100), ("p2", 50)]:
-        board.submit(spec(name), Priority(urgency), fresh_s=60)
-    board.submit(spec("b2"), Priority.INTERACTIVE, fresh_s=60)  # somebody wants it now
-    works = worker(board, tmp_path, do)
+        queue.submit(spec(name), Priority(urgency), fresh_s=60)
+    queue.submit(spec("b2"), Priority.INTERACTIVE, fresh_s=60)  # somebody wants it now
+    works = worker(queue, tmp_path, do)
     while works.work_once():
         pass
     assert done == ["i1", "b2", "p1", "p2", "b1"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a niceness is the whole process's")
-def test_a_job_leaves_the_processor_to_whoever_waits_for_an_answer(board, tmp_path):
+def test_a_job_leaves_the_processor_to_whoever_waits_for_an_answer(queue, tmp_path):
     found = SimpleQueue()
 
     def niceness():
@@ -132,8 +132,8 @@ def test_a_job_leaves_the_processor_to_whoever_waits_for_an_answer(board, tmp_pa
         return JobResult(ANSWER)
 
     before = niceness()
-    board.submit(spec("a"), Priority.PAGE, fresh_s=60)
-    works = worker(board, tmp_path, do)
+    queue.submit(spec("a"), Priority.PAGE, fresh_s=60)
+    works = worker(queue, tmp_path, do)
     works.start()
     assert found.get(timeout=20) > before
     assert found.get(timeout=20) > before
@@ -141,50 +141,50 @@ def test_a_job_leaves_the_processor_to_whoever_waits_for_an_answer(board, tmp_pa
     assert niceness() == before
 
 
-def test_somebody_who_types_does_not_wait_for_a_long_job(board, tmp_path):
+def test_somebody_who_types_does_not_wait_for_a_long_job(queue, tmp_path):
     order = []
 
     def do(spec, tell):
         order.append(f"{spec.id} begins")
         if spec.id == "long":
             tell("track", 0.1)
-            board.submit(spec_now, Priority.INTERACTIVE, fresh_s=60)
-            board.submit(globals()["spec"]("later"), Priority.BATCH, fresh_s=60)
+            queue.submit(spec_now, Priority.INTERACTIVE, fresh_s=60)
+            queue.submit(globals()["spec"]("later"), Priority.BATCH, fresh_s=60)
             time.sleep(0.5)  # longer than progress is told apart
             tell("track", 0.5)
         order.append(f"{spec.id} ends")
         return JobResult(ANSWER)
 
     spec_now = spec("now")
-    board.submit(spec("long"), Priority.BATCH, fresh_s=60)
-    worker(board, tmp_path, do).work_once()
+    queue.submit(spec("long"), Priority.BATCH, fresh_s=60)
+    worker(queue, tmp_path, do).work_once()
     assert order == ["long begins", "now begins", "now ends", "long ends"]
-    assert board.run("long").stages_s["track"] >= 0.4
-    assert board.run("later").state is JobState.QUEUED
+    assert queue.record("long").stages_s["track"] >= 0.4
+    assert queue.record("later").state is JobState.QUEUED
 
 
 @pytest.mark.parametrize("when", ["before", "during"])
-def test_a_cancelled_job_ends(when, board, tmp_path):
+def test_a_cancelled_job_ends(when, queue, tmp_path):
     def do(spec, tell):
         tell("track", 0.1)
-        assert board.cancel("a")
+        assert queue.cancel("a")
         time.sleep(0.5)
         tell("track", 0.2)
         raise AssertionError("it went on")
 
-    board.submit(spec(), Priority.BATCH, fresh_s=60)
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
     if when == "before":
-        assert board.cancel("a")
-    worker(board, tmp_path, do).work_once()
-    assert board.run("a").state is JobState.CANCELLED
-    assert not board.cancel("a")
-    assert board.retry("a")
-    assert board.run("a").state is JobState.QUEUED
-    assert worker(board, tmp_path, simple).work_once()
-    assert board.run("a").state is JobState.DONE
+        assert queue.cancel("a")
+    worker(queue, tmp_path, do).work_once()
+    assert queue.record("a").state is JobState.CANCELLED
+    assert not queue.cancel("a")
+    assert queue.retry("a")
+    assert queue.record("a").state is JobState.QUEUED
+    assert worker(queue, tmp_path, simple).work_once()
+    assert queue.record("a").state is JobState.DONE
 
 
-def test_what_can_heal_is_tried_again_later_and_not_for_ever(board, tmp_path, monkeypatch):
+def test_what_can_heal_is_tried_again_later_and_not_for_ever(queue, tmp_path, monkeypatch):
     monkeypatch.setattr("backend.jobs.worker.RETRY_AFTER_S", (0.1,) * len(RETRY_AFTER_S))
     tries = []
 
@@ -192,58 +192,58 @@ def test_what_can_heal_is_tried_again_later_and_not_for_ever(board, tmp_path, mo
         tries.append(time.monotonic())
         raise TransientError("the host did not answer in time")
 
-    board.submit(spec(), Priority.BATCH, fresh_s=60)
-    works = worker(board, tmp_path, do)
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
+    works = worker(queue, tmp_path, do)
     assert works.work_once()
-    waiting = board.run("a")
+    waiting = queue.record("a")
     assert (waiting.state, waiting.error) == (JobState.QUEUED, "the host did not answer in time")
     assert waiting.retry_at is not None
     works.recover()  # which must not take a job that waits for a lost one
-    assert wait_until(lambda: works.work_once() and board.run("a").state is JobState.FAILED)
+    assert wait_until(lambda: works.work_once() and queue.record("a").state is JobState.FAILED)
     assert len(tries) == 1 + len(RETRY_AFTER_S)
     assert all(b - a >= 0.1 for a, b in itertools.pairwise(tries))
-    assert board.run("a").error == f"the host did not answer in time (tried {len(tries)} times)"
+    assert queue.record("a").error == f"the host did not answer in time (tried {len(tries)} times)"
 
 
 @pytest.mark.parametrize("kind", ["ours", "bug"])
-def test_what_cannot_heal_fails_at_once_in_words(kind, board, tmp_path):
+def test_what_cannot_heal_fails_at_once_in_words(kind, queue, tmp_path):
     from refam.pipeline.pipeline import PipelineError
 
     def do(spec, tell):
         raise PipelineError("no star in sight") if kind == "ours" else ZeroDivisionError("secret detail")
 
-    board.submit(spec(), Priority.BATCH, fresh_s=60)
-    works = worker(board, tmp_path, do)
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
+    works = worker(queue, tmp_path, do)
     works.work_once()
     assert not works.work_once()
-    run = board.run("a")
+    run = queue.record("a")
     assert run.state is JobState.FAILED
     assert run.error == "no star in sight" if kind == "ours" else "unexpectedly" in run.error
     assert "secret" not in run.error
 
 
-def test_many_submit_the_same_at_once_and_it_is_done_once(board, queue, tmp_path):
+def test_many_submit_the_same_at_once_and_it_is_done_once(queue, address, tmp_path):
     done = Counter()
 
     def do(spec, tell):
         done[spec.id] += 1
         return JobResult(ANSWER)
 
-    boards = [JobQueue(queue, tmp_path) for _ in range(4)]
-    threads = [threading.Thread(target=b.submit, args=(spec(), Priority.BATCH), kwargs={"fresh_s": 60}) for b in boards]
+    queues = [JobQueue(address, tmp_path) for _ in range(4)]
+    threads = [threading.Thread(target=b.submit, args=(spec(), Priority.BATCH), kwargs={"fresh_s": 60}) for b in queues]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    works = worker(board, tmp_path, do)
+    works = worker(queue, tmp_path, do)
     while works.work_once():
         pass
     assert done == {"a": 1}
-    for other in boards:
+    for other in queues:
         other.close()
 
 
-def test_two_workers_share_the_jobs_and_do_none_twice(board, queue, tmp_path):
+def test_two_workers_share_the_jobs_and_do_none_twice(queue, address, tmp_path):
     done = Counter()
 
     def do(spec, tell):
@@ -252,17 +252,17 @@ def test_two_workers_share_the_jobs_and_do_none_twice(board, queue, tmp_path):
         return JobResult(ANSWER)
 
     for i in range(20):
-        board.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
-    works = [Worker(JobQueue(queue, tmp_path), do, data_dir=tmp_path, accelerator=f"cuda:{i}") for i in range(2)]
+        queue.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
+    works = [Worker(JobQueue(address, tmp_path), do, data_dir=tmp_path, accelerator=f"cuda:{i}") for i in range(2)]
     for one in works:
         one.start()
-    assert wait_until(lambda: all(run.state is JobState.DONE for run in board.runs()))
+    assert wait_until(lambda: all(run.state is JobState.DONE for run in queue.records()))
     for one in works:
         one.stop()
     assert done == {f"j{i}": 1 for i in range(20)}
 
 
-def test_one_job_per_accelerator_at_a_time_whatever_the_number_of_processes(board, queue, tmp_path):
+def test_one_job_per_accelerator_at_a_time_whatever_the_number_of_processes(queue, address, tmp_path):
     at_once, most = [], []
 
     def do(spec, tell):
@@ -273,17 +273,17 @@ def test_one_job_per_accelerator_at_a_time_whatever_the_number_of_processes(boar
         return JobResult(ANSWER)
 
     for i in range(6):
-        board.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
-    works = [Worker(JobQueue(queue, tmp_path), do, data_dir=tmp_path, accelerator="cuda:0") for _ in range(3)]
+        queue.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
+    works = [Worker(JobQueue(address, tmp_path), do, data_dir=tmp_path, accelerator="cuda:0") for _ in range(3)]
     for one in works:
         one.start()
-    assert wait_until(lambda: all(run.state is JobState.DONE for run in board.runs()))
+    assert wait_until(lambda: all(run.state is JobState.DONE for run in queue.records()))
     for one in works:
         one.stop()
     assert max(most) == 1
 
 
-def test_a_worker_that_stops_gives_its_job_back(board, tmp_path):
+def test_a_worker_that_stops_gives_its_job_back(queue, tmp_path):
     begun = threading.Event()
 
     def do(spec, tell):
@@ -293,22 +293,22 @@ def test_a_worker_that_stops_gives_its_job_back(board, tmp_path):
             time.sleep(0.01)
         raise AssertionError("it was not stopped")
 
-    board.submit(spec(), Priority.BATCH, fresh_s=60)
-    works = worker(board, tmp_path, do)
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
+    works = worker(queue, tmp_path, do)
     works.start()
     assert begun.wait(10)
     works.stop()
-    run = board.run("a")
+    run = queue.record("a")
     assert (run.state, run.crashes) == (JobState.QUEUED, 0)
-    assert worker(board, tmp_path, simple).work_once()
+    assert worker(queue, tmp_path, simple).work_once()
 
 
-def _killable(queue, tmp_path):
+def _killable(address, tmp_path):
     command = [
         sys.executable,
         "-m",
         "tests.backend.jobs.killable_worker",
-        queue,
+        address,
         str(tmp_path),
         str(tmp_path / "journal"),
     ]
@@ -317,12 +317,12 @@ def _killable(queue, tmp_path):
     return process
 
 
-def test_kill_9_loses_no_job_and_no_finished_stage(board, queue, tmp_path):
+def test_kill_9_loses_no_job_and_no_finished_stage(queue, address, tmp_path):
     for i in range(3):
-        board.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
+        queue.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
     kills, journal = 0, tmp_path / "journal"
     while kills < 2:
-        process = _killable(queue, tmp_path)
+        process = _killable(address, tmp_path)
         lines = journal.read_text().count("\n") if journal.exists() else 0
         # in the middle of a stage: one more is finished, the next is under way
         assert wait_until(lambda n=lines: journal.exists() and journal.read_text().count("\n") > n)
@@ -330,56 +330,56 @@ def test_kill_9_loses_no_job_and_no_finished_stage(board, queue, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait(10)
         kills += 1
-        assert any(run.state is JobState.RUNNING for run in board.runs())
-    process = _killable(queue, tmp_path)
+        assert any(run.state is JobState.RUNNING for run in queue.records())
+    process = _killable(address, tmp_path)
     try:
-        assert wait_until(lambda: all(run.state is JobState.DONE for run in board.runs()))
+        assert wait_until(lambda: all(run.state is JobState.DONE for run in queue.records()))
     finally:
         process.kill()
         process.wait(10)
     computed = Counter((tmp_path / "journal").read_text().split("\n")[:-1])
     assert computed == {f"j{i} {stage}": 1 for i in range(3) for stage in STAGES}
-    assert sum(run.crashes for run in board.runs()) == 2
-    assert all(board.prediction(f"j{i}")["result"] == [f"j{i}"] for i in range(3))
+    assert sum(run.crashes for run in queue.records()) == 2
+    assert all(queue.prediction(f"j{i}")["result"] == [f"j{i}"] for i in range(3))
 
 
-def test_a_job_that_ends_every_worker_is_given_up(board, tmp_path):
-    board.submit(spec(), Priority.BATCH, fresh_s=60)
+def test_a_job_that_ends_every_worker_is_given_up(queue, tmp_path):
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
     for _ in range(MOST_CRASHES):
-        assert board.take("dead") is not None
-        board.recover(lambda name: name == "dead")
-    run = board.run("a")
+        assert queue.claim_next("dead") is not None
+        queue.recover(lambda name: name == "dead")
+    run = queue.record("a")
     assert run.state is JobState.FAILED
     assert "memory" in run.error
-    assert board.take("dead") is None
+    assert queue.claim_next("dead") is None
 
 
-def test_a_job_that_never_reached_the_queue_is_found(board, tmp_path):
-    board.submit(spec(), Priority.BATCH, fresh_s=60)
-    board._huey.storage.flush_queue()  # what a crash between record and queue leaves
-    assert board.take("w") is None
-    assert [run.id for run in board.recover(lambda name: False)] == ["a"]
-    assert board.recover(lambda name: False) == []
-    assert board.take("w")[0].id == "a"
+def test_a_job_that_never_reached_the_queue_is_found(queue, tmp_path):
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
+    queue._huey.storage.flush_queue()  # what a crash between record and address leaves
+    assert queue.claim_next("w") is None
+    assert [run.id for run in queue.recover(lambda name: False)] == ["a"]
+    assert queue.recover(lambda name: False) == []
+    assert queue.claim_next("w")[0].id == "a"
 
 
-def test_a_delivery_is_claimed_by_one_only(board):
-    board.submit(spec(), Priority.BATCH, fresh_s=60)
-    assert board.claim_delivery("a", "answered")
-    assert not board.claim_delivery("a", "pushing")
-    assert board.delivered("a")[0] == "answered"
-    board.set_delivered("a", None)
-    assert board.claim_delivery("a", "pushing")
+def test_a_delivery_is_claimed_by_one_only(queue):
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
+    assert queue.claim_delivery("a", "answered")
+    assert not queue.claim_delivery("a", "pushing")
+    assert queue.delivered("a")[0] == "answered"
+    queue.set_delivered("a", None)
+    assert queue.claim_delivery("a", "pushing")
 
 
-def test_old_jobs_are_forgotten_and_young_ones_kept(board, tmp_path):
-    works = worker(board, tmp_path, simple)
+def test_old_jobs_are_forgotten_and_young_ones_kept(queue, tmp_path):
+    works = worker(queue, tmp_path, simple)
     for i in range(5):
-        board.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
+        queue.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
         works.work_once()
-    board.submit(spec("open"), Priority.BATCH, fresh_s=60)
-    assert board.prune(keep=2) == 3
-    assert [run.id for run in board.runs()] == ["open", "j4", "j3"]
-    assert board.prediction("j0") is None
-    assert board.submit(spec("j0"), Priority.BATCH, fresh_s=60).attempt == 1
+    queue.submit(spec("open"), Priority.BATCH, fresh_s=60)
+    assert queue.prune(keep=2) == 3
+    assert [run.id for run in queue.records()] == ["open", "j4", "j3"]
+    assert queue.prediction("j0") is None
+    assert queue.submit(spec("j0"), Priority.BATCH, fresh_s=60).attempt == 1
     assert works.work_once()

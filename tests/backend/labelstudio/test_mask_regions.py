@@ -22,7 +22,7 @@ from backend.settings import load_settings
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import PipelineError, Target, TrackResult
 from tests.backend.labelstudio.mask_tasks import MASK_KINDS, config_with, iou
-from tests.doubles import TruthServices, track_of_masks
+from tests.doubles import TruthRuntime, track_of_masks
 from tests.media import cfr
 from video.io.probe import ClipError
 from video.io.reader import open_sequence
@@ -129,11 +129,11 @@ def doing(tmp_path):
     whole = (tmp_path / "m" / "0.png").read_bytes()
     (tmp_path / "m" / "half.png").write_bytes(whole[: len(whole) // 2])
     settings = load_settings(media_root=tmp_path / "m", cache_dir=tmp_path / "c", data_dir=tmp_path / "d", max_frames=4)
-    services = TruthServices(settings)
-    services.truth = MaskTruth(masks[0])
+    runtime = TruthRuntime(settings)
+    runtime.truth = MaskTruth(masks[0])
 
-    class Board:
-        def runs(self):
+    class EmptyQueue:
+        def records(self):
             return []
 
     def do(pics, kind="BrushLabels"):
@@ -141,7 +141,7 @@ def doing(tmp_path):
         work = read_request({"id": 7, "data": {"pics": pics, "say": "the star"}}, parse_label_config(xml))
         spec = JobSpec(id="1", task_id=7, project="1", work=work, label_config=xml, model_version="v")
         spec = JobSpec.model_validate_json(spec.model_dump_json())
-        return JobRunner(services, Board())(spec, lambda *_: None)
+        return JobRunner(settings, runtime.media, EmptyQueue(), pipeline=runtime.pipeline)(spec, lambda *_: None)
 
     return do, masks[0]
 

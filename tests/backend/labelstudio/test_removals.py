@@ -22,7 +22,7 @@ from backend.service.model import RefAMBackend
 from backend.settings import load_settings
 from refam.pipeline.types import Target, TrackResult
 from tests.backend.labelstudio.mask_tasks import MASK_KINDS, SIZE, answered_task, change_mask, star_mask
-from tests.doubles import TruthServices, moving_box, track_of_masks
+from tests.doubles import TruthRuntime, moving_box, track_of_masks
 from tests.media import cfr, numbered_frames
 from tests.video.clips import ArrayClip
 
@@ -131,9 +131,9 @@ def test_what_was_painted_by_hand_is_left_and_told():
 def backend(tmp_path):
     cfr(tmp_path / "a.mp4", numbered_frames(24))
     settings = load_settings(media_root=tmp_path, cache_dir=tmp_path / "c", data_dir=tmp_path / "d")
-    services = TruthServices(settings)
-    yield RefAMBackend(services=services)
-    services.close()
+    runtime = TruthRuntime(settings)
+    yield RefAMBackend(runtime=runtime)
+    runtime.close()
 
 
 def ask(backend, asked, words):
@@ -145,7 +145,7 @@ def test_only_a_minus_is_answered_without_a_job(backend):
     answer = ask(backend, task(*TWO), "-the red car")
     assert list(answer) == ["r1"]
     assert is_empty(answer["r1"])
-    assert backend._services.truth.asked == []
+    assert backend._runtime.truth.asked == []
 
 
 def test_a_minus_among_other_words(backend):
@@ -153,7 +153,7 @@ def test_a_minus_among_other_words(backend):
     assert set(answer) == {"r1", "r2"}
     assert is_empty(answer["r1"])
     assert answer["r2"]["value"]["sequence"]
-    assert [t.words for _, targets in backend._services.truth.asked for t in targets] == ["the black dog"]
+    assert [t.words for _, targets in backend._runtime.truth.asked for t in targets] == ["the black dog"]
 
 
 def test_an_object_that_takes_the_place_of_a_removed_one_is_not_emptied(backend):

@@ -14,7 +14,7 @@ from backend.service.app import BackgroundServer, create_app
 from backend.service.model import RefAMBackend
 from backend.settings import Settings, load_settings
 from tests.backend.predict_requests import VIDEO_CONFIG
-from tests.doubles import TruthServices
+from tests.doubles import TruthRuntime
 from tests.media import cfr, garbage, numbered_frames
 
 
@@ -33,15 +33,15 @@ def settings(root: Path, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def services(settings: Settings) -> Iterator[TruthServices]:
-    services = TruthServices(settings)
-    yield services
-    services.close()
+def runtime(settings: Settings) -> Iterator[TruthRuntime]:
+    runtime = TruthRuntime(settings)
+    yield runtime
+    runtime.close()
 
 
 @pytest.fixture
-def client(settings: Settings, services: TruthServices) -> TestClient:
-    return TestClient(create_app(settings, services), raise_server_exceptions=False)
+def client(settings: Settings, runtime: TruthRuntime) -> TestClient:
+    return TestClient(create_app(settings, runtime), raise_server_exceptions=False)
 
 
 def _task(video: str = "good.mp4", prompt: str = "the star", identity: int = 1) -> dict[str, Any]:
@@ -55,9 +55,9 @@ def _predict(client: TestClient, *tasks: dict[str, Any], xml: Any = VIDEO_CONFIG
     return answer.json()["results"]
 
 
-def test_a_prediction_comes_back(client: TestClient, services: TruthServices) -> None:
+def test_a_prediction_comes_back(client: TestClient, runtime: TruthRuntime) -> None:
     (result,) = _predict(client, _task())
-    assert result["model_version"] == services.model_version
+    assert result["model_version"] == runtime.model_version
     assert result["score"] == 0.8
     assert result["result"][0]["value"]["labels"] == ["Star"]
     assert result["result"][0]["value"]["framesCount"] == 10
@@ -91,7 +91,7 @@ def test_in_a_batch_the_good_ones_are_kept_and_nothing_is_stored_for_the_bad_one
 
 
 def test_an_interactive_failure_is_told_behind_the_words_and_leaves_the_boxes(
-    client: TestClient, services: TruthServices
+    client: TestClient, runtime: TruthRuntime
 ) -> None:
     region = {"id": "t1", "type": "textarea", "from_name": "say", "to_name": "v", "origin": "manual"}
     context = {"result": [{**region, "value": {"text": ["nothing"]}}]}
@@ -101,25 +101,37 @@ def test_an_interactive_failure_is_told_behind_the_words_and_leaves_the_boxes(
     # what was added is taken off again, whatever stands in it
     context = {"result": [{**region, "value": {"text": ["the ring (not found: a; b (c): d)"]}}]}
     (answer,) = _predict(client, _task(), context=context)
-    assert services.truth.asked[-1][1][0].words == "the ring"
-    assert len(services.truth.asked[-1][1]) == 1
+    assert runtime.truth.asked[-1][1][0].words == "the ring"
+    assert len(runtime.truth.asked[-1][1]) == 1
     assert answer["result"][0]["type"] == "videorectangle"
+
+
+@pytest.mark.parametrize("context", [None, {}])
+def test_an_empty_context_is_no_context(context: Any, client: TestClient, runtime: TruthRuntime) -> None:
+    (answer,) = _predict(client, _task(prompt="nothing"), context=context)
+    assert set(answer) == {"error"}
+    task, backend = _task(prompt="nothing", identity=2), RefAMBackend(label_config=VIDEO_CONFIG, runtime=runtime)
+    (old,) = backend.predict([task], context, login="x", project="1.1", label_config=VIDEO_CONFIG)  # as 1.0.9 calls it
+    (new,) = RefAMBackend(project_id="1", label_config=VIDEO_CONFIG, runtime=runtime).predict([task], context=context)
+    assert set(old) == set(new) == {"error"}
+    assert "no object fits" in old["error"]
+    assert old == new
 
 
 def test_an_interactive_failure_can_be_left_untold(root: Path, tmp_path: Path) -> None:
     settings = load_settings(media_root=root, cache_dir=tmp_path, say_in_text_field=False)
-    services = TruthServices(settings)
+    runtime = TruthRuntime(settings)
     context = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["nothing"]}}]}
-    assert _predict(TestClient(create_app(settings, services)), _task(), context=context) == []
-    services.close()
+    assert _predict(TestClient(create_app(settings, runtime)), _task(), context=context) == []
+    runtime.close()
 
 
-def test_an_interactive_answer_replaces_the_drafted_region(client: TestClient, services: TruthServices) -> None:
+def test_an_interactive_answer_replaces_the_drafted_region(client: TestClient, runtime: TruthRuntime) -> None:
     context = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["old", "the ring"]}}]}
     draft = {"id": 9, "result": [{"id": "mine", "type": "videorectangle", "from_name": "box", "value": {}}]}
     (result,) = _predict(client, {**_task(), "drafts": [draft]}, context=context)
     assert result["result"][0]["id"] == "mine"
-    assert services.truth.asked[-1][1][0].words == "the ring"
+    assert runtime.truth.asked[-1][1][0].words == "the ring"
 
 
 @pytest.mark.parametrize("xml", [None, "", "<View/>", "<View", 'x<!DOCTYPE a [<!ENTITY b "c">]>'])
@@ -142,16 +154,16 @@ def test_bodies_that_are_no_request(body: bytes, client: TestClient) -> None:
     assert isinstance(answer.json()["error"], str)
 
 
-def test_health_setup_versions_and_ready_load_nothing(client: TestClient, services: TruthServices) -> None:
+def test_health_setup_versions_and_ready_load_nothing(client: TestClient, runtime: TruthRuntime) -> None:
     assert client.get("/health").json()["status"] == client.get("/").json()["status"] == "UP"
-    assert client.post("/setup", json={"access_token": "x"}).json() == {"model_version": services.model_version}
-    assert client.get("/versions").json() == {"versions": [services.model_version]}
+    assert client.post("/setup", json={"access_token": "x"}).json() == {"model_version": runtime.model_version}
+    assert client.get("/versions").json() == {"versions": [runtime.model_version]}
     ready = client.get("/ready")
     assert ready.status_code == 200
     assert ready.json()["backbone"] == {"name": "tiny", "device": "auto", "state": "loads at first use"}
     assert any("LABEL_STUDIO_API_KEY" in problem for problem in ready.json()["problems"])
-    assert "tiny" in services.model_version
-    assert "grabcut" in services.model_version
+    assert "tiny" in runtime.model_version
+    assert "grabcut" in runtime.model_version
 
 
 def test_unknown_paths_and_methods_answer_in_json(client: TestClient) -> None:
@@ -160,13 +172,13 @@ def test_unknown_paths_and_methods_answer_in_json(client: TestClient) -> None:
 
 
 def test_a_failed_load_is_told_by_ready(settings: Settings) -> None:
-    from backend.runtime import Services
+    from backend.runtime import Runtime
 
     def no_model() -> Any:
         raise ValueError("no such directory")
 
-    services = Services(settings, segmenter=no_model)
-    client = TestClient(create_app(settings, services))
+    runtime = Runtime(settings, segmenter=no_model)
+    client = TestClient(create_app(settings, runtime))
     (result,) = _predict(client, _task())
     assert set(result) == {"error"}
     ready = client.get("/ready")
@@ -175,9 +187,9 @@ def test_a_failed_load_is_told_by_ready(settings: Settings) -> None:
 
 
 def test_no_secret_and_no_body_is_ever_logged(
-    settings: Settings, services: TruthServices, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    settings: Settings, runtime: TruthRuntime, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    client = TestClient(create_app(settings, services))
+    client = TestClient(create_app(settings, runtime))
     with caplog.at_level(logging.DEBUG, logger="refam"):
         client.post("/setup?token=s3cret", json={"access_token": "s3cret", "hostname": "h"})
         client.post("/webhook", json={"action": "PROJECT_UPDATED", "project": {"token": "s3cret"}})
@@ -189,18 +201,18 @@ def test_no_secret_and_no_body_is_ever_logged(
 
 
 def test_a_webhook_is_answered_while_a_prediction_runs(
-    settings: Settings, services: TruthServices, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, runtime: TruthRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = TestClient(create_app(settings, services))
+    client = TestClient(create_app(settings, runtime))
     begun, free = threading.Event(), threading.Event()
-    run = services.truth.run
+    run = runtime.truth.run
 
     def held(*args: Any, **kwargs: Any) -> Any:
         begun.set()
         assert free.wait(20)
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(services.truth, "run", held)
+    monkeypatch.setattr(runtime.truth, "run", held)
     slow = threading.Thread(target=_predict, args=(client, _task()))
     slow.start()
     assert begun.wait(10)
@@ -215,9 +227,9 @@ def test_a_webhook_is_answered_while_a_prediction_runs(
     assert not slow.is_alive()
 
 
-def test_one_prediction_at_a_time(settings: Settings, services: TruthServices, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_prediction_at_a_time(settings: Settings, runtime: TruthRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, most = 0, 0
-    run = services.truth.run
+    run = runtime.truth.run
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal at_once, most
@@ -227,8 +239,8 @@ def test_one_prediction_at_a_time(settings: Settings, services: TruthServices, m
         at_once -= 1
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(services.truth, "run", counted)
-    client = TestClient(create_app(settings, services))
+    monkeypatch.setattr(runtime.truth, "run", counted)
+    client = TestClient(create_app(settings, runtime))
     tasks = [_task(identity=i, prompt=f"star {i}") for i in range(4)]
     threads = [threading.Thread(target=_predict, args=(client, task)) for task in tasks]
     for thread in threads:
@@ -240,7 +252,7 @@ def test_one_prediction_at_a_time(settings: Settings, services: TruthServices, m
 
 def test_basic_auth_guards_all_but_health(root: Path, tmp_path: Path) -> None:
     settings = load_settings(basic_auth_user="anna", basic_auth_pass="pässword:1", cache_dir=tmp_path)
-    client = TestClient(create_app(settings, TruthServices(settings)))
+    client = TestClient(create_app(settings, TruthRuntime(settings)))
     assert client.get("/health").status_code == 200
     for path in ("/", "/ready", "/versions", "/health/", "/webhook", "/nowhere"):
         refused = client.get(path)
@@ -257,7 +269,7 @@ def test_basic_auth_guards_all_but_health(root: Path, tmp_path: Path) -> None:
 
 def test_large_bodies_are_refused_said_or_not(root: Path, tmp_path: Path) -> None:
     settings = load_settings(max_body_mb=0.001, cache_dir=tmp_path)
-    with BackgroundServer(settings.model_copy(update={"port": _free_port()}), TruthServices(settings)) as server:
+    with BackgroundServer(settings.model_copy(update={"port": _free_port()}), TruthRuntime(settings)) as server:
         import httpx
 
         with httpx.Client(trust_env=False) as http:
@@ -279,24 +291,24 @@ def _free_port() -> int:
 # --- the class under label-studio-ml's own servers -----------------------------------------------
 
 
-def test_the_constructor_takes_what_either_line_gives(services: TruthServices) -> None:
+def test_the_constructor_takes_what_either_line_gives(runtime: TruthRuntime) -> None:
     old = RefAMBackend(
-        label_config=VIDEO_CONFIG, train_output={"a": 1}, hostname="h", access_token="t", services=services
+        label_config=VIDEO_CONFIG, train_output={"a": 1}, hostname="h", access_token="t", runtime=runtime
     )
     assert old.label_config == VIDEO_CONFIG
-    assert RefAMBackend(VIDEO_CONFIG, services=services).label_config == VIDEO_CONFIG
-    assert RefAMBackend(project_id="1", label_config=VIDEO_CONFIG, services=services).label_config == VIDEO_CONFIG
+    assert RefAMBackend(VIDEO_CONFIG, runtime=runtime).label_config == VIDEO_CONFIG
+    assert RefAMBackend(project_id="1", label_config=VIDEO_CONFIG, runtime=runtime).label_config == VIDEO_CONFIG
 
 
-def test_the_2x_line_learns_the_version_at_set_up(services: TruthServices, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_2x_line_learns_the_version_at_set_up(runtime: TruthRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, str] = {}
     monkeypatch.setattr(RefAMBackend, "set", lambda self, key, value: kept.update({key: value}), raising=False)
-    RefAMBackend(label_config=VIDEO_CONFIG, services=services).setup()  # which 2.x calls in its constructor
-    assert kept == {"model_version": services.model_version}
+    RefAMBackend(label_config=VIDEO_CONFIG, runtime=runtime).setup()  # which 2.x calls in its constructor
+    assert kept == {"model_version": runtime.model_version}
 
 
-def test_fit_is_reached_from_either_lines_server(services: TruthServices) -> None:
-    backend = RefAMBackend(label_config=VIDEO_CONFIG, services=services)
+def test_fit_is_reached_from_either_lines_server(runtime: TruthRuntime) -> None:
+    backend = RefAMBackend(label_config=VIDEO_CONFIG, runtime=runtime)
     data = {
         "annotation": {"id": 1, "result": []},
         "project": {"id": 2, "label_config": VIDEO_CONFIG},
@@ -306,15 +318,15 @@ def test_fit_is_reached_from_either_lines_server(services: TruthServices) -> Non
     assert backend.fit("ANNOTATION_CREATED", data, job_id="1") == taken
     assert backend.process_event("ANNOTATION_CREATED", data, "1", {"workdir": "x"}) == taken  # 1.0.9
     assert backend.process_event("ANNOTATION_CREATED", data=data, job_id="1", additional_params={}) == taken  # 2.x
-    services.close()
+    runtime.close()
 
 
 def test_label_studio_mls_own_flask_server_serves_the_class(
-    services: TruthServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: TruthRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from label_studio_ml.api import init_app
 
-    monkeypatch.setattr("backend.runtime._process", services)
+    monkeypatch.setattr("backend.runtime._process_runtime", runtime)
     flask = init_app(RefAMBackend, model_dir=str(tmp_path)).test_client()
     setup = flask.post("/setup", json={"project": "1.1", "schema": VIDEO_CONFIG, "hostname": "h", "access_token": "t"})
     assert setup.status_code == 200

@@ -8,32 +8,30 @@ from backend.service.model import RefAMBackend
 from backend.settings import load_settings
 from tests import media
 from tests.backend.predict_requests import VIDEO_CONFIG
-from tests.doubles import TruthServices
+from tests.doubles import TruthRuntime
 from video.io.reader import open_clip
 
 N = 24
 
 
 @pytest.fixture
-def services(tmp_path):
-    services = TruthServices(
-        load_settings(media_root=tmp_path, cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
-    )
-    yield services
-    services.close()
+def runtime(tmp_path):
+    runtime = TruthRuntime(load_settings(media_root=tmp_path, cache_dir=tmp_path / "cache", data_dir=tmp_path / "data"))
+    yield runtime
+    runtime.close()
 
 
-def predict(services, video):
+def predict(runtime, video):
     task = {"id": 1, "data": {"video": video, "prompt": "the star", "fps": 25}}
-    return RefAMBackend(services=services).predict([task], label_config=VIDEO_CONFIG, project="1.1")
+    return RefAMBackend(runtime=runtime).predict([task], label_config=VIDEO_CONFIG, project="1.1")
 
 
 @pytest.mark.parametrize("breaks", [media.truncated, media.damaged])
-def test_what_can_be_read_is_answered_and_the_rest_is_told(breaks, services, tmp_path):
+def test_what_can_be_read_is_answered_and_the_rest_is_told(breaks, runtime, tmp_path):
     path = breaks(tmp_path / "broken.mp4", media.numbered_frames(N))
     clip = open_clip(path, partial=True)
     assert 0 < len(clip) < N
-    (prediction,) = predict(services, path.name)
+    (prediction,) = predict(runtime, path.name)
     (region,) = prediction["result"]
     (told,) = region["meta"]["text"]
     assert told == f"lost for a while; {clip.broken}"
@@ -42,7 +40,7 @@ def test_what_can_be_read_is_answered_and_the_rest_is_told(breaks, services, tmp
 
 
 @pytest.mark.parametrize("make", [media.garbage, media.empty])
-def test_of_what_holds_no_frame_nothing_is_answered(make, services, tmp_path):
+def test_of_what_holds_no_frame_nothing_is_answered(make, runtime, tmp_path):
     path = make(tmp_path / "broken.mp4")
-    predict(services, path.name)
-    assert services.truth.asked == []
+    predict(runtime, path.name)
+    assert runtime.truth.asked == []

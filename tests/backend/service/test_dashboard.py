@@ -9,22 +9,22 @@ from fastapi.testclient import TestClient
 from backend.service.app import BackgroundServer, create_app
 from backend.settings import load_settings
 from tests.backend.predict_requests import predict, slow_down, task
-from tests.doubles import TruthServices
+from tests.doubles import TruthRuntime
 
 
 @pytest.fixture
-def services(media, tmp_path):
+def runtime(media, tmp_path):
     settings = load_settings(
         media_root=media, cache_dir=tmp_path / "c", data_dir=tmp_path / "d", label_studio_url="http://studio.example"
     )
-    services = TruthServices(settings)
-    yield services
-    services.close()
+    runtime = TruthRuntime(settings)
+    yield runtime
+    runtime.close()
 
 
 @pytest.fixture
-def client(services):
-    return TestClient(create_app(services.settings, services))
+def client(runtime):
+    return TestClient(create_app(runtime.settings, runtime))
 
 
 HEADER = {"X-Refam": "1"}
@@ -42,8 +42,8 @@ def test_browsers_get_the_page_and_label_studio_its_answer(client):
     assert nonce not in again.text
 
 
-def test_jobs_say_what_was_done_and_what_failed(client, services):
-    predict(services, task(1), task(2, "nothing"), {"id": 3, "data": {}})
+def test_jobs_say_what_was_done_and_what_failed(client, runtime):
+    predict(runtime, task(1), task(2, "nothing"), {"id": 3, "data": {}})
     found = client.get("/jobs").json()
     assert found["counts"] == {"done": 1, "failed": 1}
     jobs = {job["task_id"]: job for job in found["jobs"]}
@@ -59,10 +59,10 @@ def test_jobs_say_what_was_done_and_what_failed(client, services):
     assert client.get("/jobs/nowhere").status_code == 404
 
 
-def test_cancel_and_retry(client, services, monkeypatch):
-    slow_down(services, monkeypatch, {"slow": 5})
-    services.settings.__dict__["page_deadline_s"] = 0.3
-    predict(services, task(1, "slow"))
+def test_cancel_and_retry(client, runtime, monkeypatch):
+    slow_down(runtime, monkeypatch, {"slow": 5})
+    runtime.settings.__dict__["page_deadline_s"] = 0.3
+    predict(runtime, task(1, "slow"))
     (job,) = client.get("/jobs").json()["jobs"]
     assert job["state"] == "running"
     assert client.post(f"/jobs/{job['id']}/cancel").status_code == 403  # as another site's form would send it
@@ -79,13 +79,13 @@ def test_cancel_and_retry(client, services, monkeypatch):
     assert client.get("/jobs").json()["jobs"][0]["state"] in ("queued", "running")
 
 
-def test_events_tell_of_every_change_and_stop_does_not_wait_for_them(services):
+def test_events_tell_of_every_change_and_stop_does_not_wait_for_them(runtime):
     from backend.demo.local_studio import free_port
 
-    settings = services.settings.model_copy(update={"port": free_port()})
+    settings = runtime.settings.model_copy(update={"port": free_port()})
     import httpx
 
-    with BackgroundServer(settings, services) as server, httpx.Client(trust_env=False, timeout=10) as http:
+    with BackgroundServer(settings, runtime) as server, httpx.Client(trust_env=False, timeout=10) as http:
         seen = []
         with http.stream("GET", server.url + "/jobs/events") as stream:
             assert stream.headers["content-type"].startswith("text/event-stream")
@@ -93,7 +93,7 @@ def test_events_tell_of_every_change_and_stop_does_not_wait_for_them(services):
                 if line.startswith("data: "):
                     seen.append(json.loads(line[6:])["counts"])
                     if len(seen) == 1:
-                        predict(services, task(1))
+                        predict(runtime, task(1))
                 if seen and seen[-1] == {"done": 1}:
                     break
         held = http.stream("GET", server.url + "/jobs/events")
@@ -104,10 +104,10 @@ def test_events_tell_of_every_change_and_stop_does_not_wait_for_them(services):
     assert seen[0] == {}
 
 
-def test_metrics_are_read_by_prometheus_own_parser(client, services):
+def test_metrics_are_read_by_prometheus_own_parser(client, runtime):
     from prometheus_client.parser import text_string_to_metric_families
 
-    predict(services, task(1), task(2, "nothing"))
+    predict(runtime, task(1), task(2, "nothing"))
     client.get("/ready")
     families = {f.name: f for f in text_string_to_metric_families(client.get("/metrics").text)}
     jobs = {s.labels["state"]: s.value for s in families["refam_jobs"].samples}
@@ -131,7 +131,7 @@ def test_metrics_are_read_by_prometheus_own_parser(client, services):
     assert any(s.labels.get("stage") == "fetch" for s in families["refam_stage_seconds"].samples)
 
 
-def test_hostile_words_stay_words(client, services):
-    predict(services, task(1, "<img src=x onerror=alert(1)>"))
+def test_hostile_words_stay_words(client, runtime):
+    predict(runtime, task(1, "<img src=x onerror=alert(1)>"))
     assert client.get("/jobs").headers["content-type"] == "application/json"
     assert "innerHTML" not in client.get("/", headers={"Accept": "text/html"}).text

@@ -13,69 +13,69 @@ from backend.jobs.worker import TransientError
 from backend.settings import load_settings
 from tests.backend.fake_studio import TOKEN
 from tests.backend.predict_requests import predict, slow_down, task, wait_until
-from tests.doubles import TruthServices
+from tests.doubles import TruthRuntime
 
 
-def settled(services):
+def settled(runtime):
     """Everything is done and nobody is to be told of anything any more."""
-    board = services.office().board
-    return all(run.state.final for run in board.runs()) and not board.expecting()
+    queue = runtime.queue
+    return all(run.state.final for run in queue.records()) and not queue.scheduled_pushes()
 
 
 @pytest.mark.parametrize("n", [1, 3, 40])
-def test_what_is_done_in_time_is_answered_and_nothing_is_pushed(n, services, fake_studio, monkeypatch):
+def test_what_is_done_in_time_is_answered_and_nothing_is_pushed(n, runtime, fake_studio, monkeypatch):
     monkeypatch.setattr("backend.service.predict._JUST_NOW_S", 0.0)
-    services.settings.__dict__["deadline_s"] = services.settings.__dict__["page_deadline_s"] = 30.0
-    results = predict(services, *[task(i) for i in range(n)])
+    runtime.settings.__dict__["deadline_s"] = runtime.settings.__dict__["page_deadline_s"] = 30.0
+    results = predict(runtime, *[task(i) for i in range(n)])
     assert [r["result"][0]["from_name"] for r in results] == ["box"] * n
-    wait_until(lambda: settled(services))
+    wait_until(lambda: settled(runtime))
     time.sleep(0.5)
     assert fake_studio.stored == []
     started = time.monotonic()
-    assert predict(services, *[task(i) for i in range(n)]) == results
-    assert len(services.truth.asked) <= n  # the second time nothing was computed
+    assert predict(runtime, *[task(i) for i in range(n)]) == results
+    assert len(runtime.truth.asked) <= n  # the second time nothing was computed
     assert time.monotonic() - started < 0.2 + 0.05 * n
 
 
-def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(services, fake_studio, monkeypatch):
-    slow_down(services, monkeypatch, {"slow one": 4.0, "slow two": 0.2})
+def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(runtime, fake_studio, monkeypatch):
+    slow_down(runtime, monkeypatch, {"slow one": 4.0, "slow two": 0.2})
     started = time.monotonic()
-    results = predict(services, task(1, "quick"), task(2, "slow one"), task(3, "quick too"), task(4, "slow two"))
+    results = predict(runtime, task(1, "quick"), task(2, "slow one"), task(3, "quick too"), task(4, "slow two"))
     assert time.monotonic() - started < 3.5
     assert "result" in results[0]
     for late in (results[1], results[3]):
         assert set(late) == {"error"}
         assert "stored when it is finished" in late["error"]
     assert "task 2" in results[1]["error"]
-    wait_until(lambda: settled(services))
+    wait_until(lambda: settled(runtime))
     answered = {i + 1 for i, r in enumerate(results) if "result" in r}
     assert sorted(p["task"] for p in fake_studio.stored) == sorted({1, 2, 3, 4} - answered)
-    assert all(p["model_version"] == services.model_version and p["result"] for p in fake_studio.stored)
+    assert all(p["model_version"] == runtime.model_version and p["result"] for p in fake_studio.stored)
     assert {authorization for _, _, authorization in fake_studio.seen} == {f"Token {TOKEN}"}
 
 
-def test_one_task_of_an_opened_page_waits_less(services, monkeypatch):
-    services.settings.__dict__["deadline_s"] = 30.0
-    slow_down(services, monkeypatch, {"slow": 8})
+def test_one_task_of_an_opened_page_waits_less(runtime, monkeypatch):
+    runtime.settings.__dict__["deadline_s"] = 30.0
+    slow_down(runtime, monkeypatch, {"slow": 8})
     started = time.monotonic()
-    (result,) = predict(services, task(1, "slow"))
+    (result,) = predict(runtime, task(1, "slow"))
     assert 0.4 < time.monotonic() - started < 5
     assert "error" in result
 
 
-def test_one_that_fails_does_not_hold_up_the_others(services, fake_studio):
-    results = predict(services, task(1), task(2, "nothing"), task(3, video="missing.mp4"), {"id": 4}, task(5))
+def test_one_that_fails_does_not_hold_up_the_others(runtime, fake_studio):
+    results = predict(runtime, task(1), task(2, "nothing"), task(3, video="missing.mp4"), {"id": 4}, task(5))
     assert ["result" in r for r in results] == [True, False, False, False, True]
     assert "no object fits" in results[1]["error"]
     assert "missing.mp4" in results[2]["error"]
-    wait_until(lambda: settled(services))
+    wait_until(lambda: settled(runtime))
     assert fake_studio.stored == []
 
 
-def test_what_is_tried_again_after_the_deadline_is_not_waited_for(services, monkeypatch):
-    services.settings.__dict__["deadline_s"] = services.settings.__dict__["page_deadline_s"] = 30.0
+def test_what_is_tried_again_after_the_deadline_is_not_waited_for(runtime, monkeypatch):
+    runtime.settings.__dict__["deadline_s"] = runtime.settings.__dict__["page_deadline_s"] = 30.0
     monkeypatch.setattr("backend.jobs.worker.RETRY_AFTER_S", (0.1, 60.0))
-    run, tries = services.truth.run, []
+    run, tries = runtime.truth.run, []
 
     def away(clip, targets, progress, **kwargs):
         if targets[0].words == "away":
@@ -83,42 +83,42 @@ def test_what_is_tried_again_after_the_deadline_is_not_waited_for(services, monk
             raise TransientError("the host did not answer in time")
         return run(clip, targets, **kwargs)
 
-    monkeypatch.setattr(services.truth, "run", away)
+    monkeypatch.setattr(runtime.truth, "run", away)
     started = time.monotonic()
-    results = predict(services, task(1, "away"), task(2))
+    results = predict(runtime, task(1, "away"), task(2))
     assert time.monotonic() - started < 15
     assert len(tries) == 2, "what is tried again before the deadline is"
     assert "result" in results[1]
     assert "the host did not answer in time" in results[0]["error"]
     assert "is tried again in" in results[0]["error"]
     assert "stored when it is finished" in results[0]["error"]
-    predict(services, task(1, "away"))  # by itself, as when its page is opened: that is more urgent, and tried at once
+    predict(runtime, task(1, "away"))  # by itself, as when its page is opened: that is more urgent, and tried at once
     assert len(tries) == 3
 
 
-def test_a_task_deleted_meanwhile_gets_nothing(services, fake_studio, monkeypatch):
-    slow_down(services, monkeypatch, {"slow": 1})
-    assert "error" in predict(services, task(1, "slow"))[0]
+def test_a_task_deleted_meanwhile_gets_nothing(runtime, fake_studio, monkeypatch):
+    slow_down(runtime, monkeypatch, {"slow": 1})
+    assert "error" in predict(runtime, task(1, "slow"))[0]
     fake_studio.deleted.add(1)
-    wait_until(lambda: settled(services))
+    wait_until(lambda: settled(runtime))
     assert fake_studio.stored == []
-    (run,) = services.office().board.runs()
-    assert services.office().board.delivered(run.id)[0] == "not pushed: the task was deleted"
+    (run,) = runtime.queue.records()
+    assert runtime.queue.delivered(run.id)[0] == "not pushed: the task was deleted"
 
 
-def test_nothing_is_stored_twice_at_one_version(services, fake_studio, monkeypatch):
-    slow_down(services, monkeypatch, {"slow": 1})
-    assert "error" in predict(services, task(1, "slow"))[0]
-    fake_studio.stored.append({"id": 9, "task": 1, "model_version": services.model_version, "result": []})
-    wait_until(lambda: settled(services))
+def test_nothing_is_stored_twice_at_one_version(runtime, fake_studio, monkeypatch):
+    slow_down(runtime, monkeypatch, {"slow": 1})
+    assert "error" in predict(runtime, task(1, "slow"))[0]
+    fake_studio.stored.append({"id": 9, "task": 1, "model_version": runtime.model_version, "result": []})
+    wait_until(lambda: settled(runtime))
     assert len(fake_studio.stored) == 1
 
 
-def test_two_requests_for_one_task_store_one_prediction(services, monkeypatch):
-    services.settings.__dict__["page_deadline_s"] = 30.0
-    slow_down(services, monkeypatch, {"slow": 0.3})
+def test_two_requests_for_one_task_store_one_prediction(runtime, monkeypatch):
+    runtime.settings.__dict__["page_deadline_s"] = 30.0
+    slow_down(runtime, monkeypatch, {"slow": 0.3})
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(predict(services, task(1, "slow"))[0])) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: answers.append(predict(runtime, task(1, "slow"))[0])) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -128,24 +128,24 @@ def test_two_requests_for_one_task_store_one_prediction(services, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [401, 500, 503])
-def test_a_label_studio_in_trouble_gets_it_later(status, services, fake_studio, monkeypatch):
+def test_a_label_studio_in_trouble_gets_it_later(status, runtime, fake_studio, monkeypatch):
     monkeypatch.setattr("backend.jobs.push._FIRST_WAIT_S", 0.3)
-    slow_down(services, monkeypatch, {"slow": 0.7})
+    slow_down(runtime, monkeypatch, {"slow": 0.7})
     fake_studio.status = status
-    assert "error" in predict(services, task(1, "slow"))[0]
-    wait_until(lambda: any("cannot be pushed" in p for p in services.ready()["problems"]))
-    assert all(TOKEN not in p for p in services.ready()["problems"])
+    assert "error" in predict(runtime, task(1, "slow"))[0]
+    wait_until(lambda: any("cannot be pushed" in p for p in runtime.ready()["problems"]))
+    assert all(TOKEN not in p for p in runtime.ready()["problems"])
     fake_studio.status = 200
-    wait_until(lambda: settled(services))
+    wait_until(lambda: settled(runtime))
     assert [p["task"] for p in fake_studio.stored] == [1]
-    assert not any("cannot be pushed" in p for p in services.ready()["problems"])
+    assert not any("cannot be pushed" in p for p in runtime.ready()["problems"])
 
 
-def test_a_server_that_ended_meanwhile_pushes_when_it_is_back(services, fake_studio, monkeypatch):
-    slow_down(services, monkeypatch, {"slow": 1.0})
-    ended = threading.Thread(target=services.close)
+def test_a_server_that_ended_meanwhile_pushes_when_it_is_back(runtime, fake_studio, monkeypatch):
+    slow_down(runtime, monkeypatch, {"slow": 1.0})
+    ended = threading.Thread(target=runtime.close)
     answers = []
-    asking = threading.Thread(target=lambda: answers.extend(predict(services, task(1, "slow"), task(2, "slow"))))
+    asking = threading.Thread(target=lambda: answers.extend(predict(runtime, task(1, "slow"), task(2, "slow"))))
     asking.start()
     time.sleep(0.3)
     ended.start()
@@ -153,20 +153,20 @@ def test_a_server_that_ended_meanwhile_pushes_when_it_is_back(services, fake_stu
     ended.join(15)
     assert all("error" in answer for answer in answers)
     assert fake_studio.stored == []
-    again = TruthServices(services.settings)
-    again.office()
+    again = TruthRuntime(runtime.settings)
+    assert again.queue  # which starts its worker
     wait_until(lambda: settled(again))
     assert sorted(p["task"] for p in fake_studio.stored) == [1, 2]
     again.close()
 
 
-def test_an_interactive_answer_that_comes_late_is_there_at_the_next_enter(services, fake_studio, monkeypatch):
-    slow_down(services, monkeypatch, {"the ring": 1.5})
+def test_an_interactive_answer_that_comes_late_is_there_at_the_next_enter(runtime, fake_studio, monkeypatch):
+    slow_down(runtime, monkeypatch, {"the ring": 1.5})
     typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
-    (late,) = predict(services, task(1), context=typed)
+    (late,) = predict(runtime, task(1), context=typed)
     assert late["result"][0]["value"]["text"][0].startswith("the ring (not finished: task 1 ")
-    wait_until(lambda: settled(services))
-    (result,) = predict(services, task(1), context=typed)
+    wait_until(lambda: settled(runtime))
+    (result,) = predict(runtime, task(1), context=typed)
     assert result["result"]
     time.sleep(0.5)
     assert fake_studio.stored == []  # it belongs to what was typed, not to the task
@@ -177,16 +177,16 @@ def _draft(stamp, *keyframes):
     return {"id": 3, "updated_at": stamp, "result": [region]}
 
 
-def test_what_was_drawn_just_before_enter_is_waited_for(services, fake_studio, monkeypatch):
-    services.settings.__dict__.update(draft_wait_s=5.0, deadline_s=20.0)
-    slow_down(services, monkeypatch, {"the ring": 0.2})
+def test_what_was_drawn_just_before_enter_is_waited_for(runtime, fake_studio, monkeypatch):
+    runtime.settings.__dict__.update(draft_wait_s=5.0, deadline_s=20.0)
+    slow_down(runtime, monkeypatch, {"the ring": 0.2})
     drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
     old, new = _draft("10:00"), _draft("10:05", drawn)
     fake_studio.drafts = [old]
     threading.Timer(1.0, lambda: fake_studio.drafts.__setitem__(0, new)).start()
     typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
     began = time.monotonic()
-    (result,) = predict(services, {**task(1, "the star"), "drafts": [old]}, context=typed)
+    (result,) = predict(runtime, {**task(1, "the star"), "drafts": [old]}, context=typed)
     assert 1.0 < time.monotonic() - began < 5
     (region,) = result["result"]
     assert region["id"] == "mine"
@@ -194,20 +194,20 @@ def test_what_was_drawn_just_before_enter_is_waited_for(services, fake_studio, m
     assert {name: kept[name] for name in ("x", "y", "width", "height")} == {
         name: drawn[name] for name in ("x", "y", "width", "height")
     }
-    assert services.truth.asked[-1][1][0].prompts[0].box == pytest.approx((0.115, 0.1225, 0.245, 0.2625))
+    assert runtime.truth.asked[-1][1][0].prompts[0].box == pytest.approx((0.115, 0.1225, 0.245, 0.2625))
 
 
 def test_an_answer_that_a_stroke_has_outdated_is_not_computed_to_its_end_and_did_not_fail(
-    services, fake_studio, monkeypatch
+    runtime, fake_studio, monkeypatch
 ):
-    services.settings.__dict__.update(draft_wait_s=5.0, deadline_s=20.0)
-    slow_down(services, monkeypatch, {"the ring": 3.0})
+    runtime.settings.__dict__.update(draft_wait_s=5.0, deadline_s=20.0)
+    slow_down(runtime, monkeypatch, {"the ring": 3.0})
     drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
     threading.Timer(0.5, lambda: fake_studio.drafts.append(_draft("10:05", drawn))).start()
     typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
-    (result,) = predict(services, task(1, "the star"), context=typed)
+    (result,) = predict(runtime, task(1, "the star"), context=typed)
     assert result["result"][0]["id"] == "mine"
-    after, before = services.office().board.runs()
+    after, before = runtime.queue.records()
     assert (after.state, before.state) == (JobState.DONE, JobState.CANCELLED)
     assert before.error == "asked again with what was drawn since"
 
@@ -216,24 +216,23 @@ def test_without_a_token_it_says_what_it_cannot_do(media, tmp_path, monkeypatch)
     settings = load_settings(
         media_root=media, cache_dir=tmp_path / "c", data_dir=tmp_path / "d", deadline_s=0.5, page_deadline_s=0.5
     )
-    services = TruthServices(settings)
-    slow_down(services, monkeypatch, {"slow": 1})
-    assert "retrieve again later" in predict(services, task(1, "slow"))[0]["error"]
-    assert any("cannot be pushed" in problem for problem in services.ready()["problems"])
-    wait_until(lambda: all(run.state is JobState.DONE for run in services.office().board.runs()))
-    assert "result" in predict(services, task(1, "slow"))[0]
-    services.close()
+    runtime = TruthRuntime(settings)
+    slow_down(runtime, monkeypatch, {"slow": 1})
+    assert "retrieve again later" in predict(runtime, task(1, "slow"))[0]["error"]
+    assert any("cannot be pushed" in problem for problem in runtime.ready()["problems"])
+    wait_until(lambda: all(run.state is JobState.DONE for run in runtime.queue.records()))
+    assert "result" in predict(runtime, task(1, "slow"))[0]
+    runtime.close()
 
 
-def test_a_queue_that_cannot_be_written_is_said_and_nothing_is_accepted(services, monkeypatch):
+def test_a_queue_that_cannot_be_written_is_said_and_nothing_is_accepted(runtime, monkeypatch):
     import sqlite3
 
     def full(*_, **__):
         raise sqlite3.OperationalError("database or disk is full")
 
-    services.office()
-    monkeypatch.setattr(services.office().board, "submit", full)
-    results = predict(services, task(1), task(2))
+    monkeypatch.setattr(runtime.queue, "submit", full)
+    results = predict(runtime, task(1), task(2))
     assert all("queue cannot be written" in result["error"] for result in results)
 
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from backend.service import rate_limit as rates
 from backend.service.app import create_app
 from backend.settings import load_settings
-from tests.doubles import TruthServices
+from tests.doubles import TruthRuntime
 
 
 def client_of(tmp_path, *, host="10.0.0.1", app=None, **settings):
@@ -21,7 +21,7 @@ def client_of(tmp_path, *, host="10.0.0.1", app=None, **settings):
 
 def _parts(tmp_path, settings):
     made = load_settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data", **settings)
-    return made, TruthServices(made)
+    return made, TruthRuntime(made)
 
 
 def auth(password):
@@ -96,7 +96,7 @@ def test_any_other_is_replaced(sent, tmp_path):
 
 
 def test_an_error_of_ours_has_its_id_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(TruthServices, "ready", lambda _: 1 / 0)
+    monkeypatch.setattr(TruthRuntime, "ready", lambda _: 1 / 0)
     answer = client_of(tmp_path).get("/ready", headers={"X-Request-ID": "find-me"})
     assert (answer.status_code, answer.headers["X-Request-ID"]) == (500, "find-me")
     assert "find-me" in answer.json()["error"]
@@ -105,10 +105,10 @@ def test_an_error_of_ours_has_its_id_too(tmp_path, monkeypatch):
 def test_a_job_knows_the_request_that_asked_for_it(tmp_path):
     from tests.backend.predict_requests import VIDEO_CONFIG
 
-    settings, services = _parts(tmp_path, {"page_deadline_s": 0.05})
-    client = TestClient(create_app(settings, services))
+    settings, runtime = _parts(tmp_path, {"page_deadline_s": 0.05})
+    client = TestClient(create_app(settings, runtime))
     body = {"tasks": [{"id": 1, "data": {"video": "none.mp4", "prompt": "the star"}}], "label_config": VIDEO_CONFIG}
     client.post("/predict", json=body, headers={"X-Request-ID": "who-asked"})
-    (run,) = services.office().board.runs()
+    (run,) = runtime.queue.records()
     assert run.request == "who-asked"
-    services.close()
+    runtime.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.runtime import Services
+from backend.runtime import Runtime
 from backend.service.model import RefAMBackend
 from backend.settings import SettingsError, load_settings
 from refam.evaluation.synthetic import red_star_and_blue_ring
@@ -23,7 +23,7 @@ SIZE = (1280, 720)
 N = 10
 
 
-class Watched(Services):
+class Watched(Runtime):
     """Real models beside the words; sizes: of the frames that were looked at."""
 
     def __init__(self, settings):
@@ -50,7 +50,7 @@ def clip(tmp_path_factory):
 
 def answered(clip, tmp_path, quality, *, task_id=1):
     path, truth = clip
-    services = Watched(
+    runtime = Watched(
         load_settings(
             media_root=path.parent,
             cache_dir=tmp_path / "cache",
@@ -61,22 +61,22 @@ def answered(clip, tmp_path, quality, *, task_id=1):
     )
     try:
         task = {"id": task_id, "data": {"video": path.name, "prompt": "the red star", "fps": 25}}
-        (prediction,) = RefAMBackend(services=services).predict([task], label_config=VIDEO_CONFIG, project="1.1")
+        (prediction,) = RefAMBackend(runtime=runtime).predict([task], label_config=VIDEO_CONFIG, project="1.1")
     finally:
-        services.close()
+        runtime.close()
     first = prediction["result"][0]["value"]["sequence"][0]
     box = np.array([first["x"], first["y"], first["x"] + first["width"], first["y"] + first["height"]]) / 100
     assert box_iou(box[None], np.array([box_of(truth[0])]))[0] > 0.85
-    assert prediction["model_version"] == services.model_version
-    return services
+    assert prediction["model_version"] == runtime.model_version
+    return runtime
 
 
 def test_each_quality_is_an_answer_of_its_own(clip, tmp_path):
     """One data directory: what one quality keeps is not taken for another's."""
     for quality, size, tail in [("fast", (640, 360), ":fast"), ("normal", SIZE, "/dis-flow"), ("best", SIZE, ":best")]:
-        services = answered(clip, tmp_path, quality)
-        assert services.sizes == [size]
-        assert services.model_version.endswith(tail)
+        runtime = answered(clip, tmp_path, quality)
+        assert runtime.sizes == [size]
+        assert runtime.model_version.endswith(tail)
     # Another task of the same content: the same one, asked again within seconds, is told that it is stored already.
     assert answered(clip, tmp_path, "fast", task_id=2).sizes == [], "known"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from backend.runtime import Services
+from backend.runtime import Runtime
 from backend.service.model import RefAMBackend
 from backend.settings import load_settings
 from refam.evaluation.synthetic import red_star_and_blue_ring
@@ -89,14 +89,14 @@ def test_the_service_answers_with_the_track_so_far_and_with_all_of_it_once_the_f
     path = cfr(tmp_path / "clip.mkv", scene[0])
     whole = path.read_bytes()
     grounder = CutShort()
-    services = Services(
+    runtime = Runtime(
         load_settings(media_root=tmp_path, cache_dir=tmp_path / "cache", data_dir=tmp_path / "data", sam2="grabcut"),
         grounder=lambda: grounder,
     )
 
     def asked(task_id):
         task = {"id": task_id, "data": {"video": path.name, "prompt": "the red star", "fps": 25}}
-        (prediction,) = RefAMBackend(services=services).predict([task], label_config=VIDEO_CONFIG, project="1.1")
+        (prediction,) = RefAMBackend(runtime=runtime).predict([task], label_config=VIDEO_CONFIG, project="1.1")
         (region,) = prediction["result"]
         return region["value"]["sequence"], " ".join(region.get("meta", {}).get("text", ()))
 
@@ -106,7 +106,7 @@ def test_the_service_answers_with_the_track_so_far_and_with_all_of_it_once_the_f
         path.write_bytes(whole)
         all_of_it, then = asked(2)
     finally:
-        services.close()
+        runtime.close()
     assert "reading stopped at frame" in told
     assert 3 < part[-1]["frame"] < N - 3
     assert not part[-1]["enabled"]

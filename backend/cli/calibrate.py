@@ -11,9 +11,8 @@ from backend.feedback.calibrate import CalibrationReport, calibrate_settings
 from backend.feedback.calibrated import save_calibrated
 from backend.feedback.examples import Example, examples
 from backend.feedback.project import FeedbackError
-from backend.labelstudio.regions import KEYFRAME_IOU
 from backend.media.store import MediaError
-from backend.runtime import Services
+from backend.runtime import Runtime
 from backend.settings import Settings
 from refam.pipeline.confidence import keep
 from refam.pipeline.types import model_version
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from video.io.reader import Clip
 
 
-def learn(settings: Settings, project: int, *, progress: Callable[[str, float], None]) -> Iterator[str]:
+def calibrate_project(settings: Settings, project: int, *, progress: Callable[[str, float], None]) -> Iterator[str]:
     """Says what it did, sentence by sentence. Raises FeedbackError, and the errors of settings and models."""
-    services = Services(settings)
+    runtime = Runtime(settings)
     known = examples(settings, project)
     with contextlib.ExitStack() as held:
         clips: dict[str, Clip | str] = {}
@@ -34,7 +33,7 @@ def learn(settings: Settings, project: int, *, progress: Callable[[str, float], 
         def opened(example: Example) -> Clip | str:
             if example.video not in clips:
                 try:
-                    clips[example.video] = open_clip(held.enter_context(services.media.local_file(example.video)))
+                    clips[example.video] = open_clip(held.enter_context(runtime.media.local_file(example.video)))
                 except (MediaError, ClipError) as error:
                     clips[example.video] = f"task {example.task} is left out: {error}"
             return clips[example.video]
@@ -47,8 +46,8 @@ def learn(settings: Settings, project: int, *, progress: Callable[[str, float], 
             else:
                 usable.append(example)
         yield f"{len(usable)} corrected object(s) in {len({e.video for e in usable})} video(s)"
-        used = services.tuned.keyframe_iou if services.tuned else KEYFRAME_IOU
-        grounder, pipeline = services.grounder(), services.pipeline()
+        used = runtime.keyframe_iou
+        grounder, pipeline = runtime.grounder(), runtime.pipeline()
         report = calibrate_settings(
             grounder, pipeline, usable, lambda e: _clip(opened(e)), keyframe_iou=used, progress=progress
         )
@@ -57,8 +56,8 @@ def learn(settings: Settings, project: int, *, progress: Callable[[str, float], 
         yield "nothing gained on videos that it was not chosen by, so nothing was changed"
         return
     magnets = str(grounder.options.magnet_words)
-    tuned = report.tuned(services.backbone_identity, project=project, magnets=magnets)
-    backbone, segmenter = f"{services.backbone_identity}+{tuned.version}", services.segmenter_choice.version
+    tuned = report.tuned(runtime.backbone_identity, project=project, magnets=magnets)
+    backbone, segmenter = f"{runtime.backbone_identity}+{tuned.version}", runtime.segmenter_choice.version
     if report.need is not None:
         keep(replace(report.need, made_with=f"{backbone}/{segmenter}"), settings.data_dir / "need.json")
     path = save_calibrated(tuned, settings.data_dir)
