@@ -1,8 +1,10 @@
-"""One frozen settings object, read from the environment and checked once at start.
+"""All settings: two frozen classes, read from the environment and checked once at start.
 
-Every variable is named `REFAM_<FIELD>`, but for Label Studio's own two: `LABEL_STUDIO_URL` and
-`LABEL_STUDIO_API_KEY`. A wrong value is told with the variable's name and what would be right; the
-value of a secret is never told.
+A field's variable is `REFAM_<FIELD>`, but for Label Studio's own two, `LABEL_STUDIO_URL` and `LABEL_STUDIO_API_KEY`.
+An error names the variable and what would be right, never the value of a secret. Times are in seconds, sizes in MB
+(10**6 bytes), as the names say. An empty variable counts as unset.
+
+`python -m backend.settings` prints them as the Markdown table of backend/guides/operations.md.
 """
 
 from __future__ import annotations
@@ -34,40 +36,62 @@ class SettingsError(UserError):
 
 
 class WeightSettings(BaseSettings):
-    """How weights are held and where: see refam.backbones.Loading, which these become, and refam.segmenters.load."""
+    """How model weights are loaded and where they are kept. Commands without a server need only these."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
+    )
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    offload: bool = False  # parts wait in main memory and visit the GPU one at a time
+    """Precision of the backbone's weights: `auto`, `float32`, `bfloat16` or `float16`"""
+    offload: bool = False
+    """Keep the backbone's parts in main memory and move them to the GPU one at a time"""
     quantise: Literal["bnb-4bit", "bnb-8bit", "int8"] | None = None
-    free_text: bool = False  # let text encoders go once words are encoded, and read them again for new ones
-    download: bool = False  # fetch weights that are not on this machine
-    data_dir: Path = Path("~/.local/share/refam")  # jobs, the finished stages of videos, and SAM2 where it was pulled
-    tracker: Literal["auto", "memory", "sam2-video", "flow"] = "auto"  # what follows masks; see refam.segmenters.load
-    features_mb: float = Field(default=2_000, ge=0)  # on disk, of what SAM2 made of frames (8.4 MB each); 0: none
-    quality: Quality = Quality.NORMAL  # how closely the service and `refam curate` look; see refam.pipeline.quality
+    """Quantise the backbone's weights: `bnb-4bit`, `bnb-8bit` or `int8`"""
+    free_text: bool = False
+    """Free text encoders once words are encoded, and load them again for new words"""
+    download: bool = False
+    """Fetch weights that are not on this machine"""
+    data_dir: Path = Path("~/.local/share/refam")
+    """Folder of jobs, finished stages of videos, corrections and fetched SAM2 weights"""
+    tracker: Literal["auto", "memory", "sam2-video", "flow"] = "auto"
+    """What tracks masks: `memory` and `sam2-video` need SAM2, `flow` needs nothing; `auto` takes the best present"""
+    features_mb: float = Field(default=2_000, ge=0)
+    """Disk space for SAM2's features (8.4 MB a frame); 0 keeps none"""
+    quality: Quality = Quality.NORMAL
+    """Time spent on a video by the service and `refam curate`: `fast`, `normal` or `best`"""
 
     @field_validator("data_dir")
     @classmethod
-    def _expanded(cls, value: Path) -> Path:
+    def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
     @property
     def models_dir(self) -> Path:
-        """Where SAM2's weights are fetched to."""
+        """The folder that SAM2's weights are fetched into."""
         return self.data_dir / "models"
 
     def segmenter_choice(self, named: str | None, *, device: str = "auto") -> SegmenterChoice:
-        """Which segmenter and tracker will be used; known without loading them. named: as in REFAM_SAM2."""
+        """Return which segmenter and tracker will be used, without loading them.
+
+        Args:
+            named: As in REFAM_SAM2.
+            device: As in REFAM_DEVICE.
+        """
         from refam.segmenters.load import choose_segmenter
 
         return choose_segmenter(named, models=self.models_dir, device=device, tracker=self.tracker)
 
     def segmenter(self, named: str | None, *, device: str = "auto", cache: Path | None = None) -> Segmenter:
-        """That segmenter, loaded. cache: where features are kept, in the data directory unless given.
+        """Load a segmenter.
 
-        Raises refam's SegmenterError.
+        Args:
+            named: As in REFAM_SAM2.
+            device: As in REFAM_DEVICE.
+            cache: Folder of SAM2's features; in the data directory unless given.
+
+        Raises:
+            SegmenterError: Its weights cannot be loaded, or do not allow the tracker.
         """
         from refam.segmenters.load import load_segmenter
 
@@ -81,7 +105,7 @@ class WeightSettings(BaseSettings):
         )
 
     def loading(self) -> Loading:
-        """The same for refam."""
+        """Return how the backbone's weights are loaded, in refam's own type."""
         from refam.backbones import Loading
 
         return Loading(
@@ -94,70 +118,99 @@ class WeightSettings(BaseSettings):
 
 
 class Settings(WeightSettings):
-    """What the backend was told. Build it with `load_settings`, which words the errors for people.
-
-    Times are in seconds, sizes in MB (10**6 bytes) as the names say. An empty variable counts as unset.
-    """
+    """All settings of the backend. Make them with `load_settings`, whose errors are written for people."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", populate_by_name=True
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
-    # Label Studio: where relative media addresses point, and the only host that is ever sent the token.
     label_studio_url: str | None = Field(default=None, validation_alias="LABEL_STUDIO_URL")
+    """Label Studio's address: relative media addresses are read from there, and only it is sent the token"""
     label_studio_api_key: SecretStr | None = Field(default=None, validation_alias="LABEL_STUDIO_API_KEY")
+    """Token for Label Studio's API, legacy or personal access token"""
 
-    # Models
-    backbone: str = Field(default="tiny", min_length=1)  # a preset's name, a pipeline directory, a hub name
-    sam2: str | None = None  # a name of `refam models`, directory, hub name, or grabcut; unset: the best that is here
+    backbone: str = Field(default="tiny", min_length=1)
+    """Diffusion transformer that grounds words: a preset, a pipeline directory or a hub name"""
+    sam2: str | None = None
+    """Segmenter: a name of `refam models`, a directory, a hub name or `grabcut`; unset takes the best present"""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    magnets: str = str(Magnets())  # words to append to every expression, spaces between them
+    """Device of the models: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`"""
+    magnets: str = str(Magnets())
+    """Words appended to every expression to draw attention off the object's words, separated by spaces"""
 
-    # Serving
-    host: str = "127.0.0.1"  # nothing but this machine unless somebody asks for more
+    host: str = "127.0.0.1"
+    """Address to listen on"""
     port: int = Field(default=9090, ge=0, le=65535)
+    """Port to listen on"""
     basic_auth_user: str | None = None
+    """User that every request but `/health` must give"""
     basic_auth_pass: SecretStr | None = None
+    """Password of that user; set both or none"""
     max_body_mb: float = Field(default=32.0, gt=0)
-    rate_per_minute: int = Field(default=6_000, ge=0)  # requests by one address, or with one password; 0: no limit
+    """Largest request body"""
+    rate_per_minute: int = Field(default=6_000, ge=0)
+    """Requests per minute from one address or with one password; 0 is no limit"""
     log: Literal["text", "json"] = "text"
+    """Log lines as `text`, or one `json` object a line"""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """`DEBUG`, `INFO`, `WARNING` or `ERROR`"""
 
-    # Long work
-    data_mb: float = Field(default=5_000.0, gt=0)  # of finished stages
-    queue: str = Field(default="sqlite", pattern=r"^(sqlite|rediss?://.+)$")  # redis:// beyond one machine
-    work: bool = True  # whether `refam serve` works off the queue itself; false where `refam work` does
-    deadline_s: float = Field(default=60.0, gt=0, le=95)  # Label Studio gives up after 100 s and loses all
-    page_deadline_s: float = Field(default=20.0, gt=0, le=95)  # for one task: somebody looks at a blocked page
-    say_in_text_field: bool = True  # why nothing was found, behind the words that the annotator typed
-    draft_wait_s: float = Field(default=6.5, ge=0, le=30)  # for the editor to save what was drawn just before Enter
-    fresh_s: float = Field(default=3600.0, ge=0)  # a result is not computed again for so long
+    data_mb: float = Field(default=5_000.0, gt=0)
+    """Disk space for finished stages of videos"""
+    queue: str = Field(default="sqlite", pattern=r"^(sqlite|rediss?://.+)$")
+    """Job queue: `sqlite` in the data folder, or `redis://...` for several machines"""
+    work: bool = True
+    """Whether `refam serve` runs jobs itself; `false` where `refam work` does"""
+    deadline_s: float = Field(default=60.0, gt=0, le=95)
+    """A request is answered within this time; Label Studio gives up after 100 s and loses everything"""
+    page_deadline_s: float = Field(default=20.0, gt=0, le=95)
+    """The same for a request with one task, for which somebody waits before a blocked page"""
+    say_in_text_field: bool = True
+    """Write why nothing was found behind the words that the annotator typed"""
+    draft_wait_s: float = Field(default=6.5, ge=0, le=30)
+    """How long an interactive call waits for the editor to save what was drawn just before Enter"""
+    fresh_s: float = Field(default=3600.0, ge=0)
+    """A result younger than this is not computed again"""
 
-    # Media
-    media_root: Path | None = None  # task data may name files under this folder only; unset: none at all
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # private hosts that media may come from
+    media_root: Path | None = None
+    """Folder whose files task data may name; unset allows none"""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts in private networks that media may come from: `host` or `host:port`, separated by commas"""
     cache_dir: Path = Path("~/.cache/refam/media")
+    """Folder of fetched media"""
     cache_mb: float = Field(default=20_000.0, gt=0)
-    cache_days: float = Field(default=14.0, gt=0)  # without use, after which a file goes
+    """Disk space for fetched media"""
+    cache_days: float = Field(default=14.0, gt=0)
+    """Days without use after which fetched media is deleted"""
     max_media_mb: float = Field(default=4_000.0, gt=0)
-    max_megapixels: float = Field(default=36.0, gt=0)  # of one frame; 8K has 33
+    """Largest file that is fetched"""
+    max_megapixels: float = Field(default=36.0, gt=0)
+    """Largest frame; 8K has 33 megapixels"""
     max_video_s: float = Field(default=4 * 3600.0, gt=0)
-    max_frames: int = Field(default=2_000, ge=1)  # of a task that holds a list of pictures
+    """Longest video"""
+    max_frames: int = Field(default=2_000, ge=1)
+    """Most pictures of a task that holds a list of pictures"""
     fetch_timeout_s: float = Field(default=600.0, gt=0)
+    """Longest time to fetch one file"""
 
     @property
     def can_push(self) -> bool:
         """Whether there is an address and a token to store predictions in Label Studio with."""
         return bool(self.label_studio_url and self.label_studio_api_key)
 
+    def magnet_words(self) -> Magnets:
+        """Return the magnet words in refam's own type."""
+        return Magnets.read(self.magnets)
+
     @field_validator("magnets")
     @classmethod
-    def _one_at_least(cls, value: str) -> str:
+    def _check_magnets(cls, value: str) -> str:
         return str(Magnets.read(value))
-
-    def magnet_words(self) -> Magnets:
-        """The same for refam."""
-        return Magnets.read(self.magnets)
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod
@@ -172,7 +225,7 @@ class Settings(WeightSettings):
 
     @field_validator("label_studio_url")
     @classmethod
-    def _http_url(cls, value: str | None) -> str | None:
+    def _check_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
         parts = urlsplit(value)
@@ -184,11 +237,11 @@ class Settings(WeightSettings):
 
     @field_validator("cache_dir", "media_root")
     @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
+    def _expand_folders(cls, value: Path | None) -> Path | None:
         return value and value.expanduser().absolute()
 
     @model_validator(mode="after")
-    def _together(self) -> Settings:
+    def _check_together(self) -> Settings:
         if (self.basic_auth_user is None) != (self.basic_auth_pass is None):
             raise ValueError("REFAM_BASIC_AUTH_USER and REFAM_BASIC_AUTH_PASS must be set together")
         if self.label_studio_api_key is not None and self.label_studio_url is None:
@@ -199,38 +252,79 @@ class Settings(WeightSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings of this process: the environment, and `overrides` by field name before it.
+    """Return the settings of this process.
 
-    Raises SettingsError with one sentence for each variable that is wrong.
+    Args:
+        **overrides: Values by field name, which win over the environment.
+
+    Raises:
+        SettingsError: Some variables are wrong; one sentence for each.
     """
     # Aliased fields are looked up by alias first, so an override must come under the alias to win.
     given = {_LABEL_STUDIO.get(name, name): value for name, value in overrides.items()}
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(dict(item)) for item in error.errors())) from None
+        raise _settings_error(error) from None
 
 
 def weight_settings(*, download: bool = False) -> WeightSettings:
-    """How weights are held, from the environment; `download` true wins. Raises SettingsError."""
+    """Return the settings of model weights.
+
+    Args:
+        download: Fetch missing weights, whatever REFAM_DOWNLOAD says.
+
+    Raises:
+        SettingsError: Some variables are wrong; one sentence for each.
+    """
     try:
         return WeightSettings(download=True) if download else WeightSettings()
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(dict(item)) for item in error.errors())) from None
+        raise _settings_error(error) from None
 
 
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """REFAM_* variables that no setting reads: most likely a slip of the pen, worth a warning."""
-    known = {_PREFIX + name.upper() for name in Settings.model_fields}
+    """Return the REFAM_* variables that no setting reads: most likely typing errors, worth a warning."""
+    known = {_variable(name) for name in Settings.model_fields}
     return sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
 
 
+def render_settings_table() -> str:
+    """Return all settings as a Markdown table: variable, default, what it does."""
+    lines = ["| variable | default | what it does |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = _shown_default(field.default)
+        lines.append(f"| `{_variable(name)}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _variable(field: str) -> str:
+    return _LABEL_STUDIO.get(field, _PREFIX + field.upper())
+
+
+def _shown_default(value: Any) -> str:
+    if value is None or value == ():
+        return "unset"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _settings_error(error: ValidationError) -> SettingsError:
+    return SettingsError("; ".join(_sentence(dict(item)) for item in error.errors()))
+
+
 def _sentence(item: dict[str, Any]) -> str:
+    """One error of pydantic in words that name the variable."""
     message = str(item["msg"]).removeprefix("Value error, ")
     if not item["loc"]:
         return message
     name = str(item["loc"][0])
-    variable = name if name.isupper() else _PREFIX + name.upper()
+    variable = name if name.isupper() else _variable(name)
     secret = "PASS" in variable or "KEY" in variable
     got = "" if secret or item["type"] == "value_error" else f", got {item['input']!r}"
     return f"{variable}: {message[0].lower()}{message[1:]}{got}"
+
+
+if __name__ == "__main__":
+    print(render_settings_table(), end="")

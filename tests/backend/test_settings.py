@@ -1,21 +1,25 @@
+"""Settings: read from the environment, checked at start, and listed in the operations guide."""
+
+from __future__ import annotations
+
+import os
 from pathlib import Path
 
 import pytest
 
-from backend.settings import SettingsError, load_settings, unknown_variables
+import backend
+from backend.settings import Settings, SettingsError, load_settings, render_settings_table, unknown_variables
 
 
 @pytest.fixture(autouse=True)
-def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import os
-
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith(("REFAM_", "LABEL_STUDIO_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 
-def test_defaults_listen_to_this_machine_only_and_allow_nothing() -> None:
+def test_defaults_listen_on_loopback_and_allow_no_media() -> None:
     settings = load_settings()
     assert settings.host == "127.0.0.1"
     assert settings.media_root is None
@@ -53,7 +57,9 @@ def test_environment_is_read_and_overrides_win(monkeypatch: pytest.MonkeyPatch) 
         ({"REFAM_PORT": "x", "REFAM_CACHE_MB": "-1"}, ["REFAM_PORT", "REFAM_CACHE_MB"]),
     ],
 )
-def test_what_is_wrong_is_named(environment: dict[str, str], words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_name_the_variable_and_the_value(
+    environment: dict[str, str], words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as raised:
@@ -72,7 +78,7 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "s3cret" not in repr(load_settings())
 
 
-def test_magnets_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_magnets_are_split_into_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().magnet_words().words == (".", "a", "with", "to", "pink")
     monkeypatch.setenv("REFAM_MAGNETS", "with  to . Blue")
     assert load_settings().magnet_words().words == ("with", "to", ".", "blue")
@@ -81,10 +87,17 @@ def test_magnets_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
 
 
-def test_slips_of_the_pen_are_noticed() -> None:
+def test_misspelled_variables_are_found() -> None:
     assert unknown_variables({"REFAM_SAM": "x", "REFAM_SAM2": "y", "HOME": "z"}) == ["REFAM_SAM"]
 
 
-def test_it_cannot_be_changed() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().port = 1  # type: ignore[misc]
+
+
+def test_the_operations_guide_lists_every_setting() -> None:
+    guide = (Path(backend.__file__).parent / "guides" / "operations.md").read_text(encoding="utf-8")
+    table = guide.split("<!-- settings:begin -->\n")[1].split("<!-- settings:end -->")[0]
+    assert table == render_settings_table(), "run `python -m backend.settings` and paste its output"
+    assert all(field.description for field in Settings.model_fields.values())
