@@ -1,22 +1,38 @@
-"""`refam eval`: how well a backbone grounds scenes whose truth is known, and the calibration of its confidence."""
+"""`refam eval`: score the method on drawn scenes, on benchmarks, and by what its tracks cost an annotator."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import itertools
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from backend.cli import options
 from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
-from backend.cli.eval_datasets import add_datasets
-from backend.cli.eval_effort import add_loop
 
 if TYPE_CHECKING:
-    from refam.grounder import Grounder
+    from refam.evaluation.benchmark import SampleScore, Start
+    from refam.evaluation.samples import BenchmarkSample
+    from refam.grounder import Grounder, GroundingOptions
+    from refam.pipeline.pipeline import Pipeline
+
+SPLITS = {
+    "ref-davis17": "valid",
+    "refer-youtube-vos": "valid",
+    "mevis": "valid_u",
+    "davis": "val",
+    "refcoco": "val",
+    "refcoco+": "val",
+    "refcocog": "val",
+}
+"""The datasets, and the split of each that is the default."""
 
 eval_app = typer.Typer(help="Judge a backbone on scenes whose truth is known, and on benchmarks.", no_args_is_help=True)
-add_datasets(eval_app)
-add_loop(eval_app)
 Backbone = Annotated[
     str, typer.Option(envvar="REFAM_BACKBONE", help="Preset name, pipeline folder or hub name that reads the words.")
 ]
@@ -25,6 +41,236 @@ Like = Annotated[
     typer.Option(help="Blocks, noise level and sizes of this preset, for a folder of the same kind, e.g. tiny."),
 ]
 Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+# --- benchmarks ------------------------------------------------------------------------------------------------------
+
+
+def _dataset_command(dataset: str) -> Callable[..., None]:
+    """Return the command `refam eval DATASET`."""
+
+    def evaluate(
+        root: Annotated[Path, typer.Argument(help="The dataset's folder.", show_default=False)],
+        *,
+        split: Annotated[str, typer.Option(help="Which part of it.")] = SPLITS[dataset],
+        start: Annotated[
+            Literal["words", "paper", "click"],
+            typer.Option(
+                help="words: the whole pipeline. paper: as RefAM, a click at the strongest place of the first "
+                "frame's heatmap. click: no words, a click on the truth."
+            ),
+        ] = "words",
+        ablate: Annotated[bool, typer.Option("--ablate", help="The rows of the paper's ablation.")] = False,
+        limit: Annotated[int | None, typer.Option(min=1, help="How many expressions; all unless given.")] = None,
+        out: Annotated[
+            Path | None, typer.Option(help="Folder for records, masks and the table; a second start goes on there.")
+        ] = None,
+        backbone: Annotated[str, typer.Option(envvar="REFAM_BACKBONE", help="What reads the words.")] = "tiny",
+        like: Annotated[
+            str | None, typer.Option(help="Settings of this preset, for a folder of the same kind.")
+        ] = None,
+        sam2: Annotated[
+            str | None, typer.Option(envvar="REFAM_SAM2", help="SAM2 folder or hub name; without it GrabCut.")
+        ] = None,
+        device: Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+        seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
+    ) -> None:
+        if ablate and start == "click":
+            raise typer.BadParameter("--ablate is about words, and --start click has none")
+        with one_line_errors(), steps() as step:
+            _evaluate_dataset(
+                dataset,
+                root,
+                split,
+                start=start,
+                ablate=ablate,
+                limit=limit,
+                out=out,
+                seed=seed,
+                load_models=partial(_load_models, backbone, like, sam2, device, seed),
+                progress=lambda share: step("expressions", share),
+            )
+
+    return evaluate
+
+
+for _name in SPLITS:
+    eval_app.command(_name, help=f"Judge on {_name}, in its official layout below ROOT.")(_dataset_command(_name))
+
+
+def _evaluate_dataset(
+    dataset: str,
+    root: Path,
+    split: str,
+    *,
+    start: Start,
+    ablate: bool,
+    limit: int | None,
+    out: Path | None,
+    seed: int,
+    load_models: Callable[[], tuple[Any, Callable[[GroundingOptions], Grounder]]],
+    progress: Callable[[float], None],
+) -> None:
+    from refam.evaluation.benchmark import (
+        ABLATION_ROWS,
+        EvaluationRun,
+        evaluate_sample,
+        record_settings,
+        results_table,
+    )
+    from refam.evaluation.datasets import STILL_DATASETS, read_dataset
+    from refam.evaluation.samples import one_per_object
+    from refam.pipeline.pipeline import Pipeline
+    from video.formats.base import FormatError, write_text
+
+    everything = read_dataset(dataset, root, split)
+    samples: list[BenchmarkSample] = list(
+        itertools.islice(one_per_object(everything) if start == "click" else everything, limit)
+    )
+    if not samples:
+        raise FormatError(f"{root} has no expressions in the split {split!r}")
+    segmenter, make_grounder = load_models()
+    rows = ABLATION_ROWS if ablate else {"as it ships": ABLATION_ROWS["as it ships"]}
+    scores: dict[str, list[SampleScore]] = {name: [] for name in rows}
+    done = 0
+    for name, grounding_options in rows.items():
+        grounder = lru_cache(maxsize=1)(partial(make_grounder, grounding_options))
+        pipeline = Pipeline(segmenter, grounder=grounder)
+        if out is not None and name == next(iter(rows)):
+            reads = "-" if start == "click" else grounder().name
+            settings = {"dataset": dataset, "split": split, "start": start, "rows": list(rows), "seed": seed}
+            settings |= {"backbone": reads, "segmenter": pipeline.model_version.split("/", 2)[2]}
+            record_settings(out, settings, package="refam-label-studio")
+        run = None if out is None else EvaluationRun(out, name, masks=dataset not in STILL_DATASETS)
+        for sample in samples:
+            if run is None or sample.key not in run.scores:
+                scored = evaluate_sample(sample, pipeline, grounder, start)
+                scores[name].append(scored.score)
+                if run is not None:
+                    run.add(sample, scored)
+            else:
+                scores[name].append(run.scores[sample.key])
+            done += 1
+            progress(done / (len(rows) * len(samples)))
+        if run is not None and (submission := run.write_submission(samples)):
+            _print(f"masks are in {submission}")
+    table = results_table(dataset, split, scores)
+    if out is not None:
+        write_text(out / "table.md", table + "\n")
+    _print(table)
+
+
+def _load_models(
+    backbone: str, like: str | None, sam2: str | None, device: str, seed: int
+) -> tuple[Any, Callable[[GroundingOptions], Grounder]]:
+    """Return the segmenter and a function that makes a grounder; the backbone loads once, when words first need it."""
+    from dataclasses import replace
+
+    from refam.segmenters.load import load_segmenter
+
+    @lru_cache(maxsize=1)
+    def load_backbone() -> Grounder:
+        from backend.settings import weight_settings
+        from refam.grounder import load_grounder
+
+        return load_grounder(backbone, device=device, like=like, loading=weight_settings().loading())
+
+    def make_grounder(grounding_options: GroundingOptions) -> Grounder:
+        from refam.backbones import preset_for
+        from refam.calibration import calibration_path, load_calibration
+        from refam.grounder import Grounder
+
+        calibration = load_calibration(calibration_path(preset_for(backbone).source))
+        return Grounder(load_backbone().backbone, replace(grounding_options, seed=seed), calibration=calibration)
+
+    return load_segmenter(sam2, device=device), make_grounder
+
+
+# --- annotation effort -----------------------------------------------------------------------------------------------
+
+
+@eval_app.command()
+def strokes(
+    root: Annotated[Path | None, typer.Argument(help="Clips laid out as DAVIS; drawn ones without it.")] = None,
+    *,
+    clips: Annotated[list[str] | None, typer.Option("--clip", help="Only these clips of ROOT.")] = None,
+    step: Annotated[int, typer.Option(min=1, help="Every n-th frame of ROOT's clips.")] = 1,
+    limit: Annotated[int, typer.Option(min=1, help="How many drawn objects.")] = 12,
+    keyframe_iou: Annotated[
+        list[float] | None,
+        typer.Option(min=0.1, max=1.0, help="How closely keyframes keep the track; several compare."),
+    ] = None,
+    backbone: options.Backbone = "tiny",
+    sam2: options.Sam2 = None,
+    device: options.Device = "auto",
+) -> None:
+    """What correcting costs: a simulated annotator mends every answer until all frames are right (IoU 0.8).
+
+    Beside the fewest keyframes that a person could set alone, and one box per frame. Drawn clips are asked for by their
+    words; those of ROOT by one click, for the small model knows no photographs. Prints Markdown.
+    """
+    with one_line_errors(), steps() as show_step:
+        from backend.feedback.effort import Cost, cost, davis_cases, drawn_cases, table
+        from backend.labelstudio.regions import KEYFRAME_IOU
+
+        pipeline = _load_pipeline(backbone, sam2, device)
+        costs_by_iou: dict[float, list[Cost]] = {iou: [] for iou in keyframe_iou or [KEYFRAME_IOU]}
+        with tempfile.TemporaryDirectory() as cache_dir:
+            if root is not None:
+                names = clips or sorted(p.name for p in (root / "JPEGImages").iterdir())
+                cases, total = davis_cases(root, names, step=step), len(names)
+            else:
+                cases, total = drawn_cases(limit), limit
+            for n, case in enumerate(cases):
+                for iou, costs in costs_by_iou.items():
+                    costs.append(cost(case, pipeline, memo=Path(cache_dir), keyframe_iou=iou))
+                show_step("mend", (n + 1) / total)
+        _print(f"{pipeline.model_version}\n")
+        for iou, costs in costs_by_iou.items():
+            _print(f"keyframes within IoU {iou}\n\n{table(costs)}\n")
+
+
+@eval_app.command()
+def need(
+    *,
+    clips: Annotated[int, typer.Option(min=2, help="Held-out drawn clips of three objects each.")] = 60,
+    fit: Annotated[
+        int, typer.Option(min=0, help="First fit the score anew on so many other clips, and keep it in the package.")
+    ] = 0,
+    backbone: options.Backbone = "tiny",
+    sam2: options.Sam2 = None,
+    device: options.Device = "auto",
+) -> None:
+    """Whether the score tells which tracks a person must correct: AUROC on held-out drawn clips, and calibration."""
+    with one_line_errors(), steps() as step:
+        from backend.feedback import score_evaluation
+        from refam.pipeline.confidence import SHIPPED, keep, need_for
+
+        pipeline = _load_pipeline(backbone, sam2, device)
+        if fit:
+            tracks = score_evaluation.answered(
+                pipeline, fit, score_evaluation.FIT_SEED, progress=lambda f: step("fit", f)
+            )
+            model = score_evaluation.fitted(tracks, made_with=pipeline.made_with, source=f"{fit} drawn clips")
+            keep(model, SHIPPED)
+            _print(f"fitted on {len(tracks)} tracks of {fit} drawn clips: {SHIPPED}")
+        held_out = score_evaluation.answered(
+            pipeline, clips, score_evaluation.JUDGE_SEED, progress=lambda f: step("judge", f)
+        )
+        _print(f"{pipeline.made_with}\n\n{score_evaluation.table(need_for(pipeline.made_with), held_out)}")
+
+
+def _load_pipeline(backbone: str, sam2: str | None, device: str) -> Pipeline:
+    from backend.settings import weight_settings
+    from refam.grounder import load_grounder
+    from refam.pipeline.pipeline import Pipeline
+
+    weights = weight_settings()
+    grounder = load_grounder(backbone, device=device, loading=weights.loading())
+    return Pipeline(weights.segmenter(sam2, device=device), grounder=lambda: grounder)
+
+
+# --- drawn scenes ----------------------------------------------------------------------------------------------------
 
 
 @eval_app.command()
@@ -50,35 +296,30 @@ def scenes(
     The mask for J and F is what GrabCut, the segmenter that needs no weights, makes of the heatmap. Prints Markdown.
     """
     with one_line_errors(), steps() as step:
-        from refam.evaluation import (
-            confidence_scores as scoring_confidence,
-        )
-        from refam.evaluation import (
-            grounding_scores as scoring,
-        )
-        from refam.evaluation import (
-            reading_scores as scoring_looks,
-        )
+        from refam.evaluation import grounding_scores, reading_scores
         from refam.segmenters.load import load_segmenter
         from refam.tiny import heldout
 
-        grounder, segmenter = _grounder(backbone, like, device), load_segmenter(None)
+        grounder, segmenter = _load_grounder(backbone, like, device), load_segmenter(None)
         if choose:
-            others = list(heldout.cases(limit, heldout.CHOICE_SEED))
-            _print(scoring_looks.choose(grounder, others, progress=lambda f: step("ground", f)))
+            other_scenes = list(heldout.cases(limit, heldout.CHOICE_SEED))
+            _print(reading_scores.search_readings(grounder, other_scenes, progress=lambda f: step("ground", f)))
             return
-        judged = list(heldout.cases(limit, heldout.HELD_OUT_SEED))
+        cases = list(heldout.cases(limit, heldout.HELD_OUT_SEED))
         if looks:
-            _print(scoring_looks.stills(grounder, judged, segmenter, progress=lambda f: step("looks", f)))
+            _print(reading_scores.plan_table(grounder, cases, segmenter, progress=lambda f: step("looks", f)))
             clips = list(heldout.clips(max(1, limit // 8), heldout.HELD_OUT_SEED))
             _print(f"\n{len(clips)} clips of 8 planned frames\n")
-            _print(scoring_looks.votes(grounder, clips, progress=lambda f: step("votes", f)))
+            _print(reading_scores.fusion_table(grounder, clips, progress=lambda f: step("votes", f)))
             return
-        rows = scoring.ABLATION if ablate else {"as it ships": scoring.SHIPPED}
-        found = scoring.judge(grounder, judged, rows, segmenter, progress=lambda f: step("ground", f))
-        _print(scoring.ablation(found, "as it ships") if ablate else scoring.by_kind(found["as it ships"]))
+        rows = grounding_scores.ABLATION if ablate else {"as it ships": grounding_scores.SHIPPED}
+        scores = grounding_scores.score_cases(grounder, cases, rows, segmenter, progress=lambda f: step("ground", f))
+        shipped = scores["as it ships"]
+        _print(
+            grounding_scores.ablation_table(scores, "as it ships") if ablate else grounding_scores.kind_table(shipped)
+        )
         if calibration:
-            _print("\n" + scoring_confidence.report(grounder, found["as it ships"]))
+            _print("\n" + grounding_scores.confidence_report(grounder, shipped))
 
 
 @eval_app.command()
@@ -97,17 +338,17 @@ def calibrate(
     with one_line_errors(), steps() as step:
         from refam.backbones import preset_for
         from refam.calibration import calibration_path
-        from refam.evaluation import confidence_scores as scoring_confidence
+        from refam.evaluation.grounding_scores import calibrate_grounder
 
-        grounder = _grounder(backbone, like, device)
-        made = scoring_confidence.calibrate(grounder, limit, progress=lambda f: step("ground", f))
+        grounder = _load_grounder(backbone, like, device)
+        fitted = calibrate_grounder(grounder, limit, progress=lambda f: step("ground", f))
         path = calibration_path(preset_for(backbone).source)
-        made.save(path)
+        fitted.save(path)
         _print(f"written to {path}; see `refam eval scenes --calibration`")
 
 
-def _grounder(backbone: str, like: str | None, device: str) -> Grounder:
-    """As it ships; says what is judged."""
+def _load_grounder(backbone: str, like: str | None, device: str) -> Grounder:
+    """Load the grounder with its shipped options and print its settings."""
     from backend.settings import weight_settings
     from refam.grounder import load_grounder
 

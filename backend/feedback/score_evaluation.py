@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 from backend.feedback.annotator import EditorTruth, verdict
 from backend.feedback.project import FeedbackError
 from backend.labelstudio.regions import box_sequence
-from refam.evaluation.confidence_scores import expected_error, reliability
+from refam.evaluation.grounding_scores import expected_calibration_error, reliability_table
 from refam.evaluation.synthetic import as_clip
 from refam.pipeline.confidence import SIGNS, ScoreModel, fit, raw_score, row_of
 from refam.pipeline.pipeline import Pipeline, PipelineError
@@ -124,9 +124,13 @@ def table(need: ScoreModel | None, some: Sequence[Answered]) -> str:
     if need is not None:
         said = np.array([need(dict(zip(SIGNS, row, strict=True))) for row in signs])
         lines.append(f"| **fitted score** | **{auroc(said, right)}** | |")
-        lines += ["", f"expected calibration error of the fitted score: {expected_error(said, right):.3f}", ""]
+        lines += [
+            "",
+            f"expected calibration error of the fitted score: {expected_calibration_error(said, right):.3f}",
+            "",
+        ]
         lines.append(
-            reliability(said, right)
+            reliability_table(said, right)
             .replace("heatmaps", "tracks")
             .replace("on the object", "right")
             .replace("confidence", "score")

@@ -1,1 +1,1 @@
-"""Judging: readers of published datasets, scores of grounding and tracking, and clips whose truth is known."""
+"""Evaluation: readers of published datasets, scores of grounding and tracking, and synthetic clips."""
