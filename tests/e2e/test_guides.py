@@ -180,14 +180,15 @@ def test_a_guide_beside_a_label_studio(name: str, tmp_path: Path) -> None:
         _follow(guide, shell)
 
 
-def test_the_curators_guide(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["curator", "cli", "masks"])
+def test_a_guide_by_itself(name: str, tmp_path: Path) -> None:
     with _fresh(tmp_path / "guide") as shell:
-        _follow((GUIDES / "curator.md").read_text(encoding="utf-8"), shell)
+        _follow((GUIDES / f"{name}.md").read_text(encoding="utf-8"), shell)
 
 
 def test_every_file_that_a_guide_points_at_is_there() -> None:
     guides = sorted(GUIDES.glob("*.md"))
-    assert len(guides) == 3
+    assert len(guides) == 7
     for guide in guides:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", guide.read_text(encoding="utf-8")):
             assert "://" in target or (guide.parent / target).exists(), f"{guide.name}: {target}"

@@ -1,0 +1,73 @@
+"""The documentation: every relative link and anchor resolves, pictures are small, README stays short."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("backend", "docker", "refam", "video")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
+README_BYTES = 9_000
+PICTURE_BYTES = 150_000
+
+_FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^()\s]+)\)")
+_HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+
+
+def prose_of(page: Path) -> str:
+    """The page without its fenced blocks, whose brackets are no links."""
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them: lower case, no punctuation, hyphens for spaces."""
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(prose_of(page))}
+
+
+def broken_links(page: Path) -> list[str]:
+    """The relative links of a page whose file or anchor does not exist."""
+    broken = []
+    for target in _LINK.findall(prose_of(page)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors_of(file)):
+            broken.append(target)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_resolve(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    (tmp_path / "other.md").write_text("# A `name`, or two\n```\n# no heading\n```\n")
+    page.write_text(
+        "# Top\n[a](other.md#a-name-or-two) [b](#top) [c](https://example.org/x) [d](missing.md) "
+        "[e](other.md#no-heading) [f](#bottom)\n```python\nx[0](y)\n```\n"
+    )
+    assert broken_links(page) == ["missing.md", "other.md#no-heading", "#bottom"]
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= README_BYTES
+
+
+def test_readme_links_to_every_guide() -> None:
+    linked = set(_LINK.findall(prose_of(ROOT / "README.md")))
+    guides = sorted((ROOT / "backend/guides").glob("*.md"))
+    assert guides
+    assert [guide.name for guide in guides if str(guide.relative_to(ROOT)) not in linked] == []
+
+
+def test_pictures_are_small() -> None:
+    pictures = [*(ROOT / "backend/guides/img").glob("*.png"), *(ROOT / "backend/guides/img").glob("*.jpg")]
+    assert pictures
+    assert [picture.name for picture in pictures if picture.stat().st_size > PICTURE_BYTES] == []
