@@ -48,3 +48,10 @@ def runtime(media, tmp_path, fake_studio, monkeypatch):
     runtime = TruthRuntime(settings)
     yield runtime
     runtime.close()
+
+
+@pytest.fixture
+def patient_runtime(runtime):
+    """A runtime that waits for its answers however slow the machine is."""
+    runtime.settings.__dict__.update(deadline_s=60.0, page_deadline_s=60.0)
+    return runtime

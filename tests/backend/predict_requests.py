@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from backend.service.model import RefAMBackend
@@ -32,7 +33,21 @@ def slow_down(runtime, monkeypatch, seconds):
     monkeypatch.setattr(runtime.truth, "run", slowly)
 
 
-def wait_until(true, *, most_s=15.0):
+def hold_back(runtime, monkeypatch, words):
+    """Objects of these words are not finished before the event that is returned is set, or their job is cancelled."""
+    run, released = runtime.truth.run, threading.Event()
+
+    def held(clip, targets, progress, **kwargs):
+        while targets[0].words == words and not released.wait(0.05):
+            progress("track", 0.5)
+        return run(clip, targets, progress=progress, **kwargs)
+
+    monkeypatch.setattr(runtime.truth, "run", held)
+    return released
+
+
+def wait_until(true, *, most_s=60.0):
+    """Wait for a condition; fail if it does not hold in time."""
     end = time.monotonic() + most_s
     while time.monotonic() < end and not true():
         time.sleep(0.02)

@@ -12,7 +12,7 @@ from backend.jobs.push import GRACE_S
 from backend.jobs.worker import TransientError
 from backend.settings import load_settings
 from tests.backend.fake_studio import TOKEN
-from tests.backend.predict_requests import predict, slow_down, task, wait_until
+from tests.backend.predict_requests import hold_back, predict, slow_down, task, wait_until
 from tests.doubles import TruthRuntime
 
 
@@ -34,19 +34,21 @@ def test_what_is_done_in_time_is_answered_and_nothing_is_pushed(n, runtime, fake
     started = time.monotonic()
     assert predict(runtime, *[task(i) for i in range(n)]) == results
     assert len(runtime.truth.asked) <= n  # the second time nothing was computed
-    assert time.monotonic() - started < 0.2 + 0.05 * n
+    assert time.monotonic() - started < 15
 
 
 def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(runtime, fake_studio, monkeypatch):
-    slow_down(runtime, monkeypatch, {"slow one": 4.0, "slow two": 0.2})
+    runtime.settings.__dict__["deadline_s"] = 3.0
+    released = hold_back(runtime, monkeypatch, "slow one")
     started = time.monotonic()
     results = predict(runtime, task(1, "quick"), task(2, "slow one"), task(3, "quick too"), task(4, "slow two"))
-    assert time.monotonic() - started < 3.5
+    assert time.monotonic() - started < 45
     assert "result" in results[0]
     for late in (results[1], results[3]):
         assert set(late) == {"error"}
         assert "stored when it is finished" in late["error"]
     assert "task 2" in results[1]["error"]
+    released.set()
     wait_until(lambda: settled(runtime))
     answered = {i + 1 for i, r in enumerate(results) if "result" in r}
     assert sorted(p["task"] for p in fake_studio.stored) == sorted({1, 2, 3, 4} - answered)
@@ -56,14 +58,15 @@ def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(runtim
 
 def test_one_task_of_an_opened_page_waits_less(runtime, monkeypatch):
     runtime.settings.__dict__["deadline_s"] = 30.0
-    slow_down(runtime, monkeypatch, {"slow": 8})
+    hold_back(runtime, monkeypatch, "slow")
     started = time.monotonic()
     (result,) = predict(runtime, task(1, "slow"))
-    assert 0.4 < time.monotonic() - started < 5
+    assert 0.4 < time.monotonic() - started < 25
     assert "error" in result
 
 
 def test_one_that_fails_does_not_hold_up_the_others(runtime, fake_studio):
+    runtime.settings.__dict__["deadline_s"] = 10.0  # less than the third wait of what is tried again
     results = predict(runtime, task(1), task(2, "nothing"), task(3, video="missing.mp4"), {"id": 4}, task(5))
     assert ["result" in r for r in results] == [True, False, False, False, True]
     assert "no object fits" in results[1]["error"]
@@ -86,7 +89,7 @@ def test_what_is_tried_again_after_the_deadline_is_not_waited_for(runtime, monke
     monkeypatch.setattr(runtime.truth, "run", away)
     started = time.monotonic()
     results = predict(runtime, task(1, "away"), task(2))
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 25
     assert len(tries) == 2, "what is tried again before the deadline is"
     assert "result" in results[1]
     assert "the host did not answer in time" in results[0]["error"]
@@ -178,16 +181,16 @@ def _draft(stamp, *keyframes):
 
 
 def test_what_was_drawn_just_before_enter_is_waited_for(runtime, fake_studio, monkeypatch):
-    runtime.settings.__dict__.update(draft_wait_s=5.0, deadline_s=20.0)
+    runtime.settings.__dict__.update(draft_wait_s=30.0, deadline_s=60.0)
     slow_down(runtime, monkeypatch, {"the ring": 0.2})
     drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
     old, new = _draft("10:00"), _draft("10:05", drawn)
     fake_studio.drafts = [old]
-    threading.Timer(1.0, lambda: fake_studio.drafts.__setitem__(0, new)).start()
+    threading.Timer(0.5, lambda: fake_studio.drafts.__setitem__(0, new)).start()
     typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
     began = time.monotonic()
     (result,) = predict(runtime, {**task(1, "the star"), "drafts": [old]}, context=typed)
-    assert 1.0 < time.monotonic() - began < 5
+    assert 0.5 < time.monotonic() - began < 25
     (region,) = result["result"]
     assert region["id"] == "mine"
     (kept,) = [k for k in region["value"]["sequence"] if k["frame"] == 4]
@@ -200,10 +203,20 @@ def test_what_was_drawn_just_before_enter_is_waited_for(runtime, fake_studio, mo
 def test_an_answer_that_a_stroke_has_outdated_is_not_computed_to_its_end_and_did_not_fail(
     runtime, fake_studio, monkeypatch
 ):
-    runtime.settings.__dict__.update(draft_wait_s=5.0, deadline_s=20.0)
-    slow_down(runtime, monkeypatch, {"the ring": 3.0})
+    runtime.settings.__dict__.update(draft_wait_s=30.0, deadline_s=60.0)
+    run = runtime.truth.run
     drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
-    threading.Timer(0.5, lambda: fake_studio.drafts.append(_draft("10:05", drawn))).start()
+
+    def run_until_outdated(clip, targets, progress, **kwargs):
+        """The stroke arrives while the first answer is computed, which goes on until somebody cancels it."""
+        if not fake_studio.drafts:
+            fake_studio.drafts.append(_draft("10:05", drawn))
+            for _ in range(1200):
+                progress("track", 0.5)
+                time.sleep(0.05)
+        return run(clip, targets, progress=progress, **kwargs)
+
+    monkeypatch.setattr(runtime.truth, "run", run_until_outdated)
     typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
     (result,) = predict(runtime, task(1, "the star"), context=typed)
     assert result["result"][0]["id"] == "mine"
