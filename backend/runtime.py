@@ -83,7 +83,9 @@ class Runtime:
 
         Predictions carry it: Label Studio retrieves again only for tasks whose prediction has another version.
         """
-        return model_version(self._backbone_version(), self.segmenter_choice.version, self.settings.quality.tail)
+        return model_version(
+            self._backbone_version(), self.segmenter_choice.version, self.settings.quality.version_suffix
+        )
 
     @property
     def segmenter_choice(self) -> SegmenterChoice:
@@ -137,7 +139,7 @@ class Runtime:
         with self._model_lock:
             if self._pipeline is None:
                 segmenter = self._load("segmenter", self._segmenter_loader)
-                options = self.settings.quality.options(PipelineOptions(needs=self.settings.data_dir))
+                options = self.settings.quality.options(PipelineOptions(score_model_dir=self.settings.data_dir))
                 self._pipeline = Pipeline(segmenter, grounder=self.grounder, options=options)
             return self._pipeline
 

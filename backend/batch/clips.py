@@ -120,7 +120,7 @@ def object_of(clip: Clip, result: TrackResult) -> dict[str, Any]:
         "label": result.target.label,
         "words": result.target.words,
         "score": float(result.score),
-        "anchor": int(result.anchor),
+        "anchor": int(result.anchor_frame),
         "notes": list(result.notes),
         "keyframes": [
             {

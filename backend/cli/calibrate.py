@@ -14,7 +14,7 @@ from backend.feedback.project import FeedbackError
 from backend.media.store import MediaError
 from backend.runtime import Runtime
 from backend.settings import Settings
-from refam.pipeline.confidence import keep
+from refam.pipeline.confidence import SCORE_MODELS_FILE, save_score_model
 from refam.pipeline.types import model_version
 from video.io.probe import ClipError
 from video.io.reader import open_clip
@@ -59,9 +59,11 @@ def calibrate_project(settings: Settings, project: int, *, progress: Callable[[s
     tuned = report.tuned(runtime.backbone_identity, project=project, magnets=magnets)
     backbone, segmenter = f"{runtime.backbone_identity}+{tuned.version}", runtime.segmenter_choice.version
     if report.need is not None:
-        keep(replace(report.need, made_with=f"{backbone}/{segmenter}"), settings.data_dir / "need.json")
+        save_score_model(
+            replace(report.need, made_with=f"{backbone}/{segmenter}"), settings.data_dir / SCORE_MODELS_FILE
+        )
     path = save_calibrated(tuned, settings.data_dir)
-    shown = model_version(backbone, segmenter, settings.quality.tail)
+    shown = model_version(backbone, segmenter, settings.quality.version_suffix)
     yield f"kept in {path}; start `refam serve` anew, connect and retrieve again: the version is now {shown}"
 
 

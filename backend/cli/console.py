@@ -13,6 +13,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 from rich.table import Table
 from rich.text import Text
 
+from refam.pipeline.stages import Stage
 from video.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
-_STEPS = {
+_STEPS: dict[str, str] = {
     "open": "open the video",
-    "decode": "decode",
-    "ground": "ground the words",
-    "consensus": "agree over time",
-    "mask": "find the mask",
-    "track": "track",
-    "keyframes": "choose keyframes",
+    Stage.DECODE: "decode",
+    Stage.GROUND: "ground the words",
+    Stage.CONSENSUS: "agree over time",
+    Stage.MASK: "find the mask",
+    Stage.TRACK: "track",
+    Stage.KEYFRAMES: "choose keyframes",
     "masks": "write the masks",
     "overlay": "write the overlay",
 }

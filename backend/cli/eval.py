@@ -244,7 +244,7 @@ def need(
     """Whether the score tells which tracks a person must correct: AUROC on held-out drawn clips, and calibration."""
     with one_line_errors(), steps() as step:
         from backend.feedback import score_evaluation
-        from refam.pipeline.confidence import SHIPPED, keep, need_for
+        from refam.pipeline.confidence import SHIPPED_MODELS, load_score_model, save_score_model
 
         pipeline = _load_pipeline(backbone, sam2, device)
         if fit:
@@ -252,12 +252,12 @@ def need(
                 pipeline, fit, score_evaluation.FIT_SEED, progress=lambda f: step("fit", f)
             )
             model = score_evaluation.fitted(tracks, made_with=pipeline.made_with, source=f"{fit} drawn clips")
-            keep(model, SHIPPED)
-            _print(f"fitted on {len(tracks)} tracks of {fit} drawn clips: {SHIPPED}")
+            save_score_model(model, SHIPPED_MODELS)
+            _print(f"fitted on {len(tracks)} tracks of {fit} drawn clips: {SHIPPED_MODELS}")
         held_out = score_evaluation.answered(
             pipeline, clips, score_evaluation.JUDGE_SEED, progress=lambda f: step("judge", f)
         )
-        _print(f"{pipeline.made_with}\n\n{score_evaluation.table(need_for(pipeline.made_with), held_out)}")
+        _print(f"{pipeline.made_with}\n\n{score_evaluation.table(load_score_model(pipeline.made_with), held_out)}")
 
 
 def _load_pipeline(backbone: str, sam2: str | None, device: str) -> Pipeline:

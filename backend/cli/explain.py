@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from refam.explain.page import Moment, render
 from refam.explain.steps import Explanation, explain
+from refam.pipeline.stages import Stage
 from refam.pipeline.types import PipelineOptions
 from video.errors import UserError
 from video.heatmap_fusion import fuse_heatmaps, link_frames
@@ -47,12 +48,12 @@ def make_page(
         frame = max((m.heatmap for m in moments), key=lambda h: h.confidence).frame
     image = clip.frame(frame)
     found = explain(grounder, image, words, frame=frame)
-    progress("mask", 0.0)
+    progress(Stage.MASK, 0.0)
     started = time.perf_counter()
     flat = found.heatmap.grid.max() <= 0
     candidates = [] if flat else segmenter.segment(image, Prompt(prior=found.heatmap.grid), frame=frame)
     mask_s = time.perf_counter() - started
-    progress("mask", 1.0)
+    progress(Stage.MASK, 1.0)
     return render(
         found,
         source=video.name,
@@ -64,14 +65,14 @@ def make_page(
 
 
 def _moments(clip: Clip, words: str, grounder: Grounder, progress: Callable[[str, float], None]) -> list[Moment]:
-    planned = plan_frames(clip, count=PipelineOptions().planned_frames).tolist()
-    progress("ground", 0.0)
+    planned = plan_frames(clip, count=PipelineOptions().grounded_frames).tolist()
+    progress(Stage.GROUND, 0.0)
     frames = [image for _, images in clip.batches(planned) for image in images]
     (heatmaps,) = grounder.ground(frames, [words], indices=planned)
-    progress("ground", 1.0)
-    progress("consensus", 0.0)
+    progress(Stage.GROUND, 1.0)
+    progress(Stage.CONSENSUS, 0.0)
     agreed = fuse_heatmaps(heatmaps, link_frames(clip, planned)).heatmaps
-    progress("consensus", 1.0)
+    progress(Stage.CONSENSUS, 1.0)
     return [Moment(float(clip.times[h.frame]), image, h) for image, h in zip(frames, agreed, strict=True)]
 
 

@@ -119,10 +119,11 @@ def calibrate(
         from backend.cli.calibrate import calibrate_project
         from backend.feedback.calibrated import FILE_NAME
         from backend.settings import load_settings
+        from refam.pipeline.confidence import SCORE_MODELS_FILE
 
         settings = load_settings()
         if forget:
-            for name in (FILE_NAME, "need.json"):
+            for name in (FILE_NAME, SCORE_MODELS_FILE):
                 (settings.data_dir / name).unlink(missing_ok=True)
             stdout.print("the settings that ship are used from the next start on")
             raise typer.Exit(0)

@@ -101,12 +101,12 @@ def label(
     try:
         targets = targets_of(words or [], DrawnOptions(point or [], not_point or [], box or [], mask or []))
         rate = None if fps is None else editor_rate(fps)
-        part = RegionOfInterest(range_, every=every, most_px=max_size or quality.most_px)
+        part = RegionOfInterest(range_, every=every, max_side_px=max_size or quality.max_side_px)
     except (PromptError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     with one_line_errors(), steps() as step:
         from backend.cli.outputs import forget_work, kept_work, places, write_all
-        from refam.pipeline.roi import brought_back, seen_in
+        from refam.pipeline.roi import map_results_to_clip, map_targets_to_view
         from video.io.reader import open_clip
 
         places(out)  # before hours of work, not after
@@ -126,8 +126,8 @@ def label(
             quality=quality,
             cache=cache,
         )
-        found = pipeline.run(view, seen_in(view, targets), progress=step, memo=memo)
-        results = brought_back(found, view, targets)
+        found = pipeline.run(view, map_targets_to_view(view, targets), progress=step, cache=memo)
+        results = map_results_to_clip(found, view, targets)
         written = write_all(
             out,
             clip,
@@ -137,7 +137,7 @@ def label(
             fps=rate or max(1.0, clip.average_fps),
             progress=step,
         )
-        if not any(result.stopped for result in results):  # what could not be read may be the next time
+        if not any(result.read_errors for result in results):  # what could not be read may be the next time
             forget_work(out)
     report(clip, results, written, version=pipeline.model_version)
     if sam2 is None:

@@ -71,11 +71,11 @@ def kept_work(out: Path, video: Path, asked: object, *, again: bool) -> StageCac
 
     asked: what the frames and options were; of another question nothing is taken. again: forgets what is kept.
     """
-    from refam.pipeline.stage_cache import StageCache, content_of
+    from refam.pipeline.stage_cache import StageCache, hash_file
 
     if again:
         forget_work(out)
-    return StageCache(out / _KEPT, f"{content_of(video)} {asked!r}")
+    return StageCache(out / _KEPT, f"{hash_file(video)} {asked!r}")
 
 
 def forget_work(out: Path) -> None:
@@ -108,7 +108,7 @@ def write_all(
     keyframes = [[key.frame for key in r.keyframes] for r in results]
     write_overlay(clip, [r.track for r in results], there.overlay, keyframes=keyframes)
     there.sheet.unlink(missing_ok=True)  # an earlier run's
-    if looks := frames_to_review([r.track for r in results], clip.times, elsewhere=[r.elsewhere for r in results]):
+    if looks := frames_to_review([r.track for r in results], clip.times, elsewhere=[r.disagreements for r in results]):
         write_sheet(clip, [r.track for r in results], looks, there.sheet)
     progress("overlay", 1.0)
     return there
@@ -141,13 +141,13 @@ def spans(track: MaskTrack, clip: Clip) -> list[tuple[float, float]]:
 
 
 def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
-    track, between = result.track, set(result.between)
+    track, between = result.track, set(result.interpolated)
     return {
         "object": k,
         "label": result.target.label,
         "words": result.target.words,
         "score": round(result.score, 4),
-        "anchor": result.anchor,
+        "anchor": result.anchor_frame,
         "notes": list(result.notes),
         "seen_s": [[round(a, 6), round(b, 6)] for a, b in spans(track, clip)],
         "keyframes": [

@@ -96,7 +96,7 @@ def targets_of(words: Sequence[str], drawn: DrawnOptions | None = None) -> list[
         "label the objects one call after the other",
     )
     _require(
-        bool(expressions) or any(p.places for p in prompts),
+        bool(expressions) or any(p.is_positive for p in prompts),
         "--not-point says only what is not the object: give words, a --point, a --box or a --mask too",
     )
     if not expressions:

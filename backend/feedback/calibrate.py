@@ -26,8 +26,9 @@ from backend.labelstudio.regions import KEYFRAME_IOU, box_sequence
 from backend.labelstudio.timeline import clip_frame_of_editor
 from refam.attention import attention_modules
 from refam.grounder import Grounder
-from refam.pipeline.confidence import ScoreModel, fit, row_of
+from refam.pipeline.confidence import ScoreModel, feature_vector, fit_score_model
 from refam.pipeline.pipeline import Pipeline, PipelineError
+from refam.pipeline.stages import Stage
 from refam.pipeline.types import Target, TrackResult
 from refam.text.expression import ExpressionError
 from video.metrics import Estimate, mean
@@ -131,13 +132,13 @@ def calibrate_settings(
     worth = np.stack([_read_all(grounder, e, opened(e), readings) for e in _told(known, "read", progress)], axis=1)
     reading = choose(worth, videos)
     _use(grounder, readings[reading.index])
-    results = [(e, _followed(pipeline, e, opened(e))) for e in _told(known, "track", progress)]
+    results = [(e, _followed(pipeline, e, opened(e))) for e in _told(known, Stage.TRACK, progress)]
     answered = [(e, r) for e, r in results if r is not None]
     if len({e.video for e, _ in answered}) < 2:
         unchanged = CrossValidated(0, 0, Estimate(0.0, 0.0, 0.0, 0))
         why = "the score and the keyframes stay: with these words next to nothing is found"
         return CalibrationReport(readings, reading, tolerances, unchanged, None, why, len(known))
-    strokes = np.array([_strokes(e, r, opened(e), tolerances) for e, r in _told(answered, "keyframes", progress)]).T
+    strokes = np.array([_strokes(e, r, opened(e), tolerances) for e, r in _told(answered, Stage.KEYFRAMES, progress)]).T
     tolerance = choose(-strokes, [e.video for e, _ in answered])
     need, why = _need(answered, opened, pipeline, keyframe_iou=tolerances[tolerance.index])
     return CalibrationReport(readings, reading, tolerances, tolerance, need, why, len(known))
@@ -219,7 +220,7 @@ def _need(
         wrong, _ = verdict(
             box_sequence(result.track, clip, fps=example.fps, keyframe_iou=keyframe_iou), example.truth(clip.duration_s)
         )
-        signs.append(row_of(result.signs))
+        signs.append(feature_vector(result.features))
         right.append(not wrong.any())
         said.append(result.score)
     rows, good, in_use = np.stack(signs), np.array(right), np.array(said)
@@ -227,9 +228,11 @@ def _need(
     foretold = np.zeros(len(good))
     try:
         for k in range(int(fold.max()) + 1):
-            part = fit(rows[fold != k], good[fold != k], made_with=pipeline.made_with, source="folds")
-            foretold[fold == k] = [part(result.signs) for (_, result), f in zip(answered, fold, strict=True) if f == k]
-        need = fit(rows, good, made_with=pipeline.made_with, source="corrections")
+            part = fit_score_model(rows[fold != k], good[fold != k], made_with=pipeline.made_with, source="folds")
+            foretold[fold == k] = [
+                part(result.features) for (_, result), f in zip(answered, fold, strict=True) if f == k
+            ]
+        need = fit_score_model(rows, good, made_with=pipeline.made_with, source="corrections")
     except ValueError:
         return None, "the score stays: all answers are right, or all are wrong, in some part of the corrections"
     gain = mean(_likelihood(foretold, good) - _likelihood(in_use, good))

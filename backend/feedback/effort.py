@@ -100,7 +100,7 @@ def cost(case: StrokeCase, pipeline: Pipeline, *, memo: Path, keyframe_iou: floa
     def answer(fixed: tuple[UserKeyframe, ...]) -> Keyframes:
         work = PredictRequest(case.name, case.name, FPS, (case.target,), (case.name,), (fixed,))
         try:
-            (result,) = pipeline.run(case.clip, prompted(work, case.clip), memo=kept)
+            (result,) = pipeline.run(case.clip, prompted(work, case.clip), cache=kept)
         except PipelineError:  # nothing was found: the annotator begins with an empty region
             return []
         return box_sequence(result.track, case.clip, fps=FPS, fixed=fixed, keyframe_iou=keyframe_iou)

@@ -21,7 +21,7 @@ from backend.feedback.project import FeedbackError
 from backend.labelstudio.regions import box_sequence
 from refam.evaluation.grounding_scores import expected_calibration_error, reliability_table
 from refam.evaluation.synthetic import as_clip
-from refam.pipeline.confidence import SIGNS, ScoreModel, fit, raw_score, row_of
+from refam.pipeline.confidence import FEATURES, ScoreModel, feature_vector, fit_score_model, raw_score
 from refam.pipeline.pipeline import Pipeline, PipelineError
 from refam.pipeline.types import Target, TrackResult
 from refam.tiny.scenes import draw_clip
@@ -94,7 +94,7 @@ def _one_clip(pipeline: Pipeline, seed: int) -> Iterator[Answered]:
 
 def _judged(result: TrackResult, clip: Clip, masks: NDArray[np.bool_]) -> Answered:
     wrong, _ = verdict(box_sequence(result.track, clip, fps=_FPS), EditorTruth.of_masks(masks))
-    return Answered(row_of(result.signs), raw_score(result.signs), not wrong.any())
+    return Answered(feature_vector(result.features), raw_score(result.features), not wrong.any())
 
 
 def fitted(some: Sequence[Answered], *, made_with: str, source: str) -> ScoreModel:
@@ -104,7 +104,7 @@ def fitted(some: Sequence[Answered], *, made_with: str, source: str) -> ScoreMod
         raise FeedbackError(
             f"of {len(some)} tracks all are {'right' if right.all() else 'wrong'}; take more clips to fit on"
         )
-    return fit(np.stack([a.signs for a in some]), right, made_with=made_with, source=source)
+    return fit_score_model(np.stack([a.signs for a in some]), right, made_with=made_with, source=source)
 
 
 def table(need: ScoreModel | None, some: Sequence[Answered]) -> str:
@@ -117,12 +117,12 @@ def table(need: ScoreModel | None, some: Sequence[Answered]) -> str:
         "| | AUROC of “needs correction” | weight |",
         "|---|---|---|",
     ]
-    for k, name in enumerate(SIGNS):
+    for k, name in enumerate(FEATURES):
         weight = "" if need is None else f"{need.weights[k]:.2f}"
         lines.append(f"| {name} | {auroc(signs[:, k], right)} | {weight} |")
     lines.append(f"| raw score | {auroc([a.raw for a in some], right)} | |")
     if need is not None:
-        said = np.array([need(dict(zip(SIGNS, row, strict=True))) for row in signs])
+        said = np.array([need(dict(zip(FEATURES, row, strict=True))) for row in signs])
         lines.append(f"| **fitted score** | **{auroc(said, right)}** | |")
         lines += [
             "",

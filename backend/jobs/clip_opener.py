@@ -13,7 +13,7 @@ from backend.media.network_policy import redact_url
 from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError
-from refam.pipeline.stage_cache import content_of
+from refam.pipeline.stage_cache import hash_file
 from video.io.probe import VideoLimits
 from video.io.reader import open_sequence
 
@@ -65,6 +65,6 @@ class ClipOpener:
 
     def _fetched(self, address: str, spec: JobSpec, held: contextlib.ExitStack) -> tuple[Path, str]:
         path = held.enter_context(self._media.local_file(address, task_id=spec.task_id))
-        content = content_of(path)
+        content = hash_file(path)
         self._media.raise_if_damaged(path, content)
         return path, content

@@ -21,7 +21,8 @@ from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_coun
 from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError
-from refam.pipeline.stage_cache import StageCache, trim
+from refam.pipeline.stage_cache import StageCache, trim_cache
+from refam.pipeline.stages import Stage
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video.io.probe import ReadingError
 from video.masks import encode
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("refam.jobs")
 
 # Shares of a job's time before any job has told; afterwards what the last jobs took (`shares_of`).
-_SHARES = {
+_SHARES: dict[str, float] = {
     "fetch": 0.05,
-    "decode": 0.05,
-    "ground": 0.2,
-    "consensus": 0.03,
-    "mask": 0.05,
-    "track": 0.6,
-    "keyframes": 0.02,
+    Stage.DECODE: 0.05,
+    Stage.GROUND: 0.2,
+    Stage.CONSENSUS: 0.03,
+    Stage.MASK: 0.05,
+    Stage.TRACK: 0.6,
+    Stage.KEYFRAMES: 0.02,
 }
 _LEARN_FROM = 20  # jobs
 _PRIOR_S = 20.0  # the guess above counts like a job of so many seconds
@@ -72,28 +73,28 @@ class JobRunner:
         try:
             with contextlib.ExitStack() as held:
                 clip, content = self._opener.open(spec, held, lambda fraction: course("fetch", fraction))
-                memo = StageCache(self._memory, content + self._settings.quality.tail)
-                results = with_breakage(clip, self._results(spec, clip, memo, course))
+                cache = StageCache(self._memory, content + self._settings.quality.version_suffix)
+                results = with_breakage(clip, self._results(spec, clip, cache, course))
                 return _done(spec, clip, results, self._keyframe_iou())
         except MediaError as error:
             if error.transient:
                 raise TransientError(str(error)) from error
             raise
         finally:
-            trim(self._memory, most_bytes=int(self._settings.data_mb * 1e6))
+            trim_cache(self._memory, most_bytes=int(self._settings.data_mb * 1e6))
 
     def _results(
-        self, spec: JobSpec, clip: Clip, memo: StageCache, tell: Callable[[str, float], None]
+        self, spec: JobSpec, clip: Clip, cache: StageCache, tell: Callable[[str, float], None]
     ) -> Sequence[TrackResult]:
         targets = prompted(spec.work, clip)
         key = (spec.model_version, targets)
-        known = memo.results(key, targets)
+        known = cache.load_results(key, targets)
         if known is not None:
             return known
         quality = self._settings.quality
-        results = quality.run(self._pipeline(), clip, targets, progress=tell, memo=memo)
-        if not any(result.stopped for result in results):  # reading may go well the next time
-            memo.keep_results(key, results)
+        results = quality.run(self._pipeline(), clip, targets, progress=tell, cache=cache)
+        if not any(result.read_errors for result in results):  # reading may go well the next time
+            cache.save_results(key, results)
         return results
 
 
@@ -127,7 +128,7 @@ def _prompt(frame: int, fixed: UserEdit, clip: Clip) -> FramePrompt | None:
 
 def shares_of(runs: Sequence[JobRecord]) -> dict[str, float]:
     """Each stage's share of a job's time, as the last finished jobs took it; a few short ones do not weigh much."""
-    done = [run.stages_s for run in runs if run.state is JobState.DONE and run.stages_s.get("track")][:_LEARN_FROM]
+    done = [run.stages_s for run in runs if run.state is JobState.DONE and run.stages_s.get(Stage.TRACK)][:_LEARN_FROM]
     spent = {stage: share * _PRIOR_S + sum(job.get(stage, 0.0) for job in done) for stage, share in _SHARES.items()}
     total = sum(spent.values())
     return {stage: seconds / total for stage, seconds in spent.items()}

@@ -22,7 +22,7 @@ from typing import Any
 
 from backend.media.fetch import Fetcher
 from backend.media.network_policy import FetchError
-from refam.pipeline.stage_cache import content_of
+from refam.pipeline.stage_cache import hash_file
 
 _NOTE = ".json"
 _PART, _PART_LIFE_S = ".part-", 24 * 3600.0
@@ -57,7 +57,7 @@ class MediaCache:
                 self._trim()
 
     def remove_if_damaged(self, path: Path, content: str) -> bool:
-        """Whether a file here is no longer what was downloaded (content: what `content_of` says of it now).
+        """Whether a file here is no longer what was downloaded (content: what `hash_file` says of it now).
 
         It is removed then, so that it is fetched again.
         """
@@ -93,7 +93,7 @@ class MediaCache:
                     begun=begun,
                 )
             if not fetched.not_modified:
-                about = {"validators": _validators(fetched.headers), "content": content_of(part)}
+                about = {"validators": _validators(fetched.headers), "content": hash_file(part)}
                 _note_of(path).write_text(json.dumps(about))
                 part.replace(path)
             _remove(part)

@@ -1,4 +1,9 @@
-"""Where tracking starts: from what a person drew, or from the frame on which the words are surest."""
+"""Anchors: the frames and masks from which tracking starts.
+
+An anchor comes from a person's prompts, or from the grounded frame whose mask fits the words best. A mask on one frame
+may hold a neighbour too, where the two touch; so masks are ranked by how certain the words are on their frame and by
+how much heat lies under them.
+"""
 
 from __future__ import annotations
 
@@ -25,185 +30,327 @@ if TYPE_CHECKING:
     from refam.pipeline.stage_cache import StageCache
     from video.io.reader import Clip
 
-_SAME = 0.5  # IoU of what is followed from a drawing with the words' mask: from it on they mean the same object
+MIN_COLOR_SIMILARITY = 0.6  # from it on two masks may show the same object
+_SAME_OBJECT_IOU = 0.5  # of the words' mask with the track from a prompt: from it on they mean the same object
 
 
 @dataclass
 class ObjectState:
-    """What is known so far of one target. why_not: set when it was given up.
+    """What is known so far about one target.
 
-    anchors: masks by frame that its words led to; drawn: those that a person's prompts led to, which win; boxes: as
-    they were drawn. memo: where finished stages of this clip are kept. stops: where the clip could not be read. seen:
-    what the words led to on all grounded frames, that of the anchor first.
+    Attributes:
+        target: What was asked for.
+        word_anchors: Masks (H, W) bool by frame that the words led to.
+        prompt_anchors: Masks by frame that a person's prompts led to; they overrule the words'.
+        prompt_boxes: The boxes that a person drew, by frame: x0, y0, x1, y1 as fractions of the frame.
+        anchor_frame: The frame from which tracking starts.
+        evidence: In [0, 1]: how certain the anchor is.
+        confidence: In [0, 1]: of the heatmap on the anchor's frame.
+        appearance: The object's colours on the words' anchor.
+        consensus: The heatmaps of the grounded frames, fused over time; None without words.
+        track: The object's track, once it was tracked.
+        notes: Sentences for people.
+        failure: Why the object was given up; None while it was not.
+        cache: Finished stages of this clip.
+        read_errors: Where the clip could not be read.
+        grounded_masks: The masks of the grounded frames, the anchor's first.
     """
 
     target: Target
-    anchors: dict[int, Mask] = field(default_factory=dict)
-    drawn: dict[int, Mask] = field(default_factory=dict)
-    boxes: dict[int, masks.Box] = field(default_factory=dict)
-    anchor: int = 0
+    word_anchors: dict[int, Mask] = field(default_factory=dict)
+    prompt_anchors: dict[int, Mask] = field(default_factory=dict)
+    prompt_boxes: dict[int, masks.Box] = field(default_factory=dict)
+    anchor_frame: int = 0
     evidence: float = 0.0
     confidence: float = 0.0
-    looks: ColorModel | None = None
-    heard: FusedHeatmaps | None = None
+    appearance: ColorModel | None = None
+    consensus: FusedHeatmaps | None = None
     track: MaskTrack | None = None
     notes: list[str] = field(default_factory=list)
-    why_not: str | None = None
-    memo: StageCache | None = None
-    stops: list[ReadingError] = field(default_factory=list)
-    seen: tuple[GroundedMask, ...] = ()
+    failure: str | None = None
+    cache: StageCache | None = None
+    read_errors: list[ReadingError] = field(default_factory=list)
+    grounded_masks: tuple[GroundedMask, ...] = ()
 
-    def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8] | None:
-        """(H, W, 3) uint8 RGB of a frame; None, which is noted, where it cannot be read."""
+    def read_frame(self, clip: Clip, frame: int) -> NDArray[np.uint8] | None:
+        """Return a frame, (H, W, 3) uint8 RGB; None, with the error noted, if it cannot be read."""
         try:
             return clip.frame(frame)
         except ReadingError as error:
-            self.stops.append(error)
+            self.read_errors.append(error)
             return None
 
 
-def find_anchors(clip: Clip, work: ObjectState, segmenter: Segmenter, *, least_score: float) -> None:
-    """Where tracking can start: on the words' surest frame, and on every frame that a person drew on."""
-    if work.heard is not None:
-        anchor_on_words(clip, work, segmenter, least_score=least_score)
-    if any(prompt.places for prompt in work.target.prompts):
-        anchor_on_prompts(clip, work, segmenter)
-    if work.why_not is not None and work.stops:
-        work.why_not = str(work.stops[0])  # nothing is said of what nobody could look at
+@dataclass(frozen=True, eq=False)
+class GroundedMask:
+    """The mask that the words lead to on one frame.
+
+    Attributes:
+        heatmap: Where the words point in the frame.
+        mask: (H, W) bool.
+        appearance: The colours under the mask.
+        certainty: In [0, 1]: of the words on this frame.
+        agreement: In [0, 1]: of the heatmap with those of the neighbouring frames.
+        score: In [0, 1]: the segmenter's score of the mask.
+    """
+
+    heatmap: Heatmap
+    mask: Mask
+    appearance: ColorModel
+    certainty: float
+    agreement: float
+    score: float
+
+    @property
+    def frame(self) -> int:
+        """The frame of the clip."""
+        return self.heatmap.frame
+
+    @property
+    def fill(self) -> float:
+        """The mean heat under the mask, in [0, 1]. A mask that runs over a neighbour has little on that part."""
+        h, w = self.mask.shape
+        heat = cv2.resize(self.heatmap.grid, (w, h), interpolation=cv2.INTER_LINEAR)
+        return float(np.clip(heat[self.mask].mean(), 0, 1))
+
+    @functools.cached_property
+    def quality(self) -> float:
+        """How good an anchor the mask is, in [0, 1].
+
+        On 180 objects of drawn clips the mask that ranks first by this has a mean IoU of .941, the most certain one
+        .924; .939 and .906 of them have .8 or more. The similarity to the masks of other frames adds nothing.
+        """
+        return self.certainty**3 * self.fill
 
 
-def anchor_on_prompts(clip: Clip, work: ObjectState, segmenter: Segmenter) -> None:
-    """Holds the target to what a person drew: a mask as it is, else on each frame the best outline of the rest."""
+def appearance_similarity(a: ColorModel, b: ColorModel) -> float:
+    """Return the similarity of two masks' colours times the ratio of their areas, in [0, 1]."""
+    return a.similarity(b) * min(a.area, b.area) / max(a.area, b.area)
+
+
+def find_anchors(clip: Clip, state: ObjectState, segmenter: Segmenter, *, min_evidence: float) -> None:
+    """Find the masks from which one object can be tracked, and store them in its state.
+
+    Args:
+        clip: The video.
+        state: The object's; gets anchors, or a failure.
+        segmenter: What outlines the object.
+        min_evidence: Words with less evidence lead to no anchor.
+    """
+    if state.consensus is not None:
+        anchor_on_words(clip, state, segmenter, min_evidence=min_evidence)
+    if any(prompt.is_positive for prompt in state.target.prompts):
+        anchor_on_prompts(clip, state, segmenter)
+    if state.failure is not None and state.read_errors:
+        state.failure = str(state.read_errors[0])  # what could not be read explains it better
+
+
+def anchor_on_prompts(clip: Clip, state: ObjectState, segmenter: Segmenter) -> None:
+    """Anchor the object on what a person drew: a mask as it is, else the best outline of the points and the box."""
     scores = []
-    for frame, prompts in _by_frame(work.target.prompts).items():
-        if not any(prompt.places for prompt in prompts):
-            continue  # what the object is not; see `anchor_on_corrections`
-        given = [p.mask for p in prompts if p.mask is not None]
-        found = None
-        if given:
-            found = Candidate(frame, _of_frame_size(given[-1], clip, work, frame), 1.0)
-        elif (image := work.picture(clip, frame)) is None:
+    for frame, prompts in _prompts_by_frame(state.target.prompts).items():
+        if not any(prompt.is_positive for prompt in prompts):
+            continue  # only says what the object is not; see `anchor_on_corrections`
+        drawn_masks = [p.mask for p in prompts if p.mask is not None]
+        best = None
+        if drawn_masks:
+            best = Candidate(frame, _decode_drawn_mask(drawn_masks[-1], clip, state, frame), 1.0)
+        elif (image := state.read_frame(clip, frame)) is None:
             continue
         else:
-            found = _most_obedient(segmenter.segment(image, _merge(prompts), frame=frame), prompts)
-        if found is None:
-            work.notes.append(f"no outline was found at the prompt on frame {frame}")
+            best = _best_candidate(segmenter.segment(image, _merge_prompts(prompts), frame=frame), prompts)
+        if best is None:
+            state.notes.append(f"no outline was found at the prompt on frame {frame}")
             continue
-        work.drawn[frame] = found.mask
-        work.notes += _disobeyed(found.mask, prompts, frame)
+        state.prompt_anchors[frame] = best.mask
+        state.notes += _describe_violations(best.mask, prompts, frame)
         boxes = [p.box for p in prompts if p.box is not None]
         if boxes:
-            work.boxes[frame] = boxes[-1]
-        scores.append(found.score)
+            state.prompt_boxes[frame] = boxes[-1]
+        scores.append(best.score)
     if scores:
-        work.why_not = None
-        work.anchor = min(work.drawn)
-        work.evidence = 0.5 + 0.5 * float(np.mean(scores))  # a person's word counts half by itself
-        work.confidence = max((h.confidence for h in work.heard.heatmaps), default=0.0) if work.heard else 0.0
-    elif not work.anchors:
-        work.why_not = "no outline was found where the point or box is; draw a box around the whole object"
+        state.failure = None
+        state.anchor_frame = min(state.prompt_anchors)
+        state.evidence = 0.5 + 0.5 * float(np.mean(scores))  # a person's word counts half by itself
+        confidences = [h.confidence for h in state.consensus.heatmaps] if state.consensus else []
+        state.confidence = max(confidences, default=0.0)
+    elif not state.word_anchors:
+        state.failure = "no outline was found where the point or box is; draw a box around the whole object"
 
 
-def anchor_on_corrections(clip: Clip, work: ObjectState, segmenter: Segmenter) -> bool:
-    """Points that say only what the object is not correct the mask that the track has there. True if any did."""
+def anchor_on_corrections(clip: Clip, state: ObjectState, segmenter: Segmenter) -> bool:
+    """Correct the track's masks by the points that only say where the object is not.
+
+    Returns:
+        Whether any mask was corrected; the corrected masks are new anchors, from which to track again.
+    """
     corrected = False
-    for frame, prompts in _by_frame(work.target.prompts).items():
-        if any(prompt.places for prompt in prompts) or work.track is None:
+    for frame, prompts in _prompts_by_frame(state.target.prompts).items():
+        if any(prompt.is_positive for prompt in prompts) or state.track is None:
             continue
-        mask = mask_at(work.track, frame)
+        mask = mask_at(state.track, frame)
         if mask is None:
-            work.notes.append(f"the object is not seen on frame {frame}, so nothing was taken from it there")
+            state.notes.append(f"the object is not seen on frame {frame}, so nothing was taken from it there")
             continue
-        if _right(mask, prompts) == 1.0 or (image := work.picture(clip, frame)) is None:
+        if _point_accuracy(mask, prompts) == 1.0 or (image := state.read_frame(clip, frame)) is None:
             continue
-        prompt = replace(_merge(prompts), prior=masks.rim_prior(mask), box=masks.pad_box(_box(mask), 0.1))
-        found = _most_obedient(segmenter.segment(image, prompt, frame=frame), prompts)
-        if found is None:
-            work.notes.append(f"no outline without the points on frame {frame} was found")
+        box = masks.pad_box(masks.box_of(mask) or (0.0, 0.0, 1.0, 1.0), 0.1)
+        prompt = replace(_merge_prompts(prompts), prior=masks.rim_prior(mask), box=box)
+        best = _best_candidate(segmenter.segment(image, prompt, frame=frame), prompts)
+        if best is None:
+            state.notes.append(f"no outline without the points on frame {frame} was found")
             continue
-        work.drawn[frame] = found.mask
-        work.notes += _disobeyed(found.mask, prompts, frame)
+        state.prompt_anchors[frame] = best.mask
+        state.notes += _describe_violations(best.mask, prompts, frame)
         corrected = True
     return corrected
 
 
-def words_agree(
-    clip: Clip, work: ObjectState, follow: Callable[[ObjectState, tuple[int, int], dict[int, Mask]], MaskTrack]
+def drop_conflicting_words(
+    clip: Clip, state: ObjectState, track: Callable[[ObjectState, tuple[int, int], dict[int, Mask]], MaskTrack]
 ) -> None:
-    """Gives the words' masks up, with a note, unless they are of the object that a person drew.
+    """Drop the words' anchors, with a note, unless they show the object that a person drew.
 
-    They are if what is followed from the nearest drawing comes to them, or looks like them where it is lost on the way.
+    They show it if the track from the nearest prompt reaches them or, where it is lost on the way, if the colours are
+    similar.
+
+    Args:
+        clip: The video.
+        state: The object's.
+        track: Tracks the object over a window (first and last frame) from masks by frame.
+
+    Raises:
+        ReadingError: For a frame that cannot be read.
     """
-    for frame, mask in sorted(work.anchors.items()):
-        if not work.drawn:
+    for frame, mask in sorted(state.word_anchors.items()):
+        if not state.prompt_anchors:
             return
-        near = min(work.drawn, key=lambda f: (abs(f - frame), f))
-        seen: Mask | None = work.drawn[near]
-        if near != frame:
-            window = (min(near, frame), max(near, frame))
-            seen = mask_at(follow(work, window, {near: work.drawn[near]}), frame)
-        if seen is not None:
-            same = masks.iou(seen, mask) >= _SAME
+        nearest = min(state.prompt_anchors, key=lambda f: (abs(f - frame), f))
+        tracked: Mask | None = state.prompt_anchors[nearest]
+        if nearest != frame:
+            window = (min(nearest, frame), max(nearest, frame))
+            tracked = mask_at(track(state, window, {nearest: state.prompt_anchors[nearest]}), frame)
+        if tracked is not None:
+            same = masks.iou(tracked, mask) >= _SAME_OBJECT_IOU
         else:
-            drawn, meant = ColorModel.of(clip.frame(near), work.drawn[near]), ColorModel.of(clip.frame(frame), mask)
-            same = drawn is not None and meant is not None and drawn.similarity(meant) >= LEAST_LIKENESS
+            drawn = ColorModel.of(clip.frame(nearest), state.prompt_anchors[nearest])
+            meant = ColorModel.of(clip.frame(frame), mask)
+            same = drawn is not None and meant is not None and drawn.similarity(meant) >= MIN_COLOR_SIMILARITY
         if not same:
-            work.anchors, work.seen = {}, ()
-            work.notes.append("the words point at something else than what was drawn; the drawing counts")
+            state.word_anchors, state.grounded_masks = {}, ()
+            state.notes.append("the words point at something else than what was drawn; the drawing counts")
             return
-    work.anchors = {f: m for f, m in work.anchors.items() if f not in work.drawn}
+    state.word_anchors = {f: m for f, m in state.word_anchors.items() if f not in state.prompt_anchors}
 
 
-def anchor_on_words(clip: Clip, work: ObjectState, segmenter: Segmenter, *, least_score: float) -> None:
-    """Starts from the mask of the grounded frames that ranks first (see `ground_masks`), if it is sure enough."""
-    if work.heard is None:
+def anchor_on_words(clip: Clip, state: ObjectState, segmenter: Segmenter, *, min_evidence: float) -> None:
+    """Anchor the object on the grounded mask that ranks first among those with enough evidence."""
+    if state.consensus is None:
         raise RuntimeError("an anchor on words needs heatmaps")
-    seen = ground_masks(clip, work.heard, segmenter, stopped=work.stops, memo=work.memo)
-    for i, one in enumerate(seen):
-        evidence = _blend(one.heatmap.confidence, one.agreement, one.score)
-        if evidence < least_score:
+    ranked = ground_masks(clip, state.consensus, segmenter, read_errors=state.read_errors, cache=state.cache)
+    for i, grounded in enumerate(ranked):
+        evidence = _combine_evidence(grounded.heatmap.confidence, grounded.agreement, grounded.score)
+        if evidence < min_evidence:
             continue
-        work.anchors = {one.frame: one.mask}
-        work.anchor, work.evidence, work.confidence = one.frame, evidence, one.heatmap.confidence
-        work.looks, work.seen = one.looks, tuple(seen[i:])
+        state.word_anchors = {grounded.frame: grounded.mask}
+        state.anchor_frame, state.evidence = grounded.frame, evidence
+        state.confidence, state.appearance = grounded.heatmap.confidence, grounded.appearance
+        state.grounded_masks = tuple(ranked[i:])
         return
-    work.why_not = f"nothing in this video stands out for the words {work.target.words!r}"
+    state.failure = f"nothing in this video stands out for the words {state.target.words!r}"
 
 
-def support(work: ObjectState, track: MaskTrack) -> tuple[float, list[int], list[str]]:
-    """The share of the grounded frames with the object visible on which the words point at it; the others; a note."""
-    if work.heard is None or work.target.prompts:
+def ground_masks(
+    clip: Clip,
+    consensus: FusedHeatmaps,
+    segmenter: Segmenter,
+    *,
+    read_errors: list[ReadingError] | None = None,
+    cache: StageCache | None = None,
+) -> list[GroundedMask]:
+    """Segment each grounded frame with its heatmap as the prompt.
+
+    Args:
+        clip: The video.
+        consensus: The heatmaps of the grounded frames.
+        segmenter: What turns a heatmap into a mask.
+        read_errors: Collects the errors of frames that cannot be read; those frames are left out.
+        cache: Where the masks are stored and looked up.
+
+    Returns:
+        One mask for each frame on which one is found, the best anchor first.
+
+    Raises:
+        ReadingError: Without `read_errors`, for a frame that cannot be read.
+    """
+    grounded = []
+    certainties = certainty(consensus.heatmaps, consensus.agreement)
+    for i, heatmap in enumerate(consensus.heatmaps):
+        if heatmap.grid.max() <= 0:
+            continue
+        key = (segmenter.name, heatmap.frame, hashlib.sha256(heatmap.grid.tobytes()).hexdigest())
+        try:
+            image = clip.frame(heatmap.frame)
+        except ReadingError as error:
+            if read_errors is None:
+                raise
+            read_errors.append(error)
+            continue
+        outline = cache.load_mask(key) if cache is not None else None
+        if outline is None:
+            candidates = segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame)
+            best = candidates[0] if candidates else None
+            outline = (masks.encode(best.mask), best.score) if best is not None else (masks.empty(clip.size), 0.0)
+            if cache is not None:
+                cache.save_mask(key, *outline)
+        mask, score = masks.decode(outline[0]), outline[1]
+        appearance = ColorModel.of(image, mask)
+        if appearance is not None:
+            grounded.append(
+                GroundedMask(heatmap, mask, appearance, float(certainties[i]), float(consensus.agreement[i]), score)
+            )
+    return sorted(grounded, key=lambda g: -g.quality)
+
+
+def measure_word_support(state: ObjectState, track: MaskTrack) -> tuple[float, list[int], list[str]]:
+    """Return how far the words support a track.
+
+    Returns:
+        The share of the grounded frames with the object visible on which the words point at it, in [0, 1]; the frames
+        on which they point elsewhere; sentences for people about these. (1, [], []) if a person drew the object.
+    """
+    if state.consensus is None or state.target.prompts:
         return 1.0, [], []
-    hits: dict[int, bool] = {}
-    for heatmap in work.heard.heatmaps:
+    points_at_it: dict[int, bool] = {}
+    for heatmap in state.consensus.heatmaps:
         mask = mask_at(track, heatmap.frame)
         if mask is None:
             continue
         box = masks.box_of(mask)
         if box is not None:
             x0, y0, x1, y1 = masks.pad_box(box, 0.1)
-            hits[heatmap.frame] = x0 <= heatmap.peak[0] <= x1 and y0 <= heatmap.peak[1] <= y1
-    if not hits:
+            points_at_it[heatmap.frame] = x0 <= heatmap.peak[0] <= x1 and y0 <= heatmap.peak[1] <= y1
+    if not points_at_it:
         return 0.0, [], []
-    misses = [frame for frame, hit in hits.items() if not hit]
-    said = [f"in {len(misses)} of {len(hits)} frames looked at, the words point elsewhere"] if misses else []
-    return 1 - len(misses) / len(hits), misses, said
+    misses = [frame for frame, hit in points_at_it.items() if not hit]
+    notes = [f"in {len(misses)} of {len(points_at_it)} frames looked at, the words point elsewhere"] if misses else []
+    return 1 - len(misses) / len(points_at_it), misses, notes
 
 
-def _blend(confidence: float, agreement: float, candidate: float) -> float:
-    """In [0, 1]: no single one of the three can carry an answer alone, none can sink it alone either."""
-    return float((max(confidence, 0.05) * max(agreement, 0.05) * max(candidate, 0.05)) ** (1 / 3))
+def _combine_evidence(confidence: float, agreement: float, score: float) -> float:
+    """Return the geometric mean, each taken for .05 at least: none alone can carry an answer or sink it."""
+    return float((max(confidence, 0.05) * max(agreement, 0.05) * max(score, 0.05)) ** (1 / 3))
 
 
-def _by_frame(prompts: Sequence[FramePrompt]) -> dict[int, list[FramePrompt]]:
-    found: dict[int, list[FramePrompt]] = {}
+def _prompts_by_frame(prompts: Sequence[FramePrompt]) -> dict[int, list[FramePrompt]]:
+    by_frame: dict[int, list[FramePrompt]] = {}
     for prompt in sorted(prompts, key=lambda p: p.frame):
-        found.setdefault(prompt.frame, []).append(prompt)
-    return found
+        by_frame.setdefault(prompt.frame, []).append(prompt)
+    return by_frame
 
 
-def _merge(prompts: Sequence[FramePrompt]) -> Prompt:
-    """All points and the last box that were drawn on one frame, as one prompt."""
+def _merge_prompts(prompts: Sequence[FramePrompt]) -> Prompt:
+    """Return all points and the last box that were drawn on one frame as one prompt."""
     points = [point for prompt in prompts for point in prompt.points]
     labels = [label for prompt in prompts for label in prompt.labels]
     boxes = [prompt.box for prompt in prompts if prompt.box is not None]
@@ -214,125 +361,43 @@ def _merge(prompts: Sequence[FramePrompt]) -> Prompt:
     )
 
 
-def _of_frame_size(mask: Rle, clip: Clip, work: ObjectState, frame: int) -> Mask:
+def _decode_drawn_mask(mask: Rle, clip: Clip, state: ObjectState, frame: int) -> Mask:
+    """Decode a mask that must have the frame's size; raises PipelineError for another size."""
     if mask.size != clip.size:
         raise PipelineError(
-            f"{work.target.label}: the mask on frame {frame} is {mask.size[0]}x{mask.size[1]}; "
+            f"{state.target.label}: the mask on frame {frame} is {mask.size[0]}x{mask.size[1]}; "
             f"the video's frames are {clip.size[0]}x{clip.size[1]}"
         )
     return masks.decode(mask)
 
 
-def _box(mask: Mask) -> masks.Box:
-    return masks.box_of(mask) or (0.0, 0.0, 1.0, 1.0)
-
-
-def _on(mask: Mask, point: tuple[float, float]) -> bool:
-    """Whether the pixel under a normalised (x, y) belongs to a mask."""
+def _contains(mask: Mask, point: tuple[float, float]) -> bool:
+    """Return whether the pixel under a normalised (x, y) belongs to a mask."""
     h, w = mask.shape
     return bool(mask[min(int(point[1] * h), h - 1), min(int(point[0] * w), w - 1)])
 
 
-def _right(mask: Mask, prompts: Sequence[FramePrompt]) -> float:
-    """The share of the points that a mask has on the right side; 1 without points."""
-    said = [_on(mask, point) == bool(label) for p in prompts for point, label in zip(p.points, p.labels, strict=True)]
-    return float(np.mean(said)) if said else 1.0
+def _point_accuracy(mask: Mask, prompts: Sequence[FramePrompt]) -> float:
+    """Return the share of the points that lie on the right side of a mask's outline; 1 without points."""
+    right = [
+        _contains(mask, point) == bool(label) for p in prompts for point, label in zip(p.points, p.labels, strict=True)
+    ]
+    return float(np.mean(right)) if right else 1.0
 
 
-def _most_obedient(found: Sequence[Candidate], prompts: Sequence[FramePrompt]) -> Candidate | None:
-    """The best of the candidates that have the most points on the right side."""
-    return max(found, key=lambda c: (_right(c.mask, prompts), c.score), default=None)
+def _best_candidate(candidates: Sequence[Candidate], prompts: Sequence[FramePrompt]) -> Candidate | None:
+    """Return the candidate with most points on the right side; of several the one with the highest score."""
+    return max(candidates, key=lambda c: (_point_accuracy(c.mask, prompts), c.score), default=None)
 
 
-def _disobeyed(mask: Mask, prompts: Sequence[FramePrompt], frame: int) -> list[str]:
-    """Sentences for people: what was asked of a frame's mask and could not be done."""
-    said = []
+def _describe_violations(mask: Mask, prompts: Sequence[FramePrompt], frame: int) -> list[str]:
+    """Return a sentence for people on each point that lies on the wrong side of the mask's outline."""
+    sentences = []
     for prompt in prompts:
         for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
-            if _on(mask, (x, y)) != bool(label):
+            if _contains(mask, (x, y)) != bool(label):
                 wanted, got = ("on", "outside") if label else ("off", "within")
-                said.append(
+                sentences.append(
                     f"frame {frame}: the point {x:.3g},{y:.3g} was to be {wanted} the object and is {got} its mask"
                 )
-    return said
-
-
-@dataclass(frozen=True, eq=False)
-class GroundedMask:
-    """The mask that the words lead to on one frame. sure: of the words there; score: the segmenter's."""
-
-    heatmap: Heatmap
-    mask: Mask
-    looks: ColorModel
-    sure: float
-    agreement: float
-    score: float
-
-    @property
-    def frame(self) -> int:
-        """Of the clip."""
-        return self.heatmap.frame
-
-    @property
-    def fill(self) -> float:
-        """In [0, 1]: the mean heat under the mask; a mask that runs over a neighbour has little on that part."""
-        h, w = self.mask.shape
-        heat = cv2.resize(self.heatmap.grid, (w, h), interpolation=cv2.INTER_LINEAR)
-        return float(np.clip(heat[self.mask].mean(), 0, 1))
-
-    @functools.cached_property
-    def rank(self) -> float:
-        """How good a start it is, in [0, 1].
-
-        On 180 objects of drawn clips the first by this had a mean IoU of .941, the surest one .924; .939 and .906 of
-        them had .8 or more. How alike a mask is to those of the other frames added nothing.
-        """
-        return self.sure**3 * self.fill
-
-
-def likeness(a: ColorModel, b: ColorModel) -> float:
-    """In [0, 1]: of two masks' colours, and of their areas."""
-    return a.similarity(b) * min(a.area, b.area) / max(a.area, b.area)
-
-
-def ground_masks(
-    clip: Clip,
-    heard: FusedHeatmaps,
-    segmenter: Segmenter,
-    *,
-    stopped: list[ReadingError] | None = None,
-    memo: StageCache | None = None,
-) -> list[GroundedMask]:
-    """One for each grounded frame on which a mask is found, the one to start from first.
-
-    memo: where the masks are kept and looked up. Raises ReadingError where a frame cannot be read, unless `stopped`
-    takes it; that frame is left out then.
-    """
-    found = []
-    sure = certainty(heard.heatmaps, heard.agreement)
-    for i, heatmap in enumerate(heard.heatmaps):
-        if heatmap.grid.max() <= 0:
-            continue
-        key = (segmenter.name, heatmap.frame, hashlib.sha256(heatmap.grid.tobytes()).hexdigest())
-        try:
-            image = clip.frame(heatmap.frame)
-        except ReadingError as error:
-            if stopped is None:
-                raise
-            stopped.append(error)
-            continue
-        outlined = memo.outline(key) if memo is not None else None
-        if outlined is None:
-            candidates = segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame)
-            best = candidates[0] if candidates else None
-            outlined = (masks.encode(best.mask), best.score) if best is not None else (masks.empty(clip.size), 0.0)
-            if memo is not None:
-                memo.keep_outline(key, *outlined)
-        mask, score = masks.decode(outlined[0]), outlined[1]
-        looks = ColorModel.of(image, mask)
-        if looks is not None:
-            found.append(GroundedMask(heatmap, mask, looks, float(sure[i]), float(heard.agreement[i]), score))
-    return sorted(found, key=lambda one: -one.rank)
-
-
-LEAST_LIKENESS = 0.6  # of colours, for an object found again
+    return sentences

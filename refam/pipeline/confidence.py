@@ -1,9 +1,9 @@
-"""How likely a track is right as it is: the probability that a person has nothing to correct.
+"""The score of a track: the probability that it is right as it is, so that a person has nothing to correct.
 
-A logistic model of a few signs that the pipeline has anyway, fitted on drawn clips with a known truth (`refam eval
-need --fit`) or on what people corrected (`refam calibrate`). It counts for one backbone, segmenter and tracker; for any
-others the raw score is used. A prediction's score is this probability, so that sampling by uncertainty serves those
-first that need a person.
+It is a logistic model of a few features that the pipeline has anyway, fitted on drawn clips with a known truth
+(`refam eval need --fit`) or on what people corrected (`refam calibrate`). It holds for one backbone, segmenter and
+tracker; for others the raw score is used. As a prediction's score is this probability, sampling by uncertainty serves
+those tasks first that need a person.
 """
 
 from __future__ import annotations
@@ -26,20 +26,39 @@ from video.types import MaskTrack
 if TYPE_CHECKING:
     from refam.pipeline.anchors import ObjectState
 
-SIGNS = ("evidence", "confidence", "order", "agreement", "backing", "followed", "weakest", "seen", "whole", "steady")
-SHIPPED = Path(__file__).with_name("score_models.json")  # fitted on drawn clips: `refam eval need --fit 100`
+FEATURES = (
+    "evidence",
+    "confidence",
+    "order",
+    "agreement",
+    "backing",
+    "followed",
+    "weakest",
+    "seen",
+    "whole",
+    "steady",
+)  # see `track_features`; the names are stored with results
+SHIPPED_MODELS = Path(__file__).with_name("score_models.json")  # fitted on drawn clips: `refam eval need --fit 100`
+SCORE_MODELS_FILE = "need.json"  # in the data folder: the models that were fitted on this machine
 
 
 class ScoreModelError(UserError):
-    """A file of fitted needs cannot be used; the message says which and why."""
+    """A file of score models cannot be used; the text says which and why."""
 
 
 @dataclass(frozen=True)
 class ScoreModel:
-    """Signs -> the probability that nothing needs correction.
+    """A logistic model from the features of a track to the probability that nothing needs correction.
 
-    weights: one for each of SIGNS, never negative. made_with: backbone, segmenter and tracker it was fitted with, as
-    in the model version. objects: on how many tracks; source: whose.
+    Args:
+        weights: One for each of `FEATURES`, none negative.
+        bias: Added to the weighted sum.
+        made_with: The backbone, segmenter and tracker it was fitted with, as in the model version.
+        objects: On how many tracks it was fitted.
+        source: Where these came from.
+
+    Raises:
+        ScoreModelError: For a wrong number of weights, or a negative one.
     """
 
     weights: tuple[float, ...]
@@ -49,94 +68,123 @@ class ScoreModel:
     source: str
 
     def __post_init__(self) -> None:
-        if len(self.weights) != len(SIGNS) or min(self.weights) < 0:
-            raise ScoreModelError(f"a need has {len(SIGNS)} weights, none negative, got {self.weights}")
+        if len(self.weights) != len(FEATURES) or min(self.weights) < 0:
+            raise ScoreModelError(f"a need has {len(FEATURES)} weights, none negative, got {self.weights}")
 
-    def __call__(self, signs: Mapping[str, float]) -> float:
-        """In [0, 1]. signs: as `signs_of` gives them."""
-        return float(predict_logistic(row_of(signs), self.weights, self.bias))
-
-
-def row_of(signs: Mapping[str, float]) -> NDArray[np.float64]:
-    """(k,) in the order of SIGNS."""
-    return np.array([signs[name] for name in SIGNS], np.float64)
+    def __call__(self, features: Mapping[str, float]) -> float:
+        """Return the probability, in [0, 1]. features: as from `track_features`."""
+        return float(predict_logistic(feature_vector(features), self.weights, self.bias))
 
 
-def raw_score(signs: Mapping[str, float]) -> float:
-    """In [0, 1]: the score where none was fitted. It orders tracks, and is no probability."""
-    return float(np.clip(signs["evidence"] * (0.4 + 0.6 * signs["followed"]) * (0.5 + 0.5 * signs["backing"]), 0, 1))
+def feature_vector(features: Mapping[str, float]) -> NDArray[np.float64]:
+    """Return the features as an array, (k,), in the order of `FEATURES`."""
+    return np.array([features[name] for name in FEATURES], np.float64)
 
 
-def fit(signs: NDArray[np.float64], good: NDArray[np.bool_], *, made_with: str, source: str) -> ScoreModel:
-    """signs: (n, k) rows of SIGNS; good: (n,) bool, nothing had to be corrected. Raises ValueError if all are alike."""
-    weights, bias = fit_logistic(signs, good)
-    return ScoreModel(weights, bias, made_with, len(good), source)
+def raw_score(features: Mapping[str, float]) -> float:
+    """Return the score without a fitted model, in [0, 1]. It ranks tracks, but is no probability."""
+    score = features["evidence"] * (0.4 + 0.6 * features["followed"]) * (0.5 + 0.5 * features["backing"])
+    return float(np.clip(score, 0, 1))
 
 
-def signs_of(work: ObjectState, track: MaskTrack, *, backing: float) -> dict[str, float]:
-    """What a track shows of its own reliability, each in [0, 1], larger is surer.
+def fit_score_model(
+    features: NDArray[np.float64], correct: NDArray[np.bool_], *, made_with: str, source: str
+) -> ScoreModel:
+    """Fit a score model.
 
-    evidence, confidence: of the anchor. order: 1 - entropy of the heatmaps / its largest; agreement: of their votes;
-    backing: share of the grounded frames on which the words point at the track. followed: mean score of the track;
-    weakest: the score that one frame in twenty is below. seen: share of the frames that show the object; whole: 1 in
-    one piece, less with each gap. steady: how little its area jumps from frame to frame where it jumps most; that of
-    a single frame does not.
+    Args:
+        features: (n, k), one row of `FEATURES` for each track.
+        correct: (n,), whether nothing had to be corrected.
+        made_with: Backbone, segmenter and tracker of the tracks.
+        source: Where the tracks came from.
+
+    Raises:
+        ValueError: If all tracks are correct, or none.
     """
-    maps = list(work.heard.heatmaps) if work.heard is not None else []
+    weights, bias = fit_logistic(features, correct)
+    return ScoreModel(weights, bias, made_with, len(correct), source)
+
+
+def track_features(state: ObjectState, track: MaskTrack, *, backing: float) -> dict[str, float]:
+    """Return the features of a track, each in [0, 1], larger where the track is more reliable.
+
+    Args:
+        state: The object's.
+        track: Its track.
+        backing: The share of the grounded frames on which the words point at the track.
+
+    Returns:
+        evidence, confidence: of the anchor.
+        order: 1 - the heatmaps' entropy over the largest possible; agreement: of the heatmaps with each other.
+        backing: as given.
+        followed: mean score of the visible frames; weakest: their 5 % quantile.
+        seen: share of the frames on which the object is visible; whole: 1 without gaps, less with each one.
+        steady: ratio of the areas on neighbouring frames, its 2 % quantile, so that a single jump does not count.
+    """
+    heatmaps = list(state.consensus.heatmaps) if state.consensus is not None else []
     scores = track.scores[track.visible]
     return {
-        "evidence": work.evidence,
-        "confidence": work.confidence,
-        "order": float(np.mean([measure_concentration(h.grid) for h in maps])) if maps else 0.0,
-        "agreement": float(np.mean(work.heard.agreement)) if work.heard is not None else 0.0,
+        "evidence": state.evidence,
+        "confidence": state.confidence,
+        "order": float(np.mean([measure_concentration(h.grid) for h in heatmaps])) if heatmaps else 0.0,
+        "agreement": float(np.mean(state.consensus.agreement)) if state.consensus is not None else 0.0,
         "backing": backing,
         "followed": float(scores.mean()) if len(scores) else 0.0,
         "weakest": float(np.quantile(scores, 0.05)) if len(scores) else 0.0,
         "seen": float(track.visible.mean()),
         "whole": 1 / (1 + len(spans(~track.visible))),
-        "steady": _steady(track),
+        "steady": _area_stability(track),
     }
 
 
-def _steady(track: MaskTrack) -> float:
-    area = np.array([masks.area(r) for r in track.rles], np.float64)
+def _area_stability(track: MaskTrack) -> float:
+    """Return the 2 % quantile of the ratios of the areas on neighbouring frames, in [0, 1]."""
+    area = np.array([masks.area(rle) for rle in track.rles], np.float64)
     both = track.visible[1:] & track.visible[:-1]
     if len(area) == 1:
         return float(track.visible[0])
     if not both.any():
         return 0.0
-    small, large = np.minimum(area[1:], area[:-1])[both], np.maximum(area[1:], area[:-1])[both]
-    return float(np.quantile(small / large, 0.02))
+    smaller, larger = np.minimum(area[1:], area[:-1])[both], np.maximum(area[1:], area[:-1])[both]
+    return float(np.quantile(smaller / larger, 0.02))
 
 
-def need_for(made_with: str, folder: Path | None = None) -> ScoreModel | None:
-    """What was fitted for a backbone, segmenter and tracker: in this folder, else what ships; None for neither.
+def load_score_model(made_with: str, folder: Path | None = None) -> ScoreModel | None:
+    """Return the score model for a backbone, segmenter and tracker.
 
-    Raises ScoreModelError for a file that cannot be read.
+    Args:
+        made_with: As in the model version.
+        folder: Where a model that was fitted on this machine is looked for first, before those that ship.
+
+    Returns:
+        The model, or None if none was fitted for these.
+
+    Raises:
+        ScoreModelError: For a file that cannot be read.
     """
-    for path in (folder / "need.json" if folder else None, SHIPPED):
-        found = read(path).get(made_with) if path is not None else None
-        if found is not None:
-            return found
+    for path in (folder / SCORE_MODELS_FILE if folder else None, SHIPPED_MODELS):
+        model = read_score_models(path).get(made_with) if path is not None else None
+        if model is not None:
+            return model
     return None
 
 
-def read(path: Path) -> dict[str, ScoreModel]:
-    """All that a file holds, by what each was made with; nothing where there is no file. Raises ScoreModelError."""
+def read_score_models(path: Path) -> dict[str, ScoreModel]:
+    """Return all models of a file by what they were made with; none if there is no file. Raises ScoreModelError."""
     if not path.is_file():
         return {}
     try:
         items = json.loads(path.read_text(encoding="utf-8"))
-        needs = [ScoreModel(**{**item, "weights": tuple(float(w) for w in item["weights"])}) for item in items]
+        models = [ScoreModel(**{**item, "weights": tuple(float(w) for w in item["weights"])}) for item in items]
     except (ValueError, TypeError, KeyError) as error:
         raise ScoreModelError(
             f"{path} cannot be read ({error}); delete it, or make it anew with `refam eval need`"
         ) from error
-    return {need.made_with: need for need in needs}
+    return {model.made_with: model for model in models}
 
 
-def keep(need: ScoreModel, path: Path) -> None:
-    """Adds one to a file, or replaces the one for the same models."""
-    needs = read(path) | {need.made_with: need}
+def save_score_model(model: ScoreModel, path: Path) -> None:
+    """Add a model to a file, in place of an older one for the same backbone, segmenter and tracker."""
+    models = read_score_models(path) | {model.made_with: model}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(n) for n in needs.values()], indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps([asdict(m) for m in models.values()], indent=1) + "\n", encoding="utf-8")

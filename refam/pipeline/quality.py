@@ -1,13 +1,13 @@
 """How closely videos are looked at: `refam label --quality`, and REFAM_QUALITY for the service and for `refam curate`.
 
-            frames grounded   masks looked at again   searches for what was lost   longer side, unless --max-size
-    fast    4                 every 8th frame         1                            640 px
-    normal  8                 as the segmenter asks   2                            the video's own
-    best    16                every frame             4                            the video's own
+            frames grounded   masks refitted            searches of each gap   longer side, unless --max-size
+    fast    4                 every 8th frame           1                      640 px
+    normal  8                 as the segmenter asks     2                      the video's own
+    best    16                every frame               4                      the video's own
 
-Looks are counted in the video's own frames, whatever `--every` leaves out. Pictures (tasks that hold a list of them)
-are never brought down, and each of them is looked at. What is not "normal" stands in the model version, so asking again
-with another quality makes another prediction.
+Refits are counted in the video's own frames, whatever `--every` leaves out. Pictures (tasks that hold a list of them)
+are never reduced, and the masks of each are refitted. Any quality but "normal" is part of the model version, so that
+asking again with another quality makes another prediction.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from refam.pipeline.pipeline import Pipeline
     from refam.pipeline.stage_cache import StageCache
+    from refam.pipeline.stages import Progress
     from refam.pipeline.types import PipelineOptions, Target, TrackResult
     from video.io.reader import Clip
 
-_FAST_PX = 640
+_FAST_SIDE_PX = 640
 
 
 class Quality(StrEnum):
-    """How much time an answer may take."""
+    """How much time a prediction may take."""
 
     FAST = "fast"
     NORMAL = "normal"
     BEST = "best"
 
     def options(self, base: PipelineOptions | None = None) -> PipelineOptions:
-        """The pipeline's options of this quality; all that it does not set as in `base`."""
+        """Return the pipeline's options for this quality; what it does not set is as in `base`."""
         from refam.pipeline.types import PipelineOptions
 
         base = base or PipelineOptions()
         if self is Quality.FAST:
-            return replace(base, planned_frames=4, look_every=8, rescues=1)
+            return replace(base, grounded_frames=4, refit_every=8, redetect_rounds=1)
         if self is Quality.BEST:
-            return replace(base, planned_frames=16, look_every=1, rescues=4)
+            return replace(base, grounded_frames=16, refit_every=1, redetect_rounds=4)
         return base
 
     @property
-    def most_px(self) -> int | None:
-        """What the longer side of frames is brought down to; None: frames stay as they are."""
-        return _FAST_PX if self is Quality.FAST else None
+    def max_side_px(self) -> int | None:
+        """What the longer side of frames is reduced to; None leaves frames as they are."""
+        return _FAST_SIDE_PX if self is Quality.FAST else None
 
     @property
-    def tail(self) -> str:
-        """What the model version ends with, and stages that are kept are told apart by."""
+    def version_suffix(self) -> str:
+        """What the model version and the keys of cached stages end with."""
         return "" if self is Quality.NORMAL else f":{self}"
 
     def run(
@@ -61,18 +62,29 @@ class Quality(StrEnum):
         clip: Clip,
         targets: Sequence[Target],
         *,
-        progress: Callable[[str, float], None],
-        memo: StageCache | None = None,
+        progress: Progress | None = None,
+        cache: StageCache | None = None,
     ) -> list[TrackResult]:
-        """What the pipeline (with the options of this quality) finds in the clip, on its own frames, in its size.
+        """Run a pipeline that was made with the options of this quality, on frames of this quality's size.
 
-        Raises PipelineError.
+        Args:
+            pipeline: The pipeline.
+            clip: The whole video.
+            targets: The objects to find.
+            progress: Called with the stage's name and its finished fraction.
+            cache: Where finished stages of this clip at this quality are stored and looked up.
+
+        Returns:
+            One result per target, on the clip's own frames and in its size.
+
+        Raises:
+            PipelineError: If no target could be found.
+            ReadingError: If nothing could be read.
         """
-        from refam.pipeline.roi import RegionOfInterest, brought_back, seen_in
+        from refam.pipeline.roi import RegionOfInterest, run_in_region
         from video.io.reader import Clip
 
-        if self.most_px is None or not isinstance(clip, Clip) or max(clip.size) <= self.most_px:
-            return pipeline.run(clip, targets, progress=progress, memo=memo)
-        view = RegionOfInterest(most_px=self.most_px).view(clip, targets)
-        found = pipeline.run(view, seen_in(view, targets), progress=progress, memo=memo)
-        return brought_back(found, view, targets)
+        if self.max_side_px is None or not isinstance(clip, Clip) or max(clip.size) <= self.max_side_px:
+            return pipeline.run(clip, targets, progress=progress, cache=cache)
+        region = RegionOfInterest(max_side_px=self.max_side_px)
+        return run_in_region(pipeline, clip, targets, region, progress=progress, cache=cache)

@@ -1,17 +1,22 @@
-"""Where an object was lost, and whether what the words point at there is the same object."""
+"""Recovery of lost tracks: finding gaps and drift, redetecting the object by its words, and by its template.
+
+Three things find an object where its track does not show it: the words, grounded again in a gap (`Redetector`); the
+masks of the frames that were grounded anyway (`find_drift`); and the object's own template (`reidentify`), for objects
+that the words do not tell apart. Each says, as data, from which masks the object is to be tracked again.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.pipeline.anchors import LEAST_LIKENESS, GroundedMask, ObjectState, likeness
-from refam.pipeline.tracks import mask_at, patch
+from refam.pipeline.anchors import MIN_COLOR_SIMILARITY, GroundedMask, ObjectState, appearance_similarity
+from refam.pipeline.tracks import mask_at
 from video import masks
 from video.io.probe import ReadingError
 from video.keyframes import spans
@@ -21,11 +26,32 @@ from video.tracking.template_match import ObjectTemplate, TemplateMatch
 from video.types import Candidate, Heatmap, MaskTrack, Prompt, Segmenter
 
 if TYPE_CHECKING:
+    from refam.pipeline.word_grounder import WordGrounder
     from video.io.reader import Clip
 
-LEAST_WINDOW = 3  # frames; a shorter gap is not worth a search
-PROBES = 3  # frames grounded in one lost window
-WINDOWS = 2  # lost windows searched per object and round, the longest first
+MIN_GAP_FRAMES = 3  # a shorter gap is not worth a search
+FRAMES_PER_GAP = 3  # grounded in one gap
+GAPS_PER_ROUND = 2  # searched for each object in one round, the longest first
+_MAX_OVERLAP = 0.3  # IoU with another object's mask, beyond which a mask is that object's
+
+# Drift, by the grounded masks.
+_SAME_MASK_IOU = 0.8  # of the track's mask with the words' own: from it on they show the same
+_MIN_SIMILARITY = 0.8  # to the anchor: of a grounded mask that corrects the track
+_SIMILARITY_MARGIN = 0.1  # by how much it must exceed that of the track's own mask
+_COLOR_MARGIN = 0.02  # by how much its colours alone may fall behind the track's own
+
+# Re-identification, by the template. Chosen on 98 drawn objects (462 of 8820 frames below IoU .7): of the 30 places
+# found at .9 or more where the track had another mask, and of the 23 where it had none, all were better than the
+# track; of the 7 others 6.
+_MIN_MATCH = 0.9
+_TRACKED_IOU = 0.7  # of the track's mask with the template at its place: from it on the track is right
+_LOOK_ALIKE_MATCH = 0.8  # a second place as like the template on its own frame: the two cannot be told apart
+# Chosen on three drawn objects that touch others of their colour. On 23 frames each of 12 further objects, matching
+# pixel by pixel found 257 places; none had an IoU below .6 with the object.
+_MIN_REFINED_MATCH = 0.7
+_REFINE_FROM = 0.5  # from this score on a match is refined pixel by pixel
+_OUTLINE_IOU = 0.75  # of a segmenter's outline with the template at its place
+_FRAME_STEP, _MAX_FRAMES = 4, 60  # every 4th frame is searched, 60 frames of a track at most
 
 
 @dataclass(frozen=True)
@@ -35,18 +61,126 @@ class Gap:
     first: int
     last: int
 
-    def probes(self) -> list[int]:
-        """The frames to look at: spread evenly over the window."""
-        n = min(PROBES, self.last - self.first + 1)
+    def sample(self) -> list[int]:
+        """Return the frames to ground: a few, spread evenly over the gap."""
+        n = min(FRAMES_PER_GAP, self.last - self.first + 1)
         at = self.first + (self.last - self.first + 1) * (np.arange(n) + 0.5) / n
         return sorted({int(f) for f in at})
 
 
+@dataclass(frozen=True, eq=False)
+class Redetection:
+    """An object found in a gap of its track. member: its index; masks: (H, W) bool by frame, to track from."""
+
+    member: int
+    gap: Gap
+    masks: dict[int, Mask]
+
+
+@dataclass(frozen=True, eq=False)
+class DriftedSegment:
+    """Frames first..last, both included, that are to be tracked again. anchors: masks (H, W) bool by frame."""
+
+    first: int
+    last: int
+    anchors: Mapping[int, Mask]
+
+
+# --- gaps ---------------------------------------------------------------------------------------------------------
+
+
 def find_gaps(track: MaskTrack) -> list[Gap]:
-    """The windows worth searching, longest first, at most `WINDOWS`."""
-    windows = [Gap(int(track.frames[a]), int(track.frames[b])) for a, b in spans(~track.visible)]
-    worth = [w for w in windows if w.last - w.first + 1 >= LEAST_WINDOW]
-    return sorted(worth, key=lambda w: w.first - w.last)[:WINDOWS]
+    """Return the gaps worth searching, the longest first, at most `GAPS_PER_ROUND`."""
+    gaps = [Gap(int(track.frames[a]), int(track.frames[b])) for a, b in spans(~track.visible)]
+    long_enough = [gap for gap in gaps if gap.last - gap.first + 1 >= MIN_GAP_FRAMES]
+    return sorted(long_enough, key=lambda gap: gap.first - gap.last)[:GAPS_PER_ROUND]
+
+
+def describe_gaps(track: MaskTrack, times: NDArray[np.float64]) -> list[str]:
+    """Return sentences for people that say where the object is not visible. times: seconds of the clip's frames."""
+    if not track.visible.any():
+        return ["it is not seen anywhere in the video"]
+    sentences, last = [], len(track.frames) - 1
+    for a, b in spans(~track.visible):
+        start_s, end_s = float(times[track.frames[a]]), float(times[track.frames[b]])
+        if a == 0:
+            sentences.append(f"not seen before {float(times[track.frames[b + 1]]):.1f} s")
+        elif b == last:
+            sentences.append(f"lost from {start_s:.1f} s to the end")
+        else:
+            found_s = float(times[track.frames[b + 1]])
+            sentences.append(f"lost from {start_s:.1f} s to {end_s:.1f} s, found again at {found_s:.1f} s")
+    return sentences
+
+
+# --- redetection by the words -------------------------------------------------------------------------------------
+
+
+class Redetector:
+    """Searches the gaps of tracks in one clip by grounding the words in them."""
+
+    def __init__(self, clip: Clip, segmenter: Segmenter, grounder: WordGrounder) -> None:
+        self._clip, self._segmenter, self._grounder = clip, segmenter, grounder
+
+    def search(
+        self,
+        members: Sequence[tuple[ObjectState, Mapping[int, Mask]]],
+        tracks: Sequence[MaskTrack],
+        *,
+        from_prompts: bool,
+    ) -> list[Redetection]:
+        """Search the longest gaps of some tracks.
+
+        Args:
+            members: The objects, each with its anchors by frame.
+            tracks: The objects' tracks, in the same order.
+            from_prompts: The object looks as on its first anchor, not as where the words were most certain.
+
+        Returns:
+            One redetection for each gap in which an object is recognised.
+        """
+        redetections = []
+        for k, ((state, anchors), track) in enumerate(zip(members, tracks, strict=True)):
+            if state.consensus is None:
+                continue
+            others = [t for i, t in enumerate(tracks) if i != k]
+            for gap in find_gaps(track):
+                try:
+                    appearance = self._appearance_on_first(anchors) if from_prompts else state.appearance
+                    start = None if appearance is None else self._search_gap(state, gap, appearance, others)
+                except ReadingError as error:  # this gap stays as it is, others are searched
+                    state.read_errors.append(error)
+                    continue
+                if start is not None:
+                    redetections.append(Redetection(k, gap, start))
+        return redetections
+
+    def _appearance_on_first(self, anchors: Mapping[int, Mask]) -> ColorModel | None:
+        first = min(anchors)
+        return ColorModel.of(self._clip.frame(first), anchors[first])
+
+    def _search_gap(
+        self, state: ObjectState, gap: Gap, appearance: ColorModel, others: Sequence[MaskTrack]
+    ) -> dict[int, Mask] | None:
+        """Return the mask, by its frame, on the frame of the gap where the object is recognised best."""
+        indices = gap.sample()
+        frames = [image for _, images in self._clip.batches(indices) for image in images]
+        best: tuple[float, int, Mask] | None = None
+        for image, heatmap in zip(frames, self._grounder.ground(frames, indices, [state])[0], strict=True):
+            if heatmap.grid.max() <= 0:
+                continue
+            occupied = [mask_at(other, heatmap.frame) for other in others]
+            match = recognise(
+                image,
+                heatmap,
+                self._segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame),
+                appearance,
+                occupied=[mask for mask in occupied if mask is not None],
+                min_confidence=0.5 * state.confidence,
+            )
+            if match is not None and (best is None or match[1] > best[0]):
+                best = (match[1], heatmap.frame, match[0])
+        return None if best is None else {best[1]: best[2]}
 
 
 def recognise(
@@ -55,227 +189,165 @@ def recognise(
     candidates: Sequence[Candidate],
     known: ColorModel,
     *,
-    taken: Sequence[Mask],
-    least_confidence: float,
+    occupied: Sequence[Mask],
+    min_confidence: float,
 ) -> tuple[Mask, float] | None:
-    """The candidate that is the known object, and its likeness in [0, 1]; None when none is.
+    """Pick the candidate that shows a known object.
 
-    taken: masks of the other objects on this frame, which it cannot be.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        heatmap: Where the words point in it.
+        candidates: The segmenter's masks for this heatmap.
+        known: The object's appearance.
+        occupied: Masks of the other objects on this frame, which it cannot be.
+        min_confidence: A heatmap with less recognises nothing.
+
+    Returns:
+        The mask and its similarity in [0, 1]; None if no candidate shows the object.
     """
-    if heatmap.confidence < least_confidence:
+    if heatmap.confidence < min_confidence:
         return None
     best: tuple[Mask, float] | None = None
     for candidate in candidates:
-        looks = ColorModel.of(image, candidate.mask)
-        if looks is None or not 0.2 < looks.area / known.area < 5:
+        appearance = ColorModel.of(image, candidate.mask)
+        if appearance is None or not 0.2 < appearance.area / known.area < 5:
             continue
-        likeness = known.similarity(looks) * (0.5 + 0.5 * candidate.score)
-        if known.similarity(looks) < LEAST_LIKENESS or any(iou(candidate.mask, t) > 0.3 for t in taken):
+        color_similarity = known.similarity(appearance)
+        similarity = color_similarity * (0.5 + 0.5 * candidate.score)
+        if color_similarity < MIN_COLOR_SIMILARITY or any(iou(candidate.mask, m) > _MAX_OVERLAP for m in occupied):
             continue
-        if best is None or likeness > best[1]:
-            best = (candidate.mask, likeness)
+        if best is None or similarity > best[1]:
+            best = (candidate.mask, similarity)
     return best
 
 
-def gaps_in_words(track: MaskTrack, times: NDArray[np.float64]) -> list[str]:
-    """Sentences for people: where the object is not seen."""
-    if not track.visible.any():
-        return ["it is not seen anywhere in the video"]
-    said, last = [], len(track.frames) - 1
-    for a, b in spans(~track.visible):
-        start_s, end_s = float(times[track.frames[a]]), float(times[track.frames[b]])
-        if a == 0:
-            said.append(f"not seen before {float(times[track.frames[b + 1]]):.1f} s")
-        elif b == last:
-            said.append(f"lost from {start_s:.1f} s to the end")
-        else:
-            found_s = float(times[track.frames[b + 1]])
-            said.append(f"lost from {start_s:.1f} s to {end_s:.1f} s, found again at {found_s:.1f} s")
-    return said
-
-
-Ground = Callable[[list[NDArray[np.uint8]], list[int], ObjectState], list[Heatmap]]
-Found = tuple[int, Gap, dict[int, Mask]]
-
-
-class Redetector:
-    """Searches the windows of one clip in which objects are not seen."""
-
-    def __init__(self, clip: Clip, segmenter: Segmenter, ground: Ground) -> None:
-        self._clip, self._segmenter, self._ground = clip, segmenter, ground
-
-    def search(
-        self, members: Sequence[tuple[ObjectState, Mapping[int, Mask]]], tracks: Sequence[MaskTrack], *, drawn: bool
-    ) -> list[Found]:
-        """(which member, the window, the mask by its frame) for each window of these tracks that paid off.
-
-        drawn: the object looks as on the first frame that is known in these tracks, not as where the words were surest.
-        """
-        found = []
-        for k, ((work, anchors), track) in enumerate(zip(members, tracks, strict=True)):
-            if work.heard is None:
-                continue
-            others = [t for i, t in enumerate(tracks) if i != k]
-            for window in find_gaps(track):
-                try:
-                    looks = self._looks(anchors) if drawn else work.looks
-                    start = None if looks is None else self._look(work, window, looks, others)
-                except ReadingError as error:  # this window stays as it is, others are searched
-                    work.stops.append(error)
-                    continue
-                if start is not None:
-                    found.append((k, window, start))
-        return found
-
-    def patched(self, track: MaskTrack, found: MaskTrack) -> MaskTrack:
-        """The track with what was found in one of its windows."""
-        return patch(track, found)
-
-    def _looks(self, anchors: Mapping[int, Mask]) -> ColorModel | None:
-        first = min(anchors)
-        return ColorModel.of(self._clip.frame(first), anchors[first])
-
-    def _look(
-        self, work: ObjectState, window: Gap, looks: ColorModel, others: Sequence[MaskTrack]
-    ) -> dict[int, Mask] | None:
-        """The mask on the frame of the window in which the object is recognised best."""
-        probes = window.probes()
-        frames = [image for _, images in self._clip.batches(probes) for image in images]
-        best: tuple[float, int, Mask] | None = None
-        for image, heatmap in zip(frames, self._ground(frames, probes, work), strict=True):
-            if heatmap.grid.max() <= 0:
-                continue
-            taken = [mask_at(other, heatmap.frame) for other in others]
-            match = recognise(
-                image,
-                heatmap,
-                self._segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame),
-                looks,
-                taken=[t for t in taken if t is not None],
-                least_confidence=0.5 * work.confidence,
-            )
-            if match is not None and (best is None or match[1] > best[0]):
-                best = (match[1], heatmap.frame, match[0])
-        return None if best is None else {best[1]: best[2]}
-
-
-# Chosen on 98 drawn objects (462 of 8820 frames below IoU .7) and seen on no others: of 30 frames found at .9 or more
-# where the track's mask was there but another, and of 23 where it had none, all were better than it; of 7 elsewhere 6.
-_SURE = 0.9
-_SAME = 0.7  # IoU of the track's mask with the portrait in its place, from which on they mean the same
-_TWIN = 0.8  # a second place as like the portrait on its own frame: which is which cannot be told
-# Chosen on three drawn objects that touch others of their colour. On 23 frames each of 12 others the two found 257
-# places; none had an IoU below .6 with the object.
-_CLOSE, _WORTH_IT = 0.7, 0.5  # how much of it is there, looked at closely, and from which score on that is worth while
-_OUTLINED = 0.75  # IoU of an outline with the portrait in its place
-_EVERY, _MOST = 4, 60  # frames between two that are looked at, and how many are
-
-
-def reidentify(
-    clip: Clip, known: Mapping[int, Mask], segmenter: Segmenter, track: MaskTrack, others: Sequence[MaskTrack]
-) -> list[DriftedSegment]:
-    """The stretches to follow again: those in which the known object is found where the track does not show it.
-
-    known: masks by frame. others: tracks of other objects, whose places are taken. Raises ReadingError.
-    """
-    frame = max(known, key=lambda f: (int(known[f].sum()), -f))
-    image = clip.frame(frame)
-    portrait = ObjectTemplate.of(image, known[frame])
-    if portrait is None or len(_sightings(portrait, image, _TWIN)) != 1:
-        return []
-    rows = np.arange(0, len(track.frames), max(_EVERY, -(-len(track.frames) // _MOST)))
-    asked = [int(f) for f in track.frames[rows] if int(f) not in known]
-    right, wrong = dict(known), {}
-    for indices, images in clip.batches(asked):
-        for at, picture in zip(map(int, indices), images, strict=True):
-            found = _sightings(portrait, picture, _SURE)
-            if len(found) != 1:
-                continue  # not to be seen, or more than one
-            place, own = portrait.place(found[0]), mask_at(track, at)
-            if own is not None and masks.iou(own, place) >= _SAME:
-                right[at] = own
-                continue
-            taken = [mask for other in others if (mask := mask_at(other, at)) is not None]
-            box = masks.box_of(place)
-            if box is None or any(masks.iou(mask, place) > 0.3 for mask in taken):
-                continue
-            prompt = Prompt(prior=masks.rim_prior(place), box=masks.pad_box(box, 0.15, least=0.01))
-            outlines = [(masks.iou(c.mask, place), c.mask) for c in segmenter.segment(picture, prompt, frame=at)]
-            best = max(outlines, key=lambda o: o[0], default=None)
-            if best is not None and best[0] >= _OUTLINED:
-                wrong[at] = best[1]
-    return between(right, wrong, track)
-
-
-def _sightings(portrait: ObjectTemplate, picture: NDArray[np.uint8], least: float) -> list[TemplateMatch]:
-    """Where the thing is to be seen: where its shape is, or, among things of its colours, its very pixels."""
-    found = []
-    for match in portrait.find(picture):
-        close = portrait.closely(picture, match) if match.score >= _WORTH_IT else None
-        if close is not None and close.score >= _CLOSE:
-            found.append(close)
-        elif match.score >= least:
-            found.append(match)
-    return found
-
-
-_SAME_PLACE = 0.8  # IoU of the track's mask with the words' own from which on they mean the same thing
-
-
-_LIKE, _LIKER = 0.8, 0.1  # likeness to the first mask: of a mask that the track is held to, and above the track's own
-
-
-_LESS_COLOUR = 0.02  # of colours alone: how much less it may be than the track's own
-
-
-def _liker(one: ColorModel, other: ColorModel, known: ColorModel) -> bool:
-    """Whether the one looks more like what is known: in no colour less, for half of it may be hidden in the other."""
-    same_colours = one.similarity(known) >= other.similarity(known) - _LESS_COLOUR
-    return same_colours and likeness(one, known) >= likeness(other, known) + _LIKER
-
-
-@dataclass(frozen=True, eq=False)
-class DriftedSegment:
-    """A stretch on which the track is to be followed again. anchors: masks by frame, of the track and of the words."""
-
-    first: int
-    last: int
-    anchors: Mapping[int, Mask]
+# --- drift, by the grounded masks ---------------------------------------------------------------------------------
 
 
 def find_drift(
-    clip: Clip, known: Mapping[int, Mask], looks: ColorModel, seen: Sequence[GroundedMask], track: MaskTrack
+    clip: Clip, anchors: Mapping[int, Mask], appearance: ColorModel, grounded: Sequence[GroundedMask], track: MaskTrack
 ) -> list[DriftedSegment]:
-    """The stretches between frames that are right, on which the words show the object elsewhere and the track is wrong.
+    """Find the segments of a track on which the words show the object elsewhere, and the track is wrong.
 
-    known: the masks by frame that the track started from; looks: of the object there. On a frame on which the track and
-    the words differ the one counts that looks more like it: a twin looks like it too, and then the track is believed,
-    for it has seen how the object moved. Raises ReadingError.
+    On a frame on which the track and the words differ, the mask counts that is clearly more similar to the object. A
+    look-alike is as similar, and then the track counts, because it followed the object's motion.
+
+    Args:
+        clip: The video.
+        anchors: The masks by frame from which the track started.
+        appearance: The object's colours there.
+        grounded: The masks of the grounded frames.
+        track: The track to check.
+
+    Returns:
+        The segments to track again, between frames on which the track is right.
+
+    Raises:
+        ReadingError: For a frame that cannot be read.
     """
-    right, wrong = dict(known), {}
-    for one in seen:
+    right, wrong = dict(anchors), {}
+    for one in grounded:
         row = int(np.searchsorted(track.frames, one.frame))
-        if row == len(track.frames) or track.frames[row] != one.frame or one.frame in known:
+        if row == len(track.frames) or track.frames[row] != one.frame or one.frame in anchors:
             continue
-        if likeness(one.looks, looks) < _LIKE:
+        if appearance_similarity(one.appearance, appearance) < _MIN_SIMILARITY:
             continue
-        own = masks.decode(track.rles[row]) if track.visible[row] else None
-        if own is not None and own.any() and masks.iou(own, one.mask) >= _SAME_PLACE:
-            right[one.frame] = own
+        tracked = masks.decode(track.rles[row]) if track.visible[row] else None
+        if tracked is not None and tracked.any() and masks.iou(tracked, one.mask) >= _SAME_MASK_IOU:
+            right[one.frame] = tracked
             continue
-        there = ColorModel.of(clip.frame(one.frame), own) if own is not None else None
-        if there is None or _liker(one.looks, there, looks):
+        tracked_appearance = ColorModel.of(clip.frame(one.frame), tracked) if tracked is not None else None
+        if tracked_appearance is None or _is_more_similar(one.appearance, tracked_appearance, appearance):
             wrong[one.frame] = one.mask
-    return between(right, wrong, track)
+    return drifted_segments(right, wrong, track)
 
 
-def between(right: Mapping[int, Mask], wrong: Mapping[int, Mask], track: MaskTrack) -> list[DriftedSegment]:
-    """The stretches between frames on which the track is right, with what is to be seen on those where it is not."""
+def drifted_segments(
+    right: Mapping[int, Mask], corrections: Mapping[int, Mask], track: MaskTrack
+) -> list[DriftedSegment]:
+    """Return the segments between frames on which the track is right that hold a correction.
+
+    Args:
+        right: The track's masks by frame where it is right.
+        corrections: The object's masks by frame where it is not.
+        track: The track.
+    """
     edges = sorted({int(track.frames[0]), *right, int(track.frames[-1])})
-    found = []
+    segments = []
     for first, last in itertools.pairwise(edges):
-        within = {frame: mask for frame, mask in wrong.items() if first <= frame <= last}
-        if within:
-            held = {frame: mask for frame, mask in right.items() if frame in (first, last)}
-            found.append(DriftedSegment(first, last, {**held, **within}))
-    return found
+        inside = {frame: mask for frame, mask in corrections.items() if first <= frame <= last}
+        if inside:
+            ends = {frame: mask for frame, mask in right.items() if frame in (first, last)}
+            segments.append(DriftedSegment(first, last, {**ends, **inside}))
+    return segments
+
+
+def _is_more_similar(a: ColorModel, b: ColorModel, known: ColorModel) -> bool:
+    """Return whether a is clearly more similar to the known object than b.
+
+    Its colours alone must not fall behind: half of a may be hidden in b.
+    """
+    same_colors = a.similarity(known) >= b.similarity(known) - _COLOR_MARGIN
+    return same_colors and appearance_similarity(a, known) >= appearance_similarity(b, known) + _SIMILARITY_MARGIN
+
+
+# --- re-identification, by the template ---------------------------------------------------------------------------
+
+
+def reidentify(
+    clip: Clip, anchors: Mapping[int, Mask], segmenter: Segmenter, track: MaskTrack, others: Sequence[MaskTrack]
+) -> list[DriftedSegment]:
+    """Find the segments on which the object's template matches where its track does not show it.
+
+    Args:
+        clip: The video.
+        anchors: The object's masks by frame; the largest is the template.
+        segmenter: What outlines the object at a match.
+        track: The track to check.
+        others: Tracks of other objects, whose places the object cannot take.
+
+    Returns:
+        The segments to track again.
+
+    Raises:
+        ReadingError: For a frame that cannot be read.
+    """
+    frame = max(anchors, key=lambda f: (int(anchors[f].sum()), -f))
+    image = clip.frame(frame)
+    template = ObjectTemplate.of(image, anchors[frame])
+    if template is None or len(_find_matches(template, image, _LOOK_ALIKE_MATCH)) != 1:
+        return []
+    rows = np.arange(0, len(track.frames), max(_FRAME_STEP, -(-len(track.frames) // _MAX_FRAMES)))
+    searched = [int(f) for f in track.frames[rows] if int(f) not in anchors]
+    right, corrections = dict(anchors), {}
+    for indices, images in clip.batches(searched):
+        for at, picture in zip(map(int, indices), images, strict=True):
+            matches = _find_matches(template, picture, _MIN_MATCH)
+            if len(matches) != 1:
+                continue  # hidden, or there are look-alikes
+            place, tracked = template.place(matches[0]), mask_at(track, at)
+            if tracked is not None and masks.iou(tracked, place) >= _TRACKED_IOU:
+                right[at] = tracked
+                continue
+            occupied = [mask for other in others if (mask := mask_at(other, at)) is not None]
+            box = masks.box_of(place)
+            if box is None or any(masks.iou(mask, place) > _MAX_OVERLAP for mask in occupied):
+                continue
+            prompt = Prompt(prior=masks.rim_prior(place), box=masks.pad_box(box, 0.15, least=0.01))
+            outlines = [(masks.iou(c.mask, place), c.mask) for c in segmenter.segment(picture, prompt, frame=at)]
+            best = max(outlines, key=lambda outline: outline[0], default=None)
+            if best is not None and best[0] >= _OUTLINE_IOU:
+                corrections[at] = best[1]
+    return drifted_segments(right, corrections, track)
+
+
+def _find_matches(template: ObjectTemplate, image: NDArray[np.uint8], min_score: float) -> list[TemplateMatch]:
+    """Return the places that match the template's shape or, among things of its colours, its very pixels."""
+    matches = []
+    for match in template.find(image):
+        refined = template.closely(image, match) if match.score >= _REFINE_FROM else None
+        if refined is not None and refined.score >= _MIN_REFINED_MATCH:
+            matches.append(refined)
+        elif match.score >= min_score:
+            matches.append(match)
+    return matches

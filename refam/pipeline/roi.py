@@ -1,4 +1,8 @@
-"""Which part of a video is looked at, how closely, and what was found there, brought back to the whole video."""
+"""The region of interest: which frames of a video are looked at, and at which size.
+
+A `RegionOfInterest` makes a view of the clip; targets are mapped to the view and results back to the whole clip.
+`VideoPrefix` is the part of a clip before the first frame that cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -10,77 +14,99 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from refam.pipeline.stages import Progress
 from refam.pipeline.types import FramePrompt, PromptError, Target, TrackResult
+from video import masks
 from video.heatmap_fusion import MotionLink, link_frames
 from video.io.probe import ReadingError
 from video.sampling import plan_frames
 
 if TYPE_CHECKING:
+    from refam.pipeline.pipeline import Pipeline
+    from refam.pipeline.stage_cache import StageCache
     from video.io.reader import Clip, ClipView
 
-_END = re.compile(r"(\d+)|(\d+(?:\.\d+)?)s")
+Images = NDArray[np.uint8]
+_RANGE_END = re.compile(r"(\d+)|(\d+(?:\.\d+)?)s")
+_MIN_SIDE_PX = 64
+_INCOMPLETE = "the object is followed as far as frames could be read: ask again for the rest"
 
 
 @dataclass(frozen=True)
 class RegionOfInterest:
-    """What is looked at. text: FROM-TO, both included, each a frame (from 0) or seconds ("2.5s"); "" for all."""
+    """The frames of a clip that are looked at, and their size.
 
-    text: str = ""
+    Args:
+        frame_range: FROM-TO, both included, each a frame (counted from 0) or seconds ("2.5s"); "" for the whole clip.
+        every: Every first, second, ... frame.
+        max_side_px: What the longer side of frames is reduced to; None leaves frames as they are.
+
+    Raises:
+        PromptError: For a range that cannot be read, and for a number that is too small.
+    """
+
+    frame_range: str = ""
     every: int = 1
-    most_px: int | None = None
+    max_side_px: int | None = None
 
     def __post_init__(self) -> None:
-        if self.text:
-            _ends(self.text)
+        if self.frame_range:
+            _parse_range(self.frame_range)
         if self.every < 1:
             raise PromptError(f"--every {self.every}: every first, second, ... frame: give 1 or more")
-        if self.most_px is not None and self.most_px < 64:
+        if self.max_side_px is not None and self.max_side_px < _MIN_SIDE_PX:
             raise PromptError(
-                f"--max-size {self.most_px}: nothing is found in frames that small; give 64 or more pixels"
+                f"--max-size {self.max_side_px}: nothing is found in frames that small; "
+                f"give {_MIN_SIDE_PX} or more pixels"
             )
 
     def view(self, clip: Clip, targets: Sequence[Target]) -> ClipView:
-        """That part of the clip; frames that something is drawn on are always in it. Raises PromptError."""
+        """Return the view of a clip. It holds every frame with a prompt.
+
+        Raises:
+            PromptError: For a prompt outside of the range, and for a range outside of the clip.
+        """
         from video.io.reader import view_of
 
-        first, last = self._frames(clip)
-        drawn = sorted({prompt.frame for target in targets for prompt in target.prompts})
-        for frame in drawn:
+        first, last = self._frame_range(clip)
+        prompted = sorted({prompt.frame for target in targets for prompt in target.prompts})
+        for frame in prompted:
             if not first <= frame <= last:
                 raise PromptError(
-                    f"frame {frame} was drawn on, and --range {self.text} has the frames {first} to {last}"
+                    f"frame {frame} was drawn on, and --range {self.frame_range} has the frames {first} to {last}"
                 )
-        return view_of(clip, first=first, last=last, every=self.every, most_px=self.most_px, must=drawn)
+        return view_of(clip, first=first, last=last, every=self.every, most_px=self.max_side_px, must=prompted)
 
-    def _frames(self, clip: Clip) -> tuple[int, int]:
-        if not self.text:
+    def _frame_range(self, clip: Clip) -> tuple[int, int]:
+        if not self.frame_range:
             return 0, len(clip) - 1
-        import numpy as np
-
-        low, high = _ends(self.text)
+        low, high = _parse_range(self.frame_range)
         first = low if isinstance(low, int) else int(np.searchsorted(clip.times, low - 1e-6))
         last = len(clip) - 1 if high is None else high
         last = last if isinstance(last, int) else int(np.searchsorted(clip.times, last + 1e-6)) - 1
         if first >= len(clip):
             raise PromptError(
-                f"--range {self.text} begins behind the video's end: it has the frames 0 to {len(clip) - 1}, "
+                f"--range {self.frame_range} begins behind the video's end: it has the frames 0 to {len(clip) - 1}, "
                 f"the last at {clip.times[-1]:.2f} s"
             )
-        last = min(last, len(clip) - 1)  # to a time behind the end is to the end
+        last = min(last, len(clip) - 1)  # a time behind the end means the end
         if last < first:
-            raise PromptError(f"--range {self.text}: no frame is shown in that time; the frame after it is {first}")
+            raise PromptError(
+                f"--range {self.frame_range}: no frame is shown in that time; the frame after it is {first}"
+            )
         return first, last
 
 
-def _ends(text: str) -> tuple[int | float, int | float | None]:
-    low, dash, high = (piece.strip() for piece in text.partition("-"))
-    found = [_END.fullmatch(piece) if piece else None for piece in (low, high)]
-    if not dash or not (low or high) or (low and found[0] is None) or (high and found[1] is None):
+def _parse_range(text: str) -> tuple[int | float, int | float | None]:
+    """Return the ends of a range: int for frames, float for seconds, None for the clip's end."""
+    low, dash, high = (part.strip() for part in text.partition("-"))
+    matches = [_RANGE_END.fullmatch(part) if part else None for part in (low, high)]
+    if not dash or not (low or high) or (low and matches[0] is None) or (high and matches[1] is None):
         raise PromptError(
             f"--range {text}: give FROM-TO, both frames counted from 0 (100-250) or seconds (4s-12.5s); "
             "one of the two may be left out"
         )
-    first, last = (None if m is None else int(m[1]) if m[1] else float(m[2]) for m in found)
+    first, last = (None if m is None else int(m[1]) if m[1] else float(m[2]) for m in matches)
     if first is not None and last is not None and type(first) is not type(last):
         raise PromptError(f"--range {text}: give both as frames (100-250) or both as seconds (4s-12.5s)")
     if first is not None and last is not None and last < first:
@@ -88,14 +114,47 @@ def _ends(text: str) -> tuple[int | float, int | float | None]:
     return first or 0, last
 
 
-def seen_in(view: ClipView, targets: Sequence[Target]) -> list[Target]:
-    """The targets with what is drawn on the view's own frames, in its size."""
-    return [replace(target, prompts=tuple(_seen(view, prompt) for prompt in target.prompts)) for target in targets]
+def run_in_region(
+    pipeline: Pipeline,
+    clip: Clip,
+    targets: Sequence[Target],
+    region: RegionOfInterest,
+    *,
+    progress: Progress | None = None,
+    cache: StageCache | None = None,
+) -> list[TrackResult]:
+    """Run the pipeline on a region of interest.
+
+    Args:
+        pipeline: The pipeline.
+        clip: The whole video.
+        targets: The objects to find; prompts on the whole clip's frames.
+        region: The frames to look at, and their size.
+        progress: Called with the stage's name and its finished fraction.
+        cache: Where finished stages of this region of this clip are stored and looked up.
+
+    Returns:
+        One result per target, on the whole clip's frames and in its size.
+
+    Raises:
+        PromptError: For a region or a prompt that does not fit the clip.
+        PipelineError: If no target could be found.
+        ReadingError: If nothing could be read.
+    """
+    view = region.view(clip, targets)
+    results = pipeline.run(view, map_targets_to_view(view, targets), progress=progress, cache=cache)
+    return map_results_to_clip(results, view, targets)
 
 
-def _seen(view: ClipView, prompt: FramePrompt) -> FramePrompt:
-    from video import masks
+def map_targets_to_view(view: ClipView, targets: Sequence[Target]) -> list[Target]:
+    """Return the targets with their prompts on the view's frames, in its size."""
+    return [
+        replace(target, prompts=tuple(_map_prompt_to_view(view, prompt) for prompt in target.prompts))
+        for target in targets
+    ]
 
+
+def _map_prompt_to_view(view: ClipView, prompt: FramePrompt) -> FramePrompt:
     mask = prompt.mask
     if mask is not None and view.size != mask.size:
         mask = masks.encode(masks.resize_mask(masks.decode(mask), view.size))
@@ -107,22 +166,22 @@ def _seen(view: ClipView, prompt: FramePrompt) -> FramePrompt:
     return replace(prompt, frame=view.row_of(prompt.frame), mask=mask)
 
 
-def brought_back(results: Sequence[TrackResult], view: ClipView, targets: Sequence[Target]) -> list[TrackResult]:
-    """What was found in the view, on the whole clip's frames in its size; drawn masks stay to the pixel."""
-    return [_back(result, view, target) for result, target in zip(results, targets, strict=True)]
+def map_results_to_clip(results: Sequence[TrackResult], view: ClipView, targets: Sequence[Target]) -> list[TrackResult]:
+    """Return the results on the whole clip's frames, in its size; drawn masks stay as they are to the pixel."""
+    return [_map_result_to_clip(result, view, target) for result, target in zip(results, targets, strict=True)]
 
 
-def _back(result: TrackResult, view: ClipView, target: Target) -> TrackResult:
+def _map_result_to_clip(result: TrackResult, view: ClipView, target: Target) -> TrackResult:
     from video.tracking.postprocess import upsample_track
 
-    track, between = upsample_track(result.track, view)
+    track, interpolated = upsample_track(result.track, view)
     rles = list(track.rles)
     for prompt in target.prompts:
         if prompt.mask is not None:
             rles[prompt.frame - int(track.frames[0])] = prompt.mask
     notes = list(result.notes)
-    if between.any():
-        count = int((between & track.visible).sum())
+    if interpolated.any():
+        count = int((interpolated & track.visible).sum())
         notes.append(f"{len(view)} frames were looked at; on {count} between them the mask is interpolated")
     if len(track.frames) < len(view.whole):
         first, last = (float(view.whole.times[f]) for f in (track.frames[0], track.frames[-1]))
@@ -134,22 +193,16 @@ def _back(result: TrackResult, view: ClipView, target: Target) -> TrackResult:
         target=target,
         track=replace(track, rles=tuple(rles)),
         keyframes=tuple(replace(key, frame=int(view.frames[key.frame])) for key in result.keyframes),
-        anchor=int(view.frames[result.anchor]),
+        anchor_frame=int(view.frames[result.anchor_frame]),
         notes=tuple(notes),
-        between=tuple(int(f) for f in track.frames[between]),
-        elsewhere=tuple(int(view.frames[frame]) for frame in result.elsewhere),
+        interpolated=tuple(int(f) for f in track.frames[interpolated]),
+        disagreements=tuple(int(view.frames[frame]) for frame in result.disagreements),
     )
-
-
-Images = NDArray[np.uint8]
-TO_DO = "the object is followed as far as frames could be read: ask again for the rest"
 
 
 @dataclass(frozen=True, eq=False)
 class VideoPrefix:
-    """The first n frames of a clip, read as a clip; other than `video.io.reader.ClipView`, of pictures in a row
-    too.
-    """
+    """The first n frames of a clip, with the interface of a clip. The clip may be a sequence of pictures."""
 
     whole: Clip
     n: int
@@ -168,46 +221,58 @@ class VideoPrefix:
         return self.whole.times[: self.n]
 
     def frame(self, i: int) -> Images:
-        """(H, W, 3) uint8 RGB."""
+        """Return a frame, (H, W, 3) uint8 RGB."""
         return self.whole.frame(i)
 
     def batches(
         self, indices: Sequence[int] | NDArray[np.int64] | None = None, *, size: int = 16
     ) -> Iterator[tuple[NDArray[np.int64], Images]]:
-        """As `Clip.batches`."""
+        """Yield batches of frames, as `Clip.batches` does."""
         return self.whole.batches(range(self.n) if indices is None else indices, size=size)
 
 
-def planned_frames(
-    clip: Clip, *, count: int, stops: list[ReadingError]
+def read_planned_frames(
+    clip: Clip, *, count: int, read_errors: list[ReadingError]
 ) -> tuple[Clip, NDArray[np.int64], list[Images]]:
-    """What is planned of the part of the clip that can be read -> that part, (m,) int64 frames of it, their pictures.
+    """Plan which frames to ground, and read them; of a clip that cannot be read to its end, of the part before.
 
-    stops: gets what went wrong on the way. Raises ReadingError where not even the first frame can be read.
+    Args:
+        clip: The video.
+        count: How many frames to plan.
+        read_errors: Collects the errors on the way.
+
+    Returns:
+        The part of the clip that can be read; the planned frames, (m,) int64; their images, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ReadingError: If not even the first frame can be read.
     """
     part = clip
-    while True:  # each round is of fewer frames
+    while True:  # each round has fewer frames
         try:
             planned = plan_frames(part, count=count)
             return part, planned, [image for _, images in part.batches(planned) for image in images]
         except ReadingError as error:
             if error.frame == 0:
                 raise
-            stops.append(error)
+            read_errors.append(error)
             part = cast("Clip", VideoPrefix(clip, error.frame))
 
 
-def links_between(clip: Clip, planned: NDArray[np.int64], stops: list[ReadingError]) -> list[MotionLink]:
-    """The motion between neighbours of `planned`, of as many from the first on as can be read: one less than those."""
+def link_readable_frames(clip: Clip, planned: NDArray[np.int64], read_errors: list[ReadingError]) -> list[MotionLink]:
+    """Return the motion between neighbouring planned frames, up to the first frame that cannot be read.
+
+    read_errors collects the errors on the way.
+    """
     while len(planned) > 1:
         try:
             return link_frames(clip, planned)
         except ReadingError as error:
-            stops.append(error)
+            read_errors.append(error)
             planned = planned[planned < error.frame]
     return []
 
 
-def told(stops: Sequence[ReadingError]) -> list[str]:
-    """A sentence for people on each place where reading stopped."""
-    return [f"{text}; {TO_DO}" for text in dict.fromkeys(map(str, stops))]
+def describe_read_errors(read_errors: Sequence[ReadingError]) -> list[str]:
+    """Return a sentence for people on each place where reading failed."""
+    return [f"{text}; {_INCOMPLETE}" for text in dict.fromkeys(map(str, read_errors))]

@@ -1,8 +1,8 @@
-"""Tracks by stretches: each lies between two frames on which its object is known, and depends on nothing beyond them.
+"""Tracking by segments: each lies between two anchors of its object and depends on nothing beyond them.
 
-What a person draws on a frame cuts the stretch it lies in; all others stay as they are to the bit. Objects whose
-stretches are the same are followed together, so that they do not take each other's place. Words start stretches too:
-their mask counts as known as long as what is followed from the nearest drawing comes to it.
+A new prompt on a frame splits the segment it lies in; all other segments stay as they are, to the bit. Objects whose
+segments have the same ends are tracked together, so that they do not take each other's place. The words' masks are
+anchors too, as long as the track from the nearest prompt reaches them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from refam import __version__
-from refam.pipeline.anchors import ObjectState, anchor_on_corrections, words_agree
+from refam.pipeline.anchors import ObjectState, anchor_on_corrections, drop_conflicting_words
 from refam.pipeline.recovery import DriftedSegment, Redetector, find_drift, reidentify
-from refam.pipeline.stage_cache import start_key
-from refam.pipeline.tracks import empty_track, resolve_overlaps, splice
+from refam.pipeline.stage_cache import track_start_key
+from refam.pipeline.tracks import empty_track, fill_gaps, replace_spans, resolve_overlaps
 from refam.pipeline.types import PipelineOptions
 from video.io.probe import ReadingError
 from video.io.reader import ClipView, FrameSequence
@@ -29,198 +29,235 @@ from video.types import MaskTrack, Segmenter
 if TYPE_CHECKING:
     from video.io.reader import Clip
 
-Span = tuple[int, int]
+Span = tuple[int, int]  # first and last frame, both included
 
 
-def stretches(anchors: Iterable[int], n: int) -> list[Span]:
-    """The frames 0..n-1, cut at the anchors; neighbours share the frame between them."""
-    return list(itertools.pairwise(sorted({0, *anchors, n - 1}))) or [(0, 0)]
+def split_at_anchors(anchors: Iterable[int], n_frames: int) -> list[Span]:
+    """Return the spans between anchors that cover the frames 0..n_frames-1; neighbours share the anchor's frame."""
+    return list(itertools.pairwise(sorted({0, *anchors, n_frames - 1}))) or [(0, 0)]
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One run of a tracker. window: first and last frame. members: objects, each with its masks by frame in it.
+    """One run of a tracker.
 
-    kept: for each member the spans of the window that count. drawn: whether it hangs on something a person drew.
+    Attributes:
+        window: First and last frame of the run.
+        members: The objects that are tracked together, each with its anchors (masks by frame) in the window.
+        kept_spans: For each member the spans of the window that go into its track.
+        from_prompts: Whether the anchors include what a person drew.
     """
 
     window: Span
     members: tuple[tuple[ObjectState, Mapping[int, Mask]], ...]
-    kept: tuple[tuple[Span, ...], ...]
-    drawn: bool
+    kept_spans: tuple[tuple[Span, ...], ...]
+    from_prompts: bool
 
     def __len__(self) -> int:
         return self.window[1] - self.window[0] + 1
 
 
-def plan_segments(works: Sequence[ObjectState], n: int) -> list[Segment]:
-    """What has to be followed, and which objects together. n: frames of the clip."""
-    worded = [(w, spans) for w in works if w.anchors and (spans := _of_words(w, n))]
-    found: list[Segment] = []
-    if len(worded) == 1:  # alone, either side of a mask depends on it only
-        ((work, spans),) = worded
-        found += [Segment(s, ((work, _inside(work.anchors, s)),), ((s,),), drawn=False) for s in spans]
-    elif worded:
-        members = tuple((w, w.anchors) for w, _ in worded)
-        found.append(Segment((0, n - 1), members, tuple(tuple(spans) for _, spans in worded), drawn=False))
-    shared: dict[Span, list[ObjectState]] = {}
-    for work in works:
-        if work.drawn:
-            for span in stretches({**work.anchors, **work.drawn}, n):
-                if span not in _of_words(work, n):
-                    shared.setdefault(span, []).append(work)
-    for span, some in sorted(shared.items()):
-        members = tuple((w, _inside({**w.anchors, **w.drawn}, span)) for w in some)
-        found.append(Segment(span, members, ((span,),) * len(members), drawn=True))
-    return found
+def plan_segments(states: Sequence[ObjectState], n_frames: int) -> list[Segment]:
+    """Return the segments that have to be tracked, and which objects together.
+
+    Args:
+        states: The objects; each has an anchor at least.
+        n_frames: How many frames the clip has.
+    """
+    from_words = [(s, spans) for s in states if s.word_anchors and (spans := _word_spans(s, n_frames))]
+    segments: list[Segment] = []
+    if len(from_words) == 1:  # for a single object either side of its anchor depends on the anchor only
+        ((state, spans),) = from_words
+        segments += [
+            Segment(span, ((state, _within(state.word_anchors, span)),), ((span,),), from_prompts=False)
+            for span in spans
+        ]
+    elif from_words:
+        members = tuple((state, state.word_anchors) for state, _ in from_words)
+        kept_spans = tuple(tuple(spans) for _, spans in from_words)
+        segments.append(Segment((0, n_frames - 1), members, kept_spans, from_prompts=False))
+    by_span: dict[Span, list[ObjectState]] = {}
+    for state in states:
+        if state.prompt_anchors:
+            for span in split_at_anchors({**state.word_anchors, **state.prompt_anchors}, n_frames):
+                if span not in _word_spans(state, n_frames):
+                    by_span.setdefault(span, []).append(state)
+    for span, group in sorted(by_span.items()):
+        members = tuple((s, _within({**s.word_anchors, **s.prompt_anchors}, span)) for s in group)
+        segments.append(Segment(span, members, ((span,),) * len(members), from_prompts=True))
+    return segments
 
 
-def _of_words(work: ObjectState, n: int) -> list[Span]:
-    """The stretches between the words' own masks on which nothing was drawn."""
-    spans = stretches(work.anchors, n) if work.anchors else []
-    return [(a, b) for a, b in spans if not any(a <= f <= b for f in work.drawn)]
+def _word_spans(state: ObjectState, n_frames: int) -> list[Span]:
+    """Return the spans between the words' anchors on which nothing was drawn."""
+    spans = split_at_anchors(state.word_anchors, n_frames) if state.word_anchors else []
+    return [(a, b) for a, b in spans if not any(a <= frame <= b for frame in state.prompt_anchors)]
 
 
-def _inside(anchors: Mapping[int, Mask], span: Span) -> dict[int, Mask]:
-    return {f: m for f, m in anchors.items() if span[0] <= f <= span[1]}
+def _within(anchors: Mapping[int, Mask], span: Span) -> dict[int, Mask]:
+    return {frame: mask for frame, mask in anchors.items() if span[0] <= frame <= span[1]}
 
 
 class SegmentTracker:
-    """Follows objects through one clip."""
+    """Tracks objects through one clip, segment by segment.
+
+    Args:
+        clip: The video.
+        segmenter: What outlines objects; it also decides which tracker is used.
+        redetector: What searches the gaps of tracks.
+        options: The pipeline's.
+        progress: Called with the finished fraction, which never falls.
+    """
 
     def __init__(
         self,
         clip: Clip,
         segmenter: Segmenter,
-        searcher: Redetector,
+        redetector: Redetector,
         *,
         options: PipelineOptions,
-        tell: Callable[[float], None],
+        progress: Callable[[float], None],
     ) -> None:
-        self._clip, self._segmenter, self._searcher = clip, segmenter, searcher
-        self._options, self._told, self._reached = options, tell, 0.0
-        self._known: dict[str, list[MaskTrack]] = {}
+        self._clip, self._segmenter, self._redetector = clip, segmenter, redetector
+        self._options, self._progress, self._fraction = options, progress, 0.0
+        self._computed: dict[str, list[MaskTrack]] = {}
 
-    def follow(self, works: Sequence[ObjectState]) -> None:
-        """Leaves a track in every work. All have masks to start from: of words, or drawn."""
-        self._tell(0.0)
-        for work in works:
+    def track(self, states: Sequence[ObjectState]) -> None:
+        """Give every state a track over the whole clip. All must have anchors."""
+        self._report(0.0)
+        for state in states:
             try:
-                words_agree(self._clip, work, lambda work, span, start: self._track(span, [(work, start)])[0])
-            except ReadingError as error:  # whether they mean what was drawn cannot be seen; the drawing counts
-                work.stops.append(error)
-                work.anchors, work.seen = {}, ()
-        self._follow(works)
-        corrected = [work for work in works if anchor_on_corrections(self._clip, work, self._segmenter)]
+                drop_conflicting_words(
+                    self._clip, state, lambda state, span, anchors: self._propagate(span, [(state, anchors)])[0]
+                )
+            except ReadingError as error:  # whether the words mean what was drawn is unknown, so the drawing counts
+                state.read_errors.append(error)
+                state.word_anchors, state.grounded_masks = {}, ()
+        self._track_segments(states)
+        corrected = [state for state in states if anchor_on_corrections(self._clip, state, self._segmenter)]
         if corrected:
-            self._follow(works)
-        resolve_overlaps(works)
-        self._tell(1.0)
+            self._track_segments(states)
+        resolve_overlaps(states)
+        self._report(1.0)
 
-    def _tell(self, fraction: float) -> None:
-        """What is followed again after corrections is no step back."""
-        self._reached = max(self._reached, fraction)
-        self._told(self._reached)
+    def _report(self, fraction: float) -> None:
+        """Report progress; tracking again after corrections does not set it back."""
+        self._fraction = max(self._fraction, fraction)
+        self._progress(self._fraction)
 
-    def _follow(self, works: Sequence[ObjectState]) -> None:
-        todo = plan_segments(works, len(self._clip))
-        total, done = sum(map(len, todo)), 0
-        for work in works:
-            work.track = empty_track(self._clip, work.target.label)
-        for piece in todo:
-            before, share = done / total, len(piece) / total
-            found = self._piece(piece, lambda f, before=before, share=share: self._tell(before + share * f))  # type: ignore[misc]
-            for (work, _), spans, track in zip(piece.members, piece.kept, found, strict=True):
-                assert work.track is not None
-                work.track = splice(work.track, track, spans)
-            done += len(piece)
+    def _track_segments(self, states: Sequence[ObjectState]) -> None:
+        segments = plan_segments(states, len(self._clip))
+        total, done = sum(map(len, segments)), 0
+        for state in states:
+            state.track = empty_track(self._clip, state.target.label)
+        for segment in segments:
+            before, share = done / total, len(segment) / total
+            tracks = self._track_segment(
+                segment,
+                lambda f, before=before, share=share: self._report(before + share * f),  # type: ignore[misc]
+            )
+            for (state, _), spans, track in zip(segment.members, segment.kept_spans, tracks, strict=True):
+                assert state.track is not None
+                state.track = replace_spans(state.track, track, spans)
+            done += len(segment)
 
-    def _piece(self, piece: Segment, tell: Callable[[float], None]) -> list[MaskTrack]:
-        """Followed, and what was lost searched for in the words again."""
-        worded = any(work.heard for work, _ in piece.members)
-        rounds = self._options.rescues if worded else 0
+    def _track_segment(self, segment: Segment, progress: Callable[[float], None]) -> list[MaskTrack]:
+        """Track one segment's objects, and recover what was lost on the way.
+
+        This is where it is decided that a lost object is grounded again.
+        """
+        has_words = any(state.consensus for state, _ in segment.members)
+        rounds = self._options.redetect_rounds if has_words else 0
         share = 0.8 if rounds else 1.0
-        tracks = self._track(piece.window, piece.members, lambda f: tell(share * f))
+        tracks = self._propagate(segment.window, segment.members, lambda f: progress(share * f))
         for n in range(rounds):
-            found = self._searcher.search(piece.members, tracks, drawn=piece.drawn)
-            for i, (k, window, start) in enumerate(found):
-                again = self._track((window.first, window.last), [(piece.members[k][0], start)])[0]
-                tracks[k] = self._searcher.patched(tracks[k], again)
-                tell(share + (1 - share) * (n + (i + 1) / len(found)) / rounds)
-            if not found:
+            redetections = self._redetector.search(segment.members, tracks, from_prompts=segment.from_prompts)
+            for i, found in enumerate(redetections):
+                state, _ = segment.members[found.member]
+                recovered = self._propagate((found.gap.first, found.gap.last), [(state, found.masks)])[0]
+                tracks[found.member] = fill_gaps(tracks[found.member], recovered)
+                progress(share + (1 - share) * (n + (i + 1) / len(redetections)) / rounds)
+            if not redetections:
                 break
-        for k, (work, anchors) in enumerate(piece.members):
-            tracks[k] = self._brought_back(work, anchors, tracks[k])
+        for k, (state, anchors) in enumerate(segment.members):
+            tracks[k] = self._correct_drift(state, anchors, tracks[k])
             others = [track for i, track in enumerate(tracks) if i != k]
-            tracks[k] = self._recalled(work, anchors, tracks[k], others)
+            tracks[k] = self._reidentify(state, anchors, tracks[k], others)
         return tracks
 
-    def _brought_back(self, work: ObjectState, anchors: Mapping[int, Mask], track: MaskTrack) -> MaskTrack:
-        """The track, followed again where it has gone astray from what the words show."""
-        drawn = [frame for frame in anchors if frame in work.drawn]
+    def _correct_drift(self, state: ObjectState, anchors: Mapping[int, Mask], track: MaskTrack) -> MaskTrack:
+        """Return the track, tracked again where it drifted away from the grounded masks."""
+        prompted = [frame for frame in anchors if frame in state.prompt_anchors]
         try:
-            looks = ColorModel.of(self._clip.frame(drawn[0]), anchors[drawn[0]]) if drawn else work.looks
-            found = find_drift(self._clip, anchors, looks, work.seen, track) if work.seen and looks else []
+            appearance = state.appearance
+            if prompted:
+                appearance = ColorModel.of(self._clip.frame(prompted[0]), anchors[prompted[0]])
+            drifted: list[DriftedSegment] = []
+            if state.grounded_masks and appearance:
+                drifted = find_drift(self._clip, anchors, appearance, state.grounded_masks, track)
         except ReadingError as error:
-            work.stops.append(error)
+            state.read_errors.append(error)
             return track
-        return self._again(work, track, found)
+        return self._track_again(state, track, drifted)
 
-    def _recalled(
-        self, work: ObjectState, anchors: Mapping[int, Mask], track: MaskTrack, others: Sequence[MaskTrack]
+    def _reidentify(
+        self, state: ObjectState, anchors: Mapping[int, Mask], track: MaskTrack, others: Sequence[MaskTrack]
     ) -> MaskTrack:
-        """The track, followed again where flow lost what its portrait finds. Other trackers remember by themselves."""
+        """Return the track, tracked again where flow lost what its template finds. Other trackers have a memory."""
         if tracker_name(self._segmenter) != FlowTracker.name:
             return track
         try:
-            found = reidentify(self._clip, anchors, self._segmenter, track, others)
+            drifted = reidentify(self._clip, anchors, self._segmenter, track, others)
         except ReadingError as error:
-            work.stops.append(error)
+            state.read_errors.append(error)
             return track
-        return self._again(work, track, found)
+        return self._track_again(state, track, drifted)
 
-    def _again(self, work: ObjectState, track: MaskTrack, found: Sequence[DriftedSegment]) -> MaskTrack:
-        for stray in found:
-            again = self._track((stray.first, stray.last), [(work, stray.anchors)])[0]
-            track = splice(track, again, [(stray.first, stray.last)])
+    def _track_again(self, state: ObjectState, track: MaskTrack, drifted: Sequence[DriftedSegment]) -> MaskTrack:
+        for segment in drifted:
+            span = (segment.first, segment.last)
+            track = replace_spans(track, self._propagate(span, [(state, segment.anchors)])[0], [span])
         return track
 
-    def _frames_to_a_look(self) -> int:
-        """Of the clip, counted so that as much moves from one look to the next whatever was left out between."""
+    def _refit_interval(self) -> int:
+        """Return how many frames of the clip lie between two refits.
+
+        In a view that leaves frames out it is shorter, so that as much moves between two refits.
+        """
         if isinstance(self._clip, FrameSequence):
-            return 1  # a mask on each picture is what was asked for, and any time may lie between two
-        # A segmenter that is slow where it runs says how often it wants to be asked.
-        every = self._options.look_every or int(getattr(self._segmenter, "refit_every", 1))
+            return 1  # each picture gets a mask of its own: any time may lie between two
+        # A segmenter that is slow where it runs says how often it is to be called.
+        every = self._options.refit_every or int(getattr(self._segmenter, "refit_every", 1))
         return max(1, round(every / self._clip.apart)) if isinstance(self._clip, ClipView) else every
 
-    def _track(
+    def _propagate(
         self,
         window: Span,
         members: Sequence[tuple[ObjectState, Mapping[int, Mask]]],
-        tell: Callable[[float], None] | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> list[MaskTrack]:
-        """The tracks from these masks, out of the memo where they are known already."""
-        options = FlowTrackerOptions(refit_every=self._frames_to_a_look())
-        starts = [TrackStart(work.target.label, dict(anchors)) for work, anchors in members]
-        memo = members[0][0].memo
-        made_by = (self._segmenter.name, tracker_name(self._segmenter))
-        key = (__version__, *made_by, options, window, *map(start_key, starts))
-        tracks = self._known.get(repr(key)) or (memo.tracks(key) if memo else None)
+        """Return the tracks from these anchors over a window; from the cache if they were computed before."""
+        options = FlowTrackerOptions(refit_every=self._refit_interval())
+        starts = [TrackStart(state.target.label, dict(anchors)) for state, anchors in members]
+        cache = members[0][0].cache
+        models = (self._segmenter.name, tracker_name(self._segmenter))
+        key = (__version__, *models, options, window, *map(track_start_key, starts))
+        tracks = self._computed.get(repr(key)) or (cache.load_tracks(key) if cache else None)
         if tracks is None:
-            stops: list[ReadingError] = []
+            read_errors: list[ReadingError] = []
             tracks = propagate_all(
                 self._clip,
                 starts,
                 self._segmenter,
                 window=window,
                 options=options,
-                progress=tell,
-                stopped=stops.append,
-                checkpoints=memo.checkpoints(key) if memo else None,
+                progress=progress,
+                stopped=read_errors.append,
+                checkpoints=cache.checkpoints(key) if cache else None,
             )
-            for work, _ in members:
-                work.stops += stops
-            if memo and not stops:  # what failed may heal: it is no answer for the next run
-                memo.keep_tracks(key, tracks)
-        self._known[repr(key)] = tracks
+            for state, _ in members:
+                state.read_errors += read_errors
+            if cache and not read_errors:  # what failed may succeed the next time
+                cache.save_tracks(key, tracks)
+        self._computed[repr(key)] = tracks
         return list(tracks)

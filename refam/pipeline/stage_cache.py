@@ -1,7 +1,7 @@
-"""Finished stages, kept by content: video, words, models, settings. What was computed once is never computed again.
+"""Finished stages on disk, keyed by content: the video, the words, the models and the settings.
 
 A stage's key names everything that its result depends on, so nothing has to be invalidated. Files are written under
-another name first: a half one is never read, and what cannot be read is computed anew.
+another name first: a half-written one is never read, and one that cannot be read is computed anew.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from video.types import Heatmap, Keyframe, MaskTrack, Rle
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
-    from refam.pipeline.anchors import ObjectState
     from video.tracking.propagate import TrackStart
 
 log = logging.getLogger("refam.jobs")
@@ -37,8 +36,8 @@ log = logging.getLogger("refam.jobs")
 _HASH_CHUNK = 1 << 20
 
 
-def content_of(path: Path) -> str:
-    """What a file holds, as a hash: the same video under two addresses is one video."""
+def hash_file(path: Path) -> str:
+    """Return a hash of a file's content: the same video under two addresses is one video."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_HASH_CHUNK):
@@ -47,21 +46,26 @@ def content_of(path: Path) -> str:
 
 
 class StageCache:
-    """Results of stages of one video. folder: shared by all videos; content: of this one."""
+    """The finished stages of one video.
+
+    Args:
+        folder: The cache directory, shared by all videos.
+        content: The hash of this video, and whatever else all its stages depend on.
+    """
 
     def __init__(self, folder: Path, content: str) -> None:
         self._folder, self._content = folder, content
 
-    def heatmap(self, key: Sequence[object]) -> Heatmap | None:
-        """A grounded frame."""
+    def load_heatmap(self, key: Sequence[object]) -> Heatmap | None:
+        """Return the heatmap of a grounded frame, or None."""
         stored = self._read("heatmap", key)
         if stored is None:
             return None
         grid = np.frombuffer(bytes.fromhex(stored["grid"]), np.float32).reshape(stored["shape"])
         return Heatmap(stored["frame"], grid.copy(), tuple(stored["peak"]), stored["confidence"])
 
-    def keep_heatmap(self, key: Sequence[object], heatmap: Heatmap) -> None:
-        """Keeps a grounded frame."""
+    def save_heatmap(self, key: Sequence[object], heatmap: Heatmap) -> None:
+        """Store the heatmap of a grounded frame."""
         grid = np.ascontiguousarray(heatmap.grid, np.float32)
         content = {
             "frame": int(heatmap.frame),
@@ -72,31 +76,31 @@ class StageCache:
         }
         self._write("heatmap", key, content)
 
-    def outline(self, key: Sequence[object]) -> tuple[Rle, float] | None:
-        """The mask that a heatmap led to, empty where it led to none, and the segmenter's score."""
+    def load_mask(self, key: Sequence[object]) -> tuple[Rle, float] | None:
+        """Return the mask that a heatmap led to (empty if it led to none) and the segmenter's score, or None."""
         stored = self._read("outline", key)
-        return None if stored is None else (_rle(stored["size"], stored["counts"]), float(stored["score"]))
+        return None if stored is None else (_to_rle(stored["size"], stored["counts"]), float(stored["score"]))
 
-    def keep_outline(self, key: Sequence[object], mask: Rle, score: float) -> None:
-        """Keeps the mask of a heatmap."""
+    def save_mask(self, key: Sequence[object], mask: Rle, score: float) -> None:
+        """Store the mask that a heatmap led to, and the segmenter's score."""
         self._write("outline", key, {"size": mask.size, "counts": mask.counts.decode("ascii"), "score": score})
 
-    def tracks(self, key: Sequence[object]) -> list[MaskTrack] | None:
-        """Tracks of objects that were followed together."""
+    def load_tracks(self, key: Sequence[object]) -> list[MaskTrack] | None:
+        """Return the tracks of objects that were tracked together, or None."""
         stored = self._read("tracks", key)
         return None if stored is None else [_track(item) for item in stored]
 
-    def keep_tracks(self, key: Sequence[object], tracks: Sequence[MaskTrack]) -> None:
-        """Keeps tracks, and no longer the passes that led to them."""
+    def save_tracks(self, key: Sequence[object], tracks: Sequence[MaskTrack]) -> None:
+        """Store tracks, and delete the checkpoints on the way to them."""
         self._write("tracks", key, [_track_json(track) for track in tracks])
         self._path("pass", key).unlink(missing_ok=True)
 
     def checkpoints(self, key: Sequence[object]) -> CheckpointStore:
-        """Where passes on the way to the tracks of this key are kept."""
-        return _Passes(self, self._path("pass", key))
+        """Return where the checkpoints on the way to the tracks of this key are stored."""
+        return _CachedCheckpoints(self, self._path("pass", key))
 
-    def results(self, key: Sequence[object], targets: Sequence[Target]) -> list[TrackResult] | None:
-        """All that was found for targets."""
+    def load_results(self, key: Sequence[object], targets: Sequence[Target]) -> list[TrackResult] | None:
+        """Return the results of targets, or None."""
         stored = self._read("results", key)
         if stored is None:
             return None
@@ -108,25 +112,25 @@ class StageCache:
                     Keyframe(k["frame"], tuple(k["box"]), k["enabled"], k["score"]) for k in item["keyframes"]
                 ),
                 score=item["score"],
-                anchor=item["anchor"],
+                anchor_frame=item["anchor"],
                 notes=tuple(item["notes"]),
-                signs=item.get("signs", {}),
-                elsewhere=tuple(item.get("elsewhere", ())),
+                features=item.get("signs", {}),
+                disagreements=tuple(item.get("elsewhere", ())),
             )
             for target, item in zip(targets, stored, strict=True)
         ]
 
-    def keep_results(self, key: Sequence[object], results: Sequence[TrackResult]) -> None:
-        """Keeps all that was found."""
+    def save_results(self, key: Sequence[object], results: Sequence[TrackResult]) -> None:
+        """Store the results of targets."""
         content = [
             {
                 "track": _track_json(result.track),
                 "keyframes": [asdict(keyframe) for keyframe in result.keyframes],
                 "score": result.score,
-                "anchor": result.anchor,
+                "anchor": result.anchor_frame,
                 "notes": list(result.notes),
-                "signs": dict(result.signs),
-                "elsewhere": list(result.elsewhere),
+                "signs": dict(result.features),
+                "elsewhere": list(result.disagreements),
             }
             for result in results
         ]
@@ -150,7 +154,7 @@ class StageCache:
             content = zlib.decompress(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, zlib.error):  # damaged: as if it had never been
+        except (OSError, zlib.error):  # damaged: computed anew
             path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(OSError):
@@ -158,7 +162,7 @@ class StageCache:
         return content
 
     def _write(self, stage: str, key: Sequence[object], content: Any) -> None:
-        self._put(stage, self._path(stage, key), json.dumps(content, default=_plain).encode())
+        self._put(stage, self._path(stage, key), json.dumps(content, default=_to_plain).encode())
 
     def _put(self, stage: str, path: Path, content: bytes) -> None:
         packed = zlib.compress(content, 1)
@@ -173,27 +177,27 @@ class StageCache:
                 except OSError:
                     part.unlink(missing_ok=True)
                     raise
-        except OSError as error:  # the work is done all the same: it is only not remembered
+        except OSError as error:  # the result is right all the same: it is only not stored
             log.warning("the results of the stage %r cannot be kept in %s: %s", stage, self._folder, error.strerror)
 
 
-class _Passes:
-    """`CheckpointStore` beside finished stages."""
+class _CachedCheckpoints:
+    """A `CheckpointStore` beside the finished stages."""
 
-    def __init__(self, memo: StageCache, path: Path) -> None:
-        self._memo, self._path = memo, path
+    def __init__(self, cache: StageCache, path: Path) -> None:
+        self._cache, self._path = cache, path
 
     def load(self) -> bytes | None:
-        """The state that was kept last."""
-        return self._memo._get(self._path)
+        """Return the state that was stored last, or None."""
+        return self._cache._get(self._path)
 
     def keep(self, state: bytes) -> None:
-        """In place of the one before."""
-        self._memo._put("pass", self._path, state)
+        """Store a state in place of the one before."""
+        self._cache._put("pass", self._path, state)
 
 
-def trim(folder: Path, *, most_bytes: int) -> None:
-    """Removes the longest unused results of stages until the rest fits."""
+def trim_cache(folder: Path, *, most_bytes: int) -> None:
+    """Delete the stages that were unused longest until the rest fits into so many bytes."""
     make_room(folder.glob("*"), most_bytes=most_bytes)
 
 
@@ -215,51 +219,37 @@ def _track(stored: dict[str, Any]) -> MaskTrack:
         label=stored["label"],
         size=size,
         frames=np.array(stored["frames"], np.int64),
-        rles=tuple(_rle(size, counts) for counts in stored["rles"]),
+        rles=tuple(_to_rle(size, counts) for counts in stored["rles"]),
         boxes=np.array(stored["boxes"], np.float64).reshape(-1, 4),
         scores=np.array(stored["scores"], np.float64),
         visible=np.array(stored["visible"], np.bool_),
     )
 
 
-def _rle(size: Sequence[int], counts: str) -> Rle:
+def _to_rle(size: Sequence[int], counts: str) -> Rle:
     return Rle((int(size[0]), int(size[1])), counts.encode("ascii"))
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be stored")
 
 
-def remembered_heatmaps(work: ObjectState, model: Grounder, indices: Sequence[int]) -> list[Heatmap] | None:
-    """The heatmaps of these frames, grounded together earlier; None unless all are known."""
-    if work.memo is None:
-        return None
-    found = []
-    for index in indices:
-        heatmap = work.memo.heatmap(_heatmap_key(work, model, indices, index))
-        if heatmap is None:
-            return None
-        found.append(heatmap)
-    return found
+def heatmap_key(words: str | None, model: Grounder, indices: Sequence[int], index: int) -> tuple[object, ...]:
+    """Return the key of one frame's heatmap.
 
-
-def keep_heatmaps(work: ObjectState, model: Grounder, indices: Sequence[int], heatmaps: list[Heatmap]) -> list[Heatmap]:
-    """Keeps what was grounded just now, and gives it back."""
-    if work.memo is not None:
-        for index, heatmap in zip(indices, heatmaps, strict=True):
-            work.memo.keep_heatmap(_heatmap_key(work, model, indices, index), heatmap)
-    return heatmaps
-
-
-def start_key(start: TrackStart) -> tuple[object, ...]:
-    """A start's label and masks."""
-    masks = [(f, hashlib.sha256(encode(m).counts).hexdigest()) for f, m in sorted(start.anchors.items())]
-    return (start.label, *masks)
-
-
-def _heatmap_key(work: ObjectState, model: Grounder, indices: Sequence[int], index: int) -> tuple[object, ...]:
-    # Frames that are grounded together may see each other (a clip backbone), so they belong to the key.
+    Args:
+        words: The referring expression.
+        model: The grounder.
+        indices: All frames that are grounded together: with a video backbone they attend to each other.
+        index: The frame.
+    """
     together = tuple(int(i) for i in indices)
-    return (__version__, model.name, getattr(model, "options", None), work.target.words, together, int(index))
+    return (__version__, model.name, getattr(model, "options", None), words, together, int(index))
+
+
+def track_start_key(start: TrackStart) -> tuple[object, ...]:
+    """Return the part of a key that stands for an object's label and anchors."""
+    anchors = [(frame, hashlib.sha256(encode(m).counts).hexdigest()) for frame, m in sorted(start.anchors.items())]
+    return (start.label, *anchors)

@@ -1,10 +1,14 @@
-"""What the pipeline is asked and what it answers. All of it is data; nothing here computes."""
+"""The pipeline's inputs and outputs: targets and their prompts, options, and the tracks that come back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from refam import __version__
 from video import masks
@@ -13,19 +17,28 @@ from video.types import Keyframe, MaskTrack, Rle
 
 
 class PipelineError(UserError):
-    """Nothing could be said about any target, in a sentence for people."""
+    """No target could be found; the text says why."""
 
 
 class PromptError(UserError):
-    """What was asked for cannot be meant; a sentence for people."""
+    """A prompt or another argument cannot be meant; the text says what would be right."""
 
 
 @dataclass(frozen=True)
 class FramePrompt:
-    """What a person drew on one frame. Normalised (x, y) and xyxy; frame: 0-based clip frame.
+    """Points, a box and a mask that a person drew on one frame, for one object.
 
-    labels: 1 = on the object, 0 = not; one for each point. mask: the object to the pixel, in the frame's size.
-    Points that are off the object may stand alone: they correct what is known of it from words or other frames.
+    Points alone may all be off the object: they then correct the mask that words or other frames lead to.
+
+    Args:
+        frame: The frame of the clip, counted from 0.
+        points: (x, y) as fractions of the frame, from the top left.
+        labels: 1 for a point on the object, 0 for one off it; one for each point.
+        box: x0, y0, x1, y1 as fractions of the frame.
+        mask: The object to the pixel, in the frame's size.
+
+    Raises:
+        ValueError: For a prompt that is empty, or out of range.
     """
 
     frame: int
@@ -53,14 +66,23 @@ class FramePrompt:
             raise ValueError(f"the mask on frame {self.frame} is empty: it must hold at least one pixel")
 
     @property
-    def places(self) -> bool:
+    def is_positive(self) -> bool:
         """Whether it says where the object is, not only where it is not."""
         return self.box is not None or self.mask is not None or 1 in self.labels
 
 
 @dataclass(frozen=True)
 class Target:
-    """One object to find: by words, by what a person drew, or both (the drawing wins on its frames)."""
+    """One object to find: by words, by prompts, or by both. Prompts overrule the words.
+
+    Args:
+        label: What the object is called in the output.
+        words: A referring expression, for example "the dog on the left".
+        prompts: What a person drew, on any frames.
+
+    Raises:
+        ValueError: Without words and without a prompt that says where the object is.
+    """
 
     label: str
     words: str | None = None
@@ -69,54 +91,112 @@ class Target:
     def __post_init__(self) -> None:
         if not (self.words and self.words.strip()) and not self.prompts:
             raise ValueError(f"target {self.label!r} needs words or a point or a box or a mask")
-        if not (self.words and self.words.strip()) and not any(p.places for p in self.prompts):
+        if not (self.words and self.words.strip()) and not any(p.is_positive for p in self.prompts):
             raise ValueError(
                 f"target {self.label!r} has points that are off the object only: without words, at least one point "
                 "must be on the object (label 1), or give a box or a mask"
             )
 
 
+class MaskSequence(Sequence[NDArray[np.bool_]]):
+    """The masks of a track, each decoded when it is indexed: (H, W) bool. `numpy.stack` makes one array of them."""
+
+    def __init__(self, rles: Sequence[Rle]) -> None:
+        self._rles = rles
+
+    def __len__(self) -> int:
+        return len(self._rles)
+
+    @overload
+    def __getitem__(self, row: int) -> NDArray[np.bool_]: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> MaskSequence: ...
+
+    def __getitem__(self, row: int | slice) -> NDArray[np.bool_] | MaskSequence:
+        return MaskSequence(self._rles[row]) if isinstance(row, slice) else masks.decode(self._rles[row])
+
+    def __iter__(self) -> Iterator[NDArray[np.bool_]]:
+        return map(masks.decode, self._rles)
+
+
 @dataclass(frozen=True)
 class TrackResult:
-    """What became of one target. anchor: the clip frame tracking started from.
+    """The track of one target, with its keyframes and its score.
 
-    score: in [0, 1]. notes: sentences for people. signs: what the score is made of, see refam.pipeline.confidence.
-    between: the track's frames that nobody looked at, interpolated from those around them. stopped: where the clip
-    could no longer be read on the way; the notes say so too, and the same question may have more of an answer later.
-    elsewhere: frames on which the words point away from the track.
+    The arrays of the track (`frames`, `boxes`, `masks`, `visible`) have one row for each frame, in order.
+
+    Attributes:
+        target: What was asked for.
+        track: The object's masks and boxes; visible nowhere where the object was not found.
+        keyframes: The boxes from which all others follow by linear interpolation.
+        score: In [0, 1]; the probability that nothing needs correction, where that was calibrated.
+        anchor_frame: The frame of the clip from which tracking started.
+        notes: Sentences for people.
+        features: What the score is made of; see refam.pipeline.confidence.
+        interpolated: The frames that were not looked at; their masks are interpolated.
+        read_errors: Where the clip could not be read any further. The same question may find more another time.
+        disagreements: The frames on which the words point away from the track.
     """
 
     target: Target
     track: MaskTrack
     keyframes: tuple[Keyframe, ...]
     score: float
-    anchor: int
+    anchor_frame: int
     notes: tuple[str, ...]
-    signs: Mapping[str, float] = field(default_factory=dict)
-    between: tuple[int, ...] = ()
-    stopped: tuple[str, ...] = ()
-    elsewhere: tuple[int, ...] = ()
+    features: Mapping[str, float] = field(default_factory=dict)
+    interpolated: tuple[int, ...] = ()
+    read_errors: tuple[str, ...] = ()
+    disagreements: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What the object is called."""
+        return self.target.label
+
+    @property
+    def frames(self) -> NDArray[np.int64]:
+        """(n,) int64: the frames of the clip, counted from 0."""
+        return self.track.frames
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """(n, 4) float64: x0, y0, x1, y1 as fractions of the frame; zeros where the object is not visible."""
+        return self.track.boxes
+
+    @property
+    def masks(self) -> MaskSequence:
+        """n masks, (H, W) bool each, decoded when indexed; empty where the object is not visible."""
+        return MaskSequence(self.track.rles)
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        """(n,) bool: whether the object is visible."""
+        return self.track.visible
 
 
 @dataclass(frozen=True)
 class PipelineOptions:
     """What may be tuned.
 
-    planned_frames: how many frames are grounded. tolerance_iou: of the keyframes. rescues: how often windows
-    where the object was lost are searched again. least_score: an object surer than this is drawn, else
-    refused. needs: a folder with what was fitted here for the score, see refam.pipeline.confidence. look_every: the
-    segmenter
-    looks at every look_every-th frame of the video; None: as often as it asks for itself.
+    Args:
+        grounded_frames: How many frames of the clip the words are grounded in.
+        keyframe_iou: How well boxes that are interpolated between keyframes fit the track, at least.
+        redetect_rounds: How often the gaps of a track are searched again.
+        min_evidence: An object with less evidence is not drawn. In [0, 1].
+        score_model_dir: A folder with a score model that was fitted here; see refam.pipeline.confidence.
+        refit_every: The segmenter corrects the track on every n-th frame of the video; None leaves it to the segmenter.
     """
 
-    planned_frames: int = 8
-    tolerance_iou: float = 0.9
-    rescues: int = 2
-    least_score: float = 0.15
-    needs: Path | None = None
-    look_every: int | None = None
+    grounded_frames: int = 8
+    keyframe_iou: float = 0.9
+    redetect_rounds: int = 2
+    min_evidence: float = 0.15
+    score_model_dir: Path | None = None
+    refit_every: int | None = None
 
 
-def model_version(backbone: str, segmenter: str, tail: str = "") -> str:
-    """What made a prediction: package, backbone, segmenter with tracker, and quality."""
-    return f"refam-{__version__}/{backbone}/{segmenter}{tail}"
+def model_version(backbone: str, segmenter: str, suffix: str = "") -> str:
+    """Return what a prediction was made with: package, backbone, segmenter with tracker, and quality."""
+    return f"refam-{__version__}/{backbone}/{segmenter}{suffix}"

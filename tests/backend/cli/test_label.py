@@ -18,7 +18,7 @@ from backend.cli.outputs import spans
 from backend.cli.targets import DrawnOptions, parse_box, parse_point, targets_of
 from refam import __version__
 from refam.pipeline.pipeline import FramePrompt, PipelineError, TrackResult
-from refam.pipeline.recovery import gaps_in_words
+from refam.pipeline.recovery import describe_gaps
 from refam.pipeline.types import PromptError
 from tests import media
 from video.io.reader import open_clip
@@ -55,7 +55,7 @@ class KnowsTheAnswer:
     def __init__(self, segmenter, *, grounder=None, options=None):
         pass
 
-    def run(self, clip, targets, *, progress=None, memo=None):
+    def run(self, clip, targets, *, progress=None, cache=None):
         type(self).asked = list(targets)
         for stage in ("ground", "track"):
             progress(stage, 1.0)
@@ -75,7 +75,7 @@ class KnowsTheAnswer:
             visible=masks.any(axis=(1, 2)),
         )
         keys = (Keyframe(2, tuple(track.boxes[0]), True, 0.75), Keyframe(29, tuple(track.boxes[-1]), False, 0.75))
-        notes = ("the model does not know the word 'frob'", *gaps_in_words(track, np.arange(N) / 25))
+        notes = ("the model does not know the word 'frob'", *describe_gaps(track, np.arange(N) / 25))
         return TrackResult(target, track, keys, 0.75, 2, notes)
 
 

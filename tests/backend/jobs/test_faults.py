@@ -229,8 +229,8 @@ def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypa
 
 def test_results_of_stages_that_cannot_be_kept_cost_nothing_else(tmp_path, caplog):
     (tmp_path / "stages").write_text("a file, where a folder should be")
-    memo = StageCache(tmp_path / "stages", "content")
-    memo.keep_heatmap(("key",), random_heatmap())
+    cache = StageCache(tmp_path / "stages", "content")
+    cache.save_heatmap(("key",), random_heatmap())
     assert "cannot be kept" in caplog.text
 
 

@@ -15,7 +15,7 @@ from backend.media.fetch import Fetcher
 from backend.media.network_policy import FetchError
 from backend.media.store import MediaError, MediaStore
 from backend.settings import load_settings
-from refam.pipeline.stage_cache import content_of
+from refam.pipeline.stage_cache import hash_file
 from tests.backend.jobs.queues import spec
 from tests.backend.media.site import Site, cached_files, settings_for
 from tests.media import cfr, numbered_frames
@@ -237,15 +237,15 @@ def test_what_nobody_used_for_long_goes(site, tmp_path):
 def test_a_copy_that_rots_is_seen_and_fetched_again(site, tmp_path):
     store = store_of(tmp_path, site)
     with store.local_file("/data/upload/a.mp4") as path:
-        store.raise_if_damaged(path, content_of(path))
+        store.raise_if_damaged(path, hash_file(path))
         whole = bytearray(path.read_bytes())
     whole[len(whole) // 2] ^= 1
     path.write_bytes(whole)
     with store.local_file("/data/upload/a.mp4") as path, pytest.raises(MediaError, match="damaged") as raised:
-        store.raise_if_damaged(path, content_of(path))
+        store.raise_if_damaged(path, hash_file(path))
     assert raised.value.transient
     with store.local_file("/data/upload/a.mp4") as path:
-        store.raise_if_damaged(path, content_of(path))
+        store.raise_if_damaged(path, hash_file(path))
     assert len(site.seen) == 2
 
 

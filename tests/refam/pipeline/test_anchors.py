@@ -12,9 +12,9 @@ from backend.cli.main import app
 from backend.cli.targets import parse_mask, read_mask
 from refam.pipeline.anchors import ObjectState
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, Target
-from refam.pipeline.segments import plan_segments, stretches
+from refam.pipeline.segments import plan_segments, split_at_anchors
 from refam.pipeline.stage_cache import StageCache
-from refam.pipeline.tracks import hold_boxes, resolve_overlaps
+from refam.pipeline.tracks import apply_prompt_boxes, resolve_overlaps
 from refam.pipeline.types import PromptError
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import Scene, Thing, draw
@@ -55,9 +55,9 @@ class Counting(GrabCutSegmenter):
         return super().segment(*args, **kwargs)
 
 
-def run(scene, *prompts, words=None, memo=None, segmenter=None, grounder=None):
+def run(scene, *prompts, words=None, cache=None, segmenter=None, grounder=None):
     pipeline = Pipeline(segmenter or GrabCutSegmenter(), grounder=lambda: grounder or TruthGrounder(scene[1]))
-    return pipeline.run(ArrayClip(scene[0]), [Target("it", words=words, prompts=prompts)], memo=memo)[0]
+    return pipeline.run(ArrayClip(scene[0]), [Target("it", words=words, prompts=prompts)], cache=cache)[0]
 
 
 def drawn_badly(truth):
@@ -153,7 +153,7 @@ def test_a_mask_that_contradicts_a_point_wins_and_it_is_said(scene):
     ],
 )
 def test_stretches(anchors, n, expected):
-    assert stretches(anchors, n) == expected
+    assert split_at_anchors(anchors, n) == expected
 
 
 @pytest.mark.parametrize("as_mask", [True, False])
@@ -166,36 +166,36 @@ def test_a_prompt_between_two_changes_nothing_beyond_them(scene, as_mask, tmp_pa
         x0, y0, x1, y1 = masks.box_of(truth[frame])
         return FramePrompt(frame, box=(x0, y0 - 0.001 * frame, x1, y1))
 
-    memo = StageCache(tmp_path, "clip")
-    before = run(scene, prompt(3), prompt(10), memo=memo)
-    after = run(scene, prompt(3), prompt(6), prompt(10), memo=memo)
+    cache = StageCache(tmp_path, "clip")
+    before = run(scene, prompt(3), prompt(10), cache=cache)
+    after = run(scene, prompt(3), prompt(6), prompt(10), cache=cache)
     fresh = run(scene, prompt(3), prompt(6), prompt(10))
     outside = [*range(4), *range(10, N)]
     assert_same_rows(before, after, outside)
-    assert_same_rows(after, fresh, range(N))  # the memo changes nothing
+    assert_same_rows(after, fresh, range(N))  # the cache changes nothing
     key = {k.frame: k for k in before.keyframes}
     assert [k for k in after.keyframes if k.frame in outside] == [key[f] for f in sorted(key) if f in outside]
     assert before.track.rles[6] != after.track.rles[6]
 
 
 def test_what_is_not_touched_is_not_followed_again(scene, tmp_path):
-    truth, memo = scene[1][STAR], StageCache(tmp_path, "clip")
+    truth, cache = scene[1][STAR], StageCache(tmp_path, "clip")
     prompts = [FramePrompt(f, mask=masks.encode(truth[f])) for f in (1, 7, 9, 12)]
-    run(scene, prompts[0], prompts[1], prompts[3], memo=memo, segmenter=Counting())
+    run(scene, prompts[0], prompts[1], prompts[3], cache=cache, segmenter=Counting())
     asked = Counting.asked
-    run(scene, *prompts, memo=memo, segmenter=Counting())
+    run(scene, *prompts, cache=cache, segmenter=Counting())
     assert 0 < Counting.asked - asked <= 2 * (12 - 7)  # frames 7 to 12 from both sides, nothing before and after
 
 
 def test_words_hold_the_far_side_of_their_frame(scene, tmp_path):
     """The words' frame is a prompt too: what lies beyond it stays when a person corrects the other side."""
-    memo, grounder = StageCache(tmp_path, "clip"), TruthGrounder(scene[1])
-    before = run(scene, words=STAR, memo=memo, grounder=grounder)
-    at = before.anchor
+    cache, grounder = StageCache(tmp_path, "clip"), TruthGrounder(scene[1])
+    before = run(scene, words=STAR, cache=cache, grounder=grounder)
+    at = before.anchor_frame
     frame = 12 if at < 7 else 1
     far = range(at + 1) if frame > at else range(at, N)
     prompt = FramePrompt(frame, mask=masks.encode(drawn_badly(scene[1][STAR][frame]) & scene[1][STAR][frame]))
-    after = run(scene, prompt, words=STAR, memo=memo, grounder=grounder)
+    after = run(scene, prompt, words=STAR, cache=cache, grounder=grounder)
     assert len(far) > 2
     assert_same_rows(before, after, far)
     assert before.track.rles[frame] != after.track.rles[frame]
@@ -212,15 +212,15 @@ def test_objects_with_the_same_stretch_are_followed_together():
     square = np.zeros((9, 16), bool)
     square[2:5, 2:5] = True
     a, b, c = (ObjectState(Target(name, prompts=(FramePrompt(0, box=(0, 0, 1, 1)),))) for name in "abc")
-    a.drawn, b.drawn, c.drawn = {0: square}, {0: square, 6: square}, {0: square}
-    found = [(p.window, [w.target.label for w, _ in p.members], p.drawn) for p in plan_segments([a, b, c], 10)]
+    a.prompt_anchors, b.prompt_anchors, c.prompt_anchors = {0: square}, {0: square, 6: square}, {0: square}
+    found = [(p.window, [w.target.label for w, _ in p.members], p.from_prompts) for p in plan_segments([a, b, c], 10)]
     assert found == [((0, 6), ["b"], True), ((0, 9), ["a", "c"], True), ((6, 9), ["b"], True)]
     for work in (a, c):
-        work.anchors, work.drawn = {4: square}, {}
-    b.anchors = {8: square}
-    found = {(p.window, p.drawn): p for p in plan_segments([a, b, c], 10)}
+        work.word_anchors, work.prompt_anchors = {4: square}, {}
+    b.word_anchors = {8: square}
+    found = {(p.window, p.from_prompts): p for p in plan_segments([a, b, c], 10)}
     assert set(found) == {((0, 9), False), ((0, 6), True), ((6, 8), True)}
-    assert found[(0, 9), False].kept == (((0, 4), (4, 9)), ((8, 9),), ((0, 4), (4, 9)))
+    assert found[(0, 9), False].kept_spans == (((0, 4), (4, 9)), ((8, 9),), ((0, 4), (4, 9)))
 
 
 def track_of(boxes, score):
@@ -241,7 +241,7 @@ def test_what_two_claim_goes_to_the_surer_and_never_from_a_drawing():
     works = [ObjectState(Target(name, words=name)) for name in "ab"]
     works[0].track = track_of([left, left, left, left], 0.9)
     works[1].track = track_of([right, right, same, (0.7, 0.0, 1.0, 1.0)], 0.5)
-    works[1].drawn = {1: masks.decode(works[1].track.rles[1])}
+    works[1].prompt_anchors = {1: masks.decode(works[1].track.rles[1])}
     resolve_overlaps(works)
     a, b = (work.track for work in works)
     assert [masks.area(r) / 20 for r in a.rles] == [24, 16, 24, 24]
@@ -253,10 +253,10 @@ def test_what_two_claim_goes_to_the_surer_and_never_from_a_drawing():
 def test_a_drawn_box_moves_its_neighbours_past_the_words_mask_up_to_the_next_drawing():
     track = track_of([(0.2, 0.2, 0.4, 0.6)] * 9, 0.9)
     work = ObjectState(Target("x", words="x"))
-    work.drawn = {2: np.ones((20, 40), bool), 6: np.ones((20, 40), bool)}
-    work.anchors = {1: np.ones((20, 40), bool)}
-    work.boxes = {2: (0.2, 0.1, 0.4, 0.7)}
-    boxes = hold_boxes(work, track).boxes
+    work.prompt_anchors = {2: np.ones((20, 40), bool), 6: np.ones((20, 40), bool)}
+    work.word_anchors = {1: np.ones((20, 40), bool)}
+    work.prompt_boxes = {2: (0.2, 0.1, 0.4, 0.7)}
+    boxes = apply_prompt_boxes(work, track).boxes
     assert boxes[2].tolist() == [0.2, 0.1, 0.4, 0.7]
     np.testing.assert_allclose(boxes[0], boxes[2], atol=1e-9)
     np.testing.assert_allclose(boxes[6:], track.boxes[6:], atol=1e-9)

@@ -17,7 +17,15 @@ from backend.feedback.project import FeedbackError
 from backend.feedback.score_evaluation import Answered, auroc, fitted, table
 from backend.feedback.store import StoredCorrection
 from refam.pipeline.anchors import ObjectState
-from refam.pipeline.confidence import SIGNS, ScoreModel, ScoreModelError, keep, need_for, read, signs_of
+from refam.pipeline.confidence import (
+    FEATURES,
+    ScoreModel,
+    ScoreModelError,
+    load_score_model,
+    read_score_models,
+    save_score_model,
+    track_features,
+)
 from refam.pipeline.types import Target
 from tests.doubles import track_of_masks
 from video.heatmap_fusion import FusedHeatmaps
@@ -66,7 +74,7 @@ def test_the_error_of_auroc_is_hanleys():
 def _answered(n=200, seed=1):
     rng = np.random.default_rng(seed)
     right = rng.random(n) < 0.6
-    signs = rng.random((n, len(SIGNS)))
+    signs = rng.random((n, len(FEATURES)))
     signs[:, 3] = np.clip(0.5 + 0.25 * (right - 0.5) * 2 + rng.normal(0, 0.15, n), 0, 1)
     return [Answered(s, float(s[0]), bool(r)) for s, r in zip(signs, right, strict=True)]
 
@@ -74,7 +82,7 @@ def _answered(n=200, seed=1):
 def test_the_fit_finds_the_sign_that_tells_and_means_what_it_says():
     need = fitted(_answered(), made_with="tiny/grabcut/dis-flow", source="test")
     others = _answered(seed=2)
-    said = [need(dict(zip(SIGNS, a.signs, strict=True))) for a in others]
+    said = [need(dict(zip(FEATURES, a.signs, strict=True))) for a in others]
     assert auroc(said, [a.right for a in others]).value > 0.9
     assert int(np.argmax(need.weights)) == 3
     assert np.mean(said) == pytest.approx(np.mean([a.right for a in others]), abs=0.07)
@@ -85,20 +93,20 @@ def test_the_fit_finds_the_sign_that_tells_and_means_what_it_says():
 
 def test_what_was_fitted_is_found_again_for_the_same_models_alone(tmp_path):
     need = fitted(_answered(), made_with="mine/grabcut/dis-flow", source="test")
-    keep(need, tmp_path / "need.json")
-    keep(replace(need, made_with="other/grabcut/dis-flow"), tmp_path / "need.json")
-    keep(replace(need, bias=9.0), tmp_path / "need.json")
-    assert need_for("mine/grabcut/dis-flow", tmp_path) == replace(need, bias=9.0)
-    assert len(read(tmp_path / "need.json")) == 2
-    assert need_for("unheard/of/this", tmp_path) is None
+    save_score_model(need, tmp_path / "need.json")
+    save_score_model(replace(need, made_with="other/grabcut/dis-flow"), tmp_path / "need.json")
+    save_score_model(replace(need, bias=9.0), tmp_path / "need.json")
+    assert load_score_model("mine/grabcut/dis-flow", tmp_path) == replace(need, bias=9.0)
+    assert len(read_score_models(tmp_path / "need.json")) == 2
+    assert load_score_model("unheard/of/this", tmp_path) is None
     (tmp_path / "need.json").write_text("[{]")
     with pytest.raises(ScoreModelError, match="cannot be read"):
-        need_for("mine/grabcut/dis-flow", tmp_path)
+        load_score_model("mine/grabcut/dis-flow", tmp_path)
     with pytest.raises(ScoreModelError, match="weights"):
         ScoreModel((1.0,), 0.0, "x", 1, "y")
 
 
-def _heard(grids):
+def _consensus(grids):
     maps = [Heatmap(i, g, (0.5, 0.5), 0.7) for i, g in enumerate(grids)]
     return FusedHeatmaps(tuple(maps), np.full(len(maps), 0.8), 0)
 
@@ -111,22 +119,24 @@ def test_the_signs_are_what_they_say():
     masks[12, 10:20, 15:20] = False  # half of it, for one frame
     sharp, flat = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)
     sharp[3, 3] = 1
-    work = ObjectState(Target("a", "the star"), evidence=0.6, confidence=0.7, heard=_heard([sharp, flat]))
-    signs = signs_of(work, track_of_masks(masks, scores=0.9), backing=0.5)
-    assert tuple(signs) == SIGNS
+    work = ObjectState(Target("a", "the star"), evidence=0.6, confidence=0.7, consensus=_consensus([sharp, flat]))
+    signs = track_features(work, track_of_masks(masks, scores=0.9), backing=0.5)
+    assert tuple(signs) == FEATURES
     assert signs["order"] == pytest.approx(0.5), "one place is order, everywhere is none"
     assert signs["seen"] == pytest.approx(17 / 20)
     assert signs["whole"] == 0.5
     assert signs["steady"] == pytest.approx(0.5, abs=0.2)
     assert (signs["agreement"], signs["followed"], signs["backing"]) == pytest.approx((0.8, 0.9, 0.5))
-    nowhere = signs_of(ObjectState(Target("a", "the star")), track_of_masks(np.zeros((4, 8, 8), bool)), backing=0.0)
+    nowhere = track_features(
+        ObjectState(Target("a", "the star")), track_of_masks(np.zeros((4, 8, 8), bool)), backing=0.0
+    )
     assert set(nowhere.values()) <= {0.0, 0.5}
 
 
 @pytest.mark.parametrize(("shown", "steady"), [(True, 1.0), (False, 0.0)])
 def test_in_a_clip_of_one_frame_nothing_jumps(shown, steady):
     track = track_of_masks(np.full((1, 8, 8), shown))
-    assert signs_of(ObjectState(Target("a", "the star")), track, backing=0.5)["steady"] == steady
+    assert track_features(ObjectState(Target("a", "the star")), track, backing=0.5)["steady"] == steady
 
 
 # --- what is served first --------------------------------------------------------------------------------------------

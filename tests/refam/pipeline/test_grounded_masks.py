@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refam.pipeline.anchors import GroundedMask, ground_masks, likeness
+from refam.pipeline.anchors import GroundedMask, appearance_similarity, ground_masks
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineOptions, Target
 from refam.pipeline.recovery import find_drift
 from tests.doubles import track_of_masks
@@ -81,7 +81,7 @@ class Stopped(Still):
         return dict(self.held)
 
 
-def _heard(frames, shown=OBJECT, confidences=None):
+def _consensus(frames, shown=OBJECT, confidences=None):
     maps = tuple(_heatmap(f, shown[f], (confidences or {}).get(f, 0.8)) for f in frames)
     return FusedHeatmaps(maps, np.full(len(maps), 0.9), 0)
 
@@ -89,19 +89,21 @@ def _heard(frames, shown=OBJECT, confidences=None):
 def test_a_mask_that_holds_the_neighbour_too_is_not_started_from_however_sure_the_words_are():
     at = [1, 6, 11, 16, 21]
     merged = Scripted(lambda f: OBJECT[f] | OTHER if f == 11 else OBJECT[f])
-    found = ground_masks(ArrayClip(FRAMES), _heard(at, confidences={11: 0.95}), merged)
+    found = ground_masks(ArrayClip(FRAMES), _consensus(at, confidences={11: 0.95}), merged)
     assert [one.frame for one in found][-1] == 11
     assert found[0].fill > 0.9 > found[-1].fill
     assert len(found) == len(at)
 
 
 def test_frames_without_heat_or_mask_show_nothing():
-    heard = _heard([1, 6, 11])
+    consensus = _consensus([1, 6, 11])
     nothing = Heatmap(16, np.zeros((H, W), np.float32), (0.5, 0.5), 0.0)
-    heard = FusedHeatmaps((*heard.heatmaps, nothing), np.full(4, 0.9), 0)
-    found = ground_masks(ArrayClip(FRAMES), heard, Scripted(lambda f: OBJECT[f] if f != 6 else np.zeros((H, W), bool)))
+    consensus = FusedHeatmaps((*consensus.heatmaps, nothing), np.full(4, 0.9), 0)
+    found = ground_masks(
+        ArrayClip(FRAMES), consensus, Scripted(lambda f: OBJECT[f] if f != 6 else np.zeros((H, W), bool))
+    )
     assert sorted(one.frame for one in found) == [1, 11]
-    assert ground_masks(ArrayClip(FRAMES), _heard([]), Scripted(lambda f: OBJECT[f])) == []
+    assert ground_masks(ArrayClip(FRAMES), _consensus([]), Scripted(lambda f: OBJECT[f])) == []
 
 
 @pytest.mark.parametrize(
@@ -112,21 +114,23 @@ def test_frames_without_heat_or_mask_show_nothing():
 def test_likeness_is_of_colours_and_areas(other, low, high):
     mine = ColorModel.of(_picture((OBJECT[0], RED)), OBJECT[0])
     theirs = ColorModel.of(_picture(other), other[0])
-    assert low - 1e-6 <= likeness(mine, theirs) <= high + 1e-6
-    assert likeness(mine, theirs) == likeness(theirs, mine)
+    assert low - 1e-6 <= appearance_similarity(mine, theirs) <= high + 1e-6
+    assert appearance_similarity(mine, theirs) == appearance_similarity(theirs, mine)
 
 
-def _seen(*frames, shown=OBJECT, colour=RED):
+def _grounded(*frames, shown=OBJECT, colour=RED):
     out = []
     for f in frames:
-        looks = ColorModel.of(_picture((shown[f], colour)), shown[f])
-        out.append(GroundedMask(_heatmap(f, shown[f]), shown[f], looks, 0.8, 0.9, 0.9))
+        appearance = ColorModel.of(_picture((shown[f], colour)), shown[f])
+        out.append(GroundedMask(_heatmap(f, shown[f]), shown[f], appearance, 0.8, 0.9, 0.9))
     return out
 
 
-def _strays(frames, seen, track):
+def _drift(frames, grounded, track):
     """What is known is the first sighting."""
-    return find_drift(ArrayClip(frames), {seen[0].frame: seen[0].mask}, seen[0].looks, seen[1:], track)
+    return find_drift(
+        ArrayClip(frames), {grounded[0].frame: grounded[0].mask}, grounded[0].appearance, grounded[1:], track
+    )
 
 
 def _spans(found):
@@ -135,8 +139,8 @@ def _spans(found):
 
 def test_a_track_that_is_right_is_left_alone():
     track = track_of_masks(np.stack(OBJECT))
-    assert _strays(FRAMES, _seen(1, 6, 11, 16, 21), track) == []
-    assert _strays(FRAMES, _seen(1), track) == []
+    assert _drift(FRAMES, _grounded(1, 6, 11, 16, 21), track) == []
+    assert _drift(FRAMES, _grounded(1), track) == []
 
 
 @pytest.mark.parametrize(
@@ -150,7 +154,7 @@ def test_a_track_that_is_right_is_left_alone():
 def test_where_the_track_went_astray_it_is_followed_again_between_what_is_right(wrong_from, wrong_to, expected):
     shown = [OTHER if wrong_from <= f < wrong_to else OBJECT[f] for f in range(N)]
     home = [6, 1, 11, 16, 21]
-    found = _strays(FRAMES, _seen(*home), track_of_masks(np.stack(shown)))
+    found = _drift(FRAMES, _grounded(*home), track_of_masks(np.stack(shown)))
     assert _spans(found) == expected
     for stray in found:
         for frame, mask in stray.anchors.items():
@@ -159,16 +163,16 @@ def test_where_the_track_went_astray_it_is_followed_again_between_what_is_right(
 
 def test_where_it_was_lost_the_words_bring_it_back():
     shown = [np.zeros((H, W), bool) if f >= 9 else OBJECT[f] for f in range(N)]
-    found = _strays(FRAMES, _seen(6, 16), track_of_masks(np.stack(shown)))
+    found = _drift(FRAMES, _grounded(6, 16), track_of_masks(np.stack(shown)))
     assert _spans(found) == [(6, 23, [6, 16])]
 
 
 def test_a_twin_that_the_words_mean_later_does_not_take_the_track_over():
-    """The track's own mask looks as much like the first: it has seen how the object moved, the words have not."""
+    """The track's own mask appearance as much like the first: it has seen how the object moved, the words have not."""
     twin = [_square(130 - 5 * t) for t in range(N)]
     frames = np.stack([_picture((m, RED), (t, RED)) for m, t in zip(OBJECT, twin, strict=True)])
-    seen = [*_seen(1), *_seen(21, shown=twin)]
-    assert _strays(frames, seen, track_of_masks(np.stack(OBJECT))) == []
+    grounded = [*_grounded(1), *_grounded(21, shown=twin)]
+    assert _drift(frames, grounded, track_of_masks(np.stack(OBJECT))) == []
 
 
 def test_half_hidden_the_object_is_not_taken_for_astray():
@@ -178,17 +182,17 @@ def test_half_hidden_the_object_is_not_taken_for_astray():
     hiding[:, 115:128] = True
     shown[21], words[21] = OBJECT[21] & ~hiding, OBJECT[21]
     frames[21] = _picture((OBJECT[21], RED), (OBJECT[21] & hiding, (200, 70, 60)))
-    looks = ColorModel.of(frames[21], words[21])
-    seen = [*_seen(1), GroundedMask(_heatmap(21, words[21]), words[21], looks, 0.8, 0.9, 0.9)]
-    assert likeness(looks, seen[0].looks) < 0.98
-    assert likeness(ColorModel.of(frames[21], shown[21]), seen[0].looks) < 0.7
-    assert _strays(frames, seen, track_of_masks(np.stack(shown))) == []
+    appearance = ColorModel.of(frames[21], words[21])
+    grounded = [*_grounded(1), GroundedMask(_heatmap(21, words[21]), words[21], appearance, 0.8, 0.9, 0.9)]
+    assert appearance_similarity(appearance, grounded[0].appearance) < 0.98
+    assert appearance_similarity(ColorModel.of(frames[21], shown[21]), grounded[0].appearance) < 0.7
+    assert _drift(frames, grounded, track_of_masks(np.stack(shown))) == []
 
 
 def test_words_that_show_something_else_do_not_move_the_track():
     shown = [OTHER if f >= 8 else OBJECT[f] for f in range(N)]
-    seen = [*_seen(1), *_seen(21, shown=[OTHER] * N, colour=BLUE)]
-    assert _strays(FRAMES, seen, track_of_masks(np.stack(shown))) == []
+    grounded = [*_grounded(1), *_grounded(21, shown=[OTHER] * N, colour=BLUE)]
+    assert _drift(FRAMES, grounded, track_of_masks(np.stack(shown))) == []
 
 
 class Pointing:
@@ -205,11 +209,11 @@ class Pointing:
 
 def test_a_tracker_that_never_moves_is_brought_to_the_object_on_every_grounded_frame():
     model = Scripted(lambda f: OBJECT[f])
-    pipeline = Pipeline(model, grounder=Pointing, options=PipelineOptions(planned_frames=6))
+    pipeline = Pipeline(model, grounder=Pointing, options=PipelineOptions(grounded_frames=6))
     (result,) = pipeline.run(ArrayClip(FRAMES), [Target("Square", "the red square")])
     ious = [masks.iou(masks.decode(rle), truth) for rle, truth in zip(result.track.rles, OBJECT, strict=True)]
     assert sum(value == 1.0 for value in ious) >= 6, "each of the six frames that the words were asked about"
-    alone = propagate(ArrayClip(FRAMES), result.anchor, OBJECT[result.anchor], model)
+    alone = propagate(ArrayClip(FRAMES), result.anchor_frame, OBJECT[result.anchor_frame], model)
     left = [masks.iou(masks.decode(rle), truth) for rle, truth in zip(alone.rles, OBJECT, strict=True)]
     assert np.mean(left) < 0.25 < 0.4 < np.mean(ious)
 
@@ -219,7 +223,7 @@ def test_beside_a_drawing_the_words_count_if_they_mean_the_same(agree):
     """The tracker comes back from a drawing on the last frame, and stops at the other square on the way there."""
     model = Scripted(lambda f: OBJECT[f] if agree else OTHER, Stopped)
     drawing = FramePrompt(N - 1, mask=masks.encode(OBJECT[-1]))
-    pipeline = Pipeline(model, grounder=Pointing, options=PipelineOptions(planned_frames=6))
+    pipeline = Pipeline(model, grounder=Pointing, options=PipelineOptions(grounded_frames=6))
     (result,) = pipeline.run(ArrayClip(FRAMES), [Target("Square", "the red square", prompts=(drawing,))])
     right = [masks.iou(masks.decode(rle), truth) == 1.0 for rle, truth in zip(result.track.rles, OBJECT, strict=True)]
     assert right[-1]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, PipelineOptions, Target
-from refam.pipeline.recovery import Gap, find_gaps, gaps_in_words
-from refam.pipeline.tracks import patch
+from refam.pipeline.recovery import Gap, describe_gaps, find_gaps
+from refam.pipeline.tracks import fill_gaps
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import Scene, Thing, draw, draw_clip
 from tests.refam.pipeline.ground_truth import EXTENT, SIZE, TruthGrounder, ious, star_and_disc
@@ -83,7 +83,7 @@ def test_a_box_is_where_tracking_starts_and_needs_no_words(scene):
     box = masks.box_of(truth["the blue circle"][9])
     pipeline = Pipeline(GrabCutSegmenter())
     result = pipeline.run(ArrayClip(frames), [Target("it", prompts=(FramePrompt(9, box=box),))])[0]
-    assert result.anchor == 9
+    assert result.anchor_frame == 9
     assert ious(result.track, truth["the blue circle"]).min() > 0.85
     assert np.abs(result.track.boxes[9] - box).max() < 0.01
     assert result.score > 0.6
@@ -140,7 +140,7 @@ def test_what_is_lost_is_found_again_from_the_words():
     assert ious(found.track, truth)[back].min() > 0.8
     assert not found.track.visible[gone[1:]].any()
     assert any("lost from" in note and "found again" in note for note in found.notes)
-    alone = Pipeline(GrabCutSegmenter(), grounder=lambda: grounder, options=PipelineOptions(rescues=0))
+    alone = Pipeline(GrabCutSegmenter(), grounder=lambda: grounder, options=PipelineOptions(redetect_rounds=0))
     track = alone.run(clip, [target])[0].track
     assert track.visible[back].sum() + track.visible[: gone[0]].sum() < len(back) + gone[0]
 
@@ -183,7 +183,7 @@ def test_words_without_a_model_for_words(scene):
 def test_grounding_does_not_grow_with_the_clip():
     clip = draw_clip(3, size=(192, 108), n_frames=90, count=1)
     grounder = TruthGrounder({clip.expressions[0]: clip.masks[0]})
-    pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: grounder, options=PipelineOptions(planned_frames=6))
+    pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: grounder, options=PipelineOptions(grounded_frames=6))
     pipeline.run(ArrayClip(clip.frames), [Target("a", words=clip.expressions[0])])
     assert len(grounder.grounded) <= 6 + 2 * 2 * 3
 
@@ -234,18 +234,18 @@ def track_of(visible):
     ],
 )
 def test_gaps_in_words(visible, said):
-    assert gaps_in_words(track_of(visible), np.arange(len(visible)) / 10) == said
+    assert describe_gaps(track_of(visible), np.arange(len(visible)) / 10) == said
 
 
 def test_lost_windows_are_the_longest_and_few():
     track = track_of([1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0])
     assert find_gaps(track) == [Gap(12, 16), Gap(7, 10)]
-    assert all(w.first <= p <= w.last for w in find_gaps(track) for p in w.probes())
+    assert all(w.first <= p <= w.last for w in find_gaps(track) for p in w.sample())
 
 
 def test_patching_keeps_what_was_seen():
     before = track_of([1, 1, 0, 0, 0, 1])
     found = track_of([1, 1, 1, 1, 0, 1])
-    after = patch(before, found)
+    after = fill_gaps(before, found)
     assert after.visible.tolist() == [True, True, True, True, False, True]
     assert after.rles[0] is before.rles[0]

@@ -41,7 +41,7 @@ def test_words_are_heard_and_followed_in_what_can_be_read(scene, bad):
     assert np.flatnonzero(found.track.visible).tolist() == list(seen)
     assert min(masks.iou(masks.decode(found.track.rles[f]), truth[0, f]) for f in seen) > 0.8
     assert (bad[0] - 1, False) in [(k.frame, k.enabled) for k in found.keyframes]
-    assert any(f"stopped at frame {bad[0]}" in text for text in found.stopped)
+    assert any(f"stopped at frame {bad[0]}" in text for text in found.read_errors)
     assert any("ask again for the rest" in note for note in found.notes)
 
 
@@ -50,7 +50,7 @@ def test_what_a_person_drew_behind_the_stop_is_followed_there(scene):
     target = Target("star", None, (pointed(truth[0], 2), pointed(truth[0], N - 2)))
     (found,) = run(FailingClip(frames, bad=[15]), target)
     assert np.flatnonzero(~found.track.visible).tolist() == [15]
-    assert found.stopped
+    assert found.read_errors
 
 
 def test_a_prompt_on_a_frame_that_cannot_be_read_leaves_the_other_object(scene):

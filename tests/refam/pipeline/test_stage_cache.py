@@ -6,7 +6,7 @@ import pytest
 from backend.jobs.models import JobRecord, JobState, Priority
 from backend.jobs.runner import shares_of
 from refam.pipeline.pipeline import Pipeline, Target
-from refam.pipeline.stage_cache import StageCache, content_of, trim
+from refam.pipeline.stage_cache import StageCache, hash_file, trim_cache
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.doubles import moving_box
 from tests.refam.pipeline.ground_truth import TruthGrounder, random_heatmap, star_and_disc
@@ -16,7 +16,7 @@ KEY = ("model", 1, ("a", 2.5))
 
 
 @pytest.fixture
-def memo(tmp_path):
+def cache(tmp_path):
     return StageCache(tmp_path / "stages", "content")
 
 
@@ -26,54 +26,54 @@ def assert_same_track(a, b):
         assert np.array_equal(getattr(a, name), getattr(b, name)), name
 
 
-def test_what_was_kept_comes_back_to_the_bit(memo):
-    memo.keep_heatmap(KEY, random_heatmap())
-    memo.keep_tracks(KEY, [moving_box(5)])
-    again = memo.heatmap(KEY)
+def test_what_was_kept_comes_back_to_the_bit(cache):
+    cache.save_heatmap(KEY, random_heatmap())
+    cache.save_tracks(KEY, [moving_box(5)])
+    again = cache.load_heatmap(KEY)
     assert np.array_equal(again.grid, random_heatmap().grid)
     assert (again.frame, again.peak, again.confidence) == (3, (0.25, 0.75), 0.5)
-    assert_same_track(memo.tracks(KEY)[0], moving_box(5))
+    assert_same_track(cache.load_tracks(KEY)[0], moving_box(5))
 
 
 @pytest.mark.parametrize("other", [("model", 1, ("a", 2.6)), ("model", 2, ("a", 2.5)), ("model", 1), ()])
-def test_another_key_another_result(other, memo):
-    memo.keep_heatmap(KEY, random_heatmap())
-    assert memo.heatmap(other) is None
+def test_another_key_another_result(other, cache):
+    cache.save_heatmap(KEY, random_heatmap())
+    assert cache.load_heatmap(other) is None
 
 
-def test_another_video_another_result(memo, tmp_path):
-    memo.keep_heatmap(KEY, random_heatmap())
-    assert StageCache(tmp_path / "stages", "other").heatmap(KEY) is None
+def test_another_video_another_result(cache, tmp_path):
+    cache.save_heatmap(KEY, random_heatmap())
+    assert StageCache(tmp_path / "stages", "other").load_heatmap(KEY) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"rubbish", b"half"])
-def test_a_damaged_file_is_as_if_it_had_never_been(damage, memo, tmp_path):
-    memo.keep_heatmap(KEY, random_heatmap())
+def test_a_damaged_file_is_as_if_it_had_never_been(damage, cache, tmp_path):
+    cache.save_heatmap(KEY, random_heatmap())
     (path,) = (tmp_path / "stages").iterdir()
     path.write_bytes(path.read_bytes()[:40] if damage == b"half" else damage)
-    assert memo.heatmap(KEY) is None
+    assert cache.load_heatmap(KEY) is None
     assert not path.exists()
-    memo.keep_heatmap(KEY, random_heatmap())
-    assert memo.heatmap(KEY) is not None
+    cache.save_heatmap(KEY, random_heatmap())
+    assert cache.load_heatmap(KEY) is not None
 
 
-def test_the_longest_unused_goes_first(memo, tmp_path):
+def test_the_longest_unused_goes_first(cache, tmp_path):
     for i in range(4):
-        memo.keep_heatmap((i,), random_heatmap())
+        cache.save_heatmap((i,), random_heatmap())
     import os
 
     paths = sorted((tmp_path / "stages").iterdir())
     for age, path in enumerate(paths):
         os.utime(path, (1000 - age, 1000 - age))
     size = paths[0].stat().st_size
-    trim(tmp_path / "stages", most_bytes=2 * size + 10)
+    trim_cache(tmp_path / "stages", most_bytes=2 * size + 10)
     assert sorted((tmp_path / "stages").iterdir()) == paths[:2]
 
 
 def test_content_is_what_the_file_holds_not_its_name(tmp_path):
     for name, content in (("a.mp4", b"x" * 3_000_000), ("b.mp4", b"x" * 3_000_000), ("c.mp4", b"x" * 2_999_999 + b"y")):
         (tmp_path / name).write_bytes(content)
-    a, b, c = (content_of(tmp_path / f"{name}.mp4") for name in "abc")
+    a, b, c = (hash_file(tmp_path / f"{name}.mp4") for name in "abc")
     assert a == b != c
 
 
@@ -87,33 +87,33 @@ class Counting(GrabCutSegmenter):
         return super().segment(*args, **kwargs)
 
 
-def test_a_pipeline_grounds_and_tracks_once(memo):
+def test_a_pipeline_grounds_and_tracks_once(cache):
     frames, truth = star_and_disc(10)
     clip, targets = ArrayClip(frames), [Target("Star", words) for words in list(truth)[:1]]
     grounder, segmenter = TruthGrounder(truth), Counting()
     pipeline = Pipeline(segmenter, grounder=lambda: grounder)
-    (first,) = pipeline.run(clip, targets, memo=memo)
+    (first,) = pipeline.run(clip, targets, cache=cache)
     grounded, asked = len(grounder.grounded), segmenter.asked
-    (second,) = pipeline.run(clip, targets, memo=memo)
+    (second,) = pipeline.run(clip, targets, cache=cache)
     assert len(grounder.grounded) == grounded > 0
     assert segmenter.asked - asked < 5 < asked  # what was lost is searched: no outline again, no tracking
     assert_same_track(first.track, second.track)
     assert (first.score, first.notes, first.keyframes) == (second.score, second.notes, second.keyframes)
     (plain,) = pipeline.run(clip, targets)
     assert_same_track(first.track, plain.track)
-    memo.keep_results(KEY, [first])
-    (kept,) = memo.results(KEY, targets)
+    cache.save_results(KEY, [first])
+    (kept,) = cache.load_results(KEY, targets)
     assert_same_track(kept.track, first.track)
-    assert (kept.target, kept.keyframes, kept.score, kept.anchor, kept.notes) == (
+    assert (kept.target, kept.keyframes, kept.score, kept.anchor_frame, kept.notes) == (
         first.target,
         first.keyframes,
         first.score,
-        first.anchor,
+        first.anchor_frame,
         first.notes,
     )
 
 
-def test_a_track_that_was_interrupted_goes_on_in_another_process(memo, tmp_path):
+def test_a_track_that_was_interrupted_goes_on_in_another_process(cache, tmp_path):
     """And what was kept on the way goes once the track is there."""
     frames, truth = star_and_disc(16)
     targets = [Target("star", words="the red star")]
@@ -131,13 +131,13 @@ def test_a_track_that_was_interrupted_goes_on_in_another_process(memo, tmp_path)
 
     told = []
     with pytest.raises(StoppingError):
-        pipeline().run(ArrayClip(frames), targets, progress=stop_in_the_middle, memo=memo)
+        pipeline().run(ArrayClip(frames), targets, progress=stop_in_the_middle, cache=cache)
     assert list((tmp_path / "stages").glob("*.pass"))
     first, again = ArrayClip(frames), ArrayClip(frames)
-    (plain,) = pipeline().run(first, targets, memo=StageCache(tmp_path / "elsewhere", "content"))
-    (resumed,) = pipeline().run(again, targets, memo=memo)
+    (plain,) = pipeline().run(first, targets, cache=StageCache(tmp_path / "elsewhere", "content"))
+    (resumed,) = pipeline().run(again, targets, cache=cache)
     assert_same_track(resumed.track, plain.track)
-    assert len(again.frames_read) < len(first.read) - 10
+    assert len(again.frames_read) < len(first.frames_read) - 10
     assert not list((tmp_path / "stages").glob("*.pass"))
 
 
