@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import sqlite3
@@ -106,6 +107,17 @@ def test_flipped_bits_anywhere_never_stop_the_queue(name, tmp_path):
     assert aside < 12  # most flips hit one record: that one is told of, the others stay
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_database_of_an_earlier_version_is_set_aside(name, tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / name)) as database:  # as Huey made it
+        database.execute("create table kv (queue text, key text, value blob)")
+        database.execute("insert into kv values ('refam', 'job:a', x'7b7d')")
+        database.commit()
+    (message,) = ends_well(tmp_path)
+    assert message.startswith(f"{name} was written by an earlier version and is kept as {name}.old-")
+    assert ends_well(tmp_path, "later") == []
+
+
 def test_a_database_that_is_only_busy_is_left_alone(tmp_path, monkeypatch):
     filled(tmp_path, 3)
 
@@ -122,7 +134,7 @@ def test_a_database_that_is_only_busy_is_left_alone(tmp_path, monkeypatch):
 def test_what_was_asked_is_lost_the_job_fails_in_words(tmp_path):
     queue = JobQueue("sqlite", tmp_path)
     queue.submit(spec("a"), Priority.BATCH, fresh_s=0)
-    queue._blobs.storage.put_data("spec:a", b"{rubbish")
+    queue._storage.write_blob("spec:a", b"{rubbish")
     assert not worker_of(queue, tmp_path).work_once()
     assert queue.record("a").state is JobState.FAILED
     assert "ask for it again" in queue.record("a").error
@@ -135,7 +147,7 @@ def test_a_result_that_is_lost_is_said_and_computed_again(runtime):
     (first,) = predict(runtime, task(1))
     queue = runtime.queue
     (run,) = queue.records()
-    queue._blobs.storage.put_data(f"result:{run.id}", b"\x00")
+    queue._storage.write_blob(f"result:{run.id}", b"\x00")
     (said,) = predict(runtime, task(1))
     assert "damaged" in said["error"]
     (again,) = predict(runtime, task(1))
@@ -147,9 +159,9 @@ def test_a_result_that_is_lost_is_said_and_computed_again(runtime):
 
 def fill_up(queue, *, full):
     """The databases may not grow any more: SQLite's own way to a full disk."""
-    for storage in (queue._huey.storage, queue._blobs.storage):
-        pages = storage.conn.execute("pragma page_count").fetchone()[0] if full else 1 << 30
-        storage.conn.execute(f"pragma max_page_count={pages}")
+    for database in (queue._storage._jobs, queue._storage._blobs):
+        pages = database.value("pragma page_count") if full else 1 << 30
+        database.connection.execute(f"pragma max_page_count={pages}")
 
 
 def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
@@ -194,7 +206,7 @@ def test_what_does_not_fit_the_queue_is_not_accepted_and_said(runtime, monkeypat
     def full(*_, **__):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(queue._blobs.storage, "put_data", full)
+    monkeypatch.setattr(queue._storage, "write_blob", full)
     (answer,) = predict(runtime, task(1))
     assert "queue cannot be written" in answer["error"]
     assert queue.records() == []

@@ -354,13 +354,41 @@ def test_a_job_that_ends_every_worker_is_given_up(queue, tmp_path):
     assert queue.claim_next("dead") is None
 
 
-def test_a_job_that_never_reached_the_queue_is_found(queue, tmp_path):
-    queue.submit(spec(), Priority.BATCH, fresh_s=60)
-    queue._huey.storage.flush_queue()  # what a crash between record and address leaves
+def test_a_crash_while_a_job_is_submitted_leaves_nothing_or_a_queued_job(queue, monkeypatch):
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue._storage, "change", crash)
+        with pytest.raises(KeyboardInterrupt):
+            queue.submit(spec(), Priority.BATCH, fresh_s=60)
+    assert queue.record("a") is None
     assert queue.claim_next("w") is None
-    assert [run.id for run in queue.recover(lambda name: False)] == ["a"]
+    assert queue.recover(lambda name: False) == []
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
     assert queue.recover(lambda name: False) == []
     assert queue.claim_next("w")[0].id == "a"
+
+
+def test_a_worker_that_lost_its_job_to_another_changes_nothing(queue):
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
+    _, lost = queue.claim_next("silent")
+    queue.recover(lambda name: True)
+    _, current = queue.claim_next("other")
+    queue.update(lost.but(fraction=0.9))
+    queue.fail(lost, "too late")
+    queue.requeue(lost)
+    assert queue.record("a") == current
+
+
+def test_a_higher_priority_ends_the_wait_of_a_retry(queue):
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
+    queue.requeue(queue.claim_next("w")[1], delay_s=60)
+    assert (queue.waiting(), queue.claim_next("w")) == (0, None)
+    queue.submit(spec(), Priority.PAGE, fresh_s=60)
+    assert queue.waiting() == 1
+    record = queue.claim_next("w")[1]
+    assert (record.urgency, record.attempt, record.retry_at) == (Priority.PAGE, 2, None)
 
 
 def test_a_delivery_is_claimed_by_one_only(queue):
