@@ -123,9 +123,9 @@ class Runtime:
         """Read the identity from the files once: it must not change while we serve. Needs `_identity_lock`."""
         if self._backbone_identity is None:
             try:
-                from refam.backbones.identity import identity
+                from refam.backbones.identity import name_with_weights
 
-                found = identity(self.settings.backbone)
+                found = name_with_weights(self.settings.backbone)
             except ValueError:  # no such backbone: /ready and the log say so when it is to be loaded
                 found = _last_part(self.settings.backbone)
             self._calibrated = load_calibrated(self.settings.data_dir, found)

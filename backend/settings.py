@@ -23,7 +23,7 @@ from refam.text.magnets import Magnets
 from video.errors import UserError
 
 if TYPE_CHECKING:
-    from refam.backbones import Loading
+    from refam.backbones import LoadOptions
     from refam.segmenters.load import SegmenterChoice
     from video.types import Segmenter
 
@@ -104,11 +104,11 @@ class WeightSettings(BaseSettings):
             cache_mb=self.features_mb,
         )
 
-    def loading(self) -> Loading:
+    def loading(self) -> LoadOptions:
         """Return how the backbone's weights are loaded, in refam's own type."""
-        from refam.backbones import Loading
+        from refam.backbones import LoadOptions
 
-        return Loading(
+        return LoadOptions(
             dtype=self.dtype,
             offload=self.offload,
             quantise=self.quantise,
@@ -205,12 +205,12 @@ class Settings(WeightSettings):
 
     def magnet_words(self) -> Magnets:
         """Return the magnet words in refam's own type."""
-        return Magnets.read(self.magnets)
+        return Magnets.parse(self.magnets)
 
     @field_validator("magnets")
     @classmethod
     def _check_magnets(cls, value: str) -> str:
-        return str(Magnets.read(value))
+        return str(Magnets.parse(value))
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Folders of things that can be made anew, kept within a number of bytes."""
+"""Keeping folders of files that can be made again within a number of bytes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def make_room(paths: Iterable[Path], *, most_bytes: int) -> None:
-    """Removes the longest unused of these files (by their time of change) until the rest fits.
+def evict_oldest(paths: Iterable[Path], *, max_bytes: int) -> None:
+    """Delete files until the rest fits, those with the oldest modification time first.
 
-    Other processes may do the same at once: what is gone already is passed over.
+    Other processes may do the same at once; files that are already gone are skipped.
+
+    Args:
+        paths: the files of the cache.
+        max_bytes: what the rest may take.
     """
     files = []
     for path in paths:
@@ -19,7 +23,7 @@ def make_room(paths: Iterable[Path], *, most_bytes: int) -> None:
             files.append((status.st_mtime_ns, status.st_size, path))
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
-        if total <= most_bytes:
+        if total <= max_bytes:
             return
         path.unlink(missing_ok=True)
         total -= size

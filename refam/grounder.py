@@ -1,4 +1,4 @@
-"""The public call: frames and expressions in, heatmaps out."""
+"""Grounding: frames and expressions in, heatmaps out."""
 
 from __future__ import annotations
 
@@ -14,27 +14,39 @@ from numpy.typing import NDArray
 
 from refam.attention import TextAttention
 from refam.attention_sinks import find_sinks_in_samples
-from refam.backbones import Backbone, BackboneError, ClipBackbone, Loading, TextCondition, load_backbone, preset_for
+from refam.backbones import (
+    Backbone,
+    BackboneError,
+    LoadOptions,
+    TextCondition,
+    VideoBackbone,
+    load_backbone,
+    preset_for,
+)
 from refam.calibration import Calibration, calibration_path, load_calibration
-from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps, ground_maps
-from refam.oom import FrameLatents, OutOfMemoryGuard, resized
-from refam.text.expression import Expression, ExpressionError, parse
+from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps, compute_heatmap
+from refam.oom import FrameLatents, OutOfMemoryGuard, resize_maps
+from refam.text.expression import Expression, ExpressionError, parse_expression
 from video.types import Heatmap
 
 __all__ = ["Grounder", "GroundingError", "GroundingOptions", "GroundingTrace", "TokenMaps", "load_grounder"]
 
 GroundingError = ExpressionError
-_BATCH = 16  # frames x expressions x draws in one forward pass
+_BATCH = 16  # frames x noise samples in one forward pass
 
 
 class Grounder:
-    """Grounds expressions in frames with one backbone. Text is encoded once for each expression.
+    """Grounds expressions in frames with one backbone; the text of an expression is encoded once.
 
-    The steps of `ground` can be called by themselves: `parse` (words -> roles), `read` (ONE forward pass -> token
-    maps), `ground_maps` (token maps -> heatmap). Each takes other options than the grounder's own, so that what a
-    switch
-    does can be seen without a second forward pass: token maps depend on `magnets` and `seed` alone
-    (and know of sinks where `sinks` is on).
+    The steps of `ground` can be called by themselves: `parse` (words -> roles), `read_token_maps` (ONE forward pass ->
+    token maps) and `compute_heatmap` (token maps -> heatmap). Each takes other options than the grounder's own, so that
+    the effect of a switch can be seen without another forward pass. Token maps depend on `magnets` and `seed` alone,
+    and know of sinks only if `sinks` was on.
+
+    Attributes:
+        backbone: the diffusion transformer that is read.
+        options: the parts of the method to use.
+        name: of the backbone, with its weights.
     """
 
     def __init__(
@@ -44,13 +56,22 @@ class Grounder:
         self.options = options or GroundingOptions()
         self.name = backbone.name
         self._calibration = calibration
-        self._room = OutOfMemoryGuard(backbone, batch=_BATCH)
-        self._texts: dict[str, TextCondition] = {}
+        self._memory_guard = OutOfMemoryGuard(backbone, batch=_BATCH)
+        self._encoded_texts: dict[str, TextCondition] = {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What had to be given up because the GPU's memory was full, as sentences."""
+        return self._memory_guard.warnings
 
     def parse(self, expression: str, *, options: GroundingOptions | None = None) -> Expression:
-        """The expression's tokens and their roles. Raises GroundingError."""
+        """Parse an expression into tokens and their roles.
+
+        Raises:
+            GroundingError: if it cannot be grounded.
+        """
         options = options or self.options
-        return parse(
+        return parse_expression(
             expression,
             self.backbone.tokenizer,
             max_tokens=self.backbone.max_tokens,
@@ -60,8 +81,12 @@ class Grounder:
             noun_phrase=options.noun_phrase,
         )
 
-    def settings(self, options: GroundingOptions | None = None) -> dict[str, Any]:
-        """What heatmaps depend on beside the frame and the words: a calibration holds for these alone."""
+    def unknown_words(self, expression: str) -> list[str]:
+        """Return the words that the backbone's tokenizer does not know; they do not guide the search."""
+        return list(self.parse(expression).unknown)
+
+    def heatmap_settings(self, options: GroundingOptions | None = None) -> dict[str, Any]:
+        """Return all that heatmaps depend on, except the frame and the words; a calibration is valid for it only."""
         preset, options = self.backbone.preset, options or self.options
         return {
             "weights": self.name.rpartition("@")[2],
@@ -75,20 +100,11 @@ class Grounder:
             "magnet_words": str(options.magnet_words),
         }
 
-    def calibration(self, options: GroundingOptions | None = None) -> Calibration | None:
-        """What turns signs into a probability, where one was fitted with these very weights and settings."""
-        if self._calibration is None or self._calibration.made_with != self.settings(options):
+    def valid_calibration(self, options: GroundingOptions | None = None) -> Calibration | None:
+        """Return the calibration if it was fitted with these very weights and settings, else None."""
+        if self._calibration is None or self._calibration.made_with != self.heatmap_settings(options):
             return None
         return self._calibration
-
-    @property
-    def notes(self) -> list[str]:
-        """What had to be given up for want of memory, as sentences."""
-        return self._room.notes
-
-    def unknown_words(self, expression: str) -> list[str]:
-        """The words that this backbone's tokenizer does not know; they do not guide the search."""
-        return list(self.parse(expression).unknown)
 
     def ground(
         self,
@@ -97,17 +113,27 @@ class Grounder:
         *,
         indices: Sequence[int] | None = None,
     ) -> list[list[Heatmap]]:
-        """Heatmaps, [expression][frame].
+        """Ground expressions in frames.
 
-        frames: (H, W, 3) uint8 RGB, all of one size. indices: what Heatmap.frame says (default: 0, 1, ...).
-        Raises GroundingError for an expression that cannot be grounded.
+        Args:
+            frames: (H, W, 3) uint8 RGB, all of one size.
+            expressions: what to look for.
+            indices: of the frames, for `Heatmap.frame` and for the noise; None is 0, 1, ...
+
+        Returns:
+            The heatmaps, as [expression][frame].
+
+        Raises:
+            GroundingError: if an expression cannot be grounded.
+            BackboneError: if the frames do not fit into memory.
+            ValueError: if the frames are not what they should be.
         """
         return [
-            [self.ground_maps(maps, frame).heatmap for maps, frame in zip(row, frames, strict=True)]
-            for row in self.read(frames, expressions, indices=indices)
+            [self.compute_heatmap(maps, frame).heatmap for maps, frame in zip(row, frames, strict=True)]
+            for row in self.read_token_maps(frames, expressions, indices=indices)
         ]
 
-    def read(
+    def read_token_maps(
         self,
         frames: Sequence[NDArray[np.uint8]],
         expressions: Sequence[str],
@@ -115,7 +141,19 @@ class Grounder:
         indices: Sequence[int] | None = None,
         options: GroundingOptions | None = None,
     ) -> Iterator[list[TokenMaps]]:
-        """For each expression the token maps of every frame; see `ground`. Checks its arguments before it yields."""
+        """Read the attention of every frame to the tokens of each expression.
+
+        Arguments and errors are those of `ground`; they are checked at once.
+
+        Args:
+            frames: see `ground`.
+            expressions: see `ground`.
+            indices: see `ground`.
+            options: None takes the grounder's own.
+
+        Returns:
+            An iterator over the expressions, with the token maps of all frames.
+        """
         indices = range(len(frames)) if indices is None else indices
         if len(indices) != len(frames):
             raise ValueError(f"{len(frames)} frames but {len(indices)} indices")
@@ -129,123 +167,147 @@ class Grounder:
             raise ValueError(f"all frames of one call must have one size, got {sorted(shapes)}")
         options = options or self.options
         parsed = [self.parse(e, options=options) for e in expressions]
-        for one in parsed:
-            self._room.run(partial(self._encoded, one.prompt))
-        self.backbone.texts_done()
+        for expression in parsed:
+            self._memory_guard.run(partial(self._encode_text, expression.prompt))
+        self.backbone.release_text_encoders()
         latents = FrameLatents(self.backbone, frames)
-        self._room.run(latents.at_this_size)
-        return (self._room.run(partial(self._maps, one, latents, indices, options)) for one in parsed)
+        self._memory_guard.run(latents.encode)
+        return (
+            self._memory_guard.run(partial(self._token_maps, expression, latents, indices, options))
+            for expression in parsed
+        )
 
-    def ground_maps(
+    def compute_heatmap(
         self, maps: TokenMaps, frame: NDArray[np.uint8], *, options: GroundingOptions | None = None
     ) -> GroundingTrace:
-        """Token maps of one frame (H, W, 3) -> its heatmap, and the steps to it.
+        """Compute the heatmap of one frame from its token maps.
 
-        options: other switches than the grounder's; the token maps must have been read with the same `magnets`.
+        Args:
+            maps: of the frame; they must have been read with the same `magnets`.
+            frame: (H, W, 3) uint8 RGB.
+            options: None takes the grounder's own.
+
+        Raises:
+            ValueError: if the maps are of another prompt, or were read without looking for sinks that are to be
+                suppressed.
         """
-        parsed = maps.expression if options is None else self.parse(maps.expression.text, options=options)
-        if parsed.prompt != maps.expression.prompt:
-            raise ValueError(f"these maps are of {maps.expression.prompt!r}, not of {parsed.prompt!r}: read them again")
+        expression = maps.expression if options is None else self.parse(maps.expression.text, options=options)
+        if expression.prompt != maps.expression.prompt:
+            raise ValueError(
+                f"these maps are of {maps.expression.prompt!r}, not of {expression.prompt!r}: read them again"
+            )
         preset = self.backbone.preset
-        found = ground_maps(
+        trace = compute_heatmap(
             maps,
             frame,
-            parsed,
+            expression,
             options or self.options,
             balanced=preset.balanced,
             smooth_tokens=preset.smooth_tokens,
         )
-        calibration = self.calibration(options)
-        return found if calibration is None else found.calibrated(calibration)
+        calibration = self.valid_calibration(options)
+        return trace if calibration is None else trace.calibrate(calibration)
 
-    def _encoded(self, prompt: str) -> TextCondition:
-        if prompt not in self._texts:
-            self._texts[prompt] = self.backbone.encode_text([prompt])
-        return self._texts[prompt]
+    # --- forward passes
 
-    def _maps(
-        self, parsed: Expression, encoded: FrameLatents, indices: Sequence[int], options: GroundingOptions
+    def _encode_text(self, prompt: str) -> TextCondition:
+        if prompt not in self._encoded_texts:
+            self._encoded_texts[prompt] = self.backbone.encode_text([prompt])
+        return self._encoded_texts[prompt]
+
+    def _token_maps(
+        self, expression: Expression, frame_latents: FrameLatents, indices: Sequence[int], options: GroundingOptions
     ) -> list[TokenMaps]:
-        """Token maps of each frame, of the grid that was asked for."""
-        latents = encoded.at_this_size()
-        if isinstance(self.backbone, ClipBackbone):
-            maps = self._clip_maps(self.backbone, parsed, latents, indices, options)
+        """Token maps of each frame, on the grid of the size that was requested."""
+        latents = frame_latents.encode()
+        if isinstance(self.backbone, VideoBackbone):
+            maps = self._video_token_maps(self.backbone, expression, latents, indices, options)
         else:
-            maps = self._frame_maps(parsed, latents, indices, options)
-        if self._room.asked_px is None:
+            maps = self._image_token_maps(expression, latents, indices, options)
+        if self._memory_guard.requested_px is None:
             return maps
-        # Frames that were read before memory ran out have larger maps, and are to vote with these.
-        grid = self.backbone.tokens_for(*encoded.size, short_side_px=self._room.asked_px)
-        return [replace(m, maps=resized(m.maps, grid), draws=resized(m.draws, grid)) for m in maps]
+        # Frames that were read before memory ran out have larger maps, with which these must be comparable.
+        grid = self.backbone.tokens_for(*frame_latents.size, short_side_px=self._memory_guard.requested_px)
+        return [replace(m, maps=resize_maps(m.maps, grid), draws=resize_maps(m.draws, grid)) for m in maps]
 
-    def _frame_maps(
-        self, parsed: Expression, latents: torch.Tensor, indices: Sequence[int], options: GroundingOptions
+    def _image_token_maps(
+        self, expression: Expression, latents: torch.Tensor, indices: Sequence[int], options: GroundingOptions
     ) -> list[TokenMaps]:
-        """All draws of noise of a frame in one forward pass."""
+        """Each frame by itself; all noise samples of a frame in one forward pass."""
         draws = self.backbone.preset.draws
-        out = []
-        per_pass = max(1, self._room.batch // draws)
+        token_maps = []
+        per_pass = max(1, self._memory_guard.batch // draws)
+        grid = self.backbone.grid(latents)[1:]
         for start in range(0, len(latents), per_pass):
-            some, numbers = latents[start : start + per_pass], indices[start : start + per_pass]
+            some_latents, some_indices = latents[start : start + per_pass], indices[start : start + per_pass]
             noise = torch.stack(
                 [
-                    self._noise(index, draw, latents.shape[1:], options.seed)
-                    for index in numbers
+                    self._sample_noise(index, draw, latents.shape[1:], options.seed)
+                    for index in some_indices
                     for draw in range(draws)
                 ]
             )
-            reading = self._read(parsed, some.repeat_interleave(draws, 0), noise, sinks=options.sinks)
-            each = reading.mean.unflatten(0, (len(some), draws))
-            grid = self.backbone.grid(latents)[1:]
-            for i, (index, mean, alone) in enumerate(zip(numbers, each.mean(1), each, strict=True)):
-                sinks = find_sinks_in_samples([reading.sink_stats], range(i * draws, (i + 1) * draws))
-                out.append(TokenMaps(index, parsed, _planes(mean, grid), _planes(alone, grid), sinks))
-        return out
+            attention = self._read_attention(
+                expression, some_latents.repeat_interleave(draws, 0), noise, sink_stats=options.sinks
+            )
+            by_frame = attention.mean.unflatten(0, (len(some_latents), draws))  # (F, D, N, T)
+            for i, (index, mean, by_draw) in enumerate(zip(some_indices, by_frame.mean(1), by_frame, strict=True)):
+                sinks = find_sinks_in_samples([attention.sink_stats], range(i * draws, (i + 1) * draws))
+                token_maps.append(TokenMaps(index, expression, _to_maps(mean, grid), _to_maps(by_draw, grid), sinks))
+        return token_maps
 
-    def _clip_maps(
+    def _video_token_maps(
         self,
-        backbone: ClipBackbone,
-        parsed: Expression,
+        backbone: VideoBackbone,
+        expression: Expression,
         latents: torch.Tensor,
         indices: Sequence[int],
         options: GroundingOptions,
     ) -> list[TokenMaps]:
-        """The same of a clip: one forward pass for each draw, each latent frame with the noise of its first frame."""
-        held = backbone.latent_frames(len(indices))
-        first = [indices[held.index(i)] if i in held else indices[-1] for i in range(held[-1] + 1)]
-        first = first[:1] * (latents.shape[2] - len(first)) + first
+        """All frames as one clip, one forward pass for each noise sample.
+
+        Each latent frame gets the noise of the first frame that it holds.
+        """
+        latent_frames = backbone.latent_frames(len(indices))
+        noise_indices = [
+            indices[latent_frames.index(i)] if i in latent_frames else indices[-1] for i in range(latent_frames[-1] + 1)
+        ]
+        noise_indices = noise_indices[:1] * (latents.shape[2] - len(noise_indices)) + noise_indices
         shape = torch.Size([latents.shape[1], *latents.shape[3:]])
-        readings = []
+        passes = []
         for draw in range(backbone.preset.draws):
-            noise = torch.stack([self._noise(i, draw, shape, options.seed) for i in first], 1)[None]
-            readings.append(self._read(parsed, latents, noise, sinks=options.sinks))
-        each = torch.cat([r.mean for r in readings])
-        sinks = find_sinks_in_samples(
-            [r.sink_stats for r in readings], [0]
-        )  # the clip is one sequence: the same in all frames
+            noise = torch.stack([self._sample_noise(i, draw, shape, options.seed) for i in noise_indices], 1)[None]
+            passes.append(self._read_attention(expression, latents, noise, sink_stats=options.sinks))
+        by_draw = torch.cat([attention.mean for attention in passes])
+        # The clip is one sequence, so that its sinks are the same in all frames.
+        sinks = find_sinks_in_samples([attention.sink_stats for attention in passes], [0])
         grid = backbone.grid(latents)
-        mean, draws = _planes(each.mean(0), grid), _planes(each, grid)
-        frames = backbone.token_frames(len(indices))
-        return [TokenMaps(i, parsed, mean[:, t], draws[:, :, t], sinks) for i, t in zip(indices, frames, strict=True)]
+        mean, draws = _to_maps(by_draw.mean(0), grid), _to_maps(by_draw, grid)
+        rows = backbone.token_frames(len(indices))
+        return [TokenMaps(i, expression, mean[:, t], draws[:, :, t], sinks) for i, t in zip(indices, rows, strict=True)]
 
-    def _read(self, parsed: Expression, latents: torch.Tensor, noise: torch.Tensor, *, sinks: bool) -> TextAttention:
-        """ONE forward pass over B samples."""
-        text = self._encoded(parsed.prompt).expand(len(latents))
-        return self.backbone.read(latents, text, noise.to(latents), n_text=len(parsed.tokens), sink_stats=sinks)
+    def _read_attention(
+        self, expression: Expression, latents: torch.Tensor, noise: torch.Tensor, *, sink_stats: bool
+    ) -> TextAttention:
+        """ONE forward pass over a batch of latents."""
+        text = self._encode_text(expression.prompt).expand(len(latents))
+        return self.backbone.read_attention(
+            latents, text, noise.to(latents), n_text=len(expression.tokens), sink_stats=sink_stats
+        )
 
-    def _noise(self, index: int, draw: int, shape: torch.Size, seed: int | None = None) -> torch.Tensor:
-        """Drawn on the CPU from the frame's own seed: the same on every device, another for every frame.
+    def _sample_noise(self, index: int, draw: int, shape: torch.Size, seed: int | None = None) -> torch.Tensor:
+        """Noise from the frame's own seed, sampled on the CPU: the same on every device, another for every frame.
 
-        One noise for all frames would make their errors agree and take smoothing over time its gain (measured).
+        With the same noise in all frames their errors would agree, and smoothing over time would gain nothing.
         """
         seed = self.options.seed if seed is None else seed
         generator = torch.Generator().manual_seed((seed * 1_000_003 + index) * 97 + draw)
         return torch.randn(shape, generator=generator)
 
 
-def _planes(maps: torch.Tensor, grid: tuple[int, ...]) -> NDArray[np.float32]:
-    """(..., N, T) -> (..., T, *grid)."""
-    return maps.transpose(-1, -2).unflatten(-1, grid).cpu().numpy()
+def _to_maps(attention: torch.Tensor, grid: tuple[int, ...]) -> NDArray[np.float32]:
+    """(..., N, T) -> (..., T, *grid), where the grid has N tokens."""
+    return attention.transpose(-1, -2).unflatten(-1, grid).cpu().numpy()
 
 
 def load_grounder(
@@ -253,19 +315,26 @@ def load_grounder(
     *,
     device: str = "auto",
     options: GroundingOptions | None = None,
-    like: str | None = None,
-    loading: Loading | None = None,
+    settings_from: str | None = None,
+    loading: LoadOptions | None = None,
 ) -> Grounder:
-    """A grounder by preset name, pipeline directory or hub id. Raises BackboneError when it cannot be loaded.
+    """Load a grounder with its calibration, if there is one.
 
-    loading: how weights are held, and whether they may be downloaded. like: a preset whose settings (blocks, noise,
-    sizes) are taken, for a directory of the same kind of model.
+    Args:
+        backbone: a preset name, a diffusers pipeline directory or a hub id.
+        device: "auto", "cpu" or "cuda".
+        options: the parts of the method to use; None uses all.
+        settings_from: a preset whose settings (blocks, noise, sizes) to use, for a directory with a model of that kind.
+        loading: how weights are held, and whether they may be downloaded.
+
+    Raises:
+        BackboneError: if the backbone cannot be loaded.
     """
     preset = preset_for(backbone)
     if backbone == "tiny" and not Path(preset.source).is_dir():
         raise BackboneError("the small model's weights are missing from this checkout; `refam train-tiny` makes them")
-    if like is not None:
-        preset = replace(preset_for(like), name=preset.name, source=preset.source, licence=preset.licence)
+    if settings_from is not None:
+        preset = replace(preset_for(settings_from), name=preset.name, source=preset.source, licence=preset.licence)
     return Grounder(
         load_backbone(preset, device=device, loading=loading),
         options,

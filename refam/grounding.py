@@ -1,4 +1,8 @@
-"""From the token maps of one frame to its heatmap, every step of it open to be looked at."""
+"""From the token maps of one frame to its heatmap, with every step of the method kept.
+
+The steps of RefAM (arXiv 2509.22650): drop the maps of stop words and magnets, suppress global attention sinks (GAS),
+sum the maps of the content words, and apply the spatial bias (SB). Edge-aware upsampling is added between the last two.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +11,30 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from refam import heatmap_regions as candidates
 from refam.attention_sinks import suppress_sinks
 from refam.calibration import Calibration, compute_features
-from refam.heatmaps import FACTOR, evidence, joint_bilateral_upsample, make_heatmap, normalise
+from refam.heatmap_regions import HeatmapRegion, apply_weights, find_regions, weigh_regions
+from refam.heatmaps import UPSAMPLING_FACTOR, joint_bilateral_upsample, make_heatmap, normalise, sum_word_maps
 from refam.text.expression import Expression
 from refam.text.magnets import Magnets
 from video.types import Heatmap
 
-_ONE_COLOUR = 2  # steps of 256 that a compressed frame of one colour may vary by
+_MAX_PLAIN_RANGE = 2  # grey levels of 256 that a compressed frame of one colour may vary by
 
 
 @dataclass(frozen=True)
 class GroundingOptions:
-    """What the method does; each part can be switched off to see what it is worth.
+    """The parts of the method. Each can be switched off to see what it contributes.
 
-    magnets: append attention magnets, `magnet_words`. stop_filter: leave stop words' maps out. spatial_bias: "left",
-    "smallest", ... choose among the heatmap's modes instead of being looked for. sinks: words that are global attention
-    sinks are brought down to what the other words have.
-    noun_phrase: other things that the expression names are not looked for.
-    edge_aware: the heatmap follows the picture's edges (joint bilateral upsampling); else it stays as coarse as the
-    tokens. seed: of the noise; each frame of each draw gets its own.
+    Attributes:
+        magnets: append attention magnets, those of `magnet_words`.
+        stop_filter: drop the maps of stop words.
+        noun_phrase: keep the head noun phrase (NP): other things that the expression names are not looked for.
+        spatial_bias: words of place and size (SB) choose among the modes of the heatmap, instead of being looked for.
+        sinks: suppress content words that are global attention sinks (GAS).
+        edge_aware: upsample the heatmap along the edges of the picture; otherwise it stays as coarse as the tokens.
+        seed: of the noise; each frame and each noise sample gets its own.
+        magnet_words: the magnets to append.
     """
 
     magnets: bool = True
@@ -42,10 +49,14 @@ class GroundingOptions:
 
 @dataclass(frozen=True, eq=False)
 class TokenMaps:
-    """What one forward pass said of one frame: how much each place attends to each token of the expression.
+    """How much each place of one frame attends to each token of the expression.
 
-    maps: (T, h, w) float32, the mean over draws, T as in expression.tokens. draws: (D, T, h, w) float32, each draw of
-    noise by itself. frame: its index. sinks: positions of global attention sinks; None: not looked for.
+    Attributes:
+        frame: index of the frame.
+        expression: whose T tokens the maps are of.
+        maps: (T, h, w) float32 probabilities, the mean over noise samples.
+        draws: (D, T, h, w) float32, each noise sample by itself.
+        sinks: positions of the global attention sinks; None if they were not looked for.
     """
 
     frame: int
@@ -65,98 +76,114 @@ class TokenMaps:
 class GroundingTrace:
     """How token maps became a heatmap, step by step.
 
-    evidence: (h, w) the words' maps summed. fine: (h', w') evidence brought to the picture's edges. weighed: (h', w')
-    after words of place and size; the heatmap is this, scaled to [0, 1]. signs: (5,) what its confidence is judged by,
-    see refam.calibration. chosen: the candidates that those words chose among, each with the weight they gave it.
+    Attributes:
+        summed: (h, w) the maps of the content words, summed.
+        upsampled: (h', w') the same after edge-aware upsampling.
+        biased: (h', w') after the spatial bias; the heatmap is this, scaled to [0, 1].
+        heatmap: the result.
+        features: (5,) what its confidence is calibrated on, see `refam.calibration`.
+        weighted_regions: the modes that the spatial cues chose among, each with its weight; empty without cues.
     """
 
-    evidence: NDArray[np.float32]
-    fine: NDArray[np.float32]
-    weighed: NDArray[np.float32]
+    summed: NDArray[np.float32]
+    upsampled: NDArray[np.float32]
+    biased: NDArray[np.float32]
     heatmap: Heatmap
-    signs: NDArray[np.float64]
-    chosen: tuple[tuple[candidates.HeatmapRegion, float], ...] = ()
+    features: NDArray[np.float64]
+    weighted_regions: tuple[tuple[HeatmapRegion, float], ...] = ()
 
-    def calibrated(self, calibration: Calibration) -> GroundingTrace:
-        """The same with the heatmap's confidence as a probability; a flat map stays at 0."""
+    def calibrate(self, calibration: Calibration) -> GroundingTrace:
+        """Return the same with the heatmap's confidence as a probability; a flat heatmap keeps 0."""
         if self.heatmap.grid.max() <= 0:
             return self
-        return replace(self, heatmap=replace(self.heatmap, confidence=float(calibration(self.signs))))
+        return replace(self, heatmap=replace(self.heatmap, confidence=float(calibration(self.features))))
 
 
-def ground_maps(
+def compute_heatmap(
     maps: TokenMaps,
     frame: NDArray[np.uint8],
-    parsed: Expression,
+    expression: Expression,
     options: GroundingOptions,
     *,
     balanced: bool = False,
     smooth_tokens: float = 0.0,
 ) -> GroundingTrace:
-    """Token maps -> heatmap. frame: (H, W, 3) uint8 RGB. parsed: roles for the tokens that the maps are of.
+    """Compute the heatmap of one frame from its token maps.
 
-    balanced, smooth_tokens: see refam.heatmaps.evidence. The heatmap of a frame of one colour is zero everywhere.
+    Args:
+        maps: of the frame.
+        frame: (H, W, 3) uint8 RGB. A frame of a single colour has an empty heatmap.
+        expression: gives the tokens their roles; it may differ from `maps.expression` in these alone.
+        options: the parts of the method to use.
+        balanced: see `refam.heatmaps.sum_word_maps`.
+        smooth_tokens: see `refam.heatmaps.sum_word_maps`.
+
+    Raises:
+        ValueError: if sinks are to be suppressed but were not looked for.
     """
 
-    def summed(of: NDArray[np.float32], some: list[list[int]]) -> NDArray[np.float32]:
-        return evidence(of, some, balanced=balanced, smooth_tokens=smooth_tokens)
+    def sum_words(token_maps: NDArray[np.float32], words: list[list[int]]) -> NDArray[np.float32]:
+        return sum_word_maps(token_maps, words, balanced=balanced, smooth_tokens=smooth_tokens)
 
-    words = parsed.content_words()
+    words = expression.content_words()
     if options.sinks:
-        maps = without_sinks(maps, parsed)
-    grid = summed(maps.maps, words)
-    if _plain(frame):
-        grid = np.zeros_like(grid)
-    fine = joint_bilateral_upsample(grid, frame) if options.edge_aware else grid
-    weighed, chosen = _with_prior(parsed, fine)
-    # A quarter of a token: no point is lost by it (0.914 of 430 scenes with and without; half a token: 0.902), and the
-    # peak lies 5 pixels inside the object instead of 2.
-    heatmap = make_heatmap(maps.frame, weighed, smooth_peak=FACTOR / 4 if options.edge_aware else 0.0)
-    signs = compute_features(
+        maps = suppress_content_sinks(maps, expression)
+    summed = sum_words(maps.maps, words)
+    if _is_plain(frame):
+        summed = np.zeros_like(summed)
+    upsampled = joint_bilateral_upsample(summed, frame) if options.edge_aware else summed
+    biased, weighted_regions = _apply_spatial_bias(upsampled, expression)
+    # A quarter of a token: the point accuracy stays (0.914 of 430 scenes with and without; half a token: 0.902), and
+    # the peak lies 5 pixels inside the object instead of 2.
+    smooth_peak = UPSAMPLING_FACTOR / 4 if options.edge_aware else 0.0
+    heatmap = make_heatmap(maps.frame, biased, smooth_peak=smooth_peak)
+    features = compute_features(
         heatmap.grid,
         heatmap.peak,
         heatmap.confidence,
-        by_draw=[summed(draw, words) for draw in maps.draws],
-        by_word=[summed(maps.maps, [word]) for word in words],
+        by_draw=[sum_words(draw, words) for draw in maps.draws],
+        by_word=[sum_words(maps.maps, [word]) for word in words],
     )
-    return GroundingTrace(grid, fine, weighed, heatmap, signs, chosen)
+    return GroundingTrace(summed, upsampled, biased, heatmap, features, weighted_regions)
 
 
-def _plain(frame: NDArray[np.uint8]) -> bool:
-    """Whether a frame is of one colour: whatever a model's attention says of it, there is nothing to be told apart."""
+def _is_plain(frame: NDArray[np.uint8]) -> bool:
+    """Whether a frame has a single colour, so that nothing can be told apart, whatever the attention says."""
     rows = frame.reshape(len(frame), -1)  # whole rows at a time are ten times faster than three channels
-    most, least = (f(0).reshape(-1, 3) for f in (rows.max, rows.min))
-    return int((most.max(0) - least.min(0)).max()) <= _ONE_COLOUR
+    highest, lowest = (f(0).reshape(-1, 3) for f in (rows.max, rows.min))
+    return int((highest.max(0) - lowest.min(0)).max()) <= _MAX_PLAIN_RANGE
 
 
-def without_sinks(maps: TokenMaps, parsed: Expression) -> TokenMaps:
-    """The same maps, sinks among the words that are meant brought down to what the other words have.
+def suppress_content_sinks(maps: TokenMaps, expression: Expression) -> TokenMaps:
+    """Suppress the global attention sinks among the content words to what the other content words have.
 
-    Sinks elsewhere (stop words, magnets, the end) are left: their maps are dropped. Raises ValueError for maps that
-    were read without looking for sinks.
+    Sinks on stop words, magnets and the end token are left, since their maps are dropped.
+
+    Raises:
+        ValueError: if sinks were not looked for when the maps were read.
     """
     if maps.sinks is None:
         raise ValueError("these maps were read without looking for sinks: read them again with the switch on")
-    meant = [p for word in parsed.content_words() for p in word]
-    found = [p for p in maps.sinks if p in meant]
-    if not found:
+    content = [p for word in expression.content_words() for p in word]
+    sinks = [p for p in maps.sinks if p in content]
+    if not sinks:
         return maps
-    like = [p for p in meant if p not in found]
+    ordinary = [p for p in content if p not in sinks]
     return replace(
         maps,
-        maps=suppress_sinks(maps.maps, found, like),
-        draws=np.stack([suppress_sinks(draw, found, like) for draw in maps.draws]),
+        maps=suppress_sinks(maps.maps, sinks, ordinary),
+        draws=np.stack([suppress_sinks(draw, sinks, ordinary) for draw in maps.draws]),
     )
 
 
-def _with_prior(
-    parsed: Expression, grid: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], tuple[tuple[candidates.HeatmapRegion, float], ...]]:
-    """The grid, weighed by the cues over its candidates."""
-    if not parsed.cues:
+def _apply_spatial_bias(
+    grid: NDArray[np.float32], expression: Expression
+) -> tuple[NDArray[np.float32], tuple[tuple[HeatmapRegion, float], ...]]:
+    """The grid weighed by the spatial cues, and the regions with their weights."""
+    if not expression.cues:
         return grid, ()
-    ground = normalise(grid)
-    found = candidates.find_regions(ground)
-    weights = candidates.weigh(found, parsed.cues)
-    chosen = tuple((region, float(weight)) for region, weight in zip(found, weights, strict=True))
-    return candidates.apply(ground, found, weights), chosen
+    grid = normalise(grid)
+    regions = find_regions(grid)
+    weights = weigh_regions(regions, expression.cues)
+    weighted_regions = tuple((region, float(weight)) for region, weight in zip(regions, weights, strict=True))
+    return apply_weights(grid, regions, weights), weighted_regions

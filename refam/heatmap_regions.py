@@ -1,6 +1,6 @@
-"""The heatmap's modes as candidates, so that words of place and size choose among things, not among pixels.
+"""The modes of a heatmap as regions, so that words of place and size choose among objects (spatial bias, SB).
 
-"the small one of two" cannot be read from where attention is strong: the large one has more of it. But each mode has
+"the small one of two" cannot be read from the strength of attention: the large one has more of it. But each mode has
 an outline, and outlines have sizes and an order from left to right.
 """
 
@@ -12,31 +12,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.text.spatial import Cue, CueKind
+from refam.text.spatial import CueKind, SpatialCue
 
-FLOOR = 0.05  # no candidate is ruled out: the words' own evidence can still win
-_DEPTH = 0.25  # a mode that rises less than this share of its height above the saddle belongs to its higher neighbour
-_LEAST = 0.4  # a mode lower than this share of the highest is none
-_ELIGIBLE = 0.55  # and one lower than this is left out where candidates are compared with each other
-_EXTENT = 0.65  # a candidate is where its basin holds at least this share of its own peak
+MIN_FIT = 0.05  # no region is ruled out: its attention can still win
+_PROMINENCE = 0.25  # a mode that rises less than this share of its height above the saddle belongs to its neighbour
+_MIN_PEAK = 0.4  # of the highest mode; what is lower is no mode
+_COMPARABLE_PEAK = 0.55  # of the highest mode; regions below are not compared with each other
+_EXTENT = 0.65  # the mask of a region is where its basin holds at least this share of its own peak
 
 
 @dataclass(frozen=True, eq=False)
 class HeatmapRegion:
-    """One mode of a heatmap. mask: (h, w) bool, its outline; basin: (h, w) bool, all the ground that leads up to it.
+    """One mode of a heatmap.
 
-    peak: its highest value. mass: sum of the values in its mask. area: of the mask, in parts of the frame. centre:
-    normalised (x, y), weighted by the values. bottom: normalised y of the mask's lower end. height: of the mask.
+    Attributes:
+        mask: (h, w) bool, its outline.
+        basin: (h, w) bool, its watershed basin: all cells from which the way up leads to this mode.
+        peak: its highest value.
+        area: of the mask, as a share of the frame.
+        centre: normalised (x, y) of the mask, weighted by the values.
+        bottom: normalised y of the mask's lower end.
     """
 
     mask: NDArray[np.bool_]
     basin: NDArray[np.bool_]
     peak: float
-    mass: float
     area: float
     centre: tuple[float, float]
     bottom: float
-    height: float
 
     def __repr__(self) -> str:
         x, y = self.centre
@@ -44,47 +47,70 @@ class HeatmapRegion:
 
 
 def find_regions(
-    grid: NDArray[np.float32], *, depth: float = _DEPTH, least: float = _LEAST
+    grid: NDArray[np.float32], *, prominence: float = _PROMINENCE, min_peak: float = _MIN_PEAK
 ) -> tuple[HeatmapRegion, ...]:
-    """The modes of a non-negative (h, w) grid, highest first; none where it is flat.
+    """Find the modes of a heatmap.
 
-    The ground is flooded from the top down: two modes meet at a saddle, and the lower one is a mode of its own only if
-    it rises above it by `depth` of its height (the persistence of a peak; Edelsbrunner et al., "Topological
+    The grid is flooded from the top down (a watershed). Two modes meet at a saddle, and the lower one counts as a mode
+    of its own only if it rises above the saddle by enough (the persistence of a peak; Edelsbrunner et al., "Topological
     persistence and simplification", 2002).
+
+    Args:
+        grid: (h, w) non-negative.
+        prominence: the least rise above the saddle, as a share of the mode's height.
+        min_peak: the least height, as a share of the highest mode's.
+
+    Returns:
+        The regions, highest first; none if the grid is flat.
     """
     top = float(grid.max())
     if not np.isfinite(top) or top <= 0 or float(grid.min()) == top:
         return ()
-    labels = _flooded(grid, depth=depth, down_to=least * _EXTENT * top)
-    found = [_region(grid, labels == label) for label in np.unique(labels[labels >= 0])]
-    return tuple(sorted((r for r in found if r.peak >= least * top), key=lambda r: -r.peak))
+    labels = _flood(grid, prominence=prominence, floor=min_peak * _EXTENT * top)
+    regions = [_region(grid, labels == label) for label in np.unique(labels[labels >= 0])]
+    return tuple(sorted((r for r in regions if r.peak >= min_peak * top), key=lambda r: -r.peak))
 
 
-def weigh(found: Sequence[HeatmapRegion], cues: Sequence[Cue]) -> NDArray[np.float64]:
-    """(n,) in (0, 1]: how well each region fits all the cues; 1 for each where there is no cue.
+def weigh_regions(regions: Sequence[HeatmapRegion], cues: Sequence[SpatialCue]) -> NDArray[np.float64]:
+    """Compute how well each region fits all the cues.
 
-    Order and size are relative: they are told among the regions that the words fit nearly as well as the best one.
+    Order and size are relative, and are compared among the regions whose peak is nearly as high as the highest.
+
+    Args:
+        regions: as `find_regions` returns them.
+        cues: words of place and size.
+
+    Returns:
+        (n,) weights in (0, 1]; all 1 without cues.
     """
-    weights = np.ones(len(found))
-    if not found:
+    weights = np.ones(len(regions))
+    if not regions:
         return weights
-    eligible = np.array([r.peak >= _ELIGIBLE * found[0].peak for r in found])
+    comparable = np.array([r.peak >= _COMPARABLE_PEAK * regions[0].peak for r in regions])
     for cue in cues:
-        weights *= np.clip(_fit(found, eligible, cue), FLOOR, 1)
+        weights *= np.clip(_fit_of(regions, comparable, cue), MIN_FIT, 1)
     return weights
 
 
-def apply(
-    grid: NDArray[np.float32], found: Sequence[HeatmapRegion], weights: NDArray[np.float64]
+def apply_weights(
+    grid: NDArray[np.float32], regions: Sequence[HeatmapRegion], weights: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """The (h, w) grid, each region's basin times its weight; the ground between them times the lowest.
+    """Multiply the basin of each region by its weight, and the rest by the lowest weight.
 
-    So the maximum lies in the region whose peak times weight is largest.
+    The maximum then lies in the region whose peak times weight is largest.
+
+    Args:
+        grid: (h, w) heatmap that the regions are of.
+        regions: (n,) regions.
+        weights: (n,) as `weigh_regions` returns them.
+
+    Returns:
+        (h, w) float32; the grid itself if there are no regions.
     """
-    if not found:
+    if not regions:
         return grid
     factor = np.full(grid.shape, float(weights.min()), np.float32)
-    for region, weight in zip(found, weights, strict=True):
+    for region, weight in zip(regions, weights, strict=True):
         factor[region.basin] = weight
     return grid * factor
 
@@ -92,8 +118,9 @@ def apply(
 # --- how a region fits a cue -----------------------------------------------------------------------------------------
 
 
-def _fit(found: Sequence[HeatmapRegion], eligible: NDArray[np.bool_], cue: Cue) -> NDArray[np.float64]:
-    centres = [r.centre for r in found]
+def _fit_of(regions: Sequence[HeatmapRegion], comparable: NDArray[np.bool_], cue: SpatialCue) -> NDArray[np.float64]:
+    """(n,) how well each region fits one cue, at most 1."""
+    centres = [r.centre for r in regions]
     if cue.kind is CueKind.SIDE:  # a ramp over the frame
         dx, dy = cue.direction
         return np.array([0.5 + dx * (x - 0.5) + dy * (y - 0.5) for x, y in centres])
@@ -102,46 +129,46 @@ def _fit(found: Sequence[HeatmapRegion], eligible: NDArray[np.bool_], cue: Cue) 
     if cue.kind is CueKind.MIDDLE:
         return np.array([1 - 2 * max(abs(x - 0.5), abs(y - 0.5)) for x, y in centres])
     measure = _MEASURES[cue.kind]
-    values = np.array([measure(r, cue) for r in found])
-    if cue.nth is not None:
-        return _nth(values, eligible, cue.nth)
-    return _relative(values, eligible)
+    values = np.array([measure(r, cue) for r in regions])
+    if cue.rank is not None:
+        return _select_rank(values, comparable, cue.rank)
+    return _relative_to_largest(values, comparable)
 
 
-def _relative(values: NDArray[np.float64], eligible: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """In parts of the largest; those that are not compared count as the least of all."""
-    return np.where(eligible, values / values[eligible].max(), 0.0)
+def _relative_to_largest(values: NDArray[np.float64], comparable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Each value as a share of the largest comparable one; 0 for those that are not comparable."""
+    return np.where(comparable, values / values[comparable].max(), 0.0)
 
 
-def _nth(values: NDArray[np.float64], eligible: NDArray[np.bool_], nth: int) -> NDArray[np.float64]:
-    """1 for the nth largest of those compared (the last one where there are fewer), 0 for the others."""
-    order = np.flatnonzero(eligible)[np.argsort(-values[eligible], kind="stable")]
+def _select_rank(values: NDArray[np.float64], comparable: NDArray[np.bool_], rank: int) -> NDArray[np.float64]:
+    """1 for the comparable value of this rank (1 is the largest; the last one if there are fewer), 0 for the others."""
+    order = np.flatnonzero(comparable)[np.argsort(-values[comparable], kind="stable")]
     out = np.zeros(len(values))
-    out[order[min(nth, len(order)) - 1]] = 1.0
+    out[order[min(rank, len(order)) - 1]] = 1.0
     return out
 
 
-def _along(region: HeatmapRegion, cue: Cue) -> float:
+def _position_along(region: HeatmapRegion, cue: SpatialCue) -> float:
     return cue.direction[0] * region.centre[0] + cue.direction[1] * region.centre[1]
 
 
-def _size(region: HeatmapRegion, cue: Cue) -> float:
+def _size(region: HeatmapRegion, cue: SpatialCue) -> float:
     return region.area**cue.sign
 
 
-def _near(region: HeatmapRegion, cue: Cue) -> float:
-    # Nearer things stand lower in a level view and look larger: as far as a single picture tells.
+def _nearness(region: HeatmapRegion, cue: SpatialCue) -> float:
+    # In a level view, nearer objects stand lower and look larger. A single picture tells no more.
     return float((max(region.bottom, 0.02) * np.sqrt(region.area)) ** cue.sign)
 
 
-_MEASURES: dict[CueKind, Callable[[HeatmapRegion, Cue], float]] = {
-    CueKind.ORDER: _along,
+_MEASURES: dict[CueKind, Callable[[HeatmapRegion, SpatialCue], float]] = {
+    CueKind.ORDER: _position_along,
     CueKind.SIZE: _size,
-    CueKind.NEAR: _near,
+    CueKind.NEAR: _nearness,
 }
 
 
-# --- flooding --------------------------------------------------------------------------------------------------------
+# --- watershed -------------------------------------------------------------------------------------------------------
 
 
 def _region(grid: NDArray[np.float32], basin: NDArray[np.bool_]) -> HeatmapRegion:
@@ -155,20 +182,18 @@ def _region(grid: NDArray[np.float32], basin: NDArray[np.bool_]) -> HeatmapRegio
         mask=mask,
         basin=basin,
         peak=peak,
-        mass=mass,
         area=float(mask.mean()),
         centre=(float(((columns + 0.5) * values).sum() / mass) / w, float(((rows + 0.5) * values).sum() / mass) / h),
         bottom=float(rows.max() + 1) / h,
-        height=float(rows.max() + 1 - rows.min()) / h,
     )
 
 
-def _flooded(grid: NDArray[np.float32], *, depth: float, down_to: float) -> NDArray[np.int64]:
-    """(h, w) int64: which mode each cell leads up to, -1 below `down_to`. Cells touch at their corners too."""
+def _flood(grid: NDArray[np.float32], *, prominence: float, floor: float) -> NDArray[np.int64]:
+    """(h, w) int64: the mode that each cell belongs to, -1 below `floor`. Cells are neighbours at corners too."""
     h, w = grid.shape
     padded = np.pad(grid, 1, constant_values=-np.inf).ravel().tolist()
     order = np.argsort(-grid, axis=None, kind="stable")
-    order = order[grid.ravel()[order] >= down_to]
+    order = order[grid.ravel()[order] >= floor]
     steps = [dy * (w + 2) + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dx or dy]
     labels = [-1] * len(padded)
     parents: list[int] = []
@@ -190,8 +215,8 @@ def _flooded(grid: NDArray[np.float32], *, depth: float, down_to: float) -> NDAr
             peaks.append(value)
         highest = max(near, key=lambda r: (peaks[r], -r))
         for other in near - {highest}:
-            if peaks[other] - value < depth * peaks[other]:
+            if peaks[other] - value < prominence * peaks[other]:
                 parents[other] = highest
         labels[cell] = highest
-    roots = np.array([root(i) for i in range(len(parents))] + [-1])  # the last is what -1 picks
+    roots = np.array([root(i) for i in range(len(parents))] + [-1])  # index -1 gives -1
     return np.asarray(roots[np.array(labels).reshape(h + 2, w + 2)[1:-1, 1:-1]], np.int64)

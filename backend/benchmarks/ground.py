@@ -63,9 +63,9 @@ def watched(grounder: Grounder, watch: Stopwatch) -> Iterator[None]:
         ("tap: text columns of the softmax", refam.attention, "mean_probabilities"),
         ("tap: sinks", refam.attention, "compute_sink_stats"),
         ("upsampling", refam.grounding, "joint_bilateral_upsample"),
-        ("heatmap, peak and signs", refam.grounding, "make_heatmap"),
-        ("heatmap, peak and signs", refam.grounding, "compute_features"),
-        ("words summed, candidates, prior", grounder, "ground_maps"),
+        ("heatmap, peak and features", refam.grounding, "make_heatmap"),
+        ("heatmap, peak and features", refam.grounding, "compute_features"),
+        ("words summed, candidates, prior", grounder, "compute_heatmap"),
     ]
     patches = [
         mock.patch.object(owner, name, watch.wrapped(stage, getattr(owner, name))) for stage, owner, name in places

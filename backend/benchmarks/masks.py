@@ -62,7 +62,7 @@ def scenes(n):
     from refam.tiny import heldout
 
     grounder = load_grounder("tiny", device="cpu")
-    for i, case in enumerate(heldout.cases(n, heldout.HELD_OUT_SEED)):
+    for i, case in enumerate(heldout.held_out_scenes(n, heldout.HELD_OUT_SEED)):
         (heatmaps,) = grounder.ground([case.picture], [case.referral.text], indices=[i])
         if heatmaps[0].grid.max() > 0:
             yield Case(case.picture, heatmaps[0].grid, case.truth)

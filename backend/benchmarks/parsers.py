@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from refam.text.expression import words_of
-from refam.text.noun_phrase import Tagger, read_phrase
-from refam.text.spatial import read_cues
+from refam.text.expression import split_words
+from refam.text.noun_phrase import Tagger, parse_noun_phrase
+from refam.text.spatial import find_spatial_cues
 
 TABLE = Path(__file__).parents[2] / "tests/refam/text/expressions.tsv"
 Answer = tuple[str, list[str] | None]
@@ -31,8 +31,8 @@ def grammar(tagger: Tagger | None) -> Parser:
     """Our grammar over a tagger: head noun and words to look for."""
 
     def parse(text: str) -> Answer:
-        words = [w.text for w in words_of(text)]
-        phrase = read_phrase(words, read_cues(words), tagger=tagger)
+        words = [w.text for w in split_words(text)]
+        phrase = parse_noun_phrase(words, find_spatial_cues(words), tagger=tagger)
         return ("", []) if phrase is None else (words[phrase.head], [words[i] for i in sorted(phrase.keep)])
 
     return parse

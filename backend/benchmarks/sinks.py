@@ -23,16 +23,16 @@ from refam.attention import attention_modules
 from refam.attention_sinks import find_sinks, suppress_sinks
 from refam.grounder import Grounder, GroundingOptions, load_grounder
 from refam.grounding import TokenMaps
-from refam.tiny.heldout import HELD_OUT_SEED, Case, cases
+from refam.tiny.heldout import HELD_OUT_SEED, HeldOutScene, held_out_scenes
 from video import metrics
 
 
-def read(grounder: Grounder, case: Case, i: int, options: GroundingOptions | None = None) -> TokenMaps:
-    (row,) = grounder.read([case.picture], [case.referral.text], indices=[i], options=options)
+def read(grounder: Grounder, case: HeldOutScene, i: int, options: GroundingOptions | None = None) -> TokenMaps:
+    (row,) = grounder.read_token_maps([case.picture], [case.referral.text], indices=[i], options=options)
     return row[0]
 
 
-def sinks_there_are(grounder: Grounder, judged: Sequence[Case]) -> None:
+def sinks_there_are(grounder: Grounder, judged: Sequence[HeldOutScene]) -> None:
     backbone, found = grounder.backbone, 0
     ratios, evenness = [], []
     for i, case in enumerate(judged):
@@ -41,7 +41,7 @@ def sinks_there_are(grounder: Grounder, judged: Sequence[Case]) -> None:
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(i))
         preset, backbone.preset = backbone.preset, replace(backbone.preset, blocks=None)  # all blocks
         text = backbone.encode_text([parsed.prompt])
-        stats = backbone.read(latents, text, noise, n_text=len(parsed.tokens), sink_stats=True).sink_stats
+        stats = backbone.read_attention(latents, text, noise, n_text=len(parsed.tokens), sink_stats=True).sink_stats
         backbone.preset = preset
         share, variation = stats.mean[:, 0].numpy(), stats.variation[:, 0].numpy()
         found += len(find_sinks(share, variation))
@@ -94,7 +94,7 @@ def dropped(maps: np.ndarray, sinks: Sequence[int], like: Sequence[int]) -> np.n
     return out
 
 
-def planted_sinks(grounder: Grounder, judged: Sequence[Case], boost: float) -> None:
+def planted_sinks(grounder: Grounder, judged: Sequence[HeldOutScene], boost: float) -> None:
     treatments = {"left alone": None, "suppressed": suppress_sinks, "dropped": dropped}
     shipped = grounder.backbone.preset
     readouts = {"words balanced, smoothed": shipped, "plain sum": replace(shipped, balanced=False, smooth_tokens=0.0)}
@@ -102,10 +102,10 @@ def planted_sinks(grounder: Grounder, judged: Sequence[Case], boost: float) -> N
     found, several = 0, 0
     options = replace(grounder.options, sinks=False)
 
-    def hit(of: TokenMaps, case: Case) -> list[bool]:
+    def hit(of: TokenMaps, case: HeldOutScene) -> list[bool]:
         out = []
         for grounder.backbone.preset in readouts.values():
-            peak = grounder.ground_maps(of, case.picture, options=options).heatmap.peak
+            peak = grounder.compute_heatmap(of, case.picture, options=options).heatmap.peak
             out.append(metrics.point_hit(peak, case.truth))
         grounder.backbone.preset = shipped
         return out
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--planted-only", action="store_true")
     args = parser.parse_args()
     grounder = load_grounder("tiny", device="cpu")
-    judged = list(cases(args.count, HELD_OUT_SEED))
+    judged = list(held_out_scenes(args.count, HELD_OUT_SEED))
     if not args.planted_only:
         sinks_there_are(grounder, judged)
     for boost in args.boost:

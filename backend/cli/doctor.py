@@ -149,10 +149,10 @@ def _onnx(folder: Path, tracker: str, remark: str) -> Finding:
 
 def _backbone(backbone: str) -> Finding:
     from refam.backbones import preset_for
-    from refam.backbones.weights import find
+    from refam.backbones.weights import find_pipeline_directory
 
     preset = preset_for(backbone)
-    source = str(find(preset.source, preset.revision) or preset.source)
+    source = str(find_pipeline_directory(preset.source, preset.revision) or preset.source)
     if backbone == "tiny" and not (Path(source) / "model_index.json").is_file():
         return Finding("backbone", "wrong", "the small model's weights are not here; `refam train-tiny` makes them")
     return _weights("backbone", source, f"{backbone}: " if source != backbone else "")

@@ -173,7 +173,7 @@ def _load_models(
         from backend.settings import weight_settings
         from refam.grounder import load_grounder
 
-        return load_grounder(backbone, device=device, like=like, loading=weight_settings().loading())
+        return load_grounder(backbone, device=device, settings_from=like, loading=weight_settings().loading())
 
     def make_grounder(grounding_options: GroundingOptions) -> Grounder:
         from refam.backbones import preset_for
@@ -302,13 +302,13 @@ def scenes(
 
         grounder, segmenter = _load_grounder(backbone, like, device), load_segmenter(None)
         if choose:
-            other_scenes = list(heldout.cases(limit, heldout.CHOICE_SEED))
+            other_scenes = list(heldout.held_out_scenes(limit, heldout.CHOICE_SEED))
             _print(reading_scores.search_readings(grounder, other_scenes, progress=lambda f: step("ground", f)))
             return
-        cases = list(heldout.cases(limit, heldout.HELD_OUT_SEED))
+        cases = list(heldout.held_out_scenes(limit, heldout.HELD_OUT_SEED))
         if looks:
             _print(reading_scores.plan_table(grounder, cases, segmenter, progress=lambda f: step("looks", f)))
-            clips = list(heldout.clips(max(1, limit // 8), heldout.HELD_OUT_SEED))
+            clips = list(heldout.held_out_clips(max(1, limit // 8), heldout.HELD_OUT_SEED))
             _print(f"\n{len(clips)} clips of 8 planned frames\n")
             _print(reading_scores.fusion_table(grounder, clips, progress=lambda f: step("votes", f)))
             return
@@ -352,7 +352,7 @@ def _load_grounder(backbone: str, like: str | None, device: str) -> Grounder:
     from backend.settings import weight_settings
     from refam.grounder import load_grounder
 
-    grounder = load_grounder(backbone, device=device, like=like, loading=weight_settings().loading())
+    grounder = load_grounder(backbone, device=device, settings_from=like, loading=weight_settings().loading())
     preset = grounder.backbone.preset
     _print(f"{grounder.name}: blocks {preset.blocks}, noise {preset.noise}, draws {preset.draws}\n")
     return grounder

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refam.explain.page import Moment, render
+from refam.explain.page import ExplainedFrame, render_page
 from refam.explain.steps import Explanation, explain
 from refam.pipeline.stages import Stage
 from refam.pipeline.types import PipelineOptions
@@ -54,7 +54,7 @@ def make_page(
     candidates = [] if flat else segmenter.segment(image, Prompt(prior=found.heatmap.grid), frame=frame)
     mask_s = time.perf_counter() - started
     progress(Stage.MASK, 1.0)
-    return render(
+    return render_page(
         found,
         source=video.name,
         time_s=float(clip.times[frame]),
@@ -64,7 +64,9 @@ def make_page(
     )
 
 
-def _moments(clip: Clip, words: str, grounder: Grounder, progress: Callable[[str, float], None]) -> list[Moment]:
+def _moments(
+    clip: Clip, words: str, grounder: Grounder, progress: Callable[[str, float], None]
+) -> list[ExplainedFrame]:
     planned = plan_frames(clip, count=PipelineOptions().grounded_frames).tolist()
     progress(Stage.GROUND, 0.0)
     frames = [image for _, images in clip.batches(planned) for image in images]
@@ -73,7 +75,7 @@ def _moments(clip: Clip, words: str, grounder: Grounder, progress: Callable[[str
     progress(Stage.CONSENSUS, 0.0)
     agreed = fuse_heatmaps(heatmaps, link_frames(clip, planned)).heatmaps
     progress(Stage.CONSENSUS, 1.0)
-    return [Moment(float(clip.times[h.frame]), image, h) for image, h in zip(frames, agreed, strict=True)]
+    return [ExplainedFrame(float(clip.times[h.frame]), image, h) for image, h in zip(frames, agreed, strict=True)]
 
 
 def _facts(grounder: Grounder, segmenter: Segmenter, found: Explanation, mask_s: float) -> list[tuple[str, str]]:

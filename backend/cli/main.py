@@ -103,9 +103,9 @@ def train_tiny(
 ) -> None:
     """Train the small model from drawn scenes and their captions alone."""
     with one_line_errors():
-        from refam.tiny.train import main
+        from refam.tiny.train import train_tiny
 
-        made = main(
+        made = train_tiny(
             out,
             autoencoder_minutes=autoencoder_minutes,
             transformer_minutes=transformer_minutes,

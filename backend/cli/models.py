@@ -52,7 +52,7 @@ def list_models(context: typer.Context) -> None:
 
 
 @models_app.command()
-def pull(
+def download_pipeline(
     name: Annotated[
         str,
         typer.Argument(
@@ -69,8 +69,8 @@ def pull(
             _pull_segmenter(SAM2_WEIGHTS[name])
             return
         from refam.backbones import preset_for
-        from refam.backbones.weights import pull as fetch
-        from refam.backbones.weights import size_on_disk
+        from refam.backbones.weights import directory_size
+        from refam.backbones.weights import download_pipeline as fetch
 
         preset = preset_for(name)
         if Path(preset.source).is_dir():
@@ -79,7 +79,7 @@ def pull(
         size = f", about {preset.size_gb:.0f} GB" if preset.size_gb else ""
         err.print(f"fetching {preset.source}{size}. Licence: {preset.licence}.", markup=False, soft_wrap=True)
         directory = fetch(preset.source, preset.revision)
-        stdout.print(f"{directory} ({size_on_disk(directory) / 1e9:.1f} GB)", markup=False, soft_wrap=True)
+        stdout.print(f"{directory} ({directory_size(directory) / 1e9:.1f} GB)", markup=False, soft_wrap=True)
 
 
 def _pull_segmenter(weights: Sam2Weights) -> None:
@@ -125,21 +125,21 @@ def _list_segmenters() -> None:
 
 def _row(preset: Preset) -> tuple[str, ...]:
     from refam.backbones.loading import BACKBONES
-    from refam.backbones.weights import find, missing_files, read_index, size_on_disk
+    from refam.backbones.weights import directory_size, find_missing_files, find_pipeline_directory, read_index
 
     here = "no"
-    directory = find(preset.source, preset.revision)
+    directory = find_pipeline_directory(preset.source, preset.revision)
     if directory is not None and (directory / "model_index.json").is_file():
-        gone = missing_files(directory, read_index(directory))
-        here = f"{_size(size_on_disk(directory))}{', not complete' if gone else ''}"
+        gone = find_missing_files(directory, read_index(directory))
+        here = f"{_size(directory_size(directory))}{', not complete' if gone else ''}"
     weights = offloaded = "-"
-    if preset.billions is not None:
-        weights = f"{2 * sum(preset.billions):.0f} GB"
-        offloaded = f"{2 * max(preset.billions):.0f} GB"
+    if preset.billion_parameters is not None:
+        weights = f"{2 * sum(preset.billion_parameters):.0f} GB"
+        offloaded = f"{2 * max(preset.billion_parameters):.0f} GB"
     licence = preset.licence + (" (to accept on the hub)" if preset.gated else "")
     return (
         preset.name,
-        "clips" if BACKBONES[preset.pipeline].is_clip else "frames",
+        "clips" if BACKBONES[preset.pipeline].is_video else "frames",
         weights,
         offloaded,
         licence,

@@ -40,6 +40,6 @@ def magnet_words(text: str | None) -> MagnetWords:
     from refam.text.magnets import Magnets as MagnetWords
 
     try:
-        return MagnetWords() if text is None else MagnetWords.read(text)
+        return MagnetWords() if text is None else MagnetWords.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--magnets") from error

@@ -52,7 +52,7 @@ class CalibratedSettings:
     def apply(self, grounder: Grounder) -> None:
         """Makes a grounder read as was chosen; its name says so."""
         grounder.backbone.preset = replace(grounder.backbone.preset, blocks=self.blocks, noise=self.noise)
-        words = Magnets.read(self.magnets) if self.magnets else grounder.options.magnet_words
+        words = Magnets.parse(self.magnets) if self.magnets else grounder.options.magnet_words
         grounder.options = replace(grounder.options, magnets=bool(self.magnets), magnet_words=words)
         grounder.name = f"{grounder.name}+{self.version}"
 

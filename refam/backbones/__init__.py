@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from refam.backbones.base import Backbone, TextCondition
 from refam.backbones.image_models import FluxBackbone
-from refam.backbones.loading import Loading, load_backbone, pick_device
+from refam.backbones.loading import LoadOptions, load_backbone, pick_device
 from refam.backbones.presets import PRESETS, Preset, preset_for
-from refam.backbones.video_models import ClipBackbone
+from refam.backbones.video_models import VideoBackbone
 from refam.backbones.weights import BackboneError
 
 __all__ = [
     "PRESETS",
     "Backbone",
     "BackboneError",
-    "ClipBackbone",
     "FluxBackbone",
-    "Loading",
+    "LoadOptions",
     "Preset",
     "TextCondition",
+    "VideoBackbone",
     "load_backbone",
     "pick_device",
     "preset_for",

@@ -1,7 +1,7 @@
-"""What every backbone does: encode text and frames, noise them, ONE forward pass with the tap.
+"""What every backbone does: encode text and frames, add noise, and read the attention of ONE forward pass.
 
-A backbone is a diffusers pipeline and a preset. One small class for each family says how that pipeline scales latents
-and what it hands its transformer; tests compare that with the pipeline's own call, bit for bit.
+A backbone is a diffusers pipeline and a preset. One small class for each family of models says how that pipeline scales
+latents and what it passes to its transformer; tests compare that with the pipeline's own call, bit for bit.
 """
 
 from __future__ import annotations
@@ -18,51 +18,68 @@ import torch
 from numpy.typing import NDArray
 
 from refam.attention import TextAttention, attention_modules, read_attention
-from refam.backbones.identity import named
+from refam.backbones.identity import append_weights_hash
 from refam.backbones.presets import Preset
 from refam.backbones.weights import BackboneError
 
-_LONGEST = 8  # times the short side
+_MAX_ASPECT = 8  # long side / short side
 
 
 @dataclass(frozen=True, eq=False)
 class TextCondition:
-    """Encoded prompts. Nobody but the backbone that made it looks inside.
+    """Encoded prompts, in the form that only the backbone that made them understands.
 
-    inputs: keyword arguments of the transformer, each with one row for each prompt (or None). first: for each prompt,
-    where its first token stands in the text that the transformer sees (templates put tokens before it).
+    Attributes:
+        inputs: keyword arguments of the transformer, each with one row for each prompt, or None.
+        starts: for each prompt the position of its first token in the text that the transformer sees, since templates
+            put tokens before it.
     """
 
     inputs: Mapping[str, torch.Tensor | None]
-    first: tuple[int, ...]
+    starts: tuple[int, ...]
 
     def expand(self, count: int) -> TextCondition:
-        """One prompt, for `count` samples; no copy."""
-        if len(self.first) != 1:
-            raise ValueError(f"only a single prompt can be expanded, this has {len(self.first)}")
+        """Repeat a single prompt for `count` samples, without a copy.
+
+        Raises:
+            ValueError: if there are several prompts.
+        """
+        if len(self.starts) != 1:
+            raise ValueError(f"only a single prompt can be expanded, this has {len(self.starts)}")
         rows = {k: v if v is None else v.expand(count, *v.shape[1:]) for k, v in self.inputs.items()}
-        return TextCondition(rows, self.first * count)
+        return TextCondition(rows, self.starts * count)
 
 
 class TextEncoders(Protocol):
-    """Text encoders that can be let go and brought back, see refam.backbones.loading."""
+    """Text encoders that can be unloaded and loaded again, see `refam.backbones.loading`."""
 
-    def ensure(self) -> None:
-        """Bring them back."""
+    def load(self) -> None:
+        """Load them if they are not loaded."""
 
-    def free(self) -> None:
-        """Let them go."""
+    def unload(self) -> None:
+        """Free their memory."""
 
 
 class Backbone(ABC):
     """A diffusers pipeline whose transformer's attention is read.
 
-    tokenizer: gives tokens with offsets into the prompt, in the order of the text that the transformer sees.
-    pixels_per_token: side of an image token.
+    Attributes:
+        is_video: whether all frames are grounded in one pass, as a clip; otherwise each frame by itself.
+        text_encoders: set if the text encoders are to be unloaded between calls.
+        preset: the settings, of which `short_side_px` may change.
+        device: where the pipeline runs.
+        pipeline: the diffusers pipeline.
+        offloaded: whether its components wait in main memory.
+        tokenizer: gives tokens with offsets into the prompt, in the order of the text that the transformer sees.
+        pixels_per_token: side of an image token.
+        name: the preset's name with a hash of the weights.
+
+    Raises:
+        BackboneError: if the preset reads blocks that the transformer does not have.
     """
 
-    is_clip: ClassVar[bool] = False  # grounds all frames in one pass, as a clip; else each frame by itself
-    text_encoders: TextEncoders | None = None  # where they are to be let go between calls
+    is_video: ClassVar[bool] = False
+    text_encoders: TextEncoders | None = None
 
     def __init__(self, pipeline: Any, preset: Preset, device: torch.device) -> None:
         self.preset = preset
@@ -76,9 +93,9 @@ class Backbone(ABC):
             raise BackboneError(
                 f"preset {preset.name!r} reads block {max(preset.blocks)}, but {preset.source} has {n_blocks}"
             )
-        self.name = named(preset.name, Path(pipeline.name_or_path))
+        self.name = append_weights_hash(preset.name, Path(pipeline.name_or_path))
 
-    # --- what a family says
+    # --- what each family defines
 
     def _tokenizer(self) -> Any:
         return self.pipeline.tokenizer
@@ -88,7 +105,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        """Keyword arguments of the transformer that carry the text, by the pipeline's own encoders."""
+        """The keyword arguments of the transformer that carry the text, from the pipeline's own encoders."""
 
     @abstractmethod
     def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
@@ -96,20 +113,20 @@ class Backbone(ABC):
 
     @abstractmethod
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
-        """All keyword arguments of the transformer, as the pipeline gives them at the step of preset.noise."""
+        """All keyword arguments of the transformer, as the pipeline passes them at the step of `preset.noise`."""
 
     @abstractmethod
     def grid(self, latents: torch.Tensor) -> tuple[int, int, int]:
-        """(t, h, w): the image tokens of one sample, in the order of the transformer's sequence."""
+        """Return (t, h, w), the image tokens of one sample in the order of the transformer's sequence."""
 
-    def _first(self, prompt: str) -> int:
+    def _prompt_start(self, prompt: str) -> int:
         return 0
 
     # --- what all share
 
     @property
     def transformer(self) -> Any:
-        """The transformer that is read."""
+        """The transformer whose attention is read."""
         return self.pipeline.transformer
 
     @property
@@ -118,39 +135,51 @@ class Backbone(ABC):
         return self.preset.text_length
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
-        """(w, h) pixels that a frame of this size is grounded at: the preset's short side, whole tokens.
+        """Return the size at which a frame is grounded: the preset's short side, rounded to whole tokens.
 
-        Raises BackboneError for a frame so long that it would become very many tokens.
+        Args:
+            width: of the frame in pixels.
+            height: of the frame in pixels.
+
+        Returns:
+            (w, h) in pixels.
+
+        Raises:
+            BackboneError: if one side is so much longer than the other that there would be very many tokens.
         """
-        if max(width, height) > _LONGEST * min(width, height):
+        if max(width, height) > _MAX_ASPECT * min(width, height):
             raise BackboneError(
-                f"a frame of {width}x{height} pixels cannot be grounded: one side is more than {_LONGEST} times the "
+                f"a frame of {width}x{height} pixels cannot be grounded: one side is more than {_MAX_ASPECT} times the "
                 "other; crop it"
             )
         w, h = self.tokens_for(width, height, short_side_px=self.preset.short_side_px)
         return w * self.pixels_per_token, h * self.pixels_per_token
 
     def tokens_for(self, width: int, height: int, *, short_side_px: int) -> tuple[int, int]:
-        """(w, h) tokens of a frame of this size at that short side."""
+        """Return (w, h), the tokens of a frame of this size when it is resized to that short side."""
         scale, step = short_side_px / min(width, height), self.pixels_per_token
         return max(1, round(width * scale / step)), max(1, round(height * scale / step))
 
     @torch.inference_mode()
     def encode_text(self, prompts: Sequence[str]) -> TextCondition:
-        """The prompts as the transformer takes them."""
+        """Encode prompts for the transformer, loading the text encoders if they were unloaded."""
         if self.text_encoders is not None:
-            self.text_encoders.ensure()
-        if self.offloaded:  # else the transformer of the last pass, which ended early, would stay beside the encoders
+            self.text_encoders.load()
+        if self.offloaded:  # otherwise the transformer of the last pass, which ended early, stays beside the encoders
             self.pipeline.maybe_free_model_hooks()
-        return TextCondition(self._encode(list(prompts)), tuple(self._first(p) for p in prompts))
+        return TextCondition(self._encode(list(prompts)), tuple(self._prompt_start(p) for p in prompts))
 
-    def texts_done(self) -> None:
-        """No more text for now: text encoders are let go, where that was asked for."""
+    def release_text_encoders(self) -> None:
+        """Unload the text encoders, if that was asked for, since there is no more text for now."""
         if self.text_encoders is not None:
-            self.text_encoders.free()
+            self.text_encoders.unload()
 
     def offload(self) -> bool:
-        """Let parts wait in main memory and visit the GPU one at a time. False where there is nothing to gain by it."""
+        """Keep components in main memory and move them to the GPU one at a time.
+
+        Returns:
+            False if there is nothing to gain: without a GPU, or if it was done before.
+        """
         if self.device.type != "cuda" or self.offloaded:
             return False
         self.pipeline.enable_model_cpu_offload(device=self.device)
@@ -159,23 +188,37 @@ class Backbone(ABC):
 
     @torch.inference_mode()
     def encode_frames(self, frames: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """Frames (H, W, 3) uint8 RGB of one size -> latents (F, C, h, w), or (1, C, f, h, w) of a clip."""
+        """Encode frames into latents.
+
+        Args:
+            frames: (H, W, 3) uint8 RGB, all of one size.
+
+        Returns:
+            (F, C, h, w), or (1, C, f, h, w) for a video backbone.
+        """
         height, width = frames[0].shape[:2]
         size = self.size_for(width, height)
         return self._latents(np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames]))
 
-    def read(
+    def read_attention(
         self, latents: torch.Tensor, text: TextCondition, noise: torch.Tensor, *, n_text: int, **options: Any
     ) -> TextAttention:
-        """ONE forward pass over noised latents (B, C, h, w), or (B, C, f, h, w) of clips; noise has the same shape.
+        """Read the attention of ONE forward pass over noised latents.
 
-        text: B prompts. n_text: how many of each prompt's tokens to read. options: of `refam.attention.read_attention`.
-        Raises BackboneError when the model's attention is not finite.
+        Args:
+            latents: (B, C, h, w), or (B, C, f, h, w) for a video backbone.
+            text: B prompts.
+            noise: of the same shape as the latents.
+            n_text: how many tokens of each prompt to read.
+            **options: of `refam.attention.read_attention`.
+
+        Raises:
+            BackboneError: if the attention is not finite.
         """
         with torch.inference_mode():
             inputs = {**self._inputs(latents, noise, text), "return_dict": False}
-            first, last = min(text.first), max(text.first)
-            reading, _ = read_attention(
+            first, last = min(text.starts), max(text.starts)
+            attention, _ = read_attention(
                 self.transformer,
                 inputs,
                 blocks=self.preset.blocks,
@@ -184,13 +227,13 @@ class Backbone(ABC):
                 **options,
             )
         if first != last:
-            reading = reading.slice_text([f - first for f in text.first], n_text)
-        if not bool(torch.isfinite(reading.mean).all()):
+            attention = attention.slice_text([start - first for start in text.starts], n_text)
+        if not bool(torch.isfinite(attention.mean).all()):
             raise BackboneError(
                 f"the attention of {self.name} is not finite (NaN or infinite) in {self.transformer.dtype}: the "
                 "weights are broken or do not fit in this type; use bfloat16 or float32, or fetch the weights again"
             )
-        return reading
+        return attention
 
     def _noised(self, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Rectified flow: the straight line from the picture to the noise."""
@@ -198,7 +241,7 @@ class Backbone(ABC):
         return ((1 - sigma) * latents + sigma * noise).to(self.transformer.dtype)
 
     def _timestep(self, count: int) -> torch.Tensor:
-        """(count,) float32, counted as the scheduler does: in thousandths, from the other end where it is inverted."""
+        """(count,) float32 as the scheduler counts: in thousandths, from the other end if its sigmas are inverted."""
         config = self.pipeline.scheduler.config
         sigma = torch.tensor(self.preset.noise, dtype=torch.float32, device=self.device)
         if config.get("invert_sigmas", False):

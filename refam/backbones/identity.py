@@ -1,4 +1,4 @@
-"""Which weights a backbone has, told from its files alone: whoever serves must know it before anything is loaded."""
+"""A name for the weights of a backbone, computed from its files alone, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -7,25 +7,41 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from refam.backbones.presets import preset_for
-from refam.backbones.weights import find
+from refam.backbones.weights import find_pipeline_directory
 
 _SAMPLE = 1 << 16  # bytes
-_SAMPLES = 16  # of each file, evenly spread: a 24 GB model is told from another in milliseconds
-_PARTS = ("transformer", "transformer_2")
+_SAMPLES = 16  # of each file, evenly spread, so that 24 GB are hashed in milliseconds
+_TRANSFORMERS = ("transformer", "transformer_2")
 
 
-def weights_id(directory: Path) -> str | None:
-    """Eight hex digits of the transformer's weights: each file's size and samples of it; None where there are none."""
-    files = [(f"{part}/{f.name}", f) for part in _PARTS for f in sorted((directory / part).glob("*.safetensors"))]
-    return files_id(files) if files else None
+def hash_weights(directory: Path) -> str | None:
+    """Hash the transformer's weights in a pipeline directory.
+
+    Returns:
+        Eight hex digits, or None if there are no weights.
+    """
+    files = [
+        (f"{name}/{f.name}", f) for name in _TRANSFORMERS for f in sorted((directory / name).glob("*.safetensors"))
+    ]
+    return hash_files(files) if files else None
 
 
-def files_id(files: Iterable[tuple[str, Path]]) -> str:
-    """Eight hex digits of files, each with what it is called: their sizes and samples of them. Raises OSError."""
+def hash_files(files: Iterable[tuple[str, Path]]) -> str:
+    """Hash the names, the sizes and samples of the content of files.
+
+    Args:
+        files: pairs of the name to hash and the path to read.
+
+    Returns:
+        Eight hex digits.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
     digest = hashlib.sha256()
-    for called, path in files:
+    for name, path in files:
         size = path.stat().st_size
-        digest.update(f"{called} {size}".encode())
+        digest.update(f"{name} {size}".encode())
         with path.open("rb") as file:
             for i in range(_SAMPLES):
                 file.seek(max(0, size - _SAMPLE) * i // (_SAMPLES - 1))
@@ -33,13 +49,13 @@ def files_id(files: Iterable[tuple[str, Path]]) -> str:
     return digest.hexdigest()[:8]
 
 
-def identity(name_or_source: str) -> str:
-    """`name@weights` of a preset, directory or hub id; the name alone where its weights are not on this machine."""
+def name_with_weights(name_or_source: str) -> str:
+    """Return `name@hash` of a preset, directory or hub id; the name alone if its weights are not on this machine."""
     preset = preset_for(name_or_source)
-    return named(preset.name, find(preset.source, preset.revision))
+    return append_weights_hash(preset.name, find_pipeline_directory(preset.source, preset.revision))
 
 
-def named(name: str, directory: Path | None) -> str:
-    """The name with its weights' id, where there are weights."""
-    weights = weights_id(directory) if directory else None
+def append_weights_hash(name: str, directory: Path | None) -> str:
+    """Return `name@hash`, or the name alone if the directory has no weights."""
+    weights = hash_weights(directory) if directory else None
     return f"{name}@{weights}" if weights else name

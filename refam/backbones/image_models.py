@@ -107,7 +107,7 @@ class Flux2Backbone(Backbone):
                 messages = format_input(prompts=[prompt], system_message=self.pipeline.system_message)
                 return chat.apply_chat_template(messages[0], add_generation_prompt=False, tokenize=False)
 
-            return PromptTokenizer(chat.tokenizer, render, add_special_tokens=not chat.starts_as_text(render("a")))
+            return PromptTokenizer(chat.tokenizer, render, add_special_tokens=not chat.template_adds_bos(render("a")))
 
         def render_klein(prompt: str) -> str:
             return chat.apply_chat_template(
@@ -119,13 +119,13 @@ class Flux2Backbone(Backbone):
     @property
     @override
     def max_tokens(self) -> int:
-        return self.preset.text_length - self.tokenizer.total("a") + len(self.tokenizer("a")["input_ids"])
+        return self.preset.text_length - self.tokenizer.sequence_length("a") + len(self.tokenizer("a")["input_ids"])
 
     @override
-    def _first(self, prompt: str) -> int:
+    def _prompt_start(self, prompt: str) -> int:
         inner = self.tokenizer.tokenizer
-        pads = self.preset.text_length - self.tokenizer.total(prompt) if inner.padding_side == "left" else 0
-        return pads + self.tokenizer.first(prompt)
+        pads = self.preset.text_length - self.tokenizer.sequence_length(prompt) if inner.padding_side == "left" else 0
+        return pads + self.tokenizer.prompt_start(prompt)
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
@@ -179,7 +179,7 @@ class SD3Backbone(Backbone):
         return self.preset.text_length if self._has_t5 else self.pipeline.tokenizer_max_length
 
     @override
-    def _first(self, prompt: str) -> int:
+    def _prompt_start(self, prompt: str) -> int:
         return self.pipeline.tokenizer_max_length if self._has_t5 else 0
 
     @override
@@ -225,11 +225,11 @@ class QwenImageBackbone(Backbone):
     @override
     def _tokenizer(self) -> PromptTokenizer:
         tokenizer = PromptTokenizer(self.pipeline.tokenizer, self.pipeline.prompt_template_encode.format)
-        self._head = tokenizer.first_behind(self.pipeline.prompt_template_encode_start_idx)
+        self._head = tokenizer.start_after_crop(self.pipeline.prompt_template_encode_start_idx)
         return tokenizer
 
     @override
-    def _first(self, prompt: str) -> int:
+    def _prompt_start(self, prompt: str) -> int:
         return self._head
 
     @override
@@ -247,7 +247,7 @@ class QwenImageBackbone(Backbone):
     def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         vae = self.pipeline.vae
         latents = vae.encode(self._pixels(frames)[:, :, None]).latent_dist.mode()
-        return standardise(latents, vae.config.latents_mean, vae.config.latents_std)[:, :, 0]
+        return standardise_latents(latents, vae.config.latents_mean, vae.config.latents_std)[:, :, 0]
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
@@ -264,7 +264,7 @@ class QwenImageBackbone(Backbone):
         }
 
 
-def standardise(latents: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
+def standardise_latents(latents: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
     """(B, C, F, h, w) -> mean 0 and deviation 1 in each channel, by the figures of the autoencoder's configuration."""
     shape = (1, -1, 1, 1, 1)
     return (latents - torch.tensor(mean).view(shape).to(latents)) / torch.tensor(std).view(shape).to(latents)

@@ -1,4 +1,4 @@
-"""Loading a pipeline with `from_pretrained` of its real class. Nothing is downloaded unless it is asked for."""
+"""LoadOptions a pipeline with `from_pretrained` of its real class. Nothing is downloaded unless it is asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from refam.backbones.base import Backbone
 from refam.backbones.image_models import ChromaBackbone, Flux2Backbone, FluxBackbone, QwenImageBackbone, SD3Backbone
-from refam.backbones.presets import Preset, for_class
+from refam.backbones.presets import Preset, preset_for_class
 from refam.backbones.tokenizers import ChatTokenizer
 from refam.backbones.video_models import (
     CogVideoXBackbone,
@@ -24,11 +24,11 @@ from refam.backbones.video_models import (
 )
 from refam.backbones.weights import (
     BackboneError,
-    Index,
-    find,
-    missing_files,
-    parts_of,
-    pull,
+    ModelIndex,
+    download_pipeline,
+    find_missing_files,
+    find_pipeline_directory,
+    pipeline_components,
     quiet_libraries,
     read_index,
 )
@@ -37,7 +37,7 @@ QUANTISATIONS = {"bnb-4bit": "bitsandbytes", "bnb-8bit": "bitsandbytes", "int8":
 _PARTS = ("transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")
 
 
-def quantisation(name: str | None, device: torch.device) -> Any:
+def quantisation_config(name: str | None, device: torch.device) -> Any:
     """A PipelineQuantizationConfig for the transformers and text encoders, or None where none is asked for.
 
     Raises BackboneError for a name that is not known, without CUDA, and where the package is not installed.
@@ -93,7 +93,7 @@ CHAT_PIPELINES = frozenset({"Flux2Pipeline", "Flux2KleinPipeline"})
 
 
 @dataclass(frozen=True)
-class Loading:
+class LoadOptions:
     """How weights are held.
 
     dtype: "auto" is the preset's on CUDA, float32 elsewhere. offload: parts wait in main memory and visit the GPU one
@@ -121,15 +121,15 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def load_backbone(preset: Preset, *, device: str = "auto", loading: Loading | None = None) -> Backbone:
+def load_backbone(preset: Preset, *, device: str = "auto", loading: LoadOptions | None = None) -> Backbone:
     """Load a pipeline and wrap it by its class. Raises BackboneError: weights missing, broken, or of another class."""
-    loading, where = loading or Loading(), pick_device(device)
+    loading, where = loading or LoadOptions(), pick_device(device)
     if loading.offload and where.type != "cuda":
         raise BackboneError(f"offloading moves parts to and from a GPU, but the device is {where.type}; leave it out")
     directory = _directory(preset, download=loading.download)
     index = read_index(directory)
     preset = _fitting(preset, index["_class_name"])
-    if missing := missing_files(directory, index):
+    if missing := find_missing_files(directory, index):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise BackboneError(
             f"{directory} is not complete: {', '.join(missing[:3])}{more} missing, which its model_index.json names; "
@@ -139,11 +139,11 @@ def load_backbone(preset: Preset, *, device: str = "auto", loading: Loading | No
     backbone = BACKBONES[preset.pipeline](pipeline, preset, where)
     backbone.offloaded = loading.offload
     if loading.free_text:
-        backbone.text_encoders = StoredTextEncoders(pipeline, _reader(preset, directory, index, where, loading))
+        backbone.text_encoders = ReloadableTextEncoders(pipeline, _reader(preset, directory, index, where, loading))
     return backbone
 
 
-class StoredTextEncoders:
+class ReloadableTextEncoders:
     """The text encoders of a pipeline, let go and read again; some are larger than the transformer that they serve."""
 
     def __init__(self, pipeline: Any, read: Callable[[], dict[str, Any]]) -> None:
@@ -153,7 +153,7 @@ class StoredTextEncoders:
             n for n, part in pipeline.components.items() if n.startswith("text_encoder") and part is not None
         ]
 
-    def free(self) -> None:
+    def unload(self) -> None:
         """Let them go."""
         for name in self._names:
             setattr(self._pipeline, name, None)
@@ -161,7 +161,7 @@ class StoredTextEncoders:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def ensure(self) -> None:
+    def load(self) -> None:
         """Read them again where they were let go."""
         if any(getattr(self._pipeline, name) is None for name in self._names):
             for name, encoder in self._read().items():
@@ -169,9 +169,9 @@ class StoredTextEncoders:
 
 
 def _reader(
-    preset: Preset, directory: Path, index: Index, device: torch.device, loading: Loading
+    preset: Preset, directory: Path, index: ModelIndex, device: torch.device, loading: LoadOptions
 ) -> Callable[[], dict[str, Any]]:
-    quantised, dtype = quantisation(loading.quantise, device), _dtype(preset, device, loading)
+    quantised, dtype = quantisation_config(loading.quantise, device), _dtype(preset, device, loading)
 
     def read() -> dict[str, Any]:
         with quiet_libraries():
@@ -183,10 +183,10 @@ def _reader(
 
 
 def _directory(preset: Preset, *, download: bool) -> Path:
-    found = find(preset.source, preset.revision)
+    found = find_pipeline_directory(preset.source, preset.revision)
     on_hub = not Path(preset.source).expanduser().is_dir()
-    if download and on_hub and (found is None or missing_files(found, read_index(found))):
-        found = pull(preset.source, preset.revision)
+    if download and on_hub and (found is None or find_missing_files(found, read_index(found))):
+        found = download_pipeline(preset.source, preset.revision)
     if found is None:
         raise BackboneError(_not_here(preset))
     return found
@@ -212,22 +212,24 @@ def _command(preset: Preset) -> str:
 def _fitting(preset: Preset, class_name: str) -> Preset:
     """The preset, with the settings of this class where its own was not known before."""
     if class_name not in BACKBONES or not preset.pipeline:
-        return for_class(class_name, name=preset.name, source=preset.source, licence=preset.licence)
+        return preset_for_class(class_name, name=preset.name, source=preset.source, licence=preset.licence)
     if preset.pipeline != class_name:
         raise BackboneError(f"preset {preset.name!r} is for a {preset.pipeline}, but {preset.source} is a {class_name}")
     return preset
 
 
-def _dtype(preset: Preset, device: torch.device, loading: Loading) -> torch.dtype:
+def _dtype(preset: Preset, device: torch.device, loading: LoadOptions) -> torch.dtype:
     if loading.dtype != "auto":
         return getattr(torch, loading.dtype)
     return torch.float32 if preset.dtype == "auto" or device.type == "cpu" else getattr(torch, preset.dtype)
 
 
-def _from_pretrained(preset: Preset, directory: Path, index: Index, device: torch.device, loading: Loading) -> Any:
+def _from_pretrained(
+    preset: Preset, directory: Path, index: ModelIndex, device: torch.device, loading: LoadOptions
+) -> Any:
     with quiet_libraries():
         import diffusers
-    quantised = quantisation(loading.quantise, device)
+    quantised = quantisation_config(loading.quantise, device)
     dtype = _dtype(preset, device, loading)
     given: dict[str, Any] = {name: None for name, value in index.items() if value == [None, None]}
     if preset.pipeline in CHAT_PIPELINES:
@@ -261,15 +263,17 @@ def _from_pretrained(preset: Preset, directory: Path, index: Index, device: torc
     return pipeline.to(device)
 
 
-def _text_encoder_names(index: Index) -> list[str]:
-    return [p.name for p in parts_of(index) if p.name.startswith("text_encoder") and p.library == "transformers"]
+def _text_encoder_names(index: ModelIndex) -> list[str]:
+    return [
+        p.name for p in pipeline_components(index) if p.name.startswith("text_encoder") and p.library == "transformers"
+    ]
 
 
-def _text_encoders(directory: Path, index: Index, dtype: torch.dtype, quantised: Any) -> dict[str, Any]:
+def _text_encoders(directory: Path, index: ModelIndex, dtype: torch.dtype, quantised: Any) -> dict[str, Any]:
     """Read here, since the pipeline would fill weights that a file lacks with random ones."""
     import transformers
 
-    kinds = {p.name: p.kind for p in parts_of(index)}
+    kinds = {p.name: p.kind for p in pipeline_components(index)}
     made = {}
     for name in _text_encoder_names(index):
         options: dict[str, Any] = {} if quantised is None else {"quantization_config": quantised.quant_mapping[name]}

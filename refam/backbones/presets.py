@@ -1,4 +1,4 @@
-"""Presets: what grounding needs to know beside a pipeline's own files."""
+"""Presets: the settings for grounding with a pipeline, which its own files do not hold."""
 
 from __future__ import annotations
 
@@ -6,23 +6,37 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refam.backbones.weights import BackboneError, find, read_index
-from refam.tiny import DIRECTORY as TINY_DIRECTORY
+from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
+from refam.tiny import TINY_DIRECTORY as TINY_DIRECTORY
 
 
 @dataclass(frozen=True)
 class Preset:
     """How to ground with one pipeline.
 
-    source: a directory or a hub id. pipeline: the class that its model_index.json names. blocks: attention modules to
-    read, in the order they run (None: all, as the paper averages over them). noise: sigma in (0, 1), the share of noise
-    in the noised latent. short_side_px: frames are resized to it. text_length: positions of the text encoder's
-    sequence. draws: noise samples averaged per frame. balanced, smooth_tokens: how token maps are summed, see
-    refam.heatmaps.evidence. guidance: what guidance-distilled models are told. hold_frames: for clips, see
-    refam.backbones.video_models. revision: a commit of the hub repository (None: its main branch). gated: the hub
-    asks for a
-    login and for the licence to be accepted first. billions: parameters of the transformer, and of all other parts,
-    counted from the configurations of their classes.
+    Attributes:
+        name: of the preset.
+        source: a pipeline directory or a hub id.
+        noise: sigma in (0, 1), the share of noise in the noised latent.
+        short_side_px: the short side that frames are resized to.
+        text_length: positions of the text encoder's sequence.
+        blocks: attention modules to read, in the order in which they run; None reads all, as the paper averages over
+            them.
+        draws: noise samples averaged for each frame.
+        balanced: see `refam.heatmaps.sum_word_maps`.
+        smooth_tokens: see `refam.heatmaps.sum_word_maps`.
+        dtype: of the weights on a GPU; "auto" is float32.
+        licence: of the weights.
+        revision: a commit, tag or branch of the hub repository; None is its main branch.
+        pipeline: the class that model_index.json names.
+        guidance: the guidance scale that guidance-distilled models are given.
+        repeat_frames: for video backbones, see `refam.backbones.video_models.VideoBackbone`.
+        gated: whether the hub asks for a login and for the licence to be accepted first.
+        billion_parameters: of the transformer, and of all other components, counted from the configurations of their
+            classes.
+
+    Raises:
+        ValueError: if a number is out of range.
     """
 
     name: str
@@ -39,9 +53,9 @@ class Preset:
     revision: str | None = None
     pipeline: str = "FluxPipeline"
     guidance: float = 3.5
-    hold_frames: bool = True
+    repeat_frames: bool = True
     gated: bool = False
-    billions: tuple[float, float] | None = None
+    billion_parameters: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.noise < 1:
@@ -55,8 +69,8 @@ class Preset:
 
     @property
     def size_gb(self) -> float | None:
-        """All weights at 16 bits, in 10**9 bytes; about what is downloaded and what loading needs."""
-        return None if self.billions is None else 2 * sum(self.billions)
+        """All weights at 16 bits, in 10**9 bytes: about what is downloaded, and what loading needs."""
+        return None if self.billion_parameters is None else 2 * sum(self.billion_parameters)
 
 
 _T5, _CLIP_L, _CLIP_G, _UMT5, _LLAMA = 4.76, 0.12, 0.70, 5.68, 7.51
@@ -66,11 +80,11 @@ _FLUX_DEV = "FLUX [dev] Non-Commercial License"
 
 
 def _large(name: str, source: str, pipeline: str, short_side_px: int, text_length: int, **more: Any) -> Preset:
-    """A published model: all blocks at half noise. Neither was measured here, for want of its weights."""
+    """A published model: all blocks, half noise. These two are not tuned, since the weights were not available."""
     return Preset(name, source, 0.5, short_side_px, text_length, pipeline=pipeline, dtype="bfloat16", **more)
 
 
-# For each pipeline class, what is first here are the settings of any other directory or hub id of that class.
+# The first preset of each pipeline class gives the settings of any other directory or hub id of that class.
 PRESETS: dict[str, Preset] = {
     p.name: p
     for p in (
@@ -93,7 +107,7 @@ PRESETS: dict[str, Preset] = {
             512,
             256,
             licence="Apache-2.0",
-            billions=(11.9, _T5 + _CLIP_L + 0.08),
+            billion_parameters=(11.9, _T5 + _CLIP_L + 0.08),
         ),
         _large(
             "flux-dev",
@@ -103,7 +117,7 @@ PRESETS: dict[str, Preset] = {
             512,
             licence="FLUX.1-dev, non-commercial",
             gated=True,
-            billions=(11.9, _T5 + _CLIP_L + 0.08),
+            billion_parameters=(11.9, _T5 + _CLIP_L + 0.08),
         ),
         _large(
             "flux2-dev",
@@ -114,7 +128,7 @@ PRESETS: dict[str, Preset] = {
             guidance=4.0,
             licence=_FLUX_DEV,
             gated=True,
-            billions=(32.2, _MISTRAL + 0.08),
+            billion_parameters=(32.2, _MISTRAL + 0.08),
         ),
         _large(
             "flux2-klein-4b",
@@ -123,7 +137,7 @@ PRESETS: dict[str, Preset] = {
             512,
             512,
             licence="Apache-2.0",
-            billions=(3.88, _QWEN3_4B + 0.08),
+            billion_parameters=(3.88, _QWEN3_4B + 0.08),
         ),
         _large(
             "chroma",
@@ -132,7 +146,7 @@ PRESETS: dict[str, Preset] = {
             512,
             512,
             licence="Apache-2.0",
-            billions=(8.90, _T5 + 0.08),
+            billion_parameters=(8.90, _T5 + 0.08),
         ),
         _large(
             "sd3.5-medium",
@@ -142,7 +156,7 @@ PRESETS: dict[str, Preset] = {
             256,
             licence=_STABILITY,
             gated=True,
-            billions=(2.24, _T5 + _CLIP_L + _CLIP_G + 0.08),
+            billion_parameters=(2.24, _T5 + _CLIP_L + _CLIP_G + 0.08),
         ),
         _large(
             "sd3.5-large",
@@ -152,7 +166,7 @@ PRESETS: dict[str, Preset] = {
             256,
             licence=_STABILITY,
             gated=True,
-            billions=(8.06, _T5 + _CLIP_L + _CLIP_G + 0.08),
+            billion_parameters=(8.06, _T5 + _CLIP_L + _CLIP_G + 0.08),
         ),
         _large(
             "qwen-image",
@@ -161,7 +175,7 @@ PRESETS: dict[str, Preset] = {
             512,
             512,
             licence="Apache-2.0",
-            billions=(20.4, _QWEN_VL + 0.13),
+            billion_parameters=(20.4, _QWEN_VL + 0.13),
         ),
         _large(
             "mochi",
@@ -170,7 +184,7 @@ PRESETS: dict[str, Preset] = {
             480,
             256,
             licence="Apache-2.0",
-            billions=(10.0, _T5 + 0.46),
+            billion_parameters=(10.0, _T5 + 0.46),
         ),
         _large(
             "cogvideox-2b",
@@ -179,7 +193,7 @@ PRESETS: dict[str, Preset] = {
             480,
             226,
             licence="Apache-2.0",
-            billions=(1.69, _T5 + 0.22),
+            billion_parameters=(1.69, _T5 + 0.22),
         ),
         _large(
             "cogvideox-5b",
@@ -188,7 +202,7 @@ PRESETS: dict[str, Preset] = {
             480,
             226,
             licence="CogVideoX License",
-            billions=(5.57, _T5 + 0.22),
+            billion_parameters=(5.57, _T5 + 0.22),
         ),
         _large(
             "hunyuan-video",
@@ -198,7 +212,7 @@ PRESETS: dict[str, Preset] = {
             256,
             guidance=6.0,
             licence="Tencent Hunyuan Community License",
-            billions=(12.8, _LLAMA + _CLIP_L + 0.25),
+            billion_parameters=(12.8, _LLAMA + _CLIP_L + 0.25),
         ),
         _large(
             "wan-1.3b",
@@ -207,7 +221,7 @@ PRESETS: dict[str, Preset] = {
             480,
             512,
             licence="Apache-2.0",
-            billions=(1.42, _UMT5 + 0.13),
+            billion_parameters=(1.42, _UMT5 + 0.13),
         ),
         _large(
             "wan-14b",
@@ -216,7 +230,7 @@ PRESETS: dict[str, Preset] = {
             480,
             512,
             licence="Apache-2.0",
-            billions=(14.3, _UMT5 + 0.13),
+            billion_parameters=(14.3, _UMT5 + 0.13),
         ),
         _large(
             "ltx-video",
@@ -225,33 +239,53 @@ PRESETS: dict[str, Preset] = {
             512,
             128,
             licence="Lightricks' own, see its model card",
-            billions=(1.92, _T5 + 0.42),
+            billion_parameters=(1.92, _T5 + 0.42),
         ),
     )
 }
 
 
-def known_classes() -> list[str]:
-    """The pipeline classes that can be loaded."""
+def known_pipeline_classes() -> list[str]:
+    """Return the names of the pipeline classes that can be loaded."""
     return sorted({p.pipeline for p in PRESETS.values()})
 
 
-def for_class(pipeline: str, *, name: str, source: str, licence: str) -> Preset:
-    """Settings for other weights of a known pipeline class. Raises BackboneError for a class that is not known."""
-    like = next((p for p in PRESETS.values() if p.pipeline == pipeline and p.name != "tiny"), None)
-    if like is None:
+def preset_for_class(pipeline: str, *, name: str, source: str, licence: str) -> Preset:
+    """Make a preset for other weights of a known pipeline class.
+
+    Args:
+        pipeline: the class.
+        name: of the preset.
+        source: a pipeline directory or a hub id.
+        licence: of the weights.
+
+    Raises:
+        BackboneError: if the class is unknown.
+    """
+    template = next((p for p in PRESETS.values() if p.pipeline == pipeline and p.name != "tiny"), None)
+    if template is None:
         raise BackboneError(
-            f"{source} is a {pipeline}, whose attention cannot be read here; known are {', '.join(known_classes())}"
+            f"{source} is a {pipeline}, whose attention cannot be read here; known are "
+            f"{', '.join(known_pipeline_classes())}"
         )
-    return replace(like, name=name, source=source, licence=licence, gated=False, billions=None, revision=None)
+    return replace(
+        template, name=name, source=source, licence=licence, gated=False, billion_parameters=None, revision=None
+    )
 
 
 def preset_for(name_or_source: str) -> Preset:
-    """A preset by name or by its hub id; else the settings of the class that a directory's model_index.json names.
+    """Find or make the preset for a backbone.
 
-    NAME@REVISION pins a hub repository to a commit, a tag or a branch.
-    Of a hub id whose files are not here the class is not known yet: `pipeline` is then empty, see `load_backbone`.
-    Raises BackboneError.
+    Args:
+        name_or_source: the name or the hub id of a preset; else a pipeline directory or any hub id, which gets the
+            settings of the class that its model_index.json names. NAME@REVISION pins a hub repository to a commit, a
+            tag or a branch.
+
+    Returns:
+        The preset. If the files of a hub id are not on this machine, its class is unknown yet and `pipeline` is empty.
+
+    Raises:
+        BackboneError: if there is no such backbone, or if its class is unknown.
     """
     for preset in PRESETS.values():
         if name_or_source in (preset.name, preset.source):
@@ -265,15 +299,17 @@ def preset_for(name_or_source: str) -> Preset:
         return replace(pinned, revision=revision)
     if path.exists():
         index = read_index(path)
-        return for_class(index["_class_name"], name=path.resolve().name, source=str(path), licence="see its directory")
+        return preset_for_class(
+            index["_class_name"], name=path.resolve().name, source=str(path), licence="see its directory"
+        )
     if name_or_source.startswith((".", "/", "~")) or name_or_source.count("/") != 1:
         known = ", ".join(PRESETS)
         raise BackboneError(
             f"there is no backbone {name_or_source!r}: give one of {known}, a diffusers pipeline directory, "
             "or a hub id (owner/name)"
         )
-    named = {"name": name_or_source, "source": name_or_source, "licence": "see its model card"}
-    found = find(name_or_source)
+    fields = {"name": name_or_source, "source": name_or_source, "licence": "see its model card"}
+    found = find_pipeline_directory(name_or_source)
     if found is not None:
-        return for_class(read_index(found)["_class_name"], **named)
-    return replace(for_class("FluxPipeline", **named), pipeline="")
+        return preset_for_class(read_index(found)["_class_name"], **fields)
+    return replace(preset_for_class("FluxPipeline", **fields), pipeline="")

@@ -24,10 +24,10 @@ class PromptTokenizer:
     is told too, with empty offsets, as T5's end token is.
     """
 
-    def __init__(self, tokenizer: Any, render: Callable[[str], str], **options: Any) -> None:
+    def __init__(self, tokenizer: Any, render_chat_template: Callable[[str], str], **options: Any) -> None:
         """render: prompt -> the text that is encoded. options: of the tokenizer's call."""
         self.tokenizer = tokenizer
-        self._render = render
+        self._render = render_chat_template
         self._options = options
         self.unk_token_id = tokenizer.unk_token_id
 
@@ -40,15 +40,15 @@ class PromptTokenizer:
         """The pieces of these ids."""
         return self.tokenizer.convert_ids_to_tokens(ids)
 
-    def first(self, prompt: str) -> int:
+    def prompt_start(self, prompt: str) -> int:
         """How many tokens stand before the prompt's."""
         return self._coded(prompt)[2]
 
-    def first_behind(self, cut: int) -> int:
+    def start_after_crop(self, cut: int) -> int:
         """Where the prompt begins once the pipeline has cut off so many tokens: with the tokenizer that it was made
         for, at 0. Another one is used as far as it goes, and it is said. Raises BackboneError where it cannot be.
         """
-        first = self.first("a") - cut
+        first = self.prompt_start("a") - cut
         if first < 0:
             raise BackboneError(
                 f"the tokenizer makes {first + cut} tokens of what its pipeline puts before a prompt, but the pipeline "
@@ -63,7 +63,7 @@ class PromptTokenizer:
             )
         return first
 
-    def total(self, prompt: str) -> int:
+    def sequence_length(self, prompt: str) -> int:
         """How many tokens the prompt has with its template."""
         return self._coded(prompt)[3]
 
@@ -102,7 +102,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return super().getitem(obj, argument)
 
 
-def render(template: str, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
+def render_chat_template(template: str, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
     """The text of a conversation, laid out as transformers does it. Raises BackboneError for a template that fails."""
 
     def refuse(message: str) -> None:
@@ -155,7 +155,7 @@ class ChatTokenizer:
         batch = [conversation] if isinstance(conversation[0], Mapping) else list(conversation)
         more = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
         texts = [
-            render(
+            render_chat_template(
                 self.tokenizer.chat_template,
                 messages,
                 add_generation_prompt=add_generation_prompt,
@@ -166,8 +166,8 @@ class ChatTokenizer:
         ]
         if not tokenize:
             return texts[0] if isinstance(conversation[0], Mapping) else texts
-        return self.tokenizer(texts, add_special_tokens=not self.starts_as_text(texts[0]), **options)
+        return self.tokenizer(texts, add_special_tokens=not self.template_adds_bos(texts[0]), **options)
 
-    def starts_as_text(self, text: str) -> bool:
+    def template_adds_bos(self, text: str) -> bool:
         """Whether the template itself writes the first special token, which must not be added twice then."""
         return self.tokenizer.bos_token is not None and text.startswith(self.tokenizer.bos_token)

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from refam.backbones.base import Backbone, TextCondition
-from refam.backbones.image_models import standardise
+from refam.backbones.image_models import standardise_latents
 from refam.backbones.tokenizers import PromptTokenizer
 from refam.backbones.weights import BackboneError
 
 
-class ClipBackbone(Backbone):
+class VideoBackbone(Backbone):
     """Grounds the frames that it is handed as one clip.
 
     A causal video autoencoder makes its first latent frame of the first frame alone, and each further one of the next
     `stride` frames. Frames given are as a rule far apart in time, so that one latent of several would blend them:
-    with preset.hold_frames each frame after the first is shown `stride` times and has a latent frame of its own.
+    with preset.repeat_frames each frame after the first is shown `stride` times and has a latent frame of its own.
     """
 
-    is_clip: ClassVar[bool] = True
+    is_video: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -44,7 +44,7 @@ class ClipBackbone(Backbone):
 
     def latent_frames(self, count: int) -> list[int]:
         """For each of `count` frames, the latent frame that holds it."""
-        return [i if self.preset.hold_frames else -(-i // self.stride) for i in range(count)]
+        return [i if self.preset.repeat_frames else -(-i // self.stride) for i in range(count)]
 
     def token_frames(self, count: int) -> list[int]:
         """For each of `count` frames, its row in the token grid's time."""
@@ -62,7 +62,7 @@ class ClipBackbone(Backbone):
         height, width = frames[0].shape[:2]
         size = self.size_for(width, height)
         small = [cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames]
-        if self.preset.hold_frames:
+        if self.preset.repeat_frames:
             small = small[:1] + [f for f in small[1:] for _ in range(self.stride)]
         small += small[-1:] * (-(len(small) - 1) % self.stride)
         latents = self._latents(np.stack(small))
@@ -82,7 +82,7 @@ class ClipBackbone(Backbone):
 _FRAME_RATE = 25  # what LTXPipeline assumes unless it is told
 
 
-class MochiBackbone(ClipBackbone):
+class MochiBackbone(VideoBackbone):
     """A MochiPipeline: text last, without its padding; the schedule counts from noise (0) to picture (1000)."""
 
     @property
@@ -114,7 +114,7 @@ class MochiBackbone(ClipBackbone):
         latents = vae.encode(self._clip_pixels(frames)).latent_dist.mode()
         if vae.config.latents_mean is None or vae.config.latents_std is None:
             return latents * vae.config.scaling_factor
-        return standardise(latents, vae.config.latents_mean, vae.config.latents_std) * vae.config.scaling_factor
+        return standardise_latents(latents, vae.config.latents_mean, vae.config.latents_std) * vae.config.scaling_factor
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class MochiBackbone(ClipBackbone):
         }
 
 
-class CogVideoXBackbone(ClipBackbone):
+class CogVideoXBackbone(VideoBackbone):
     """A CogVideoXPipeline: text first; a variance-preserving schedule of whole timesteps."""
 
     @property
@@ -181,7 +181,7 @@ class CogVideoXBackbone(ClipBackbone):
         }
 
 
-class HunyuanVideoBackbone(ClipBackbone):
+class HunyuanVideoBackbone(VideoBackbone):
     """A HunyuanVideoPipeline: text last, from a chat template whose head the pipeline cuts off; pooled CLIP text."""
 
     @property
@@ -203,11 +203,11 @@ class HunyuanVideoBackbone(ClipBackbone):
         from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 
         tokenizer = PromptTokenizer(self.pipeline.tokenizer, DEFAULT_PROMPT_TEMPLATE["template"].format)
-        self._head = tokenizer.first_behind(DEFAULT_PROMPT_TEMPLATE["crop_start"])
+        self._head = tokenizer.start_after_crop(DEFAULT_PROMPT_TEMPLATE["crop_start"])
         return tokenizer
 
     @override
-    def _first(self, prompt: str) -> int:
+    def _prompt_start(self, prompt: str) -> int:
         return self._head
 
     @override
@@ -238,7 +238,7 @@ class HunyuanVideoBackbone(ClipBackbone):
         }
 
 
-class WanBackbone(ClipBackbone):
+class WanBackbone(VideoBackbone):
     """A WanPipeline: text by cross-attention. Of Wan 2.2's two transformers the noise level picks one."""
 
     @property
@@ -272,7 +272,7 @@ class WanBackbone(ClipBackbone):
     def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         vae = self.pipeline.vae
         latents = vae.encode(self._clip_pixels(frames)).latent_dist.mode()
-        return standardise(latents, vae.config.latents_mean, vae.config.latents_std)
+        return standardise_latents(latents, vae.config.latents_mean, vae.config.latents_std)
 
     def _thousandths(self) -> float:
         """The timestep as this pipeline's scheduler counts it: UniPC, which Wan ships with, has whole ones only."""
@@ -292,7 +292,7 @@ class WanBackbone(ClipBackbone):
         return {"hidden_states": self._noised(latents, noise), "timestep": expanded, **text.inputs}
 
 
-class LTXBackbone(ClipBackbone):
+class LTXBackbone(VideoBackbone):
     """An LTXPipeline: text by cross-attention with its padding masked; latents packed into tokens."""
 
     @property

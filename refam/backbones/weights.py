@@ -1,4 +1,4 @@
-"""Where weights lie: a directory, or the hub's cache. Nothing here asks the network but `pull`, which is told to."""
+"""Where weights are: a pipeline directory, or the hub's cache. Only `download_pipeline` uses the network."""
 
 from __future__ import annotations
 
@@ -11,25 +11,39 @@ from typing import Any
 
 from video.errors import UserError
 
+ModelIndex = Mapping[str, Any]
+"""The content of a pipeline's model_index.json."""
+
 
 class BackboneError(UserError):
     """A backbone cannot be loaded or used; the message says what to do."""
 
 
-Index = Mapping[str, Any]
-
-
 @dataclass(frozen=True)
 class PipelineComponent:
-    """One entry of model_index.json: the folder `name` holds a `kind` of the library `library`."""
+    """One entry of model_index.json.
+
+    Attributes:
+        name: of the component and its folder, such as "text_encoder".
+        library: that its class is from, such as "transformers".
+        kind: the name of its class.
+    """
 
     name: str
     library: str
     kind: str
 
 
-def find(source: str, revision: str | None = None) -> Path | None:
-    """The pipeline's directory on this disk, or None. source: a directory or a hub id; revision: of the hub's."""
+def find_pipeline_directory(source: str, revision: str | None = None) -> Path | None:
+    """Find the directory of a pipeline on this machine.
+
+    Args:
+        source: a directory or a hub id.
+        revision: of the hub repository; None is its main branch.
+
+    Returns:
+        The directory, or None if the pipeline is not here.
+    """
     path = Path(source).expanduser()
     if path.is_dir():
         return path
@@ -41,8 +55,12 @@ def find(source: str, revision: str | None = None) -> Path | None:
     return Path(file).parent if isinstance(file, str) else None
 
 
-def read_index(directory: Path) -> Index:
-    """model_index.json. Raises BackboneError where it is missing or broken."""
+def read_index(directory: Path) -> ModelIndex:
+    """Read model_index.json.
+
+    Raises:
+        BackboneError: if it is missing or broken.
+    """
     file = directory / "model_index.json"
     if not file.is_file():
         raise BackboneError(f"{directory} is not a diffusers pipeline directory: it has no model_index.json")
@@ -54,38 +72,43 @@ def read_index(directory: Path) -> Index:
     return index
 
 
-def parts_of(index: Index) -> list[PipelineComponent]:
-    """The parts that the pipeline has; optional ones that it was saved without are left out."""
+def pipeline_components(index: ModelIndex) -> list[PipelineComponent]:
+    """Return the components of a pipeline, without optional ones that it was saved without."""
     pairs = {n: v for n, v in index.items() if not n.startswith("_") and isinstance(v, list) and len(v) == 2}
     return [PipelineComponent(n, v[0], v[1]) for n, v in pairs.items() if v[0] is not None and v[1] is not None]
 
 
-def missing_files(directory: Path, index: Index) -> list[str]:
-    """What is not there although model_index.json names it: folders, weights, shards of weights."""
-    return [file for part in parts_of(index) for file in _missing(directory, part.name)]
+def find_missing_files(directory: Path, index: ModelIndex) -> list[str]:
+    """Return what model_index.json names and the directory lacks: folders, weights, shards of weights."""
+    return [file for component in pipeline_components(index) for file in _missing_files_of(directory, component.name)]
 
 
-def _missing(directory: Path, name: str) -> Iterator[str]:
-    folder = directory / name
+def _missing_files_of(directory: Path, component: str) -> Iterator[str]:
+    folder = directory / component
     if not folder.is_dir() or not any(folder.iterdir()):
-        yield f"{name}/"
+        yield f"{component}/"
         return
     shards: set[str] = set()
     for listing in folder.glob("*.index.json"):
         shards |= set(json.loads(listing.read_text(encoding="utf-8")).get("weight_map", {}).values())
-    yield from (f"{name}/{shard}" for shard in sorted(shards) if not (folder / shard).is_file())
+    yield from (f"{component}/{shard}" for shard in sorted(shards) if not (folder / shard).is_file())
     has_weights = shards or any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
-    if (folder / "config.json").is_file() and not has_weights:  # a model's; tokenizers and schedulers have others
-        yield f"{name}/*.safetensors"
+    # Only models have a config.json; the configurations of tokenizers and schedulers have other names.
+    if (folder / "config.json").is_file() and not has_weights:
+        yield f"{component}/*.safetensors"
 
 
-def size_on_disk(directory: Path) -> int:
-    """Bytes of all files, links followed."""
+def directory_size(directory: Path) -> int:
+    """Return the bytes of all files in a directory, following links."""
     return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
 
 
-def pull(source: str, revision: str | None = None) -> Path:
-    """Download a pipeline from the hub into its cache. Raises BackboneError, with what the hub said."""
+def download_pipeline(source: str, revision: str | None = None) -> Path:
+    """Download a pipeline from the hub into its cache.
+
+    Raises:
+        BackboneError: with what the hub answered.
+    """
     with quiet_libraries():
         from diffusers import DiffusionPipeline
     try:
@@ -102,7 +125,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Loading bars and notes about things that are as they should be stay out of our log and our standard error."""
+    """Keep the progress bars and remarks of diffusers and transformers out of the log and standard error."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 

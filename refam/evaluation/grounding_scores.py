@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from refam.calibration import Calibration, fit_calibration
 from refam.grounding import GroundingOptions, GroundingTrace
-from refam.tiny.heldout import CHOICE_SEED, GROUPS, Case, cases
+from refam.tiny.heldout import CHOICE_SEED, GROUPS, HeldOutScene, held_out_scenes
 from video import metrics
 from video.types import Prompt, Segmenter
 
@@ -71,7 +71,7 @@ class GroundingScore:
     features: tuple[float, ...]
 
 
-def score_heatmap(case: Case, trace: GroundingTrace, segmenter: Segmenter) -> GroundingScore:
+def score_heatmap(case: HeldOutScene, trace: GroundingTrace, segmenter: Segmenter) -> GroundingScore:
     """Score a heatmap and its mask. The mask is empty if the heatmap is flat or the segmenter returns none."""
     heatmap, truth = trace.heatmap, case.truth
     has_peak = bool(heatmap.grid.max() > 0)
@@ -85,13 +85,13 @@ def score_heatmap(case: Case, trace: GroundingTrace, segmenter: Segmenter) -> Gr
         inter=int((mask & truth).sum()),
         union=int((mask | truth).sum()),
         confidence=heatmap.confidence,
-        features=tuple(trace.signs.tolist()),
+        features=tuple(trace.features.tolist()),
     )
 
 
 def score_cases(
     grounder: Grounder,
-    scenes: Sequence[Case],
+    scenes: Sequence[HeldOutScene],
     rows: Mapping[str, GroundingOptions],
     segmenter: Segmenter,
     *,
@@ -120,15 +120,19 @@ def score_cases(
             if key not in token_maps:
                 needs_sinks = any(other.sinks for other in rows.values() if _forward_pass_key(other) == key)
                 read_options = replace(options, sinks=needs_sinks)
-                (maps,) = grounder.read([case.picture], [case.referral.text], indices=[i], options=read_options)
+                (maps,) = grounder.read_token_maps(
+                    [case.picture], [case.referral.text], indices=[i], options=read_options
+                )
                 token_maps[key] = maps[0]
-            trace = grounder.ground_maps(token_maps[key], case.picture, options=options)
+            trace = grounder.compute_heatmap(token_maps[key], case.picture, options=options)
             content = trace.heatmap.grid.tobytes()
             if content not in by_heatmap:
                 by_heatmap[content] = score_heatmap(case, trace, segmenter)
             # Equal heatmaps may differ in confidence, which depends on the options that led to them.
             scores[name].append(
-                replace(by_heatmap[content], confidence=trace.heatmap.confidence, features=tuple(trace.signs.tolist()))
+                replace(
+                    by_heatmap[content], confidence=trace.heatmap.confidence, features=tuple(trace.features.tolist())
+                )
             )
         progress((i + 1) / len(scenes))
     return scores
@@ -247,7 +251,7 @@ def confidence_report(grounder: Grounder, scores: Sequence[GroundingScore]) -> s
     hits = np.array([s.hit for s in scores])
     contrasts, confidences = np.array([s.features[0] for s in scores]), np.array([s.confidence for s in scores])
     lines = [f"expected calibration error, raw contrast: {expected_calibration_error(contrasts, hits):.3f}"]
-    fitted = grounder.calibration()
+    fitted = grounder.valid_calibration()
     if fitted is None:
         lines.append("this backbone is not calibrated for these settings: `refam eval calibrate` does it")
     else:
@@ -259,10 +263,12 @@ def confidence_report(grounder: Grounder, scores: Sequence[GroundingScore]) -> s
 def calibrate_grounder(grounder: Grounder, count: int, *, progress: Progress) -> Calibration:
     """Fit the confidence of a grounder on `count` scenes, none of which is held out for evaluation."""
     features, hits = [], []
-    for i, case in enumerate(cases(count, CHOICE_SEED)):
-        (maps,) = grounder.read([case.picture], [case.referral.text], indices=[i])
-        trace = grounder.ground_maps(maps[0], case.picture)
-        features.append(trace.signs)
+    for i, case in enumerate(held_out_scenes(count, CHOICE_SEED)):
+        (maps,) = grounder.read_token_maps([case.picture], [case.referral.text], indices=[i])
+        trace = grounder.compute_heatmap(maps[0], case.picture)
+        features.append(trace.features)
         hits.append(metrics.point_hit(trace.heatmap.peak, case.truth))
         progress((i + 1) / count)
-    return fit_calibration(np.array(features), np.array(hits), made_with=grounder.settings(SHIPPED), seed=CHOICE_SEED)
+    return fit_calibration(
+        np.array(features), np.array(hits), made_with=grounder.heatmap_settings(SHIPPED), seed=CHOICE_SEED
+    )

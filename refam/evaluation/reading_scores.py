@@ -14,7 +14,7 @@ import numpy as np
 from refam.attention import attention_modules
 from refam.evaluation.grounding_scores import Progress, estimate_scores, format_gain, paired_gain, score_heatmap
 from refam.grounding import TokenMaps
-from refam.tiny.heldout import Case, ClipCase
+from refam.tiny.heldout import HeldOutClip, HeldOutScene
 from video import metrics
 from video.heatmap_fusion import MotionLink, chain, fuse_heatmaps
 from video.optical_flow import OpticalFlow
@@ -58,12 +58,12 @@ def _override_preset(grounder: Grounder, *, noise: float, draws: int) -> Iterato
         grounder.backbone.preset = preset
 
 
-def read_with_plan(grounder: Grounder, case: Case, index: int, plan: ReadingPlan) -> TokenMaps:
+def read_with_plan(grounder: Grounder, case: HeldOutScene, index: int, plan: ReadingPlan) -> TokenMaps:
     """Read one picture as a plan says and average all draws; each level has noise of its own."""
     maps = []
     for k, level in enumerate(plan.levels):
         with _override_preset(grounder, noise=level, draws=plan.draws):
-            (frame_maps,) = grounder.read(
+            (frame_maps,) = grounder.read_token_maps(
                 [case.picture], [case.referral.text], indices=[index], options=replace(grounder.options, seed=k)
             )
         maps.append(frame_maps[0])
@@ -71,7 +71,7 @@ def read_with_plan(grounder: Grounder, case: Case, index: int, plan: ReadingPlan
     return replace(maps[0], maps=draws.mean(0), draws=draws)
 
 
-def plan_table(grounder: Grounder, scenes: Sequence[Case], segmenter: Segmenter, *, progress: Progress) -> str:
+def plan_table(grounder: Grounder, scenes: Sequence[HeldOutScene], segmenter: Segmenter, *, progress: Progress) -> str:
     """Return Markdown: each reading plan on the same scenes, its paired gain over one draw, and its seconds a frame.
 
     Every scene is read with all plans before the next one, and seconds are medians, so that other load on the machine
@@ -83,7 +83,7 @@ def plan_table(grounder: Grounder, scenes: Sequence[Case], segmenter: Segmenter,
     for i, case in enumerate(scenes):
         for plan, plan_scores, plan_seconds in zip(plans, scores, seconds, strict=True):
             start = time.perf_counter()
-            trace = grounder.ground_maps(read_with_plan(grounder, case, i, plan), case.picture)
+            trace = grounder.compute_heatmap(read_with_plan(grounder, case, i, plan), case.picture)
             plan_seconds.append(time.perf_counter() - start)
             plan_scores.append(score_heatmap(case, trace, segmenter))
         progress((i + 1) / len(scenes))
@@ -96,14 +96,14 @@ def plan_table(grounder: Grounder, scenes: Sequence[Case], segmenter: Segmenter,
     return "\n".join(lines)
 
 
-def _motion_links(clip: ClipCase) -> list[MotionLink]:
+def _motion_links(clip: HeldOutClip) -> list[MotionLink]:
     """Return the motion between planned frames, chained over every frame between them."""
     flow = OpticalFlow()
     small = [flow.prepare(frame) for frame in clip.frames]
     return [chain(small[a : b + 1], flow) for a, b in itertools.pairwise(clip.planned)]
 
 
-def fusion_table(grounder: Grounder, clips: Sequence[ClipCase], *, progress: Progress) -> str:
+def fusion_table(grounder: Grounder, clips: Sequence[HeldOutClip], *, progress: Progress) -> str:
     """Return Markdown: planned frames read alone and fused, with one draw and with four.
 
     "each frame" is the mean over clips of the share of planned frames whose peak lies on the object; "the surest
@@ -136,7 +136,7 @@ def fusion_table(grounder: Grounder, clips: Sequence[ClipCase], *, progress: Pro
     return "\n".join([*lines, *(_fusion_row(name, row, first) for name, row in rows.items())])
 
 
-def _hits(clip: ClipCase, heatmaps: Sequence[Heatmap], surest: int) -> tuple[float, bool]:
+def _hits(clip: HeldOutClip, heatmaps: Sequence[Heatmap], surest: int) -> tuple[float, bool]:
     hits = [metrics.point_hit(h.peak, c.truth) for h, c in zip(heatmaps, clip.judged(), strict=True)]
     return float(np.mean(hits)), hits[surest]
 
@@ -150,7 +150,7 @@ def _fusion_row(name: str, row: Sequence[tuple[float, bool, float]], first: Sequ
 # --- search ----------------------------------------------------------------------------------------------------------
 
 
-def search_readings(grounder: Grounder, scenes: Sequence[Case], *, progress: Progress) -> str:
+def search_readings(grounder: Grounder, scenes: Sequence[HeldOutScene], *, progress: Progress) -> str:
     """Return the 15 best combinations of neighbouring blocks, noise level and token weighting, by point accuracy."""
     backbone = grounder.backbone
     preset = backbone.preset
@@ -164,11 +164,11 @@ def search_readings(grounder: Grounder, scenes: Sequence[Case], *, progress: Pro
             hits: dict[tuple[bool, float], list[bool]] = {weighting: [] for weighting in weightings}
             for i, case in enumerate(scenes):
                 backbone.preset = replace(preset, noise=noise, blocks=blocks, draws=1)
-                (maps,) = grounder.read([case.picture], [case.referral.text], indices=[i])
+                (maps,) = grounder.read_token_maps([case.picture], [case.referral.text], indices=[i])
                 for weighting in weightings:
                     balanced, smooth = weighting
                     backbone.preset = replace(backbone.preset, balanced=balanced, smooth_tokens=smooth)
-                    peak = grounder.ground_maps(maps[0], case.picture).heatmap.peak
+                    peak = grounder.compute_heatmap(maps[0], case.picture).heatmap.peak
                     hits[weighting].append(metrics.point_hit(peak, case.truth))
             for (balanced, smooth), scene_hits in hits.items():
                 reading = f"noise {noise}  blocks {blocks}  balanced {balanced}  smooth {smooth}"

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.tiny.scenes import Scene, Thing, draw
+from refam.tiny.scenes import Scene, SceneObject, draw_scene
 from video.io.reader import open_sequence
 
 if TYPE_CHECKING:
@@ -82,15 +82,15 @@ def red_star_and_blue_ring(
         The frames (n, H, W, 3) uint8 RGB and the masks (2, n, H, W) bool, the star's first.
     """
     w, h = 64 * size[0] / min(size), 64 * size[1] / min(size)
-    star = Thing("red", "star", "plain", "large", 0, 0, 11)
-    ring = Thing("blue", "ring", "plain", "large", 0, 0, 10)
+    star = SceneObject("red", "star", "plain", "large", 0, 0, 11)
+    ring = SceneObject("blue", "ring", "plain", "large", 0, 0, 10)
     frames, masks = [], []
     for t in np.linspace(0, 1, n):
         things = (
             replace(star, x=w * (0.15 + 0.70 * t), y=h * (0.30 + 0.06 * np.cos(2 * np.pi * t))),
             replace(ring, x=w * (0.85 - 0.7 * t), y=h * 0.75),
         )
-        frame, visible = draw(Scene((w, h), things, "grey", 7), size)
+        frame, visible = draw_scene(Scene((w, h), things, "grey", 7), size)
         frames.append(frame)
         masks.append(visible)
     return np.stack(frames), np.stack(masks, axis=1)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.explain.steps import ExplainedRegion, Explanation
-from refam.text.expression import Role
+from refam.text.expression import TokenRole
 from video.masks import area, encode, resize_map
 from video.types import Candidate, Heatmap
 
@@ -29,7 +29,7 @@ def _uri(kind: str, ending: str, pixels: NDArray[np.uint8], setting: int) -> str
     return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
 
 
-def photo(image: NDArray[np.uint8], *, width: int) -> str:
+def encode_photo(image: NDArray[np.uint8], *, width: int) -> str:
     """(H, W, 3) uint8 RGB -> a JPEG at most `width` pixels wide."""
     h, w = image.shape[:2]
     if w > width:
@@ -37,11 +37,11 @@ def photo(image: NDArray[np.uint8], *, width: int) -> str:
     return _uri("jpeg", ".jpg", np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8), cv2.IMWRITE_JPEG_QUALITY)
 
 
-def ground_of(image: NDArray[np.uint8], *, width: int) -> str:
+def encode_dimmed_photo(image: NDArray[np.uint8], *, width: int) -> str:
     """The picture in dim greys, for heat to lie on."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     dim = np.clip(18 + 0.52 * grey, 0, 255).astype(np.uint8)
-    return photo(np.repeat(dim[..., None], 3, 2), width=width)
+    return encode_photo(np.repeat(dim[..., None], 3, 2), width=width)
 
 
 @cache
@@ -53,14 +53,14 @@ def _scale() -> NDArray[np.float32]:
     return np.concatenate([colours, alpha[:, None].astype(np.float32)], 1)
 
 
-def heat(grid: NDArray[np.float32], *, width: int, height: int) -> str:
+def encode_heat(grid: NDArray[np.float32], *, width: int, height: int) -> str:
     """(h, w) float32 in [0, 1] -> a see-through WebP of this size."""
     fine = np.clip(resize_map(grid, (width, height)), 0, 1)
     rgba = _scale()[(fine * 255).round().astype(int)].astype(np.uint8)
     return _uri("webp", ".webp", rgba, cv2.IMWRITE_WEBP_QUALITY)
 
 
-def outline(mask: NDArray[np.bool_]) -> str:
+def outline_path(mask: NDArray[np.bool_]) -> str:
     """(H, W) bool -> an SVG path in pixels, holes included (fill-rule evenodd); empty for an empty mask."""
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_TC89_L1)
     parts = []
@@ -90,7 +90,7 @@ ROLES: dict[str, str] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
+class ExplainedFrame:
     """One planned frame: image (H, W, 3) uint8 RGB, and where the words point in it after its neighbours voted."""
 
     time_s: float
@@ -98,13 +98,13 @@ class Moment:
     heatmap: Heatmap
 
 
-def render(
+def render_page(
     found: Explanation,
     *,
     source: str,
     time_s: float,
     candidates: Sequence[Candidate],
-    moments: Sequence[Moment],
+    moments: Sequence[ExplainedFrame],
     facts: Sequence[tuple[str, str]],
 ) -> str:
     """HTML. source: what the video is called. time_s: of the explained frame. facts: name and value, for the end.
@@ -128,8 +128,8 @@ def render(
         time_s=time_s,
         width=w,
         height=h,
-        photo=photo(found.image, width=_WIDE_PX),
-        ground=ground_of(found.image, width=_SMALL_PX * 2),
+        photo=encode_photo(found.image, width=_WIDE_PX),
+        ground=encode_dimmed_photo(found.image, width=_SMALL_PX * 2),
         result=_picture(found.heatmap, size),
         confidence=found.heatmap.confidence,
         calibrated_on=found.calibrated_on,
@@ -138,7 +138,7 @@ def render(
         steps=[_step(i, step, size) for i, step in enumerate(found.steps)],
         ignored=found.expression.ignored,
         note=found.expression.note,
-        cues=[cue.said for cue in found.expression.cues],
+        cues=[cue.text for cue in found.expression.cues],
         choice=[_choice(c) for c in found.choice],
         candidates=[_candidate(c) for c in candidates],
         chart=_chart(moments, found.heatmap.frame, time_s),
@@ -149,12 +149,12 @@ def render(
 
 
 def _role(word: Any) -> str:
-    return word.role.value if word.known or word.role not in (Role.CONTENT, Role.HEAD) else "unknown"
+    return word.role.value if word.known or word.role not in (TokenRole.CONTENT, TokenRole.HEAD) else "unknown"
 
 
 def _picture(heatmap: Heatmap, size: tuple[int, int]) -> dict[str, Any]:
     return {
-        "heat": heat(heatmap.grid, width=size[0], height=size[1]),
+        "heat": encode_heat(heatmap.grid, width=size[0], height=size[1]),
         "x": heatmap.peak[0],
         "y": heatmap.peak[1],
         "flat": bool(heatmap.grid.max() <= 0),
@@ -168,7 +168,7 @@ def _word(word: Any, size: tuple[int, int]) -> dict[str, Any]:
         "role": role,
         "means": ROLES[role],
         "share": word.share,
-        "heat": heat(word.grid, width=size[0], height=size[1]),
+        "heat": encode_heat(word.grid, width=size[0], height=size[1]),
         "used": role in ("content", "head"),
     }
 
@@ -193,12 +193,12 @@ def _step(index: int, step: Any, size: tuple[int, int]) -> dict[str, Any]:
 
 def _choice(choice: ExplainedRegion) -> dict[str, Any]:
     h, w = choice.mask.shape
-    return {"path": outline(choice.mask), "width": w, "height": h, "peak": choice.peak, "weight": choice.weight}
+    return {"path": outline_path(choice.mask), "width": w, "height": h, "peak": choice.peak, "weight": choice.weight}
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:
     return {
-        "path": outline(candidate.mask),
+        "path": outline_path(candidate.mask),
         "score": candidate.score,
         "area": area(encode(candidate.mask)) / candidate.mask.size,
     }
@@ -209,9 +209,9 @@ def _columns(count: int) -> int:
     return count if count <= 5 else -(-count // 2)
 
 
-def _moment(moment: Moment, aspect: float) -> dict[str, Any]:
+def _moment(moment: ExplainedFrame, aspect: float) -> dict[str, Any]:
     return {
-        "ground": ground_of(moment.image, width=_FILM_PX),
+        "ground": encode_dimmed_photo(moment.image, width=_FILM_PX),
         "time_s": moment.time_s,
         "frame": moment.heatmap.frame,
         "confidence": moment.heatmap.confidence,
@@ -219,7 +219,7 @@ def _moment(moment: Moment, aspect: float) -> dict[str, Any]:
     }
 
 
-def _chart(moments: Sequence[Moment], frame: int, time_s: float) -> dict[str, Any]:
+def _chart(moments: Sequence[ExplainedFrame], frame: int, time_s: float) -> dict[str, Any]:
     """The line's points in the chart's own units, y down; now: where the explained frame is."""
     width, height = _CHART
     times = [*(m.time_s for m in moments), time_s]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps
-from refam.heatmaps import evidence, normalise
-from refam.text.expression import Expression, Role
+from refam.heatmaps import normalise, sum_word_maps
+from refam.text.expression import Expression, TokenRole
 from video.types import Heatmap
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ class WordMap:
     """
 
     word: str
-    role: Role
+    role: TokenRole
     known: bool
     grid: NDArray[np.float32]
     share: float
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class ExplainedStep:
     """The heatmap after one more part of the method. moved: how far its peak went, in diagonals of the frame.
 
     contrast: 1 - second mode / first, which can be compared from step to step.
@@ -80,7 +80,7 @@ class Explanation:
     image: NDArray[np.uint8]
     expression: Expression
     words: tuple[WordMap, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[ExplainedStep, ...]
     choice: tuple[ExplainedRegion, ...]
     calibrated_on: int | None
     read_s: float
@@ -100,15 +100,15 @@ def explain(grounder: Grounder, image: NDArray[np.uint8], text: str, *, frame: i
     started = time.perf_counter()
     maps = _read(grounder, image, text, frame, grounder.options)
     read = time.perf_counter()
-    final = grounder.ground_maps(maps, image)
+    final = grounder.compute_heatmap(maps, image)
     weighed = time.perf_counter()
-    steps: list[Step] = []
+    steps: list[ExplainedStep] = []
     for name, sentence, options in ladder(grounder.options):
         same = maps.expression.prompt == grounder.parse(text, options=options).prompt
         of = maps if same else _read(grounder, image, text, frame, options)
-        found = final if options == grounder.options else grounder.ground_maps(of, image, options=options)
+        found = final if options == grounder.options else grounder.compute_heatmap(of, image, options=options)
         steps.append(_step(name, sentence, found, steps[-1].heatmap if steps else None))
-    calibration = grounder.calibration()
+    calibration = grounder.valid_calibration()
     return Explanation(
         image=image,
         expression=maps.expression,
@@ -134,22 +134,22 @@ def ladder(options: GroundingOptions) -> Iterator[tuple[str, str, GroundingOptio
 
 
 def _read(grounder: Grounder, image: NDArray[np.uint8], text: str, frame: int, options: GroundingOptions) -> TokenMaps:
-    (row,) = grounder.read([image], [text], indices=[frame], options=options)
+    (row,) = grounder.read_token_maps([image], [text], indices=[frame], options=options)
     return row[0]
 
 
-def _step(name: str, sentence: str, found: GroundingTrace, before: Heatmap | None) -> Step:
+def _step(name: str, sentence: str, found: GroundingTrace, before: Heatmap | None) -> ExplainedStep:
     moved = 0.0
     if before is not None:
         h, w = found.heatmap.grid.shape
         (x0, y0), (x1, y1) = before.peak, found.heatmap.peak
         moved = float(np.hypot((x1 - x0) * w, (y1 - y0) * h) / np.hypot(w, h))
-    return Step(name, sentence, found.heatmap, moved, float(found.signs[0]))
+    return ExplainedStep(name, sentence, found.heatmap, moved, float(found.features[0]))
 
 
 def _choice(found: GroundingTrace) -> Iterator[ExplainedRegion]:
-    top = max((region.peak for region, _ in found.chosen), default=1.0)
-    for region, weight in sorted(found.chosen, key=lambda one: -one[0].peak * one[1]):
+    top = max((region.peak for region, _ in found.weighted_regions), default=1.0)
+    for region, weight in sorted(found.weighted_regions, key=lambda one: -one[0].peak * one[1]):
         yield ExplainedRegion(region.mask, region.peak / top, weight)
 
 
@@ -158,7 +158,7 @@ def _words(grounder: Grounder, maps: TokenMaps) -> Iterator[WordMap]:
     total = float(maps.maps.sum())
     for positions in _groups(maps.expression):
         token = maps.expression.tokens[positions[0]]
-        grid = evidence(maps.maps, [positions], balanced=preset.balanced, smooth_tokens=preset.smooth_tokens)
+        grid = sum_word_maps(maps.maps, [positions], balanced=preset.balanced, smooth_tokens=preset.smooth_tokens)
         yield WordMap(
             word=token.word or "end of text",
             role=token.role,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refam import __version__
-from refam.disk_cache import make_room
+from refam.disk_cache import evict_oldest
 from refam.pipeline.types import Target, TrackResult
 from video.masks import encode
 from video.tracking.state import CheckpointStore
@@ -198,7 +198,7 @@ class _CachedCheckpoints:
 
 def trim_cache(folder: Path, *, most_bytes: int) -> None:
     """Delete the stages that were unused longest until the rest fits into so many bytes."""
-    make_room(folder.glob("*"), most_bytes=most_bytes)
+    evict_oldest(folder.glob("*"), max_bytes=most_bytes)
 
 
 def _track_json(track: MaskTrack) -> dict[str, Any]:

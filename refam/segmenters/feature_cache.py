@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from refam.backbones.identity import files_id
-from refam.disk_cache import make_room
+from refam.backbones.identity import hash_files
+from refam.disk_cache import evict_oldest
 
 Levels = list[torch.Tensor]
 _WEIGHTS = ("*.safetensors", "*.onnx", "*.bin", "*.pt")
@@ -50,7 +50,7 @@ class FeatureStore:
             half.replace(self._folder / f"{key}.pt")
         except (OSError, RuntimeError):  # torch tells a full disk as either
             half.unlink(missing_ok=True)
-        make_room(self._whole.glob("*/*"), most_bytes=self._most)
+        evict_oldest(self._whole.glob("*/*"), max_bytes=self._most)
 
 
 def image_key(shape: tuple[int, ...], content: bytes) -> str:
@@ -63,4 +63,4 @@ def model_id(name_or_dir: str) -> str:
     folder = Path(name_or_dir).expanduser()
     files = sorted(path for kind in _WEIGHTS for path in folder.glob(kind)) if folder.is_dir() else []
     called = "".join(c if c.isalnum() or c in "-._" else "-" for c in (folder.name or name_or_dir))
-    return f"{called.lstrip('.')}-{files_id((path.name, path) for path in files)}" if files else called.lstrip(".")
+    return f"{called.lstrip('.')}-{hash_files((path.name, path) for path in files)}" if files else called.lstrip(".")

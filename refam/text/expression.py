@@ -1,8 +1,8 @@
-"""Words -> tokens with roles.
+"""Parse a referring expression into tokens with roles.
 
-A referring expression gets attention magnets appended (RefAM, section on attention magnets: stop words and a colour
-word that the scene does not have), is tokenised once, and every token is given the word it belongs to by character
-offsets, so that sub-words, hyphens and punctuation need no guessing.
+Attention magnets are appended to the expression, the whole is tokenised once, and every token is assigned to its word
+by character offsets, so that sub-words, hyphens and punctuation need no guessing. Stop words are filtered: their maps
+are dropped. Source: RefAM, arXiv 2509.22650, sections on attention magnets and stop-word filtering.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import regex
 
 from refam.text.lexicon import STOP_WORDS
 from refam.text.magnets import Magnets
-from refam.text.noun_phrase import Ignored, NounPhrase, read_phrase
-from refam.text.spatial import Cue, CueKind, read_cues
+from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
+from refam.text.spatial import CueKind, SpatialCue, find_spatial_cues
 from video.errors import UserError
 
 # A word with the marks of its letters ("é" in two characters, vowels of Hindi); else one visible character (an emoji).
 _WORD = regex.compile(r"\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X")
 
 
-class Role(StrEnum):
-    """What a token is for. CONTENT and HEAD are read for the heatmap."""
+class TokenRole(StrEnum):
+    """What a token is for. The maps of CONTENT and HEAD make the heatmap; all others are dropped."""
 
     CONTENT = "content"
-    HEAD = "head"  # of the noun that names the thing
-    STOP = "stop"
-    PLACE = "place"  # left, top, ...: chooses among candidates, see refam.text.spatial
-    SIZE = "size"  # small, biggest, ...: the same
+    HEAD = "head"  # of the head noun
+    STOP = "stop"  # of a stop word
+    PLACE = "place"  # of a spatial cue such as "left", see refam.text.spatial
+    SIZE = "size"  # of a spatial cue such as "small"
     OTHER = "other"  # of what is said about another thing
     MAGNET = "magnet"
     END = "end"
@@ -40,17 +40,24 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Token:
-    """One token of the prompt. word: the word it is (part) of, None for special tokens; number: which word that is."""
+    """One token of the prompt.
+
+    Attributes:
+        text: the piece, as the tokenizer writes it.
+        word: the word that it belongs to; None for special tokens.
+        role: what the token is for.
+        word_index: which word of the prompt that is.
+    """
 
     text: str
     word: str | None
-    role: Role
-    number: int | None = None
+    role: TokenRole
+    word_index: int | None = None
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word of a prompt, lower case. start, end: its characters."""
+    """One word of a prompt, lower case; start and end are its characters."""
 
     text: str
     start: int
@@ -61,30 +68,34 @@ class Word:
 class Expression:
     """A parsed expression.
 
-    text: what the person wrote, spaces tidied. prompt: with magnets. tokens: one for each position of the text
-    encoder's sequence up to the end token (padding is left out). unknown: words that the tokenizer does not have.
-    cues: words of place and size; they choose among candidates. ignored: what is said of other things, which does not
-    guide the search, with a sentence each. note: what else should be known about how the words were read, or "".
+    Attributes:
+        text: what the person wrote, with single spaces.
+        prompt: the text with magnets.
+        tokens: one for each position of the text encoder's sequence up to the end token, without padding.
+        unknown: content words that the tokenizer does not have.
+        cues: words of place and size, which choose among the modes of the heatmap.
+        ignored: what is said of other things, which does not guide the search.
+        note: what else to know about how the words were read, or "".
     """
 
     text: str
     prompt: str
     tokens: tuple[Token, ...]
     unknown: tuple[str, ...]
-    cues: tuple[Cue, ...] = ()
-    ignored: tuple[Ignored, ...] = ()
+    cues: tuple[SpatialCue, ...] = ()
+    ignored: tuple[IgnoredWords, ...] = ()
     note: str = ""
 
-    def positions(self, *roles: Role) -> list[int]:
-        """Where tokens of these roles are in the sequence."""
+    def positions(self, *roles: TokenRole) -> list[int]:
+        """Return the positions in the sequence of the tokens with these roles."""
         return [i for i, t in enumerate(self.tokens) if t.role in roles]
 
     def content_words(self) -> list[list[int]]:
-        """The positions of the tokens of each word that is read for the heatmap."""
+        """Return, for each word whose map makes the heatmap, the positions of its tokens."""
         words: list[list[int]] = []
-        for i in self.positions(Role.CONTENT, Role.HEAD):
+        for i in self.positions(TokenRole.CONTENT, TokenRole.HEAD):
             token, last = self.tokens[i], self.tokens[words[-1][-1]] if words else None
-            if last is not None and (last.number, last.word) == (token.number, token.word):
+            if last is not None and (last.word_index, last.word) == (token.word_index, token.word):
                 words[-1].append(i)
             else:
                 words.append([i])
@@ -95,12 +106,12 @@ class ExpressionError(UserError):
     """The expression cannot be grounded; the message says why and what would work."""
 
 
-def words_of(text: str) -> list[Word]:
-    """The words of a text, punctuation as words of its own. A hyphen or an apostrophe inside a word belongs to it."""
+def split_words(text: str) -> list[Word]:
+    """Split a text into words; punctuation is words of its own, hyphens and apostrophes inside a word belong to it."""
     return [Word(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
 
 
-def parse(
+def parse_expression(
     text: str,
     tokenizer: Any,
     *,
@@ -110,71 +121,87 @@ def parse(
     spatial_bias: bool = True,
     noun_phrase: bool = True,
 ) -> Expression:
-    """Tokenise and give roles.
+    """Tokenise an expression and give each token its role.
 
-    tokenizer: a fast transformers tokenizer (it must give character offsets). max_tokens: the text encoder's length,
-    end token included. magnets: None appends none. stop_filter False reads every word of the expression. spatial_bias
-    False takes words of place and size for words like any other. noun_phrase False looks for other things that are
-    named, too; so does an expression in which no head noun is found, which its `note` says.
-    Raises ExpressionError when nothing is left to look for, or when the text encoder would cut the expression.
+    Args:
+        text: the expression.
+        tokenizer: a fast transformers tokenizer, which gives character offsets.
+        max_tokens: the length of the text encoder's sequence, end token included.
+        magnets: attention magnets to append; None appends none.
+        stop_filter: drop stop words; False reads every word.
+        spatial_bias: treat words of place and size as cues; False reads them like other words.
+        noun_phrase: keep the head noun phrase only; False also looks for other things that are named. An expression
+            without a head noun is read as with False, which its `note` says.
+
+    Returns:
+        The parsed expression.
+
+    Raises:
+        ExpressionError: if there is nothing to look for, if the tokenizer knows none of the words, or if the text
+            encoder would cut the expression off.
     """
     text = " ".join(text.split())
     if not text:
         raise ExpressionError("the expression is empty; write what to look for, such as: the red car")
-    prompt = " ".join([text, *magnets.beside(w.text for w in words_of(text))]) if magnets else text
-    coded = tokenizer(prompt, return_offsets_mapping=True, truncation=False)
-    if len(coded["input_ids"]) > max_tokens:
+    prompt = " ".join([text, *magnets.choose_for(w.text for w in split_words(text))]) if magnets else text
+    encoding = tokenizer(prompt, return_offsets_mapping=True, truncation=False)
+    if len(encoding["input_ids"]) > max_tokens:
         raise ExpressionError(
-            f"the expression {text[:60]!r} has {len(coded['input_ids'])} tokens with its magnets, but this model reads "
-            f"{max_tokens}; say it in fewer words"
+            f"the expression {text[:60]!r} has {len(encoding['input_ids'])} tokens with its magnets, but this model "
+            f"reads {max_tokens}; say it in fewer words"
         )
-    words = words_of(prompt)
-    count = sum(w.start < len(text) for w in words)
-    said = [w.text for w in words[:count]]
-    cues = read_cues(said) if spatial_bias else ()
-    phrase = read_phrase(said, read_cues(said)) if noun_phrase else None  # words of place are in no noun phrase
+    prompt_words = split_words(prompt)
+    count = sum(w.start < len(text) for w in prompt_words)
+    words = [w.text for w in prompt_words[:count]]
+    all_cues = find_spatial_cues(words)
+    cues = all_cues if spatial_bias else ()
+    phrase = parse_noun_phrase(words, all_cues) if noun_phrase else None  # words of place are in no noun phrase
     if phrase is not None:
-        cues = tuple(cue for cue in cues if phrase.cue.issuperset(cue.words))
-    left_out = phrase.left_out(len(said)) if phrase else frozenset()
-    roles = [_role(i, word, phrase, left_out, stop_filter=stop_filter) for i, word in enumerate(said)]
+        cues = tuple(cue for cue in cues if phrase.cue_words.issuperset(cue.words))
+    excluded = phrase.excluded(len(words)) if phrase else frozenset()
+    roles = [_role_of(i, word, phrase, excluded, stop_filter=stop_filter) for i, word in enumerate(words)]
     for cue in cues:
         for i in cue.words:
-            roles[i] = Role.SIZE if cue.kind is CueKind.SIZE else Role.PLACE
-    roles += [Role.MAGNET] * (len(words) - count)
-    tokens = _tokens(tokenizer, coded, words, roles)
-    unknown = _unknown(tokens, coded["input_ids"], tokenizer.unk_token_id)
-    _check(text, tokens, unknown, cues)
+            roles[i] = TokenRole.SIZE if cue.kind is CueKind.SIZE else TokenRole.PLACE
+    roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
+    tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
+    unknown = _unknown_words(tokens, encoding["input_ids"], tokenizer.unk_token_id)
+    _check_groundable(text, tokens, unknown, cues)
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     return Expression(text, prompt, tokens, unknown, cues, tuple(phrase.ignored) if phrase else (), note)
 
 
-def _role(at: int, word: str, phrase: NounPhrase | None, left_out: frozenset[int], *, stop_filter: bool) -> Role:
+def _role_of(
+    at: int, word: str, phrase: NounPhrase | None, excluded: frozenset[int], *, stop_filter: bool
+) -> TokenRole:
     if phrase is not None and at == phrase.head:
-        return Role.HEAD
-    if _says_nothing(word):
-        return Role.STOP if stop_filter else Role.CONTENT
-    return Role.OTHER if at in left_out else Role.CONTENT
+        return TokenRole.HEAD
+    if _is_stop_word(word):
+        return TokenRole.STOP if stop_filter else TokenRole.CONTENT
+    return TokenRole.OTHER if at in excluded else TokenRole.CONTENT
 
 
-def _says_nothing(word: str) -> bool:
-    letters = any(c.isalnum() or unicodedata.category(c) == "So" for c in word)  # "So": emoji and other symbols
-    return word in STOP_WORDS or not letters
+def _is_stop_word(word: str) -> bool:
+    has_letters = any(c.isalnum() or unicodedata.category(c) == "So" for c in word)  # "So": emoji and other symbols
+    return word in STOP_WORDS or not has_letters
 
 
-def _tokens(tokenizer: Any, coded: Any, words: Sequence[Word], roles: Sequence[Role]) -> tuple[Token, ...]:
-    pieces = tokenizer.convert_ids_to_tokens(coded["input_ids"])
+def _assign_tokens(
+    tokenizer: Any, encoding: Any, words: Sequence[Word], roles: Sequence[TokenRole]
+) -> tuple[Token, ...]:
+    pieces = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
     tokens = []
-    for piece, (start, end) in zip(pieces, coded["offset_mapping"], strict=True):
-        at = _word_at(words, start, end)
+    for piece, (start, end) in zip(pieces, encoding["offset_mapping"], strict=True):
+        at = _find_word(words, start, end)
         if at is None:
-            tokens.append(Token(piece, None, Role.END))
+            tokens.append(Token(piece, None, TokenRole.END))
         else:
             tokens.append(Token(piece, words[at].text, roles[at], at))
     return tuple(tokens)
 
 
-def _word_at(words: Sequence[Word], start: int, end: int) -> int | None:
-    """The word that shares most characters with [start, end); a lone space mark belongs to the word after it."""
+def _find_word(words: Sequence[Word], start: int, end: int) -> int | None:
+    """Index of the word that shares most characters with [start, end); a lone space mark belongs to the next word."""
     if start == end:  # special tokens
         return None
     shared = [min(end, w.end) - max(start, w.start) for w in words]
@@ -184,22 +211,22 @@ def _word_at(words: Sequence[Word], start: int, end: int) -> int | None:
     return next((i for i, w in enumerate(words) if w.start >= end), None)
 
 
-def _unknown(tokens: Sequence[Token], ids: Sequence[int], unknown_id: int | None) -> tuple[str, ...]:
-    """Words to look for of which no part is known: a word of which some part is can still guide."""
+def _unknown_words(tokens: Sequence[Token], ids: Sequence[int], unknown_id: int | None) -> tuple[str, ...]:
+    """Content words without a known token; a word with one known token can still guide the search."""
     known: dict[str, bool] = {}
     for token, token_id in zip(tokens, ids, strict=True):
-        if token.word is not None and token.role in (Role.CONTENT, Role.HEAD):
-            says = token_id != unknown_id and bool(token.text.strip("▁Ġ "))
-            known[token.word] = known.get(token.word, False) or says
+        if token.word is not None and token.role in (TokenRole.CONTENT, TokenRole.HEAD):
+            is_known = token_id != unknown_id and bool(token.text.strip("▁Ġ "))
+            known[token.word] = known.get(token.word, False) or is_known
     return tuple(word for word, is_known in known.items() if not is_known)
 
 
-def _check(text: str, tokens: Sequence[Token], unknown: Sequence[str], cues: Sequence[Cue]) -> None:
-    looked_for = {t.word for t in tokens if t.role in (Role.CONTENT, Role.HEAD)}
+def _check_groundable(text: str, tokens: Sequence[Token], unknown: Sequence[str], cues: Sequence[SpatialCue]) -> None:
+    looked_for = {t.word for t in tokens if t.role in (TokenRole.CONTENT, TokenRole.HEAD)}
     if not looked_for and cues:
-        said = ", ".join(repr(c.said) for c in cues)
-        raise ExpressionError(f"{text!r} names nothing to look for, only where or how large ({said}); add a noun, such "
-                              "as: the red car on the left")  # fmt: skip
+        cue_texts = ", ".join(repr(c.text) for c in cues)
+        raise ExpressionError(f"{text!r} names nothing to look for, only where or how large ({cue_texts}); add a noun, "
+                              "such as: the red car on the left")  # fmt: skip
     if not looked_for:
         raise ExpressionError(f"{text!r} names nothing to look for; add a noun, such as: the red car")
     if looked_for == set(unknown):

@@ -1,14 +1,14 @@
-"""Closed lists of English words. They are short, so they are written here and not taken from a package."""
+"""Closed lists of English words, short enough to be written here instead of taken from a package."""
 
 from __future__ import annotations
 
 
-def listed(text: str) -> frozenset[str]:
-    """The words of a text."""
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a text that is separated by white space."""
     return frozenset(text.split())
 
 
-STOP_WORDS = listed(
+STOP_WORDS = word_set(
     """
     a an the this that these those some any each every no and or but nor so as if than then of in on at to from by
     with without into onto over under up down off out about around near next beside between behind before after
@@ -18,42 +18,47 @@ STOP_WORDS = listed(
     """
 )
 # The frame itself: "on the left of the picture" says where, "left of the tree" does not.
-FRAME = listed("picture image photo photograph frame screen scene view shot video pic clip camera us you viewer me")
-# What has a left and right, upper and lower, front and back of its own: the word is about the thing, not the frame.
-PARTS = listed(
+FRAME_WORDS = word_set(
+    "picture image photo photograph frame screen scene view shot video pic clip camera us you viewer me"
+)
+# Parts that have sides of their own: "left hand" names a hand, not a place in the frame.
+SIDED_PARTS = word_set(
     """
     hand hands handed arm arms leg legs foot feet eye eyes ear ears shoe shoes shoulder knee wrist elbow ankle hip cheek
     brain wing wings paw paws hoof glove sock boot sleeve thumb finger wheel wheels tire tyre headlight taillight mirror
     turn click winger back lip jaw body eyelid deck case brow thigh leg paws door seat bumper tooth teeth
     """
 )
-# "right" before one of these only stresses it.
-STRESSED = listed("there here now behind next beside above below in on at by before after under near over")
-POSSESSIVES = listed("the his her their its a an my your this that")  # "left" before one of these is the verb
-COLOURS = listed(
+# "right" before one of these is an adverb: "right there".
+AFTER_EMPHATIC_RIGHT = word_set(
+    "there here now behind next beside above below in on at by before after under near over"
+)
+POSSESSIVES = word_set("the his her their its a an my your this that")  # "left" before one of these is the verb
+COLOURS = word_set(
     """
     red green blue yellow orange purple pink cyan white black brown grey gray beige gold golden silver violet magenta
     turquoise teal maroon navy tan cream crimson lime indigo
     """
 )
-# After these comes another thing, of which something is said: where the wanted one is, seen from it.
-RELATIONS = listed(
+# After these comes another thing, to which the wanted one stands in a relation.
+RELATION_WORDS = word_set(
     """
     of on at near behind beside besides under underneath beneath above below between among by from to toward towards
     across along over against around through off onto into inside outside within atop up down before after than while as
     about alongside amid past away opposite like next during for without upon
     """
 )
-LOOKS = listed("with wearing wears wore whose dressed having has have had")  # after these comes what it looks like
-RELATIVES = listed("who that which whom where")
-# Words whose "of ..." says what the thing is: "a slice of pizza".
-MEASURES = listed(
+# After these comes what the thing looks like.
+APPEARANCE_WORDS = word_set("with wearing wears wore whose dressed having has have had")
+RELATIVE_PRONOUNS = word_set("who that which whom where")
+# Nouns whose "of ..." says what the thing is: "a slice of pizza".
+MEASURE_NOUNS = word_set(
     """
     slice piece bowl glass cup plate pair group bunch stack pile row bottle box bag basket crowd herd flock team loaf
     can jar kind type set couple picture photo painting statue tray mug carton pack bundle
     """
 )
-CLOTHES = listed(
+CLOTHES = word_set(
     """
     shirt tshirt t-shirt jacket coat hat cap dress skirt jeans pants trousers shorts sweater hoodie suit tie vest
     uniform helmet glasses sunglasses scarf gloves shoes boots sneakers socks blouse tank top jersey robe gown costume
@@ -61,7 +66,7 @@ CLOTHES = listed(
     armour plaid denim leather stripes polka camouflage
     """
 )
-ADJECTIVES = COLOURS | listed(
+ADJECTIVES = COLOURS | word_set(
     """
     dark bright pale young old tall short long wide thin fat round square empty full open closed new dirty clean
     wooden furry fluffy hairy bald blond blonde brunette striped dotted spotted plain checkered bearded
@@ -69,9 +74,9 @@ ADJECTIVES = COLOURS | listed(
     broken last first second third other same two three four five six seven eight nine ten electric
     """
 )
-ADVERBS = listed("still together alone forward forwards backward backwards sideways fast quickly slowly")
-# Participles without -ed that people use of things they see.
-PARTICIPLES = listed(
+ADVERBS = word_set("still together alone forward forwards backward backwards sideways fast quickly slowly")
+# Participles without -ed that describe visible things.
+IRREGULAR_PARTICIPLES = word_set(
     """
     held ridden eaten taken worn thrown shown driven drawn built made hung led bitten hidden broken bent kept cut
     caught fed flown hit laid lit lost pulled put sat seen set shot split spread stuck swung torn tied woven

@@ -1,9 +1,9 @@
-"""The head noun phrase: RefAM's noun-phrase filter (NP).
+"""The head noun phrase (NP): RefAM's noun-phrase filter, which keeps the tokens of the thing that is meant.
 
 "the man in a blue shirt next to the dog" is about a man: what he looks like helps to find him, the dog does not. A
-small grammar over parts of speech: an expression is a phrase with the head noun, then pieces that each begin with a
-preposition, a verb, "who" or a comma. Pieces that say what the thing looks like or does are kept; what they say of
-another thing is left out, with a sentence that says so.
+small grammar over word classes: an expression is a phrase with the head noun, followed by clauses that each begin with
+a preposition, a verb, a relative pronoun or a comma. Clauses that say what the thing looks like or does are kept; what
+they say of another thing is left out, with a sentence that says so.
 """
 
 from __future__ import annotations
@@ -15,96 +15,116 @@ from typing import NamedTuple
 from refam.text.lexicon import (
     ADJECTIVES,
     ADVERBS,
+    AFTER_EMPHATIC_RIGHT,
+    APPEARANCE_WORDS,
     CLOTHES,
     COLOURS,
-    FRAME,
-    LOOKS,
-    MEASURES,
-    PARTICIPLES,
-    RELATIONS,
-    RELATIVES,
+    FRAME_WORDS,
+    IRREGULAR_PARTICIPLES,
+    MEASURE_NOUNS,
+    RELATION_WORDS,
+    RELATIVE_PRONOUNS,
     STOP_WORDS,
-    STRESSED,
-    listed,
+    word_set,
 )
-from refam.text.spatial import Cue
+from refam.text.spatial import SpatialCue
 
 Tagger = Callable[[Sequence[str]], Sequence[str]]
-"""Words -> one tag of the Penn Treebank for each (NN, NNS, JJ, VBG, VBN, VBZ, ...)."""
+"""Words -> one part-of-speech tag of the Penn Treebank for each (NN, NNS, JJ, VBG, VBN, VBZ, ...)."""
 
-_POINTING = listed("left right top bottom front back side middle center centre corner edge end closest nearest close")
-_BEFORE = _POINTING | {"next", "in", "on", "at", "to", "the"}
+_PLACE_NOUNS = word_set(
+    "left right top bottom front back side middle center centre corner edge end closest nearest close"
+)
+_BEFORE_RELATION = _PLACE_NOUNS | {"next", "in", "on", "at", "to", "the"}
 
 
-class Ignored(NamedTuple):
+class IgnoredWords(NamedTuple):
     """Words of an expression that do not guide the search, and a sentence that says why."""
 
-    said: str
-    why: str
+    words: str
+    reason: str
 
 
 @dataclass
 class NounPhrase:
-    """head: which word is the head noun. keep: the words that are looked for, the head too.
+    """The words of an expression, sorted by what they are about.
 
-    ignored: what is not. cue: words of place and size that are about it, and not about another noun ("a small hat").
+    Attributes:
+        head: index of the head noun.
+        kept: indices of the words to look for, the head included.
+        ignored: what is said of other things.
+        cue_words: indices of the words of place and size that are about the head, and not about another noun ("a small
+            hat").
     """
 
     head: int
-    keep: set[int]
-    ignored: list[Ignored] = field(default_factory=list)
-    cue: frozenset[int] = frozenset()
+    kept: set[int]
+    ignored: list[IgnoredWords] = field(default_factory=list)
+    cue_words: frozenset[int] = frozenset()
 
-    def left_out(self, count: int) -> frozenset[int]:
-        """Of `count` words those that are neither looked for nor words of place or size."""
-        return frozenset(range(count)) - self.keep - self.cue
+    def excluded(self, count: int) -> frozenset[int]:
+        """Return which of `count` words are neither to be looked for nor words of place or size."""
+        return frozenset(range(count)) - self.kept - self.cue_words
 
 
-def read_phrase(words: Sequence[str], cues: Sequence[Cue] = (), *, tagger: Tagger | None = None) -> NounPhrase | None:
-    """The head noun phrase of an expression (lower case, punctuation as words of its own).
+def parse_noun_phrase(
+    words: Sequence[str], cues: Sequence[SpatialCue] = (), *, tagger: Tagger | None = None
+) -> NounPhrase | None:
+    """Find the head noun phrase of an expression.
 
-    cues: their words are in no phrase. tagger: None: words are told by their endings and by short lists.
-    None where no head noun is found: then every word must be read.
+    Args:
+        words: of the expression, lower case, punctuation as words of its own.
+        cues: the words of place and size, which belong to no phrase.
+        tagger: a part-of-speech tagger; None classifies words by their endings and by short lists.
+
+    Returns:
+        The phrase, or None if there is no head noun; every word must be read then.
     """
-    return _Reading(words, cues, tagger(words) if tagger else None).phrase()
+    return _PhraseParser(words, cues, tagger(words) if tagger else None).parse()
 
 
-class _Reading:
-    """One pass over the words. kinds: N noun, J adjective, V verb, R adverb, and of closed lists: "." for the rest."""
+class _PhraseParser:
+    """One pass over the words, each of which has a class of one letter.
 
-    def __init__(self, words: Sequence[str], cues: Sequence[Cue], tags: Sequence[str] | None) -> None:
+    N noun, J adjective, V verb, R adverb, p preposition or word of appearance, w relative pronoun, c spatial cue,
+    "," punctuation, "." other stop word.
+    """
+
+    def __init__(self, words: Sequence[str], cues: Sequence[SpatialCue], tags: Sequence[str] | None) -> None:
         self.words = words
-        self.cue = {i for cue in cues for i in cue.words}
-        self.about_other = False  # whether what is being read hangs on another thing
-        self.kinds: list[str] = []
+        self.cue_words = {i for cue in cues for i in cue.words}
+        self.about_other = False  # whether the clause that is being read is about another thing
+        self.classes: list[str] = []
         for i in range(len(words)):
-            self.kinds.append(self._kind(i, tags[i] if tags else None))
+            self.classes.append(self._classify(i, tags[i] if tags else None))
 
-    def phrase(self) -> NounPhrase | None:
+    def parse(self) -> NounPhrase | None:
         start, end = self._first_phrase()
-        head = self._head(start, end)
-        before = [k for k in self.kinds[:start] if k in "pc"]
-        if head is None or before[-1:] == ["p"]:  # "next to the dog": what is?
+        head = self._head_noun(start, end)
+        before = [c for c in self.classes[:start] if c in "pc"]
+        if head is None or before[-1:] == ["p"]:  # "next to the dog" does not name what is next to it
             return None
-        keep = {i for i in range(start, end) if self.kinds[i] in "NJVR" and i not in self.cue}
-        found = NounPhrase(head, keep | {head})
+        kept = {i for i in range(start, end) if self.classes[i] in "NJVR" and i not in self.cue_words}
+        phrase = NounPhrase(head, kept | {head})
         at = end
         while at < len(self.words):
-            at = self._piece(at, found)
-        found.cue = frozenset(self.cue)
-        return found
+            at = self._read_clause(at, phrase)
+        phrase.cue_words = frozenset(self.cue_words)
+        return phrase
 
-    def _kind(self, i: int, tag: str | None) -> str:
+    # --- classes of words
+
+    def _classify(self, i: int, tag: str | None) -> str:
         word = self.words[i]
-        if i in self.cue:
+        if i in self.cue_words:
             return "c"
         if not any(c.isalnum() for c in word):
             return ","
-        if word in LOOKS or word in RELATIONS or word == "in":
+        if word in APPEARANCE_WORDS or word in RELATION_WORDS or word == "in":
             return "p"
-        if word in RELATIVES:
+        if word in RELATIVE_PRONOUNS:
             return "w"
-        if word in STOP_WORDS or self._points(i):
+        if word in STOP_WORDS or self._is_part_of_relation(i):
             return "."
         if word.endswith(("'s", "’s")) or (word == "light" and "".join(self.words[i + 1 : i + 2]) in COLOURS):
             return "J"
@@ -114,118 +134,127 @@ class _Reading:
             return "R"
         if word in ADJECTIVES or word[0].isdigit():
             return "J"
-        if i > 0 and self.kinds[-1] == "w":
+        if i > 0 and self.classes[-1] == "w":
             return "V"  # "the cat that jumps"
         if tag is None:
-            return self._by_ending(i, word)
+            return self._classify_by_ending(i, word)
         if tag.startswith(("VBG", "VBN", "VBD")) or (tag.startswith("NN") and word.endswith("ing")):
-            return self._by_ending(i, word, participle=True)
+            return self._classify_by_ending(i, word, participle=True)
         if tag.startswith("VB"):
-            return "V" if "N" in self.kinds else "N"
+            return "V" if "N" in self.classes else "N"
         return "J" if tag.startswith("JJ") else "R" if tag.startswith("RB") else "N"
 
-    def _points(self, i: int) -> bool:
+    def _is_part_of_relation(self, i: int) -> bool:
         """ "left" of "left of", "front" of "in front of", "closest" of "closest to"; "right" of "right there"."""
         after = "".join(self.words[i + 1 : i + 2])
-        if self.words[i] == "right" and after in STRESSED:
+        if self.words[i] == "right" and after in AFTER_EMPHATIC_RIGHT:
             return True
-        return self.words[i] in _POINTING and after in ("of", "to") and "N" in self.kinds
+        return self.words[i] in _PLACE_NOUNS and after in ("of", "to") and "N" in self.classes
 
-    def _by_ending(self, i: int, word: str, *, participle: bool = False) -> str:
-        """A participle after a noun is a verb ("a dog running"), before one it is an adjective ("a running dog")."""
-        if participle or word in PARTICIPLES or (len(word) > 4 and word.endswith(("ing", "ed"))):
-            return "V" if self._after_noun(i) else "J"
+    def _classify_by_ending(self, i: int, word: str, *, participle: bool = False) -> str:
+        """After a noun, a participle is a verb ("a dog running"); before one, an adjective ("a running dog")."""
+        if participle or word in IRREGULAR_PARTICIPLES or (len(word) > 4 and word.endswith(("ing", "ed"))):
+            return "V" if self._follows_noun(i) else "J"
         third_person = word.endswith("s") and not word.endswith(("ss", "us", "is", "'s", "’s"))
-        one = self.words[0] in ("a", "an") and i > 1 and self.kinds[i - 1] == "N" and "p" not in self.kinds
-        return "V" if third_person and one else "N"  # "a cat jumps off the bed"
+        singular = self.words[0] in ("a", "an") and i > 1 and self.classes[i - 1] == "N" and "p" not in self.classes
+        return "V" if third_person and singular else "N"  # "a cat jumps off the bed"
 
-    def _after_noun(self, i: int) -> bool:
-        """Whether a noun came, with nothing since but words that may stand between it and its verb."""
-        before = [k for k in self.kinds[:i] if k not in ".cR"]
+    def _follows_noun(self, i: int) -> bool:
+        """Whether there is a noun before, with only such words in between as may stand between it and its verb."""
+        before = [c for c in self.classes[:i] if c not in ".cR"]
         return bool(before) and before[-1] in "NwVpJ" and "N" in before
 
+    # --- the head noun phrase
+
     def _first_phrase(self) -> tuple[int, int]:
-        """From the first word that may be in it to the first that begins another piece."""
-        start = next((i for i, k in enumerate(self.kinds) if k in "NJR"), 0)
+        """From the first word that may belong to it to the first that begins a clause."""
+        start = next((i for i, c in enumerate(self.classes) if c in "NJR"), 0)
         end = start
-        noun = False
+        has_noun = False
         while end < len(self.words):
-            kind = self.kinds[end]
-            if kind in ",pwV" and not (kind == "," and not noun):
+            word_class = self.classes[end]
+            if word_class in ",pwV" and not (word_class == "," and not has_noun):
                 break
-            if noun and (kind == "c" or (kind == "J" and self.words[end] in ADJECTIVES)):
+            if has_noun and (word_class == "c" or (word_class == "J" and self.words[end] in ADJECTIVES)):
                 break  # "girl far left pink", "guy blue shirt"
-            noun = noun or kind == "N"
+            has_noun = has_noun or word_class == "N"
             end += 1
         return start, end
 
-    def _head(self, start: int, end: int) -> int | None:
-        nouns = [i for i in range(start, end) if self.kinds[i] == "N"]
+    def _head_noun(self, start: int, end: int) -> int | None:
+        nouns = [i for i in range(start, end) if self.classes[i] == "N"]
         if len(nouns) > 1 and self.words[nouns[-1]] == "number":
             nouns.pop()  # "player number 10"
         if nouns:
             return nouns[-1]
         # "the red", "orange on the left": an adjective stands for the thing.
-        return next((i for i in reversed(range(start, end)) if self.kinds[i] == "J"), None)
+        return next((i for i in reversed(range(start, end)) if self.classes[i] == "J"), None)
 
-    def _piece(self, at: int, found: NounPhrase) -> int:
-        """Reads the piece that begins at `at`; returns where the next one does."""
-        word, kind = self.words[at], self.kinds[at]
-        if kind in ".cR,w":
-            self.about_other = self.about_other and kind not in "c,"
-            found.keep.update({at} if kind == "R" and not self.about_other else ())
+    # --- the clauses after it
+
+    def _read_clause(self, at: int, phrase: NounPhrase) -> int:
+        """Read the clause that begins at `at`, and return where the next one begins."""
+        word, word_class = self.words[at], self.classes[at]
+        if word_class in ".cR,w":
+            self.about_other = self.about_other and word_class not in "c,"
+            phrase.kept.update({at} if word_class == "R" and not self.about_other else ())
             return at + 1
         if self.about_other:  # "by a woman in a green coat": it is her coat
-            return self._leave_out(at + (kind == "p"), found, at)
-        if kind == "V":
-            found.keep.add(at)
-            return self._leave_out(at + 1, found, at)
-        end = self._run(at if kind in "NJ" else at + 1)  # without a preposition: "guy blue shirt"
-        inside = self._content(at, end)
-        looks = word in LOOKS or (word == "in" and any(self.words[i] in CLOTHES | COLOURS for i in inside))
-        measure = word == "of" and self.words[at - 1] in MEASURES and at - 1 in found.keep
-        if kind in "NJ" or looks or measure:
-            found.keep.update(inside)
-            found.keep.update({at} if word in ("wearing", "dressed") else ())
+            return self._ignore_other_thing(at + (word_class == "p"), phrase, at)
+        if word_class == "V":
+            phrase.kept.add(at)
+            return self._ignore_other_thing(at + 1, phrase, at)
+        end = self._phrase_end(at if word_class in "NJ" else at + 1)  # without a preposition: "guy blue shirt"
+        content = self._content(at, end)
+        is_appearance = word in APPEARANCE_WORDS or (
+            word == "in" and any(self.words[i] in CLOTHES | COLOURS for i in content)
+        )
+        is_measure = word == "of" and self.words[at - 1] in MEASURE_NOUNS and at - 1 in phrase.kept
+        if word_class in "NJ" or is_appearance or is_measure:
+            phrase.kept.update(content)
+            phrase.kept.update({at} if word in ("wearing", "dressed") else ())
             return end
-        self.about_other = bool(inside)
-        return self._leave_out(at + 1, found, at)
+        self.about_other = bool(content)
+        return self._ignore_other_thing(at + 1, phrase, at)
 
-    def _leave_out(self, start: int, found: NounPhrase, opener: int) -> int:
-        """What follows a verb or a preposition is another thing."""
-        while start < len(self.words) and self.kinds[start] == "R":
-            found.keep.add(start)
+    def _ignore_other_thing(self, start: int, phrase: NounPhrase, opener: int) -> int:
+        """Leave out what follows a verb or a preposition, since it is another thing; return where that ends."""
+        while start < len(self.words) and self.classes[start] == "R":
+            phrase.kept.add(start)
             start += 1
-        end = max(self._run(start), opener + 1)
-        if any(self.words[i] not in FRAME for i in self._content(start, end)):
+        end = max(self._phrase_end(start), opener + 1)
+        if any(self.words[i] not in FRAME_WORDS for i in self._content(start, end)):
             first = opener
-            while first > 0 and self.words[first - 1] in _BEFORE and first - 1 not in self.cue | found.keep:
+            while (
+                first > 0
+                and self.words[first - 1] in _BEFORE_RELATION
+                and first - 1 not in self.cue_words | phrase.kept
+            ):
                 first -= 1
-            said = " ".join(self.words[first:end])
-            thing = " ".join(self.words[i] for i in range(start, end) if self.kinds[i] in "NJ")
-            found.ignored.append(
-                Ignored(
-                    said,
+            thing = " ".join(self.words[i] for i in range(start, end) if self.classes[i] in "NJ")
+            phrase.ignored.append(
+                IgnoredWords(
+                    " ".join(self.words[first:end]),
                     f"{thing!r} is another thing: not looked for, and how the two stand to each other is not read.",
                 )
             )
         return end
 
-    def _run(self, start: int) -> int:
-        """To the end of a phrase with a noun: where a piece of its own begins."""
-        end, noun = start, False
+    def _phrase_end(self, start: int) -> int:
+        """The end of the noun phrase that begins at `start`. Cue words inside it become adjectives of its noun."""
+        end, has_noun = start, False
         while end < len(self.words):
-            kind = self.kinds[end]
-            stops = kind in "pwV," or (noun and kind == "c")
-            if stops and not (self.words[end] == "of" and noun):
+            word_class = self.classes[end]
+            stops = word_class in "pwV," or (has_noun and word_class == "c")
+            if stops and not (self.words[end] == "of" and has_noun):
                 break
-            noun = noun or kind == "N"
+            has_noun = has_noun or word_class == "N"
             end += 1
-        for i in self.cue.intersection(range(start, end)):
-            if "N" in self.kinds[i:end]:  # "with a small hat", "behind the left door"
-                self.kinds[i] = "J"
-        self.cue = {i for i in self.cue if self.kinds[i] == "c"}
+        for i in self.cue_words.intersection(range(start, end)):
+            if "N" in self.classes[i:end]:  # "with a small hat", "behind the left door"
+                self.classes[i] = "J"
+        self.cue_words = {i for i in self.cue_words if self.classes[i] == "c"}
         return end
 
     def _content(self, start: int, end: int) -> list[int]:
-        return [i for i in range(start, end) if self.kinds[i] in "NJVR"]
+        return [i for i in range(start, end) if self.classes[i] in "NJVR"]

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from pathlib import Path
 
-DIRECTORY = Path(__file__).parent / "flux"
+TINY_DIRECTORY = Path(__file__).parent / "flux"
 """The shipped weights: an ordinary FluxPipeline directory."""

@@ -18,7 +18,7 @@ from torch import nn
 
 from refam.tiny import model
 from refam.tiny.language import ATTRIBUTES
-from refam.tiny.pool import Pool
+from refam.tiny.pool import ScenePool
 from refam.tiny.scenes import COLOURS, SHAPES, SIZES, TEXTURES, Scene
 
 NOISE = 0.15  # added to unit-variance latents before they are decoded or read
@@ -82,7 +82,7 @@ def _latents(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
 
 def train(
     vae: AutoencoderKL,
-    pools: Sequence[Pool],
+    pools: Sequence[ScenePool],
     *,
     seconds: float,
     rng: np.random.Generator,
@@ -126,7 +126,7 @@ def train(
 
 
 @torch.no_grad()
-def fold(vae: AutoencoderKL, pools: Sequence[Pool], rng: np.random.Generator) -> None:
+def fold(vae: AutoencoderKL, pools: Sequence[ScenePool], rng: np.random.Generator) -> None:
     """Make the latents zero-mean and unit-variance per channel by changing the 1x1 convolutions around them.
 
     The stored model then needs no statistics beside it, and FluxPipeline's scalar scaling_factor is 1.

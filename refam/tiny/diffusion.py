@@ -21,7 +21,7 @@ from transformers import T5EncoderModel, T5TokenizerFast
 
 from refam.tiny import model
 from refam.tiny.language import TEXT_LENGTH, caption
-from refam.tiny.pool import Pool
+from refam.tiny.pool import ScenePool
 
 Saver = Callable[[FluxTransformer2DModel, T5EncoderModel, int], None]
 
@@ -69,7 +69,7 @@ def train(
     vae: AutoencoderKL,
     net: TextToLatents,
     tokenizer: T5TokenizerFast,
-    pools: Sequence[Pool],
+    pools: Sequence[ScenePool],
     *,
     seconds: float,
     rng: np.random.Generator,

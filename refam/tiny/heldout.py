@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.tiny.language import KINDS, Referral, referral_scene
-from refam.tiny.scenes import draw, draw_moving, in_motion
+from refam.tiny.language import KINDS, ReferringExpression, referral_scene
+from refam.tiny.scenes import draw_moving_scene, draw_scene, set_in_motion
 
 HELD_OUT_SEED = 20261122
 CHOICE_SEED = 7
@@ -35,12 +35,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class HeldOutScene:
     """One picture (h, w, 3) uint8 with an expression; masks: (K, h, w) bool of all things."""
 
     picture: NDArray[np.uint8]
     masks: NDArray[np.bool_]
-    referral: Referral
+    referral: ReferringExpression
 
     @property
     def truth(self) -> NDArray[np.bool_]:
@@ -49,30 +49,30 @@ class Case:
 
 
 @dataclass(frozen=True, eq=False)
-class ClipCase:
+class HeldOutClip:
     """A clip with an expression. frames: (N, h, w, 3) uint8; masks: (K, N, h, w) bool; planned: frames to ground."""
 
     frames: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     planned: tuple[int, ...]
-    referral: Referral
+    referral: ReferringExpression
 
-    def judged(self) -> list[Case]:
+    def judged(self) -> list[HeldOutScene]:
         """Each planned frame as a picture by itself."""
-        return [Case(self.frames[i], self.masks[:, i], self.referral) for i in self.planned]
+        return [HeldOutScene(self.frames[i], self.masks[:, i], self.referral) for i in self.planned]
 
 
-def cases(count: int, seed: int) -> Iterator[Case]:
+def held_out_scenes(count: int, seed: int) -> Iterator[HeldOutScene]:
     """The same scenes for the same seed; the first of many are the same as few."""
     rng = np.random.default_rng(seed)
     for i in range(count):
         extent = EXTENTS[i % len(EXTENTS)]
         scene, referral = referral_scene(rng, extent)
-        picture, masks = draw(scene, _size(extent))
-        yield Case(picture, masks, referral)
+        picture, masks = draw_scene(scene, _size(extent))
+        yield HeldOutScene(picture, masks, referral)
 
 
-def clips(count: int, seed: int, *, speed: float = 0.6) -> Iterator[ClipCase]:
+def held_out_clips(count: int, seed: int, *, speed: float = 0.6) -> Iterator[HeldOutClip]:
     """Other scenes of the same kinds, in motion (`speed` units a frame; the short side is 64 units).
 
     Left out: expressions with a place, which motion makes untrue, and clips in which the thing that is meant is hidden
@@ -84,14 +84,14 @@ def clips(count: int, seed: int, *, speed: float = 0.6) -> Iterator[ClipCase]:
     while made < count:
         extent = EXTENTS[made % len(EXTENTS)]
         scene, referral = referral_scene(rng, extent)
-        moving = in_motion(scene, rng, speed=speed)
+        moving = set_in_motion(scene, rng, speed=speed)
         if referral.kind == "place":
             continue
-        frames, masks = draw_moving(moving, _size(extent), n_frames=CLIP_FRAMES)
+        frames, masks = draw_moving_scene(moving, _size(extent), n_frames=CLIP_FRAMES)
         seen = masks[referral.target, list(planned)].sum((1, 2))
         if seen.min() >= 0.5 * seen.max():
             made += 1
-            yield ClipCase(frames, masks, planned, referral)
+            yield HeldOutClip(frames, masks, planned, referral)
 
 
 def _size(extent: tuple[float, float]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refam.tiny.scenes import COLOURS, SHAPES, SIZES, TEXTURES, TONES, Scene, Thing, random_scene
+from refam.tiny.scenes import COLOURS, SHAPES, SIZES, TEXTURES, TONES, Scene, SceneObject, random_scene
 
 ATTRIBUTES = (*COLOURS, *SHAPES, *TEXTURES, *SIZES)
 PLACES = ("left", "right", "top", "bottom", "middle")
@@ -34,7 +34,7 @@ TEXT_LENGTH = 24  # tokens, the end token included; the same for training and fo
 
 
 @dataclass(frozen=True)
-class Referral:
+class ReferringExpression:
     """An expression, the thing it means (its place in scene.things) and what tells that thing apart."""
 
     text: str
@@ -42,7 +42,7 @@ class Referral:
     kind: str
 
 
-def place_words(thing: Thing, extent: tuple[float, float]) -> str | None:
+def place_words(thing: SceneObject, extent: tuple[float, float]) -> str | None:
     """ "on the left", "at the top", ... when the thing is plainly there, else None."""
     x, y = thing.x / extent[0], thing.y / extent[1]
     if 0.38 < x < 0.62 and 0.38 < y < 0.62:
@@ -52,7 +52,7 @@ def place_words(thing: Thing, extent: tuple[float, float]) -> str | None:
     return words if distance < 0.33 else None
 
 
-def _phrase(thing: Thing, scene: Scene, rng: np.random.Generator, *, colour: bool, everything: bool) -> str:
+def _phrase(thing: SceneObject, scene: Scene, rng: np.random.Generator, *, colour: bool, everything: bool) -> str:
     say = [rng.choice(["a", "the"])]
     if everything or rng.random() < 0.55:
         say.append(thing.size)
@@ -89,7 +89,7 @@ def training_scene(rng: np.random.Generator, extent: tuple[float, float], counts
     """A scene for training: in about half of them the things share attributes, so that each kind of word matters."""
     shared = rng.random(4) < (0.12, 0.2, 0.3, 0.15) if rng.random() < 0.6 else np.zeros(4, bool)
 
-    def vary(thing: Thing, before: list[Thing]) -> Thing:
+    def vary(thing: SceneObject, before: list[SceneObject]) -> SceneObject:
         if not before:
             return thing
         first = before[0]
@@ -114,7 +114,7 @@ def _other(rng: np.random.Generator, values: Sequence[str], than: str) -> str:
     return str(rng.choice([v for v in values if v != than]))
 
 
-def _distractor(kind: str, target: Thing, thing: Thing, turn: int, rng: np.random.Generator) -> Thing:
+def _distractor(kind: str, target: SceneObject, thing: SceneObject, turn: int, rng: np.random.Generator) -> SceneObject:
     """`thing` changed so that words of this kind, and no others, tell the target from it."""
     if kind == "colour":
         return replace(thing, colour=_other(rng, list(COLOURS), target.colour))
@@ -135,7 +135,7 @@ def _distractor(kind: str, target: Thing, thing: Thing, turn: int, rng: np.rando
     return alike
 
 
-def _wording(kind: str, target: Thing, scene: Scene, rng: np.random.Generator) -> str:
+def _wording(kind: str, target: SceneObject, scene: Scene, rng: np.random.Generator) -> str:
     words = [target.colour, target.shape]
     if kind == "colour" and rng.random() < 0.25:
         words = [str(rng.choice([target.size, target.texture])), *words]
@@ -167,11 +167,11 @@ def _tells_apart(kind: str, scene: Scene) -> bool:
     return bool(abs(getattr(target, axis) - getattr(alike, axis)) > 0.25 * side)
 
 
-def referral_scene(rng: np.random.Generator, extent: tuple[float, float]) -> tuple[Scene, Referral]:
+def referral_scene(rng: np.random.Generator, extent: tuple[float, float]) -> tuple[Scene, ReferringExpression]:
     """A scene of 2-4 things with an expression that means exactly one of them."""
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
 
-    def vary(thing: Thing, before: list[Thing]) -> Thing:
+    def vary(thing: SceneObject, before: list[SceneObject]) -> SceneObject:
         return _distractor(kind, before[0], thing, len(before) - 1, rng) if before else thing
 
     while True:
@@ -182,4 +182,4 @@ def referral_scene(rng: np.random.Generator, extent: tuple[float, float]) -> tup
     order = rng.permutation(len(scene.things))  # the target must not always be drawn first
     text = _wording(kind, scene.things[0], scene, rng)
     shuffled = replace(scene, things=tuple(scene.things[i] for i in order))
-    return shuffled, Referral(text, int(np.flatnonzero(order == 0)[0]), kind)
+    return shuffled, ReferringExpression(text, int(np.flatnonzero(order == 0)[0]), kind)

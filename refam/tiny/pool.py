@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from refam.tiny.language import training_scene
-from refam.tiny.scenes import Scene, draw
+from refam.tiny.scenes import Scene, draw_scene
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ BUCKETS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class ScenePool:
     """Scenes of one bucket and their pictures, (n, h, w, 3) uint8."""
 
     bucket: Bucket
@@ -47,11 +47,11 @@ class Pool:
         mirrored = rng.random(len(chosen)) < 0.5
         pictures = self.pictures[chosen]
         pictures[mirrored] = pictures[mirrored][:, :, ::-1]
-        scenes = [mirror(self.scenes[i]) if m else self.scenes[i] for i, m in zip(chosen, mirrored, strict=True)]
+        scenes = [mirror_scene(self.scenes[i]) if m else self.scenes[i] for i, m in zip(chosen, mirrored, strict=True)]
         return scenes, torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def mirror(scene: Scene) -> Scene:
+def mirror_scene(scene: Scene) -> Scene:
     """The scene with left and right exchanged."""
     return replace(scene, things=tuple(replace(t, x=scene.extent[0] - t.x) for t in scene.things))
 
@@ -65,14 +65,14 @@ def _draw_some(job: tuple[int, int, Bucket]) -> tuple[list[Scene], NDArray[np.ui
         scene = training_scene(rng, (float(bucket.size[0]), float(bucket.size[1])), bucket.counts)
         if scene.things:
             scenes.append(scene)
-    return scenes, np.stack([draw(s, bucket.size)[0] for s in scenes])
+    return scenes, np.stack([draw_scene(s, bucket.size)[0] for s in scenes])
 
 
-def draw_pool(bucket: Bucket, count: int, seed: int, *, workers: int) -> Pool:
+def draw_pool(bucket: Bucket, count: int, seed: int, *, workers: int) -> ScenePool:
     """Draw `count` scenes; the same ones for the same seed, whatever the number of workers."""
     step = 500
     jobs = [(seed + 1_000_003 * k, min(step, count - k * step), bucket) for k in range(-(-count // step))]
     with multiprocessing.get_context("fork").Pool(workers) as processes:
         parts = processes.map(_draw_some, jobs)
     scenes: Sequence[Scene] = [s for part, _ in parts for s in part]
-    return Pool(bucket, tuple(scenes), np.concatenate([p for _, p in parts]))
+    return ScenePool(bucket, tuple(scenes), np.concatenate([p for _, p in parts]))

@@ -35,7 +35,7 @@ _SUB = 4  # cv2 takes corners at 1/16 pixel
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One object. x, y: centre in units; radius: in units; velocity: units per frame (clips only)."""
 
     colour: str
@@ -57,7 +57,7 @@ class Scene:
     """Things on a ground; later things lie over earlier ones. extent: (width, height) in units."""
 
     extent: tuple[float, float]
-    things: tuple[Thing, ...]
+    things: tuple[SceneObject, ...]
     tone: str
     ground_seed: int
 
@@ -72,7 +72,7 @@ class SceneClip:
 
     frames: NDArray[np.uint8]
     masks: NDArray[np.bool_]
-    objects: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
     expressions: tuple[str, ...]
     fps: float
 
@@ -137,7 +137,7 @@ def _ground(tone: str, seed: int, size: tuple[int, int]) -> NDArray[np.float32]:
     return ground
 
 
-def _paint(thing: Thing, box: tuple[int, int, int, int], scale: float) -> NDArray[np.float32]:
+def _paint(thing: SceneObject, box: tuple[int, int, int, int], scale: float) -> NDArray[np.float32]:
     """(y1 - y0, x1 - x0, 3) float32 colours of the thing in box = (x0, y0, x1, y1), its texture moving with it."""
     colour = np.array(COLOURS[thing.colour], np.float32)
     x0, y0, x1, y1 = box
@@ -153,7 +153,9 @@ def _paint(thing: Thing, box: tuple[int, int, int, int], scale: float) -> NDArra
     return np.where(dark[..., None], other, colour).astype(np.float32)
 
 
-def draw(scene: Scene, size: tuple[int, int], *, supersample: int = 2) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def draw_scene(
+    scene: Scene, size: tuple[int, int], *, supersample: int = 2
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """The picture (h, w, 3) uint8 RGB and the visible mask of each thing (K, h, w) bool. size: (w, h) pixels."""
     w, h = size
     big = (w * supersample, h * supersample)
@@ -180,12 +182,12 @@ def draw(scene: Scene, size: tuple[int, int], *, supersample: int = 2) -> tuple[
 # --- sampling --------------------------------------------------------------------------------------------------------
 
 
-def random_thing(rng: np.random.Generator, extent: tuple[float, float]) -> Thing:
+def random_object(rng: np.random.Generator, extent: tuple[float, float]) -> SceneObject:
     """Any thing anywhere in the extent (units), wholly inside it."""
     size = str(rng.choice(list(SIZES)))
     radius = float(rng.uniform(*SIZES[size]))
     margin = radius + 1
-    return Thing(
+    return SceneObject(
         colour=str(rng.choice(list(COLOURS))),
         shape=str(rng.choice(SHAPES)),
         texture=str(rng.choice(TEXTURES, p=(0.5, 0.25, 0.25))),
@@ -196,7 +198,7 @@ def random_thing(rng: np.random.Generator, extent: tuple[float, float]) -> Thing
     )
 
 
-Vary = Callable[[Thing, list[Thing]], Thing]
+ObjectVariation = Callable[[SceneObject, list[SceneObject]], SceneObject]
 
 
 def random_scene(
@@ -204,15 +206,15 @@ def random_scene(
     *,
     extent: tuple[float, float] = (64.0, 64.0),
     count: int = 3,
-    vary: Vary | None = None,
+    vary: ObjectVariation | None = None,
 ) -> Scene:
     """A scene of up to `count` things that hardly overlap (what finds no room is left out).
 
     vary: called with each new thing and those before it; returns the thing to use (how look-alikes are made).
     """
-    things: list[Thing] = []
+    things: list[SceneObject] = []
     for _ in range(count):
-        wanted = random_thing(rng, extent)
+        wanted = random_object(rng, extent)
         wanted = vary(wanted, things) if vary else wanted
         for _ in range(60):
             low, high = SIZES[wanted.size]
@@ -236,7 +238,7 @@ def _bounce(position: float, velocity: float, low: float, high: float) -> tuple[
     return position, velocity
 
 
-def _moved(thing: Thing, extent: tuple[float, float]) -> Thing:
+def _moved(thing: SceneObject, extent: tuple[float, float]) -> SceneObject:
     x, vx = _bounce(thing.x, thing.velocity[0], thing.radius, extent[0] - thing.radius)
     y, vy = _bounce(thing.y, thing.velocity[1], thing.radius, extent[1] - thing.radius)
     return replace(thing, x=x, y=y, velocity=(vx, vy))
@@ -261,21 +263,21 @@ def draw_clip(
     rng = np.random.default_rng(seed)
     extent = (SHORT_SIDE * size[0] / min(size), SHORT_SIDE * size[1] / min(size))
 
-    def distinct(thing: Thing, before: list[Thing]) -> Thing:
+    def distinct(thing: SceneObject, before: list[SceneObject]) -> SceneObject:
         free = [c for c in COLOURS if all((c, thing.shape) != (t.colour, t.shape) for t in before)]
         return thing if thing.colour in free else replace(thing, colour=str(rng.choice(free)))
 
     scene = random_scene(rng, extent=extent, count=count, vary=distinct)
     while len(scene.things) < count:
         scene = random_scene(rng, extent=extent, count=count, vary=distinct)
-    scene = in_motion(scene, rng, speed=speed)
-    frames, masks = draw_moving(scene, size, n_frames=n_frames)
+    scene = set_in_motion(scene, rng, speed=speed)
+    frames, masks = draw_moving_scene(scene, size, n_frames=n_frames)
     expressions = tuple(f"the {t.colour} {t.shape}" for t in scene.things)
     objects = tuple(replace(t, velocity=(0.0, 0.0)) for t in scene.things)
     return SceneClip(frames, masks, objects, expressions, fps)
 
 
-def in_motion(scene: Scene, rng: np.random.Generator, *, speed: float) -> Scene:
+def set_in_motion(scene: Scene, rng: np.random.Generator, *, speed: float) -> Scene:
     """The scene with a velocity for each thing: `speed` units a frame, each in a direction of its own."""
     angles = rng.uniform(0, 2 * np.pi, len(scene.things))
     things = (
@@ -284,11 +286,13 @@ def in_motion(scene: Scene, rng: np.random.Generator, *, speed: float) -> Scene:
     return replace(scene, things=tuple(things))
 
 
-def draw_moving(scene: Scene, size: tuple[int, int], *, n_frames: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def draw_moving_scene(
+    scene: Scene, size: tuple[int, int], *, n_frames: int
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Frames (N, h, w, 3) uint8 RGB and visible masks (K, N, h, w) bool; things bounce off the edges."""
     frames, masks, things = [], [], scene.things
     for _ in range(n_frames):
-        picture, seen = draw(replace(scene, things=things), size)
+        picture, seen = draw_scene(replace(scene, things=things), size)
         frames.append(picture)
         masks.append(seen)
         things = tuple(_moved(t, scene.extent) for t in things)

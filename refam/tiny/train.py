@@ -14,14 +14,14 @@ from diffusers import FluxTransformer2DModel
 from transformers import T5EncoderModel
 
 from refam.tiny import autoencoder, diffusion, model
-from refam.tiny.pool import BUCKETS, Pool, draw_pool
+from refam.tiny.pool import BUCKETS, ScenePool, draw_pool
 
 _POOL_SHARES = (1.0, 0.4, 0.3, 0.3)  # scenes of each bucket, of --scenes
 
 _ROUNDS = (0.6, 0.4)  # of the autoencoder's time: the learning rate falls to nothing and starts once more
 
 
-def draw_pools(scenes: int, seed: int) -> list[Pool]:
+def draw_pools(scenes: int, seed: int) -> list[ScenePool]:
     """The training scenes of every picture shape."""
     workers = os.cpu_count() or 1
     return [
@@ -30,7 +30,7 @@ def draw_pools(scenes: int, seed: int) -> list[Pool]:
     ]
 
 
-def main(
+def train_tiny(
     out: Path,
     *,
     autoencoder_minutes: float = 30.0,

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli.main import app
-from refam.tiny.scenes import Scene, Thing, draw_moving
+from refam.tiny.scenes import Scene, SceneObject, draw_moving_scene
 from tests.browser.editor import browser_page, screenshot_path
 from tests.media import cfr
 
@@ -41,12 +41,12 @@ _CONTRAST = """() => {
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("explain")
     things = (
-        Thing("red", "star", "plain", "large", 26, 24, 11.5, (0.18, 0.10)),
-        Thing("red", "star", "plain", "large", 88, 40, 11, (-0.15, -0.08)),
-        Thing("blue", "ring", "plain", "large", 58, 20, 10, (0.05, 0.2)),
-        Thing("yellow", "square", "striped", "small", 50, 50, 7, (0.2, -0.05)),
+        SceneObject("red", "star", "plain", "large", 26, 24, 11.5, (0.18, 0.10)),
+        SceneObject("red", "star", "plain", "large", 88, 40, 11, (-0.15, -0.08)),
+        SceneObject("blue", "ring", "plain", "large", 58, 20, 10, (0.05, 0.2)),
+        SceneObject("yellow", "square", "striped", "small", 50, 50, 7, (0.2, -0.05)),
     )
-    frames, _ = draw_moving(Scene((113.8, 64.0), things, "grey", 5), (640, 360), n_frames=60)
+    frames, _ = draw_moving_scene(Scene((113.8, 64.0), things, "grey", 5), (640, 360), n_frames=60)
     cfr(folder / "two-stars.mp4", frames)
     done = CliRunner().invoke(
         app,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from refam.backbones import Backbone, FluxBackbone, Loading, Preset, load_backbone, preset_for
+from refam.backbones import Backbone, FluxBackbone, LoadOptions, Preset, load_backbone, preset_for
 from refam.tiny import model
 from tests.refam.backbones import pipelines
 
@@ -57,7 +57,7 @@ def loaded(saved: Callable[[str], Path]) -> Callable[..., Backbone]:
             length = pipelines.TEXT_LENGTH.get(name, 24)
             side = 64 if name == "LTX" else 48 if name in pipelines.CLIPS else 16
             preset = replace(preset_for(str(saved(name))), short_side_px=side, text_length=length)
-            made[name, dtype] = load_backbone(preset, device="cpu", loading=Loading(dtype=dtype))
+            made[name, dtype] = load_backbone(preset, device="cpu", loading=LoadOptions(dtype=dtype))
         return made[name, dtype]
 
     return of

@@ -26,8 +26,8 @@ from refam.attention_sinks import (
 )
 from refam.backbones import FluxBackbone
 from refam.grounder import Grounder, GroundingOptions
-from refam.grounding import without_sinks
-from refam.text.expression import Role
+from refam.grounding import suppress_content_sinks
+from refam.text.expression import TokenRole
 from tests.refam.small_transformers import LAYOUTS, B, T, flux
 
 
@@ -343,13 +343,15 @@ def _red_as_a_sink(random_backbone: FluxBackbone) -> Iterator[tuple[Grounder, in
 def test_a_sink_on_a_word_is_found_and_brought_down(red_as_a_sink: tuple[Grounder, int]) -> None:
     grounder, red = red_as_a_sink
     frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    ((maps,),) = grounder.read([frame], ["the red star"])
+    ((maps,),) = grounder.read_token_maps([frame], ["the red star"])
     assert maps.sinks == (red,)
     star = [t.word for t in maps.expression.tokens].index("star")
-    treated = without_sinks(maps, maps.expression)
+    treated = suppress_content_sinks(maps, maps.expression)
     assert maps.maps[red].mean() > 20 * maps.maps[star].mean()
     assert treated.maps[red].mean() == pytest.approx(treated.maps[star].mean(), rel=0.1)
-    on, off = (grounder.ground_maps(maps, frame, options=GroundingOptions(sinks=s)).heatmap.grid for s in (True, False))
+    on, off = (
+        grounder.compute_heatmap(maps, frame, options=GroundingOptions(sinks=s)).heatmap.grid for s in (True, False)
+    )
     assert np.abs(on - off).max() > 0.05
 
 
@@ -357,17 +359,17 @@ def test_sinks_are_not_looked_for_when_switched_off(red_as_a_sink: tuple[Grounde
     grounder, _ = red_as_a_sink
     frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     off = GroundingOptions(sinks=False)
-    ((maps,),) = grounder.read([frame], ["the red star"], options=off)
+    ((maps,),) = grounder.read_token_maps([frame], ["the red star"], options=off)
     assert maps.sinks is None
-    grounder.ground_maps(maps, frame, options=off)
+    grounder.compute_heatmap(maps, frame, options=off)
     with pytest.raises(ValueError, match="read without looking for sinks"):
-        grounder.ground_maps(maps, frame)
+        grounder.compute_heatmap(maps, frame)
 
 
 def test_sinks_that_nobody_reads_change_nothing(random_backbone: FluxBackbone) -> None:
     grounder = Grounder(random_backbone)
     frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    ((maps,),) = grounder.read([frame], ["the red star"])
+    ((maps,),) = grounder.read_token_maps([frame], ["the red star"])
     assert maps.sinks == ()
-    magnet = dataclasses.replace(maps, sinks=tuple(maps.expression.positions(Role.MAGNET, Role.STOP)))
-    assert without_sinks(magnet, maps.expression) is magnet
+    magnet = dataclasses.replace(maps, sinks=tuple(maps.expression.positions(TokenRole.MAGNET, TokenRole.STOP)))
+    assert suppress_content_sinks(magnet, maps.expression) is magnet

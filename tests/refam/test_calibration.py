@@ -24,7 +24,7 @@ from refam.calibration import (
     load_calibration,
 )
 from refam.grounder import Grounder, GroundingOptions, load_grounder
-from refam.tiny import DIRECTORY
+from refam.tiny import TINY_DIRECTORY
 
 TRUE_WEIGHTS = np.array([3.0, 0.0, 1.5, 2.0, 0.0])
 
@@ -147,45 +147,45 @@ def test_where_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_confidence_is_calibrated_with_the_very_settings_it_was_fitted_with(random_backbone: FluxBackbone) -> None:
     frame = np.random.default_rng(0).integers(0, 255, (54, 96, 3), dtype=np.uint8)
     plain = Grounder(random_backbone)
-    (maps,) = next(iter(plain.read([frame], ["the red star"])))
-    raw = plain.ground_maps(maps, frame)
-    assert raw.heatmap.confidence == raw.signs[0], "not calibrated: the raw contrast"
+    (maps,) = next(iter(plain.read_token_maps([frame], ["the red star"])))
+    raw = plain.compute_heatmap(maps, frame)
+    assert raw.heatmap.confidence == raw.features[0], "not calibrated: the raw contrast"
 
-    calibration = made(made_with=json.loads(json.dumps(plain.settings())))  # as it comes back from its file
+    calibration = made(made_with=json.loads(json.dumps(plain.heatmap_settings())))  # as it comes back from its file
     sure = Grounder(random_backbone, calibration=calibration)
     found = sure.ground([frame], ["the red star"])[0][0]
-    assert found.confidence == pytest.approx(float(expit(raw.signs[0] + 0.5 * raw.signs[4] - 0.5)))
+    assert found.confidence == pytest.approx(float(expit(raw.features[0] + 0.5 * raw.features[4] - 0.5)))
     assert np.array_equal(found.grid, raw.heatmap.grid)
     assert found.peak == raw.heatmap.peak
 
     for other in (
         Grounder(random_backbone, GroundingOptions(edge_aware=False), calibration=calibration),
-        Grounder(random_backbone, calibration=made(made_with={**plain.settings(), "weights": "00000000"})),
+        Grounder(random_backbone, calibration=made(made_with={**plain.heatmap_settings(), "weights": "00000000"})),
     ):
-        assert other.calibration() is None
-        (maps,) = next(iter(other.read([frame], ["the red star"])))
-        weighed = other.ground_maps(maps, frame)
-        assert weighed.heatmap.confidence == weighed.signs[0]
+        assert other.valid_calibration() is None
+        (maps,) = next(iter(other.read_token_maps([frame], ["the red star"])))
+        weighed = other.compute_heatmap(maps, frame)
+        assert weighed.heatmap.confidence == weighed.features[0]
 
 
 def test_another_seed_is_no_other_setting(random_backbone: FluxBackbone) -> None:
-    calibration = made(made_with=Grounder(random_backbone).settings())
+    calibration = made(made_with=Grounder(random_backbone).heatmap_settings())
     assert Grounder(random_backbone, GroundingOptions(seed=5), calibration=calibration).calibration() is calibration
 
 
 def test_a_picture_of_one_colour_through_a_model_without_a_view_stays_unsure(random_backbone: FluxBackbone) -> None:
     """A flat map has confidence 0, whatever the calibration would say of its signs."""
     grounder = Grounder(random_backbone)
-    sure = Grounder(random_backbone, calibration=made(bias=5.0, made_with=grounder.settings()))
+    sure = Grounder(random_backbone, calibration=made(bias=5.0, made_with=grounder.heatmap_settings()))
     frame = np.zeros((54, 96, 3), np.uint8)
-    (maps,) = next(iter(sure.read([frame], ["the red star"])))
+    (maps,) = next(iter(sure.read_token_maps([frame], ["the red star"])))
     flat = replace(maps, maps=np.full_like(maps.maps, 0.1), draws=np.full_like(maps.draws, 0.1))
-    found = sure.ground_maps(flat, frame).heatmap
+    found = sure.compute_heatmap(flat, frame).heatmap
     assert found.confidence == 0
     assert found.grid.max() == 0
 
 
-@pytest.mark.skipif(not (DIRECTORY / "model_index.json").is_file(), reason="the small model is not here")
+@pytest.mark.skipif(not (TINY_DIRECTORY / "model_index.json").is_file(), reason="the small model is not here")
 def test_the_shipped_model_is_calibrated_as_it_ships() -> None:
     """Fails when a default changes what heatmaps are made of: then `refam eval calibrate` is due."""
     made = load_grounder("tiny", device="cpu").calibration()

@@ -11,11 +11,11 @@ import torch
 
 from refam.backbones import BackboneError, FluxBackbone, load_backbone, preset_for
 from refam.grounder import Grounder, GroundingError, GroundingOptions, load_grounder
-from refam.text.expression import Role
-from refam.tiny import DIRECTORY, scenes
+from refam.text.expression import TokenRole
+from refam.tiny import TINY_DIRECTORY, scenes
 
 shipped = pytest.mark.skipif(
-    not (DIRECTORY / "model_index.json").is_file(), reason="the small model is not trained yet"
+    not (TINY_DIRECTORY / "model_index.json").is_file(), reason="the small model is not trained yet"
 )
 
 
@@ -31,7 +31,7 @@ def test_the_transformer_gets_exactly_what_fluxpipeline_gives_it(random_backbone
     )
     latents = backbone.encode_frames(random_frames(1, 96, 56))
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
-    backbone.read(latents, backbone.encode_text(["the red star . a with to pink"]), noise, n_text=4)
+    backbone.read_attention(latents, backbone.encode_text(["the red star . a with to pink"]), noise, n_text=4)
     b, c, h, w = latents.shape
     backbone.pipeline(
         "the red star . a with to pink",
@@ -90,8 +90,8 @@ def test_the_heatmap_is_the_sum_of_content_maps_by_a_slow_path(random_backbone: 
     latents = random_backbone.encode_frames(frames)
     condition = random_backbone.encode_text([parsed.prompt])
     noise = grounder._noise(0, 0, latents.shape[1:])[None]
-    maps = random_backbone.read(latents, condition, noise, n_text=24).mean[0]
-    content = [i for i, t in enumerate(parsed.tokens) if t.role in (Role.CONTENT, Role.HEAD)]
+    maps = random_backbone.read_attention(latents, condition, noise, n_text=24).mean[0]
+    content = [i for i, t in enumerate(parsed.tokens) if t.role in (TokenRole.CONTENT, TokenRole.HEAD)]
     assert [parsed.tokens[i].word for i in content] == ["red", "star"]
     expected = maps[:, content].sum(1).reshape(8, 14).numpy()
     expected = np.maximum(expected - np.median(expected), 0)

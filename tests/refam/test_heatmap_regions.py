@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from refam.heatmap_regions import FLOOR, apply, find_regions, weigh
-from refam.text.expression import words_of
-from refam.text.spatial import read_cues
+from refam.heatmap_regions import MIN_FIT, apply_weights, find_regions, weigh_regions
+from refam.text.expression import split_words
+from refam.text.spatial import find_spatial_cues
 
 SIZE = (48, 96)  # h, w
 
@@ -31,9 +31,9 @@ ROW = ((0.15, 0.72, 8, 0.9), (0.5, 0.3, 3, 1.0), (0.85, 0.5, 5, 0.8))
 
 
 def chosen(text: str, grid: np.ndarray) -> str:
-    cues = read_cues([w.text for w in words_of(text)])
+    cues = find_spatial_cues([w.text for w in split_words(text)])
     found = find_regions(grid)
-    weighed = apply(grid, found, weigh(found, cues))
+    weighed = apply_weights(grid, found, weigh_regions(found, cues))
     column = np.unravel_index(weighed.argmax(), grid.shape)[1]
     x = (column + 0.5) / grid.shape[1]
     return min("ABC", key=lambda name: abs(x - ROW["ABC".index(name)][0]))
@@ -94,23 +94,23 @@ def test_a_flat_map_has_no_candidates_and_stays(grid: np.ndarray) -> None:
     grid = grid.astype(np.float32)
     found = find_regions(grid)
     assert found == ()
-    assert np.array_equal(apply(grid, found, weigh(found, read_cues(["left"]))), grid)
+    assert np.array_equal(apply_weights(grid, found, weigh_regions(found, find_spatial_cues(["left"]))), grid)
 
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), size=st.tuples(st.integers(2, 24), st.integers(2, 24)))
 def test_regions_of_any_map(seed: int, size: tuple[int, int]) -> None:
     grid = np.random.default_rng(seed).random(size).astype(np.float32) ** 2
-    found = find_regions(grid, depth=0.0)
+    found = find_regions(grid, prominence=0.0)
     # With depth 0 each local maximum is a mode: the independent truth is a maximum filter.
     highest = ndimage.maximum_filter(grid, size=3, mode="constant") == grid
     assert len(found) == int((highest & (grid >= 0.4 * grid.max())).sum())
-    weights = weigh(found, read_cues(["small", "thing", "on", "the", "left"]))
+    weights = weigh_regions(found, find_spatial_cues(["small", "thing", "on", "the", "left"]))
     assert ((weights > 0) & (weights <= 1)).all()
-    assert (weights >= FLOOR**2 - 1e-12).all()
-    weighed = apply(grid, found, weights)
+    assert (weights >= MIN_FIT**2 - 1e-12).all()
+    weighed = apply_weights(grid, found, weights)
     best = int(np.argmax([r.peak * w for r, w in zip(found, weights, strict=True)]))
     assert found[best].basin.ravel()[weighed.argmax()]
-    merged = find_regions(grid, depth=0.3)
+    merged = find_regions(grid, prominence=0.3)
     assert 1 <= len(merged) <= len(found)
     assert sum(r.basin.astype(int) for r in merged).max() == 1, "basins do not overlap"

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refam.heatmaps import FACTOR, confidence_of, evidence, joint_bilateral_upsample, make_heatmap, normalise
+from refam.heatmaps import (
+    UPSAMPLING_FACTOR,
+    joint_bilateral_upsample,
+    make_heatmap,
+    measure_contrast,
+    normalise,
+    sum_word_maps,
+)
 
 
 def blob(shape: tuple[int, int], x: float, y: float, sigma: float = 1.5) -> np.ndarray:
@@ -26,7 +33,7 @@ def test_the_peak_lies_between_cells_where_the_evidence_does(x: float, y: float)
 @pytest.mark.parametrize(("second", "low", "high"), [(0.0, 0.5, 1.0), (0.9, 0.05, 0.15), (1.0, 0.0, 0.02)])
 def test_confidence_falls_when_another_place_is_as_likely(second: float, low: float, high: float) -> None:
     grid = normalise(blob((16, 28), 0.2, 0.5) + second * blob((16, 28), 0.8, 0.5))
-    assert low <= confidence_of(grid) <= high
+    assert low <= measure_contrast(grid) <= high
 
 
 def test_a_flat_map_has_no_confidence_and_no_evidence() -> None:
@@ -50,15 +57,15 @@ EVEN = [[[9, 8], [7, 6]], [[1, 2], [3, 4]]]  # 10 everywhere: shares are maps / 
 def test_evidence_worked_out_by_hand(
     maps: list, words: list[list[int]], options: dict[str, bool], expected: list
 ) -> None:
-    np.testing.assert_allclose(evidence(np.array(maps, np.float32), words, **options), expected, atol=1e-3)
+    np.testing.assert_allclose(sum_word_maps(np.array(maps, np.float32), words, **options), expected, atol=1e-3)
 
 
 def test_smoothing_pools_an_object_against_one_loud_token() -> None:
     maps = np.zeros((1, 16, 16), np.float32)
     maps[0, 3, 3] = 1.0
     maps[0, 9:13, 9:13] = 0.6
-    assert evidence(maps, [[0]]).argmax() == 3 * 16 + 3
-    row, column = np.unravel_index(evidence(maps, [[0]], smooth_tokens=1.5).argmax(), (16, 16))
+    assert sum_word_maps(maps, [[0]]).argmax() == 3 * 16 + 3
+    row, column = np.unravel_index(sum_word_maps(maps, [[0]], smooth_tokens=1.5).argmax(), (16, 16))
     assert 9 <= row < 13
     assert 9 <= column < 13
 
@@ -67,7 +74,7 @@ def test_a_word_of_several_tokens_is_one_word() -> None:
     maps = np.random.default_rng(0).random((3, 4, 5), dtype=np.float32)
     merged = np.stack([maps[0], maps[1] + maps[2]])
     np.testing.assert_allclose(
-        evidence(maps, [[0], [1, 2]], balanced=True), evidence(merged, [[0], [1]], balanced=True), atol=1e-5
+        sum_word_maps(maps, [[0], [1, 2]], balanced=True), sum_word_maps(merged, [[0], [1]], balanced=True), atol=1e-5
     )
 
 
@@ -86,13 +93,18 @@ def test_the_peak_of_a_level_map_is_inside_it_and_not_at_its_rim() -> None:
 def slow(grid: np.ndarray, image: np.ndarray, sigma_tokens: float, sigma_colour: float, radius: int) -> np.ndarray:
     """The definition, cell by cell."""
     h, w = grid.shape
-    big = cv2.resize(image, (w * FACTOR, h * FACTOR), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    big = (
+        cv2.resize(image, (w * UPSAMPLING_FACTOR, h * UPSAMPLING_FACTOR), interpolation=cv2.INTER_AREA).astype(
+            np.float32
+        )
+        / 255
+    )
     lab = cv2.cvtColor(big, cv2.COLOR_RGB2LAB) / 100
-    small = lab.reshape(h, FACTOR, w, FACTOR, 3).mean((1, 3))
-    out = np.zeros((h * FACTOR, w * FACTOR))
-    for i in range(h * FACTOR):
-        for j in range(w * FACTOR):
-            y, x = (i + 0.5) / FACTOR - 0.5, (j + 0.5) / FACTOR - 0.5
+    small = lab.reshape(h, UPSAMPLING_FACTOR, w, UPSAMPLING_FACTOR, 3).mean((1, 3))
+    out = np.zeros((h * UPSAMPLING_FACTOR, w * UPSAMPLING_FACTOR))
+    for i in range(h * UPSAMPLING_FACTOR):
+        for j in range(w * UPSAMPLING_FACTOR):
+            y, x = (i + 0.5) / UPSAMPLING_FACTOR - 0.5, (j + 0.5) / UPSAMPLING_FACTOR - 0.5
             total = weight = 0.0
             for r in range(max(0, round(y) - radius), min(h, round(y) + radius + 1)):
                 for c in range(max(0, round(x) - radius), min(w, round(x) + radius + 1)):
@@ -135,15 +147,15 @@ def test_every_cell_is_the_weighted_mean_that_the_paper_writes_down() -> None:
     rng = np.random.default_rng(2)
     h, w, radius, sigma_tokens, sigma_colour = 3, 5, 2, 1.5, 0.2
     grid = rng.normal(size=(h, w)).astype(np.float32)
-    image = rng.integers(0, 255, (h * FACTOR, w * FACTOR, 3), dtype=np.uint8)
+    image = rng.integers(0, 255, (h * UPSAMPLING_FACTOR, w * UPSAMPLING_FACTOR, 3), dtype=np.uint8)
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float64) / 100
-    token = lab.reshape(h, FACTOR, w, FACTOR, 3).mean((1, 3))
-    expected = np.zeros((h * FACTOR, w * FACTOR))
+    token = lab.reshape(h, UPSAMPLING_FACTOR, w, UPSAMPLING_FACTOR, 3).mean((1, 3))
+    expected = np.zeros((h * UPSAMPLING_FACTOR, w * UPSAMPLING_FACTOR))
     for y, x in np.ndindex(expected.shape):
-        at_y, at_x = (y + 0.5) / FACTOR - 0.5, (x + 0.5) / FACTOR - 0.5
+        at_y, at_x = (y + 0.5) / UPSAMPLING_FACTOR - 0.5, (x + 0.5) / UPSAMPLING_FACTOR - 0.5
         total = weight = 0.0
         for r, c in np.ndindex(h, w):
-            if abs(r - y // FACTOR) <= radius and abs(c - x // FACTOR) <= radius:
+            if abs(r - y // UPSAMPLING_FACTOR) <= radius and abs(c - x // UPSAMPLING_FACTOR) <= radius:
                 near = np.exp(-((at_y - r) ** 2 + (at_x - c) ** 2) / (2 * sigma_tokens**2))
                 alike = np.exp(-((lab[y, x] - token[r, c]) ** 2).sum() / (2 * sigma_colour**2)) + 1e-6
                 total, weight = total + near * alike * grid[r, c], weight + near * alike

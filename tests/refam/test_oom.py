@@ -54,8 +54,8 @@ def test_a_smaller_batch_reads_the_same(flux: Backbone, caplog: pytest.LogCaptur
     assert [batch for batch, _ in full.sizes] == [5, 5, 4, 2, 2, 1]
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one.grid, other.grid, atol=1e-4)
-    assert grounder.notes[-1] == "the GPU's memory was full: 2 samples are read at a time now"
-    assert grounder.notes[-1] in caplog.text
+    assert grounder.warnings[-1] == "the GPU's memory was full: 2 samples are read at a time now"
+    assert grounder.warnings[-1] in caplog.text
 
 
 def test_smaller_frames_give_heatmaps_of_the_size_that_was_asked_for(flux: Backbone) -> None:
@@ -70,7 +70,9 @@ def test_smaller_frames_give_heatmaps_of_the_size_that_was_asked_for(flux: Backb
     assert {h.grid.shape for h in (*got, *later)} == {expected[0].grid.shape}
     assert np.array_equal(got[0].grid, later[0].grid)
     assert np.isfinite(got[0].grid).all()
-    assert any("read at 48 pixels' short side instead of 64, so that heatmaps are coarser" in n for n in grounder.notes)
+    assert any(
+        "read at 48 pixels' short side instead of 64, so that heatmaps are coarser" in n for n in grounder.warnings
+    )
 
 
 def test_no_room_at_all_is_an_error_that_says_what_to_do(flux: Backbone) -> None:
@@ -90,7 +92,7 @@ def test_a_clip_gives_way_too(loaded: Callable[[str], Backbone]) -> None:
     heatmaps = grounder.ground(random_frames(2), WORDS)[0]
     full.handle.remove()
     backbone.preset = preset
-    assert [n.split(":")[1].split("instead")[0].strip() for n in grounder.notes] == [
+    assert [n.split(":")[1].split("instead")[0].strip() for n in grounder.warnings] == [
         "frames are read at 192 pixels' short side"
     ]
     assert all(np.isfinite(h.grid).all() for h in heatmaps)
@@ -99,16 +101,16 @@ def test_a_clip_gives_way_too(loaded: Callable[[str], Backbone]) -> None:
 def test_offloading_comes_before_smaller_frames(flux: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     monkeypatch.setattr(type(flux), "offload", lambda _: not done and not done.append("offloaded"))  # type: ignore[func-returns-value]
-    room, fails = OutOfMemoryGuard(flux, batch=1), [True, True, False]
+    guard, fails = OutOfMemoryGuard(flux, batch=1), [True, True, False]
 
     def work() -> int:
         if fails.pop(0):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return flux.preset.short_side_px
 
-    assert room.run(work) == 48
+    assert guard.run(work) == 48
     assert done == ["offloaded"]
-    assert [("main memory" in n, "48 pixels" in n) for n in room.notes] == [(True, False), (False, True)]
+    assert [("main memory" in n, "48 pixels" in n) for n in guard.warnings] == [(True, False), (False, True)]
 
 
 def test_other_errors_are_not_taken_for_full_memory(flux: Backbone) -> None:

@@ -46,7 +46,7 @@ def test_pull_says_what_it_fetches_and_fetches_that(tmp_path: Path, monkeypatch:
         asked.append((source, revision))
         return tmp_path
 
-    monkeypatch.setattr("refam.backbones.weights.pull", fetched)
+    monkeypatch.setattr("refam.backbones.weights.download_pipeline", fetched)
     done = runner.invoke(app, ["models", "pull", "wan-1.3b"], catch_exceptions=False)
     assert asked == [("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", None)]
     assert "about 14 GB. Licence: Apache-2.0." in done.stderr

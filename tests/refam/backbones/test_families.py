@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from refam.attention import attention_modules, read_attention
-from refam.backbones import Backbone, ClipBackbone
+from refam.backbones import Backbone, VideoBackbone
 from refam.grounder import Grounder, GroundingOptions, load_grounder
 from tests.refam.backbones import pipelines
 from tests.refam.backbones.pipelines import ALL, random_frames
@@ -38,7 +38,7 @@ def _named(request: pytest.FixtureRequest, loaded: Callable[[str], Backbone]) ->
 
 def samples(backbone: Backbone, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents of so many samples (frames, or clips of five frames), and noise."""
-    if backbone.is_clip:
+    if backbone.is_video:
         latents = torch.cat([backbone.encode_frames(random_frames(5, seed)) for seed in range(count)])
     else:
         latents = backbone.encode_frames(random_frames(count))
@@ -69,7 +69,7 @@ def call_pipeline(name: str, backbone: Backbone, latents: torch.Tensor, replacem
         return {"latents": replacement.to(values["latents"].dtype)} if swapped else values
 
     pixels = 8 * latents.shape[-2], 8 * latents.shape[-1]
-    if not backbone.is_clip:
+    if not backbone.is_video:
         _, h, w = backbone.grid(latents)
         pixels = h * backbone.pixels_per_token, w * backbone.pixels_per_token
     elif name == "LTX":
@@ -77,7 +77,7 @@ def call_pipeline(name: str, backbone: Backbone, latents: torch.Tensor, replacem
     more: dict[str, Any] = {"height": pixels[0], "width": pixels[1], "output_type": "latent"}
     if name in NO_GUIDANCE:
         more["guidance_scale"] = 1.0
-    if isinstance(backbone, ClipBackbone):
+    if isinstance(backbone, VideoBackbone):
         more["num_frames"] = (latents.shape[2] - 1) * backbone.stride + 1
     more["max_sequence_length"] = backbone.preset.text_length
     with watched(*transformers_of(backbone.pipeline)) as seen:
@@ -107,7 +107,7 @@ def test_the_transformer_gets_exactly_what_its_pipeline_gives_it(
     call_pipeline(name, backbone, latents)
     backbone.preset = replace(preset, noise=noise_of_second_step(backbone))
     with watched(*transformers_of(backbone.pipeline)) as seen:
-        backbone.read(latents, backbone.encode_text(PROMPTS), noise, n_text=4)
+        backbone.read_attention(latents, backbone.encode_text(PROMPTS), noise, n_text=4)
     (ours,) = seen
     theirs = call_pipeline(name, backbone, latents, ours["hidden_states"])
     empty = {k for k, v in theirs.items() if v is None or (isinstance(v, dict) and not v)}
@@ -144,7 +144,7 @@ def test_noise_is_mixed_in_as_the_scheduler_does(named: tuple[str, Backbone]) ->
     call_pipeline(name, backbone, latents)  # sets the scheduler's steps
     backbone.preset = replace(backbone.preset, noise=noise_of_second_step(backbone))
     with watched(*transformers_of(backbone.pipeline)) as seen:
-        backbone.read(latents, backbone.encode_text(PROMPTS[:1]), noise, n_text=4)
+        backbone.read_attention(latents, backbone.encode_text(PROMPTS[:1]), noise, n_text=4)
     scheduler = backbone.pipeline.scheduler
     scheduler._begin_index = scheduler._step_index = None  # find the step by its time
     step = scheduler.timesteps[1:2]
@@ -237,8 +237,8 @@ def test_maps_equal_a_naive_softmax_and_the_output_is_untouched(named: tuple[str
         torch.testing.assert_close(reading.by_block[block], expected, atol=3e-6, rtol=1e-4)
     assert reading.mean.shape == (2, n_image, n_text)
     assert reading.mean.std() > 1e-4, "the maps are flat, so that this test would not see a wrong order"
-    early = backbone.read(latents, text, noise, n_text=3).mean
-    for row, first in enumerate(text.first):
+    early = backbone.read_attention(latents, text, noise, n_text=3).mean
+    for row, first in enumerate(text.starts):
         torch.testing.assert_close(early[row], reading.mean[row, :, first : first + 3])
 
 
@@ -277,12 +277,12 @@ def test_a_text_token_stands_where_it_is_read(named: tuple[str, Backbone]) -> No
     _, before = first_keys_and_queries(backbone, inputs)
     for token in range(len(backbone.tokenizer(PROMPTS[0], return_offsets_mapping=True)["input_ids"])):
         words = inputs["encoder_hidden_states"].clone()
-        words[:, text.first[0] + token] += 5 * torch.randn(words.shape[-1], generator=torch.Generator().manual_seed(2))
+        words[:, text.starts[0] + token] += 5 * torch.randn(words.shape[-1], generator=torch.Generator().manual_seed(2))
         _, after = first_keys_and_queries(backbone, {**inputs, "encoder_hidden_states": words})
         moved = (after - before).abs().sum(1)
         start = n_image if name in TEXT_LAST else 0
         is_text = slice(start, start + words.shape[1])
-        assert int(moved[is_text].argmax()) == text.first[0] + token
+        assert int(moved[is_text].argmax()) == text.starts[0] + token
         if name not in ("Mochi", "HunyuanVideo"):  # their text is pooled, or refined, before the first block
             assert int((moved > 1e-5).sum()) == 1
 
@@ -296,7 +296,7 @@ def test_tokens_are_those_that_the_text_encoder_sees(named: tuple[str, Backbone]
         lambda _, args, kwargs: seen.append(kwargs["input_ids"] if "input_ids" in kwargs else args[0]), with_kwargs=True
     )
     for prompt in PROMPTS:
-        first = backbone.encode_text([prompt]).first[0]
+        first = backbone.encode_text([prompt]).starts[0]
         coded = backbone.tokenizer(prompt, return_offsets_mapping=True)
         ids = coded["input_ids"]
         assert seen[-1][0, first + cut : first + cut + len(ids)].tolist() == ids
@@ -335,7 +335,7 @@ def test_a_patch_of_the_picture_stands_where_the_grid_says(named: tuple[str, Bac
         planted = plain.copy()
         patch = slice(int(48 * y) - 8, int(48 * y) + 8), slice(int(72 * x) - 8, int(72 * x) + 8)
         planted[patch] = other[patch]
-        clip = [planted if i == index else plain for i in range(3)] if backbone.is_clip else [planted]
+        clip = [planted if i == index else plain for i in range(3)] if backbone.is_video else [planted]
         moved = (backbone.encode_frames(clip) - backbone.encode_frames([plain] * len(clip))).abs()
         heat = moved.flatten(0, -3).sum(0).numpy()
         row, column = np.unravel_index(heat.argmax(), heat.shape)
@@ -350,9 +350,9 @@ def test_a_frame_of_a_clip_is_in_the_latent_frame_that_is_said_to_hold_it(
     monkeypatch.setattr(torch.nn.GroupNorm, "forward", lambda _, x: x)  # those over time tell every frame of each
     for name in pipelines.CLIPS:
         backbone = loaded(name)
-        assert isinstance(backbone, ClipBackbone)
+        assert isinstance(backbone, VideoBackbone)
         preset = backbone.preset
-        backbone.preset = replace(preset, hold_frames=hold)
+        backbone.preset = replace(preset, repeat_frames=hold)
         count = 4 if hold else backbone.stride + 2
         plain = random_frames(1, 5) * count
         base = backbone.encode_frames(plain)
@@ -373,10 +373,10 @@ def test_a_frame_of_a_clip_is_in_the_latent_frame_that_is_said_to_hold_it(
 def test_a_batch_reads_as_its_samples_do(named: tuple[str, Backbone]) -> None:
     _, backbone = named
     latents, noise = samples(backbone)
-    together = backbone.read(latents, backbone.encode_text(PROMPTS), noise, n_text=4).mean
+    together = backbone.read_attention(latents, backbone.encode_text(PROMPTS), noise, n_text=4).mean
     for row, prompt in enumerate(PROMPTS):
         one = slice(row, row + 1)
-        alone = backbone.read(latents[one], backbone.encode_text([prompt]), noise[one], n_text=4).mean
+        alone = backbone.read_attention(latents[one], backbone.encode_text([prompt]), noise[one], n_text=4).mean
         torch.testing.assert_close(together[one], alone, atol=1e-4, rtol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""Loading: which class, what is missing, what does not fit; nothing is fetched unless it is asked for."""
+"""LoadOptions: which class, what is missing, what does not fit; nothing is fetched unless it is asked for."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import transformers
 from packaging.version import Version
 from safetensors.torch import load_file, save_file
 
-from refam.backbones import PRESETS, Backbone, BackboneError, Loading, Preset, load_backbone, preset_for
-from refam.backbones.identity import identity
-from refam.backbones.loading import BACKBONES, quantisation
-from refam.backbones.presets import known_classes
-from refam.backbones.tokenizers import ChatTokenizer, PromptTokenizer, render
-from refam.backbones.weights import find, size_on_disk
-from refam.tiny import DIRECTORY
+from refam.backbones import PRESETS, Backbone, BackboneError, LoadOptions, Preset, load_backbone, preset_for
+from refam.backbones.identity import name_with_weights
+from refam.backbones.loading import BACKBONES, quantisation_config
+from refam.backbones.presets import known_pipeline_classes
+from refam.backbones.tokenizers import ChatTokenizer, PromptTokenizer, render_chat_template
+from refam.backbones.weights import directory_size, find_pipeline_directory
+from refam.tiny import TINY_DIRECTORY
 from tests.refam.backbones.pipelines import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer
 
 CPU = torch.device("cpu")
@@ -37,14 +37,14 @@ def copied(saved: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path
 
 
 def load(directory: Path, **loading: Any) -> Backbone:
-    return load_backbone(preset_for(str(directory)), device="cpu", loading=Loading(**loading))
+    return load_backbone(preset_for(str(directory)), device="cpu", loading=LoadOptions(**loading))
 
 
 # --- which
 
 
 def test_every_class_that_is_known_has_a_preset_and_a_backbone() -> None:
-    assert set(known_classes()) == set(BACKBONES)
+    assert set(known_pipeline_classes()) == set(BACKBONES)
 
 
 def test_an_unknown_class_is_named_beside_those_that_are_known(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_hub_id_that_is_not_here_gets_the_settings_of_its_class_once_it_is(
         return saved("Mochi")
 
     monkeypatch.setattr("refam.backbones.loading.pull", pulled)
-    backbone = load_backbone(preset, device="cpu", loading=Loading(download=True))
+    backbone = load_backbone(preset, device="cpu", loading=LoadOptions(download=True))
     assert asked == [("somebody/some-mochi", None)]
     assert backbone.preset.pipeline == "MochiPipeline"
     assert backbone.name.startswith("somebody/some-mochi@")
@@ -112,12 +112,12 @@ def test_weights_in_the_hub_cache_are_found_and_loaded_without_network(
     snapshot = cache(tmp_path, "genmo/mochi-1-preview", saved("Mochi"), commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
-    found = find("genmo/mochi-1-preview")
+    found = find_pipeline_directory("genmo/mochi-1-preview")
     assert found is not None
     assert found.resolve() == snapshot.resolve()
-    assert find("genmo/mochi-1-preview", commit) is not None
-    assert find("genmo/mochi-1-preview", "b" * 40) is None, "another revision is not here"
-    assert size_on_disk(found) > 10_000
+    assert find_pipeline_directory("genmo/mochi-1-preview", commit) is not None
+    assert find_pipeline_directory("genmo/mochi-1-preview", "b" * 40) is None, "another revision is not here"
+    assert directory_size(found) > 10_000
     assert load_backbone(preset_for("mochi"), device="cpu").preset.name == "mochi"
     with pytest.raises(BackboneError, match=f"at revision {'b' * 40}"):
         load_backbone(replace(preset_for("mochi"), revision="b" * 40), device="cpu")
@@ -134,7 +134,7 @@ def test_a_download_that_broke_off_is_told_and_gone_on_with(
     ):
         load_backbone(preset_for("mochi"), device="cpu")
     monkeypatch.setattr("refam.backbones.loading.pull", lambda *_: saved("Mochi"))
-    assert load_backbone(preset_for("mochi"), device="cpu", loading=Loading(download=True)).preset.name == "mochi"
+    assert load_backbone(preset_for("mochi"), device="cpu", loading=LoadOptions(download=True)).preset.name == "mochi"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_download_that_fails_says_what_the_hub_said(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("diffusers.DiffusionPipeline.download", refused)
     with pytest.raises(BackboneError, match=r"owner/name could not be downloaded: 401 Client Error: .* restricted$"):
-        load_backbone(preset_for("owner/name"), device="cpu", loading=Loading(download=True))
+        load_backbone(preset_for("owner/name"), device="cpu", loading=LoadOptions(download=True))
 
 
 # --- what is broken
@@ -236,7 +236,7 @@ def test_nan_in_the_weights_is_an_error_and_not_a_mask(copied: Callable[[str], P
     backbone = load_backbone(replace(preset_for(str(directory)), short_side_px=16, text_length=24), device="cpu")
     latents = torch.zeros(1, 4, 8, 12)
     with pytest.raises(BackboneError, match=r"not finite \(NaN or infinite\) in torch.float32: .* use bfloat16"):
-        backbone.read(latents, backbone.encode_text(["the red star"]), latents, n_text=4)
+        backbone.read_attention(latents, backbone.encode_text(["the red star"]), latents, n_text=4)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (7680, 4320), (96, 12), (12, 96)])
@@ -261,8 +261,8 @@ def test_a_frame_that_is_nearly_a_line_is_refused(loaded: Callable[..., Backbone
 def test_text_encoders_are_let_go_and_read_again(saved: Callable[[str], Path]) -> None:
     kept, freeing = load(saved("FLUX.1")), load(saved("FLUX.1"), free_text=True)
     first = freeing.encode_text(["the red star"])
-    freeing.texts_done()
-    kept.texts_done()
+    freeing.release_text_encoders()
+    kept.release_text_encoders()
     assert freeing.pipeline.text_encoder is None
     assert freeing.pipeline.text_encoder_2 is None
     assert kept.pipeline.text_encoder_2 is not None
@@ -311,7 +311,7 @@ def test_options_that_cannot_be(saved: Callable[[str], Path], options: dict[str,
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
 def test_a_quantisation_without_its_package() -> None:
     with pytest.raises(BackboneError, match="needs the package bitsandbytes: pip install bitsandbytes"):
-        quantisation("bnb-8bit", torch.device("cuda"))
+        quantisation_config("bnb-8bit", torch.device("cuda"))
 
 
 # --- presets
@@ -340,9 +340,9 @@ FULL_SIZE: dict[str, Callable[[], torch.nn.Module]] = {
 def test_sizes_are_the_parameter_counts_of_the_full_configurations(name: str) -> None:
     with torch.device("meta"):
         count = sum(p.numel() for p in FULL_SIZE[name]().parameters()) / 1e9
-    billions = PRESETS[name].billions
-    assert billions is not None
-    assert billions[0] == pytest.approx(count, rel=0.01)
+    billion_parameters = PRESETS[name].billion_parameters
+    assert billion_parameters is not None
+    assert billion_parameters[0] == pytest.approx(count, rel=0.01)
 
 
 def test_the_largest_text_encoder_is_counted_right() -> None:
@@ -351,9 +351,9 @@ def test_the_largest_text_encoder_is_counted_right() -> None:
     )
     with torch.device("meta"):
         count = sum(p.numel() for p in transformers.T5EncoderModel(config).parameters()) / 1e9
-    billions = PRESETS["chroma"].billions
-    assert billions is not None
-    assert billions[1] == pytest.approx(count + 0.08, rel=0.01)
+    billion_parameters = PRESETS["chroma"].billion_parameters
+    assert billion_parameters is not None
+    assert billion_parameters[1] == pytest.approx(count + 0.08, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,10 @@ def test_a_chat_template_is_filled_in_as_transformers_does() -> None:
     text = ours.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True, enable_thinking=False)
     assert text == "<|im_start|>user\nthe red star<|im_end|>\n<|im_start|>assistant\n"
     two = [[{"role": "user", "content": [{"type": "text", "text": t}]}] for t in ("a", "b c")]
-    assert [render(MISTRAL_TEMPLATE, m, bos_token="<s>") for m in two] == ["<s>[user]a[/user]", "<s>[user]b c[/user]"]
+    assert [render_chat_template(MISTRAL_TEMPLATE, m, bos_token="<s>") for m in two] == [
+        "<s>[user]a[/user]",
+        "<s>[user]b c[/user]",
+    ]
     if Version(version("jinja2")) >= Version("3.1.6"):  # else it refuses
         theirs = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
         assert text == theirs
@@ -396,18 +399,18 @@ def test_a_chat_template_is_filled_in_as_transformers_does() -> None:
 )
 def test_a_template_that_wants_out_of_its_sandbox_or_is_wrong(template: str) -> None:
     with pytest.raises(BackboneError, match="chat template of this pipeline's tokenizer cannot be filled in"):
-        render(template, MESSAGES)
+        render_chat_template(template, MESSAGES)
 
 
 def test_a_tokenizer_that_its_pipeline_was_not_made_for(caplog: pytest.LogCaptureFixture) -> None:
     tokenizer = PromptTokenizer(qwen_tokenizer(), "<|im_start|>user\n{}<|im_end|>".format)
-    head = tokenizer.first("a")
-    assert tokenizer.first_behind(head) == 0
+    head = tokenizer.prompt_start("a")
+    assert tokenizer.start_after_crop(head) == 0
     assert not caplog.records
-    assert tokenizer.first_behind(head - 2) == 2
+    assert tokenizer.start_after_crop(head - 2) == 2
     assert f"makes {head} tokens of what its pipeline puts before a prompt, but the pipeline cuts off" in caplog.text
     with pytest.raises(BackboneError, match=f"makes {head} tokens .* cuts off {head + 1}: it is not the tokenizer"):
-        tokenizer.first_behind(head + 1)
+        tokenizer.start_after_crop(head + 1)
 
 
 def test_mochi_with_a_tokenizer_that_pads_on_the_left(loaded: Callable[..., Backbone]) -> None:
@@ -429,14 +432,14 @@ def test_a_tokenizer_without_a_template() -> None:
 def test_the_weights_are_named_from_their_files_alone(tmp_path: Path) -> None:
     same, other = tmp_path / "same", tmp_path / "other"
     for copy in (same, other):
-        shutil.copytree(DIRECTORY, copy)
+        shutil.copytree(TINY_DIRECTORY, copy)
     weights = other / "transformer" / "diffusion_pytorch_model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-100] ^= 1
     weights.write_bytes(data)
-    tiny = identity("tiny")
+    tiny = name_with_weights("tiny")
     assert tiny.startswith("tiny@")
-    assert identity(str(same)).split("@")[1] == tiny.split("@")[1]
-    assert identity(str(other)).split("@")[1] != tiny.split("@")[1]
+    assert name_with_weights(str(same)).split("@")[1] == tiny.split("@")[1]
+    assert name_with_weights(str(other)).split("@")[1] != tiny.split("@")[1]
     assert load_backbone(preset_for("tiny")).name == tiny
-    assert identity("mochi") == "mochi"  # not on this machine
+    assert name_with_weights("mochi") == "mochi"  # not on this machine

@@ -14,7 +14,7 @@ from tokenizers.models import BPE
 from transformers import CLIPTokenizerFast, PreTrainedTokenizerFast, T5TokenizerFast
 
 from refam.backbones.tokenizers import PromptTokenizer
-from refam.text.expression import ExpressionError, Role, parse, words_of
+from refam.text.expression import ExpressionError, TokenRole, parse_expression, split_words
 from refam.tiny.model import build_tokenizer
 
 SHARED = Path(__file__).parents[3].parent / "shared/tokenizers"
@@ -96,26 +96,26 @@ EXPRESSIONS = {
 
 @pytest.mark.parametrize("text", EXPRESSIONS)
 def test_words_are_those_that_a_person_sees(text: str) -> None:
-    assert [w.text for w in words_of(text)] == EXPRESSIONS[text]
+    assert [w.text for w in split_words(text)] == EXPRESSIONS[text]
 
 
 def spoken(expression: Any) -> list[str]:
     """The words of the expression's own tokens, each once, in their order."""
     order: dict[int, str] = {}
     for token in expression.tokens:
-        if token.number is not None and token.role is not Role.MAGNET:
-            order.setdefault(token.number, token.word)
+        if token.word_index is not None and token.role is not TokenRole.MAGNET:
+            order.setdefault(token.word_index, token.word)
     return [order[n] for n in sorted(order)]
 
 
 @pytest.mark.parametrize("text", EXPRESSIONS)
 def test_every_word_has_tokens_and_they_come_in_order(tokenizer: Any, text: str) -> None:
     try:
-        expression = parse(text, tokenizer, max_tokens=200)
+        expression = parse_expression(text, tokenizer, max_tokens=200)
     except ExpressionError as error:
         assert "knows none of the words" in str(error)  # noqa: PT017 - the small model's 85 words
         return
-    numbers = [t.number for t in expression.tokens if t.number is not None]
+    numbers = [t.word_index for t in expression.tokens if t.word_index is not None]
     assert numbers == sorted(numbers)
     lost = set(EXPRESSIONS[text]) - set(spoken(expression))
     assert not lost, f"no token was given to {lost}"
@@ -129,36 +129,38 @@ LETTERS = st.sampled_from("the red car's look-alike, né ü ß 汉字 🐶 👩�
 def test_every_character_belongs_to_the_word_that_its_tokens_say(tokenizer: Any, text: str) -> None:
     """The truth is told character by character: which word holds it, and which token's offsets do."""
     try:
-        expression = parse(text, tokenizer, max_tokens=400)
+        expression = parse_expression(text, tokenizer, max_tokens=400)
     except ExpressionError:
         return  # only stop words, or words that are not known
     coded = tokenizer(expression.prompt, return_offsets_mapping=True, truncation=False)
-    words = words_of(expression.prompt)
+    words = split_words(expression.prompt)
     assert len(coded["offset_mapping"]) == len(expression.tokens)
     for (start, end), token in zip(coded["offset_mapping"], expression.tokens, strict=True):
         inside = {n for at in range(start, end) for n, w in enumerate(words) if w.start <= at < w.end}
         if len(inside) == 1:
-            assert token.number == inside.pop(), f"{token} of {text!r}"
+            assert token.word_index == inside.pop(), f"{token} of {text!r}"
         elif not inside and start < end:
-            assert token.number is None or words[token.number].start >= end, "a space goes with the word after it"
-        if token.number is not None:
-            assert token.word == words[token.number].text
-            assert (token.role is Role.MAGNET) == (words[token.number].start >= len(expression.text))
+            assert token.word_index is None or words[token.word_index].start >= end, (
+                "a space goes with the word after it"
+            )
+        if token.word_index is not None:
+            assert token.word == words[token.word_index].text
+            assert (token.role is TokenRole.MAGNET) == (words[token.word_index].start >= len(expression.text))
 
 
 def test_too_many_tokens_are_refused_before_the_encoder_cuts(tokenizer: Any) -> None:
     long = "the red car and " * 200 + "the red car"
     with pytest.raises(ExpressionError, match=r"has \d+ tokens .* reads 77; say it in fewer words"):
-        parse(long, tokenizer, max_tokens=77)
+        parse_expression(long, tokenizer, max_tokens=77)
 
 
 def test_inside_a_template_the_same_tokens_have_the_same_roles() -> None:
     plain, inside = byte_level(), templated()
     text = "the red car left of the café 🐶"
-    alone, told = parse(text, plain, max_tokens=200), parse(text, inside, max_tokens=200)
+    alone, told = parse_expression(text, plain, max_tokens=200), parse_expression(text, inside, max_tokens=200)
     count = len(alone.tokens)
     assert told.tokens[:count] == alone.tokens
-    assert [t.role for t in told.tokens[count:]] == [Role.END]
-    first = inside.first(told.prompt)
+    assert [t.role for t in told.tokens[count:]] == [TokenRole.END]
+    first = inside.prompt_start(told.prompt)
     whole = plain.convert_ids_to_tokens(plain(TEMPLATE.format(told.prompt))["input_ids"])
     assert whole[first : first + count] == [t.text for t in told.tokens[:count]]

@@ -27,24 +27,24 @@ from refam.grounder import load_grounder
 from refam.grounding import GroundingTrace
 from refam.heatmaps import make_heatmap
 from refam.segmenters.load import load_segmenter
-from refam.tiny import DIRECTORY
-from refam.tiny.heldout import CHOICE_SEED, Case, cases
+from refam.tiny import TINY_DIRECTORY
+from refam.tiny.heldout import CHOICE_SEED, HeldOutScene, held_out_scenes
 
-shipped = pytest.mark.skipif(not (DIRECTORY / "model_index.json").is_file(), reason="the small model is not here")
+shipped = pytest.mark.skipif(not (TINY_DIRECTORY / "model_index.json").is_file(), reason="the small model is not here")
 
 
-def draw_cases(count: int = 4) -> list[Case]:
-    return list(cases(count, 123))
+def draw_cases(count: int = 4) -> list[HeldOutScene]:
+    return list(held_out_scenes(count, 123))
 
 
 class OracleGrounder:
     """A grounder that reads the truth; with magnets off it points at another object."""
 
-    def __init__(self, scenes: list[Case]) -> None:
+    def __init__(self, scenes: list[HeldOutScene]) -> None:
         self.by_text = {(c.referral.text, c.picture.tobytes()): c for c in scenes}
         self.reads: list[object] = []
 
-    def read(self, frames, expressions, *, indices, options) -> Iterator[list[tuple[Case, bool]]]:
+    def read(self, frames, expressions, *, indices, options) -> Iterator[list[tuple[HeldOutScene, bool]]]:
         self.reads.append((indices[0], options.magnets))
         yield [(self.by_text[expressions[0], frames[0].tobytes()], options.magnets)]
 
@@ -174,16 +174,16 @@ def test_the_command_prints_tables(options: list[str], expected: list[str]) -> N
 def test_calibrating_writes_beside_the_model(tmp_path: Path) -> None:
     there = tmp_path / "model"
     there.mkdir()
-    for part in DIRECTORY.iterdir():
+    for part in TINY_DIRECTORY.iterdir():
         if part.name != "refam_calibration.json":
             (there / part.name).symlink_to(part)
     done = CliRunner().invoke(app, ["eval", "calibrate", "--backbone", str(there), "--like", "tiny", "--limit", "50"])
     assert done.exit_code == 0, done.output
-    grounder = load_grounder(str(there), device="cpu", like="tiny")
-    made = grounder.calibration()
+    grounder = load_grounder(str(there), device="cpu", settings_from="tiny")
+    made = grounder.valid_calibration()
     assert made is not None
     assert (made.scenes, made.seed) == (50, CHOICE_SEED)
-    assert not (DIRECTORY / "refam_calibration.json").is_symlink()
+    assert not (TINY_DIRECTORY / "refam_calibration.json").is_symlink()
 
 
 def test_a_backbone_that_is_not_there_is_one_line() -> None:

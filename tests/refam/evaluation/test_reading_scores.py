@@ -11,10 +11,10 @@ from refam.evaluation.reading_scores import ReadingPlan, fusion_table, plan_tabl
 from refam.grounder import Grounder, load_grounder
 from refam.grounding import TokenMaps
 from refam.segmenters.load import load_segmenter
-from refam.tiny import DIRECTORY
-from refam.tiny.heldout import CHOICE_SEED, cases, clips
+from refam.tiny import TINY_DIRECTORY
+from refam.tiny.heldout import CHOICE_SEED, held_out_clips, held_out_scenes
 
-shipped = pytest.mark.skipif(not (DIRECTORY / "model_index.json").is_file(), reason="the small model is not here")
+shipped = pytest.mark.skipif(not (TINY_DIRECTORY / "model_index.json").is_file(), reason="the small model is not here")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def tiny() -> Grounder:
 @shipped
 def test_draws_are_averaged_and_the_preset_is_restored(tiny: Grounder) -> None:
     grounder = tiny
-    preset, case = grounder.backbone.preset, next(cases(1, 123))
+    preset, case = grounder.backbone.preset, next(held_out_scenes(1, 123))
     one = read_with_plan(grounder, case, 3, ReadingPlan((preset.noise,), 2))
     (maps,) = next(iter(_with_draws(grounder, preset, 2).read([case.picture], [case.referral.text], indices=[3])))
     grounder.backbone.preset = preset
@@ -45,10 +45,10 @@ def _with_draws(grounder, preset, draws):
 @shipped
 def test_the_tables_have_a_row_for_each_plan(tiny: Grounder) -> None:
     shares: list[float] = []
-    clip = next(clips(1, CHOICE_SEED))
+    clip = next(held_out_clips(1, CHOICE_SEED))
     short = replace(clip, frames=clip.frames[:5], masks=clip.masks[:, :5], planned=(0, 4))
     table = fusion_table(tiny, [short], progress=shares.append)
     assert len(table.splitlines()) == 2 + 4
     assert shares[-1] == 1.0
-    table = plan_table(tiny, list(cases(1, 123)), load_segmenter(None), progress=shares.append)
+    table = plan_table(tiny, list(held_out_scenes(1, 123)), load_segmenter(None), progress=shares.append)
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]][:2] == ["1 draw at 0.7", "2 draws at 0.7"]

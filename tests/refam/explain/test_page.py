@@ -11,10 +11,18 @@ import numpy as np
 import pytest
 
 from refam.backbones import FluxBackbone
-from refam.explain.page import ROLES, Moment, ground_of, heat, outline, photo, render
+from refam.explain.page import (
+    ROLES,
+    ExplainedFrame,
+    encode_dimmed_photo,
+    encode_heat,
+    encode_photo,
+    outline_path,
+    render_page,
+)
 from refam.explain.steps import Explanation, explain, ladder
 from refam.grounder import Grounder, GroundingOptions
-from refam.text.expression import ExpressionError, Role
+from refam.text.expression import ExpressionError, TokenRole
 from video.types import Candidate
 
 TEXT = "the red star on the left"
@@ -41,10 +49,10 @@ def page(found: Explanation, **changes: object) -> str:
         "source": "clip.mp4",
         "time_s": 0.28,
         "candidates": [Candidate(7, mask, 0.81), Candidate(7, ~mask, 0.12)],
-        "moments": [Moment(0.1 * i, found.image, found.heatmap) for i in range(4)],
+        "moments": [ExplainedFrame(0.1 * i, found.image, found.heatmap) for i in range(4)],
         "facts": [("Backbone", "random@00000000")],
     }
-    return render(found, **{**given, **changes})  # type: ignore[arg-type]
+    return render_page(found, **{**given, **changes})  # type: ignore[arg-type]
 
 
 class Elements(HTMLParser):
@@ -94,8 +102,8 @@ def test_the_ladder_ends_with_the_options_and_leaves_out_what_is_off() -> None:
 def test_every_word_has_its_map_and_the_shares_make_a_whole(found: Explanation) -> None:
     assert [w.word for w in found.words][:6] == ["the", "red", "star", "on", "the", "left"]
     roles = {w.word: w.role for w in found.words}
-    assert roles["star"] in (Role.CONTENT, "head")
-    assert roles["on"] is Role.STOP
+    assert roles["star"] in (TokenRole.CONTENT, "head")
+    assert roles["on"] is TokenRole.STOP
     assert sum(w.share for w in found.words) == pytest.approx(1, abs=1e-5)
     assert all(w.grid.min() >= 0 and w.grid.max() <= 1 for w in found.words)
 
@@ -161,7 +169,7 @@ def test_nothing_found_is_said_and_not_drawn(found: Explanation) -> None:
 
 
 def test_every_role_has_words_on_the_page() -> None:
-    assert {role.value for role in Role} | {"unknown"} == set(ROLES)
+    assert {role.value for role in TokenRole} | {"unknown"} == set(ROLES)
 
 
 def test_what_place_and_size_chose_among_is_shown_the_best_first(found: Explanation) -> None:
@@ -188,7 +196,7 @@ def decoded(uri: str) -> np.ndarray:
 def test_heat_is_see_through_where_nothing_is_and_strong_where_it_is_most() -> None:
     grid = np.zeros((8, 16), np.float32)
     grid[2:4, 4:6] = 1
-    shown = decoded(heat(grid, width=160, height=80))
+    shown = decoded(encode_heat(grid, width=160, height=80))
     assert shown.shape == (80, 160, 4)
     assert shown[70, 150, 3] < 8
     assert shown[30, 50, 3] > 200
@@ -197,10 +205,10 @@ def test_heat_is_see_through_where_nothing_is_and_strong_where_it_is_most() -> N
 def test_photos_keep_colour_and_shape() -> None:
     image = np.zeros((60, 100, 3), np.uint8)
     image[..., 0] = 200
-    shown = decoded(photo(image, width=50))
+    shown = decoded(encode_photo(image, width=50))
     assert shown.shape == (30, 50, 3)
     assert shown[15, 25] == pytest.approx([0, 0, 200], abs=8), "BGR"
-    grey = decoded(ground_of(image, width=50))
+    grey = decoded(encode_dimmed_photo(image, width=50))
     assert np.ptp(grey[15, 25].astype(int)) < 6
 
 
@@ -208,9 +216,9 @@ def test_an_outline_encloses_the_mask_and_leaves_its_holes() -> None:
     mask = np.zeros((40, 60), bool)
     mask[5:30, 10:50] = True
     mask[12:20, 20:35] = False
-    path = outline(mask)
+    path = outline_path(mask)
     assert path.count("M") == path.count("Z") == 2
     points = np.array([[float(v) for v in p.split()] for p in re.split(r"[MLZ]+", path) if p])
     assert points.min(0) == pytest.approx([10.5, 5.5])
     assert points.max(0) == pytest.approx([49.5, 29.5])
-    assert outline(np.zeros((4, 4), bool)) == ""
+    assert outline_path(np.zeros((4, 4), bool)) == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from refam.tiny.scenes import Scene, Thing, draw
+from refam.tiny.scenes import Scene, SceneObject, draw_scene
 from video import masks
 from video.types import Heatmap
 
@@ -18,8 +18,8 @@ class TruthGrounder:
 
     name = "true-double"
 
-    def __init__(self, truth, *, noise=0.1, wrong=(), unknown=(), notes=()):
-        self.notes = list(notes)
+    def __init__(self, truth, *, noise=0.1, wrong=(), unknown=(), warnings=()):
+        self.warnings = list(warnings)
         self.truth, self.noise, self.wrong, self.unknown = truth, noise, set(wrong), list(unknown)
         self.grounded = []
 
@@ -50,10 +50,10 @@ def star_and_disc(n=24):
     frames, truth = [], []
     for t in np.linspace(0, 1, n):
         things = (
-            Thing("red", "star", "plain", "large", 20 + 70 * t, 18, 11),
-            Thing("blue", "circle", "dotted", "large", 95 - 70 * t, 48, 10),
+            SceneObject("red", "star", "plain", "large", 20 + 70 * t, 18, 11),
+            SceneObject("blue", "circle", "dotted", "large", 95 - 70 * t, 48, 10),
         )
-        frame, seen = draw(Scene(EXTENT, things, "grey", 5), SIZE)
+        frame, seen = draw_scene(Scene(EXTENT, things, "grey", 5), SIZE)
         frames.append(frame)
         truth.append(seen)
     truth = np.stack(truth, 1)

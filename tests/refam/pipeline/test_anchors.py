@@ -17,7 +17,7 @@ from refam.pipeline.stage_cache import StageCache
 from refam.pipeline.tracks import apply_prompt_boxes, resolve_overlaps
 from refam.pipeline.types import PromptError
 from refam.segmenters.grabcut import GrabCutSegmenter
-from refam.tiny.scenes import Scene, Thing, draw
+from refam.tiny.scenes import Scene, SceneObject, draw_scene
 from tests import media
 from tests.refam.pipeline.ground_truth import EXTENT, TruthGrounder, ious
 from tests.video.clips import ArrayClip
@@ -31,7 +31,7 @@ N = 14
 
 def filmed(things_at, n):
     """(n, H, W, 3) frames and (n, K, H, W) masks of the things that `things_at` gives for each frame."""
-    drawn = [draw(Scene(EXTENT, tuple(things_at(t)), "grey", 5), SIZE) for t in range(n)]
+    drawn = [draw_scene(Scene(EXTENT, tuple(things_at(t)), "grey", 5), SIZE) for t in range(n)]
     return np.stack([frame for frame, _ in drawn]), np.stack([seen for _, seen in drawn])
 
 
@@ -40,8 +40,8 @@ def scene():
     """frames, {words: masks (N, H, W)}: both cross the picture at different heights."""
 
     def at(t):
-        yield Thing("red", "star", "plain", "large", 20 + 5 * t, 18, 11)
-        yield Thing("blue", "circle", "dotted", "large", 95 - 5 * t, 48, 10)
+        yield SceneObject("red", "star", "plain", "large", 20 + 5 * t, 18, 11)
+        yield SceneObject("blue", "circle", "dotted", "large", 95 - 5 * t, 48, 10)
 
     frames, seen = filmed(at, N)
     return frames, {STAR: seen[:, 0], DISC: seen[:, 1]}
@@ -271,8 +271,8 @@ def doubled():
     """A star that touches a square: one mask may hold both."""
 
     def at(t):
-        yield Thing("red", "star", "plain", "large", 40, 32, 11)
-        yield Thing("yellow", "square", "plain", "large", 58, 32, 10)
+        yield SceneObject("red", "star", "plain", "large", 40, 32, 11)
+        yield SceneObject("yellow", "square", "plain", "large", 58, 32, 10)
 
     return filmed(at, 6)
 
@@ -401,7 +401,7 @@ def test_a_clip_of_one_frame(scene):
 
 
 def test_what_leaves_and_never_comes_back_is_a_stated_part():
-    frames, seen = filmed(lambda t: [Thing("red", "star", "plain", "large", 60 + 9 * t, 30, 11)], 16)
+    frames, seen = filmed(lambda t: [SceneObject("red", "star", "plain", "large", 60 + 9 * t, 30, 11)], 16)
     truth = seen[:, 0]
     gone = np.flatnonzero(~truth.any((1, 2)))
     found = run((frames, {STAR: truth}), FramePrompt(0, mask=masks.encode(truth[0])), words=STAR)

@@ -5,7 +5,7 @@ from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, Pipeli
 from refam.pipeline.recovery import Gap, describe_gaps, find_gaps
 from refam.pipeline.tracks import fill_gaps
 from refam.segmenters.grabcut import GrabCutSegmenter
-from refam.tiny.scenes import Scene, Thing, draw, draw_clip
+from refam.tiny.scenes import Scene, SceneObject, draw_clip, draw_scene
 from tests.refam.pipeline.ground_truth import EXTENT, SIZE, TruthGrounder, ious, star_and_disc
 from tests.video.clips import ArrayClip
 from video import masks
@@ -25,7 +25,7 @@ def answered(scene):
     frames, truth = scene
     told = []
     pipeline = Pipeline(
-        GrabCutSegmenter(), grounder=lambda: TruthGrounder(truth, wrong={7}, unknown=["red"], notes=[FULL])
+        GrabCutSegmenter(), grounder=lambda: TruthGrounder(truth, wrong={7}, unknown=["red"], warnings=[FULL])
     )
     targets = [Target(label=f"L{k}", words=words) for k, words in enumerate(truth)]
     results = pipeline.run(ArrayClip(frames), targets, progress=lambda *step: told.append(step))
@@ -123,8 +123,8 @@ def test_what_is_lost_is_found_again_from_the_words():
     frames, truth = [], []
     for t in np.linspace(0, 1, 48):
         x = 85 + 130 * t if t < 0.5 else -100 + 130 * t
-        things = (Thing("red", "star", "plain", "large", x, 30, 11),)
-        frame, seen = draw(Scene(EXTENT, things, "grey", 5), SIZE)
+        things = (SceneObject("red", "star", "plain", "large", x, 30, 11),)
+        frame, seen = draw_scene(Scene(EXTENT, things, "grey", 5), SIZE)
         frames.append(frame)
         truth.append(seen[0])
     truth = np.stack(truth)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from refam.text.expression import ExpressionError, Role, parse
+from refam.text.expression import ExpressionError, TokenRole, parse_expression
 from refam.text.magnets import Magnets
 from refam.tiny.model import build_tokenizer
 
@@ -29,10 +29,10 @@ def t5() -> Any:
 
 
 def words_by_role(tokenizer: Any, text: str, **options: Any) -> dict[str, list[str]]:
-    expression = parse(text, tokenizer, max_tokens=options.pop("max_tokens", 64), **options)
+    expression = parse_expression(text, tokenizer, max_tokens=options.pop("max_tokens", 64), **options)
     roles: dict[str, list[str]] = {}
     for token in expression.tokens:
-        role = "content" if token.role is Role.HEAD else token.role.value  # both are looked for
+        role = "content" if token.role is TokenRole.HEAD else token.role.value  # both are looked for
         said = roles.setdefault(role, [])
         if token.word and (not said or said[-1] != token.word):
             said.append(token.word)
@@ -71,13 +71,15 @@ def test_roles(tiny: Any, text: str, content: list[str], stop: list[str]) -> Non
     ],
 )
 def test_sub_words_of_the_real_tokenizer_go_to_their_words(t5: Any, text: str, content: list[str]) -> None:
-    expression = parse(text, t5, max_tokens=64)
-    got = [t.word for t in expression.tokens if t.role in (Role.CONTENT, Role.HEAD)]
+    expression = parse_expression(text, t5, max_tokens=64)
+    got = [t.word for t in expression.tokens if t.role in (TokenRole.CONTENT, TokenRole.HEAD)]
     assert list(dict.fromkeys(got)) == content
     assert len(got) > len(content), "these words are several tokens each, all of them content"
-    spelled = "".join(t.text for t in expression.tokens if t.role in (Role.CONTENT, Role.HEAD)).replace("▁", "")
+    spelled = "".join(t.text for t in expression.tokens if t.role in (TokenRole.CONTENT, TokenRole.HEAD)).replace(
+        "▁", ""
+    )
     assert spelled.lower() == "".join(content)
-    assert [t.role for t in expression.tokens][-1] is Role.END
+    assert [t.role for t in expression.tokens][-1] is TokenRole.END
 
 
 def test_switches(tiny: Any) -> None:
@@ -96,19 +98,19 @@ def test_switches(tiny: Any) -> None:
         ("the pink car", Magnets(), [".", "a", "with", "to", "cyan"]),
         ("a Pink ring, a cyan one", Magnets(), [".", "of", "with", "to", "purple"]),
         ("a dog with a hat to go .", Magnets(), [".", "of", "in", "and", "pink"]),
-        ("red car", Magnets.read("with  to . Blue"), ["with", "to", ".", "blue"]),
-        ("the blue car with doors", Magnets.read("with to . blue"), ["of", "to", ".", "pink"]),
+        ("red car", Magnets.parse("with  to . Blue"), ["with", "to", ".", "blue"]),
+        ("the blue car with doors", Magnets.parse("with to . blue"), ["of", "to", ".", "pink"]),
         ("pink cyan purple orange brown", Magnets(("pink",)), []),
     ],
 )
 def test_magnets_that_the_expression_has_are_replaced(text: str, magnets: Magnets, appended: list[str]) -> None:
-    assert list(magnets.beside(text.lower().replace(",", " ,").split())) == appended
+    assert list(magnets.choose_for(text.lower().replace(",", " ,").split())) == appended
 
 
 @pytest.mark.parametrize(("words", "message"), [("", "no magnets"), ("   ", "no magnets")])
 def test_magnets_that_are_none(words: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Magnets.read(words)
+        Magnets.parse(words)
 
 
 def test_a_magnet_is_one_word() -> None:
@@ -130,10 +132,10 @@ def test_a_magnet_is_one_word() -> None:
 )
 def test_what_cannot_be_grounded_is_said(tiny: Any, text: str, max_tokens: int, message: str) -> None:
     with pytest.raises(ExpressionError, match=message):
-        parse(text, tiny, max_tokens=max_tokens)
+        parse_expression(text, tiny, max_tokens=max_tokens)
 
 
 def test_unknown_words_are_named_and_the_others_still_count(tiny: Any) -> None:
-    expression = parse("the red zebra", tiny, max_tokens=24)
+    expression = parse_expression("the red zebra", tiny, max_tokens=24)
     assert expression.unknown == ("zebra",)
-    assert "red" in [t.word for t in expression.tokens if t.role in (Role.CONTENT, Role.HEAD)]
+    assert "red" in [t.word for t in expression.tokens if t.role in (TokenRole.CONTENT, TokenRole.HEAD)]

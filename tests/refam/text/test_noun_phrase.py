@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refam.text.expression import Role, parse, words_of
-from refam.text.noun_phrase import NounPhrase, read_phrase
-from refam.text.spatial import read_cues
+from refam.text.expression import TokenRole, parse_expression, split_words
+from refam.text.noun_phrase import NounPhrase, parse_noun_phrase
+from refam.text.spatial import find_spatial_cues
 from refam.tiny.model import build_tokenizer
 
 TABLE = Path(__file__).with_name("expressions.tsv")
@@ -24,8 +24,8 @@ def tiny() -> Any:
 
 
 def read(text: str) -> tuple[list[str], NounPhrase | None]:
-    words = [w.text for w in words_of(text)]
-    return words, read_phrase(words, read_cues(words))
+    words = [w.text for w in split_words(text)]
+    return words, parse_noun_phrase(words, find_spatial_cues(words))
 
 
 # Each set's bar is what it reaches: one more wrong is a regression, and the misses are named.
@@ -53,7 +53,7 @@ def test_the_table(which: str, count: int, wrong: set[str]) -> None:
     for text, head, content, _ in rows:
         words, phrase = read(text)
         assert phrase is not None, text
-        if (words[phrase.head], [words[i] for i in sorted(phrase.keep)]) != (head, content.split()):
+        if (words[phrase.head], [words[i] for i in sorted(phrase.kept)]) != (head, content.split()):
             misses.add(text)
     assert misses == wrong
 
@@ -77,8 +77,8 @@ def test_the_table(which: str, count: int, wrong: set[str]) -> None:
 def test_what_is_said_of_other_things_is_left_out_and_said(text: str, said: list[str]) -> None:
     _, phrase = read(text)
     assert phrase is not None
-    assert [ignored.said for ignored in phrase.ignored] == said
-    assert all("is another thing" in ignored.why for ignored in phrase.ignored)
+    assert [ignored.words for ignored in phrase.ignored] == said
+    assert all("is another thing" in ignored.reason for ignored in phrase.ignored)
 
 
 @pytest.mark.parametrize(
@@ -94,37 +94,37 @@ def test_what_is_said_of_other_things_is_left_out_and_said(text: str, said: list
 def test_places_and_sizes_of_other_things_choose_nothing(
     tiny: Any, text: str, cues: list[str], read_words: list[str]
 ) -> None:
-    expression = parse(text, tiny, max_tokens=40)
-    assert [cue.said for cue in expression.cues] == cues
+    expression = parse_expression(text, tiny, max_tokens=40)
+    assert [cue.text for cue in expression.cues] == cues
     assert [expression.tokens[w[0]].word for w in expression.content_words()] == read_words
 
 
 def test_roles_of_an_expression(tiny: Any) -> None:
-    expression = parse("the red star left of a blue ring", tiny, max_tokens=24)
+    expression = parse_expression("the red star left of a blue ring", tiny, max_tokens=24)
     roles = {t.word: t.role for t in expression.tokens[:8]}
     assert roles == {
-        "the": Role.STOP,
-        "red": Role.CONTENT,
-        "star": Role.HEAD,
-        "left": Role.OTHER,
-        "of": Role.STOP,
-        "a": Role.STOP,
-        "blue": Role.OTHER,
-        "ring": Role.OTHER,
+        "the": TokenRole.STOP,
+        "red": TokenRole.CONTENT,
+        "star": TokenRole.HEAD,
+        "left": TokenRole.OTHER,
+        "of": TokenRole.STOP,
+        "a": TokenRole.STOP,
+        "blue": TokenRole.OTHER,
+        "ring": TokenRole.OTHER,
     }
-    assert [i.said for i in expression.ignored] == ["left of a blue ring"]
-    off = parse("the red star left of a blue ring", tiny, max_tokens=24, noun_phrase=False)
+    assert [i.words for i in expression.ignored] == ["left of a blue ring"]
+    off = parse_expression("the red star left of a blue ring", tiny, max_tokens=24, noun_phrase=False)
     assert [off.tokens[w[0]].word for w in off.content_words()] == ["red", "star", "left", "blue", "ring"]
     assert off.ignored == ()
 
 
 @pytest.mark.parametrize("text", ["with star", "wearing red", "next to star"])
 def test_what_has_no_head_noun_is_read_whole_and_said(tiny: Any, text: str) -> None:
-    expression = parse(text, tiny, max_tokens=24)
+    expression = parse_expression(text, tiny, max_tokens=24)
     assert "No head noun" in expression.note
-    assert expression.positions(Role.CONTENT)
-    assert not expression.positions(Role.HEAD, Role.OTHER)
-    assert parse("the red star", tiny, max_tokens=24).note == ""
+    assert expression.positions(TokenRole.CONTENT)
+    assert not expression.positions(TokenRole.HEAD, TokenRole.OTHER)
+    assert parse_expression("the red star", tiny, max_tokens=24).note == ""
 
 
 SOME = """the a red star man dog left right of on in next to second from biggest who is walking cat's , . with
@@ -134,13 +134,13 @@ WORDS = st.sampled_from(SOME.split())
 
 @given(st.lists(WORDS, max_size=14))
 def test_any_words_can_be_read(words: list[str]) -> None:
-    cues = read_cues(words)
+    cues = find_spatial_cues(words)
     used = [i for cue in cues for i in cue.words]
     assert len(used) == len(set(used)), "no word is in two cues"
     assert all(0 <= i < len(words) for i in used)
-    phrase = read_phrase(words, cues)
+    phrase = parse_noun_phrase(words, cues)
     if phrase is not None:
-        assert phrase.head in phrase.keep
-        assert phrase.keep <= set(range(len(words)))
-        assert phrase.cue <= set(used)
-        assert not phrase.keep & phrase.cue, "a word of place is not looked for"
+        assert phrase.head in phrase.kept
+        assert phrase.kept <= set(range(len(words)))
+        assert phrase.cue_words <= set(used)
+        assert not phrase.kept & phrase.cue_words, "a word of place is not looked for"

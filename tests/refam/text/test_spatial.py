@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from refam.text.expression import words_of
-from refam.text.spatial import read_cues
+from refam.text.expression import split_words
+from refam.text.spatial import find_spatial_cues
 
 LEFT, RIGHT, UP, DOWN = "left", "right", "up", "down"
 DIRECTIONS = {(-1.0, 0.0): LEFT, (1.0, 0.0): RIGHT, (0.0, -1.0): UP, (0.0, 1.0): DOWN}
@@ -14,9 +14,9 @@ DIRECTIONS = {(-1.0, 0.0): LEFT, (1.0, 0.0): RIGHT, (0.0, -1.0): UP, (0.0, 1.0):
 def cues(text: str) -> list[str]:
     """Each cue in short: kind, direction or sign, rank."""
     told = []
-    for cue in read_cues([w.text for w in words_of(text)]):
+    for cue in find_spatial_cues([w.text for w in split_words(text)]):
         how = DIRECTIONS.get(cue.direction) or ("+" if cue.sign > 0 else "-")
-        told.append(f"{cue.kind} {how}" + (f" {cue.nth}" if cue.nth else ""))
+        told.append(f"{cue.kind} {how}" + (f" {cue.rank}" if cue.rank else ""))
     return told
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from refam.tiny import language, scenes
-from refam.tiny.heldout import CHOICE_SEED, HELD_OUT_SEED, cases, clips
+from refam.tiny.heldout import CHOICE_SEED, HELD_OUT_SEED, held_out_clips, held_out_scenes
 from refam.tiny.language import KINDS, caption, referral_scene, training_scene
 from refam.tiny.model import build_tokenizer
-from refam.tiny.pool import BUCKETS, draw_pool, mirror
+from refam.tiny.pool import BUCKETS, draw_pool, mirror_scene
 
 
-def thing(**changes: object) -> scenes.Thing:
-    plain = scenes.Thing("red", "circle", "plain", "large", x=32.0, y=32.0, radius=10.0)
+def thing(**changes: object) -> scenes.SceneObject:
+    plain = scenes.SceneObject("red", "circle", "plain", "large", x=32.0, y=32.0, radius=10.0)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -32,13 +32,13 @@ def thing(**changes: object) -> scenes.Thing:
 )
 def test_masks_have_the_area_that_geometry_says(shape: str, area: float) -> None:
     scene = scenes.Scene((64.0, 64.0), (thing(shape=shape),), "grey", 1)
-    _, masks = scenes.draw(scene, (256, 256))
+    _, masks = scenes.draw_scene(scene, (256, 256))
     assert masks[0].sum() / 16 == pytest.approx(area, rel=0.05)  # cv2 draws a polygon's border as well
 
 
 def test_what_lies_above_hides_what_lies_below() -> None:
     scene = scenes.Scene((64.0, 64.0), (thing(), thing(colour="blue", x=40.0)), "grey", 1)
-    picture, (below, above) = scenes.draw(scene, (128, 128))
+    picture, (below, above) = scenes.draw_scene(scene, (128, 128))
     assert not (below & above).any()
     assert below.sum() < above.sum()
     assert tuple(picture[above].mean(0).round()) == pytest.approx(scenes.COLOURS["blue"], abs=6)
@@ -47,7 +47,7 @@ def test_what_lies_above_hides_what_lies_below() -> None:
 def test_the_same_words_mean_the_same_size_in_every_picture_shape() -> None:
     areas = []
     for extent, size in (((64.0, 64.0), (128, 128)), ((114.0, 64.0), (228, 128)), ((48.0, 48.0), (96, 96))):
-        _, masks = scenes.draw(scenes.Scene(extent, (thing(x=24.0, y=24.0),), "grey", 1), size)
+        _, masks = scenes.draw_scene(scenes.Scene(extent, (thing(x=24.0, y=24.0),), "grey", 1), size)
         areas.append(int(masks.sum()))
     assert max(areas) - min(areas) < 0.02 * areas[0]
 
@@ -86,14 +86,14 @@ def test_captions_fit_the_text_encoder_and_its_vocabulary() -> None:
 def test_mirrored_scenes_mirror_their_words() -> None:
     scene = scenes.Scene((64.0, 64.0), (thing(x=12.0),), "grey", 1)
     assert language.place_words(scene.things[0], scene.extent) == "on the left"
-    assert language.place_words(mirror(scene).things[0], scene.extent) == "on the right"
+    assert language.place_words(mirror_scene(scene).things[0], scene.extent) == "on the right"
 
 
 def test_the_pool_and_the_held_out_set_are_frozen() -> None:
     one, two = (draw_pool(BUCKETS[0], 20, 5, workers=w) for w in (1, 2))
     assert one.scenes == two.scenes
     assert np.array_equal(one.pictures, two.pictures)
-    assert [c.referral for c in cases(3, 1)] == [c.referral for c in cases(3, 1)]
+    assert [c.referral for c in held_out_scenes(3, 1)] == [c.referral for c in held_out_scenes(3, 1)]
 
 
 def test_clips_move_and_their_expressions_tell_apart() -> None:
@@ -106,7 +106,7 @@ def test_clips_move_and_their_expressions_tell_apart() -> None:
 
 
 def test_what_is_judged_by_never_changes_and_is_not_what_is_chosen_by() -> None:
-    held, chosen = (list(cases(6, seed)) for seed in (HELD_OUT_SEED, CHOICE_SEED))
+    held, chosen = (list(held_out_scenes(6, seed)) for seed in (HELD_OUT_SEED, CHOICE_SEED))
     assert [c.referral.text for c in held] == [
         "a purple star",
         "the red circle",
@@ -116,13 +116,15 @@ def test_what_is_judged_by_never_changes_and_is_not_what_is_chosen_by() -> None:
         "a pink triangle",
     ]
     assert [c.picture.shape[:2] for c in held[:3]] == [(128, 128), (128, 170), (128, 228)]
-    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(held, cases(3, HELD_OUT_SEED), strict=False))
+    assert all(
+        np.array_equal(a.picture, b.picture) for a, b in zip(held, held_out_scenes(3, HELD_OUT_SEED), strict=False)
+    )
     assert not {c.picture.tobytes() for c in held} & {c.picture.tobytes() for c in chosen}
     assert all(c.truth.sum() > 100 for c in held)
 
 
 def test_held_out_clips_keep_the_object_in_sight_and_their_words_true() -> None:
-    found = list(clips(4, HELD_OUT_SEED))
+    found = list(held_out_clips(4, HELD_OUT_SEED))
     for clip in found:
         assert len(clip.frames) == clip.planned[-1] + 1 == 29
         judged = clip.judged()
@@ -131,4 +133,4 @@ def test_held_out_clips_keep_the_object_in_sight_and_their_words_true() -> None:
         assert min(areas) >= 0.5 * max(areas)
         assert clip.referral.kind != "place"
         assert not np.array_equal(judged[0].truth, judged[-1].truth), "it moves"
-    assert [c.referral for c in clips(4, HELD_OUT_SEED)] == [c.referral for c in found]
+    assert [c.referral for c in held_out_clips(4, HELD_OUT_SEED)] == [c.referral for c in found]

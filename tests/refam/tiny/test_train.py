@@ -13,7 +13,7 @@ from diffusers import FluxPipeline, FluxTransformer2DModel
 from refam.tiny import autoencoder, model
 from refam.tiny.language import ATTRIBUTES, training_scene
 from refam.tiny.pool import BUCKETS, draw_pool
-from refam.tiny.train import main
+from refam.tiny.train import train_tiny
 
 
 def test_the_word_loss_is_lowest_for_the_words_that_are_there() -> None:
@@ -44,7 +44,7 @@ def test_folding_makes_latents_standard_and_keeps_the_picture() -> None:
 @pytest.mark.slow
 def test_both_stages_learn_and_write_a_flux_pipeline(tmp_path: Path) -> None:
     said: list[str] = []
-    out = main(
+    out = train_tiny(
         tmp_path / "flux",
         autoencoder_minutes=1.0,
         transformer_minutes=0.3,
@@ -59,7 +59,7 @@ def test_both_stages_learn_and_write_a_flux_pipeline(tmp_path: Path) -> None:
     assert FluxTransformer2DModel.from_pretrained(out / "transformer").proj_out.weight.abs().max() > 0
     pipeline = FluxPipeline.from_pretrained(out)
     assert pipeline.vae_scale_factor * 2 == model.PIXELS_PER_TOKEN
-    again = main(
+    again = train_tiny(
         tmp_path / "again",
         transformer_minutes=0.05,
         scenes=64,
@@ -73,4 +73,4 @@ def test_both_stages_learn_and_write_a_flux_pipeline(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["autoencoder_minutes", "transformer_minutes"])
 def test_times_that_make_no_sense_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be positive"):
-        main(tmp_path, **{name: 0.0})
+        train_tiny(tmp_path, **{name: 0.0})

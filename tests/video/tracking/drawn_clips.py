@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from refam.segmenters.grabcut import GrabCutSegmenter
-from refam.tiny.scenes import Scene, Thing, draw
+from refam.tiny.scenes import Scene, SceneObject, draw_scene
 from video import masks
 
 SIZE = (320, 180)
@@ -17,8 +17,8 @@ def scene_clip(paths, *, n=24, ground=5, tone="grey", hide=None):
     """frames (n, H, W, 3), masks (K, n, H, W) of things (Thing, position(t)) with t from 0 to 1."""
     frames, truth = [], []
     for t in np.linspace(0, 1, n):
-        things = tuple(Thing(*words, *at(t), radius) for words, radius, at in paths)
-        frame, seen = draw(Scene(EXTENT, things, tone, ground), SIZE)
+        things = tuple(SceneObject(*words, *at(t), radius) for words, radius, at in paths)
+        frame, seen = draw_scene(Scene(EXTENT, things, tone, ground), SIZE)
         frames.append(frame)
         truth.append(seen)
     return np.stack(frames), np.stack(truth, 1)
