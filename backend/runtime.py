@@ -22,7 +22,7 @@ from backend.jobs.queue import JobQueue
 from backend.jobs.runner import JobRunner
 from backend.jobs.worker import Worker
 from backend.labelstudio.client import DraftReader, LabelStudioAuth
-from backend.labelstudio.regions import KEYFRAME_IOU
+from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.media.store import MediaStore
 from backend.metrics import render_metrics
 from backend.settings import Settings, load_settings

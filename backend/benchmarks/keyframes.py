@@ -19,8 +19,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from backend.labelstudio.label_config import OutlineControl
-from backend.labelstudio.vector_regions import OUTLINE_IOU, VectorKeyframes, vector_sequence
+from backend.labelstudio.controls.video_vector import OUTLINE_IOU, VectorKeyframes, vector_sequence
 from refam.tiny.scenes import draw_clip
 from video import contours
 from video.contours import filled
@@ -162,7 +161,7 @@ def outlines(objects):
             boxes, seen = boxes_of(masks)
             rles = tuple(map(encode, masks))
             track = MaskTrack("", (w, h), np.arange(n), rles, boxes, seen.astype(float), seen)
-            sequence, _ = vector_sequence(track, Clip(n), OutlineControl("", ""), fps=25.0, tolerance_iou=tolerance)
+            sequence, _ = vector_sequence(track, Clip(n), fps=25.0, tolerance_iou=tolerance)
             frames, keys = frames + int(seen.sum()), keys + len(sequence)
             counts.append(len(sequence[0]["vertices"]))
             line = VectorKeyframes(sequence)

@@ -30,7 +30,7 @@ def draw(
     """
     with one_line_errors(), steps() as step:
         from backend.demo.drawn_videos import LABEL, draw_videos, scenes_from, task_of, truth_of
-        from backend.labelstudio.regions import build_label_config
+        from backend.labelstudio.import_tasks import build_label_config
 
         folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}").rstrip("/")
         videos = []

@@ -211,7 +211,7 @@ def strokes(
     """
     with one_line_errors(), steps() as show_step:
         from backend.feedback.effort import Cost, cost, davis_cases, drawn_cases, table
-        from backend.labelstudio.regions import KEYFRAME_IOU
+        from backend.labelstudio.controls.base import KEYFRAME_IOU
 
         pipeline = _load_pipeline(backbone, sam2, device)
         costs_by_iou: dict[float, list[Cost]] = {iou: [] for iou in keyframe_iou or [KEYFRAME_IOU]}

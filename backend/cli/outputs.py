@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from backend.labelstudio.regions import importable_task
+from backend.labelstudio.import_tasks import importable_task
 from refam.pipeline.pipeline import TrackResult
 from video.errors import UserError
 from video.io.reader import Clip

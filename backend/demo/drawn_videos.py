@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.regions import box_sequence
+from backend.labelstudio.controls.video_rectangle import box_sequence
 from refam.evaluation.synthetic import write_video
 from refam.tiny.scenes import SceneClip, draw_clip
 from video import masks

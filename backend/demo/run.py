@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from backend.demo.drawn_videos import LABEL, DrawnVideo, draw_videos
 from backend.demo.local_studio import LocalStudio, StudioError, free_port
-from backend.labelstudio.regions import build_label_config
+from backend.labelstudio.import_tasks import build_label_config
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from backend.logging import set_up_logging
 from backend.service.app import BackgroundServer

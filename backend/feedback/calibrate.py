@@ -22,7 +22,8 @@ from backend.feedback.calibrated import CalibratedSettings
 from backend.feedback.cross_validation import CrossValidated, choose, folds_of
 from backend.feedback.examples import Example
 from backend.feedback.project import FeedbackError
-from backend.labelstudio.regions import KEYFRAME_IOU, box_sequence
+from backend.labelstudio.controls.base import KEYFRAME_IOU
+from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.timeline import clip_frame_of_editor
 from refam.attention import attention_modules
 from refam.grounder import Grounder
@@ -205,7 +206,8 @@ def _strokes(example: Example, result: TrackResult, clip: Clip, tolerances: Sequ
     """What mending the answer would cost, for each tolerance of the keyframes."""
     truth, found = example.truth(clip.duration_s), []
     for tolerance in tolerances:
-        sequence = box_sequence(result.track, clip, fps=example.fps, keyframe_iou=tolerance)
+        keyframes = box_sequence(result.track, clip, fps=example.fps, keyframe_iou=tolerance)
+        sequence = [dict(keyframe) for keyframe in keyframes]
         found.append(float(mend(sequence, truth, rerun=None, most=_MOST_STROKES).strokes))
     return found
 

@@ -15,7 +15,8 @@ from typing import Any
 from backend.feedback.compare import compare
 from backend.feedback.store import CorrectionStore, SubmittedAnnotation
 from backend.labelstudio.client import LabelStudioAuthError, label_studio_client
-from backend.labelstudio.label_config import LabelConfigError, parse_label_config
+from backend.labelstudio.config_xml import LabelConfigError
+from backend.labelstudio.label_config import parse_label_config
 from backend.settings import Settings
 
 log = logging.getLogger("refam.loop")
@@ -117,7 +118,7 @@ def read_event(data: Mapping[str, Any]) -> SubmittedAnnotation | None:
     try:
         config = parse_label_config(project.get("label_config"))
         fields = _mapping(task.get("data"))
-        video, fps = fields.get(config.video_field), config.fps(fields)
+        video, fps = fields.get(config.media_field), config.fps(fields)
     except LabelConfigError:
         return None  # a project that this backend cannot answer for
     return SubmittedAnnotation(

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.feedback.annotator import drawn
-from backend.labelstudio.edits import keyframe_checksum, read_user_keyframes, region_words
+from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
+from backend.labelstudio.controls.video_vector import VectorKeyframes, VideoVectorControl
+from backend.labelstudio.edits import is_vertex_list, keyframe_checksum, read_user_keyframes, region_words
 from backend.labelstudio.empty_regions import is_empty
-from backend.labelstudio.label_config import OUTLINE_KINDS
-from backend.labelstudio.vector_regions import VectorKeyframes, is_vertex_list
 from video.contours import filled
 from video.masks import box_iou, iou
 
 Region = Mapping[str, Any]
 _LABELS = ("labels", "videorectangle", "brushlabels", "polygonlabels", "bitmasklabels", "videovectorlabels")
-_ON_VIDEO = ("videorectangle", *OUTLINE_KINDS)
+_ON_VIDEO = (*VideoRectangleControl.TAGS, *VideoVectorControl.TAGS)
 _OUTLINE_GRID = (256, 256)  # on which outlines are compared
 _SAME = 0.999  # IoU: the editor writes what it moved with more digits than we do
 
@@ -139,7 +139,7 @@ def _outlines_over_time(
 ) -> tuple[float, int | None, tuple[float, ...] | None, tuple[float, ...] | None]:
     ious: dict[int, float] = {}
     for frame in range(1, n + 1):
-        a, b = (filled(o.points(frame) * _OUTLINE_GRID, _OUTLINE_GRID) & o.shown(frame) for o in (ours, theirs))
+        a, b = (filled(o.points(frame) * _OUTLINE_GRID, _OUTLINE_GRID) & o.is_visible(frame) for o in (ours, theirs))
         if a.any() or b.any():
             ious[frame] = iou(a, b)
     if not ious:
@@ -150,7 +150,7 @@ def _outlines_over_time(
 
 def _around(outlines: VectorKeyframes, frame: int) -> tuple[float, ...] | None:
     points = outlines.points(frame)
-    if not outlines.shown(frame) or not len(points):
+    if not outlines.is_visible(frame) or not len(points):
         return None
     return tuple(round(float(c), 6) for c in (*points.min(axis=0), *points.max(axis=0)))
 

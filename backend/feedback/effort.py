@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from backend.feedback.annotator import EditorTruth, Keyframes, StrokeCount, by_hand, mend
 from backend.jobs.runner import prompted
+from backend.labelstudio.controls.base import KEYFRAME_IOU
+from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.edits import UserKeyframe
-from backend.labelstudio.regions import KEYFRAME_IOU, box_sequence
 from backend.labelstudio.request import PredictRequest
 from refam.evaluation.synthetic import as_clip
 from refam.pipeline.pipeline import Pipeline, PipelineError
@@ -103,7 +104,8 @@ def cost(case: StrokeCase, pipeline: Pipeline, *, memo: Path, keyframe_iou: floa
             (result,) = pipeline.run(case.clip, prompted(work, case.clip), cache=kept)
         except PipelineError:  # nothing was found: the annotator begins with an empty region
             return []
-        return box_sequence(result.track, case.clip, fps=FPS, fixed=fixed, keyframe_iou=keyframe_iou)
+        sequence = box_sequence(result.track, case.clip, fps=FPS, edits=fixed, keyframe_iou=keyframe_iou)
+        return [dict(keyframe) for keyframe in sequence]
 
     first = answer(())
     return Cost(

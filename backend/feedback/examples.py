@@ -11,6 +11,7 @@ import numpy as np
 from backend.feedback.annotator import EditorTruth, drawn
 from backend.feedback.compare import label_of
 from backend.feedback.project import FeedbackError, asking
+from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
 from backend.labelstudio.edits import region_words
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.request import task_expressions
@@ -39,8 +40,8 @@ def examples(settings: Settings, project: int) -> list[Example]:
     """All objects with words in the project's submitted annotations. Raises FeedbackError."""
     with asking(settings, project) as (studio, config):
         tasks = list(studio.tasks.list(project=project, fields="all", page_size=200))
-    if config.masks or config.outline:
-        what = "pictures" if config.masks else "outlines"
+    if not isinstance(config.control, VideoRectangleControl):
+        what = "pictures" if config.on_pictures else "outlines"
         raise FeedbackError(f"project {project} is one of {what}; settings are chosen by boxes on video")
     return [e for task in tasks for e in of_task(task, config)]
 
@@ -52,7 +53,7 @@ def of_task(task: Any, config: LabelConfig) -> Iterator[Example]:
     name one object. Others have no words to learn from.
     """
     data = task.data if isinstance(task.data, Mapping) else {}
-    video = data.get(config.video_field)
+    video = data.get(config.media_field)
     submitted = [a for a in task.annotations or [] if isinstance(a, Mapping) and not a.get("was_cancelled")]
     if not submitted or not isinstance(video, str):
         return

@@ -10,7 +10,8 @@ import httpx
 
 from backend.feedback.next_tasks import WaitingTask, waiting_of
 from backend.labelstudio.client import label_studio_client
-from backend.labelstudio.label_config import LabelConfig, LabelConfigError, parse_label_config
+from backend.labelstudio.config_xml import LabelConfigError
+from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.request import FALLBACK_FIELDS
 from backend.settings import Settings
 from video.errors import UserError
@@ -46,4 +47,4 @@ def waiting(settings: Settings, project: int) -> list[WaitingTask]:
         tasks = list(studio.tasks.list(project=project, fields="all", page_size=500))
         predictions = list(studio.predictions.list(project=project))
     fields = (*config.word_fields, *FALLBACK_FIELDS)
-    return waiting_of(tasks, predictions, video_field=config.video_field, word_fields=fields)
+    return waiting_of(tasks, predictions, video_field=config.media_field, word_fields=fields)

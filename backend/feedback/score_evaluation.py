@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 
 from backend.feedback.annotator import EditorTruth, verdict
 from backend.feedback.project import FeedbackError
-from backend.labelstudio.regions import box_sequence
+from backend.labelstudio.controls.video_rectangle import box_sequence
 from refam.evaluation.grounding_scores import expected_calibration_error, reliability_table
 from refam.evaluation.synthetic import as_clip
 from refam.pipeline.confidence import FEATURES, ScoreModel, feature_vector, fit_score_model, raw_score

@@ -38,7 +38,7 @@ class JobState(StrEnum):
 class JobSpec(BaseModel):
     """What to do. task_id: Label Studio's, None for a task that has none. label_config: the project's XML."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, serialize_by_alias=True)
 
     id: str
     task_id: int | None

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 from backend.jobs.clip_opener import ClipOpener
 from backend.jobs.models import JobRecord, JobSpec, JobState
 from backend.jobs.worker import JobResult, TransientError
-from backend.labelstudio.edits import UserEdit, UserOutline
-from backend.labelstudio.empty_regions import without_successor
+from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.mask_regions import mask_regions_of
-from backend.labelstudio.regions import KEYFRAME_IOU, build_prediction, regions_of
+from backend.labelstudio.regions import build_prediction
 from backend.labelstudio.request import PredictRequest
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from backend.media.store import MediaError, MediaStore
@@ -23,9 +21,8 @@ from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError
 from refam.pipeline.stage_cache import StageCache, trim_cache
 from refam.pipeline.stages import Stage
-from refam.pipeline.types import FramePrompt, Target, TrackResult
+from refam.pipeline.types import Target, TrackResult
 from video.io.probe import ReadingError
-from video.masks import encode
 
 if TYPE_CHECKING:
     from backend.jobs.queue import JobQueue
@@ -110,20 +107,11 @@ def prompted(work: PredictRequest, clip: Clip) -> tuple[Target, ...]:
     n = editor_frame_count(clip.duration_s, work.fps)
     shown = clip_frame_of_editor(clip.times, n, work.fps)
     targets = []
-    for target, fixed in zip(work.targets, work.fixed or ((),) * len(work.targets), strict=True):
-        by_frame = {int(shown[f.frame - 1]): f for f in fixed if f.frame <= n}
-        found = (_prompt(frame, f, clip) for frame, f in sorted(by_frame.items()))
-        targets.append(replace(target, prompts=(*target.prompts, *(p for p in found if p is not None))))
+    for target, edits in zip(work.targets, work.edits or ((),) * len(work.targets), strict=True):
+        by_frame = {int(shown[edit.frame - 1]): edit for edit in edits if edit.frame <= n}
+        prompts = (edit.prompt(frame, clip.size) for frame, edit in sorted(by_frame.items()))
+        targets.append(replace(target, prompts=(*target.prompts, *(p for p in prompts if p is not None))))
     return tuple(targets)
-
-
-def _prompt(frame: int, fixed: UserEdit, clip: Clip) -> FramePrompt | None:
-    """None where nothing of what was drawn is within the frame."""
-    if isinstance(fixed, UserOutline):
-        mask = fixed.mask(clip.size)
-        return FramePrompt(frame, mask=encode(mask)) if mask.any() else None
-    box = fixed.box()
-    return FramePrompt(frame, box=box) if box is not None else None
 
 
 def shares_of(runs: Sequence[JobRecord]) -> dict[str, float]:
@@ -148,20 +136,11 @@ def _course(tell: Callable[[str, float], None], shares: Mapping[str, float]) -> 
 
 
 def _done(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: float) -> JobResult:
-    config = parse_label_config(spec.label_config)
+    control = parse_label_config(spec.label_config).control
     work = spec.work
-    if config.masks:
-        regions = mask_regions_of(results, config, region_ids=work.region_ids)
-    else:
-        regions = regions_of(
-            results,
-            clip,
-            config,
-            fps=work.fps,
-            region_ids=work.region_ids,
-            fixed=work.fixed,
-            keyframe_iou=keyframe_iou,
-        )
+    regions = control.regions(
+        results, clip, fps=work.fps, region_ids=work.region_ids, edits=work.edits, keyframe_iou=keyframe_iou
+    )
     notes = tuple(f"{r.target.words or r.target.label}: {note}" for r in results for note in r.notes)
     for note in notes:
         log.info("%s, %s", spec.work.task, note)
@@ -169,14 +148,13 @@ def _done(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyframe_io
         said = "; ".join(dict.fromkeys(note for result in results for note in result.notes))
         raise PipelineError(f"nothing was found: {said or 'no object fits the words'}")
     prediction = build_prediction(regions, model_version=spec.model_version)
-    if config.masks:
-        prediction["result"] += without_successor(work.shown, regions, config)
+    prediction["result"] += control.clear_missing_masks(work.unedited_masks, regions)
     try:
         thumbnail = thumbnail_of(clip, results)
     except ReadingError as error:  # the answer is there; only its picture cannot be made
         log.warning("%s has no picture in the list of jobs: %s", spec.work.task, error)
         thumbnail = None
-    return JobResult(prediction, notes, thumbnail)
+    return JobResult(dict(prediction), notes, thumbnail)
 
 
 def thumbnail_of(clip: Clip, results: Sequence[TrackResult]) -> bytes:

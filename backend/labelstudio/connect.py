@@ -112,21 +112,16 @@ def _config(xml: str) -> Iterator[ConnectFinding]:
     except LabelConfigError as error:
         yield ConnectFinding("wrong", str(error))
         return
-    if config.masks:
-        yield ConnectFinding("ok", f'masks go to "{config.box}" ({config.masks.kind}) on <Image name="{config.video}">')
+    yield ConnectFinding("ok", config.control.description)
+    if config.on_pictures:
         yield ConnectFinding("note", f"masks: {AUTO_ACCEPT}")
-    elif config.outline:
-        tag = "VideoVectorLabels" if config.outline.own_labels else "VideoVector"
-        yield ConnectFinding("ok", f'outlines go to <{tag} name="{config.box}"> on <Video name="{config.video}">')
-    else:
-        yield ConnectFinding("ok", f'boxes go to <VideoRectangle name="{config.box}"> on <Video name="{config.video}">')
     if config.text_areas:
         yield ConnectFinding("ok", f"words may be typed into: {', '.join(config.text_areas)}")
     else:
         yield ConnectFinding(
             "note", "the label config has no TextArea on the video: words cannot be typed in the editor"
         )
-    if not config.masks and "framerate" not in xml.lower():
+    if not config.on_pictures and "framerate" not in xml.lower():
         yield ConnectFinding(
             "note", "the Video has no frameRate: Label Studio assumes 24 frames a second, and so does this backend"
         )

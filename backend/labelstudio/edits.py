@@ -1,8 +1,9 @@
-"""What a person has changed of our regions, read from the draft that comes along with the next words.
+"""Keyframes that a person edited: recognising them, and applying them to a track.
 
-Every keyframe that we write carries a `check` over its own numbers. The editor keeps fields that it does not know
-(measured on Label Studio 1.23), so a keyframe whose check still fits is ours; one that was moved, resized, switched
-off or drawn anew has none that fits, and is a person's: it stays exactly as it is, and is what the track is held to.
+Every keyframe that this backend writes carries a checksum (`check`) over its own numbers. The editor keeps fields that
+it does not know (measured on Label Studio 1.23), so a keyframe whose checksum still fits is unedited. One that was
+moved, resized, switched off or drawn anew has no checksum that fits: it is a person's, it stays exactly as it is, and
+the track follows it.
 """
 
 from __future__ import annotations
@@ -17,19 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.pipeline.tracks import spread_box_edits
+from refam.pipeline.types import FramePrompt
 from video.contours import filled
+from video.masks import Box, encode
 
-Box = tuple[float, float, float, float]
-_DIGITS = 4  # of percent: what we write is rounded so, and must be told from what a person wrote
+_DIGITS = 4  # of percent: this backend rounds to them, and a person's numbers must be told apart
 
 
 @dataclass(frozen=True)
 class UserKeyframe:
-    """A keyframe as a person left it.
+    """A keyframe of a box that a person set.
 
-    frame: of the editor, 1-based. x, y, width, height: percent of the frame, as drawn; rotation in degrees clockwise
-    about the top left corner. enabled False hides the object from the next frame on, up to the keyframe on frame
-    `until` (None: for good).
+    Attributes:
+        frame: Frame of the editor, 1-based.
+        x, y: Top left corner in percent of the frame, as drawn.
+        width, height: In percent of the frame.
+        rotation: Degrees clockwise about the top left corner.
+        enabled: False hides the object from the next frame on, up to `until`.
+        until: Frame of the next keyframe, None if there is none.
     """
 
     frame: int
@@ -42,7 +48,11 @@ class UserKeyframe:
     until: int | None
 
     def box(self) -> Box | None:
-        """The upright box around it within the frame, normalised xyxy; None where nothing of it is in the frame."""
+        """Return the upright box around it: x0, y0, x1, y1 in fractions of the frame, clipped to the frame.
+
+        Returns:
+            The box, or None if nothing of it lies within the frame.
+        """
         angle = math.radians(self.rotation)
         corners = [(0.0, 0.0), (self.width, 0.0), (0.0, self.height), (self.width, self.height)]
         # Percent of width and of height are turned as if the frame were square, as the editor stores them.
@@ -52,13 +62,21 @@ class UserKeyframe:
         x1, y1 = min(1.0, max(xs) / 100), min(1.0, max(ys) / 100)
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
+    def prompt(self, clip_frame: int, size: tuple[int, int]) -> FramePrompt | None:
+        """Return the box as a prompt on a frame of the clip (0-based), None if it lies outside. size: not used."""
+        box = self.box()
+        return FramePrompt(clip_frame, box=box) if box is not None else None
+
 
 @dataclass(frozen=True)
 class UserOutline:
-    """A keyframe of an outline as a person left it.
+    """A keyframe of an outline that a person set.
 
-    frame: of the editor, 1-based. vertices: as they stand in the region: {"id", "x", "y", ...} in percent of the frame.
-    enabled, until: as of `UserKeyframe`.
+    Attributes:
+        frame: Frame of the editor, 1-based.
+        vertices: As they stand in the region: {"id", "x", "y", ...}, in percent of the frame.
+        closed: Whether the last vertex joins the first.
+        enabled, until: As in `UserKeyframe`.
     """
 
     frame: int
@@ -69,82 +87,99 @@ class UserOutline:
 
     @property
     def points(self) -> NDArray[np.float64]:
-        """(n, 2) xy in fractions of the frame."""
+        """The vertices as (n, 2) xy in fractions of the frame."""
         return np.array([(v["x"], v["y"]) for v in self.vertices], np.float64).reshape(-1, 2) / 100
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Of the vertices, by which the editor knows them again on the next keyframe."""
+        """The ids of the vertices, by which the editor recognises them on the next keyframe."""
         return tuple(str(v.get("id")) for v in self.vertices)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """(H, W) of what it encloses, closed or not. size: (width, height) in pixels."""
+        """Return the mask (H, W) that it encloses, closed or not. size: (width, height) in pixels."""
         return filled(self.points * size, size)
+
+    def prompt(self, clip_frame: int, size: tuple[int, int]) -> FramePrompt | None:
+        """Return the filled outline as a prompt, None if it has no pixel.
+
+        Args:
+            clip_frame: Frame of the clip, 0-based.
+            size: (width, height) of the clip in pixels.
+        """
+        mask = self.mask(size)
+        return FramePrompt(clip_frame, mask=encode(mask)) if mask.any() else None
 
 
 UserEdit = UserKeyframe | UserOutline
 
 
-def keyframe_checksum(item: Mapping[str, Any]) -> str:
-    """The check of a keyframe's frame, switch, and box or vertices."""
-    if "vertices" in item:
-        return _outline_check(item)
-    numbers = [round(float(item[name]), _DIGITS) + 0.0 for name in ("x", "y", "width", "height")]
-    text = repr((int(item["frame"]), numbers, bool(item["enabled"]), round(float(item.get("rotation", 0)), 1) + 0.0))
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+# --- recognising edits -----------------------------------------------------------------------------------------------
 
 
-def _outline_check(item: Mapping[str, Any]) -> str:
-    vertices = [(str(v.get("id")), *(round(float(v[c]), _DIGITS) + 0.0 for c in "xy")) for v in item["vertices"]]
-    text = repr((int(item["frame"]), vertices, bool(item["enabled"]), bool(item.get("closed"))))
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def keyframe_checksum(keyframe: Mapping[str, Any]) -> str:
+    """Return the checksum of a keyframe's frame, `enabled`, and box or vertices: 8 hexadecimal digits."""
+    if "vertices" in keyframe:
+        vertices = [(str(v.get("id")), *(_rounded(v[c]) for c in "xy")) for v in keyframe["vertices"]]
+        return _checksum((int(keyframe["frame"]), vertices, bool(keyframe["enabled"]), bool(keyframe.get("closed"))))
+    numbers = [_rounded(keyframe[name]) for name in ("x", "y", "width", "height")]
+    rotation = round(float(keyframe.get("rotation", 0)), 1) + 0.0
+    return _checksum((int(keyframe["frame"]), numbers, bool(keyframe["enabled"]), rotation))
 
 
 def polygon_checksum(points: Sequence[Sequence[float]]) -> str:
-    """The check of a polygon's points (x, y), in percent of the picture."""
-    text = repr([[round(float(v), _DIGITS) + 0.0 for v in point] for point in points])
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    """Return the checksum of a polygon. points: [x, y] in percent of the picture."""
+    return _checksum([[_rounded(v) for v in point] for point in points])
+
+
+def _rounded(number: float) -> float:
+    """Round to the digits that this backend writes; + 0.0 turns -0.0 into 0.0."""
+    return round(float(number), _DIGITS) + 0.0
+
+
+def _checksum(content: Any) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:8]
 
 
 def read_user_keyframes(region: Mapping[str, Any]) -> tuple[UserEdit, ...]:
-    """A region's keyframes that are a person's, ascending. What cannot be a keyframe is left out."""
+    """Return the keyframes of a region that a person set, in order of their frames.
+
+    Args:
+        region: A region on video. Items of its sequence that cannot be keyframes are left out.
+    """
     value = region.get("value")
     sequence = value.get("sequence") if isinstance(value, Mapping) else None
     items = sorted(
         (item for item in sequence or [] if isinstance(item, Mapping) and _is_keyframe(item)),
         key=lambda item: item["frame"],
     )
-    found: list[UserEdit] = []
+    edits: list[UserEdit] = []
     for i, item in enumerate(items):
         if item.get("check") == keyframe_checksum(item):
             continue
-        after = next((int(later["frame"]) for later in items[i + 1 :] if later["frame"] > item["frame"]), None)
+        frame, enabled = int(item["frame"]), bool(item["enabled"])
+        until = next((int(later["frame"]) for later in items[i + 1 :] if later["frame"] > item["frame"]), None)
         if "vertices" in item:
             vertices = tuple(dict(vertex) for vertex in item["vertices"])
-            closed = bool(item.get("closed"))
-            found.append(UserOutline(int(item["frame"]), vertices, closed, bool(item["enabled"]), after))
-            continue
-        found.append(
-            UserKeyframe(
-                frame=int(item["frame"]),
-                x=float(item["x"]),
-                y=float(item["y"]),
-                width=float(item["width"]),
-                height=float(item["height"]),
-                rotation=float(item.get("rotation") or 0.0),
-                enabled=bool(item["enabled"]),
-                until=after,
-            )
-        )
-    return tuple(found)
+            edits.append(UserOutline(frame, vertices, bool(item.get("closed")), enabled, until))
+        else:
+            x, y, width, height = (float(item[name]) for name in ("x", "y", "width", "height"))
+            edits.append(UserKeyframe(frame, x, y, width, height, float(item.get("rotation") or 0.0), enabled, until))
+    return tuple(edits)
 
 
 def region_words(region: Mapping[str, Any]) -> str | None:
-    """The words that a region was found with; None for one that a person drew."""
+    """Return the words that a region on video was found with, None for one that a person drew."""
     value = region.get("value")
     sequence: Sequence[Any] = (value.get("sequence") if isinstance(value, Mapping) else None) or []
-    said = [item["words"] for item in sequence if isinstance(item, Mapping) and isinstance(item.get("words"), str)]
-    return said[0] if said else None
+    words = [item["words"] for item in sequence if isinstance(item, Mapping) and isinstance(item.get("words"), str)]
+    return words[0] if words else None
+
+
+def is_vertex_list(vertices: Any) -> bool:
+    """Return whether this is the list of vertices of a keyframe."""
+    return isinstance(vertices, list) and all(
+        isinstance(v, Mapping) and all(isinstance(v.get(c), int | float) for c in "xy") for v in vertices
+    )
 
 
 def _is_keyframe(item: Mapping[str, Any]) -> bool:
@@ -159,31 +194,42 @@ def _is_keyframe(item: Mapping[str, Any]) -> bool:
     return finite and isinstance(item.get("enabled"), bool) and numbers[0] >= 1
 
 
+# --- applying edits --------------------------------------------------------------------------------------------------
+
+
 def apply_user_keyframes(
-    boxes: NDArray[np.float64], visible: NDArray[np.bool_], fixed: Sequence[UserKeyframe]
+    boxes: NDArray[np.float64], visible: NDArray[np.bool_], edits: Sequence[UserKeyframe]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, UserKeyframe]]:
-    """Boxes (n, 4) normalised xyxy and visible (n,) by editor frame, corrected; and the fixed keyframe of each row.
+    """Correct a track's boxes by a person's keyframes.
 
     A person's box differs from the track's in place and size (a hat that counts, a shadow that does not). Between two
-    fixed keyframes that difference goes over from the one to the other, before the first and after the last it stays.
+    edits that difference changes linearly from the one to the other; before the first and after the last it stays.
+
+    Args:
+        boxes: (n, 4) xyxy in fractions of the frame, by editor frame.
+        visible: (n,) bool.
+        edits: The person's keyframes.
+
+    Returns:
+        The corrected boxes and visibility, and the keyframe of each row that has one and is visible.
     """
-    rows = {f.frame - 1: f for f in fixed if f.frame <= len(boxes) and f.box() is not None}
-    boxes = spread_box_edits(boxes, visible, {row: _box(keyframe) for row, keyframe in rows.items()})
-    for row, keyframe in rows.items():
-        boxes[row] = _box(keyframe)
+    rows = {edit.frame - 1: edit for edit in edits if edit.frame <= len(boxes) and edit.box() is not None}
+    drawn = {row: np.array(edit.box(), np.float64) for row, edit in rows.items()}
+    boxes = spread_box_edits(boxes, visible, drawn)
+    for row, box in drawn.items():
+        boxes[row] = box
     visible = apply_visibility_edits(visible, rows.values())
-    return boxes, visible, {row: f for row, f in rows.items() if visible[row]}
+    return boxes, visible, {row: edit for row, edit in rows.items() if visible[row]}
 
 
-def _box(keyframe: UserKeyframe) -> NDArray[np.float64]:
-    return np.array(keyframe.box(), np.float64)
+def apply_visibility_edits(visible: NDArray[np.bool_], edits: Iterable[UserEdit]) -> NDArray[np.bool_]:
+    """Return visible (n,) by editor frame, corrected by a person's keyframes.
 
-
-def apply_visibility_edits(visible: NDArray[np.bool_], fixed: Iterable[UserEdit]) -> NDArray[np.bool_]:
-    """(n,) visible on the frames that a person fixed, hidden after those that they switched off, up to the next."""
-    visible, fixed = visible.copy(), list(fixed)
-    visible[[f.frame - 1 for f in fixed]] = True
-    for f in fixed:
-        if not f.enabled:
-            visible[f.frame : len(visible) if f.until is None else f.until - 1] = False
+    The object is visible on each of these keyframes, and hidden after one that is not enabled, up to the next keyframe.
+    """
+    visible, edits = visible.copy(), list(edits)
+    visible[[edit.frame - 1 for edit in edits]] = True
+    for edit in edits:
+        if not edit.enabled:
+            visible[edit.frame : len(visible) if edit.until is None else edit.until - 1] = False
     return visible

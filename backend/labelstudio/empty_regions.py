@@ -1,92 +1,95 @@
-"""Regions that are to be drawn nowhere: what a person wants removed, and masks that a new answer has none for.
+"""Removing objects by words: `-words` in the text field removes what was found with them, `-` alone all of it.
 
-The editor takes no deletion from a backend: a region that an answer leaves out stays as it is. One of the same id
-replaces it, though, and a region without keyframes, without points, strokes or opaque pixels is drawn on no frame,
-comes back so after saving, and is exported as nothing (seen in Label Studio 1.23.2, for all four). It stays in the
-list of regions, where its text says why and where a person can delete it.
+The editor takes no deletion from a backend: a region that an answer leaves out stays as it is. A region of the same id
+replaces it, though, and one without keyframes, points, strokes or opaque pixels is drawn on no frame, stays so after
+saving, and is exported as nothing (seen in Label Studio 1.23.2, for all four). So a removed region is emptied. It stays
+in the list of regions, where its text says why, and where a person can delete it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
+from backend.labelstudio.controls import control_for_type
+from backend.labelstudio.controls.base import Control
+from backend.labelstudio.label_config import LabelConfig
+from backend.labelstudio.regions import Region
+from backend.labelstudio.request import normalize_words, split_expressions, submitted_text
 
-from backend.labelstudio.label_config import OUTLINE_KINDS, LabelConfig, LabelConfigError, MaskControl
-from backend.labelstudio.mask_edits import is_user_edited
-from backend.labelstudio.mask_regions import labelled, shapes_of
-
-Region = dict[str, Any]
-_REMOVED = "removed: -"
+_SIGN = "-"
+_REMOVED = "removed: -"  # begins the text of an emptied region
 _KEPT = ("id", "from_name", "to_name", "type", "item_index", "original_width", "original_height", "image_rotation")
 
 
 @dataclass(frozen=True)
-class ShownMask:
-    """A mask of ours that the editor shows and nobody touched. picture: from 0. size: (width, height) in pixels."""
+class Removal:
+    """What a person wanted removed.
 
-    region: str
-    picture: int
-    size: tuple[int, int]
-    label: str
+    Attributes:
+        regions: The emptied regions to answer with.
+        remaining_context: The context with the words that remove nothing, None without any.
+        failure: A sentence for people about what could not be removed, "" if all could.
+    """
 
-
-def shown_masks(
-    regions: Sequence[Mapping[str, Any]], region_ids: Sequence[str], control: MaskControl
-) -> tuple[ShownMask, ...]:
-    """Those of the objects whose regions begin with one of these ids."""
-    found = []
-    for r in regions:
-        size = (r.get("original_width"), r.get("original_height"))
-        ours = not is_user_edited(r) and str(r.get("id")).startswith(tuple(f"{i}-" for i in region_ids))
-        if ours and r["type"] == control.kind and all(isinstance(side, int) and side > 0 for side in size):
-            label = next(iter(r.get("labels") or r["value"].get(control.kind) or []), "")
-            found.append(ShownMask(str(r["id"]), r["item_index"], (int(size[0] or 0), int(size[1] or 0)), str(label)))
-    return tuple(found)
+    regions: tuple[Region, ...]
+    remaining_context: Mapping[str, Any] | None
+    failure: str = ""
 
 
-def without_successor(shown: Sequence[ShownMask], answer: Sequence[Region], config: LabelConfig) -> list[Region]:
-    """Empty regions for those that are shown now and have no place in the answer."""
-    if config.masks is None:
-        raise LabelConfigError("the label config has no tag that takes masks")
-    there = {region["id"] for region in answer}
+def read_removal(task: Mapping[str, Any], config: LabelConfig, context: Mapping[str, Any]) -> Removal | None:
+    """Return what the words that were just typed remove, None if they remove nothing.
+
+    Args:
+        task: The task with its drafts, annotations and predictions.
+        config: The project's label config.
+        context: The context of the interactive call.
+
+    Raises:
+        RequestError: If an expression is too long.
+    """
+    submitted = submitted_text(context, config)
+    if submitted is None:
+        return None
+    text_region, text = submitted
+    expressions = split_expressions(text)
+    removed = [e.removeprefix(_SIGN).strip() for e in expressions if e.startswith(_SIGN)]
+    if not removed:
+        return None
+    control = config.control
+    shown = control.shown_regions(task)
     regions: list[Region] = []
-    for mask in shown:
-        if mask.region in there:
-            continue
-        base = {
-            "id": mask.region,
-            "to_name": config.video,
-            "origin": "prediction",
-            "item_index": mask.picture,
-            "original_width": mask.size[0],
-            "original_height": mask.size[1],
-            "image_rotation": 0,
-            "meta": {"text": ["not seen on this picture"]},
-        }
-        shape = _empty_shape(config.masks.shape, mask.size)
-        regions += labelled(base, shape, config.masks, mask.label, bool(config.labels))
-    return regions
+    locked_pictures: list[int] = []
+    missing: list[str] = []
+    for words in removed:
+        matches = [region for region in shown if _matches(region, words, control)]
+        for region in matches:
+            if control.is_locked(region):
+                locked_pictures.append(region["item_index"] + 1)
+            else:
+                regions.append(empty_region(region, words or str(_words(region, control))))
+        if not matches:
+            missing.append(words)
+    others = [e for e in expressions if not e.startswith(_SIGN)]
+    remaining = {**context, "result": [{**text_region, "value": {"text": ["; ".join(others)]}}]} if others else None
+    known = {repr(w) for region in shown if (w := _words(region, control)) and removed_words(region) is None}
+    by_id = {region["id"]: region for region in regions}
+    return Removal(tuple(by_id.values()), remaining, _explain_failure(missing, locked_pictures, sorted(known)))
 
 
 def empty_region(region: Mapping[str, Any], words: str) -> Region:
-    """The same region, drawn nowhere; its text says that these words were to be removed."""
-    value = dict(region["value"])
-    if region["type"] == "videorectangle":
-        value["sequence"] = []
-    elif region["type"] in OUTLINE_KINDS:  # the editor tells an outline by its first keyframe's vertices
-        value["sequence"] = [{"frame": 1, "enabled": False, "closed": True, "vertices": []}]
-    else:
-        shape = str(region["type"]).removesuffix("labels")
-        value |= _empty_shape(shape, (int(region["original_width"]), int(region["original_height"])))
+    """Return the same region with nothing to draw; its text says that these words were to be removed."""
+    control = control_for_type(region["type"])
+    if control is None:
+        raise ValueError(f"regions of type {region['type']!r} cannot be emptied")
     kept = {name: region[name] for name in _KEPT if name in region}
-    return {**kept, "origin": "prediction", "meta": {"text": [_REMOVED + words]}, "value": value}
+    value = {**region["value"], **control.empty_value(region)}
+    return cast(Region, {**kept, "origin": "prediction", "meta": {"text": [_REMOVED + words]}, "value": value})
 
 
 def removed_words(region: Mapping[str, Any]) -> str | None:
-    """What an emptied region was removed as; None for one that is not."""
+    """Return the words by which a region was emptied, None for one that was not."""
     for text in _texts(region):
         if text.startswith(_REMOVED):
             return text.removeprefix(_REMOVED)
@@ -94,12 +97,33 @@ def removed_words(region: Mapping[str, Any]) -> str | None:
 
 
 def is_empty(region: Mapping[str, Any]) -> bool:
-    """Whether a region has nothing in it that could be drawn: no keyframe, no vertex, or no point of a polygon."""
+    """Return whether a region has nothing to draw: no keyframe, no vertex, or no point of a polygon."""
     value = region.get("value")
     value = value if isinstance(value, Mapping) else {}
     sequence = value.get("sequence")
     bare = isinstance(sequence, list) and all(isinstance(i, Mapping) and i.get("vertices") == [] for i in sequence)
     return bare or value.get("points") == []
+
+
+def _matches(region: Mapping[str, Any], words: str, control: Control) -> bool:
+    """Return whether words name a region: those that it was found with, or its label. "" names all found with words."""
+    found_with = _words(region, control)
+    if not words:
+        return found_with is not None
+    names = [found_with, *_labels(region)]
+    return any(normalize_words(name) == normalize_words(words) for name in names if name)
+
+
+def _words(region: Mapping[str, Any], control: Control) -> str | None:
+    """Return the words that a region was found with, or removed by."""
+    removed = removed_words(region)
+    return removed if removed is not None else control.read_words(region)
+
+
+def _labels(region: Mapping[str, Any]) -> list[str]:
+    own = region.get("labels")
+    labels = own if own is not None else region["value"].get("labels")
+    return [label for label in labels or [] if isinstance(label, str)]
 
 
 def _texts(region: Mapping[str, Any]) -> Iterator[str]:
@@ -108,7 +132,13 @@ def _texts(region: Mapping[str, Any]) -> Iterator[str]:
     yield from (text for text in (texts if isinstance(texts, list) else []) if isinstance(text, str))
 
 
-def _empty_shape(shape: str, size: tuple[int, int]) -> dict[str, Any]:
-    if shape == "polygon":
-        return {"points": [], "closed": True}
-    return shapes_of(np.zeros(size[::-1], np.bool_), shape, keep_empty=True)[0]
+def _explain_failure(missing: Sequence[str], locked_pictures: Sequence[int], known: Sequence[str]) -> str:
+    """Say what could not be removed. locked_pictures: 1-based. known: words that could have been removed, quoted."""
+    sentences = []
+    if missing:
+        has = f"there are {', '.join(known)}" if known else "nothing was found with words"
+        sentences.append(f"nothing to remove is called {', '.join(repr(m) for m in missing)}: {has}")
+    if locked_pictures:
+        pictures = ", ".join(str(picture) for picture in sorted(set(locked_pictures)))
+        sentences.append(f"what was painted by hand stays on picture {pictures}: delete it in the list of regions")
+    return "; ".join(sentences)

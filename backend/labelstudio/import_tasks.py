@@ -1,45 +1,97 @@
-"""Annotated videos -> tasks for Label Studio with predictions, and the label config that fits them.
+"""Making tasks with predictions that Label Studio can import, and label configs that fit them.
 
-With the video files at hand: boxes on video, on the editor's grid. Without: lists of pictures, with masks.
+With the video files at hand the tasks have boxes on video, on the editor's timeline. Without them they are lists of
+pictures with masks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from backend.labelstudio.controls.image_masks import MaskControl
 from backend.labelstudio.export_sources import VideoFolder
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.mask_regions import mask_regions_of
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config
-from backend.labelstudio.regions import build_label_config, build_prediction, importable_task, region_id_for
+from backend.labelstudio.regions import build_prediction, region_id_for
+from backend.labelstudio.timeline import TimedClip
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video import masks
 from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack
 from video.io.reader import open_clip
 from video.types import MaskTrack
 
+_ENDINGS = ("", ".mp4", ".webm", ".mov", ".mkv", ".avi")
+
+
+def build_label_config(labels: Sequence[str]) -> str:
+    """Return a label config for `importable_task`: words above the video, these labels, boxes, frame rate `$fps`."""
+    choices = "\n".join(f"    <Label value={quoteattr(label)}/>" for label in dict.fromkeys(labels))
+    return f"""<View>
+  <TextArea name="words" toName="video" value="$prompt" editable="true" maxSubmissions="1"
+            placeholder="What to find, for example: the red star"/>
+  <Labels name="labels" toName="video">
+{choices}
+  </Labels>
+  <Video name="video" value="$video" frameRate="$fps"/>
+  <VideoRectangle name="box" toName="video"/>
+</View>
+"""
+
+
+def importable_task(
+    results: Sequence[TrackResult], clip: TimedClip, *, video: str, words: str, fps: float, model_version: str
+) -> tuple[dict[str, Any], str]:
+    """Return a task with its prediction, ready to import, and the label config that fits it.
+
+    Args:
+        results: The tracked objects.
+        clip: The clip's presentation times and duration.
+        video: The address that Label Studio will have for the clip, such as `/data/local-files/?d=clips/a.mp4`.
+        words: What was looked for; the task's `$prompt`.
+        fps: Frame rate of the editor's timeline for this task; the task's `$fps`.
+        model_version: The prediction's model version.
+
+    Raises:
+        ValueError: If no object is visible.
+    """
+    xml = build_label_config([r.target.label for r in results])
+    ids = [region_id_for(video, position) for position in range(len(results))]
+    regions = parse_label_config(xml).control.regions(results, clip, fps=fps, region_ids=ids)
+    prediction = build_prediction(regions, model_version=model_version)
+    return {"data": {"video": video, "prompt": words, "fps": fps}, "predictions": [prediction]}, xml
+
 
 def video_tasks(
     videos: Sequence[AnnotatedVideo], files: VideoFolder, *, url: str, version: str
 ) -> tuple[list[dict[str, Any]], str]:
-    """Tasks with boxes on video. url: of the folder that the videos are served from. Raises FormatError, ClipError.
+    """Return tasks with boxes on video, and their label config.
 
-    A format's frame k has to be the video's frame k.
+    Args:
+        videos: The annotated videos. Their frame k must be the video file's frame k.
+        files: The folder of video files.
+        url: Address of the folder that the videos are served from.
+        version: The predictions' model version.
+
+    Raises:
+        FormatError: If a video file is missing or has another number of frames.
+        ClipError: If a video file cannot be opened.
     """
     tasks = []
     for video in videos:
-        path = _file_of(video, files)
+        path = _find_file(video, files)
         clip = open_clip(path)
         if len(clip) != len(video.times):
             raise FormatError(
                 f"{video.name} has {len(video.times)} frames annotated, {path.name} has {len(clip)}: "
                 "they cannot be matched; import them as pictures, without --videos"
             )
-        results = [_result(one, video) for one in video.objects]
+        results = [_result_of(one, video) for one in video.objects]
         if results:
             fps, address = max(1.0, clip.average_fps), f"{url.rstrip('/')}/{quote(path.name)}"
             task, _ = importable_task(results, clip, video=address, words="", fps=fps, model_version=version)
@@ -50,20 +102,28 @@ def video_tasks(
 def picture_tasks(
     videos: Sequence[AnnotatedVideo], *, url: str, version: str, shape: MaskTag
 ) -> tuple[list[dict[str, Any]], str]:
-    """Tasks with masks on lists of pictures. url: of the folder that the pictures are served from.
+    """Return tasks with masks on lists of pictures, and their label config.
 
-    Raises FormatError where there are boxes alone.
+    Args:
+        videos: The annotated videos, with masks.
+        url: Address of the folder that the pictures are served from.
+        version: The predictions' model version.
+        shape: How the editor keeps masks.
+
+    Raises:
+        FormatError: If an object has boxes alone.
     """
     xml = build_mask_label_config(_labels(videos), shape)
-    config = parse_label_config(xml)
+    control = parse_label_config(xml).control
+    assert isinstance(control, MaskControl)
     tasks = []
     for video in videos:
         boxed = next((one.label for one in video.objects if not one.has_masks), None)
         if boxed is not None:
             raise FormatError(f"{video.name}: {boxed!r} has boxes and no masks; give --videos for boxes on video")
-        results = [_result(one, video) for one in video.objects]
+        results = [_result_of(one, video) for one in video.objects]
         ids = [region_id_for(f"{video.name}", position) for position in range(len(results))]
-        regions = mask_regions_of(results, config, region_ids=ids)
+        regions = control.regions(results, region_ids=ids)
         names = [video.picture(frame) for frame in range(len(video.times))]
         data = {
             "frames": [f"{url.rstrip('/')}/{quote(name)}" for name in names],
@@ -75,9 +135,9 @@ def picture_tasks(
     return tasks, xml
 
 
-def _file_of(video: AnnotatedVideo, files: VideoFolder) -> Any:
-    """By the name with an ending, or any of the usual endings."""
-    for ending in ("", ".mp4", ".webm", ".mov", ".mkv", ".avi"):
+def _find_file(video: AnnotatedVideo, files: VideoFolder) -> Path:
+    """Find a video's file by its name, as it is or with any of the usual endings."""
+    for ending in _ENDINGS:
         try:
             return files.find(video.name + ending)
         except FormatError as error:
@@ -89,8 +149,8 @@ def _labels(videos: Sequence[AnnotatedVideo]) -> list[str]:
     return sorted({one.label for video in videos for one in video.objects})
 
 
-def _result(one: ObjectTrack, video: AnnotatedVideo) -> TrackResult:
-    """As if it had been tracked: hidden where the object is not, as sure as can be where it is."""
+def _result_of(one: ObjectTrack, video: AnnotatedVideo) -> TrackResult:
+    """Return an annotated object as if it had been tracked: hidden where it is not annotated, score 1 where it is."""
     n = len(video.times)
     boxes, visible = np.zeros((n, 4)), np.zeros(n, np.bool_)
     boxes[one.frames], visible[one.frames] = one.boxes, True
@@ -105,5 +165,5 @@ def _result(one: ObjectTrack, video: AnnotatedVideo) -> TrackResult:
     track = MaskTrack(one.label, video.size, np.arange(n), tuple(rles), boxes, visible.astype(float), visible)
     first = int(one.frames[0])
     box = one.boxes[0].tolist()
-    told = FramePrompt(first, box=(box[0], box[1], box[2], box[3]))
-    return TrackResult(Target(one.label, prompts=(told,)), track, (), 1.0, first, ())
+    prompt = FramePrompt(first, box=(box[0], box[1], box[2], box[3]))
+    return TrackResult(Target(one.label, prompts=(prompt,)), track, (), 1.0, first, ())

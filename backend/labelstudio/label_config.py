@@ -1,271 +1,184 @@
-"""A project's label config -> the tags this backend writes to and reads words from. Names are never assumed.
+"""A project's label config: which tag takes the objects, and which tags and fields hold the words.
 
-The editor reads tags and attributes without regard to case, so do we. Only what is needed for videos, and for masks on
-lists of pictures, is kept.
+Names are read from the config and never assumed. Only what matters for videos, and for masks on lists of pictures, is
+read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from backend.labelstudio.config_tags import (
+from backend.labelstudio.config_xml import (
     SHORTEST_EXAMPLE,
+    Label,
     LabelConfigError,
     attribute,
-    inner_variable,
-    is_on,
-    names_in,
-    of_kind,
-    root_of,
-    variable,
+    first_variable,
+    parse_xml,
+    tags_named,
+    variable_name,
 )
+from backend.labelstudio.controls import explain_missing_control, find_control
+from backend.labelstudio.controls.base import Control
 from backend.labelstudio.timeline import DEFAULT_RATE, editor_rate
 
-_FASTEST = 1000.0  # frames per second; more is a slip, and would make millions of editor frames
-_MASK_KINDS = ("brushlabels", "polygonlabels", "bitmasklabels", "brush", "polygon", "bitmask")
-OUTLINE_KINDS = ("videovector", "videovectorlabels")
-
-
-@dataclass(frozen=True)
-class MaskControl:
-    """The tag that takes masks. kind: as the type of a result, such as "brushlabels" or "brush".
-
-    labels_name: the <Labels> that goes with a tag that has no labels of its own.
-    """
-
-    name: str
-    kind: str
-    labels_name: str | None = None
-
-    @property
-    def own_labels(self) -> bool:
-        """Whether the tag has the labels inside, as BrushLabels has and Brush has not."""
-        return self.kind.endswith("labels")
-
-    @property
-    def shape(self) -> str:
-        """How it keeps a mask: "brush", "polygon" or "bitmask"."""
-        return self.kind.removesuffix("labels")
-
-
-@dataclass(frozen=True)
-class OutlineControl:
-    """The tag that takes closed outlines on video. kind: "videovector" or "videovectorlabels", as a result's type.
-
-    least, most: vertices that it allows; where it says nothing, what a person can still handle.
-    """
-
-    name: str
-    kind: str
-    least: int = 3
-    most: int = 48
-
-    @property
-    def own_labels(self) -> bool:
-        """Whether the tag has the labels inside."""
-        return self.kind.endswith("labels")
-
-
-@dataclass(frozen=True)
-class Label:
-    """One <Label>. value: what the config shows; result: what a region must carry (the alias, if any)."""
-
-    value: str
-    result: str
+_MAX_RATE = 1000.0  # frames per second; more is a slip, and would make millions of editor frames
 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """What matters of a label config. Field names are keys of the task's data, without the `$`.
+    """What this backend needs of a label config.
 
-    video, video_field: the <Video> tag's name and the field that holds the address.
-    box: the <VideoRectangle> tag that draws on it.
-    frame_rate, frame_rate_field: the <Video>'s rate as written, or the field that holds it; None: see `fps`.
-    labels: choices for `box`, empty when the config has no <Labels> (or they come from `labels_field`).
-    text_areas: names of <TextArea>s. word_fields: fields that their or a <Header>'s `$name` points at.
-    outline: where the config has a <VideoVector closable="true">; `box` is that tag's name then.
-    masks: where the config has an <Image valueList> instead of a video; then `video` and `video_field` are that
-    tag's, the field holds a list of addresses, and `box` is the name of the tag that takes the masks.
+    Attributes:
+        control: The tag that takes the objects, with its labels.
+        media_field: Key of the task's data (without the `$`) that holds the video's address, or the list of the
+            pictures' addresses.
+        frame_rate: The `<Video>`'s frame rate as written, None where it is missing or stands in a field.
+        frame_rate_field: Key of the task's data that holds the frame rate, or None.
+        text_areas: Names of the `<TextArea>` tags.
+        word_fields: Keys of the task's data that a `<TextArea>` or a `<Header>` shows.
     """
 
-    video: str
-    video_field: str
-    box: str
+    control: Control
+    media_field: str
     frame_rate: str | None = None
     frame_rate_field: str | None = None
-    labels: tuple[Label, ...] = ()
-    labels_field: str | None = None
     text_areas: tuple[str, ...] = ()
     word_fields: tuple[str, ...] = ()
-    masks: MaskControl | None = None
-    outline: OutlineControl | None = None
+
+    @property
+    def media(self) -> str:
+        """The name of the `<Video>` or `<Image>` tag."""
+        return self.control.media
+
+    @property
+    def on_pictures(self) -> bool:
+        """Whether the project shows lists of pictures instead of videos."""
+        return self.control.ON_PICTURES
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The labels that stand in the label config; empty without any, or where they come with the task."""
+        return self.control.labels
 
     def fps(self, data: Mapping[str, Any]) -> float:
-        """Frames per second of the editor's grid for a task with this data; 24 where nothing is said.
+        """Return the frames per second of the editor's timeline for a task: 24 where nothing is given.
 
-        Below 1 the editor takes it as seconds per frame. Raises LabelConfigError for what is no rate.
+        Args:
+            data: The task's data.
+
+        Raises:
+            LabelConfigError: If the frame rate is no number above 0 and at most 1000. (The editor takes a number
+                below 1 as seconds per frame.)
         """
-        written: Any = data.get(self.frame_rate_field) if self.frame_rate_field else self.frame_rate
-        if written is None or written == "":
+        rate: Any = data.get(self.frame_rate_field) if self.frame_rate_field else self.frame_rate
+        if rate is None or rate == "":
             return DEFAULT_RATE
         where = f'the field "{self.frame_rate_field}"' if self.frame_rate_field else "<Video frameRate>"
         try:
-            rate = editor_rate(float(written))
+            fps = editor_rate(float(rate))
         except (TypeError, ValueError):
-            rate = 0.0
-        if not 0 < rate <= _FASTEST:
-            raise LabelConfigError(f"{where} must be a number of frames per second up to {_FASTEST:g}, got {written!r}")
-        return rate
+            fps = 0.0
+        if not 0 < fps <= _MAX_RATE:
+            raise LabelConfigError(f"{where} must be a number of frames per second up to {_MAX_RATE:g}, got {rate!r}")
+        return fps
 
     def labels_for(self, data: Mapping[str, Any]) -> tuple[Label, ...]:
-        """The labels a region of a task with this data can carry; some configs keep them in the task."""
-        if self.labels_field is None:
+        """Return the labels that regions of a task can have: those of the config, then those of the task's data."""
+        if self.control.labels_field is None:
             return self.labels
-        return self.labels + tuple(_dynamic_labels(data.get(self.labels_field)))
+        return self.labels + tuple(_labels_in_task(data.get(self.control.labels_field)))
 
 
 def parse_label_config(xml: str | None) -> LabelConfig:
-    """Read a label config. Raises LabelConfigError, in words for whoever wrote it."""
-    tags = list(root_of(xml).iter())
-    videos = {name: tag for tag in of_kind(tags, "video") if (name := attribute(tag, "name"))}
+    """Read a label config.
+
+    A config with a `<Video>` is one for videos; without one, an `<Image valueList>` makes it one for lists of pictures.
+
+    Args:
+        xml: The label config as Label Studio sends it.
+
+    Raises:
+        LabelConfigError: If there is no tag that takes objects, or the video's or pictures' field is missing.
+    """
+    tags = list(parse_xml(xml).iter())
+    videos = {name: tag for tag in tags_named(tags, "video") if (name := attribute(tag, "name"))}
     images = {
-        name: tag for tag in of_kind(tags, "image") if (name := attribute(tag, "name")) and attribute(tag, "valueList")
+        name: tag
+        for tag in tags_named(tags, "image")
+        if (name := attribute(tag, "name")) and attribute(tag, "valueList")
     }
-    if not videos and images:
-        return _mask_config(tags, images)
-    if not videos:
-        raise LabelConfigError(f"the label config has no <Video name=...>: add {SHORTEST_EXAMPLE}")
-    outline, video = _outline_and_video(tags, list(videos))
-    if outline:
-        box = outline.name
-    else:
-        box, video = _box_and_video(tags, list(videos))
-    value, rate = attribute(videos[video], "value"), attribute(videos[video], "frameRate")
-    field = variable(value)
+    if videos:
+        return _video_config(tags, videos)
+    if images:
+        return _picture_config(tags, images)
+    raise LabelConfigError(f"the label config has no <Video name=...>: add {SHORTEST_EXAMPLE}")
+
+
+def _video_config(tags: Sequence[Element], videos: Mapping[str, Element]) -> LabelConfig:
+    control = _find_control(tags, videos, on_pictures=False)
+    video = videos[control.media]
+    value, rate = attribute(video, "value"), attribute(video, "frameRate")
+    field = variable_name(value)
     if field is None:
-        raise LabelConfigError(f'<Video name="{video}"> needs value="$field", a field of the task, got {value!r}')
-    if outline and outline.own_labels:
-        labels, labels_field = _labels(tags, video, kind=outline.kind, name=outline.name)
-    else:
-        labels, labels_field = _labels(tags, video)
-    text_areas, word_fields = _words(tags, field)
+        raise LabelConfigError(
+            f'<Video name="{control.media}"> needs value="$field", a field of the task, got {value!r}'
+        )
+    text_areas, word_fields = _text_tags(tags, field)
     return LabelConfig(
-        video=video,
-        video_field=field,
-        box=box,
-        frame_rate=None if variable(rate) else rate,
-        frame_rate_field=variable(rate),
-        labels=labels,
-        labels_field=labels_field,
+        control=control,
+        media_field=field,
+        frame_rate=None if variable_name(rate) else rate,
+        frame_rate_field=variable_name(rate),
         text_areas=text_areas,
         word_fields=word_fields,
-        outline=outline,
     )
 
 
-def _mask_config(tags: Sequence[Element], images: Mapping[str, Element]) -> LabelConfig:
-    name, target = None, next(iter(images))
-    for tag in tags:
-        kind = tag.tag.lower() if isinstance(tag.tag, str) else ""
-        shown = [image for image in names_in(attribute(tag, "toName")) if image in images]
-        if kind in _MASK_KINDS and shown and (name := attribute(tag, "name")):
-            target = shown[0]
-            break
-    if not name:
+def _picture_config(tags: Sequence[Element], images: Mapping[str, Element]) -> LabelConfig:
+    control = _find_control(tags, images, on_pictures=True)
+    value = attribute(images[control.media], "valueList")
+    field = variable_name(value)
+    if field is None:
+        raise LabelConfigError(
+            f'<Image name="{control.media}"> needs valueList="$field", a field of the task, got {value!r}'
+        )
+    text_areas, word_fields = _text_tags(tags, field)
+    return LabelConfig(control=control, media_field=field, text_areas=text_areas, word_fields=word_fields)
+
+
+def _find_control(tags: Sequence[Element], media: Collection[str], *, on_pictures: bool) -> Control:
+    control = find_control(tags, media, on_pictures=on_pictures)
+    if control is not None:
+        return control
+    first = next(iter(media))
+    if on_pictures:
         raise LabelConfigError(
             "the label config has no tag that takes masks on its pictures: "
-            f'add <BrushLabels name="mask" toName="{target}"><Label value="Object"/></BrushLabels>'
+            f'add <BrushLabels name="mask" toName="{first}"><Label value="Object"/></BrushLabels>'
         )
-    value = attribute(images[target], "valueList")
-    field = variable(value)
-    if field is None:
-        raise LabelConfigError(f'<Image name="{target}"> needs valueList="$field", a field of the task, got {value!r}')
-    own = kind.endswith("labels")
-    labels, labels_field = _labels(tags, target, kind=kind if own else "labels", name=name if own else None)
-    groups = [g for g in of_kind(tags, "labels") if target in names_in(attribute(g, "toName")) and attribute(g, "name")]
-    text_areas, word_fields = _words(tags, field)
-    return LabelConfig(
-        video=target,
-        video_field=field,
-        box=name,
-        labels=labels,
-        labels_field=labels_field,
-        text_areas=text_areas,
-        word_fields=word_fields,
-        masks=MaskControl(name, kind, None if own or not groups else attribute(groups[0], "name")),
+    if (reason := explain_missing_control(tags, first)) is not None:
+        raise LabelConfigError(reason)
+    raise LabelConfigError(
+        "the label config has no tag that takes boxes on video: "
+        f'add <VideoRectangle name="box" toName="{first}"/> beside <Video name="{first}">'
     )
 
 
-def _words(tags: Sequence[Element], field: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the TextAreas, and the fields that words are shown from, in order, each once."""
-    texts = [tag for tag in of_kind(tags, "textarea") if attribute(tag, "name")]
-    words = [variable(attribute(tag, "value")) for tag in texts]
-    words += [inner_variable(attribute(tag, "value")) for tag in of_kind(tags, "header")]
-    names = tuple(str(attribute(tag, "name")) for tag in texts)
-    return names, tuple(dict.fromkeys(w for w in words if w and w != field))
+def _text_tags(tags: Sequence[Element], media_field: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the `<TextArea>` tags, and the fields that words are shown from, in order, each once."""
+    text_areas = [tag for tag in tags_named(tags, "textarea") if attribute(tag, "name")]
+    fields = [variable_name(attribute(tag, "value")) for tag in text_areas]
+    fields += [first_variable(attribute(tag, "value")) for tag in tags_named(tags, "header")]
+    names = tuple(str(attribute(tag, "name")) for tag in text_areas)
+    return names, tuple(dict.fromkeys(field for field in fields if field and field != media_field))
 
 
-def _box_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[str, str]:
-    boxes = of_kind(tags, "videorectangle")
-    for tag in boxes:
-        name = attribute(tag, "name")
-        for target in names_in(attribute(tag, "toName")):
-            if name and target in videos:
-                return name, target
-    if not boxes and any(of_kind(tags, kind) for kind in OUTLINE_KINDS):
-        raise LabelConfigError(
-            "<VideoVector> takes outlines only where it may be closed and is no skeleton: "
-            'give it name, toName and closable="true", and no skeleton="true"'
-        )
-    if not boxes:
-        raise LabelConfigError(
-            "the label config has no tag that takes boxes on video: "
-            f'add <VideoRectangle name="box" toName="{videos[0]}"/> beside <Video name="{videos[0]}">'
-        )
-    got = f"name={attribute(boxes[0], 'name')!r} toName={attribute(boxes[0], 'toName')!r}"
-    raise LabelConfigError(f'<VideoRectangle> needs a name and toName="{videos[0]}", got {got}')
-
-
-def _outline_and_video(tags: Sequence[Element], videos: Sequence[str]) -> tuple[OutlineControl | None, str]:
-    """The first tag for closed outlines on a video, and that video. Open lines and skeletons are no outlines."""
-    for tag in tags:
-        kind = tag.tag.lower() if isinstance(tag.tag, str) else ""
-        name, shown = attribute(tag, "name"), [v for v in names_in(attribute(tag, "toName")) if v in videos]
-        if kind in OUTLINE_KINDS and name and shown and is_on(tag, "closable") and not is_on(tag, "skeleton"):
-            least, most = _points(tag, "minPoints", 3), _points(tag, "maxPoints", OutlineControl.most)
-            if most < max(3, least):
-                raise LabelConfigError(
-                    f'<{tag.tag} name="{name}"> allows {most} points at most and needs {max(3, least)} for an outline'
-                )
-            return OutlineControl(name, kind, max(3, least), most), shown[0]
-    return None, ""
-
-
-def _points(tag: Element, name: str, otherwise: int) -> int:
-    written = (attribute(tag, name) or "").strip()
-    return int(written) if written.isdecimal() else otherwise
-
-
-def _labels(
-    tags: Sequence[Element], video: str, *, kind: str = "labels", name: str | None = None
-) -> tuple[tuple[Label, ...], str | None]:
-    """The choices of every <Labels> (or `kind`, of that name) for this video, and the field that has more of them."""
-    found: dict[Label, None] = {}
-    field = None
-    for group in of_kind(tags, kind):
-        if video not in names_in(attribute(group, "toName")) or (name and attribute(group, "name") != name):
-            continue
-        field = field or variable(attribute(group, "value"))
-        for tag in of_kind(list(group.iter()), "label"):
-            if value := attribute(tag, "value"):
-                found[Label(value, attribute(tag, "alias") or value)] = None
-    return tuple(found), field
-
-
-def _dynamic_labels(value: Any) -> Iterator[Label]:
+def _labels_in_task(value: Any) -> Iterator[Label]:
+    """Read labels from a task's data: a list of names, or of {"value", "alias"}."""
     for item in value if isinstance(value, list) else []:
         name = item.get("value") if isinstance(item, Mapping) else item
         if isinstance(name, str) and name:

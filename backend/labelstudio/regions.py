@@ -1,187 +1,196 @@
-"""Tracks -> what Label Studio stores and draws: one region per object, of boxes or (see `outline_regions`) outlines.
+"""Regions and predictions in the form in which Label Studio stores them.
 
-How Label Studio 1.23 reads a sequence was measured: frames are 1-based on the editor's own grid (not the
-clip's, see `backend.labelstudio.timeline`); between keyframes it interpolates by frame number; `rotation` must stand on
-every keyframe or interpolated boxes become NaN; a keyframe with `enabled` false is drawn itself and hides
-from the next frame on, and without one the last box stays for ever. It validates nothing, so what is written
-here must be right.
+Label Studio validates none of this (1.23), so what is written here must be right. What a person or another program
+stored is read as plain mappings, since it may lack any of these keys.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import quoteattr
-
-import numpy as np
-from numpy.typing import NDArray
-
-from backend.labelstudio.edits import UserEdit, UserKeyframe, UserOutline, apply_user_keyframes, keyframe_checksum
-from backend.labelstudio.label_config import LabelConfig, parse_label_config
-from backend.labelstudio.timeline import TimedClip, editor_frame_count, round_score, track_on_timeline
-from backend.labelstudio.vector_regions import vector_sequence
-from video.keyframes import fewest_keyframes
-from video.types import MaskTrack
-
-if TYPE_CHECKING:
-    from refam.pipeline.pipeline import TrackResult
-
-Region = dict[str, Any]
-KEYFRAME_IOU = 0.9  # how well the interpolated boxes must keep the track's
+from typing import Any, Literal, NotRequired, TypedDict
 
 
-def regions_of(
-    results: Sequence[TrackResult],
-    clip: TimedClip,
-    config: LabelConfig,
-    *,
-    fps: float,
-    region_ids: Sequence[str],
-    fixed: Sequence[Sequence[UserEdit]] = (),
-    keyframe_iou: float = KEYFRAME_IOU,
-) -> list[Region]:
-    """One region for each result that is visible somewhere, in order.
+class BoxKeyframe(TypedDict):
+    """A keyframe of a box on video.
 
-    fixed: for each result the keyframes that a person has set; they come back exactly as they are.
-
-    fps: of the editor's grid (`LabelConfig.fps`). region_ids: one per result; the editor replaces a region
-    that has the same id. A result's `target.label` must be what the config's labels give as result (its
-    alias, where it has one).
+    frame: of the editor, 1-based. time: seconds. x, y: top left corner, percent of the frame. width, height: percent
+    of the frame. rotation: degrees clockwise about the top left corner; interpolated boxes become NaN without it.
+    enabled: False hides the object from the next frame on, up to the next keyframe. score: in [0, 1]. words: those that
+    the object was found with. check: the checksum of a keyframe that nobody edited (see `backend.labelstudio.edits`).
     """
-    if len(region_ids) != len(results):
-        raise ValueError(f"{len(results)} results need as many region ids, got {len(region_ids)}")
-    regions = []
-    for i, (result, region_id) in enumerate(zip(results, region_ids, strict=True)):
-        known, words, notes = fixed[i] if fixed else (), result.target.words, list(result.notes)
-        if config.outline:
-            outlines = [f for f in known if isinstance(f, UserOutline)]
-            sequence, said = vector_sequence(result.track, clip, config.outline, fps=fps, fixed=outlines, words=words)
-            notes += said
-        else:
-            boxes = [f for f in known if isinstance(f, UserKeyframe)]
-            sequence = box_sequence(result.track, clip, fps=fps, fixed=boxes, words=words, keyframe_iou=keyframe_iou)
-        if not sequence:
-            continue
-        value: dict[str, Any] = {
-            "framesCount": editor_frame_count(clip.duration_s, fps),
-            "duration": round(float(clip.duration_s), 6),
-            "sequence": sequence,
-        }
-        if config.labels or config.labels_field:  # a label that no <Labels> offers would be drawn as "Empty"
-            value["labels"] = [result.target.label]
-            if config.outline and config.outline.own_labels:
-                value[config.outline.kind] = value["labels"]
-        region: Region = {
-            "id": region_id,
-            "from_name": config.box,
-            "to_name": config.video,
-            "type": config.outline.kind if config.outline else "videorectangle",
-            "origin": "prediction",
-            "score": round_score(result.score),
-            "value": value,
-        }
-        if notes:  # the editor shows this text when the region is selected (measured)
-            region["meta"] = {"text": ["; ".join(notes)]}
-        regions.append(region)
-    return regions
+
+    frame: int
+    time: float
+    enabled: bool
+    x: float
+    y: float
+    width: float
+    height: float
+    rotation: float
+    score: NotRequired[float]
+    words: NotRequired[str]
+    check: NotRequired[str]
 
 
-def box_sequence(
-    track: MaskTrack,
-    clip: TimedClip,
-    *,
-    fps: float,
-    fixed: Sequence[UserKeyframe] = (),
-    words: str | None = None,
-    keyframe_iou: float = KEYFRAME_IOU,
-) -> list[dict[str, Any]]:
-    """The fewest keyframes whose interpolation on the editor's grid keeps the track's boxes; [] if never
-    visible.
+class Vertex(TypedDict):
+    """A vertex of an outline. x, y: percent of the frame. prevPointId: id of the vertex before it, None for the first.
 
-    Every editor frame takes the box of the clip frame that it shows, then keyframes are chosen on that grid:
-    choosing them among the clip's frames would be off by up to a frame's motion wherever the two rates
-    differ. Each keyframe carries its score, its check (see backend.labelstudio.edits) and the words it was found with.
+    The editor interpolates vertices of the same id.
     """
-    rows, visible = track_on_timeline(track, clip, fps)
-    scores = track.scores[rows]
-    boxes, visible, kept = apply_user_keyframes(track.boxes[rows], visible, fixed)
-    sequence = []
-    steps = np.arange(len(rows))
-    chosen = fewest_keyframes(boxes, visible, positions=steps, tolerance_iou=keyframe_iou, must=sorted(kept))
-    for row, enabled in chosen:
-        item = {
-            "frame": row + 1,
-            "time": round(row / fps, 6),
-            "enabled": enabled,
-            **_percent(boxes[row]),
-            "rotation": 0,
-            "score": round_score(scores[row]),
-            **({"words": words} if words else {}),
-        }
-        if row in kept:  # a person's: to the last digit, and without a check, so that it is known again
-            drawn = kept[row]
-            item |= {"x": drawn.x, "y": drawn.y, "width": drawn.width, "height": drawn.height}
-            item |= {"rotation": drawn.rotation}
-        else:
-            item["check"] = keyframe_checksum(item)
-        sequence.append(item)
-    return sequence
+
+    id: str
+    x: float
+    y: float
+    prevPointId: str | None
+    isBezier: bool
 
 
-def build_prediction(regions: Sequence[Region], *, model_version: str) -> dict[str, Any]:
-    """A prediction as Label Studio stores it, as sure as its least sure object.
+class VectorKeyframe(TypedDict):
+    """A keyframe of an outline on video. closed: whether the last vertex joins the first. Else as `BoxKeyframe`."""
 
-    Raises ValueError without regions: Label Studio stores an empty prediction, and at the same model version
-    that blocks the next run.
+    frame: int
+    time: float
+    enabled: bool
+    closed: bool
+    vertices: list[Vertex]
+    score: NotRequired[float]
+    words: NotRequired[str]
+    check: NotRequired[str]
+
+
+class VideoValue(TypedDict):
+    """The value of an object on video. framesCount: frames of the editor. duration: of the video in seconds."""
+
+    framesCount: int
+    duration: float
+    sequence: Sequence[BoxKeyframe | VectorKeyframe]
+    labels: NotRequired[list[str]]
+    videovectorlabels: NotRequired[list[str]]
+
+
+class BrushValue(TypedDict):
+    """A mask as brush strokes. rle: in Label Studio's own run-length code, of RGBA pixels."""
+
+    format: Literal["rle"]
+    rle: list[int]
+    brushlabels: NotRequired[list[str]]
+    labels: NotRequired[list[str]]
+
+
+class PolygonValue(TypedDict):
+    """A mask as one polygon. points: [x, y] in percent of the picture."""
+
+    points: list[list[float]]
+    closed: bool
+    polygonlabels: NotRequired[list[str]]
+    labels: NotRequired[list[str]]
+
+
+class BitmaskValue(TypedDict):
+    """A mask as a PNG in a data URL: the opaque pixels are the mask."""
+
+    imageDataURL: str
+    bitmasklabels: NotRequired[list[str]]
+    labels: NotRequired[list[str]]
+
+
+class TextValue(TypedDict):
+    """What was typed into a text field: the whole list of submissions, the last one last."""
+
+    text: list[str]
+
+
+MaskValue = BrushValue | PolygonValue | BitmaskValue
+
+
+class Meta(TypedDict, total=False):
+    """text: what the editor shows when the region is selected. check: the checksum of a polygon that nobody edited."""
+
+    text: list[str]
+    check: str
+
+
+class Region(TypedDict):
+    """One entry of a prediction's or an annotation's result.
+
+    from_name, to_name: names of the control tag and of the `<Video>` or `<Image>`. type: the control tag in lower case.
+    item_index: of the picture, 0-based. original_width, original_height: of the picture, in pixels.
+    """
+
+    id: str
+    from_name: str
+    to_name: str
+    type: str
+    value: VideoValue | MaskValue | TextValue | dict[str, Any]
+    origin: NotRequired[str]
+    score: NotRequired[float]
+    meta: NotRequired[Meta]
+    item_index: NotRequired[int]
+    original_width: NotRequired[int]
+    original_height: NotRequired[int]
+    image_rotation: NotRequired[int]
+
+
+class Prediction(TypedDict):
+    """A prediction for one task. score: in [0, 1]; Label Studio orders tasks by it."""
+
+    result: list[Region]
+    score: float
+    model_version: str
+
+
+def build_prediction(regions: Sequence[Region], *, model_version: str) -> Prediction:
+    """Make a prediction of regions. Its score is that of the least certain region.
+
+    Raises:
+        ValueError: Without regions: Label Studio stores an empty prediction, and at the same model version that blocks
+            the next run.
     """
     if not regions:
         raise ValueError("a prediction without regions would be stored as empty and block the next run")
     return {
         "result": list(regions),
-        "score": min(r["score"] for r in regions),
+        "score": min(region["score"] for region in regions),
         "model_version": model_version,
     }
 
 
 def region_id_for(task: Mapping[str, Any] | str, position: int) -> str:
-    """A stable id for object number `position` of a task, so that another answer replaces the region."""
+    """Return a stable region id for an object of a task, so that a new answer replaces the region.
+
+    Args:
+        task: The task, or any other text that names it.
+        position: Number of the object in the task, from 0.
+    """
     key = task if isinstance(task, str) else f"task {task.get('id')}"
     return "refam-" + hashlib.sha256(f"{key} object {position}".encode()).hexdigest()[:10]
 
 
-def build_label_config(labels: Sequence[str]) -> str:
-    """A label config for `importable_task`: words above the video, these labels, boxes, rate `$fps`."""
-    choices = "\n".join(f"    <Label value={quoteattr(label)}/>" for label in dict.fromkeys(labels))
-    return f"""<View>
-  <TextArea name="words" toName="video" value="$prompt" editable="true" maxSubmissions="1"
-            placeholder="What to find, for example: the red star"/>
-  <Labels name="labels" toName="video">
-{choices}
-  </Labels>
-  <Video name="video" value="$video" frameRate="$fps"/>
-  <VideoRectangle name="box" toName="video"/>
-</View>
-"""
+def round_score(score: float) -> float:
+    """Return a score as regions and keyframes carry it: within [0, 1], four digits."""
+    return round(min(1.0, max(0.0, float(score))), 4)
 
 
-def importable_task(
-    results: Sequence[TrackResult], clip: TimedClip, *, video: str, words: str, fps: float, model_version: str
-) -> tuple[dict[str, Any], str]:
-    """A task with its prediction, ready to import, and the label config that fits it.
+def label_in_value(value: Mapping[str, Any], tag: str = "labels", *, default: str = "object") -> str:
+    """Return the first label in a region's value, the default without one.
 
-    video: the address that Label Studio will have for the clip, such as `/data/local-files/?d=clips/a.mp4`.
-    fps: the editor's frame rate for this task; kept in the task as `$fps`. Raises ValueError if nothing is
-    visible.
+    Args:
+        value: The region's value.
+        tag: A control tag with labels of its own, whose key is looked at before "labels".
+        default: What a region without a label is called.
     """
-    xml = build_label_config([r.target.label for r in results])
-    ids = [region_id_for(video, position) for position in range(len(results))]
-    regions = regions_of(results, clip, parse_label_config(xml), fps=fps, region_ids=ids)
-    prediction = build_prediction(regions, model_version=model_version)
-    return {"data": {"video": video, "prompt": words, "fps": fps}, "predictions": [prediction]}, xml
+    labels = value.get(tag) or value.get("labels")
+    return str(labels[0]) if isinstance(labels, list) and labels else default
 
 
-def _percent(box: NDArray[np.float64]) -> dict[str, float]:
-    x0, y0, x1, y1 = (float(c) * 100 for c in box)
-    sides = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0}
-    return {name: round(value, 4) for name, value in sides.items()}
+def sources_by_age(task: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+    """Return a task's "drafts", "annotations" or "predictions" (the kind), the newest first."""
+    sources = task.get(kind)
+    found = [source for source in sources if isinstance(source, Mapping)] if isinstance(sources, list) else []
+    return sorted(found, key=_age, reverse=True)
+
+
+def _age(source: Mapping[str, Any]) -> tuple[str, int]:
+    identity = source.get("id")
+    return str(source.get("updated_at") or source.get("created_at") or ""), identity if isinstance(identity, int) else 0

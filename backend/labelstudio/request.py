@@ -1,27 +1,29 @@
-"""A task, its label config and what the annotator just typed -> what to find, and which regions to answer
-with.
+"""Reading a predict request: which objects to find in a task, and which regions to answer with.
 
-Words are taken from, in this order: the text just typed (interactive mode), the fields that the config's
-TextAreas and Headers show, the fields `prompt`, `text` and `expression`, and at last the labels' own names.
-One expression is one object; several are separated by line breaks or semicolons.
+Words are taken from, in this order: the text just typed (interactive mode), the fields that the config's TextAreas and
+Headers show, the fields `prompt`, `text` and `expression`, and at last the labels' own names. One expression is one
+object; several are separated by line breaks or semicolons.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from backend.labelstudio.config_xml import Label
+from backend.labelstudio.controls.base import UneditedMask
+from backend.labelstudio.controls.image_masks import MaskError
 from backend.labelstudio.edits import UserEdit, read_user_keyframes, region_words
-from backend.labelstudio.empty_regions import ShownMask, shown_masks
-from backend.labelstudio.label_config import OUTLINE_KINDS, Label, LabelConfig
-from backend.labelstudio.mask_edits import MaskError, shown_in, with_drawn_masks
+from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import region_id_for
-from refam.pipeline.pipeline import Target
+from refam.pipeline.types import Target
 from video.errors import UserError
 
-_TOLD = re.compile(r"\s*\((?:not found|not finished): [^\n]*\)\s*$")
+_REASON = re.compile(r"\s*\((?:not found|not finished): [^\n]*\)\s*$")  # see append_reason
 FALLBACK_FIELDS = ("prompt", "text", "expression")
 LONGEST_EXPRESSION = 500  # characters; a longer one is a mistake, and would cost accordingly
 
@@ -32,12 +34,18 @@ class RequestError(UserError):
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What to do for one task.
+    """What to find in one task. The job queue stores it as JSON, in which two fields keep the names of their aliases.
 
-    video: address as it stands in the task. fps: of the editor's grid. targets: one per object; region_ids: as many,
-    the region that each answer shall replace or make; fixed: as many, the keyframes that a person has set.
-    frames: the addresses of a list of pictures; `video` is empty then. shown: masks of these objects that the editor
-    shows now and nobody touched: those that the answer has none for are emptied.
+    Attributes:
+        task: What log and error messages call the task.
+        video: The video's address as it stands in the task, "" for a list of pictures.
+        fps: Frame rate of the editor's timeline.
+        targets: One per object.
+        region_ids: One per object: the region that the answer replaces or makes.
+        edits: The keyframes that a person set, per object; () where there are none at all.
+        frames: The addresses of a list of pictures.
+        unedited_masks: Masks of these objects that the editor shows and nobody edited. Those that the answer does not
+            replace are emptied.
     """
 
     task: str
@@ -45,159 +53,211 @@ class PredictRequest:
     fps: float
     targets: tuple[Target, ...]
     region_ids: tuple[str, ...]
-    fixed: tuple[tuple[UserEdit, ...], ...] = ()
+    edits: Annotated[tuple[tuple[UserEdit, ...], ...], Field(alias="fixed")] = ()
     frames: tuple[str, ...] = ()
-    shown: tuple[ShownMask, ...] = ()
+    unedited_masks: Annotated[tuple[UneditedMask, ...], Field(alias="shown")] = ()
 
     def __post_init__(self) -> None:
         if bool(self.video) == bool(self.frames):
             raise ValueError("there is either a video or a list of frames")
-        if len(self.targets) != len(self.region_ids) or len(self.fixed) not in (0, len(self.targets)):
-            raise ValueError(f"{len(self.targets)} targets, {len(self.region_ids)} ids, {len(self.fixed)} fixed")
+        if len(self.targets) != len(self.region_ids) or len(self.edits) not in (0, len(self.targets)):
+            raise ValueError(f"{len(self.targets)} targets, {len(self.region_ids)} ids, {len(self.edits)} edits")
 
 
 @dataclass(frozen=True)
 class _Object:
-    """One object of a request: what to look for, the region it becomes, and what a person fixed of it."""
+    """One object of a request.
+
+    edits: the keyframes that a person set. unchanged: whether its region was found with these very words and label.
+    """
 
     target: Target
     region_id: str
-    fixed: tuple[UserEdit, ...]
-    known: bool  # whether its region was found with these very words
+    edits: tuple[UserEdit, ...] = ()
+    unchanged: bool = False
 
 
 def read_request(
     task: Mapping[str, Any], config: LabelConfig, *, context: Mapping[str, Any] | None = None
 ) -> PredictRequest:
-    """Read one task of a /predict call. context: of an interactive call, None in a batch.
+    """Read one task of a predict call.
 
-    In an interactive call, regions whose words are the same and which nobody touched are left out, unless that is so
-    of all: they stay as they are. Raises RequestError, or LabelConfigError where the task's frame rate is no rate.
+    In an interactive call, objects whose words are the same and which nobody edited are left out, unless that is so of
+    all: their regions stay as they are.
+
+    Args:
+        task: The task as Label Studio sends it.
+        config: The project's label config.
+        context: The context of an interactive call, None in a batch.
+
+    Raises:
+        RequestError: If the task has no media or no words, or a person's mask cannot be read.
+        LabelConfigError: If the task's frame rate is no rate.
     """
     name = f"task {task.get('id', '(no id)')}"
     data = task.get("data")
     if not isinstance(data, Mapping):
         raise RequestError(f"{name} has no data")
-    video, frames = _media(data.get(config.video_field), config, name)
+    video, frames = _read_media(data.get(config.media_field), config, name)
     labels = config.labels_for(data)
-    expressions = _typed(context, config) or task_expressions(data, config)
-    old = list(existing_regions(task, config)) if context is not None else []
-    if expressions:
-        objects = _objects_for(expressions, labels, old, task)
-        changed = [o for o in objects if o.fixed or not o.known]
-        objects = changed or objects
-    else:
-        objects = [
-            _Object(Target(label=label.result, words=label.value), region_id_for(task, position), (), False)
-            for position, label in enumerate(labels)
-        ]
+    objects = _read_objects(task, data, labels, config, context)
     if not objects:
         fields = ", ".join(f'"{f}"' for f in (*config.word_fields, *FALLBACK_FIELDS))
         raise RequestError(f"{name} has no words: type some into the text field, or fill one of {fields}")
     targets, region_ids = tuple(o.target for o in objects), tuple(o.region_id for o in objects)
-    shown: tuple[ShownMask, ...] = ()
-    if config.masks is not None and context is not None:
-        shown = shown_masks(shown_in(task, config.masks), region_ids, config.masks)
+    unedited_masks: tuple[UneditedMask, ...] = ()
+    if context is not None:
+        unedited_masks = config.control.unedited_masks(task, region_ids)
         try:
-            targets = with_drawn_masks(targets, region_ids, task, config.masks)
+            targets = config.control.add_mask_prompts(targets, region_ids, task)
         except MaskError as error:
             raise RequestError(f"{name}: {error}") from error
     return PredictRequest(
-        name,
-        video,
-        config.fps(data),
-        targets,
-        region_ids,
-        tuple(o.fixed for o in objects),
-        frames,
-        shown,
+        task=name,
+        video=video,
+        fps=config.fps(data),
+        targets=targets,
+        region_ids=region_ids,
+        edits=tuple(o.edits for o in objects),
+        frames=frames,
+        unedited_masks=unedited_masks,
     )
 
 
-def _media(value: Any, config: LabelConfig, name: str) -> tuple[str, tuple[str, ...]]:
-    """The address of a video and no frames, or no video and the frames' addresses."""
-    if config.masks is None:
+def _read_media(value: Any, config: LabelConfig, name: str) -> tuple[str, tuple[str, ...]]:
+    """Return the address of a video and no frames, or "" and the addresses of the frames."""
+    if not config.on_pictures:
         if isinstance(value, str) and value.strip():
             return value.strip(), ()
-        raise RequestError(f'{name}: the field "{config.video_field}" must be a video\'s address, got {value!r}')
-    wanted = f'{name}: the field "{config.video_field}" must be a list of pictures\' addresses'
+        raise RequestError(f'{name}: the field "{config.media_field}" must be a video\'s address, got {value!r}')
+    expected = f'{name}: the field "{config.media_field}" must be a list of pictures\' addresses'
     if not isinstance(value, list) or not value:
-        raise RequestError(f"{wanted}, got {'an empty list' if value == [] else type(value).__name__}")
+        raise RequestError(f"{expected}, got {'an empty list' if value == [] else type(value).__name__}")
     for number, item in enumerate(value):
         if not isinstance(item, str) or not item.strip():
-            raise RequestError(f"{wanted}, but number {number} (from 0) is {item!r}")
+            raise RequestError(f"{expected}, but number {number} (from 0) is {item!r}")
     return "", tuple(item.strip() for item in value)
 
 
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
 def split_expressions(value: Any) -> list[str]:
-    """Words as they stand in a task (a string, or a list of them) -> expressions, one per object."""
+    """Split words as they stand in a task into expressions, one per object.
+
+    Args:
+        value: A string or a list of strings; anything else holds no expression.
+
+    Raises:
+        RequestError: If an expression has more than 500 characters.
+    """
     parts = value if isinstance(value, list | tuple) else [value]
     texts = [part for part in parts if isinstance(part, str)]
-    found = [" ".join(piece.split()) for text in texts for piece in re.split(r"[;\r\n]+", text)]
-    for expression in found:
+    expressions = [" ".join(piece.split()) for text in texts for piece in re.split(r"[;\r\n]+", text)]
+    for expression in expressions:
         if len(expression) > LONGEST_EXPRESSION:
             raise RequestError(f"an expression must have at most {LONGEST_EXPRESSION} characters: {expression[:40]}...")
-    return [expression for expression in found if expression]
+    return [expression for expression in expressions if expression]
 
 
 def submitted_text(context: Mapping[str, Any] | None, config: LabelConfig) -> tuple[Mapping[str, Any], str] | None:
-    """The TextArea's region that was just submitted, and its last text without what we had added to it."""
-    for region in reversed(_list(context, "result")):
+    """Return the text that was just submitted in a TextArea.
+
+    Returns:
+        The TextArea's region, and its last text without the reason that `append_reason` added; None without a text.
+    """
+    for region in reversed(_mappings(context, "result")):
         if region.get("type") != "textarea" or region.get("from_name") not in config.text_areas:
             continue
-        text = _mapping(region, "value").get("text")
+        value = region.get("value")
+        text = value.get("text") if isinstance(value, Mapping) else None
         last = text[-1] if isinstance(text, list) and text else text  # `text` is the whole list of submissions
-        if isinstance(last, str) and (said := _TOLD.sub("", last)).strip():
-            return region, said
+        if isinstance(last, str) and (words := _REASON.sub("", last)).strip():
+            return region, words
     return None
 
 
-def append_reason(words: str, why: str, *, finished: bool) -> str:
-    """The words with what became of them, as the annotator sees it in the text field; `submitted_text` takes it off."""
-    return f"{words.strip()} ({'not found' if finished else 'not finished'}: {' '.join(why.split())})"
+def append_reason(words: str, reason: str, *, finished: bool) -> str:
+    """Return the words with why there is no answer, as the annotator sees it in the text field.
 
+    `submitted_text` takes the reason off again.
 
-def _typed(context: Mapping[str, Any] | None, config: LabelConfig) -> list[str]:
-    """What was just submitted in a TextArea."""
-    found = submitted_text(context, config)
-    return split_expressions(found[1]) if found else []
+    Args:
+        words: What was typed.
+        reason: A sentence.
+        finished: False if the object is still being looked for.
+    """
+    return f"{words.strip()} ({'not found' if finished else 'not finished'}: {' '.join(reason.split())})"
 
 
 def task_expressions(data: Mapping[str, Any], config: LabelConfig) -> list[str]:
-    """What a task's own fields ask for: of the first field that says something. Raises RequestError where too long."""
+    """Return the expressions of a task's own fields: of the first field that has any.
+
+    Raises:
+        RequestError: If an expression is too long.
+    """
     for field in (*config.word_fields, *FALLBACK_FIELDS):
-        if field != config.video_field and (expressions := split_expressions(data.get(field))):
+        if field != config.media_field and (expressions := split_expressions(data.get(field))):
             return expressions
     return []
 
 
-def _objects_for(
-    expressions: Sequence[str], labels: Sequence[Label], old: list[Mapping[str, Any]], task: Mapping[str, Any]
+def normalize_words(text: str) -> str:
+    """Return words without punctuation and case, to compare them."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+# --- objects ---------------------------------------------------------------------------------------------------------
+
+
+def _read_objects(
+    task: Mapping[str, Any],
+    data: Mapping[str, Any],
+    labels: Sequence[Label],
+    config: LabelConfig,
+    context: Mapping[str, Any] | None,
 ) -> list[_Object]:
-    """An object per expression. Regions that are there are taken up: by their words, then by label, then in order."""
-    asked = [_label_before_colon(expression, labels) for expression in expressions]
-    same = {position: region for position, (_, words) in enumerate(asked) if (region := _take_by_words(old, words))}
-    objects = []
+    """Return the objects to find: one per expression, or one per label where the task has no words."""
+    submitted = submitted_text(context, config)
+    expressions = split_expressions(submitted[1]) if submitted else []
+    expressions = expressions or task_expressions(data, config)
+    if not expressions:
+        return [
+            _Object(Target(label=label.result, words=label.value), region_id_for(task, position))
+            for position, label in enumerate(labels)
+        ]
+    regions = config.control.replaceable_regions(task) if context is not None else []
+    objects = _objects_for(expressions, labels, regions, task)
+    return [o for o in objects if o.edits or not o.unchanged] or objects
+
+
+def _objects_for(
+    expressions: Sequence[str], labels: Sequence[Label], regions: list[Mapping[str, Any]], task: Mapping[str, Any]
+) -> list[_Object]:
+    """Return an object per expression. Each takes over a region: by its words, then by its label, then in order."""
+    split = [_split_label(expression, labels) for expression in expressions]
+    same_words = {i: region for i, (_, words) in enumerate(split) if (region := _pop_by_words(regions, words))}
     results = {label.result for label in labels}
-    for position, (given, words) in enumerate(asked):
-        named = given or _label_named_in(words, labels)
-        region = same.get(position) or _take(old, named)
-        kept = next(iter(_labels_in(region)), None)
+    objects = []
+    for position, (prefix_label, words) in enumerate(split):
+        named = prefix_label or _label_named_in(words, labels)
+        region = same_words.get(position) or _pop_by_label(regions, named)
+        current = next(iter(_labels_in(region)), None)
         # A label that the words name wins; then the one that the region has, for a person may have set it.
-        label = named or (kept if kept in results else None) or (labels[0].result if labels else words)
+        label = named or (current if current in results else None) or (labels[0].result if labels else words)
         objects.append(
             _Object(
                 Target(label=label, words=words),
                 str(region["id"]) if region else region_id_for(task, position),
                 read_user_keyframes(region) if region else (),
-                region is not None and region_words(region) == words and label == kept,
+                region is not None and region_words(region) == words and label == current,
             )
         )
     return objects
 
 
-def _label_before_colon(expression: str, labels: Sequence[Label]) -> tuple[str | None, str]:
-    """`Car: the red one on the left` -> the label Car and the words after it; no label where none is called so."""
+def _split_label(expression: str, labels: Sequence[Label]) -> tuple[str | None, str]:
+    """Split `Car: the red one on the left` into the label Car and the words after it; None if no label is named so."""
     before, colon, after = expression.partition(":")
     if colon and after.strip():
         for label in labels:
@@ -206,72 +266,41 @@ def _label_before_colon(expression: str, labels: Sequence[Label]) -> tuple[str |
     return None, expression
 
 
-def _take_by_words(old: list[Mapping[str, Any]], words: str) -> Mapping[str, Any] | None:
-    region = next((r for r in old if region_words(r) == words), None)
-    if region is not None:
-        old.remove(region)
-    return region
-
-
 def _label_named_in(expression: str, labels: Sequence[Label]) -> str | None:
-    """The longest label that the expression says in whole words, as a region must carry it."""
-    said = f" {normalize_words(expression)} "
-    fitting = [
-        label for label in labels if normalize_words(label.value) and f" {normalize_words(label.value)} " in said
-    ]
-    return max(fitting, key=lambda label: len(label.value)).result if fitting else None
+    """Return the longest label that the expression says in whole words, as a region must carry it."""
+    text = f" {normalize_words(expression)} "
+    named = [label for label in labels if (words := normalize_words(label.value)) and f" {words} " in text]
+    return max(named, key=lambda label: len(label.value)).result if named else None
 
 
-def normalize_words(text: str) -> str:
-    """Words without punctuation and case, to compare them."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
-
-
-def _take(old: list[Mapping[str, Any]], label: str | None) -> Mapping[str, Any] | None:
-    """Takes the first region with this label out of `old`, else simply the first; None when there is none."""
-    same = (r for r in old if label in _labels_in(r))
-    region = next(same, old[0] if old else None)
+def _pop_by_words(regions: list[Mapping[str, Any]], words: str) -> Mapping[str, Any] | None:
+    """Take the first region that was found with these words out of the list."""
+    region = next((r for r in regions if region_words(r) == words), None)
     if region is not None:
-        old.remove(region)
+        regions.remove(region)
     return region
 
 
-def existing_regions(task: Mapping[str, Any], config: LabelConfig) -> Iterator[Mapping[str, Any]]:
-    """The boxes or outlines on video that the annotator sees: of the newest draft, else annotation, else prediction."""
-    for kind in ("drafts", "annotations", "predictions"):
-        for source in sorted(_list(task, kind), key=_age, reverse=True):
-            regions = [r for r in _list(source, "result") if _on_video(r, config) and r.get("id")]
-            if regions:
-                yield from regions
-                return
+def _pop_by_label(regions: list[Mapping[str, Any]], label: str | None) -> Mapping[str, Any] | None:
+    """Take the first region with this label out of the list, else the first of all; None if the list is empty."""
+    same_label = (r for r in regions if label in _labels_in(r))
+    region = next(same_label, regions[0] if regions else None)
+    if region is not None:
+        regions.remove(region)
+    return region
 
 
-def _on_video(region: Mapping[str, Any], config: LabelConfig) -> bool:
-    if config.outline:  # drawn with a separate <Labels>, it may bear that tag's name and the other type
-        return region.get("type") in OUTLINE_KINDS and region.get("to_name") == config.video
-    return region.get("type") == "videorectangle" and region.get("from_name") == config.box
-
-
-def _age(source: Mapping[str, Any]) -> tuple[str, int]:
-    identity = source.get("id")
-    when = source.get("updated_at") or source.get("created_at") or ""
-    return str(when), identity if isinstance(identity, int) else 0
-
-
-def _list(source: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:
+def _mappings(source: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:
     value = source.get(key) if isinstance(source, Mapping) else None
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def _mapping(source: Mapping[str, Any] | None, key: str) -> Mapping[str, Any]:
-    value = source.get(key) if isinstance(source, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
 def _labels_in(region: Mapping[str, Any] | None) -> list[str]:
-    value = _mapping(region, "value")
-    return _list_of_text(value.get("labels")) or _list_of_text(value.get("videovectorlabels"))
+    value = region.get("value") if isinstance(region, Mapping) else None
+    if not isinstance(value, Mapping):
+        return []
+    return _strings(value.get("labels")) or _strings(value.get("videovectorlabels"))
 
 
-def _list_of_text(value: Any) -> list[str]:
+def _strings(value: Any) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

@@ -27,8 +27,9 @@ from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
 
-from backend.labelstudio.label_config import LabelConfig, LabelConfigError, parse_label_config
-from backend.labelstudio.removals import read_removal
+from backend.labelstudio.config_xml import LabelConfigError
+from backend.labelstudio.empty_regions import read_removal
+from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.request import RequestError, append_reason, submitted_text
 from backend.runtime import Runtime, process_runtime
 from backend.service.predict import PredictService
@@ -79,12 +80,13 @@ class RefAMBackend(LabelStudioMLBase):
             return self._answered(task, xml, context, project)  # which says it
         if removal is None:
             return self._answered(task, xml, context, project)
-        answers = self._answered(task, xml, removal.rest, project) if removal.rest is not None else []
+        others = removal.remaining_context
+        answers = self._answered(task, xml, others, project) if others is not None else []
         result = [region for answer in answers for region in answer["result"]]
         there = {region["id"] for region in result}  # another object may have taken a removed one's place
         result += [region for region in removal.regions if region["id"] not in there]
-        if removal.why_not:
-            result = [r for r in result if r["type"] != "textarea"] + self._told(context, config, removal.why_not)
+        if removal.failure:
+            result = [r for r in result if r["type"] != "textarea"] + self._told(context, config, removal.failure)
         version = self._runtime.model_version
         score = min((answer["score"] for answer in answers), default=0.0)
         return [{"result": result, "score": score, "model_version": version}] if result else []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backend.demo.local_studio import LocalStudio
-from backend.labelstudio.regions import build_label_config
+from backend.labelstudio.import_tasks import build_label_config
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from refam.tiny.scenes import COLOURS

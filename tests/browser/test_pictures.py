@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from playwright.sync_api import Page
 
 from backend.demo.local_studio import LocalStudio
-from backend.labelstudio.mask_edits import mask_of
+from backend.labelstudio.controls import control_for_type
+from backend.labelstudio.controls.image_masks import MaskControl
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from tests.browser.editor import Editor, browser_page, screenshot_path
@@ -34,6 +35,13 @@ _LOADED = """(picture) => { const s = window.Htx.annotationStore.selected;
     const t = [...s.names.values()].find(t => t.type === 'image');
     return t.currentImage === picture && t.imageEntities[picture].imageLoaded; }"""
 _READY = "(n) => window.Htx?.annotationStore?.selected?.regionStore.regions.length >= n"
+
+
+def read_mask(region: Mapping[str, Any]) -> NDArray[np.bool_]:
+    control = control_for_type(region["type"])
+    assert control is not None
+    assert issubclass(control, MaskControl)
+    return control.read_mask(region)
 
 
 @dataclass
@@ -64,7 +72,7 @@ class Cut:
 
     def select(self, picture: int) -> str:
         """As a click on the mask does -> its id."""
-        (region,) = [r for r in self.regions() if r["item_index"] == picture and mask_of(r, self.shape).any()]
+        (region,) = [r for r in self.regions() if r["item_index"] == picture and read_mask(r).any()]
         self.page.evaluate(_SHOW, [picture, region["id"]])
         self.page.wait_for_timeout(1500)
         return str(region["id"])
@@ -98,7 +106,7 @@ class Cut:
         """(pictures, H, W) bool: all that is drawn on each picture."""
         drawn = np.zeros((_PICTURES, *_SIZE[::-1]), np.bool_)
         for region in self.regions():
-            drawn[region["item_index"]] |= mask_of(region, self.shape)
+            drawn[region["item_index"]] |= read_mask(region)
         return drawn
 
 
@@ -148,12 +156,12 @@ def test_masks_are_seen_asked_anew_and_a_drawn_one_is_kept_to_the_pixel(cut: Cut
     cut.ask(BLUE)
     cut.look_at_all()
     assert _shows(cut, ring, 0.8)
-    before = {r["id"]: mask_of(r, cut.shape) for r in cut.regions()}
+    before = {r["id"]: read_mask(r) for r in cut.regions()}
     mine = _draw_by_hand(cut, picture=3)
     cut.ask(f"{BLUE};")
     after = {r["id"]: r for r in cut.regions()}
-    kept = mask_of(after[mine["id"]], cut.shape)
-    np.testing.assert_array_equal(kept, mask_of(mine, cut.shape))
+    kept = read_mask(after[mine["id"]])
+    np.testing.assert_array_equal(kept, read_mask(mine))
     assert (kept != before[mine["id"]]).sum() > 50
     assert _shows(cut, ring, 0.6), "the other pictures are answered from it"
     cut.page.wait_for_timeout(6000)  # the editor saves what was drawn
@@ -170,7 +178,7 @@ def _draw_by_hand(cut: Cut, *, picture: int) -> dict[str, Any]:
     region = next(r for r in cut.regions() if r["id"] == drawn_on)
     canvas = cut.page.locator(".konvajs-content").bounding_box()
     assert canvas is not None
-    ys, xs = np.nonzero(mask_of(region, cut.shape))
+    ys, xs = np.nonzero(read_mask(region))
     middle = len(xs) // 2  # a pixel of the object: a ring's centre is none
     x, y = canvas["x"] + xs[middle] * canvas["width"] / _SIZE[0], canvas["y"] + ys[middle] * canvas["height"] / _SIZE[1]
     mouse = cut.page.mouse

@@ -20,7 +20,9 @@ from backend.demo.local_studio import LocalStudio
 from backend.feedback.annotator import EditorTruth, verdict
 from backend.feedback.calibrated import CalibratedSettings, load_calibrated, save_calibrated
 from backend.labelstudio.connect import connect
-from backend.labelstudio.regions import KEYFRAME_IOU, box_sequence, build_label_config
+from backend.labelstudio.controls.base import KEYFRAME_IOU
+from backend.labelstudio.controls.video_rectangle import box_sequence
+from backend.labelstudio.import_tasks import build_label_config
 from backend.runtime import Runtime
 from backend.service.app import BackgroundServer
 from backend.settings import Settings

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from backend.labelstudio.regions import build_label_config
+from backend.labelstudio.import_tasks import build_label_config
 from backend.media.store import MediaError, MediaStore
 from backend.service.app import BackgroundServer
 from backend.settings import load_settings

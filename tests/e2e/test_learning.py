@@ -15,7 +15,7 @@ from backend.demo.local_studio import LocalStudio, free_port
 from backend.feedback.compare import RegionFate
 from backend.feedback.store import CorrectionStore, StoredCorrection
 from backend.labelstudio.connect import connect
-from backend.labelstudio.regions import build_label_config
+from backend.labelstudio.import_tasks import build_label_config
 from backend.service.app import BackgroundServer
 from backend.settings import load_settings
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring

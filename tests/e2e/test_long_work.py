@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 
-from backend.labelstudio.regions import build_label_config
+from backend.labelstudio.import_tasks import build_label_config
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from tests.backend.predict_requests import slow_down

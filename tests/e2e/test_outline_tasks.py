@@ -13,8 +13,8 @@ import pytest
 
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.connect import connect
+from backend.labelstudio.controls.video_vector import VectorKeyframes, VideoVectorControl
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.vector_regions import VectorKeyframes
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import RED, red_star_and_blue_ring
 from tests.media import cfr
@@ -50,7 +50,7 @@ def test_outlines_of_a_video_are_stored(studio: LocalStudio, tmp_path: Path, kin
     (prediction,) = studio.predictions(task)
     (region,) = prediction["result"]
     config = parse_label_config(_CONFIGS[kind])
-    assert config.outline is not None
+    assert isinstance(config.control, VideoVectorControl)
     assert (region["type"], region["from_name"], region["to_name"]) == (kind, "line", "video")
     assert region["value"]["labels"] == ["Object"]
     drawn = VectorKeyframes(region["value"]["sequence"])

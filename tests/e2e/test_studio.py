@@ -11,7 +11,7 @@ import pytest
 from backend.cli.doctor_service import examine_service
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.connect import ConnectError, connect
-from backend.labelstudio.regions import build_label_config
+from backend.labelstudio.import_tasks import build_label_config
 from backend.service.app import BackgroundServer
 from backend.settings import Settings, load_settings
 from refam.evaluation.synthetic import RED, red_star_and_blue_ring

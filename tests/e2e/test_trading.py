@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from backend.cli.main import app
 from backend.cli.outputs import tracks_json
 from backend.demo.local_studio import LocalStudio
-from backend.labelstudio.regions import importable_task
+from backend.labelstudio.import_tasks import importable_task
 from refam.evaluation.synthetic import RED, red_star_and_blue_ring
 from refam.pipeline.types import Target, TrackResult
 from tests.media import cfr

@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from backend.cli.outputs import tracks_json
+from backend.labelstudio.controls.video_rectangle import box_sequence, boxes_on_clip
 from backend.labelstudio.edits import UserKeyframe
-from backend.labelstudio.export_reader import boxes_on_clip, read_export
+from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.export_sources import VideoFolder, address_parts, read_tracks, rename_duplicates, video_stem
+from backend.labelstudio.import_tasks import build_label_config
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.mask_regions import mask_regions_of
 from backend.labelstudio.picture_tasks import build_mask_label_config
-from backend.labelstudio.regions import box_sequence, build_label_config
 from refam.pipeline.types import Target, TrackResult
 from tests.media import cfr, numbered_frames, read_number, vfr, vfr_times
 from video import masks
@@ -303,7 +303,7 @@ def test_masks_of_picture_tasks_come_back(tmp_path, shape):
     xml = build_mask_label_config(["disk", "other"], shape)
     config = parse_label_config(xml)
     one = track(6, hidden=(2,))
-    regions = mask_regions_of([result_of(one, np.arange(6.0))], config, region_ids=["refam-0123456789"])
+    regions = config.control.regions([result_of(one, np.arange(6.0))], region_ids=["refam-0123456789"])
     drawn = dict(regions[0], id="by-hand", item_index=2)
     data = {"frames": [f"/data/{i:06}.jpg" for i in range(6)], "times_s": [0, 1, 2, 3, 4, 5]}
     task = {"id": 4, "data": data, "annotations": [{"result": [*regions, drawn]}]}

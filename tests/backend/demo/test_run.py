@@ -15,10 +15,10 @@ from backend.cli.main import app
 from backend.demo.drawn_videos import DrawnVideo, draw_videos
 from backend.demo.local_studio import StudioError, StudioLogin, find_label_studio
 from backend.demo.run import box_ious
+from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.export_sources import VideoFolder
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import box_sequence
 from tests.doubles import moving_box
 
 

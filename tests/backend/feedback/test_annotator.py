@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.feedback.annotator import EditorTruth, by_hand, drawn, mend, next_stroke, stroked, verdict
-from backend.labelstudio.regions import box_sequence
+from backend.labelstudio.controls.video_rectangle import box_sequence
 from tests.doubles import moving_box
 
 

@@ -15,8 +15,8 @@ from backend.feedback.calibrated import CalibratedSettings, CalibratedSettingsEr
 from backend.feedback.cross_validation import choose, folds_of
 from backend.feedback.examples import Example, of_task
 from backend.feedback.project import FeedbackError
+from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import box_sequence
 from refam.grounder import load_grounder
 from refam.pipeline.pipeline import Pipeline
 from refam.segmenters.grabcut import GrabCutSegmenter

@@ -12,7 +12,7 @@ from backend.feedback import collector as learning
 from backend.feedback.compare import RegionFate, compare
 from backend.feedback.report import line, page, picture, tables, worst
 from backend.feedback.store import CorrectionStore, StoredCorrection, SubmittedAnnotation
-from backend.labelstudio.regions import box_sequence
+from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.settings import load_settings
 from tests.doubles import moving_box
 

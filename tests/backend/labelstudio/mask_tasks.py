@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.mask_regions import mask_regions_of, shapes_of
 from backend.labelstudio.request import read_request
 from refam.pipeline.pipeline import Target, TrackResult
 from tests.doubles import track_of_masks
@@ -43,16 +42,16 @@ def answered_task(kind):
     ]
     task = {"id": 7, "data": {"pics": ["a.png", "b.png", "c.png"], "say": "the star; the ring"}}
     ids = read_request(task, config).region_ids
-    draft = {"id": 1, "updated_at": "2026", "result": mask_regions_of(results, config, region_ids=ids)}
+    draft = {"id": 1, "updated_at": "2026", "result": config.control.regions(results, region_ids=ids)}
     return config, {**task, "drafts": [draft]}, ids
 
 
 def change_mask(task, config, region_id, frame, mask):
     """As the editor leaves a region that a person changed; its label stays, and a polygon's origin too."""
-    (shape,) = shapes_of(mask, config.masks.shape)
+    (shape,) = config.control.encode(mask)
     for region in task["drafts"][0]["result"]:
         if region["id"] == f"{region_id}-{frame}":
-            if config.masks.shape != "polygon":
+            if config.control.SHAPE != "polygon":
                 region["origin"] = "prediction-changed"
             kept = {k: v for k, v in region["value"].items() if "labels" in k}
             region["value"] = {**shape, **kept}

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from backend.jobs.runner import prompted
 from backend.labelstudio.edits import UserKeyframe, apply_user_keyframes, read_user_keyframes, region_words
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import regions_of
 from backend.labelstudio.request import PredictRequest, read_request
 from refam.pipeline.pipeline import Target
 from tests.backend.labelstudio.track_playback import drawn_boxes, even_timing, result_of
@@ -31,7 +30,7 @@ N = 40
 def ours(words="the star", track=None, **more):
     """A region as we answer it, through JSON as the editor gets it."""
     result = replace(result_of(track or moving_box(N), label="Car"), target=Target("Car", words))
-    (region,) = regions_of([result], even_timing(N, 25), CONFIG, fps=25, region_ids=["mine"], **more)
+    (region,) = CONFIG.control.regions([result], even_timing(N, 25), fps=25, region_ids=["mine"], **more)
     return json.loads(json.dumps(region))
 
 
@@ -122,7 +121,7 @@ def test_what_a_person_fixed_comes_back_to_the_last_digit_and_is_known_again(edi
         region = edit(region, frame, x=x, y=y, width=w, height=h)
     fixed = read_user_keyframes(region)
     assert {f.frame for f in fixed} == set(edits)
-    again = ours(fixed=[fixed])
+    again = ours(edits=[fixed])
     rows = {k["frame"]: k for k in again["value"]["sequence"]}
     for frame, (x, y, w, h) in edits.items():
         assert [rows[frame][side] for side in ("x", "y", "width", "height")] == [x, y, w, h]
@@ -183,13 +182,13 @@ def test_only_what_changed_is_worked_on():
     work = read_request(_task(a, b), CONFIG, context=_typed("the star; the cross"))
     assert [(t.words, i) for t, i in zip(work.targets, work.region_ids, strict=True)] == [("the cross", "b")]
     work = read_request(_task(a, edit(b, 5, x=1.0)), CONFIG, context=_typed("the star; the ring"))
-    assert (work.region_ids, [f.frame for f in work.fixed[0]]) == (("b",), [5])
+    assert (work.region_ids, [f.frame for f in work.edits[0]]) == (("b",), [5])
     work = read_request(_task(a, b), CONFIG, context=_typed("the ring; the star"))  # nothing changed: all once more
     assert [(t.words, i) for t, i in zip(work.targets, work.region_ids, strict=True)] == [
         ("the ring", "b"),
         ("the star", "a"),
     ]
-    assert work.fixed == ((), ())
+    assert work.edits == ((), ())
 
 
 @pytest.mark.parametrize(

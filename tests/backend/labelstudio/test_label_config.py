@@ -1,6 +1,7 @@
 import pytest
 
-from backend.labelstudio.label_config import Label, LabelConfigError, parse_label_config
+from backend.labelstudio.config_xml import Label, LabelConfigError
+from backend.labelstudio.label_config import parse_label_config
 
 FULL = """<View>
   <Header value="Find: $note"/>
@@ -15,7 +16,7 @@ FULL = """<View>
 
 def test_names_are_read_not_assumed() -> None:
     config = parse_label_config(FULL)
-    assert (config.video, config.video_field, config.box) == ("clip", "url", "where")
+    assert (config.media, config.media_field, config.control.name) == ("clip", "url", "where")
     assert config.labels == (Label("Car", "car_1"), Label("Person", "Person"))
     assert config.text_areas == ("say",)
     assert config.word_fields == ("words", "note")
@@ -25,7 +26,7 @@ def test_case_of_tags_and_attributes_does_not_matter() -> None:
     config = parse_label_config(
         '<view><video name="v" value="$u" framerate="12.5"/><videorectangle name="b" toname="x,v"/></view>'
     )
-    assert (config.video, config.box, config.fps({})) == ("v", "b", 12.5)
+    assert (config.media, config.control.name, config.fps({})) == ("v", "b", 12.5)
 
 
 def _rate(attribute: str) -> str:

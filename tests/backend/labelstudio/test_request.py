@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from backend.labelstudio.label_config import LabelConfigError, parse_label_config
+from backend.labelstudio.config_xml import LabelConfigError
+from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import RequestError, read_request, split_expressions
 
 XML = """<View><Header value="$title"/><TextArea name="say" toName="v" value="$words"/>

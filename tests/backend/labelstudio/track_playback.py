@@ -16,6 +16,7 @@ from video.types import MaskTrack
 class Timing:
     times: NDArray[np.float64]
     duration_s: float
+    size: tuple[int, int] = (160, 90)
 
 
 def even_timing(n: int, fps: float) -> Timing:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from backend.feedback.compare import RegionFate, compare
 from backend.jobs.models import JobSpec
 from backend.jobs.runner import prompted
+from backend.labelstudio.config_xml import LabelConfigError
+from backend.labelstudio.controls.video_vector import VideoVectorControl
 from backend.labelstudio.edits import UserOutline, read_user_keyframes
-from backend.labelstudio.empty_regions import empty_region, is_empty
+from backend.labelstudio.empty_regions import empty_region, is_empty, read_removal
 from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.export_sources import VideoFolder
-from backend.labelstudio.label_config import LabelConfigError, parse_label_config
-from backend.labelstudio.regions import build_prediction, regions_of
-from backend.labelstudio.removals import read_removal
+from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.regions import build_prediction
 from backend.labelstudio.request import read_request
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from refam.evaluation.synthetic import red_star_and_blue_ring
@@ -57,10 +58,10 @@ def _star(n: int = 24) -> NDArray[np.bool_]:
     return red_star_and_blue_ring(n, size=SIZE)[1][0]
 
 
-def _region(masks, config=CONFIG, *, fps=25.0, clip_fps=25.0, fixed=(), words="the red star", notes=()):
+def _region(masks, config=CONFIG, *, fps=25.0, clip_fps=25.0, edits=(), words="the red star", notes=()):
     result = TrackResult(Target("Star", words), track_of_masks(masks), (), 0.8, 0, notes)
     clip = _even(len(masks), clip_fps)
-    (region,) = regions_of([result], clip, config, fps=fps, region_ids=["r"], fixed=[fixed])
+    (region,) = config.control.regions([result], clip, fps=fps, region_ids=["r"], edits=[edits])
     return json.loads(json.dumps(region))
 
 
@@ -175,9 +176,9 @@ def test_an_object_in_several_parts_says_so():
 )
 def test_which_tag_takes_outlines(tag, expected):
     config = parse_label_config(f'<View><Video name="v" value="$u"/>{tag}</View>')
-    found = config.outline
-    assert (found and (found.name, found.kind, found.least, found.most)) == expected
-    assert config.box == ("o" if expected else "b")
+    found = config.control if isinstance(config.control, VideoVectorControl) else None
+    assert (found and (found.name, found.tag, found.min_points, found.max_points)) == expected
+    assert config.control.name == ("o" if expected else "b")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_a_vertex_that_was_dragged_is_a_prompt_and_comes_back_to_the_last_digit(
     item = changed["value"]["sequence"][1]
     work = read_request(_task(changed), CONFIG, context=_typed("the red star"))
     assert work.region_ids == ("r",)
-    ((pin,),) = work.fixed
+    ((pin,),) = work.edits
     assert isinstance(pin, UserOutline)
     assert pin.frame == item["frame"]
     (target,) = prompted(work, _even(24))
@@ -234,7 +235,7 @@ def test_a_vertex_that_was_dragged_is_a_prompt_and_comes_back_to_the_last_digit(
     assert prompt.frame == item["frame"] - 1
     wanted = np.array([(v["x"], v["y"]) for v in item["vertices"]])
     assert iou(decode(prompt.mask), _fill(wanted)) > 0.9
-    again = _region(_star(), fixed=(pin,))["value"]["sequence"]
+    again = _region(_star(), edits=(pin,))["value"]["sequence"]
     (kept,) = [k for k in again if k["frame"] == item["frame"]]
     assert kept["vertices"] == item["vertices"]
     assert read_user_keyframes({"value": {"sequence": again}}) == (pin,), "what is a person's stays a person's"
@@ -250,7 +251,7 @@ def test_vertices_that_a_person_added_stay_and_the_frames_before_keep_theirs_up_
     second["vertices"].insert(1, one)
     pins = read_user_keyframes({"value": {"sequence": [first, second]}})
     assert len(pins) == 2
-    sequence = _region(masks, fixed=pins)["value"]["sequence"]
+    sequence = _region(masks, edits=pins)["value"]["sequence"]
     at = [k["frame"] for k in sequence]
     assert second["frame"] - 1 in at
     for item in sequence:
@@ -268,10 +269,10 @@ def test_vertices_that_a_person_added_stay_and_the_frames_before_keep_theirs_up_
 def test_a_keyframe_without_area_is_kept_and_is_no_prompt(vertices):
     masks = _star()
     pin = UserOutline(6, tuple(vertices), True, True, None)
-    sequence = _region(masks, fixed=(pin,))["value"]["sequence"]
+    sequence = _region(masks, edits=(pin,))["value"]["sequence"]
     assert [k["vertices"] for k in sequence if k["frame"] == 6] == [vertices]
     work = read_request(_task(_region(masks)), CONFIG, context=_typed("the red star"))
-    (target,) = prompted(type(work)(**{**work.__dict__, "fixed": ((pin,),)}), _even(24))
+    (target,) = prompted(type(work)(**{**work.__dict__, "edits": ((pin,),)}), _even(24))
     assert target.prompts == ()
 
 
@@ -280,7 +281,7 @@ def test_a_keyframe_that_was_switched_off_hides_up_to_the_next():
     off = copy.deepcopy(sequence[1])
     off["enabled"] = False
     pins = read_user_keyframes({"value": {"sequence": [sequence[0], off, *sequence[2:]]}})
-    again = _region(_star(), fixed=pins)["value"]["sequence"]
+    again = _region(_star(), edits=pins)["value"]["sequence"]
     until = sequence[2]["frame"]
     hidden = [f for f in range(1, 25) if _drawn(again, f) is None]
     assert hidden == list(range(off["frame"] + 1, until))
@@ -290,7 +291,7 @@ def test_a_drawing_where_the_object_was_not_seen_is_seen():
     masks = _star()
     masks[10:] = False
     points = ({"id": "a", "x": 50.0, "y": 20.0}, {"id": "b", "x": 60.0, "y": 20.0}, {"id": "c", "x": 55.0, "y": 40.0})
-    sequence = _region(masks, fixed=(UserOutline(18, points, True, True, None),))["value"]["sequence"]
+    sequence = _region(masks, edits=(UserOutline(18, points, True, True, None),))["value"]["sequence"]
     assert [f for f in range(11, 25) if _drawn(sequence, f) is not None] == [18]
     assert len(_drawn(sequence, 18)) == 3
 

@@ -9,15 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from backend.labelstudio.controls.video_rectangle import box_sequence
+from backend.labelstudio.import_tasks import build_label_config, importable_task
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import (
-    box_sequence,
-    build_label_config,
-    build_prediction,
-    importable_task,
-    region_id_for,
-    regions_of,
-)
+from backend.labelstudio.regions import build_prediction, region_id_for
 from tests.backend.labelstudio.track_playback import Timing, drawn_boxes, even_timing, result_of
 from tests.doubles import moving_box, track_of_masks
 from video.types import MaskTrack
@@ -117,7 +112,7 @@ def test_the_shape_of_a_region() -> None:
     masks = np.zeros((10, 36, 64), bool)
     masks[:, 9:18, 16:32] = True
     results = [result_of(track_of_masks(masks), notes=("lost for a while",)), result_of(moving_box(10), score=0.4)]
-    regions = regions_of(results, even_timing(10, 25), CONFIG, fps=25, region_ids=["a", "b"])
+    regions = CONFIG.control.regions(results, even_timing(10, 25), fps=25, region_ids=["a", "b"])
     first = regions[0]
     checks = [keyframe["check"] for keyframe in first["value"]["sequence"]]  # see test_feedback
     assert first == {
@@ -144,18 +139,18 @@ def test_the_shape_of_a_region() -> None:
 
 
 def test_without_labels_in_the_config_none_are_written() -> None:
-    region = regions_of([result_of(moving_box(5))], even_timing(5, 25), BARE, fps=24, region_ids=["a"])[0]
+    region = BARE.control.regions([result_of(moving_box(5))], even_timing(5, 25), fps=24, region_ids=["a"])[0]
     assert "labels" not in region["value"]
     assert (region["from_name"], region["to_name"]) == ("r", "w")
 
 
 def test_what_is_never_visible_makes_no_region_and_no_empty_prediction() -> None:
     unseen = track_of_masks(np.zeros((5, 9, 16), bool))
-    assert regions_of([result_of(unseen)], even_timing(5, 25), CONFIG, fps=25, region_ids=["a"]) == []
+    assert CONFIG.control.regions([result_of(unseen)], even_timing(5, 25), fps=25, region_ids=["a"]) == []
     with pytest.raises(ValueError, match="without regions"):
         build_prediction([], model_version="m")
     with pytest.raises(ValueError, match="region ids"):
-        regions_of([result_of(unseen)], even_timing(5, 25), CONFIG, fps=25, region_ids=[])
+        CONFIG.control.regions([result_of(unseen)], even_timing(5, 25), fps=25, region_ids=[])
 
 
 def test_ids_are_stable_and_differ_by_task_and_object() -> None:
@@ -171,11 +166,11 @@ def test_an_importable_task_fits_its_config() -> None:
     )
     config = parse_label_config(xml)
     assert {label.result for label in config.labels} == {'a "red" <star>', "b"}
-    assert task["data"][config.video_field] == "/data/local-files/?d=a.mp4"
+    assert task["data"][config.media_field] == "/data/local-files/?d=a.mp4"
     assert config.fps(task["data"]) == 25
     assert task["data"][config.word_fields[0]] == "a; b"
     (prediction,) = task["predictions"]
-    assert [r["from_name"] for r in prediction["result"]] == [config.box] * 2
+    assert [r["from_name"] for r in prediction["result"]] == [config.control.name] * 2
     assert len({r["id"] for r in prediction["result"]}) == 2
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from backend.jobs.models import JobSpec
 from backend.jobs.runner import prompted
-from backend.labelstudio.mask_edits import MaskError, mask_of, with_drawn_masks
-from backend.labelstudio.mask_regions import mask_regions_of, shapes_of
+from backend.labelstudio.controls import control_for_type
+from backend.labelstudio.controls.image_masks import MaskError
 from backend.labelstudio.request import RequestError, read_request
 from refam.pipeline.pipeline import FramePrompt, Target, TrackResult
 from tests.backend.labelstudio.mask_tasks import MASK_KINDS, answered_task, change_mask, config_with, iou, star_mask
@@ -43,10 +43,10 @@ def test_what_a_person_changed_is_a_prompt_and_the_rest_is_not(kind):
 @pytest.mark.parametrize("kind", MASK_KINDS)
 def test_a_mask_drawn_anew_goes_by_its_label(kind):
     config, task, _ = answered_task(kind)
-    shape = shapes_of(star_mask(2), config.masks.shape)[0]
+    shape = config.control.encode(star_mask(2))[0]
     base = {"id": "xYz", "origin": "manual", "item_index": 2, "original_width": 90, "original_height": 60}
-    value = {**shape, config.masks.kind: ["r"]} if kind.endswith("Labels") else shape
-    drawn = [{**base, "from_name": "m", "type": config.masks.kind, "value": value}]
+    value = {**shape, config.control.tag: ["r"]} if kind.endswith("Labels") else shape
+    drawn = [{**base, "from_name": "m", "type": config.control.tag, "value": value}]
     if not kind.endswith("Labels"):
         drawn.append({**base, "from_name": "l", "type": "labels", "value": {**shape, "labels": ["r"]}})
     task["drafts"][0]["result"] = drawn
@@ -72,7 +72,7 @@ def test_parts_of_one_picture_are_one_mask():
     config, task, ids = answered_task("PolygonLabels")
     other = np.zeros((60, 90), bool)
     other[45:55, 60:80] = True
-    (shape,) = shapes_of(other, "polygon")
+    (shape,) = config.control.encode(other)
     region = task["drafts"][0]["result"][0]
     part = {**region, "id": f"{ids[0]}-0-1", "origin": "manual", "value": {**shape, "polygonlabels": ["Star"]}}
     task["drafts"][0]["result"].append(part)
@@ -84,7 +84,7 @@ def test_the_answer_leaves_a_drawn_mask_alone():
     config, _, ids = answered_task("Brush")
     track = track_of_masks(np.stack([star_mask(f) for f in range(3)]))
     target = Target("Star", words="x", prompts=(FramePrompt(1, mask=track.rles[1]),))
-    regions = mask_regions_of([TrackResult(target, track, (), 0.9, 0, ())], config, region_ids=ids[:1])
+    regions = config.control.regions([TrackResult(target, track, (), 0.9, 0, ())], region_ids=ids[:1])
     assert {r["item_index"] for r in regions} == {0, 2}
 
 
@@ -131,10 +131,10 @@ def test_a_region_that_is_no_mask_is_named(change, said):
 )
 def test_a_value_that_is_no_mask_is_named(shape, value, said):
     with pytest.raises(MaskError, match=said):
-        mask_of({"id": "r", "value": value, "original_width": 9, "original_height": 5}, shape)
+        control_for_type(shape).read_mask({"id": "r", "value": value, "original_width": 9, "original_height": 5})
 
 
 def test_targets_without_regions_stay():
     config, task, ids = answered_task("Brush")
     targets = (Target("Star", words="a"), Target("r", words="b"))
-    assert with_drawn_masks(targets, ids, {**task, "drafts": None}, config.masks) == targets
+    assert config.control.add_mask_prompts(targets, ids, {**task, "drafts": None}) == targets

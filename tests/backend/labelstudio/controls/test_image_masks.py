@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from backend.cli.main import app
 from backend.jobs.models import JobSpec
 from backend.jobs.runner import JobRunner
-from backend.labelstudio.label_config import LabelConfigError, parse_label_config
-from backend.labelstudio.mask_regions import mask_regions_of
+from backend.labelstudio.config_xml import LabelConfigError
+from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import RequestError, read_request
 from backend.media.store import MediaError
 from backend.settings import load_settings
@@ -60,7 +60,7 @@ def test_what_is_stored_is_the_mask(kind):
     config = parse_label_config(config_with(kind))
     for masks, label in ((scene[0], "Star"), (blank, "r"), (odd, "Star")):
         result = TrackResult(Target(label=label, words="x"), track_of_masks(masks), (), 0.8, 0, ())
-        regions = mask_regions_of([result], config, region_ids=["refam-1"])
+        regions = config.control.regions([result], region_ids=["refam-1"])
         shapes = [r for r in regions if r["type"] == kind.lower()]
         h, w = masks.shape[1:]
         seen = {r["item_index"] for r in shapes}
@@ -82,8 +82,13 @@ def test_what_is_stored_is_the_mask(kind):
 @pytest.mark.parametrize("kind", MASK_KINDS)
 def test_a_config_is_read(kind):
     config = parse_label_config(config_with(kind))
-    assert config.masks is not None
-    assert (config.video, config.video_field, config.box, config.masks.kind) == ("i", "pics", "m", kind.lower())
+    assert config.on_pictures
+    assert (config.media, config.media_field, config.control.name, config.control.tag) == (
+        "i",
+        "pics",
+        "m",
+        kind.lower(),
+    )
     assert [label.result for label in config.labels] == ["Star", "r"]
     assert (config.text_areas, config.word_fields) == (("w",), ("say",))
 

@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 
 from backend.feedback.compare import RegionFate, compare
-from backend.labelstudio.empty_regions import empty_region, is_empty, removed_words, without_successor
-from backend.labelstudio.export_reader import interpolate_boxes
-from backend.labelstudio.export_reader import mask_of as exported_mask
+from backend.labelstudio.controls.video_rectangle import interpolate_boxes
+from backend.labelstudio.empty_regions import empty_region, is_empty, read_removal, removed_words
+from backend.labelstudio.export_reader import read_export
+from backend.labelstudio.import_tasks import build_label_config
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.mask_edits import mask_of, shown_in
-from backend.labelstudio.mask_regions import mask_regions_of
-from backend.labelstudio.regions import build_label_config, regions_of
-from backend.labelstudio.removals import read_removal
 from backend.labelstudio.request import read_request
 from backend.service.model import RefAMBackend
 from backend.settings import load_settings
@@ -40,7 +37,7 @@ def boxes(*found):
     clip = ArrayClip(np.zeros((24, 9, 16, 3), np.uint8))
     clip.duration_s = 1.0
     results = [TrackResult(Target(label, words=w), moving_box(24), (), 0.8, 0, ()) for _, label, w in found]
-    return regions_of(results, clip, CONFIG, fps=24, region_ids=[i for i, _, _ in found])
+    return CONFIG.control.regions(results, clip, fps=24, region_ids=[i for i, _, _ in found])
 
 
 def task(*found, drawn=False):
@@ -73,9 +70,9 @@ def test_what_a_minus_removes(words, gone, rest, unknown):
     found = read_removal(task(*TWO, drawn=True), CONFIG, typed(words))
     assert [r["id"] for r in found.regions] == gone
     assert all(r["value"]["sequence"] == [] and r["value"]["labels"] for r in found.regions)
-    assert (found.rest and found.rest["result"][0]["value"]["text"]) == (rest and [rest])
-    assert found.why_not.startswith(unknown)
-    assert bool(found.why_not) == bool(unknown)
+    assert (found.remaining_context and found.remaining_context["result"][0]["value"]["text"]) == (rest and [rest])
+    assert found.failure.startswith(unknown)
+    assert bool(found.failure) == bool(unknown)
 
 
 @pytest.mark.parametrize("words", ["the red car", "the blue-green car", "a - b", "x; the car on the left"])
@@ -88,8 +85,8 @@ def test_removing_twice_is_the_same_and_asking_anew_takes_the_place_again():
     (gone,) = read_removal(asked, CONFIG, typed("-the red car")).regions
     asked["drafts"] = [{"id": 1, "updated_at": "2026", "result": [gone, boxes(*TWO)[1]]}]
     again = read_removal(asked, CONFIG, typed("-the red car"))
-    assert (again.regions, again.why_not) == ((gone,), "")
-    assert "the red car" not in read_removal(asked, CONFIG, typed("-the bus")).why_not
+    assert (again.regions, again.failure) == ((gone,), "")
+    assert "the red car" not in read_removal(asked, CONFIG, typed("-the bus")).failure
     work = read_request(asked, CONFIG, context=typed("the green car"))
     assert work.region_ids == ("r1",)
 
@@ -106,14 +103,18 @@ def test_an_emptied_box_is_drawn_nowhere_and_counts_as_deleted():
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
-def test_an_emptied_mask_holds_nothing_whoever_reads_it(kind):
+def test_an_emptied_mask_holds_nothing_whoever_reads_it(tmp_path, kind):
     config, asked, ids = answered_task(kind)
     found = read_removal(asked, config, typed("-the ring", "w"))
     assert [r["id"] for r in found.regions] == [f"{ids[1]}-{frame}" for frame in range(3)]
     for region in found.regions:
-        assert not mask_of(region, config.masks.shape).any()
-        assert not exported_mask(region, SIZE, "here").any()
+        assert not config.control.read_mask(region).any()
     assert json.loads(json.dumps(found.regions)) == list(found.regions)
+    export = [{**asked, "annotations": [{"id": 1, "result": found.regions}]}]
+    (tmp_path / "export.json").write_text(json.dumps(export))
+    (loaded,) = read_export(tmp_path / "export.json", config, videos=None)
+    assert loaded.video.size == SIZE
+    assert len(loaded.video.objects) == 0
 
 
 def test_what_was_painted_by_hand_is_left_and_told():
@@ -121,7 +122,7 @@ def test_what_was_painted_by_hand_is_left_and_told():
     change_mask(asked, config, ids[1], 1, star_mask(0))
     found = read_removal(asked, config, typed("-the ring", "w"))
     assert [r["id"] for r in found.regions] == [f"{ids[1]}-0", f"{ids[1]}-2"]
-    assert found.why_not == "what was painted by hand stays on picture 2: delete it in the list of regions"
+    assert found.failure == "what was painted by hand stays on picture 2: delete it in the list of regions"
 
 
 # --- answers of a backend ------------------------------------------------------------------------------------------
@@ -184,7 +185,7 @@ def _new_answer(config, asked, context, frames):
     work = read_request(asked, config, context=context)
     seen = np.stack([star_mask(f) if f in frames else np.zeros_like(star_mask(f)) for f in range(3)])
     results = [TrackResult(t, track_of_masks(seen), (), 0.9, 0, ()) for t in work.targets]
-    return work, mask_regions_of(results, config, region_ids=work.region_ids)
+    return work, config.control.regions(results, region_ids=work.region_ids)
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
@@ -192,19 +193,20 @@ def test_masks_without_a_successor_are_emptied_but_for_what_a_person_drew(kind):
     config, asked, ids = answered_task(kind)
     change_mask(asked, config, ids[0], 0, np.roll(star_mask(0), 3, 1))
     work, regions = _new_answer(config, asked, typed("the bird; the ring", "w"), {2})
-    more = without_successor(work.shown, regions, config)
+    more = config.control.clear_missing_masks(work.unedited_masks, regions)
     assert {r["id"] for r in more} == {f"{ids[0]}-1", f"{ids[1]}-0", f"{ids[1]}-1"}
-    shapes = [r for r in more if r["type"] == config.masks.kind]
-    assert not any(mask_of(r, config.masks.shape).any() for r in shapes)
+    shapes = [r for r in more if r["type"] == config.control.tag]
+    assert not any(config.control.read_mask(r).any() for r in shapes)
     newest = copy.deepcopy(asked)
     kept = {(r["id"], r["type"]): r for r in [*asked["drafts"][0]["result"], *regions, *more]}
     newest["drafts"][0]["result"] = list(kept.values())
-    assert {r["item_index"] for r in shown_in(newest, config.masks) if mask_of(r, config.masks.shape).any()} == {0, 2}
+    shown = config.control.shown_regions(newest)
+    assert {r["item_index"] for r in shown if config.control.read_mask(r).any()} == {0, 2}
 
 
 def test_a_batch_empties_nothing_and_what_a_person_deleted_does_not_come_back():
     config, asked, _ = answered_task("BitmaskLabels")
-    assert read_request(asked, config).shown == ()
+    assert read_request(asked, config).unedited_masks == ()
     asked["predictions"] = copy.deepcopy(asked["drafts"])
     asked["drafts"][0]["result"] = []
-    assert read_request(asked, config, context=typed("the bird", "w")).shown == ()
+    assert read_request(asked, config, context=typed("the bird", "w")).unedited_masks == ()
