@@ -7,6 +7,7 @@ pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -14,13 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pycocotools import mask as coco
 
-from video.types import Rle
+from video.types import MaskTrack, Rle
 
 Box = tuple[float, float, float, float]
 Mask = NDArray[np.bool_]
 
 MAIN_SHARE = 0.08  # of the largest part's area, from which on another one stands for itself
 CRUMB_PX = 4  # parts below are never any
+EMPTY_BOX: Box = (0.0, 0.0, 0.0, 0.0)  # the box of a `MaskTrack` where the object is not visible
 
 
 def _check_mask(mask: NDArray[Any], name: str = "mask") -> None:
@@ -78,6 +80,28 @@ def rle_box(rle: Rle) -> Box | None:
         return None
     w, h = rle.size
     return (x / w, y / h, (x + width) / w, (y + height) / h)
+
+
+def track_from_rles(
+    label: str, frames: NDArray[np.int64], rles: Sequence[Rle], scores: NDArray[np.float64]
+) -> MaskTrack:
+    """Return a track whose boxes are those of its masks; it is visible where they have pixels.
+
+    Args:
+        label: The object's label.
+        frames: (n,) int64, ascending.
+        rles: n masks of one size.
+        scores: (n,) float64 in [0, 1].
+    """
+    return MaskTrack(
+        label=label,
+        size=rles[0].size,
+        frames=frames,
+        rles=tuple(rles),
+        boxes=np.array([rle_box(rle) or EMPTY_BOX for rle in rles], np.float64).reshape(-1, 4),
+        scores=scores,
+        visible=np.array([area(rle) > 0 for rle in rles], np.bool_),
+    )
 
 
 def box_mask(box: Box, size: tuple[int, int]) -> Mask:

@@ -1,21 +1,24 @@
-"""The types that travel between the stages. Each checks itself once and prints shapes, never pixels.
+"""The data types that the stages pass to each other, and the interfaces of segmenters and trackers.
 
-Coordinates: (x, y), x to the right and y down; *normalised* means fractions of the frame in [0, 1].
-Boxes are xyxy. Frames are 0-based indices in presentation order, after rotation.
+Every type validates itself once, on construction, and its repr prints shapes instead of pixels.
+
+Conventions: points are (x, y), x to the right and y down. *Normalised* coordinates are fractions of the frame, in
+[0, 1]. Boxes are xyxy. Frames are 0-based indices in presentation order. Pictures are rotated as players show them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
-DEFAULT_FPS = 24.0  # frames per second of pictures that come without times of their own
+DEFAULT_FPS = 24.0  # frame rate of image sequences, which have no timestamps
 
 
 def _require(ok: bool, message: str) -> None:
@@ -27,9 +30,11 @@ def _require(ok: bool, message: str) -> None:
 class Heatmap:
     """Where the words point in one frame.
 
-    grid: (h, w) float32 in [0, 1], its maximum 1 unless it is zero everywhere.
-    peak: normalised (x, y) of the strongest place.
-    confidence: in [0, 1]; how much of the evidence is in one place.
+    Args:
+        frame: The frame's index in the clip.
+        grid: (h, w) float32 in [0, 1]. The maximum is 1 unless the grid is zero everywhere.
+        peak: Normalised (x, y) of the maximum.
+        confidence: In [0, 1]: how concentrated the heatmap is.
     """
 
     frame: int
@@ -54,11 +59,14 @@ class Heatmap:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What a segmenter is told about one frame. At least one of points, box and prior must be there.
+    """The input of a segmenter on one frame: points, a box or a prior, at least one of them.
 
-    points: (k, 2) normalised (x, y); labels: (k,) 1 = on the object, 0 = not.
-    box: normalised xyxy.
-    prior: (h, w) float32 in [0, 1] at any resolution: a heatmap, or the last frame's mask warped to this one.
+    Args:
+        points: (k, 2) normalised (x, y).
+        labels: (k,) int64, 1 for a point on the object, 0 for a point on the background.
+        box: Normalised xyxy around the object.
+        prior: Mask prompt, (h, w) float32 in [0, 1] at any resolution: a heatmap, or the previous frame's mask warped
+            to this frame.
     """
 
     points: FloatArray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
@@ -89,7 +97,13 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One mask that could be meant. mask: (H, W) bool at frame size; score: in [0, 1], comparable within one call."""
+    """One mask that a segmenter proposes for a prompt.
+
+    Args:
+        frame: The frame's index in the clip.
+        mask: (H, W) bool at the frame's size.
+        score: In [0, 1]. Scores are comparable within one call only.
+    """
 
     frame: int
     mask: NDArray[np.bool_]
@@ -112,26 +126,48 @@ class Segmenter(Protocol):
 
     @property
     def name(self) -> str:
-        """Said in the model version, e.g. "grabcut" or "sam2-hiera-tiny"."""
+        """The name that enters the model version, e.g. "grabcut" or "sam2-hiera-tiny"."""
         ...
 
     def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
-        """image: (H, W, 3) uint8 RGB. Returns candidates, best first; empty when nothing fits the prompt."""
+        """Segment the object that the prompt points at.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            prompt: What is known of the object on this image.
+            frame: The image's index in the clip, copied to the candidates.
+
+        Returns:
+            Candidates, best first. Empty when no mask fits the prompt.
+        """
         ...
 
 
 @runtime_checkable
 class FeatureSource(Protocol):
-    """What a segmenter may offer beside masks: features that are alike where the picture shows the same thing."""
+    """A segmenter that also offers image features, which are similar where images show the same thing."""
 
     def features(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """image: (H, W, 3) uint8 RGB -> (h, w, c) float32 over the whole frame, a grid of one size for any frame."""
+        """Return the features of an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            (h, w, c) float32 that cover the whole frame. The grid has the same size for frames of any size.
+        """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What a tracker says of one object in one frame. mask: (H, W) bool, empty when not visible; score: [0, 1]."""
+    """The output of a tracker for one object on one frame.
+
+    Args:
+        mask: (H, W) bool; empty when the object is not visible.
+        score: In [0, 1].
+        visible: Whether the object is visible.
+    """
 
     mask: NDArray[np.bool_]
     score: float
@@ -142,36 +178,56 @@ class Observation:
 
 
 class Tracker(Protocol):
-    """Frames come one by one, in either direction of time; objects may be started on any of them."""
+    """Tracks masks through frames that come one by one, in either direction of time."""
 
     name: str
 
     def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
-        """Takes the next frame, (H, W, 3) uint8 RGB, and says where every object that was started is."""
+        """Process the next frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            The observation of every object that was started, by its id.
+        """
         ...
 
-    def start(self, target: int, mask: NDArray[np.bool_]) -> Observation:
-        """Holds the target to this mask (H, W) on the frame of the last `step`, as often as wanted."""
+    def start(self, object_id: int, mask: NDArray[np.bool_]) -> Observation:
+        """Start an object, or correct one that was started, with its mask on the frame of the last `step`.
+
+        Args:
+            object_id: Any number; `step` returns the object under it.
+            mask: (H, W) bool at the frame's size.
+
+        Returns:
+            The observation of the object on that frame.
+        """
         ...
 
 
 @runtime_checkable
 class TrackerSource(Protocol):
-    """What a segmenter may offer whose model follows masks by itself."""
+    """A segmenter whose model also tracks masks."""
 
     @property
     def tracker_name(self) -> str:
-        """Of every tracker it makes."""
+        """The name of the trackers it makes."""
         ...
 
-    def tracker(self) -> Tracker:
-        """A new one, that has seen nothing; several may be at work in turns."""
+    def make_tracker(self) -> Tracker:
+        """Return a new tracker without objects. Several trackers may be in use at the same time."""
         ...
 
 
 @dataclass(frozen=True)
 class Rle:
-    """A mask as COCO's compressed run-length code (pycocotools). size: (width, height) in pixels."""
+    """A mask in COCO's compressed run-length encoding (pycocotools).
+
+    Args:
+        size: (width, height) in pixels.
+        counts: The compressed run lengths, ASCII.
+    """
 
     size: tuple[int, int]
     counts: bytes
@@ -182,10 +238,16 @@ class Rle:
 
 @dataclass(frozen=True, eq=False)
 class MaskTrack:
-    """One object through the frames it was followed on, in ascending order; frames may be missing.
+    """One object through the frames of a clip: a row for each frame, in ascending order; frames may be missing.
 
-    frames: (n,) int64. rles: n masks. boxes: (n, 4) float64 normalised xyxy, zeros where not visible.
-    scores: (n,) in [0, 1]. visible: (n,) bool; where False the mask is empty: the object is hidden or lost there.
+    Args:
+        label: The object's label.
+        size: (width, height) of every mask in pixels.
+        frames: (n,) int64, ascending.
+        rles: n masks.
+        boxes: (n, 4) float64 normalised xyxy; zeros where the object is not visible.
+        scores: (n,) float64 in [0, 1].
+        visible: (n,) bool. Where False the mask is empty: the object is hidden, lost or outside the frame.
     """
 
     label: str
@@ -213,13 +275,116 @@ class MaskTrack:
             f"visible on {int(self.visible.sum())} of {len(self.frames)}, mean score {self.scores.mean():.2f})"
         )
 
+    def row_of(self, frame: int) -> int | None:
+        """Return the row of a frame of the clip, or None where the track has no such frame."""
+        row = int(np.searchsorted(self.frames, frame))
+        return row if row < len(self.frames) and self.frames[row] == frame else None
+
+    def replace_rows(
+        self,
+        rows: Sequence[int],
+        *,
+        rles: Sequence[Rle] | None = None,
+        boxes: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+        visible: ArrayLike | None = None,
+    ) -> MaskTrack:
+        """Return a copy of the track with other values on some rows.
+
+        Args:
+            rows: k indices into `frames`.
+            rles: k masks. As for the following, None keeps the values of the track.
+            boxes: (k, 4) normalised xyxy.
+            scores: (k,) in [0, 1].
+            visible: (k,) bool.
+
+        Raises:
+            ValueError: If the number of values differs from the number of rows.
+        """
+        if not len(rows):
+            return self
+        masks = list(self.rles)
+        if rles is not None:
+            for row, rle in zip(rows, rles, strict=True):
+                masks[row] = rle
+        return replace(
+            self,
+            rles=tuple(masks),
+            boxes=_with_rows(self.boxes, rows, boxes),
+            scores=_with_rows(self.scores, rows, scores),
+            visible=_with_rows(self.visible, rows, visible),
+        )
+
+    def fill(self, other: MaskTrack, frames: Collection[int] | NDArray[np.int64]) -> MaskTrack:
+        """Return a copy of the track with the rows of another one on these frames.
+
+        Args:
+            other: A track of masks of the same size. Frames that it does not have keep their rows.
+            frames: Frames of the clip.
+
+        Raises:
+            ValueError: If this track lacks one of the frames that `other` has.
+        """
+        source = np.flatnonzero(np.isin(other.frames, np.asarray(list(frames), np.int64)))
+        rows = [self.row_of(int(frame)) for frame in other.frames[source]]
+        known = [row for row in rows if row is not None]
+        _require(len(known) == len(rows), f"the track {self.label!r} does not have all frames that are to be filled")
+        return self.replace_rows(
+            known,
+            rles=[other.rles[row] for row in source],
+            boxes=other.boxes[source],
+            scores=other.scores[source],
+            visible=other.visible[source],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the track as plain lists and numbers, ready for JSON. Masks are COCO's compressed text."""
+        return {
+            "label": self.label,
+            "size": self.size,
+            "frames": self.frames.tolist(),
+            "rles": [rle.counts.decode("ascii") for rle in self.rles],
+            "boxes": self.boxes.tolist(),
+            "scores": self.scores.tolist(),
+            "visible": self.visible.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> MaskTrack:
+        """Build a track from the result of `to_dict`, also after a way through JSON."""
+        width, height = content["size"]
+        size = int(width), int(height)
+        return cls(
+            label=content["label"],
+            size=size,
+            frames=np.array(content["frames"], np.int64),
+            rles=tuple(Rle(size, counts.encode("ascii")) for counts in content["rles"]),
+            boxes=np.array(content["boxes"], np.float64).reshape(-1, 4),
+            scores=np.array(content["scores"], np.float64),
+            visible=np.array(content["visible"], np.bool_),
+        )
+
+
+def _with_rows(column: NDArray[Any], rows: Sequence[int], values: ArrayLike | None) -> NDArray[Any]:
+    """Return a copy of a column of a track with these values on these rows."""
+    if values is None:
+        return column
+    new = np.asarray(values)
+    _require(new.shape == (len(rows), *column.shape[1:]), f"{len(rows)} rows but values of shape {new.shape}")
+    out = column.copy()
+    out[np.asarray(rows)] = new
+    return out
+
 
 @dataclass(frozen=True)
 class Keyframe:
-    """A box a person can correct; between keyframes boxes are interpolated linearly.
+    """A box that a person can correct. Between keyframes, boxes are interpolated linearly.
 
-    frame: 0-based clip frame. box: normalised xyxy. enabled False: the object is hidden after this frame,
-    until the next keyframe.
+    Args:
+        frame: The frame's index in the clip.
+        box: Normalised xyxy.
+        enabled: False where the object is hidden after this frame, until the next keyframe.
+        score: In [0, 1].
     """
 
     frame: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,7 +116,9 @@ class Stopwatch:
 
 def object_of(clip: Clip, result: TrackResult) -> dict[str, Any]:
     """A result as plain data: boxes are normalised xyxy, frames 0-based, masks COCO's compressed run-length codes."""
-    track = result.track
+    track = replace(
+        result.track, boxes=np.round(result.track.boxes, 6), scores=np.round(result.track.scores, 4)
+    ).to_dict()
     return {
         "label": result.target.label,
         "words": result.target.words,
@@ -132,9 +135,5 @@ def object_of(clip: Clip, result: TrackResult) -> dict[str, Any]:
             }
             for key in result.keyframes
         ],
-        "frames": track.frames.tolist(),
-        "boxes": np.round(track.boxes, 6).tolist(),
-        "scores": np.round(track.scores, 4).tolist(),
-        "visible": track.visible.tolist(),
-        "rles": [rle.counts.decode("ascii") for rle in track.rles],
+        **{column: track[column] for column in ("frames", "boxes", "scores", "visible", "rles")},
     }

@@ -97,14 +97,14 @@ class BoxTracker:
     def _ask(self, image, corners):
         return self._segmenter.segment(image, Prompt(box=tuple(corners.tolist())))
 
-    def start(self, target, mask):
+    def start(self, object_id, mask):
         x0, y0, x1, y1 = masks.box_of(mask)
         h, w = mask.shape
         box = (round(x0 * w), round(y0 * h), round((x1 - x0) * w), round((y1 - y0) * h))
         cv2.setRNGSeed(0)  # it learns from random patches
         follower = cv2.TrackerMIL.create()
         follower.init(np.ascontiguousarray(self._image[..., ::-1]), box)
-        self._held[target] = (follower, box[:2], mask)
+        self._held[object_id] = (follower, box[:2], mask)
         self._since = 0
         return Observation(mask, 1.0, True)
 

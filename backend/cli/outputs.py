@@ -141,7 +141,8 @@ def spans(track: MaskTrack, clip: Clip) -> list[tuple[float, float]]:
 
 
 def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
-    track, between = result.track, set(result.interpolated)
+    track, between = result.track.to_dict(), set(result.interpolated)
+    mask_size = [result.track.size[1], result.track.size[0]]
     return {
         "object": k,
         "label": result.target.label,
@@ -149,7 +150,7 @@ def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
         "score": round(result.score, 4),
         "anchor": result.anchor_frame,
         "notes": list(result.notes),
-        "seen_s": [[round(a, 6), round(b, 6)] for a, b in spans(track, clip)],
+        "seen_s": [[round(a, 6), round(b, 6)] for a, b in spans(result.track, clip)],
         "keyframes": [
             {
                 "frame": key.frame,
@@ -162,15 +163,17 @@ def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
         ],
         "frames": [
             {
-                "frame": int(frame),
+                "frame": frame,
                 "time_s": round(float(clip.times[frame]), 6),
-                "visible": bool(track.visible[row]),
-                "interpolated": int(frame) in between,
-                "score": round(float(track.scores[row]), 4),
-                "box": [round(float(c), 6) for c in track.boxes[row]],
-                "mask": {"size": [track.size[1], track.size[0]], "counts": track.rles[row].counts.decode("ascii")},
+                "visible": visible,
+                "interpolated": frame in between,
+                "score": round(score, 4),
+                "box": [round(c, 6) for c in box],
+                "mask": {"size": mask_size, "counts": counts},
             }
-            for row, frame in enumerate(track.frames)
+            for frame, visible, score, box, counts in zip(
+                *(track[name] for name in ("frames", "visible", "scores", "boxes", "rles")), strict=True
+            )
         ],
     }
 

@@ -247,8 +247,8 @@ def find_drift(
     """
     right, wrong = dict(anchors), {}
     for one in grounded:
-        row = int(np.searchsorted(track.frames, one.frame))
-        if row == len(track.frames) or track.frames[row] != one.frame or one.frame in anchors:
+        row = track.row_of(one.frame)
+        if row is None or one.frame in anchors:
             continue
         if appearance_similarity(one.appearance, appearance) < _MIN_SIMILARITY:
             continue

@@ -175,10 +175,8 @@ def _map_result_to_clip(result: TrackResult, view: ClipView, target: Target) -> 
     from video.tracking.postprocess import upsample_track
 
     track, interpolated = upsample_track(result.track, view)
-    rles = list(track.rles)
-    for prompt in target.prompts:
-        if prompt.mask is not None:
-            rles[prompt.frame - int(track.frames[0])] = prompt.mask
+    drawn = {prompt.frame: prompt.mask for prompt in target.prompts if prompt.mask is not None}
+    track = track.replace_rows([frame - int(track.frames[0]) for frame in drawn], rles=list(drawn.values()))
     notes = list(result.notes)
     if interpolated.any():
         count = int((interpolated & track.visible).sum())
@@ -191,7 +189,7 @@ def _map_result_to_clip(result: TrackResult, view: ClipView, target: Target) -> 
     return replace(
         result,
         target=target,
-        track=replace(track, rles=tuple(rles)),
+        track=track,
         keyframes=tuple(replace(key, frame=int(view.frames[key.frame])) for key in result.keyframes),
         anchor_frame=int(view.frames[result.anchor_frame]),
         notes=tuple(notes),

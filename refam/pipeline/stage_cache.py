@@ -88,11 +88,11 @@ class StageCache:
     def load_tracks(self, key: Sequence[object]) -> list[MaskTrack] | None:
         """Return the tracks of objects that were tracked together, or None."""
         stored = self._read("tracks", key)
-        return None if stored is None else [_track(item) for item in stored]
+        return None if stored is None else [MaskTrack.from_dict(item) for item in stored]
 
     def save_tracks(self, key: Sequence[object], tracks: Sequence[MaskTrack]) -> None:
         """Store tracks, and delete the checkpoints on the way to them."""
-        self._write("tracks", key, [_track_json(track) for track in tracks])
+        self._write("tracks", key, [track.to_dict() for track in tracks])
         self._path("pass", key).unlink(missing_ok=True)
 
     def checkpoints(self, key: Sequence[object]) -> CheckpointStore:
@@ -107,7 +107,7 @@ class StageCache:
         return [
             TrackResult(
                 target=target,
-                track=_track(item["track"]),
+                track=MaskTrack.from_dict(item["track"]),
                 keyframes=tuple(
                     Keyframe(k["frame"], tuple(k["box"]), k["enabled"], k["score"]) for k in item["keyframes"]
                 ),
@@ -124,7 +124,7 @@ class StageCache:
         """Store the results of targets."""
         content = [
             {
-                "track": _track_json(result.track),
+                "track": result.track.to_dict(),
                 "keyframes": [asdict(keyframe) for keyframe in result.keyframes],
                 "score": result.score,
                 "anchor": result.anchor_frame,
@@ -199,31 +199,6 @@ class _CachedCheckpoints:
 def trim_cache(folder: Path, *, most_bytes: int) -> None:
     """Delete the stages that were unused longest until the rest fits into so many bytes."""
     evict_oldest(folder.glob("*"), max_bytes=most_bytes)
-
-
-def _track_json(track: MaskTrack) -> dict[str, Any]:
-    return {
-        "label": track.label,
-        "size": track.size,
-        "frames": track.frames.tolist(),
-        "rles": [rle.counts.decode("ascii") for rle in track.rles],
-        "boxes": track.boxes.tolist(),
-        "scores": track.scores.tolist(),
-        "visible": track.visible.tolist(),
-    }
-
-
-def _track(stored: dict[str, Any]) -> MaskTrack:
-    size = (int(stored["size"][0]), int(stored["size"][1]))
-    return MaskTrack(
-        label=stored["label"],
-        size=size,
-        frames=np.array(stored["frames"], np.int64),
-        rles=tuple(_to_rle(size, counts) for counts in stored["rles"]),
-        boxes=np.array(stored["boxes"], np.float64).reshape(-1, 4),
-        scores=np.array(stored["scores"], np.float64),
-        visible=np.array(stored["visible"], np.bool_),
-    )
 
 
 def _to_rle(size: Sequence[int], counts: str) -> Rle:

@@ -38,10 +38,8 @@ def empty_track(clip: Clip, label: str) -> MaskTrack:
 
 def mask_at(track: MaskTrack, frame: int) -> Mask | None:
     """Return the object's mask, (H, W) bool, on a frame of the clip; None where the object is not visible."""
-    row = int(np.searchsorted(track.frames, frame))
-    if row == len(track.frames) or track.frames[row] != frame or not track.visible[row]:
-        return None
-    return masks.decode(track.rles[row])
+    row = track.row_of(frame)
+    return None if row is None or not track.visible[row] else masks.decode(track.rles[row])
 
 
 def replace_spans(track: MaskTrack, segment: MaskTrack, spans: Sequence[tuple[int, int]]) -> MaskTrack:
@@ -52,28 +50,12 @@ def replace_spans(track: MaskTrack, segment: MaskTrack, spans: Sequence[tuple[in
         segment: The track that brings the rows.
         spans: First and last frame, both included.
     """
-    rles, boxes = list(track.rles), track.boxes.copy()
-    scores, visible = track.scores.copy(), track.visible.copy()
-    first = int(track.frames[0])
-    for source, frame in enumerate(segment.frames.tolist()):
-        if any(a <= frame <= b for a, b in spans):
-            row = frame - first
-            rles[row], boxes[row] = segment.rles[source], segment.boxes[source]
-            scores[row], visible[row] = segment.scores[source], segment.visible[source]
-    return replace(track, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible)
+    return track.fill(segment, [f for f in segment.frames.tolist() if any(a <= f <= b for a, b in spans)])
 
 
 def fill_gaps(track: MaskTrack, recovered: MaskTrack) -> MaskTrack:
     """Return a track with the visible rows of another one where it is not visible itself."""
-    row_of = {int(frame): row for row, frame in enumerate(recovered.frames)}
-    rles, boxes = list(track.rles), track.boxes.copy()
-    scores, visible = track.scores.copy(), track.visible.copy()
-    for row, frame in enumerate(track.frames.tolist()):
-        source = row_of.get(frame)
-        if source is not None and not visible[row] and recovered.visible[source]:
-            rles[row], boxes[row] = recovered.rles[source], recovered.boxes[source]
-            scores[row], visible[row] = recovered.scores[source], True
-    return replace(track, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible)
+    return track.fill(recovered, np.intersect1d(track.frames[~track.visible], recovered.frames[recovered.visible]))
 
 
 def resolve_overlaps(states: Sequence[ObjectState]) -> None:
@@ -116,13 +98,16 @@ def _with_masks(track: MaskTrack, smaller: Mapping[int, Mask]) -> MaskTrack:
     """Return the track with smaller masks on these rows; where too little is left the object is not visible."""
     if not smaller:
         return track
-    rles, boxes = list(track.rles), track.boxes.copy()
-    scores, visible = track.scores.copy(), track.visible.copy()
-    for row, mask in smaller.items():
-        if mask.sum() < _MIN_REMAINDER * masks.area(track.rles[row]):
-            mask, scores[row], visible[row] = np.zeros_like(mask), 0.0, False
-        rles[row], boxes[row] = masks.encode(mask), masks.box_of(mask) or (0.0, 0.0, 0.0, 0.0)
-    return replace(track, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible)
+    rows = list(smaller)
+    enough = [bool(smaller[row].sum() >= _MIN_REMAINDER * masks.area(track.rles[row])) for row in rows]
+    left = [smaller[row] if keep else np.zeros_like(smaller[row]) for row, keep in zip(rows, enough, strict=True)]
+    return track.replace_rows(
+        rows,
+        rles=[masks.encode(mask) for mask in left],
+        boxes=[masks.box_of(mask) or masks.EMPTY_BOX for mask in left],
+        scores=np.where(enough, track.scores[rows], 0.0),
+        visible=track.visible[rows] & enough,
+    )
 
 
 def _to_coco(rle: Rle) -> dict[str, object]:

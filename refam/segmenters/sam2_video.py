@@ -72,10 +72,10 @@ class Sam2VideoTracker:
         self._size = size
         self._pixels = preprocess(image, side=self._side).to(self._device)
         self._frame += 1
-        answers = {target: self._ask(session) for target, session in self._sessions.items()}
+        answers = {object_id: self._ask(session) for object_id, session in self._sessions.items()}
         return self._observe(answers)
 
-    def start(self, target: int, mask: NDArray[np.bool_]) -> Observation:
+    def start(self, object_id: int, mask: NDArray[np.bool_]) -> Observation:
         """See `Tracker.start`. Raises ValueError before the first frame, on another size, and on an empty mask."""
         if self._pixels is None:
             raise ValueError("step() must take a frame before start()")
@@ -83,7 +83,7 @@ class Sam2VideoTracker:
             raise ValueError(f"mask must have the frame's size {self._size}, got {mask.shape[1]}x{mask.shape[0]}")
         if not mask.any():
             raise ValueError("a track cannot start from an empty mask")
-        session = self._sessions.setdefault(target, self._session())
+        session = self._sessions.setdefault(object_id, self._session())
         # A frame that was tracked already would not be kept as a conditioning one.
         session.output_dict_per_obj[0]["non_cond_frame_outputs"].pop(self._frame, None)
         session.frames_tracked_per_obj[0].pop(self._frame, None)
@@ -137,10 +137,10 @@ class Sam2VideoTracker:
         owner = logits.argmax(0)
         masks = [((logits[i] > 0) & (owner == i)).cpu().numpy() for i in range(len(answers))]
         observed = {}
-        for (target, answer), mask in zip(answers.items(), masks, strict=True):
+        for (object_id, answer), mask in zip(answers.items(), masks, strict=True):
             seen = answer.presence > 0 and bool(mask.any())
             score = float(torch.sigmoid(torch.tensor(answer.presence))) * float(np.clip(answer.guess, 0, 1))
-            observed[target] = Observation(mask if seen else np.zeros_like(mask), score, seen)
+            observed[object_id] = Observation(mask if seen else np.zeros_like(mask), score, seen)
         return observed
 
 
@@ -203,7 +203,7 @@ class Sam2VideoSegmenter(Sam2Segmenter):
         """See `TrackerSource`."""
         return Sam2VideoTracker.name
 
-    def tracker(self) -> Sam2VideoTracker:
+    def make_tracker(self) -> Sam2VideoTracker:
         """See `TrackerSource`."""
         return Sam2VideoTracker(self._model, device=self._device)
 

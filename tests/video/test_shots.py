@@ -5,8 +5,7 @@ import pytest
 
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.video.clips import ArrayClip
-from tests.video.tracking.drawn_clips import ColourSegmenter
-from tests.video.tracking.test_flow_tracker import DISC, STAR, scene_clip
+from tests.video.tracking.drawn_clips import DISC, STAR, ColourSegmenter, scene_clip
 from video import masks
 from video.shots import CutDetector
 from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions

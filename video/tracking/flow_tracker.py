@@ -111,7 +111,7 @@ class FlowTracker(Resumable):
             self._advance(alive, back, sure)
         return {k: self._observe(s) for k, s in self._subjects.items()}
 
-    def start(self, target: int, mask: Mask) -> Observation:
+    def start(self, object_id: int, mask: Mask) -> Observation:
         """See `Tracker.start`. Raises ValueError before the first frame, on another size, and on an empty mask."""
         if self._image is None:
             raise ValueError("step() must take a frame before start()")
@@ -122,8 +122,8 @@ class FlowTracker(Resumable):
         if looks is None:
             raise ValueError("a track cannot start from an empty mask")
         purity = looks.purity(self._image, small)
-        self._subjects[target] = _Subject(small, small, looks, looks, purity, ContactTracker.of(small))
-        self._before_cut.pop(target, None)
+        self._subjects[object_id] = _Subject(small, small, looks, looks, purity, ContactTracker.of(small))
+        self._before_cut.pop(object_id, None)
         return Observation(mask.copy(), 1.0, True)
 
     def _observe(self, subject: _Subject) -> Observation:
@@ -153,17 +153,17 @@ class FlowTracker(Resumable):
             self._subjects[k] = judged
 
     def _move(
-        self, target: int, carried: dict[int, Mask], back: Field, sure: NDArray[np.float32]
+        self, object_id: int, carried: dict[int, Mask], back: Field, sure: NDArray[np.float32]
     ) -> ContactPlace | None:
         """One object's extent, a frame on; its place instead of what flow carried where it is in contact."""
         assert self._image is not None
-        subject = self._subjects[target]
-        extent = move_rigidly(subject.extent, carried[target], back, sure)
+        subject = self._subjects[object_id]
+        extent = move_rigidly(subject.extent, carried[object_id], back, sure)
         own = subject.first.typical(self._image)
         contact, found = subject.contact.step(own, middle(extent) - middle(subject.extent))
         if found is not None:
-            extent, carried[target] = found.mask, found.mask & own
-        self._subjects[target] = replace(subject, extent=extent | carried[target], contact=contact)
+            extent, carried[object_id] = found.mask, found.mask & own
+        self._subjects[object_id] = replace(subject, extent=extent | carried[object_id], contact=contact)
         return found
 
     def _work_size(self) -> tuple[int, int]:
@@ -175,15 +175,15 @@ class FlowTracker(Resumable):
         assert self._image is not None
         return subject.extent & ~mask & ~others & (subject.first.likelihood(self._image) > 0.6)
 
-    def _refit(self, subject: _Subject, target: int, carried: dict[int, Mask], speed_px: float) -> Mask:
+    def _refit(self, subject: _Subject, object_id: int, carried: dict[int, Mask], speed_px: float) -> Mask:
         """The carried mask, or the segmenter's where that is its turn and agrees with it."""
         assert self._image is not None
-        mask = carried[target]
+        mask = carried[object_id]
         if subject.since_refit + 1 < self._options.refit_every or mask.sum() < 12:
             return mask
         others = np.zeros_like(mask)
         for other, theirs in carried.items():
-            others |= theirs if other != target else False
+            others |= theirs if other != object_id else False
         # ... but no farther than an object of this size can be told from its neighbours.
         prior = rim_prior(mask, least_px=3.0 + min(speed_px, 0.1 * float(np.sqrt(mask.sum()))))
         prior[subject.extent & ~mask] = np.maximum(prior[subject.extent & ~mask], 0.2)

@@ -125,7 +125,7 @@ class MemoryTracker(Resumable):
                 self._subjects[k] = replace(s, course=s.course.seen(s.mask))
         return {k: self._observe(s) for k, s in self._subjects.items()}
 
-    def start(self, target: int, mask: Mask) -> Observation:
+    def start(self, object_id: int, mask: Mask) -> Observation:
         """See `Tracker.start`. Raises ValueError before the first frame, on another size, and on an empty mask."""
         if self._image is None:
             raise ValueError("step() must take a frame before start()")
@@ -138,9 +138,9 @@ class MemoryTracker(Resumable):
         share = resize_map(mask, (keys.shape[1], keys.shape[0]))
         # A thing smaller than a place of the grid would never win a vote: its best place counts as all its own.
         unit = float(np.clip(share.max(), 1e-3, 1.0))
-        self._memory.anchor(target, keys, share / unit)
-        self._subjects[target] = _Subject(mask.copy(), unit, ConstantVelocity(mask.copy()))
-        self._before_cut.pop(target, None)
+        self._memory.anchor(object_id, keys, share / unit)
+        self._subjects[object_id] = _Subject(mask.copy(), unit, ConstantVelocity(mask.copy()))
+        self._before_cut.pop(object_id, None)
         self._since = 0
         return Observation(mask.copy(), 1.0, True)
 
@@ -213,7 +213,7 @@ class MemoryTracker(Resumable):
         self._since = 0
 
     def _beliefs(self, view: Readout) -> dict[int, Grid]:
-        """Per target (h, w) float32 in [0, 1]: near where it was; of one that was lost, wherever no other is.
+        """Per object id (h, w) float32 in [0, 1]: near where it was; of one that was lost, wherever no other is.
 
         Where targets look alike the votes are split between them; where each of them was decides, and while they cross
         where each of them was going.

@@ -8,7 +8,7 @@ of a pole does. So this is judged afterwards, over the whole track.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from video import masks
 from video.io.reader import ClipView
-from video.masks import CRUMB_PX, Mask, box_iou, box_of, components, decode, distance_to, encode, resize_mask
+from video.masks import CRUMB_PX, Mask, box_iou, components, decode, distance_to, encode, resize_mask
 from video.types import MaskTrack, Rle
 
 _SIDE_PX = 270  # short side at which pieces are compared
@@ -64,11 +64,11 @@ def drop_departed_parts(track: MaskTrack, *, given: Collection[int] = ()) -> Mas
             taken.setdefault(row, []).append(rle)
     if not taken:
         return track
-    rles, boxes = list(track.rles), track.boxes.copy()
-    for row, strangers in taken.items():
-        left = _without(decode(rles[row]), np.logical_or.reduce([decode(rle) for rle in strangers]))
-        rles[row], boxes[row] = encode(left), box_of(left)
-    return replace(track, rles=tuple(rles), boxes=boxes)
+    rles = [
+        encode(_without(decode(track.rles[row]), np.logical_or.reduce([decode(rle) for rle in departed])))
+        for row, departed in taken.items()
+    ]
+    return track.replace_rows(list(taken), rles=rles, boxes=[masks.rle_box(rle) or masks.EMPTY_BOX for rle in rles])
 
 
 def _strangers(track: MaskTrack, given: Collection[int]) -> list[_Piece]:
@@ -208,12 +208,7 @@ def upsample_track(track: MaskTrack, view: ClipView) -> tuple[MaskTrack, NDArray
         box = (1 - share) * track.boxes[a] + share * track.boxes[b]
         nearer = a if share <= 0.5 else b
         rles.append(_moved(full[nearer], track.boxes[nearer], box) if seen else masks.empty(size))
-    boxes = np.array([masks.rle_box(r) or (0.0, 0.0, 0.0, 0.0) for r in rles], np.float64).reshape(-1, 4)
-    visible = np.array([masks.area(r) > 0 for r in rles], np.bool_)
-    found = MaskTrack(
-        label=track.label, size=size, frames=frames, rles=tuple(rles), boxes=boxes, scores=scores, visible=visible
-    )
-    return found, known[before] != frames
+    return masks.track_from_rles(track.label, frames, rles, scores), known[before] != frames
 
 
 def _resized(rle: Rle, size: tuple[int, int]) -> Rle:

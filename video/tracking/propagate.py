@@ -45,7 +45,7 @@ def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = No
     Of the options the first takes none, the second `refit_every` alone: it looks as often.
     """
     if isinstance(segmenter, TrackerSource):
-        return segmenter.tracker()
+        return segmenter.make_tracker()
     if isinstance(segmenter, FeatureSource):
         every = 1 if options is None else options.refit_every
         return MemoryTracker(segmenter, options=MemoryTrackerOptions(look_every=every))
@@ -148,16 +148,8 @@ def _track(label: str, size: tuple[int, int], frames: range, seen: Seen) -> Mask
     nothing = masks.empty(size)
     rows = [seen.get(f, (nothing, 0.0, False)) for f in frames]
     rles = tuple(r if visible and masks.area(r) else nothing for r, _, visible in rows)
-    visible = np.array([masks.area(r) > 0 for r in rles], np.bool_)
-    return MaskTrack(
-        label=label,
-        size=size,
-        frames=np.arange(frames.start, frames.stop, dtype=np.int64),
-        rles=rles,
-        boxes=np.array([masks.rle_box(r) or (0.0, 0.0, 0.0, 0.0) for r in rles], np.float64).reshape(-1, 4),
-        scores=np.array([score for _, score, _ in rows], np.float64),
-        visible=visible,
-    )
+    scores = np.array([score for _, score, _ in rows], np.float64)
+    return masks.track_from_rles(label, np.arange(frames.start, frames.stop, dtype=np.int64), rles, scores)
 
 
 _CHUNK_BYTES = 64 << 20  # frames held at once when a clip is read backward

@@ -49,7 +49,7 @@ class Scripted:
     name = tracker_name = "scripted"
 
     def __init__(self, by_frame, tracker=None):
-        self.by_frame, self.tracker = by_frame, tracker or Still
+        self.by_frame, self.make_tracker = by_frame, tracker or Still
 
     def segment(self, image, prompt, *, frame=0):
         mask = self.by_frame(frame)
@@ -65,9 +65,9 @@ class Still:
     def step(self, image):
         return dict(self.held)
 
-    def start(self, target, mask):
-        self.held[target] = Observation(mask, 0.9, True)
-        return self.held[target]
+    def start(self, object_id, mask):
+        self.held[object_id] = Observation(mask, 0.9, True)
+        return self.held[object_id]
 
 
 class Stopped(Still):
@@ -77,7 +77,7 @@ class Stopped(Still):
         red = (image == RED).all(axis=-1)
         red[:, 85:] = False
         if red.sum() > 200:
-            self.held = {target: Observation(red, 0.9, True) for target in self.held}
+            self.held = {object_id: Observation(red, 0.9, True) for object_id in self.held}
         return dict(self.held)
 
 

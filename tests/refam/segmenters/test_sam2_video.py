@@ -347,5 +347,5 @@ def test_short_floats_give_nearly_the_same(model, monkeypatch):
 def test_a_gpu_gives_nearly_the_same(saved):
     frames, prompts = small_clip(4), {0: {0: small_mask()}}
     segmenters = [load_segmenter(str(saved), device=d, tracker="sam2-video") for d in ("cpu", "cuda")]
-    here, there = (follow(segmenter.tracker(), frames, prompts) for segmenter in segmenters)
+    here, there = (follow(segmenter.make_tracker(), frames, prompts) for segmenter in segmenters)
     assert (here[1][0].mask != there[1][0].mask).mean() < 0.1
