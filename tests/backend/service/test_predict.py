@@ -66,7 +66,7 @@ def test_one_task_of_an_opened_page_waits_less(runtime, monkeypatch):
 
 
 def test_one_that_fails_does_not_hold_up_the_others(runtime, fake_studio):
-    runtime.settings.__dict__["deadline_s"] = 10.0  # less than the third wait of what is tried again
+    runtime.settings.__dict__["deadline_s"] = 5.0  # less than the third wait of what is tried again
     results = predict(runtime, task(1), task(2, "nothing"), task(3, video="missing.mp4"), {"id": 4}, task(5))
     assert ["result" in r for r in results] == [True, False, False, False, True]
     assert "no object fits" in results[1]["error"]
