@@ -12,7 +12,7 @@ import numpy as np
 
 from backend.batch.fetch import fetched
 from backend.batch.rows import ManifestRow
-from backend.jobs.runner import with_breakage
+from backend.jobs.runner import note_broken_file
 from backend.runtime import Runtime
 from backend.settings import Settings, load_settings
 from refam.pipeline.pipeline import PipelineError
@@ -80,7 +80,7 @@ class ClipWorker:
                     raise ValueError(f"prompts: there is no frame {prompt.frame}; the video has 0 to {len(clip) - 1}")
             try:
                 found = self._settings.quality.run(self._pipeline, clip, targets, progress=stages)
-                results, why_not = with_breakage(clip, found), None
+                results, why_not = note_broken_file(clip, found), None
             except PipelineError as error:
                 results, why_not = [], "; ".join(filter(None, (str(error), clip.broken)))
             stages("end", 0.0)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backend.batch.rows import ManifestRow
-from backend.jobs.locks import try_lock
+from backend.jobs.worker import try_lock
 from backend.media.network_policy import redact_url
 from video.errors import UserError
 

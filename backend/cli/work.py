@@ -7,7 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
-from backend.logging import set_up_logging
+from backend.logging import configure_logging
 from backend.runtime import Runtime
 from backend.settings import Settings, SettingsError
 
@@ -16,7 +16,7 @@ log = logging.getLogger("refam.jobs")
 
 def run(settings: Settings, *, metrics_port: int | None = None) -> None:
     """Works until SIGINT or SIGTERM. Raises SettingsError when the queue cannot be reached."""
-    set_up_logging(settings)
+    configure_logging(settings)
     runtime = Runtime(settings)
     try:
         waiting = runtime.queue.waiting()

@@ -26,7 +26,7 @@ from backend.demo.drawn_videos import LABEL, DrawnVideo, draw_videos
 from backend.demo.local_studio import LocalStudio, StudioError, free_port
 from backend.labelstudio.import_tasks import build_label_config
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
-from backend.logging import set_up_logging
+from backend.logging import configure_logging
 from backend.service.app import BackgroundServer
 from backend.settings import SettingsError, load_settings
 from video.keyframes import interpolate
@@ -86,7 +86,7 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
         data_dir=data.absolute() / "jobs",
         sam2="grabcut",  # the same masks on every machine, whatever was pulled there
     )
-    set_up_logging(settings, data / "backend.log")
+    configure_logging(settings, data / "backend.log")
     backend = stack.enter_context(BackgroundServer(settings))
     project, tasks = make_project(studio, videos)
     studio.connect(project, backend.url)

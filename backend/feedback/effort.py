@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.feedback.annotator import EditorTruth, Keyframes, StrokeCount, by_hand, mend
-from backend.jobs.runner import prompted
+from backend.jobs.runner import add_user_prompts
 from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.edits import UserKeyframe
@@ -101,7 +101,7 @@ def cost(case: StrokeCase, pipeline: Pipeline, *, memo: Path, keyframe_iou: floa
     def answer(fixed: tuple[UserKeyframe, ...]) -> Keyframes:
         work = PredictRequest(case.name, case.name, FPS, (case.target,), (case.name,), (fixed,))
         try:
-            (result,) = pipeline.run(case.clip, prompted(work, case.clip), cache=kept)
+            (result,) = pipeline.run(case.clip, add_user_prompts(work, case.clip), cache=kept)
         except PipelineError:  # nothing was found: the annotator begins with an empty region
             return []
         sequence = box_sequence(result.track, case.clip, fps=FPS, edits=fixed, keyframe_iou=keyframe_iou)

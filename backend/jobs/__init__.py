@@ -1,6 +1,5 @@
-"""Work that takes longer than a request may: queued, followed, survived and delivered.
+"""Jobs that take longer than a request may wait.
 
-`records` says what is known of a job, `queue` keeps it (Huey: SQLite, or Redis beyond one machine), `worker` does it,
-`memo` keeps finished stages by content, `desk` answers Label Studio within its deadline, and `delivery` pushes what
-was finished too late for that.
+`models` describes a job, `queue` keeps jobs (in `storage`: SQLite, or Redis beyond one machine), `worker` claims and
+runs them, `runner` computes one, and `push` stores predictions that were finished too late for their request.
 """

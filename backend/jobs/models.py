@@ -1,6 +1,4 @@
-"""What is known of a job. `JobSpec` is written once, `JobRecord` by whoever has the job in hand; neither holds a
-secret.
-"""
+"""What is known of a job. `JobSpec` is written once, `JobRecord` by the worker that runs it; neither holds a secret."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from backend.labelstudio.request import PredictRequest
 
 
 class Priority(IntEnum):
-    """Who waits: nobody at all, somebody who opened a page, somebody who just typed."""
+    """Who waits for a job: nobody, somebody who opened a task's page, somebody who typed."""
 
     BATCH = 0
     PAGE = 50
@@ -21,7 +19,7 @@ class Priority(IntEnum):
 
 
 class JobState(StrEnum):
-    """Where a job is. The last three are final until somebody asks again."""
+    """Where a job is. The last three are final until somebody submits it again."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -31,12 +29,21 @@ class JobState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will happen by itself."""
+        """Whether nothing more happens by itself."""
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
 class JobSpec(BaseModel):
-    """What to do. task_id: Label Studio's, None for a task that has none. label_config: the project's XML."""
+    """What to do.
+
+    Attributes:
+        id: A hash of all the rest: the same request is the same job.
+        task_id: Label Studio's; None for a task that has none.
+        project: Label Studio's name of the project, such as "60.1795".
+        work: What is asked.
+        label_config: The project's XML.
+        model_version: Which the prediction will carry.
+    """
 
     model_config = ConfigDict(frozen=True, serialize_by_alias=True)
 
@@ -49,16 +56,23 @@ class JobSpec(BaseModel):
 
     @property
     def words(self) -> str:
-        """What is looked for, as a person would say it."""
+        """The expressions of all targets, for people."""
         return "; ".join(target.words or target.label for target in self.work.targets)
 
 
 class JobRecord(BaseModel):
-    """How far it is. Times are Unix seconds; fraction in [0, 1] of the whole job.
+    """How far a job is. Times are Unix seconds. Its fields are the JSON of /jobs.
 
-    attempt: counts every start, also those after a crash, a retry or a second request. crashes, retries: of this
-    request. left_s: None where nothing honest can be said yet. stages_s: seconds that each stage took.
-    request: the id of the request that asked for it, as the log has it.
+    Attributes:
+        title: The words that are looked for.
+        urgency: Its priority.
+        request: The id of the request that asked for it, as in the log.
+        attempt: Counts every start, also those after a crash, a retry or a second submission.
+        crashes, retries: Of this submission.
+        fraction: Of the whole job, in [0, 1].
+        left_s: Seconds to its end; None where they cannot be estimated yet.
+        error: Why it failed, was cancelled or is retried.
+        stages_s: Seconds that each stage took.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -87,5 +101,5 @@ class JobRecord(BaseModel):
     stages_s: dict[str, float] = {}
 
     def but(self, **changes: Any) -> JobRecord:
-        """The same with these fields changed."""
+        """Return the record with these fields changed."""
         return self.model_copy(update=changes)

@@ -1,14 +1,15 @@
-"""One job from its address to a prediction: fetch, look whether it is known, else run the pipeline."""
+"""One job from its media address to a prediction: fetch and open the video, run the pipeline, make regions."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from backend.jobs.clip_opener import ClipOpener
 from backend.jobs.models import JobRecord, JobSpec, JobState
 from backend.jobs.worker import JobResult, TransientError
 from backend.labelstudio.controls.base import KEYFRAME_IOU
@@ -16,13 +17,15 @@ from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import build_prediction
 from backend.labelstudio.request import PredictRequest
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
+from backend.media.network_policy import redact_url
 from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError
-from refam.pipeline.stage_cache import StageCache, trim_cache
+from refam.pipeline.stage_cache import StageCache, hash_file, trim_cache
 from refam.pipeline.stages import Stage
 from refam.pipeline.types import Target, TrackResult
-from video.io.probe import ReadingError
+from video.io.probe import ReadingError, VideoLimits
+from video.io.reader import open_sequence
 
 if TYPE_CHECKING:
     from backend.jobs.queue import JobQueue
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("refam.jobs")
 
-# Shares of a job's time before any job has told; afterwards what the last jobs took (`shares_of`).
+# Shares of a job's time before any job is done; afterwards see `estimate_stage_shares`.
 _SHARES: dict[str, float] = {
     "fetch": 0.05,
     Stage.DECODE: 0.05,
@@ -41,13 +44,22 @@ _SHARES: dict[str, float] = {
     Stage.TRACK: 0.6,
     Stage.KEYFRAMES: 0.02,
 }
-_LEARN_FROM = 20  # jobs
-_PRIOR_S = 20.0  # the guess above counts like a job of so many seconds
+_RECENT_JOBS = 20  # whose stages are averaged
+_PRIOR_S = 20.0  # `_SHARES` weigh as much as a job of so many seconds
 _THUMBNAIL_PX = 320  # width
+_OUTLINE_RGB = (255, 214, 10)
 
 
 class JobRunner:
-    """Does jobs with the models of one process."""
+    """Computes jobs with the models of one process (a `JobHandler`).
+
+    Args:
+        settings: Limits, the data directory and the quality.
+        media: Fetches what jobs name.
+        queue: Its finished jobs tell how long stages take.
+        pipeline: Returns the pipeline; called when a job needs it, so that models load no earlier.
+        keyframe_iou: Returns the IoU that boxes between keyframes must keep.
+    """
 
     def __init__(
         self,
@@ -61,81 +73,157 @@ class JobRunner:
         self._settings, self._queue = settings, queue
         self._pipeline, self._keyframe_iou = pipeline, keyframe_iou
         self._opener = ClipOpener(media, settings)
-        self._memory = settings.data_dir / "stages"
+        self._stages_dir = settings.data_dir / "stages"
 
-    def __call__(self, spec: JobSpec, tell: Callable[[str, float], None]) -> JobResult:
-        """Raises ValueError with a sentence for people, or TransientError for what may heal."""
-        course = _course(tell, shares_of(self._queue.records()))
-        course("fetch", 0.0)
+    def __call__(self, spec: JobSpec, progress: Callable[[str, float], None]) -> JobResult:
+        """Compute a job; see JobHandler."""
+        stage_progress = _stage_progress(progress, estimate_stage_shares(self._queue.records()))
+        stage_progress("fetch", 0.0)
         try:
-            with contextlib.ExitStack() as held:
-                clip, content = self._opener.open(spec, held, lambda fraction: course("fetch", fraction))
-                cache = StageCache(self._memory, content + self._settings.quality.version_suffix)
-                results = with_breakage(clip, self._results(spec, clip, cache, course))
-                return _done(spec, clip, results, self._keyframe_iou())
+            with contextlib.ExitStack() as files:
+                clip, content = self._opener.open(spec, files, lambda fraction: stage_progress("fetch", fraction))
+                cache = StageCache(self._stages_dir, content + self._settings.quality.version_suffix)
+                results = note_broken_file(clip, self._track(spec, clip, cache, stage_progress))
+                return _make_result(spec, clip, results, self._keyframe_iou())
         except MediaError as error:
             if error.transient:
                 raise TransientError(str(error)) from error
             raise
         finally:
-            trim_cache(self._memory, most_bytes=int(self._settings.data_mb * 1e6))
+            trim_cache(self._stages_dir, most_bytes=int(self._settings.data_mb * 1e6))
 
-    def _results(
-        self, spec: JobSpec, clip: Clip, cache: StageCache, tell: Callable[[str, float], None]
+    def _track(
+        self, spec: JobSpec, clip: Clip, cache: StageCache, progress: Callable[[str, float], None]
     ) -> Sequence[TrackResult]:
-        targets = prompted(spec.work, clip)
+        targets = add_user_prompts(spec.work, clip)
         key = (spec.model_version, targets)
-        known = cache.load_results(key, targets)
-        if known is not None:
-            return known
+        cached = cache.load_results(key, targets)
+        if cached is not None:
+            return cached
         quality = self._settings.quality
-        results = quality.run(self._pipeline(), clip, targets, progress=tell, cache=cache)
+        results = quality.run(self._pipeline(), clip, targets, progress=progress, cache=cache)
         if not any(result.read_errors for result in results):  # reading may go well the next time
             cache.save_results(key, results)
         return results
 
 
-def with_breakage(clip: Clip, results: Sequence[TrackResult]) -> Sequence[TrackResult]:
-    """What is wrong with the file is told with each object: whoever corrects one sees why it ends early."""
+class ClipOpener:
+    """Fetches and opens what jobs name, within the limits of the settings."""
+
+    def __init__(self, media: MediaStore, settings: Settings) -> None:
+        self._media = media
+        self._max_frames = settings.max_frames
+        self._limits = VideoLimits(most_px=settings.max_megapixels * 1e6, most_s=settings.max_video_s)
+
+    def open(self, spec: JobSpec, files: contextlib.ExitStack, progress: Callable[[float], None]) -> tuple[Clip, str]:
+        """Open a job's video or pictures.
+
+        Args:
+            spec: The job.
+            files: Keeps the fetched files in the cache until it is closed.
+            progress: Is told the fraction that is fetched, in [0, 1].
+
+        Returns:
+            The clip, and a hash of its files' content.
+
+        Raises:
+            MediaError: It cannot be fetched; this may be transient.
+            ClipError, PipelineError: It cannot be read, or is beyond the limits.
+        """
+        open_media = self._open_pictures if spec.work.frames else self._open_video
+        return open_media(spec, files, progress)
+
+    def _open_video(
+        self, spec: JobSpec, files: contextlib.ExitStack, progress: Callable[[float], None]
+    ) -> tuple[Clip, str]:
+        from video.io.reader import open_clip
+
+        path, content = self._fetch(spec.work.video, spec, files)
+        progress(1.0)
+        self._limits.check_header(path)
+        clip = open_clip(path, partial=True)  # the readable part of a broken file is of use; `broken` says so
+        self._limits.check(path.name, clip.size, clip.duration_s)
+        return clip, content
+
+    def _open_pictures(
+        self, spec: JobSpec, files: contextlib.ExitStack, progress: Callable[[float], None]
+    ) -> tuple[Clip, str]:
+        work = spec.work
+        if len(work.frames) > self._max_frames:
+            text = f"{work.task} has {len(work.frames)} frames, more than REFAM_MAX_FRAMES={self._max_frames}"
+            raise PipelineError(text)
+        paths, contents = [], []
+        names = [f"frame {number} ({redact_url(address)})" for number, address in enumerate(work.frames)]
+        for number, address in enumerate(work.frames):
+            try:
+                path, content = self._fetch(address, spec, files)
+            except MediaError as error:
+                raise MediaError(f"{names[number]}: {error}", transient=error.transient) from error
+            paths.append(path)
+            contents.append(content)
+            progress((number + 1) / len(work.frames))
+        sequence = open_sequence(paths, names=names, fps=work.fps)
+        self._limits.check(names[0], sequence.size, 0.0)  # all have one size, and no duration of their own
+        digest = hashlib.sha256(" ".join(contents).encode())
+        return cast("Clip", sequence), digest.hexdigest()[:32]  # a sequence has a clip's interface
+
+    def _fetch(self, address: str, spec: JobSpec, files: contextlib.ExitStack) -> tuple[Path, str]:
+        path = files.enter_context(self._media.local_file(address, task_id=spec.task_id))
+        content = hash_file(path)
+        self._media.raise_if_damaged(path, content)
+        return path, content
+
+
+def note_broken_file(clip: Clip, results: Sequence[TrackResult]) -> Sequence[TrackResult]:
+    """Add what is wrong with the file to each object's notes: whoever corrects one sees why it ends early."""
     if not (broken := getattr(clip, "broken", "")):  # pictures have none
         return results
     return [r if broken in r.notes else replace(r, notes=(*r.notes, broken)) for r in results]
 
 
-def prompted(work: PredictRequest, clip: Clip) -> tuple[Target, ...]:
-    """The targets, each held to the boxes or outlines that a person has fixed too, on the clip's own frames."""
+def add_user_prompts(work: PredictRequest, clip: Clip) -> tuple[Target, ...]:
+    """Return the request's targets, with the boxes and outlines that a person drew as prompts on the clip's frames."""
     n = editor_frame_count(clip.duration_s, work.fps)
-    shown = clip_frame_of_editor(clip.times, n, work.fps)
+    clip_frames = clip_frame_of_editor(clip.times, n, work.fps)
     targets = []
     for target, edits in zip(work.targets, work.edits or ((),) * len(work.targets), strict=True):
-        by_frame = {int(shown[edit.frame - 1]): edit for edit in edits if edit.frame <= n}
+        by_frame = {int(clip_frames[edit.frame - 1]): edit for edit in edits if edit.frame <= n}
         prompts = (edit.prompt(frame, clip.size) for frame, edit in sorted(by_frame.items()))
         targets.append(replace(target, prompts=(*target.prompts, *(p for p in prompts if p is not None))))
     return tuple(targets)
 
 
-def shares_of(runs: Sequence[JobRecord]) -> dict[str, float]:
-    """Each stage's share of a job's time, as the last finished jobs took it; a few short ones do not weigh much."""
-    done = [run.stages_s for run in runs if run.state is JobState.DONE and run.stages_s.get(Stage.TRACK)][:_LEARN_FROM]
+def estimate_stage_shares(records: Sequence[JobRecord]) -> dict[str, float]:
+    """Return each stage's share of a job's time, as measured on the newest finished jobs, weighted by their length.
+
+    Args:
+        records: All jobs, the newest first.
+
+    Returns:
+        Shares by stage, in order; they sum to 1.
+    """
+    done = [r.stages_s for r in records if r.state is JobState.DONE and r.stages_s.get(Stage.TRACK)][:_RECENT_JOBS]
     spent = {stage: share * _PRIOR_S + sum(job.get(stage, 0.0) for job in done) for stage, share in _SHARES.items()}
     total = sum(spent.values())
     return {stage: seconds / total for stage, seconds in spent.items()}
 
 
-def _course(tell: Callable[[str, float], None], shares: Mapping[str, float]) -> Callable[[str, float], None]:
-    """From a stage's own fraction to the fraction of the whole job."""
+def _stage_progress(
+    progress: Callable[[str, float], None], shares: Mapping[str, float]
+) -> Callable[[str, float], None]:
+    """Turn the fraction of a stage into the fraction of the whole job."""
     order = list(shares)
     total = sum(shares.values())
 
-    def told(stage: str, fraction: float) -> None:
+    def report(stage: str, fraction: float) -> None:
         if stage in shares:
             before = sum(shares[name] for name in order[: order.index(stage)])
-            tell(stage, min(0.99, (before + fraction * shares[stage]) / total))
+            progress(stage, min(0.99, (before + fraction * shares[stage]) / total))
 
-    return told
+    return report
 
 
-def _done(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: float) -> JobResult:
+def _make_result(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: float) -> JobResult:
     control = parse_label_config(spec.label_config).control
     work = spec.work
     regions = control.regions(
@@ -145,37 +233,41 @@ def _done(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyframe_io
     for note in notes:
         log.info("%s, %s", spec.work.task, note)
     if not regions:
-        said = "; ".join(dict.fromkeys(note for result in results for note in result.notes))
-        raise PipelineError(f"nothing was found: {said or 'no object fits the words'}")
+        reasons = "; ".join(dict.fromkeys(note for result in results for note in result.notes))
+        raise PipelineError(f"nothing was found: {reasons or 'no object fits the words'}")
     prediction = build_prediction(regions, model_version=spec.model_version)
     prediction["result"] += control.clear_missing_masks(work.unedited_masks, regions)
     try:
-        thumbnail = thumbnail_of(clip, results)
+        thumbnail = render_thumbnail(clip, results)
     except ReadingError as error:  # the answer is there; only its picture cannot be made
         log.warning("%s has no picture in the list of jobs: %s", spec.work.task, error)
         thumbnail = None
     return JobResult(dict(prediction), notes, thumbnail)
 
 
-def thumbnail_of(clip: Clip, results: Sequence[TrackResult]) -> bytes:
-    """A JPEG, 320 pixels wide, of the frame on which the first object that was found is surest, all boxes drawn."""
+def render_thumbnail(clip: Clip, results: Sequence[TrackResult]) -> bytes:
+    """Return a JPEG, 320 pixels wide, of the frame where the first visible object scores highest, all outlines drawn.
+
+    Raises:
+        ReadingError: That frame cannot be read.
+    """
     import cv2
 
     from video.masks import decode
 
-    found = next(r for r in results if r.track.visible.any())
-    row = int((found.track.scores * found.track.visible).argmax())
-    frame = int(found.track.frames[row])
+    first = next(r for r in results if r.track.visible.any())
+    row = int((first.track.scores * first.track.visible).argmax())
+    frame = int(first.track.frames[row])
     image = clip.frame(frame)
     scale = _THUMBNAIL_PX / image.shape[1]
     small = cv2.resize(image, (_THUMBNAIL_PX, max(1, round(image.shape[0] * scale))), interpolation=cv2.INTER_AREA)
     for result in results:
-        at = int((result.track.frames == frame).argmax())
-        if result.track.visible[at] and result.track.frames[at] == frame:
-            mask = cv2.resize(decode(result.track.rles[at]).astype("uint8"), small.shape[1::-1])
+        row = int((result.track.frames == frame).argmax())
+        if result.track.visible[row] and result.track.frames[row] == frame:
+            mask = cv2.resize(decode(result.track.rles[row]).astype("uint8"), small.shape[1::-1])
             outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            small = cv2.drawContours(small.copy(), outlines, -1, (255, 214, 10), 2)
-    ok, coded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+            small = cv2.drawContours(small.copy(), outlines, -1, _OUTLINE_RGB, 2)
+    ok, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not ok:
         raise RuntimeError("OpenCV could not write a JPEG")
-    return bytes(coded.tobytes())
+    return bytes(jpeg.tobytes())

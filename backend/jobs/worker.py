@@ -1,9 +1,10 @@
-"""Does the jobs, one at a time on each accelerator, and survives being killed.
+"""Runs jobs, one at a time on each accelerator, and survives being killed.
 
-- While a long job runs, one that somebody waits for is done within its next step, and the long one goes on after it:
+- While a long job runs, a job with a higher priority is done within its next step, and the long one goes on after it:
   the models are loaded already, and nothing of the long job is lost.
-- What can heal (network, Label Studio away) is tried again after a while; what cannot is told at once.
-- A lock file says which workers of a data directory live, also after `kill -9`: the kernel drops the lock.
+- A transient failure (network, Label Studio away) is retried after a while; any other fails the job at once.
+- A lock file says which workers of a data directory live, also after `kill -9`: the kernel drops the lock. Workers on
+  other machines are known by their heartbeats.
 """
 
 from __future__ import annotations
@@ -23,36 +24,49 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from redis.exceptions import RedisError
 
-from backend.jobs.locks import can_lock, held
 from backend.jobs.models import JobRecord, JobSpec, JobState
-from backend.jobs.progress import JobCancelled, ProgressReporter, WorkerStopping
 from backend.jobs.queue import JobQueue
-from backend.logging import written_for
+from backend.logging import log_context
+from backend.metrics import STAGE_SECONDS
 from video.errors import UserError
 
 log = logging.getLogger("refam.jobs")
 
-RETRY_AFTER_S = (2.0, 10.0, 60.0, 300.0)  # before the second, third, ... try of what can heal
-_POLL_S, _HEARTBEAT_S = 0.1, 2.0
+RETRY_AFTER_S = (2.0, 10.0, 60.0, 300.0)  # before the second, third, ... try of a job that failed transiently
+_POLL_S = 0.1
+_HEARTBEAT_S = 2.0
+_SILENT_S = 20.0  # a worker on another machine without a heartbeat for so long is dead
+_REWRITE_AFTER_S = 5.0  # between two tries to write to a queue that cannot be written
+_REPORT_EVERY_S = 0.4
 _NICENESS = 5
-_SILENT_S = 20.0  # a worker elsewhere that has given no sign for so long is dead
-_AGAIN_S = 5.0  # between two tries to write what cannot be written
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TransientError(Exception):
     """Something that may heal by itself; the message is a sentence for people."""
 
 
+class JobCancelled(Exception):  # noqa: N818 - a state of the world, not a mistake
+    """Somebody ended the job; the message says why."""
+
+
+class WorkerStopping(Exception):  # noqa: N818
+    """The worker was told to stop in the middle of a job."""
+
+
 @dataclass(frozen=True)
 class JobResult:
-    """What a job gave. notes: sentences for people; thumbnail: a JPEG."""
+    """What a job gave.
+
+    Attributes:
+        prediction: As Label Studio stores it.
+        notes: Sentences for people.
+        thumbnail: A JPEG.
+    """
 
     prediction: dict[str, Any]
     notes: tuple[str, ...] = ()
@@ -60,141 +74,223 @@ class JobResult:
 
 
 class JobHandler(Protocol):
-    """Computes one job. Raises ValueError with a sentence for people, or TransientError."""
+    """Computes one job."""
 
-    def __call__(self, spec: JobSpec, tell: Callable[[str, float], None]) -> JobResult: ...  # noqa: D102
+    def __call__(self, spec: JobSpec, progress: Callable[[str, float], None]) -> JobResult:
+        """Return the result.
+
+        Args:
+            spec: What to do.
+            progress: To be called often, with the stage and the fraction of the whole job that is done, in [0, 1].
+                It raises to end the job.
+
+        Raises:
+            UserError: The job cannot be done; the message is a sentence for people.
+            TransientError: It cannot be done at the moment.
+        """
 
 
-def _yield_to_answers() -> None:
-    """Whoever waits for an answer of this machine goes before what is computed: known answers take a fifth less.
+class ProgressReporter:
+    """Writes a job's progress, times its stages, lets urgent jobs in between, and ends a job that was cancelled.
 
-    On Linux a thread has a niceness of its own, and those that it starts, such as torch's, have the same.
+    Args:
+        queue: Where the record is written.
+        record: The job as it was claimed.
+        run_urgent: Runs the jobs that wait with a priority over the one given.
+        stop: Set when the worker is to stop.
     """
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS)
+
+    def __init__(
+        self, queue: JobQueue, record: JobRecord, run_urgent: Callable[[int], None], stop: threading.Event
+    ) -> None:
+        self._queue, self._record, self._run_urgent, self._stop = queue, record, run_urgent, stop
+        self._began = self._stage_began = time.monotonic()
+        self._urgent_s = 0.0  # spent on urgent jobs during this stage
+        self._reported = 0.0
+        self._stages: dict[str, float] = {}
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        """Report progress.
+
+        Args:
+            stage: Its name.
+            fraction: Of the whole job, in [0, 1].
+
+        Raises:
+            JobCancelled, WorkerStopping: The job is to end here.
+        """
+        now = time.monotonic()
+        if stage != self._record.stage:
+            self._end_stage(now)
+            self._record = self._record.but(stage=stage)
+        elif now - self._reported < _REPORT_EVERY_S:
+            return
+        self.check()
+        before = time.monotonic()
+        self._run_urgent(int(self._record.urgency))
+        self._urgent_s += time.monotonic() - before
+        spent_s = time.monotonic() - self._began - self._urgent_s
+        left_s = spent_s * (1 - fraction) / fraction if fraction > 0.05 and spent_s > 1 else None
+        self._record = self._record.but(fraction=fraction, left_s=left_s)
+        self._queue.update(self._record)
+        self._reported = time.monotonic()
+
+    def check(self) -> None:
+        """Raise JobCancelled or WorkerStopping when the job is to end here."""
+        if (why := self._queue.cancelled(self._record.id)) is not None:
+            raise JobCancelled(why)
+        if self._stop.is_set():
+            raise WorkerStopping
+
+    def final_record(self) -> JobRecord:
+        """Return the record with the last stage's time in it."""
+        self._end_stage(time.monotonic())
+        return self._record.but(stages_s=dict(self._stages))
+
+    def _end_stage(self, now: float) -> None:
+        if self._record.stage:
+            spent_s = max(0.0, now - self._stage_began - self._urgent_s)
+            STAGE_SECONDS.labels(self._record.stage).observe(spent_s)
+            self._stages[self._record.stage] = round(self._stages.get(self._record.stage, 0.0) + spent_s, 3)
+        self._began += self._urgent_s  # the time of urgent jobs belongs to no stage
+        self._stage_began, self._urgent_s = now, 0.0
 
 
 class Worker:
-    """Takes jobs off a queue until it is stopped. `push` is called every few seconds, on a thread of its own."""
+    """Claims jobs of a queue and runs them until it is stopped.
+
+    Args:
+        queue: The jobs.
+        handler: Computes one job.
+        data_dir: Folder of the lock files.
+        accelerator: Name of the device that one job at a time may use; the lock is the machine's.
+        push: Called every few seconds, on a thread of its own.
+    """
 
     def __init__(
         self,
         queue: JobQueue,
-        do: JobHandler,
+        handler: JobHandler,
         *,
         data_dir: Path,
         accelerator: str,
         push: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._queue, self._do, self._push = queue, do, push
+        self._queue, self._handler, self._push = queue, handler, push
         self._locks = data_dir / "workers"
-        self._accelerator = data_dir / f"accelerator-{accelerator.replace(':', '-')}.lock"
+        self._accelerator_lock = data_dir / f"accelerator-{accelerator.replace(':', '-')}.lock"
         self._stop = threading.Event()
-        self._seen: dict[str, tuple[int | None, float]] = {}
+        self._heartbeats: dict[str, tuple[int | None, float]] = {}  # of others: the last count, and when it was new
         self._depth = 0
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Works on threads of its own."""
-        for target in (self.run, self._look_after, self._deliver):
+        """Work on threads of its own."""
+        for target in (self.run, self._maintain_loop, self._push_loop):
             thread = threading.Thread(target=target, name=f"refam-{target.__name__}", daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop(self, *, wait_s: float = 10.0) -> None:
-        """Takes no more jobs. One that is under way goes back to the queue at its next step."""
+        """Claim no more jobs. The one that runs goes back to the queue at its next step.
+
+        Args:
+            wait_s: How long each thread is waited for, in seconds.
+        """
         self._stop.set()
         for thread in self._threads:
             thread.join(wait_s)
 
     def run(self) -> None:
-        """Works until `stop`."""
-        _yield_to_answers()
-        with self._alive(), held(self._accelerator, self._stop) as ours:
-            while ours and not self._stop.is_set():
+        """Work on this thread until `stop`."""
+        _lower_priority()
+        with self._worker_lock(), wait_for_lock(self._accelerator_lock, self._stop) as locked:
+            while locked and not self._stop.is_set():
                 try:
                     if not self.work_once():
                         self._stop.wait(_POLL_S)
-                except Exception:  # the database is away or full: what was accepted waits for better times
+                except Exception:  # the database is away or full: accepted jobs wait until it is back
                     log.exception("the queue cannot be used at the moment")
-                    self._stop.wait(_AGAIN_S)
+                    self._stop.wait(_REWRITE_AFTER_S)
 
     def work_once(self, *, above: int = -1) -> bool:
-        """Does the most urgent job, if one waits that is more urgent than `above`. False when none does."""
-        taken = self._queue.claim_next(self.name, above=above)
-        if taken is None:
+        """Run the job with the highest priority; return False when none waits with a priority over `above`."""
+        claimed = self._queue.claim_next(self.name, above=above)
+        if claimed is None:
             return False
-        spec, run = taken
-        with written_for(request=run.request, job=run.id):
-            self._write_surely(self._ended(spec, run))
+        spec, record = claimed
+        with log_context(request=record.request, job=record.id):
+            self._write_outcome(self._run_job(spec, record))
         return True
 
-    def _ended(self, spec: JobSpec, run: JobRecord) -> Callable[[], object]:
-        """Does a job; returns what writes down how it ended."""
-        queue, watch, task = self._queue, ProgressReporter(self._queue, run, self._between, self._stop), spec.work.task
+    def recover(self) -> None:
+        """Queue again the jobs of workers that ended without giving them back."""
+        for record in self._queue.recover(self._is_dead):
+            log.warning("job %s was left by a worker that ended: %s", record.id, record.error or "taken up again")
+
+    def _run_job(self, spec: JobSpec, record: JobRecord) -> Callable[[], object]:
+        """Run a job; return what writes its outcome into the queue."""
+        queue, task = self._queue, spec.work.task
+        progress = ProgressReporter(queue, record, self._run_urgent, self._stop)
         try:
-            watch.check()
-            done = self._do(spec, watch)
-            told = watch.closed().but(notes=done.notes, score=done.prediction.get("score"))
-            log.info("job %s (%s) done", run.id, task)
-            return partial(queue.finish, told, done.prediction, done.thumbnail)
-        except JobCancelled as ended:
-            log.info("job %s: %s", run.id, ended)
-            return partial(queue.fail, watch.closed(), str(ended), state=JobState.CANCELLED)
+            progress.check()
+            result = self._handler(spec, progress)
+            final = progress.final_record().but(notes=result.notes, score=result.prediction.get("score"))
+            log.info("job %s (%s) done", record.id, task)
+            return partial(queue.finish, final, result.prediction, result.thumbnail)
+        except JobCancelled as why:
+            log.info("job %s: %s", record.id, why)
+            return partial(queue.fail, progress.final_record(), str(why), state=JobState.CANCELLED)
         except WorkerStopping:
-            log.info("job %s goes back to the queue: this worker stops", run.id)
-            return partial(queue.requeue, watch.closed())
+            log.info("job %s goes back to the queue: this worker stops", record.id)
+            return partial(queue.requeue, progress.final_record())
         except TransientError as error:
             reason = str(error)
         except Exception as error:
-            if (passing := may_heal(error)) is not None:
-                log.warning("job %s (%s)", run.id, task, exc_info=error)
-                reason = passing
+            if (transient := transient_reason(error)) is not None:
+                log.warning("job %s (%s)", record.id, task, exc_info=error)
+                reason = transient
             elif isinstance(error, UserError):
-                log.warning("job %s (%s): %s", run.id, task, error)
-                return partial(queue.fail, watch.closed(), str(error))
+                log.warning("job %s (%s): %s", record.id, task, error)
+                return partial(queue.fail, progress.final_record(), str(error))
             else:
-                log.exception("job %s (%s) failed unexpectedly", run.id, task)
-                text = f"{task} failed unexpectedly: the backend's log says more (job {run.id})"
-                return partial(queue.fail, watch.closed(), text)
-        return partial(self._retry, watch.closed(), reason)
+                log.exception("job %s (%s) failed unexpectedly", record.id, task)
+                text = f"{task} failed unexpectedly: the backend's log says more (job {record.id})"
+                return partial(queue.fail, progress.final_record(), text)
+        return partial(self._retry, progress.final_record(), reason)
 
-    def _write_surely(self, write: Callable[[], object]) -> None:
-        """How a job ended is written as soon as it can be: a full disk or a Redis that is away lose nothing."""
+    def _write_outcome(self, write: Callable[[], object]) -> None:
+        """Write until it succeeds: a full disk or a Redis that is away must not lose a result."""
         while True:
             try:
                 write()
                 return
             except Exception as error:
-                if may_heal(error) is None or self._stop.wait(_AGAIN_S):
+                if transient_reason(error) is None or self._stop.wait(_REWRITE_AFTER_S):
                     raise
                 log.warning("how the job ended cannot be written yet", exc_info=error)
 
-    def recover(self) -> None:
-        """Puts back what dead workers left."""
-        for run in self._queue.recover(self._is_dead):
-            log.warning("job %s was left by a worker that ended: %s", run.id, run.error or "taken up again")
+    def _retry(self, record: JobRecord, reason: str) -> None:
+        if record.retries >= len(RETRY_AFTER_S):
+            self._queue.fail(record, f"{reason} (tried {record.retries + 1} times)")
+            return
+        delay_s = RETRY_AFTER_S[record.retries]
+        log.warning("job %s: %s; again in %.0f s", record.id, reason, delay_s)
+        self._queue.requeue(record, delay_s=delay_s, retries=record.retries + 1, error=reason)
 
-    def _between(self, urgency: int) -> None:
-        """Called from within a job: whoever waits more urgently comes first."""
+    def _run_urgent(self, priority: int) -> None:
+        """Called from within a job: run those that wait with a higher priority."""
         if self._depth < 2:
             self._depth += 1
             try:
-                while self.work_once(above=urgency):
+                while self.work_once(above=priority):
                     pass
             finally:
                 self._depth -= 1
 
-    def _retry(self, run: JobRecord, reason: str) -> None:
-        if run.retries >= len(RETRY_AFTER_S):
-            self._queue.fail(run, f"{reason} (tried {run.retries + 1} times)")
-            return
-        delay_s = RETRY_AFTER_S[run.retries]
-        log.warning("job %s: %s; again in %.0f s", run.id, reason, delay_s)
-        self._queue.requeue(run, delay_s=delay_s, retries=run.retries + 1, error=reason)
-
-    def _look_after(self) -> None:
+    def _maintain_loop(self) -> None:
+        """Give heartbeats, recover jobs of dead workers, delete old jobs."""
         count = 0
         while not self._stop.is_set():
             try:
@@ -207,8 +303,8 @@ class Worker:
         with contextlib.suppress(Exception):
             self._queue.forget_worker(self.name)
 
-    def _deliver(self) -> None:
-        """Apart from the signs of life, which must not wait for a slow Label Studio."""
+    def _push_loop(self) -> None:
+        """Apart from the heartbeats, which must not wait for a slow Label Studio."""
         while not self._stop.is_set():
             try:
                 self._push()
@@ -217,18 +313,19 @@ class Worker:
             self._stop.wait(_HEARTBEAT_S)
 
     def _is_dead(self, worker: str) -> bool:
-        if worker in (self.name, "cancel"):
+        if worker == self.name:
             return False
         path = self._locks / worker
         if path.exists():
-            return can_lock(path)
-        count, now = self._queue.last_heartbeat(worker), time.monotonic()  # on another machine: by its signs of life
-        if worker not in self._seen or self._seen[worker][0] != count:
-            self._seen[worker] = (count, now)
-        return now - self._seen[worker][1] > _SILENT_S
+            return remove_if_unlocked(path)
+        count, now = self._queue.last_heartbeat(worker), time.monotonic()  # on another machine
+        if worker not in self._heartbeats or self._heartbeats[worker][0] != count:
+            self._heartbeats[worker] = (count, now)
+        return now - self._heartbeats[worker][1] > _SILENT_S
 
     @contextlib.contextmanager
-    def _alive(self) -> Iterator[None]:
+    def _worker_lock(self) -> Iterator[None]:
+        """Hold the lock file by which others know that this worker lives."""
         self._locks.mkdir(parents=True, exist_ok=True)
         path = self._locks / self.name
         with path.open("w") as file:
@@ -239,10 +336,55 @@ class Worker:
                 path.unlink(missing_ok=True)
 
 
-def may_heal(error: Exception) -> str | None:
-    """In words, when it is a full disk or a queue that is away or busy: another time it may go. Else None."""
+def transient_reason(error: Exception) -> str | None:
+    """Return in words why an operation may succeed later: a full disk, a queue that is away or busy. Else None."""
     if isinstance(error, sqlite3.Error | RedisError):
         return f"the queue's database cannot be used ({type(error).__name__}: {error})"
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return f"no room is left on the disk ({error.strerror})"
     return None
+
+
+def _lower_priority() -> None:
+    """Let threads that answer requests run before this one: answers that are known take a fifth less time.
+
+    On Linux a thread has a niceness of its own, and those that it starts, such as torch's, inherit it.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS)
+
+
+# --- lock files, which the kernel unlocks when their process ends, however it ends ----------------------------------
+
+
+@contextlib.contextmanager
+def wait_for_lock(path: Path, stop: threading.Event) -> Iterator[bool]:
+    """Wait for the lock of a file and hold it; yields False when `stop` is set before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        while not try_lock(file):
+            if stop.wait(_POLL_S):
+                yield False
+                return
+        yield True
+
+
+def try_lock(file: IO[Any]) -> bool:
+    """Lock an open file; return False if another process holds the lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def remove_if_unlocked(path: Path) -> bool:
+    """Remove a lock file that no process holds; return False if one does."""
+    try:
+        with path.open("a") as file:
+            if not try_lock(file):
+                return False
+            path.unlink(missing_ok=True)
+            return True
+    except FileNotFoundError:
+        return True

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from backend.logging import set_up_logging
+from backend.logging import configure_logging
 from backend.runtime import Runtime
-from backend.service.dashboard import web_routes
+from backend.service.dashboard import dashboard_routes
 from backend.service.middleware import BasicAuth, BodyLimit, RequestLog
 from backend.service.model import RefAMBackend
 from backend.service.rate_limit import RateLimit
@@ -83,7 +83,7 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
 
 def run(settings: Settings) -> None:
     """Serves until it is told to stop (SIGINT, SIGTERM); requests that are under way are finished first."""
-    set_up_logging(settings)
+    configure_logging(settings)
     for name in unknown_variables():
         log.warning("%s is set, but no setting has that name", name)
     runtime = Runtime(settings)
@@ -139,7 +139,7 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
 
 
 def _add_routes(app: FastAPI, runtime: Runtime) -> None:
-    app.include_router(web_routes(runtime))
+    app.include_router(dashboard_routes(runtime))
 
     @app.get("/health")
     async def health() -> dict[str, str]:

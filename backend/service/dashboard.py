@@ -23,7 +23,7 @@ _SHOWN = 200  # jobs on the page and in /jobs
 _ASSURANCE = 15.0  # seconds of silence after which a line is sent, so that proxies keep the connection
 
 
-def web_routes(runtime: Runtime) -> APIRouter:
+def dashboard_routes(runtime: Runtime) -> APIRouter:
     """Routes for people and for Prometheus."""
     router = APIRouter()
 

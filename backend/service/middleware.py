@@ -13,7 +13,7 @@ import uuid
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.logging import written_for
+from backend.logging import log_context
 from backend.metrics import PATHS, REQUEST_SECONDS
 
 log = logging.getLogger("refam.server")
@@ -116,7 +116,7 @@ class RequestLog:
             await send(message)
 
         try:
-            with written_for(request=name):
+            with log_context(request=name):
                 await self._app(scope, receive, noted)
         finally:
             took_s = time.monotonic() - started

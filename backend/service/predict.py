@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
-from backend.jobs.worker import may_heal
+from backend.jobs.worker import transient_reason
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import read_request
 from backend.logging import current_request
@@ -145,7 +145,7 @@ class PredictService:
         try:
             run = self._queue.record(job)
         except Exception as error:
-            if may_heal(error) is None:
+            if transient_reason(error) is None:
                 raise
             return False  # the queue is away for a moment
         if run is None or run.state.final:
@@ -159,7 +159,7 @@ class PredictService:
         try:
             return self._one(item, interactive=interactive)
         except Exception as error:
-            if (reason := may_heal(error)) is None:
+            if (reason := transient_reason(error)) is None:
                 raise
             log.warning("%s cannot be answered", item.spec.work.task if item.spec else "a task", exc_info=error)
             return {"error": f"{reason}; retrieve again later", "unfinished": True}

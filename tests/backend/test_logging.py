@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from backend import logging as logs
-from backend.logging import current_request, hide, redacted, secrets_of, written_for
+from backend.logging import current_request, hide_secret, log_context, redact, secrets_in
 from backend.settings import load_settings
 
 SECRETS = {
@@ -26,12 +26,12 @@ def log(request, monkeypatch):
     for name, value in {**SECRETS, "LABEL_STUDIO_URL": "http://ls", "REFAM_BASIC_AUTH_USER": "anna"}.items():
         monkeypatch.setenv(name, value)
     settings = load_settings(log=request.param)
-    monkeypatch.setattr(logs, "_hidden", set())
-    for secret in secrets_of(settings):
-        hide(secret)
+    monkeypatch.setattr(logs, "_secrets", set())
+    for secret in secrets_in(settings):
+        hide_secret(secret)
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    handler.setFormatter(logs._Json() if request.param == "json" else logs._Lines())
+    handler.setFormatter(logs._JsonFormatter() if request.param == "json" else logs._TextFormatter())
     logger = logging.getLogger("refam.test")
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel("DEBUG")
@@ -81,19 +81,19 @@ def test_a_secret_of_the_settings_is_never_written(secret, where, log):
     ],
 )
 def test_signatures_and_logins_in_addresses_are_taken_out(text, kept):
-    assert redacted(text) == kept
+    assert redact(text) == kept
 
 
 def test_short_secrets_do_not_black_out_the_log(monkeypatch):
-    monkeypatch.setattr(logs, "_hidden", set())
-    hide("a")
-    assert redacted("a task") == "a task"
+    monkeypatch.setattr(logs, "_secrets", set())
+    hide_secret("a")
+    assert redact("a task") == "a task"
 
 
 def test_lines_know_their_request_and_job(log):
-    with written_for(request="r-1"):
+    with log_context(request="r-1"):
         log.info("one")
-        with written_for(request="r-2", job="j-2"):
+        with log_context(request="r-2", job="j-2"):
             log.info("two")
         assert current_request() == "r-1"
         threading.Thread(target=log.info, args=("elsewhere",)).start()

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from backend.jobs.models import JobState, Priority
 from backend.jobs.queue import JobQueue
-from backend.jobs.worker import JobResult, Worker, may_heal
+from backend.jobs.worker import JobResult, Worker, transient_reason
 from refam.pipeline.stage_cache import StageCache
 from tests.backend.jobs.queues import spec
 from tests.backend.predict_requests import predict, slow_down, task, wait_until
@@ -165,7 +165,7 @@ def fill_up(queue, *, full):
 
 
 def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
-    monkeypatch.setattr("backend.jobs.worker._AGAIN_S", 0.05)
+    monkeypatch.setattr("backend.jobs.worker._REWRITE_AFTER_S", 0.05)
     queue = JobQueue("sqlite", tmp_path)
     for i in range(3):
         queue.submit(spec(f"job{i}"), Priority.BATCH, fresh_s=0)
@@ -175,7 +175,7 @@ def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
         return JobResult({"result": ["x" * 100_000], "score": 1.0, "model_version": "v1"})
 
     worker = worker_of(queue, tmp_path, large)
-    surely = worker._write_surely
+    surely = worker._write_outcome
 
     def counted(write):
         fill_up(queue, full=True)  # in this thread's connection, which is the one that writes
@@ -191,7 +191,7 @@ def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
 
         surely(tried)
 
-    monkeypatch.setattr(worker, "_write_surely", counted)
+    monkeypatch.setattr(worker, "_write_outcome", counted)
     for _ in range(3):
         assert worker.work_once()
     assert {run.state for run in queue.records()} == {JobState.DONE}
@@ -235,7 +235,7 @@ def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypa
     wait_until(lambda: (worker.work_once(), queue.record("a").state.final)[1])
     assert queue.record("a").state is JobState.DONE
     assert len(tries) == 3
-    assert may_heal(error)
+    assert transient_reason(error)
     queue.close()
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.jobs.runner import prompted
+from backend.jobs.runner import add_user_prompts
 from backend.labelstudio.edits import UserKeyframe, apply_user_keyframes, read_user_keyframes, region_words
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import PredictRequest, read_request
@@ -158,7 +158,7 @@ def test_a_person_sees_it_where_the_track_does_not_and_hides_it_where_it_does():
 def test_fixed_boxes_are_prompts_on_the_clips_own_frames():
     fixed = (UserKeyframe(1, 10, 10, 20, 20, 0, True, None), UserKeyframe(11, 30, 10, 20, 20, 0, True, None))
     work = PredictRequest("t", "v", 10.0, (Target("Car", "the star"), Target("Car", "other")), ("a", "b"), (fixed, ()))
-    first, second = prompted(work, even_timing(50, 25))  # two seconds: editor frame 11 at 10 fps shows 1.002 s
+    first, second = add_user_prompts(work, even_timing(50, 25))  # two seconds: editor frame 11 at 10 fps shows 1.002 s
     assert [p.frame for p in first.prompts] == [0, 25]
     assert first.prompts[1].box == pytest.approx((0.3, 0.1, 0.5, 0.3))
     assert second.prompts == ()

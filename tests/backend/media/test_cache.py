@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from backend.jobs.clip_opener import ClipOpener
+from backend.jobs.runner import ClipOpener
 from backend.media.fetch import Fetcher
 from backend.media.network_policy import FetchError
 from backend.media.store import MediaError, MediaStore

@@ -3,8 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.jobs.models import JobRecord, JobState, Priority
-from backend.jobs.runner import shares_of
 from refam.pipeline.pipeline import Pipeline, Target
 from refam.pipeline.stage_cache import StageCache, hash_file, trim_cache
 from refam.segmenters.grabcut import GrabCutSegmenter
@@ -139,17 +137,3 @@ def test_a_track_that_was_interrupted_goes_on_in_another_process(cache, tmp_path
     assert_same_track(resumed.track, plain.track)
     assert len(again.frames_read) < len(first.frames_read) - 10
     assert not list((tmp_path / "stages").glob("*.pass"))
-
-
-def test_shares_of_time_are_learnt_from_what_was_done():
-    def run(state, **stages):
-        return JobRecord(id="a", title="", task_id=1, project="", urgency=Priority.BATCH, state=state, stages_s=stages)
-
-    plain = shares_of([])
-    assert sum(plain.values()) == pytest.approx(1)
-    learnt = shares_of([run(JobState.DONE, fetch=1000, track=9000), run(JobState.FAILED, fetch=9e9, track=1)])
-    assert learnt["track"] == pytest.approx(0.9, abs=0.01)
-    assert learnt["fetch"] == pytest.approx(0.1, abs=0.01)
-    assert learnt["mask"] > 0
-    barely = shares_of([run(JobState.DONE, fetch=0.5, track=0.01)])
-    assert barely["track"] > 0.5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backend.jobs.models import JobSpec
-from backend.jobs.runner import prompted
+from backend.jobs.runner import add_user_prompts
 from backend.labelstudio.controls import control_for_type
 from backend.labelstudio.controls.image_masks import MaskError
 from backend.labelstudio.request import RequestError, read_request
@@ -97,7 +97,7 @@ def test_a_job_keeps_drawn_masks_through_its_json():
     assert again.work.targets == work.targets
     clip = ArrayClip(np.zeros((3, 60, 90, 3), np.uint8))
     clip.duration_s = 3 / 24
-    assert prompted(again.work, clip)[0].prompts == work.targets[0].prompts
+    assert add_user_prompts(again.work, clip)[0].prompts == work.targets[0].prompts
     assert repr(again.work.targets) != repr(read_request(task, config).targets), (
         "what is drawn belongs to the memo's key"
     )

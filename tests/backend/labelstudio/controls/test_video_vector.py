@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from backend.feedback.compare import RegionFate, compare
 from backend.jobs.models import JobSpec
-from backend.jobs.runner import prompted
+from backend.jobs.runner import add_user_prompts
 from backend.labelstudio.config_xml import LabelConfigError
 from backend.labelstudio.controls.video_vector import VideoVectorControl
 from backend.labelstudio.edits import UserOutline, read_user_keyframes
@@ -230,7 +230,7 @@ def test_a_vertex_that_was_dragged_is_a_prompt_and_comes_back_to_the_last_digit(
     ((pin,),) = work.edits
     assert isinstance(pin, UserOutline)
     assert pin.frame == item["frame"]
-    (target,) = prompted(work, _even(24))
+    (target,) = add_user_prompts(work, _even(24))
     (prompt,) = target.prompts
     assert prompt.frame == item["frame"] - 1
     wanted = np.array([(v["x"], v["y"]) for v in item["vertices"]])
@@ -272,7 +272,7 @@ def test_a_keyframe_without_area_is_kept_and_is_no_prompt(vertices):
     sequence = _region(masks, edits=(pin,))["value"]["sequence"]
     assert [k["vertices"] for k in sequence if k["frame"] == 6] == [vertices]
     work = read_request(_task(_region(masks)), CONFIG, context=_typed("the red star"))
-    (target,) = prompted(type(work)(**{**work.__dict__, "edits": ((pin,),)}), _even(24))
+    (target,) = add_user_prompts(type(work)(**{**work.__dict__, "edits": ((pin,),)}), _even(24))
     assert target.prompts == ()
 
 
