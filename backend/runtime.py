@@ -26,6 +26,7 @@ from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.media.store import MediaStore
 from backend.metrics import render_metrics
 from backend.settings import Settings, load_settings
+from refam.model import Model
 from refam.pipeline.pipeline import Pipeline, PipelineOptions
 from refam.pipeline.types import model_version
 
@@ -139,8 +140,9 @@ class Runtime:
         with self._model_lock:
             if self._pipeline is None:
                 segmenter = self._load("segmenter", self._segmenter_loader)
-                options = self.settings.quality.options(PipelineOptions(score_model_dir=self.settings.data_dir))
-                self._pipeline = Pipeline(segmenter, grounder=self.grounder, options=options)
+                options = PipelineOptions(score_model_dir=self.settings.data_dir)
+                model = Model(segmenter, self.grounder, quality=self.settings.quality, options=options)
+                self._pipeline = model.pipeline
             return self._pipeline
 
     def grounder(self) -> Grounder:

@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("visualize",),
     ),
     "refam": (
-        ("disk_cache",),
+        ("version", "disk_cache"),
         ("text",),
         ("attention_sinks", "attention"),
         ("tiny",),
@@ -36,6 +36,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("heatmaps", "heatmap_regions", "calibration", "oom", "grounding", "grounder"),
         ("segmenters",),
         ("pipeline",),
+        ("model",),
         ("explain",),
         ("evaluation",),
     ),

@@ -14,7 +14,7 @@ from backend.cli.options import Backbone, Device, Download, Magnets, Sam2, magne
 from refam.pipeline.quality import Quality
 
 if TYPE_CHECKING:
-    from refam.pipeline.pipeline import Pipeline
+    from refam.model import Model
     from refam.text.magnets import Magnets as MagnetWords
 
 LABEL_EXAMPLES = (
@@ -101,12 +101,11 @@ def label(
     try:
         targets = targets_of(words or [], DrawnOptions(point or [], not_point or [], box or [], mask or []))
         rate = None if fps is None else editor_rate(fps)
-        part = RegionOfInterest(range_, every=every, max_side_px=max_size or quality.max_side_px)
+        region = RegionOfInterest(range_, every=every, max_side_px=max_size or quality.max_side_px)
     except (PromptError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     with one_line_errors(), steps() as step:
         from backend.cli.outputs import forget_work, kept_work, places, write_all
-        from refam.pipeline.roi import map_results_to_clip, map_targets_to_view
         from video.io.reader import open_clip
 
         places(out)  # before hours of work, not after
@@ -114,9 +113,9 @@ def label(
         clip = open_clip(video, partial=True)
         step("open", 1.0)
         check_drawn(targets, len(clip), clip.size)
-        view = part.view(clip, targets)
-        memo = kept_work(out, video, (backbone, seed, str(words_added), part, quality), again=again)
-        pipeline = _pipeline(
+        region.view(clip, targets)  # raises before the models are loaded
+        stages = kept_work(out, video, (backbone, seed, str(words_added), region, quality), again=again)
+        model = _load_model(
             backbone,
             sam2,
             device=device,
@@ -126,25 +125,24 @@ def label(
             quality=quality,
             cache=cache,
         )
-        found = pipeline.run(view, map_targets_to_view(view, targets), progress=step, cache=memo)
-        results = map_results_to_clip(found, view, targets)
+        results = model.run(clip, targets, region=region, progress=step, cache=stages)
         written = write_all(
             out,
             clip,
             results,
-            model_version=pipeline.model_version,
+            model_version=model.model_version,
             video=url or f"/data/local-files/?d={quote(video.name)}",
             fps=rate or max(1.0, clip.average_fps),
             progress=step,
         )
         if not any(result.read_errors for result in results):  # what could not be read may be the next time
             forget_work(out)
-    report(clip, results, written, version=pipeline.model_version)
+    report(clip, results, written, version=model.model_version)
     if sam2 is None:
         stdout.print(f"{'masks by':<17}{_masks_by(device)}", markup=False, soft_wrap=True)
 
 
-def _pipeline(
+def _load_model(
     backbone: str,
     sam2: str | None,
     *,
@@ -154,19 +152,28 @@ def _pipeline(
     download: bool,
     quality: Quality,
     cache: Path | None,
-) -> Pipeline:
+) -> Model:
+    import refam
     from backend.settings import weight_settings
-    from refam.pipeline.pipeline import Pipeline
 
     weights = weight_settings(download=download)
-
-    def grounder():  # type: ignore[no-untyped-def]  # noqa: ANN202 - the type alone would import torch
-        from refam.grounder import GroundingOptions, load_grounder
-
-        options = GroundingOptions(seed=seed, magnet_words=magnets)
-        return load_grounder(backbone, device=device, options=options, loading=weights.loading())
-
-    return Pipeline(weights.segmenter(sam2, device=device, cache=cache), grounder=grounder, options=quality.options())
+    return refam.load(
+        backbone,
+        sam2,
+        device=device,
+        quality=quality,
+        tracker=weights.tracker,
+        magnets=magnets,
+        seed=seed,
+        dtype=weights.dtype,
+        offload=weights.offload,
+        quantise=weights.quantise,
+        free_text=weights.free_text,
+        download=weights.download,
+        models_dir=weights.models_dir,
+        feature_cache=cache or weights.data_dir / "features",
+        feature_cache_mb=weights.features_mb,
+    )
 
 
 def _masks_by(device: str) -> str:

@@ -19,7 +19,7 @@ from backend.cli.label import LABEL_EXAMPLES, label
 from backend.cli.models import models_app
 from backend.cli.options import Backbone, Device, Download, Magnets, Sam2, magnet_words
 from backend.cli.serve import connect, serve, work
-from refam import __version__
+from refam.version import __version__
 
 app = typer.Typer(
     name="refam",

@@ -29,7 +29,7 @@ from backend.service.middleware import BasicAuth, BodyLimit, RequestLog
 from backend.service.model import RefAMBackend
 from backend.service.rate_limit import RateLimit
 from backend.settings import Settings, unknown_variables
-from refam import __version__
+from refam.version import __version__
 
 log = logging.getLogger("refam.server")
 

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.jobs.models import JobRecord
 from backend.runtime import Runtime
-from refam import __version__
+from refam.version import __version__
 
 _PAGE = Path(__file__).with_name("dashboard.html")
 _EVERY_S = 0.5  # between two looks at the jobs for a page that is open

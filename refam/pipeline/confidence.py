@@ -24,7 +24,7 @@ from video.keyframes import spans
 from video.types import MaskTrack
 
 if TYPE_CHECKING:
-    from refam.pipeline.anchors import ObjectState
+    from refam.pipeline.state import ObjectState
 
 FEATURES = (
     "evidence",

@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refam.pipeline.anchors import ObjectState, find_anchors, measure_word_support
+from refam.pipeline.anchors import find_anchors, measure_word_support
 from refam.pipeline.confidence import ScoreModel, load_score_model, raw_score, track_features
 from refam.pipeline.recovery import Redetector, describe_gaps
-from refam.pipeline.roi import describe_read_errors, link_readable_frames, read_planned_frames
+from refam.pipeline.roi import (
+    RegionOfInterest,
+    describe_read_errors,
+    link_readable_frames,
+    map_results_to_clip,
+    map_targets_to_view,
+    read_planned_frames,
+)
 from refam.pipeline.segments import SegmentTracker
 from refam.pipeline.stages import Progress, Stage, ignore_progress
+from refam.pipeline.state import ObjectState
 from refam.pipeline.tracks import apply_prompt_boxes, empty_track
 from refam.pipeline.types import (
     FramePrompt,
@@ -40,7 +48,7 @@ if TYPE_CHECKING:
     from refam.pipeline.stage_cache import StageCache
     from video.io.reader import Clip
 
-__all__ = ["FramePrompt", "Pipeline", "PipelineError", "PipelineOptions", "Target", "TrackResult"]
+__all__ = ["FramePrompt", "Pipeline", "PipelineError", "PipelineOptions", "Target", "TrackResult", "run_in_region"]
 
 
 class Pipeline:
@@ -208,6 +216,38 @@ class Pipeline:
         if self.made_with not in self._score_models:  # read once, so that scores keep their meaning while we serve
             self._score_models[self.made_with] = load_score_model(self.made_with, self._options.score_model_dir)
         return self._score_models[self.made_with]
+
+
+def run_in_region(
+    pipeline: Pipeline,
+    clip: Clip,
+    targets: Sequence[Target],
+    region: RegionOfInterest,
+    *,
+    progress: Progress | None = None,
+    cache: StageCache | None = None,
+) -> list[TrackResult]:
+    """Run the pipeline on a region of interest.
+
+    Args:
+        pipeline: The pipeline.
+        clip: The whole video.
+        targets: The objects to find; prompts on the whole clip's frames.
+        region: The frames to look at, and their size.
+        progress: Called with the stage's name and its finished fraction.
+        cache: Where finished stages of this region of this clip are stored and looked up.
+
+    Returns:
+        One result per target, on the whole clip's frames and in its size.
+
+    Raises:
+        PromptError: For a region or a prompt that does not fit the clip.
+        PipelineError: If no target could be found.
+        ReadingError: If nothing could be read.
+    """
+    view = region.view(clip, targets)
+    results = pipeline.run(view, map_targets_to_view(view, targets), progress=progress, cache=cache)
+    return map_results_to_clip(results, view, targets)
 
 
 def _check_prompt_frames(clip: Clip, targets: Sequence[Target]) -> None:

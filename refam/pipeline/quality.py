@@ -81,7 +81,8 @@ class Quality(StrEnum):
             PipelineError: If no target could be found.
             ReadingError: If nothing could be read.
         """
-        from refam.pipeline.roi import RegionOfInterest, run_in_region
+        from refam.pipeline.pipeline import run_in_region
+        from refam.pipeline.roi import RegionOfInterest
         from video.io.reader import Clip
 
         if self.max_side_px is None or not isinstance(clip, Clip) or max(clip.size) <= self.max_side_px:

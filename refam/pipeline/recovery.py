@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.pipeline.anchors import MIN_COLOR_SIMILARITY, GroundedMask, ObjectState, appearance_similarity
+from refam.pipeline.anchors import MIN_COLOR_SIMILARITY
+from refam.pipeline.state import GroundedMask, ObjectState, appearance_similarity
 from refam.pipeline.tracks import mask_at
 from video import masks
 from video.io.probe import ReadingError

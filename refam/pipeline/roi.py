@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.pipeline.stages import Progress
 from refam.pipeline.types import FramePrompt, PromptError, Target, TrackResult
 from video import masks
 from video.heatmap_fusion import MotionLink, link_frames
@@ -22,8 +21,6 @@ from video.io.probe import ReadingError
 from video.sampling import plan_frames
 
 if TYPE_CHECKING:
-    from refam.pipeline.pipeline import Pipeline
-    from refam.pipeline.stage_cache import StageCache
     from video.io.reader import Clip, ClipView
 
 Images = NDArray[np.uint8]
@@ -112,38 +109,6 @@ def _parse_range(text: str) -> tuple[int | float, int | float | None]:
     if first is not None and last is not None and last < first:
         raise PromptError(f"--range {text} ends before it begins")
     return first or 0, last
-
-
-def run_in_region(
-    pipeline: Pipeline,
-    clip: Clip,
-    targets: Sequence[Target],
-    region: RegionOfInterest,
-    *,
-    progress: Progress | None = None,
-    cache: StageCache | None = None,
-) -> list[TrackResult]:
-    """Run the pipeline on a region of interest.
-
-    Args:
-        pipeline: The pipeline.
-        clip: The whole video.
-        targets: The objects to find; prompts on the whole clip's frames.
-        region: The frames to look at, and their size.
-        progress: Called with the stage's name and its finished fraction.
-        cache: Where finished stages of this region of this clip are stored and looked up.
-
-    Returns:
-        One result per target, on the whole clip's frames and in its size.
-
-    Raises:
-        PromptError: For a region or a prompt that does not fit the clip.
-        PipelineError: If no target could be found.
-        ReadingError: If nothing could be read.
-    """
-    view = region.view(clip, targets)
-    results = pipeline.run(view, map_targets_to_view(view, targets), progress=progress, cache=cache)
-    return map_results_to_clip(results, view, targets)
 
 
 def map_targets_to_view(view: ClipView, targets: Sequence[Target]) -> list[Target]:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from refam import __version__
-from refam.pipeline.anchors import ObjectState, anchor_on_corrections, drop_conflicting_words
+from refam.pipeline.anchors import anchor_on_corrections, drop_conflicting_words
 from refam.pipeline.recovery import DriftedSegment, Redetector, find_drift, reidentify
 from refam.pipeline.stage_cache import track_start_key
+from refam.pipeline.state import ObjectState
 from refam.pipeline.tracks import empty_track, fill_gaps, replace_spans, resolve_overlaps
 from refam.pipeline.types import PipelineOptions
+from refam.version import __version__
 from video.io.probe import ReadingError
 from video.io.reader import ClipView, FrameSequence
 from video.masks import Mask

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refam import __version__
 from refam.disk_cache import evict_oldest
 from refam.pipeline.types import Target, TrackResult
+from refam.version import __version__
 from video.masks import encode
 from video.tracking.state import CheckpointStore
 from video.types import Heatmap, Keyframe, MaskTrack, Rle

@@ -15,7 +15,7 @@ from video.masks import Mask
 from video.types import MaskTrack, Rle
 
 if TYPE_CHECKING:
-    from refam.pipeline.anchors import ObjectState
+    from refam.pipeline.state import ObjectState
     from video.io.reader import Clip
 
 _MIN_REMAINDER = 0.25  # of a mask that gave pixels away: with less left the object is not visible

@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from refam import __version__
+from refam.version import __version__
 from video import masks
 from video.errors import UserError
 from video.types import Keyframe, MaskTrack, Rle

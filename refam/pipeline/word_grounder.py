@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.pipeline.anchors import ObjectState
 from refam.pipeline.stage_cache import heatmap_key
 from refam.pipeline.stages import Progress, Stage, ignore_progress
+from refam.pipeline.state import ObjectState
 from refam.pipeline.types import PipelineError
 from video.types import Heatmap
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import refam.pipeline.pipeline
 from backend.cli.main import app
 from backend.cli.outputs import spans
 from backend.cli.targets import DrawnOptions, parse_box, parse_point, targets_of
@@ -81,7 +80,7 @@ class KnowsTheAnswer:
 
 @pytest.fixture
 def known(monkeypatch):
-    monkeypatch.setattr(refam.pipeline.pipeline, "Pipeline", KnowsTheAnswer)
+    monkeypatch.setattr("refam.model.Pipeline", KnowsTheAnswer)
     monkeypatch.setattr(KnowsTheAnswer, "asked", [])
 
 
@@ -376,14 +375,13 @@ def test_of_a_file_that_breaks_off_the_part_before_is_labelled_and_that_is_said(
 def test_a_run_that_was_stopped_goes_on(video, tmp_path, monkeypatch):
     """Stopped while files are written: what was tracked is not tracked again, and in the end nothing is kept."""
     import backend.cli.outputs
-    import refam.pipeline.segments
 
     arguments = ("label", video, "--box", PLACE, "--out", tmp_path / "out")
     with monkeypatch.context() as broken:
         broken.setattr(backend.cli.outputs, "write_overlay", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         assert refam(*arguments).exit_code != 0
     assert (tmp_path / "out" / ".unfinished").is_dir()
-    monkeypatch.setattr(refam.pipeline.segments, "propagate_all", lambda *a, **k: pytest.fail("tracked again"))
+    monkeypatch.setattr("refam.pipeline.segments.propagate_all", lambda *a, **k: pytest.fail("tracked again"))
     result = refam(*arguments)
     assert result.exit_code == 0, result.output
     assert not (tmp_path / "out" / ".unfinished").exists()

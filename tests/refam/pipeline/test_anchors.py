@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from backend.cli.targets import parse_mask, read_mask
-from refam.pipeline.anchors import ObjectState
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, Target
 from refam.pipeline.segments import plan_segments, split_at_anchors
 from refam.pipeline.stage_cache import StageCache
+from refam.pipeline.state import ObjectState
 from refam.pipeline.tracks import apply_prompt_boxes, resolve_overlaps
 from refam.pipeline.types import PromptError
 from refam.segmenters.grabcut import GrabCutSegmenter

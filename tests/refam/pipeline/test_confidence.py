@@ -16,7 +16,6 @@ from backend.feedback.next_tasks import WaitingTask, strokes_by_label, suggest, 
 from backend.feedback.project import FeedbackError
 from backend.feedback.score_evaluation import Answered, auroc, fitted, table
 from backend.feedback.store import StoredCorrection
-from refam.pipeline.anchors import ObjectState
 from refam.pipeline.confidence import (
     FEATURES,
     ScoreModel,
@@ -26,6 +25,7 @@ from refam.pipeline.confidence import (
     save_score_model,
     track_features,
 )
+from refam.pipeline.state import ObjectState
 from refam.pipeline.types import Target
 from tests.doubles import track_of_masks
 from video.heatmap_fusion import FusedHeatmaps

@@ -1,0 +1,396 @@
+"""The public API: a model that tracks, grounds and segments, and the functions that load and use one."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refam.pipeline.pipeline import Pipeline, run_in_region
+from refam.pipeline.quality import Quality
+from refam.pipeline.roi import RegionOfInterest
+from refam.pipeline.stages import Progress
+from refam.pipeline.types import FramePrompt, PipelineOptions, PromptError, Target, TrackResult
+from refam.segmenters.load import TrackerKind, load_segmenter
+from refam.text.magnets import Magnets
+from video.io.reader import Clip, open_clip
+from video.masks import encode
+from video.types import Candidate, Heatmap, Prompt, Segmenter
+
+if TYPE_CHECKING:
+    from refam.grounder import Grounder
+    from refam.pipeline.stage_cache import StageCache
+
+FramePoint = tuple[float, float, int]
+"""x, y, frame: x and y as fractions of the frame from its top left, frames counted from 0."""
+FrameBox = tuple[float, float, float, float, int]
+"""x0, y0, x1, y1, frame: the corners as fractions of the frame from its top left, frames counted from 0."""
+FrameMask = tuple[NDArray[np.bool_], int]
+"""mask, frame: the mask (H, W) bool in the frame's size, frames counted from 0."""
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Quantisation = Literal["bnb-4bit", "bnb-8bit", "int8"]
+
+
+class Model:
+    """A segmenter, a tracker and a backbone for words, held for many videos. One call at a time.
+
+    Most users get one from `load`.
+
+    Args:
+        segmenter: What outlines objects; it also decides which tracker is used.
+        grounder: Loads what grounds words; called once, when words first need it.
+        quality: How closely videos are looked at.
+        options: What else may be tuned; the quality overrules it.
+
+    Example:
+        >>> model = refam.load()
+        >>> for path in paths:
+        ...     dog, ball = model.track(path, ["the dog", "the ball"])
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        grounder: Callable[[], Grounder],
+        *,
+        quality: Quality | str = Quality.NORMAL,
+        options: PipelineOptions | None = None,
+    ) -> None:
+        self.segmenter = segmenter
+        self.quality = Quality(quality)
+        self._load_grounder = functools.cache(grounder)
+        self.pipeline = Pipeline(segmenter, grounder=self._load_grounder, options=self.quality.options(options))
+
+    @property
+    def model_version(self) -> str:
+        """What predictions are made with: package, backbone (`-` until words needed one), segmenter and tracker."""
+        return self.pipeline.model_version
+
+    @property
+    def grounder(self) -> Grounder:
+        """What grounds words; loaded at first use."""
+        return self._load_grounder()
+
+    def track(
+        self,
+        video: str | Path | Clip,
+        words: str | Sequence[str] = (),
+        *,
+        points: Sequence[FramePoint] = (),
+        negative_points: Sequence[FramePoint] = (),
+        boxes: Sequence[FrameBox] = (),
+        masks: Sequence[FrameMask] = (),
+        frame_range: str = "",
+        every: int = 1,
+        max_side_px: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[TrackResult]:
+        """Find objects in a video, and track them.
+
+        Points, boxes and masks describe one object: the one that the words mean if there are any, else one of its own.
+        They are kept as they are, and overrule the words.
+
+        Args:
+            video: A file, or a clip from `video.io.reader.open_clip`.
+            words: A referring expression, or several: one object each.
+            points: Points on the object.
+            negative_points: Points off the object.
+            boxes: Boxes around the object.
+            masks: The object's masks.
+            frame_range: FROM-TO, both included: frames ("100-250") or seconds ("2.5s-4s"); "" for the whole video.
+            every: Look at every n-th frame; masks between them are interpolated.
+            max_side_px: Look at frames that are reduced to this longer side; masks come in full size.
+            progress: Called with the stage's name and its finished fraction.
+
+        Returns:
+            One result for each object, in the order of the words, with `boxes`, `masks`, `visible`, `keyframes`,
+            `score` and `notes`. An object that was not found is visible nowhere, and its notes say why.
+
+        Raises:
+            PromptError: For arguments that cannot be meant.
+            ClipError: For a file that cannot be read.
+            PipelineError: If none of the objects was found.
+            ReadingError: If no frame could be read.
+
+        Example:
+            >>> (dog,) = model.track("clip.mp4", "the dog on the left")
+            >>> dog.boxes[dog.visible].mean(0)
+            >>> (ball,) = model.track("clip.mp4", points=[(0.42, 0.61, 0)])
+        """
+        prompts = _to_prompts(points, negative_points, boxes, masks)
+        targets = _to_targets([words] if isinstance(words, str) else words, prompts)
+        region = RegionOfInterest(frame_range, every=every, max_side_px=max_side_px or self.quality.max_side_px)
+        clip = video if isinstance(video, Clip) else open_clip(video, partial=True)
+        return self.run(clip, targets, region=region, progress=progress)
+
+    def run(
+        self,
+        clip: Clip,
+        targets: Sequence[Target],
+        *,
+        region: RegionOfInterest | None = None,
+        progress: Progress | None = None,
+        cache: StageCache | None = None,
+    ) -> list[TrackResult]:
+        """Track targets in an open clip: what `track` does, for callers with targets and a cache of their own.
+
+        Args:
+            clip: The video.
+            targets: The objects to find.
+            region: The frames to look at, and their size; as the quality says unless given.
+            progress: Called with the stage's name and its finished fraction.
+            cache: Where finished stages of this clip, region and quality are stored and looked up.
+
+        Returns:
+            One result per target, on the clip's own frames and in its size.
+
+        Raises:
+            PromptError: For a region or a prompt that does not fit the clip.
+            PipelineError: If none of the targets was found.
+            ReadingError: If no frame could be read.
+        """
+        if region is None:
+            return self.quality.run(self.pipeline, clip, targets, progress=progress, cache=cache)
+        return run_in_region(self.pipeline, clip, targets, region, progress=progress, cache=cache)
+
+    def ground(self, image: NDArray[np.uint8], words: str) -> Heatmap:
+        """Find where words point in an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            words: A referring expression.
+
+        Returns:
+            The heatmap: `grid` (h, w) float32 in [0, 1], `peak` (x, y) as fractions of the image, `confidence`.
+
+        Raises:
+            GroundingError: For words that cannot be grounded.
+            ValueError: For anything but an RGB image.
+
+        Example:
+            >>> heatmap = model.ground(image, "the dog on the left")
+            >>> heatmap.peak
+            (0.31, 0.58)
+        """
+        return self.grounder.ground([image], [words])[0][0]
+
+    def segment(
+        self,
+        image: NDArray[np.uint8],
+        words: str | None = None,
+        *,
+        points: Sequence[tuple[float, float]] = (),
+        negative_points: Sequence[tuple[float, float]] = (),
+        box: tuple[float, float, float, float] | None = None,
+        prior: NDArray[np.float32] | None = None,
+    ) -> list[Candidate]:
+        """Outline an object in an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            words: A referring expression; its heatmap becomes the prior.
+            points: (x, y) on the object, as fractions of the image.
+            negative_points: (x, y) off the object.
+            box: x0, y0, x1, y1 around the object, as fractions of the image.
+            prior: (h, w) float32 in [0, 1]: a heatmap or a mask to be refined, at any resolution.
+
+        Returns:
+            Candidates, the best first: `mask` (H, W) bool and `score` in [0, 1]. None where nothing stands out.
+
+        Raises:
+            GroundingError: For words that cannot be grounded.
+            ValueError: Without words, points, a box or a prior, and for anything but an RGB image.
+
+        Example:
+            >>> best = model.segment(image, points=[(0.42, 0.61)])[0]
+            >>> best.mask.sum(), best.score
+        """
+        if words is not None:
+            if prior is not None:
+                raise ValueError("give words or a prior, not both: the words' heatmap is the prior")
+            prior = self.ground(image, words).grid
+        prompt = Prompt(
+            points=np.array([*points, *negative_points], np.float64).reshape(-1, 2),
+            labels=np.array([1] * len(points) + [0] * len(negative_points), np.int64),
+            box=box,
+            prior=prior,
+        )
+        return self.segmenter.segment(image, prompt)
+
+
+def load(
+    backbone: str = "tiny",
+    segmenter: str | None = None,
+    *,
+    device: str = "auto",
+    quality: Quality | str = Quality.NORMAL,
+    tracker: TrackerKind = "auto",
+    magnets: str | Magnets | None = None,
+    seed: int = 0,
+    dtype: Dtype = "auto",
+    offload: bool = False,
+    quantise: Quantisation | None = None,
+    free_text: bool = False,
+    download: bool = False,
+    models_dir: Path | None = None,
+    feature_cache: Path | None = None,
+    feature_cache_mb: float = 2000,
+) -> Model:
+    """Load a model that is held for many videos. The backbone is loaded when words first need it.
+
+    Args:
+        backbone: What grounds words: a preset ("tiny", which ships, "flux-schnell", ...), the directory of a diffusers
+            pipeline, or its name on the hub.
+        segmenter: What outlines objects: "grabcut", which needs no weights, "sam2-tiny" and the like, a directory, or a
+            name on the hub. None takes the best that is on this machine.
+        device: "auto", "cpu" or "cuda", for both.
+        quality: "fast", "normal" or "best": how closely videos are looked at.
+        tracker: "flow", "memory" or "sam2-video"; "auto" takes the best that the segmenter allows.
+        magnets: The words that take up stray attention, with spaces between them; the paper's unless given.
+        seed: Of the noise that words are grounded with.
+        dtype: Of the backbone's weights.
+        offload: Keep the backbone's parts in main memory, and bring each to the GPU when it is needed.
+        quantise: Hold the backbone's weights in 4 or 8 bits.
+        free_text: Free the text encoders once words are encoded, and load them again for new ones.
+        download: Fetch a backbone that is not on this machine.
+        models_dir: Where SAM2's weights are; by default where `refam models pull` puts them.
+        feature_cache: A directory for SAM2's features of frames, so that none is encoded twice.
+        feature_cache_mb: What that directory may hold.
+
+    Returns:
+        The model.
+
+    Raises:
+        SegmenterError: If the segmenter cannot be loaded.
+        ValueError: For magnets or a quality that cannot be read.
+        BackboneError: If the backbone cannot be loaded; from the first call with words.
+
+    Example:
+        >>> model = refam.load(backbone="flux-schnell", segmenter="sam2-tiny", download=True)
+    """
+
+    magnet_words = Magnets.parse(magnets) if isinstance(magnets, str) else magnets or Magnets()
+
+    def load_words() -> Grounder:
+        from refam.backbones import LoadOptions
+        from refam.grounder import GroundingOptions, load_grounder
+
+        options = GroundingOptions(seed=seed, magnet_words=magnet_words)
+        loading = LoadOptions(dtype=dtype, offload=offload, quantise=quantise, free_text=free_text, download=download)
+        return load_grounder(backbone, device=device, options=options, loading=loading)
+
+    loaded = load_segmenter(
+        segmenter,
+        models=models_dir or default_models_dir(),
+        device=device,
+        tracker=tracker,
+        cache=feature_cache,
+        cache_mb=feature_cache_mb,
+    )
+    return Model(loaded, load_words, quality=quality)
+
+
+def track(
+    video: str | Path | Clip,
+    words: str | Sequence[str] = (),
+    *,
+    points: Sequence[FramePoint] = (),
+    negative_points: Sequence[FramePoint] = (),
+    boxes: Sequence[FrameBox] = (),
+    masks: Sequence[FrameMask] = (),
+    backbone: str = "tiny",
+    segmenter: str | None = None,
+    device: str = "auto",
+    quality: Quality | str = Quality.NORMAL,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> list[TrackResult]:
+    """Find objects in one video, and track them. For several videos, `load` a model once and call its `track`.
+
+    Args:
+        video: A file, or a clip from `video.io.reader.open_clip`.
+        words: A referring expression, or several: one object each.
+        points: (x, y, frame) on the object; x and y are fractions of the frame, frames are counted from 0.
+        negative_points: (x, y, frame) off the object.
+        boxes: (x0, y0, x1, y1, frame) around the object, as fractions of the frame.
+        masks: (mask, frame), the mask (H, W) bool in the frame's size.
+        backbone: What grounds words; see `load`.
+        segmenter: What outlines objects; see `load`.
+        device: "auto", "cpu" or "cuda".
+        quality: "fast", "normal" or "best".
+        download: Fetch a backbone that is not on this machine.
+        progress: Called with the stage's name and its finished fraction.
+
+    Returns:
+        One result for each object, in the order of the words; see `Model.track`.
+
+    Raises:
+        PromptError: For arguments that cannot be meant.
+        ClipError: For a file that cannot be read.
+        PipelineError: If none of the objects was found.
+        SegmenterError, BackboneError: For models that cannot be loaded.
+
+    Example:
+        >>> (dog,) = refam.track("clip.mp4", "the dog on the left")
+        >>> dog.boxes, dog.masks[0], dog.keyframes, dog.score
+    """
+    model = load(backbone, segmenter, device=device, quality=quality, download=download)
+    return model.track(
+        video,
+        words,
+        points=points,
+        negative_points=negative_points,
+        boxes=boxes,
+        masks=masks,
+        progress=progress,
+    )
+
+
+def default_models_dir() -> Path:
+    """Return where `refam models pull` puts SAM2's weights: below REFAM_DATA_DIR, or the user's data directory."""
+    return Path(os.environ.get("REFAM_DATA_DIR") or "~/.local/share/refam").expanduser() / "models"
+
+
+def _to_prompts(
+    points: Sequence[FramePoint],
+    negative_points: Sequence[FramePoint],
+    boxes: Sequence[FrameBox],
+    masks: Sequence[FrameMask],
+) -> tuple[FramePrompt, ...]:
+    """Return one prompt for each point, box and mask; raises PromptError for what is out of range."""
+    try:
+        return (
+            *(FramePrompt(int(frame), points=((x, y),), labels=(1,)) for x, y, frame in points),
+            *(FramePrompt(int(frame), points=((x, y),), labels=(0,)) for x, y, frame in negative_points),
+            *(FramePrompt(int(frame), box=(x0, y0, x1, y1)) for x0, y0, x1, y1, frame in boxes),
+            *(FramePrompt(int(frame), mask=encode(np.asarray(mask, np.bool_))) for mask, frame in masks),
+        )
+    except ValueError as error:
+        raise PromptError(str(error)) from error
+
+
+def _to_targets(words: Sequence[str], prompts: tuple[FramePrompt, ...]) -> list[Target]:
+    """Return one target for each expression; prompts belong to the only one, or are an object by themselves."""
+    expressions = [" ".join(expression.split()) for expression in words]
+    if not expressions and not prompts:
+        raise PromptError("nothing to track: give words, points, boxes or masks")
+    if not all(expressions):
+        raise PromptError("an expression is empty: say what to find, for example 'the red star'")
+    if len(set(expressions)) < len(expressions):
+        raise PromptError(f"the same words were given twice: {expressions}; each object needs words of its own")
+    if prompts and len(expressions) > 1:
+        raise PromptError(
+            f"points, boxes and masks describe one object, and {len(expressions)} expressions were given: "
+            "track the objects one call after the other"
+        )
+    try:
+        if not expressions:
+            return [Target("object", prompts=prompts)]
+        return [Target(expression, words=expression, prompts=prompts) for expression in expressions]
+    except ValueError as error:
+        raise PromptError(str(error)) from error

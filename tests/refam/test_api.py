@@ -1,0 +1,132 @@
+"""The public API, as a Python user sees it: `import refam`, track, load, ground, segment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import refam
+from refam.model import default_models_dir
+from refam.tiny.scenes import SceneClip, draw_clip
+from tests import media
+from video.io.reader import open_clip
+from video.masks import box_of, iou
+from video.types import Heatmap
+
+N = 12
+
+
+@pytest.fixture(scope="module")
+def scene() -> SceneClip:
+    return draw_clip(7, n_frames=N, count=2, size=(320, 180))
+
+
+@pytest.fixture(scope="module")
+def path(scene: SceneClip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return media.cfr(tmp_path_factory.mktemp("api") / "clip.mp4", scene.frames)
+
+
+@pytest.fixture(scope="module")
+def model() -> refam.Model:
+    return refam.load(backbone="tiny", segmenter="grabcut", device="cpu")
+
+
+def test_track_follows_what_the_words_mean(model: refam.Model, scene: SceneClip, path: Path) -> None:
+    """The example of the package's docstring."""
+    tracks = model.track(path, scene.expressions)
+    assert [t.label for t in tracks] == list(scene.expressions)
+    for k, found in enumerate(tracks):
+        assert found.frames.tolist() == list(range(N))
+        assert found.boxes.shape == (N, 4)
+        assert len(found.masks) == N
+        assert found.masks[0].shape == (180, 320)
+        assert np.stack(found.masks).dtype == np.bool_
+        assert len(found.masks[2:5]) == 3
+        assert 0 <= found.score <= 1
+        assert found.keyframes[0].frame == 0
+        assert found.visible.all()
+        assert min(iou(mask, truth) for mask, truth in zip(found.masks, scene.masks[k], strict=True)) > 0.5
+
+
+def test_track_follows_what_was_drawn(model: refam.Model, scene: SceneClip, path: Path) -> None:
+    truth = scene.masks[0]
+    box = box_of(truth[3])
+    assert box is not None
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    for prompt in ({"points": [(x, y, 3)]}, {"boxes": [(*box, 3)]}, {"masks": [(truth[3], 3)]}):
+        (found,) = model.track(path, **prompt)
+        assert iou(found.masks[3], truth[3]) > 0.6, prompt
+        assert found.anchor_frame == 3
+    assert np.array_equal(found.masks[3], truth[3]), "a drawn mask stays to the pixel"
+
+
+def test_the_function_and_the_model_give_the_same(model: refam.Model, scene: SceneClip, path: Path) -> None:
+    box = box_of(scene.masks[0, 0])
+    assert box is not None
+    (a,) = model.track(open_clip(path), boxes=[(*box, 0)])
+    (b,) = refam.track(path, boxes=[(*box, 0)], segmenter="grabcut", device="cpu")
+    assert np.array_equal(np.stack(a.masks), np.stack(b.masks))
+    assert (a.score, a.notes, a.keyframes) == (b.score, b.notes, b.keyframes)
+
+
+def test_a_part_of_the_video(model: refam.Model, scene: SceneClip, path: Path) -> None:
+    (found,) = model.track(path, masks=[(scene.masks[0, 4], 4)], frame_range="4-8", every=2)
+    assert found.frames.tolist() == [4, 5, 6, 7, 8]
+    assert found.interpolated == (5, 7)
+
+
+def test_ground_and_segment_one_image(model: refam.Model, scene: SceneClip) -> None:
+    image, words = scene.frames[0], scene.expressions[0]
+    heatmap = model.ground(image, words)
+    assert isinstance(heatmap, Heatmap)
+    x, y = heatmap.peak
+    assert scene.masks[0, 0][int(y * 180), int(x * 320)]
+    by_words = model.segment(image, words)[0]
+    by_point = model.segment(image, points=[heatmap.peak])[0]
+    by_box = model.segment(image, box=box_of(scene.masks[0, 0]))[0]
+    for candidate in (by_words, by_point, by_box):
+        assert iou(candidate.mask, scene.masks[0, 0]) > 0.6
+    with pytest.raises(ValueError, match="not both"):
+        model.segment(image, words, prior=heatmap.grid)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({}, "give words, points, boxes or masks"),
+        ({"words": ["the star", " "]}, "an expression is empty"),
+        ({"words": ["the star", "the star"]}, "given twice"),
+        ({"words": ["the star", "the ring"], "points": [(0.5, 0.5, 0)]}, "describe one object"),
+        ({"points": [(64, 20, 0)]}, "fractions of the frame"),
+        ({"negative_points": [(0.5, 0.5, 0)]}, "without words"),
+        ({"masks": [(np.zeros((180, 320), bool), 0)]}, "at least one pixel"),
+        ({"words": "the star", "frame_range": "9-4"}, "ends before it begins"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    model: refam.Model, path: Path, arguments: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(refam.PromptError, match=sentence):
+        model.track(path, **arguments)  # type: ignore[arg-type]
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, refam; print([m for m in ('torch', 'cv2', 'numpy', 'transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_names() -> None:
+    assert set(refam.__all__) <= set(dir(refam))
+    assert all(getattr(refam, name) is not None for name in refam.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        refam.no_such_name  # noqa: B018
+
+
+def test_weights_are_looked_for_where_they_are_pulled_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFAM_DATA_DIR", "/somewhere")
+    assert default_models_dir() == Path("/somewhere/models")
