@@ -41,7 +41,7 @@ def fetched(video: str, settings: Settings) -> Iterator[Path]:
         if video.startswith(("http://", "https://")):
             fetcher = Fetcher(
                 allowed_hosts=settings.allowed_hosts,
-                most_bytes=int(settings.max_media_mb * 1e6),
+                max_bytes=int(settings.max_media_mb * 1e6),
                 timeout_s=settings.fetch_timeout_s,
             )
             try:

@@ -1,4 +1,4 @@
-"""What addresses of the network may be connected to: public ones, and those that were named."""
+"""Which network addresses may be connected to: public ones, and those that are allowed by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from video.errors import UserError
 class FetchError(UserError):
     """The address was refused or did not deliver; the message says which and why, without secrets.
 
-    transient: whether it may heal by itself (a timeout, a broken connection, a busy server).
+    Attributes:
+        transient: Whether another try may succeed (a timeout, a broken connection, a busy server).
     """
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
@@ -25,7 +26,11 @@ class FetchError(UserError):
 
 
 class PublicOnlyBackend(httpcore.NetworkBackend):
-    """Connects to allowed or public addresses only, by the IP that was checked."""
+    """Connects to public or allowed addresses only, by the very IP that was checked.
+
+    Args:
+        allowed: `host` or `host:port` in lower case that need not be public.
+    """
 
     def __init__(self, allowed: frozenset[str]) -> None:
         self._allowed = allowed
@@ -39,7 +44,11 @@ class PublicOnlyBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """See httpcore. Raises FetchError for an address that may not be reached."""
+        """Connect as httpcore does.
+
+        Raises:
+            FetchError: If the host is unknown, or neither public nor allowed.
+        """
         name = host.lower().rstrip(".").strip("[]")
         try:
             found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
@@ -62,12 +71,12 @@ class PublicOnlyBackend(httpcore.NetworkBackend):
         raise failure or httpcore.ConnectError(f"no address for {name}")
 
     def connect_unix_socket(self, path: str, *_: Any, **__: Any) -> httpcore.NetworkStream:
-        """See httpcore. Never."""
+        """Refuse always."""
         raise FetchError("unix sockets are not fetched from")
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is of the public network; IPv4 inside IPv6 counts as what it stands for."""
+    """Return whether an IP address is public; IPv4 inside IPv6 counts as the IPv4 address."""
     ip = ipaddress.ip_address(address.split("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -79,7 +88,10 @@ def is_public(address: str) -> bool:
 
 
 def redact_url(address: str) -> str:
-    """An address as it may be told: without login, query (signatures live there) and fragment; paths as they are."""
+    """Return an address without login, query (signatures live there) and fragment, at most 200 characters.
+
+    A path is returned as it is.
+    """
     try:
         parts = urlsplit(address)
     except ValueError:

@@ -1,12 +1,12 @@
-"""A video's address in a task -> a whole file on this machine, for as long as it is needed.
+"""From a video's address in a task to a whole file on this machine, for as long as it is needed.
 
-Addresses that are taken:
+Addresses that are accepted:
 - `/data/...`, `/storage-data/...`, `/tasks/...` (uploads, local files): LABEL_STUDIO_URL's, with its token;
 - `s3://`, `gs://`, `azure-blob://`: through Label Studio, whose project has the storage and its keys; it answers with
-  the file or sends on to a signed address, which is checked like any other;
-- `http://`, `https://`: within the walls of `backend.media.fetch`;
+  the file or redirects to a signed address, which is checked like any other;
+- `http://`, `https://`: within the limits of `backend.media.fetch`;
 - a path, only under REFAM_MEDIA_ROOT, and only when that is set.
-Anything else (`file://`, `..`, other schemes) is refused. What was fetched is kept by `backend.media.cache`.
+Anything else (`file://`, `..`, other schemes) is refused. Downloads are kept by `backend.media.cache`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ from backend.media.network_policy import FetchError, redact_url
 from backend.settings import Settings
 from video.errors import UserError
 
-_STUDIO_PATHS = ("/data/", "/storage-data/", "/tasks/")
-_UNCHANGING = "/data/upload/"  # Label Studio gives every upload a name of its own
-_CLOUD = ("s3", "gs", "azure-blob")  # the schemes that Label Studio 1.23 has storages for, and resolves
+_LABEL_STUDIO_PATHS = ("/data/", "/storage-data/", "/tasks/")
+_UPLOADS = "/data/upload/"  # Label Studio gives every upload a name of its own, so these never change
+_CLOUD_SCHEMES = ("s3", "gs", "azure-blob")  # those that Label Studio 1.23 has storages for, and resolves
 _DAY_S = 24 * 3600.0
 
 
 class MediaError(UserError):
-    """The video cannot be had; the message says why and what would be right. transient: it may heal by itself."""
+    """The video cannot be had; the message says why and what would be right.
+
+    Attributes:
+        transient: Whether another try may succeed.
+    """
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
@@ -42,8 +46,14 @@ class MediaError(UserError):
 
 
 @dataclass(frozen=True)
-class _Remote:
-    """A file to fetch. key: what it is kept by; for cloud storage the same for all tasks that name it."""
+class RemoteFile:
+    """A file to download.
+
+    Attributes:
+        url: Where it is downloaded from.
+        key: What it is cached by; for cloud storage the same for all tasks that name it.
+        cloud: The address in cloud storage, None for other files.
+    """
 
     url: str
     key: str
@@ -51,81 +61,104 @@ class _Remote:
 
 
 class MediaStore:
-    """Fetches media once and keeps it in a bounded folder."""
+    """Downloads media once and keeps it in a bounded folder."""
 
     def __init__(self, settings: Settings) -> None:
-        self._studio = settings.label_studio_url
+        self._label_studio_url = settings.label_studio_url
         self._root = settings.media_root and settings.media_root.resolve()
-        most_bytes = int(settings.cache_mb * 1e6)
-        self._cache = MediaCache(settings.cache_dir, most_bytes=most_bytes, most_idle_s=settings.cache_days * _DAY_S)
-        access = LabelStudioAuth.from_settings(settings)
+        max_bytes = int(settings.cache_mb * 1e6)
+        self._cache = MediaCache(settings.cache_dir, max_bytes=max_bytes, max_idle_s=settings.cache_days * _DAY_S)
+        auth = LabelStudioAuth.from_settings(settings)
         self._fetcher = Fetcher(
             trusted=settings.label_studio_url,
-            trusted_paths=_STUDIO_PATHS,
-            authorization=access.header if access else None,
+            trusted_paths=_LABEL_STUDIO_PATHS,
+            authorization=auth.header if auth else None,
             allowed_hosts=settings.allowed_hosts,
-            most_bytes=int(settings.max_media_mb * 1e6),
+            max_bytes=int(settings.max_media_mb * 1e6),
             timeout_s=settings.fetch_timeout_s,
         )
 
     @contextlib.contextmanager
     def local_file(self, address: str, *, task_id: int | None = None) -> Iterator[Path]:
-        """The file behind an address, kept until the block ends. task_id: Label Studio's. Raises MediaError."""
-        where = self.locate(address, task_id=task_id)
-        if isinstance(where, Path):
-            yield where
+        """Yield the file behind an address; it is kept until the block ends.
+
+        Args:
+            address: The address as it stands in the task.
+            task_id: Label Studio's id of the task, which files in cloud storage are fetched through.
+
+        Raises:
+            MediaError: If the address is refused or does not deliver.
+        """
+        source = self.locate(address, task_id=task_id)
+        if isinstance(source, Path):
+            yield source
             return
-        name = f"{hashlib.sha256(where.key.encode()).hexdigest()[:24]}-{_file_name(where.key)}"
-        unchanging = self._studio is not None and where.url.startswith(self._studio + _UNCHANGING)
-        with contextlib.ExitStack() as held:
+        name = f"{hashlib.sha256(source.key.encode()).hexdigest()[:24]}-{_file_name(source.key)}"
+        immutable = self._label_studio_url is not None and source.url.startswith(self._label_studio_url + _UPLOADS)
+        with contextlib.ExitStack() as stack:
             try:
-                path = held.enter_context(self._cache.acquire(name, where.url, self._fetcher, unchanging=unchanging))
+                path = stack.enter_context(self._cache.acquire(name, source.url, self._fetcher, immutable=immutable))
             except (FetchError, LabelStudioAuthError) as error:
-                raise MediaError(_cloud_words(where, error), transient=error.transient) from None
+                raise MediaError(_explain(source, error), transient=error.transient) from None
             except OSError as error:
                 text = f"the media cache {self._cache.folder} cannot be written: {error.strerror}"
                 raise MediaError(text) from None
             yield path
 
     def raise_if_damaged(self, path: Path, content: str) -> None:
-        """Raises MediaError for a file of the cache that was damaged there (content: its hash now); it may heal."""
+        """Remove a file of the cache that is no longer what was downloaded.
+
+        Args:
+            path: The file.
+            content: Its hash now, by `hash_file`.
+
+        Raises:
+            MediaError: If it was damaged; another try downloads it again.
+        """
         if self._cache.remove_if_damaged(path, content):
             raise MediaError(
                 f"the copy of {path.name} in the media cache was damaged; it is fetched again", transient=True
             )
 
-    def locate(self, address: str, *, task_id: int | None = None) -> Path | _Remote:
-        """Where an address leads: a path under the media root, or what to fetch. Raises MediaError when refused."""
+    def locate(self, address: str, *, task_id: int | None = None) -> Path | RemoteFile:
+        """Return where an address leads: a path under the media root, or a file to download.
+
+        Raises:
+            MediaError: If the address is refused.
+        """
         if not address or any(ord(c) < 32 for c in address) or "\\" in address:
             raise MediaError(f"{redact_url(address)!r} is no address of a video")
         parts = urlsplit(address)
-        if _climbs(parts.path) or any(_climbs(value) for value in parse_qs(parts.query).get("d", [])):
+        if _leaves_folder(parts.path) or any(_leaves_folder(value) for value in parse_qs(parts.query).get("d", [])):
             raise MediaError(f"{redact_url(address)!r} leaves its folder ('..')")
         if parts.scheme in ("http", "https"):
-            return _Remote(address, address)
-        if parts.scheme in _CLOUD:
-            return self._in_the_cloud(address, task_id)
+            return RemoteFile(address, address)
+        if parts.scheme in _CLOUD_SCHEMES:
+            return self._in_cloud(address, task_id)
         if parts.scheme or address.startswith("//"):
             raise MediaError(
                 f"{parts.scheme or 'scheme-less'}:// addresses are not fetched: give http(s)://, "
-                f"{', '.join(f'{scheme}://' for scheme in _CLOUD)}, an upload, or a file that Label Studio serves"
+                f"{', '.join(f'{scheme}://' for scheme in _CLOUD_SCHEMES)}, "
+                "an upload, or a file that Label Studio serves"
             )
-        if address.startswith(_STUDIO_PATHS):
-            if self._studio is None:
+        if address.startswith(_LABEL_STUDIO_PATHS):
+            if self._label_studio_url is None:
                 raise MediaError(f"{redact_url(address)!r} is a file of Label Studio: set LABEL_STUDIO_URL")
-            return _Remote(self._studio + address, self._studio + address)
+            url = self._label_studio_url + address
+            return RemoteFile(url, url)
         return self._under_root(address)
 
-    def _in_the_cloud(self, address: str, task_id: int | None) -> _Remote:
+    def _in_cloud(self, address: str, task_id: int | None) -> RemoteFile:
         name = repr(redact_url(address))
-        if self._studio is None:
+        if self._label_studio_url is None:
             text = "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, and add the storage to the project there"
             raise MediaError(f"{name} is fetched through Label Studio, which has the storage's keys: {text}")
         if task_id is None:
             text = "name a file, or an http(s) address that the storage has signed"
             raise MediaError(f"{name} is fetched through its task in Label Studio, and here is none: {text}")
-        coded = base64.urlsafe_b64encode(address.encode()).decode()
-        return _Remote(f"{self._studio}/tasks/{task_id}/resolve/?fileuri={coded}", address, cloud=address)
+        encoded = base64.urlsafe_b64encode(address.encode()).decode()
+        url = f"{self._label_studio_url}/tasks/{task_id}/resolve/?fileuri={encoded}"
+        return RemoteFile(url, address, cloud=address)
 
     def _under_root(self, address: str) -> Path:
         if self._root is None:
@@ -138,18 +171,18 @@ class MediaStore:
         return path
 
 
-def _cloud_words(where: _Remote, error: FetchError | LabelStudioAuthError) -> str:
-    """Label Studio says only 404 or 424; what that means for storage is said here."""
-    said = str(error)
-    if where.cloud is None or not re.search(r"/tasks/\d+/resolve/ answered (403|404|424)", said):
-        return said
-    mend = "add the bucket to the project under Settings, Cloud Storage, with keys that may read it"
-    status = said.rpartition("answered ")[2].partition(":")[0]
-    return f"Label Studio cannot get {redact_url(where.cloud)!r} ({status}): {mend}"
+def _explain(source: RemoteFile, error: FetchError | LabelStudioAuthError) -> str:
+    """Return the error's text; for cloud storage, of which Label Studio says only 404 or 424, what that means."""
+    text = str(error)
+    if source.cloud is None or not re.search(r"/tasks/\d+/resolve/ answered (403|404|424)", text):
+        return text
+    status = text.rpartition("answered ")[2].partition(":")[0]
+    remedy = "add the bucket to the project under Settings, Cloud Storage, with keys that may read it"
+    return f"Label Studio cannot get {redact_url(source.cloud)!r} ({status}): {remedy}"
 
 
-def _climbs(path: str) -> bool:
-    """Whether a path has a `..`, however often it was percent-encoded."""
+def _leaves_folder(path: str) -> bool:
+    """Return whether a path has a `..`, however often it was percent-encoded."""
     for _ in range(5):
         if ".." in re.split(r"[/\\]", path):
             return True
@@ -157,11 +190,11 @@ def _climbs(path: str) -> bool:
         if decoded == path:
             return False
         path = decoded
-    return True  # encoded deeper than anybody honest does
+    return True  # nobody honest encodes deeper than this
 
 
 def _file_name(url: str) -> str:
-    """A harmless name that people know the file by; from `?d=` where there is one."""
+    """Return a harmless name that people know the file by; from `?d=` where there is one."""
     parts = urlsplit(url)
     path = next(iter(parse_qs(parts.query).get("d", [])), unquote(parts.path))
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.rsplit("/", 1)[-1])[-60:].lstrip(".") or "video"

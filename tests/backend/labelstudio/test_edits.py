@@ -59,25 +59,25 @@ def toggle(region, frame):
     return region
 
 
-def test_what_we_wrote_is_ours_and_says_its_words():
+def test_keyframes_of_the_backend_are_unedited_and_carry_their_words():
     region = ours()
     assert read_user_keyframes(region) == ()
     assert region_words(region) == "the star"
 
 
 @pytest.mark.parametrize("frame", [1, 2, 17, N])
-def test_a_moved_box_is_a_persons(frame):
+def test_a_moved_box_is_a_user_keyframe(frame):
     (fixed,) = read_user_keyframes(edit(ours(), frame, x=31.25))
     assert (fixed.frame, fixed.x, fixed.enabled) == (frame, 31.25, frame != N)
 
 
-def test_a_switched_keyframe_is_a_persons_and_hides_up_to_the_next():
+def test_a_disabled_keyframe_is_a_user_keyframe_and_hides_up_to_the_next():
     region = toggle(edit(ours(), 10), 10)
     (fixed,) = read_user_keyframes(region)
     assert (fixed.frame, fixed.enabled, fixed.until) == (10, False, N)
 
 
-def test_a_box_that_was_drawn_from_nothing_is_a_persons():
+def test_a_box_that_was_drawn_anew_is_a_user_keyframe():
     region = {"value": {"sequence": [{"frame": 3, "enabled": True, "x": 1, "y": 2, "width": 3, "height": 4}]}}
     assert read_user_keyframes(region) == (UserKeyframe(3, 1.0, 2.0, 3.0, 4.0, 0.0, True, None),)
     assert region_words(region) is None
@@ -95,12 +95,12 @@ def test_a_box_that_was_drawn_from_nothing_is_a_persons():
         [{"frame": 1, "x": float("nan"), "y": 1, "width": 1, "height": 1, "enabled": True}],
     ],
 )
-def test_what_is_no_keyframe_is_left_out(sequence):
+def test_malformed_keyframes_are_left_out(sequence):
     assert read_user_keyframes({"value": {"sequence": sequence}}) == ()
     assert read_user_keyframes({}) == ()
 
 
-def test_a_turned_box_is_held_by_the_upright_one_around_it():
+def test_box_of_a_rotated_keyframe_is_the_upright_one_around_it():
     box = UserKeyframe(1, 50, 50, 10, 20, 90, True, None).box()
     assert box == pytest.approx((0.3, 0.5, 0.5, 0.6))
     assert UserKeyframe(1, 120, 50, 10, 20, 0, True, None).box() is None
@@ -115,7 +115,7 @@ numbers = st.floats(5, 60)
         st.integers(1, N), st.tuples(numbers, numbers, st.floats(3, 30), st.floats(3, 30)), min_size=1, max_size=5
     )
 )
-def test_what_a_person_fixed_comes_back_to_the_last_digit_and_is_known_again(edits):
+def test_user_keyframes_come_back_to_the_last_digit_and_are_recognised_again(edits):
     region = ours()
     for frame, (x, y, w, h) in edits.items():
         region = edit(region, frame, x=x, y=y, width=w, height=h)
@@ -131,7 +131,7 @@ def test_what_a_person_fixed_comes_back_to_the_last_digit_and_is_known_again(edi
     assert shown.all()
 
 
-def test_a_constant_difference_moves_the_whole_track_and_nothing_else():
+def test_a_constant_difference_moves_the_whole_track():
     track = moving_box(N)
     fixed = tuple(
         UserKeyframe(
@@ -145,7 +145,7 @@ def test_a_constant_difference_moves_the_whole_track_and_nothing_else():
     assert set(rows) == {5, 30}
 
 
-def test_a_person_sees_it_where_the_track_does_not_and_hides_it_where_it_does():
+def test_user_keyframes_override_visibility():
     track = moving_box(N)
     seen = track.visible.copy()
     seen[20:] = False
@@ -155,7 +155,7 @@ def test_a_person_sees_it_where_the_track_does_not_and_hides_it_where_it_does():
     assert visible.tolist() == [True] * 6 + [False] * 4 + [True] * 10 + [False] * 10 + [True] + [False] * 9
 
 
-def test_fixed_boxes_are_prompts_on_the_clips_own_frames():
+def test_user_keyframes_become_prompts_on_the_clip_frames():
     fixed = (UserKeyframe(1, 10, 10, 20, 20, 0, True, None), UserKeyframe(11, 30, 10, 20, 20, 0, True, None))
     work = PredictRequest("t", "v", 10.0, (Target("Car", "the star"), Target("Car", "other")), ("a", "b"), (fixed, ()))
     first, second = add_user_prompts(work, even_timing(50, 25))  # two seconds: editor frame 11 at 10 fps shows 1.002 s
@@ -177,7 +177,7 @@ def _region(identity, words, label="Car"):
     return {**ours(words), "id": identity, "value": {**ours(words)["value"], "labels": [label]}}
 
 
-def test_only_what_changed_is_worked_on():
+def test_only_changed_objects_are_requested():
     a, b = _region("a", "the star"), _region("b", "the ring")
     work = read_request(_task(a, b), CONFIG, context=_typed("the star; the cross"))
     assert [(t.words, i) for t, i in zip(work.targets, work.region_ids, strict=True)] == [("the cross", "b")]
@@ -203,12 +203,12 @@ def test_only_what_changed_is_worked_on():
         ("the person", "p", "the person"),
     ],
 )
-def test_a_label_before_a_colon_is_the_label(typed, label, words):
+def test_a_label_before_a_colon_is_taken(typed, label, words):
     (target,) = read_request(_task(), CONFIG, context=_typed(typed)).targets
     assert (target.label, target.words) == (label, words)
 
 
-def test_another_label_before_the_colon_is_a_change():
+def test_another_label_before_the_colon_counts_as_a_change():
     region = _region("a", "the star")
     work = read_request(_task(region, _region("b", "the ring")), CONFIG, context=_typed("Person: the star; the ring"))
     assert [(t.label, i) for t, i in zip(work.targets, work.region_ids, strict=True)] == [("p", "a")]

@@ -66,7 +66,7 @@ TWO = (("r1", "Car", "the red car"), ("r2", "Dog", "the black dog"))
         ("-the bus; -car", ["r1"], None, "nothing to remove is called 'the bus'"),
     ],
 )
-def test_what_a_minus_removes(words, gone, rest, unknown):
+def test_words_after_a_minus_are_removed(words, gone, rest, unknown):
     found = read_removal(task(*TWO, drawn=True), CONFIG, typed(words))
     assert [r["id"] for r in found.regions] == gone
     assert all(r["value"]["sequence"] == [] and r["value"]["labels"] for r in found.regions)
@@ -80,7 +80,7 @@ def test_other_words_remove_nothing(words):
     assert read_removal(task(*TWO), CONFIG, typed(words)) is None
 
 
-def test_removing_twice_is_the_same_and_asking_anew_takes_the_place_again():
+def test_removing_twice_changes_nothing_and_a_new_object_takes_the_place():
     asked = task(*TWO)
     (gone,) = read_removal(asked, CONFIG, typed("-the red car")).regions
     asked["drafts"] = [{"id": 1, "updated_at": "2026", "result": [gone, boxes(*TWO)[1]]}]
@@ -103,7 +103,7 @@ def test_an_emptied_box_is_drawn_nowhere_and_counts_as_deleted():
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
-def test_an_emptied_mask_holds_nothing_whoever_reads_it(tmp_path, kind):
+def test_an_emptied_mask_is_empty_for_edits_and_exports(tmp_path, kind):
     config, asked, ids = answered_task(kind)
     found = read_removal(asked, config, typed("-the ring", "w"))
     assert [r["id"] for r in found.regions] == [f"{ids[1]}-{frame}" for frame in range(3)]
@@ -117,7 +117,7 @@ def test_an_emptied_mask_holds_nothing_whoever_reads_it(tmp_path, kind):
     assert len(loaded.video.objects) == 0
 
 
-def test_what_was_painted_by_hand_is_left_and_told():
+def test_hand_painted_strokes_stay_and_are_reported():
     config, asked, ids = answered_task("BrushLabels")
     change_mask(asked, config, ids[1], 1, star_mask(0))
     found = read_removal(asked, config, typed("-the ring", "w"))
@@ -142,14 +142,14 @@ def ask(backend, asked, words):
     return {r["id"]: r for r in answer["result"]}
 
 
-def test_only_a_minus_is_answered_without_a_job(backend):
+def test_a_removal_alone_is_answered_without_a_job(backend):
     answer = ask(backend, task(*TWO), "-the red car")
     assert list(answer) == ["r1"]
     assert is_empty(answer["r1"])
     assert backend._runtime.truth.asked == []
 
 
-def test_a_minus_among_other_words(backend):
+def test_a_removal_among_other_words(backend):
     answer = ask(backend, task(*TWO), "the black dog; -the red car")
     assert set(answer) == {"r1", "r2"}
     assert is_empty(answer["r1"])
@@ -170,7 +170,7 @@ def test_an_object_that_takes_the_place_of_a_removed_one_is_not_emptied(backend)
         ("nothing; -the red car", "nothing (not found: ", ["r1"]),
     ],
 )
-def test_what_cannot_be_done_is_told_in_the_text_field(backend, words, told, emptied_too):
+def test_failed_removals_are_reported_in_the_text_field(backend, words, told, emptied_too):
     answer = ask(backend, task(*TWO), words)
     (text,) = answer.pop("t")["value"]["text"]
     assert text.startswith(told)
@@ -189,7 +189,7 @@ def _new_answer(config, asked, context, frames):
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
-def test_masks_without_a_successor_are_emptied_but_for_what_a_person_drew(kind):
+def test_masks_that_the_answer_lacks_are_emptied_unless_a_person_drew_them(kind):
     config, asked, ids = answered_task(kind)
     change_mask(asked, config, ids[0], 0, np.roll(star_mask(0), 3, 1))
     work, regions = _new_answer(config, asked, typed("the bird; the ring", "w"), {2})
@@ -204,7 +204,7 @@ def test_masks_without_a_successor_are_emptied_but_for_what_a_person_drew(kind):
     assert {r["item_index"] for r in shown if config.control.read_mask(r).any()} == {0, 2}
 
 
-def test_a_batch_empties_nothing_and_what_a_person_deleted_does_not_come_back():
+def test_a_batch_empties_nothing_and_deleted_masks_do_not_come_back():
     config, asked, _ = answered_task("BitmaskLabels")
     assert read_request(asked, config).unedited_masks == ()
     asked["predictions"] = copy.deepcopy(asked["drafts"])

@@ -14,7 +14,7 @@ FULL = """<View>
 </View>"""
 
 
-def test_names_are_read_not_assumed() -> None:
+def test_names_are_read_from_the_config() -> None:
     config = parse_label_config(FULL)
     assert (config.media, config.media_field, config.control.name) == ("clip", "url", "where")
     assert config.labels == (Label("Car", "car_1"), Label("Person", "Person"))
@@ -50,7 +50,7 @@ def test_frame_rate(attribute: str, data: dict[str, object], fps: float) -> None
 
 
 @pytest.mark.parametrize("value", ["fast", -1, 0, "nan", "inf", 1e6, [25]])
-def test_what_is_no_rate_is_refused_by_name(value: object) -> None:
+def test_an_invalid_frame_rate_is_refused_with_its_field(value: object) -> None:
     with pytest.raises(LabelConfigError, match='"r"'):
         parse_label_config(_rate('frameRate="$r"')).fps({"r": value})
 
@@ -84,6 +84,6 @@ EXTERNAL = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><View>&e;</Vie
         (EXTERNAL, "entities"),
     ],
 )
-def test_configs_that_cannot_work_say_what_to_mend(xml: str | None, words: str) -> None:
+def test_unusable_configs_are_explained(xml: str | None, words: str) -> None:
     with pytest.raises(LabelConfigError, match=words):
         parse_label_config(xml)

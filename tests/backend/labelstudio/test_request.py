@@ -39,7 +39,7 @@ def _words(task: dict[str, Any], context: dict[str, Any] | None = None) -> list[
         ({}, {"result": []}, ["Target", "Red car", "Car"]),
     ],
 )
-def test_where_words_come_from(data: dict[str, Any], context: dict[str, Any] | None, words: list[str]) -> None:
+def test_sources_of_words_in_order(data: dict[str, Any], context: dict[str, Any] | None, words: list[str]) -> None:
     assert _words(_task(**data), context) == words
 
 
@@ -55,11 +55,11 @@ def test_where_words_come_from(data: dict[str, Any], context: dict[str, Any] | N
         ({"a": 1}, []),
     ],
 )
-def test_splitting(value: object, expressions: list[str]) -> None:
+def test_split_expressions(value: object, expressions: list[str]) -> None:
     assert split_expressions(value) == expressions
 
 
-def test_the_label_that_the_words_name_is_taken_by_its_alias() -> None:
+def test_a_label_named_by_the_words_is_written_by_its_alias() -> None:
     work = read_request(_task(prompt="the RED car on the left; a scar; cars"), CONFIG)
     assert [t.label for t in work.targets] == ["car", "Target", "Target"]
     assert len(set(work.region_ids)) == 3
@@ -98,9 +98,7 @@ def _box(identity: str, label: str = "Target", **more: Any) -> dict[str, Any]:
         ({"drafts": "?", "annotations": None, "predictions": [None, {"result": 3}]}, "x", None),
     ],
 )
-def test_regions_that_are_there_are_answered_by_their_id(
-    task: dict[str, Any], typed: str, ids: list[str] | None
-) -> None:
+def test_existing_regions_are_answered_by_their_id(task: dict[str, Any], typed: str, ids: list[str] | None) -> None:
     work = read_request({**_task(), **task}, CONFIG, context=_typed(typed))
     assert list(work.region_ids) == (ids or list(read_request(_task(prompt="x"), CONFIG).region_ids))
 
@@ -127,12 +125,12 @@ def test_an_interactive_answer_has_the_id_of_the_prediction_it_replaces() -> Non
         (_task(prompt="x" * 501), "500"),
     ],
 )
-def test_tasks_that_cannot_be_read(task: dict[str, Any], words: str) -> None:
+def test_malformed_tasks_are_refused(task: dict[str, Any], words: str) -> None:
     with pytest.raises(RequestError, match=words):
         read_request(task, CONFIG)
 
 
-def test_no_words_anywhere_says_where_to_write_them() -> None:
+def test_a_task_without_words_is_explained() -> None:
     bare = parse_label_config(
         '<View><TextArea name="t" toName="v" value="$ask"/><Video name="v" value="$url"/>'
         '<VideoRectangle name="b" toName="v"/></View>'
@@ -141,6 +139,6 @@ def test_no_words_anywhere_says_where_to_write_them() -> None:
         read_request(_task(), bare)
 
 
-def test_a_wrong_rate_in_the_task() -> None:
+def test_an_invalid_rate_in_the_task_is_refused() -> None:
     with pytest.raises(LabelConfigError, match='"fps"'):
         read_request(_task(prompt="x", fps="quick"), CONFIG)

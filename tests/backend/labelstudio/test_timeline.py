@@ -39,7 +39,7 @@ def naive_clip_frame(pts, f: int, fps: float) -> int:
 
 
 @given(presentation_times(), RATES)
-def test_the_measured_loop_and_the_search_agree(times, fps):
+def test_clip_frame_of_editor_agrees_with_the_measured_loop(times, fps):
     n = min(editor_frame_count(float(times[-1]) + 0.04, fps), 300)
     got = clip_frame_of_editor(times, n, fps)
     assert got.tolist() == [naive_clip_frame(times, f, fps) for f in range(1, n + 1)]
@@ -77,7 +77,7 @@ def test_at_the_clips_own_constant_rate_frame_f_shows_frame_f_minus_1(fps, n):
     assert editor_frame_of_clip(times, n, fps).tolist() == list(range(1, n + 1))
 
 
-def test_a_30_fps_clip_in_an_editor_that_was_told_nothing_drifts_by_time():
+def test_a_30_fps_clip_without_a_frame_rate_is_mapped_by_time():
     times = np.arange(300) / 30
     n = editor_frame_count(10.0, editor_rate(None))
     assert n == 240
@@ -99,12 +99,12 @@ def test_frame_count_rounds_halves_up_as_javascript_does(duration_s, fps, count)
 
 
 @pytest.mark.parametrize(("told", "used"), [(None, 24.0), (25, 25.0), (0.5, 2.0), (0.04, 25.0), (1, 1.0)])
-def test_the_rate_the_editor_uses(told, used):
+def test_editor_rate(told, used):
     assert editor_rate(told) == pytest.approx(used)
 
 
 @pytest.mark.parametrize("rate", [0, -25, math.nan, math.inf])
-def test_what_is_no_rate_is_refused_with_its_value(rate):
+def test_an_invalid_rate_is_refused_with_its_value(rate):
     with pytest.raises(ValueError, match="positive number of frames per second"):
         editor_rate(rate)
     with pytest.raises(ValueError, match=r"at least 1 frame per second.*editor_rate"):
@@ -121,7 +121,7 @@ def test_what_is_no_rate_is_refused_with_its_value(rate):
         ([0.0, math.nan], "finite"),
     ],
 )
-def test_times_that_are_none_are_refused(times, words):
+def test_invalid_times_are_refused(times, words):
     with pytest.raises(ValueError, match=words):
         clip_frame_of_editor(np.array(times), 3, 24.0)
 

@@ -58,19 +58,19 @@ def read(store, address="/data/local-files/?d=a.mp4", **kwargs):
 
 
 def fetcher():
-    return Fetcher(most_bytes=10_000_000, timeout_s=5.0, allowed_hosts=["127.0.0.1"])
+    return Fetcher(max_bytes=10_000_000, timeout_s=5.0, allowed_hosts=["127.0.0.1"])
 
 
 # --- what breaks off --------------------------------------------------------------------------------------------
 
 
-def test_what_breaks_off_is_gone_on_with_from_there(site, tmp_path):
+def test_a_broken_download_is_resumed(site, tmp_path):
     site.answers["/data/local-files/"] = file = File(cut=250_000)
     assert read(store_of(tmp_path, site)) == BODY
     assert file.asked == [None, "bytes=250000-", "bytes=500000-"]
 
 
-def test_a_server_that_gives_some_mb_at_a_time(site):
+def test_a_server_that_sends_a_few_mb_at_a_time_is_read_to_the_end(site):
     """As Label Studio passes on cloud storage: a 206 that ends before the file does, and no If-Range."""
     asked = []
 
@@ -91,7 +91,7 @@ def test_a_server_that_gives_some_mb_at_a_time(site):
 
 
 @pytest.mark.parametrize("obeys", [True, False])
-def test_a_file_that_changed_meanwhile_starts_over(obeys, site):
+def test_a_file_that_changed_meanwhile_is_downloaded_anew(obeys, site):
     new = BODY[::-1] + b"more"
     files = [File(cut=250_000), File(new, tag='"two"', obeys_if_range=obeys)]
     site.answers["/a"] = lambda handler: (files[0] if not files[0].asked else files[1])(handler)
@@ -101,14 +101,14 @@ def test_a_file_that_changed_meanwhile_starts_over(obeys, site):
 
 
 @pytest.mark.parametrize("tag", [None, 'W/"weak"'])
-def test_what_has_no_strong_name_is_never_pieced_together(tag, site):
+def test_a_file_without_a_strong_validator_is_never_resumed(tag, site):
     site.answers["/a"] = file = File(cut=250_000, tag=tag)
     with pytest.raises(FetchError, match="broke off"):
         fetcher().fetch(f"{site.url}/a", io.BytesIO())
     assert file.asked == [None]
 
 
-def test_a_date_names_a_file_only_when_it_lies_back(site):
+def test_a_modification_date_is_a_validator_only_after_a_minute(site):
     for changed, n_asked in (("Mon, 01 Jan 2024 00:00:00 GMT", 3), ("Mon, 01 Jan 2024 00:01:59 GMT", 1)):
         file = File(cut=250_000, tag=None)
         file.date = changed
@@ -138,7 +138,7 @@ class _nothing:  # noqa: N801
         pass
 
 
-def test_a_later_try_goes_on_with_what_an_earlier_one_left(site, tmp_path):
+def test_a_later_try_resumes_an_earlier_download(site, tmp_path):
     """The first server gives a little and ends; the part waits under another name and is never taken for the file."""
     site.answers["/data/local-files/"] = File(cut=50_000)
     with pytest.raises(MediaError, match="broke off") as raised:
@@ -152,7 +152,7 @@ def test_a_later_try_goes_on_with_what_an_earlier_one_left(site, tmp_path):
     assert not any(name.startswith(".part-") for name in cached_files(tmp_path))
 
 
-def test_an_upload_goes_on_without_a_name_for_its_version(site, tmp_path):
+def test_an_upload_is_resumed_without_a_validator(site, tmp_path):
     site.answers["/data/upload/1/a.mp4"] = File(cut=50_000, tag=None)
     with pytest.raises(MediaError):
         read(store_of(tmp_path, site), "/data/upload/1/a.mp4")
@@ -162,7 +162,7 @@ def test_an_upload_goes_on_without_a_name_for_its_version(site, tmp_path):
 
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"version": "\\"other\\""}'])
-def test_a_part_whose_note_is_damaged_or_wrong_starts_over(note, site, tmp_path):
+def test_a_part_with_a_damaged_or_wrong_note_is_downloaded_anew(note, site, tmp_path):
     site.answers["/data/local-files/"] = File(cut=50_000)
     with pytest.raises(MediaError):
         read(store_of(tmp_path, site))
@@ -172,7 +172,7 @@ def test_a_part_whose_note_is_damaged_or_wrong_starts_over(note, site, tmp_path)
 
 
 @pytest.mark.parametrize("content_range", ["", "bytes */600000", "bytes 0-9/600000", "bytes 250000-259999/700000"])
-def test_a_rest_that_does_not_fit_is_not_glued_on(content_range, site):
+def test_a_range_that_does_not_fit_is_not_appended(content_range, site):
     file = File(cut=250_000)
 
     def lies(handler):
@@ -188,14 +188,14 @@ def test_a_rest_that_does_not_fit_is_not_glued_on(content_range, site):
     assert into.getvalue() == BODY
 
 
-def test_a_server_that_always_starts_over_is_left(site):
+def test_a_server_that_always_starts_over_is_given_up(site):
     site.answers["/a"] = file = File(cut=250_000, ranges=False)
     with pytest.raises(FetchError, match="broke off"):
         fetcher().fetch(f"{site.url}/a", io.BytesIO())
     assert len(file.asked) <= 4
 
 
-def test_a_server_that_promises_more_and_gives_nothing_ends(site):
+def test_a_server_that_promises_more_and_sends_nothing_is_given_up(site):
     file = File(cut=250_000)
 
     def nothing_more(handler):
@@ -210,9 +210,9 @@ def test_a_server_that_promises_more_and_gives_nothing_ends(site):
     assert len(site.seen) < 10
 
 
-def test_the_size_limit_holds_for_parts_together(site):
+def test_the_size_limit_holds_for_all_parts_together(site):
     site.answers["/a"] = file = File(cut=250_000)
-    small = Fetcher(most_bytes=400_000, timeout_s=5.0, allowed_hosts=["127.0.0.1"])
+    small = Fetcher(max_bytes=400_000, timeout_s=5.0, allowed_hosts=["127.0.0.1"])
     with pytest.raises(FetchError, match=r"larger than 0\.4 MB"):
         small.fetch(f"{site.url}/a", io.BytesIO())
     assert file.asked == [None]
@@ -221,7 +221,7 @@ def test_the_size_limit_holds_for_parts_together(site):
 # --- the folder -------------------------------------------------------------------------------------------------
 
 
-def test_what_nobody_used_for_long_goes(site, tmp_path):
+def test_files_that_were_not_used_for_long_are_removed(site, tmp_path):
     store = store_of(tmp_path, site, cache_days=2.0)
     with store.local_file("/data/upload/a.mp4") as old, store.local_file("/data/upload/b.mp4") as young:
         pass
@@ -234,7 +234,7 @@ def test_what_nobody_used_for_long_goes(site, tmp_path):
     assert not old.with_name(old.name + ".json").exists()
 
 
-def test_a_copy_that_rots_is_seen_and_fetched_again(site, tmp_path):
+def test_a_damaged_copy_is_detected_and_downloaded_again(site, tmp_path):
     store = store_of(tmp_path, site)
     with store.local_file("/data/upload/a.mp4") as path:
         store.raise_if_damaged(path, hash_file(path))
@@ -249,7 +249,7 @@ def test_a_copy_that_rots_is_seen_and_fetched_again(site, tmp_path):
     assert len(site.seen) == 2
 
 
-def test_no_room_is_said_and_may_heal(site, tmp_path, monkeypatch):
+def test_a_full_disk_is_a_transient_error(site, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -277,7 +277,7 @@ def test_a_video_over_the_limits_is_refused_before_it_is_decoded(limits, words, 
         ClipOpener(MediaStore(settings), settings).open(spec(), held, lambda _: None)
 
 
-def test_limits_check_themselves():
+def test_video_limits_are_validated():
     with pytest.raises(ValueError, match="above 0"):
         VideoLimits(most_px=0, most_s=1)
 
@@ -288,7 +288,7 @@ def test_limits_check_themselves():
 @pytest.mark.parametrize(
     "address", ["s3://bucket/a/clip 1.mp4", "gs://bucket/a/clip 1.mp4", "azure-blob://c/clip 1.mp4"]
 )
-def test_cloud_storage_comes_through_its_task_and_the_signed_address_is_no_friend(address, site, other_site, tmp_path):
+def test_cloud_storage_is_fetched_through_its_task(address, site, other_site, tmp_path):
     site.redirect("/tasks/7/resolve/", f"{other_site.url}/bucket/clip.mp4?X-Amz-Signature=s3cret")
     other_site.answers["/bucket/clip.mp4"] = File(cut=400_000)
     with pytest.raises(MediaError, match="REFAM_ALLOWED_HOSTS") as raised:
@@ -312,13 +312,13 @@ def test_cloud_storage_comes_through_its_task_and_the_signed_address_is_no_frien
     ("status", "words"),
     [(404, r"cannot get 's3://b/a.mp4' \(404\): add the bucket"), (424, "add the bucket"), (401, "valid token")],
 )
-def test_what_label_studio_cannot_get_is_said_with_its_mend(status, words, site, tmp_path):
+def test_a_file_that_label_studio_cannot_get_is_explained(status, words, site, tmp_path):
     site.answers["/tasks/7/resolve/"] = lambda h: Site.send(h, status, {"Content-Length": "0"})
     with pytest.raises(MediaError, match=words):
         read(store_of(tmp_path, site), "s3://b/a.mp4", task_id=7)
 
 
-def test_cloud_storage_without_a_task_or_a_label_studio(site, tmp_path):
+def test_cloud_storage_needs_a_task_and_label_studio(site, tmp_path):
     with pytest.raises(MediaError, match="here is none"):
         store_of(tmp_path, site).locate("gs://b/a.mp4")
     with pytest.raises(MediaError, match="LABEL_STUDIO_URL"):

@@ -21,7 +21,7 @@ from tests.backend.media.site import BODY, Site, cached_files, settings_for
 
 
 def _fetcher(site: Site | None = None, **more: Any) -> Fetcher:
-    options: dict[str, Any] = {"most_bytes": 100_000, "timeout_s": 5.0, **more}
+    options: dict[str, Any] = {"max_bytes": 100_000, "timeout_s": 5.0, **more}
     if site is not None:
         options |= {"trusted": site.url, "authorization": lambda: "Token s3cret"}
     return Fetcher(**options)
@@ -33,7 +33,7 @@ def _get(fetcher: Fetcher, url: str) -> bytes:
     return into.getvalue()
 
 
-def test_the_whole_body_comes_with_the_token(site: Site) -> None:
+def test_fetch_sends_the_token_and_returns_the_whole_body(site: Site) -> None:
     assert _get(_fetcher(site), f"{site.url}/data/upload/a.mp4") == BODY
     assert site.seen[0][1]["authorization"] == "Token s3cret"
 
@@ -79,7 +79,7 @@ def test_loopback_is_refused_in_every_spelling(host: str, other_site: Site) -> N
         ("2002:a00:1::", False),
     ],
 )
-def test_what_counts_as_public(address: str, public: bool) -> None:
+def test_is_public(address: str, public: bool) -> None:
     assert is_public(address) is public
 
 
@@ -90,7 +90,7 @@ def test_a_public_page_cannot_redirect_to_a_private_one(site: Site, other_site: 
     assert other_site.seen == []
 
 
-def test_a_name_that_changes_its_address_after_the_check(monkeypatch: pytest.MonkeyPatch, other_site: Site) -> None:
+def test_dns_rebinding_is_refused(monkeypatch: pytest.MonkeyPatch, other_site: Site) -> None:
     """DNS re-binding: the first answer is public, every later one loopback. One answer is asked for and used."""
     asked: list[str] = []
     real = socket.getaddrinfo
@@ -126,7 +126,7 @@ def test_redirects_out_of_http_are_refused(target: str, site: Site) -> None:
         _get(_fetcher(site), f"{site.url}/a")
 
 
-def test_redirects_without_end(site: Site) -> None:
+def test_endless_redirects_are_refused(site: Site) -> None:
     site.redirect("/a", "/a")
     with pytest.raises(FetchError, match="redirects"):
         _get(_fetcher(site), f"{site.url}/a")
@@ -176,7 +176,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_answers_end_in_a_sentence_and_leave_no_file(name: str, site: Site, tmp_path: Path) -> None:
+def test_hostile_answers_raise_a_clear_error_and_leave_no_file(name: str, site: Site, tmp_path: Path) -> None:
     answer, words = HOSTILE[name]
     site.answers["/data/a.mp4"] = answer
     store = MediaStore(settings_for(tmp_path, site, max_media_mb=0.1, fetch_timeout_s=0.5))
@@ -210,12 +210,12 @@ def test_hostile_answers_end_in_a_sentence_and_leave_no_file(name: str, site: Si
         ("/data/upload/1/a.mp4", "LABEL_STUDIO_URL"),
     ],
 )
-def test_addresses_that_are_refused(address: str, words: str, tmp_path: Path) -> None:
+def test_unsafe_addresses_are_refused(address: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=words):
         MediaStore(settings_for(tmp_path)).locate(address)
 
 
-def test_paths_only_under_the_media_root(tmp_path: Path) -> None:
+def test_paths_are_read_only_under_the_media_root(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "clips").mkdir(parents=True)
     (root / "clips" / "a.mp4").write_bytes(BODY)
@@ -241,7 +241,7 @@ def test_uploads_are_fetched_once(site: Site, tmp_path: Path) -> None:
     assert site.seen[0][1]["authorization"] == "Token t0ken"
 
 
-def test_other_files_are_asked_for_again_and_sent_only_when_changed(site: Site, tmp_path: Path) -> None:
+def test_other_files_are_revalidated_and_sent_only_when_changed(site: Site, tmp_path: Path) -> None:
     content = [b"one"]
 
     def tagged(handler: Any) -> None:
@@ -260,7 +260,7 @@ def test_other_files_are_asked_for_again_and_sent_only_when_changed(site: Site, 
     assert [headers.get("if-none-match") for _, headers in site.seen] == [None, '"one"', '"one"']
 
 
-def test_the_cache_is_bounded_and_spares_what_is_in_use(site: Site, tmp_path: Path) -> None:
+def test_the_cache_is_bounded_and_keeps_files_in_use(site: Site, tmp_path: Path) -> None:
     store = MediaStore(settings_for(tmp_path, site, cache_mb=len(BODY) * 2.5 / 1e6))
     with store.local_file("/data/upload/first.mp4") as first:
         for i in range(5):
@@ -273,7 +273,7 @@ def test_the_cache_is_bounded_and_spares_what_is_in_use(site: Site, tmp_path: Pa
         assert len(names) == 2
 
 
-def test_a_cache_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_named_in_the_error(site: Site, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
     with pytest.raises(MediaError, match="cache"), MediaStore(settings_for(tmp_path, site)).local_file("/data/a.mp4"):
         pass
@@ -322,7 +322,7 @@ def test_a_legacy_token_is_sent_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("status", "words"), [(401, "not valid"), (500, "500"), (200, "without an access token")])
-def test_a_personal_token_that_is_refused(status: int, words: str, site: Site) -> None:
+def test_a_refused_personal_token_raises_an_error(status: int, words: str, site: Site) -> None:
     from pydantic import SecretStr
 
     site.answers["/api/token/refresh/"] = lambda h: Site.send(h, status, {"Content-Length": "2"}, b"{}")

@@ -52,7 +52,7 @@ def two_parts_and_a_hole():
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
-def test_what_is_stored_is_the_mask(kind):
+def test_encoded_values_decode_to_the_mask(kind):
     _, scene = red_star_and_blue_ring(3)
     blank = np.zeros_like(scene[0])
     blank[1:] = scene[1][1:]  # the ring is hidden on the first picture
@@ -80,7 +80,7 @@ def test_what_is_stored_is_the_mask(kind):
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
-def test_a_config_is_read(kind):
+def test_mask_configs_are_read(kind):
     config = parse_label_config(config_with(kind))
     assert config.on_pictures
     assert (config.media, config.media_field, config.control.name, config.control.tag) == (
@@ -101,13 +101,13 @@ def test_a_config_is_read(kind):
         ('<View><Image name="i" valueList="$p"/><Brush name="b" toName="x"/></View>', "no tag that takes masks"),
     ],
 )
-def test_a_config_that_cannot_take_masks(xml, says):
+def test_a_config_that_cannot_take_masks_is_refused(xml, says):
     with pytest.raises(LabelConfigError, match=says):
         parse_label_config(xml)
 
 
 @pytest.mark.parametrize("pics", [[], "a.jpg", None, ["a.jpg", 3], ["a.jpg", " "]])
-def test_a_list_that_is_none(pics):
+def test_an_invalid_list_of_pictures_is_refused(pics):
     with pytest.raises(RequestError, match="list of pictures"):
         read_request({"id": 1, "data": {"pics": pics, "say": "x"}}, parse_label_config(config_with("Brush")))
 
@@ -151,7 +151,7 @@ def doing(tmp_path):
     return do, masks[0]
 
 
-def test_a_task_of_pictures_is_done(doing):
+def test_a_task_of_pictures_runs(doing):
     do, masks = doing
     first, second = do(["0.png", "1.png", "2.png"]), do(["0.png", "1.png", "2.png"])
     regions = first.prediction["result"]
@@ -172,7 +172,7 @@ def test_a_task_of_pictures_is_done(doing):
         (["0.png"] * 5, PipelineError, "REFAM_MAX_FRAMES=4"),
     ],
 )
-def test_what_cannot_be_done_names_the_picture(doing, pics, error, says):
+def test_errors_name_the_picture(doing, pics, error, says):
     with pytest.raises(error, match=says):
         doing[0](pics)
 

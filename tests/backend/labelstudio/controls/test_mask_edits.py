@@ -22,7 +22,7 @@ TYPED = {"result": [{"type": "textarea", "from_name": "w", "value": {"text": ["t
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
-def test_what_a_person_changed_is_a_prompt_and_the_rest_is_not(kind):
+def test_only_edited_masks_are_prompts(kind):
     config, task, ids = answered_task(kind)
     assert all(not t.prompts for t in read_request(task, config, context=TYPED).targets)
     new = np.roll(star_mask(1), 3, 1)
@@ -41,7 +41,7 @@ def test_what_a_person_changed_is_a_prompt_and_the_rest_is_not(kind):
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
-def test_a_mask_drawn_anew_goes_by_its_label(kind):
+def test_a_mask_drawn_anew_is_assigned_by_its_label(kind):
     config, task, _ = answered_task(kind)
     shape = config.control.encode(star_mask(2))[0]
     base = {"id": "xYz", "origin": "manual", "item_index": 2, "original_width": 90, "original_height": 60}
@@ -55,7 +55,7 @@ def test_a_mask_drawn_anew_goes_by_its_label(kind):
     assert [p.frame for p in second.prompts] == [2]
 
 
-def test_the_newest_draft_counts_and_then_the_annotation():
+def test_the_newest_draft_counts_before_the_annotation():
     config, task, ids = answered_task("BitmaskLabels")
     change_mask(task, config, ids[0], 0, star_mask(2))
     older = copy.deepcopy(task["drafts"][0])
@@ -88,7 +88,7 @@ def test_the_answer_leaves_a_drawn_mask_alone():
     assert {r["item_index"] for r in regions} == {0, 2}
 
 
-def test_a_job_keeps_drawn_masks_through_its_json():
+def test_user_masks_survive_the_job_json():
     config, task, ids = answered_task("BitmaskLabels")
     change_mask(task, config, ids[0], 1, star_mask(2))
     work = read_request(task, config, context=TYPED)
@@ -112,7 +112,7 @@ def test_a_job_keeps_drawn_masks_through_its_json():
         ({"value": {}}, "cannot be read as a bitmask"),
     ],
 )
-def test_a_region_that_is_no_mask_is_named(change, said):
+def test_an_unreadable_region_is_named_in_the_error(change, said):
     config, task, _ = answered_task("BitmaskLabels")
     region = task["drafts"][0]["result"][0]
     region |= {"origin": "manual", **change}
@@ -129,12 +129,12 @@ def test_a_region_that_is_no_mask_is_named(change, said):
         ("brush", {"rle": [0, 0, 0]}, "cannot be read as a brush"),
     ],
 )
-def test_a_value_that_is_no_mask_is_named(shape, value, said):
+def test_an_unreadable_value_is_named_in_the_error(shape, value, said):
     with pytest.raises(MaskError, match=said):
         control_for_type(shape).read_mask({"id": "r", "value": value, "original_width": 9, "original_height": 5})
 
 
-def test_targets_without_regions_stay():
+def test_targets_without_regions_stay_as_they_are():
     config, task, ids = answered_task("Brush")
     targets = (Target("Star", words="a"), Target("r", words="b"))
     assert config.control.add_mask_prompts(targets, ids, {**task, "drafts": None}) == targets

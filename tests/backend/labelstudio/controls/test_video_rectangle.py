@@ -62,7 +62,7 @@ VARIABLE = np.concatenate([[0], np.cumsum(np.random.default_rng(3).uniform(0.01,
         (Timing(VARIABLE, VARIABLE[-1] + 0.04), 24.0),
     ],
 )
-def test_boxes_hold_on_the_editors_own_frames(timing: Timing, fps: float) -> None:
+def test_interpolated_boxes_fit_on_every_editor_frame(timing: Timing, fps: float) -> None:
     track = moving_box(len(timing.times))
     assert _worst_error(track, timing, fps, keyframe_iou=1.0) < 1e-3  # what rounding leaves
     assert _worst_error(track, timing, fps) < 2.2  # of a side of 20 %: IoU 0.9 allows about a tenth
@@ -82,7 +82,7 @@ def test_straight_motion_needs_two_keyframes() -> None:
     gaps_ms=st.lists(st.integers(5, 130), min_size=30, max_size=30),
     fps=st.sampled_from([8.0, 24.0, 25.0, 30.0]),
 )
-def test_hidden_stretches_are_hidden(visible: list[bool], gaps_ms: list[int], fps: float) -> None:
+def test_hidden_frames_stay_hidden(visible: list[bool], gaps_ms: list[int], fps: float) -> None:
     n = len(visible)
     times = np.concatenate([[0], np.cumsum(gaps_ms[: n - 1])]) / 1000
     timing = Timing(times, float(times[-1] + 0.2))
@@ -144,7 +144,7 @@ def test_without_labels_in_the_config_none_are_written() -> None:
     assert (region["from_name"], region["to_name"]) == ("r", "w")
 
 
-def test_what_is_never_visible_makes_no_region_and_no_empty_prediction() -> None:
+def test_an_invisible_object_makes_no_region_and_no_empty_prediction() -> None:
     unseen = track_of_masks(np.zeros((5, 9, 16), bool))
     assert CONFIG.control.regions([result_of(unseen)], even_timing(5, 25), fps=25, region_ids=["a"]) == []
     with pytest.raises(ValueError, match="without regions"):

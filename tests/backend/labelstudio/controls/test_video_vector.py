@@ -95,7 +95,7 @@ def _fill(points: NDArray[np.float64] | None) -> NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize(("fps", "clip_fps"), [(25.0, 25.0), (10.0, 25.0), (30.0, 24.0)])
-def test_what_the_editor_draws_is_the_object(fps, clip_fps):
+def test_the_editor_draws_the_object(fps, clip_fps):
     masks = _star()
     region = _region(masks, fps=fps, clip_fps=clip_fps)
     sequence = region["value"]["sequence"]
@@ -111,7 +111,7 @@ def test_what_the_editor_draws_is_the_object(fps, clip_fps):
 
 
 @pytest.mark.parametrize("xml", [XML, OWN])
-def test_the_region_is_what_label_studios_own_sdk_takes(xml):
+def test_label_studio_sdk_accepts_the_region(xml):
     config = parse_label_config(xml)
     region = _region(_star(), config)
     interface = LabelInterface(xml)
@@ -130,7 +130,7 @@ def test_the_region_is_what_label_studios_own_sdk_takes(xml):
         assert [v["prevPointId"] for v in item["vertices"]] == before
 
 
-def test_hidden_frames_are_hidden_and_the_last_one_ends_it():
+def test_hidden_frames_are_hidden_also_after_the_last_one():
     masks = _star()
     masks[8:14] = masks[20:] = False
     sequence = _region(masks)["value"]["sequence"]
@@ -138,7 +138,7 @@ def test_hidden_frames_are_hidden_and_the_last_one_ends_it():
     assert shown == [bool(mask.any()) for mask in masks]
 
 
-def test_an_object_in_several_parts_says_so():
+def test_an_object_in_several_parts_has_a_note():
     masks = _star()
     masks[3:6, 70:85, 5:30] = True
     assert _region(masks)["meta"]["text"] == [
@@ -174,7 +174,7 @@ def test_an_object_in_several_parts_says_so():
         ),
     ],
 )
-def test_which_tag_takes_outlines(tag, expected):
+def test_outline_tags_are_recognised(tag, expected):
     config = parse_label_config(f'<View><Video name="v" value="$u"/>{tag}</View>')
     found = config.control if isinstance(config.control, VideoVectorControl) else None
     assert (found and (found.name, found.tag, found.min_points, found.max_points)) == expected
@@ -189,7 +189,7 @@ def test_which_tag_takes_outlines(tag, expected):
         ('<VideoVector name="o" toName="v" closable="true" minPoints="9" maxPoints="8"/>', "needs 9"),
     ],
 )
-def test_a_config_that_cannot_take_outlines_is_told_why(tag, said):
+def test_a_config_that_cannot_take_outlines_is_explained(tag, said):
     with pytest.raises(LabelConfigError, match=said):
         parse_label_config(f'<View><Video name="v" value="$u"/>{tag}</View>')
 
@@ -217,11 +217,11 @@ def _pushed(region, index, by=3.0):
     return changed
 
 
-def test_what_nobody_touched_is_nobodys():
+def test_an_unedited_outline_has_no_user_keyframes():
     assert read_user_keyframes(_region(_star())) == ()
 
 
-def test_a_vertex_that_was_dragged_is_a_prompt_and_comes_back_to_the_last_digit():
+def test_a_dragged_vertex_is_a_prompt_and_comes_back_to_the_last_digit():
     region = _region(_star())
     changed = _pushed(region, 1)
     item = changed["value"]["sequence"][1]
@@ -243,7 +243,7 @@ def test_a_vertex_that_was_dragged_is_a_prompt_and_comes_back_to_the_last_digit(
     assert all([v["id"] for v in k["vertices"]] == ids for k in again)
 
 
-def test_vertices_that_a_person_added_stay_and_the_frames_before_keep_theirs_up_to_it():
+def test_added_vertices_stay_and_earlier_frames_keep_their_own():
     """The editor leaves a vertex where it is that the next keyframe has not: so the frame before has a keyframe."""
     masks = _star()
     first, second = (_pushed(_region(masks), i, by=0.01)["value"]["sequence"][i] for i in (0, 1))
@@ -276,7 +276,7 @@ def test_a_keyframe_without_area_is_kept_and_is_no_prompt(vertices):
     assert target.prompts == ()
 
 
-def test_a_keyframe_that_was_switched_off_hides_up_to_the_next():
+def test_a_disabled_keyframe_hides_up_to_the_next():
     sequence = _region(_star())["value"]["sequence"]
     off = copy.deepcopy(sequence[1])
     off["enabled"] = False
@@ -287,7 +287,7 @@ def test_a_keyframe_that_was_switched_off_hides_up_to_the_next():
     assert hidden == list(range(off["frame"] + 1, until))
 
 
-def test_a_drawing_where_the_object_was_not_seen_is_seen():
+def test_an_outline_drawn_on_a_hidden_frame_is_visible():
     masks = _star()
     masks[10:] = False
     points = ({"id": "a", "x": 50.0, "y": 20.0}, {"id": "b", "x": 60.0, "y": 20.0}, {"id": "c", "x": 55.0, "y": 40.0})
@@ -302,7 +302,7 @@ def test_a_job_with_outlines_is_stored_and_read_back():
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
-def test_words_remove_an_outline_and_the_empty_one_is_drawn_nowhere():
+def test_words_remove_an_outline():
     region = _region(_star())
     removal = read_removal(_task(region), CONFIG, _typed("-the red star"))
     (gone,) = removal.regions
@@ -318,7 +318,7 @@ def test_words_remove_an_outline_and_the_empty_one_is_drawn_nowhere():
 @pytest.mark.parametrize(
     ("change", "fate"), [(lambda r: r, RegionFate.KEPT), (lambda r: _pushed(r, 0, 20.0), RegionFate.MOVED)]
 )
-def test_what_became_of_an_outline_is_learnt(change, fate):
+def test_compare_reports_what_became_of_an_outline(change, fate):
     before = _region(_star())
     (found,) = compare([before], [change(copy.deepcopy(before))])
     assert (found.fate, found.label, found.words) == (fate, "Star", "the red star")
@@ -352,7 +352,7 @@ def test_an_export_of_outlines_becomes_masks_on_every_frame(tmp_path, fps):
     assert np.mean(ious) > 0.8
 
 
-def test_filling_is_as_pycocotools_and_opencv_do_it():
+def test_filled_agrees_with_opencv():
     points = np.array([(10.0, 10.0), (90.0, 12.0), (70.0, 60.0), (20.0, 70.0)])
     assert iou(filled(points, SIZE), _fill(points / SIZE * 100)) > 0.96
     assert not filled(points[:2], SIZE).any()
