@@ -85,7 +85,7 @@ class WordGrounder:
             computed = iter(self.model.ground(batch, words, indices=numbers) if missing else [])
             for state, found, row in zip(states, cached, heatmaps, strict=True):
                 row += found if found is not None else self._save(state, numbers, next(computed))
-                state.notes += [n for n in getattr(self.model, "notes", ()) if n not in state.notes]
+                state.notes += [n for n in getattr(self.model, "warnings", ()) if n not in state.notes]
             progress(Stage.GROUND, min(1.0, (first + _BATCH_FRAMES) / len(frames)))
         return heatmaps
 
