@@ -43,9 +43,9 @@ def make_page(
     progress("open", 1.0)
     if frame is not None and frame >= len(clip):
         raise ExplainError(f"there is no frame {frame}; {video.name} has frames 0 to {len(clip) - 1}")
-    moments = _moments(clip, words, grounder, progress)
+    frames = _explained_frames(clip, words, grounder, progress)
     if frame is None:
-        frame = max((m.heatmap for m in moments), key=lambda h: h.confidence).frame
+        frame = max((f.heatmap for f in frames), key=lambda h: h.confidence).frame
     image = clip.frame(frame)
     found = explain(grounder, image, words, frame=frame)
     progress(Stage.MASK, 0.0)
@@ -59,12 +59,12 @@ def make_page(
         source=video.name,
         time_s=float(clip.times[frame]),
         candidates=candidates[:_MOST_CANDIDATES],
-        moments=moments,
+        frames=frames,
         facts=_facts(grounder, segmenter, found, mask_s),
     )
 
 
-def _moments(
+def _explained_frames(
     clip: Clip, words: str, grounder: Grounder, progress: Callable[[str, float], None]
 ) -> list[ExplainedFrame]:
     planned = plan_frames(clip, count=PipelineOptions().grounded_frames).tolist()
@@ -95,7 +95,7 @@ def _facts(grounder: Grounder, segmenter: Segmenter, found: Explanation, mask_s:
         ("Switched off", ", ".join(off) or "nothing"),
         (
             "One frame took",
-            f"{found.read_s:.2f} s to read, {found.weigh_s:.2f} s to weigh, {mask_s:.2f} s for the mask",
+            f"{found.attention_s:.2f} s to read, {found.heatmap_s:.2f} s to weigh, {mask_s:.2f} s for the mask",
         ),
         ("Device", str(grounder.backbone.device)),
     ]

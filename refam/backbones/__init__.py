@@ -1,7 +1,7 @@
-"""Diffusion pipelines as backbones.
+"""Diffusion pipelines as backbones, whose attention is read.
 
-`presets` says which are known, `loading` loads one, `base` is what all share, and each other module holds a group of
-families. The model that ships and full-size models go through the same code.
+`presets` lists those that are known, `loading` loads one, `base` is what all share, and `image_models` and
+`video_models` hold the families. The small model that ships and full-size models use the same code.
 """
 
 from __future__ import annotations

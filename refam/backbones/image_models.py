@@ -1,4 +1,8 @@
-"""FLUX.1, FLUX.2 and Chroma: text first in one joint sequence, latents packed 2x2."""
+"""Image models: FLUX.1, FLUX.2, Chroma, Stable Diffusion 3 and 3.5, and Qwen-Image.
+
+All have a joint sequence of text and image tokens. Sources: FLUX (github.com/black-forest-labs/flux), Stable Diffusion
+3 (arXiv 2403.03206), Qwen-Image (arXiv 2508.02324).
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,8 @@ from refam.backbones.base import Backbone, TextCondition
 from refam.backbones.tokenizers import PromptTokenizer
 
 
-class _Packed(Backbone):
-    """An AutoencoderKL whose latents are packed 2x2 into tokens."""
+class _PackedBackbone(Backbone):
+    """Text first; latents of an AutoencoderKL, packed 2x2 into tokens."""
 
     @override
     def _pixels_per_token(self) -> int:
@@ -33,17 +37,17 @@ class _Packed(Backbone):
     def _image_inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
         b, c, h, w = latents.shape
         dtype = self.transformer.dtype
-        words = text.inputs["encoder_hidden_states"]
+        embeds = text.inputs["encoder_hidden_states"]
         return {
             "hidden_states": self.pipeline._pack_latents(self._noised(latents, noise), b, c, h, w),
             "timestep": self._timestep(b).to(dtype) / 1000,
             "img_ids": self.pipeline._prepare_latent_image_ids(b, h // 2, w // 2, self.device, dtype),
-            "txt_ids": torch.zeros(words.shape[1], 3, device=self.device, dtype=dtype),  # type: ignore[union-attr]
+            "txt_ids": torch.zeros(embeds.shape[1], 3, device=self.device, dtype=dtype),  # type: ignore[union-attr]
         }
 
 
-class FluxBackbone(_Packed):
-    """A FluxPipeline (FLUX.1; the model that ships)."""
+class FluxBackbone(_PackedBackbone):
+    """A FluxPipeline: FLUX.1, and the small model that ships."""
 
     @override
     def _tokenizer(self) -> Any:
@@ -51,11 +55,11 @@ class FluxBackbone(_Packed):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        words, pooled, _ = self.pipeline.encode_prompt(
+        embeds, pooled, _ = self.pipeline.encode_prompt(
             prompt=prompts, prompt_2=None, device=self.device, max_sequence_length=self.preset.text_length
         )
         dtype = self.transformer.dtype
-        return {"encoder_hidden_states": words.to(dtype), "pooled_projections": pooled.to(dtype)}
+        return {"encoder_hidden_states": embeds.to(dtype), "pooled_projections": pooled.to(dtype)}
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
@@ -65,18 +69,18 @@ class FluxBackbone(_Packed):
         return {**self._image_inputs(latents, noise, text), **text.inputs, "guidance": guidance}
 
 
-class ChromaBackbone(_Packed):
-    """A ChromaPipeline: no pooled text, no guidance; padding after the first pad is masked."""
+class ChromaBackbone(_PackedBackbone):
+    """A ChromaPipeline: no pooled text and no guidance; padding after the first pad token is masked."""
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        words, _, mask, *_ = self.pipeline.encode_prompt(
+        embeds, _, mask, *_ = self.pipeline.encode_prompt(
             prompt=prompts,
             device=self.device,
             do_classifier_free_guidance=False,
             max_sequence_length=self.preset.text_length,
         )
-        return {"encoder_hidden_states": words.to(self.transformer.dtype), "attention_mask": mask}
+        return {"encoder_hidden_states": embeds.to(self.transformer.dtype), "attention_mask": mask}
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
@@ -91,7 +95,7 @@ class ChromaBackbone(_Packed):
 
 
 class Flux2Backbone(Backbone):
-    """A Flux2Pipeline (its encoder is a chat model, which sees a system message too) or a Flux2KleinPipeline."""
+    """A Flux2Pipeline or a Flux2KleinPipeline: text first, from a chat model; Flux2Pipeline adds a system message."""
 
     @override
     def _pixels_per_token(self) -> int:
@@ -129,10 +133,10 @@ class Flux2Backbone(Backbone):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        words, ids = self.pipeline.encode_prompt(
+        embeds, ids = self.pipeline.encode_prompt(
             prompt=prompts, device=self.device, max_sequence_length=self.preset.text_length
         )
-        return {"encoder_hidden_states": words.to(self.transformer.dtype), "txt_ids": ids}
+        return {"encoder_hidden_states": embeds.to(self.transformer.dtype), "txt_ids": ids}
 
     @override
     def grid(self, latents: torch.Tensor) -> tuple[int, int, int]:
@@ -146,7 +150,7 @@ class Flux2Backbone(Backbone):
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
         dtype = self.transformer.dtype
         guidance = None
-        if hasattr(self.pipeline, "system_message"):  # Klein is given none
+        if hasattr(self.pipeline, "system_message"):  # Klein takes none
             guidance = torch.full((len(latents),), self.preset.guidance, device=self.device, dtype=torch.float32)
         noised = self._noised(latents, noise)
         return {
@@ -159,7 +163,7 @@ class Flux2Backbone(Backbone):
 
 
 class SD3Backbone(Backbone):
-    """A StableDiffusion3Pipeline: text last; CLIP's tokens, then T5's. T5's are read; CLIP's where there is no T5."""
+    """A StableDiffusion3Pipeline: text last, CLIP's tokens before T5's. T5's are read, or CLIP's if there is no T5."""
 
     @override
     def _pixels_per_token(self) -> int:
@@ -189,7 +193,7 @@ class SD3Backbone(Backbone):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        words, _, pooled, _ = self.pipeline.encode_prompt(
+        embeds, _, pooled, _ = self.pipeline.encode_prompt(
             prompt=prompts,
             prompt_2=None,
             prompt_3=None,
@@ -198,7 +202,7 @@ class SD3Backbone(Backbone):
             max_sequence_length=self.preset.text_length,
         )
         dtype = self.transformer.dtype
-        return {"encoder_hidden_states": words.to(dtype), "pooled_projections": pooled.to(dtype)}
+        return {"encoder_hidden_states": embeds.to(dtype), "pooled_projections": pooled.to(dtype)}
 
     @override
     def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
@@ -216,7 +220,7 @@ class SD3Backbone(Backbone):
 
 
 class QwenImageBackbone(Backbone):
-    """A QwenImagePipeline: text first, from a chat template whose head the pipeline cuts off."""
+    """A QwenImagePipeline: text first, from a chat template whose start the pipeline crops."""
 
     @override
     def _pixels_per_token(self) -> int:
@@ -225,12 +229,12 @@ class QwenImageBackbone(Backbone):
     @override
     def _tokenizer(self) -> PromptTokenizer:
         tokenizer = PromptTokenizer(self.pipeline.tokenizer, self.pipeline.prompt_template_encode.format)
-        self._head = tokenizer.start_after_crop(self.pipeline.prompt_template_encode_start_idx)
+        self._start = tokenizer.start_after_crop(self.pipeline.prompt_template_encode_start_idx)
         return tokenizer
 
     @override
     def _prompt_start(self, prompt: str) -> int:
-        return self._head
+        return self._start
 
     @override
     def grid(self, latents: torch.Tensor) -> tuple[int, int, int]:
@@ -238,10 +242,10 @@ class QwenImageBackbone(Backbone):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        words, mask = self.pipeline.encode_prompt(
+        embeds, mask = self.pipeline.encode_prompt(
             prompt=prompts, device=self.device, max_sequence_length=self.preset.text_length
         )
-        return {"encoder_hidden_states": words.to(self.transformer.dtype), "encoder_hidden_states_mask": mask}
+        return {"encoder_hidden_states": embeds.to(self.transformer.dtype), "encoder_hidden_states_mask": mask}
 
     @override
     def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
@@ -265,6 +269,12 @@ class QwenImageBackbone(Backbone):
 
 
 def standardise_latents(latents: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
-    """(B, C, F, h, w) -> mean 0 and deviation 1 in each channel, by the figures of the autoencoder's configuration."""
+    """Standardise latents to mean 0 and standard deviation 1 in each channel.
+
+    Args:
+        latents: (B, C, F, h, w).
+        mean: (C,) from the autoencoder's configuration.
+        std: (C,) from the autoencoder's configuration.
+    """
     shape = (1, -1, 1, 1, 1)
     return (latents - torch.tensor(mean).view(shape).to(latents)) / torch.tensor(std).view(shape).to(latents)

@@ -1,4 +1,4 @@
-"""LoadOptions a pipeline with `from_pretrained` of its real class. Nothing is downloaded unless it is asked for."""
+"""Loading a diffusers pipeline as a backbone. Nothing is downloaded unless that is asked for."""
 
 from __future__ import annotations
 
@@ -33,49 +33,6 @@ from refam.backbones.weights import (
     read_index,
 )
 
-QUANTISATIONS = {"bnb-4bit": "bitsandbytes", "bnb-8bit": "bitsandbytes", "int8": "torchao"}
-_PARTS = ("transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")
-
-
-def quantisation_config(name: str | None, device: torch.device) -> Any:
-    """A PipelineQuantizationConfig for the transformers and text encoders, or None where none is asked for.
-
-    Raises BackboneError for a name that is not known, without CUDA, and where the package is not installed.
-    """
-    if name is None:
-        return None
-    if name not in QUANTISATIONS:
-        raise BackboneError(f"there is no quantisation {name!r}; known are {', '.join(QUANTISATIONS)}")
-    if device.type != "cuda":
-        raise BackboneError(f"quantisation {name!r} needs a CUDA device, and the device is {device.type}; leave it out")
-    package = QUANTISATIONS[name]
-    if importlib.util.find_spec(package) is None:
-        raise BackboneError(f"quantisation {name!r} needs the package {package}: pip install {package}")
-    from diffusers.quantizers import PipelineQuantizationConfig
-
-    ours, theirs = _configs(name)
-    return PipelineQuantizationConfig(quant_mapping={p: theirs if p.startswith("text") else ours for p in _PARTS})
-
-
-def _configs(name: str) -> tuple[Any, Any]:
-    """diffusers' configuration and transformers' of the same."""
-    import diffusers
-    import transformers
-
-    if name == "int8":
-        from torchao.quantization import Int8WeightOnlyConfig
-
-        return diffusers.TorchAoConfig(Int8WeightOnlyConfig()), transformers.TorchAoConfig(Int8WeightOnlyConfig())
-    options: dict[str, Any] = {"load_in_8bit": True}
-    if name == "bnb-4bit":
-        options = {
-            "load_in_4bit": True,
-            "bnb_4bit_quant_type": "nf4",
-            "bnb_4bit_compute_dtype": torch.bfloat16,
-        }
-    return diffusers.BitsAndBytesConfig(**options), transformers.BitsAndBytesConfig(**options)
-
-
 BACKBONES: Mapping[str, type[Backbone]] = {
     "FluxPipeline": FluxBackbone,
     "Flux2Pipeline": Flux2Backbone,
@@ -90,15 +47,25 @@ BACKBONES: Mapping[str, type[Backbone]] = {
     "LTXPipeline": LTXBackbone,
 }
 CHAT_PIPELINES = frozenset({"Flux2Pipeline", "Flux2KleinPipeline"})
+QUANTISATIONS = {"bnb-4bit": "bitsandbytes", "bnb-8bit": "bitsandbytes", "int8": "torchao"}
+"""The ways to quantise weights, and the package that each needs."""
+_QUANTISED = ("transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 @dataclass(frozen=True)
 class LoadOptions:
     """How weights are held.
 
-    dtype: "auto" is the preset's on CUDA, float32 elsewhere. offload: parts wait in main memory and visit the GPU one
-    at a time. quantise: see refam.backbones.loading. free_text: text encoders are let go once the words of a call
-    are encoded, and read from disk again for new words. download: fetch weights that are not here.
+    Attributes:
+        dtype: "float32", "bfloat16" or "float16"; "auto" is the preset's on CUDA, and float32 elsewhere.
+        offload: keep components in main memory and move them to the GPU one at a time.
+        quantise: one of `QUANTISATIONS`, or None.
+        free_text: unload the text encoders once the words of a call are encoded, and read them from disk again for new
+            words.
+        download: fetch weights that are not on this machine.
+
+    Raises:
+        BackboneError: if the dtype is unknown.
     """
 
     dtype: str = "auto"
@@ -113,7 +80,11 @@ class LoadOptions:
 
 
 def pick_device(device: str) -> torch.device:
-    """ "auto" takes CUDA where there is any."""
+    """Return the torch device; "auto" is CUDA if there is any, else the CPU.
+
+    Raises:
+        BackboneError: if CUDA is asked for and there is none.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -122,39 +93,62 @@ def pick_device(device: str) -> torch.device:
 
 
 def load_backbone(preset: Preset, *, device: str = "auto", loading: LoadOptions | None = None) -> Backbone:
-    """Load a pipeline and wrap it by its class. Raises BackboneError: weights missing, broken, or of another class."""
-    loading, where = loading or LoadOptions(), pick_device(device)
-    if loading.offload and where.type != "cuda":
-        raise BackboneError(f"offloading moves parts to and from a GPU, but the device is {where.type}; leave it out")
-    directory = _directory(preset, download=loading.download)
+    """Load a pipeline with `from_pretrained` of its class, and wrap it in the backbone of that class.
+
+    Args:
+        preset: what to load, see `refam.backbones.preset_for`.
+        device: "auto", "cpu" or "cuda".
+        loading: how weights are held; None takes the defaults.
+
+    Raises:
+        BackboneError: if weights are missing, broken or of another class, or if the options do not fit the device.
+    """
+    loading, torch_device = loading or LoadOptions(), pick_device(device)
+    if loading.offload and torch_device.type != "cuda":
+        raise BackboneError(
+            f"offloading moves parts to and from a GPU, but the device is {torch_device.type}; leave it out"
+        )
+    directory = _directory_of(preset, download=loading.download)
     index = read_index(directory)
-    preset = _fitting(preset, index["_class_name"])
+    preset = _preset_for_index(preset, index["_class_name"])
     if missing := find_missing_files(directory, index):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise BackboneError(
             f"{directory} is not complete: {', '.join(missing[:3])}{more} missing, which its model_index.json names; "
-            f"fetch it again{_command(preset)}"
+            f"fetch it again{_pull_command(preset)}"
         )
-    pipeline = _from_pretrained(preset, directory, index, where, loading)
-    backbone = BACKBONES[preset.pipeline](pipeline, preset, where)
+    pipeline = _from_pretrained(preset, directory, index, torch_device, loading)
+    backbone = BACKBONES[preset.pipeline](pipeline, preset, torch_device)
     backbone.offloaded = loading.offload
     if loading.free_text:
-        backbone.text_encoders = ReloadableTextEncoders(pipeline, _reader(preset, directory, index, where, loading))
+        read = _text_encoder_reader(preset, directory, index, torch_device, loading)
+        backbone.text_encoders = ReloadableTextEncoders(pipeline, read)
     return backbone
 
 
+# --- text encoders that do not stay in memory -------------------------------------------------------------------------
+
+
 class ReloadableTextEncoders:
-    """The text encoders of a pipeline, let go and read again; some are larger than the transformer that they serve."""
+    """The text encoders of a pipeline, some of which are larger than the transformer they serve.
+
+    They are loaded when the object is made.
+    """
 
     def __init__(self, pipeline: Any, read: Callable[[], dict[str, Any]]) -> None:
-        """read: gives the text encoders by their names in the pipeline, on the right device."""
+        """Take over the text encoders of a pipeline.
+
+        Args:
+            pipeline: a diffusers pipeline.
+            read: reads the text encoders by their names in the pipeline, on the right device.
+        """
         self._pipeline, self._read = pipeline, read
         self._names = [
             n for n, part in pipeline.components.items() if n.startswith("text_encoder") and part is not None
         ]
 
     def unload(self) -> None:
-        """Let them go."""
+        """Free their memory."""
         for name in self._names:
             setattr(self._pipeline, name, None)
         gc.collect()
@@ -162,55 +156,60 @@ class ReloadableTextEncoders:
             torch.cuda.empty_cache()
 
     def load(self) -> None:
-        """Read them again where they were let go."""
+        """Read them again if they were unloaded."""
         if any(getattr(self._pipeline, name) is None for name in self._names):
             for name, encoder in self._read().items():
                 setattr(self._pipeline, name, encoder)
 
 
-def _reader(
+def _text_encoder_reader(
     preset: Preset, directory: Path, index: ModelIndex, device: torch.device, loading: LoadOptions
 ) -> Callable[[], dict[str, Any]]:
-    quantised, dtype = quantisation_config(loading.quantise, device), _dtype(preset, device, loading)
+    quantised, dtype = quantisation_config(loading.quantise, device), _dtype_of(preset, device, loading)
 
     def read() -> dict[str, Any]:
         with quiet_libraries():
-            made = _text_encoders(directory, index, dtype, quantised)
-        # Quantised ones are put where they belong while they are read; offloaded ones move by themselves.
-        return made if quantised is not None or loading.offload else {n: e.to(device) for n, e in made.items()}
+            encoders = _read_text_encoders(directory, index, dtype, quantised)
+        # Quantised encoders are put on their device while they are read; offloaded ones move by themselves.
+        if quantised is not None or loading.offload:
+            return encoders
+        return {name: encoder.to(device) for name, encoder in encoders.items()}
 
     return read
 
 
-def _directory(preset: Preset, *, download: bool) -> Path:
+# --- where the weights are --------------------------------------------------------------------------------------------
+
+
+def _directory_of(preset: Preset, *, download: bool) -> Path:
     found = find_pipeline_directory(preset.source, preset.revision)
     on_hub = not Path(preset.source).expanduser().is_dir()
     if download and on_hub and (found is None or find_missing_files(found, read_index(found))):
         found = download_pipeline(preset.source, preset.revision)
     if found is None:
-        raise BackboneError(_not_here(preset))
+        raise BackboneError(_missing_weights_message(preset))
     return found
 
 
-def _not_here(preset: Preset) -> str:
+def _missing_weights_message(preset: Preset) -> str:
     at = f" at revision {preset.revision}" if preset.revision else ""
     size = f", about {preset.size_gb:.0f} GB" if preset.size_gb else ""
     gate = " after its licence was accepted on the hub's page and `hf auth login`" if preset.gated else ""
     licence = preset.licence or "see its model card"
     return (
         f"the weights of {preset.name!r} are not on this machine: {preset.source}{at}{size}. Licence: {licence}. "
-        f"Fetch them{gate}{_command(preset)}"
+        f"Fetch them{gate}{_pull_command(preset)}"
     )
 
 
-def _command(preset: Preset) -> str:
+def _pull_command(preset: Preset) -> str:
     here = Path(preset.source).expanduser().is_dir()
     pinned = f"@{preset.revision}" if preset.revision else ""
     return "" if here else f" with: refam models pull {preset.name}{pinned}"
 
 
-def _fitting(preset: Preset, class_name: str) -> Preset:
-    """The preset, with the settings of this class where its own was not known before."""
+def _preset_for_index(preset: Preset, class_name: str) -> Preset:
+    """The preset, with the settings of this class if its own class was not known before."""
     if class_name not in BACKBONES or not preset.pipeline:
         return preset_for_class(class_name, name=preset.name, source=preset.source, licence=preset.licence)
     if preset.pipeline != class_name:
@@ -218,7 +217,10 @@ def _fitting(preset: Preset, class_name: str) -> Preset:
     return preset
 
 
-def _dtype(preset: Preset, device: torch.device, loading: LoadOptions) -> torch.dtype:
+# --- reading them -----------------------------------------------------------------------------------------------------
+
+
+def _dtype_of(preset: Preset, device: torch.device, loading: LoadOptions) -> torch.dtype:
     if loading.dtype != "auto":
         return getattr(torch, loading.dtype)
     return torch.float32 if preset.dtype == "auto" or device.type == "cpu" else getattr(torch, preset.dtype)
@@ -230,17 +232,17 @@ def _from_pretrained(
     with quiet_libraries():
         import diffusers
     quantised = quantisation_config(loading.quantise, device)
-    dtype = _dtype(preset, device, loading)
-    given: dict[str, Any] = {name: None for name, value in index.items() if value == [None, None]}
+    dtype = _dtype_of(preset, device, loading)
+    components: dict[str, Any] = {name: None for name, value in index.items() if value == [None, None]}
     if preset.pipeline in CHAT_PIPELINES:
-        given["tokenizer"] = None  # replaced below
+        components["tokenizer"] = None  # replaced below
     try:
         with quiet_libraries():
-            given |= _text_encoders(directory, index, dtype, quantised)
+            components |= _read_text_encoders(directory, index, dtype, quantised)
             if quantised is not None:
-                given["quantization_config"] = quantised
+                components["quantization_config"] = quantised
             pipeline = getattr(diffusers, preset.pipeline).from_pretrained(
-                str(directory), dtype=dtype, local_files_only=True, **given
+                str(directory), dtype=dtype, local_files_only=True, **components
             )
     except BackboneError:
         raise
@@ -269,36 +271,85 @@ def _text_encoder_names(index: ModelIndex) -> list[str]:
     ]
 
 
-def _text_encoders(directory: Path, index: ModelIndex, dtype: torch.dtype, quantised: Any) -> dict[str, Any]:
-    """Read here, since the pipeline would fill weights that a file lacks with random ones."""
+def _read_text_encoders(directory: Path, index: ModelIndex, dtype: torch.dtype, quantised: Any) -> dict[str, Any]:
+    """The text encoders by name. Read here, since the pipeline would fill missing weights with random ones."""
     import transformers
 
-    kinds = {p.name: p.kind for p in pipeline_components(index)}
-    made = {}
+    classes = {c.name: c.kind for c in pipeline_components(index)}
+    encoders = {}
     for name in _text_encoder_names(index):
         options: dict[str, Any] = {} if quantised is None else {"quantization_config": quantised.quant_mapping[name]}
-        encoder, info = getattr(transformers, kinds[name]).from_pretrained(
+        encoder, info = getattr(transformers, classes[name]).from_pretrained(
             directory / name, dtype=dtype, local_files_only=True, output_loading_info=True, **options
         )
-        # A language model's head is not used: some pipelines are shipped without it.
-        lacking = sorted(key for key in info["missing_keys"] if not key.startswith("lm_head"))
-        if lacking:
-            raise BackboneError(_lacks(directory / name, lacking))
-        made[name] = encoder.eval()
-    return made
+        # A language model's head is not used, and some pipelines are shipped without it.
+        missing = sorted(key for key in info["missing_keys"] if not key.startswith("lm_head"))
+        if missing:
+            raise BackboneError(_mismatch_message(directory / name, missing))
+        encoders[name] = encoder.eval()
+    return encoders
 
 
 def _check_complete(pipeline: Any, directory: Path) -> None:
-    """Diffusers leaves what a file lacks without data (on the meta device)."""
-    for name, part in pipeline.components.items():
-        if isinstance(part, torch.nn.Module):
-            lacking = [key for key, value in part.state_dict().items() if value.is_meta]
-            if lacking:
-                raise BackboneError(_lacks(directory / name, lacking))
+    """Refuse a pipeline with missing weights, which diffusers leaves without data (on the meta device)."""
+    for name, component in pipeline.components.items():
+        if isinstance(component, torch.nn.Module):
+            missing = [key for key, value in component.state_dict().items() if value.is_meta]
+            if missing:
+                raise BackboneError(_mismatch_message(directory / name, missing))
 
 
-def _lacks(folder: Path, keys: list[str]) -> str:
+def _mismatch_message(folder: Path, keys: list[str]) -> str:
     return (
         f"the weights in {folder} do not match their class: {len(keys)} tensors are missing, {keys[0]} among them; "
         "fetch them again"
     )
+
+
+def quantisation_config(name: str | None, device: torch.device) -> Any:
+    """Make the configuration that quantises a pipeline's transformers and text encoders.
+
+    Args:
+        name: one of `QUANTISATIONS`, or None.
+        device: where the pipeline is to run.
+
+    Returns:
+        A diffusers PipelineQuantizationConfig, or None if nothing is to be quantised.
+
+    Raises:
+        BackboneError: if the name is unknown, without CUDA, or if the package is not installed.
+    """
+    if name is None:
+        return None
+    if name not in QUANTISATIONS:
+        raise BackboneError(f"there is no quantisation {name!r}; known are {', '.join(QUANTISATIONS)}")
+    if device.type != "cuda":
+        raise BackboneError(f"quantisation {name!r} needs a CUDA device, and the device is {device.type}; leave it out")
+    package = QUANTISATIONS[name]
+    if importlib.util.find_spec(package) is None:
+        raise BackboneError(f"quantisation {name!r} needs the package {package}: pip install {package}")
+    from diffusers.quantizers import PipelineQuantizationConfig
+
+    for_diffusers, for_transformers = _library_configs(name)
+    return PipelineQuantizationConfig(
+        quant_mapping={c: for_transformers if c.startswith("text") else for_diffusers for c in _QUANTISED}
+    )
+
+
+def _library_configs(name: str) -> tuple[Any, Any]:
+    """The configuration for diffusers, and the same for transformers."""
+    import diffusers
+    import transformers
+
+    if name == "int8":
+        from torchao.quantization import Int8WeightOnlyConfig
+
+        return diffusers.TorchAoConfig(Int8WeightOnlyConfig()), transformers.TorchAoConfig(Int8WeightOnlyConfig())
+    options: dict[str, Any] = {"load_in_8bit": True}
+    if name == "bnb-4bit":
+        options = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": torch.bfloat16,
+        }
+    return diffusers.BitsAndBytesConfig(**options), transformers.BitsAndBytesConfig(**options)

@@ -1,4 +1,4 @@
-"""Where a prompt's tokens stand inside a chat template."""
+"""Tokenizers for prompts inside templates: which tokens are the prompt's, and how chat templates are filled in."""
 
 from __future__ import annotations
 
@@ -14,105 +14,140 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 from refam.backbones.weights import BackboneError
 
 log = logging.getLogger("refam.backbones")
-_MARK = "\N{SNOWMAN}"
+_PLACEHOLDER = "\N{SNOWMAN}"
 
 
 class PromptTokenizer:
-    """Tokenises a prompt as its encoder will see it: inside a template, of which only the prompt's tokens are told.
+    """Tokenises a prompt inside its template, as the text encoder sees it, and returns the prompt's tokens only.
 
-    Called as a transformers tokenizer is; offsets count from the prompt's first character. The token after the prompt
-    is told too, with empty offsets, as T5's end token is.
+    It is called like a transformers tokenizer; offsets count from the prompt's first character. The token after the
+    prompt is returned too, with empty offsets, like T5's end token.
     """
 
-    def __init__(self, tokenizer: Any, render_chat_template: Callable[[str], str], **options: Any) -> None:
-        """render: prompt -> the text that is encoded. options: of the tokenizer's call."""
+    def __init__(self, tokenizer: Any, render: Callable[[str], str], **options: Any) -> None:
+        """Wrap a tokenizer.
+
+        Args:
+            tokenizer: a fast transformers tokenizer.
+            render: fills a prompt into the template.
+            **options: of the tokenizer's call.
+        """
         self.tokenizer = tokenizer
-        self._render = render_chat_template
+        self._render = render
         self._options = options
         self.unk_token_id = tokenizer.unk_token_id
 
     def __call__(self, prompt: str, **_: Any) -> dict[str, Any]:
-        """input_ids and offset_mapping of the prompt's own tokens."""
-        ids, offsets, first, _total = self._coded(prompt)
-        return {"input_ids": ids[first:], "offset_mapping": offsets[first:]}
+        """Return `input_ids` and `offset_mapping` of the prompt's own tokens.
+
+        Raises:
+            BackboneError: if the template does not contain the prompt.
+        """
+        ids, offsets, start, _total = self._encode(prompt)
+        return {"input_ids": ids[start:], "offset_mapping": offsets[start:]}
 
     def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-        """The pieces of these ids."""
+        """Return the pieces of these ids."""
         return self.tokenizer.convert_ids_to_tokens(ids)
 
     def prompt_start(self, prompt: str) -> int:
-        """How many tokens stand before the prompt's."""
-        return self._coded(prompt)[2]
+        """Return how many tokens precede the prompt's."""
+        return self._encode(prompt)[2]
 
-    def start_after_crop(self, cut: int) -> int:
-        """Where the prompt begins once the pipeline has cut off so many tokens: with the tokenizer that it was made
-        for, at 0. Another one is used as far as it goes, and it is said. Raises BackboneError where it cannot be.
+    def start_after_crop(self, cropped: int) -> int:
+        """Return where the prompt begins after the pipeline has cropped tokens from the start.
+
+        This is 0 with the tokenizer that the pipeline was made for. With another one it may be later, which is logged.
+
+        Args:
+            cropped: how many tokens the pipeline crops.
+
+        Raises:
+            BackboneError: if the pipeline would crop tokens of the prompt.
         """
-        first = self.prompt_start("a") - cut
-        if first < 0:
+        start = self.prompt_start("a") - cropped
+        if start < 0:
             raise BackboneError(
-                f"the tokenizer makes {first + cut} tokens of what its pipeline puts before a prompt, but the pipeline "
-                f"cuts off {cut}: it is not the tokenizer that this pipeline was made for"
+                f"the tokenizer makes {start + cropped} tokens of what its pipeline puts before a prompt, but the "
+                f"pipeline cuts off {cropped}: it is not the tokenizer that this pipeline was made for"
             )
-        if first > 0:
+        if start > 0:
             log.warning(
                 "the tokenizer makes %d tokens of what its pipeline puts before a prompt, but the pipeline cuts off "
                 "%d: is it the one that this model was trained with?",
-                first + cut,
-                cut,
+                start + cropped,
+                cropped,
             )
-        return first
+        return start
 
     def sequence_length(self, prompt: str) -> int:
-        """How many tokens the prompt has with its template."""
-        return self._coded(prompt)[3]
+        """Return how many tokens the prompt has together with its template."""
+        return self._encode(prompt)[3]
 
-    def _coded(self, prompt: str) -> tuple[list[int], list[tuple[int, int]], int, int]:
-        before = len(self._render(_MARK).split(_MARK)[0])
-        coded: Any = self.tokenizer(
+    def _encode(self, prompt: str) -> tuple[list[int], list[tuple[int, int]], int, int]:
+        """Ids and offsets up to the token after the prompt, the index of its first token, and the number of tokens."""
+        before = len(self._render(_PLACEHOLDER).split(_PLACEHOLDER)[0])
+        encoding: Any = self.tokenizer(
             self._render(prompt), return_offsets_mapping=True, truncation=False, **self._options
         )
-        inside: list[tuple[int, int]] = []
-        for start, end in coded["offset_mapping"]:
+        offsets: list[tuple[int, int]] = []
+        for start, end in encoding["offset_mapping"]:
             start, end = max(start, before) - before, min(end, before + len(prompt)) - before
-            inside.append((start, end) if start < end else (0, 0))
-        own = [i for i, (start, end) in enumerate(inside) if start < end]
+            offsets.append((start, end) if start < end else (0, 0))
+        own = [i for i, (start, end) in enumerate(offsets) if start < end]
         if not own:
             raise BackboneError(f"the tokenizer lost the prompt {prompt!r} in its template")
-        stop = min(own[-1] + 2, len(inside))
-        return coded["input_ids"][:stop], inside[:stop], own[0], len(inside)
+        stop = min(own[-1] + 2, len(offsets))
+        return encoding["input_ids"][:stop], offsets[:stop], own[0], len(offsets)
 
 
-_REFUSED = frozenset({"format", "format_map"})
+# --- chat templates ---------------------------------------------------------------------------------------------------
+
+# Some pipelines have a chat model as text encoder and ask its tokenizer to fill in a chat template. transformers does
+# that with jinja2 >= 3.1.6 only, because of sandbox escapes in older versions, but another library pins 3.0.3; nor does
+# its Pixtral processor load without torchvision. So templates are filled in here, in a sandbox without what those
+# escapes used (`str.format` and the filters that reach it), and tokens are the plain tokenizer's.
+_REFUSED_ATTRIBUTES = frozenset({"format", "format_map"})
 _REFUSED_FILTERS = ("attr", "format", "map", "select", "selectattr", "reject", "rejectattr", "groupby", "sort")
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return attr not in _REFUSED and not attr.startswith("_") and super().is_safe_attribute(obj, attr, value)
+        return (
+            attr not in _REFUSED_ATTRIBUTES and not attr.startswith("_") and super().is_safe_attribute(obj, attr, value)
+        )
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        if attribute in _REFUSED and isinstance(obj, str):
+        if attribute in _REFUSED_ATTRIBUTES and isinstance(obj, str):
             raise SecurityError(f"{attribute} may not be used in a chat template")
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        if isinstance(argument, str) and argument in _REFUSED and isinstance(obj, str):
+        if isinstance(argument, str) and argument in _REFUSED_ATTRIBUTES and isinstance(obj, str):
             raise SecurityError(f"{argument} may not be used in a chat template")
         return super().getitem(obj, argument)
 
 
 def render_chat_template(template: str, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
-    """The text of a conversation, laid out as transformers does it. Raises BackboneError for a template that fails."""
+    """Render a conversation as text, laid out as transformers does it.
 
-    def refuse(message: str) -> None:
+    Args:
+        template: the tokenizer's chat template, in jinja2.
+        messages: of the conversation, with "role" and "content".
+        **variables: other variables of the template.
+
+    Raises:
+        BackboneError: if the template fails.
+    """
+
+    def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     for name in _REFUSED_FILTERS:
         environment.filters.pop(name, None)
     environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-    environment.globals["raise_exception"] = refuse
+    environment.globals["raise_exception"] = raise_exception
     try:
         return environment.from_string(template).render(messages=messages, tools=None, documents=None, **variables)
     except TemplateError as error:
@@ -120,7 +155,11 @@ def render_chat_template(template: str, messages: Sequence[Mapping[str, Any]], *
 
 
 class ChatTokenizer:
-    """A tokenizer that fills in its chat template itself; everything else is the plain tokenizer's."""
+    """A tokenizer that fills in its chat template itself, and otherwise behaves like the plain tokenizer.
+
+    Raises:
+        BackboneError: if the tokenizer has no chat template.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -129,13 +168,13 @@ class ChatTokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> ChatTokenizer:
-        """The tokenizer in this folder, or the one inside the processor that is there."""
+        """Load the tokenizer in this folder, or the one of the processor that is there."""
         from transformers import AutoTokenizer
 
         return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The plain tokenizer's call."""
+        """Tokenise as the plain tokenizer does."""
         return self.tokenizer(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -151,23 +190,33 @@ class ChatTokenizer:
         enable_thinking: bool | None = None,
         **options: Any,
     ) -> Any:
-        """As the tokenizer's or the processor's own: one conversation or several, as text or as token ids."""
-        batch = [conversation] if isinstance(conversation[0], Mapping) else list(conversation)
-        more = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
+        """Fill in the chat template, with the arguments of the tokenizer's or the processor's own method.
+
+        Args:
+            conversation: one conversation or several.
+            tokenize: return tokens instead of text.
+            add_generation_prompt: begin an answer at the end.
+            return_dict: ignored; tokens are always returned as a dictionary.
+            enable_thinking: a variable of some templates.
+            **options: of the tokenizer's call.
+        """
+        is_single = isinstance(conversation[0], Mapping)
+        batch = [conversation] if is_single else list(conversation)
+        variables = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
         texts = [
             render_chat_template(
                 self.tokenizer.chat_template,
                 messages,
                 add_generation_prompt=add_generation_prompt,
                 **self.tokenizer.special_tokens_map,
-                **more,
+                **variables,
             )
             for messages in batch
         ]
         if not tokenize:
-            return texts[0] if isinstance(conversation[0], Mapping) else texts
+            return texts[0] if is_single else texts
         return self.tokenizer(texts, add_special_tokens=not self.template_adds_bos(texts[0]), **options)
 
     def template_adds_bos(self, text: str) -> bool:
-        """Whether the template itself writes the first special token, which must not be added twice then."""
+        """Return whether the template itself wrote the first special token, which must not be added twice."""
         return self.tokenizer.bos_token is not None and text.startswith(self.tokenizer.bos_token)

@@ -1,4 +1,8 @@
-"""Mochi, CogVideoX, HunyuanVideo, Wan and LTX-Video."""
+"""Video models: Mochi, CogVideoX, HunyuanVideo, Wan and LTX-Video. One forward pass grounds all frames of a clip.
+
+Sources: Mochi (github.com/genmoai/mochi), CogVideoX (arXiv 2408.06072), HunyuanVideo (arXiv 2412.03603), Wan (arXiv
+2503.20314), LTX-Video (arXiv 2501.00103).
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,11 @@ from refam.backbones.weights import BackboneError
 
 
 class VideoBackbone(Backbone):
-    """Grounds the frames that it is handed as one clip.
+    """Grounds frames together, as one clip.
 
-    A causal video autoencoder makes its first latent frame of the first frame alone, and each further one of the next
-    `stride` frames. Frames given are as a rule far apart in time, so that one latent of several would blend them:
-    with preset.repeat_frames each frame after the first is shown `stride` times and has a latent frame of its own.
+    A causal video autoencoder encodes the first frame by itself, and every further `stride` frames into one latent
+    frame. The frames to ground are usually far apart in time, so that a latent frame of several would blend them. With
+    `preset.repeat_frames`, each frame after the first is repeated `stride` times and gets a latent frame of its own.
     """
 
     is_video: ClassVar[bool] = True
@@ -31,7 +35,7 @@ class VideoBackbone(Backbone):
     @property
     @abstractmethod
     def stride(self) -> int:
-        """Frames in one latent frame."""
+        """How many frames one latent frame holds."""
 
     @property
     def _spatial_patch(self) -> int:
@@ -43,22 +47,29 @@ class VideoBackbone(Backbone):
         return 1
 
     def latent_frames(self, count: int) -> list[int]:
-        """For each of `count` frames, the latent frame that holds it."""
+        """Return, for each of `count` frames, the index of the latent frame that holds it."""
         return [i if self.preset.repeat_frames else -(-i // self.stride) for i in range(count)]
 
     def token_frames(self, count: int) -> list[int]:
-        """For each of `count` frames, its row in the token grid's time."""
+        """Return, for each of `count` frames, its index along the time axis of the token grid."""
         pads = self._padding(self.latent_frames(count)[-1] + 1)
         return [(pads + i) // self._temporal_patch for i in self.latent_frames(count)]
 
     def _padding(self, latent_frames: int) -> int:
-        """Latent frames before the first that make whole tokens in time."""
+        """How many latent frames to put before the first, so that tokens are whole in time."""
         return -latent_frames % self._temporal_patch
 
     @torch.inference_mode()
     @override
     def encode_frames(self, frames: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """Frames (H, W, 3) uint8 RGB of one size -> latents (1, C, f, h, w); the last is held to fill a latent."""
+        """Encode frames into latents.
+
+        Args:
+            frames: (H, W, 3) uint8 RGB, all of one size. The last is repeated to fill a latent frame.
+
+        Returns:
+            (1, C, f, h, w).
+        """
         height, width = frames[0].shape[:2]
         size = self.size_for(width, height)
         small = [cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames]
@@ -79,7 +90,7 @@ class VideoBackbone(Backbone):
         return self._pixels(frames).transpose(0, 1)[None]
 
 
-_FRAME_RATE = 25  # what LTXPipeline assumes unless it is told
+_FRAME_RATE = 25  # the default of LTXPipeline
 
 
 class MochiBackbone(VideoBackbone):
@@ -96,17 +107,19 @@ class MochiBackbone(VideoBackbone):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        words, mask, *_ = self.pipeline.encode_prompt(
+        embeds, mask, *_ = self.pipeline.encode_prompt(
             prompt=prompts,
             device=self.device,
             do_classifier_free_guidance=False,
             max_sequence_length=self.preset.text_length,
         )
-        if bool((mask[:, 1:] & ~mask[:, :-1]).any()):  # its attention drops pads, so that what follows one moves up
+        if bool(
+            (mask[:, 1:] & ~mask[:, :-1]).any()
+        ):  # its attention drops pads, so that what follows one would move up
             raise BackboneError(
                 f"the tokenizer of {self.preset.source} pads on the left, and Mochi's pads on the right"
             )
-        return {"encoder_hidden_states": words.to(self.transformer.dtype), "encoder_attention_mask": mask}
+        return {"encoder_hidden_states": embeds.to(self.transformer.dtype), "encoder_attention_mask": mask}
 
     @override
     def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
@@ -145,21 +158,21 @@ class CogVideoXBackbone(VideoBackbone):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        words, _ = self.pipeline.encode_prompt(
+        embeds, _ = self.pipeline.encode_prompt(
             prompt=prompts,
             device=self.device,
             do_classifier_free_guidance=False,
             max_sequence_length=self.preset.text_length,
         )
-        return {"encoder_hidden_states": words.to(self.transformer.dtype)}
+        return {"encoder_hidden_states": embeds.to(self.transformer.dtype)}
 
     @override
     def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         latents = self.pipeline.vae.encode(self._clip_pixels(frames)).latent_dist.mode()
         return self.pipeline.vae_scaling_factor_image * latents
 
-    def step(self) -> int:
-        """The timestep with the noise-to-signal ratio that preset.noise has on the straight line of rectified flow."""
+    def timestep(self) -> int:
+        """Return the timestep whose noise-to-signal ratio is that of `preset.noise` in rectified flow."""
         signal = self.pipeline.scheduler.alphas_cumprod.double()
         share = (1 - signal).sqrt() / ((1 - signal).sqrt() + signal.sqrt())
         return int((share - self.preset.noise).abs().argmin())
@@ -167,7 +180,7 @@ class CogVideoXBackbone(VideoBackbone):
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
         b, _, f, h, w = latents.shape
-        timestep = torch.full((b,), self.step(), dtype=torch.int64, device=self.device)
+        timestep = torch.full((b,), self.timestep(), dtype=torch.int64, device=self.device)
         noised = self.pipeline.scheduler.add_noise(latents, noise, timestep).to(self.transformer.dtype)
         rotary = None
         if self.transformer.config.use_rotary_positional_embeddings:
@@ -182,7 +195,7 @@ class CogVideoXBackbone(VideoBackbone):
 
 
 class HunyuanVideoBackbone(VideoBackbone):
-    """A HunyuanVideoPipeline: text last, from a chat template whose head the pipeline cuts off; pooled CLIP text."""
+    """A HunyuanVideoPipeline: text last, from a chat template whose start the pipeline crops; pooled CLIP text."""
 
     @property
     @override
@@ -203,21 +216,21 @@ class HunyuanVideoBackbone(VideoBackbone):
         from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 
         tokenizer = PromptTokenizer(self.pipeline.tokenizer, DEFAULT_PROMPT_TEMPLATE["template"].format)
-        self._head = tokenizer.start_after_crop(DEFAULT_PROMPT_TEMPLATE["crop_start"])
+        self._start = tokenizer.start_after_crop(DEFAULT_PROMPT_TEMPLATE["crop_start"])
         return tokenizer
 
     @override
     def _prompt_start(self, prompt: str) -> int:
-        return self._head
+        return self._start
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        words, pooled, mask = self.pipeline.encode_prompt(
+        embeds, pooled, mask = self.pipeline.encode_prompt(
             prompt=prompts, device=self.device, max_sequence_length=self.preset.text_length
         )
         dtype = self.transformer.dtype
         return {
-            "encoder_hidden_states": words.to(dtype),
+            "encoder_hidden_states": embeds.to(dtype),
             "pooled_projections": pooled.to(dtype),
             "encoder_attention_mask": mask.to(dtype),
         }
@@ -239,13 +252,13 @@ class HunyuanVideoBackbone(VideoBackbone):
 
 
 class WanBackbone(VideoBackbone):
-    """A WanPipeline: text by cross-attention. Of Wan 2.2's two transformers the noise level picks one."""
+    """A WanPipeline: text by cross-attention. Of Wan 2.2's two transformers, the noise level selects one."""
 
     @property
     @override
     def transformer(self) -> Any:
         boundary = self.pipeline.config.boundary_ratio
-        if boundary is None or self._thousandths() >= boundary * self.pipeline.scheduler.config.num_train_timesteps:
+        if boundary is None or self._timestep_value() >= boundary * self.pipeline.scheduler.config.num_train_timesteps:
             return self.pipeline.transformer
         return self.pipeline.transformer_2
 
@@ -260,13 +273,13 @@ class WanBackbone(VideoBackbone):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        words, _ = self.pipeline.encode_prompt(
+        embeds, _ = self.pipeline.encode_prompt(
             prompt=prompts,
             device=self.device,
             do_classifier_free_guidance=False,
             max_sequence_length=self.preset.text_length,
         )
-        return {"encoder_hidden_states": words.to(self.transformer.dtype)}
+        return {"encoder_hidden_states": embeds.to(self.transformer.dtype)}
 
     @override
     def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:
@@ -274,16 +287,18 @@ class WanBackbone(VideoBackbone):
         latents = vae.encode(self._clip_pixels(frames)).latent_dist.mode()
         return standardise_latents(latents, vae.config.latents_mean, vae.config.latents_std)
 
-    def _thousandths(self) -> float:
-        """The timestep as this pipeline's scheduler counts it: UniPC, which Wan ships with, has whole ones only."""
+    def _timestep_value(self) -> float:
+        """The timestep as this pipeline's scheduler counts it; UniPC, which Wan ships with, has whole ones only."""
         value = float(self._timestep(1)[0])
         return value if "FlowMatch" in type(self.pipeline.scheduler).__name__ else float(int(value))
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
         b = len(latents)
-        whole = "FlowMatch" not in type(self.pipeline.scheduler).__name__
-        timestep = torch.tensor(self._thousandths(), device=self.device, dtype=torch.int64 if whole else torch.float32)
+        is_whole = "FlowMatch" not in type(self.pipeline.scheduler).__name__
+        timestep = torch.tensor(
+            self._timestep_value(), device=self.device, dtype=torch.int64 if is_whole else torch.float32
+        )
         if self.pipeline.config.expand_timesteps:  # Wan 2.2 5B: one for each token
             tokens = torch.ones(latents.shape[2:], dtype=torch.float32, device=self.device)[:, ::2, ::2]
             expanded = (tokens * timestep).flatten().expand(b, -1)
@@ -311,13 +326,13 @@ class LTXBackbone(VideoBackbone):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        words, mask, *_ = self.pipeline.encode_prompt(
+        embeds, mask, *_ = self.pipeline.encode_prompt(
             prompt=prompts,
             device=self.device,
             do_classifier_free_guidance=False,
             max_sequence_length=self.preset.text_length,
         )
-        return {"encoder_hidden_states": words.to(self.transformer.dtype), "encoder_attention_mask": mask}
+        return {"encoder_hidden_states": embeds.to(self.transformer.dtype), "encoder_attention_mask": mask}
 
     @override
     def _latents(self, frames: NDArray[np.uint8]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""How words became a heatmap in one frame: every word's map, and what each step of the method changed."""
+"""How words became a heatmap in one frame: the map of every word, and what each step of the method changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from video.types import Heatmap
 if TYPE_CHECKING:
     from refam.grounder import Grounder
 
-# In the order of the method: each step is seen on top of those before it.
+# Switch, name and sentence, in the order of the method: each step is added to those before it.
 _STEPS: tuple[tuple[str, str, str], ...] = (
     ("stop_filter", "Stop words", "Maps of words that mean nothing by themselves are left out."),
     ("noun_phrase", "Noun phrase", "Other things that the words name are not looked for."),
@@ -27,14 +27,19 @@ _STEPS: tuple[tuple[str, str, str], ...] = (
     ("edge_aware", "Edges", "The map, as coarse as the model's tokens, follows the picture's edges."),
     ("spatial_bias", "Place and size", "Words that say where or how large choose among the map's peaks."),
 )
-_NONE = ("No filter", "Every word's map, summed as it comes.")
+_BASELINE = ("No filter", "Every word's map, summed as it comes.")
 
 
 @dataclass(frozen=True, eq=False)
 class WordMap:
-    """One word of the prompt. grid: (h, w) float32 in [0, 1], its own evidence; share: of the attention to all words.
+    """One word of the prompt.
 
-    known: whether the model's tokenizer has it.
+    Attributes:
+        word: the word, or "end of text".
+        role: of its tokens.
+        known: whether the model's tokenizer has it.
+        grid: (h, w) float32 in [0, 1], its own map.
+        share: of the attention to all words.
     """
 
     word: str
@@ -46,9 +51,14 @@ class WordMap:
 
 @dataclass(frozen=True, eq=False)
 class ExplainedStep:
-    """The heatmap after one more part of the method. moved: how far its peak went, in diagonals of the frame.
+    """The heatmap after one more part of the method.
 
-    contrast: 1 - second mode / first, which can be compared from step to step.
+    Attributes:
+        name: of the part.
+        sentence: what it does.
+        heatmap: the result so far.
+        moved: how far its peak moved, as a share of the frame's diagonal.
+        contrast: 1 - second mode / first mode, which can be compared from step to step.
     """
 
     name: str
@@ -60,7 +70,13 @@ class ExplainedStep:
 
 @dataclass(frozen=True, eq=False)
 class ExplainedRegion:
-    """One mode of the map. mask: (h, w) bool; peak: its height, of the highest one's; weight: by place and size."""
+    """One mode of the heatmap.
+
+    Attributes:
+        mask: (h, w) bool, its outline.
+        peak: its height, as a share of the highest mode's.
+        weight: how well it fits the words of place and size.
+    """
 
     mask: NDArray[np.bool_]
     peak: float
@@ -71,20 +87,25 @@ class ExplainedRegion:
 class Explanation:
     """Everything between the words and the heatmap of one frame.
 
-    image: (H, W, 3) uint8 RGB. words: of the prompt, magnets too, in their order. steps: the last is the heatmap as
-    `ground` gives it. choice: what words of place and size chose among, the strongest first. calibrated_on:
-    how many scenes its confidence was fitted on; None: it is the raw contrast. read_s, weigh_s: seconds of the forward
-    pass with its encoders, and of all after it, for this frame alone.
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        expression: the parsed words.
+        words: of the prompt, magnets included, in their order.
+        steps: in the order of the method; the last is the heatmap as `Grounder.ground` returns it.
+        regions: the modes that words of place and size chose among, best first; empty without such words.
+        calibrated_on: how many scenes the confidence was fitted on; None if it is the raw contrast.
+        attention_s: seconds of the forward pass with its encoders, for this frame alone.
+        heatmap_s: seconds of everything after it.
     """
 
     image: NDArray[np.uint8]
     expression: Expression
     words: tuple[WordMap, ...]
     steps: tuple[ExplainedStep, ...]
-    choice: tuple[ExplainedRegion, ...]
+    regions: tuple[ExplainedRegion, ...]
     calibrated_on: int | None
-    read_s: float
-    weigh_s: float
+    attention_s: float
+    heatmap_s: float
 
     @property
     def heatmap(self) -> Heatmap:
@@ -93,70 +114,83 @@ class Explanation:
 
 
 def explain(grounder: Grounder, image: NDArray[np.uint8], text: str, *, frame: int = 0) -> Explanation:
-    """Grounds `text` in one frame (H, W, 3) uint8 RGB and keeps what happens on the way.
+    """Ground an expression in one frame and keep every step.
 
-    frame: its index, which decides the noise. Two forward passes: with magnets and without. Raises GroundingError.
+    There are two forward passes, with magnets and without.
+
+    Args:
+        grounder: whose options are explained.
+        image: (H, W, 3) uint8 RGB.
+        text: the expression.
+        frame: its index, which decides the noise.
+
+    Raises:
+        GroundingError: if the expression cannot be grounded.
     """
-    started = time.perf_counter()
-    maps = _read(grounder, image, text, frame, grounder.options)
-    read = time.perf_counter()
+    start = time.perf_counter()
+    maps = _read_token_maps(grounder, image, text, frame, grounder.options)
+    after_attention = time.perf_counter()
     final = grounder.compute_heatmap(maps, image)
-    weighed = time.perf_counter()
+    after_heatmap = time.perf_counter()
     steps: list[ExplainedStep] = []
-    for name, sentence, options in ladder(grounder.options):
-        same = maps.expression.prompt == grounder.parse(text, options=options).prompt
-        of = maps if same else _read(grounder, image, text, frame, options)
-        found = final if options == grounder.options else grounder.compute_heatmap(of, image, options=options)
-        steps.append(_step(name, sentence, found, steps[-1].heatmap if steps else None))
+    for name, sentence, options in list_steps(grounder.options):
+        has_same_prompt = maps.expression.prompt == grounder.parse(text, options=options).prompt
+        step_maps = maps if has_same_prompt else _read_token_maps(grounder, image, text, frame, options)
+        is_final = options == grounder.options
+        trace = final if is_final else grounder.compute_heatmap(step_maps, image, options=options)
+        steps.append(_explain_step(name, sentence, trace, steps[-1].heatmap if steps else None))
     calibration = grounder.valid_calibration()
     return Explanation(
         image=image,
         expression=maps.expression,
-        words=tuple(_words(grounder, maps)),
+        words=tuple(_word_maps(grounder, maps)),
         steps=tuple(steps),
-        choice=tuple(_choice(final)),
+        regions=tuple(_explain_regions(final)),
         calibrated_on=None if calibration is None else calibration.scenes,
-        read_s=read - started,
-        weigh_s=weighed - read,
+        attention_s=after_attention - start,
+        heatmap_s=after_heatmap - after_attention,
     )
 
 
-def ladder(options: GroundingOptions) -> Iterator[tuple[str, str, GroundingOptions]]:
-    """Name, sentence and switches of each step: nothing, then one more of the parts that `options` has on."""
+def list_steps(options: GroundingOptions) -> Iterator[tuple[str, str, GroundingOptions]]:
+    """Yield name, sentence and options of each step.
+
+    The first has all parts switched off; each following one adds one of the parts that `options` has on.
+    """
     switches: dict[str, Any] = {switch: False for switch, _, _ in _STEPS}
-    now = replace(options, **switches)
-    yield (*_NONE, now)
+    yield (*_BASELINE, replace(options, **switches))
     for switch, name, sentence in _STEPS:
         if getattr(options, switch):
             switches[switch] = True
-            now = replace(options, **switches)
-            yield name, sentence, now
+            yield name, sentence, replace(options, **switches)
 
 
-def _read(grounder: Grounder, image: NDArray[np.uint8], text: str, frame: int, options: GroundingOptions) -> TokenMaps:
+def _read_token_maps(
+    grounder: Grounder, image: NDArray[np.uint8], text: str, frame: int, options: GroundingOptions
+) -> TokenMaps:
     (row,) = grounder.read_token_maps([image], [text], indices=[frame], options=options)
     return row[0]
 
 
-def _step(name: str, sentence: str, found: GroundingTrace, before: Heatmap | None) -> ExplainedStep:
+def _explain_step(name: str, sentence: str, trace: GroundingTrace, before: Heatmap | None) -> ExplainedStep:
     moved = 0.0
     if before is not None:
-        h, w = found.heatmap.grid.shape
-        (x0, y0), (x1, y1) = before.peak, found.heatmap.peak
+        h, w = trace.heatmap.grid.shape
+        (x0, y0), (x1, y1) = before.peak, trace.heatmap.peak
         moved = float(np.hypot((x1 - x0) * w, (y1 - y0) * h) / np.hypot(w, h))
-    return ExplainedStep(name, sentence, found.heatmap, moved, float(found.features[0]))
+    return ExplainedStep(name, sentence, trace.heatmap, moved, float(trace.features[0]))
 
 
-def _choice(found: GroundingTrace) -> Iterator[ExplainedRegion]:
-    top = max((region.peak for region, _ in found.weighted_regions), default=1.0)
-    for region, weight in sorted(found.weighted_regions, key=lambda one: -one[0].peak * one[1]):
+def _explain_regions(trace: GroundingTrace) -> Iterator[ExplainedRegion]:
+    top = max((region.peak for region, _ in trace.weighted_regions), default=1.0)
+    for region, weight in sorted(trace.weighted_regions, key=lambda pair: -pair[0].peak * pair[1]):
         yield ExplainedRegion(region.mask, region.peak / top, weight)
 
 
-def _words(grounder: Grounder, maps: TokenMaps) -> Iterator[WordMap]:
+def _word_maps(grounder: Grounder, maps: TokenMaps) -> Iterator[WordMap]:
     preset = grounder.backbone.preset
     total = float(maps.maps.sum())
-    for positions in _groups(maps.expression):
+    for positions in _tokens_by_word(maps.expression):
         token = maps.expression.tokens[positions[0]]
         grid = sum_word_maps(maps.maps, [positions], balanced=preset.balanced, smooth_tokens=preset.smooth_tokens)
         yield WordMap(
@@ -168,8 +202,8 @@ def _words(grounder: Grounder, maps: TokenMaps) -> Iterator[WordMap]:
         )
 
 
-def _groups(expression: Expression) -> list[list[int]]:
-    """Token positions, those of one word together, in the prompt's order."""
+def _tokens_by_word(expression: Expression) -> list[list[int]]:
+    """The positions of the tokens of each word, in the prompt's order."""
     groups: list[list[int]] = []
     for i, token in enumerate(expression.tokens):
         last = expression.tokens[i - 1] if i else None

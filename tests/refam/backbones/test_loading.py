@@ -1,4 +1,4 @@
-"""LoadOptions: which class, what is missing, what does not fit; nothing is fetched unless it is asked for."""
+"""Loading: which class, what is missing, what does not fit; nothing is downloaded unless that is asked for."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_hub_id_that_is_not_here_gets_the_settings_of_its_class_once_it_is(
         asked.append((source, revision))
         return saved("Mochi")
 
-    monkeypatch.setattr("refam.backbones.loading.pull", pulled)
+    monkeypatch.setattr("refam.backbones.loading.download_pipeline", pulled)
     backbone = load_backbone(preset, device="cpu", loading=LoadOptions(download=True))
     assert asked == [("somebody/some-mochi", None)]
     assert backbone.preset.pipeline == "MochiPipeline"
@@ -133,7 +133,7 @@ def test_a_download_that_broke_off_is_told_and_gone_on_with(
         BackboneError, match=r"complete: vae/ missing, .*; fetch it again with: refam models pull mochi"
     ):
         load_backbone(preset_for("mochi"), device="cpu")
-    monkeypatch.setattr("refam.backbones.loading.pull", lambda *_: saved("Mochi"))
+    monkeypatch.setattr("refam.backbones.loading.download_pipeline", lambda *_: saved("Mochi"))
     assert load_backbone(preset_for("mochi"), device="cpu", loading=LoadOptions(download=True)).preset.name == "mochi"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from refam.backbones import FluxBackbone
 from refam.explain.page import (
-    ROLES,
+    ROLE_TEXTS,
     ExplainedFrame,
     encode_dimmed_photo,
     encode_heat,
@@ -20,7 +20,7 @@ from refam.explain.page import (
     outline_path,
     render_page,
 )
-from refam.explain.steps import Explanation, explain, ladder
+from refam.explain.steps import Explanation, explain, list_steps
 from refam.grounder import Grounder, GroundingOptions
 from refam.text.expression import ExpressionError, TokenRole
 from video.types import Candidate
@@ -49,7 +49,7 @@ def page(found: Explanation, **changes: object) -> str:
         "source": "clip.mp4",
         "time_s": 0.28,
         "candidates": [Candidate(7, mask, 0.81), Candidate(7, ~mask, 0.12)],
-        "moments": [ExplainedFrame(0.1 * i, found.image, found.heatmap) for i in range(4)],
+        "frames": [ExplainedFrame(0.1 * i, found.image, found.heatmap) for i in range(4)],
         "facts": [("Backbone", "random@00000000")],
     }
     return render_page(found, **{**given, **changes})  # type: ignore[arg-type]
@@ -84,19 +84,19 @@ def test_the_last_step_is_the_heatmap_that_ground_gives(grounder: Grounder, foun
 
 
 def test_every_step_is_what_ground_gives_with_those_switches(random_backbone: FluxBackbone, found: Explanation) -> None:
-    rungs = list(ladder(GroundingOptions()))
-    assert len(rungs) == len(found.steps)
-    for (name, _, options), step in zip(rungs, found.steps, strict=True):
+    steps = list(list_steps(GroundingOptions()))
+    assert len(steps) == len(found.steps)
+    for (name, _, options), step in zip(steps, found.steps, strict=True):
         alone = Grounder(random_backbone, options).ground([picture()], [TEXT], indices=[7])[0][0]
         assert step.name == name
         assert np.array_equal(step.heatmap.grid, alone.grid), name
 
 
-def test_the_ladder_ends_with_the_options_and_leaves_out_what_is_off() -> None:
-    assert list(ladder(GroundingOptions(seed=3)))[-1][2] == GroundingOptions(seed=3)
+def test_the_steps_end_with_the_options_and_leave_out_what_is_off() -> None:
+    assert list(list_steps(GroundingOptions(seed=3)))[-1][2] == GroundingOptions(seed=3)
     less = GroundingOptions(magnets=False)
-    assert "Magnets" not in [name for name, _, _ in ladder(less)]
-    assert list(ladder(less))[-1][2] == less
+    assert "Magnets" not in [name for name, _, _ in list_steps(less)]
+    assert list(list_steps(less))[-1][2] == less
 
 
 def test_every_word_has_its_map_and_the_shares_make_a_whole(found: Explanation) -> None:
@@ -163,17 +163,17 @@ def test_hostile_words_stay_words(grounder: Grounder, hostile: str) -> None:
 
 
 def test_nothing_found_is_said_and_not_drawn(found: Explanation) -> None:
-    html = page(found, candidates=[], moments=[])
+    html = page(found, candidates=[], frames=[])
     assert "no outline fits the heatmap" in html
     assert 'class="veil"' not in html
 
 
 def test_every_role_has_words_on_the_page() -> None:
-    assert {role.value for role in TokenRole} | {"unknown"} == set(ROLES)
+    assert {role.value for role in TokenRole} | {"unknown"} == set(ROLE_TEXTS)
 
 
 def test_what_place_and_size_chose_among_is_shown_the_best_first(found: Explanation) -> None:
-    scores = [c.peak * c.weight for c in found.choice]
+    scores = [c.peak * c.weight for c in found.regions]
     assert scores == sorted(scores, reverse=True)
     assert scores
     assert page(found).count('aria-label="Peak ') == len(scores)
