@@ -137,7 +137,7 @@ def fusion_table(grounder: Grounder, clips: Sequence[HeldOutClip], *, progress: 
 
 
 def _hits(clip: HeldOutClip, heatmaps: Sequence[Heatmap], surest: int) -> tuple[float, bool]:
-    hits = [metrics.point_hit(h.peak, c.truth) for h, c in zip(heatmaps, clip.judged(), strict=True)]
+    hits = [metrics.point_hit(h.peak, c.truth) for h, c in zip(heatmaps, clip.planned_scenes(), strict=True)]
     return float(np.mean(hits)), hits[surest]
 
 

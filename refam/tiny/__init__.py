@@ -1,4 +1,4 @@
-"""The small FLUX that ships: its scenes, its language, its training, its weights (see README.md beside this file)."""
+"""The small FLUX that ships: its scenes, language, training and weights; see README.md in this folder."""
 
 from __future__ import annotations
 

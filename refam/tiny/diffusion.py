@@ -1,7 +1,7 @@
-"""Second stage: a small FLUX and its text encoder learn to draw the scenes' latents from captions.
+"""Second stage of training: a small FLUX and its text encoder learn to generate scenes from captions.
 
-Rectified flow alone (arXiv 2209.03003): the transformer is shown noised latents and a caption and predicts the
-velocity. What it must look up in the caption to do so is what the attention later grounds.
+The only loss is rectified flow (arXiv 2209.03003): from noised latents and a caption, the transformer predicts the
+velocity. To do so it must attend from places of the picture to words of the caption, which is what grounding reads.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from refam.tiny import model
 from refam.tiny.language import TEXT_LENGTH, caption
 from refam.tiny.pool import ScenePool
 
-Saver = Callable[[FluxTransformer2DModel, T5EncoderModel, int], None]
+SaveCheckpoint = Callable[[FluxTransformer2DModel, T5EncoderModel, int], None]
 
 
 class TextToLatents(nn.Module):
-    """Text encoder and transformer, trained together."""
+    """The text encoder and the transformer, which are trained together."""
 
     def __init__(self, transformer: FluxTransformer2DModel, text_encoder: T5EncoderModel) -> None:
         super().__init__()
@@ -37,14 +37,21 @@ class TextToLatents(nn.Module):
     def forward(
         self, tokens: torch.Tensor, text: torch.Tensor, t: torch.Tensor, image_ids: torch.Tensor
     ) -> torch.Tensor:
-        """tokens: (B, N, 32) noised; text: (B, T) ids; t: (B,) in [0, 1], 1 = noise. Returns the velocity (B, N, 32).
+        """Predict the velocity; padding is encoded and attended to like words, as FluxPipeline does.
 
-        Padding is encoded and attended to like words, as FluxPipeline does.
+        Args:
+            tokens: (B, N, 32) noised latents, packed.
+            text: (B, T) token ids.
+            t: (B,) in [0, 1]; 1 is pure noise.
+            image_ids: (N, 3) positions.
+
+        Returns:
+            (B, N, 32).
         """
-        words = self.text_encoder(input_ids=text, attention_mask=torch.ones_like(text)).last_hidden_state
+        embeds = self.text_encoder(input_ids=text, attention_mask=torch.ones_like(text)).last_hidden_state
         return self.transformer(
             hidden_states=tokens,
-            encoder_hidden_states=words,
+            encoder_hidden_states=embeds,
             pooled_projections=tokens.new_zeros(len(tokens), model.POOLED_WIDTH),
             timestep=t,
             img_ids=image_ids,
@@ -54,18 +61,18 @@ class TextToLatents(nn.Module):
 
 
 def image_ids(height: int, width: int) -> torch.Tensor:
-    """FLUX's own position ids for a grid of packed tokens, (height * width, 3)."""
+    """Return FLUX's position ids (height * width, 3) for a grid of packed tokens."""
     return FluxPipeline._prepare_latent_image_ids(1, height, width, torch.device("cpu"), torch.float32)
 
 
 @contextmanager
 def _dense_attention() -> Iterator[None]:
-    """On a CPU the dense softmax trains a third faster than the fused kernel at these lengths (measured)."""
+    """Use the dense softmax, which on a CPU trains a third faster than the fused kernel at these lengths."""
     with sdpa_kernel(SDPBackend.MATH):
         yield
 
 
-def train(
+def train_transformer(
     vae: AutoencoderKL,
     net: TextToLatents,
     tokenizer: T5TokenizerFast,
@@ -73,20 +80,34 @@ def train(
     *,
     seconds: float,
     rng: np.random.Generator,
-    checkpoint: Saver,
+    checkpoint: SaveCheckpoint,
     every_s: float = 600.0,
     rate: float = 1e-3,
     compile_blocks: bool = True,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Train for so many seconds; `checkpoint` gets the averaged weights every so often and at the end."""
+    """Train for a given time.
+
+    Args:
+        vae: the trained autoencoder.
+        net: what is trained.
+        tokenizer: of the captions.
+        pools: the training scenes.
+        seconds: how long to train.
+        rng: source of randomness.
+        checkpoint: called with the averaged weights and the step, every `every_s` seconds and at the end.
+        every_s: seconds between checkpoints.
+        rate: the highest learning rate.
+        compile_blocks: compile the transformer's blocks.
+        log: called with a line now and then.
+    """
     average = copy.deepcopy(net).eval()
     if compile_blocks:
         net.transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
     parameters = list(net.parameters())
     optimiser = torch.optim.AdamW(parameters, rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     shares = np.array([p.bucket.share for p in pools])
-    start, saved, step, losses = time.monotonic(), 0.0, 0, []
+    start, saved_at, step, losses = time.monotonic(), 0.0, 0, []
     while (elapsed := time.monotonic() - start) < seconds:
         for group in optimiser.param_groups:
             group["lr"] = (
@@ -94,9 +115,9 @@ def train(
             )
         pool = pools[rng.choice(len(pools), p=shares / shares.sum())]
         scenes, pictures = pool.sample(rng)
-        said = [caption(s, rng) for s in scenes]
+        captions = [caption(s, rng) for s in scenes]
         text = tokenizer(
-            said, padding="max_length", max_length=TEXT_LENGTH, truncation=True, return_tensors="pt"
+            captions, padding="max_length", max_length=TEXT_LENGTH, truncation=True, return_tensors="pt"
         ).input_ids
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             clean = model.pack(vae.encode(pictures).latent_dist.mode().float())
@@ -118,7 +139,7 @@ def train(
             torch._foreach_lerp_(list(average.parameters()), parameters, 1 - min(0.998, (1 + step) / (10 + step)))
         if step == 1 or step % 20 == 0:
             log(f"transformer {step}: {elapsed:.0f} s, {elapsed / step:.2f} s a step, loss {np.mean(losses[-50:]):.4f}")
-        if elapsed - saved > every_s:
-            saved = elapsed
+        if elapsed - saved_at > every_s:
+            saved_at = elapsed
             checkpoint(average.transformer, average.text_encoder, step)
     checkpoint(average.transformer, average.text_encoder, step)

@@ -1,7 +1,8 @@
-"""Scenes to judge by, frozen: pictures and clips with an expression whose truth is known.
+"""Fixed scenes for evaluation: pictures and clips with an expression whose object is known.
 
-Held out: seed 20261122, a third each square, 4:3 and 16:9. Whatever is chosen or fitted (blocks, noise level, ways to
-sum, the calibration of confidence) is so on other scenes, seed 7. Training used yet other seeds and another generator.
+The held-out scenes have seed 20261122, a third each square, 4:3 and 16:9. Whatever is chosen or fitted (blocks, noise
+level, ways to sum, the calibration of confidence) uses other scenes, of seed 7. Training used yet other seeds and
+another generator.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.tiny.language import KINDS, ReferringExpression, referral_scene
+from refam.tiny.language import KINDS, ReferringExpression, sample_referring_scene
 from refam.tiny.scenes import draw_moving_scene, draw_scene, set_in_motion
 
 HELD_OUT_SEED = 20261122
@@ -31,12 +32,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "colour and shape together": ("colour+shape",),
     "place": ("place",),
 }
-"""How kinds of expressions are put together in tables."""
+"""How kinds of expressions are grouped in tables."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutScene:
-    """One picture (h, w, 3) uint8 with an expression; masks: (K, h, w) bool of all things."""
+    """One picture with an expression.
+
+    Attributes:
+        picture: (h, w, 3) uint8 RGB.
+        masks: (K, h, w) bool, of all objects.
+        referral: the expression and which object it means.
+    """
 
     picture: NDArray[np.uint8]
     masks: NDArray[np.bool_]
@@ -44,52 +51,64 @@ class HeldOutScene:
 
     @property
     def truth(self) -> NDArray[np.bool_]:
-        """(h, w) bool: what is meant."""
+        """(h, w) bool, the mask of the object that is meant."""
         return np.asarray(self.masks[self.referral.target])
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutClip:
-    """A clip with an expression. frames: (N, h, w, 3) uint8; masks: (K, N, h, w) bool; planned: frames to ground."""
+    """A clip with an expression.
+
+    Attributes:
+        frames: (N, h, w, 3) uint8 RGB.
+        masks: (K, N, h, w) bool, of all objects.
+        planned: indices of the frames to ground.
+        referral: the expression and which object it means.
+    """
 
     frames: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     planned: tuple[int, ...]
     referral: ReferringExpression
 
-    def judged(self) -> list[HeldOutScene]:
-        """Each planned frame as a picture by itself."""
+    def planned_scenes(self) -> list[HeldOutScene]:
+        """Return each planned frame as a scene by itself."""
         return [HeldOutScene(self.frames[i], self.masks[:, i], self.referral) for i in self.planned]
 
 
 def held_out_scenes(count: int, seed: int) -> Iterator[HeldOutScene]:
-    """The same scenes for the same seed; the first of many are the same as few."""
+    """Yield `count` scenes, which depend on the seed alone; more of them begin with the same ones."""
     rng = np.random.default_rng(seed)
     for i in range(count):
         extent = EXTENTS[i % len(EXTENTS)]
-        scene, referral = referral_scene(rng, extent)
+        scene, referral = sample_referring_scene(rng, extent)
         picture, masks = draw_scene(scene, _size(extent))
         yield HeldOutScene(picture, masks, referral)
 
 
 def held_out_clips(count: int, seed: int, *, speed: float = 0.6) -> Iterator[HeldOutClip]:
-    """Other scenes of the same kinds, in motion (`speed` units a frame; the short side is 64 units).
+    """Yield `count` clips of other scenes of the same kinds.
 
-    Left out: expressions with a place, which motion makes untrue, and clips in which the thing that is meant is hidden
-    to more than half on a planned frame.
+    Expressions with a place are left out, since motion makes them untrue, and so are clips in which the object is more
+    than half hidden on a planned frame.
+
+    Args:
+        count: number of clips.
+        seed: of the clips.
+        speed: in units per frame; the short side of a frame is 64 units.
     """
     rng = np.random.default_rng([seed, 1])
     made = 0
     planned = tuple(range(0, CLIP_FRAMES, CLIP_EVERY))
     while made < count:
         extent = EXTENTS[made % len(EXTENTS)]
-        scene, referral = referral_scene(rng, extent)
+        scene, referral = sample_referring_scene(rng, extent)
         moving = set_in_motion(scene, rng, speed=speed)
         if referral.kind == "place":
             continue
         frames, masks = draw_moving_scene(moving, _size(extent), n_frames=CLIP_FRAMES)
-        seen = masks[referral.target, list(planned)].sum((1, 2))
-        if seen.min() >= 0.5 * seen.max():
+        visible = masks[referral.target, list(planned)].sum((1, 2))
+        if visible.min() >= 0.5 * visible.max():
             made += 1
             yield HeldOutClip(frames, masks, planned, referral)
 

@@ -1,6 +1,6 @@
-"""The parts of the small FLUX, all of diffusers' and transformers' own classes, in FluxPipeline's layout.
+"""The components of the small FLUX, all of classes from diffusers and transformers, as FluxPipeline needs them.
 
-A pixel grid of (H, W) becomes latents (8, H/2, W/2), packed 2x2 by FLUX into H/4 * W/4 tokens of 32 numbers.
+A picture of (H, W) pixels becomes latents (8, H/2, W/2), which FLUX packs 2x2 into H/4 * W/4 tokens of 32 channels.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ POOLED_WIDTH = 16
 
 
 def build_tokenizer() -> T5TokenizerFast:
-    """A word-level tokenizer in T5's form (SentencePiece unigram, "▁" marks a word's start); other words are <unk>."""
+    """Build a word-level tokenizer in T5's form (SentencePiece unigram, "▁" marks the start of a word).
+
+    Words outside the vocabulary are <unk>.
+    """
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0)]
-    # A word also without its mark, for what follows a hyphen or a full stop; short ones would turn up inside others.
+    # Words also without the mark, for after a hyphen or a full stop, except short ones, which occur inside others.
     inner = [w for w in VOCABULARY if len(w) > 3 or not w.isalpha()]
     words = [("▁", -3.0), *(("▁" + w, -1.0) for w in VOCABULARY), *((w, -1.0) for w in inner)]
     tokenizer = Tokenizer(Unigram(special + words, unk_id=2))
@@ -55,7 +58,7 @@ def build_tokenizer() -> T5TokenizerFast:
 
 
 def build_text_encoder(vocab_size: int) -> T5EncoderModel:
-    """Two T5 layers, trained together with the transformer."""
+    """Build a T5 encoder of two layers, which is trained together with the transformer."""
     return T5EncoderModel(
         T5Config(
             vocab_size=vocab_size,
@@ -75,7 +78,7 @@ def build_text_encoder(vocab_size: int) -> T5EncoderModel:
 
 
 def build_vae() -> AutoencoderKL:
-    """Halves the picture once; each latent sees about 37 pixels. GroupNorm has 8 groups; no attention."""
+    """Build an autoencoder that halves the picture once; the receptive field of a latent is about 37 pixels."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
@@ -94,7 +97,7 @@ def build_vae() -> AutoencoderKL:
 
 
 def build_transformer(*, double: int = 2, single: int = 2) -> FluxTransformer2DModel:
-    """FLUX with few blocks; adaLN-zero start, as DiTs are trained."""
+    """Build a FLUX transformer with few blocks, initialised as DiTs are (Xavier, adaLN-zero)."""
     model = FluxTransformer2DModel(
         patch_size=1,
         in_channels=TOKEN_CHANNELS,
@@ -120,9 +123,9 @@ def build_transformer(*, double: int = 2, single: int = 2) -> FluxTransformer2DM
 
 
 def build_clip() -> tuple[CLIPTokenizer, CLIPTextModel]:
-    """The CLIP that FluxPipeline insists on, with a final layer norm of zero: its pooled output is 0 for every text.
+    """Build the CLIP that FluxPipeline requires. Its final layer norm is zero, so that its pooled output is always 0.
 
-    So words reach the transformer through attention alone, which is where grounding reads them.
+    Words then reach the transformer through attention alone, which is where grounding reads them.
     """
     characters = [chr(c) for c in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
     pieces = [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
@@ -152,7 +155,7 @@ def build_clip() -> tuple[CLIPTokenizer, CLIPTextModel]:
 def assemble(
     vae: AutoencoderKL, transformer: FluxTransformer2DModel, text_encoder: T5EncoderModel, tokenizer: T5TokenizerFast
 ) -> FluxPipeline:
-    """An ordinary FluxPipeline of the given parts."""
+    """Assemble an ordinary FluxPipeline."""
     clip_tokenizer, clip = build_clip()
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
@@ -166,15 +169,15 @@ def assemble(
 
 
 def pack(latents: torch.Tensor) -> torch.Tensor:
-    """(B, C, h, w) -> (B, h/2 * w/2, 4 C), FLUX's own packing."""
+    """Pack latents (B, C, h, w) into tokens (B, h/2 * w/2, 4 C), as FLUX does."""
     b, c, h, w = latents.shape
     return FluxPipeline._pack_latents(latents, b, c, h, w)
 
 
 def save(pipeline: FluxPipeline, directory: Path) -> None:
-    """Write a half-precision copy of the pipeline; its parts, which may still be in training, stay as they are."""
-    parts = {name: copy.deepcopy(part) for name, part in pipeline.components.items() if part is not None}
-    for part in parts.values():
-        if isinstance(part, nn.Module):
-            part.to(torch.float16)
-    FluxPipeline(**parts).save_pretrained(directory, safe_serialization=True)
+    """Save a half-precision copy of the pipeline; its components, which may still be in training, do not change."""
+    components = {name: copy.deepcopy(c) for name, c in pipeline.components.items() if c is not None}
+    for component in components.values():
+        if isinstance(component, nn.Module):
+            component.to(torch.float16)
+    FluxPipeline(**components).save_pretrained(directory, safe_serialization=True)

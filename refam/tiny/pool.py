@@ -1,4 +1,4 @@
-"""A pool of drawn training scenes, in a few picture shapes so that positions generalise."""
+"""Pools of drawn training scenes, in a few picture shapes so that positions generalise."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from refam.tiny.language import training_scene
+from refam.tiny.language import sample_training_scene
 from refam.tiny.scenes import Scene, draw_scene
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """One picture shape. size: (w, h), pixels and units alike; batch: pictures a step; share: of the steps."""
+    """One picture shape.
+
+    Attributes:
+        size: (w, h), in pixels and in units alike.
+        counts: numbers of objects to choose from.
+        batch: pictures in a training step.
+        share: of the training steps.
+    """
 
     size: tuple[int, int]
     counts: tuple[int, ...]
@@ -35,14 +42,14 @@ BUCKETS = (
 
 @dataclass(frozen=True, eq=False)
 class ScenePool:
-    """Scenes of one bucket and their pictures, (n, h, w, 3) uint8."""
+    """Scenes of one bucket, and their pictures (n, h, w, 3) uint8 RGB."""
 
     bucket: Bucket
     scenes: tuple[Scene, ...]
     pictures: NDArray[np.uint8]
 
     def sample(self, rng: np.random.Generator, batch: int | None = None) -> tuple[list[Scene], torch.Tensor]:
-        """Scenes and pictures (B, 3, h, w) float32 in [-1, 1]; half of them mirrored, words and all."""
+        """Sample scenes and their pictures (B, 3, h, w) float32 in [-1, 1]; half of them are mirrored, places too."""
         chosen = rng.integers(0, len(self.scenes), batch or self.bucket.batch)
         mirrored = rng.random(len(chosen)) < 0.5
         pictures = self.pictures[chosen]
@@ -52,27 +59,27 @@ class ScenePool:
 
 
 def mirror_scene(scene: Scene) -> Scene:
-    """The scene with left and right exchanged."""
-    return replace(scene, things=tuple(replace(t, x=scene.extent[0] - t.x) for t in scene.things))
+    """Return the scene with left and right exchanged."""
+    return replace(scene, objects=tuple(replace(t, x=scene.extent[0] - t.x) for t in scene.objects))
 
 
-def _draw_some(job: tuple[int, int, Bucket]) -> tuple[list[Scene], NDArray[np.uint8]]:
+def _draw_chunk(job: tuple[int, int, Bucket]) -> tuple[list[Scene], NDArray[np.uint8]]:
     cv2.setNumThreads(0)
     seed, count, bucket = job
     rng = np.random.default_rng(seed)
     scenes: list[Scene] = []
     while len(scenes) < count:
-        scene = training_scene(rng, (float(bucket.size[0]), float(bucket.size[1])), bucket.counts)
-        if scene.things:
+        scene = sample_training_scene(rng, (float(bucket.size[0]), float(bucket.size[1])), bucket.counts)
+        if scene.objects:
             scenes.append(scene)
     return scenes, np.stack([draw_scene(s, bucket.size)[0] for s in scenes])
 
 
 def draw_pool(bucket: Bucket, count: int, seed: int, *, workers: int) -> ScenePool:
-    """Draw `count` scenes; the same ones for the same seed, whatever the number of workers."""
+    """Draw `count` scenes, which depend on the seed alone and not on the number of workers."""
     step = 500
     jobs = [(seed + 1_000_003 * k, min(step, count - k * step), bucket) for k in range(-(-count // step))]
     with multiprocessing.get_context("fork").Pool(workers) as processes:
-        parts = processes.map(_draw_some, jobs)
+        parts = processes.map(_draw_chunk, jobs)
     scenes: Sequence[Scene] = [s for part, _ in parts for s in part]
     return ScenePool(bucket, tuple(scenes), np.concatenate([p for _, p in parts]))

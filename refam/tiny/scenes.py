@@ -1,4 +1,4 @@
-"""Scenes with a known truth: moving coloured, textured shapes over varied grounds.
+"""Synthetic scenes with ground truth: moving coloured, textured shapes on varied backgrounds.
 
 Units: 64 units are the short side of a full picture, whatever its size in pixels, so "small" and "large" mean the
 same in every picture (training also uses smaller extents, such as 48x48 units). x to the right, y down.
@@ -31,12 +31,23 @@ TEXTURES = ("plain", "striped", "dotted")
 SIZES = {"small": (6.0, 7.5), "large": (9.5, 12.0)}  # radius, in units
 TONES = {"dark": 55.0, "grey": 125.0, "bright": 195.0}
 SHORT_SIDE = 64.0
-_SUB = 4  # cv2 takes corners at 1/16 pixel
+_SUBPIXEL_BITS = 4  # cv2 takes corners at 1/16 pixel
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object. x, y: centre in units; radius: in units; velocity: units per frame (clips only)."""
+    """One object of a scene.
+
+    Attributes:
+        colour: one of `COLOURS`.
+        shape: one of `SHAPES`.
+        texture: one of `TEXTURES`.
+        size: one of `SIZES`.
+        x: centre in units.
+        y: centre in units.
+        radius: in units.
+        velocity: (x, y) in units per frame, for clips.
+    """
 
     colour: str
     shape: str
@@ -48,26 +59,37 @@ class SceneObject:
     velocity: tuple[float, float] = (0.0, 0.0)
 
     def words(self) -> tuple[str, str, str, str]:
-        """(size, texture, colour, shape): all that words may say of it beside its place."""
+        """Return (size, texture, colour, shape): all that words can say of it, other than its place."""
         return self.size, self.texture, self.colour, self.shape
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Things on a ground; later things lie over earlier ones. extent: (width, height) in units."""
+    """Objects on a background; later objects lie over earlier ones.
+
+    Attributes:
+        extent: (width, height) in units.
+        objects: from the lowest to the topmost.
+        tone: of the background, one of `TONES`.
+        ground_seed: of the background's pattern.
+    """
 
     extent: tuple[float, float]
-    things: tuple[SceneObject, ...]
+    objects: tuple[SceneObject, ...]
     tone: str
     ground_seed: int
 
 
 @dataclass(frozen=True, eq=False)
 class SceneClip:
-    """A clip with its truth.
+    """A clip with its ground truth.
 
-    frames: (N, H, W, 3) uint8 RGB. masks: (K, N, H, W) bool, the visible part of each object.
-    expressions: K phrases, each true of its object alone in every frame.
+    Attributes:
+        frames: (N, H, W, 3) uint8 RGB.
+        masks: (K, N, H, W) bool, the visible part of each object.
+        objects: K objects, as they are in the first frame.
+        expressions: K phrases, each true of its object alone in every frame.
+        fps: frames per second.
     """
 
     frames: NDArray[np.uint8]
@@ -102,20 +124,20 @@ def _corners(shape: str, cx: float, cy: float, r: float) -> NDArray[np.float64]:
 def _mask(shape: str, cx: float, cy: float, r: float, size: tuple[int, int]) -> NDArray[np.uint8]:
     """(h, w) uint8, 255 inside; cx, cy, r in pixels of a (w, h) canvas."""
     mask = np.zeros((size[1], size[0]), np.uint8)
-    one = 1 << _SUB
+    one = 1 << _SUBPIXEL_BITS
     if shape in ("circle", "ring"):
         centre = (round(cx * one), round(cy * one))
-        cv2.circle(mask, centre, round(r * one), 255, -1, shift=_SUB)
+        cv2.circle(mask, centre, round(r * one), 255, -1, shift=_SUBPIXEL_BITS)
         if shape == "ring":
-            cv2.circle(mask, centre, round(r * 0.5 * one), 0, -1, shift=_SUB)
+            cv2.circle(mask, centre, round(r * 0.5 * one), 0, -1, shift=_SUBPIXEL_BITS)
     else:
-        cv2.fillPoly(mask, [np.round(_corners(shape, cx, cy, r) * one).astype(np.int32)], 255, shift=_SUB)
+        cv2.fillPoly(mask, [np.round(_corners(shape, cx, cy, r) * one).astype(np.int32)], 255, shift=_SUBPIXEL_BITS)
     return mask
 
 
 @lru_cache(maxsize=2)
 def _ground(tone: str, seed: int, size: tuple[int, int]) -> NDArray[np.float32]:
-    """(h, w, 3) float32: flat, sloped, clouded or chequered, always muted, so that it has no colour name.
+    """Background (h, w, 3) float32: flat, graded, clouded or chequered, and too grey to have a colour name.
 
     Cached, because all frames of a clip have the same ground: copy it before drawing on it.
     """
@@ -137,53 +159,60 @@ def _ground(tone: str, seed: int, size: tuple[int, int]) -> NDArray[np.float32]:
     return ground
 
 
-def _paint(thing: SceneObject, box: tuple[int, int, int, int], scale: float) -> NDArray[np.float32]:
-    """(y1 - y0, x1 - x0, 3) float32 colours of the thing in box = (x0, y0, x1, y1), its texture moving with it."""
-    colour = np.array(COLOURS[thing.colour], np.float32)
+def _paint(obj: SceneObject, box: tuple[int, int, int, int], scale: float) -> NDArray[np.float32]:
+    """(y1 - y0, x1 - x0, 3) float32 colours of the object in box = (x0, y0, x1, y1), its texture moving with it."""
+    colour = np.array(COLOURS[obj.colour], np.float32)
     x0, y0, x1, y1 = box
-    if thing.texture == "plain":
+    if obj.texture == "plain":
         return np.broadcast_to(colour, (y1 - y0, x1 - x0, 3))
     y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
-    x, y = x / scale - thing.x, y / scale - thing.y
-    if thing.texture == "striped":
-        dark = np.floor((x + y) / 3) % 2 == 1
-    else:
-        dark = (x % 5 - 2.5) ** 2 + (y % 5 - 2.5) ** 2 < 2.6
-    other = colour + 100 if thing.colour == "black" else colour * 0.45
+    x, y = x / scale - obj.x, y / scale - obj.y
+    is_striped = obj.texture == "striped"
+    dark = np.floor((x + y) / 3) % 2 == 1 if is_striped else (x % 5 - 2.5) ** 2 + (y % 5 - 2.5) ** 2 < 2.6
+    other = colour + 100 if obj.colour == "black" else colour * 0.45
     return np.where(dark[..., None], other, colour).astype(np.float32)
 
 
 def draw_scene(
     scene: Scene, size: tuple[int, int], *, supersample: int = 2
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The picture (h, w, 3) uint8 RGB and the visible mask of each thing (K, h, w) bool. size: (w, h) pixels."""
+    """Draw a scene.
+
+    Args:
+        scene: with K objects.
+        size: (w, h) in pixels.
+        supersample: draw so many times larger, then shrink.
+
+    Returns:
+        The picture (h, w, 3) uint8 RGB, and the visible mask of each object (K, h, w) bool.
+    """
     w, h = size
     big = (w * supersample, h * supersample)
     scale = big[1] / scene.extent[1]
     picture = _ground(scene.tone, scene.ground_seed, big).copy()
     masks: list[NDArray[np.uint8]] = []
-    for thing in scene.things:
-        mask = _mask(thing.shape, thing.x * scale, thing.y * scale, thing.radius * scale, big)
+    for obj in scene.objects:
+        mask = _mask(obj.shape, obj.x * scale, obj.y * scale, obj.radius * scale, big)
         x, y, width, height = cv2.boundingRect(mask)
         inside = np.s_[y : y + height, x : x + width]
-        paint = _paint(thing, (x, y, x + width, y + height), scale)
+        paint = _paint(obj, (x, y, x + width, y + height), scale)
         np.copyto(picture[inside], paint, where=mask[inside][..., None] > 0)
         for below in masks:
             below[mask > 0] = 0
         masks.append(mask)
     pixels = np.clip(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), 0, 255).astype(np.uint8)
-    seen = np.zeros((len(masks), h, w), bool)
+    visible = np.zeros((len(masks), h, w), bool)
     for k, mask in enumerate(masks):
-        seen[k] = cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 127
-        seen[:k] &= ~seen[k]  # a pixel that both half cover belongs to the one on top
-    return pixels, seen
+        visible[k] = cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 127
+        visible[:k] &= ~visible[k]  # a pixel that is half covered by two belongs to the upper one
+    return pixels, visible
 
 
 # --- sampling --------------------------------------------------------------------------------------------------------
 
 
 def random_object(rng: np.random.Generator, extent: tuple[float, float]) -> SceneObject:
-    """Any thing anywhere in the extent (units), wholly inside it."""
+    """Sample an object with any attributes, anywhere inside the extent (width, height in units)."""
     size = str(rng.choice(list(SIZES)))
     radius = float(rng.uniform(*SIZES[size]))
     margin = radius + 1
@@ -208,26 +237,30 @@ def random_scene(
     count: int = 3,
     vary: ObjectVariation | None = None,
 ) -> Scene:
-    """A scene of up to `count` things that hardly overlap (what finds no room is left out).
+    """Sample a scene whose objects hardly overlap.
 
-    vary: called with each new thing and those before it; returns the thing to use (how look-alikes are made).
+    Args:
+        rng: source of randomness.
+        extent: (width, height) in units.
+        count: of objects; those for which there is no room are left out.
+        vary: called with each new object and those before it; returns the object to use. It makes look-alikes.
     """
-    things: list[SceneObject] = []
+    objects: list[SceneObject] = []
     for _ in range(count):
-        wanted = random_object(rng, extent)
-        wanted = vary(wanted, things) if vary else wanted
+        candidate = random_object(rng, extent)
+        candidate = vary(candidate, objects) if vary else candidate
         for _ in range(60):
-            low, high = SIZES[wanted.size]
+            low, high = SIZES[candidate.size]
             radius = (
-                float(np.clip(wanted.radius, low, high))
-                if low <= wanted.radius <= high
+                float(np.clip(candidate.radius, low, high))
+                if low <= candidate.radius <= high
                 else float(rng.uniform(low, high))
             )
             x, y = (float(rng.uniform(radius + 1, side - radius - 1)) for side in extent)
-            if all(np.hypot(x - t.x, y - t.y) > 0.95 * (radius + t.radius) for t in things):
-                things.append(replace(wanted, x=x, y=y, radius=radius))
+            if all(np.hypot(x - t.x, y - t.y) > 0.95 * (radius + t.radius) for t in objects):
+                objects.append(replace(candidate, x=x, y=y, radius=radius))
                 break
-    return Scene(extent, tuple(things), str(rng.choice(list(TONES))), int(rng.integers(1 << 31)))
+    return Scene(extent, tuple(objects), str(rng.choice(list(TONES))), int(rng.integers(1 << 31)))
 
 
 def _bounce(position: float, velocity: float, low: float, high: float) -> tuple[float, float]:
@@ -238,10 +271,10 @@ def _bounce(position: float, velocity: float, low: float, high: float) -> tuple[
     return position, velocity
 
 
-def _moved(thing: SceneObject, extent: tuple[float, float]) -> SceneObject:
-    x, vx = _bounce(thing.x, thing.velocity[0], thing.radius, extent[0] - thing.radius)
-    y, vy = _bounce(thing.y, thing.velocity[1], thing.radius, extent[1] - thing.radius)
-    return replace(thing, x=x, y=y, velocity=(vx, vy))
+def _move(obj: SceneObject, extent: tuple[float, float]) -> SceneObject:
+    x, vx = _bounce(obj.x, obj.velocity[0], obj.radius, extent[0] - obj.radius)
+    y, vy = _bounce(obj.y, obj.velocity[1], obj.radius, extent[1] - obj.radius)
+    return replace(obj, x=x, y=y, velocity=(vx, vy))
 
 
 def draw_clip(
@@ -253,47 +286,66 @@ def draw_clip(
     count: int = 3,
     speed: float = 0.6,
 ) -> SceneClip:
-    """A clip of `count` things that move, bounce off the edges and pass over one another.
+    """Draw a clip of objects that move, bounce off the edges and pass over one another.
 
-    size: (w, h) pixels; speed: units a frame. No two things share both colour and shape, so that
-    "the COLOUR SHAPE" names one. Raises ValueError for a count that cannot be told apart.
+    No two objects share both colour and shape, so that "the COLOUR SHAPE" means one of them.
+
+    Args:
+        seed: of the clip.
+        size: (w, h) in pixels.
+        n_frames: number of frames.
+        fps: frames per second.
+        count: number of objects.
+        speed: in units per frame.
+
+    Raises:
+        ValueError: if there cannot be so many objects that differ.
     """
     if count > len(COLOURS) or count < 1:
         raise ValueError(f"count must be 1..{len(COLOURS)}, got {count}")
     rng = np.random.default_rng(seed)
     extent = (SHORT_SIDE * size[0] / min(size), SHORT_SIDE * size[1] / min(size))
 
-    def distinct(thing: SceneObject, before: list[SceneObject]) -> SceneObject:
-        free = [c for c in COLOURS if all((c, thing.shape) != (t.colour, t.shape) for t in before)]
-        return thing if thing.colour in free else replace(thing, colour=str(rng.choice(free)))
+    def distinct(obj: SceneObject, before: list[SceneObject]) -> SceneObject:
+        free = [c for c in COLOURS if all((c, obj.shape) != (t.colour, t.shape) for t in before)]
+        return obj if obj.colour in free else replace(obj, colour=str(rng.choice(free)))
 
     scene = random_scene(rng, extent=extent, count=count, vary=distinct)
-    while len(scene.things) < count:
+    while len(scene.objects) < count:
         scene = random_scene(rng, extent=extent, count=count, vary=distinct)
     scene = set_in_motion(scene, rng, speed=speed)
     frames, masks = draw_moving_scene(scene, size, n_frames=n_frames)
-    expressions = tuple(f"the {t.colour} {t.shape}" for t in scene.things)
-    objects = tuple(replace(t, velocity=(0.0, 0.0)) for t in scene.things)
+    expressions = tuple(f"the {t.colour} {t.shape}" for t in scene.objects)
+    objects = tuple(replace(t, velocity=(0.0, 0.0)) for t in scene.objects)
     return SceneClip(frames, masks, objects, expressions, fps)
 
 
 def set_in_motion(scene: Scene, rng: np.random.Generator, *, speed: float) -> Scene:
-    """The scene with a velocity for each thing: `speed` units a frame, each in a direction of its own."""
-    angles = rng.uniform(0, 2 * np.pi, len(scene.things))
-    things = (
-        replace(t, velocity=(speed * np.cos(a), speed * np.sin(a))) for t, a in zip(scene.things, angles, strict=True)
+    """Return the scene with each object moving at `speed` units per frame, in a direction of its own."""
+    angles = rng.uniform(0, 2 * np.pi, len(scene.objects))
+    objects = (
+        replace(t, velocity=(speed * np.cos(a), speed * np.sin(a))) for t, a in zip(scene.objects, angles, strict=True)
     )
-    return replace(scene, things=tuple(things))
+    return replace(scene, objects=tuple(objects))
 
 
 def draw_moving_scene(
     scene: Scene, size: tuple[int, int], *, n_frames: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Frames (N, h, w, 3) uint8 RGB and visible masks (K, N, h, w) bool; things bounce off the edges."""
-    frames, masks, things = [], [], scene.things
+    """Draw a scene in motion; objects bounce off the edges.
+
+    Args:
+        scene: with K objects that have velocities.
+        size: (w, h) in pixels.
+        n_frames: number of frames.
+
+    Returns:
+        Frames (N, h, w, 3) uint8 RGB, and visible masks (K, N, h, w) bool.
+    """
+    frames, masks, objects = [], [], scene.objects
     for _ in range(n_frames):
-        picture, seen = draw_scene(replace(scene, things=things), size)
+        picture, visible = draw_scene(replace(scene, objects=objects), size)
         frames.append(picture)
-        masks.append(seen)
-        things = tuple(_moved(t, scene.extent) for t in things)
+        masks.append(visible)
+        objects = tuple(_move(t, scene.extent) for t in objects)
     return np.stack(frames), np.stack(masks, 1)

@@ -1,4 +1,4 @@
-"""`refam train-tiny`: the small model from nothing, in two stages, each for a given time."""
+"""`refam train-tiny`: train the small model from scratch, in two stages, each for a given time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ import torch
 from diffusers import FluxTransformer2DModel
 from transformers import T5EncoderModel
 
-from refam.tiny import autoencoder, diffusion, model
+from refam.tiny import model
+from refam.tiny.autoencoder import train_autoencoder
+from refam.tiny.diffusion import TextToLatents, train_transformer
 from refam.tiny.pool import BUCKETS, ScenePool, draw_pool
 
-_POOL_SHARES = (1.0, 0.4, 0.3, 0.3)  # scenes of each bucket, of --scenes
+_POOL_SHARES = (1.0, 0.4, 0.3, 0.3)  # scenes of each bucket, as a share of --scenes
 
-_ROUNDS = (0.6, 0.4)  # of the autoencoder's time: the learning rate falls to nothing and starts once more
+# Shares of the autoencoder's time: the learning rate falls to zero and starts once more.
+_ROUNDS = (0.6, 0.4)
 
 
 def draw_pools(scenes: int, seed: int) -> list[ScenePool]:
-    """The training scenes of every picture shape."""
+    """Draw the training scenes of every picture shape."""
     workers = os.cpu_count() or 1
     return [
         draw_pool(bucket, max(64, int(scenes * share)), seed * 1000 + 100 + i, workers=workers)
@@ -42,13 +45,26 @@ def train_tiny(
     compile_blocks: bool = True,
     log: Callable[[str], None] = print,
 ) -> Path:
-    """Train and write a FluxPipeline directory to `out`; returns it.
+    """Train the small model and write it as a FluxPipeline directory.
 
-    autoencoder_from: the first stage's file, which an earlier run left in its `out`; it is then not trained again.
-    go_on_from: a directory that an earlier run wrote; its transformer and text encoder are trained further.
-    compile_blocks: a third faster after minutes of compiling; needs a C++ compiler.
-    Time decides the number of steps, so another machine makes another model of the same recipe. Raises ValueError for
-    times that are not positive.
+    Time decides the number of steps, so that another machine makes another model of the same recipe.
+
+    Args:
+        out: the directory to write.
+        autoencoder_minutes: time for the first stage.
+        transformer_minutes: time for the second stage.
+        scenes: number of scenes to draw.
+        seed: of scenes and weights.
+        autoencoder_from: the file that the first stage of an earlier run left in its `out`; it is not trained again.
+        go_on_from: a directory that an earlier run wrote, whose transformer and text encoder are trained further.
+        compile_blocks: trains a third faster after minutes of compiling; needs a C++ compiler.
+        log: called with a line now and then.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: if a time is not positive.
     """
     for name, minutes in (("autoencoder_minutes", autoencoder_minutes), ("transformer_minutes", transformer_minutes)):
         if minutes <= 0:
@@ -62,28 +78,28 @@ def train_tiny(
     if autoencoder_from:
         vae.load_state_dict(torch.load(autoencoder_from, weights_only=True))
     else:
-        reader = None
+        predictor = None
         for share in _ROUNDS:
             seconds = 60 * autoencoder_minutes * share
-            reader = autoencoder.train(vae, pools, seconds=seconds, rng=rng, reader=reader, log=log)
+            predictor = train_autoencoder(vae, pools, seconds=seconds, rng=rng, predictor=predictor, log=log)
         torch.save(vae.state_dict(), out / "autoencoder.pt")
     vae.eval()
 
     tokenizer = model.build_tokenizer()
     if go_on_from:
-        net = diffusion.TextToLatents(
+        net = TextToLatents(
             FluxTransformer2DModel.from_pretrained(go_on_from / "transformer", dtype=torch.float32),
             T5EncoderModel.from_pretrained(go_on_from / "text_encoder_2", dtype=torch.float32),
         )
     else:
-        net = diffusion.TextToLatents(model.build_transformer(), model.build_text_encoder(len(tokenizer)))
+        net = TextToLatents(model.build_transformer(), model.build_text_encoder(len(tokenizer)))
 
     def checkpoint(transformer: FluxTransformer2DModel, text_encoder: T5EncoderModel, step: int) -> None:
         model.save(model.assemble(vae, transformer, text_encoder, tokenizer), out)
         (out / "training.json").write_text(json.dumps({"steps": step, "seed": seed, "scenes": scenes}) + "\n")
         log(f"wrote {out} after {step} steps")
 
-    diffusion.train(
+    train_transformer(
         vae,
         net,
         tokenizer,

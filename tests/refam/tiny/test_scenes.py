@@ -9,7 +9,7 @@ import pytest
 
 from refam.tiny import language, scenes
 from refam.tiny.heldout import CHOICE_SEED, HELD_OUT_SEED, held_out_clips, held_out_scenes
-from refam.tiny.language import KINDS, caption, referral_scene, training_scene
+from refam.tiny.language import KINDS, caption, sample_referring_scene, sample_training_scene
 from refam.tiny.model import build_tokenizer
 from refam.tiny.pool import BUCKETS, draw_pool, mirror_scene
 
@@ -56,15 +56,15 @@ def test_the_same_words_mean_the_same_size_in_every_picture_shape() -> None:
 def test_every_expression_means_one_thing_and_needs_its_kind_of_word(kind: str) -> None:
     rng, seen = np.random.default_rng(3), 0
     while seen < 40:
-        scene, referral = referral_scene(rng, (114.0, 64.0))
+        scene, referral = sample_referring_scene(rng, (114.0, 64.0))
         if referral.kind != kind:
             continue
         seen += 1
-        target = scene.things[referral.target]
+        target = scene.objects[referral.target]
         said = [w for w in referral.text.split() if w in language.ATTRIBUTES]
-        fit = [t for t in scene.things if all(w in t.words() for w in said)]
+        fit = [t for t in scene.objects if all(w in t.words() for w in said)]
         assert target in fit
-        alike = sum(t.colour == target.colour for t in scene.things) - 1
+        alike = sum(t.colour == target.colour for t in scene.objects) - 1
         assert (alike == 0) == (kind == "colour") or kind == "shape"
         if kind != "place":
             assert len(fit) == 1, f"{referral.text!r} means {len(fit)} things"
@@ -76,7 +76,7 @@ def test_captions_fit_the_text_encoder_and_its_vocabulary() -> None:
     rng, tokenizer = np.random.default_rng(0), build_tokenizer()
     lengths = []
     for _ in range(500):
-        scene = training_scene(rng, (64.0, 64.0), (1, 2, 3, 4))
+        scene = sample_training_scene(rng, (64.0, 64.0), (1, 2, 3, 4))
         ids = tokenizer(caption(scene, rng)).input_ids
         assert tokenizer.unk_token_id not in ids
         lengths.append(len(ids))
@@ -85,8 +85,8 @@ def test_captions_fit_the_text_encoder_and_its_vocabulary() -> None:
 
 def test_mirrored_scenes_mirror_their_words() -> None:
     scene = scenes.Scene((64.0, 64.0), (thing(x=12.0),), "grey", 1)
-    assert language.place_words(scene.things[0], scene.extent) == "on the left"
-    assert language.place_words(mirror_scene(scene).things[0], scene.extent) == "on the right"
+    assert language.place_words(scene.objects[0], scene.extent) == "on the left"
+    assert language.place_words(mirror_scene(scene).objects[0], scene.extent) == "on the right"
 
 
 def test_the_pool_and_the_held_out_set_are_frozen() -> None:
@@ -127,7 +127,7 @@ def test_held_out_clips_keep_the_object_in_sight_and_their_words_true() -> None:
     found = list(held_out_clips(4, HELD_OUT_SEED))
     for clip in found:
         assert len(clip.frames) == clip.planned[-1] + 1 == 29
-        judged = clip.judged()
+        judged = clip.planned_scenes()
         assert len(judged) == 8
         areas = [c.truth.sum() for c in judged]
         assert min(areas) >= 0.5 * max(areas)

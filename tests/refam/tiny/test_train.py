@@ -11,16 +11,16 @@ import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 
 from refam.tiny import autoencoder, model
-from refam.tiny.language import ATTRIBUTES, training_scene
+from refam.tiny.language import ATTRIBUTES, sample_training_scene
 from refam.tiny.pool import BUCKETS, draw_pool
 from refam.tiny.train import train_tiny
 
 
 def test_the_word_loss_is_lowest_for_the_words_that_are_there() -> None:
     rng = np.random.default_rng(0)
-    scene = training_scene(rng, (48.0, 48.0), (2,))
+    scene = sample_training_scene(rng, (48.0, 48.0), (2,))
     logits = {}
-    for name, things in (("true", scene.things), ("one", scene.things[:1]), ("none", ())):
+    for name, things in (("true", scene.objects), ("one", scene.objects[:1]), ("none", ())):
         logits[name] = torch.full((1, 144, len(ATTRIBUTES)), -6.0)
         for place, thing in enumerate(things):
             logits[name][0, place * 7, [ATTRIBUTES.index(w) for w in thing.words()]] = 6.0
