@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from backend.feedback.calibrated import CalibratedSettings, load_calibrated
+from backend.feedback.calibrated_settings import CalibratedSettings, load_calibrated
 from backend.feedback.collector import CorrectionCollector
 from backend.jobs.models import JobState
 from backend.jobs.push import PredictionPusher

@@ -1,73 +1,110 @@
-"""`refam calibrate`: reads a project's corrections, chooses settings by them, keeps what gained."""
+"""`refam calibrate`: choose the method's own settings by a project's corrections, and save what gains."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from backend.feedback.calibrate import CalibrationReport, calibrate_settings
-from backend.feedback.calibrated import save_calibrated
-from backend.feedback.examples import Example, examples
-from backend.feedback.project import FeedbackError
-from backend.media.store import MediaError
-from backend.runtime import Runtime
-from backend.settings import Settings
-from refam.pipeline.confidence import SCORE_MODELS_FILE, save_score_model
-from refam.pipeline.types import model_version
-from video.io.probe import ClipError
-from video.io.reader import open_clip
+import typer
+
+from backend.cli.console import one_line_errors, steps
+from backend.cli.console import out as stdout
 
 if TYPE_CHECKING:
+    from backend.feedback.calibrate import CalibrationReport
+    from backend.feedback.project import CorrectedObject
+    from backend.settings import Settings
     from video.io.reader import Clip
 
 
+def calibrate(
+    *,
+    project: Annotated[int | None, typer.Option(min=1, help="The project whose annotations are learnt from.")] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="Go back to the settings that ship.")] = False,
+) -> None:
+    """Choose the method's own settings by what people corrected; no weights are trained.
+
+    Blocks, noise level and magnets, the keyframes' tolerance and the meaning of the score, each by cross-validation
+    over videos: what does not gain on videos that it was not chosen by stays as it is. The model version changes with
+    the settings, so retrieving predictions again shows the gain.
+    """
+    with one_line_errors(), steps() as step:
+        from backend.feedback.calibrated_settings import FILE_NAME
+        from backend.settings import load_settings
+        from refam.pipeline.confidence import SCORE_MODELS_FILE
+
+        settings = load_settings()
+        if forget:
+            for name in (FILE_NAME, SCORE_MODELS_FILE):
+                (settings.data_dir / name).unlink(missing_ok=True)
+            stdout.print("the settings that ship are used from the next start on")
+            raise typer.Exit(0)
+        if project is None:
+            raise typer.BadParameter("name the project to learn from", param_hint="--project")
+        for sentence in calibrate_project(settings, project, progress=step):
+            stdout.print(sentence, markup=False, soft_wrap=True)
+
+
 def calibrate_project(settings: Settings, project: int, *, progress: Callable[[str, float], None]) -> Iterator[str]:
-    """Says what it did, sentence by sentence. Raises FeedbackError, and the errors of settings and models."""
+    """Read a project's corrections, choose settings by them, and save those that gain.
+
+    Yields:
+        Sentences that say what was done.
+
+    Raises:
+        FeedbackError: If the project cannot be read or its corrections are not enough; settings and models raise
+            errors of their own.
+    """
+    from backend.feedback.calibrate import calibrate_settings
+    from backend.feedback.calibrated_settings import save_calibrated
+    from backend.feedback.project import read_corrected_objects
+    from backend.media.store import MediaError
+    from backend.runtime import Runtime
+    from refam.pipeline.confidence import SCORE_MODELS_FILE, save_score_model
+    from refam.pipeline.types import model_version
+    from video.io.probe import ClipError
+    from video.io.reader import open_clip
+
     runtime = Runtime(settings)
-    known = examples(settings, project)
-    with contextlib.ExitStack() as held:
-        clips: dict[str, Clip | str] = {}
-
-        def opened(example: Example) -> Clip | str:
-            if example.video not in clips:
+    corrected = read_corrected_objects(settings, project)
+    with contextlib.ExitStack() as files:
+        clips: dict[str, Clip] = {}
+        errors: dict[str, str] = {}
+        usable: list[CorrectedObject] = []
+        for one in corrected:
+            if one.video not in clips and one.video not in errors:
                 try:
-                    clips[example.video] = open_clip(held.enter_context(runtime.media.local_file(example.video)))
+                    clips[one.video] = open_clip(files.enter_context(runtime.media.local_file(one.video)))
                 except (MediaError, ClipError) as error:
-                    clips[example.video] = f"task {example.task} is left out: {error}"
-            return clips[example.video]
-
-        usable = []
-        for example in known:
-            clip = opened(example)
-            if isinstance(clip, str):
-                yield clip
+                    errors[one.video] = f"task {one.task} is left out: {error}"
+            if one.video in errors:
+                yield errors[one.video]
             else:
-                usable.append(example)
-        yield f"{len(usable)} corrected object(s) in {len({e.video for e in usable})} video(s)"
-        used = runtime.keyframe_iou
+                usable.append(one)
+        yield f"{len(usable)} corrected object(s) in {len({one.video for one in usable})} video(s)"
+        keyframe_iou = runtime.keyframe_iou
         grounder, pipeline = runtime.grounder(), runtime.pipeline()
         report = calibrate_settings(
-            grounder, pipeline, usable, lambda e: _clip(opened(e)), keyframe_iou=used, progress=progress
+            grounder, pipeline, usable, lambda one: clips[one.video], keyframe_iou=keyframe_iou, progress=progress
         )
-    yield from _said(report)
+    yield from _describe(report)
     if not report.changed:
         yield "nothing gained on videos that it was not chosen by, so nothing was changed"
         return
     magnets = str(grounder.options.magnet_words)
-    tuned = report.tuned(runtime.backbone_identity, project=project, magnets=magnets)
-    backbone, segmenter = f"{runtime.backbone_identity}+{tuned.version}", runtime.segmenter_choice.version
-    if report.need is not None:
-        save_score_model(
-            replace(report.need, made_with=f"{backbone}/{segmenter}"), settings.data_dir / SCORE_MODELS_FILE
-        )
-    path = save_calibrated(tuned, settings.data_dir)
-    shown = model_version(backbone, segmenter, settings.quality.version_suffix)
-    yield f"kept in {path}; start `refam serve` anew, connect and retrieve again: the version is now {shown}"
+    calibrated = report.to_settings(runtime.backbone_identity, project=project, magnets=magnets)
+    backbone, segmenter = f"{runtime.backbone_identity}+{calibrated.version}", runtime.segmenter_choice.version
+    if report.score_model is not None:
+        model = replace(report.score_model, made_with=f"{backbone}/{segmenter}")
+        save_score_model(model, settings.data_dir / SCORE_MODELS_FILE)
+    path = save_calibrated(calibrated, settings.data_dir)
+    version = model_version(backbone, segmenter, settings.quality.version_suffix)
+    yield f"kept in {path}; start `refam serve` anew, connect and retrieve again: the version is now {version}"
 
 
-def _said(report: CalibrationReport) -> Iterator[str]:
+def _describe(report: CalibrationReport) -> Iterator[str]:
     best, index = report.readings[report.reading.best], report.reading.index
     gain = f"{report.reading.gain.value:+.3f} ({report.reading.gain.low:+.3f} to {report.reading.gain.high:+.3f})"
     yield f"reading: {'now' if index else 'stays'} {report.readings[index]}"
@@ -77,12 +114,6 @@ def _said(report: CalibrationReport) -> Iterator[str]:
     yield f"keyframes: {'now' if report.tolerance.index else 'stay at'} IoU {tolerance}"
     if report.tolerance.best:
         saved = report.tolerance.gain
-        tried = report.tolerances[report.tolerance.best]
-        yield f"  best on all: {tried}; choosing saves {saved.value:+.2f} strokes an object on held-out videos"
-    yield report.why
-
-
-def _clip(found: Clip | str) -> Clip:
-    if isinstance(found, str):
-        raise FeedbackError(found)
-    return found
+        best_tolerance = report.tolerances[report.tolerance.best]
+        yield f"  best on all: {best_tolerance}; choosing saves {saved.value:+.2f} strokes an object on held-out videos"
+    yield report.score_outcome

@@ -210,11 +210,11 @@ def strokes(
     words; those of ROOT by one click, for the small model knows no photographs. Prints Markdown.
     """
     with one_line_errors(), steps() as show_step:
-        from backend.feedback.effort import Cost, cost, davis_cases, drawn_cases, table
+        from backend.feedback.effort import AnnotationEffort, davis_cases, drawn_cases, effort_table, measure_effort
         from backend.labelstudio.controls.base import KEYFRAME_IOU
 
         pipeline = _load_pipeline(backbone, sam2, device)
-        costs_by_iou: dict[float, list[Cost]] = {iou: [] for iou in keyframe_iou or [KEYFRAME_IOU]}
+        efforts_by_iou: dict[float, list[AnnotationEffort]] = {iou: [] for iou in keyframe_iou or [KEYFRAME_IOU]}
         with tempfile.TemporaryDirectory() as cache_dir:
             if root is not None:
                 names = clips or sorted(p.name for p in (root / "JPEGImages").iterdir())
@@ -222,12 +222,13 @@ def strokes(
             else:
                 cases, total = drawn_cases(limit), limit
             for n, case in enumerate(cases):
-                for iou, costs in costs_by_iou.items():
-                    costs.append(cost(case, pipeline, memo=Path(cache_dir), keyframe_iou=iou))
+                for iou, efforts in efforts_by_iou.items():
+                    effort = measure_effort(case, pipeline, cache_dir=Path(cache_dir), keyframe_iou=iou)
+                    efforts.append(effort)
                 show_step("mend", (n + 1) / total)
         _print(f"{pipeline.model_version}\n")
-        for iou, costs in costs_by_iou.items():
-            _print(f"keyframes within IoU {iou}\n\n{table(costs)}\n")
+        for iou, efforts in efforts_by_iou.items():
+            _print(f"keyframes within IoU {iou}\n\n{effort_table(efforts)}\n")
 
 
 @eval_app.command()
@@ -248,16 +249,17 @@ def need(
 
         pipeline = _load_pipeline(backbone, sam2, device)
         if fit:
-            tracks = score_evaluation.answered(
+            tracks = score_evaluation.track_drawn_clips(
                 pipeline, fit, score_evaluation.FIT_SEED, progress=lambda f: step("fit", f)
             )
-            model = score_evaluation.fitted(tracks, made_with=pipeline.made_with, source=f"{fit} drawn clips")
+            model = score_evaluation.fit_outcomes(tracks, made_with=pipeline.made_with, source=f"{fit} drawn clips")
             save_score_model(model, SHIPPED_MODELS)
             _print(f"fitted on {len(tracks)} tracks of {fit} drawn clips: {SHIPPED_MODELS}")
-        held_out = score_evaluation.answered(
-            pipeline, clips, score_evaluation.JUDGE_SEED, progress=lambda f: step("judge", f)
+        held_out = score_evaluation.track_drawn_clips(
+            pipeline, clips, score_evaluation.HELD_OUT_SEED, progress=lambda f: step("judge", f)
         )
-        _print(f"{pipeline.made_with}\n\n{score_evaluation.table(load_score_model(pipeline.made_with), held_out)}")
+        table = score_evaluation.score_table(load_score_model(pipeline.made_with), held_out)
+        _print(f"{pipeline.made_with}\n\n{table}")
 
 
 def _load_pipeline(backbone: str, sam2: str | None, device: str) -> Pipeline:

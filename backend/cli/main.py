@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from backend.cli.calibrate import calibrate
 from backend.cli.console import one_line_errors, print_findings, steps
 from backend.cli.console import out as stdout
 from backend.cli.curate import curate
 from backend.cli.draw import draw
 from backend.cli.eval import eval_app
 from backend.cli.export import export, import_
-from backend.cli.feedback import calibrate, feedback, next_tasks
+from backend.cli.feedback import feedback, next_tasks
 from backend.cli.frames import frames
 from backend.cli.label import LABEL_EXAMPLES, label
 from backend.cli.models import models_app

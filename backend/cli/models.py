@@ -52,7 +52,7 @@ def list_models(context: typer.Context) -> None:
 
 
 @models_app.command()
-def download_pipeline(
+def pull(
     name: Annotated[
         str,
         typer.Argument(

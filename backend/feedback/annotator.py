@@ -1,11 +1,10 @@
-"""A simulated annotator who mends a track in the editor's own terms, and counts every stroke.
+"""A simulated annotator who corrects a track in Label Studio's editor and counts every stroke.
 
-One stroke each: moving or resizing the box on a frame that shows it (this sets or adds a keyframe), deleting a
-keyframe, hiding the object from a frame on, letting it be seen again. Switching a hidden object on and placing its box
-are two. Asking again (a change in the text field and Enter) is one as well: done where a long stretch is still wrong
-after a stroke, and not any more once it has not helped; where it made things worse, Ctrl+Z takes the answer back, which
-is one, too. Scrubbing and looking cost nothing, and every box is placed
-perfectly: what is compared is how many have to be.
+One stroke each: moving or resizing the box on a frame that shows it (which sets a keyframe), deleting a keyframe,
+hiding the object from a frame on, showing it again where it was hidden. Showing an object and placing its box are two.
+Running the model again is one stroke, too: the annotator does so while a long span is still wrong after a stroke, until
+it does not help any more; an answer that made things worse is undone, which is another stroke. Scrubbing and looking
+cost nothing, and every box is placed perfectly: what is measured is how many have to be placed.
 """
 
 from __future__ import annotations
@@ -24,16 +23,21 @@ from video.masks import box_iou, box_of
 from video.types import Keyframe
 
 GOOD_IOU = 0.8  # of a box with the truth; a worse one is corrected
-COST = {"move": 1, "delete": 1, "hide": 1, "resume": 1, "show": 2, "ask": 1, "undo": 1}
-LONG = 12  # frames that are wrong in a row; fewer are mended by hand
+STROKE_COST = {"move": 1, "delete": 1, "hide": 1, "resume": 1, "show": 2, "rerun": 1, "undo": 1}
+RERUN_FRAMES = 12  # wrong frames in a row for which the model is run again; fewer are corrected by hand
 
-Keyframes = list[dict[str, Any]]  # a region's `sequence`
-Rerun = Callable[[tuple[UserKeyframe, ...]], Keyframes]
+KeyframeItems = list[dict[str, Any]]  # the `sequence` of a region: its keyframes
+Rerun = Callable[[tuple[UserKeyframe, ...]], KeyframeItems]
 
 
 @dataclass(frozen=True, eq=False)
 class EditorTruth:
-    """Where an object really is, by editor frame. boxes: (n, 4) normalised xyxy; visible: (n,) bool."""
+    """Where an object really is, by editor frame.
+
+    Attributes:
+        boxes: (n, 4) float64, normalised xyxy.
+        visible: (n,) bool.
+    """
 
     boxes: NDArray[np.float64]
     visible: NDArray[np.bool_]
@@ -44,8 +48,8 @@ class EditorTruth:
             raise ValueError(f"boxes (n, 4) and visible (n,) bool are needed, got {self.boxes.shape}, {n}")
 
     @classmethod
-    def of_masks(cls, masks: NDArray[np.bool_]) -> EditorTruth:
-        """The boxes of masks (n, H, W) bool; hidden where a mask is empty. One mask for each editor frame."""
+    def from_masks(cls, masks: NDArray[np.bool_]) -> EditorTruth:
+        """Return the boxes of masks (n, H, W) bool, one for each editor frame; an empty mask is a hidden object."""
         boxes = [box_of(mask) for mask in masks]
         corners = np.array([box or (0.0, 0.0, 0.0, 0.0) for box in boxes], np.float64).reshape(-1, 4)
         return cls(corners, np.array([box is not None for box in boxes], np.bool_))
@@ -53,55 +57,69 @@ class EditorTruth:
 
 @dataclass
 class StrokeCount:
-    """Strokes by kind. left: frames that are still wrong when the annotator gave up; 0 where all is right."""
+    """The strokes that a correction took.
+
+    Attributes:
+        kinds: Number of strokes of each kind, as in `STROKE_COST`.
+        frames_left: Frames that are still wrong at the end; 0 unless the annotator gave up.
+        frames_wrong_at_first: Frames that were wrong before the first stroke.
+    """
 
     kinds: Counter[str] = field(default_factory=Counter)
-    left: int = 0
-    wrong_at_first: int = 0
+    frames_left: int = 0
+    frames_wrong_at_first: int = 0
 
     @property
     def strokes(self) -> int:
-        """All of them, at what each costs."""
-        return sum(COST[kind] * count for kind, count in self.kinds.items())
+        """The sum over all kinds, each at its cost."""
+        return sum(STROKE_COST[kind] * count for kind, count in self.kinds.items())
 
 
-def mend(first: Keyframes, truth: EditorTruth, *, rerun: Rerun | None, most: int) -> StrokeCount:
-    """Corrects a region's sequence until every frame is right, or `most` strokes are spent.
+def correct_sequence(first: KeyframeItems, truth: EditorTruth, *, rerun: Rerun | None, max_strokes: int) -> StrokeCount:
+    """Correct a region's sequence until every frame is right or `max_strokes` are spent.
 
-    first: the sequence as it was answered ([] for an object that was not found). rerun: what comes back when the
-    annotator asks again after a stroke; without it the strokes themselves are all that changes.
+    Args:
+        first: The sequence that the model predicted; [] for an object that was not found.
+        truth: Where the object is.
+        rerun: Returns the sequence that the model predicts from the annotator's keyframes; None if the annotator
+            corrects by hand alone.
+        max_strokes: The number of strokes after which the annotator gives up.
+
+    Returns:
+        The strokes by kind.
     """
-    sequence, tally, asking = list(first), StrokeCount(), rerun is not None
-    wrong, ious = verdict(sequence, truth)
-    tally.wrong_at_first = int(wrong.sum())
-    while wrong.any() and tally.strokes < most:
-        kind, row = next_stroke(sequence, truth, wrong, ious, clear=asking)
-        sequence, spent = stroked(sequence, truth, kind, row)
-        tally.kinds += spent
-        wrong, ious = verdict(sequence, truth)
-        found = read_user_keyframes({"value": {"sequence": sequence}})
-        fixed = tuple(f for f in found if isinstance(f, UserKeyframe))
-        # A deleted keyframe alone says nothing that the backend could go by.
-        if asking and rerun is not None and fixed and max((b - a + 1 for a, b in spans(wrong)), default=0) >= LONG:
-            before, mended_so_far = int(wrong.sum()), sequence
-            sequence = rerun(fixed)
-            tally.kinds["ask"] += 1
-            wrong, ious = verdict(sequence, truth)
-            asking = int(wrong.sum()) < before
-            if int(wrong.sum()) > before:
-                sequence = mended_so_far
-                tally.kinds["undo"] += 1
-                wrong, ious = verdict(sequence, truth)
-    tally.left = int(wrong.sum())
-    return tally
+    sequence, count, reruns_help = list(first), StrokeCount(), rerun is not None
+    wrong, ious = find_wrong_frames(sequence, truth)
+    count.frames_wrong_at_first = int(wrong.sum())
+    while wrong.any() and count.strokes < max_strokes:
+        kind, row = choose_stroke(sequence, truth, wrong, ious, rerun_follows=reruns_help)
+        sequence, strokes = apply_stroke(sequence, truth, kind, row)
+        count.kinds += strokes
+        wrong, ious = find_wrong_frames(sequence, truth)
+        edits = read_user_keyframes({"value": {"sequence": sequence}})
+        keyframes = tuple(edit for edit in edits if isinstance(edit, UserKeyframe))
+        longest = max((last - first_row + 1 for first_row, last in spans(wrong)), default=0)
+        # A deleted keyframe alone holds nothing that the model could start from.
+        if reruns_help and rerun is not None and keyframes and longest >= RERUN_FRAMES:
+            wrong_before, sequence_before = int(wrong.sum()), sequence
+            sequence = rerun(keyframes)
+            count.kinds["rerun"] += 1
+            wrong, ious = find_wrong_frames(sequence, truth)
+            reruns_help = int(wrong.sum()) < wrong_before
+            if int(wrong.sum()) > wrong_before:
+                sequence = sequence_before
+                count.kinds["undo"] += 1
+                wrong, ious = find_wrong_frames(sequence, truth)
+    count.frames_left = int(wrong.sum())
+    return count
 
 
-def by_hand(truth: EditorTruth) -> int:
-    """Strokes of the best that a person could do alone: the fewest keyframes on true boxes, and hiding the object.
+def fewest_manual_strokes(truth: EditorTruth) -> int:
+    """Return the fewest strokes that a person needs without a prediction, with every frame within `GOOD_IOU`.
 
-    The optimum of `video.keyframes` under linear interpolation, each frame within `GOOD_IOU`. One stroke per keyframe,
-    one to hide the object where it goes before the end, one more to switch it on again. After the last keyframe a box
-    stays, so where the clip ends with the object in sight its last frame needs none.
+    These are the fewest keyframes under linear interpolation (`video.keyframes.fewest_keyframes`), one stroke to hide
+    the object where it disappears before the end, and one more to show it again. A box stays after the last keyframe,
+    so the last frame needs none if the object is still visible there.
     """
     n, strokes = len(truth.visible), 0
     for number, (first, last) in enumerate(spans(truth.visible)):
@@ -109,25 +127,42 @@ def by_hand(truth: EditorTruth) -> int:
         ends = [last - first]
         if last == n - 1:
             ends = [k for k in range(len(boxes)) if (box_iou(boxes[k : k + 1], boxes[k:]) >= GOOD_IOU).all()]
-        strokes += min(_fewest(boxes[: k + 1]) for k in ends) + (last < n - 1) + (number > 0)
+        strokes += min(_count_keyframes(boxes[: k + 1]) for k in ends) + (last < n - 1) + (number > 0)
     return strokes
 
 
-def _fewest(boxes: NDArray[np.float64]) -> int:
-    seen = np.ones(len(boxes), np.bool_)
-    return len(fewest_keyframes(boxes, seen, positions=np.arange(len(boxes)), tolerance_iou=GOOD_IOU))
+def _count_keyframes(boxes: NDArray[np.float64]) -> int:
+    visible = np.ones(len(boxes), np.bool_)
+    return len(fewest_keyframes(boxes, visible, positions=np.arange(len(boxes)), tolerance_iou=GOOD_IOU))
 
 
-def verdict(sequence: Sequence[Mapping[str, Any]], truth: EditorTruth) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """(n,) bool: which frames a person would correct; (n,) float64: IoU with the truth, 0 where either is hidden."""
-    boxes, seen = drawn(sequence, len(truth.visible))
-    both = seen & truth.visible
+def find_wrong_frames(
+    sequence: Sequence[Mapping[str, Any]], truth: EditorTruth
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Compare a sequence with the truth.
+
+    Returns:
+        (n,) bool: the frames that a person would correct; and (n,) float64: the IoU with the truth, 0 where either is
+        hidden.
+    """
+    boxes, visible = interpolate_sequence(sequence, len(truth.visible))
+    both = visible & truth.visible
     ious = np.where(both, box_iou(boxes, truth.boxes), 0.0)
-    return np.where(both, ious < GOOD_IOU, seen != truth.visible), ious
+    return np.where(both, ious < GOOD_IOU, visible != truth.visible), ious
 
 
-def drawn(sequence: Sequence[Mapping[str, Any]], n: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """What the editor draws of a sequence: boxes (n, 4) normalised xyxy, visible (n,) bool."""
+def interpolate_sequence(
+    sequence: Sequence[Mapping[str, Any]], n: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Interpolate a sequence as the editor draws it.
+
+    Args:
+        sequence: A region's keyframes in any order.
+        n: Number of editor frames.
+
+    Returns:
+        Boxes (n, 4) float64, normalised xyxy, and visibility (n,) bool.
+    """
     keyframes = [
         Keyframe(
             frame=int(item["frame"]) - 1,
@@ -145,69 +180,79 @@ def drawn(sequence: Sequence[Mapping[str, Any]], n: int) -> tuple[NDArray[np.flo
     return interpolate(keyframes, np.arange(n))
 
 
-def next_stroke(
+def choose_stroke(
     sequence: Sequence[Mapping[str, Any]],
     truth: EditorTruth,
     wrong: NDArray[np.bool_],
     ious: NDArray[np.float64],
     *,
-    clear: bool = False,
+    rerun_follows: bool = False,
 ) -> tuple[str, int]:
-    """(kind, row): the longest stretch that is wrong is mended first, at its worst frame.
+    """Choose the next stroke: in the longest wrong span, on its worst frame.
 
-    clear: who is going to ask again mends a long stretch where the object is seen best, for it is followed from there.
-    An object drawn where there is none is hidden from the stretch's beginning on, and one that is missing is shown from
-    there on: by letting it be seen again where it was hidden too early, else by placing it.
+    A box where there is no object is hidden from the span's first frame on. A missing object is shown from there on: by
+    showing it again if it was hidden too early, else by placing its box.
+
+    Args:
+        sequence: The region's keyframes.
+        truth: Where the object is.
+        wrong: (n,) bool of `find_wrong_frames`.
+        ious: (n,) float64 of `find_wrong_frames`.
+        rerun_follows: The annotator will run the model again, and so corrects a long span where the object is largest,
+            which is where the model tracks it from.
+
+    Returns:
+        The kind of stroke and its 0-based frame.
     """
-    _, seen = drawn(sequence, len(truth.visible))
-    kinds = np.where(seen & truth.visible, "move", np.where(seen, "hide", "show"))
-    stretches = [(b - a, a, b, kind) for kind in COST for a, b in spans(wrong & (kinds == kind))]
-    _, a, b, kind = max(stretches, key=lambda s: (s[0], -s[1]))
-    best = a + int(np.prod(truth.boxes[a : b + 1, 2:] - truth.boxes[a : b + 1, :2], axis=1).argmax())
-    long = clear and b - a + 1 >= LONG
+    _, visible = interpolate_sequence(sequence, len(truth.visible))
+    kinds = np.where(visible & truth.visible, "move", np.where(visible, "hide", "show"))
+    wrong_spans = [(b - a, a, b, kind) for kind in STROKE_COST for a, b in spans(wrong & (kinds == kind))]
+    _, a, b, kind = max(wrong_spans, key=lambda span: (span[0], -span[1]))
+    largest = a + int(np.prod(truth.boxes[a : b + 1, 2:] - truth.boxes[a : b + 1, :2], axis=1).argmax())
+    at_largest = rerun_follows and b - a + 1 >= RERUN_FRAMES
     if kind == "move":
-        return kind, best if long else a + int(ious[a : b + 1].argmin())
+        return kind, largest if at_largest else a + int(ious[a : b + 1].argmin())
     if kind == "show":
         if any(item["frame"] == a and not item["enabled"] for item in sequence) and truth.visible[a - 1]:
             return "resume", a  # hidden too early
-        return kind, best if long else a
+        return kind, largest if at_largest else a
     return kind, a
 
 
-def stroked(
+def apply_stroke(
     sequence: Sequence[Mapping[str, Any]], truth: EditorTruth, kind: str, row: int
-) -> tuple[Keyframes, Counter[str]]:
-    """The sequence as the editor has it after the strokes that mend a frame (0-based row), and those strokes."""
+) -> tuple[KeyframeItems, Counter[str]]:
+    """Return the sequence after the strokes that correct one frame (0-based), and these strokes by kind."""
     items = {int(item["frame"]): dict(item) for item in sequence}
     if kind == "hide":
-        spent = _hide_from(items, truth, row)
+        strokes = _hide_from(items, truth, row)
     elif kind == "resume":
-        items[row] = {**_item(row - 1, drawn(list(items.values()), row)[0][row - 1], enabled=True)}
-        spent = Counter({kind: 1})
+        items[row] = {**_item(row - 1, interpolate_sequence(list(items.values()), row)[0][row - 1], enabled=True)}
+        strokes = Counter({kind: 1})
     else:
         items[row + 1] = _item(row, truth.boxes[row], enabled=True)
-        spent = Counter({kind: 1})
-    return [items[frame] for frame in sorted(items)], spent
+        strokes = Counter({kind: 1})
+    return [items[frame] for frame in sorted(items)], strokes
 
 
 def _hide_from(items: dict[int, dict[str, Any]], truth: EditorTruth, row: int) -> Counter[str]:
-    """Hides the object from a row to the end of the stretch without it; what was drawn after it stays so."""
+    """Hide the object from a row to the end of the span without it, and keep what was drawn after that span."""
     n = len(truth.visible)
-    boxes, seen = drawn(list(items.values()), n)
+    boxes, visible = interpolate_sequence(list(items.values()), n)
     end = row
     while end < n and not truth.visible[end]:
         end += 1
     within = [frame for frame in items if row < frame <= end]  # rows row..end - 1, counted from 1
     for frame in within:
         del items[frame]
-    spent = Counter({"delete": len(within)})
-    if row > 0 and seen[row - 1]:
+    strokes = Counter({"delete": len(within)})
+    if row > 0 and visible[row - 1]:
         items[row] = _item(row - 1, boxes[row - 1], enabled=False)
-        spent["hide"] = 1
-        if end < n and seen[end] and end + 1 not in items:
+        strokes["hide"] = 1
+        if end < n and visible[end] and end + 1 not in items:
             items[end + 1] = _item(end, boxes[end], enabled=True)
-            spent["resume"] = 1
-    return spent
+            strokes["resume"] = 1
+    return strokes
 
 
 def _item(row: int, box: NDArray[np.float64], *, enabled: bool) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""From the webhook to stored corrections. Taking an annotation in costs milliseconds: Submit waits for it.
+"""Collect corrections from Label Studio's webhook.
 
-The comparison is done later on a thread of its own, for it asks the server for the prediction that the annotation was
-made from. What could not be compared yet (the server is away) is tried again, also after a restart.
+Receiving an annotation takes milliseconds, since Submit waits for it. The comparison runs later on a thread of its own,
+because it requests the prediction that the annotation was made from. While Label Studio cannot be reached, it is
+repeated, also after a restart.
 """
 
 from __future__ import annotations
@@ -21,12 +22,19 @@ from backend.settings import Settings
 
 log = logging.getLogger("refam.loop")
 
-_AGAIN_S = 30.0  # after Label Studio could not be asked
-_TAKEN = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
+_RETRY_S = 30.0  # after Label Studio could not be reached
+_STORED_EVENTS = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 
 
 class CorrectionCollector:
-    """Takes annotations in and compares them. Without a token it takes them in, and compares once there is one."""
+    """Stores submitted annotations and compares them with their predictions, once there is a token to read these with.
+
+    Args:
+        settings: The data directory, and how to reach Label Studio.
+
+    Raises:
+        sqlite3.Error: If the store cannot be opened.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -37,39 +45,40 @@ class CorrectionCollector:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread; what is not compared yet waits on disk."""
+        """Stop the thread; annotations that are not compared yet stay on disk."""
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout=10)
 
-    def take(self, event: str, data: Mapping[str, Any]) -> str:
-        """One event of the webhook; says what was done with it. Never raises for what the event holds."""
+    def handle_event(self, event: str, data: Mapping[str, Any]) -> str:
+        """Handle one event of the webhook and return what was done. Malformed events raise nothing."""
         if event == "ANNOTATIONS_DELETED":
-            gone = [a["id"] for a in data.get("annotations") or () if isinstance(a, Mapping) and _whole(a.get("id"))]
-            self.store.forget(gone)
-            return f"forgot {len(gone)}"
-        if event not in _TAKEN:
+            annotations = [a for a in data.get("annotations") or () if isinstance(a, Mapping)]
+            deleted = [a["id"] for a in annotations if _as_integer(a.get("id"))]
+            self.store.delete(deleted)
+            return f"forgot {len(deleted)}"
+        if event not in _STORED_EVENTS:
             return "nothing to learn"
-        submitted = read_event(data)
+        submitted = parse_event(data)
         if submitted is None:
             return "nothing to learn"
         self.store.receive(submitted)
         self._wake.set()
         return "taken in"
 
-    def settle(self) -> int:
-        """Compares what waits; says how many annotations still wait."""
+    def compare_pending(self) -> int:
+        """Compare the annotations that wait, and return how many still do."""
         left = 0
-        for submitted, at in self.store.waiting():
+        for submitted, received_at in self.store.pending():
             try:
                 before, version = self._prediction(submitted)
             except LabelStudioAuthError as error:
                 log.info("annotation %d is compared later: %s", submitted.annotation, error)
                 left += 1
                 continue
-            found = compare(before, submitted.result)
-            self.store.keep(submitted, at, found, model_version=version)
-            log.info("annotation %d: %s", submitted.annotation, ", ".join(c.fate for c in found) or "no region")
+            corrections = compare(before, submitted.result)
+            self.store.save(submitted, received_at, corrections, model_version=version)
+            log.info("annotation %d: %s", submitted.annotation, ", ".join(c.fate for c in corrections) or "no region")
         return left
 
     def _run(self) -> None:
@@ -78,63 +87,60 @@ class CorrectionCollector:
             self._wake.wait(wait_s)
             self._wake.clear()
             try:
-                wait_s = _AGAIN_S if not self._closing.is_set() and self.settle() else None
+                wait_s = _RETRY_S if not self._closing.is_set() and self.compare_pending() else None
             except sqlite3.Error:
                 log.exception("corrections cannot be stored")
-                wait_s = _AGAIN_S
+                wait_s = _RETRY_S
 
     def _prediction(self, submitted: SubmittedAnnotation) -> tuple[Sequence[Mapping[str, Any]], str]:
-        """The result that the annotation began from, and its model version. Raises LabelStudioAuthError."""
+        """Return the regions that the annotation began from and their model version. Raises LabelStudioAuthError."""
         if self._client is None:
             self._client = label_studio_client(self._settings)
         if self._client is None:
             raise LabelStudioAuthError("LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set", transient=True)
         try:
             if submitted.parent_prediction is not None:
-                found = self._client.predictions.get(id=submitted.parent_prediction)
-            else:  # made in an empty annotation, or by interactive answers: the newest prediction it could be
-                some = self._client.predictions.list(task=submitted.task) if submitted.task else []
-                found = max(some, key=lambda p: p.id, default=None)
+                prediction = self._client.predictions.get(id=submitted.parent_prediction)
+            else:  # begun empty, or with interactive predictions: take the task's newest prediction
+                predictions = self._client.predictions.list(task=submitted.task) if submitted.task else []
+                prediction = max(predictions, key=lambda p: p.id, default=None)
         except Exception as error:
             if getattr(error, "status_code", None) == 404:
                 return [], ""  # deleted since
             raise LabelStudioAuthError(
                 f"the prediction cannot be read: {type(error).__name__}", transient=True
             ) from None
-        if found is None:
+        if prediction is None:
             return [], ""
-        return [r for r in found.result or [] if isinstance(r, Mapping)], str(found.model_version or "")
+        return [r for r in prediction.result or [] if isinstance(r, Mapping)], str(prediction.model_version or "")
 
 
-def read_event(data: Mapping[str, Any]) -> SubmittedAnnotation | None:
-    """What is needed of an event's body; None where there is nothing to compare.
-
-    An annotation that was cancelled (skipped) says nothing about the boxes.
-    """
-    annotation, task, project = (_mapping(data.get(name)) for name in ("annotation", "task", "project"))
+def parse_event(data: Mapping[str, Any]) -> SubmittedAnnotation | None:
+    """Return the annotation of an event; None if there is nothing to compare, as in one that was skipped."""
+    annotation, task, project = (_as_mapping(data.get(name)) for name in ("annotation", "task", "project"))
     identity, result = annotation.get("id"), annotation.get("result")
-    if not _whole(identity) or not isinstance(result, list) or annotation.get("was_cancelled"):
+    if not _as_integer(identity) or not isinstance(result, list) or annotation.get("was_cancelled"):
         return None
     try:
         config = parse_label_config(project.get("label_config"))
-        fields = _mapping(task.get("data"))
+        fields = _as_mapping(task.get("data"))
         video, fps = fields.get(config.media_field), config.fps(fields)
     except LabelConfigError:
         return None  # a project that this backend cannot answer for
     return SubmittedAnnotation(
         annotation=int(identity),  # type: ignore[arg-type]
-        project=_whole(project.get("id")),
-        task=_whole(task.get("id")),
-        parent_prediction=_whole(annotation.get("parent_prediction")),
+        project=_as_integer(project.get("id")),
+        task=_as_integer(task.get("id")),
+        parent_prediction=_as_integer(annotation.get("parent_prediction")),
         video=video if isinstance(video, str) else "",
         fps=fps,
         result=tuple(r for r in result if isinstance(r, Mapping)),
     )
 
 
-def _whole(value: Any) -> int | None:
+def _as_integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _as_mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}

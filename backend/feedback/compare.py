@@ -1,4 +1,4 @@
-"""What became of a prediction's regions in the annotation that a person submitted."""
+"""Compare a prediction's regions with those of the annotation that a person submitted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.feedback.annotator import drawn
+from backend.feedback.annotator import interpolate_sequence
 from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
 from backend.labelstudio.controls.video_vector import VectorKeyframes, VideoVectorControl
 from backend.labelstudio.edits import is_vertex_list, keyframe_checksum, read_user_keyframes, region_words
@@ -21,12 +21,12 @@ from video.masks import box_iou, iou
 Region = Mapping[str, Any]
 _LABELS = ("labels", "videorectangle", "brushlabels", "polygonlabels", "bitmasklabels", "videovectorlabels")
 _ON_VIDEO = (*VideoRectangleControl.TAGS, *VideoVectorControl.TAGS)
-_OUTLINE_GRID = (256, 256)  # on which outlines are compared
-_SAME = 0.999  # IoU: the editor writes what it moved with more digits than we do
+_OUTLINE_GRID = (256, 256)  # (width, height) in pixels, on which outlines are compared
+_SAME_IOU = 0.999  # not 1: the editor rounds coordinates differently
 
 
 class RegionFate(StrEnum):
-    """What a person did with a region. One that was moved and relabelled counts as moved; see `Correction`."""
+    """What a person did with a region. One that was both moved and relabelled is `MOVED`; see `Correction`."""
 
     KEPT = "kept"
     MOVED = "moved"
@@ -37,13 +37,20 @@ class RegionFate(StrEnum):
 
 @dataclass(frozen=True)
 class Correction:
-    """One region, before and after.
+    """One region before and after a person's edits.
 
-    label: what it is called now (before, where it was deleted). words: it was found with; None for one that a person
-    drew. iou: of before and after, the mean over the editor frames that show either; None where what was answered is
-    not known. strokes: keyframes set, switched or deleted, plus one each for another label, other words, a deletion.
-    worst: the editor frame (1-based) on which before and after differ most; before, after: the boxes there, normalised
-    xyxy, None where hidden.
+    Attributes:
+        region: The region's id.
+        fate: What became of it.
+        label: Its label after the edits; before them if it was deleted.
+        relabelled: Whether its label was changed.
+        words: The expression that it was found with; None if a person drew it.
+        iou: The mean IoU of before and after over the editor frames that show either; None if the prediction is not
+            known.
+        strokes: Keyframes set, switched or deleted, and one each for another label, other words or a deletion.
+        worst: The 1-based editor frame on which before and after differ most.
+        before: The box on that frame before the edits, normalised xyxy; None where it is hidden.
+        after: The box on that frame after the edits.
     """
 
     region: str
@@ -59,82 +66,87 @@ class Correction:
 
 
 def compare(before: Sequence[Region], after: Sequence[Region]) -> list[Correction]:
-    """Corrections by region, the annotation's first. before: the prediction's result; after: the annotation's.
+    """Compare regions by their id, which the editor keeps. Regions that are no boxes, outlines or masks are ignored.
 
-    Regions belong together by their id, which the editor keeps. Only boxes on video and masks on pictures count.
+    Args:
+        before: The prediction's result.
+        after: The annotation's result.
+
+    Returns:
+        A correction for each region, those of the annotation first.
     """
-    ours = {str(r.get("id")): r for r in before if _spatial(r)}
-    theirs = [r for r in after if _spatial(r) and not is_empty(r)]  # an emptied one is as good as deleted
-    found = [_one(ours.get(str(r.get("id"))), r) for r in theirs]
-    there = {str(r.get("id")) for r in theirs}
-    return found + [_deleted(r) for name, r in ours.items() if name not in there]
+    predicted = {str(r.get("id")): r for r in before if _is_spatial(r)}
+    submitted = [r for r in after if _is_spatial(r) and not is_empty(r)]  # an emptied region counts as deleted
+    corrections = [_compare_region(predicted.get(str(r.get("id"))), r) for r in submitted]
+    names = {str(r.get("id")) for r in submitted}
+    return corrections + [_deletion(r) for name, r in predicted.items() if name not in names]
 
 
-def _spatial(region: Region) -> bool:
+def _is_spatial(region: Region) -> bool:
     return region.get("type") in (*_ON_VIDEO, "brushlabels", "polygonlabels", "bitmasklabels")
 
 
-def _one(ours: Region | None, theirs: Region) -> Correction:
-    name, label, words = str(theirs.get("id")), label_of(theirs), region_words(theirs)
+def _compare_region(ours: Region | None, theirs: Region) -> Correction:
+    name, label, words = str(theirs.get("id")), region_label(theirs), region_words(theirs)
     if ours is None:
-        if not has_checks(theirs):
-            return Correction(name, RegionFate.ADDED, label, False, None, 0.0, _drawn_strokes(theirs))
-        # Ours, out of an interactive answer: those are not stored, so there is nothing to compare the boxes with.
+        if not has_predicted_keyframe(theirs):
+            return Correction(name, RegionFate.ADDED, label, False, None, 0.0, _count_added(theirs))
+        # From an interactive prediction, which is not stored, so that there are no boxes to compare with.
         strokes = len(read_user_keyframes(theirs))
         return Correction(name, RegionFate.MOVED if strokes else RegionFate.KEPT, label, False, words, None, strokes)
-    words = words or region_words(ours)  # a person who sets every keyframe anew leaves none that says them
-    relabelled = label != label_of(ours)
+    words = words or region_words(ours)  # where a person replaced every keyframe, none holds the words
+    relabelled = label != region_label(ours)
     if theirs.get("type") not in _ON_VIDEO:
         same = _value(ours) == _value(theirs)
         fate = RegionFate.RELABELLED if relabelled and same else RegionFate.KEPT if same else RegionFate.MOVED
         return Correction(name, fate, label, relabelled, words, 1.0 if same else None, relabelled + (not same))
-    iou, worst, was, now = _over_time(ours, theirs)
+    iou, worst, box_before, box_after = _compare_over_time(ours, theirs)
     strokes = _strokes(ours, theirs) + relabelled
-    moved = iou < _SAME
+    moved = iou < _SAME_IOU
     fate = RegionFate.MOVED if moved else RegionFate.RELABELLED if relabelled else RegionFate.KEPT
-    return Correction(name, fate, label, relabelled, words, iou, strokes, worst, was, now)
+    return Correction(name, fate, label, relabelled, words, iou, strokes, worst, box_before, box_after)
 
 
-def _deleted(ours: Region) -> Correction:
-    return Correction(str(ours.get("id")), RegionFate.DELETED, label_of(ours), False, region_words(ours), 0.0, 1)
+def _deletion(ours: Region) -> Correction:
+    return Correction(str(ours.get("id")), RegionFate.DELETED, region_label(ours), False, region_words(ours), 0.0, 1)
 
 
 def _strokes(ours: Region, theirs: Region) -> int:
-    """Keyframes that are a person's, and those of ours that are gone; one for other words."""
+    """Count the person's keyframes, the deleted ones of the prediction, and one stroke for other words."""
     before, after = _items(ours), _items(theirs)
     known = {(item["frame"], item.get("check")) for item in before}
-    answered_again = any(
+    predicted_again = any(
         (i["frame"], i.get("check")) not in known for i in after if i.get("check") == keyframe_checksum(i)
     )
-    gone = 0 if answered_again else len({i["frame"] for i in before} - {i["frame"] for i in after})
-    return len(read_user_keyframes(theirs)) + gone + (region_words(theirs) not in (None, region_words(ours)))
+    deleted = 0 if predicted_again else len({i["frame"] for i in before} - {i["frame"] for i in after})
+    return len(read_user_keyframes(theirs)) + deleted + (region_words(theirs) not in (None, region_words(ours)))
 
 
-def _drawn_strokes(region: Region) -> int:
+def _count_added(region: Region) -> int:
     return max(1, len(_items(region)))
 
 
-def has_checks(region: Region) -> bool:
-    """Whether a keyframe of the region is one of ours, untouched."""
+def has_predicted_keyframe(region: Region) -> bool:
+    """Return whether a keyframe of the region is still as the model predicted it."""
     return any(item.get("check") == keyframe_checksum(item) for item in _items(region))
 
 
-def _over_time(
+def _compare_over_time(
     ours: Region, theirs: Region
 ) -> tuple[float, int | None, tuple[float, ...] | None, tuple[float, ...] | None]:
-    n = max(_length(ours), _length(theirs), 1)
+    n = max(_frame_count(ours), _frame_count(theirs), 1)
     if ours.get("type") != "videorectangle":
-        return _outlines_over_time(VectorKeyframes(_items(ours)), VectorKeyframes(_items(theirs)), n)
-    (a, seen_a), (b, seen_b) = drawn(_items(ours), n), drawn(_items(theirs), n)
-    either = seen_a | seen_b
+        return _compare_outlines(VectorKeyframes(_items(ours)), VectorKeyframes(_items(theirs)), n)
+    (a, a_visible), (b, b_visible) = interpolate_sequence(_items(ours), n), interpolate_sequence(_items(theirs), n)
+    either = a_visible | b_visible
     if not either.any():
         return 1.0, None, None, None
-    ious = np.where(seen_a & seen_b, box_iou(a, b), 0.0)
+    ious = np.where(a_visible & b_visible, box_iou(a, b), 0.0)
     row = int(np.where(either, ious, 2.0).argmin())
-    return float(ious[either].mean()), row + 1, _box(a, seen_a, row), _box(b, seen_b, row)
+    return float(ious[either].mean()), row + 1, _box(a, a_visible, row), _box(b, b_visible, row)
 
 
-def _outlines_over_time(
+def _compare_outlines(
     ours: VectorKeyframes, theirs: VectorKeyframes, n: int
 ) -> tuple[float, int | None, tuple[float, ...] | None, tuple[float, ...] | None]:
     ious: dict[int, float] = {}
@@ -145,21 +157,21 @@ def _outlines_over_time(
     if not ious:
         return 1.0, None, None, None
     worst = min(ious, key=lambda frame: ious[frame])
-    return float(np.mean(list(ious.values()))), worst, _around(ours, worst), _around(theirs, worst)
+    return float(np.mean(list(ious.values()))), worst, _bounding_box(ours, worst), _bounding_box(theirs, worst)
 
 
-def _around(outlines: VectorKeyframes, frame: int) -> tuple[float, ...] | None:
+def _bounding_box(outlines: VectorKeyframes, frame: int) -> tuple[float, ...] | None:
     points = outlines.points(frame)
     if not outlines.is_visible(frame) or not len(points):
         return None
     return tuple(round(float(c), 6) for c in (*points.min(axis=0), *points.max(axis=0)))
 
 
-def _box(boxes: NDArray[np.float64], seen: NDArray[np.bool_], row: int) -> tuple[float, ...] | None:
-    return tuple(round(float(c), 6) for c in boxes[row]) if seen[row] else None
+def _box(boxes: NDArray[np.float64], visible: NDArray[np.bool_], row: int) -> tuple[float, ...] | None:
+    return tuple(round(float(c), 6) for c in boxes[row]) if visible[row] else None
 
 
-def _length(region: Region) -> int:
+def _frame_count(region: Region) -> int:
     last = max((int(item["frame"]) for item in _items(region)), default=1)
     count = _value(region).get("framesCount")
     return max(last, count if isinstance(count, int) else 0)
@@ -177,8 +189,8 @@ def _value(region: Region) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def label_of(region: Region) -> str:
-    """The first label that a region has, "" for none."""
+def region_label(region: Region) -> str:
+    """Return a region's first label; "" if it has none."""
     for name in _LABELS:
         labels = _value(region).get(name)
         if isinstance(labels, list) and labels:

@@ -1,4 +1,4 @@
-"""Choosing among settings so that it does not get worse on what was not seen: cross-validation over videos."""
+"""Choose among settings by cross-validation over videos, so that unseen videos do not get worse."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """index: the setting to use, 0 (what is in use) unless another is better on what it was not chosen by.
+    """The outcome of a choice.
 
-    best: the setting that is best on everything. gain: of choosing, over setting 0, on the examples that were held out.
+    Attributes:
+        index: The setting to use: 0, the current one, unless another is better on held-out examples.
+        best: The setting that is best on all examples.
+        gain: What choosing gains over setting 0 on held-out examples.
     """
 
     index: int
@@ -25,8 +28,16 @@ class CrossValidated:
     gain: metrics.Estimate
 
 
-def folds_of(groups: Sequence[Hashable], *, folds: int = FOLDS) -> NDArray[np.int64]:
-    """(n,) fold of each example; all examples of a group are in one. Fewer groups than folds: one fold per group."""
+def assign_folds(groups: Sequence[Hashable], *, folds: int = FOLDS) -> NDArray[np.int64]:
+    """Assign examples to folds of similar size, so that all examples of a group share one.
+
+    Args:
+        groups: The group of each example.
+        folds: Number of folds; fewer groups than that make one fold each.
+
+    Returns:
+        (n,) int64: the fold of each example, from 0.
+    """
     sizes: dict[Hashable, int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1
@@ -37,23 +48,30 @@ def folds_of(groups: Sequence[Hashable], *, folds: int = FOLDS) -> NDArray[np.in
     return np.array([fold[group] for group in groups], np.int64)
 
 
-def choose(worth: NDArray[np.float64], groups: Sequence[Hashable]) -> CrossValidated:
-    """worth: (settings, examples), larger is better; setting 0 is in use. groups: the video of each example.
+def choose_setting(scores: NDArray[np.float64], groups: Sequence[Hashable]) -> CrossValidated:
+    """Choose a setting; in each fold by all other folds, and evaluated on that one.
 
-    In each fold the setting is chosen by all other folds and judged on that one. Another setting than 0 is taken only
-    where that gains, and the gain's 95 % interval does not reach below zero. Raises ValueError for a single video.
+    Another setting than 0 is chosen only if that gains on held-out examples and the gain's 95 % interval does not reach
+    below zero.
+
+    Args:
+        scores: (settings, examples), larger is better; setting 0 is the current one.
+        groups: The video of each example.
+
+    Raises:
+        ValueError: If the shapes differ, or if there is only one video.
     """
-    if worth.ndim != 2 or worth.shape[1] != len(groups):
-        raise ValueError(f"worth must be (settings, {len(groups)}), got {worth.shape}")
-    fold = folds_of(groups)
+    if scores.ndim != 2 or scores.shape[1] != len(groups):
+        raise ValueError(f"scores must be (settings, {len(groups)}), got {scores.shape}")
+    fold = assign_folds(groups)
     if fold.max(initial=0) < 1:
         raise ValueError("examples of at least two videos are needed: what is chosen by one is judged by another")
     gains = np.zeros(len(groups))
     for k in range(int(fold.max()) + 1):
         held_out = fold == k
-        chosen = int(worth[:, ~held_out].mean(1).argmax())
-        gains[held_out] = worth[chosen, held_out] - worth[0, held_out]
+        chosen = int(scores[:, ~held_out].mean(1).argmax())
+        gains[held_out] = scores[chosen, held_out] - scores[0, held_out]
     gain = metrics.mean(gains)
-    best = int(worth.mean(1).argmax())
-    pays = gain.value > 0 and gain.low >= 0
-    return CrossValidated(best if pays else 0, best, gain)
+    best = int(scores.mean(1).argmax())
+    improves = gain.value > 0 and gain.low >= 0
+    return CrossValidated(best if improves else 0, best, gain)

@@ -1,8 +1,8 @@
-"""What a pre-annotation is worth: a simulated annotator's strokes, beside what a person needs alone.
+"""How much annotation effort a prediction saves: the strokes of a simulated annotator, beside those without one.
 
-Four ways to come to boxes that are right on every frame: one box per frame by hand; the fewest keyframes by hand (the
-optimum, which no person finds at once); our first answer, mended keyframe by keyframe; and the same, asking again where
-a long stretch is wrong, with the track held to what was drawn.
+There are four ways to boxes that are right on every frame: one box on every frame by hand; the fewest keyframes by hand
+(the optimum, which no person finds at once); the prediction, corrected keyframe by keyframe; and the same, with the
+model run again from the corrected keyframes where a long span is wrong.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.feedback.annotator import EditorTruth, Keyframes, StrokeCount, by_hand, mend
+from backend.feedback.annotator import EditorTruth, KeyframeItems, StrokeCount, correct_sequence, fewest_manual_strokes
 from backend.jobs.runner import add_user_prompts
 from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.labelstudio.controls.video_rectangle import box_sequence
@@ -35,12 +35,19 @@ if TYPE_CHECKING:
 
 FPS = 24.0
 _SEED = 20261123  # of drawn clips; nothing was fitted on these
-_MOST = 200  # strokes, then the annotator gives up
+_MAX_STROKES = 200  # after which the annotator gives up
 
 
 @dataclass(frozen=True, eq=False)
-class StrokeCase:
-    """One object of one clip. masks: (N, H, W) bool, the truth. target: what is asked first."""
+class EffortCase:
+    """One object of one clip.
+
+    Attributes:
+        name: Of the clip and the object.
+        clip: The clip; its rate is the editor's.
+        masks: (N, H, W) bool, the true masks.
+        target: What the first prediction is made from.
+    """
 
     name: str
     clip: Clip
@@ -48,105 +55,133 @@ class StrokeCase:
     target: Target
 
     def truth(self) -> EditorTruth:
-        """The boxes of the masks. The clip's rate is the editor's, so the frames are the same."""
-        return EditorTruth.of_masks(self.masks)
+        """Return the boxes of the masks, by editor frame."""
+        return EditorTruth.from_masks(self.masks)
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Strokes for one object, each way. asked: 1 for the words or the click. frames: those that show it."""
+class AnnotationEffort:
+    """The strokes for one object.
+
+    Attributes:
+        name: Of the case.
+        frames: Number of frames that show the object, so of boxes without keyframes.
+        manual: The fewest strokes without a prediction.
+        prompts: Words typed or clicks made for the first prediction: 1.
+        corrected: Strokes to correct the prediction by hand.
+        rerun: Strokes to correct it with the model run again.
+    """
 
     name: str
     frames: int
-    hand: int
-    asked: int
-    mended: StrokeCount
+    manual: int
+    prompts: int
+    corrected: StrokeCount
     rerun: StrokeCount
 
 
-def drawn_cases(count: int, *, n_frames: int = 90) -> Iterator[StrokeCase]:
-    """Drawn clips of three things that bounce and cross, each asked for by its words; `count` objects in all.
+def drawn_cases(count: int, *, n_frames: int = 90) -> Iterator[EffortCase]:
+    """Yield `count` objects of drawn clips, each of three shapes that bounce and cross, to be found by their words.
 
-    A case's clip can be read until the next case is taken.
+    The clip of a case can be read until the next case is requested.
     """
     for number in range(count):
-        drawn = draw_clip(_SEED + number, size=(480, 270), n_frames=n_frames, fps=FPS, speed=0.9)
-        k = number % len(drawn.expressions)
-        words = drawn.expressions[k]
-        with as_clip(drawn.frames, fps=FPS) as clip:
-            yield StrokeCase(f"{number}: {words}", clip, drawn.masks[k], Target(words, words))
+        scene = draw_clip(_SEED + number, size=(480, 270), n_frames=n_frames, fps=FPS, speed=0.9)
+        k = number % len(scene.expressions)
+        words = scene.expressions[k]
+        with as_clip(scene.frames, fps=FPS) as clip:
+            yield EffortCase(f"{number}: {words}", clip, scene.masks[k], Target(words, words))
 
 
-def davis_cases(root: Path, names: Sequence[str], *, step: int = 1) -> Iterator[StrokeCase]:
-    """Clips laid out as DAVIS (JPEGImages/<clip>/*.jpg, Annotations/<clip>/*.png), asked for by one click.
+def davis_cases(root: Path, names: Sequence[str], *, step: int = 1) -> Iterator[EffortCase]:
+    """Yield clips laid out as DAVIS (JPEGImages/CLIP/*.jpg, Annotations/CLIP/*.png), to be found by one click.
 
-    The click is where the first frame's true mask is deepest. step: take every n-th frame.
+    The click is at the deepest point of the first true mask that is not empty.
+
+    Args:
+        root: The dataset's folder.
+        names: The clips.
+        step: Take every n-th frame.
+
+    Raises:
+        ValueError: If a mask is missing, or none shows an object.
     """
     for name in names:
         files = sorted((root / "JPEGImages" / name).glob("*.jpg"))[::step]
-        masks = np.stack([_mask(root / "Annotations" / name / f"{file.stem}.png") for file in files])
-        shown = int(masks.any((1, 2)).argmax())
-        click = deepest_point(masks[shown])
+        masks = np.stack([_read_mask(root / "Annotations" / name / f"{file.stem}.png") for file in files])
+        first_visible = int(masks.any((1, 2)).argmax())
+        click = deepest_point(masks[first_visible])
         if click is None:
             raise ValueError(f"{name}: no mask shows an object")
-        target = Target(name, prompts=(FramePrompt(shown, points=(click,), labels=(1,)),))
-        yield StrokeCase(name, cast("Clip", open_sequence(files, fps=FPS)), masks, target)
+        target = Target(name, prompts=(FramePrompt(first_visible, points=(click,), labels=(1,)),))
+        yield EffortCase(name, cast("Clip", open_sequence(files, fps=FPS)), masks, target)
 
 
-def cost(case: StrokeCase, pipeline: Pipeline, *, memo: Path, keyframe_iou: float = KEYFRAME_IOU) -> Cost:
-    """Counts the strokes. memo: a folder for finished stages, as the backend keeps them between two questions."""
+def measure_effort(
+    case: EffortCase, pipeline: Pipeline, *, cache_dir: Path, keyframe_iou: float = KEYFRAME_IOU
+) -> AnnotationEffort:
+    """Count the strokes that one object takes.
+
+    Args:
+        case: The object.
+        pipeline: The pipeline that predicts.
+        cache_dir: A folder for finished stages, as the backend keeps them between two predictions of a task.
+        keyframe_iou: The IoU that boxes between keyframes must keep.
+    """
     truth = case.truth()
-    kept = StageCache(memo, case.name)
+    cache = StageCache(cache_dir, case.name)
 
-    def answer(fixed: tuple[UserKeyframe, ...]) -> Keyframes:
-        work = PredictRequest(case.name, case.name, FPS, (case.target,), (case.name,), (fixed,))
+    def predict(fixed: tuple[UserKeyframe, ...]) -> KeyframeItems:
+        request = PredictRequest(case.name, case.name, FPS, (case.target,), (case.name,), (fixed,))
         try:
-            (result,) = pipeline.run(case.clip, add_user_prompts(work, case.clip), cache=kept)
-        except PipelineError:  # nothing was found: the annotator begins with an empty region
+            (result,) = pipeline.run(case.clip, add_user_prompts(request, case.clip), cache=cache)
+        except PipelineError:  # the object was not found: the annotator begins with an empty region
             return []
         sequence = box_sequence(result.track, case.clip, fps=FPS, edits=fixed, keyframe_iou=keyframe_iou)
         return [dict(keyframe) for keyframe in sequence]
 
-    first = answer(())
-    return Cost(
+    first = predict(())
+    return AnnotationEffort(
         name=case.name,
         frames=int(truth.visible.sum()),
-        hand=by_hand(truth),
-        asked=1,
-        mended=mend(first, truth, rerun=None, most=_MOST),
-        rerun=mend(first, truth, rerun=answer, most=_MOST),
+        manual=fewest_manual_strokes(truth),
+        prompts=1,
+        corrected=correct_sequence(first, truth, rerun=None, max_strokes=_MAX_STROKES),
+        rerun=correct_sequence(first, truth, rerun=predict, max_strokes=_MAX_STROKES),
     )
 
 
-def table(costs: Sequence[Cost]) -> str:
-    """Markdown: strokes for each object and all together."""
+def effort_table(efforts: Sequence[AnnotationEffort]) -> str:
+    """Return Markdown: the strokes for each object and for all."""
     lines = [
         "| | frames (one box each) | fewest keyframes by hand | first answer wrong on | mended | re-run |",
         "|---|---|---|---|---|---|",
     ]
-    for c in costs:
+    for e in efforts:
         lines.append(
-            f"| {c.name} | {c.frames} | {c.hand} | {c.mended.wrong_at_first} | {_said(c.mended)} | {_said(c.rerun)} |"
+            f"| {e.name} | {e.frames} | {e.manual} | {e.corrected.frames_wrong_at_first} | {_format(e.corrected)} "
+            f"| {_format(e.rerun)} |"
         )
-    totals = [sum(v) for v in zip(*((c.frames, c.hand, c.mended.strokes, c.rerun.strokes) for c in costs), strict=True)]
+    rows = [(e.frames, e.manual, e.corrected.strokes, e.rerun.strokes) for e in efforts]
+    totals = [sum(column) for column in zip(*rows, strict=True)]
     lines.append(f"| **all** | {totals[0]} | {totals[1]} | | {totals[2]} | **{totals[3]}** |")
-    asked = sum(c.asked for c in costs)
+    prompts = sum(e.prompts for e in efforts)
     lines += [
         "",
         f"corrections: {totals[3] / totals[1]:.2f} of the fewest keyframes by hand, {totals[3] / totals[0]:.3f} of a "
         f"box per frame (without re-running {totals[2] / totals[1]:.2f} and {totals[2] / totals[0]:.3f}); "
-        f"with the {asked} words or clicks that asked: {(totals[3] + asked) / totals[1]:.2f}",
-        f"{sum(not c.mended.wrong_at_first for c in costs)} of {len(costs)} first answers need no stroke",
+        f"with the {prompts} words or clicks that asked: {(totals[3] + prompts) / totals[1]:.2f}",
+        f"{sum(not e.corrected.frames_wrong_at_first for e in efforts)} of {len(efforts)} first answers need no stroke",
     ]
     return "\n".join(lines)
 
 
-def _said(tally: StrokeCount) -> str:
-    return f"{tally.strokes}" + (f" ({tally.left} frames still wrong)" if tally.left else "")
+def _format(count: StrokeCount) -> str:
+    return f"{count.strokes}" + (f" ({count.frames_left} frames still wrong)" if count.frames_left else "")
 
 
-def _mask(path: Path) -> NDArray[np.bool_]:
-    read = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if read is None:
+def _read_mask(path: Path) -> NDArray[np.bool_]:
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
         raise ValueError(f"{path}: no mask is there")
-    return np.asarray(read > 127, np.bool_)
+    return np.asarray(image > 127, np.bool_)

@@ -1,4 +1,4 @@
-"""Which tasks a person should look at next: where most strokes are expected, spread over the videos."""
+"""Which tasks a person should annotate next: those where most strokes are expected, spread over the videos."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from backend.feedback.compare import RegionFate, label_of
+from backend.feedback.compare import RegionFate, region_label
 from backend.feedback.store import StoredCorrection
 
-_ENOUGH = 5  # corrected regions of a label, to go by that label's own strokes
-_AGAIN = 0.5  # what a further task of the same video counts
+_MIN_REGIONS = 5  # corrected regions of a label from which its own mean is used
+_SAME_VIDEO_WEIGHT = 0.5  # of each further task of the same video
 
 
 @dataclass(frozen=True)
 class WaitingTask:
-    """A task that nobody has annotated yet, with its prediction. regions: label and score of each, in [0, 1]."""
+    """A task with a prediction that nobody has annotated yet.
+
+    Attributes:
+        task: Number of the task.
+        video: Address of its video.
+        words: Its expressions.
+        regions: Label and score in [0, 1] of each predicted region.
+    """
 
     task: int
     video: str
@@ -28,59 +35,85 @@ class WaitingTask:
 
 @dataclass(frozen=True)
 class TaskSuggestion:
-    """A task to look at. chance: that any of its regions needs a correction; strokes: how many are expected."""
+    """A task to annotate.
+
+    Attributes:
+        waiting: The task.
+        probability: The probability that any of its regions needs a correction.
+        strokes: The expected number of strokes.
+    """
 
     waiting: WaitingTask
-    chance: float
+    probability: float
     strokes: float
 
 
-def strokes_by_label(rows: Iterable[StoredCorrection]) -> dict[str, float]:
-    """Mean strokes of a region that needed correction, by label; under "" over all labels, 1 where none is known.
+def mean_strokes_by_label(corrections: Iterable[StoredCorrection]) -> dict[str, float]:
+    """Return the mean strokes of a region that needed correction, by label.
 
-    A region of ours that a person deleted or moved counts; one that the person added was not predicted.
+    The key "" holds the mean over all labels, 1 if there are no corrections. Predicted regions that a person moved or
+    deleted count; one that a person added was not predicted.
     """
-    spent: defaultdict[str, list[int]] = defaultdict(list)
-    for row in rows:
-        c = row.correction
-        if c.strokes and c.fate is not RegionFate.ADDED:
-            spent[c.label].append(c.strokes)
-            spent[""].append(c.strokes)
-    found = {label: float(np.mean(n)) for label, n in spent.items() if label == "" or len(n) >= _ENOUGH}
-    return {"": 1.0} | found
+    strokes: defaultdict[str, list[int]] = defaultdict(list)
+    for stored in corrections:
+        correction = stored.correction
+        if correction.strokes and correction.fate is not RegionFate.ADDED:
+            strokes[correction.label].append(correction.strokes)
+            strokes[""].append(correction.strokes)
+    means = {label: float(np.mean(n)) for label, n in strokes.items() if label == "" or len(n) >= _MIN_REGIONS}
+    return {"": 1.0} | means
 
 
-def suggest(waiting: Sequence[WaitingTask], costs: Mapping[str, float], *, count: int) -> list[TaskSuggestion]:
-    """The tasks that pay most, first; of one video each further task counts half of the one before.
+def suggest_tasks(
+    waiting: Sequence[WaitingTask], strokes_by_label: Mapping[str, float], *, count: int
+) -> list[TaskSuggestion]:
+    """Rank tasks by expected strokes; each further task of the same video counts half of the one before.
 
-    A prediction without regions (nothing was found) has to be drawn by hand: it counts as one that surely needs it.
+    A prediction without regions, where nothing was found, counts as one region that surely needs a correction.
+
+    Args:
+        waiting: The tasks to choose from.
+        strokes_by_label: See `mean_strokes_by_label`.
+        count: How many tasks to return.
     """
-    rated = []
-    for one in waiting:
-        regions = one.regions or (("", 0.0),)
-        chance = 1 - float(np.prod([score for _, score in regions]))
-        strokes = sum((1 - score) * costs.get(label, costs[""]) for label, score in regions)
-        rated.append(TaskSuggestion(one, chance, strokes))
+    candidates = []
+    for task in waiting:
+        regions = task.regions or (("", 0.0),)
+        probability = 1 - float(np.prod([score for _, score in regions]))
+        strokes = sum((1 - score) * strokes_by_label.get(label, strokes_by_label[""]) for label, score in regions)
+        candidates.append(TaskSuggestion(task, probability, strokes))
     chosen: list[TaskSuggestion] = []
-    seen: Counter[str] = Counter()
-    while rated and len(chosen) < count:
-        best = max(rated, key=lambda s: (s.strokes * _AGAIN ** seen[s.waiting.video], -s.waiting.task))
-        rated.remove(best)
-        seen[best.waiting.video] += 1
+    per_video: Counter[str] = Counter()
+
+    def rank(suggestion: TaskSuggestion) -> tuple[float, int]:
+        weight = _SAME_VIDEO_WEIGHT ** per_video[suggestion.waiting.video]
+        return suggestion.strokes * weight, -suggestion.waiting.task
+
+    while candidates and len(chosen) < count:
+        best = max(candidates, key=rank)
+        candidates.remove(best)
+        per_video[best.waiting.video] += 1
         chosen.append(best)
     return chosen
 
 
-def waiting_of(
+def select_waiting_tasks(
     tasks: Iterable[Any], predictions: Iterable[Any], *, video_field: str, word_fields: Sequence[str]
 ) -> list[WaitingTask]:
-    """From what the server lists: tasks without annotations, each with its newest prediction; others are left out."""
+    """Return the tasks that have a prediction and no annotation, each with its newest prediction.
+
+    Args:
+        tasks: Tasks as Label Studio's client lists them.
+        predictions: Predictions as the client lists them.
+        video_field: The field of a task's data with the address of its video.
+        word_fields: The fields that may hold its words, in order of precedence.
+    """
     newest: dict[int, Any] = {}
     for prediction in predictions:
-        known = newest.get(prediction.task)
-        if known is None or prediction.id > known.id:
+        other = newest.get(prediction.task)
+        if other is None or prediction.id > other.id:
             newest[prediction.task] = prediction
-    found = []
+    waiting = []
     for task in tasks:
         prediction = newest.get(task.id)
         if prediction is None or task.total_annotations:
@@ -90,6 +123,6 @@ def waiting_of(
         regions = [
             r for r in prediction.result or [] if isinstance(r, Mapping) and isinstance(r.get("score"), int | float)
         ]
-        scored = tuple((label_of(r), float(np.clip(r["score"], 0, 1))) for r in regions)
-        found.append(WaitingTask(int(task.id), str(data.get(video_field) or ""), words, scored))
-    return found
+        scored = tuple((region_label(r), float(np.clip(r["score"], 0, 1))) for r in regions)
+        waiting.append(WaitingTask(int(task.id), str(data.get(video_field) or ""), words, scored))
+    return waiting

@@ -1,18 +1,25 @@
-"""What the loop asks Label Studio for."""
+"""What is read from a project in Label Studio: its corrected objects, and its tasks that wait for a person."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import numpy as np
 
-from backend.feedback.next_tasks import WaitingTask, waiting_of
+from backend.feedback.annotator import EditorTruth, interpolate_sequence
+from backend.feedback.compare import region_label
+from backend.feedback.next_tasks import WaitingTask, select_waiting_tasks
 from backend.labelstudio.client import label_studio_client
 from backend.labelstudio.config_xml import LabelConfigError
+from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
+from backend.labelstudio.edits import region_words
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
-from backend.labelstudio.request import FALLBACK_FIELDS
+from backend.labelstudio.request import FALLBACK_FIELDS, task_expressions
+from backend.labelstudio.timeline import editor_frame_count
 from backend.settings import Settings
 from video.errors import UserError
 
@@ -20,19 +27,49 @@ _REFUSED = {401: "the token is refused", 403: "the token may not see it", 404: "
 
 
 class FeedbackError(UserError):
-    """The project cannot be read, or nothing can be learnt from it; a sentence for people."""
+    """The project cannot be read, or its corrections are not enough."""
+
+
+@dataclass(frozen=True)
+class CorrectedObject:
+    """One object of one video as a person submitted it.
+
+    Attributes:
+        task: Number of the task.
+        video: Address of the video in the task.
+        fps: Rate of the editor's frame grid.
+        words: The expression that refers to the object.
+        label: Its label.
+        sequence: The region's keyframes.
+    """
+
+    task: int
+    video: str
+    fps: float
+    words: str
+    label: str
+    sequence: tuple[Mapping[str, Any], ...]
+
+    def truth(self, duration_s: float) -> EditorTruth:
+        """Return the object's boxes by editor frame of a video of this length."""
+        boxes, visible = interpolate_sequence(self.sequence, editor_frame_count(duration_s, self.fps))
+        return EditorTruth(boxes, np.asarray(visible, np.bool_))
 
 
 @contextmanager
-def asking(settings: Settings, project: int) -> Iterator[tuple[Any, LabelConfig]]:
-    """Label Studio's client and the project's label config; what goes wrong in the block becomes a FeedbackError."""
+def open_project(settings: Settings, project: int) -> Iterator[tuple[Any, LabelConfig]]:
+    """Yield Label Studio's client and the project's label config.
+
+    Raises:
+        FeedbackError: If Label Studio cannot be reached or refuses, also within the block.
+    """
     from label_studio_sdk.core.api_error import ApiError
 
-    studio = label_studio_client(settings)
-    if studio is None:
+    client = label_studio_client(settings)
+    if client is None:
         raise FeedbackError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, of somebody who may see the project")
     try:
-        yield studio, parse_label_config(studio.projects.get(id=project).label_config)
+        yield client, parse_label_config(client.projects.get(id=project).label_config)
     except ApiError as error:
         raise FeedbackError(f"project {project}: {_REFUSED.get(error.status_code or 0, error.status_code)}") from None
     except httpx.HTTPError as error:
@@ -41,10 +78,47 @@ def asking(settings: Settings, project: int) -> Iterator[tuple[Any, LabelConfig]
         raise FeedbackError(f"project {project}: {error}") from None
 
 
-def waiting(settings: Settings, project: int) -> list[WaitingTask]:
-    """The project's tasks that have a prediction and no annotation. Raises FeedbackError."""
-    with asking(settings, project) as (studio, config):
-        tasks = list(studio.tasks.list(project=project, fields="all", page_size=500))
-        predictions = list(studio.predictions.list(project=project))
+def read_waiting_tasks(settings: Settings, project: int) -> list[WaitingTask]:
+    """Return the project's tasks that have a prediction and no annotation. Raises FeedbackError."""
+    with open_project(settings, project) as (client, config):
+        tasks = list(client.tasks.list(project=project, fields="all", page_size=500))
+        predictions = list(client.predictions.list(project=project))
     fields = (*config.word_fields, *FALLBACK_FIELDS)
-    return waiting_of(tasks, predictions, video_field=config.media_field, word_fields=fields)
+    return select_waiting_tasks(tasks, predictions, video_field=config.media_field, word_fields=fields)
+
+
+def read_corrected_objects(settings: Settings, project: int) -> list[CorrectedObject]:
+    """Return all objects with words in the project's submitted annotations.
+
+    Raises:
+        FeedbackError: If the project cannot be read, or holds no boxes on video.
+    """
+    with open_project(settings, project) as (client, config):
+        tasks = list(client.tasks.list(project=project, fields="all", page_size=200))
+    if not isinstance(config.control, VideoRectangleControl):
+        kind = "pictures" if config.on_pictures else "outlines"
+        raise FeedbackError(f"project {project} is one of {kind}; settings are chosen by boxes on video")
+    return [corrected for task in tasks for corrected in task_corrected_objects(task, config)]
+
+
+def task_corrected_objects(task: Any, config: LabelConfig) -> Iterator[CorrectedObject]:
+    """Yield the objects with words in a task's newest annotation that was not skipped.
+
+    A region holds the words that it was found with. One that a person drew takes the task's words if it is the only
+    region and the words name one object.
+    """
+    data = task.data if isinstance(task.data, Mapping) else {}
+    video = data.get(config.media_field)
+    submitted = [a for a in task.annotations or [] if isinstance(a, Mapping) and not a.get("was_cancelled")]
+    if not submitted or not isinstance(video, str):
+        return
+    newest = max(submitted, key=lambda a: int(a.get("id") or 0))
+    regions = [r for r in newest.get("result") or [] if isinstance(r, Mapping) and r.get("type") == "videorectangle"]
+    expressions = task_expressions(data, config) if len(regions) == 1 else []
+    task_words = expressions[0] if len(expressions) == 1 else None
+    for region in regions:
+        value = region.get("value")
+        sequence = value.get("sequence") if isinstance(value, Mapping) else None
+        words = region_words(region) or task_words
+        if words and sequence:
+            yield CorrectedObject(int(task.id), video, config.fps(data), words, region_label(region), tuple(sequence))

@@ -1,9 +1,11 @@
-"""What people corrected: by label, by expression, over time; and a page with pictures of the worst."""
+"""Report corrections: tables by label, expression, day and model, and a page with pictures of the most costly ones."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,18 +19,31 @@ from numpy.typing import NDArray
 from backend.feedback.compare import RegionFate
 from backend.feedback.store import StoredCorrection
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
+from backend.media.store import MediaError, MediaStore
+from backend.settings import Settings
+from video.io.probe import ClipError
 
 if TYPE_CHECKING:
     from video.io.reader import Clip
 
-_WIDE_PX = 480
-_OURS, _THEIRS = (245, 140, 25), (35, 165, 55)  # RGB
-Opened = Callable[[StoredCorrection], "Clip | None"]
+log = logging.getLogger("refam.loop")
+
+_WIDTH_PX = 480  # of a picture on the page
+_BEFORE_RGB, _AFTER_RGB = (245, 140, 25), (35, 165, 55)  # orange and green
+OpenClip = Callable[[StoredCorrection], "Clip | None"]
 
 
 @dataclass(frozen=True)
 class ReportLine:
-    """One line of a table: how often each fate was met, mean IoU of what can be compared, strokes for each region."""
+    """One line of a table.
+
+    Attributes:
+        name: What the corrections of the line have in common.
+        regions: Number of regions.
+        fates: Number of regions of each fate.
+        iou: Mean IoU of the regions that can be compared; None if there are none.
+        strokes: Mean strokes of a region.
+    """
 
     name: str
     regions: int
@@ -38,89 +53,132 @@ class ReportLine:
 
     @property
     def kept(self) -> float:
-        """Share of what was answered that stayed as it was; what a person added was not answered."""
-        answered = self.regions - self.fates[RegionFate.ADDED]
-        return self.fates[RegionFate.KEPT] / answered if answered else 0.0
+        """The share of predicted regions that were kept; those that a person added were not predicted."""
+        predicted = self.regions - self.fates[RegionFate.ADDED]
+        return self.fates[RegionFate.KEPT] / predicted if predicted else 0.0
 
 
 @dataclass(frozen=True)
-class WorstCorrection:
-    """One of the worst, for the page. picture: a JPEG as a data address, "" where the video cannot be had."""
+class CorrectionPicture:
+    """A correction and its picture: a JPEG as a data URL, "" if the video cannot be read."""
 
     row: StoredCorrection
     picture: str
 
 
-def tables(rows: Sequence[StoredCorrection]) -> dict[str, list[ReportLine]]:
-    """By label, expression, day (UTC) and model version; in each the ones with most regions first, days in order."""
-    by: dict[str, Callable[[StoredCorrection], str]] = {
+def summary_tables(corrections: Sequence[StoredCorrection]) -> dict[str, list[ReportLine]]:
+    """Group corrections by label, expression, day (UTC) and model version.
+
+    Returns:
+        The lines of each table: days in order, in the others the groups with most regions first.
+    """
+    keys: dict[str, Callable[[StoredCorrection], str]] = {
         "label": lambda row: row.correction.label or "(none)",
         "expression": lambda row: row.correction.words or "(drawn by hand)",
         "day": lambda row: datetime.fromtimestamp(row.at, UTC).strftime("%Y-%m-%d"),
         "model": lambda row: row.model_version or "(not known)",
     }
-    return {name: _grouped(rows, key, in_order=name == "day") for name, key in by.items()}
+    return {name: _group(corrections, key, by_name=name == "day") for name, key in keys.items()}
 
 
-def line(name: str, rows: Sequence[StoredCorrection]) -> ReportLine:
-    """All of these in one line."""
-    found = [row.correction for row in rows]
-    ious = [c.iou for c in found if c.iou is not None and c.fate is not RegionFate.ADDED]
+def summarize(name: str, corrections: Sequence[StoredCorrection]) -> ReportLine:
+    """Summarize corrections in one line."""
+    regions = [stored.correction for stored in corrections]
+    ious = [c.iou for c in regions if c.iou is not None and c.fate is not RegionFate.ADDED]
     return ReportLine(
         name=name,
-        regions=len(found),
-        fates={fate: sum(c.fate is fate for c in found) for fate in RegionFate},
+        regions=len(regions),
+        fates={fate: sum(c.fate is fate for c in regions) for fate in RegionFate},
         iou=float(np.mean(ious)) if ious else None,
-        strokes=float(np.mean([c.strokes for c in found])) if found else 0.0,
+        strokes=float(np.mean([c.strokes for c in regions])) if regions else 0.0,
     )
 
 
-def _grouped(
-    rows: Sequence[StoredCorrection], key: Callable[[StoredCorrection], str], *, in_order: bool
+def _group(
+    corrections: Sequence[StoredCorrection], key: Callable[[StoredCorrection], str], *, by_name: bool
 ) -> list[ReportLine]:
-    names = {key(row) for row in rows}
-    found = [line(name, [row for row in rows if key(row) == name]) for name in names]
-    return sorted(found, key=lambda one: (one.name,) if in_order else (-one.regions, one.name))
+    names = {key(row) for row in corrections}
+    lines = [summarize(name, [row for row in corrections if key(row) == name]) for name in names]
+    return sorted(lines, key=lambda line: (line.name,) if by_name else (-line.regions, line.name))
 
 
-def worst(rows: Iterable[StoredCorrection], count: int) -> list[StoredCorrection]:
-    """The corrections that cost most: by strokes, then by how far off the answer was."""
-    costly = [r for r in rows if r.correction.strokes and r.correction.fate is not RegionFate.ADDED]
+def most_costly(corrections: Iterable[StoredCorrection], count: int) -> list[StoredCorrection]:
+    """Return the predictions that cost most strokes; among equals, those with the lowest IoU first."""
+    costly = [r for r in corrections if r.correction.strokes and r.correction.fate is not RegionFate.ADDED]
     return sorted(costly, key=lambda r: (-r.correction.strokes, r.correction.iou or 0.0, r.at))[:count]
 
 
-def picture(row: StoredCorrection, clip: Clip) -> NDArray[np.uint8]:
-    """(h, 480, 3) uint8 RGB: the editor frame on which before and after differ most, ours orange, theirs green."""
-    frame = min(max(1, row.correction.worst or 1), editor_frame_count(clip.duration_s, row.fps))
-    image = clip.frame(int(clip_frame_of_editor(clip.times, frame, row.fps)[frame - 1]))
-    h = max(1, round(image.shape[0] * _WIDE_PX / image.shape[1]))
-    small = np.ascontiguousarray(cv2.resize(image, (_WIDE_PX, h), interpolation=cv2.INTER_AREA))
-    for box, colour in ((row.correction.before, _OURS), (row.correction.after, _THEIRS)):
+def draw_correction(stored: StoredCorrection, clip: Clip) -> NDArray[np.uint8]:
+    """Draw the editor frame on which before and after differ most, the predicted box orange, the person's green.
+
+    Returns:
+        (h, 480, 3) uint8 RGB.
+    """
+    frame = min(max(1, stored.correction.worst or 1), editor_frame_count(clip.duration_s, stored.fps))
+    image = clip.frame(int(clip_frame_of_editor(clip.times, frame, stored.fps)[frame - 1]))
+    h = max(1, round(image.shape[0] * _WIDTH_PX / image.shape[1]))
+    small = np.ascontiguousarray(cv2.resize(image, (_WIDTH_PX, h), interpolation=cv2.INTER_AREA))
+    for box, colour in ((stored.correction.before, _BEFORE_RGB), (stored.correction.after, _AFTER_RGB)):
         if box is not None:
-            x0, y0, x1, y1 = (round(c * side) for c, side in zip(box, (_WIDE_PX, h, _WIDE_PX, h), strict=True))
+            x0, y0, x1, y1 = (round(c * side) for c, side in zip(box, (_WIDTH_PX, h, _WIDTH_PX, h), strict=True))
             cv2.rectangle(small, (x0, y0), (x1, y1), colour, 2)
     return np.asarray(small, np.uint8)
 
 
-def page(rows: Sequence[StoredCorrection], opened: Opened, *, most: int = 12) -> str:
-    """HTML, self-contained: the tables, and pictures of the worst. opened: the clip of a row, None where it is gone."""
-    bad = [WorstCorrection(row, _coded(row, opened)) for row in worst(rows, most)]
+def render_page(corrections: Sequence[StoredCorrection], open_clip: OpenClip, *, max_pictures: int = 12) -> str:
+    """Render a self-contained HTML page: the tables, and pictures of the most costly corrections.
+
+    Args:
+        corrections: The corrections to report.
+        open_clip: Returns the clip of a correction, None if it cannot be read; see `open_videos`.
+        max_pictures: The most pictures to show.
+    """
+    costly = [CorrectionPicture(row, _encode_picture(row, open_clip)) for row in most_costly(corrections, max_pictures)]
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
-        total=line("all", rows), tables=tables(rows), bad=bad, fates=list(RegionFate), when=_when
+        total=summarize("all", corrections),
+        tables=summary_tables(corrections),
+        costly=costly,
+        fates=list(RegionFate),
+        format_time=_format_time,
     )
 
 
-def _coded(row: StoredCorrection, opened: Opened) -> str:
-    clip = opened(row)
+@contextlib.contextmanager
+def open_videos(settings: Settings) -> Iterator[OpenClip]:
+    """Yield a function that opens the video of a correction and returns None, with a warning in the log, if it cannot.
+
+    Downloaded files are kept until the block ends.
+    """
+    from video.io.reader import open_clip
+
+    media = MediaStore(settings)
+    clips: dict[str, Clip | None] = {}
+    with contextlib.ExitStack() as files:
+
+        def open_video(stored: StoredCorrection) -> Clip | None:
+            if stored.video not in clips:
+                try:
+                    path = files.enter_context(media.local_file(stored.video, task_id=stored.task))
+                    clips[stored.video] = open_clip(path)
+                except (MediaError, ClipError) as error:
+                    log.warning("task %s: %s", stored.task, error)
+                    clips[stored.video] = None
+            return clips[stored.video]
+
+        yield open_video
+
+
+def _encode_picture(stored: StoredCorrection, open_clip: OpenClip) -> str:
+    clip = open_clip(stored)
     if clip is None:
         return ""
-    ok, coded = cv2.imencode(".jpg", picture(row, clip)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    ok, jpeg = cv2.imencode(".jpg", draw_correction(stored, clip)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not ok:
         raise RuntimeError("OpenCV could not write a JPEG")
-    return "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
 
 
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+def _format_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")

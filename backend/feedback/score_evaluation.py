@@ -1,8 +1,8 @@
-"""Does the score tell which tracks a person must correct? Drawn clips with a known truth, fitted and judged apart.
+"""How well the score tells which tracks a person must correct: fitted and evaluated on different drawn clips.
 
-A track needs correction when any frame of it, as the editor draws it, has IoU < 0.8 with the truth or is shown where
-the object is not. AUROC: the chance that of one track that needs it and one that does not, the score of the first is
-lower (Mann and Whitney 1947; Hanley and McNeil 1982 for its error).
+A track needs correction if on any frame, as the editor draws it, its IoU with the truth is below 0.8 or it is shown
+where the object is not. AUROC is the probability that of a track that needs correction and one that does not, the
+former has the lower score (Mann and Whitney 1947; Hanley and McNeil 1982 for its standard error).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from backend.feedback.annotator import EditorTruth, verdict
+from backend.feedback.annotator import EditorTruth, find_wrong_frames
 from backend.feedback.project import FeedbackError
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from refam.evaluation.grounding_scores import expected_calibration_error, reliability_table
@@ -29,22 +29,28 @@ from refam.tiny.scenes import draw_clip
 if TYPE_CHECKING:
     from video.io.reader import Clip
 
-FIT_SEED, JUDGE_SEED = 5_000, 900_000  # the scenes of the two never meet
+FIT_SEED, HELD_OUT_SEED = 5_000, 900_000  # far enough apart that no scene belongs to both
 _FPS, _FRAMES, _SIZE = 24.0, 48, (320, 180)
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
-    """One track that was answered. signs: (k,) by SIGNS; raw: the score without a fit; right: nothing to correct."""
+class TrackOutcome:
+    """One predicted track.
 
-    signs: NDArray[np.float64]
-    raw: float
-    right: bool
+    Attributes:
+        features: (k,) float64, the inputs of the score model.
+        raw_score: The score without a fitted model.
+        correct: Whether no frame needs correction.
+    """
+
+    features: NDArray[np.float64]
+    raw_score: float
+    correct: bool
 
 
 @dataclass(frozen=True)
 class Auroc:
-    """Area under the ROC curve with its standard error."""
+    """The area under the ROC curve with its standard error."""
 
     value: float
     error: float
@@ -54,83 +60,105 @@ class Auroc:
         return f"{self.value:.3f} ({max(0, self.value - half):.3f} - {min(1, self.value + half):.3f})"
 
 
-def auroc(scores: ArrayLike, right: ArrayLike) -> Auroc:
-    """scores: (n,) larger is surer; right: (n,) bool. Raises FeedbackError unless both kinds are there."""
-    scores, right = np.asarray(scores, np.float64), np.asarray(right, np.bool_)
-    n, m = int(right.sum()), int((~right).sum())
+def auroc(scores: ArrayLike, correct: ArrayLike) -> Auroc:
+    """Compute the AUROC of scores.
+
+    Args:
+        scores: (n,), larger means more likely correct.
+        correct: (n,) bool.
+
+    Raises:
+        FeedbackError: If all are correct or none is.
+    """
+    scores, correct = np.asarray(scores, np.float64), np.asarray(correct, np.bool_)
+    n, m = int(correct.sum()), int((~correct).sum())
     if n == 0 or m == 0:
         raise FeedbackError(
             f"{n} right and {m} wrong tracks: both kinds are needed to tell them apart; take more clips"
         )
     ranks = rankdata(scores)
-    a = float(ranks[right].sum() - n * (n + 1) / 2) / (n * m)
+    a = float(ranks[correct].sum() - n * (n + 1) / 2) / (n * m)
     q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
     variance = (a * (1 - a) + (n - 1) * (q1 - a * a) + (m - 1) * (q2 - a * a)) / (n * m)
     return Auroc(a, math.sqrt(max(0.0, variance)))
 
 
-def answered(
+def track_drawn_clips(
     pipeline: Pipeline, clips: int, seed: int, *, progress: Callable[[float], None] = lambda share: None
-) -> list[Answered]:
-    """Every object of so many drawn clips, asked for by its words."""
-    found: list[Answered] = []
+) -> list[TrackOutcome]:
+    """Track every object of drawn clips by its words.
+
+    Args:
+        pipeline: The pipeline to evaluate.
+        clips: Number of clips.
+        seed: Seed of the first clip; the others follow it.
+        progress: Called with the share of clips that are done.
+    """
+    outcomes: list[TrackOutcome] = []
     for number in range(clips):
-        found += _one_clip(pipeline, seed + number)
+        outcomes += _track_clip(pipeline, seed + number)
         progress((number + 1) / clips)
-    return found
+    return outcomes
 
 
-def _one_clip(pipeline: Pipeline, seed: int) -> Iterator[Answered]:
-    drawn = draw_clip(seed, size=_SIZE, n_frames=_FRAMES, fps=_FPS, speed=0.9)
-    with as_clip(drawn.frames, fps=_FPS) as clip:
+def _track_clip(pipeline: Pipeline, seed: int) -> Iterator[TrackOutcome]:
+    scene = draw_clip(seed, size=_SIZE, n_frames=_FRAMES, fps=_FPS, speed=0.9)
+    with as_clip(scene.frames, fps=_FPS) as clip:
         try:
-            results = pipeline.run(clip, [Target(words, words) for words in drawn.expressions])
-        except PipelineError:  # none was found: there is no answer to be sure of
+            results = pipeline.run(clip, [Target(words, words) for words in scene.expressions])
+        except PipelineError:  # no object was found, so there is no track to score
             return
-        for result, masks in zip(results, drawn.masks, strict=True):
+        for result, masks in zip(results, scene.masks, strict=True):
             if result.track.visible.any():
-                yield _judged(result, clip, masks)
+                yield _outcome(result, clip, masks)
 
 
-def _judged(result: TrackResult, clip: Clip, masks: NDArray[np.bool_]) -> Answered:
-    wrong, _ = verdict(box_sequence(result.track, clip, fps=_FPS), EditorTruth.of_masks(masks))
-    return Answered(feature_vector(result.features), raw_score(result.features), not wrong.any())
+def _outcome(result: TrackResult, clip: Clip, masks: NDArray[np.bool_]) -> TrackOutcome:
+    wrong, _ = find_wrong_frames(box_sequence(result.track, clip, fps=_FPS), EditorTruth.from_masks(masks))
+    return TrackOutcome(feature_vector(result.features), raw_score(result.features), not wrong.any())
 
 
-def fitted(some: Sequence[Answered], *, made_with: str, source: str) -> ScoreModel:
-    """Raises FeedbackError where all are right or all are wrong."""
-    right = np.array([a.right for a in some])
-    if right.all() or not right.any():
+def fit_outcomes(outcomes: Sequence[TrackOutcome], *, made_with: str, source: str) -> ScoreModel:
+    """Fit a score model to tracks.
+
+    Args:
+        outcomes: The tracks.
+        made_with: The models that made them; the score model is for these alone.
+        source: What it was fitted on, for the record.
+
+    Raises:
+        FeedbackError: If all tracks are correct or none is.
+    """
+    correct = np.array([outcome.correct for outcome in outcomes])
+    if correct.all() or not correct.any():
         raise FeedbackError(
-            f"of {len(some)} tracks all are {'right' if right.all() else 'wrong'}; take more clips to fit on"
+            f"of {len(outcomes)} tracks all are {'right' if correct.all() else 'wrong'}; take more clips to fit on"
         )
-    return fit_score_model(np.stack([a.signs for a in some]), right, made_with=made_with, source=source)
+    features = np.stack([outcome.features for outcome in outcomes])
+    return fit_score_model(features, correct, made_with=made_with, source=source)
 
 
-def table(need: ScoreModel | None, some: Sequence[Answered]) -> str:
-    """Markdown: AUROC of every sign, of the raw score and of the fitted one; then whether it means what it says."""
-    right = np.array([a.right for a in some])
-    signs = np.stack([a.signs for a in some])
+def score_table(model: ScoreModel | None, outcomes: Sequence[TrackOutcome]) -> str:
+    """Return Markdown: the AUROC of every feature and of the scores, and the calibration of the fitted score."""
+    correct = np.array([outcome.correct for outcome in outcomes])
+    features = np.stack([outcome.features for outcome in outcomes])
     lines = [
-        f"{len(some)} tracks, {int((~right).sum())} of them need correction",
+        f"{len(outcomes)} tracks, {int((~correct).sum())} of them need correction",
         "",
         "| | AUROC of “needs correction” | weight |",
         "|---|---|---|",
     ]
     for k, name in enumerate(FEATURES):
-        weight = "" if need is None else f"{need.weights[k]:.2f}"
-        lines.append(f"| {name} | {auroc(signs[:, k], right)} | {weight} |")
-    lines.append(f"| raw score | {auroc([a.raw for a in some], right)} | |")
-    if need is not None:
-        said = np.array([need(dict(zip(FEATURES, row, strict=True))) for row in signs])
-        lines.append(f"| **fitted score** | **{auroc(said, right)}** | |")
-        lines += [
-            "",
-            f"expected calibration error of the fitted score: {expected_calibration_error(said, right):.3f}",
-            "",
-        ]
+        weight = "" if model is None else f"{model.weights[k]:.2f}"
+        lines.append(f"| {name} | {auroc(features[:, k], correct)} | {weight} |")
+    lines.append(f"| raw score | {auroc([outcome.raw_score for outcome in outcomes], correct)} | |")
+    if model is not None:
+        scores = np.array([model(dict(zip(FEATURES, row, strict=True))) for row in features])
+        lines.append(f"| **fitted score** | **{auroc(scores, correct)}** | |")
+        error = expected_calibration_error(scores, correct)
+        lines += ["", f"expected calibration error of the fitted score: {error:.3f}", ""]
         lines.append(
-            reliability_table(said, right)
+            reliability_table(scores, correct)
             .replace("heatmaps", "tracks")
             .replace("on the object", "right")
             .replace("confidence", "score")

@@ -1,4 +1,4 @@
-"""Corrections on disk: what the webhook brought, and what came of comparing it. One SQLite file in the data folder."""
+"""Submitted annotations and their corrections in one SQLite file of the data directory, corrections.db."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ create index if not exists by_project on corrections (project, at);
 
 @dataclass(frozen=True)
 class SubmittedAnnotation:
-    """An annotation as the webhook brought it: nothing but what is compared. video: the task's address of it."""
+    """What the webhook sends of an annotation, as far as it is compared. `video` is its address in the task."""
 
     annotation: int
     project: int | None
@@ -38,7 +38,7 @@ class SubmittedAnnotation:
 
 @dataclass(frozen=True)
 class StoredCorrection:
-    """A correction with where it comes from. at: seconds since 1970, when it was submitted."""
+    """A correction and where it comes from. `at` is when it was submitted, in seconds since 1970."""
 
     annotation: int
     project: int | None
@@ -51,7 +51,15 @@ class StoredCorrection:
 
 
 class CorrectionStore:
-    """Safe to use from several threads and processes. Raises sqlite3.Error when the file cannot be used."""
+    """The file of corrections; safe to use from several threads and processes.
+
+    Args:
+        data_dir: The folder of the file.
+        clock: Returns the time in seconds since 1970.
+
+    Raises:
+        sqlite3.Error: If the file cannot be used; every method raises it, too.
+    """
 
     def __init__(self, data_dir: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock, self._lock = data_dir / "corrections.db", clock, threading.Lock()
@@ -60,24 +68,32 @@ class CorrectionStore:
             db.executescript(_SCHEMA)
 
     def receive(self, submitted: SubmittedAnnotation) -> None:
-        """Takes in an annotation, to be compared later; a newer version of it replaces an older one."""
+        """Store an annotation to be compared later, replacing an older version of it."""
         body = json.dumps(asdict(submitted))
         with self._open() as db:
             db.execute("insert or replace into inbox values (?, ?, ?)", (submitted.annotation, body, self._clock()))
 
-    def waiting(self) -> list[tuple[SubmittedAnnotation, float]]:
-        """What was taken in and not compared yet, oldest first, each with when it came."""
+    def pending(self) -> list[tuple[SubmittedAnnotation, float]]:
+        """Return the annotations that are not compared yet, oldest first, each with the time it was received."""
         with self._open() as db:
             rows = db.execute("select body, at from inbox order by at").fetchall()
-        found = [(json.loads(body), at) for body, at in rows]
-        return [(SubmittedAnnotation(**{**body, "result": tuple(body["result"])}), at) for body, at in found]
+        contents = [(json.loads(body), at) for body, at in rows]
+        return [
+            (SubmittedAnnotation(**{**content, "result": tuple(content["result"])}), at) for content, at in contents
+        ]
 
-    def keep(
+    def save(
         self, submitted: SubmittedAnnotation, at: float, corrections: Sequence[Correction], *, model_version: str
     ) -> None:
-        """Stores what came of an annotation, in place of what an earlier version of it gave.
+        """Store the corrections of an annotation, replacing those of an earlier version of it.
 
-        Nothing is stored where it no longer waits: deleted meanwhile, replaced by a newer one, or stored already.
+        Nothing is stored if the annotation no longer waits: it was deleted, replaced by a newer one, or saved already.
+
+        Args:
+            submitted: The annotation.
+            at: When it was received, as `pending` returned it.
+            corrections: Its corrections.
+            model_version: The model version of the prediction that it began from.
         """
         s = submitted
         rows = [
@@ -85,26 +101,26 @@ class CorrectionStore:
             for c in corrections
         ]
         with self._open() as db:
-            taken = db.execute("delete from inbox where annotation = ? and at = ?", (s.annotation, at))
-            if taken.rowcount == 0:
+            removed = db.execute("delete from inbox where annotation = ? and at = ?", (s.annotation, at))
+            if removed.rowcount == 0:
                 return
             db.execute("delete from corrections where annotation = ?", (s.annotation,))
             db.executemany("insert into corrections values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def forget(self, annotations: Sequence[int]) -> None:
-        """Annotations that were deleted say nothing any more."""
+    def delete(self, annotations: Sequence[int]) -> None:
+        """Delete everything stored of these annotations."""
         with self._open() as db:
             for table in ("inbox", "corrections"):
                 db.executemany(f"delete from {table} where annotation = ?", [(a,) for a in annotations])  # noqa: S608
 
-    def rows(self, *, project: int | None = None, since: float = 0.0) -> list[StoredCorrection]:
-        """The corrections, oldest first."""
+    def corrections(self, *, project: int | None = None, since: float = 0.0) -> list[StoredCorrection]:
+        """Return the corrections, oldest first; only those of a project or since a time, if given."""
         query = """
             select annotation, project, task, video, fps, model_version, at, body from corrections
             where at >= :since and (:project is null or project = :project) order by at, annotation, region"""
         with self._open() as db:
-            found = db.execute(query, {"since": since, "project": project}).fetchall()
-        return [StoredCorrection(*head, _load(body)) for *head, body in found]  # type: ignore[call-arg]
+            rows = db.execute(query, {"since": since, "project": project}).fetchall()
+        return [StoredCorrection(*columns, _load(body)) for *columns, body in rows]  # type: ignore[call-arg]
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -120,7 +136,7 @@ def _dump(correction: Correction) -> str:
 
 
 def _load(body: str) -> Correction:
-    read = json.loads(body)
+    content = json.loads(body)
     for name in ("before", "after"):
-        read[name] = tuple(read[name]) if read[name] else None
-    return Correction(**{**read, "fate": RegionFate(read["fate"])})
+        content[name] = tuple(content[name]) if content[name] else None
+    return Correction(**{**content, "fate": RegionFate(content["fate"])})

@@ -120,7 +120,7 @@ class RefAMBackend(LabelStudioMLBase):
 
         data: a webhook's payload, never logged. Says what was done with it.
         """
-        return {"status": self._runtime.collector.take(event, data)}
+        return {"status": self._runtime.collector.handle_event(event, data)}
 
     def process_event(self, event: str, data: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
         """Both lines come through here, each with other arguments to `fit`: give it those that both know."""

@@ -154,9 +154,9 @@ def _submit(studio: LocalStudio, editor: Editor, store: CorrectionStore, task: i
     assert stored["task"] == task
     assert worst_side(_keyframe(stored["result"], mine["frame"]), mine) < 1e-6
     until = time.monotonic() + 30
-    while time.monotonic() < until and not [row for row in store.rows() if row.task == task]:
+    while time.monotonic() < until and not [row for row in store.corrections() if row.task == task]:
         time.sleep(0.2)
-    (row,) = [row for row in store.rows() if row.task == task]
+    (row,) = [row for row in store.corrections() if row.task == task]
     assert (row.correction.fate, row.correction.strokes) == (RegionFate.MOVED, 2), "other words, and one box"
 
 

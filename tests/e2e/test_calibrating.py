@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from backend.demo.local_studio import LocalStudio
-from backend.feedback.annotator import EditorTruth, verdict
-from backend.feedback.calibrated import CalibratedSettings, load_calibrated, save_calibrated
+from backend.feedback.annotator import EditorTruth, find_wrong_frames
+from backend.feedback.calibrated_settings import CalibratedSettings, load_calibrated, save_calibrated
 from backend.labelstudio.connect import connect
 from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.labelstudio.controls.video_rectangle import box_sequence
@@ -66,7 +66,7 @@ def _ious(studio: LocalStudio, tasks: list[int], truths: list[EditorTruth], vers
     for task, truth in zip(tasks, truths, strict=True):
         stored = [p for p in studio.predictions(task) if p["model_version"] == version]
         sequence = stored[-1]["result"][0]["value"]["sequence"] if stored else []
-        found.append(float(verdict(sequence, truth)[1][truth.visible].mean()))
+        found.append(float(find_wrong_frames(sequence, truth)[1][truth.visible].mean()))
     return found
 
 
@@ -79,7 +79,7 @@ def test_corrections_bring_back_a_reading_that_suits_the_videos(
         k = n % len(drawn.expressions)
         videos.append(cfr(tmp_path / f"clip-{n}.mp4", drawn.frames, fps=_FPS))
         words.append(drawn.expressions[k])
-        truths.append(EditorTruth.of_masks(drawn.masks[k]))
+        truths.append(EditorTruth.from_masks(drawn.masks[k]))
         sequences.append(box_sequence(track_of_masks(drawn.masks[k]), open_clip(videos[-1]), fps=_FPS))
     project, addresses = studio.create_project("calibrate", build_label_config(["Object"]), videos)
     data = [{"video": a, "prompt": w, "fps": _FPS} for a, w in zip(addresses, words, strict=True)]

@@ -59,7 +59,7 @@ def test_what_is_submitted_updated_and_deleted_is_learnt(
         began = time.monotonic()
         annotation = studio.api("POST", f"/api/tasks/{task}/annotations/", json=body)
         took_s = time.monotonic() - began
-        (row,) = _wait(store.rows, lambda rows: bool(rows))
+        (row,) = _wait(store.corrections, lambda rows: bool(rows))
         assert (row.task, row.project, row.video) == (task, project, address)
         assert (row.correction.fate, row.correction.strokes, row.correction.words) == (RegionFate.MOVED, 1, RED)
         assert row.model_version == prediction["model_version"]
@@ -67,7 +67,7 @@ def test_what_is_submitted_updated_and_deleted_is_learnt(
 
         corrected[0]["value"]["labels"] = ["Other"]
         studio.api("PATCH", f"/api/annotations/{annotation['id']}/", json={"result": corrected})
-        (row,) = _wait(store.rows, lambda rows: rows[0].correction.relabelled)
+        (row,) = _wait(store.corrections, lambda rows: rows[0].correction.relabelled)
         assert (row.correction.label, row.correction.strokes) == ("Other", 2)
 
         for name, value in {
@@ -84,7 +84,7 @@ def test_what_is_submitted_updated_and_deleted_is_learnt(
         assert "data:image/jpeg" in html, "the video was fetched from Label Studio"
 
         studio.api("DELETE", f"/api/annotations/{annotation['id']}/")
-        assert _wait(store.rows, lambda rows: not rows) == []
+        assert _wait(store.corrections, lambda rows: not rows) == []
 
 
 def test_uncertainty_sampling_serves_the_least_sure_task_first(

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend.feedback import collector as learning
+from backend.feedback import collector as collector_module
 from backend.feedback.compare import RegionFate, compare
-from backend.feedback.report import line, page, picture, tables, worst
+from backend.feedback.report import draw_correction, most_costly, render_page, summarize, summary_tables
 from backend.feedback.store import CorrectionStore, StoredCorrection, SubmittedAnnotation
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.settings import load_settings
@@ -73,7 +73,7 @@ def _set_anew(value):
         (_set_anew, RegionFate.MOVED, 2, None),  # two keyframes; nobody typed other words
     ],
 )
-def test_what_became_of_a_region(change, fate, strokes, iou):
+def test_the_fate_of_a_region(change, fate, strokes, iou):
     before = _region()
     (found,) = compare([before], [_changed(before, change)])
     assert (found.fate, found.strokes) == (fate, strokes)
@@ -118,7 +118,7 @@ def test_deleted_added_and_regions_out_of_an_interactive_answer():
     assert found["r3"].strokes == 1
 
 
-def test_an_answer_in_between_is_not_taken_for_deleted_keyframes():
+def test_a_rerun_with_other_words_deletes_no_keyframes():
     """The track was computed anew for other words: other keyframes, none of them a person's."""
     before = _region()
     after = _region(words="the blue car")
@@ -130,7 +130,7 @@ def test_an_answer_in_between_is_not_taken_for_deleted_keyframes():
 
 
 @pytest.mark.parametrize("broken", [{}, {"sequence": None}, {"sequence": [{"frame": 1}]}, {"sequence": "x"}])
-def test_regions_that_hold_nothing_do_no_harm(broken):
+def test_malformed_regions_are_accepted(broken):
     before = _region()
     (found,) = compare([before], [{**before, "value": broken}])
     assert found.fate is RegionFate.MOVED
@@ -170,49 +170,49 @@ def _event(annotation=5, parent=7, result=(), **more):
 
 
 @pytest.fixture
-def learner(tmp_path, monkeypatch):
+def collector(tmp_path, monkeypatch):
     client = _Predictions({7: _Prediction(7, 3, [_region()])})
-    monkeypatch.setattr(learning, "label_studio_client", lambda settings: client)
-    made = learning.CorrectionCollector(load_settings(data_dir=tmp_path / "data"))
+    monkeypatch.setattr(collector_module, "label_studio_client", lambda settings: client)
+    made = collector_module.CorrectionCollector(load_settings(data_dir=tmp_path / "data"))
     made.client = client
     yield made
     made.close()
 
 
-def _settled(learner):
-    learner.settle()
-    return learner.store.rows()
+def _compare(collector):
+    collector.compare_pending()
+    return collector.store.corrections()
 
 
-def test_a_submitted_annotation_is_compared_and_an_update_replaces_it(learner):
+def test_a_submitted_annotation_is_compared_and_an_update_replaces_it(collector):
     moved = _changed(_region(), _shift_last)
-    assert learner.take("ANNOTATION_CREATED", _event(result=[moved])) == "taken in"
-    (row,) = _settled(learner)
+    assert collector.handle_event("ANNOTATION_CREATED", _event(result=[moved])) == "taken in"
+    (row,) = _compare(collector)
     assert (row.correction.fate, row.project, row.task, row.model_version) == (RegionFate.MOVED, 1, 3, "refam-1")
     assert (row.video, row.fps) == ("/data/upload/1/a.mp4", 24)
-    learner.take("ANNOTATION_UPDATED", _event(result=[_region()]))
-    (row,) = _settled(learner)
+    collector.handle_event("ANNOTATION_UPDATED", _event(result=[_region()]))
+    (row,) = _compare(collector)
     assert row.correction.fate is RegionFate.KEPT
-    learner.take("ANNOTATIONS_DELETED", {"annotations": [{"id": 5}]})
-    assert _settled(learner) == []
+    collector.handle_event("ANNOTATIONS_DELETED", {"annotations": [{"id": 5}]})
+    assert _compare(collector) == []
 
 
-def test_without_a_parent_the_tasks_newest_prediction_counts(learner):
-    learner.client.found[8] = _Prediction(8, 3, [_region(words="newer")], "refam-2")
-    learner.take("ANNOTATION_CREATED", _event(parent=None, result=[_region(words="newer")]))
-    (row,) = _settled(learner)
+def test_without_a_parent_the_tasks_newest_prediction_counts(collector):
+    collector.client.found[8] = _Prediction(8, 3, [_region(words="newer")], "refam-2")
+    collector.handle_event("ANNOTATION_CREATED", _event(parent=None, result=[_region(words="newer")]))
+    (row,) = _compare(collector)
     assert (row.correction.fate, row.model_version) == (RegionFate.KEPT, "refam-2")
 
 
-def test_what_cannot_be_compared_yet_waits_on_disk_for_the_next_process(learner, tmp_path):
-    learner.client.away = True
-    learner.take("ANNOTATION_CREATED", _event(result=[_region()]))
-    assert _settled(learner) == []
-    learner.close()
-    learner.client.away = False
-    after = learning.CorrectionCollector(load_settings(data_dir=tmp_path / "data"))
+def test_annotations_wait_on_disk_while_label_studio_is_away(collector, tmp_path):
+    collector.client.away = True
+    collector.handle_event("ANNOTATION_CREATED", _event(result=[_region()]))
+    assert _compare(collector) == []
+    collector.close()
+    collector.client.away = False
+    after = collector_module.CorrectionCollector(load_settings(data_dir=tmp_path / "data"))
     try:
-        (row,) = _settled(after)
+        (row,) = _compare(after)
     finally:
         after.close()
     assert row.correction.fate is RegionFate.KEPT
@@ -228,9 +228,9 @@ def test_what_cannot_be_compared_yet_waits_on_disk_for_the_next_process(learner,
         ("ANNOTATION_CREATED", {**_event(), "project": {"id": 1, "label_config": "<View><Text/></View>"}}),
     ],
 )
-def test_events_that_teach_nothing(learner, event, data):
-    assert learner.take(event, data) == "nothing to learn"
-    assert learner.store.waiting() == []
+def test_events_without_a_correction(collector, event, data):
+    assert collector.handle_event(event, data) == "nothing to learn"
+    assert collector.store.pending() == []
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
@@ -249,25 +249,25 @@ def _rows():
 
 
 def test_the_tables_count_what_there_is():
-    found = tables(_rows())
+    found = summary_tables(_rows())
     by = {one.name: one for one in found["expression"]}
     assert by["the red car"].regions == 3
     assert by["the red car"].kept == pytest.approx(2 / 3)
     assert by["the bus"].fates[RegionFate.DELETED] == 1
     assert [one.name for one in found["day"]] == ["2023-11-14", "2023-11-15", "2023-11-16", "2023-11-17"]
-    assert line("all", _rows()).strokes == pytest.approx(0.5)
-    assert [row.correction.fate for row in worst(_rows(), 5)] == [RegionFate.DELETED, RegionFate.MOVED]
+    assert summarize("all", _rows()).strokes == pytest.approx(0.5)
+    assert [row.correction.fate for row in most_costly(_rows(), 5)] == [RegionFate.DELETED, RegionFate.MOVED]
 
 
 def test_the_page_shows_the_worst_and_escapes_what_people_wrote():
     rows = _rows()
     rows[0] = replace(rows[0], correction=replace(rows[0].correction, words="<script>alert(1)</script>"))
-    html = page(rows, lambda row: _Clip() if row.task == 0 else None)
+    html = render_page(rows, lambda row: _Clip() if row.task == 0 else None)
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
     assert html.count("data:image/jpeg;base64,") == 1
     assert "the video cannot be had" in html
-    drawn = picture(_rows()[0], _Clip())
+    drawn = draw_correction(_rows()[0], _Clip())
     assert drawn.shape == (270, 480, 3)
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 3, "ground, our box, their box"
 
@@ -275,20 +275,20 @@ def test_the_page_shows_the_worst_and_escapes_what_people_wrote():
 def test_two_processes_share_one_store(tmp_path):
     one, two = CorrectionStore(tmp_path), CorrectionStore(tmp_path)
     one.receive(SubmittedAnnotation(1, 1, 1, None, "a.mp4", 25.0, ({"id": "r"},)))
-    ((submitted, at),) = two.waiting()
+    ((submitted, at),) = two.pending()
     assert submitted == SubmittedAnnotation(1, 1, 1, None, "a.mp4", 25.0, ({"id": "r"},))
     one.receive(SubmittedAnnotation(1, 1, 1, None, "a.mp4", 25.0, ({"id": "newer"},)))
-    two.keep(submitted, at, compare([_region()], []), model_version="m")
-    assert [s.result for s, _ in one.waiting()] == [({"id": "newer"},)], "what came meanwhile is not lost"
-    assert one.rows() == [], "and what is out of date is not stored"
-    ((newer, at),) = two.waiting()
+    two.save(submitted, at, compare([_region()], []), model_version="m")
+    assert [s.result for s, _ in one.pending()] == [({"id": "newer"},)], "what came meanwhile is not lost"
+    assert one.corrections() == [], "and what is out of date is not stored"
+    ((newer, at),) = two.pending()
     for store in (one, two):  # both compared it
-        store.keep(newer, at, compare([_region()], []), model_version="m")
-    assert len(one.rows(project=1)) == 1
-    assert one.waiting() == []
-    assert one.rows(project=2) == one.rows(since=at + 1) == []
+        store.save(newer, at, compare([_region()], []), model_version="m")
+    assert len(one.corrections(project=1)) == 1
+    assert one.pending() == []
+    assert one.corrections(project=2) == one.corrections(since=at + 1) == []
     one.receive(newer)
-    ((late, at),) = two.waiting()
-    one.forget([1])
-    two.keep(late, at, compare([_region()], []), model_version="m")
-    assert one.rows() == [], "deleted while it was compared"
+    ((late, at),) = two.pending()
+    one.delete([1])
+    two.save(late, at, compare([_region()], []), model_version="m")
+    assert one.corrections() == [], "deleted while it was compared"

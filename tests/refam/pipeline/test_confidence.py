@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.feedback.compare import Correction, RegionFate
-from backend.feedback.next_tasks import WaitingTask, strokes_by_label, suggest, waiting_of
+from backend.feedback.next_tasks import WaitingTask, mean_strokes_by_label, select_waiting_tasks, suggest_tasks
 from backend.feedback.project import FeedbackError
-from backend.feedback.score_evaluation import Answered, auroc, fitted, table
+from backend.feedback.score_evaluation import TrackOutcome, auroc, fit_outcomes, score_table
 from backend.feedback.store import StoredCorrection
 from refam.pipeline.confidence import (
     FEATURES,
@@ -48,11 +48,11 @@ def test_auroc_is_the_chance_of_the_right_order(pairs):
 
 @pytest.mark.parametrize(("right", "words"), [(True, "all are right"), (False, "all are wrong")])
 def test_tracks_that_are_all_alike_are_said(right, words):
-    alike = [replace(a, right=right) for a in _answered(12)]
+    alike = [replace(a, correct=right) for a in _outcomes(12)]
     with pytest.raises(FeedbackError, match=words):
-        fitted(alike, made_with="m", source="s")
+        fit_outcomes(alike, made_with="m", source="s")
     with pytest.raises(FeedbackError, match="take more clips"):
-        table(None, alike)
+        score_table(None, alike)
 
 
 def test_the_error_of_auroc_is_hanleys():
@@ -71,28 +71,28 @@ def test_the_error_of_auroc_is_hanleys():
     assert found.error == pytest.approx(spread, rel=0.35)
 
 
-def _answered(n=200, seed=1):
+def _outcomes(n=200, seed=1):
     rng = np.random.default_rng(seed)
     right = rng.random(n) < 0.6
-    signs = rng.random((n, len(FEATURES)))
-    signs[:, 3] = np.clip(0.5 + 0.25 * (right - 0.5) * 2 + rng.normal(0, 0.15, n), 0, 1)
-    return [Answered(s, float(s[0]), bool(r)) for s, r in zip(signs, right, strict=True)]
+    features = rng.random((n, len(FEATURES)))
+    features[:, 3] = np.clip(0.5 + 0.25 * (right - 0.5) * 2 + rng.normal(0, 0.15, n), 0, 1)
+    return [TrackOutcome(s, float(s[0]), bool(r)) for s, r in zip(features, right, strict=True)]
 
 
 def test_the_fit_finds_the_sign_that_tells_and_means_what_it_says():
-    need = fitted(_answered(), made_with="tiny/grabcut/dis-flow", source="test")
-    others = _answered(seed=2)
-    said = [need(dict(zip(FEATURES, a.signs, strict=True))) for a in others]
-    assert auroc(said, [a.right for a in others]).value > 0.9
+    need = fit_outcomes(_outcomes(), made_with="tiny/grabcut/dis-flow", source="test")
+    others = _outcomes(seed=2)
+    said = [need(dict(zip(FEATURES, a.features, strict=True))) for a in others]
+    assert auroc(said, [a.correct for a in others]).value > 0.9
     assert int(np.argmax(need.weights)) == 3
-    assert np.mean(said) == pytest.approx(np.mean([a.right for a in others]), abs=0.07)
-    text = table(need, others)
+    assert np.mean(said) == pytest.approx(np.mean([a.correct for a in others]), abs=0.07)
+    text = score_table(need, others)
     assert "fitted score" in text
-    assert f"{len(others)} tracks, {sum(not a.right for a in others)} of them need correction" in text
+    assert f"{len(others)} tracks, {sum(not a.correct for a in others)} of them need correction" in text
 
 
 def test_what_was_fitted_is_found_again_for_the_same_models_alone(tmp_path):
-    need = fitted(_answered(), made_with="mine/grabcut/dis-flow", source="test")
+    need = fit_outcomes(_outcomes(), made_with="mine/grabcut/dis-flow", source="test")
     save_score_model(need, tmp_path / "need.json")
     save_score_model(replace(need, made_with="other/grabcut/dis-flow"), tmp_path / "need.json")
     save_score_model(replace(need, bias=9.0), tmp_path / "need.json")
@@ -120,13 +120,13 @@ def test_the_signs_are_what_they_say():
     sharp, flat = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)
     sharp[3, 3] = 1
     work = ObjectState(Target("a", "the star"), evidence=0.6, confidence=0.7, consensus=_consensus([sharp, flat]))
-    signs = track_features(work, track_of_masks(masks, scores=0.9), backing=0.5)
-    assert tuple(signs) == FEATURES
-    assert signs["order"] == pytest.approx(0.5), "one place is order, everywhere is none"
-    assert signs["seen"] == pytest.approx(17 / 20)
-    assert signs["whole"] == 0.5
-    assert signs["steady"] == pytest.approx(0.5, abs=0.2)
-    assert (signs["agreement"], signs["followed"], signs["backing"]) == pytest.approx((0.8, 0.9, 0.5))
+    features = track_features(work, track_of_masks(masks, scores=0.9), backing=0.5)
+    assert tuple(features) == FEATURES
+    assert features["order"] == pytest.approx(0.5), "one place is order, everywhere is none"
+    assert features["seen"] == pytest.approx(17 / 20)
+    assert features["whole"] == 0.5
+    assert features["steady"] == pytest.approx(0.5, abs=0.2)
+    assert (features["agreement"], features["followed"], features["backing"]) == pytest.approx((0.8, 0.9, 0.5))
     nowhere = track_features(
         ObjectState(Target("a", "the star")), track_of_masks(np.zeros((4, 8, 8), bool)), backing=0.0
     )
@@ -154,21 +154,21 @@ def test_most_strokes_first_and_videos_take_turns():
         _waiting(4, "c.mp4", 0.9, 0.9),
         _waiting(5, "d.mp4"),
     ]
-    found = suggest(some, {"": 2.0}, count=4)
+    found = suggest_tasks(some, {"": 2.0}, count=4)
     # .35 of the second task of the same video counts less than .5 of another's.
     assert [s.waiting.task for s in found] == [5, 1, 3, 2]
-    by = {s.waiting.task: s for s in suggest(some, {"": 2.0}, count=9)}
-    assert (by[4].chance, by[4].strokes) == pytest.approx((0.19, 0.4))
-    assert (by[5].chance, by[5].strokes) == (1.0, 2.0), "nothing was found: it has to be drawn"
+    by = {s.waiting.task: s for s in suggest_tasks(some, {"": 2.0}, count=9)}
+    assert (by[4].probability, by[4].strokes) == pytest.approx((0.19, 0.4))
+    assert (by[5].probability, by[5].strokes) == (1.0, 2.0), "nothing was found: it has to be drawn"
 
 
 def test_what_corrections_cost_is_learnt_by_label_once_there_are_enough():
     def row(label, strokes, fate=RegionFate.MOVED):
         return StoredCorrection(1, 1, 1, "a", 24.0, "m", 0.0, Correction("r", fate, label, False, "w", 0.5, strokes))
 
-    assert strokes_by_label([]) == {"": 1.0}
+    assert mean_strokes_by_label([]) == {"": 1.0}
     rows = [row("Car", 4)] * 5 + [row("Bus", 10)] + [row("Car", 0, RegionFate.KEPT), row("Car", 50, RegionFate.ADDED)]
-    assert strokes_by_label(rows) == {"": 5.0, "Car": 4.0}
+    assert mean_strokes_by_label(rows) == {"": 5.0, "Car": 4.0}
 
 
 def test_waiting_is_what_has_a_prediction_and_no_annotation():
@@ -179,7 +179,7 @@ def test_waiting_is_what_has_a_prediction_and_no_annotation():
         region = {"value": {"labels": ["Dog"]}, "score": score}
         return SimpleNamespace(id=id, task=task, result=[region, {"value": {}}, "no region"])
 
-    found = waiting_of(
+    found = select_waiting_tasks(
         [task(1), task(2, annotations=1), task(3)],
         [prediction(10, 1, 0.4), prediction(11, 1, 0.7), prediction(12, 2, 0.5)],
         video_field="video",
