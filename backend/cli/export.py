@@ -179,7 +179,7 @@ def _write_images(
     *,
     progress: Callable[[float], None],
 ) -> None:
-    from backend.labelstudio.picture_tasks import jpeg
+    from backend.labelstudio.picture_tasks import encode_jpeg
     from video.formats.base import FormatError
     from video.io.reader import open_clip
 
@@ -192,5 +192,5 @@ def _write_images(
             for frame, pixels in zip(indices.tolist(), frames, strict=True):
                 path = out / module.image_path(video, frame, split)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(jpeg(pixels))
+                path.write_bytes(encode_jpeg(pixels))
         progress((i + 1) / len(chosen))

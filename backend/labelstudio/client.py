@@ -1,7 +1,7 @@
-"""Label Studio's token, turned into the header that it wants now.
+"""Talking to Label Studio: its own client, the `Authorization` header, and drafts.
 
-A legacy token is sent as it is. A personal access token is a JWT *refresh* token: it buys an access token
-that lives some minutes (300 s measured), which is bought again before it ends.
+A legacy token is sent as it is. A personal access token is a JWT *refresh* token: it is exchanged for an access token
+that lives some minutes (300 s measured), which is renewed before it expires.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from pydantic import SecretStr
@@ -22,16 +23,15 @@ from video.errors import UserError
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
-import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-_MARGIN_S = 30.0  # renewed this long before it ends, so that it does not end on its way
-_UNKNOWN_LIFE_S = 90.0  # for an access token that does not say when it ends
+log = logging.getLogger("refam.jobs")
+
+_RENEW_BEFORE_S = 30.0  # renewed this long before it expires, so that it does not expire on its way
+_DEFAULT_LIFE_S = 90.0  # for an access token that does not say when it expires
 
 
 def label_studio_client(settings: Settings) -> LabelStudio | None:
-    """Label Studio's own client, which takes either kind of token; None where address or token is not set.
+    """Return Label Studio's own client, which takes either kind of token; None if address or token is not set.
 
     Environment proxies are not used: the token goes to Label Studio and nowhere else.
     """
@@ -47,7 +47,8 @@ def label_studio_client(settings: Settings) -> LabelStudio | None:
 class LabelStudioAuthError(UserError):
     """Label Studio refused the token or could not be asked; the message never holds the token.
 
-    transient: whether it may heal by itself.
+    Attributes:
+        transient: Whether another try may succeed.
     """
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
@@ -56,35 +57,45 @@ class LabelStudioAuthError(UserError):
 
 
 class LabelStudioAuth:
-    """The `Authorization` header for one Label Studio. Safe to use from several threads."""
+    """The `Authorization` header for one Label Studio. Safe to use from several threads.
+
+    Args:
+        url: Label Studio's address.
+        token: A legacy token or a personal access token.
+        clock: Returns Unix seconds.
+    """
 
     def __init__(self, url: str, token: SecretStr, *, clock: Callable[[], float] = time.time) -> None:
         self.url = url.rstrip("/")
         self._token = token
         self._clock = clock
-        self._access, self._ends_at = "", 0.0
+        self._access_token, self._expires_at = "", 0.0
         self._lock = threading.Lock()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> LabelStudioAuth | None:
-        """For the Label Studio of the settings; None where its address or token is not set."""
+        """Return the one for the Label Studio of the settings, None if its address or token is not set."""
         if settings.label_studio_url is None or settings.label_studio_api_key is None:
             return None
         return cls(settings.label_studio_url, settings.label_studio_api_key)
 
     @property
     def kind(self) -> str:
-        """`personal` for a personal access token, else `legacy`."""
-        return "personal" if _claims(self._token.get_secret_value()) is not None else "legacy"
+        """The kind of token: "personal" for a personal access token, else "legacy"."""
+        return "personal" if _jwt_payload(self._token.get_secret_value()) is not None else "legacy"
 
     def header(self) -> str:
-        """The value of `Authorization`. Raises LabelStudioAuthError when a personal access token cannot be renewed."""
+        """Return the value of the `Authorization` header.
+
+        Raises:
+            LabelStudioAuthError: If a personal access token cannot be exchanged.
+        """
         if self.kind == "legacy":
             return f"Token {self._token.get_secret_value()}"
         with self._lock:
-            if self._clock() > self._ends_at - _MARGIN_S:
+            if self._clock() > self._expires_at - _RENEW_BEFORE_S:
                 self._renew()
-            return f"Bearer {self._access}"
+            return f"Bearer {self._access_token}"
 
     def _renew(self) -> None:
         address = f"{self.url}/api/token/refresh/"
@@ -92,22 +103,25 @@ class LabelStudioAuth:
             with httpx.Client(trust_env=False, timeout=15) as http:
                 answer = http.post(address, json={"refresh": self._token.get_secret_value()})
         except httpx.HTTPError as error:
-            raise LabelStudioAuthError(f"{address} cannot be reached: {type(error).__name__}", transient=True) from None
+            text = f"{address} cannot be reached: {type(error).__name__}"
+            raise LabelStudioAuthError(text, transient=True) from None
         if answer.status_code in (401, 403):
             raise LabelStudioAuthError(f"LABEL_STUDIO_API_KEY is not valid (any longer) at {self.url}: make a new one")
         try:
-            access = str(answer.raise_for_status().json()["access"])
+            access_token = str(answer.raise_for_status().json()["access"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             text = f"{address} answered {answer.status_code} without an access token"
             raise LabelStudioAuthError(text, transient=answer.status_code >= 500) from None
-        ends = (_claims(access) or {}).get("exp")
-        self._access = access
-        known = isinstance(ends, int | float)
-        self._ends_at = float(ends) if known else self._clock() + _UNKNOWN_LIFE_S  # type: ignore[arg-type]
+        expires_at = (_jwt_payload(access_token) or {}).get("exp")
+        self._access_token = access_token
+        if isinstance(expires_at, int | float):
+            self._expires_at = float(expires_at)
+        else:
+            self._expires_at = self._clock() + _DEFAULT_LIFE_S
 
 
-def _claims(token: str) -> dict[str, object] | None:
-    """The payload of a JWT, unchecked (only Label Studio can check it); None for what is no JWT."""
+def _jwt_payload(token: str) -> dict[str, object] | None:
+    """Return the payload of a JWT, unchecked (only Label Studio can check it); None for what is no JWT."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -118,38 +132,44 @@ def _claims(token: str) -> dict[str, object] | None:
     return payload if isinstance(payload, dict) else None
 
 
-log = logging.getLogger("refam.jobs")
-
-
 class DraftReader:
-    """Reads drafts with the token; without one it knows none."""
+    """Reads the drafts of a task that Label Studio does not send along with a request.
+
+    The editor saves a draft 5 s after a change, also while an interactive call is under way (measured on 1.23.2). So a
+    box that was put right just before Enter is not in the request, and an answer to that request alone would undo it.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._access = LabelStudioAuth.from_settings(settings)
+        self._auth = LabelStudioAuth.from_settings(settings)
 
     @property
     def available(self) -> bool:
         """Whether there is an address and a token to ask with."""
-        return self._access is not None
+        return self._auth is not None
 
     def newer_drafts(self, task: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-        """The task's drafts, if one was saved since the request was made; None if not, or if it cannot be known."""
+        """Return a task's drafts if one was saved since the request was made; None if not, or if they cannot be read.
+
+        Args:
+            task: The task as the request holds it.
+        """
         identity = task.get("id")
-        if self._access is None or not isinstance(identity, int):
+        if self._auth is None or not isinstance(identity, int):
             return None
         try:
             with httpx.Client(trust_env=False, timeout=5) as http:
-                address = f"{self._access.url}/api/tasks/{identity}/drafts"
-                answer = http.get(address, headers={"Authorization": self._access.header()})
-                found = answer.raise_for_status().json()
+                address = f"{self._auth.url}/api/tasks/{identity}/drafts"
+                answer = http.get(address, headers={"Authorization": self._auth.header()})
+                content = answer.raise_for_status().json()
         except (httpx.HTTPError, LabelStudioAuthError, ValueError) as error:
             log.warning("task %s: its drafts cannot be read: %s", identity, type(error).__name__)
             return None
-        drafts = [draft for draft in found if isinstance(draft, dict)] if isinstance(found, list) else []
-        return drafts if _stamps(drafts) - _stamps(task.get("drafts")) else None
+        drafts = [draft for draft in content if isinstance(draft, dict)] if isinstance(content, list) else []
+        return drafts if _versions(drafts) - _versions(task.get("drafts")) else None
 
 
-def _stamps(drafts: Any) -> set[tuple[Any, Any]]:
+def _versions(drafts: Any) -> set[tuple[Any, Any]]:
+    """Return the id and time of each draft."""
     if not isinstance(drafts, Sequence):
         return set()
     return {(draft.get("id"), draft.get("updated_at")) for draft in drafts if isinstance(draft, Mapping)}

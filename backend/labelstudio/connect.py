@@ -1,9 +1,9 @@
-"""`refam connect`: makes this backend a project's model, as Label Studio 1.23 needs it, and says what it found.
+"""`refam connect`: makes this backend a project's model, as Label Studio 1.23 needs it, and reports what it found.
 
-What Label Studio does not do by itself: a webhook's own authorization (it gives it none, so with basic auth every event
-is refused), interactive mode, a look at whether the label config can work. And the model's title: uncertainty sampling
-looks for predictions whose version is what the project calls its model, which is the title (`next_task.py` of 1.23),
-so under any other title it falls back to a random order without a word.
+It does what Label Studio does not do by itself: it gives the webhook its authorization (without it every event is
+refused where basic auth is set), switches interactive mode on, and checks that the label config can work. It also sets
+the model's title: uncertainty sampling looks for predictions whose version is what the project calls its model, which
+is the title (`next_task.py` of 1.23), so under any other title it silently falls back to a random order.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from backend.settings import Settings
 from video.errors import UserError
 
 State = Literal["ok", "note", "wrong"]
-TITLE = "RefAM"  # where the version is not known
-# A suggestion of the id of what is selected makes two candidates for one reference: the editor's store throws, and its
-# page goes blank (1.23.2). Accepted at once, suggestions never stand beside what they replace.
+TITLE = "RefAM"  # of the model, if the version is not known
+# A suggestion with the id of the selected region makes two candidates for one reference: the editor's store throws, and
+# its page goes blank (1.23.2). Suggestions that are accepted at once never stand beside what they replace.
 AUTO_ACCEPT = (
     "before typing words in the editor, switch Auto-Accept Suggestions on (below the pictures, beside "
     "Auto-Annotation); without it the page of Label Studio 1.23.2 goes blank when a mask is selected"
@@ -32,68 +32,83 @@ AUTO_ACCEPT = (
 
 
 class ConnectError(UserError):
-    """The project cannot be connected; a sentence for people."""
+    """The project cannot be connected; the message says why."""
 
 
 @dataclass(frozen=True)
 class ConnectFinding:
-    """One line of the report. `wrong`: it will not work like this."""
+    """One line of the report.
+
+    Attributes:
+        state: "ok", "note" for advice, "wrong" for what will not work like this.
+        text: A sentence for people.
+    """
 
     state: State
     text: str
 
 
 def connect(settings: Settings, project: int, *, url: str) -> Iterator[ConnectFinding]:
-    """Wires one project up, step by step. url: of this backend as Label Studio reaches it.
+    """Connect a project to this backend, step by step.
 
-    Raises ConnectError when Label Studio cannot be asked or refuses.
+    Args:
+        settings: Label Studio's address and token, and this backend's basic auth.
+        project: Label Studio's id of the project.
+        url: This backend's address as Label Studio reaches it.
+
+    Yields:
+        A finding for each step.
+
+    Raises:
+        ConnectError: If Label Studio cannot be reached or refuses.
     """
     from label_studio_sdk.core.api_error import ApiError
 
-    url = _checked(url)
-    studio = label_studio_client(settings)
-    if studio is None:
+    url = _check_url(url)
+    client = label_studio_client(settings)
+    if client is None:
         raise ConnectError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, of somebody who may change the project")
     try:
-        yield from _wired(studio, settings, project, url)
+        yield from _connect(client, settings, project, url)
     except ApiError as error:
-        raise ConnectError(_refusal(error, project, url)) from None
+        raise ConnectError(_explain_refusal(error, project, url)) from None
     except httpx.HTTPError as error:
         where = settings.label_studio_url
         raise ConnectError(f"Label Studio at {where} cannot be reached: {type(error).__name__}") from None
 
 
-def _wired(studio: Any, settings: Settings, project: int, url: str) -> Iterator[ConnectFinding]:
-    found = studio.projects.get(id=project)
-    yield ConnectFinding("ok", f"project {project}, {found.title!r}, {found.task_number or 0} task(s)")
-    yield from _config(found.label_config or "")
-    version, said = _reached(url, settings)
-    yield said
+def _connect(client: Any, settings: Settings, project: int, url: str) -> Iterator[ConnectFinding]:
+    details = client.projects.get(id=project)
+    yield ConnectFinding("ok", f"project {project}, {details.title!r}, {details.task_number or 0} task(s)")
+    yield from _check_label_config(details.label_config or "")
+    version, finding = _read_version(url, settings)
+    yield finding
     user, secret = settings.basic_auth_user, settings.basic_auth_pass
-    how: dict[str, Any] = {"url": url, "project": project, "title": version or TITLE, "is_interactive": True}
+    options: dict[str, Any] = {"url": url, "project": project, "title": version or TITLE, "is_interactive": True}
     if user is not None and secret is not None:
-        how |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": secret.get_secret_value()}
+        options |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": secret.get_secret_value()}
     else:
-        how |= {"auth_method": "NONE"}
-    known = [ml for ml in studio.ml.list(project=project) if (ml.url or "").rstrip("/") == url]
-    made = studio.ml.update(known[0].id, **how) if known else studio.ml.create(**how)
-    state = getattr(made, "state", None)
+        options |= {"auth_method": "NONE"}
+    existing = [ml for ml in client.ml.list(project=project) if (ml.url or "").rstrip("/") == url]
+    model = client.ml.update(existing[0].id, **options) if existing else client.ml.create(**options)
+    state = getattr(model, "state", None)
     if state not in (None, "CO"):
         yield ConnectFinding(
-            "wrong", f"Label Studio could not reach the backend: {getattr(made, 'error_message', '') or state}"
+            "wrong", f"Label Studio could not reach the backend: {getattr(model, 'error_message', '') or state}"
         )
     else:
-        yield ConnectFinding("ok", f"model {'updated' if known else 'connected'}: {url}, interactive preannotations on")
-    yield from _webhooks(studio, settings, project, url)
-    yield from _sampling(found, version)
+        what = "updated" if existing else "connected"
+        yield ConnectFinding("ok", f"model {what}: {url}, interactive preannotations on")
+    yield from _authorize_webhooks(client, settings, project, url)
+    yield from _check_sampling(details, version)
     if not user:
         yield ConnectFinding(
             "note", "no basic auth is set (REFAM_BASIC_AUTH_USER and _PASS): whoever reaches the port can use it"
         )
 
 
-def _webhooks(studio: Any, settings: Settings, project: int, url: str) -> Iterator[ConnectFinding]:
-    hooks = [h for h in studio.webhooks.list(project=str(project)) if (h.url or "").rstrip("/") == f"{url}/webhook"]
+def _authorize_webhooks(client: Any, settings: Settings, project: int, url: str) -> Iterator[ConnectFinding]:
+    hooks = [h for h in client.webhooks.list(project=str(project)) if (h.url or "").rstrip("/") == f"{url}/webhook"]
     if not hooks:
         yield ConnectFinding("note", "Label Studio has made no webhook for this model: events are not told")
     user, secret = settings.basic_auth_user, settings.basic_auth_pass
@@ -101,12 +116,12 @@ def _webhooks(studio: Any, settings: Settings, project: int, url: str) -> Iterat
         if user is None or secret is None:
             yield ConnectFinding("ok", "webhook: needs no header")
             continue
-        coded = base64.b64encode(f"{user}:{secret.get_secret_value()}".encode()).decode()
-        studio.webhooks.update(hook.id, url=hook.url, headers={"Authorization": f"Basic {coded}"})
+        encoded = base64.b64encode(f"{user}:{secret.get_secret_value()}".encode()).decode()
+        client.webhooks.update(hook.id, url=hook.url, headers={"Authorization": f"Basic {encoded}"})
         yield ConnectFinding("ok", "webhook: given the user and password, without which every event would be refused")
 
 
-def _config(xml: str) -> Iterator[ConnectFinding]:
+def _check_label_config(xml: str) -> Iterator[ConnectFinding]:
     try:
         config = parse_label_config(xml)
     except LabelConfigError as error:
@@ -127,9 +142,9 @@ def _config(xml: str) -> Iterator[ConnectFinding]:
         )
 
 
-def _sampling(found: Any, version: str | None) -> Iterator[ConnectFinding]:
-    if found.sampling != "Uncertainty sampling":
-        order = str(found.sampling or "unknown order").lower()
+def _check_sampling(details: Any, version: str | None) -> Iterator[ConnectFinding]:
+    if details.sampling != "Uncertainty sampling":
+        order = str(details.sampling or "unknown order").lower()
         yield ConnectFinding(
             "ok", f"tasks come by {order}; with uncertainty sampling the least sure ones would come first"
         )
@@ -143,8 +158,8 @@ def _sampling(found: Any, version: str | None) -> Iterator[ConnectFinding]:
         )
 
 
-def _reached(url: str, settings: Settings) -> tuple[str | None, ConnectFinding]:
-    """The model version, by this machine; Label Studio tries for itself when it is connected."""
+def _read_version(url: str, settings: Settings) -> tuple[str | None, ConnectFinding]:
+    """Ask the backend for its model version, from this machine; Label Studio tries by itself when it is connected."""
     user, secret = settings.basic_auth_user, settings.basic_auth_pass
     auth = (user, secret.get_secret_value()) if user is not None and secret is not None else None
     version = None
@@ -162,7 +177,7 @@ def _reached(url: str, settings: Settings) -> tuple[str | None, ConnectFinding]:
     return None, ConnectFinding("note", text)
 
 
-def _checked(url: str) -> str:
+def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConnectError(f"--url must be this backend's address, such as http://backend:9090, not {url!r}")
@@ -171,17 +186,17 @@ def _checked(url: str) -> str:
     return url.rstrip("/")
 
 
-def _refusal(error: Any, project: int, url: str) -> str:
-    status, said = error.status_code, str(error.body)[:600]
+def _explain_refusal(error: Any, project: int, url: str) -> str:
+    status, text = error.status_code, str(error.body)[:600]
     if status == 401:
         return "Label Studio refused LABEL_STUDIO_API_KEY (401); legacy tokens have to be enabled for the organization"
-    if status == 403 and "reserved" in said:
+    if status == 403 and "reserved" in text:
         return (
             f"Label Studio does not call backends on private networks ({url}): start it with "
             "USE_DEFAULT_BANNED_SUBNETS=false and, better, USER_ADDITIONAL_BANNED_SUBNETS=169.254.0.0/16"
         )
     if status in (403, 404):
         return f"there is no project {project} for this token ({status})"
-    if status == 400 and "health check failed" in said:
+    if status == 400 and "health check failed" in text:
         return f"Label Studio cannot reach {url}: does `refam serve` run, and is that its address as seen from there?"
-    return f"Label Studio answered {status}: {said}"
+    return f"Label Studio answered {status}: {text}"

@@ -1,4 +1,4 @@
-"""What can be exported: folders of `refam label` and Label Studio's JSON exports, and the video files they speak of."""
+"""Sources of an export: `tracks.json` files of `refam label`, Label Studio's JSON exports, and their video files."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ import numpy as np
 from video.formats.base import AnnotatedVideo, FormatError, annotated, field, of_masks, read_json
 from video.formats.coco import rle_of
 
-_UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the names of uploaded files
-_NOT_KEPT = re.compile(r"[^-\w.]")  # in these names, in which a space becomes "_" (Django's get_valid_filename)
+_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the names of uploaded files
+# What it leaves out of these names, after turning spaces into "_" (Django's get_valid_filename).
+_DROPPED_CHARACTERS = re.compile(r"[^-\w.]")
 
 
 @dataclass(frozen=True)
 class LoadedVideo:
-    """An annotated video with where it came from.
+    """An annotated video and where it came from.
 
-    origin: the video file's name or the task: what has the same origin is never divided by a split. media: the file, if
-    it was looked for.
+    Attributes:
+        video: The video with its objects.
+        origin: The video file's name, or the task. Videos of one origin all go to one part of a split.
+        media: The video file, None if it was not looked for.
     """
 
     video: AnnotatedVideo
@@ -33,7 +36,14 @@ class LoadedVideo:
 
 
 class VideoFolder:
-    """Video files below a folder, found by the addresses that tasks name them by."""
+    """Video files below a folder, found by the addresses that tasks name them by.
+
+    Args:
+        folder: The folder, which is searched with its subfolders.
+
+    Raises:
+        FormatError: If it is no folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -44,17 +54,20 @@ class VideoFolder:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self._by_name[path.name].append(path)
-                self._by_upload[_NOT_KEPT.sub("", path.name.strip().replace(" ", "_"))].append(path)
+                self._by_upload[_DROPPED_CHARACTERS.sub("", path.name.strip().replace(" ", "_"))].append(path)
 
     def find(self, address: str) -> Path:
-        """The file of an address, by its name, with or without what Label Studio does to names of uploads.
+        """Return the file of an address, by its name, with or without what Label Studio does to names of uploads.
 
-        Of several files of one name the one whose folders fit the address's is taken. Raises FormatError.
+        Of several files of one name the one whose folders fit the address is taken.
+
+        Raises:
+            FormatError: If there is no such file, or several fit.
         """
         parts = address_parts(address)
-        plain = _UPLOAD.sub("", parts[-1])
-        found = self._by_name.get(parts[-1]) or self._by_name.get(plain) or self._by_upload.get(plain) or []
-        best = [path for path in found if path.parts[-len(parts) :] == parts] or found
+        name = _UPLOAD_PREFIX.sub("", parts[-1])
+        same_name = self._by_name.get(parts[-1]) or self._by_name.get(name) or self._by_upload.get(name) or []
+        best = [path for path in same_name if path.parts[-len(parts) :] == parts] or same_name
         if not best:
             raise FormatError(f"{address}: there is no {parts[-1]} below --videos {self._folder}")
         if len(best) > 1:
@@ -63,7 +76,13 @@ class VideoFolder:
 
 
 def address_parts(address: str) -> tuple[str, ...]:
-    """The folders and the name of a file in an address: of `/data/local-files/?d=a/b%20c.mp4`, a and "b c.mp4"."""
+    """Return the folders and the name of the file that an address names.
+
+    `/data/local-files/?d=a/b%20c.mp4` gives ("a", "b c.mp4").
+
+    Raises:
+        FormatError: If it names no file.
+    """
     parts = urlsplit(address)
     inside = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
     names = PurePosixPath(inside).parts
@@ -73,54 +92,66 @@ def address_parts(address: str) -> tuple[str, ...]:
 
 
 def video_stem(address: str) -> str:
-    """The name of a video without folders, ending and upload prefix."""
-    return PurePosixPath(_UPLOAD.sub("", address_parts(address)[-1])).stem or "video"
+    """Return the name of a video without folders, ending and upload prefix."""
+    return PurePosixPath(_UPLOAD_PREFIX.sub("", address_parts(address)[-1])).stem or "video"
 
 
 def find_tracks_files(source: Path) -> list[Path]:
-    """tracks.json itself, in a folder, or in folders below it."""
+    """Return the tracks.json files of a source: the file itself, the one in a folder, or those in folders below it.
+
+    Raises:
+        FormatError: If there are none.
+    """
     if source.is_file():
         return [source]
     own = source / "tracks.json"
-    found = [own] if own.is_file() else sorted(source.rglob("tracks.json"))
-    if not found:
+    paths = [own] if own.is_file() else sorted(source.rglob("tracks.json"))
+    if not paths:
         raise FormatError(f"{source} holds no tracks.json: it is not from `refam label`")
-    return found
+    return paths
 
 
 def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> LoadedVideo:
-    """A tracks.json, with masks. Raises FormatError."""
+    """Read a tracks.json, with masks.
+
+    Args:
+        path: The file.
+        videos: Where to find the video file; None if it is not needed.
+
+    Raises:
+        FormatError: If it cannot be read, or the video file is missing.
+    """
     content = read_json(path)
-    about = field(content, "video", dict, str(path))
-    name = field(about, "name", str, f"{path}: video")
-    size = (field(about, "width", int, f"{path}: video"), field(about, "height", int, f"{path}: video"))
+    video_info = field(content, "video", dict, str(path))
+    name = field(video_info, "name", str, f"{path}: video")
+    size = (field(video_info, "width", int, f"{path}: video"), field(video_info, "height", int, f"{path}: video"))
     times: dict[int, float] = {}
     objects = []
     for item in field(content, "objects", list, str(path)):
         where = f"{path}: object {item.get('object')}"
         rows = field(item, "frames", list, where)
         times |= {field(r, "frame", int, where): float(field(r, "time_s", (int, float), where)) for r in rows}
-        seen = {r["frame"]: rle_of(field(r, "mask", dict, where), size, where) for r in rows if r.get("visible")}
-        keys = tuple(k["frame"] for k in item.get("keyframes", []) if k["frame"] in seen)
-        objects.append(replace(of_masks(field(item, "label", str, where), seen), keyframes=keys))
-    n = field(about, "frames", int, f"{path}: video")
+        visible = {r["frame"]: rle_of(field(r, "mask", dict, where), size, where) for r in rows if r.get("visible")}
+        keyframes = tuple(k["frame"] for k in item.get("keyframes", []) if k["frame"] in visible)
+        objects.append(replace(of_masks(field(item, "label", str, where), visible), keyframes=keyframes))
+    n = field(video_info, "frames", int, f"{path}: video")
     if sorted(times) != list(range(n)):
         raise FormatError(f"{path}: the video has {n} frames, and the times of {len(times)} are told")
-    shown = np.array([times[i] for i in range(n)], np.float64)
-    video = annotated(video_stem(name), size, shown, [o for o in objects if len(o.frames)])
+    frame_times = np.array([times[i] for i in range(n)], np.float64)
+    video = annotated(video_stem(name), size, frame_times, [o for o in objects if len(o.frames)])
     return LoadedVideo(video, name, videos.find(name) if videos else None)
 
 
 def rename_duplicates(loaded: Sequence[LoadedVideo]) -> list[LoadedVideo]:
-    """Each with a name of its own: the second "clip" becomes "clip-2"."""
-    taken: set[str] = set()
+    """Return the videos with a name of its own each: the second "clip" becomes "clip-2"."""
+    names: set[str] = set()
     out = []
     for one in loaded:
         name, number = one.video.name, 1
-        while name in taken:
+        while name in names:
             number += 1
             name = f"{one.video.name}-{number}"
-        taken.add(name)
+        names.add(name)
         old = one.video.name
         pictures = tuple(name + p.removeprefix(old) if p.startswith(old + "/") else p for p in one.video.pictures)
         out.append(replace(one, video=replace(one.video, name=name, pictures=pictures)))
@@ -128,11 +159,14 @@ def rename_duplicates(loaded: Sequence[LoadedVideo]) -> list[LoadedVideo]:
 
 
 def is_label_studio_export(source: Path) -> bool:
-    """Whether a file is a list of tasks rather than a tracks.json."""
+    """Return whether a file is a list of tasks rather than a tracks.json."""
     return source.is_file() and isinstance(read_json(source), list)
 
 
 def submitted_annotation(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The annotation that counts: ground truth before others, then the newest; skipped ones do not."""
-    found = [a for a in task.get("annotations") or [] if isinstance(a, Mapping) and not a.get("was_cancelled")]
-    return max(found, key=lambda a: (bool(a.get("ground_truth")), str(a.get("updated_at"))), default=None)
+    """Return a task's annotation that counts: ground truth before others, then the newest; None without any.
+
+    Annotations that were skipped do not count.
+    """
+    annotations = [a for a in task.get("annotations") or [] if isinstance(a, Mapping) and not a.get("was_cancelled")]
+    return max(annotations, key=lambda a: (bool(a.get("ground_truth")), str(a.get("updated_at"))), default=None)

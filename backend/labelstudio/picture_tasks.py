@@ -18,28 +18,39 @@ _JPEG_QUALITY = 95
 
 
 def write_frames(clip: Clip, chosen: list[int], folder: Path) -> list[str]:
-    """Writes frames as JPEG -> their file names, by the clip's own frame number, from 0."""
+    """Write frames as JPEG files and return their names.
+
+    Args:
+        clip: The video.
+        chosen: Frame numbers, 0-based, which name the files.
+        folder: Where to write; it is made if it does not exist.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for indices, images in clip.batches(chosen):
         for i, image in zip(indices, images, strict=True):
             names.append(f"{int(i):06}.jpg")
-            (folder / names[-1]).write_bytes(jpeg(image))
+            (folder / names[-1]).write_bytes(encode_jpeg(image))
     return names
 
 
-def jpeg(image: NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) uint8 RGB as a JPEG of quality 95."""
+def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
+    """Return an image (H, W, 3) uint8 RGB as a JPEG of quality 95."""
     import cv2
 
-    ok, coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not ok:
         raise RuntimeError("OpenCV could not write a JPEG")
-    return coded.tobytes()
+    return data.tobytes()
 
 
 def build_mask_label_config(labels: list[str], masks: MaskTag) -> str:
-    """A label config for such a task: words above the pictures, these labels, this way to keep masks."""
+    """Return a label config for such a task: words above the pictures, these labels, this way to keep masks.
+
+    Args:
+        labels: The labels to offer.
+        masks: How the editor keeps masks.
+    """
     choices = "\n".join(f"    <Label value={quoteattr(name)}/>" for name in dict.fromkeys(labels))
     return f"""<View>
   <TextArea name="words" toName="image" value="$prompt" editable="true" maxSubmissions="1"
