@@ -69,8 +69,7 @@ def pull(
             _pull_segmenter(SAM2_WEIGHTS[name])
             return
         from refam.backbones import preset_for
-        from refam.backbones.weights import directory_size
-        from refam.backbones.weights import download_pipeline as fetch
+        from refam.backbones.weights import directory_size, download_pipeline
 
         preset = preset_for(name)
         if Path(preset.source).is_dir():
@@ -78,7 +77,7 @@ def pull(
             return
         size = f", about {preset.size_gb:.0f} GB" if preset.size_gb else ""
         err.print(f"fetching {preset.source}{size}. Licence: {preset.licence}.", markup=False, soft_wrap=True)
-        directory = fetch(preset.source, preset.revision)
+        directory = download_pipeline(preset.source, preset.revision)
         stdout.print(f"{directory} ({directory_size(directory) / 1e9:.1f} GB)", markup=False, soft_wrap=True)
 
 

@@ -89,7 +89,7 @@ def test_the_heatmap_is_the_sum_of_content_maps_by_a_slow_path(random_backbone: 
     parsed = grounder.parse(text)
     latents = random_backbone.encode_frames(frames)
     condition = random_backbone.encode_text([parsed.prompt])
-    noise = grounder._noise(0, 0, latents.shape[1:])[None]
+    noise = grounder._sample_noise(0, 0, latents.shape[1:])[None]
     maps = random_backbone.read_attention(latents, condition, noise, n_text=24).mean[0]
     content = [i for i, t in enumerate(parsed.tokens) if t.role in (TokenRole.CONTENT, TokenRole.HEAD)]
     assert [parsed.tokens[i].word for i in content] == ["red", "star"]

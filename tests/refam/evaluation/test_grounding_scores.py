@@ -44,11 +44,11 @@ class OracleGrounder:
         self.by_text = {(c.referral.text, c.picture.tobytes()): c for c in scenes}
         self.reads: list[object] = []
 
-    def read(self, frames, expressions, *, indices, options) -> Iterator[list[tuple[HeldOutScene, bool]]]:
+    def read_token_maps(self, frames, expressions, *, indices, options) -> Iterator[list[tuple[HeldOutScene, bool]]]:
         self.reads.append((indices[0], options.magnets))
         yield [(self.by_text[expressions[0], frames[0].tobytes()], options.magnets)]
 
-    def ground_maps(self, maps, frame, *, options) -> GroundingTrace:
+    def compute_heatmap(self, maps, frame, *, options) -> GroundingTrace:
         case, magnets = maps
         other = (case.referral.target + 1) % len(case.masks)
         mask = case.truth if magnets else case.masks[other]

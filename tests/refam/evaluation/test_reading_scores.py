@@ -27,7 +27,9 @@ def test_draws_are_averaged_and_the_preset_is_restored(tiny: Grounder) -> None:
     grounder = tiny
     preset, case = grounder.backbone.preset, next(held_out_scenes(1, 123))
     one = read_with_plan(grounder, case, 3, ReadingPlan((preset.noise,), 2))
-    (maps,) = next(iter(_with_draws(grounder, preset, 2).read([case.picture], [case.referral.text], indices=[3])))
+    (maps,) = next(
+        iter(_with_draws(grounder, preset, 2).read_token_maps([case.picture], [case.referral.text], indices=[3]))
+    )
     grounder.backbone.preset = preset
     assert isinstance(one, TokenMaps)
     np.testing.assert_allclose(one.maps, maps.maps, atol=1e-6)
