@@ -18,11 +18,11 @@ def serve(
 ) -> None:
     """Serve as a Label Studio ML backend. Everything else is set by REFAM_* variables (see README)."""
     with one_line_errors():
-        from backend.service.app import run
+        from backend.service.app import run_server
         from backend.settings import load_settings
 
         given = {"host": host, "port": port, "backbone": backbone, "sam2": sam2, "device": device}
-        run(load_settings(**{name: value for name, value in given.items() if value is not None}))
+        run_server(load_settings(**{name: value for name, value in given.items() if value is not None}))
 
 
 def work(

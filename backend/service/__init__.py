@@ -1,1 +1,1 @@
-"""The HTTP side: the application, its routes, middleware and the jobs page."""
+"""The HTTP service: application and routes, middleware, answers to Label Studio, dashboard."""

@@ -1,8 +1,8 @@
-"""The HTTP side: what Label Studio calls, what people and probes ask. Wiring only.
+"""The HTTP application: routes for Label Studio and probes, middleware, errors, and the server that runs it.
 
-Measured demands of Label Studio 1.23: GET /health must answer within 1 s and POST /setup within 3 s, both again
-whenever somebody opens a page; a webhook delays every Submit by as long as it takes. So none of them touches a
-model. /setup carries the creator's API token in clear: bodies are never logged.
+Measured on Label Studio 1.23: GET /health must answer within 1 s and POST /setup within 3 s, both again whenever
+somebody opens a page; a webhook delays every Submit by as long as it takes. So none of them touches a model. /setup
+carries the creator's API token in clear: bodies are never logged.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from starlette.exceptions import HTTPException
 from backend.logging import configure_logging
 from backend.runtime import Runtime
 from backend.service.dashboard import dashboard_routes
-from backend.service.middleware import BasicAuth, BodyLimit, RequestLog
+from backend.service.middleware import BasicAuth, BodyLimit, RateLimit, RequestLog
 from backend.service.model import RefAMBackend
-from backend.service.rate_limit import RateLimit
 from backend.settings import Settings, unknown_variables
 from refam.version import __version__
 
@@ -35,7 +34,7 @@ log = logging.getLogger("refam.server")
 
 
 class PredictBody(BaseModel):
-    """What Label Studio posts to /predict; more fields may come and are not looked at."""
+    """What Label Studio posts to /predict. Other fields are ignored."""
 
     tasks: list[dict[str, Any]]
     label_config: str | None = None
@@ -44,24 +43,29 @@ class PredictBody(BaseModel):
 
 
 class WebhookBody(BaseModel):
-    """What Label Studio posts to /webhook: the action, and a payload that depends on it."""
+    """What Label Studio posts to /webhook: an action, and fields that depend on it."""
 
     model_config = ConfigDict(extra="allow")
 
     action: str
 
     def payload(self) -> dict[str, Any]:
-        """All but the action."""
+        """Return all fields but the action."""
         return dict(self.model_extra or {})
 
 
 def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
-    """The application. Starting it loads no model. runtime: for tests and demos that bring their own."""
+    """Return the application. Starting it loads no model.
+
+    Args:
+        settings: Of the server: gates and limits.
+        runtime: Models and jobs; made from the settings unless given.
+    """
     runtime = runtime or Runtime(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(lambda: runtime.queue)  # what an earlier process left is taken up at once
+        await run_in_threadpool(lambda: runtime.queue)  # jobs that an earlier process left go on at once
         await run_in_threadpool(lambda: runtime.collector)
         yield
         await run_in_threadpool(runtime.close)
@@ -69,8 +73,8 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
     app = FastAPI(title="RefAM for Label Studio", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     _add_errors(app)
     _add_routes(app, runtime)
-    # The last one added is the outermost: every answer is logged, also those of the gates.
-    app.add_middleware(BodyLimit, most_bytes=int(settings.max_body_mb * 1e6))
+    # The last one added is the outermost: every answer is logged, also those of the other middleware.
+    app.add_middleware(BodyLimit, max_bytes=int(settings.max_body_mb * 1e6))
     if settings.basic_auth_user is not None and settings.basic_auth_pass is not None:
         app.add_middleware(
             BasicAuth, user=settings.basic_auth_user, password=settings.basic_auth_pass.get_secret_value()
@@ -81,8 +85,8 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
     return app
 
 
-def run(settings: Settings) -> None:
-    """Serves until it is told to stop (SIGINT, SIGTERM); requests that are under way are finished first."""
+def run_server(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM; requests that are under way are answered first."""
     configure_logging(settings)
     for name in unknown_variables():
         log.warning("%s is set, but no setting has that name", name)
@@ -94,7 +98,14 @@ def run(settings: Settings) -> None:
 
 
 class BackgroundServer:
-    """The application on a thread of this process, for demos and tests. A context manager; `url` is its address."""
+    """The application on a thread of this process, for demos and tests. A context manager.
+
+    Attributes:
+        url: Its address.
+
+    Raises:
+        RuntimeError: It cannot listen.
+    """
 
     def __init__(self, settings: Settings, runtime: Runtime | None = None) -> None:
         self.url = f"http://{settings.host}:{settings.port}"
@@ -115,7 +126,7 @@ class BackgroundServer:
 
 
 class _Server(uvicorn.Server):
-    """Told to stop, it first answers the requests that wait for a job, and ends the pages' live connections."""
+    """On a stop first answers the requests that wait for a job, and ends the live connections of open pages."""
 
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         super().__init__(uvicorn.Config(create_app(settings, runtime), **_uvicorn_options(settings)))
@@ -152,7 +163,7 @@ def _add_routes(app: FastAPI, runtime: Runtime) -> None:
 
     @app.post("/setup")
     async def setup() -> dict[str, str]:
-        return {"model_version": runtime.model_version}  # the body holds a token: it is not even read
+        return {"model_version": runtime.model_version}  # the body holds a token: it is not read
 
     @app.get("/versions")
     async def versions() -> dict[str, list[str]]:
@@ -166,7 +177,7 @@ def _add_routes(app: FastAPI, runtime: Runtime) -> None:
     @app.post("/webhook", status_code=201)
     async def webhook(body: WebhookBody) -> dict[str, Any]:
         log.info("webhook %s", body.action[:60])
-        # Submit waits for this: taking an annotation in is one small write, comparing it comes later.
+        # Submit waits for this: storing an annotation is one small write, it is compared later.
         return await run_in_threadpool(RefAMBackend(runtime=runtime).fit, body.action, body.payload())
 
 
@@ -182,18 +193,18 @@ def _predict(runtime: Runtime, body: PredictBody) -> list[dict[str, Any]]:
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": str(error.detail)}, status_code=error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        # The values stay out of it: a body may hold secrets.
-        wrong = "; ".join(f"{'.'.join(str(x) for x in e['loc'])}: {e['msg']}" for e in error.errors()[:5])
-        return JSONResponse({"error": wrong}, status_code=422)
+    async def invalid_body(_: Request, error: RequestValidationError) -> JSONResponse:
+        # Values are left out: a body may hold secrets.
+        text = "; ".join(f"{'.'.join(str(x) for x in e['loc'])}: {e['msg']}" for e in error.errors()[:5])
+        return JSONResponse({"error": text}, status_code=422)
 
     @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> JSONResponse:
+    async def unexpected_error(request: Request, error: Exception) -> JSONResponse:
         log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
         text = f"an error of this backend: its log says more (request {request.scope.get('request_id')})"
-        # Outside of `RequestLog`, which would give the answer its id.
+        # This handler runs outside of `RequestLog`, which gives other answers their id.
         return JSONResponse({"error": text}, status_code=500, headers={"X-Request-ID": request.scope["request_id"]})

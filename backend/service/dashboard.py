@@ -1,4 +1,4 @@
-"""The page at / and what it reads: jobs as JSON, their thumbnails, live changes, metrics."""
+"""The dashboard at / and what it reads: jobs as JSON, their thumbnails, live changes; and metrics."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from backend.runtime import Runtime
 from refam.version import __version__
 
 _PAGE = Path(__file__).with_name("dashboard.html")
-_EVERY_S = 0.5  # between two looks at the jobs for a page that is open
-_SHOWN = 200  # jobs on the page and in /jobs
-_ASSURANCE = 15.0  # seconds of silence after which a line is sent, so that proxies keep the connection
+_POLL_S = 0.5  # between two snapshots of the jobs for an open page
+_MAX_JOBS = 200  # on the page and in /jobs
+_KEEP_ALIVE_S = 15.0  # of silence, after which a comment is sent so that proxies keep the connection
 
 
 def dashboard_routes(runtime: Runtime) -> APIRouter:
-    """Routes for people and for Prometheus."""
+    """Return the routes for people and for Prometheus."""
     router = APIRouter()
 
     @router.get("/", response_model=None)
     async def root(request: Request) -> Response:
-        """The page for a browser; for Label Studio and probes what /health says."""
+        """The dashboard for a browser; for Label Studio and probes the answer of /health."""
         if "text/html" not in request.headers.get("accept", ""):
             return JSONResponse({"status": "UP", "version": __version__})
         nonce = secrets.token_urlsafe(16)
@@ -49,16 +49,16 @@ def dashboard_routes(runtime: Runtime) -> APIRouter:
     async def events(request: Request) -> StreamingResponse:
         """The same as server-sent events, whenever something has changed."""
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_changes(request, runtime), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(_stream_changes(request, runtime), media_type="text/event-stream", headers=headers)
 
     @router.get("/jobs/{job}")
-    async def one(job: str) -> dict[str, Any]:
+    async def job_details(job: str) -> dict[str, Any]:
         """One job with its prediction."""
         queue = runtime.queue
-        run = await run_in_threadpool(queue.record, job)
-        if run is None:
+        record = await run_in_threadpool(queue.record, job)
+        if record is None:
             raise HTTPException(404, f"there is no job {job[:40]!r}")
-        return {**_shown(run, runtime), "prediction": await run_in_threadpool(queue.prediction, job)}
+        return {**_to_json(record, runtime), "prediction": await run_in_threadpool(queue.prediction, job)}
 
     @router.get("/jobs/{job}/thumbnail", response_model=None)
     async def thumbnail(job: str) -> Response:
@@ -69,7 +69,7 @@ def dashboard_routes(runtime: Runtime) -> APIRouter:
         return Response(image, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
 
     @router.post("/jobs/{job}/{what}")
-    async def change(job: str, what: str, x_refam: str | None = Header(default=None)) -> dict[str, str]:
+    async def change_job(job: str, what: str, x_refam: str | None = Header(default=None)) -> dict[str, str]:
         """Cancel or retry. The header keeps other sites' forms out: a browser sends it across origins only if asked."""
         if x_refam is None:
             raise HTTPException(403, "send the header X-Refam: 1")
@@ -90,26 +90,27 @@ def dashboard_routes(runtime: Runtime) -> APIRouter:
     return router
 
 
-async def _changes(request: Request, runtime: Runtime) -> AsyncIterator[str]:
+async def _stream_changes(request: Request, runtime: Runtime) -> AsyncIterator[str]:
+    """Server-sent events with a snapshot whenever it has changed, until the page or the server closes."""
     last, silent_s = "", 0.0
     while not await request.is_disconnected() and not runtime.closing.is_set():
-        now = json.dumps(await run_in_threadpool(_snapshot, runtime), sort_keys=True)
-        if now != last:
-            yield f"data: {now}\n\n"
-            last, silent_s = now, 0.0
-        elif silent_s >= _ASSURANCE:
+        current = json.dumps(await run_in_threadpool(_snapshot, runtime), sort_keys=True)
+        if current != last:
+            yield f"data: {current}\n\n"
+            last, silent_s = current, 0.0
+        elif silent_s >= _KEEP_ALIVE_S:
             yield ": still here\n\n"
             silent_s = 0.0
-        await asyncio.sleep(_EVERY_S)
-        silent_s += _EVERY_S
+        await asyncio.sleep(_POLL_S)
+        silent_s += _POLL_S
 
 
 def _snapshot(runtime: Runtime) -> dict[str, Any]:
     queue = runtime.queue
-    runs = queue.records()
+    records = queue.records()
     counts: dict[str, int] = {}
-    for run in runs:
-        counts[run.state] = counts.get(run.state, 0) + 1
+    for record in records:
+        counts[record.state] = counts.get(record.state, 0) + 1
     ready = runtime.ready()
     return {
         "version": __version__,
@@ -120,17 +121,16 @@ def _snapshot(runtime: Runtime) -> dict[str, Any]:
         },
         "problems": ready["problems"],
         "counts": counts,
-        "jobs": [_shown(run, runtime) for run in runs[:_SHOWN]],
+        "jobs": [_to_json(record, runtime) for record in records[:_MAX_JOBS]],
     }
 
 
-def _shown(run: JobRecord, runtime: Runtime) -> dict[str, Any]:
-    """A job as people and scripts see it. `project` is Label Studio's number, out of its "60.1795..." form."""
-    delivered = runtime.queue.delivered(run.id)
-    number = run.project.split(".")[0]
-    studio = runtime.settings.label_studio_url
-    link = (
-        f"{studio}/projects/{number}/data?task={run.task_id}" if studio and number.isdigit() and run.task_id else None
-    )
-    shown = run.model_dump(mode="json", exclude={"worker"})
-    return {**shown, "urgency": run.urgency.name.lower(), "delivered": delivered and delivered[0], "link": link}
+def _to_json(record: JobRecord, runtime: Runtime) -> dict[str, Any]:
+    """A job as people and scripts see it."""
+    delivered = runtime.queue.delivered(record.id)
+    number = record.project.split(".")[0]  # Label Studio names project 60 "60.1795..."
+    studio, link = runtime.settings.label_studio_url, None
+    if studio and number.isdigit() and record.task_id:
+        link = f"{studio}/projects/{number}/data?task={record.task_id}"
+    fields = record.model_dump(mode="json", exclude={"worker"})
+    return {**fields, "urgency": record.urgency.name.lower(), "delivered": delivered and delivered[0], "link": link}

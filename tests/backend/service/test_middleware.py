@@ -8,7 +8,7 @@ import time
 import pytest
 from fastapi.testclient import TestClient
 
-from backend.service import rate_limit as rates
+from backend.service import middleware
 from backend.service.app import create_app
 from backend.settings import load_settings
 from tests.doubles import TruthRuntime
@@ -60,7 +60,7 @@ def test_one_password_from_many_addresses_is_one_client(tmp_path, monkeypatch):
 
 
 def test_whoever_guesses_passwords_is_not_listened_to_for_a_while(tmp_path, monkeypatch):
-    monkeypatch.setattr(rates, "_WRONG_PER_MINUTE", 4)
+    monkeypatch.setattr(middleware, "_WRONG_PASSWORDS_PER_MINUTE", 4)
     app = client_of(tmp_path, basic_auth_user="anna", basic_auth_pass="right").app
     guesser, other = client_of(tmp_path, app=app), client_of(tmp_path, app=app, host="10.0.0.9")
     for _ in range(10):  # no password is no guess: Label Studio's webhook comes like that until it is told one
