@@ -1,7 +1,9 @@
-"""The documentation: every relative link and anchor resolves, pictures are small, README stays short."""
+"""The documentation: links, anchors, named sources and imports of examples resolve; README and pictures stay small."""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -15,6 +17,8 @@ PICTURE_BYTES = 150_000
 
 _FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
+_PATH = re.compile(r"`([\w./-]+(?:\.\w+|/))`")
+_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 
 
@@ -46,6 +50,24 @@ def test_links_resolve(page: Path) -> None:
     assert broken_links(page) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_sources_exist(page: Path) -> None:
+    """Paths of tests and modules in backticks, from the root or from the page's folder."""
+    if page.name == "CONTRIBUTING.md":
+        return  # names modules by their floor: see test_contributing_lists_every_room
+    named = [path for path in _PATH.findall(prose_of(page)) if path.endswith(".py") or path.startswith("tests/")]
+    assert [path for path in named if not (ROOT / path).exists() and not (page.parent / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_imports_of_examples_resolve(page: Path) -> None:
+    for block in _PYTHON.findall(page.read_text(encoding="utf-8")):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in FOLDERS:
+                module = importlib.import_module(node.module or "")
+                assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
 def test_broken_links_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     (tmp_path / "other.md").write_text("# A `name`, or two\n```\n# no heading\n```\n")
@@ -54,6 +76,39 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
         "[e](other.md#no-heading) [f](#bottom)\n```python\nx[0](y)\n```\n"
     )
     assert broken_links(page) == ["missing.md", "other.md#no-heading", "#bottom"]
+
+
+def test_contributing_lists_every_room() -> None:
+    """The tables name every folder and module of each floor."""
+    text = prose_of(ROOT / "CONTRIBUTING.md")
+    rooms = {
+        floor: {path.name + "/" for path in (ROOT / floor).iterdir() if (path / "__init__.py").exists()}
+        | {path.name for path in (ROOT / floor).glob("*.py") if path.name != "__init__.py"}
+        for floor in ("video", "refam", "backend")
+    }
+    parts = re.split(r"^`(video|refam|backend)/`", text, flags=re.MULTILINE)[1:]
+    listed = {
+        floor: {
+            name
+            for row in re.findall(r"^\| (`.*?) \|", part.partition("\n## ")[0], re.MULTILINE)
+            for name in re.findall(r"`([\w.]+/?)`", row)
+        }
+        for floor, part in zip(parts[::2], parts[1::2], strict=True)
+    }
+    listed["backend"].discard("guides/")
+    assert listed == rooms
+
+
+def test_the_cli_guide_lists_every_command() -> None:
+    from typer.main import get_command
+
+    from backend.cli.main import app
+
+    table = prose_of(ROOT / "backend/guides/cli.md").partition("## All commands")[2]
+    listed = {
+        name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`([\w-]+)`", row)
+    }
+    assert listed == set(get_command(app).commands) - {"version"}  # type: ignore[attr-defined]
 
 
 def test_readme_is_short() -> None:
