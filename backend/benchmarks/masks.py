@@ -29,7 +29,7 @@ import torch
 from refam.evaluation.grounding_scores import signed
 from refam.heatmap_regions import find_regions
 from refam.segmenters.grabcut import GrabCutSegmenter
-from refam.segmenters.prompts import clicks, covered, questions, soft_overlap, stability
+from refam.segmenters.prompts import expand_prompt, point_prompt, prior_coverage, soft_dice, stability_score
 from refam.segmenters.sam2 import Sam2Segmenter, resize_logits
 from video import masks, metrics
 from video.heatmap_fusion import contrast_heatmaps
@@ -122,24 +122,24 @@ def answers(segmenter, case):
     )
     middle, box = masks.deepest_point(level), masks.pad_box(masks.box_of(level), 0.05)
     modes = [masks.deepest_point(r.mask) for r in find_regions(case.heatmap)[1:4]]
-    shipped = questions(Prompt(prior=case.heatmap))
+    shipped = expand_prompt(Prompt(prior=case.heatmap))
     asked = [("peak" if i == 0 else "pair" if len(q.points) > 1 else "middle", q) for i, q in enumerate(shipped)]
     asked.append(("box", Prompt(points=np.array([middle]), labels=np.array([1]), box=box)))
     own = np.where(level, case.heatmap, np.minimum(case.heatmap, 0.25))
     dense = np.clip(0.5 + 1.5 * (own - 0.5), 0, 1).astype(np.float32)
     asked.append(("dense", Prompt(points=np.array([middle]), labels=np.array([1]), prior=dense)))
     if modes:
-        asked.append(("no", clicks([middle], modes)))
+        asked.append(("no", point_prompt([middle], modes)))
     size = (case.image.shape[1], case.image.shape[0])
     out = []
     for kind, question in asked:
-        for logits, guess in segmenter._answers(segmenter._embed(case.image), question):
-            out.append(Answer(resize_logits(logits, size) > 0, guess, stability(torch.as_tensor(logits)), kind))
+        for logits, guess in segmenter._decode(segmenter._embed(case.image), question):
+            out.append(Answer(resize_logits(logits, size) > 0, guess, stability_score(torch.as_tensor(logits)), kind))
     return out
 
 
 def rank(answer, case):
-    return answer.guess * np.sqrt(answer.steady * covered(case.heatmap, answer.mask))
+    return answer.guess * np.sqrt(answer.steady * prior_coverage(case.heatmap, answer.mask))
 
 
 SHIPPED = ("peak", "middle", "pair")
@@ -148,8 +148,8 @@ SAM2_WAYS: dict[str, tuple[tuple[str, ...], Callable]] = {
     "- only the peak": (("peak",), rank),
     "- no pairs": (("peak", "middle"), rank),
     "- guess alone decides": (SHIPPED, lambda a, _: a.guess),
-    "- guess and overlap decide": (SHIPPED, lambda a, c: a.guess * soft_overlap(c.heatmap, a.mask)),
-    "- no stability": (SHIPPED, lambda a, c: a.guess**2 * covered(c.heatmap, a.mask)),
+    "- guess and overlap decide": (SHIPPED, lambda a, c: a.guess * soft_dice(c.heatmap, a.mask)),
+    "- no stability": (SHIPPED, lambda a, c: a.guess**2 * prior_coverage(c.heatmap, a.mask)),
     "+ the heatmap's box": ((*SHIPPED, "box"), rank),
     "+ the heatmap as a dense prompt": ((*SHIPPED, "dense"), rank),
     "+ no on its other modes": ((*SHIPPED, "no"), rank),
@@ -185,7 +185,7 @@ def measure(cases, segmenters):
     for case in cases:
         for segmenter in segmenters:
             group = rows.setdefault(segmenter.name, {})
-            naive = segmenter.segment(case.image, clicks([peak_of(case.heatmap)]))
+            naive = segmenter.segment(case.image, point_prompt([peak_of(case.heatmap)]))
             shipped = segmenter.segment(case.image, Prompt(prior=case.heatmap))
             first = best(naive, case.truth.shape)
             if isinstance(segmenter, Sam2Segmenter):

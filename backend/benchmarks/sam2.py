@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from refam.segmenters.sam2 import preprocess, resize_logits
-from refam.segmenters.sam2_engines import OnnxEngine, TorchEngine, short_floats
+from refam.segmenters.sam2_engines import OnnxEngine, TorchEngine, bfloat16_autocast
 from video import masks
 from video.types import Prompt
 
@@ -67,7 +67,7 @@ def main():
     torch.set_num_threads(args.threads)
     slow, onnx = TorchEngine.load(args.torch, device="cpu"), OnnxEngine.load(args.onnx)
     engines = {"torch float32": slow, "onnxruntime": onnx}
-    with short_floats("cpu"):
+    with bfloat16_autocast("cpu"):
         if torch.is_autocast_enabled("cpu"):
             engines["torch bfloat16"] = slow
     rows = {name: {"encode": [], "decode": [], "apart": [], "same": []} for name in engines}
@@ -76,7 +76,7 @@ def main():
         size, pixels = (image.shape[1], image.shape[0]), preprocess(image, side=1024)
         base = {}
         for name, engine in engines.items():
-            full = mock.patch("refam.segmenters.sam2_engines.short_floats", return_value=contextlib.nullcontext())
+            full = mock.patch("refam.segmenters.sam2_engines.bfloat16_autocast", return_value=contextlib.nullcontext())
             with full if name == "torch float32" else contextlib.nullcontext():
                 levels, spent_s = timed(lambda engine=engine, pixels=pixels: engine.encode(pixels))
             rows[name]["encode"].append(spent_s)

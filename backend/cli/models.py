@@ -88,9 +88,11 @@ def _pull_segmenter(weights: Sam2Weights) -> None:
     from refam.segmenters import sam2_weights as sam2_store
 
     models = weight_settings().models_dir
-    folder = sam2_store.find(weights.name, models)
+    folder = sam2_store.find_weights(weights.name, models)
     if folder is None:
-        folder = sam2_store.pull(weights, models, tell=lambda line: err.print(line, markup=False, soft_wrap=True))
+        folder = sam2_store.pull_weights(
+            weights, models, report=lambda line: err.print(line, markup=False, soft_wrap=True)
+        )
     size = _size(sum(file.stat().st_size for file in folder.iterdir()))
     stdout.print(f"{folder} ({size}). It draws masks from now on, unless REFAM_SAM2 names another.", soft_wrap=True)
     if sam2_store.is_for_onnx(folder) and find_spec("onnxruntime") is None:
@@ -109,7 +111,7 @@ def _list_segmenters() -> None:
     for heading in ("segmenter", "fetched from", "weights", "licence", "on this machine"):
         table.add_column(heading, justify="right" if heading == "weights" else "left", no_wrap=True)
     for known in sam2_store.SAM2_WEIGHTS.values():
-        folder = sam2_store.find(known.name, weights.models_dir)
+        folder = sam2_store.find_weights(known.name, weights.models_dir)
         here = "no" if folder is None else _size(sum(file.stat().st_size for file in folder.iterdir()))
         if folder is not None and sam2_store.is_for_onnx(folder):
             here += ", for onnxruntime"

@@ -54,7 +54,7 @@ def places(out: Path) -> Outputs:
         task=out / "label_studio.json",
         config=out / "label_config.xml",
         overlay=out / "overlay.mp4",
-        sheet=out / "frames_to_review.jpg",
+        sheet=out / "needs_a_look.jpg",
     )
     # An earlier run's masks are replaced as a whole, or its longer clip's last masks would stay. Nobody else's are.
     if there.masks.exists() and not there.tracks.exists():

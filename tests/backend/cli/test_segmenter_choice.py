@@ -81,12 +81,12 @@ def test_weights_that_are_named_and_not_here(monkeypatch: pytest.MonkeyPatch, tm
 def test_pull_fetches_once_into_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def fetched(weights: Sam2Weights, models: Path, *, tell: Any) -> Path:
+    def fetched(weights: Sam2Weights, models: Path, *, report: Any) -> Path:
         asked.append((weights.name, models))
-        tell("fetching it, 184 MB. Licence: X.")
+        report("fetching it, 184 MB. Licence: X.")
         return put()
 
-    monkeypatch.setattr("refam.segmenters.sam2_weights.pull", fetched)
+    monkeypatch.setattr("refam.segmenters.sam2_weights.pull_weights", fetched)
     first = printed("models", "pull", "sam2-tiny")
     assert "fetching it, 184 MB. Licence: X." in first
     assert "models/sam2-tiny" in first
@@ -99,7 +99,7 @@ def test_a_pull_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def failed(*_: Any, **__: Any) -> Path:
         raise SegmenterError("the hub said no")
 
-    monkeypatch.setattr("refam.segmenters.sam2_weights.pull", failed)
+    monkeypatch.setattr("refam.segmenters.sam2_weights.pull_weights", failed)
     done = runner.invoke(app, ["models", "pull", "sam2-tiny"])
     assert done.exit_code == 1
     assert done.stderr.strip() == "refam: the hub said no"

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from refam.segmenters.feature_cache import FeatureStore, model_id
+from refam.segmenters.feature_cache import FeatureCache, weights_id
 
 SIZE = 64 * 1024  # of one embedding below, at half precision
 
@@ -21,53 +21,53 @@ def used(folder):
 
 
 def test_the_bound_holds_and_those_unused_longest_go_first(tmp_path):
-    store = FeatureStore(tmp_path, model="a", most_bytes=4 * SIZE)
+    store = FeatureCache(tmp_path, model="a", max_bytes=4 * SIZE)
     for n in range(3):
-        store.keep(str(n), levels(n))
+        store.save(str(n), levels(n))
         os.utime(tmp_path / "a" / f"{n}.pt", (n, n))
-    assert store.recall("0")[0][0] == 0  # used: now the youngest
-    store.keep("3", levels(3))
+    assert store.load("0")[0][0] == 0  # used: now the youngest
+    store.save("3", levels(3))
     assert used(tmp_path) <= 4 * SIZE
-    assert store.recall("1") is None
-    assert [store.recall(key)[0][0].item() for key in ("0", "2", "3")] == [0, 2, 3]
+    assert store.load("1") is None
+    assert [store.load(key)[0][0].item() for key in ("0", "2", "3")] == [0, 2, 3]
 
 
 def test_the_bound_is_for_all_models_together_and_none_takes_anothers(tmp_path):
-    a, b = (FeatureStore(tmp_path, model=name, most_bytes=3 * SIZE) for name in "ab")
-    a.keep("same", levels(1))
+    a, b = (FeatureCache(tmp_path, model=name, max_bytes=3 * SIZE) for name in "ab")
+    a.save("same", levels(1))
     os.utime(tmp_path / "a" / "same.pt", (1, 1))
-    assert b.recall("same") is None
+    assert b.load("same") is None
     for n in range(5):
-        b.keep(str(n), levels(n))
+        b.save(str(n), levels(n))
     assert used(tmp_path) <= 3 * SIZE
-    assert a.recall("same") is None
+    assert a.load("same") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 half a file"])
 def test_a_rotten_file_is_as_none(content, tmp_path):
-    store = FeatureStore(tmp_path, model="a", most_bytes=10 * SIZE)
+    store = FeatureCache(tmp_path, model="a", max_bytes=10 * SIZE)
     (tmp_path / "a" / "key.pt").write_bytes(content)
-    assert store.recall("key") is None
-    store.keep("key", levels(7))
-    assert store.recall("key")[0][0] == 7
+    assert store.load("key") is None
+    store.save("key", levels(7))
+    assert store.load("key")[0][0] == 7
 
 
 def test_what_cannot_be_written_is_no_failure(tmp_path, monkeypatch):
-    store = FeatureStore(tmp_path, model="a", most_bytes=10 * SIZE)
+    store = FeatureCache(tmp_path, model="a", max_bytes=10 * SIZE)
 
     def full(what, path):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    store.keep("key", levels(7))
-    assert store.recall("key") is None
+    store.save("key", levels(7))
+    assert store.load("key") is None
     assert used(tmp_path) == 0
 
 
 def test_a_store_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="0 bytes keeps nothing"):
-        FeatureStore(tmp_path, model="a", most_bytes=0)
+        FeatureCache(tmp_path, model="a", max_bytes=0)
 
 
 def test_weights_of_one_name_are_told_apart(tmp_path):
@@ -76,7 +76,7 @@ def test_weights_of_one_name_are_told_apart(tmp_path):
         folder = tmp_path / str(n) / "sam2"
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(bytes([n]) * 1000)
-        ids.add(model_id(str(folder)))
+        ids.add(weights_id(str(folder)))
     assert len(ids) == 2
     assert all(found.startswith("sam2-") for found in ids)
-    assert "/" not in model_id("somebody/sam2-tiny")
+    assert "/" not in weights_id("somebody/sam2-tiny")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from refam.segmenters.grabcut import edge_contrast, is_sharp, purity
+from refam.segmenters.grabcut import color_purity, edge_contrast, is_mask
 from refam.segmenters.load import GrabCutSegmenter, SegmenterError, load_segmenter
-from refam.segmenters.prompts import soft_overlap
-from refam.segmenters.sam2 import MEAN, STD, Sam2Segmenter, preprocess, resize_logits, store_of
+from refam.segmenters.prompts import soft_dice
+from refam.segmenters.sam2 import MEAN, STD, Sam2Segmenter, open_feature_cache, preprocess, resize_logits
 from refam.segmenters.sam2_engines import TorchEngine
 from refam.tiny.scenes import draw_clip
 from video import masks
@@ -64,7 +64,7 @@ def test_grabcut_lets_go_of_a_rings_hole():
     r = np.hypot(x - 140, y - 100)
     ring = (r < 50) & (r > 25)
     image = np.where(ring[..., None], np.uint8([240, 220, 40]), np.uint8([110, 120, 115])).astype(np.uint8)
-    assert purity(image, ring) > 0.99 > 0.8 > purity(image, ring | (r < 30))
+    assert color_purity(image, ring) > 0.99 > 0.8 > color_purity(image, ring | (r < 30))
     for prompt in (Prompt(box=masks.box_of(ring)), Prompt(prior=coarse_heatmap(ring))):
         assert masks.iou(GrabCutSegmenter().segment(image, prompt)[0].mask, ring) > 0.9
 
@@ -99,9 +99,9 @@ def test_nothing_to_find():
 
 def test_a_warped_mask_is_told_from_a_heatmap():
     _, truth = next(iter(scenes(1)))
-    assert is_sharp(truth.astype(np.float32))
-    assert not is_sharp(coarse_heatmap(truth))
-    assert not is_sharp(np.zeros((4, 4), np.float32))
+    assert is_mask(truth.astype(np.float32))
+    assert not is_mask(coarse_heatmap(truth))
+    assert not is_mask(np.zeros((4, 4), np.float32))
 
 
 def test_edge_contrast_prefers_the_true_mask():
@@ -149,9 +149,9 @@ def test_coordinates_and_masks_against_the_processor():
 def test_soft_overlap():
     mask = np.zeros((90, 160), bool)
     mask[30:60, 40:80] = True
-    assert soft_overlap(masks.resize_map(mask, (16, 9)), mask) == pytest.approx(1, abs=1e-5)
-    assert soft_overlap(masks.resize_map(mask, (16, 9)), np.roll(mask, 80, 1)) == 0
-    assert soft_overlap(np.zeros((9, 16), np.float32), np.zeros_like(mask)) == 0
+    assert soft_dice(masks.resize_map(mask, (16, 9)), mask) == pytest.approx(1, abs=1e-5)
+    assert soft_dice(masks.resize_map(mask, (16, 9)), np.roll(mask, 80, 1)) == 0
+    assert soft_dice(np.zeros((9, 16), np.float32), np.zeros_like(mask)) == 0
 
 
 class CountingModel:
@@ -212,7 +212,7 @@ def test_sam2_encodes_an_image_once_and_is_asked_in_its_own_coordinates():
 def test_embeddings_are_kept_by_content(tmp_path):
     model = CountingModel()
     image = np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8)
-    kept = store_of("double", tmp_path / "kept", 1)
+    kept = open_feature_cache("double", tmp_path / "kept", 1)
     fresh = Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(image)
     again = Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(image.copy())
     assert model.encoded == 1
@@ -221,18 +221,20 @@ def test_embeddings_are_kept_by_content(tmp_path):
     Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(255 - image)
     assert model.encoded == 2
     assert len(list((tmp_path / "kept" / "double").iterdir())) == 2
-    Sam2Segmenter(TorchEngine(model), name="double", features=store_of("other", tmp_path / "kept", 1)).features(image)
+    Sam2Segmenter(
+        TorchEngine(model), name="double", features=open_feature_cache("other", tmp_path / "kept", 1)
+    ).features(image)
     assert model.encoded == 3, "another model's are not taken"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
-def test_short_floats_give_the_same_masks(monkeypatch):
+def test_bfloat16_gives_the_same_masks(monkeypatch):
     image = np.asarray(Image.open(DAVIS / "JPEGImages" / "libby" / "00000.jpg").convert("RGB"))
     truth = np.asarray(Image.open(DAVIS / "Annotations" / "libby" / "00000.png").convert("L")) > 127
     prompt = prompts_for(truth)["box"]
     short = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
-    monkeypatch.setattr("refam.segmenters.sam2_engines.short_floats", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr("refam.segmenters.sam2_engines.bfloat16_autocast", lambda device: contextlib.nullcontext())
     full = load_segmenter(str(WEIGHTS)).segment(image, prompt)[0].mask
     assert masks.iou(short, full) > 0.98
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refam.segmenters.prompts import clicks, covered, questions, stability, worth
+from refam.segmenters.prompts import expand_prompt, point_prompt, prior_coverage, score_mask, stability_score
 from video import masks
 from video.types import Prompt
 
@@ -37,7 +37,7 @@ def test_every_click_lies_on_the_highest_mode(x, y, sigma, other):
     grid = scaled(np.maximum(blob((96, 54), x, y, sigma), blob((96, 54), *other, 2.0, 0.9)))
     peak = np.unravel_index(int(grid.argmax()), grid.shape)
     part = next(p for p in masks.components(grid >= 0.5) if p[peak])
-    asked = questions(Prompt(prior=grid))
+    asked = expand_prompt(Prompt(prior=grid))
     assert 4 <= len(asked) <= 5
     assert at(grid, asked[0].points[0]) == 1.0
     for question in asked:
@@ -51,7 +51,7 @@ def test_two_clicks_lie_far_apart_on_a_long_thing():
     grid = np.zeros((54, 96), np.float32)
     grid[25:31, 10:80] = 0.9
     grid[27, 20] = 1.0
-    (pair,) = [q.points for q in questions(Prompt(prior=grid)) if len(q.points) == 2]
+    (pair,) = [q.points for q in expand_prompt(Prompt(prior=grid)) if len(q.points) == 2]
     assert np.abs(pair[0] - pair[1])[0] * 96 > 30
 
 
@@ -69,12 +69,12 @@ def test_two_clicks_lie_far_apart_on_a_long_thing():
 )
 def test_what_is_asked_for_each_kind_of_prompt(prompt, kinds):
     """(clicks, has a box, has a dense prompt) of each question."""
-    asked = [(len(q.points), q.box is not None, q.prior is not None) for q in questions(prompt)]
+    asked = [(len(q.points), q.box is not None, q.prior is not None) for q in expand_prompt(prompt)]
     assert asked == ([(1, True, False), (1, True, True), (1, False, True)] if kinds == "mask" else kinds)
 
 
 def test_clicks_on_and_off():
-    prompt = clicks([(0.1, 0.2)], [(0.3, 0.4), (0.5, 0.6)])
+    prompt = point_prompt([(0.1, 0.2)], [(0.3, 0.4), (0.5, 0.6)])
     assert prompt.points.tolist() == [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]
     assert prompt.labels.tolist() == [1, 0, 0]
 
@@ -84,21 +84,21 @@ def test_covered_is_best_for_what_the_map_shows():
     grid = blob((96, 54), 48, 27, 7)
     y, x = np.mgrid[0:216, 0:384]
     radii = np.arange(2, 26)
-    scores = [covered(grid, np.hypot((x + 0.5) / 4 - 48, (y + 0.5) / 4 - 27) <= r) for r in radii]
+    scores = [prior_coverage(grid, np.hypot((x + 0.5) / 4 - 48, (y + 0.5) / 4 - 27) <= r) for r in radii]
     q = radii**2 / (2 * 7.0**2)
     closed = 2 * (1 - np.exp(-q)) / (1 + q)
     np.testing.assert_allclose(scores, closed, atol=0.03)
     assert abs(int(np.argmax(scores)) - int(np.argmax(closed))) <= 1
-    assert covered(np.zeros((9, 16), np.float32), np.zeros((9, 16), bool)) == 0
+    assert prior_coverage(np.zeros((9, 16), np.float32), np.zeros((9, 16), bool)) == 0
 
 
 def test_stability_is_the_iou_between_two_thresholds():
     logits = torch.full((10, 10), -5.0)
     logits[2:8, 2:8] = 0.5
     logits[4:6, 4:6] = 4.0
-    assert stability(logits) == pytest.approx(4 / 36)
-    assert stability(torch.full((4, 4), -5.0)) == 0
-    assert stability(torch.full((4, 4), 5.0)) == 1
+    assert stability_score(logits) == pytest.approx(4 / 36)
+    assert stability_score(torch.full((4, 4), -5.0)) == 0
+    assert stability_score(torch.full((4, 4), 5.0)) == 1
 
 
 def test_what_an_answer_is_worth():
@@ -107,10 +107,12 @@ def test_what_an_answer_is_worth():
     right, wrong = np.hypot(x - 30, y - 27) <= 8, np.hypot(x - 70, y - 27) <= 8
     sharp, soft = torch.where(torch.as_tensor(right), 9.0, -9.0), torch.where(torch.as_tensor(right), 0.5, -9.0)
     prompt = Prompt(prior=grid)
-    assert worth(sharp, right, 0.8, prompt) > 5 * worth(sharp, wrong, 0.95, prompt)
-    assert worth(sharp, right, 0.9, prompt) > worth(sharp, right, 0.6, prompt)
-    assert worth(sharp, right, 0.9, prompt) > worth(soft, right, 0.9, prompt)
+    assert score_mask(sharp, right, 0.8, prompt) > 5 * score_mask(sharp, wrong, 0.95, prompt)
+    assert score_mask(sharp, right, 0.9, prompt) > score_mask(sharp, right, 0.6, prompt)
+    assert score_mask(sharp, right, 0.9, prompt) > score_mask(soft, right, 0.9, prompt)
     told = Prompt(points=np.array([[30.5 / 96, 0.5], [70.5 / 96, 0.5]]), labels=np.array([1, 0]))
-    assert worth(soft, right, 0.9, told) == pytest.approx(0.9), "a person's clicks are met: the guess is the answer"
-    assert worth(sharp, wrong, 0.9, told) == 0
-    assert worth(sharp, right | wrong, 0.9, told) == pytest.approx(0.45)
+    assert score_mask(soft, right, 0.9, told) == pytest.approx(0.9), (
+        "a person's points are met: the IoU prediction counts"
+    )
+    assert score_mask(sharp, wrong, 0.9, told) == 0
+    assert score_mask(sharp, right | wrong, 0.9, told) == pytest.approx(0.45)

@@ -109,7 +109,7 @@ def test_files_that_are_none(tmp_path):
 @pytest.mark.parametrize("name", ["libby", "dance-twirl"])
 def test_both_engines_give_the_same_masks(monkeypatch, name):
     monkeypatch.setattr(
-        "refam.segmenters.sam2_engines.short_floats", lambda device: torch.autocast("cpu", enabled=False)
+        "refam.segmenters.sam2_engines.bfloat16_autocast", lambda device: torch.autocast("cpu", enabled=False)
     )
     image = np.asarray(Image.open(DAVIS / "JPEGImages" / name / "00000.jpg").convert("RGB"))
     truth = np.asarray(Image.open(DAVIS / "Annotations" / name / "00000.png").convert("L")) > 127

