@@ -1,7 +1,7 @@
-"""The work in a process of its own: whatever a clip does to it, its row gets a result and the run goes on.
+"""Process rows in a child process, so that a video that crashes or blocks it costs that row alone.
 
-A decoder that crashes, memory that runs out, a clip that never ends: the process dies or is killed, a new one is
-started, and after so many tries the row's result is the error. `python -m backend.batch.isolated FD` is that process.
+If a decoder crashes, memory runs out or a video takes too long, the child dies or is killed and a new one is started;
+after several tries the result of the row is the error. `python -m backend.batch.isolated FD` is the child.
 """
 
 from __future__ import annotations
@@ -18,31 +18,34 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from backend.batch.rows import ManifestRow
+from backend.batch.manifest import ManifestRow
 
 _START_S = 1800.0  # to load models, which may have to be downloaded
 _BETWEEN_TRIES_S = 2.0
 
 
 class StartError(RuntimeError):
-    """The work cannot begin, whatever the row: a model that cannot be loaded, a setting that is wrong."""
+    """The worker cannot start: a model cannot be loaded, or a setting is wrong."""
 
 
 class IsolatedWorker:
-    """Row -> result, in a child that is started at first use and whenever it died.
+    """Processes rows in a child that is started at first use and again whenever it died. Not thread-safe.
 
-    worker: "module:Class", made with `settings`; called with a Row it returns the fields of a result. tries: how often
-    a row may kill the child, or fail for a reason that may pass. limit_s: for one row. Not thread-safe.
+    Args:
+        worker: "module:Class"; it is made with `settings`, and called with a row it returns the fields of a result.
+        settings: The worker's settings.
+        tries: How often a row may kill the child or fail for a transient reason.
+        limit_s: The most seconds that a row may take.
     """
 
     def __init__(self, worker: str, settings: Mapping[str, Any], *, tries: int = 2, limit_s: float = 3600.0) -> None:
         self._worker, self._settings = worker, dict(settings)
         self._tries, self._limit_s = tries, limit_s
         self._child: subprocess.Popen[bytes] | None = None
-        self._line: Connection | None = None
+        self._connection: Connection | None = None
 
     def start(self) -> None:
-        """Loads the models. Raises StartError."""
+        """Start the child and wait until its models are loaded. Raises StartError."""
         if self._child is not None:
             return
         ours, theirs = Pipe()
@@ -50,7 +53,7 @@ class IsolatedWorker:
         command = [sys.executable, "-m", "backend.batch.isolated", str(theirs.fileno())]
         with theirs:
             self._child = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL)  # noqa: S603
-        self._line = ours
+        self._connection = ours
         try:
             ours.send((self._worker, self._settings))
             if not ours.poll(_START_S):
@@ -64,11 +67,11 @@ class IsolatedWorker:
             raise StartError(text)
 
     def __call__(self, row: ManifestRow) -> dict[str, Any]:
-        """The result's fields; with status "error" where it failed. Raises StartError."""
+        """Process a row and return the fields of its result; its status is "error" if it failed. Raises StartError."""
         began = time.perf_counter()
         for attempt in range(1, self._tries + 1):
             self.start()
-            kind, content = self._ask(row)
+            kind, content = self._request(row)
             if kind == "done" or kind == "failed" or attempt == self._tries:
                 break
             time.sleep(_BETWEEN_TRIES_S)
@@ -76,61 +79,61 @@ class IsolatedWorker:
         return {**fields, "tries": attempt, "seconds": time.perf_counter() - began}
 
     def stop(self) -> None:
-        """Ends the child."""
+        """Kill the child, if there is one."""
         if self._child is not None:
             self._end()
 
-    def _ask(self, row: ManifestRow) -> tuple[str, Any]:
-        assert self._line is not None
+    def _request(self, row: ManifestRow) -> tuple[str, Any]:
+        assert self._connection is not None
         try:
-            self._line.send(row.as_json())
-            if not self._line.poll(self._limit_s):
+            self._connection.send(row.to_json())
+            if not self._connection.poll(self._limit_s):
                 self._end()
-                return "passing", f"it took longer than {self._limit_s:g} s"
-            return self._line.recv()
+                return "transient", f"it took longer than {self._limit_s:g} s"
+            return self._connection.recv()
         except (EOFError, OSError):
-            return "passing", f"the worker {self._end()} on this video"
+            return "transient", f"the worker {self._end()} on this video"
 
     def _end(self) -> str:
-        """Kills the child where it lives; says how it ended."""
+        """Kill the child if it is alive, and return how it ended."""
         assert self._child is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(1.0)  # a broken line comes just before the end
+            self._child.wait(1.0)  # the connection breaks just before the process ends
         if self._child.poll() is None:
             self._child.kill()
         code = self._child.wait()
-        if self._line is not None:
-            self._line.close()
-        self._child = self._line = None
+        if self._connection is not None:
+            self._connection.close()
+        self._child = self._connection = None
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
 def main(descriptor: int) -> None:
-    """The child: answers rows until the line ends."""
-    line, parent = Connection(descriptor), os.getppid()
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    name, settings = line.recv()
+    """Process rows in the child until the connection is closed."""
+    connection, parent = Connection(descriptor), os.getppid()
+    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
+    name, settings = connection.recv()
     try:
         module, _, kind = name.partition(":")
         work = getattr(importlib.import_module(module), kind)(settings)
     except Exception as error:
-        line.send(("cannot start", f"{type(error).__name__}: {error}"))
+        connection.send(("cannot start", f"{type(error).__name__}: {error}"))
         return
-    line.send(("ready", ""))
+    connection.send(("ready", ""))
     with contextlib.suppress(EOFError):
         while True:
-            row = ManifestRow.from_json(line.recv())
+            row = ManifestRow.from_json(connection.recv())
             try:
                 answer: tuple[str, Any] = ("done", work(row))
-            except Exception as error:  # a bad clip is a row with its error
-                kind = "passing" if getattr(error, "passing", False) else "failed"
+            except Exception as error:  # the error becomes the row's result
+                kind = "transient" if getattr(error, "transient", False) else "failed"
                 text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 answer = (kind, " ".join(text.split()))
-            line.send(answer)
+            connection.send(answer)
 
 
-def _die_with(parent: int) -> None:
-    """A child whose parent was killed would work on for nobody."""
+def _exit_with(parent: int) -> None:
+    """Exit once the parent is gone."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

@@ -1,34 +1,109 @@
-"""A manifest in Parquet, CSV or JSON lines -> rows that were checked before any work begins.
+"""Manifests: a row for each video in Parquet, CSV or JSON lines, all checked before any work begins.
 
-Columns: video (a path, relative to the manifest's folder, or a URL that fsspec or our fetcher knows), expressions (a
-list, or text with `;` between them), and optional labels (the same), id (unique) and prompts (JSON; see Row).
+Columns: `video` (a path relative to the manifest's folder, or a URL that fsspec or the fetcher knows), `expressions` (a
+list, or text separated by `;`), and optionally `labels` (the same), `id` (unique) and `prompts` (JSON, see
+`ManifestRow`).
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from backend.batch.rows import ManifestRow
 from backend.media.network_policy import redact_url
+from refam.pipeline.types import FramePrompt, Target
 from video.errors import UserError
 
 _COLUMNS = ("video", "expressions", "labels", "id", "prompts")
-_MOST_TOLD = 5  # problems in one message
+_PROMPT_FIELDS = {"object", "frame", "box", "points", "labels"}
+_MAX_PROBLEMS = 5  # in one message
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """The objects to find in one video.
+
+    Attributes:
+        number: 1-based number of the row.
+        id: The manifest's id of the row, or "".
+        video: An absolute path or a URL.
+        expressions: One for each object; empty if the prompts define all objects.
+        labels: One for each object.
+        prompts: A list of {object, frame, box, points, labels} as canonical JSON, with the fields of `FramePrompt` and
+            a 0-based object; "" for none.
+    """
+
+    number: int
+    id: str
+    video: str
+    expressions: tuple[str, ...]
+    labels: tuple[str, ...]
+    prompts: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.video:
+            raise ValueError("video is empty")
+        if not self.labels:
+            raise ValueError("expressions is empty, and so is prompts: say what to find")
+        if self.expressions and len(self.expressions) != len(self.labels):
+            raise ValueError(f"labels has {len(self.labels)} entries for {len(self.expressions)} expressions")
+        self.targets()
+
+    @property
+    def key(self) -> str:
+        """32 hexadecimal digits of a hash over everything but the number: the same for equal rows."""
+        content = [self.id, self.video, self.expressions, self.labels, self.prompts]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()[:32]
+
+    def targets(self) -> list[Target]:
+        """Return the pipeline's targets. Raises ValueError if a prompt is malformed."""
+        prompts: list[list[FramePrompt]] = [[] for _ in self.labels]
+        for i, item in enumerate(json.loads(self.prompts) if self.prompts else []):
+            try:
+                number, prompt = _parse_prompt(item)
+                if not 0 <= number < len(prompts):
+                    raise ValueError(
+                        f"there is no object {number}; they are counted from 0, and there are {len(prompts)}"
+                    )
+            except (TypeError, ValueError, KeyError) as error:
+                raise ValueError(f"prompts, entry {i}: {error}") from None
+            prompts[number].append(prompt)
+        words = self.expressions or (None,) * len(self.labels)
+        return [
+            Target(label=label, words=word, prompts=tuple(object_prompts))
+            for label, word, object_prompts in zip(self.labels, words, prompts, strict=True)
+        ]
+
+    def to_json(self) -> str:
+        """Return the row as JSON, to be sent to a worker."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ManifestRow:
+        """Return the row of `to_json`."""
+        content = json.loads(text)
+        return cls(**{**content, "expressions": tuple(content["expressions"]), "labels": tuple(content["labels"])})
 
 
 class ManifestError(UserError):
-    """The manifest cannot be used; a sentence that names file, row and column."""
+    """The manifest cannot be used; the message names file, row and column."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Rows that differ. repeated: how many said the same as an earlier one. unused: columns that nothing reads."""
+    """A manifest.
+
+    Attributes:
+        rows: Its rows without repetitions.
+        repeated: Number of rows that equal an earlier one.
+        unused: Columns that are ignored.
+    """
 
     rows: tuple[ManifestRow, ...]
     repeated: int
@@ -36,17 +111,17 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Every row checked. Raises ManifestError, which names the first problems of all rows."""
+    """Read and check a manifest. Raises ManifestError, which names the first problems of all rows."""
     rows: dict[str, ManifestRow] = {}
     ids: dict[str, ManifestRow] = {}
     schemes: dict[str, str | None] = {}
     problems: list[str] = []
     columns: set[str] = set()
     number = 0
-    for number, content in enumerate(_contents(path), start=1):
+    for number, content in enumerate(_read_rows(path), start=1):
         columns |= content.keys()
         try:
-            row = _row(number, content, path.parent)
+            row = _parse_row(number, content, path.parent)
             _check_scheme(row.video, schemes)
             if row.id and (first := ids.setdefault(row.id, row)).key != row.key:
                 raise ValueError(f"id: {row.id!r} is row {first.number}'s too, which asks for something else")
@@ -61,13 +136,13 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} has the columns {', '.join(sorted(columns)) or 'none'}; it needs video, and expressions or prompts"
         )
     if problems:
-        more = f"; and {len(problems) - _MOST_TOLD} more rows" if len(problems) > _MOST_TOLD else ""
-        raise ManifestError("; ".join(problems[:_MOST_TOLD]) + more)
+        more = f"; and {len(problems) - _MAX_PROBLEMS} more rows" if len(problems) > _MAX_PROBLEMS else ""
+        raise ManifestError("; ".join(problems[:_MAX_PROBLEMS]) + more)
     return Manifest(tuple(rows.values()), number - len(rows), tuple(sorted(columns - set(_COLUMNS))))
 
 
-def _contents(path: Path) -> Iterator[Mapping[str, Any]]:
-    readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
+def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    readers = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines}
     read = readers.get(path.suffix.lower())
     if read is None:
         raise ManifestError(f"{path}: a manifest is a .parquet, .csv or .jsonl file")
@@ -81,7 +156,7 @@ def _contents(path: Path) -> Iterator[Mapping[str, Any]]:
         raise ManifestError(f"{path} cannot be read as CSV: {error}") from None
 
 
-def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
+def _read_csv(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         for number, content in enumerate(reader, start=1):
@@ -91,7 +166,7 @@ def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
             yield content
 
 
-def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
+def _read_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate((text for text in file if text.strip()), start=1):
             try:
@@ -103,7 +178,7 @@ def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
             yield content
 
 
-def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -114,30 +189,30 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
         raise ManifestError(f"{path} cannot be read as Parquet: {error}") from None
 
 
-def _row(number: int, content: Mapping[str, Any], folder: Path) -> ManifestRow:
+def _parse_row(number: int, content: Mapping[str, Any], folder: Path) -> ManifestRow:
     video = content.get("video")
     if not isinstance(video, str) or not video.strip():
         raise ValueError(f"video: it must be a path or an address, not {video!r}")
-    expressions = _texts(content.get("expressions"), "expressions")
-    labels = _texts(content.get("labels"), "labels")
-    prompts = _prompts(content.get("prompts"))
+    expressions = _parse_texts(content.get("expressions"), "expressions")
+    labels = _parse_texts(content.get("labels"), "labels")
+    prompts = _canonical_prompts(content.get("prompts"))
     if not labels:
-        labels = expressions or tuple(f"object {i}" for i in range(_objects(prompts)))
-    own = content.get("id")
-    if own is not None and not isinstance(own, (str, int)):
-        raise ValueError(f"id: it must be text or a whole number, not {own!r}")
+        labels = expressions or tuple(f"object {i}" for i in range(_count_objects(prompts)))
+    row_id = content.get("id")
+    if row_id is not None and not isinstance(row_id, (str, int)):
+        raise ValueError(f"id: it must be text or a whole number, not {row_id!r}")
     return ManifestRow(
-        number, "" if own is None else str(own), _placed(video.strip(), folder), expressions, labels, prompts
+        number, "" if row_id is None else str(row_id), _absolute(video.strip(), folder), expressions, labels, prompts
     )
 
 
-def _placed(video: str, folder: Path) -> str:
+def _absolute(video: str, folder: Path) -> str:
     if "://" in video and not video.startswith("file://"):
         return video
     return str((folder / video.removeprefix("file://")).absolute())
 
 
-def _texts(value: Any, column: str) -> tuple[str, ...]:
+def _parse_texts(value: Any, column: str) -> tuple[str, ...]:
     if value is None:
         return ()
     parts = value.split(";") if isinstance(value, str) else value
@@ -153,7 +228,7 @@ def _texts(value: Any, column: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _prompts(value: Any) -> str:
+def _canonical_prompts(value: Any) -> str:
     if value is None or value == "" or value == []:
         return ""
     if isinstance(value, str):
@@ -169,13 +244,13 @@ def _prompts(value: Any) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def _objects(prompts: str) -> int:
+def _count_objects(prompts: str) -> int:
     numbers = [item.get("object", 0) for item in json.loads(prompts or "[]") if isinstance(item, dict)]
     return 1 + max((n for n in numbers if isinstance(n, int)), default=-1) if numbers else 0
 
 
 def _check_scheme(video: str, known: dict[str, str | None]) -> None:
-    """A scheme that cannot be read here would fail in every row."""
+    """Raise ValueError if no file system is installed for the scheme of a URL; `known` caches the answers."""
     scheme = urlsplit(video).scheme if "://" in video else ""
     if scheme in ("", "http", "https"):
         return
@@ -189,3 +264,19 @@ def _check_scheme(video: str, known: dict[str, str | None]) -> None:
             known[scheme] = str(error)
     if known[scheme] is not None:
         raise ValueError(f"video: {redact_url(video)} cannot be read: {known[scheme]}")
+
+
+def _parse_prompt(item: Any) -> tuple[int, FramePrompt]:
+    if not isinstance(item, Mapping):
+        raise ValueError(f'must be like {{"frame": 0, "box": [0.1, 0.2, 0.3, 0.4]}}, not {item!r}')
+    if unknown := sorted(set(item) - _PROMPT_FIELDS):
+        raise ValueError(f"has no field {unknown[0]!r}; there are {', '.join(sorted(_PROMPT_FIELDS))}")
+    if not isinstance(item.get("frame"), int):
+        raise ValueError(f"frame must be a whole number from 0, not {item.get('frame')!r}")
+    points = tuple((float(x), float(y)) for x, y in item.get("points") or ())
+    labels = tuple(int(v) for v in item.get("labels") or (1,) * len(points))
+    box = None
+    if item.get("box") is not None:
+        x0, y0, x1, y1 = (float(v) for v in item["box"])
+        box = (x0, y0, x1, y1)
+    return int(item.get("object") or 0), FramePrompt(item["frame"], points=points, labels=labels, box=box)

@@ -18,11 +18,10 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from backend.batch.actors import WorkerPlan
-from backend.batch.clips import ClipWorker, taken_along
-from backend.batch.manifest import Manifest
-from backend.batch.rows import ManifestRow
-from backend.batch.run import run, standing
+from backend.batch.clips import ClipWorker, worker_settings
+from backend.batch.manifest import Manifest, ManifestRow
+from backend.batch.results import summarize_results
+from backend.batch.run import WorkerPlan, run
 from backend.settings import load_settings
 from refam.evaluation.synthetic import RED, red_star_and_blue_ring, write_video
 from video.io.reader import open_clip
@@ -44,7 +43,7 @@ def bench(folder, clips, n_frames, crews):
     for i in range(clips):
         path = write_video(folder / f"{i}.mp4", frames, fps=25)
         rows.append(ManifestRow(i + 1, "", str(path), (RED,), ("star",)))
-    settings = taken_along(load_settings(device="cpu", sam2="grabcut"))
+    settings = worker_settings(load_settings(device="cpu", sam2="grabcut"))
     began = time.perf_counter()
     work = ClipWorker(settings)
     ended, stages = [], Counter()
@@ -71,12 +70,12 @@ def bench(folder, clips, n_frames, crews):
             Manifest(tuple(rows), 0, ()),
             "bench",
             out,
-            crew=WorkerPlan(workers, cpus=1),
+            plan=WorkerPlan(workers, cpus=1),
             settings=settings,
             model_version="bench",
             progress=lambda done, failed, of, ended=ended: ended.append(time.perf_counter()) if done else None,
         )
-        found = standing(out)
+        found = summarize_results(out)
         assert found.statuses == {"done": clips}, found.statuses
         whole = time.perf_counter() - began
         print(f"| refam curate, {workers} worker(s) | {pace(ended):.0f} | {pace(ended) / plain:.2f} | {whole:.1f} s |")

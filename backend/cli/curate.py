@@ -19,9 +19,9 @@ from video.formats.registry import ExportFormat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backend.batch.run import RunSummary
+    from backend.batch.results import RunSummary
 
-_MOST_ERRORS = 5
+_MAX_ERRORS = 5
 
 
 def curate(
@@ -66,27 +66,27 @@ def curate(
         raise typer.BadParameter("give MANIFEST and --out DIR, or --status DIR alone")
     with one_line_errors():
         _check_installed()
-        from backend.batch.run import standing
+        from backend.batch.results import summarize_results
 
         if status is not None:
-            _print(status, standing(status))
+            _print_summary(status, summarize_results(status))
             return
         assert manifest is not None
         assert out is not None
-        _work(manifest, out, address, (workers, cpus, gpus, tries, clip_limit), retry_errors)
-        _print(out, standing(out))
+        _process(manifest, out, address, (workers, cpus, gpus, tries, clip_limit), retry_errors)
+        _print_summary(out, summarize_results(out))
         if export is not None:
-            from backend.batch.export import export as write
+            from backend.batch.results import export_results
 
-            folders = write(out, export)
+            folders = export_results(out, export)
             stdout.print(f"{export:<16}{out / 'exports' / export}, {len(folders)} folder(s)", markup=False)
 
 
-def _work(
+def _process(
     source: Path,
     out: Path,
     address: str | None,
-    crew: tuple[int | None, float, float | None, int, float],
+    plan: tuple[int | None, float, float | None, int, float],
     retry_errors: bool,
 ) -> None:
     from backend.batch.manifest import read_manifest
@@ -96,21 +96,20 @@ def _work(
         err.print(f"{manifest.repeated} row(s) say the same as an earlier one: done once", markup=False)
     if manifest.unused:
         err.print(f"columns that nothing reads: {', '.join(manifest.unused)}", markup=False)
-    from backend.batch.actors import WorkerPlan
-    from backend.batch.clips import taken_along
-    from backend.batch.run import run
+    from backend.batch.clips import worker_settings
+    from backend.batch.run import WorkerPlan, run
     from backend.runtime import Runtime
     from backend.settings import load_settings
 
     settings = load_settings()
-    workers, cpus, gpus, tries, limit_s = crew
-    with _bar() as progress:
+    workers, cpus, gpus, tries, limit_s = plan
+    with _progress_bar() as progress:
         run(
             manifest,
             str(source),
             out,
-            crew=WorkerPlan(workers, cpus, gpus, tries=tries, limit_s=limit_s),
-            settings=taken_along(settings),
+            plan=WorkerPlan(workers, cpus, gpus, tries=tries, limit_s=limit_s),
+            settings=worker_settings(settings),
             model_version=Runtime(settings).model_version,
             address=address,
             retry_errors=retry_errors,
@@ -129,7 +128,7 @@ def _check_installed() -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int, int], None]]:
+def _progress_bar() -> Iterator[Callable[[int, int, int], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -141,28 +140,29 @@ def _bar() -> Iterator[Callable[[int, int, int], None]]:
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("videos", total=None)
 
-        def told(done: int, failed: int, of: int) -> None:
+        def update(done: int, failed: int, total: int) -> None:
             text = f"videos, {failed} with an error" if failed else "videos"
-            progress.update(task, completed=done, total=of, description=text)
+            progress.update(task, completed=done, total=total, description=text)
 
-        yield told
+        yield update
 
 
-def _print(out: Path, found: RunSummary) -> None:
+def _print_summary(out: Path, summary: RunSummary) -> None:
     table = Table("", "rows", box=None, pad_edge=False)
-    for status, count in sorted(found.statuses.items()):
+    for status, count in sorted(summary.statuses.items()):
         table.add_row(status, str(count))
-    table.add_row("still to do", str(max(0, found.rows - found.finished)))
+    table.add_row("still to do", str(max(0, summary.rows - summary.finished)))
     stdout.print(table)
-    worked = sum(found.stages_s.values())
+    total_s = sum(summary.stages_s.values())
+    video_h, worker_h = summary.video_s / 3600, summary.seconds / 3600
     stdout.print(
-        f"{found.objects} objects in {found.video_s / 3600:.2f} h of video, {found.seconds / 3600:.2f} worker hours",
+        f"{summary.objects} objects in {video_h:.2f} h of video, {worker_h:.2f} worker hours",
         markup=False,
     )
-    if worked:
-        shares = ", ".join(f"{stage} {s / worked:.0%}" for stage, s in found.stages_s.most_common())
+    if total_s:
+        shares = ", ".join(f"{stage} {s / total_s:.0%}" for stage, s in summary.stages_s.most_common())
         stdout.print(f"time went to: {shares}", markup=False, soft_wrap=True)
-    for text, count in found.errors.most_common(_MOST_ERRORS):
+    for text, count in summary.errors.most_common(_MAX_ERRORS):
         stdout.print(Text(f"{count} x {text}"), soft_wrap=True)
-    stdout.print(f"{'made by':<16}{found.model_version}", markup=False, soft_wrap=True)
+    stdout.print(f"{'made by':<16}{summary.model_version}", markup=False, soft_wrap=True)
     stdout.print(f"{'results':<16}{out / 'parts'}", markup=False, soft_wrap=True)

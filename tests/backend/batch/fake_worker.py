@@ -36,7 +36,7 @@ class Scripted:
             raise ZeroDivisionError("a bug")
         if words == "busy":
             error = ValueError("the storage is busy")
-            error.passing = True
+            error.transient = True
             raise error
         time.sleep(self._slow_s)
         return {"status": "done", "width": 4, "height": 3, "frames": 1, "duration_s": 1.0, "stages_s": {"track": 0.5}}

@@ -15,22 +15,20 @@ import pytest
 
 pytest.importorskip("ray", reason="pip install 'refam-label-studio[curate]'")
 
-from backend.batch.sink import keys_of, read_parts
+from backend.batch.results import read_keys, read_parts
 
 pytestmark = pytest.mark.slow  # half a minute each; .ci/run runs them
 ROOT = Path(__file__).parents[3]
 # A run in a process of its own, as it is in life. Arguments: OUT, JOURNAL, ADDRESS or "", the expressions as JSON.
 DRIVER = """
 import json, sys
-from backend.batch.actors import Crew
-from backend.batch.manifest import Manifest
-from backend.batch.rows import Row
-from backend.batch.run import run
+from backend.batch.manifest import Manifest, ManifestRow
+from backend.batch.run import WorkerPlan, run
 from pathlib import Path
 out, journal, address, words, workers = sys.argv[1:]
-rows = tuple(Row(i, "", f"/v/{i}.mp4", (w,), (w,)) for i, w in enumerate(json.loads(words), 1))
-crew = Crew(int(workers), cpus=1, worker="tests.backend.batch.fake_worker:Scripted", tries=2, limit_s=30)
-run(Manifest(rows, 0, ()), "m", Path(out), crew=crew, settings={"journal": journal, "slow_s": 0.4},
+rows = tuple(ManifestRow(i, "", f"/v/{i}.mp4", (w,), (w,)) for i, w in enumerate(json.loads(words), 1))
+plan = WorkerPlan(int(workers), cpus=1, worker="tests.backend.batch.fake_worker:Scripted", tries=2, limit_s=30)
+run(Manifest(rows, 0, ()), "m", Path(out), plan=plan, settings={"journal": journal, "slow_s": 0.4},
     model_version="v", part_s=2, address=address or None, progress=lambda done, failed, of: print(done, flush=True))
 """
 
@@ -96,7 +94,7 @@ def test_a_killed_driver_goes_on_where_it_was(tmp_path):
         time.sleep(0.1)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    kept = keys_of(tmp_path / "out")
+    kept = read_keys(tmp_path / "out")
     assert 0 < len(kept) < 60
     before = begun(tmp_path)
     second = start(tmp_path, words)

@@ -12,13 +12,10 @@ pa = pytest.importorskip("pyarrow", reason="pip install 'refam-label-studio[cura
 
 import fsspec  # noqa: E402
 
-from backend.batch import sink as sinks  # noqa: E402
-from backend.batch.clips import ClipWorker, taken_along  # noqa: E402
-from backend.batch.export import export, video_of  # noqa: E402
-from backend.batch.fetch import VideoError, fetched  # noqa: E402
+from backend.batch import results as result_folder  # noqa: E402
+from backend.batch.clips import ClipWorker, VideoError, fetch_video, worker_settings  # noqa: E402
 from backend.batch.isolated import IsolatedWorker, StartError  # noqa: E402
-from backend.batch.manifest import ManifestError, read_manifest  # noqa: E402
-from backend.batch.rows import ManifestRow  # noqa: E402
+from backend.batch.manifest import ManifestError, ManifestRow, read_manifest  # noqa: E402
 from backend.settings import load_settings  # noqa: E402
 from refam.evaluation.synthetic import red_star_and_blue_ring  # noqa: E402
 from tests.backend.batch.manifests import write_manifest  # noqa: E402
@@ -123,7 +120,7 @@ def test_files_that_are_no_manifest(tmp_path, name, content, text):
 def test_a_key_is_of_what_is_asked():
     assert row().key == row(number=7).key
     assert len({row().key, row("a dog").key, row(video="/v/b.mp4").key}) == 3
-    assert ManifestRow.from_json(row().as_json()) == row()
+    assert ManifestRow.from_json(row().to_json()) == row()
 
 
 # --- videos
@@ -131,21 +128,21 @@ def test_a_key_is_of_what_is_asked():
 
 def test_storage_is_read_within_limits(tmp_path):
     fsspec.filesystem("memory").pipe("/bucket/a.mp4", b"x" * 2_000_000)
-    with fetched("memory://bucket/a.mp4", load_settings()) as path:
+    with fetch_video("memory://bucket/a.mp4", load_settings()) as path:
         assert path.stat().st_size == 2_000_000
         assert path.suffix == ".mp4"
     assert not path.exists()
     with (
         pytest.raises(VideoError, match=r"larger than 1 MB \(REFAM_MAX_MEDIA_MB\)"),
-        fetched("memory://bucket/a.mp4", load_settings(max_media_mb=1)),
+        fetch_video("memory://bucket/a.mp4", load_settings(max_media_mb=1)),
     ):
         pass
     for missing in ("memory://bucket/none.mp4", str(tmp_path / "none.mp4")):
-        with pytest.raises(VideoError, match="there is no"), fetched(missing, load_settings()):
+        with pytest.raises(VideoError, match="there is no"), fetch_video(missing, load_settings()):
             pass
     with (
         pytest.raises(VideoError, match="not on the public network"),
-        fetched("http://127.0.0.1:1/a.mp4", load_settings()),
+        fetch_video("http://127.0.0.1:1/a.mp4", load_settings()),
     ):
         pass
 
@@ -193,47 +190,51 @@ DONE = {"status": "done", "width": 4, "height": 3, "frames": 1, "duration_s": 1.
 
 
 def test_one_result_a_row_and_what_was_written_stays(tmp_path):
-    first = sinks.ResultSink(tmp_path, part_rows=2)
-    assert [first.take(row(w, i), DONE) for i, w in enumerate("abab", 1)] == [True, True, False, False]
-    first.take(row("c", 5), DONE)  # waits: the process is killed before it is written
+    first = result_folder.ResultSink(tmp_path, part_rows=2)
+    assert [first.add(row(w, i), DONE) for i, w in enumerate("abab", 1)] == [True, True, False, False]
+    first.add(row("c", 5), DONE)  # waits: the process is killed before it is written
     (tmp_path / "parts" / ".part-000002.parquet.tmp").write_bytes(b"half")
-    second = sinks.ResultSink(tmp_path, part_rows=2)
+    second = result_folder.ResultSink(tmp_path, part_rows=2)
     assert second.done == {row("a").key, row("b").key}
-    assert [second.take(row(w), DONE) for w in "abc"] == [False, False, True]
+    assert [second.add(row(w), DONE) for w in "abc"] == [False, False, True]
     second.flush()
-    kept = Counter(item["key"] for item in sinks.read_parts(tmp_path, ["key"]))
+    kept = Counter(item["key"] for item in result_folder.read_parts(tmp_path, ["key"]))
     assert kept == Counter(row(w).key for w in "abc")
-    assert [p.name for p in sinks.part_files(tmp_path)] == ["part-000001.parquet", "part-000002.parquet"]
+    assert [p.name for p in result_folder.part_files(tmp_path)] == ["part-000001.parquet", "part-000002.parquet"]
 
 
 def test_errors_can_be_forgotten_alone(tmp_path):
-    sink = sinks.ResultSink(tmp_path, part_rows=2)
+    sink = result_folder.ResultSink(tmp_path, part_rows=2)
     for words, status in (("a", "done"), ("b", "error"), ("c", "error"), ("d", "error"), ("e", "nothing")):
-        sink.take(row(words), {"status": status, "error": None if status == "done" else "why"})
+        sink.add(row(words), {"status": status, "error": None if status == "done" else "why"})
     sink.flush()
-    assert sinks.forget_errors(tmp_path) == 3
-    assert sinks.keys_of(tmp_path) == {row("a").key, row("e").key}
+    assert result_folder.remove_errors(tmp_path) == 3
+    assert result_folder.read_keys(tmp_path) == {row("a").key, row("e").key}
 
 
 def test_damaged_parts_and_other_models_are_refused(tmp_path):
-    about = sinks.ResultFolderInfo("m.csv", 3, 0, "refam/one")
-    sinks.claim(tmp_path, about)
-    sinks.claim(tmp_path, about)
-    with pytest.raises(sinks.ResultFolderError, match="results of refam/one; now it would be refam/two"):
-        sinks.claim(tmp_path, sinks.ResultFolderInfo("m.csv", 3, 0, "refam/two"))
-    with sinks.only_one(tmp_path), pytest.raises(sinks.ResultFolderError, match="another"), sinks.only_one(tmp_path):
+    about = result_folder.ResultFolderInfo("m.csv", 3, 0, "refam/one")
+    result_folder.write_info(tmp_path, about)
+    result_folder.write_info(tmp_path, about)
+    with pytest.raises(result_folder.ResultFolderError, match="results of refam/one; now it would be refam/two"):
+        result_folder.write_info(tmp_path, result_folder.ResultFolderInfo("m.csv", 3, 0, "refam/two"))
+    with (
+        result_folder.lock_folder(tmp_path),
+        pytest.raises(result_folder.ResultFolderError, match="another"),
+        result_folder.lock_folder(tmp_path),
+    ):
         pass
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "part-000001.parquet").write_bytes(b"PAR1")
-    with pytest.raises(sinks.ResultFolderError, match=r"part-000001.parquet is damaged: delete it"):
-        sinks.keys_of(tmp_path)
+    with pytest.raises(result_folder.ResultFolderError, match=r"part-000001.parquet is damaged: delete it"):
+        result_folder.read_keys(tmp_path)
 
 
 def test_addresses_are_kept_without_their_signatures(tmp_path):
-    sink = sinks.ResultSink(tmp_path)
-    sink.take(row(video="https://host/a.mp4?X-Signature=secret"), DONE)
+    sink = result_folder.ResultSink(tmp_path)
+    sink.add(row(video="https://host/a.mp4?X-Signature=secret"), DONE)
     sink.flush()
-    assert [i["video"] for i in sinks.read_parts(tmp_path, ["video"])] == ["https://host/a.mp4"]
+    assert [i["video"] for i in result_folder.read_parts(tmp_path, ["video"])] == ["https://host/a.mp4"]
 
 
 # --- a real clip
@@ -244,14 +245,14 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("curated")
     frames, masks = red_star_and_blue_ring(12, size=(320, 180))
     cfr(folder / "a.mp4", frames)
-    work = ClipWorker(taken_along(load_settings(sam2="grabcut", device="cpu")))
+    work = ClipWorker(worker_settings(load_settings(sam2="grabcut", device="cpu")))
     asked = [
         ManifestRow(1, "", str(folder / "a.mp4"), ("the red star",), ("star",)),
         ManifestRow(2, "two", str(folder / "a.mp4"), ("xyzzy",), ("thing",)),
     ]
-    sink = sinks.ResultSink(folder / "out")
+    sink = result_folder.ResultSink(folder / "out")
     for one in asked:
-        sink.take(one, {**work(one), "tries": 1, "seconds": 1.0})
+        sink.add(one, {**work(one), "tries": 1, "seconds": 1.0})
     sink.flush()
     with pytest.raises(ValueError, match="there is no frame 40; the video has 0 to 11"):
         work(ManifestRow(3, "", str(folder / "a.mp4"), (), ("x",), '[{"frame": 40, "points": [[0.5, 0.5]]}]'))
@@ -261,7 +262,7 @@ def results(tmp_path_factory):
 def test_a_video_that_breaks_off_is_a_row_up_to_there(tmp_path):
     frames, _ = red_star_and_blue_ring(50, size=(320, 180))
     cut = truncated(tmp_path / "cut.mp4", frames)
-    work = ClipWorker(taken_along(load_settings(sam2="grabcut", device="cpu")))
+    work = ClipWorker(worker_settings(load_settings(sam2="grabcut", device="cpu")))
     found = work(ManifestRow(1, "", str(cut), ("the red star",), ("star",)))
     assert found["status"] == "done"
     assert 5 < found["frames"] < 45
@@ -279,14 +280,14 @@ def test_a_clip_becomes_a_row_with_its_masks(results):
     from video.masks import decode, iou
 
     out, masks = results
-    found, nothing = sinks.read_parts(out, sinks.SCHEMA.names)
+    found, nothing = result_folder.read_parts(out, result_folder.SCHEMA.names)
     assert (found["status"], found["frames"], found["width"]) == ("done", 12, 320)
     assert found["model_version"].startswith("refam-")
     assert {"open", "ground", "track", "keyframes"} <= dict(found["stages_s"]).keys()
     (star,) = found["objects"]
     assert (star["label"], star["words"]) == ("star", "the red star")
     assert len(star["keyframes"]) >= 2
-    (track,) = video_of(found).objects
+    (track,) = result_folder.to_annotated_video(found).objects
     mean = sum(iou(decode(rle), masks[0, f]) for f, rle in zip(track.frames, track.rles, strict=True)) / 12
     assert mean > 0.8
     assert (nothing["status"], nothing["objects"]) == ("nothing", [])
@@ -297,7 +298,7 @@ def test_results_are_exported_and_read_by_another_reader(results):
     from pycocotools.coco import COCO
 
     out, masks = results
-    (folder,) = export(out, "coco")
+    (folder,) = result_folder.export_results(out, "coco")
     coco = COCO(str(folder / "annotations" / "instances_all.json"))
     assert len(coco.getAnnIds()) == 12
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == ["star"]
