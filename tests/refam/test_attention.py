@@ -1,4 +1,4 @@
-"""The tap against a naive softmax, on small random transformers of each layout that it reads."""
+"""The attention tap against a plain softmax, on small random transformers of each layout; and its kernels."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_maps_equal_a_naive_softmax_and_the_output_is_untouched(layout: tuple[An
     assert reading.mean.std() > 1e-3, "the maps are flat, so that this test would not see a wrong token order"
 
 
-def test_early_exit_reads_the_same_and_stops_there(layout: tuple[Any, dict[str, Any], int, str]) -> None:
+def test_early_exit_gives_the_same_maps_and_skips_later_blocks(layout: tuple[Any, dict[str, Any], int, str]) -> None:
     model, inputs, _, _ = layout
     whole, _ = read_attention(model, inputs, blocks=[0, 1], early_exit=False)
     ran: list[int] = []
@@ -87,7 +87,7 @@ def test_reading_fewer_text_tokens_is_a_slice(layout: tuple[Any, dict[str, Any],
     torch.testing.assert_close(part.mean, whole.mean[:, :, :3])
 
 
-def test_nothing_stays_behind(layout: tuple[Any, dict[str, Any], int, str]) -> None:
+def test_all_hooks_are_removed(layout: tuple[Any, dict[str, Any], int, str]) -> None:
     model, inputs, _, _ = layout
     read_attention(model, inputs)
     assert all(not m._forward_pre_hooks and not m._forward_hooks for m in attention_modules(model))
@@ -220,7 +220,7 @@ def check(
     heads_at_once=st.sampled_from([None, 1, 2, 3, 9]),
     seed=st.integers(0, 999),
 )
-def test_any_shape_type_and_mask(
+def test_kernels_equal_a_plain_softmax_for_any_shape_dtype_and_mask(
     sizes: tuple[int, int, int, int],
     width: int,
     dtype: torch.dtype,
@@ -240,7 +240,9 @@ def test_any_shape_type_and_mask(
 
 @settings(max_examples=40, deadline=None)
 @given(chunk=st.integers(1, 12), kind=st.sampled_from(MASKS), additive=st.booleans(), seed=st.integers(0, 99))
-def test_devices_without_a_fused_kernel_count_in_chunks(chunk: int, kind: str, additive: bool, seed: int) -> None:
+def test_devices_without_a_fused_kernel_compute_the_log_sum_exp_in_chunks(
+    chunk: int, kind: str, additive: bool, seed: int
+) -> None:
     torch.manual_seed(seed)
     q, k = torch.randn(2, 3, 10, 8), torch.randn(2, 3, 7, 8)
     mask = make_mask(kind, additive, 2, 3, 10, 7, torch.float32)
@@ -252,7 +254,7 @@ def test_devices_without_a_fused_kernel_count_in_chunks(chunk: int, kind: str, a
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_probabilities_of_half_precision_are_counted_in_float32(dtype: torch.dtype) -> None:
+def test_probabilities_of_half_precision_inputs_are_computed_in_float32(dtype: torch.dtype) -> None:
     """Against the softmax of the very same half-precision numbers; a product in half precision is 4 % off."""
     torch.manual_seed(0)
     q, k = (3 * torch.randn(1, 2, n, 64) for n in (40, 90))
@@ -263,7 +265,7 @@ def test_probabilities_of_half_precision_are_counted_in_float32(dtype: torch.dty
 
 
 @pytest.mark.parametrize("how", ["fewer key heads", "causal"])
-def test_attention_that_is_not_understood_is_refused(how: str) -> None:
+def test_causal_and_grouped_query_attention_is_refused(how: str) -> None:
     torch.manual_seed(0)
     model, inputs, _ = flux()
 

@@ -1,4 +1,4 @@
-"""Sinks planted where we know of them: found, taken back exactly, given to the magnets; others left alone."""
+"""Statistics of sinks against a plain softmax; planted sinks are found and suppressed, and others left alone."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def moments(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_share_and_variation_equal_those_of_the_whole_softmax(name: str) -> None:
+def test_mean_and_variation_equal_those_of_the_whole_softmax(name: str) -> None:
     torch.manual_seed(0)
     make, text = LAYOUTS[name]
     model, inputs, n_image = make()
@@ -88,7 +88,7 @@ def test_share_and_variation_equal_those_of_the_whole_softmax(name: str) -> None
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_only_the_text_that_is_read_is_asked(name: str) -> None:
+def test_only_text_tokens_that_are_read_count_as_queries(name: str) -> None:
     torch.manual_seed(0)
     make, text = LAYOUTS[name]
     model, inputs, n_image = make()
@@ -108,7 +108,7 @@ def test_only_the_text_that_is_read_is_asked(name: str) -> None:
     np.testing.assert_allclose(stats.variation[0, 0], variation, rtol=1e-4)
 
 
-def test_without_sinks_nothing_is_gathered() -> None:
+def test_no_statistics_are_gathered_unless_asked_for() -> None:
     torch.manual_seed(0)
     model, inputs, _ = LAYOUTS["text first (FLUX)"][0]()
     assert read_attention(model.eval(), inputs)[0].sink_stats is None
@@ -176,7 +176,7 @@ def test_dropped_padding_is_neither_query_nor_key() -> None:
         assert not stats.mean[block, sample, real:].any()
 
 
-def test_known_answers() -> None:
+def test_mean_and_variation_of_small_matrices() -> None:
     even = torch.full((1, 6, 1), 0.4)
     spotty = torch.tensor([0.6, 0, 0, 0, 0, 0.0])[None, :, None]
     image = torch.cat([even, spotty], 2)
@@ -191,7 +191,7 @@ def test_stats_of_other_shapes_are_refused() -> None:
         SinkStats((0, 1), torch.zeros(1, 1, 3), torch.zeros(1, 1, 3))
 
 
-def test_columns_start_where_each_sample_does() -> None:
+def test_slice_text_starts_at_each_samples_own_start() -> None:
     mean = torch.arange(10.0).reshape(1, 2, 5)
     cut = SinkStats((3,), mean, mean).slice_text([0, 2], 3)
     assert cut.mean.tolist() == [[[0, 1, 2], [7, 8, 9]]]
@@ -224,13 +224,13 @@ def planted(seed: int, sink: int, boost: float) -> tuple[np.ndarray, np.ndarray]
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), sink=st.integers(0, 5), boost=st.floats(0.5, 8))
-def test_suppression_takes_a_planted_sink_back_exactly(seed: int, sink: int, boost: float) -> None:
+def test_suppression_removes_a_planted_sink_exactly(seed: int, sink: int, boost: float) -> None:
     truth, maps = planted(seed, sink, boost)
     others = [t for t in range(6) if t != sink]
     np.testing.assert_allclose(suppress_sinks(maps, [sink], others), truth, rtol=2e-3, atol=1e-6)
 
 
-def test_two_sinks_at_once() -> None:
+def test_two_sinks_are_suppressed_at_once() -> None:
     rng = np.random.default_rng(0)
     truth = softmax(np.concatenate([np.zeros((3, *GRID)), rng.normal(size=(20, *GRID))]))  # three tokens alike
     logits = np.log(truth)
@@ -244,7 +244,7 @@ def test_two_sinks_at_once() -> None:
     np.testing.assert_allclose(out[2:], truth[2:4], rtol=1e-3)
 
 
-def test_nothing_is_done_without_sinks_and_impossible_things_are_refused() -> None:
+def test_maps_without_sinks_are_returned_and_invalid_arguments_refused() -> None:
     maps = softmax(np.random.default_rng(0).normal(size=(4, *GRID))).astype(np.float32)
     assert suppress_sinks(maps, [], [1]) is maps
     with pytest.raises(ValueError, match="no ordinary one"):
@@ -253,7 +253,7 @@ def test_nothing_is_done_without_sinks_and_impossible_things_are_refused() -> No
         SinkOptions(times_median=0.5)
 
 
-def test_a_map_that_holds_everything_stays_finite() -> None:
+def test_suppressing_a_token_that_has_all_attention_stays_finite() -> None:
     maps = np.zeros((3, *GRID), np.float32)
     maps[0] = 1
     assert np.isfinite(suppress_sinks(maps, [0], [1])).all()
@@ -283,14 +283,14 @@ def test_a_sink_must_hold_in_a_quarter_of_the_blocks() -> None:
     assert find_sinks(shares, variations, SinkOptions(min_blocks=0.1)) == (1, 2)
 
 
-def test_masked_padding_neither_counts_nor_is_found() -> None:
+def test_masked_padding_is_no_sink_and_not_in_the_median() -> None:
     shares, variations = np.zeros((1, 20)), np.zeros((1, 20))
     shares[0, :4] = (0.01, 0.01, 0.012, 0.3)
     assert find_sinks(shares, variations) == (3,)
 
 
 @pytest.mark.parametrize("sink", [0, 2, 6])
-def test_a_sink_planted_in_a_model_is_found_in_its_blocks_and_others_are_not(sink: int) -> None:
+def test_a_sink_planted_in_a_model_is_found_in_its_blocks_alone(sink: int) -> None:
     torch.manual_seed(0)
     model, inputs, n_image = flux()
     for parameter in model.parameters():
@@ -340,7 +340,7 @@ def _red_as_a_sink(random_backbone: FluxBackbone) -> Iterator[tuple[Grounder, in
         hook.remove()
 
 
-def test_a_sink_on_a_word_is_found_and_brought_down(red_as_a_sink: tuple[Grounder, int]) -> None:
+def test_a_sink_on_a_content_word_is_found_and_suppressed(red_as_a_sink: tuple[Grounder, int]) -> None:
     grounder, red = red_as_a_sink
     frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     ((maps,),) = grounder.read_token_maps([frame], ["the red star"])
@@ -355,7 +355,7 @@ def test_a_sink_on_a_word_is_found_and_brought_down(red_as_a_sink: tuple[Grounde
     assert np.abs(on - off).max() > 0.05
 
 
-def test_sinks_are_not_looked_for_when_switched_off(red_as_a_sink: tuple[Grounder, int]) -> None:
+def test_sinks_are_not_detected_when_switched_off(red_as_a_sink: tuple[Grounder, int]) -> None:
     grounder, _ = red_as_a_sink
     frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     off = GroundingOptions(sinks=False)
@@ -366,7 +366,7 @@ def test_sinks_are_not_looked_for_when_switched_off(red_as_a_sink: tuple[Grounde
         grounder.compute_heatmap(maps, frame)
 
 
-def test_sinks_that_nobody_reads_change_nothing(random_backbone: FluxBackbone) -> None:
+def test_sinks_outside_the_content_words_change_nothing(random_backbone: FluxBackbone) -> None:
     grounder = Grounder(random_backbone)
     frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     ((maps,),) = grounder.read_token_maps([frame], ["the red star"])

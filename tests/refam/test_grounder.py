@@ -1,4 +1,4 @@
-"""Grounding as a whole: the same inputs as diffusers' own pipeline, frames and expressions kept apart."""
+"""Grounding as a whole: the same inputs as diffusers' own pipeline; frames and expressions do not mix."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_text_is_encoded_once_for_each_expression(random_backbone: FluxBackbone)
     assert len(calls) == 2
 
 
-def test_the_heatmap_is_the_sum_of_content_maps_by_a_slow_path(random_backbone: FluxBackbone) -> None:
+def test_the_heatmap_equals_a_plain_sum_of_content_maps(random_backbone: FluxBackbone) -> None:
     grounder = Grounder(random_backbone, GroundingOptions(edge_aware=False))
     frames, text = random_frames(1), "the red star"
     parsed = grounder.parse(text)
@@ -103,7 +103,9 @@ def test_the_heatmap_is_the_sum_of_content_maps_by_a_slow_path(random_backbone: 
     ("text", "message"),
     [("", "is empty"), ("the zebra", r"knows none of the words 'zebra'"), ("star " * 40, "reads 24")],
 )
-def test_words_that_cannot_be_grounded(random_backbone: FluxBackbone, text: str, message: str) -> None:
+def test_expressions_that_cannot_be_grounded_are_refused(
+    random_backbone: FluxBackbone, text: str, message: str
+) -> None:
     with pytest.raises(GroundingError, match=message):
         Grounder(random_backbone).ground(random_frames(1), [text])
 
@@ -117,13 +119,13 @@ def test_a_frame_of_one_colour_has_no_peak(random_backbone: FluxBackbone, size: 
     assert heatmap.confidence == 0
 
 
-def test_a_single_other_pixel_is_a_picture_again(random_backbone: FluxBackbone) -> None:
+def test_a_frame_with_one_different_pixel_is_grounded(random_backbone: FluxBackbone) -> None:
     frame = np.full((54, 96, 3), 120, np.uint8)
     frame[10, 10, 2] = 200
     assert Grounder(random_backbone).ground([frame], ["the red star"])[0][0].grid.max() == 1
 
 
-def test_no_frames_at_all_are_refused(random_backbone: FluxBackbone) -> None:
+def test_an_empty_list_of_frames_is_refused(random_backbone: FluxBackbone) -> None:
     with pytest.raises(ValueError, match="no frames to ground words in"):
         Grounder(random_backbone).ground([], ["the red star"])
 
@@ -133,7 +135,7 @@ def test_no_frames_at_all_are_refused(random_backbone: FluxBackbone) -> None:
     [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3), np.float32)],
     ids=["grey", "with alpha", "floats"],
 )
-def test_what_is_no_rgb_frame_is_refused(random_backbone: FluxBackbone, frame: np.ndarray) -> None:
+def test_frames_that_are_not_rgb_are_refused(random_backbone: FluxBackbone, frame: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8 RGB, got \(9, 9"):
         Grounder(random_backbone).ground([frame], ["the red star"])
 
@@ -156,12 +158,12 @@ def test_frames_of_two_sizes_are_refused(random_backbone: FluxBackbone) -> None:
         ("./nowhere", r"there is no backbone '\./nowhere'"),
     ],
 )
-def test_backbones_that_do_not_exist(name: str, message: str) -> None:
+def test_unknown_backbones_are_refused(name: str, message: str) -> None:
     with pytest.raises(BackboneError, match=message):
         preset_for(name)
 
 
-def test_a_directory_that_is_no_pipeline(tmp_path: Path) -> None:
+def test_a_directory_without_a_pipeline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match=r"has no model_index\.json"):
         preset_for(str(tmp_path))
 
@@ -173,7 +175,7 @@ def test_a_preset_must_fit_its_model(random_flux: Path) -> None:
 
 
 @shipped
-def test_the_shipped_model_finds_things_in_a_wide_clip() -> None:
+def test_the_shipped_model_grounds_objects_in_a_wide_clip() -> None:
     clip = scenes.draw_clip(11, size=(320, 180), n_frames=1)
     grounder = load_grounder("tiny", device="cpu")
     hits = 0

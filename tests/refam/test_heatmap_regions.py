@@ -1,4 +1,4 @@
-"""Candidates of heatmaps whose modes are put there by hand, and what words of place and size choose among them."""
+"""Modes at known places as regions, and which of them words of place and size choose."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def discs(*some: tuple[float, float, float, float], size: tuple[int, int] = SIZE
 ROW = ((0.15, 0.72, 8, 0.9), (0.5, 0.3, 3, 1.0), (0.85, 0.5, 5, 0.8))
 
 
-def chosen(text: str, grid: np.ndarray) -> str:
+def choose(text: str, grid: np.ndarray) -> str:
     cues = find_spatial_cues([w.text for w in split_words(text)])
-    found = find_regions(grid)
-    weighed = apply_weights(grid, found, weigh_regions(found, cues))
-    column = np.unravel_index(weighed.argmax(), grid.shape)[1]
+    regions = find_regions(grid)
+    biased = apply_weights(grid, regions, weigh_regions(regions, cues))
+    column = np.unravel_index(biased.argmax(), grid.shape)[1]
     x = (column + 0.5) / grid.shape[1]
     return min("ABC", key=lambda name: abs(x - ROW["ABC".index(name)][0]))
 
@@ -65,14 +65,14 @@ def chosen(text: str, grid: np.ndarray) -> str:
         ("star left of the tree", "B"),
     ],
 )
-def test_words_choose_among_candidates(text: str, expected: str) -> None:
-    assert chosen(text, discs(*ROW)) == expected
+def test_spatial_cues_choose_among_regions(text: str, expected: str) -> None:
+    assert choose(text, discs(*ROW)) == expected
 
 
-def test_regions_say_what_they_are() -> None:
-    found = find_regions(discs(*ROW))
-    assert [round(r.peak, 2) for r in found] == [1.0, 0.9, 0.8]
-    for region, (x, y, radius, _) in zip(found, (ROW[1], ROW[0], ROW[2]), strict=True):
+def test_attributes_of_regions() -> None:
+    regions = find_regions(discs(*ROW))
+    assert [round(r.peak, 2) for r in regions] == [1.0, 0.9, 0.8]
+    for region, (x, y, radius, _) in zip(regions, (ROW[1], ROW[0], ROW[2]), strict=True):
         assert region.centre == pytest.approx((x, y), abs=0.02)
         # A cone of this slope is at 0.65 of its peak 0.55 / 0.6 of the radius out.
         assert region.area * SIZE[0] * SIZE[1] == pytest.approx(np.pi * (radius * 0.55 / 0.6) ** 2, rel=0.2)
@@ -84,33 +84,33 @@ def test_regions_say_what_they_are() -> None:
     ("saddle", "count"),
     [(0.95, 1), (0.8, 1), (0.7, 2), (0.5, 2), (0.0, 2)],
 )
-def test_shallow_modes_are_one(saddle: float, count: int) -> None:
+def test_modes_of_low_prominence_are_merged(saddle: float, count: int) -> None:
     line = np.interp(np.arange(41), [0, 10, 20, 30, 40], [0, 1, saddle, 0.99, 0]).astype(np.float32)
     assert len(find_regions(np.tile(line, (5, 1)))) == count
 
 
 @pytest.mark.parametrize("grid", [np.zeros((8, 8)), np.ones((8, 8)), np.full((1, 1), 0.3)])
-def test_a_flat_map_has_no_candidates_and_stays(grid: np.ndarray) -> None:
+def test_a_flat_map_has_no_regions_and_is_unchanged(grid: np.ndarray) -> None:
     grid = grid.astype(np.float32)
-    found = find_regions(grid)
-    assert found == ()
-    assert np.array_equal(apply_weights(grid, found, weigh_regions(found, find_spatial_cues(["left"]))), grid)
+    regions = find_regions(grid)
+    assert regions == ()
+    assert np.array_equal(apply_weights(grid, regions, weigh_regions(regions, find_spatial_cues(["left"]))), grid)
 
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), size=st.tuples(st.integers(2, 24), st.integers(2, 24)))
-def test_regions_of_any_map(seed: int, size: tuple[int, int]) -> None:
+def test_regions_and_weights_of_any_map(seed: int, size: tuple[int, int]) -> None:
     grid = np.random.default_rng(seed).random(size).astype(np.float32) ** 2
-    found = find_regions(grid, prominence=0.0)
+    regions = find_regions(grid, prominence=0.0)
     # With depth 0 each local maximum is a mode: the independent truth is a maximum filter.
     highest = ndimage.maximum_filter(grid, size=3, mode="constant") == grid
-    assert len(found) == int((highest & (grid >= 0.4 * grid.max())).sum())
-    weights = weigh_regions(found, find_spatial_cues(["small", "thing", "on", "the", "left"]))
+    assert len(regions) == int((highest & (grid >= 0.4 * grid.max())).sum())
+    weights = weigh_regions(regions, find_spatial_cues(["small", "thing", "on", "the", "left"]))
     assert ((weights > 0) & (weights <= 1)).all()
     assert (weights >= MIN_FIT**2 - 1e-12).all()
-    weighed = apply_weights(grid, found, weights)
-    best = int(np.argmax([r.peak * w for r, w in zip(found, weights, strict=True)]))
-    assert found[best].basin.ravel()[weighed.argmax()]
+    biased = apply_weights(grid, regions, weights)
+    best = int(np.argmax([r.peak * w for r, w in zip(regions, weights, strict=True)]))
+    assert regions[best].basin.ravel()[biased.argmax()]
     merged = find_regions(grid, prominence=0.3)
-    assert 1 <= len(merged) <= len(found)
+    assert 1 <= len(merged) <= len(regions)
     assert sum(r.basin.astype(int) for r in merged).max() == 1, "basins do not overlap"

@@ -1,4 +1,4 @@
-"""Heatmaps against cases worked out by hand."""
+"""Heatmaps and upsampling against cases worked out by hand and plain loops."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def blob(shape: tuple[int, int], x: float, y: float, sigma: float = 1.5) -> np.n
 
 
 @given(x=st.floats(0.15, 0.85), y=st.floats(0.15, 0.85))
-def test_the_peak_lies_between_cells_where_the_evidence_does(x: float, y: float) -> None:
+def test_the_peak_is_found_between_cells(x: float, y: float) -> None:
     heatmap = make_heatmap(3, blob((16, 28), x, y) * 7 + 5)
     assert heatmap.frame == 3
     assert heatmap.peak == pytest.approx((x, y), abs=0.02)
 
 
 @pytest.mark.parametrize(("second", "low", "high"), [(0.0, 0.5, 1.0), (0.9, 0.05, 0.15), (1.0, 0.0, 0.02)])
-def test_confidence_falls_when_another_place_is_as_likely(second: float, low: float, high: float) -> None:
+def test_contrast_falls_as_the_second_mode_rises(second: float, low: float, high: float) -> None:
     grid = normalise(blob((16, 28), 0.2, 0.5) + second * blob((16, 28), 0.8, 0.5))
     assert low <= measure_contrast(grid) <= high
 
 
-def test_a_flat_map_has_no_confidence_and_no_evidence() -> None:
+def test_a_flat_map_makes_an_empty_heatmap_of_confidence_zero() -> None:
     heatmap = make_heatmap(0, np.full((4, 6), 0.3, np.float32))
     assert heatmap.confidence == 0
     assert heatmap.grid.max() == 0
@@ -54,13 +54,13 @@ EVEN = [[[9, 8], [7, 6]], [[1, 2], [3, 4]]]  # 10 everywhere: shares are maps / 
         (EVEN, [[1]], {"balanced": True}, [[-2.6833, -0.8944], [0.8944, 2.6833]]),
     ],
 )
-def test_evidence_worked_out_by_hand(
+def test_sum_word_maps_equals_sums_worked_out_by_hand(
     maps: list, words: list[list[int]], options: dict[str, bool], expected: list
 ) -> None:
     np.testing.assert_allclose(sum_word_maps(np.array(maps, np.float32), words, **options), expected, atol=1e-3)
 
 
-def test_smoothing_pools_an_object_against_one_loud_token() -> None:
+def test_smoothing_lets_an_object_win_over_one_strong_token() -> None:
     maps = np.zeros((1, 16, 16), np.float32)
     maps[0, 3, 3] = 1.0
     maps[0, 9:13, 9:13] = 0.6
@@ -70,7 +70,7 @@ def test_smoothing_pools_an_object_against_one_loud_token() -> None:
     assert 9 <= column < 13
 
 
-def test_a_word_of_several_tokens_is_one_word() -> None:
+def test_the_tokens_of_a_word_are_summed_before_balancing() -> None:
     maps = np.random.default_rng(0).random((3, 4, 5), dtype=np.float32)
     merged = np.stack([maps[0], maps[1] + maps[2]])
     np.testing.assert_allclose(
@@ -78,19 +78,21 @@ def test_a_word_of_several_tokens_is_one_word() -> None:
     )
 
 
-def test_the_peak_of_a_level_map_is_inside_it_and_not_at_its_rim() -> None:
+def test_smooth_peak_moves_the_peak_of_a_level_map_inside() -> None:
     grid = np.zeros((40, 40), np.float32)
     grid[10:30, 10:30] = 0.98
     grid[10, 10] = 1.0
     assert make_heatmap(0, grid).peak == pytest.approx((10.5 / 40, 10.5 / 40), abs=0.01)
     x, y = make_heatmap(0, grid, smooth_peak=2.0).peak
     assert all(15 < 40 * c < 25 for c in (x, y))
-    one = np.zeros((40, 40), np.float32)
-    one[5, 30] = 1
-    assert make_heatmap(0, one, smooth_peak=2.0).peak == pytest.approx((30.5 / 40, 5.5 / 40), abs=0.01)
+    single = np.zeros((40, 40), np.float32)
+    single[5, 30] = 1
+    assert make_heatmap(0, single, smooth_peak=2.0).peak == pytest.approx((30.5 / 40, 5.5 / 40), abs=0.01)
 
 
-def slow(grid: np.ndarray, image: np.ndarray, sigma_tokens: float, sigma_colour: float, radius: int) -> np.ndarray:
+def upsample_slowly(
+    grid: np.ndarray, image: np.ndarray, sigma_tokens: float, sigma_colour: float, radius: int
+) -> np.ndarray:
     """The definition, cell by cell."""
     h, w = grid.shape
     big = (
@@ -108,22 +110,22 @@ def slow(grid: np.ndarray, image: np.ndarray, sigma_tokens: float, sigma_colour:
             total = weight = 0.0
             for r in range(max(0, round(y) - radius), min(h, round(y) + radius + 1)):
                 for c in range(max(0, round(x) - radius), min(w, round(x) + radius + 1)):
-                    alike = np.exp(-((lab[i, j] - small[r, c]) ** 2).sum() / (2 * sigma_colour**2)) + 1e-6
-                    share = np.exp(-((y - r) ** 2 + (x - c) ** 2) / (2 * sigma_tokens**2)) * alike
+                    similarity = np.exp(-((lab[i, j] - small[r, c]) ** 2).sum() / (2 * sigma_colour**2)) + 1e-6
+                    share = np.exp(-((y - r) ** 2 + (x - c) ** 2) / (2 * sigma_tokens**2)) * similarity
                     total, weight = total + share * grid[r, c], weight + share
             out[i, j] = total / weight
     return out
 
 
-def test_it_equals_the_definition() -> None:
+def test_upsampling_equals_the_definition() -> None:
     rng = np.random.default_rng(0)
     grid = rng.random((5, 7), dtype=np.float32)
     image = cv2.GaussianBlur(rng.integers(0, 255, (40, 56, 3), dtype=np.uint8), (0, 0), 3)
-    got = joint_bilateral_upsample(grid, image, sigma_tokens=1.2, sigma_colour=0.3, radius=2)
-    np.testing.assert_allclose(got, slow(grid, image, 1.2, 0.3, 2), rtol=1e-4)
+    upsampled = joint_bilateral_upsample(grid, image, sigma_tokens=1.2, sigma_colour=0.3, radius=2)
+    np.testing.assert_allclose(upsampled, upsample_slowly(grid, image, 1.2, 0.3, 2), rtol=1e-4)
 
 
-def test_evidence_in_the_hole_of_a_ring_moves_onto_the_ring() -> None:
+def test_attention_in_the_hole_of_a_ring_moves_onto_the_ring() -> None:
     image = np.full((64, 112, 3), 120, np.uint8)
     cv2.circle(image, (40, 32), 11, (215, 35, 35), -1)
     cv2.circle(image, (40, 32), 5, (120, 120, 120), -1)
@@ -136,13 +138,13 @@ def test_evidence_in_the_hole_of_a_ring_moves_onto_the_ring() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.7])
-def test_a_flat_map_stays_flat(value: float) -> None:
+def test_a_flat_map_stays_flat_when_upsampled(value: float) -> None:
     image = np.random.default_rng(1).integers(0, 255, (48, 48, 3), dtype=np.uint8)
     fine = joint_bilateral_upsample(np.full((6, 6), value, np.float32), image)
     np.testing.assert_allclose(fine, value, atol=1e-6)
 
 
-def test_every_cell_is_the_weighted_mean_that_the_paper_writes_down() -> None:
+def test_every_cell_is_the_weighted_mean_of_the_papers_formula() -> None:
     """One cell at a time, in plain loops and float64."""
     rng = np.random.default_rng(2)
     h, w, radius, sigma_tokens, sigma_colour = 3, 5, 2, 1.5, 0.2
@@ -157,8 +159,10 @@ def test_every_cell_is_the_weighted_mean_that_the_paper_writes_down() -> None:
         for r, c in np.ndindex(h, w):
             if abs(r - y // UPSAMPLING_FACTOR) <= radius and abs(c - x // UPSAMPLING_FACTOR) <= radius:
                 near = np.exp(-((at_y - r) ** 2 + (at_x - c) ** 2) / (2 * sigma_tokens**2))
-                alike = np.exp(-((lab[y, x] - token[r, c]) ** 2).sum() / (2 * sigma_colour**2)) + 1e-6
-                total, weight = total + near * alike * grid[r, c], weight + near * alike
+                similarity = np.exp(-((lab[y, x] - token[r, c]) ** 2).sum() / (2 * sigma_colour**2)) + 1e-6
+                total, weight = total + near * similarity * grid[r, c], weight + near * similarity
         expected[y, x] = total / weight
-    got = joint_bilateral_upsample(grid, image, sigma_tokens=sigma_tokens, sigma_colour=sigma_colour, radius=radius)
-    np.testing.assert_allclose(got, expected, atol=2e-5)
+    upsampled = joint_bilateral_upsample(
+        grid, image, sigma_tokens=sigma_tokens, sigma_colour=sigma_colour, radius=radius
+    )
+    np.testing.assert_allclose(upsampled, expected, atol=2e-5)

@@ -1,4 +1,4 @@
-"""When the GPU's memory runs out: batches, then offloading, then smaller frames; and it is said."""
+"""Out of GPU memory: smaller batches first, then offloading, then smaller frames, each with a warning."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def flux(loaded: Callable[[str], Backbone]) -> Any:
     backbone.preset = preset
 
 
-def test_a_smaller_batch_reads_the_same(flux: Backbone, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_smaller_batch_gives_the_same_heatmaps(flux: Backbone, caplog: pytest.LogCaptureFixture) -> None:
     expected = Grounder(flux).ground(random_frames(5), WORDS)[0]
     full = Full(flux, room=2 * 384)
     grounder = Grounder(flux)
@@ -58,7 +58,7 @@ def test_a_smaller_batch_reads_the_same(flux: Backbone, caplog: pytest.LogCaptur
     assert grounder.warnings[-1] in caplog.text
 
 
-def test_smaller_frames_give_heatmaps_of_the_size_that_was_asked_for(flux: Backbone) -> None:
+def test_smaller_frames_give_heatmaps_of_the_requested_size(flux: Backbone) -> None:
     expected = Grounder(flux).ground(random_frames(2), WORDS)[0]
     full = Full(flux, room=250)
     grounder = Grounder(flux)
@@ -75,7 +75,7 @@ def test_smaller_frames_give_heatmaps_of_the_size_that_was_asked_for(flux: Backb
     )
 
 
-def test_no_room_at_all_is_an_error_that_says_what_to_do(flux: Backbone) -> None:
+def test_an_error_with_advice_if_nothing_is_left_to_give_up(flux: Backbone) -> None:
     full = Full(flux, room=1)
     message = r"does not fit into the memory of cpu even at 48 pixels \(CUDA out of memory.*; take a smaller backbone"
     with pytest.raises(BackboneError, match=message):
@@ -83,7 +83,7 @@ def test_no_room_at_all_is_an_error_that_says_what_to_do(flux: Backbone) -> None
     full.handle.remove()
 
 
-def test_a_clip_gives_way_too(loaded: Callable[[str], Backbone]) -> None:
+def test_a_video_backbone_reads_smaller_frames(loaded: Callable[[str], Backbone]) -> None:
     backbone = loaded("LTX")
     preset = backbone.preset
     backbone.preset = replace(preset, short_side_px=16 * 16)
@@ -113,7 +113,7 @@ def test_offloading_comes_before_smaller_frames(flux: Backbone, monkeypatch: pyt
     assert [("main memory" in n, "48 pixels" in n) for n in guard.warnings] == [(True, False), (False, True)]
 
 
-def test_other_errors_are_not_taken_for_full_memory(flux: Backbone) -> None:
+def test_other_errors_are_not_caught(flux: Backbone) -> None:
     def broken() -> None:
         raise RuntimeError("shapes do not match")
 

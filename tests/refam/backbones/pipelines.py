@@ -1,4 +1,4 @@
-"""Small random pipelines of every family, of diffusers' and transformers' own classes. No weights, no network."""
+"""Small random pipelines of every family, of classes from diffusers and transformers; no weights, no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every family against diffusers' own pipeline and a naive softmax, on small random pipelines of its classes."""
+"""Every family against diffusers' own pipeline and a plain softmax, on small random pipelines of its classes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def noise_of_second_step(backbone: Backbone) -> float:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ALL)
-def test_the_transformer_gets_exactly_what_its_pipeline_gives_it(
+def test_the_transformer_gets_exactly_the_inputs_of_its_pipeline(
     loaded: Callable[..., Backbone], name: str, dtype: str
 ) -> None:
     backbone = loaded(name, dtype)
@@ -140,7 +140,7 @@ def same(key: str, ours: Any, theirs: Any) -> None:
         assert ours == theirs, key
 
 
-def test_noise_is_mixed_in_as_the_scheduler_does(named: tuple[str, Backbone]) -> None:
+def test_noise_is_added_as_the_scheduler_does(named: tuple[str, Backbone]) -> None:
     name, backbone = named
     latents, noise = samples(backbone, 1)
     call_pipeline(name, backbone, latents)  # sets the scheduler's steps
@@ -346,7 +346,7 @@ def test_a_patch_of_the_picture_stands_where_the_grid_says(named: tuple[str, Bac
 
 
 @pytest.mark.parametrize("hold", [True, False])
-def test_a_frame_of_a_clip_is_in_the_latent_frame_that_is_said_to_hold_it(
+def test_a_frame_of_a_clip_is_in_its_latent_frame(
     loaded: Callable[[str], Backbone], monkeypatch: pytest.MonkeyPatch, hold: bool
 ) -> None:
     monkeypatch.setattr(torch.nn.GroupNorm, "forward", lambda _, x: x)  # those over time tell every frame of each
@@ -372,7 +372,7 @@ def test_a_frame_of_a_clip_is_in_the_latent_frame_that_is_said_to_hold_it(
 # --- batches, and grounding as a whole
 
 
-def test_a_batch_reads_as_its_samples_do(named: tuple[str, Backbone]) -> None:
+def test_a_batch_gives_the_same_maps_as_its_samples(named: tuple[str, Backbone]) -> None:
     _, backbone = named
     latents, noise = samples(backbone)
     together = backbone.read_attention(latents, backbone.encode_text(PROMPTS), noise, n_text=4).mean

@@ -1,4 +1,4 @@
-"""Loading: which class, what is missing, what does not fit; nothing is downloaded unless that is asked for."""
+"""Loading: the class, what is missing, what does not fit; nothing is downloaded unless that is asked for."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ def load(directory: Path, **loading: Any) -> Backbone:
 # --- which
 
 
-def test_every_class_that_is_known_has_a_preset_and_a_backbone() -> None:
+def test_every_known_class_has_a_preset_and_a_backbone() -> None:
     assert set(known_pipeline_classes()) == set(BACKBONES)
 
 
-def test_an_unknown_class_is_named_beside_those_that_are_known(tmp_path: Path) -> None:
+def test_an_unknown_class_is_refused_with_a_list_of_known_ones(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "KandinskyPipeline"}')
     with pytest.raises(BackboneError, match=r"is a KandinskyPipeline, whose .*; known are ChromaPipeline, .*WanPipe"):
         preset_for(str(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_a_broken_model_index(tmp_path: Path, text: str) -> None:
+def test_a_broken_model_index_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "model_index.json").write_text(text)
     with pytest.raises(BackboneError, match=r"model_index\.json is broken"):
         preset_for(str(tmp_path))
 
 
-def test_a_preset_for_another_class(saved: Callable[[str], Path]) -> None:
+def test_a_preset_for_another_class_is_refused(saved: Callable[[str], Path]) -> None:
     preset = replace(PRESETS["mochi"], source=str(saved("LTX")))
     with pytest.raises(BackboneError, match=r"'mochi' is for a MochiPipeline, but .* is a LTXPipeline"):
         load_backbone(preset, device="cpu")
 
 
-def test_a_hub_id_that_is_not_here_gets_the_settings_of_its_class_once_it_is(
+def test_a_hub_id_gets_the_settings_of_its_class_after_the_download(
     saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset = preset_for("somebody/some-mochi")
@@ -86,7 +86,7 @@ def test_a_hub_id_that_is_not_here_gets_the_settings_of_its_class_once_it_is(
     assert backbone.name.startswith("somebody/some-mochi@")
 
 
-def test_a_revision_is_pinned_behind_an_at_sign() -> None:
+def test_a_revision_is_pinned_with_an_at_sign() -> None:
     assert preset_for("mochi@" + "e" * 40) == replace(PRESETS["mochi"], revision="e" * 40)
     assert preset_for("owner/name@v1.0").revision == "v1.0"
     for wrong in ("tiny@main", "mochi@"):
@@ -123,7 +123,7 @@ def test_weights_in_the_hub_cache_are_found_and_loaded_without_network(
         load_backbone(replace(preset_for("mochi"), revision="b" * 40), device="cpu")
 
 
-def test_a_download_that_broke_off_is_told_and_gone_on_with(
+def test_an_incomplete_download_is_reported_and_resumed(
     saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = cache(tmp_path, "genmo/mochi-1-preview", saved("Mochi"), "a" * 40)
@@ -145,7 +145,7 @@ def test_a_download_that_broke_off_is_told_and_gone_on_with(
         ("wan-1.3b", r"about 14 GB\. Licence: Apache-2\.0\. Fetch them with: refam models pull wan-1\.3b"),
     ],
 )  # fmt: skip
-def test_weights_that_are_not_here_are_told_with_size_licence_and_command(
+def test_missing_weights_are_reported_with_size_licence_and_command(
     name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -154,7 +154,7 @@ def test_weights_that_are_not_here_are_told_with_size_licence_and_command(
         load_backbone(preset_for(name), device="cpu")
 
 
-def test_a_download_that_fails_says_what_the_hub_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_reports_the_hubs_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any, **__: Any) -> None:
         raise OSError("401 Client Error: access to this model is restricted\nlong trace")
 
@@ -167,14 +167,14 @@ def test_a_download_that_fails_says_what_the_hub_said(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("gone", ["vae", "tokenizer_2", "text_encoder", "scheduler"])
-def test_a_directory_with_a_part_missing(copied: Callable[[str], Path], gone: str) -> None:
+def test_a_directory_with_a_missing_component_is_refused(copied: Callable[[str], Path], gone: str) -> None:
     directory = copied("FLUX.1")
     shutil.rmtree(directory / gone)
     with pytest.raises(BackboneError, match=f"is not complete: {gone}/ missing, which its model_index.json names"):
         load(directory)
 
 
-def test_a_directory_without_its_weights_or_a_shard_of_them(copied: Callable[[str], Path]) -> None:
+def test_a_directory_with_missing_weights_or_shards_is_refused(copied: Callable[[str], Path]) -> None:
     directory = copied("FLUX.1")
     weights = directory / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.rename(directory / "transformer" / "diffusion_pytorch_model-00001-of-00002.safetensors")
@@ -199,7 +199,9 @@ def test_a_directory_without_its_weights_or_a_shard_of_them(copied: Callable[[st
     ],
 )
 @pytest.mark.parametrize("how", ["lost", "misshapen", "garbage"])
-def test_weights_that_do_not_match_their_class(copied: Callable[[str], Path], file: str, key: str, how: str) -> None:
+def test_weights_that_do_not_match_their_class_are_refused(
+    copied: Callable[[str], Path], file: str, key: str, how: str
+) -> None:
     """Never filled in with random numbers."""
     weights = copied("FLUX.1") / file
     tensors = load_file(weights)
@@ -219,7 +221,7 @@ def test_weights_that_do_not_match_their_class(copied: Callable[[str], Path], fi
         load(weights.parents[1])
 
 
-def test_weights_of_another_family(copied: Callable[[str], Path], saved: Callable[[str], Path]) -> None:
+def test_weights_of_another_family_are_refused(copied: Callable[[str], Path], saved: Callable[[str], Path]) -> None:
     directory = copied("FLUX.1")
     shutil.rmtree(directory / "transformer")
     shutil.copytree(saved("Chroma") / "transformer", directory / "transformer")
@@ -248,7 +250,7 @@ def test_frames_of_any_size_become_whole_tokens(loaded: Callable[..., Backbone],
     assert w / h == pytest.approx(width / height, rel=0.2)
 
 
-def test_a_frame_that_is_nearly_a_line_is_refused(loaded: Callable[..., Backbone]) -> None:
+def test_a_very_elongated_frame_is_refused(loaded: Callable[..., Backbone]) -> None:
     with pytest.raises(
         BackboneError, match="a frame of 1x500 pixels cannot be grounded: one side is more than 8 times"
     ):
@@ -258,7 +260,7 @@ def test_a_frame_that_is_nearly_a_line_is_refused(loaded: Callable[..., Backbone
 # --- how weights are held
 
 
-def test_text_encoders_are_let_go_and_read_again(saved: Callable[[str], Path]) -> None:
+def test_text_encoders_are_unloaded_and_loaded_again(saved: Callable[[str], Path]) -> None:
     kept, freeing = load(saved("FLUX.1")), load(saved("FLUX.1"), free_text=True)
     first = freeing.encode_text(["the red star"])
     freeing.release_text_encoders()
@@ -273,7 +275,7 @@ def test_text_encoders_are_let_go_and_read_again(saved: Callable[[str], Path]) -
         assert torch.equal(tensor, again.inputs[name])  # type: ignore[arg-type]
 
 
-def test_an_offloaded_transformer_makes_way_for_the_text_encoders(
+def test_an_offloaded_transformer_is_moved_before_text_is_encoded(
     saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone, done = load(saved("FLUX.1")), []
@@ -303,13 +305,13 @@ def test_weights_can_be_held_in_half_precision(saved: Callable[[str], Path], dty
         ({"quantise": "3-bit"}, "no quantisation '3-bit'; known are bnb-4bit, bnb-8bit, int8"),
     ],
 )
-def test_options_that_cannot_be(saved: Callable[[str], Path], options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(saved: Callable[[str], Path], options: dict[str, Any], message: str) -> None:
     with pytest.raises(BackboneError, match=message):
         load(saved("FLUX.1"), **options)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
-def test_a_quantisation_without_its_package() -> None:
+def test_a_quantisation_without_its_package_is_refused() -> None:
     with pytest.raises(BackboneError, match="needs the package bitsandbytes: pip install bitsandbytes"):
         quantisation_config("bnb-8bit", torch.device("cuda"))
 
@@ -359,7 +361,7 @@ def test_the_largest_text_encoder_is_counted_right() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"noise": 0.0}, {"noise": 1.0}, {"draws": 0}, {"short_side_px": 0}, {"text_length": 0}]
 )
-def test_presets_check_themselves(wrong: dict[str, Any]) -> None:
+def test_invalid_presets_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Preset(**{"name": "x", "source": "x", "noise": 0.5, "short_side_px": 64, "text_length": 24, **wrong})
 
@@ -369,7 +371,7 @@ def test_presets_check_themselves(wrong: dict[str, Any]) -> None:
 MESSAGES = [{"role": "user", "content": "the red star"}]
 
 
-def test_a_chat_template_is_filled_in_as_transformers_does() -> None:
+def test_a_chat_template_is_rendered_as_transformers_does() -> None:
     tokenizer = qwen_tokenizer()
     ours = ChatTokenizer(tokenizer)
     text = ours.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True, enable_thinking=False)
@@ -397,12 +399,12 @@ def test_a_chat_template_is_filled_in_as_transformers_does() -> None:
         "{% for %}",
     ],
 )
-def test_a_template_that_wants_out_of_its_sandbox_or_is_wrong(template: str) -> None:
+def test_templates_that_leave_the_sandbox_or_fail_are_refused(template: str) -> None:
     with pytest.raises(BackboneError, match="chat template of this pipeline's tokenizer cannot be filled in"):
         render_chat_template(template, MESSAGES)
 
 
-def test_a_tokenizer_that_its_pipeline_was_not_made_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_tokenizer_of_another_pipeline_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     tokenizer = PromptTokenizer(qwen_tokenizer(), "<|im_start|>user\n{}<|im_end|>".format)
     head = tokenizer.prompt_start("a")
     assert tokenizer.start_after_crop(head) == 0
@@ -413,7 +415,7 @@ def test_a_tokenizer_that_its_pipeline_was_not_made_for(caplog: pytest.LogCaptur
         tokenizer.start_after_crop(head + 1)
 
 
-def test_mochi_with_a_tokenizer_that_pads_on_the_left(loaded: Callable[..., Backbone]) -> None:
+def test_mochi_with_a_left_padding_tokenizer_is_refused(loaded: Callable[..., Backbone]) -> None:
     tokenizer = loaded("Mochi").pipeline.tokenizer
     tokenizer.padding_side = "left"
     with pytest.raises(BackboneError, match="pads on the left, and Mochi's pads on the right"):
@@ -421,7 +423,7 @@ def test_mochi_with_a_tokenizer_that_pads_on_the_left(loaded: Callable[..., Back
     tokenizer.padding_side = "right"
 
 
-def test_a_tokenizer_without_a_template() -> None:
+def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
     tokenizer = qwen_tokenizer()
     tokenizer.chat_template = None
     with pytest.raises(BackboneError, match="has no chat template"):
@@ -429,7 +431,7 @@ def test_a_tokenizer_without_a_template() -> None:
     assert CHAT_TEMPLATE
 
 
-def test_the_weights_are_named_from_their_files_alone(tmp_path: Path) -> None:
+def test_name_with_weights_depends_on_the_files_alone(tmp_path: Path) -> None:
     same, other = tmp_path / "same", tmp_path / "other"
     for copy in (same, other):
         shutil.copytree(TINY_DIRECTORY, copy)

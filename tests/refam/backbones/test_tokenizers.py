@@ -95,7 +95,7 @@ EXPRESSIONS = {
 
 
 @pytest.mark.parametrize("text", EXPRESSIONS)
-def test_words_are_those_that_a_person_sees(text: str) -> None:
+def test_split_words(text: str) -> None:
     assert [w.text for w in split_words(text)] == EXPRESSIONS[text]
 
 
@@ -126,7 +126,7 @@ LETTERS = st.sampled_from("the red car's look-alike, né ü ß 汉字 🐶 👩�
 
 @settings(max_examples=120, deadline=None)
 @given(text=st.text(LETTERS, min_size=1, max_size=24))
-def test_every_character_belongs_to_the_word_that_its_tokens_say(tokenizer: Any, text: str) -> None:
+def test_every_token_is_assigned_to_the_word_of_its_characters(tokenizer: Any, text: str) -> None:
     """The truth is told character by character: which word holds it, and which token's offsets do."""
     try:
         expression = parse_expression(text, tokenizer, max_tokens=400)
@@ -148,13 +148,13 @@ def test_every_character_belongs_to_the_word_that_its_tokens_say(tokenizer: Any,
             assert (token.role is TokenRole.MAGNET) == (words[token.word_index].start >= len(expression.text))
 
 
-def test_too_many_tokens_are_refused_before_the_encoder_cuts(tokenizer: Any) -> None:
+def test_expressions_with_too_many_tokens_are_refused(tokenizer: Any) -> None:
     long = "the red car and " * 200 + "the red car"
     with pytest.raises(ExpressionError, match=r"has \d+ tokens .* reads 77; say it in fewer words"):
         parse_expression(long, tokenizer, max_tokens=77)
 
 
-def test_inside_a_template_the_same_tokens_have_the_same_roles() -> None:
+def test_tokens_have_the_same_roles_inside_a_template() -> None:
     plain, inside = byte_level(), templated()
     text = "the red car left of the café 🐶"
     alone, told = parse_expression(text, plain, max_tokens=200), parse_expression(text, inside, max_tokens=200)

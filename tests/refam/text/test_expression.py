@@ -1,4 +1,4 @@
-"""Words, tokens and roles, with the tokenizer that ships and with FLUX's real one where it is at hand."""
+"""Words, tokens and roles, with the tokenizer that ships and with FLUX's own where it is available."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def words_by_role(tokenizer: Any, text: str, **options: Any) -> dict[str, list[s
     roles: dict[str, list[str]] = {}
     for token in expression.tokens:
         role = "content" if token.role is TokenRole.HEAD else token.role.value  # both are looked for
-        said = roles.setdefault(role, [])
-        if token.word and (not said or said[-1] != token.word):
-            said.append(token.word)
+        words = roles.setdefault(role, [])
+        if token.word and (not words or words[-1] != token.word):
+            words.append(token.word)
     return roles
 
 
@@ -52,7 +52,7 @@ def words_by_role(tokenizer: Any, text: str, **options: Any) -> dict[str, list[s
         ("striped-star", ["striped-star"], []),
     ],
 )
-def test_roles(tiny: Any, text: str, content: list[str], stop: list[str]) -> None:
+def test_roles_of_tokens(tiny: Any, text: str, content: list[str], stop: list[str]) -> None:
     roles = words_by_role(tiny, text)
     assert roles["content"] == content
     assert roles.get("stop", []) == stop
@@ -70,7 +70,7 @@ def test_roles(tiny: Any, text: str, content: list[str], stop: list[str]) -> Non
         ("das Straßenbahnmädchen", ["das", "straßenbahnmädchen"]),
     ],
 )
-def test_sub_words_of_the_real_tokenizer_go_to_their_words(t5: Any, text: str, content: list[str]) -> None:
+def test_sub_words_of_t5_are_assigned_to_their_words(t5: Any, text: str, content: list[str]) -> None:
     expression = parse_expression(text, t5, max_tokens=64)
     got = [t.word for t in expression.tokens if t.role in (TokenRole.CONTENT, TokenRole.HEAD)]
     assert list(dict.fromkeys(got)) == content
@@ -82,7 +82,7 @@ def test_sub_words_of_the_real_tokenizer_go_to_their_words(t5: Any, text: str, c
     assert [t.role for t in expression.tokens][-1] is TokenRole.END
 
 
-def test_switches(tiny: Any) -> None:
+def test_parts_of_the_method_can_be_switched_off(tiny: Any) -> None:
     assert "magnet" not in words_by_role(tiny, "the red star", magnets=None)
     assert words_by_role(tiny, "the red star", stop_filter=False)["content"] == ["the", "red", "star"]
     placed = words_by_role(tiny, "the small star on the left")
@@ -108,7 +108,7 @@ def test_magnets_that_the_expression_has_are_replaced(text: str, magnets: Magnet
 
 
 @pytest.mark.parametrize(("words", "message"), [("", "no magnets"), ("   ", "no magnets")])
-def test_magnets_that_are_none(words: str, message: str) -> None:
+def test_magnets_without_words_are_refused(words: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Magnets.parse(words)
 
@@ -130,12 +130,12 @@ def test_a_magnet_is_one_word() -> None:
         ("the second from the right, the biggest", 24, "only where or how large"),
     ],
 )
-def test_what_cannot_be_grounded_is_said(tiny: Any, text: str, max_tokens: int, message: str) -> None:
+def test_expressions_that_cannot_be_grounded_are_refused(tiny: Any, text: str, max_tokens: int, message: str) -> None:
     with pytest.raises(ExpressionError, match=message):
         parse_expression(text, tiny, max_tokens=max_tokens)
 
 
-def test_unknown_words_are_named_and_the_others_still_count(tiny: Any) -> None:
+def test_unknown_words_are_listed_and_known_ones_are_kept(tiny: Any) -> None:
     expression = parse_expression("the red zebra", tiny, max_tokens=24)
     assert expression.unknown == ("zebra",)
     assert "red" in [t.word for t in expression.tokens if t.role in (TokenRole.CONTENT, TokenRole.HEAD)]

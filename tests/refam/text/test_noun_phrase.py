@@ -23,14 +23,14 @@ def tiny() -> Any:
     return build_tokenizer()
 
 
-def read(text: str) -> tuple[list[str], NounPhrase | None]:
+def parse(text: str) -> tuple[list[str], NounPhrase | None]:
     words = [w.text for w in split_words(text)]
     return words, parse_noun_phrase(words, find_spatial_cues(words))
 
 
 # Each set's bar is what it reaches: one more wrong is a regression, and the misses are named.
 @pytest.mark.parametrize(
-    ("which", "count", "wrong"),
+    ("name", "count", "wrong"),
     [
         ("first", 126, {"the couch that nobody is sitting on", "the toddler learning to walk"}),
         (
@@ -46,12 +46,12 @@ def read(text: str) -> tuple[list[str], NounPhrase | None]:
         ("third", 40, set()),
     ],
 )
-def test_the_table(which: str, count: int, wrong: set[str]) -> None:
-    rows = [row for row in ROWS if row[3] == which]
+def test_head_nouns_and_content_words_of_the_table(name: str, count: int, wrong: set[str]) -> None:
+    rows = [row for row in ROWS if row[3] == name]
     assert len(rows) == count
     misses = set()
     for text, head, content, _ in rows:
-        words, phrase = read(text)
+        words, phrase = parse(text)
         assert phrase is not None, text
         if (words[phrase.head], [words[i] for i in sorted(phrase.kept)]) != (head, content.split()):
             misses.add(text)
@@ -59,7 +59,7 @@ def test_the_table(which: str, count: int, wrong: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "ignored_words"),
     [
         ("the red car", []),
         ("the car left of the tree", ["left of the tree"]),
@@ -74,10 +74,10 @@ def test_the_table(which: str, count: int, wrong: set[str]) -> None:
         ("puppy carried by a woman in a green coat", ["by a woman", "in a green coat"]),
     ],
 )
-def test_what_is_said_of_other_things_is_left_out_and_said(text: str, said: list[str]) -> None:
-    _, phrase = read(text)
+def test_words_about_other_things_are_ignored_with_a_reason(text: str, ignored_words: list[str]) -> None:
+    _, phrase = parse(text)
     assert phrase is not None
-    assert [ignored.words for ignored in phrase.ignored] == said
+    assert [ignored.words for ignored in phrase.ignored] == ignored_words
     assert all("is another thing" in ignored.reason for ignored in phrase.ignored)
 
 
@@ -91,7 +91,7 @@ def test_what_is_said_of_other_things_is_left_out_and_said(text: str, said: list
         ("the large star in the middle, a ring on the top cross", ["large", "middle"], ["star", "ring"]),
     ],
 )
-def test_places_and_sizes_of_other_things_choose_nothing(
+def test_places_and_sizes_of_other_things_are_no_cues(
     tiny: Any, text: str, cues: list[str], read_words: list[str]
 ) -> None:
     expression = parse_expression(text, tiny, max_tokens=40)
@@ -119,7 +119,7 @@ def test_roles_of_an_expression(tiny: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["with star", "wearing red", "next to star"])
-def test_what_has_no_head_noun_is_read_whole_and_said(tiny: Any, text: str) -> None:
+def test_expressions_without_a_head_noun_are_read_whole_with_a_note(tiny: Any, text: str) -> None:
     expression = parse_expression(text, tiny, max_tokens=24)
     assert "No head noun" in expression.note
     assert expression.positions(TokenRole.CONTENT)
@@ -133,7 +133,7 @@ WORDS = st.sampled_from(SOME.split())
 
 
 @given(st.lists(WORDS, max_size=14))
-def test_any_words_can_be_read(words: list[str]) -> None:
+def test_any_words_can_be_parsed(words: list[str]) -> None:
     cues = find_spatial_cues(words)
     used = [i for cue in cues for i in cue.words]
     assert len(used) == len(set(used)), "no word is in two cues"

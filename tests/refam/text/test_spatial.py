@@ -11,13 +11,13 @@ LEFT, RIGHT, UP, DOWN = "left", "right", "up", "down"
 DIRECTIONS = {(-1.0, 0.0): LEFT, (1.0, 0.0): RIGHT, (0.0, -1.0): UP, (0.0, 1.0): DOWN}
 
 
-def cues(text: str) -> list[str]:
+def describe_cues(text: str) -> list[str]:
     """Each cue in short: kind, direction or sign, rank."""
-    told = []
+    found = []
     for cue in find_spatial_cues([w.text for w in split_words(text)]):
         how = DIRECTIONS.get(cue.direction) or ("+" if cue.sign > 0 else "-")
-        told.append(f"{cue.kind} {how}" + (f" {cue.rank}" if cue.rank else ""))
-    return told
+        found.append(f"{cue.kind} {how}" + (f" {cue.rank}" if cue.rank else ""))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def cues(text: str) -> list[str]:
         ("the man in the background", ["near -"]),
     ],
 )
-def test_cues(text: str, expected: list[str]) -> None:
-    assert cues(text) == expected
+def test_spatial_cues(text: str, expected: list[str]) -> None:
+    assert describe_cues(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,5 +95,5 @@ def test_cues(text: str, expected: list[str]) -> None:
         "upper body",
     ],
 )
-def test_what_only_looks_like_a_cue(text: str) -> None:
-    assert cues(text) == []
+def test_words_that_only_look_like_cues(text: str) -> None:
+    assert describe_cues(text) == []

@@ -1,4 +1,4 @@
-"""Scenes and their language: the truth that everything else is judged by."""
+"""Scenes, their language, and the held-out scenes for evaluation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refam.tiny.model import build_tokenizer
 from refam.tiny.pool import BUCKETS, draw_pool, mirror_scene
 
 
-def thing(**changes: object) -> scenes.SceneObject:
+def make_object(**changes: object) -> scenes.SceneObject:
     plain = scenes.SceneObject("red", "circle", "plain", "large", x=32.0, y=32.0, radius=10.0)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -30,14 +30,14 @@ def thing(**changes: object) -> scenes.SceneObject:
         ("star", 10 * 0.5 * 11.2 * 11.2 * 0.45 * np.sin(np.pi / 5)),
     ],
 )
-def test_masks_have_the_area_that_geometry_says(shape: str, area: float) -> None:
-    scene = scenes.Scene((64.0, 64.0), (thing(shape=shape),), "grey", 1)
+def test_masks_have_the_geometric_area(shape: str, area: float) -> None:
+    scene = scenes.Scene((64.0, 64.0), (make_object(shape=shape),), "grey", 1)
     _, masks = scenes.draw_scene(scene, (256, 256))
     assert masks[0].sum() / 16 == pytest.approx(area, rel=0.05)  # cv2 draws a polygon's border as well
 
 
-def test_what_lies_above_hides_what_lies_below() -> None:
-    scene = scenes.Scene((64.0, 64.0), (thing(), thing(colour="blue", x=40.0)), "grey", 1)
+def test_upper_objects_hide_lower_ones() -> None:
+    scene = scenes.Scene((64.0, 64.0), (make_object(), make_object(colour="blue", x=40.0)), "grey", 1)
     picture, (below, above) = scenes.draw_scene(scene, (128, 128))
     assert not (below & above).any()
     assert below.sum() < above.sum()
@@ -47,29 +47,29 @@ def test_what_lies_above_hides_what_lies_below() -> None:
 def test_the_same_words_mean_the_same_size_in_every_picture_shape() -> None:
     areas = []
     for extent, size in (((64.0, 64.0), (128, 128)), ((114.0, 64.0), (228, 128)), ((48.0, 48.0), (96, 96))):
-        _, masks = scenes.draw_scene(scenes.Scene(extent, (thing(x=24.0, y=24.0),), "grey", 1), size)
+        _, masks = scenes.draw_scene(scenes.Scene(extent, (make_object(x=24.0, y=24.0),), "grey", 1), size)
         areas.append(int(masks.sum()))
     assert max(areas) - min(areas) < 0.02 * areas[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_expression_means_one_thing_and_needs_its_kind_of_word(kind: str) -> None:
-    rng, seen = np.random.default_rng(3), 0
-    while seen < 40:
+def test_every_expression_means_one_object_and_needs_its_kind_of_word(kind: str) -> None:
+    rng, count = np.random.default_rng(3), 0
+    while count < 40:
         scene, referral = sample_referring_scene(rng, (114.0, 64.0))
         if referral.kind != kind:
             continue
-        seen += 1
+        count += 1
         target = scene.objects[referral.target]
-        said = [w for w in referral.text.split() if w in language.ATTRIBUTES]
-        fit = [t for t in scene.objects if all(w in t.words() for w in said)]
-        assert target in fit
+        attributes = [w for w in referral.text.split() if w in language.ATTRIBUTES]
+        matching = [t for t in scene.objects if all(w in t.words() for w in attributes)]
+        assert target in matching
         alike = sum(t.colour == target.colour for t in scene.objects) - 1
         assert (alike == 0) == (kind == "colour") or kind == "shape"
         if kind != "place":
-            assert len(fit) == 1, f"{referral.text!r} means {len(fit)} things"
+            assert len(matching) == 1, f"{referral.text!r} means {len(matching)} things"
         else:
-            assert len(fit) == 2
+            assert len(matching) == 2
 
 
 def test_captions_fit_the_text_encoder_and_its_vocabulary() -> None:
@@ -84,7 +84,7 @@ def test_captions_fit_the_text_encoder_and_its_vocabulary() -> None:
 
 
 def test_mirrored_scenes_mirror_their_words() -> None:
-    scene = scenes.Scene((64.0, 64.0), (thing(x=12.0),), "grey", 1)
+    scene = scenes.Scene((64.0, 64.0), (make_object(x=12.0),), "grey", 1)
     assert language.place_words(scene.objects[0], scene.extent) == "on the left"
     assert language.place_words(mirror_scene(scene).objects[0], scene.extent) == "on the right"
 
@@ -105,7 +105,7 @@ def test_clips_move_and_their_expressions_tell_apart() -> None:
     assert all(np.linalg.norm(track[-1] - track[0]) > 3 for track in centres)
 
 
-def test_what_is_judged_by_never_changes_and_is_not_what_is_chosen_by() -> None:
+def test_held_out_scenes_are_fixed_and_differ_from_those_for_choosing() -> None:
     held, chosen = (list(held_out_scenes(6, seed)) for seed in (HELD_OUT_SEED, CHOICE_SEED))
     assert [c.referral.text for c in held] == [
         "a purple star",
@@ -123,9 +123,9 @@ def test_what_is_judged_by_never_changes_and_is_not_what_is_chosen_by() -> None:
     assert all(c.truth.sum() > 100 for c in held)
 
 
-def test_held_out_clips_keep_the_object_in_sight_and_their_words_true() -> None:
-    found = list(held_out_clips(4, HELD_OUT_SEED))
-    for clip in found:
+def test_held_out_clips_show_their_object_on_planned_frames() -> None:
+    clips = list(held_out_clips(4, HELD_OUT_SEED))
+    for clip in clips:
         assert len(clip.frames) == clip.planned[-1] + 1 == 29
         judged = clip.planned_scenes()
         assert len(judged) == 8
@@ -133,4 +133,4 @@ def test_held_out_clips_keep_the_object_in_sight_and_their_words_true() -> None:
         assert min(areas) >= 0.5 * max(areas)
         assert clip.referral.kind != "place"
         assert not np.array_equal(judged[0].truth, judged[-1].truth), "it moves"
-    assert [c.referral for c in held_out_clips(4, HELD_OUT_SEED)] == [c.referral for c in found]
+    assert [c.referral for c in held_out_clips(4, HELD_OUT_SEED)] == [c.referral for c in clips]

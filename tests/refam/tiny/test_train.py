@@ -16,19 +16,19 @@ from refam.tiny.pool import BUCKETS, draw_pool
 from refam.tiny.train import train_tiny
 
 
-def test_the_word_loss_is_lowest_for_the_words_that_are_there() -> None:
+def test_the_word_loss_is_lowest_for_the_right_words() -> None:
     rng = np.random.default_rng(0)
     scene = sample_training_scene(rng, (48.0, 48.0), (2,))
     logits = {}
-    for name, things in (("true", scene.objects), ("one", scene.objects[:1]), ("none", ())):
+    for name, objects in (("true", scene.objects), ("one", scene.objects[:1]), ("none", ())):
         logits[name] = torch.full((1, 144, len(ATTRIBUTES)), -6.0)
-        for place, thing in enumerate(things):
-            logits[name][0, place * 7, [ATTRIBUTES.index(w) for w in thing.words()]] = 6.0
+        for place, obj in enumerate(objects):
+            logits[name][0, place * 7, [ATTRIBUTES.index(w) for w in obj.words()]] = 6.0
     losses = {n: float(autoencoder.word_loss(v, [scene], np.random.default_rng(1))) for n, v in logits.items()}
     assert losses["true"] < losses["one"] < losses["none"]
 
 
-def test_folding_makes_latents_standard_and_keeps_the_picture() -> None:
+def test_folding_standardises_latents_and_keeps_the_reconstruction() -> None:
     torch.manual_seed(0)
     vae = model.build_vae()
     pool = draw_pool(BUCKETS[0], 64, 3, workers=1)
@@ -43,17 +43,17 @@ def test_folding_makes_latents_standard_and_keeps_the_picture() -> None:
 
 @pytest.mark.slow
 def test_both_stages_learn_and_write_a_flux_pipeline(tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     out = train_tiny(
         tmp_path / "flux",
         autoencoder_minutes=1.0,
         transformer_minutes=0.3,
         scenes=400,
         compile_blocks=False,
-        log=said.append,
+        log=lines.append,
     )
-    words = [float(m.group(1)) for m in (re.search(r"words ([\d.]+)", s) for s in said) if m]
-    losses = [float(m.group(1)) for m in (re.search(r"loss ([\d.]+)", s) for s in said) if m]
+    words = [float(m.group(1)) for m in (re.search(r"words ([\d.]+)", s) for s in lines) if m]
+    losses = [float(m.group(1)) for m in (re.search(r"loss ([\d.]+)", s) for s in lines) if m]
     assert words[-1] < 0.9 * words[0]
     assert losses[0] == pytest.approx(2, abs=0.4), "before training the velocity is 0: variance of noise and of latents"
     assert FluxTransformer2DModel.from_pretrained(out / "transformer").proj_out.weight.abs().max() > 0
@@ -65,12 +65,12 @@ def test_both_stages_learn_and_write_a_flux_pipeline(tmp_path: Path) -> None:
         scenes=64,
         autoencoder_from=out / "autoencoder.pt",
         compile_blocks=False,
-        log=said.append,
+        log=lines.append,
     )
     assert FluxPipeline.from_pretrained(again).transformer.config.in_channels == model.TOKEN_CHANNELS
 
 
 @pytest.mark.parametrize("name", ["autoencoder_minutes", "transformer_minutes"])
-def test_times_that_make_no_sense_are_refused(tmp_path: Path, name: str) -> None:
+def test_times_that_are_not_positive_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be positive"):
         train_tiny(tmp_path, **{name: 0.0})
