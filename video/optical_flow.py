@@ -47,7 +47,7 @@ class OpticalFlow:
             raise ValueError(f"two prepared (h, w) frames of one shape are needed, got {a.shape} and {b.shape}")
         return np.asarray(self._dis.calc(a, b, None), np.float32)  # type: ignore[call-overload]
 
-    def both(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[Field, Field, NDArray[np.float32]]:
+    def bidirectional(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[Field, Field, NDArray[np.float32]]:
         """(a to b, b to a, trust on a's pixels in [0, 1])."""
         forward, backward = self(a, b), self(b, a)
         return forward, backward, trust(forward, backward)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.io.reader import Clip
-from video.shots import FrameSignature, is_another, is_unusual
+from video.shots import FrameSignature, is_cut_sized, is_unusual
 
 MIN_PLANNED, MAX_PLANNED = 4, 16
 _MIN_SHOT_S = 0.25  # shorter is a flash of light
@@ -37,7 +37,7 @@ def _candidates(histogram: NDArray[np.float64], difference: NDArray[np.float64])
     cuts = []
     for i in range(len(difference)):
         around = np.r_[difference[max(0, i - 4) : i], difference[i + 1 : i + 5]]
-        if is_another(histogram[i], difference[i]) and is_unusual(difference[i], around):
+        if is_cut_sized(histogram[i], difference[i]) and is_unusual(difference[i], around):
             cuts.append(i + 1)  # change i leads from frame i to i + 1
     return cuts
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -234,6 +234,14 @@ class Rle:
 
     def __repr__(self) -> str:
         return f"Rle({self.size[0]}x{self.size[1]}, {len(self.counts)} bytes, {sha256(self.counts).hexdigest()[:16]})"
+
+
+class EncodedObservation(NamedTuple):
+    """An `Observation` whose mask is run-length encoded."""
+
+    mask: Rle
+    score: float
+    visible: bool
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from refam.tiny.scenes import draw_clip
 from video import masks
 from video.metrics import region_similarity
 from video.tracking import bidirectional as joining
-from video.tracking.bidirectional import join
+from video.tracking.bidirectional import join_passes
 from video.tracking.flow_tracker import FlowTrackerOptions
 
 
@@ -41,11 +41,11 @@ def davis_clips(root, *, step=3, most=14):
 
 def rows(frames, truth):
     """Per frame between: J, score, the score without agreement, J of the forward pass alone."""
-    for true, ahead, behind in followed(frames, truth):
-        for i, (mask, score, visible) in list(enumerate(join(ahead, behind)))[1:-1]:
+    for true, forward, backward in followed(frames, truth):
+        for i, (mask, score, visible) in list(enumerate(join_passes(forward, backward)))[1:-1]:
             if true[i].any():
-                plain = (ahead if mask is ahead[i][0] else behind)[i][1]
-                j, forward = (region_similarity(masks.decode(m), true[i]) for m in (mask, ahead[i][0]))
+                plain = (forward if mask is forward[i][0] else backward)[i][1]
+                j, forward = (region_similarity(masks.decode(m), true[i]) for m in (mask, forward[i][0]))
                 yield j, score * visible, plain * visible, forward
 
 
@@ -54,17 +54,17 @@ def followed(frames, truth):
     passes, last = [], len(frames) - 1
     objects = [t for t in truth if t[0].any() and t[last].any()]
 
-    def watched(ahead, behind):
-        passes.append((ahead, behind))
-        return join(ahead, behind)
+    def watched(forward, backward):
+        passes.append((forward, backward))
+        return join_passes(forward, backward)
 
     starts = [propagating.TrackStart("object", {0: t[0], last: t[last]}) for t in objects]
-    propagating.join = watched
+    propagating.join_passes = watched
     try:
         options = FlowTrackerOptions(refit_every=3)
         propagating.propagate_all(ArrayClip(frames), starts, GrabCutSegmenter(), options=options)
     finally:
-        propagating.join = join
+        propagating.join_passes = join_passes
     return [(true, *found) for true, found in zip(objects, passes, strict=True)]
 
 
@@ -78,10 +78,10 @@ def near(clips):
         for frames, truth in clips:
             for first in range(0, len(frames) - apart, max(apart, 8)):
                 piece = slice(first, first + apart + 1)
-                for true, ahead, behind in followed(frames[piece], truth[:, piece]):
+                for true, forward, backward in followed(frames[piece], truth[:, piece]):
                     ways = []
                     for joining._NEAR in (0, apart):
-                        ways.append(join(ahead, behind))
+                        ways.append(join_passes(forward, backward))
                     changed = any(a[0] != b[0] for a, b in zip(*ways, strict=True))
                     for row in range(1, apart):
                         if true[row].any():
@@ -89,7 +89,7 @@ def near(clips):
         joining._NEAR = bridged
         table = np.array(found)
         some = table[table[:, 0] > 0]
-        means = " | ".join(f"{v:.3f}" for v in some[:, 1:].mean(0)) if len(some) else "- | -"
+        means = " | ".join_passes(f"{v:.3f}" for v in some[:, 1:].mean(0)) if len(some) else "- | -"
         yield f"| {apart} | {len(some)} of {len(table)} | {means} | {table[:, 1].mean():.3f} |"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from backend.benchmarks.davis_clips import HIDDEN, PARTLY
-from video.tracking.postprocess import told
+from video.tracking.postprocess import platt_scale
 
 BINS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.001)
 
@@ -57,8 +57,8 @@ def tell_fit(title, rows):
     apart = np.empty_like(score)
     for name in set(clip):
         others = clip != name
-        apart[~others] = told(score[~others], *fit(score[others], overlap[others]))
-    now = told(score, weight, bias)
+        apart[~others] = platt_scale(score[~others], *fit(score[others], overlap[others]))
+    now = platt_scale(score, weight, bias)
     print(f"{title}: {len(score)} frames of {len(set(clip))} clips; weight {weight:.3f}, bias {bias:.3f}")
     print("  calibration error (expected, of IoU): ", end="")
     for name, of in (("raw", score), ("told", now), ("told, each clip by a fit without it", apart)):
@@ -73,7 +73,7 @@ def fit(score, overlap):
     """(weight >= 0, bias) by the least cross entropy of the IoUs."""
 
     def loss(theta):
-        p = np.clip(told(score, *theta), 1e-9, 1 - 1e-9)
+        p = np.clip(platt_scale(score, *theta), 1e-9, 1 - 1e-9)
         return -(overlap * np.log(p) + (1 - overlap) * np.log1p(-p)).mean()
 
     return tuple(minimize(loss, (0.5, 0.0), method="L-BFGS-B", bounds=[(0, None), (None, None)]).x)

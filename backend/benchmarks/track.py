@@ -126,7 +126,7 @@ def _flow(segmenter, every):
 
 
 def _memory(segmenter, every):
-    return MemoryTracker(segmenter, options=MemoryTrackerOptions(look_every=every))
+    return MemoryTracker(segmenter, options=MemoryTrackerOptions(read_every=every))
 
 
 VARIANTS = {

@@ -346,7 +346,7 @@ def _find_matches(template: ObjectTemplate, image: NDArray[np.uint8], min_score:
     """Return the places that match the template's shape or, among things of its colours, its very pixels."""
     matches = []
     for match in template.find(image):
-        refined = template.closely(image, match) if match.score >= _REFINE_FROM else None
+        refined = template.refine(image, match) if match.score >= _REFINE_FROM else None
         if refined is not None and refined.score >= _MIN_REFINED_MATCH:
             matches.append(refined)
         elif match.score >= min_score:

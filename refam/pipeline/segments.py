@@ -253,7 +253,7 @@ class SegmentTracker:
                 window=window,
                 options=options,
                 progress=progress,
-                stopped=read_errors.append,
+                on_read_error=read_errors.append,
                 checkpoints=cache.checkpoints(key) if cache else None,
             )
             for state, _ in members:

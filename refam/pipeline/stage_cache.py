@@ -191,7 +191,7 @@ class _CachedCheckpoints:
         """Return the state that was stored last, or None."""
         return self._cache._get(self._path)
 
-    def keep(self, state: bytes) -> None:
+    def save(self, state: bytes) -> None:
         """Store a state in place of the one before."""
         self._cache._put("pass", self._path, state)
 

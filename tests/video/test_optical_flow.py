@@ -43,7 +43,7 @@ def test_flow_of_a_known_motion(name):
     a = texture(1)
     b = moved(a, MOTIONS[name])
     flow = OpticalFlow(short_side_px=240)
-    forward, _, sure = flow.both(flow.prepare(a), flow.prepare(b))
+    forward, _, sure = flow.bidirectional(flow.prepare(a), flow.prepare(b))
     expected = true_flow(MOTIONS[name], (320, 240))
     error = np.linalg.norm(forward - expected, axis=-1)[20:-20, 20:-20]
     assert np.median(error) < 0.3
@@ -69,11 +69,11 @@ def test_trust_falls_where_something_was_uncovered_and_at_a_cut():
     a[80:160, 60:140] = square[80:160, 60:140]
     b[80:160, 100:180] = square[80:160, 60:140]
     flow = OpticalFlow(short_side_px=240)
-    sure = flow.both(flow.prepare(b), flow.prepare(a))[2]
+    sure = flow.bidirectional(flow.prepare(b), flow.prepare(a))[2]
     assert np.median(sure[90:150, 110:170]) > 0.8
     uncovered = sure[90:150, 64:96]
     assert np.median(uncovered) < 0.5 * np.median(sure[10:60, 10:300])
-    cut = flow.both(flow.prepare(texture(5)), flow.prepare(texture(6)))[2]
+    cut = flow.bidirectional(flow.prepare(texture(5)), flow.prepare(texture(6)))[2]
     assert cut.mean() < 0.35
 
 

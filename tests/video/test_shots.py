@@ -66,7 +66,7 @@ def test_after_a_cut_a_thing_is_found_wherever_it_stands():
     two, there = scene_clip([(STAR, 9, lambda t: (92 - 4 * t, 46))], n=8, ground=9)
     assert not (truth[0, -1] & there[0, 0]).any()
     segmenter = ColourSegmenter()
-    options = MemoryTrackerOptions(look_every=5)
+    options = MemoryTrackerOptions(read_every=5)
     track = propagate(
         ArrayClip(np.concatenate([one, two])),
         0,

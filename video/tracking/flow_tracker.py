@@ -1,13 +1,14 @@
-"""Following masks through the frames: carried by optical flow, re-fitted by a segmenter, checked by their looks.
+"""A tracker by optical flow: flow carries the masks, a segmenter refines them, and their colours are checked.
 
-A tracker never guesses: when what it holds no longer looks like the object it says so and stops. This one stays
-stopped until it is started again; the one that remembers (`video.tracking.memory_tracker`) may find the object by
-itself.
+The tracker does not guess: when a mask no longer looks like its object, the object is lost until it is started again.
+`video.tracking.memory_tracker` also finds lost objects again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,43 +19,54 @@ from video.optical_flow import Field, OpticalFlow, resize_flow, warp
 from video.shots import CutDetector
 from video.tracking.appearance import ColorModel
 from video.tracking.distractors import ContactPlace, ContactTracker
-from video.tracking.motion import middle
-from video.tracking.state import Resumable
+from video.tracking.motion import centroid
 from video.types import Observation, Prompt, Segmenter
 
-_REMEMBERED = 40  # frames for which the whole extent of an object that is partly hidden is kept
+_MAX_HIDDEN_FRAMES = 40  # frames for which the full extent of a partly hidden object is kept
+_MIN_MASK_PX = 12  # an object with a smaller mask is lost
 
 
 @dataclass(frozen=True)
 class FlowTrackerOptions:
-    """Lengths are pixels.
+    """Options of `FlowTracker`. The defaults were set on DAVIS-dev and on drawn clips.
 
-    work_side_px: frames are shrunk to this short side while they are tracked. flow_side_px: the same for the
-    flow. refit_every: frames between two calls of the segmenter (1 = every frame); flow alone carries the
-    mask between. least_score: below it an object is lost.
+    Args:
+        work_side_px: The short side to which frames are reduced for tracking.
+        flow_side_px: The same for the optical flow.
+        refit_every: Frames between two calls of the segmenter (1: every frame). Flow carries the masks between.
+        min_candidate_score: Candidates of the segmenter with a lower score are ignored.
+        min_score: An object with a lower score is lost.
     """
 
     work_side_px: int = 480
     flow_side_px: int = 270
     refit_every: int = 1
-    least_fit: float = 0.5
-    least_score: float = 0.35
+    min_candidate_score: float = 0.5
+    min_score: float = 0.35
 
     def __post_init__(self) -> None:
         if self.refit_every < 1:
             raise ValueError(f"refit_every must be at least 1, got {self.refit_every}")
-        if not 0 <= self.least_score < 1:
-            raise ValueError(f"least_score must be in [0, 1), got {self.least_score}")
+        if not 0 <= self.min_score < 1:
+            raise ValueError(f"min_score must be in [0, 1), got {self.min_score}")
 
 
 @dataclass(frozen=True, eq=False)
-class _Subject:
-    """One object as the tracker holds it.
+class _FlowObject:
+    """One tracked object. Masks are at the work size, (h, w) bool.
 
-    mask: what is seen of it, at work size. extent: what would be seen if nothing hid it; `hidden_for` frames ago the
-    two were last the same. first, recent: its looks then and lately. purity: share of its pixels that were likelier its
-    own than its surroundings' at the start. contact: how it moves, and whether it touches something of its colours.
-    assurance: what is left of the trust in flow that no segmenter confirmed.
+    Args:
+        mask: What is visible of it.
+        extent: What would be visible if nothing hid it.
+        first: Its colours at the start.
+        recent: Its colours lately.
+        purity: The share of its pixels that were likelier its own than its surroundings' at the start.
+        contact: How it moves, and whether it touches something of its colours.
+        since_refit: Frames since the segmenter was called for it.
+        flow_confidence: In [0, 1]; falls while no segmenter confirms what flow carries.
+        hidden_for: Frames since `mask` and `extent` were the same.
+        lost: Whether it is lost.
+        score: In [0, 1].
     """
 
     mask: Mask
@@ -64,14 +76,27 @@ class _Subject:
     purity: float
     contact: ContactTracker
     since_refit: int = 0
-    assurance: float = 1.0
+    flow_confidence: float = 1.0
     hidden_for: int = 0
     lost: bool = False
     score: float = 1.0
 
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> _FlowObject:
+        first, recent = ColorModel(**state["first"]), ColorModel(**state["recent"])
+        contact = ContactTracker.from_state(state["contact"])
+        return cls(**{**state, "first": first, "recent": recent, "contact": contact})
 
-class FlowTracker(Resumable):
-    """`Tracker` by DIS flow and a segmenter. Holds one frame and one mask per object, whatever the clip's length."""
+
+class FlowTracker:
+    """A `Tracker` by DIS optical flow and a segmenter.
+
+    It holds one frame and one mask per object, whatever the length of the clip.
+
+    Args:
+        segmenter: Refines the masks that flow carries.
+        options: Resolutions, intervals and thresholds.
+    """
 
     name = "dis-flow"
 
@@ -79,18 +104,21 @@ class FlowTracker(Resumable):
         self._options = options or FlowTrackerOptions()
         self._segmenter = segmenter
         self._flow = OpticalFlow(short_side_px=self._options.flow_side_px)
-        self._subjects: dict[int, _Subject] = {}
-        self._image: NDArray[np.uint8] | None = None
+        self._objects: dict[int, _FlowObject] = {}
+        self._image: NDArray[np.uint8] | None = None  # at the work size
         self._grey: NDArray[np.uint8] | None = None
         self._size = (0, 0)
-        self._watch = CutDetector()
-        self._before_cut: dict[int, _Subject] = {}
+        self._cuts = CutDetector()
+        self._objects_before_cut: dict[int, _FlowObject] = {}
         self._grey_before_cut: NDArray[np.uint8] | None = None
 
     def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
-        """See `Tracker.step`. Raises ValueError when a frame has another size than the one before.
+        """Process the next frame; see `Tracker.step`.
 
-        At a cut everything is lost; where it was a flash of light, things go on from before it.
+        At a cut every object is lost; after a flash of light the objects from before it are restored.
+
+        Raises:
+            ValueError: If the frame has another size than the one before.
         """
         h, w = image.shape[:2]
         if self._image is not None and (w, h) != self._size:
@@ -98,170 +126,206 @@ class FlowTracker(Resumable):
         self._size = (w, h)
         before, self._grey = self._grey, self._flow.prepare(image)
         self._image = _shrink(image, self._options.work_side_px)
-        goes_on = self._watch.step(image)
-        if goes_on == "cut":
-            self._before_cut, self._grey_before_cut = dict(self._subjects), before
-            self._subjects = {k: _lost(s, score=0.0) for k, s in self._subjects.items()}
-        elif goes_on == "back":
-            self._subjects |= self._before_cut
+        continuity = self._cuts.step(image)
+        if continuity == "cut":
+            self._objects_before_cut, self._grey_before_cut = dict(self._objects), before
+            self._objects = {k: _lost(o, score=0.0) for k, o in self._objects.items()}
+        elif continuity == "back":
+            self._objects |= self._objects_before_cut
             before = self._grey_before_cut
-        alive = [k for k, s in self._subjects.items() if not s.lost]
+        alive = [k for k, o in self._objects.items() if not o.lost]
         if before is not None and alive:
-            back, _, sure = self._flow.both(self._grey, before)
-            self._advance(alive, back, sure)
-        return {k: self._observe(s) for k, s in self._subjects.items()}
+            backward, _, confidence = self._flow.bidirectional(self._grey, before)
+            self._advance(alive, backward, confidence)
+        return {k: self._observe(o) for k, o in self._objects.items()}
 
     def start(self, object_id: int, mask: Mask) -> Observation:
-        """See `Tracker.start`. Raises ValueError before the first frame, on another size, and on an empty mask."""
+        """Start or correct an object; see `Tracker.start`.
+
+        Raises:
+            ValueError: Before the first frame, for a mask of another size than the frame, and for an empty mask.
+        """
         if self._image is None:
             raise ValueError("step() must take a frame before start()")
         if (mask.shape[1], mask.shape[0]) != self._size:
             raise ValueError(f"mask must have the frame's size {self._size}, got {mask.shape[1]}x{mask.shape[0]}")
         small = resize_mask(mask, (self._image.shape[1], self._image.shape[0]))
-        looks = ColorModel.of(self._image, small)
-        if looks is None:
+        colors = ColorModel.of(self._image, small)
+        if colors is None:
             raise ValueError("a track cannot start from an empty mask")
-        purity = looks.purity(self._image, small)
-        self._subjects[object_id] = _Subject(small, small, looks, looks, purity, ContactTracker.of(small))
-        self._before_cut.pop(object_id, None)
+        purity = colors.purity(self._image, small)
+        self._objects[object_id] = _FlowObject(small, small, colors, colors, purity, ContactTracker.of(small))
+        self._objects_before_cut.pop(object_id, None)
         return Observation(mask.copy(), 1.0, True)
 
-    def _observe(self, subject: _Subject) -> Observation:
-        if subject.lost:
-            return Observation(np.zeros((self._size[1], self._size[0]), np.bool_), subject.score, False)
-        return Observation(resize_mask(subject.mask, self._size), subject.score, True)
+    def state_dict(self) -> dict[str, Any]:
+        """See `video.tracking.state.Resumable`."""
+        return {
+            "objects": {str(k): asdict(o) for k, o in self._objects.items()},
+            "image": self._image,
+            "grey": self._grey,
+            "size": list(self._size),
+            "cuts": self._cuts.state_dict(),
+            "objects_before_cut": {str(k): asdict(o) for k, o in self._objects_before_cut.items()},
+            "grey_before_cut": self._grey_before_cut,
+        }
 
-    def _advance(self, alive: list[int], back: Field, sure: NDArray[np.float32]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `video.tracking.state.Resumable`."""
+        self._objects = {int(k): _FlowObject.from_state(o) for k, o in state["objects"].items()}
+        self._image, self._grey = state["image"], state["grey"]
+        self._size = (state["size"][0], state["size"][1])
+        self._cuts.load_state_dict(state["cuts"])
+        before_cut = state["objects_before_cut"].items()
+        self._objects_before_cut = {int(k): _FlowObject.from_state(o) for k, o in before_cut}
+        self._grey_before_cut = state["grey_before_cut"]
+
+    def _observe(self, o: _FlowObject) -> Observation:
+        if o.lost:
+            return Observation(np.zeros((self._size[1], self._size[0]), np.bool_), o.score, False)
+        return Observation(resize_mask(o.mask, self._size), o.score, True)
+
+    def _advance(self, alive: list[int], backward: Field, confidence: NDArray[np.float32]) -> None:
+        """Carry all objects that are not lost to this frame, refine and check them."""
         assert self._image is not None
-        soft = {k: warp(self._subjects[k].mask.astype(np.float32), back) for k in alive}
-        carried = {k: s >= 0.5 for k, s in soft.items()}
-        trusted = cv2.resize(sure, self._image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        places = {k: p for k in alive if (p := self._move(k, carried, back, sure)) is not None}
-        # What comes out from behind something does so as fast as things move here: look that far around.
-        speed_px = min(20.0, float(np.quantile(np.linalg.norm(resize_flow(back, self._work_size()), axis=-1), 0.99)))
+        soft = {k: warp(self._objects[k].mask.astype(np.float32), backward) for k in alive}
+        warped = {k: s >= 0.5 for k, s in soft.items()}
+        work_confidence = cv2.resize(confidence, self._image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        places = {k: p for k in alive if (p := self._move(k, warped, backward, confidence)) is not None}
+        # What comes out from behind something does so as fast as things move here: allow for that much around.
+        speeds = np.linalg.norm(resize_flow(backward, self._work_size()), axis=-1)
+        speed_px = min(20.0, float(np.quantile(speeds, 0.99)))
+        # The graph cut of an object that touches something of its colours would take that along.
         alone = [k for k in alive if k not in places]
-        # A graph cut of what touches something of its colours takes that along.
-        fitted = carried | {k: self._refit(self._subjects[k], k, carried, speed_px) for k in alone}
-        for k, mask in exclusive(fitted, soft).items():
-            trust = float(trusted[carried[k]].mean()) if carried[k].any() else 0.0
-            confirmed = fitted[k] is not carried[k]
+        refitted = warped | {k: self._refit(self._objects[k], k, warped, speed_px) for k in alone}
+        for k, mask in assign_shared_pixels(refitted, soft).items():
+            on_mask = float(work_confidence[warped[k]].mean()) if warped[k].any() else 0.0
+            is_confirmed = refitted[k] is not warped[k]
             if k in places:
-                trust, confirmed = places[k].trust, True
-            judged = self._judge(self._subjects[k], mask, carried[k], trust, confirmed=confirmed)
-            if k in alone and not judged.lost:
-                judged = replace(judged, contact=judged.contact.seen(judged.mask))
-            self._subjects[k] = judged
+                on_mask, is_confirmed = places[k].confidence, True
+            checked = self._check(self._objects[k], mask, warped[k], on_mask, is_confirmed=is_confirmed)
+            if k in alone and not checked.lost:
+                checked = replace(checked, contact=checked.contact.observe(checked.mask))
+            self._objects[k] = checked
 
     def _move(
-        self, object_id: int, carried: dict[int, Mask], back: Field, sure: NDArray[np.float32]
+        self, object_id: int, warped: dict[int, Mask], backward: Field, confidence: NDArray[np.float32]
     ) -> ContactPlace | None:
-        """One object's extent, a frame on; its place instead of what flow carried where it is in contact."""
+        """Move an object's extent by a frame; in a contact, replace the warped mask by the one of its place there."""
         assert self._image is not None
-        subject = self._subjects[object_id]
-        extent = move_rigidly(subject.extent, carried[object_id], back, sure)
-        own = subject.first.typical(self._image)
-        contact, found = subject.contact.step(own, middle(extent) - middle(subject.extent))
-        if found is not None:
-            extent, carried[object_id] = found.mask, found.mask & own
-        self._subjects[object_id] = replace(subject, extent=extent | carried[object_id], contact=contact)
-        return found
+        o = self._objects[object_id]
+        extent = move_rigidly(o.extent, warped[object_id], backward, confidence)
+        own_colors = o.first.typical_pixels(self._image)
+        contact, place = o.contact.step(own_colors, centroid(extent) - centroid(o.extent))
+        if place is not None:
+            extent, warped[object_id] = place.mask, place.mask & own_colors
+        self._objects[object_id] = replace(o, extent=extent | warped[object_id], contact=contact)
+        return place
 
     def _work_size(self) -> tuple[int, int]:
         assert self._image is not None
         return self._image.shape[1], self._image.shape[0]
 
-    def _uncovered(self, subject: _Subject, mask: Mask, others: Mask) -> Mask:
-        """What the object may have come out with from behind something: within its extent, in its colours."""
+    def _uncovered(self, o: _FlowObject, mask: Mask, others: Mask) -> Mask:
+        """Return the pixels that may have come out from behind something: in the object's extent and colours."""
         assert self._image is not None
-        return subject.extent & ~mask & ~others & (subject.first.likelihood(self._image) > 0.6)
+        return o.extent & ~mask & ~others & (o.first.likelihood(self._image) > 0.6)
 
-    def _refit(self, subject: _Subject, object_id: int, carried: dict[int, Mask], speed_px: float) -> Mask:
-        """The carried mask, or the segmenter's where that is its turn and agrees with it."""
+    def _refit(self, o: _FlowObject, object_id: int, warped: dict[int, Mask], speed_px: float) -> Mask:
+        """Return the segmenter's mask if it is due and agrees with the warped one, else the warped one itself."""
         assert self._image is not None
-        mask = carried[object_id]
-        if subject.since_refit + 1 < self._options.refit_every or mask.sum() < 12:
+        mask = warped[object_id]
+        if o.since_refit + 1 < self._options.refit_every or mask.sum() < _MIN_MASK_PX:
             return mask
         others = np.zeros_like(mask)
-        for other, theirs in carried.items():
-            others |= theirs if other != object_id else False
-        # ... but no farther than an object of this size can be told from its neighbours.
+        for other, other_mask in warped.items():
+            others |= other_mask if other != object_id else False
+        # The rim is no wider than lets an object of this size be told from its neighbours.
         prior = rim_prior(mask, least_px=3.0 + min(speed_px, 0.1 * float(np.sqrt(mask.sum()))))
-        prior[subject.extent & ~mask] = np.maximum(prior[subject.extent & ~mask], 0.2)
-        more = self._uncovered(subject, mask, others)
-        prior[more] = 0.6
+        prior[o.extent & ~mask] = np.maximum(prior[o.extent & ~mask], 0.2)
+        uncovered = self._uncovered(o, mask, others)
+        prior[uncovered] = 0.6
         prior[others & ~mask] = 0.0
-        expected = mask | more
+        expected = mask | uncovered
         box = box_of(expected)
         if box is None:
             return mask
-        found = self._segmenter.segment(self._image, Prompt(prior=prior, box=pad_box(box, 0.15, least=0.01)))
-        found = [c for c in found if c.score >= self._options.least_fit]
-        best = max(found, key=lambda c: iou(c.mask, expected), default=None)
+        candidates = self._segmenter.segment(self._image, Prompt(prior=prior, box=pad_box(box, 0.15, least=0.01)))
+        candidates = [c for c in candidates if c.score >= self._options.min_candidate_score]
+        best = max(candidates, key=lambda c: iou(c.mask, expected), default=None)
         if best is None or iou(best.mask, expected) < 0.6:
             return mask
-        looks = ColorModel.of(self._image, best.mask)
-        plain = ColorModel.of(self._image, mask)
-        if looks is None or plain is None or subject.first.similarity(looks) < subject.first.similarity(plain) - 0.1:
+        refitted, plain = ColorModel.of(self._image, best.mask), ColorModel.of(self._image, mask)
+        if refitted is None or plain is None or o.first.similarity(refitted) < o.first.similarity(plain) - 0.1:
             return mask
         return best.mask
 
-    def _assurance(self, subject: _Subject, trust: float, *, confirmed: bool) -> float:
-        """What flow alone carries is the less sure the longer no segmenter finds an outline there."""
-        if confirmed:
-            return min(1.0, subject.assurance + 0.25)
-        if subject.since_refit + 1 < self._options.refit_every:
-            return subject.assurance  # nobody was asked
-        return subject.assurance * trust
+    def _flow_confidence(self, o: _FlowObject, confidence: float, *, is_confirmed: bool) -> float:
+        """Return the object's `flow_confidence` after this frame."""
+        if is_confirmed:
+            return min(1.0, o.flow_confidence + 0.25)
+        if o.since_refit + 1 < self._options.refit_every:
+            return o.flow_confidence  # no segmenter was called
+        return o.flow_confidence * confidence
 
-    def _judge(self, subject: _Subject, mask: Mask, carried: Mask, trust: float, *, confirmed: bool) -> _Subject:
+    def _check(self, o: _FlowObject, mask: Mask, warped: Mask, confidence: float, *, is_confirmed: bool) -> _FlowObject:
+        """Score the new mask of an object by its colours and the flow's confidence; below `min_score` it is lost."""
         assert self._image is not None
-        assurance = self._assurance(subject, trust, confirmed=confirmed)
+        flow_confidence = self._flow_confidence(o, confidence, is_confirmed=is_confirmed)
         mask = main_parts(mask)
-        turn = 0 if subject.since_refit + 1 >= self._options.refit_every else subject.since_refit + 1
-        looks = ColorModel.of(self._image, mask)
-        # Hidden or gone: what is left is a sliver of what there was.
-        if looks is None or mask.sum() < 12 or looks.area < 0.02 * subject.first.area:
-            return _lost(subject, score=0.0)
-        alike = max(subject.first.similarity(looks), 0.9 * subject.recent.similarity(looks))
-        kept = min(1.0, iou(mask, carried) / 0.9)
-        # A histogram of a frame's larger part is much like any other; whose colours the single pixels have tells more.
-        pure = min(1.0, (subject.first.purity(self._image, mask) + 0.05) / (0.9 * subject.purity + 0.05))
-        score = float(np.clip(alike * (0.6 + 0.4 * trust) * (0.7 + 0.3 * kept) * pure * np.sqrt(assurance), 0, 1))
-        if score < self._options.least_score:
-            return _lost(subject, score=score)
-        recent = looks if alike > 0.7 and trust > 0.5 else subject.recent
-        extent, hidden_for = subject.extent, subject.hidden_for + 1
-        if iou(mask, extent) > 0.85 or hidden_for > _REMEMBERED:
+        is_due = o.since_refit + 1 >= self._options.refit_every
+        colors = ColorModel.of(self._image, mask)
+        # Hidden or gone: only a sliver is left.
+        if colors is None or mask.sum() < _MIN_MASK_PX or colors.area < 0.02 * o.first.area:
+            return _lost(o, score=0.0)
+        similarity = max(o.first.similarity(colors), 0.9 * o.recent.similarity(colors))
+        overlap = min(1.0, iou(mask, warped) / 0.9)
+        # The histogram of a large part of a frame is similar to any other; the colours of single pixels tell more.
+        purity = min(1.0, (o.first.purity(self._image, mask) + 0.05) / (0.9 * o.purity + 0.05))
+        factors = similarity * (0.6 + 0.4 * confidence) * (0.7 + 0.3 * overlap) * purity * np.sqrt(flow_confidence)
+        score = float(np.clip(factors, 0, 1))
+        if score < self._options.min_score:
+            return _lost(o, score=score)
+        recent = colors if similarity > 0.7 and confidence > 0.5 else o.recent
+        extent, hidden_for = o.extent, o.hidden_for + 1
+        if iou(mask, extent) > 0.85 or hidden_for > _MAX_HIDDEN_FRAMES:
             extent, hidden_for = mask, 0
         return replace(
-            subject,
+            o,
             mask=mask,
             extent=extent,
             recent=recent,
-            since_refit=turn,
-            assurance=assurance,
+            since_refit=0 if is_due else o.since_refit + 1,
+            flow_confidence=flow_confidence,
             hidden_for=hidden_for,
             score=score,
         )
 
 
-def _lost(subject: _Subject, *, score: float) -> _Subject:
-    return replace(subject, mask=np.zeros_like(subject.mask), lost=True, score=score)
+def _lost(o: _FlowObject, *, score: float) -> _FlowObject:
+    return replace(o, mask=np.zeros_like(o.mask), lost=True, score=score)
 
 
-def move_rigidly(extent: Mask, seen: Mask, back: Field, sure: NDArray[np.float32]) -> Mask:
-    """An object's extent, moved as the part of it that is seen moved: turned, scaled and shifted as a whole.
+def move_rigidly(extent: Mask, visible: Mask, backward: Field, confidence: NDArray[np.float32]) -> Mask:
+    """Move an object's extent as its visible part moved: rotated, scaled and shifted as a whole.
 
-    seen: (h, w) bool, now. back: flow from now to before, sure: its trust, both at any resolution. Where too little is
-    seen to tell, only the shift is taken; where nothing is, the extent stays.
+    Args:
+        extent: (h, w) bool, on the frame before.
+        visible: (h, w) bool, on this frame. If it is too small, only the shift is taken; if it is empty, the extent
+            stays.
+        backward: The flow from this frame to the one before, at any resolution.
+        confidence: The flow's confidence in [0, 1], at any resolution.
+
+    Returns:
+        (h, w) bool, the extent on this frame.
     """
     h, w = extent.shape
-    flow = resize_flow(back, (w, h))
-    trusted = resize_map(sure, (w, h))
-    rows, columns = np.nonzero(seen)
+    flow = resize_flow(backward, (w, h))
+    confidence = resize_map(confidence, (w, h))
+    rows, columns = np.nonzero(visible)
     if len(rows) == 0:
         return extent
-    best = np.argsort(-trusted[rows, columns], kind="stable")[: max(1, len(rows) // 2)]
+    best = np.argsort(-confidence[rows, columns], kind="stable")[: max(1, len(rows) // 2)]
     chosen = best[:: max(1, len(best) // 300)]
     now = np.stack([columns[chosen], rows[chosen]], 1).astype(np.float32)
     before = now + flow[rows[chosen], columns[chosen]]
@@ -276,8 +340,13 @@ def move_rigidly(extent: Mask, seen: Mask, back: Field, sure: NDArray[np.float32
     return np.asarray(moved >= 0.5, np.bool_)
 
 
-def exclusive(masks: dict[int, Mask], soft: dict[int, NDArray[np.float32]]) -> dict[int, Mask]:
-    """A pixel that several claim goes to the one whose carried mask is surest there."""
+def assign_shared_pixels(masks: dict[int, Mask], soft: dict[int, NDArray[np.float32]]) -> dict[int, Mask]:
+    """Give each pixel that several masks claim to the one with the greatest soft value there.
+
+    Args:
+        masks: By object id, (h, w) bool.
+        soft: By object id, (h, w) float32.
+    """
     if len(masks) < 2:
         return masks
     keys = list(masks)

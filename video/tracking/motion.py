@@ -1,13 +1,14 @@
-"""Where a thing should be by the way it moved: what tells look-alikes apart while they cross.
+"""Where an object should be according to its motion, which tells look-alikes apart while they cross.
 
-The simplest of motion models, a constant velocity, as in SORT (Bewley et al. 2016); it is used only while things that
-are followed lie on each other, where neither looks nor flow can say which is which.
+The motion model is a constant velocity, as in SORT (Bewley et al. 2016, "Simple Online and Realtime Tracking"). It is
+used only while tracked objects overlap, where neither appearance nor optical flow can tell them apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,18 +16,23 @@ from numpy.typing import NDArray
 
 from video.masks import Mask, distance_to, resize_map
 
-_GAIN = 0.1  # of a correction: so much of it is the velocity's (an alpha-beta filter)
-_LONGEST = 20  # frames for which a velocity is trusted
-_WHOLE = 0.75  # of its area, from which on a thing counts as seen whole; and the inverse, up to which by itself
-_MARGIN = 0.3  # of its size, within which others are too near to be told apart by their looks
+_VELOCITY_GAIN = 0.1  # share of a position correction that goes into the velocity (an alpha-beta filter)
+_MAX_AGE = 20  # frames for which a velocity is trusted
+_WHOLE_SHARE = 0.75  # share of its area from which on an object counts as fully visible; the inverse is the upper bound
+_MARGIN = 0.3  # of an object's size: others within it are too near to be told apart by appearance
+_MIN_STEPS = 2  # frames after which a velocity is known
 
 
 @dataclass(frozen=True, eq=False)
 class ConstantVelocity:
-    """One thing's way. whole: (H, W) bool, it as it was last seen whole and by itself, `since` frames ago.
+    """The motion of one object.
 
-    velocity: (x, y) pixels a frame; moved: (x, y) pixels since then; steps: frames it was watched for, a velocity
-    needs two.
+    Args:
+        whole: (H, W) bool, the object when it was last fully visible and by itself.
+        velocity: (x, y) pixels per frame.
+        moved: (x, y) pixels by which it should have moved since then.
+        since: Frames since then.
+        steps: Frames from which the velocity was estimated.
     """
 
     whole: Mask
@@ -35,71 +41,99 @@ class ConstantVelocity:
     since: int = 0
     steps: int = 0
 
-    def later(self) -> ConstantVelocity:
-        """The same, one frame on."""
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> ConstantVelocity:
+        """Build a motion from `dataclasses.asdict` of one."""
+        return cls(**{**state, "velocity": tuple(state["velocity"]), "moved": tuple(state["moved"])})
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the velocity was estimated from enough frames, and not too long ago."""
+        return self.steps >= _MIN_STEPS and self.since <= _MAX_AGE
+
+    def advance(self) -> ConstantVelocity:
+        """Return the motion one frame later."""
         moved = self.moved[0] + self.velocity[0], self.moved[1] + self.velocity[1]
         return replace(self, moved=moved, since=self.since + 1)
 
-    def going(self, velocity: NDArray[np.float64]) -> ConstantVelocity:
-        """The same, at another velocity."""
+    def with_velocity(self, velocity: NDArray[np.float64]) -> ConstantVelocity:
+        """Return the motion with another velocity, (x, y) pixels per frame."""
         return replace(self, velocity=(float(velocity[0]), float(velocity[1])))
 
-    def corrected(self, offset: tuple[float, float]) -> ConstantVelocity:
-        """The same, (x, y) pixels away from where it was expected; it is a little faster, then, too."""
+    def correct(self, offset: tuple[float, float]) -> ConstantVelocity:
+        """Return the motion of an object that was found (x, y) pixels from where it was expected.
+
+        The velocity takes over a part of the offset.
+        """
         moved = self.moved[0] + offset[0], self.moved[1] + offset[1]
-        velocity = self.velocity[0] + _GAIN * offset[0], self.velocity[1] + _GAIN * offset[1]
+        velocity = self.velocity[0] + _VELOCITY_GAIN * offset[0], self.velocity[1] + _VELOCITY_GAIN * offset[1]
         return replace(self, moved=moved, velocity=velocity)
 
-    def expected(self) -> Mask:
-        """(H, W) bool: where it should be now, as a whole; what is outside the frame is cut off."""
+    def predict_mask(self) -> Mask:
+        """Return (H, W) bool: the whole object where it should be now, cut off at the frame's edge."""
         h, w = self.whole.shape
         shift = np.array([[1, 0, self.moved[0]], [0, 1, self.moved[1]]], np.float64)
         moved = cv2.warpAffine(self.whole.astype(np.uint8), np.round(shift), (w, h), flags=cv2.INTER_NEAREST)
         return np.asarray(moved > 0, np.bool_)
 
-    def seen(self, mask: Mask) -> ConstantVelocity:
-        """With what is seen of it now, (H, W) bool; a part of it tells nothing of where its middle is."""
-        if not _WHOLE < mask.sum() / max(1, self.whole.sum()) < 1 / _WHOLE and self.since <= _LONGEST:
+    def observe(self, mask: Mask) -> ConstantVelocity:
+        """Return the motion after the object was observed.
+
+        Args:
+            mask: (H, W) bool. A mask that is much smaller or larger than the whole object changes nothing, because its
+                centroid is not the object's.
+        """
+        if not _WHOLE_SHARE < mask.sum() / max(1, self.whole.sum()) < 1 / _WHOLE_SHARE and self.since <= _MAX_AGE:
             return self
         if self.since == 0:
             return replace(self, whole=mask)
-        step = (middle(mask) - middle(self.whole)) / self.since
+        step = (centroid(mask) - centroid(self.whole)) / self.since
         if self.steps:
             step = 0.5 * step + 0.5 * np.array(self.velocity)
         return ConstantVelocity(mask, (float(step[0]), float(step[1])), steps=self.steps + 1)
 
 
-def exclusive_regions(courses: Mapping[int, ConstantVelocity]) -> dict[int, Mask]:
-    """For each of those that should lie on or beside another one now, (H, W) bool: what is its own to take.
+def exclusive_regions(motions: Mapping[int, ConstantVelocity]) -> dict[int, Mask]:
+    """Divide the frame between objects that should overlap or touch now.
 
-    That is what is as near to where it should be as to where any other should be: where they lie on each other it is
-    everyone's. Only of things whose ways are known well enough to say so.
+    Args:
+        motions: The motions by object id. Those that are not known well enough are left out.
+
+    Returns:
+        For each object that should be on or beside another one, (H, W) bool: the pixels that are at least as near to
+        its expected place as to the expected place of any other. Where expected places overlap, pixels belong to all.
     """
-    known = {k: c.expected() for k, c in courses.items() if c.steps >= 2 and c.since <= _LONGEST}
-    known = {k: mask for k, mask in known.items() if mask.any()}
-    if len(known) < 2:
+    expected = {k: m.predict_mask() for k, m in motions.items() if m.is_known}
+    expected = {k: mask for k, mask in expected.items() if mask.any()}
+    if len(expected) < 2:
         return {}
-    away = {k: distance_to(mask) for k, mask in known.items()}
-    margin = {k: _MARGIN * float(np.sqrt(mask.sum())) for k, mask in known.items()}
-    found: dict[int, Mask] = {}
-    for a in known:
-        near = [b for b in known if b != a and float(away[a][known[b]].min()) <= min(margin[a], margin[b])]
+    distances = {k: distance_to(mask) for k, mask in expected.items()}
+    margins = {k: _MARGIN * float(np.sqrt(mask.sum())) for k, mask in expected.items()}
+    regions: dict[int, Mask] = {}
+    for a in expected:
+        near = [b for b in expected if b != a and float(distances[a][expected[b]].min()) <= min(margins[a], margins[b])]
         if near:
-            found[a] = np.asarray(away[a] <= np.minimum.reduce([away[b] for b in near]), np.bool_)
-    return found
+            regions[a] = np.asarray(distances[a] <= np.minimum.reduce([distances[b] for b in near]), np.bool_)
+    return regions
 
 
-def nearness(mask: Mask, size: tuple[int, int], reach: float) -> NDArray[np.float32]:
-    """(h, w) float32 in [0, 1] on a grid of size (w, h): 1 on the mask, less with the distance from it.
+def proximity(mask: Mask, size: tuple[int, int], radius: float) -> NDArray[np.float32]:
+    """Return how near each cell of a grid is to a mask.
 
-    reach: how fast it falls, in parts of the mask's size.
+    Args:
+        mask: (H, W) bool.
+        size: (width, height) of the grid.
+        radius: How fast the value falls off, in parts of the mask's size.
+
+    Returns:
+        (h, w) float32 in [0, 1]: 1 on the mask, falling with the distance from it as a Gaussian.
     """
-    was = resize_map(mask, size) >= min(0.5, 0.5 * float(resize_map(mask, size).max()))
-    away = distance_to(was)
-    return np.asarray(np.exp(-0.5 * np.square(away / (2 + reach * np.sqrt(was.sum())))), np.float32)
+    cells = resize_map(mask, size) >= min(0.5, 0.5 * float(resize_map(mask, size).max()))
+    distance = distance_to(cells)
+    return np.asarray(np.exp(-0.5 * np.square(distance / (2 + radius * np.sqrt(cells.sum())))), np.float32)
 
 
-def middle(mask: Mask) -> NDArray[np.float64]:
-    """(x, y) in pixels of (h, w) bool, the mean of what is set; 0, 0 where nothing is."""
+def centroid(mask: Mask) -> NDArray[np.float64]:
+    """Return the mean (x, y) in pixels of the set pixels of a mask (h, w); (0, 0) for an empty one."""
     rows, columns = np.nonzero(mask)
     return np.array([columns.mean(), rows.mean()]) if len(rows) else np.zeros(2)

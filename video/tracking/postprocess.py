@@ -1,9 +1,4 @@
-"""Pieces that part from an object and move away: they were never its own.
-
-What looks like the object and comes out from behind it is taken into its mask while the two touch. Once they are apart
-it shows: a piece of one thing stays where it is on it, or comes together with it again, as what is seen on either side
-of a pole does. So this is judged afterwards, over the whole track.
-"""
+"""What is done with tracks after tracking: removing departed parts and outlier boxes, calibration, upsampling."""
 
 from __future__ import annotations
 
@@ -20,26 +15,37 @@ from video.io.reader import ClipView
 from video.masks import CRUMB_PX, Mask, box_iou, components, decode, distance_to, encode, resize_mask
 from video.types import MaskTrack, Rle
 
-_SIDE_PX = 270  # short side at which pieces are compared
-_MOST = 8  # parts that are looked at: the largest
-_LEAST_ROWS = 5  # that a piece is seen apart
-_AWAY = 0.25  # of the object's size (square root of its area): so much the gap has grown
-_LESSER = 0.5  # of its area: what is larger is as much the object as the other
-_REJOINED = 0.3  # of a piece that is covered by the object a row later
-_PIECES = 32  # of a whole frame; crumbs beyond them go with the strangers
-_ENDS = 3  # rows whose median is the gap at a piece's beginning and end
+# --- parts that departed ---------------------------------------------------------------------------------------------
+
+_SIDE_PX = 270  # short side of the frame when parts are compared
+_MAX_PARTS = 8  # the largest parts of a mask that are compared
+_MAX_FULL_PARTS = 32  # the largest parts of a mask that may stay; smaller ones go with the departed parts
+_MIN_ROWS = 5  # for which a part must have been apart
+_MIN_DEPARTURE = 0.25  # of the object's size (square root of its area): by so much the gap has grown
+_MAX_SHARE = 0.5  # of the object's area: a larger part may be the object itself
+_REJOINED_SHARE = 0.3  # of a part that the object covers a row later, from which on it has come back
+_END_ROWS = 3  # rows whose median is the gap at the beginning and at the end
 
 
 @dataclass(eq=False)
-class _Piece:
-    """One piece while it is apart. size: of the object then, in pixels; gaps: pixels to the object, row by row."""
+class _Part:
+    """A part of a mask while it is apart from the object.
+
+    Args:
+        last: Its mask on its last row, (h, w) bool.
+        object_size: The object's size in pixels when the part separated.
+        rows: The rows on which it is apart.
+        rles: Its mask on each.
+        gaps: Its distance to the object in pixels on each.
+        belongs: Whether it is the object's: it came back, is as large as the object, or was drawn by a person.
+    """
 
     last: Mask
-    size: float
+    object_size: float
     rows: list[int] = field(default_factory=list)
     rles: list[Rle] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
-    own: bool = False  # it has come together with the object again, is no less than it, or was given
+    belongs: bool = False
 
     def add(self, row: int, mask: Mask, gap: float) -> None:
         self.last = mask
@@ -47,73 +53,84 @@ class _Piece:
         self.rles.append(encode(mask))
         self.gaps.append(gap)
 
-    def went_away(self) -> bool:
-        if self.own or len(self.rows) < _LEAST_ROWS:
+    def has_departed(self) -> bool:
+        if self.belongs or len(self.rows) < _MIN_ROWS:
             return False
-        return float(np.median(self.gaps[-_ENDS:]) - np.median(self.gaps[:_ENDS])) >= _AWAY * self.size
+        growth = float(np.median(self.gaps[-_END_ROWS:]) - np.median(self.gaps[:_END_ROWS]))
+        return growth >= _MIN_DEPARTURE * self.object_size
 
 
 def drop_departed_parts(track: MaskTrack, *, given: Collection[int] = ()) -> MaskTrack:
-    """The track without the pieces that went away from its object, from when they were first apart.
+    """Remove the parts of a track's masks that separate from the object and move away.
 
-    given: frames whose masks are as somebody drew them: a piece that is there is the object's.
+    Something that looks like the object and comes out from behind it is taken into its mask while the two touch. Only
+    once they are apart can it be told: a real part of the object keeps its place on it, or joins it again, as on both
+    sides of a pole. So this is decided afterwards, over the whole track.
+
+    Args:
+        track: The track.
+        given: Frames whose masks a person drew: parts that are there belong to the object.
+
+    Returns:
+        The track without these parts, from the row on which they were first apart.
     """
-    taken: dict[int, list[Rle]] = {}  # coded: a stranger may be there for an hour
-    for piece in _strangers(track, given):
-        for row, rle in zip(piece.rows, piece.rles, strict=True):
-            taken.setdefault(row, []).append(rle)
-    if not taken:
-        return track
+    departed: dict[int, list[Rle]] = {}  # encoded, since a part may be there for an hour
+    for part in _departed_parts(track, given):
+        for row, rle in zip(part.rows, part.rles, strict=True):
+            departed.setdefault(row, []).append(rle)
     rles = [
-        encode(_without(decode(track.rles[row]), np.logical_or.reduce([decode(rle) for rle in departed])))
-        for row, departed in taken.items()
+        encode(_without(decode(track.rles[row]), np.logical_or.reduce([decode(rle) for rle in parts])))
+        for row, parts in departed.items()
     ]
-    return track.replace_rows(list(taken), rles=rles, boxes=[masks.rle_box(rle) or masks.EMPTY_BOX for rle in rles])
+    return track.replace_rows(list(departed), rles=rles, boxes=[masks.rle_box(rle) or masks.EMPTY_BOX for rle in rles])
 
 
-def _strangers(track: MaskTrack, given: Collection[int]) -> list[_Piece]:
-    """The pieces that went away, in the frame's size or smaller. Holds no others once they are over."""
+def _departed_parts(track: MaskTrack, given: Collection[int]) -> list[_Part]:
+    """Return the parts that moved away, at the frame's size or smaller. Others are dropped as soon as they end."""
     w, h = track.size
     scale = min(1.0, _SIDE_PX / min(w, h))
     size = max(1, round(w * scale)), max(1, round(h * scale))
-    found: list[_Piece] = []
-    apart: list[_Piece] = []
+    departed: list[_Part] = []
+    apart: list[_Part] = []
     main: Mask | None = None
     for row, frame in enumerate(track.frames.tolist()):
         mask = resize_mask(decode(track.rles[row]), size) if track.visible[row] else np.zeros(size[::-1], np.bool_)
-        parts = components(mask, least_px=CRUMB_PX, most=_MOST)
-        main = _successor(main, parts)
+        parts = components(mask, least_px=CRUMB_PX, most=_MAX_PARTS)
+        main = _main_part(main, parts)
         before, apart = apart, []
         if main is not None and len(parts) > 1:
-            away = distance_to(main)
-            for part in (p for p in parts if p is not main):
-                piece = next((p for p in before if p not in apart and (p.last & part).any()), None)
-                piece = piece or _Piece(part, float(np.sqrt(main.sum())))
-                piece.add(row, part, float(away[part].min()))
-                piece.own |= frame in given or bool(part.sum() >= _LESSER * main.sum())
-                apart.append(piece)
-        for piece in before:
-            if piece not in apart:
-                piece.own |= main is not None and bool((piece.last & main).sum() >= _REJOINED * piece.last.sum())
-                found += [piece] * piece.went_away()
-    return found + [piece for piece in apart if piece.went_away()]
+            distance = distance_to(main)
+            for mask in (p for p in parts if p is not main):
+                part = next((p for p in before if p not in apart and (p.last & mask).any()), None)
+                part = part or _Part(mask, float(np.sqrt(main.sum())))
+                part.add(row, mask, float(distance[mask].min()))
+                part.belongs |= frame in given or bool(mask.sum() >= _MAX_SHARE * main.sum())
+                apart.append(part)
+        for part in before:
+            if part not in apart:
+                part.belongs |= main is not None and bool((part.last & main).sum() >= _REJOINED_SHARE * part.last.sum())
+                departed += [part] * part.has_departed()
+    return departed + [part for part in apart if part.has_departed()]
 
 
-def _successor(main: Mask | None, parts: list[Mask]) -> Mask | None:
-    """Which of the parts is the object: the one that lies most where it was; the largest where none does."""
-    if main is None or not parts:
+def _main_part(before: Mask | None, parts: list[Mask]) -> Mask | None:
+    """Return the part that is the object: the one with the largest overlap with the object before, else the largest."""
+    if before is None or not parts:
         return parts[0] if parts else None
-    common = [int((main & part).sum()) for part in parts]
-    return parts[int(np.argmax(common))] if max(common) else parts[0]
+    overlaps = [int((before & part).sum()) for part in parts]
+    return parts[int(np.argmax(overlaps))] if max(overlaps) else parts[0]
 
 
-def _without(mask: Mask, strangers: Mask) -> Mask:
-    """The mask without its parts that are nearer to strangers, given in a smaller size, than to the object."""
-    main, *others = components(mask, most=_PIECES)
-    to_them, to_main = (distance_to(m) for m in (resize_mask(strangers, (mask.shape[1], mask.shape[0])), main))
-    return np.asarray(
-        np.logical_or.reduce([main, *(p for p in others if to_main[p].min() < to_them[p].min())]), np.bool_
-    )
+def _without(mask: Mask, departed: Mask) -> Mask:
+    """Return a mask without the parts that are nearer to the departed ones, at any size, than to the object."""
+    main, *others = components(mask, most=_MAX_FULL_PARTS)
+    to_departed = distance_to(resize_mask(departed, (mask.shape[1], mask.shape[0])))
+    to_main = distance_to(main)
+    kept = [main, *(p for p in others if to_main[p].min() < to_departed[p].min())]
+    return np.asarray(np.logical_or.reduce(kept), np.bool_)
+
+
+# --- boxes of single frames ------------------------------------------------------------------------------------------
 
 
 def remove_outlier_boxes(
@@ -124,14 +141,25 @@ def remove_outlier_boxes(
     tolerance_iou: float = 0.9,
     keep: Collection[int] = (),
 ) -> NDArray[np.float64]:
-    """The boxes (n, 4) xyxy with those of single frames that everything around them contradicts put between the
-    neighbours; all others are the same to the bit.
+    """Replace boxes that jump away for one frame by the interpolation of their neighbours.
 
-    visible: (n,) bool. times: (n,) seconds, strictly ascending. keep: rows that are never changed.
+    Such a box comes from a mask that fails on one frame. It is wrong, and it costs keyframes, because no interpolation
+    can follow it. A box is an outlier if it differs from the interpolation of its two neighbours, from the
+    extrapolation of the two frames before and from that of the two frames after, while these three agree. So turns,
+    starts and stops stay as they are, and so do the first two and last two frames of each appearance.
 
-    A box is contradicted where it is further than the tolerance (IoU) from what lies between its two neighbours, from
-    where the two frames before were going and from where the two behind came from, while these three agree. So what
-    turns about, begins or stops to move stays as it is, and so do the first and last two frames of each appearance.
+    Args:
+        boxes: (n, 4) float64 xyxy.
+        visible: (n,) bool.
+        times: (n,) float64 seconds, strictly ascending.
+        tolerance_iou: Boxes with a smaller IoU differ.
+        keep: Rows that are never changed.
+
+    Returns:
+        (n, 4) float64. All other boxes are the same to the bit.
+
+    Raises:
+        ValueError: If the shapes do not fit.
     """
     n = len(boxes)
     if boxes.shape != (n, 4) or visible.shape != (n,) or times.shape != (n,):
@@ -140,53 +168,71 @@ def remove_outlier_boxes(
     if n < 5:
         return out
     i = np.arange(2, n - 2)
-    before = _on_line(boxes, times, i, -2, -1)
-    behind = _on_line(boxes, times, i, 1, 2)
-    between = _on_line(boxes, times, i, -1, 1)
-    here = boxes[2:-2]
-    seen = np.all([visible[i + k] for k in range(-2, 3)], axis=0)
-    apart = np.all([box_iou(here, said) < tolerance_iou for said in (before, behind, between)], axis=0)
-    agreed = (box_iou(before, between) >= tolerance_iou) & (box_iou(behind, between) >= tolerance_iou)
-    jumps = seen & apart & agreed & ~np.isin(i, list(keep))
-    out[2:-2][jumps] = between[jumps]
+    from_before = _extrapolate(boxes, times, i, -2, -1)
+    from_after = _extrapolate(boxes, times, i, 1, 2)
+    between = _extrapolate(boxes, times, i, -1, 1)
+    inner = boxes[2:-2]
+    all_visible = np.all([visible[i + k] for k in range(-2, 3)], axis=0)
+    differs = np.all([box_iou(inner, other) < tolerance_iou for other in (from_before, from_after, between)], axis=0)
+    others_agree = (box_iou(from_before, between) >= tolerance_iou) & (box_iou(from_after, between) >= tolerance_iou)
+    is_outlier = all_visible & differs & others_agree & ~np.isin(i, list(keep))
+    out[2:-2][is_outlier] = between[is_outlier]
     return out
 
 
-def _on_line(
+def _extrapolate(
     boxes: NDArray[np.float64], times: NDArray[np.float64], i: NDArray[np.int64], a: int, b: int
 ) -> NDArray[np.float64]:
-    """(len(i), 4): where rows i would be on the straight line through rows i + a and i + b."""
+    """Return the boxes of the rows i on the straight line through the rows i + a and i + b, (len(i), 4)."""
     share = ((times[i] - times[i + a]) / (times[i + b] - times[i + a]))[:, None]
     line = boxes[i + a] + share * (boxes[i + b] - boxes[i + a])
     return np.concatenate([line[:, :2], np.maximum(line[:, 2:], line[:, :2])], 1)
 
 
-# Weight and bias by tracker, as `make bench-track ARGS=--score` fits them; Platt's form, see
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+# Weight and bias by tracker, fitted by `make bench-track ARGS=--score` on DAVIS-dev: Platt scaling, see
 # `refam.calibration.fit_logistic`.
-_FITTED = {"memory": (0.432, 0.798)}
-_EDGE = 0.01  # scores nearer to 0 or 1 are not told apart
+_PLATT_PARAMETERS = {"memory": (0.432, 0.798)}
+_SCORE_EDGE = 0.01  # scores nearer to 0 or 1 are clipped to it
 
 
 def calibrate_scores(scores: NDArray[np.float64], tracker: str) -> NDArray[np.float64]:
-    """(n,) scores of `Observation` -> (n,) in [0, 1]. Of a tracker that nothing was fitted for they stay as they are.
+    """Turn a tracker's scores into expected IoUs with the true masks.
 
-    0, which is nothing, and 1, which is a mask that was given, stay too.
+    Args:
+        scores: (n,) float64 in [0, 1], as of `Observation`.
+        tracker: The tracker's name. Scores of a tracker without fitted parameters stay as they are.
+
+    Returns:
+        (n,) float64 in [0, 1]. 0 (not visible) and 1 (a given mask) stay as they are.
     """
-    if tracker not in _FITTED:
+    if tracker not in _PLATT_PARAMETERS:
         return scores
-    return np.where((scores > 0) & (scores < 1), told(scores, *_FITTED[tracker]), scores)
+    return np.where((scores > 0) & (scores < 1), platt_scale(scores, *_PLATT_PARAMETERS[tracker]), scores)
 
 
-def told(scores: NDArray[np.float64], weight: float, bias: float) -> NDArray[np.float64]:
-    """expit(weight * logit(score) + bias)."""
-    return np.asarray(expit(weight * logit(np.clip(scores, _EDGE, 1 - _EDGE)) + bias))
+def platt_scale(scores: NDArray[np.float64], weight: float, bias: float) -> NDArray[np.float64]:
+    """Return expit(weight * logit(score) + bias), (n,) float64."""
+    return np.asarray(expit(weight * logit(np.clip(scores, _SCORE_EDGE, 1 - _SCORE_EDGE)) + bias))
+
+
+# --- from a view to the whole clip -----------------------------------------------------------------------------------
 
 
 def upsample_track(track: MaskTrack, view: ClipView) -> tuple[MaskTrack, NDArray[np.bool_]]:
-    """The view's track on every frame of the clip from the view's first to its last, and which rows lie between.
+    """Bring a track of a view to the frames and the size of the whole clip.
 
-    Of a frame between two on which the object is seen the box is linear in time and the mask that of the nearer
-    one, moved and stretched into it. Next to a frame on which it is not seen it is not seen: a gap is no guess.
+    On a frame between two on which the object is visible, the box is interpolated linearly in time, and the mask is
+    that of the nearer frame, moved and scaled into it. Next to a frame on which the object is not visible, it is not
+    visible either.
+
+    Args:
+        track: A track of the view.
+        view: Some frames of a clip, perhaps at a smaller size.
+
+    Returns:
+        The track on every frame from the view's first to its last, and (n,) bool: which of its rows are interpolated.
     """
     size = view.whole.size
     known = view.frames[track.frames]
@@ -194,37 +240,37 @@ def upsample_track(track: MaskTrack, view: ClipView) -> tuple[MaskTrack, NDArray
     before = np.searchsorted(known, frames, side="right") - 1
     rles: list[Rle] = []
     scores = np.empty(len(frames))
-    full = [rle if size == track.size else _resized(rle, size) for rle in track.rles]
+    full_size = [rle if size == track.size else _resize(rle, size) for rle in track.rles]
     for row, (frame, a) in enumerate(zip(frames.tolist(), before.tolist(), strict=True)):
         if known[a] == frame:
-            rles.append(full[a])
+            rles.append(full_size[a])
             scores[row] = track.scores[a]
             continue
         b = a + 1
         t0, t1 = view.times[track.frames[a]], view.times[track.frames[b]]
         share = float((view.whole.times[frame] - t0) / (t1 - t0))
         scores[row] = (1 - share) * track.scores[a] + share * track.scores[b]
-        seen = track.visible[a] and track.visible[b]
+        both_visible = track.visible[a] and track.visible[b]
         box = (1 - share) * track.boxes[a] + share * track.boxes[b]
         nearer = a if share <= 0.5 else b
-        rles.append(_moved(full[nearer], track.boxes[nearer], box) if seen else masks.empty(size))
+        rles.append(_move(full_size[nearer], track.boxes[nearer], box) if both_visible else masks.empty(size))
     return masks.track_from_rles(track.label, frames, rles, scores), known[before] != frames
 
 
-def _resized(rle: Rle, size: tuple[int, int]) -> Rle:
-    """A mask in another (width, height); its edge runs where a smooth one would."""
+def _resize(rle: Rle, size: tuple[int, int]) -> Rle:
+    """Return a mask at another (width, height), with a smooth edge."""
     if not masks.area(rle):
         return masks.empty(size)
     soft = cv2.resize(masks.decode(rle).astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
     return masks.encode(soft >= 0.5)
 
 
-def _moved(rle: Rle, at: NDArray[np.float64], to: NDArray[np.float64]) -> Rle:
-    """The mask whose box is `at` in the box `to`, both xyxy in fractions of the frame."""
+def _move(rle: Rle, old: NDArray[np.float64], new: NDArray[np.float64]) -> Rle:
+    """Return a mask moved and scaled from one box to another, both normalised xyxy."""
     mask = masks.decode(rle)
     h, w = mask.shape
-    scale = (to[2:] - to[:2]) / np.maximum(at[2:] - at[:2], 1e-9)
-    shift = (to[:2] - at[:2] * scale) * (w, h) + 0.5 * (scale - 1)  # pixel centres lie at half numbers
+    scale = (new[2:] - new[:2]) / np.maximum(old[2:] - old[:2], 1e-9)
+    shift = (new[:2] - old[:2] * scale) * (w, h) + 0.5 * (scale - 1)  # OpenCV has the centre of pixel (0, 0) at 0
     matrix = np.array([[scale[0], 0.0, shift[0]], [0.0, scale[1], shift[1]]])
     moved: Mask = cv2.warpAffine(mask.astype(np.float32), matrix, (w, h), flags=cv2.INTER_LINEAR) >= 0.5
     return masks.encode(moved)

@@ -1,12 +1,15 @@
-"""Runs a tracker over a clip, forward and backward from wherever each object is known, in bounded memory."""
+"""Runs a tracker through a clip, forward and backward from the frames on which each object is known.
+
+Memory is bounded: frames are decoded in batches, and masks are held run-length encoded. A pass that was interrupted can
+be resumed.
+"""
 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +17,29 @@ from numpy.typing import NDArray
 from video import masks
 from video.io.probe import ReadingError
 from video.masks import Mask
-from video.tracking.bidirectional import join
+from video.tracking.bidirectional import join_passes
 from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions
 from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
 from video.tracking.postprocess import drop_departed_parts
-from video.tracking.state import CheckpointStore, Resumable, packed, unpacked
-from video.types import FeatureSource, MaskTrack, Rle, Segmenter, Tracker, TrackerSource
+from video.tracking.state import CheckpointStore, PassCheckpoint, PassObservations
+from video.types import EncodedObservation, FeatureSource, MaskTrack, Segmenter, Tracker, TrackerSource
 
 if TYPE_CHECKING:
     from video.io.reader import Clip
 
+_CHUNK_BYTES = 64 << 20  # frames held at once while a clip is read backward
+
+IndexedFrames = Iterator[tuple[int, NDArray[np.uint8]]]
+
 
 @dataclass(frozen=True, eq=False)
 class TrackStart:
-    """What is known of one object: its mask (H, W) bool on one frame or more."""
+    """What is known of an object before it is tracked.
+
+    Args:
+        label: The object's label.
+        anchors: Its mask, (H, W) bool, by frame, on one frame at least.
+    """
 
     label: str
     anchors: Mapping[int, Mask]
@@ -39,21 +51,45 @@ class TrackStart:
             raise ValueError(f"{self.label!r}: a track cannot start from an empty mask")
 
 
-def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> Tracker:
-    """The segmenter's own tracker (`TrackerSource`), the one that remembers where there are features, else by flow.
+@dataclass(frozen=True)
+class Direction:
+    """The frames of one pass, from `first` to `last`, both included, in the order in which they are tracked."""
 
-    Of the options the first takes none, the second `refit_every` alone: it looks as often.
+    name: Literal["forward", "backward"]
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return abs(self.last - self.first) + 1
+
+    def frames(self, clip: Clip, *, skip: int) -> IndexedFrames:
+        """Yield the index and the image, (H, W, 3) uint8 RGB, of each frame but the first `skip`."""
+        if self.name == "forward":
+            return _read_forward(clip, self.first + skip, self.last)
+        return _read_backward(clip, self.first - skip, self.last)
+
+
+def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> Tracker:
+    """Make the best tracker for a segmenter.
+
+    That is the segmenter's own tracker (`TrackerSource`), a `MemoryTracker` if the segmenter offers features, else a
+    `FlowTracker`.
+
+    Args:
+        segmenter: The segmenter.
+        options: Options of a `FlowTracker`. A `MemoryTracker` takes `refit_every` from them, a segmenter's own tracker
+            nothing.
     """
     if isinstance(segmenter, TrackerSource):
         return segmenter.make_tracker()
     if isinstance(segmenter, FeatureSource):
-        every = 1 if options is None else options.refit_every
-        return MemoryTracker(segmenter, options=MemoryTrackerOptions(look_every=every))
+        read_every = 1 if options is None else options.refit_every
+        return MemoryTracker(segmenter, options=MemoryTrackerOptions(read_every=read_every))
     return FlowTracker(segmenter, options=options)
 
 
 def tracker_name(segmenter: Segmenter) -> str:
-    """The name of the tracker that `tracker_for` would make: said in the model version."""
+    """Return the name of the tracker that `tracker_for` would make, which is part of the model version."""
     if isinstance(segmenter, TrackerSource):
         return segmenter.tracker_name
     return MemoryTracker.name if isinstance(segmenter, FeatureSource) else FlowTracker.name
@@ -70,7 +106,18 @@ def propagate(
     make_tracker: Callable[[], Tracker] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> MaskTrack:
-    """One object from one frame, over the whole clip. See `propagate_all`."""
+    """Track one object over the whole clip from its mask on one frame.
+
+    Args:
+        clip: The video.
+        anchor: The frame of the mask.
+        mask: (H, W) bool.
+        segmenter: See `propagate_all`, as for the following.
+        label: The object's label.
+        options: Options of the tracker.
+        make_tracker: Makes the trackers.
+        progress: Called with the fraction done.
+    """
     start = TrackStart(label, {anchor: mask})
     return propagate_all(clip, [start], segmenter, options=options, make_tracker=make_tracker, progress=progress)[0]
 
@@ -84,21 +131,34 @@ def propagate_all(
     options: FlowTrackerOptions | None = None,
     make_tracker: Callable[[], Tracker] | None = None,
     progress: Callable[[float], None] | None = None,
-    stopped: Callable[[ReadingError], None] | None = None,
+    on_read_error: Callable[[ReadingError], None] | None = None,
     checkpoints: CheckpointStore | None = None,
 ) -> list[MaskTrack]:
-    """All objects together, so frames are decoded and flow is computed once per direction; masks do not overlap.
+    """Track several objects together: frames are decoded once per direction, and the masks do not overlap.
 
-    window: first and last frame (both included) to look at, the whole clip without it. Every anchor must lie
-    in it. Returns one track per start, with every frame of the window. Before its first anchor an object is
-    followed backward, after its last forward; between two it is followed from both, and joined where the two
-    agree best and are surest (`video.tracking.bidirectional`). What parted from it and went away is taken out
-    (`video.tracking.postprocess`). make_tracker: called once per direction, `tracker_for` without
-    it. progress: called with the fraction done. stopped: told where a pass could read no further; what was seen
-    until then is kept, the other pass goes on by itself, and frames that neither reached are not visible. Without it
-    ReadingError is raised. checkpoints: where both passes are kept every minute and when they are interrupted, to go
-    on from there to the same masks; with a tracker that is not `Resumable` it begins anew. Raises ValueError
-    naming an anchor outside the window.
+    An object is tracked backward before its first anchor and forward after its last. Between two anchors it is tracked
+    from both, and the two results are joined (`video.tracking.bidirectional`). Parts that separate from an object and
+    move away are removed (`video.tracking.postprocess`).
+
+    Args:
+        clip: The video.
+        starts: What is known of each object.
+        segmenter: Refines the masks, or brings its own tracker.
+        window: First and last frame to track, both included; the whole clip by default.
+        options: Options of the tracker; see `tracker_for`.
+        make_tracker: Called once per direction; `tracker_for` by default.
+        progress: Called with the fraction done. An error that it raises interrupts the tracking.
+        on_read_error: Called when a pass can read no further. What it has observed is kept, the other pass goes on, and
+            the object is not visible on frames that neither reached. Without it the error is raised.
+        checkpoints: Where both passes are saved every minute and when they are interrupted. The next call with the same
+            inputs resumes them, with the same masks. Needs a tracker that is `Resumable`; others start anew.
+
+    Returns:
+        One track per start, with a row for every frame of the window.
+
+    Raises:
+        ValueError: If the window is not within the clip, or an anchor not within the window.
+        ReadingError: If frames cannot be read and there is no `on_read_error`.
     """
     first, last = window or (0, len(clip) - 1)
     if not 0 <= first <= last < len(clip):
@@ -111,164 +171,121 @@ def propagate_all(
         return []
     earliest = min(min(s.anchors) for s in starts)
     latest = max(max(s.anchors) for s in starts)
-    ways = [Direction("ahead", earliest, last), Direction("behind", latest, first)]
-    total = sum(map(len, ways))
+    directions = [Direction("forward", earliest, last), Direction("backward", latest, first)]
+    total = sum(map(len, directions))
     done = 0
 
-    def tick(frames: int) -> None:
+    def report(frames: int) -> None:
         nonlocal done
         done += frames
         if progress is not None:
             progress(done / total)
 
-    fresh = make_tracker or (lambda: tracker_for(segmenter, options=options))
+    make = make_tracker or (lambda: tracker_for(segmenter, options=options))
     anchors = [start.anchors for start in starts]
-    journal = PassCheckpoint(checkpoints)
-    ahead, behind = (follow(clip, way, anchors, fresh(), tick, stopped, journal) for way in ways)
+    checkpoint = PassCheckpoint(checkpoints)
+    forward, backward = (
+        _run_pass(clip, direction, anchors, make(), report, on_read_error, checkpoint) for direction in directions
+    )
     frames = range(first, last + 1)
     return [
-        drop_departed_parts(_track(start.label, clip.size, frames, _join(start, a, b)), given=start.anchors)
-        for start, a, b in zip(starts, ahead, behind, strict=True)
+        drop_departed_parts(_to_track(start.label, clip.size, frames, _join(start, a, b)), given=start.anchors)
+        for start, a, b in zip(starts, forward, backward, strict=True)
     ]
 
 
-def _join(start: TrackStart, ahead: Seen, behind: Seen) -> Seen:
-    anchors = sorted(start.anchors)
-    # Where a pass could not read, what the other one saw counts.
-    joined = {f: v for f, v in behind.items() if f <= anchors[-1]}
-    joined |= {f: v for f, v in ahead.items() if f >= anchors[0]}
-    for a, b in itertools.pairwise(anchors):
-        between = range(a, b + 1)
-        if all(f in ahead and f in behind for f in between):
-            joined |= zip(between, join([ahead[f] for f in between], [behind[f] for f in between]), strict=True)
-    return joined
-
-
-def _track(label: str, size: tuple[int, int], frames: range, seen: Seen) -> MaskTrack:
-    nothing = masks.empty(size)
-    rows = [seen.get(f, (nothing, 0.0, False)) for f in frames]
-    rles = tuple(r if visible and masks.area(r) else nothing for r, _, visible in rows)
-    scores = np.array([score for _, score, _ in rows], np.float64)
-    return masks.track_from_rles(label, np.arange(frames.start, frames.stop, dtype=np.int64), rles, scores)
-
-
-_CHUNK_BYTES = 64 << 20  # frames held at once when a clip is read backward
-_KEEP_EVERY_S = 60.0
-
-Seen = dict[int, tuple[Rle, float, bool]]  # what one pass saw of one object: frame -> (mask, score, visible)
-Frames = Iterator[tuple[int, NDArray[np.uint8]]]
-
-
-@dataclass(frozen=True)
-class Direction:
-    """From frame `begin` to frame `end`, both included."""
-
-    name: Literal["ahead", "behind"]
-    begin: int
-    end: int
-
-    def __len__(self) -> int:
-        return abs(self.end - self.begin) + 1
-
-    def frames(self, clip: Clip, *, done: int) -> Frames:
-        """Index and picture of each without the first `done`."""
-        if self.name == "ahead":
-            return _forward(clip, self.begin + done, self.end)
-        return _backward(clip, self.begin - done, self.end)
-
-
-class PassCheckpoint:
-    """What the passes have seen so far; kept every minute and at an interruption, so that short ones cost nothing."""
-
-    def __init__(self, checkpoints: CheckpointStore | None) -> None:
-        self._checkpoints = checkpoints
-        state = None if checkpoints is None else checkpoints.load()
-        self._passes: dict[str, tuple[list[Seen], int, dict[str, Any]]] = (state and unpacked(state)) or {}
-        self._since = time.monotonic()
-
-    def resumed(self, way: Direction, tracker: Tracker) -> tuple[list[Seen], int] | None:
-        """(seen, frames done) of a pass that was begun, with the tracker as it was then."""
-        if way.name not in self._passes or not isinstance(tracker, Resumable):
-            return None
-        seen, done, held = self._passes[way.name]
-        tracker.thaw(held)
-        return seen, done
-
-    def note(self, way: Direction, tracker: Tracker, seen: list[Seen], done: int, *, at_once: bool = False) -> None:
-        """How far a pass is; what a tracker held at its end nobody asks for again."""
-        if self._checkpoints is None or not isinstance(tracker, Resumable):
-            return
-        self._passes[way.name] = (seen, done, {} if done == len(way) else tracker.freeze())
-        if at_once or time.monotonic() - self._since > _KEEP_EVERY_S:
-            self._checkpoints.keep(packed(self._passes))
-            self._since = time.monotonic()
-
-
-def follow(
+def _run_pass(
     clip: Clip,
-    way: Direction,
+    direction: Direction,
     anchors: Sequence[Mapping[int, Mask]],
     tracker: Tracker,
-    tick: Callable[[int], None],
-    stopped: Callable[[ReadingError], None] | None,
-    journal: PassCheckpoint,
-) -> list[Seen]:
-    """What the tracker sees of each object, by frame. tick: told the number of frames that were done since.
+    report: Callable[[int], None],
+    on_read_error: Callable[[ReadingError], None] | None,
+    checkpoint: PassCheckpoint,
+) -> list[PassObservations]:
+    """Run a tracker through the frames of one direction and return its observations of each object.
 
-    What `tick` raises interrupts the pass, which is kept in the journal as it stands. See `propagate_all`.
+    report: called with the number of frames done since the last call. An error that it raises interrupts the pass,
+    whose state is saved first.
     """
-    seen, done = journal.resumed(way, tracker) or ([{} for _ in anchors], 0)
+    observations, done = checkpoint.resume(direction.name, tracker) or ([{} for _ in anchors], 0)
     if done:
-        tick(done)
-    for index, image in _until_stopped(way.frames(clip, done=done), stopped):
+        report(done)
+
+    def update(*, save_now: bool = False) -> None:
+        is_finished = done == len(direction)
+        checkpoint.update(direction.name, tracker, observations, done, is_finished=is_finished, save_now=save_now)
+
+    for index, image in _until_read_error(direction.frames(clip, skip=done), on_read_error):
         observed = tracker.step(image)
-        for k, masks_of in enumerate(anchors):
-            if index in masks_of:
-                observed[k] = tracker.start(k, masks_of[index])
+        for k, masks_of_object in enumerate(anchors):
+            if index in masks_of_object:
+                observed[k] = tracker.start(k, masks_of_object[index])
         for k, now in observed.items():
-            seen[k][index] = (masks.encode(now.mask), now.score, now.visible)
+            observations[k][index] = EncodedObservation(masks.encode(now.mask), now.score, now.visible)
         done += 1
         try:
-            tick(1)
+            report(1)
         except BaseException:
-            journal.note(way, tracker, seen, done, at_once=True)
+            update(save_now=True)
             raise
-        journal.note(way, tracker, seen, done)
-    return seen
+        update()
+    return observations
 
 
-def _until_stopped(frames: Frames, stopped: Callable[[ReadingError], None] | None) -> Frames:
+def _until_read_error(frames: IndexedFrames, on_read_error: Callable[[ReadingError], None] | None) -> IndexedFrames:
     try:
         yield from frames
     except ReadingError as error:
-        if stopped is None:
+        if on_read_error is None:
             raise
-        stopped(error)
+        on_read_error(error)
 
 
-def _forward(clip: Clip, first: int, last: int) -> Frames:
+def _read_forward(clip: Clip, first: int, last: int) -> IndexedFrames:
     for indices, images in clip.batches(range(first, last + 1)):
         yield from zip(indices.tolist(), images, strict=True)
 
 
-def _backward(clip: Clip, last: int, first: int) -> Frames:
-    """Decoders only go forward: read a bounded chunk, hand it out from its end, go to the chunk before."""
+def _read_backward(clip: Clip, last: int, first: int) -> IndexedFrames:
+    """Yield the frames from `last` down to `first`. Decoders only go forward, so chunks are read and reversed."""
     w, h = clip.size
     chunk = int(np.clip(_CHUNK_BYTES // (3 * w * h), 4, 64))
     for high in range(last, first - 1, -chunk):
         low = max(first, high - chunk + 1)
-        held, stop = _up_to(clip, low, high)
-        yield from reversed(held)
-        if stop is not None:
-            raise stop
+        frames, error = _read_chunk(clip, low, high)
+        yield from reversed(frames)
+        if error is not None:
+            raise error
 
 
-def _up_to(clip: Clip, first: int, last: int) -> tuple[list[tuple[int, NDArray[np.uint8]]], ReadingError | None]:
-    """The frames first..last; where some cannot be read, those behind them, and the last such failure."""
-    stop = None
+def _read_chunk(clip: Clip, first: int, last: int) -> tuple[list[tuple[int, NDArray[np.uint8]]], ReadingError | None]:
+    """Return the frames first..last; where some cannot be read, the frames after them and the last such error."""
+    last_error = None
     while first <= last:
         try:
-            return list(_forward(clip, first, last)), stop
+            return list(_read_forward(clip, first, last)), last_error
         except ReadingError as error:
-            first, stop = error.frame + 1, error
-    return [], stop
+            first, last_error = error.frame + 1, error
+    return [], last_error
+
+
+def _join(start: TrackStart, forward: PassObservations, backward: PassObservations) -> PassObservations:
+    anchors = sorted(start.anchors)
+    # Where one pass could not read, the observations of the other one count.
+    joined = {f: v for f, v in backward.items() if f <= anchors[-1]}
+    joined |= {f: v for f, v in forward.items() if f >= anchors[0]}
+    for a, b in itertools.pairwise(anchors):
+        between = range(a, b + 1)
+        if all(f in forward and f in backward for f in between):
+            both = join_passes([forward[f] for f in between], [backward[f] for f in between])
+            joined |= zip(between, both, strict=True)
+    return joined
+
+
+def _to_track(label: str, size: tuple[int, int], frames: range, observations: PassObservations) -> MaskTrack:
+    empty = masks.empty(size)
+    rows = [observations.get(f, EncodedObservation(empty, 0.0, False)) for f in frames]
+    rles = [row.mask if row.visible and masks.area(row.mask) else empty for row in rows]
+    scores = np.array([row.score for row in rows], np.float64)
+    return masks.track_from_rles(label, np.arange(frames.start, frames.stop, dtype=np.int64), rles, scores)

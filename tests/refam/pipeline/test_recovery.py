@@ -104,7 +104,7 @@ def test_among_things_of_its_colour_it_is_told_by_its_pixels_and_its_outline(spo
     first[:, 44:] = GROUND[:, 44:]
     portrait = ObjectTemplate.of(first, _thing(20, 50))
     image = picture(150)
-    closely = sorted((portrait.closely(image, m) for m in portrait.find(image)), key=lambda m: -m.score)
+    closely = sorted((portrait.refine(image, m) for m in portrait.find(image)), key=lambda m: -m.score)
     assert closely[0].score > 0.8
     assert masks.iou(portrait.place(closely[0]), _thing(150, 50)) > 0.95
     assert all(match.score < 0.7 for match in closely[1:])
@@ -113,7 +113,7 @@ def test_among_things_of_its_colour_it_is_told_by_its_pixels_and_its_outline(spo
 def test_a_plain_thing_is_not_told_from_a_part_of_a_larger_one():
     portrait = ObjectTemplate.of(_picture((_thing(20), RED)), _thing(20))
     image = _picture((POLE, RED))
-    assert all(portrait.closely(image, match).score < 0.7 for match in portrait.find(image))
+    assert all(portrait.refine(image, match).score < 0.7 for match in portrait.find(image))
 
 
 def test_there_is_no_portrait_of_nothing():

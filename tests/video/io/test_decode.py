@@ -67,7 +67,7 @@ def test_each_pass_goes_as_far_as_it_can_read(star, anchors, bad, seen):
         FailingClip(frames, bad=bad),
         [TrackStart("star", {f: truth[f] for f in anchors})],
         GrabCutSegmenter(),
-        stopped=stops.append,
+        on_read_error=stops.append,
     )
     assert track.frames.tolist() == list(range(N))
     assert np.flatnonzero(track.visible).tolist() == list(seen)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video import masks
-from video.tracking.bidirectional import agreement, join
+from video.tracking.bidirectional import agreement, join_passes
 
 W, H = 60, 20
 
@@ -41,36 +41,36 @@ def test_two_things_that_both_passes_swap_where_they_meet_are_put_right():
     """One goes right, the other left; each pass takes the other one after they meet, and is as sure as before."""
     right = [4 * i for i in range(11)]
     left = right[::-1]
-    ahead = [seen(x) for x in right[:6] + left[6:]]
-    behind = [seen(x) for x in left[:5] + right[5:]]
-    assert places(join(ahead, behind)) == right
+    forward = [seen(x) for x in right[:6] + left[6:]]
+    backward = [seen(x) for x in left[:5] + right[5:]]
+    assert places(join_passes(forward, backward)) == right
 
 
 def test_a_pass_that_went_astray_is_left_before_it_did_though_it_is_surer():
     truth = [4 * i for i in range(11)]
-    ahead = [seen(x, score=0.99) for x in truth[:4] + [40] * 7]
-    behind = [seen(x, score=0.7) for x in truth]
-    assert places(join(ahead, behind)) == truth
+    forward = [seen(x, score=0.99) for x in truth[:4] + [40] * 7]
+    backward = [seen(x, score=0.7) for x in truth]
+    assert places(join_passes(forward, backward)) == truth
 
 
 def test_what_neither_sees_is_a_gap_and_what_one_lost_the_other_tells():
     lost = seen(0, score=0.1, visible=False)
-    ahead = [seen(0), seen(2), lost, lost, lost, lost, lost]
-    behind = [lost, lost, lost, lost, seen(8), seen(10), seen(12)]
-    assert places(join(ahead, behind))[1:] == [2, None, None, 8, 10, 12]
+    forward = [seen(0), seen(2), lost, lost, lost, lost, lost]
+    backward = [lost, lost, lost, lost, seen(8), seen(10), seen(12)]
+    assert places(join_passes(forward, backward))[1:] == [2, None, None, 8, 10, 12]
 
 
 def test_where_the_passes_nowhere_meet_no_frame_is_given_away_for_it():
     lost = seen(0, score=0.1, visible=False)
-    ahead = [*[seen(x) for x in range(0, 10, 2)], lost, lost, lost]
-    behind = [lost, lost, lost, *[seen(40 + x) for x in range(0, 10, 2)]]
-    assert None not in places(join(ahead, behind))
+    forward = [*[seen(x) for x in range(0, 10, 2)], lost, lost, lost]
+    backward = [lost, lost, lost, *[seen(40 + x) for x in range(0, 10, 2)]]
+    assert None not in places(join_passes(forward, backward))
 
 
 def test_passes_that_agree_keep_their_scores_and_meet_half_way():
-    ahead = [seen(20, score=0.8)] * 9
-    behind = [seen(20, score=0.80001)] * 9
-    scores = [s for _, s, _ in join(ahead, behind)]
+    forward = [seen(20, score=0.8)] * 9
+    backward = [seen(20, score=0.80001)] * 9
+    scores = [s for _, s, _ in join_passes(forward, backward)]
     assert scores == pytest.approx([0.8] * 9, abs=1e-4)
     assert scores[3] == 0.8
     assert scores[6] == 0.80001
@@ -79,7 +79,7 @@ def test_passes_that_agree_keep_their_scores_and_meet_half_way():
 @given(st.integers(3, 9), st.integers(0, 12), st.integers(0, 12))
 def test_the_more_the_passes_contradict_each_other_the_lower_the_score(n, offset, more):
     def scores(d):
-        return np.array([s for _, s, _ in join([seen(20)] * n, [seen(20 + d)] * n)])
+        return np.array([s for _, s, _ in join_passes([seen(20)] * n, [seen(20 + d)] * n)])
 
     assert (scores(0) == 0.9).all()
     assert (scores(offset + more) <= scores(offset) + 1e-12).all()
@@ -89,16 +89,16 @@ def test_the_more_the_passes_contradict_each_other_the_lower_the_score(n, offset
 def test_blame_grows_with_the_way_from_where_a_pass_started():
     """Worked out by hand: boxes apart by all of their width, eight steps, and the second pass is lost on the way."""
     lost = seen(0, visible=False)
-    scores = [s for _, s, _ in join([seen(0)] * 9, [lost, seen(30), seen(30), *[lost] * 5, seen(0)])]
+    scores = [s for _, s, _ in join_passes([seen(0)] * 9, [lost, seen(30), seen(30), *[lost] * 5, seen(0)])]
     # One quarter of the way where the other sees it elsewhere; from then on nobody contradicts, nobody confirms.
     assert scores[:4] == pytest.approx([0.9, 0.9 * (1 - 0.5 / 8), 0.9 * (1 - 1 / 8), 0.9 * (1 - 0.25 * 3 / 8)])
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_neighbouring_anchors(n):
-    ahead, behind = [seen(0)] * n, [seen(0)] * n
-    ahead[0], behind[-1] = seen(3), seen(5)
-    assert places(join(ahead, behind)) == [3, *[0] * (n - 2), 5]
+    forward, backward = [seen(0)] * n, [seen(0)] * n
+    forward[0], backward[-1] = seen(3), seen(5)
+    assert places(join_passes(forward, backward)) == [3, *[0] * (n - 2), 5]
 
 
 def disc(x, y, r=12, size=(160, 90)):
@@ -109,28 +109,28 @@ def disc(x, y, r=12, size=(160, 90)):
 def contradicting(n):
     """Two passes that leave the object at once, to different sides; and the object, which goes straight and grows."""
     truth = [disc(20 + 8 * i, 40, 10 + i / 2) for i in range(n)]
-    ahead = [(masks.encode(truth[0] if i == 0 else disc(30, 15)), 0.9, True) for i in range(n)]
-    behind = [(masks.encode(truth[-1] if i == n - 1 else disc(120, 75)), 0.9, True) for i in range(n)]
-    return ahead, behind, truth
+    forward = [(masks.encode(truth[0] if i == 0 else disc(30, 15)), 0.9, True) for i in range(n)]
+    backward = [(masks.encode(truth[-1] if i == n - 1 else disc(120, 75)), 0.9, True) for i in range(n)]
+    return forward, backward, truth
 
 
 def test_near_known_frames_whose_passes_meet_nowhere_are_bridged():
-    ahead, behind, truth = contradicting(9)
-    found = join(ahead, behind)
+    forward, backward, truth = contradicting(9)
+    found = join_passes(forward, backward)
     assert min(masks.iou(masks.decode(m), t) for (m, _, _), t in zip(found, truth, strict=True)) > 0.85
-    assert (found[0], found[-1]) == (ahead[0], behind[-1])
+    assert (found[0], found[-1]) == (forward[0], backward[-1])
     assert max(score for _, score, _ in found[1:-1]) < 0.9, "the contradiction is said"
 
 
 @pytest.mark.parametrize("what", ["far apart", "they meet", "one is lost", "both are lost"])
 def test_what_is_not_bridged(what):
-    ahead, behind, truth = contradicting(10 if what == "far apart" else 9)
+    forward, backward, truth = contradicting(10 if what == "far apart" else 9)
     lost = (masks.encode(disc(-99, -99)), 0.1, False)
     if what == "they meet":
-        ahead[4] = behind[4] = ahead[3] = behind[3] = (masks.encode(truth[3]), 0.9, True)
+        forward[4] = backward[4] = forward[3] = backward[3] = (masks.encode(truth[3]), 0.9, True)
     elif what == "one is lost":
-        ahead[1:] = [lost] * 8
+        forward[1:] = [lost] * 8
     elif what == "both are lost":
-        ahead[1:], behind[:-1] = [lost] * 8, [lost] * 8
-    given = {m for m, _, _ in (*ahead, *behind)}
-    assert {m for m, _, _ in join(ahead, behind)} <= given
+        forward[1:], backward[:-1] = [lost] * 8, [lost] * 8
+    given = {m for m, _, _ in (*forward, *backward)}
+    assert {m for m, _, _ in join_passes(forward, backward)} <= given

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video.tracking.distractors import ContactTracker, crowd, place
-from video.tracking.motion import middle
+from video.tracking.distractors import ContactTracker, contact_area, locate
+from video.tracking.motion import centroid
 
 H, W = 120, 200
 AT_REST = np.zeros(2)
@@ -29,24 +29,24 @@ def disc(x, y, radius=15):
 )
 def test_what_touches_it_is_told_in_parts_of_its_area(other, expected):
     one = disc(60, 60)
-    assert crowd(one | other, one) == pytest.approx(expected, abs=0.03)
+    assert contact_area(one | other, one) == pytest.approx(expected, abs=0.03)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(-5, 5), st.integers(-5, 5))
 def test_by_itself_it_is_found_where_it_is(dx, dy):
     """To the pixel, for where it is expected counts a little."""
-    found = place(disc(80 + dx, 60 + dy), disc(80, 60))
+    found = locate(disc(80 + dx, 60 + dy), disc(80, 60))
     assert np.abs(np.subtract(found.offset, (dx, dy))).max() <= 1
     np.testing.assert_array_equal(found.mask, disc(80 + found.offset[0], 60 + found.offset[1]))
-    assert found.trust > 0.85
+    assert found.confidence > 0.85
 
 
 def test_where_it_is_expected_all_of_it_is_there():
-    found = place(disc(80, 60), disc(80, 60))
+    found = locate(disc(80, 60), disc(80, 60))
     assert found.offset == (0, 0)
-    assert (found.filled, found.outlined, found.trust) == pytest.approx((1, 1, 1), abs=1e-5)
-    assert found.crowd == 0
+    assert (found.filled, found.outlined, found.confidence) == pytest.approx((1, 1, 1), abs=1e-5)
+    assert found.contact == 0
 
 
 @settings(max_examples=40, deadline=None)
@@ -54,15 +54,15 @@ def test_where_it_is_expected_all_of_it_is_there():
 def test_beside_a_twin_its_own_outline_tells(dx, dy, angle, apart):
     """However it lies on it: up to three pixels from where it is expected it is found to the pixel or two."""
     twin = disc(80 + apart * np.cos(angle), 60 + apart * np.sin(angle))
-    found = place(disc(80, 60) | twin, disc(80 + dx, 60 + dy))
-    assert np.abs(middle(found.mask) - (80, 60)).max() <= 2
+    found = locate(disc(80, 60) | twin, disc(80 + dx, 60 + dy))
+    assert np.abs(centroid(found.mask) - (80, 60)).max() <= 2
     assert found.filled > 0.9
 
 
 def test_partly_out_of_the_frame_and_wholly():
-    found = place(disc(-4, 60), disc(-3, 60))
+    found = locate(disc(-4, 60), disc(-3, 60))
     assert found.offset == (-1, 0)
-    assert place(disc(60, 60), disc(-40, 60)) is None
+    assert locate(disc(60, 60), disc(-40, 60)) is None
 
 
 def follow(ways, n, *, start=None):
@@ -75,7 +75,7 @@ def follow(ways, n, *, start=None):
         contact, found = contact.step(own, shift)
         if found is None:
             known = disc(*ways[0](t))  # nothing touches it: whoever follows it sees it
-            contact = contact.seen(known)
+            contact = contact.observe(known)
         places.append(None if found is None else found.mask)
     return contact, places
 
@@ -94,7 +94,7 @@ def test_it_goes_its_way_through_its_twin(other):
         return 30 + 3 * t, 60
 
     contact, places = follow([way, other], 46)
-    errors = [np.abs(middle(p) - way(t)).max() for t, p in enumerate(places, 1) if p is not None]
+    errors = [np.abs(centroid(p) - way(t)).max() for t, p in enumerate(places, 1) if p is not None]
     assert len(errors) >= 5, "they must have met"
     assert max(errors) <= 2
     assert contact.touching == 0, "and parted"
@@ -103,7 +103,7 @@ def test_it_goes_its_way_through_its_twin(other):
 def test_what_touched_a_like_thing_from_the_start_goes_as_flow_says_and_parts():
     contact, places = follow([lambda t: (60 + 2 * t, 60), lambda t: (85, 60 + t)], 40)
     assert places[0] is not None
-    errors = [np.abs(middle(p) - (60 + 2 * t, 60)).max() for t, p in enumerate(places, 1) if p is not None]
+    errors = [np.abs(centroid(p) - (60 + 2 * t, 60)).max() for t, p in enumerate(places, 1) if p is not None]
     assert max(errors) <= 2
     assert contact.touching == 0
 
@@ -117,7 +117,7 @@ def test_hidden_in_a_large_thing_of_its_colours_it_is_given_up():
         own = pond | disc(min(40 + 2 * t, 130), 60)
         contact, found = contact.step(own, np.array([2.0, 0.0]))
         if found is None:
-            contact = contact.seen(disc(40 + 2 * t, 60))
+            contact = contact.observe(disc(40 + 2 * t, 60))
         seen.append(found is None or found.mask.any())
     assert all(seen[:20])
     assert not any(seen[-10:]), "nobody can tell where it is"
@@ -128,9 +128,9 @@ def test_a_part_that_comes_out_again_is_no_twin():
     contact = ContactTracker.of(disc(60, 60))
     for t in range(1, 6):
         contact, _ = contact.step(disc(60 + 4 * t, 60), AT_REST)
-        contact = contact.seen(disc(60 + 4 * t, 60))
+        contact = contact.observe(disc(60 + 4 * t, 60))
     for _ in range(6):  # it turns back behind something
         contact, found = contact.step(disc(70, 60) & (np.arange(W) < 72), AT_REST)
         assert found is None
-        contact = contact.seen(disc(70, 60) & (np.arange(W) < 72))
+        contact = contact.observe(disc(70, 60) & (np.arange(W) < 72))
     assert contact.touching == 0

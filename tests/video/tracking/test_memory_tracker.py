@@ -14,7 +14,7 @@ from tests.video.tracking.drawn_clips import DISC, STAR, ColourSegmenter, ious, 
 from video import masks
 from video.tracking.flow_tracker import FlowTracker
 from video.tracking.memory_bank import MemoryBank, MemoryBankOptions
-from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions, supported
+from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions, drop_unlikely_parts
 from video.tracking.propagate import TrackStart, propagate, propagate_all, tracker_for, tracker_name
 
 SHARED = Path(__file__).parents[3].parent / "shared"
@@ -41,34 +41,34 @@ def naive_share(query, pages, labels, reaches, nearest, temperature):
 @pytest.mark.parametrize(("size", "radius"), [((6, 8), 1.0), ((19, 7), 0.2), ((20, 12), 0.1)])
 def test_votes_are_those_of_a_naive_reference(size, radius):
     rng = np.random.default_rng(3)
-    memory = MemoryBank(MemoryBankOptions(nearest=6, recent=2, sure=2, radius=radius))
-    frames = [memory.keys(rng.normal(size=(*size, 5)).astype(np.float32)) for _ in range(4)]
+    memory = MemoryBank(MemoryBankOptions(top_k=6, max_recent=2, max_long_term=2, search_radius=radius))
+    frames = [memory.make_keys(rng.normal(size=(*size, 5)).astype(np.float32)) for _ in range(4)]
     labels = [np.full(size, 0.5, np.float32) + 0.5 * (rng.random(size) > 0.5) for _ in range(3)]
-    memory.anchor(0, frames[0], labels[0])
+    memory.add_anchor(0, frames[0], labels[0])
     for frame, label in zip(frames[1:3], labels[1:], strict=True):
-        memory.remember(frame, {0: label}, sure=False)
-    found = memory.look(frames[3]).share(0)
+        memory.add(frame, {0: label}, is_reliable=False)
+    found = memory.read(frames[3]).share(0)
     expected = naive_share(frames[3], frames[:3], labels, (9.0, radius, radius), 6, 0.1)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_memory_is_bounded_and_keeps_the_first_frame():
     rng = np.random.default_rng(0)
-    memory = MemoryBank(MemoryBankOptions(recent=3, sure=4, anchors=3, temperature=0.03))
-    first = memory.keys(rng.normal(size=(8, 8, 16)).astype(np.float32))
+    memory = MemoryBank(MemoryBankOptions(max_recent=3, max_long_term=4, max_anchors=3, temperature=0.03))
+    first = memory.make_keys(rng.normal(size=(8, 8, 16)).astype(np.float32))
     label = np.zeros((8, 8), np.float32)
     label[2:5, 2:5] = 1
-    memory.anchor(0, first, label)
+    memory.add_anchor(0, first, label)
     for _ in range(200):
-        keys = memory.keys(rng.normal(size=(8, 8, 16)).astype(np.float32))
-        memory.remember(keys, {0: np.zeros((8, 8), np.float32)}, sure=True)
-        memory.anchor(0, keys, np.zeros((8, 8), np.float32))
+        keys = memory.make_keys(rng.normal(size=(8, 8, 16)).astype(np.float32))
+        memory.add(keys, {0: np.zeros((8, 8), np.float32)}, is_reliable=True)
+        memory.add_anchor(0, keys, np.zeros((8, 8), np.float32))
     assert len(memory) <= 3 + 4 + 3
-    share = memory.look(first).share(0)
+    share = memory.read(first).share(0)
     assert share[label > 0].min() > 0.9
     assert share[label == 0].mean() < 0.1
-    assert memory.look(first).closeness({0})[label > 0].min() > 0.99
-    assert memory.look(first).closeness({1}).max() == -1, "nobody said what the second target is"
+    assert memory.read(first).similarity({0})[label > 0].min() > 0.99
+    assert memory.read(first).similarity({1}).max() == -1, "nobody said what the second target is"
 
 
 def test_two_things_at_one_pass_of_the_encoder_per_frame():
@@ -152,8 +152,8 @@ def test_which_targets_look_alike():
     for target, place in enumerate([np.s_[0, :2], np.s_[3, :2], np.s_[0, 4:]]):
         share = np.zeros((4, 6), np.float32)
         share[place] = 1
-        memory.anchor(target, keys, share)
-    assert [memory.twins(k) for k in range(3)] == [{0, 1}, {0, 1}, {2}]
+        memory.add_anchor(target, keys, share)
+    assert [memory.look_alikes(k) for k in range(3)] == [{0, 1}, {0, 1}, {2}]
 
 
 def test_a_thing_smaller_than_a_place_of_the_grid():
@@ -169,7 +169,7 @@ def test_a_thing_smaller_than_a_place_of_the_grid():
 def test_flow_carries_it_between_two_looks():
     frames, truth = scene_clip([(DISC, 11, lambda t: (30 + 40 * t, 30))], n=16)
     segmenter = ColourSegmenter()
-    options = MemoryTrackerOptions(look_every=5)
+    options = MemoryTrackerOptions(read_every=5)
     track = propagate(
         ArrayClip(frames), 0, truth[0, 0], segmenter, make_tracker=lambda: MemoryTracker(segmenter, options=options)
     )
@@ -201,16 +201,16 @@ def test_bad_input_is_named():
         tracker.start(0, np.zeros_like(truth[0, 0]))
     with pytest.raises(ValueError, match="keep their size: 320x180, then 320x50"):
         tracker.step(frames[0][:50])
-    with pytest.raises(ValueError, match="look_every"):
-        MemoryTrackerOptions(look_every=0)
-    with pytest.raises(ValueError, match="least_score <= found_score"):
-        MemoryTrackerOptions(least_score=0.9)
-    with pytest.raises(ValueError, match="strange < familiar"):
-        MemoryTrackerOptions(strange=0.9)
-    with pytest.raises(ValueError, match="radius"):
-        MemoryBankOptions(radius=0)
+    with pytest.raises(ValueError, match="read_every"):
+        MemoryTrackerOptions(read_every=0)
+    with pytest.raises(ValueError, match="min_score <= redetect_score"):
+        MemoryTrackerOptions(min_score=0.9)
+    with pytest.raises(ValueError, match="unknown_cosine < known_cosine"):
+        MemoryTrackerOptions(unknown_cosine=0.9)
+    with pytest.raises(ValueError, match="search_radius"):
+        MemoryBankOptions(search_radius=0)
     with pytest.raises(ValueError, match="at least"):
-        MemoryBankOptions(anchors=0)
+        MemoryBankOptions(max_anchors=0)
 
 
 @pytest.mark.slow
@@ -287,7 +287,7 @@ def belief(value_at_tail):
     ],
 )
 def test_pieces_and_crumbs(mask, believed, expected):
-    np.testing.assert_array_equal(supported(mask, belief(believed)), expected)
+    np.testing.assert_array_equal(drop_unlikely_parts(mask, belief(believed)), expected)
 
 
 @pytest.mark.parametrize(

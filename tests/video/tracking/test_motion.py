@@ -19,13 +19,13 @@ def disc(x, y, radius=9):
 def course(xs, y=45):
     found = ConstantVelocity(disc(xs[0], y))
     for x in xs[1:]:
-        found = found.later().seen(disc(x, y))
+        found = found.advance().observe(disc(x, y))
     return found
 
 
 def after(one, n):
     for _ in range(n):
-        one = one.later()
+        one = one.advance()
     return one
 
 
@@ -33,27 +33,27 @@ def after(one, n):
 def test_what_goes_on_as_it_went_is_where_it_is_expected(dx, dy, n):
     found = ConstantVelocity(disc(80, 45))
     for i in range(1, 4):
-        found = found.later().seen(disc(80 + i * dx, 45 + i * dy))
+        found = found.advance().observe(disc(80 + i * dx, 45 + i * dy))
     assert found.velocity == pytest.approx((dx, dy))
-    np.testing.assert_array_equal(after(found, n).expected(), disc(80 + (3 + n) * dx, 45 + (3 + n) * dy))
+    np.testing.assert_array_equal(after(found, n).predict_mask(), disc(80 + (3 + n) * dx, 45 + (3 + n) * dy))
 
 
 def test_put_right_it_goes_on_from_there_a_little_faster():
-    found = course([40, 44, 48]).later()
-    np.testing.assert_array_equal(found.expected(), disc(52, 45))
-    put = found.corrected((3, -2))
-    np.testing.assert_array_equal(put.expected(), disc(55, 43))
+    found = course([40, 44, 48]).advance()
+    np.testing.assert_array_equal(found.predict_mask(), disc(52, 45))
+    put = found.correct((3, -2))
+    np.testing.assert_array_equal(put.predict_mask(), disc(55, 43))
     assert put.velocity == pytest.approx((4.3, -0.2))
-    np.testing.assert_array_equal(found.going(np.array([-2.0, 5.0])).later().expected(), disc(50, 50))
+    np.testing.assert_array_equal(found.with_velocity(np.array([-2.0, 5.0])).advance().predict_mask(), disc(50, 50))
 
 
 def test_a_part_and_a_clump_tell_nothing_of_the_way():
-    found = course([40, 44, 48]).later()
+    found = course([40, 44, 48]).advance()
     half = disc(52, 45)
     half[:, 52:] = False
-    assert found.seen(half) is found
-    assert found.seen(disc(52, 45) | disc(66, 45)) is found
-    assert found.seen(disc(52, 45)).since == 0
+    assert found.observe(half) is found
+    assert found.observe(disc(52, 45) | disc(66, 45)) is found
+    assert found.observe(disc(52, 45)).since == 0
 
 
 def test_between_those_that_meet_each_has_what_is_nearest_to_where_it_should_be():
@@ -64,7 +64,7 @@ def test_between_those_that_meet_each_has_what_is_nearest_to_where_it_should_be(
     assert not found[7][45, 60]
     assert found[7][45, 90]
     assert not found[3][45, 90]
-    common = left.expected() & right.expected()
+    common = left.predict_mask() & right.predict_mask()
     assert (found[3] & found[7])[common].all(), "where they lie on each other it is everyone's"
 
 
@@ -77,6 +77,6 @@ def test_far_apart_or_of_unknown_ways_nobody_has_a_room():
 
 def test_what_has_left_the_frame_is_expected_nowhere():
     gone = after(course([100, 112, 124]), 6)
-    assert not gone.expected().any()
+    assert not gone.predict_mask().any()
     assert exclusive_regions({0: gone, 1: course([150, 150, 150])}) == {}
-    assert iou(after(course([100, 104, 108]), 1).expected(), disc(112, 45)) == 1
+    assert iou(after(course([100, 104, 108]), 1).predict_mask(), disc(112, 45)) == 1
