@@ -98,17 +98,6 @@ def clip_frame_of_editor(times: NDArray[np.float64], n: int, fps: float) -> NDAr
     return np.maximum(shown, 0).astype(np.int64)
 
 
-def editor_frame_of_clip(times: NDArray[np.float64], n: int, fps: float) -> NDArray[np.int64]:
-    """Return the first editor frame that shows each clip frame: (N,) int64, 1-based.
-
-    A clip frame that the editor skips (its rate is lower than the clip's) gets the first editor frame after it, and one
-    after the editor's last frame gets that last frame n. Arguments and errors as in `clip_frame_of_editor`.
-    """
-    first = np.searchsorted(editor_times(n, fps), _check_times(times), side="left") + 1
-    first[:1] = 1  # before the first clip frame, the editor shows the first clip frame
-    return np.minimum(first, n).astype(np.int64)
-
-
 def track_on_timeline(track: MaskTrack, clip: TimedClip, fps: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return what each editor frame shows of a track.
 

@@ -1,4 +1,4 @@
-"""The correction loop: what a person fixed is known, stays exactly as it is, and moves what lies between."""
+"""User keyframes: they are recognised, stay exactly as they are, and move the frames between them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONFIG = parse_label_config(
 N = 40
 
 
-def ours(words="the star", track=None, **more):
+def backend_region(words="the star", track=None, **more):
     """A region as we answer it, through JSON as the editor gets it."""
     result = replace(result_of(track or moving_box(N), label="Car"), target=Target("Car", words))
     (region,) = CONFIG.control.regions([result], even_timing(N, 25), fps=25, region_ids=["mine"], **more)
@@ -60,21 +60,21 @@ def toggle(region, frame):
 
 
 def test_keyframes_of_the_backend_are_unedited_and_carry_their_words():
-    region = ours()
+    region = backend_region()
     assert read_user_keyframes(region) == ()
     assert region_words(region) == "the star"
 
 
 @pytest.mark.parametrize("frame", [1, 2, 17, N])
 def test_a_moved_box_is_a_user_keyframe(frame):
-    (fixed,) = read_user_keyframes(edit(ours(), frame, x=31.25))
-    assert (fixed.frame, fixed.x, fixed.enabled) == (frame, 31.25, frame != N)
+    (keyframe,) = read_user_keyframes(edit(backend_region(), frame, x=31.25))
+    assert (keyframe.frame, keyframe.x, keyframe.enabled) == (frame, 31.25, frame != N)
 
 
 def test_a_disabled_keyframe_is_a_user_keyframe_and_hides_up_to_the_next():
-    region = toggle(edit(ours(), 10), 10)
-    (fixed,) = read_user_keyframes(region)
-    assert (fixed.frame, fixed.enabled, fixed.until) == (10, False, N)
+    region = toggle(edit(backend_region(), 10), 10)
+    (keyframe,) = read_user_keyframes(region)
+    assert (keyframe.frame, keyframe.enabled, keyframe.until) == (10, False, N)
 
 
 def test_a_box_that_was_drawn_anew_is_a_user_keyframe():
@@ -111,35 +111,35 @@ numbers = st.floats(5, 60)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    edits=st.dictionaries(
+    drawn=st.dictionaries(
         st.integers(1, N), st.tuples(numbers, numbers, st.floats(3, 30), st.floats(3, 30)), min_size=1, max_size=5
     )
 )
-def test_user_keyframes_come_back_to_the_last_digit_and_are_recognised_again(edits):
-    region = ours()
-    for frame, (x, y, w, h) in edits.items():
+def test_user_keyframes_come_back_to_the_last_digit_and_are_recognised_again(drawn):
+    region = backend_region()
+    for frame, (x, y, w, h) in drawn.items():
         region = edit(region, frame, x=x, y=y, width=w, height=h)
-    fixed = read_user_keyframes(region)
-    assert {f.frame for f in fixed} == set(edits)
-    again = ours(edits=[fixed])
-    rows = {k["frame"]: k for k in again["value"]["sequence"]}
-    for frame, (x, y, w, h) in edits.items():
+    edits = read_user_keyframes(region)
+    assert {f.frame for f in edits} == set(drawn)
+    answer = backend_region(edits=[edits])
+    rows = {k["frame"]: k for k in answer["value"]["sequence"]}
+    for frame, (x, y, w, h) in drawn.items():
         assert [rows[frame][side] for side in ("x", "y", "width", "height")] == [x, y, w, h]
-    assert {f.frame for f in read_user_keyframes(again)} == set(edits)
+    assert {f.frame for f in read_user_keyframes(answer)} == set(drawn)
     assert all(a < b for a, b in zip(rows, list(rows)[1:], strict=False))
-    _, shown = drawn_boxes(again["value"]["sequence"], N)
+    _, shown = drawn_boxes(answer["value"]["sequence"], N)
     assert shown.all()
 
 
 def test_a_constant_difference_moves_the_whole_track():
     track = moving_box(N)
-    fixed = tuple(
+    edits = tuple(
         UserKeyframe(
             row + 1, 100 * (b[0] - 0.05), 100 * b[1], 100 * (b[2] - b[0]), 100 * (b[3] - b[1]), 0.0, True, None
         )
         for row, b in ((5, track.boxes[5]), (30, track.boxes[30]))
     )
-    boxes, visible, rows = apply_user_keyframes(track.boxes, track.visible, fixed)
+    boxes, visible, rows = apply_user_keyframes(track.boxes, track.visible, edits)
     assert np.allclose(boxes, track.boxes - [0.05, 0, 0.05, 0])
     assert visible.all()
     assert set(rows) == {5, 30}
@@ -147,17 +147,17 @@ def test_a_constant_difference_moves_the_whole_track():
 
 def test_user_keyframes_override_visibility():
     track = moving_box(N)
-    seen = track.visible.copy()
-    seen[20:] = False
+    visible_rows = track.visible.copy()
+    visible_rows[20:] = False
     there = UserKeyframe(31, 10.0, 10.0, 5.0, 5.0, 0.0, True, None)
     gone = UserKeyframe(6, 10.0, 20.0, 20.0, 20.0, 0.0, False, 11)
-    _, visible, _ = apply_user_keyframes(track.boxes, seen, (gone, there))
+    _, visible, _ = apply_user_keyframes(track.boxes, visible_rows, (gone, there))
     assert visible.tolist() == [True] * 6 + [False] * 4 + [True] * 10 + [False] * 10 + [True] + [False] * 9
 
 
 def test_user_keyframes_become_prompts_on_the_clip_frames():
-    fixed = (UserKeyframe(1, 10, 10, 20, 20, 0, True, None), UserKeyframe(11, 30, 10, 20, 20, 0, True, None))
-    work = PredictRequest("t", "v", 10.0, (Target("Car", "the star"), Target("Car", "other")), ("a", "b"), (fixed, ()))
+    edits = (UserKeyframe(1, 10, 10, 20, 20, 0, True, None), UserKeyframe(11, 30, 10, 20, 20, 0, True, None))
+    work = PredictRequest("t", "v", 10.0, (Target("Car", "the star"), Target("Car", "other")), ("a", "b"), (edits, ()))
     first, second = add_user_prompts(work, even_timing(50, 25))  # two seconds: editor frame 11 at 10 fps shows 1.002 s
     assert [p.frame for p in first.prompts] == [0, 25]
     assert first.prompts[1].box == pytest.approx((0.3, 0.1, 0.5, 0.3))
@@ -174,7 +174,7 @@ def _typed(text):
 
 
 def _region(identity, words, label="Car"):
-    return {**ours(words), "id": identity, "value": {**ours(words)["value"], "labels": [label]}}
+    return {**backend_region(words), "id": identity, "value": {**backend_region(words)["value"], "labels": [label]}}
 
 
 def test_only_changed_objects_are_requested():

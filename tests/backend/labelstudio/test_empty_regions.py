@@ -1,4 +1,4 @@
-"""What is removed by words, and masks that a new answer has none for: emptied, said, and exported as nothing."""
+"""Objects removed by words, and masks that a new answer lacks: emptied, reported, and exported as nothing."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ TWO = (("r1", "Car", "the red car"), ("r2", "Dog", "the black dog"))
     ],
 )
 def test_words_after_a_minus_are_removed(words, gone, rest, unknown):
-    found = read_removal(task(*TWO, drawn=True), CONFIG, typed(words))
-    assert [r["id"] for r in found.regions] == gone
-    assert all(r["value"]["sequence"] == [] and r["value"]["labels"] for r in found.regions)
-    assert (found.remaining_context and found.remaining_context["result"][0]["value"]["text"]) == (rest and [rest])
-    assert found.failure.startswith(unknown)
-    assert bool(found.failure) == bool(unknown)
+    removal = read_removal(task(*TWO, drawn=True), CONFIG, typed(words))
+    assert [r["id"] for r in removal.regions] == gone
+    assert all(r["value"]["sequence"] == [] and r["value"]["labels"] for r in removal.regions)
+    assert (removal.remaining_context and removal.remaining_context["result"][0]["value"]["text"]) == (rest and [rest])
+    assert removal.failure.startswith(unknown)
+    assert bool(removal.failure) == bool(unknown)
 
 
 @pytest.mark.parametrize("words", ["the red car", "the blue-green car", "a - b", "x; the car on the left"])
@@ -81,13 +81,13 @@ def test_other_words_remove_nothing(words):
 
 
 def test_removing_twice_changes_nothing_and_a_new_object_takes_the_place():
-    asked = task(*TWO)
-    (gone,) = read_removal(asked, CONFIG, typed("-the red car")).regions
-    asked["drafts"] = [{"id": 1, "updated_at": "2026", "result": [gone, boxes(*TWO)[1]]}]
-    again = read_removal(asked, CONFIG, typed("-the red car"))
+    original = task(*TWO)
+    (gone,) = read_removal(original, CONFIG, typed("-the red car")).regions
+    original["drafts"] = [{"id": 1, "updated_at": "2026", "result": [gone, boxes(*TWO)[1]]}]
+    again = read_removal(original, CONFIG, typed("-the red car"))
     assert (again.regions, again.failure) == ((gone,), "")
-    assert "the red car" not in read_removal(asked, CONFIG, typed("-the bus")).failure
-    work = read_request(asked, CONFIG, context=typed("the green car"))
+    assert "the red car" not in read_removal(original, CONFIG, typed("-the bus")).failure
+    work = read_request(original, CONFIG, context=typed("the green car"))
     assert work.region_ids == ("r1",)
 
 
@@ -104,13 +104,13 @@ def test_an_emptied_box_is_drawn_nowhere_and_counts_as_deleted():
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
 def test_an_emptied_mask_is_empty_for_edits_and_exports(tmp_path, kind):
-    config, asked, ids = answered_task(kind)
-    found = read_removal(asked, config, typed("-the ring", "w"))
-    assert [r["id"] for r in found.regions] == [f"{ids[1]}-{frame}" for frame in range(3)]
-    for region in found.regions:
+    config, original, ids = answered_task(kind)
+    removal = read_removal(original, config, typed("-the ring", "w"))
+    assert [r["id"] for r in removal.regions] == [f"{ids[1]}-{frame}" for frame in range(3)]
+    for region in removal.regions:
         assert not config.control.read_mask(region).any()
-    assert json.loads(json.dumps(found.regions)) == list(found.regions)
-    export = [{**asked, "annotations": [{"id": 1, "result": found.regions}]}]
+    assert json.loads(json.dumps(removal.regions)) == list(removal.regions)
+    export = [{**original, "annotations": [{"id": 1, "result": removal.regions}]}]
     (tmp_path / "export.json").write_text(json.dumps(export))
     (loaded,) = read_export(tmp_path / "export.json", config, videos=None)
     assert loaded.video.size == SIZE
@@ -118,11 +118,11 @@ def test_an_emptied_mask_is_empty_for_edits_and_exports(tmp_path, kind):
 
 
 def test_hand_painted_strokes_stay_and_are_reported():
-    config, asked, ids = answered_task("BrushLabels")
-    change_mask(asked, config, ids[1], 1, star_mask(0))
-    found = read_removal(asked, config, typed("-the ring", "w"))
-    assert [r["id"] for r in found.regions] == [f"{ids[1]}-0", f"{ids[1]}-2"]
-    assert found.failure == "what was painted by hand stays on picture 2: delete it in the list of regions"
+    config, original, ids = answered_task("BrushLabels")
+    change_mask(original, config, ids[1], 1, star_mask(0))
+    removal = read_removal(original, config, typed("-the ring", "w"))
+    assert [r["id"] for r in removal.regions] == [f"{ids[1]}-0", f"{ids[1]}-2"]
+    assert removal.failure == "what was painted by hand stays on picture 2: delete it in the list of regions"
 
 
 # --- answers of a backend ------------------------------------------------------------------------------------------
@@ -137,20 +137,20 @@ def backend(tmp_path):
     runtime.close()
 
 
-def ask(backend, asked, words):
-    (answer,) = backend.predict([asked], context=typed(words), label_config=XML) or [{"result": []}]
+def answer_by_id(backend, original, words):
+    (answer,) = backend.predict([original], context=typed(words), label_config=XML) or [{"result": []}]
     return {r["id"]: r for r in answer["result"]}
 
 
 def test_a_removal_alone_is_answered_without_a_job(backend):
-    answer = ask(backend, task(*TWO), "-the red car")
+    answer = answer_by_id(backend, task(*TWO), "-the red car")
     assert list(answer) == ["r1"]
     assert is_empty(answer["r1"])
     assert backend._runtime.truth.asked == []
 
 
 def test_a_removal_among_other_words(backend):
-    answer = ask(backend, task(*TWO), "the black dog; -the red car")
+    answer = answer_by_id(backend, task(*TWO), "the black dog; -the red car")
     assert set(answer) == {"r1", "r2"}
     assert is_empty(answer["r1"])
     assert answer["r2"]["value"]["sequence"]
@@ -158,55 +158,55 @@ def test_a_removal_among_other_words(backend):
 
 
 def test_an_object_that_takes_the_place_of_a_removed_one_is_not_emptied(backend):
-    answer = ask(backend, task(TWO[0]), "the green car; -the red car")
+    answer = answer_by_id(backend, task(TWO[0]), "the green car; -the red car")
     assert list(answer) == ["r1"]
     assert answer["r1"]["value"]["sequence"][0]["words"] == "the green car"
 
 
 @pytest.mark.parametrize(
-    ("words", "told", "emptied_too"),
+    ("words", "beginning", "emptied_too"),
     [
         ("-the bus", "-the bus (not found: nothing to remove is called 'the bus'", []),
         ("nothing; -the red car", "nothing (not found: ", ["r1"]),
     ],
 )
-def test_failed_removals_are_reported_in_the_text_field(backend, words, told, emptied_too):
-    answer = ask(backend, task(*TWO), words)
+def test_failed_removals_are_reported_in_the_text_field(backend, words, beginning, emptied_too):
+    answer = answer_by_id(backend, task(*TWO), words)
     (text,) = answer.pop("t")["value"]["text"]
-    assert text.startswith(told)
+    assert text.startswith(beginning)
     assert list(answer) == emptied_too
 
 
 # --- masks that a new answer has none for --------------------------------------------------------------------------
 
 
-def _new_answer(config, asked, context, frames):
-    """What is asked and the regions of an answer that shows the objects on these pictures only."""
-    work = read_request(asked, config, context=context)
-    seen = np.stack([star_mask(f) if f in frames else np.zeros_like(star_mask(f)) for f in range(3)])
-    results = [TrackResult(t, track_of_masks(seen), (), 0.9, 0, ()) for t in work.targets]
+def _new_answer(config, original, context, frames):
+    """Return a request and the regions of an answer that shows the objects on these pictures only."""
+    work = read_request(original, config, context=context)
+    masks = np.stack([star_mask(f) if f in frames else np.zeros_like(star_mask(f)) for f in range(3)])
+    results = [TrackResult(t, track_of_masks(masks), (), 0.9, 0, ()) for t in work.targets]
     return work, config.control.regions(results, region_ids=work.region_ids)
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
 def test_masks_that_the_answer_lacks_are_emptied_unless_a_person_drew_them(kind):
-    config, asked, ids = answered_task(kind)
-    change_mask(asked, config, ids[0], 0, np.roll(star_mask(0), 3, 1))
-    work, regions = _new_answer(config, asked, typed("the bird; the ring", "w"), {2})
+    config, original, ids = answered_task(kind)
+    change_mask(original, config, ids[0], 0, np.roll(star_mask(0), 3, 1))
+    work, regions = _new_answer(config, original, typed("the bird; the ring", "w"), {2})
     more = config.control.clear_missing_masks(work.unedited_masks, regions)
     assert {r["id"] for r in more} == {f"{ids[0]}-1", f"{ids[1]}-0", f"{ids[1]}-1"}
     shapes = [r for r in more if r["type"] == config.control.tag]
     assert not any(config.control.read_mask(r).any() for r in shapes)
-    newest = copy.deepcopy(asked)
-    kept = {(r["id"], r["type"]): r for r in [*asked["drafts"][0]["result"], *regions, *more]}
+    newest = copy.deepcopy(original)
+    kept = {(r["id"], r["type"]): r for r in [*original["drafts"][0]["result"], *regions, *more]}
     newest["drafts"][0]["result"] = list(kept.values())
     shown = config.control.shown_regions(newest)
     assert {r["item_index"] for r in shown if config.control.read_mask(r).any()} == {0, 2}
 
 
 def test_a_batch_empties_nothing_and_deleted_masks_do_not_come_back():
-    config, asked, _ = answered_task("BitmaskLabels")
-    assert read_request(asked, config).unedited_masks == ()
-    asked["predictions"] = copy.deepcopy(asked["drafts"])
-    asked["drafts"][0]["result"] = []
-    assert read_request(asked, config, context=typed("the bird", "w")).unedited_masks == ()
+    config, original, _ = answered_task("BitmaskLabels")
+    assert read_request(original, config).unedited_masks == ()
+    original["predictions"] = copy.deepcopy(original["drafts"])
+    original["drafts"][0]["result"] = []
+    assert read_request(original, config, context=typed("the bird", "w")).unedited_masks == ()

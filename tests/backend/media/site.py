@@ -18,7 +18,7 @@ class Site:
 
     def __init__(self) -> None:
         self.answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
-        self.seen: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -28,7 +28,7 @@ class Site:
                 pass
 
             def do_GET(self) -> None:
-                site.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
+                site.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
                 site.answers.get(self.path.split("?")[0], site.body)(self)
                 self.close_connection = True
 

@@ -27,20 +27,24 @@ BODY = bytes(i * i % 251 for i in range(600_000))
 class File:
     """A file on a `Site` as good servers serve it: ETag, Range, If-Range, If-None-Match. cut: bytes per answer."""
 
-    def __init__(self, body=BODY, *, tag='"one"', cut=None, obeys_if_range=True, ranges=True):
-        self.body, self.tag, self.cut, self.obeys, self.ranges = body, tag, cut, obeys_if_range, ranges
-        self.asked, self.date = [], None
+    def __init__(self, body=BODY, *, tag='"one"', cut=None, checks_if_range=True, ranges=True):
+        self.body, self.tag, self.cut, self.checks_if_range, self.ranges = body, tag, cut, checks_if_range, ranges
+        self.requests, self.date = [], None
 
     def __call__(self, handler):
-        sent = {k.lower(): v for k, v in handler.headers.items()}
-        self.asked.append(sent.get("range"))
-        if self.tag and sent.get("if-none-match") == self.tag:
+        headers = {k.lower(): v for k, v in handler.headers.items()}
+        self.requests.append(headers.get("range"))
+        if self.tag and headers.get("if-none-match") == self.tag:
             return Site.send(handler, 304, {"ETag": self.tag})
         about = {"ETag": self.tag} if self.tag else {}
         first, status, n = 0, 200, len(self.body)
-        wanted = re.fullmatch(r"bytes=(\d+)-", sent.get("range", ""))
-        if wanted and self.ranges and (not self.obeys or sent.get("if-range") in (None, self.tag, self.date)):
-            first, status = int(wanted[1]), 206
+        match = re.fullmatch(r"bytes=(\d+)-", headers.get("range", ""))
+        if (
+            match
+            and self.ranges
+            and (not self.checks_if_range or headers.get("if-range") in (None, self.tag, self.date))
+        ):
+            first, status = int(match[1]), 206
             if first >= n:
                 return Site.send(handler, 416, {"Content-Range": f"bytes */{n}", "Content-Length": "0"})
             about["Content-Range"] = f"bytes {first}-{n - 1}/{n}"
@@ -67,34 +71,34 @@ def fetcher():
 def test_a_broken_download_is_resumed(site, tmp_path):
     site.answers["/data/local-files/"] = file = File(cut=250_000)
     assert read(store_of(tmp_path, site)) == BODY
-    assert file.asked == [None, "bytes=250000-", "bytes=500000-"]
+    assert file.requests == [None, "bytes=250000-", "bytes=500000-"]
 
 
 def test_a_server_that_sends_a_few_mb_at_a_time_is_read_to_the_end(site):
     """As Label Studio passes on cloud storage: a 206 that ends before the file does, and no If-Range."""
-    asked = []
+    requests = []
 
     def piecewise(handler):
-        asked.append(handler.headers.get("Range"))
-        first = int(asked[-1][6:-1]) if asked[-1] else 0
+        requests.append(handler.headers.get("Range"))
+        first = int(requests[-1][6:-1]) if requests[-1] else 0
         piece = BODY[first : first + 100_000]
-        about = {"ETag": '"1"', "Content-Length": str(len(piece) if asked[-1] else len(BODY))}
-        if asked[-1]:
+        about = {"ETag": '"1"', "Content-Length": str(len(piece) if requests[-1] else len(BODY))}
+        if requests[-1]:
             about["Content-Range"] = f"bytes {first}-{first + len(piece) - 1}/{len(BODY)}"
-        Site.send(handler, 206 if asked[-1] else 200, about, piece)
+        Site.send(handler, 206 if requests[-1] else 200, about, piece)
 
     site.answers["/a"] = piecewise
     into = io.BytesIO()
     assert fetcher().fetch(f"{site.url}/a", into).size == len(BODY)
     assert into.getvalue() == BODY
-    assert len(asked) == 6
+    assert len(requests) == 6
 
 
-@pytest.mark.parametrize("obeys", [True, False])
-def test_a_file_that_changed_meanwhile_is_downloaded_anew(obeys, site):
+@pytest.mark.parametrize("checks_if_range", [True, False])
+def test_a_file_that_changed_meanwhile_is_downloaded_anew(checks_if_range, site):
     new = BODY[::-1] + b"more"
-    files = [File(cut=250_000), File(new, tag='"two"', obeys_if_range=obeys)]
-    site.answers["/a"] = lambda handler: (files[0] if not files[0].asked else files[1])(handler)
+    files = [File(cut=250_000), File(new, tag='"two"', checks_if_range=checks_if_range)]
+    site.answers["/a"] = lambda handler: (files[0] if not files[0].requests else files[1])(handler)
     into = io.BytesIO()
     assert fetcher().fetch(f"{site.url}/a", into).size == len(new)
     assert into.getvalue() == new
@@ -105,11 +109,11 @@ def test_a_file_without_a_strong_validator_is_never_resumed(tag, site):
     site.answers["/a"] = file = File(cut=250_000, tag=tag)
     with pytest.raises(FetchError, match="broke off"):
         fetcher().fetch(f"{site.url}/a", io.BytesIO())
-    assert file.asked == [None]
+    assert file.requests == [None]
 
 
 def test_a_modification_date_is_a_validator_only_after_a_minute(site):
-    for changed, n_asked in (("Mon, 01 Jan 2024 00:00:00 GMT", 3), ("Mon, 01 Jan 2024 00:01:59 GMT", 1)):
+    for changed, n_requests in (("Mon, 01 Jan 2024 00:00:00 GMT", 3), ("Mon, 01 Jan 2024 00:01:59 GMT", 1)):
         file = File(cut=250_000, tag=None)
         file.date = changed
 
@@ -125,9 +129,9 @@ def test_a_modification_date_is_a_validator_only_after_a_minute(site):
             file(handler)
 
         site.answers["/a"] = dated
-        with pytest.raises(FetchError) if n_asked == 1 else _nothing():
+        with pytest.raises(FetchError) if n_requests == 1 else _nothing():
             fetcher().fetch(f"{site.url}/a", io.BytesIO())
-        assert len(file.asked) == n_asked
+        assert len(file.requests) == n_requests
 
 
 class _nothing:  # noqa: N801
@@ -148,7 +152,7 @@ def test_a_later_try_resumes_an_earlier_download(site, tmp_path):
     assert (part[:6], note) == (".part-", part + ".json")
     site.answers["/data/local-files/"] = file = File()
     assert read(store_of(tmp_path, site)) == BODY
-    assert file.asked == ["bytes=50000-"]
+    assert file.requests == ["bytes=50000-"]
     assert not any(name.startswith(".part-") for name in cached_files(tmp_path))
 
 
@@ -158,7 +162,7 @@ def test_an_upload_is_resumed_without_a_validator(site, tmp_path):
         read(store_of(tmp_path, site), "/data/upload/1/a.mp4")
     site.answers["/data/upload/1/a.mp4"] = file = File(tag=None)
     assert read(store_of(tmp_path, site), "/data/upload/1/a.mp4") == BODY
-    assert file.asked == ["bytes=50000-"]
+    assert file.requests == ["bytes=50000-"]
 
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"version": "\\"other\\""}'])
@@ -176,7 +180,7 @@ def test_a_range_that_does_not_fit_is_not_appended(content_range, site):
     file = File(cut=250_000)
 
     def lies(handler):
-        if not file.asked or not handler.headers.get("Range"):
+        if not file.requests or not handler.headers.get("Range"):
             file(handler)
             file.cut = None
         else:
@@ -192,14 +196,14 @@ def test_a_server_that_always_starts_over_is_given_up(site):
     site.answers["/a"] = file = File(cut=250_000, ranges=False)
     with pytest.raises(FetchError, match="broke off"):
         fetcher().fetch(f"{site.url}/a", io.BytesIO())
-    assert len(file.asked) <= 4
+    assert len(file.requests) <= 4
 
 
 def test_a_server_that_promises_more_and_sends_nothing_is_given_up(site):
     file = File(cut=250_000)
 
     def nothing_more(handler):
-        if not file.asked:
+        if not file.requests:
             return file(handler)
         about = {"ETag": '"one"', "Content-Range": f"bytes 250000-599999/{len(BODY)}", "Transfer-Encoding": "chunked"}
         return Site.send(handler, 206, about, b"0\r\n\r\n")
@@ -207,7 +211,7 @@ def test_a_server_that_promises_more_and_sends_nothing_is_given_up(site):
     site.answers["/a"] = nothing_more
     with pytest.raises(FetchError, match="gives no more than 250000 bytes of 600000"):
         fetcher().fetch(f"{site.url}/a", io.BytesIO())
-    assert len(site.seen) < 10
+    assert len(site.requests) < 10
 
 
 def test_the_size_limit_holds_for_all_parts_together(site):
@@ -215,7 +219,7 @@ def test_the_size_limit_holds_for_all_parts_together(site):
     small = Fetcher(max_bytes=400_000, timeout_s=5.0, allowed_hosts=["127.0.0.1"])
     with pytest.raises(FetchError, match=r"larger than 0\.4 MB"):
         small.fetch(f"{site.url}/a", io.BytesIO())
-    assert file.asked == [None]
+    assert file.requests == [None]
 
 
 # --- the folder -------------------------------------------------------------------------------------------------
@@ -246,7 +250,7 @@ def test_a_damaged_copy_is_detected_and_downloaded_again(site, tmp_path):
     assert raised.value.transient
     with store.local_file("/data/upload/a.mp4") as path:
         store.raise_if_damaged(path, hash_file(path))
-    assert len(site.seen) == 2
+    assert len(site.requests) == 2
 
 
 def test_a_full_disk_is_a_transient_error(site, tmp_path, monkeypatch):
@@ -294,17 +298,17 @@ def test_cloud_storage_is_fetched_through_its_task(address, site, other_site, tm
     with pytest.raises(MediaError, match="REFAM_ALLOWED_HOSTS") as raised:
         read(store_of(tmp_path, site), address, task_id=7)
     assert "s3cret" not in str(raised.value)
-    assert other_site.seen == []
+    assert other_site.requests == []
     store = store_of(tmp_path, site, allowed_hosts=f"127.0.0.1:{other_site.port}")
     assert read(store, address, task_id=7) == BODY
-    path, sent = site.seen[-1]
+    path, headers = site.requests[-1]
     assert base64.urlsafe_b64decode(path.partition("?fileuri=")[2]).decode() == address
-    assert sent["authorization"] == "Token t0ken"
-    assert all("authorization" not in headers for _, headers in other_site.seen)
+    assert headers["authorization"] == "Token t0ken"
+    assert all("authorization" not in headers for _, headers in other_site.requests)
     site.redirect("/tasks/8/resolve/", f"{other_site.url}/bucket/clip.mp4?X-Amz-Signature=other")
-    n = len(other_site.seen)
-    assert read(store, address, task_id=8) == BODY  # one copy for all tasks, asked for anew with each task's rights
-    assert other_site.seen[n][1]["if-none-match"] == '"one"'
+    n = len(other_site.requests)
+    assert read(store, address, task_id=8) == BODY  # one copy for all tasks, asked for again with each task's rights
+    assert other_site.requests[n][1]["if-none-match"] == '"one"'
     assert len([name for name in cached_files(tmp_path) if name.endswith(".mp4")]) == 1
 
 

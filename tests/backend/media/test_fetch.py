@@ -1,4 +1,4 @@
-"""Media from a server that means harm, on loopback."""
+"""Downloads from a hostile server on loopback."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _get(fetcher: Fetcher, url: str) -> bytes:
 
 def test_fetch_sends_the_token_and_returns_the_whole_body(site: Site) -> None:
     assert _get(_fetcher(site), f"{site.url}/data/upload/a.mp4") == BODY
-    assert site.seen[0][1]["authorization"] == "Token s3cret"
+    assert site.requests[0][1]["authorization"] == "Token s3cret"
 
 
 def test_the_token_goes_to_no_other_host_and_no_other_path(site: Site, other_site: Site) -> None:
@@ -44,16 +44,16 @@ def test_the_token_goes_to_no_other_host_and_no_other_path(site: Site, other_sit
     assert _get(fetcher, f"{site.url}/data/upload/a.mp4") == BODY
     assert _get(fetcher, f"{other_site.url}/data/direct") == BODY
     assert _get(fetcher, f"{site.url}/api/projects/1/export") == BODY
-    assert "authorization" not in site.seen[-1][1]
-    assert all("authorization" not in headers for _, headers in other_site.seen)
-    assert len(other_site.seen) == 2
+    assert "authorization" not in site.requests[-1][1]
+    assert all("authorization" not in headers for _, headers in other_site.requests)
+    assert len(other_site.requests) == 2
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "0", "[::1]", "[::ffff:127.0.0.1]"])
 def test_loopback_is_refused_in_every_spelling(host: str, other_site: Site) -> None:
     with pytest.raises(FetchError, match=r"REFAM_ALLOWED_HOSTS|not known|reached"):
         _get(_fetcher(), f"http://{host}:{other_site.port}/")
-    assert other_site.seen == []
+    assert other_site.requests == []
 
 
 @pytest.mark.parametrize(
@@ -87,19 +87,19 @@ def test_a_public_page_cannot_redirect_to_a_private_one(site: Site, other_site: 
     site.redirect("/a", f"{other_site.url}/secret")
     with pytest.raises(FetchError, match="REFAM_ALLOWED_HOSTS"):
         _get(_fetcher(site), f"{site.url}/a")
-    assert other_site.seen == []
+    assert other_site.requests == []
 
 
 def test_dns_rebinding_is_refused(monkeypatch: pytest.MonkeyPatch, other_site: Site) -> None:
-    """DNS re-binding: the first answer is public, every later one loopback. One answer is asked for and used."""
-    asked: list[str] = []
+    """DNS re-binding: the first answer is public, every later one loopback. The name is looked up once."""
+    lookups: list[str] = []
     real = socket.getaddrinfo
 
     def rebinding(host: Any, *args: Any, **kwargs: Any) -> Any:
         if host != "evil.example":
             return real(host, *args, **kwargs)
-        asked.append(host)
-        return real("198.51.100.7" if len(asked) == 1 else "127.0.0.1", *args, **kwargs)
+        lookups.append(host)
+        return real("198.51.100.7" if len(lookups) == 1 else "127.0.0.1", *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     monkeypatch.setattr(network_policy, "is_public", lambda address: address != "127.0.0.1")
@@ -237,8 +237,8 @@ def test_uploads_are_fetched_once(site: Site, tmp_path: Path) -> None:
         with store.local_file("/data/upload/3/abc-my clip ü.mp4") as path:
             assert path.read_bytes() == BODY
             assert path.name.endswith("my_clip_.mp4")
-    assert len(site.seen) == 1
-    assert site.seen[0][1]["authorization"] == "Token t0ken"
+    assert len(site.requests) == 1
+    assert site.requests[0][1]["authorization"] == "Token t0ken"
 
 
 def test_other_files_are_revalidated_and_sent_only_when_changed(site: Site, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_other_files_are_revalidated_and_sent_only_when_changed(site: Site, tmp_
         content[0] = expected
         with store.local_file("/data/local-files/?d=a/b.mp4") as path:
             assert path.read_bytes() == expected
-    assert [headers.get("if-none-match") for _, headers in site.seen] == [None, '"one"', '"one"']
+    assert [headers.get("if-none-match") for _, headers in site.requests] == [None, '"one"', '"one"']
 
 
 def test_the_cache_is_bounded_and_keeps_files_in_use(site: Site, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Masks on lists of pictures: every format is decoded again by somebody else's reader and compared with the truth."""
+"""Masks on lists of pictures: each format is decoded again by an independent reader and compared with the truth."""
 
 import base64
 import json
@@ -56,16 +56,16 @@ def test_encoded_values_decode_to_the_mask(kind):
     _, scene = red_star_and_blue_ring(3)
     blank = np.zeros_like(scene[0])
     blank[1:] = scene[1][1:]  # the ring is hidden on the first picture
-    odd = np.stack([two_parts_and_a_hole()] * 3)
+    with_holes = np.stack([two_parts_and_a_hole()] * 3)
     config = parse_label_config(config_with(kind))
-    for masks, label in ((scene[0], "Star"), (blank, "r"), (odd, "Star")):
+    for masks, label in ((scene[0], "Star"), (blank, "r"), (with_holes, "Star")):
         result = TrackResult(Target(label=label, words="x"), track_of_masks(masks), (), 0.8, 0, ())
         regions = config.control.regions([result], region_ids=["refam-1"])
         shapes = [r for r in regions if r["type"] == kind.lower()]
         h, w = masks.shape[1:]
-        seen = {r["item_index"] for r in shapes}
-        assert seen == {i for i in range(3) if masks[i].any()}
-        for i in seen:
+        pictures = {r["item_index"] for r in shapes}
+        assert pictures == {i for i in range(3) if masks[i].any()}
+        for i in pictures:
             here = [r for r in shapes if r["item_index"] == i]
             union = np.any([decoded(r["value"], kind.lower(), (w, h)) for r in here], axis=0)
             assert iou(union, masks[i]) >= (0.95 if kind.startswith("Polygon") else 1.0)
@@ -75,7 +75,7 @@ def test_encoded_values_decode_to_the_mask(kind):
         assert {r["id"] for r in labelled} == {r["id"] for r in shapes}
         assert all((r["original_width"], r["original_height"], r["image_rotation"]) == (w, h, 0) for r in regions)
         if kind.startswith("Polygon"):
-            most = 80 if masks is odd else 40  # small round holes take many
+            most = 80 if masks is with_holes else 40  # small round holes take many
             assert max(len(r["value"]["points"]) for r in shapes) <= most
 
 
@@ -124,7 +124,7 @@ class MaskTruth:
 
 
 @pytest.fixture
-def doing(tmp_path):
+def run_job(tmp_path):
     images, masks = red_star_and_blue_ring(3, size=(96, 54))
     (tmp_path / "m").mkdir()
     for i, image in enumerate(images):
@@ -151,8 +151,8 @@ def doing(tmp_path):
     return do, masks[0]
 
 
-def test_a_task_of_pictures_runs(doing):
-    do, masks = doing
+def test_a_task_of_pictures_runs(run_job):
+    do, masks = run_job
     first, second = do(["0.png", "1.png", "2.png"]), do(["0.png", "1.png", "2.png"])
     regions = first.prediction["result"]
     assert [r["item_index"] for r in regions] == [0, 1, 2]
@@ -172,9 +172,9 @@ def test_a_task_of_pictures_runs(doing):
         (["0.png"] * 5, PipelineError, "REFAM_MAX_FRAMES=4"),
     ],
 )
-def test_errors_name_the_picture(doing, pics, error, says):
+def test_errors_name_the_picture(run_job, pics, error, says):
     with pytest.raises(error, match=says):
-        doing[0](pics)
+        run_job[0](pics)
 
 
 def test_a_sequence_reads_as_a_clip(tmp_path):

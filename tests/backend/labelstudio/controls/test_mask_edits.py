@@ -1,4 +1,4 @@
-"""Masks that a person drew on a list of pictures: read back to the pixel, kept, and what lies between follows them."""
+"""Masks that a person drew on a list of pictures: they are read to the pixel, become prompts, and stay."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_user_masks_survive_the_job_json():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"original_width": None}, "original_width and original_height must be pixels"),
         ({"original_width": 80}, "cannot be read as a bitmask: it is 90x60, the picture 80x60"),
@@ -112,25 +112,25 @@ def test_user_masks_survive_the_job_json():
         ({"value": {}}, "cannot be read as a bitmask"),
     ],
 )
-def test_an_unreadable_region_is_named_in_the_error(change, said):
+def test_an_unreadable_region_is_named_in_the_error(change, message):
     config, task, _ = answered_task("BitmaskLabels")
     region = task["drafts"][0]["result"][0]
     region |= {"origin": "manual", **change}
     with pytest.raises(RequestError, match="task 7: region") as error:
         read_request(task, config, context=TYPED)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert region["id"] in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("shape", "value", "said"),
+    ("shape", "value", "message"),
     [
         ("polygon", {"points": [[0, 0], [50, 50]]}, "three points"),
         ("brush", {"rle": [0, 0, 0]}, "cannot be read as a brush"),
     ],
 )
-def test_an_unreadable_value_is_named_in_the_error(shape, value, said):
-    with pytest.raises(MaskError, match=said):
+def test_an_unreadable_value_is_named_in_the_error(shape, value, message):
+    with pytest.raises(MaskError, match=message):
         control_for_type(shape).read_mask({"id": "r", "value": value, "original_width": 9, "original_height": 5})
 
 

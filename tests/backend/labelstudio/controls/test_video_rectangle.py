@@ -87,11 +87,17 @@ def test_hidden_frames_stay_hidden(visible: list[bool], gaps_ms: list[int], fps:
     times = np.concatenate([[0], np.cumsum(gaps_ms[: n - 1])]) / 1000
     timing = Timing(times, float(times[-1] + 0.2))
     moving = moving_box(n, speed=(0.02, -0.01))
-    seen = np.array(visible)
+    shown_rows = np.array(visible)
     track = MaskTrack(
-        moving.label, moving.size, moving.frames, moving.rles, moving.boxes * seen[:, None], moving.scores, seen
+        moving.label,
+        moving.size,
+        moving.frames,
+        moving.rles,
+        moving.boxes * shown_rows[:, None],
+        moving.scores,
+        shown_rows,
     )
-    if seen.any():
+    if shown_rows.any():
         _worst_error(track, timing, fps)  # asserts what is shown on every frame
     sequence = box_sequence(track, timing, fps=fps)
     assert not sequence or sequence[-1]["enabled"] is False

@@ -1,4 +1,4 @@
-"""Outlines on video: written as the tag's documentation says, kept as a person left them, read back as masks."""
+"""Outlines on video: written by the documentation of the tag, kept as a person left them, read back as masks."""
 
 from __future__ import annotations
 
@@ -182,15 +182,15 @@ def test_outline_tags_are_recognised(tag, expected):
 
 
 @pytest.mark.parametrize(
-    ("tag", "said"),
+    ("tag", "message"),
     [
         ('<VideoVector name="o" toName="v"/>', 'closable="true"'),
         ('<VideoVector name="o" toName="v" closable="true" maxPoints="2"/>', "allows 2 points at most and needs 3"),
         ('<VideoVector name="o" toName="v" closable="true" minPoints="9" maxPoints="8"/>', "needs 9"),
     ],
 )
-def test_a_config_that_cannot_take_outlines_is_explained(tag, said):
-    with pytest.raises(LabelConfigError, match=said):
+def test_a_config_that_cannot_take_outlines_is_explained(tag, message):
+    with pytest.raises(LabelConfigError, match=message):
         parse_label_config(f'<View><Video name="v" value="$u"/>{tag}</View>')
 
 
@@ -227,18 +227,18 @@ def test_a_dragged_vertex_is_a_prompt_and_comes_back_to_the_last_digit():
     item = changed["value"]["sequence"][1]
     work = read_request(_task(changed), CONFIG, context=_typed("the red star"))
     assert work.region_ids == ("r",)
-    ((pin,),) = work.edits
-    assert isinstance(pin, UserOutline)
-    assert pin.frame == item["frame"]
+    ((edit,),) = work.edits
+    assert isinstance(edit, UserOutline)
+    assert edit.frame == item["frame"]
     (target,) = add_user_prompts(work, _even(24))
     (prompt,) = target.prompts
     assert prompt.frame == item["frame"] - 1
-    wanted = np.array([(v["x"], v["y"]) for v in item["vertices"]])
-    assert iou(decode(prompt.mask), _fill(wanted)) > 0.9
-    again = _region(_star(), edits=(pin,))["value"]["sequence"]
+    expected = np.array([(v["x"], v["y"]) for v in item["vertices"]])
+    assert iou(decode(prompt.mask), _fill(expected)) > 0.9
+    again = _region(_star(), edits=(edit,))["value"]["sequence"]
     (kept,) = [k for k in again if k["frame"] == item["frame"]]
     assert kept["vertices"] == item["vertices"]
-    assert read_user_keyframes({"value": {"sequence": again}}) == (pin,), "what is a person's stays a person's"
+    assert read_user_keyframes({"value": {"sequence": again}}) == (edit,), "what is a person's stays a person's"
     ids = [v["id"] for v in item["vertices"]]
     assert all([v["id"] for v in k["vertices"]] == ids for k in again)
 
@@ -249,14 +249,14 @@ def test_added_vertices_stay_and_earlier_frames_keep_their_own():
     first, second = (_pushed(_region(masks), i, by=0.01)["value"]["sequence"][i] for i in (0, 1))
     one = {"id": "extra", "x": first["vertices"][0]["x"] + 0.5, "y": first["vertices"][0]["y"] + 0.5}
     second["vertices"].insert(1, one)
-    pins = read_user_keyframes({"value": {"sequence": [first, second]}})
-    assert len(pins) == 2
-    sequence = _region(masks, edits=pins)["value"]["sequence"]
+    edits = read_user_keyframes({"value": {"sequence": [first, second]}})
+    assert len(edits) == 2
+    sequence = _region(masks, edits=edits)["value"]["sequence"]
     at = [k["frame"] for k in sequence]
     assert second["frame"] - 1 in at
     for item in sequence:
-        wanted = first if item["frame"] < second["frame"] else second
-        assert [v["id"] for v in item["vertices"]] == [v["id"] for v in wanted["vertices"]]
+        expected = first if item["frame"] < second["frame"] else second
+        assert [v["id"] for v in item["vertices"]] == [v["id"] for v in expected["vertices"]]
     ious = [iou(_fill(_drawn(sequence, row + 1)), masks[row]) for row in range(24)]
     assert np.median(ious) > 0.8
 
@@ -268,11 +268,11 @@ def test_added_vertices_stay_and_earlier_frames_keep_their_own():
 )
 def test_a_keyframe_without_area_is_kept_and_is_no_prompt(vertices):
     masks = _star()
-    pin = UserOutline(6, tuple(vertices), True, True, None)
-    sequence = _region(masks, edits=(pin,))["value"]["sequence"]
+    edit = UserOutline(6, tuple(vertices), True, True, None)
+    sequence = _region(masks, edits=(edit,))["value"]["sequence"]
     assert [k["vertices"] for k in sequence if k["frame"] == 6] == [vertices]
     work = read_request(_task(_region(masks)), CONFIG, context=_typed("the red star"))
-    (target,) = add_user_prompts(type(work)(**{**work.__dict__, "edits": ((pin,),)}), _even(24))
+    (target,) = add_user_prompts(type(work)(**{**work.__dict__, "edits": ((edit,),)}), _even(24))
     assert target.prompts == ()
 
 
@@ -280,8 +280,8 @@ def test_a_disabled_keyframe_hides_up_to_the_next():
     sequence = _region(_star())["value"]["sequence"]
     off = copy.deepcopy(sequence[1])
     off["enabled"] = False
-    pins = read_user_keyframes({"value": {"sequence": [sequence[0], off, *sequence[2:]]}})
-    again = _region(_star(), edits=pins)["value"]["sequence"]
+    edits = read_user_keyframes({"value": {"sequence": [sequence[0], off, *sequence[2:]]}})
+    again = _region(_star(), edits=edits)["value"]["sequence"]
     until = sequence[2]["frame"]
     hidden = [f for f in range(1, 25) if _drawn(again, f) is None]
     assert hidden == list(range(off["frame"] + 1, until))
