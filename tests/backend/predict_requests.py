@@ -46,9 +46,9 @@ def hold_back(runtime, monkeypatch, words):
     return released
 
 
-def wait_until(true, *, most_s=60.0):
+def wait_until(true, *, timeout_s=60.0):
     """Wait for a condition; fail if it does not hold in time."""
-    end = time.monotonic() + most_s
+    end = time.monotonic() + timeout_s
     while time.monotonic() < end and not true():
         time.sleep(0.02)
     assert true()

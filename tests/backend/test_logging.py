@@ -41,7 +41,7 @@ def log(request, monkeypatch):
 
 @pytest.mark.parametrize("secret", [SECRETS["LABEL_STUDIO_API_KEY"], SECRETS["REFAM_BASIC_AUTH_PASS"], "qu-eu3-s3cret"])
 @pytest.mark.parametrize("where", ["message", "argument", "repr", "exception", "extra", "quoted", "cause"])
-def test_a_secret_of_the_settings_is_never_written(secret, where, log):
+def test_secrets_of_the_settings_are_never_logged(secret, where, log):
     from urllib.parse import quote
 
     if where == "message":
@@ -80,7 +80,7 @@ def test_a_secret_of_the_settings_is_never_written(secret, where, log):
         ("is it here? yes: a@b.example", "is it here? yes: a@b.example"),
     ],
 )
-def test_signatures_and_logins_in_addresses_are_taken_out(text, kept):
+def test_signatures_and_logins_are_removed_from_addresses(text, kept):
     assert redact(text) == kept
 
 
@@ -90,7 +90,7 @@ def test_short_secrets_do_not_black_out_the_log(monkeypatch):
     assert redact("a task") == "a task"
 
 
-def test_lines_know_their_request_and_job(log):
+def test_log_lines_carry_their_request_and_job(log):
     with log_context(request="r-1"):
         log.info("one")
         with log_context(request="r-2", job="j-2"):
@@ -112,7 +112,7 @@ def test_lines_know_their_request_and_job(log):
         ]  # fmt: skip
 
 
-def test_nobody_writes_a_second_line_into_the_log(log):
+def test_a_message_cannot_forge_a_second_line(log):
     log.info("webhook %s", "A\n2026-01-01 00:00:00,000 INFO refam.server all is well\r\x1b[2J")
     (line,) = log.written.getvalue().splitlines()
     assert "\x1b" not in line

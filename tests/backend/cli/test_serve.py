@@ -1,4 +1,4 @@
-"""`refam serve` as people run it: a process with odd secrets, told to stop while it works, on a disk that fills up."""
+"""`refam serve` as a process: odd secrets, a stop while it works, a full disk, kill -9."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRETS = {
 }
 
 
-class Process:
+class ServeProcess:
     """`refam serve` over a folder; its log stands in `log`."""
 
     def __init__(self, folder, *, preexec=None, **environment):
@@ -51,16 +51,16 @@ class Process:
                 time.sleep(0.1)
         raise AssertionError(self.log.read_text())
 
-    def ask(self, *tasks, timeout=100, **options):
+    def predict(self, *tasks, timeout=100, **options):
         body = {"tasks": list(tasks), "project": "1.1", "label_config": VIDEO_CONFIG, "params": {"context": None}}
         return httpx.post(f"{self.url}/predict", json=body, trust_env=False, timeout=timeout, **options)
 
     def jobs(self, **options):
         return httpx.get(f"{self.url}/jobs", trust_env=False, timeout=60, **options).json()["jobs"]
 
-    def all_final(self, n, *, most_s=200, **options):
-        """Waits until `n` jobs are known and all of them final."""
-        end = time.monotonic() + most_s
+    def wait_until_final(self, n, *, timeout_s=200, **options):
+        """Wait until there are `n` jobs and all of them are final; return them."""
+        end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             found = self.jobs(**options)
             if len(found) >= n and all(job["state"] in ("done", "failed", "cancelled") for job in found):
@@ -83,7 +83,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_secrets_stay_out_of_the_log_and_a_stop_is_graceful(form, folder, fake_studio):
     auth = httpx.BasicAuth("anna", SECRETS["REFAM_BASIC_AUTH_PASS"])
-    serve = Process(
+    serve = ServeProcess(
         folder,
         LABEL_STUDIO_URL=f"http://127.0.0.1:{fake_studio.server_port}",
         REFAM_BASIC_AUTH_USER="anna",
@@ -93,7 +93,7 @@ def test_secrets_stay_out_of_the_log_and_a_stop_is_graceful(form, folder, fake_s
     )
     signed = "https://b.s3.invalid/clip.mp4?X-Amz-Signature=s1gnature-s3cret"
     bad = [
-        serve.ask(task(1, words=RED, video=video), auth=auth, headers={"X-Request-ID": "find-me"})
+        serve.predict(task(1, words=RED, video=video), auth=auth, headers={"X-Request-ID": "find-me"})
         for video in (signed, f"{signed}/../x", "http://who:s1gnature-s3cret@h/a.mp4", "/data/upload/x.mp4")
     ]
     assert all("error" in answer.json()["results"][0] for answer in bad)
@@ -104,7 +104,7 @@ def test_secrets_stay_out_of_the_log_and_a_stop_is_graceful(form, folder, fake_s
     assert httpx.post(f"{serve.url}/webhook?key=qu3ry-s3cret", json={"action": "X"}, trust_env=False).status_code == 401
     httpx.get(f"{serve.url}/%0aforged INFO line", auth=auth, trust_env=False)
     answers = []
-    asking = threading.Thread(target=lambda: answers.append(serve.ask(task(9, words="the blue ring"), auth=auth)))
+    asking = threading.Thread(target=lambda: answers.append(serve.predict(task(9, words="the blue ring"), auth=auth)))
     asking.start()
     time.sleep(1.0)  # the models load now: the answer is far
     began = time.monotonic()
@@ -134,54 +134,56 @@ def test_secrets_stay_out_of_the_log_and_a_stop_is_graceful(form, folder, fake_s
 def test_a_disk_that_fills_up_and_empties_again(folder):
     """A limit on the size of files stands in for it: SQLite and everything else meet an error when they write on."""
 
-    def little():
+    def limit_file_size():
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
 
-    serve = Process(folder, preexec=little, REFAM_PAGE_DEADLINE_S="0.3", REFAM_DEADLINE_S="1", REFAM_LOG_LEVEL="ERROR")
+    serve = ServeProcess(
+        folder, preexec=limit_file_size, REFAM_PAGE_DEADLINE_S="0.3", REFAM_DEADLINE_S="1", REFAM_LOG_LEVEL="ERROR"
+    )
     try:
-        said = []
+        answers = []
         for i in range(40):
-            (result,) = serve.ask(task(i, words=RED)).json()["results"]
-            said.append(result.get("error", "") or "done")
-        refused = sum("cannot be" in text for text in said)
+            (result,) = serve.predict(task(i, words=RED)).json()["results"]
+            answers.append(result.get("error", "") or "done")
+        refused = sum("cannot be" in text for text in answers)
         resource.prlimit(serve.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        jobs = serve.all_final(1)
+        jobs = serve.wait_until_final(1)
         assert all(job["state"] == "done" or job["error"] for job in jobs)
         assert len(jobs) + refused >= 40  # whoever was not told of a refusal has a job
-        assert serve.ask(task(100, words=RED)).status_code == 200
-        serve.all_final(len(jobs) + 1)
+        assert serve.predict(task(100, words=RED)).status_code == 200
+        serve.wait_until_final(len(jobs) + 1)
     finally:
         serve.stop()
 
 
 def test_two_servers_on_one_data_directory_and_kill_9(folder):
     options = {"REFAM_PAGE_DEADLINE_S": "0.2", "REFAM_LOG_LEVEL": "ERROR"}
-    servers = [Process(folder, **options) for _ in range(2)]
+    servers = [ServeProcess(folder, **options) for _ in range(2)]
     try:
         for i in range(16):
-            assert servers[i % 2].ask(task(i, words=RED)).status_code == 200
+            assert servers[i % 2].predict(task(i, words=RED)).status_code == 200
             if i == 7:
                 servers[0].stop(signal.SIGKILL)
-                servers[0] = Process(folder, port=servers[0].port, **options)
+                servers[0] = ServeProcess(folder, port=servers[0].port, **options)
         for server in servers:
-            jobs = server.all_final(16)
+            jobs = server.wait_until_final(16)
             assert Counter(job["state"] for job in jobs) == {"done": 16}
     finally:
         for server in servers:
             server.stop()
 
 
-def test_a_database_that_rots_between_two_starts(folder):
-    serve = Process(folder, REFAM_LOG_LEVEL="ERROR")
-    serve.ask(task(1, words=RED))
-    serve.all_final(1)
+def test_a_database_damaged_between_two_starts_is_set_aside(folder):
+    serve = ServeProcess(folder, REFAM_LOG_LEVEL="ERROR")
+    serve.predict(task(1, words=RED))
+    serve.wait_until_final(1)
     serve.stop()
     (folder / "jobs" / "refam.db").write_bytes(b"no database at all" * 1000)
-    serve = Process(folder, REFAM_LOG_LEVEL="ERROR")
+    serve = ServeProcess(folder, REFAM_LOG_LEVEL="ERROR")
     try:
         ready = httpx.get(f"{serve.url}/ready", trust_env=False).json()
         assert any("refam.db was damaged" in problem for problem in ready["problems"])
         assert ready["ready"]
-        assert serve.ask(task(1, words=RED)).json()["results"][0]["result"]
+        assert serve.predict(task(1, words=RED)).json()["results"][0]["result"]
     finally:
         serve.stop()

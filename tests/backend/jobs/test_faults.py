@@ -1,4 +1,4 @@
-"""Rotten databases, full disks, a Label Studio in trouble: what was accepted ends done, or failed with a reason."""
+"""Damaged databases, full disks, a slow Label Studio: every accepted job ends done, or failed with a reason."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from tests.refam.pipeline.ground_truth import random_heatmap
 FILES = ("refam.db", "refam-results.db")
 
 
-def worker_of(queue, folder, do=None):
-    do = do or (lambda spec, tell: JobResult({"result": [spec.id], "score": 1.0, "model_version": "v1"}))
-    return Worker(queue, do, data_dir=folder, accelerator="cpu")
+def make_worker(queue, folder, handler=None):
+    handler = handler or (lambda spec, progress: JobResult({"result": [spec.id], "score": 1.0, "model_version": "v1"}))
+    return Worker(queue, handler, data_dir=folder, accelerator="cpu")
 
 
-def filled(folder, n=30):
-    """A data directory with jobs done, failed and waiting."""
+def fill_queue(folder, n=30):
+    """Make a data directory with finished and waiting jobs."""
     queue = JobQueue("sqlite", folder)
-    worker = worker_of(queue, folder)
+    worker = make_worker(queue, folder)
     for i in range(n):
         queue.submit(spec(f"job{i}", task_id=i, words="words " * 40), Priority.BATCH, fresh_s=0)
         if i % 3:
@@ -38,46 +38,46 @@ def filled(folder, n=30):
     queue.close()
 
 
-def ends_well(folder, name="fresh"):
-    """A new job is accepted and done."""
+def assert_queue_works(folder, name="fresh"):
+    """Submit a job and run it; return what the queue says of damage."""
     queue = JobQueue("sqlite", folder)
     try:
         queue.submit(spec(name), Priority.INTERACTIVE, fresh_s=0)
-        worker = worker_of(queue, folder)
+        worker = make_worker(queue, folder)
         worker.recover()
         while worker.work_once():
             pass
         assert queue.record(name).state is JobState.DONE
         assert queue.prediction(name)["result"] == [name]
-        assert all(run.state.final and (run.state is JobState.DONE or run.error) for run in queue.records())
+        assert all(record.state.final and (record.state is JobState.DONE or record.error) for record in queue.records())
         return queue.damage
     finally:
         queue.close()
 
 
 DAMAGE = {
-    "rubbish": lambda content: b"This is no database. " * 100,
-    "its head is gone": lambda content: bytes(100) + content[100:],
-    "half of it is gone": lambda content: content[: len(content) // 2],
-    "a page is rubbish": lambda content: content[:8192] + b"\xff" * 4096 + content[12288:],
+    "not a database": lambda content: b"This is no database. " * 100,
+    "header missing": lambda content: bytes(100) + content[100:],
+    "truncated": lambda content: content[: len(content) // 2],
+    "page overwritten": lambda content: content[:8192] + b"\xff" * 4096 + content[12288:],
 }
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_database_that_cannot_be_read_is_said_and_set_aside(damage, name, tmp_path):
-    filled(tmp_path)
+def test_a_damaged_database_is_set_aside_and_reported(damage, name, tmp_path):
+    fill_queue(tmp_path)
     broken = DAMAGE[damage]((tmp_path / name).read_bytes())
     (tmp_path / name).write_bytes(broken)
-    (said,) = ends_well(tmp_path)
-    assert said.startswith(f"{name} was damaged")
+    (message,) = assert_queue_works(tmp_path)
+    assert message.startswith(f"{name} was damaged")
     (aside,) = (path for path in tmp_path.glob(f"{name}.damaged-*") if path.suffix[-3:] not in ("wal", "shm"))
     assert aside.read_bytes() == broken
-    assert ends_well(tmp_path, "later") == []
+    assert assert_queue_works(tmp_path, "later") == []
 
 
-def test_two_that_start_at_once_set_it_aside_once(tmp_path):
-    filled(tmp_path, 3)
+def test_concurrent_starts_set_a_damaged_database_aside_once(tmp_path):
+    fill_queue(tmp_path, 3)
     (tmp_path / "refam.db").write_bytes(b"rubbish" * 1000)
     queues = []
     threads = [threading.Thread(target=lambda: queues.append(JobQueue("sqlite", tmp_path))) for _ in range(4)]
@@ -89,12 +89,12 @@ def test_two_that_start_at_once_set_it_aside_once(tmp_path):
     assert sum(len(queue.damage) for queue in queues) == 1
     for queue in queues:
         queue.close()
-    ends_well(tmp_path)
+    assert_queue_works(tmp_path)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_flipped_bits_anywhere_never_stop_the_queue(name, tmp_path):
-    filled(tmp_path / "whole")
+def test_flipped_bits_never_stop_the_queue(name, tmp_path):
+    fill_queue(tmp_path / "whole")
     rng, aside = random.Random(7), 0
     for i in range(12):
         folder = tmp_path / str(i)
@@ -103,7 +103,7 @@ def test_flipped_bits_anywhere_never_stop_the_queue(name, tmp_path):
         for _ in range(8):
             content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         (folder / name).write_bytes(content)
-        aside += bool(ends_well(folder))
+        aside += bool(assert_queue_works(folder))
     assert aside < 12  # most flips hit one record: that one is told of, the others stay
 
 
@@ -113,13 +113,13 @@ def test_a_database_of_an_earlier_version_is_set_aside(name, tmp_path):
         database.execute("create table kv (queue text, key text, value blob)")
         database.execute("insert into kv values ('refam', 'job:a', x'7b7d')")
         database.commit()
-    (message,) = ends_well(tmp_path)
+    (message,) = assert_queue_works(tmp_path)
     assert message.startswith(f"{name} was written by an earlier version and is kept as {name}.old-")
-    assert ends_well(tmp_path, "later") == []
+    assert assert_queue_works(tmp_path, "later") == []
 
 
-def test_a_database_that_is_only_busy_is_left_alone(tmp_path, monkeypatch):
-    filled(tmp_path, 3)
+def test_a_busy_database_is_not_set_aside(tmp_path, monkeypatch):
+    fill_queue(tmp_path, 3)
 
     def busy(*_, **__):
         raise sqlite3.OperationalError("database is locked")
@@ -131,25 +131,25 @@ def test_a_database_that_is_only_busy_is_left_alone(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*damaged*"))
 
 
-def test_what_was_asked_is_lost_the_job_fails_in_words(tmp_path):
+def test_a_job_with_a_damaged_spec_fails_with_a_reason(tmp_path):
     queue = JobQueue("sqlite", tmp_path)
     queue.submit(spec("a"), Priority.BATCH, fresh_s=0)
     queue._storage.write_blob("spec:a", b"{rubbish")
-    assert not worker_of(queue, tmp_path).work_once()
+    assert not make_worker(queue, tmp_path).work_once()
     assert queue.record("a").state is JobState.FAILED
     assert "ask for it again" in queue.record("a").error
     queue.submit(spec("a"), Priority.BATCH, fresh_s=3600)
-    assert worker_of(queue, tmp_path).work_once()
+    assert make_worker(queue, tmp_path).work_once()
     assert queue.record("a").state is JobState.DONE
 
 
-def test_a_result_that_is_lost_is_said_and_computed_again(runtime):
+def test_a_damaged_result_is_reported_and_computed_again(runtime):
     (first,) = predict(runtime, task(1))
     queue = runtime.queue
-    (run,) = queue.records()
-    queue._storage.write_blob(f"result:{run.id}", b"\x00")
-    (said,) = predict(runtime, task(1))
-    assert "damaged" in said["error"]
+    (record,) = queue.records()
+    queue._storage.write_blob(f"result:{record.id}", b"\x00")
+    (answer,) = predict(runtime, task(1))
+    assert "damaged" in answer["error"]
     (again,) = predict(runtime, task(1))
     assert [r["value"] for r in again["result"]] == [r["value"] for r in first["result"]]
 
@@ -164,23 +164,23 @@ def fill_up(queue, *, full):
         database.connection.execute(f"pragma max_page_count={pages}")
 
 
-def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
+def test_a_full_disk_loses_no_accepted_job(tmp_path, monkeypatch):
     monkeypatch.setattr("backend.jobs.worker._REWRITE_AFTER_S", 0.05)
     queue = JobQueue("sqlite", tmp_path)
     for i in range(3):
         queue.submit(spec(f"job{i}"), Priority.BATCH, fresh_s=0)
     refused = []
 
-    def large(spec, tell):
+    def large(spec, progress):
         return JobResult({"result": ["x" * 100_000], "score": 1.0, "model_version": "v1"})
 
-    worker = worker_of(queue, tmp_path, large)
-    surely = worker._write_outcome
+    worker = make_worker(queue, tmp_path, large)
+    write_outcome = worker._write_outcome
 
-    def counted(write):
+    def write_on_full_disk(write):
         fill_up(queue, full=True)  # in this thread's connection, which is the one that writes
 
-        def tried():
+        def attempt():
             try:
                 return write()
             except sqlite3.OperationalError as error:
@@ -189,18 +189,18 @@ def test_a_full_disk_costs_no_job_that_was_accepted(tmp_path, monkeypatch):
                     fill_up(queue, full=False)
                 raise
 
-        surely(tried)
+        write_outcome(attempt)
 
-    monkeypatch.setattr(worker, "_write_outcome", counted)
+    monkeypatch.setattr(worker, "_write_outcome", write_on_full_disk)
     for _ in range(3):
         assert worker.work_once()
-    assert {run.state for run in queue.records()} == {JobState.DONE}
+    assert {record.state for record in queue.records()} == {JobState.DONE}
     assert all(queue.prediction(f"job{i}")["result"] == ["x" * 100_000] for i in range(3))
     assert set(refused) == {"database or disk is full"}
     queue.close()
 
 
-def test_what_does_not_fit_the_queue_is_not_accepted_and_said(runtime, monkeypatch):
+def test_a_job_that_does_not_fit_on_the_disk_is_refused_with_a_reason(runtime, monkeypatch):
     queue = runtime.queue
 
     def full(*_, **__):
@@ -220,18 +220,18 @@ def test_what_does_not_fit_the_queue_is_not_accepted_and_said(runtime, monkeypat
         RedisConnectionError("connection refused"),
     ],
 )
-def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypatch):
+def test_a_job_is_retried_when_the_disk_fills_up_under_way(error, tmp_path, monkeypatch):
     monkeypatch.setattr("backend.jobs.worker.RETRY_AFTER_S", (0.01, 0.01))
     queue, tries = JobQueue("sqlite", tmp_path), []
 
-    def do(spec, tell):
+    def run_job(spec, progress):
         tries.append(1)
         if len(tries) < 3:
             raise error
         return JobResult({"result": [], "score": 0.0, "model_version": "v1"})
 
     queue.submit(spec("a"), Priority.BATCH, fresh_s=0)
-    worker = worker_of(queue, tmp_path, do)
+    worker = make_worker(queue, tmp_path, run_job)
     wait_until(lambda: (worker.work_once(), queue.record("a").state.final)[1])
     assert queue.record("a").state is JobState.DONE
     assert len(tries) == 3
@@ -239,14 +239,14 @@ def test_a_disk_that_fills_up_in_mid_job_is_waited_for(error, tmp_path, monkeypa
     queue.close()
 
 
-def test_results_of_stages_that_cannot_be_kept_cost_nothing_else(tmp_path, caplog):
+def test_a_stage_that_cannot_be_cached_is_only_logged(tmp_path, caplog):
     (tmp_path / "stages").write_text("a file, where a folder should be")
     cache = StageCache(tmp_path / "stages", "content")
     cache.save_heatmap(("key",), random_heatmap())
     assert "cannot be kept" in caplog.text
 
 
-def test_a_queue_that_is_away_while_it_is_waited_for_costs_the_other_tasks_nothing(patient_runtime, monkeypatch):
+def test_a_queue_error_for_one_task_leaves_the_other_answers(patient_runtime, monkeypatch):
     runtime, queue = patient_runtime, patient_runtime.queue
     real, failing = queue.prediction, []
 
@@ -266,7 +266,7 @@ def test_a_queue_that_is_away_while_it_is_waited_for_costs_the_other_tasks_nothi
 # --- Label Studio ---------------------------------------------------------------------------------------------
 
 
-def test_a_slow_label_studio_holds_up_no_answer(runtime, fake_studio, monkeypatch):
+def test_slow_pushes_do_not_delay_answers(runtime, fake_studio, monkeypatch):
     """It answers nothing of a push; who asks meanwhile is answered all the same."""
     handler, answers = fake_studio.RequestHandlerClass, threading.Event()
     say = handler._say

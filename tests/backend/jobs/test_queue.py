@@ -1,3 +1,5 @@
+"""The job queue and its workers, on SQLite and on a real Redis."""
+
 from __future__ import annotations
 
 import itertools
@@ -46,85 +48,85 @@ def queue(address, tmp_path):
     queue.close()
 
 
-def worker(queue, tmp_path, do):
-    return Worker(queue, do, data_dir=tmp_path, accelerator="cpu")
+def make_worker(queue, tmp_path, handler):
+    return Worker(queue, handler, data_dir=tmp_path, accelerator="cpu")
 
 
-def simple(spec, tell):
-    tell("track", 0.5)
+def succeed(spec, progress):
+    progress("track", 0.5)
     return JobResult(ANSWER, ("seen",), b"jpeg")
 
 
-def wait_until(true, *, most_s=60.0):
-    end = time.monotonic() + most_s
+def wait_until(condition, *, timeout_s=60.0):
+    end = time.monotonic() + timeout_s
     while time.monotonic() < end:
-        if true():
+        if condition():
             return True
         time.sleep(0.02)
     return False
 
 
-def test_a_job_is_done_and_known(queue, tmp_path):
+def test_a_finished_job_has_its_record_prediction_and_thumbnail(queue, tmp_path):
     assert queue.submit(spec(), Priority.BATCH, fresh_s=60).state is JobState.QUEUED
     assert queue.waiting() == 1
-    assert worker(queue, tmp_path, simple).work_once()
-    run = queue.record("a")
-    assert (run.state, run.fraction, run.title, run.notes, run.score) == (
+    assert make_worker(queue, tmp_path, succeed).work_once()
+    record = queue.record("a")
+    assert (record.state, record.fraction, record.title, record.notes, record.score) == (
         JobState.DONE,
         1.0,
         "the star",
         ("seen",),
         0.5,
     )
-    assert run.stages_s.keys() == {"track"}
+    assert record.stages_s.keys() == {"track"}
     assert queue.prediction("a") == ANSWER
     assert queue.thumbnail("a") == b"jpeg"
     assert queue.spec("a") == spec()
     assert queue.waiting() == 0
 
 
-def test_what_nobody_submitted_is_not_there(queue):
+def test_an_unknown_job_has_nothing(queue):
     assert queue.record("x") is queue.spec("x") is queue.prediction("x") is queue.thumbnail("x") is None
     assert queue.records() == []
     assert not queue.cancel("x")
     assert not queue.retry("x")
 
 
-def test_asking_again_costs_nothing_until_the_result_is_old(queue, tmp_path):
+def test_a_fresh_result_is_not_computed_again(queue, tmp_path):
     queue.submit(spec(), Priority.BATCH, fresh_s=60)
-    works = worker(queue, tmp_path, simple)
-    works.work_once()
+    worker = make_worker(queue, tmp_path, succeed)
+    worker.work_once()
     assert queue.submit(spec(), Priority.PAGE, fresh_s=60).state is JobState.DONE
-    assert not works.work_once()
+    assert not worker.work_once()
     again = queue.submit(spec(), Priority.PAGE, fresh_s=0)
     assert (again.state, again.attempt) == (JobState.QUEUED, 2)
-    assert works.work_once()
+    assert worker.work_once()
 
 
-def test_the_most_urgent_comes_first_and_equals_in_their_order(queue, tmp_path):
+def test_jobs_run_by_priority_and_then_in_order_of_submission(queue, tmp_path):
     done = []
 
-    def do(spec, tell):
+    def run_job(spec, progress):
         done.append(spec.id)
         return JobResult(ANSWER)
 
-    for name, urgency in [("b1", 0), ("p1", 50), ("b2", 0), ("i1", 100), ("p2", 50)]:
-        queue.submit(spec(name), Priority(urgency), fresh_s=60)
+    for name, priority in [("b1", 0), ("p1", 50), ("b2", 0), ("i1", 100), ("p2", 50)]:
+        queue.submit(spec(name), Priority(priority), fresh_s=60)
     queue.submit(spec("b2"), Priority.INTERACTIVE, fresh_s=60)  # somebody wants it now
-    works = worker(queue, tmp_path, do)
-    while works.work_once():
+    worker = make_worker(queue, tmp_path, run_job)
+    while worker.work_once():
         pass
     assert done == ["i1", "b2", "p1", "p2", "b1"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a niceness is the whole process's")
-def test_a_job_leaves_the_processor_to_whoever_waits_for_an_answer(queue, tmp_path):
+def test_jobs_run_at_a_lower_cpu_priority(queue, tmp_path):
     found = SimpleQueue()
 
     def niceness():
         return os.getpriority(os.PRIO_PROCESS, 0)
 
-    def do(spec, tell):
+    def run_job(spec, progress):
         found.put(niceness())
         helper = threading.Thread(target=lambda: found.put(niceness()))
         helper.start()
@@ -133,139 +135,142 @@ def test_a_job_leaves_the_processor_to_whoever_waits_for_an_answer(queue, tmp_pa
 
     before = niceness()
     queue.submit(spec("a"), Priority.PAGE, fresh_s=60)
-    works = worker(queue, tmp_path, do)
-    works.start()
+    worker = make_worker(queue, tmp_path, run_job)
+    worker.start()
     assert found.get(timeout=60) > before
     assert found.get(timeout=60) > before
-    works.stop()
+    worker.stop()
     assert niceness() == before
 
 
-def test_somebody_who_types_does_not_wait_for_a_long_job(queue, tmp_path):
+def test_an_interactive_job_runs_within_a_long_one(queue, tmp_path):
     order = []
 
-    def do(spec, tell):
+    def run_job(spec, progress):
         order.append(f"{spec.id} begins")
         if spec.id == "long":
-            tell("track", 0.1)
-            queue.submit(spec_now, Priority.INTERACTIVE, fresh_s=60)
+            progress("track", 0.1)
+            queue.submit(urgent, Priority.INTERACTIVE, fresh_s=60)
             queue.submit(globals()["spec"]("later"), Priority.BATCH, fresh_s=60)
             time.sleep(0.5)  # longer than progress is told apart
-            tell("track", 0.5)
+            progress("track", 0.5)
         order.append(f"{spec.id} ends")
         return JobResult(ANSWER)
 
-    spec_now = spec("now")
+    urgent = spec("now")
     queue.submit(spec("long"), Priority.BATCH, fresh_s=60)
-    worker(queue, tmp_path, do).work_once()
+    make_worker(queue, tmp_path, run_job).work_once()
     assert order == ["long begins", "now begins", "now ends", "long ends"]
     assert queue.record("long").stages_s["track"] >= 0.4
     assert queue.record("later").state is JobState.QUEUED
 
 
 @pytest.mark.parametrize("when", ["before", "during"])
-def test_a_cancelled_job_ends(when, queue, tmp_path):
-    def do(spec, tell):
-        tell("track", 0.1)
+def test_a_cancelled_job_ends_and_can_be_retried(when, queue, tmp_path):
+    def run_job(spec, progress):
+        progress("track", 0.1)
         assert queue.cancel("a")
         time.sleep(0.5)
-        tell("track", 0.2)
+        progress("track", 0.2)
         raise AssertionError("it went on")
 
     queue.submit(spec(), Priority.BATCH, fresh_s=60)
     if when == "before":
         assert queue.cancel("a")
-    worker(queue, tmp_path, do).work_once()
+    make_worker(queue, tmp_path, run_job).work_once()
     assert queue.record("a").state is JobState.CANCELLED
     assert not queue.cancel("a")
     assert queue.retry("a")
     assert queue.record("a").state is JobState.QUEUED
-    assert worker(queue, tmp_path, simple).work_once()
+    assert make_worker(queue, tmp_path, succeed).work_once()
     assert queue.record("a").state is JobState.DONE
 
 
-def test_what_can_heal_is_tried_again_later_and_not_for_ever(queue, tmp_path, monkeypatch):
+def test_a_transient_failure_is_retried_a_limited_number_of_times(queue, tmp_path, monkeypatch):
     monkeypatch.setattr("backend.jobs.worker.RETRY_AFTER_S", (0.1,) * len(RETRY_AFTER_S))
     tries = []
 
-    def do(spec, tell):
+    def run_job(spec, progress):
         tries.append(time.monotonic())
         raise TransientError("the host did not answer in time")
 
     queue.submit(spec(), Priority.BATCH, fresh_s=60)
-    works = worker(queue, tmp_path, do)
-    assert works.work_once()
+    worker = make_worker(queue, tmp_path, run_job)
+    assert worker.work_once()
     waiting = queue.record("a")
     assert (waiting.state, waiting.error) == (JobState.QUEUED, "the host did not answer in time")
     assert waiting.retry_at is not None
-    works.recover()  # which must not take a job that waits for a lost one
-    assert wait_until(lambda: works.work_once() and queue.record("a").state is JobState.FAILED)
+    worker.recover()  # which must not take a job that waits for a lost one
+    assert wait_until(lambda: worker.work_once() and queue.record("a").state is JobState.FAILED)
     assert len(tries) == 1 + len(RETRY_AFTER_S)
     assert all(b - a >= 0.1 for a, b in itertools.pairwise(tries))
     assert queue.record("a").error == f"the host did not answer in time (tried {len(tries)} times)"
 
 
 @pytest.mark.parametrize("kind", ["ours", "bug"])
-def test_what_cannot_heal_fails_at_once_in_words(kind, queue, tmp_path):
+def test_any_other_failure_fails_the_job_at_once_with_a_reason(kind, queue, tmp_path):
     from refam.pipeline.pipeline import PipelineError
 
-    def do(spec, tell):
+    def run_job(spec, progress):
         raise PipelineError("no star in sight") if kind == "ours" else ZeroDivisionError("secret detail")
 
     queue.submit(spec(), Priority.BATCH, fresh_s=60)
-    works = worker(queue, tmp_path, do)
-    works.work_once()
-    assert not works.work_once()
-    run = queue.record("a")
-    assert run.state is JobState.FAILED
-    assert run.error == "no star in sight" if kind == "ours" else "unexpectedly" in run.error
-    assert "secret" not in run.error
+    worker = make_worker(queue, tmp_path, run_job)
+    worker.work_once()
+    assert not worker.work_once()
+    record = queue.record("a")
+    assert record.state is JobState.FAILED
+    assert record.error == "no star in sight" if kind == "ours" else "unexpectedly" in record.error
+    assert "secret" not in record.error
 
 
-def test_many_submit_the_same_at_once_and_it_is_done_once(queue, address, tmp_path):
+def test_concurrent_submissions_of_one_job_run_it_once(queue, address, tmp_path):
     done = Counter()
 
-    def do(spec, tell):
+    def run_job(spec, progress):
         done[spec.id] += 1
         return JobResult(ANSWER)
 
     queues = [JobQueue(address, tmp_path) for _ in range(4)]
-    threads = [threading.Thread(target=b.submit, args=(spec(), Priority.BATCH), kwargs={"fresh_s": 60}) for b in queues]
+    arguments = {"args": (spec(), Priority.BATCH), "kwargs": {"fresh_s": 60}}
+    threads = [threading.Thread(target=other.submit, **arguments) for other in queues]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    works = worker(queue, tmp_path, do)
-    while works.work_once():
+    worker = make_worker(queue, tmp_path, run_job)
+    while worker.work_once():
         pass
     assert done == {"a": 1}
     for other in queues:
         other.close()
 
 
-def test_two_workers_share_the_jobs_and_do_none_twice(queue, address, tmp_path):
+def test_two_workers_share_the_jobs_and_run_none_twice(queue, address, tmp_path):
     done = Counter()
 
-    def do(spec, tell):
+    def run_job(spec, progress):
         time.sleep(0.01)
         done[spec.id] += 1
         return JobResult(ANSWER)
 
     for i in range(20):
         queue.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
-    works = [Worker(JobQueue(address, tmp_path), do, data_dir=tmp_path, accelerator=f"cuda:{i}") for i in range(2)]
-    for one in works:
-        one.start()
-    assert wait_until(lambda: all(run.state is JobState.DONE for run in queue.records()))
-    for one in works:
-        one.stop()
+    workers = [
+        Worker(JobQueue(address, tmp_path), run_job, data_dir=tmp_path, accelerator=f"cuda:{i}") for i in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    assert wait_until(lambda: all(record.state is JobState.DONE for record in queue.records()))
+    for worker in workers:
+        worker.stop()
     assert done == {f"j{i}": 1 for i in range(20)}
 
 
-def test_one_job_per_accelerator_at_a_time_whatever_the_number_of_processes(queue, address, tmp_path):
+def test_one_job_at_a_time_on_each_accelerator(queue, address, tmp_path):
     at_once, most = [], []
 
-    def do(spec, tell):
+    def run_job(spec, progress):
         at_once.append(1)
         most.append(len(at_once))
         time.sleep(0.03)
@@ -274,43 +279,43 @@ def test_one_job_per_accelerator_at_a_time_whatever_the_number_of_processes(queu
 
     for i in range(6):
         queue.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
-    works = [Worker(JobQueue(address, tmp_path), do, data_dir=tmp_path, accelerator="cuda:0") for _ in range(3)]
-    for one in works:
-        one.start()
-    assert wait_until(lambda: all(run.state is JobState.DONE for run in queue.records()))
-    for one in works:
-        one.stop()
+    workers = [Worker(JobQueue(address, tmp_path), run_job, data_dir=tmp_path, accelerator="cuda:0") for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    assert wait_until(lambda: all(record.state is JobState.DONE for record in queue.records()))
+    for worker in workers:
+        worker.stop()
     assert max(most) == 1
 
 
-def test_a_worker_that_stops_gives_its_job_back(queue, tmp_path):
+def test_a_stopping_worker_queues_its_job_again(queue, tmp_path):
     begun = threading.Event()
 
-    def do(spec, tell):
+    def run_job(spec, progress):
         for i in range(1000):
-            tell("track", i / 1000)
+            progress("track", i / 1000)
             begun.set()
             time.sleep(0.01)
         raise AssertionError("it was not stopped")
 
     queue.submit(spec(), Priority.BATCH, fresh_s=60)
-    works = worker(queue, tmp_path, do)
-    works.start()
+    worker = make_worker(queue, tmp_path, run_job)
+    worker.start()
     assert begun.wait(60)
-    works.stop()
-    run = queue.record("a")
-    assert (run.state, run.crashes) == (JobState.QUEUED, 0)
-    assert worker(queue, tmp_path, simple).work_once()
+    worker.stop()
+    record = queue.record("a")
+    assert (record.state, record.crashes) == (JobState.QUEUED, 0)
+    assert make_worker(queue, tmp_path, succeed).work_once()
 
 
-def _killable(address, tmp_path):
+def _start_killable_worker(address, tmp_path):
     command = [
         sys.executable,
         "-m",
         "tests.backend.jobs.killable_worker",
         address,
         str(tmp_path),
-        str(tmp_path / "journal"),
+        str(tmp_path / "computed.log"),
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
     assert process.stdout.readline() == "up\n"
@@ -320,37 +325,37 @@ def _killable(address, tmp_path):
 def test_kill_9_loses_no_job_and_no_finished_stage(queue, address, tmp_path):
     for i in range(3):
         queue.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
-    kills, journal = 0, tmp_path / "journal"
+    kills, computed_log = 0, tmp_path / "computed.log"
     while kills < 2:
-        process = _killable(address, tmp_path)
-        lines = journal.read_text().count("\n") if journal.exists() else 0
+        process = _start_killable_worker(address, tmp_path)
+        lines = computed_log.read_text().count("\n") if computed_log.exists() else 0
         # in the middle of a stage: one more is finished, the next is under way
-        assert wait_until(lambda n=lines: journal.exists() and journal.read_text().count("\n") > n)
+        assert wait_until(lambda n=lines: computed_log.exists() and computed_log.read_text().count("\n") > n)
         time.sleep(0.15)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
         kills += 1
-        assert any(run.state is JobState.RUNNING for run in queue.records())
-    process = _killable(address, tmp_path)
+        assert any(record.state is JobState.RUNNING for record in queue.records())
+    process = _start_killable_worker(address, tmp_path)
     try:
-        assert wait_until(lambda: all(run.state is JobState.DONE for run in queue.records()))
+        assert wait_until(lambda: all(record.state is JobState.DONE for record in queue.records()))
     finally:
         process.kill()
         process.wait(10)
-    computed = Counter((tmp_path / "journal").read_text().split("\n")[:-1])
+    computed = Counter((tmp_path / "computed.log").read_text().split("\n")[:-1])
     assert computed == {f"j{i} {stage}": 1 for i in range(3) for stage in STAGES}
-    assert sum(run.crashes for run in queue.records()) == 2
+    assert sum(record.crashes for record in queue.records()) == 2
     assert all(queue.prediction(f"j{i}")["result"] == [f"j{i}"] for i in range(3))
 
 
-def test_a_job_that_ends_every_worker_is_given_up(queue, tmp_path):
+def test_a_job_that_crashes_every_worker_fails(queue, tmp_path):
     queue.submit(spec(), Priority.BATCH, fresh_s=60)
     for _ in range(MOST_CRASHES):
         assert queue.claim_next("dead") is not None
         queue.recover(lambda name: name == "dead")
-    run = queue.record("a")
-    assert run.state is JobState.FAILED
-    assert "memory" in run.error
+    record = queue.record("a")
+    assert record.state is JobState.FAILED
+    assert "memory" in record.error
     assert queue.claim_next("dead") is None
 
 
@@ -370,7 +375,7 @@ def test_a_crash_while_a_job_is_submitted_leaves_nothing_or_a_queued_job(queue, 
     assert queue.claim_next("w")[0].id == "a"
 
 
-def test_a_worker_that_lost_its_job_to_another_changes_nothing(queue):
+def test_a_worker_that_lost_its_job_to_another_writes_nothing(queue):
     queue.submit(spec(), Priority.BATCH, fresh_s=60)
     _, lost = queue.claim_next("silent")
     queue.recover(lambda name: True)
@@ -391,7 +396,7 @@ def test_a_higher_priority_ends_the_wait_of_a_retry(queue):
     assert (record.urgency, record.attempt, record.retry_at) == (Priority.PAGE, 2, None)
 
 
-def test_a_delivery_is_claimed_by_one_only(queue):
+def test_a_delivery_is_claimed_once(queue):
     queue.submit(spec(), Priority.BATCH, fresh_s=60)
     assert queue.claim_delivery("a", "answered")
     assert not queue.claim_delivery("a", "pushing")
@@ -400,14 +405,14 @@ def test_a_delivery_is_claimed_by_one_only(queue):
     assert queue.claim_delivery("a", "pushing")
 
 
-def test_old_jobs_are_forgotten_and_young_ones_kept(queue, tmp_path):
-    works = worker(queue, tmp_path, simple)
+def test_the_oldest_final_jobs_are_pruned(queue, tmp_path):
+    worker = make_worker(queue, tmp_path, succeed)
     for i in range(5):
         queue.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)
-        works.work_once()
+        worker.work_once()
     queue.submit(spec("open"), Priority.BATCH, fresh_s=60)
     assert queue.prune(keep=2) == 3
-    assert [run.id for run in queue.records()] == ["open", "j4", "j3"]
+    assert [record.id for record in queue.records()] == ["open", "j4", "j3"]
     assert queue.prediction("j0") is None
     assert queue.submit(spec("j0"), Priority.BATCH, fresh_s=60).attempt == 1
-    assert works.work_once()
+    assert worker.work_once()

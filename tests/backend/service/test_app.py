@@ -77,7 +77,7 @@ def test_a_prediction_comes_back(client: TestClient, runtime: TruthRuntime) -> N
         ({}, "no data"),
     ],
 )
-def test_in_a_batch_the_good_ones_are_kept_and_nothing_is_stored_for_the_bad_one(
+def test_a_failed_task_of_a_batch_is_an_error_beside_the_others_predictions(
     task: dict[str, Any], words: str, client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -90,7 +90,7 @@ def test_in_a_batch_the_good_ones_are_kept_and_nothing_is_stored_for_the_bad_one
     assert "division" not in bad["error"]
 
 
-def test_an_interactive_failure_is_told_behind_the_words_and_leaves_the_boxes(
+def test_an_interactive_failure_is_written_behind_the_words_and_leaves_the_boxes(
     client: TestClient, runtime: TruthRuntime
 ) -> None:
     region = {"id": "t1", "type": "textarea", "from_name": "say", "to_name": "v", "origin": "manual"}
@@ -118,7 +118,7 @@ def test_an_empty_context_is_no_context(context: Any, client: TestClient, runtim
     assert old == new
 
 
-def test_an_interactive_failure_can_be_left_untold(root: Path, tmp_path: Path) -> None:
+def test_writing_interactive_failures_can_be_switched_off(root: Path, tmp_path: Path) -> None:
     settings = load_settings(media_root=root, cache_dir=tmp_path, say_in_text_field=False)
     runtime = TruthRuntime(settings)
     context = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["nothing"]}}]}
@@ -135,20 +135,20 @@ def test_an_interactive_answer_replaces_the_drafted_region(client: TestClient, r
 
 
 @pytest.mark.parametrize("xml", [None, "", "<View/>", "<View", 'x<!DOCTYPE a [<!ENTITY b "c">]>'])
-def test_a_config_that_cannot_work_fails_each_task_in_words(xml: str | None, client: TestClient) -> None:
+def test_an_unusable_config_fails_each_task_with_a_reason(xml: str | None, client: TestClient) -> None:
     results = _predict(client, _task(), _task(), xml=xml)
     assert len(results) == 2
     assert all(set(result) == {"error"} and "label config" in result["error"] for result in results)
 
 
-def test_no_tasks_no_results(client: TestClient) -> None:
+def test_a_request_without_tasks_has_no_results(client: TestClient) -> None:
     assert _predict(client) == []
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b'{"tasks": 3}', b'{"tasks": [1]}', b'{"tasks": [], "label_config": 7}']
 )
-def test_bodies_that_are_no_request(body: bytes, client: TestClient) -> None:
+def test_malformed_bodies_are_refused(body: bytes, client: TestClient) -> None:
     answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert isinstance(answer.json()["error"], str)
@@ -171,7 +171,7 @@ def test_unknown_paths_and_methods_answer_in_json(client: TestClient) -> None:
     assert client.get("/predict").status_code == 405
 
 
-def test_a_failed_load_is_told_by_ready(settings: Settings) -> None:
+def test_ready_reports_a_failed_load(settings: Settings) -> None:
     from backend.runtime import Runtime
 
     def no_model() -> Any:
@@ -204,25 +204,25 @@ def test_a_webhook_is_answered_while_a_prediction_runs(
     settings: Settings, runtime: TruthRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = TestClient(create_app(settings, runtime))
-    begun, free = threading.Event(), threading.Event()
+    started_job, released = threading.Event(), threading.Event()
     run = runtime.truth.run
 
     def held(*args: Any, **kwargs: Any) -> Any:
-        begun.set()
-        assert free.wait(20)
+        started_job.set()
+        assert released.wait(20)
         return run(*args, **kwargs)
 
     monkeypatch.setattr(runtime.truth, "run", held)
     slow = threading.Thread(target=_predict, args=(client, _task()))
     slow.start()
-    assert begun.wait(10)
+    assert started_job.wait(10)
     started = time.monotonic()
     assert client.post("/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
     assert client.post("/setup", json={}).status_code == 200
     assert client.get("/health").status_code == 200
     assert time.monotonic() - started < 15
     assert slow.is_alive()
-    free.set()
+    released.set()
     slow.join(10)
     assert not slow.is_alive()
 
@@ -250,7 +250,7 @@ def test_one_prediction_at_a_time(settings: Settings, runtime: TruthRuntime, mon
     assert most == 1
 
 
-def test_basic_auth_guards_all_but_health(root: Path, tmp_path: Path) -> None:
+def test_basic_auth_protects_all_but_health(root: Path, tmp_path: Path) -> None:
     settings = load_settings(basic_auth_user="anna", basic_auth_pass="pässword:1", cache_dir=tmp_path)
     client = TestClient(create_app(settings, TruthRuntime(settings)))
     assert client.get("/health").status_code == 200
@@ -267,7 +267,7 @@ def test_basic_auth_guards_all_but_health(root: Path, tmp_path: Path) -> None:
     assert client.post("/webhook", json={"action": "x"}, headers={"Authorization": right}).status_code == 201
 
 
-def test_large_bodies_are_refused_said_or_not(root: Path, tmp_path: Path) -> None:
+def test_large_bodies_are_refused_with_or_without_a_declared_length(root: Path, tmp_path: Path) -> None:
     settings = load_settings(max_body_mb=0.001, cache_dir=tmp_path)
     with BackgroundServer(settings.model_copy(update={"port": _free_port()}), TruthRuntime(settings)) as server:
         import httpx
@@ -291,7 +291,7 @@ def _free_port() -> int:
 # --- the class under label-studio-ml's own servers -----------------------------------------------
 
 
-def test_the_constructor_takes_what_either_line_gives(runtime: TruthRuntime) -> None:
+def test_the_constructor_takes_the_arguments_of_either_line(runtime: TruthRuntime) -> None:
     old = RefAMBackend(
         label_config=VIDEO_CONFIG, train_output={"a": 1}, hostname="h", access_token="t", runtime=runtime
     )
@@ -300,14 +300,14 @@ def test_the_constructor_takes_what_either_line_gives(runtime: TruthRuntime) -> 
     assert RefAMBackend(project_id="1", label_config=VIDEO_CONFIG, runtime=runtime).label_config == VIDEO_CONFIG
 
 
-def test_the_2x_line_learns_the_version_at_set_up(runtime: TruthRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setup_sets_the_version_for_the_2x_line(runtime: TruthRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, str] = {}
     monkeypatch.setattr(RefAMBackend, "set", lambda self, key, value: kept.update({key: value}), raising=False)
     RefAMBackend(label_config=VIDEO_CONFIG, runtime=runtime).setup()  # which 2.x calls in its constructor
     assert kept == {"model_version": runtime.model_version}
 
 
-def test_fit_is_reached_from_either_lines_server(runtime: TruthRuntime) -> None:
+def test_fit_is_called_by_either_lines_server(runtime: TruthRuntime) -> None:
     backend = RefAMBackend(label_config=VIDEO_CONFIG, runtime=runtime)
     data = {
         "annotation": {"id": 1, "result": []},

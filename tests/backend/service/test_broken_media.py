@@ -1,4 +1,4 @@
-"""Broken files at the service: what can still be read is answered, and the answer says where it ends."""
+"""Broken files: the readable part is answered, and the answer says where it ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def predict(runtime, video):
 
 
 @pytest.mark.parametrize("breaks", [media.truncated, media.damaged])
-def test_what_can_be_read_is_answered_and_the_rest_is_told(breaks, runtime, tmp_path):
+def test_a_broken_file_is_answered_as_far_as_it_can_be_read(breaks, runtime, tmp_path):
     path = breaks(tmp_path / "broken.mp4", media.numbered_frames(N))
     clip = open_clip(path, partial=True)
     assert 0 < len(clip) < N
@@ -40,7 +40,7 @@ def test_what_can_be_read_is_answered_and_the_rest_is_told(breaks, runtime, tmp_
 
 
 @pytest.mark.parametrize("make", [media.garbage, media.empty])
-def test_of_what_holds_no_frame_nothing_is_answered(make, runtime, tmp_path):
+def test_a_file_without_frames_is_not_tracked(make, runtime, tmp_path):
     path = make(tmp_path / "broken.mp4")
     predict(runtime, path.name)
     assert runtime.truth.asked == []

@@ -30,7 +30,7 @@ def client(runtime):
 HEADER = {"X-Refam": "1"}
 
 
-def test_browsers_get_the_page_and_label_studio_its_answer(client):
+def test_browsers_get_the_dashboard_and_label_studio_its_status(client):
     assert client.get("/").json()["status"] == "UP"
     page = client.get("/", headers={"Accept": "text/html,application/xhtml+xml"})
     assert page.headers["content-type"].startswith("text/html")
@@ -42,7 +42,7 @@ def test_browsers_get_the_page_and_label_studio_its_answer(client):
     assert nonce not in again.text
 
 
-def test_jobs_say_what_was_done_and_what_failed(client, runtime):
+def test_jobs_lists_finished_and_failed_jobs(client, runtime):
     predict(runtime, task(1), task(2, "nothing"), {"id": 3, "data": {}})
     found = client.get("/jobs").json()
     assert found["counts"] == {"done": 1, "failed": 1}
@@ -79,7 +79,7 @@ def test_cancel_and_retry(client, runtime, monkeypatch):
     assert client.get("/jobs").json()["jobs"][0]["state"] in ("queued", "running")
 
 
-def test_events_tell_of_every_change_and_stop_does_not_wait_for_them(runtime):
+def test_events_report_every_change_and_do_not_delay_a_stop(runtime):
     from backend.demo.local_studio import free_port
 
     settings = runtime.settings.model_copy(update={"port": free_port()})
@@ -104,7 +104,7 @@ def test_events_tell_of_every_change_and_stop_does_not_wait_for_them(runtime):
     assert seen[0] == {}
 
 
-def test_metrics_are_read_by_prometheus_own_parser(client, runtime):
+def test_metrics_can_be_parsed_by_prometheus(client, runtime):
     from prometheus_client.parser import text_string_to_metric_families
 
     predict(runtime, task(1), task(2, "nothing"))
@@ -131,7 +131,7 @@ def test_metrics_are_read_by_prometheus_own_parser(client, runtime):
     assert any(s.labels.get("stage") == "fetch" for s in families["refam_stage_seconds"].samples)
 
 
-def test_hostile_words_stay_words(client, runtime):
+def test_hostile_words_are_never_html(client, runtime):
     predict(runtime, task(1, "<img src=x onerror=alert(1)>"))
     assert client.get("/jobs").headers["content-type"] == "application/json"
     assert "innerHTML" not in client.get("/", headers={"Accept": "text/html"}).text

@@ -1,4 +1,4 @@
-"""What Label Studio is answered, by when, and what is pushed afterwards; against a Label Studio that does as told."""
+"""Answers within the deadline and pushes afterwards, against a fake Label Studio."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tests.backend.predict_requests import hold_back, predict, slow_down, task, 
 from tests.doubles import TruthRuntime
 
 
-def settled(runtime):
-    """Everything is done and nobody is to be told of anything any more."""
+def all_delivered(runtime):
+    """Whether all jobs are final and no push is left."""
     queue = runtime.queue
-    return all(run.state.final for run in queue.records()) and not queue.scheduled_pushes()
+    return all(record.state.final for record in queue.records()) and not queue.scheduled_pushes()
 
 
 @pytest.mark.parametrize("n", [1, 3, 40])
-def test_what_is_done_in_time_is_answered_and_nothing_is_pushed(n, runtime, fake_studio, monkeypatch):
+def test_jobs_done_in_time_are_answered_and_not_pushed(n, runtime, fake_studio, monkeypatch):
     monkeypatch.setattr("backend.service.predict._JUST_NOW_S", 0.0)
     runtime.settings.__dict__["deadline_s"] = runtime.settings.__dict__["page_deadline_s"] = 30.0
     results = predict(runtime, *[task(i) for i in range(n)])
     assert [r["result"][0]["from_name"] for r in results] == ["box"] * n
-    wait_until(lambda: settled(runtime))
+    wait_until(lambda: all_delivered(runtime))
     time.sleep(0.5)
     assert fake_studio.stored == []
     started = time.monotonic()
@@ -37,7 +37,7 @@ def test_what_is_done_in_time_is_answered_and_nothing_is_pushed(n, runtime, fake
     assert time.monotonic() - started < 15
 
 
-def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(runtime, fake_studio, monkeypatch):
+def test_fast_jobs_are_answered_and_slow_ones_pushed_once(runtime, fake_studio, monkeypatch):
     runtime.settings.__dict__["deadline_s"] = 3.0
     released = hold_back(runtime, monkeypatch, "slow one")
     started = time.monotonic()
@@ -49,14 +49,14 @@ def test_half_slow_the_fast_half_is_answered_the_slow_half_is_pushed_once(runtim
         assert "stored when it is finished" in late["error"]
     assert "task 2" in results[1]["error"]
     released.set()
-    wait_until(lambda: settled(runtime))
+    wait_until(lambda: all_delivered(runtime))
     answered = {i + 1 for i, r in enumerate(results) if "result" in r}
     assert sorted(p["task"] for p in fake_studio.stored) == sorted({1, 2, 3, 4} - answered)
     assert all(p["model_version"] == runtime.model_version and p["result"] for p in fake_studio.stored)
     assert {authorization for _, _, authorization in fake_studio.seen} == {f"Token {TOKEN}"}
 
 
-def test_one_task_of_an_opened_page_waits_less(runtime, monkeypatch):
+def test_a_request_with_one_task_has_a_shorter_deadline(runtime, monkeypatch):
     runtime.settings.__dict__["deadline_s"] = 30.0
     hold_back(runtime, monkeypatch, "slow")
     started = time.monotonic()
@@ -65,17 +65,17 @@ def test_one_task_of_an_opened_page_waits_less(runtime, monkeypatch):
     assert "error" in result
 
 
-def test_one_that_fails_does_not_hold_up_the_others(runtime, fake_studio):
+def test_failed_tasks_do_not_delay_the_others(runtime, fake_studio):
     runtime.settings.__dict__["deadline_s"] = 5.0  # less than the third wait of what is tried again
     results = predict(runtime, task(1), task(2, "nothing"), task(3, video="missing.mp4"), {"id": 4}, task(5))
     assert ["result" in r for r in results] == [True, False, False, False, True]
     assert "no object fits" in results[1]["error"]
     assert "missing.mp4" in results[2]["error"]
-    wait_until(lambda: settled(runtime))
+    wait_until(lambda: all_delivered(runtime))
     assert fake_studio.stored == []
 
 
-def test_what_is_tried_again_after_the_deadline_is_not_waited_for(runtime, monkeypatch):
+def test_a_retry_after_the_deadline_is_not_waited_for(runtime, monkeypatch):
     runtime.settings.__dict__["deadline_s"] = runtime.settings.__dict__["page_deadline_s"] = 30.0
     monkeypatch.setattr("backend.jobs.worker.RETRY_AFTER_S", (0.1, 60.0))
     run, tries = runtime.truth.run, []
@@ -99,21 +99,21 @@ def test_what_is_tried_again_after_the_deadline_is_not_waited_for(runtime, monke
     assert len(tries) == 3
 
 
-def test_a_task_deleted_meanwhile_gets_nothing(runtime, fake_studio, monkeypatch):
+def test_nothing_is_pushed_for_a_deleted_task(runtime, fake_studio, monkeypatch):
     slow_down(runtime, monkeypatch, {"slow": 1})
     assert "error" in predict(runtime, task(1, "slow"))[0]
     fake_studio.deleted.add(1)
-    wait_until(lambda: settled(runtime))
+    wait_until(lambda: all_delivered(runtime))
     assert fake_studio.stored == []
-    (run,) = runtime.queue.records()
-    assert runtime.queue.delivered(run.id)[0] == "not pushed: the task was deleted"
+    (record,) = runtime.queue.records()
+    assert runtime.queue.delivered(record.id)[0] == "not pushed: the task was deleted"
 
 
-def test_nothing_is_stored_twice_at_one_version(runtime, fake_studio, monkeypatch):
+def test_nothing_is_pushed_where_this_version_is_stored(runtime, fake_studio, monkeypatch):
     slow_down(runtime, monkeypatch, {"slow": 1})
     assert "error" in predict(runtime, task(1, "slow"))[0]
     fake_studio.stored.append({"id": 9, "task": 1, "model_version": runtime.model_version, "result": []})
-    wait_until(lambda: settled(runtime))
+    wait_until(lambda: all_delivered(runtime))
     assert len(fake_studio.stored) == 1
 
 
@@ -131,7 +131,7 @@ def test_two_requests_for_one_task_store_one_prediction(runtime, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [401, 500, 503])
-def test_a_label_studio_in_trouble_gets_it_later(status, runtime, fake_studio, monkeypatch):
+def test_a_failed_push_is_retried(status, runtime, fake_studio, monkeypatch):
     monkeypatch.setattr("backend.jobs.push._FIRST_WAIT_S", 0.3)
     slow_down(runtime, monkeypatch, {"slow": 0.7})
     fake_studio.status = status
@@ -139,12 +139,12 @@ def test_a_label_studio_in_trouble_gets_it_later(status, runtime, fake_studio, m
     wait_until(lambda: any("cannot be pushed" in p for p in runtime.ready()["problems"]))
     assert all(TOKEN not in p for p in runtime.ready()["problems"])
     fake_studio.status = 200
-    wait_until(lambda: settled(runtime))
+    wait_until(lambda: all_delivered(runtime))
     assert [p["task"] for p in fake_studio.stored] == [1]
     assert not any("cannot be pushed" in p for p in runtime.ready()["problems"])
 
 
-def test_a_server_that_ended_meanwhile_pushes_when_it_is_back(runtime, fake_studio, monkeypatch):
+def test_a_restarted_server_pushes_what_was_unfinished(runtime, fake_studio, monkeypatch):
     slow_down(runtime, monkeypatch, {"slow": 1.0})
     ended = threading.Thread(target=runtime.close)
     answers = []
@@ -158,17 +158,17 @@ def test_a_server_that_ended_meanwhile_pushes_when_it_is_back(runtime, fake_stud
     assert fake_studio.stored == []
     again = TruthRuntime(runtime.settings)
     assert again.queue  # which starts its worker
-    wait_until(lambda: settled(again))
+    wait_until(lambda: all_delivered(again))
     assert sorted(p["task"] for p in fake_studio.stored) == [1, 2]
     again.close()
 
 
-def test_an_interactive_answer_that_comes_late_is_there_at_the_next_enter(runtime, fake_studio, monkeypatch):
+def test_a_late_interactive_answer_is_returned_by_the_next_call(runtime, fake_studio, monkeypatch):
     slow_down(runtime, monkeypatch, {"the ring": 1.5})
     typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
     (late,) = predict(runtime, task(1), context=typed)
     assert late["result"][0]["value"]["text"][0].startswith("the ring (not finished: task 1 ")
-    wait_until(lambda: settled(runtime))
+    wait_until(lambda: all_delivered(runtime))
     (result,) = predict(runtime, task(1), context=typed)
     assert result["result"]
     time.sleep(0.5)
@@ -180,7 +180,7 @@ def _draft(stamp, *keyframes):
     return {"id": 3, "updated_at": stamp, "result": [region]}
 
 
-def test_what_was_drawn_just_before_enter_is_waited_for(runtime, fake_studio, monkeypatch):
+def test_an_interactive_call_waits_for_the_latest_draft(runtime, fake_studio, monkeypatch):
     runtime.settings.__dict__.update(draft_wait_s=30.0, deadline_s=60.0)
     slow_down(runtime, monkeypatch, {"the ring": 0.2})
     drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
@@ -200,9 +200,7 @@ def test_what_was_drawn_just_before_enter_is_waited_for(runtime, fake_studio, mo
     assert runtime.truth.asked[-1][1][0].prompts[0].box == pytest.approx((0.115, 0.1225, 0.245, 0.2625))
 
 
-def test_an_answer_that_a_stroke_has_outdated_is_not_computed_to_its_end_and_did_not_fail(
-    runtime, fake_studio, monkeypatch
-):
+def test_a_job_outdated_by_a_newer_draft_is_cancelled(runtime, fake_studio, monkeypatch):
     runtime.settings.__dict__.update(draft_wait_s=30.0, deadline_s=60.0)
     run = runtime.truth.run
     drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
@@ -225,7 +223,7 @@ def test_an_answer_that_a_stroke_has_outdated_is_not_computed_to_its_end_and_did
     assert before.error == "asked again with what was drawn since"
 
 
-def test_without_a_token_it_says_what_it_cannot_do(media, tmp_path, monkeypatch):
+def test_without_a_token_predictions_must_be_retrieved_again(media, tmp_path, monkeypatch):
     settings = load_settings(
         media_root=media, cache_dir=tmp_path / "c", data_dir=tmp_path / "d", deadline_s=0.5, page_deadline_s=0.5
     )
@@ -233,12 +231,12 @@ def test_without_a_token_it_says_what_it_cannot_do(media, tmp_path, monkeypatch)
     slow_down(runtime, monkeypatch, {"slow": 1})
     assert "retrieve again later" in predict(runtime, task(1, "slow"))[0]["error"]
     assert any("cannot be pushed" in problem for problem in runtime.ready()["problems"])
-    wait_until(lambda: all(run.state is JobState.DONE for run in runtime.queue.records()))
+    wait_until(lambda: all(record.state is JobState.DONE for record in runtime.queue.records()))
     assert "result" in predict(runtime, task(1, "slow"))[0]
     runtime.close()
 
 
-def test_a_queue_that_cannot_be_written_is_said_and_nothing_is_accepted(runtime, monkeypatch):
+def test_a_queue_that_cannot_be_written_is_reported(runtime, monkeypatch):
     import sqlite3
 
     def full(*_, **__):
