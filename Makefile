@@ -9,7 +9,7 @@ OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # A process for each core, four at most: each holds up to 1.5 GB. worksteal keeps a module's tests together for its fixtures.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: setup demo test lint browser bench-tiny bench-masks bench-track bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate clean
+.PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-track bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate clean
 
 setup: $(VENV)/.ready
 
@@ -39,8 +39,13 @@ test: lint
 	$(OFFLINE) $(BIN)/pytest $(PARALLEL) $(ARGS)
 
 # A real Label Studio in a real browser (Debian: apt install chromium).
+# Two at a time, each with a Label Studio of its own: they wait for pages more than they compute.
 browser: $(VENV)/.ready $(LS_VENV)/.ready
-	$(OFFLINE) $(BIN)/pytest -m "(e2e or browser) and not slow" $(ARGS)
+	$(OFFLINE) $(BIN)/pytest -n 2 --dist loadscope -m "(e2e or browser) and not slow" $(ARGS)
+
+# Slow tests that need no model from outside: a cluster of workers, a killed one, a whole `refam curate`.
+slow: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/pytest -m slow tests/backend/batch/test_actors.py $(ARGS)
 
 bench-tiny: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/refam eval scenes $(ARGS)

@@ -20,7 +20,7 @@ from video.io.reader import open_clip, open_sequence, view_of
 from video.masks import box_iou, box_of
 
 SIZE = (1280, 720)
-N = 10
+N = 5
 
 
 class Watched(Runtime):
@@ -57,6 +57,8 @@ def answered(clip, tmp_path, quality, *, task_id=1):
             data_dir=tmp_path / "data",
             sam2="grabcut",
             quality=quality,
+            deadline_s=600,
+            page_deadline_s=600,
         )
     )
     try:

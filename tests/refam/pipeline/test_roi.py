@@ -90,7 +90,14 @@ def test_the_service_answers_with_the_track_so_far_and_with_all_of_it_once_the_f
     whole = path.read_bytes()
     grounder = CutShort()
     runtime = Runtime(
-        load_settings(media_root=tmp_path, cache_dir=tmp_path / "cache", data_dir=tmp_path / "data", sam2="grabcut"),
+        load_settings(
+            media_root=tmp_path,
+            cache_dir=tmp_path / "cache",
+            data_dir=tmp_path / "data",
+            sam2="grabcut",
+            deadline_s=600,
+            page_deadline_s=600,
+        ),
         grounder=lambda: grounder,
     )
 
