@@ -45,7 +45,7 @@ browser: $(VENV)/.ready $(LS_VENV)/.ready
 
 # Slow tests that need no model from outside: a cluster of workers, a killed one, a whole `refam curate`.
 slow: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/pytest -m slow tests/backend/batch/test_actors.py $(ARGS)
+	$(OFFLINE) $(BIN)/pytest -m slow tests/backend/batch $(ARGS)
 
 bench-tiny: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/refam eval scenes $(ARGS)
