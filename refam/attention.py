@@ -40,8 +40,8 @@ class AttentionLayout:
     """Where one class of transformer has its text-image attention.
 
     Attributes:
-        modules: a regular expression for the names of the attention modules, in the order in which they run.
-        text: where the text keys are: "first" or "last" in a joint sequence, or "cross" if every key is text.
+        modules: A regular expression for the names of the attention modules, in the order in which they run.
+        text: Where the text keys are: "first" or "last" in a joint sequence, or "cross" if every key is text.
     """
 
     modules: str
@@ -70,7 +70,7 @@ def attention_layout(transformer: torch.nn.Module) -> AttentionLayout:
     """Return the layout of this transformer's class.
 
     Raises:
-        ValueError: if the class is unknown; the message names those that are known.
+        ValueError: If the class is unknown; the message names those that are known.
     """
     name = type(transformer).__name__
     if name not in LAYOUTS:
@@ -82,7 +82,7 @@ def attention_modules(transformer: torch.nn.Module) -> list[torch.nn.Module]:
     """Return the text-image attention modules in the order in which they run.
 
     Raises:
-        ValueError: if the class of the transformer is unknown.
+        ValueError: If the class of the transformer is unknown.
     """
     pattern = attention_layout(transformer).modules
     return [m for n, m in transformer.named_modules() if re.fullmatch(pattern, n)]
@@ -97,8 +97,8 @@ class TextAttention:
 
     Attributes:
         mean: (B, N, T) float32 probabilities, averaged over heads and over the blocks that were read.
-        by_block: the same of each block, if `keep_blocks` was set.
-        sink_stats: how evenly all queries attend to each text token, if `sink_stats` was set.
+        by_block: The same of each block, if `keep_blocks` was set.
+        sink_stats: How evenly all queries attend to each text token, if `sink_stats` was set.
     """
 
     mean: torch.Tensor
@@ -129,22 +129,22 @@ def read_attention(
     """Run ONE forward pass and read its text-image attention.
 
     Args:
-        transformer: a diffusers transformer of a class in `LAYOUTS`.
-        inputs: its keyword arguments, among them `encoder_hidden_states` (B, T, D).
-        blocks: which attention modules to read, counted from 0 in the order in which they run; None reads all.
-        n_text: how many text tokens to read; None reads all, padding included.
-        first_text: the first text token to read.
-        early_exit: stop after the last block that is read.
-        keep_blocks: also return the attention of each block by itself.
-        sink_stats: also gather statistics over all queries, for which some text rows of the softmax are computed too.
+        transformer: A diffusers transformer of a class in `LAYOUTS`.
+        inputs: Its keyword arguments, among them `encoder_hidden_states` (B, T, D).
+        blocks: Which attention modules to read, counted from 0 in the order in which they run; None reads all.
+        n_text: How many text tokens to read; None reads all, padding included.
+        first_text: The first text token to read.
+        early_exit: Stop after the last block that is read.
+        keep_blocks: Also return the attention of each block by itself.
+        sink_stats: Also gather statistics over all queries, for which some text rows of the softmax are computed too.
 
     Returns:
         The attention, and the output of the transformer, which is None after an early exit.
 
     Raises:
-        ValueError: if the transformer does not have these blocks or text tokens, or if its attention is causal or
+        ValueError: If the transformer does not have these blocks or text tokens, or if its attention is causal or
             grouped.
-        RuntimeError: if its attention backend does not call `scaled_dot_product_attention`.
+        RuntimeError: If its attention backend does not call `scaled_dot_product_attention`.
     """
     modules = attention_modules(transformer)
     wanted = sorted(range(len(modules)) if blocks is None else blocks)
@@ -339,8 +339,8 @@ def attend_with_lse(
         q: (B, H, S, D) queries.
         k: (B, H, K, D) keys.
         v: (B, H, K, D) values.
-        mask: broadcastable to (B, H, S, K); boolean (False: not attended to) or additive.
-        scale: of the scores; None is 1 / sqrt(D).
+        mask: Broadcastable to (B, H, S, K); boolean (False: not attended to) or additive.
+        scale: Factor of the scores; None is 1 / sqrt(D).
 
     Returns:
         The output (B, H, S, D), and the log-sum-exp of each query's scores (B, H, S) in float32.
@@ -380,7 +380,7 @@ def mean_probabilities(
         q: (B, H, S, D) queries.
         k: (B, H, K, D) keys, any part of those that `lse` is of.
         lse: (B, H, S) log-sum-exp of the scores over all keys.
-        scale: of the scores.
+        scale: Factor of the scores.
         mask: (1 or B, 1 or H, 1 or S, 1 or K), boolean (False: not attended to) or additive.
         heads_at_once: None is one on the CPU, and on a GPU as many as fit into 64 MiB, since there such a small product
             takes no longer than launching its kernels.

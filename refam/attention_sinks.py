@@ -32,7 +32,7 @@ class SinkStats:
             0 where every query attends alike, and for a masked token, to which nothing attends.
 
     Raises:
-        ValueError: if the shapes do not match.
+        ValueError: If the shapes do not match.
     """
 
     blocks: tuple[int, ...]
@@ -93,15 +93,15 @@ class SinkOptions:
     """When a token is a sink.
 
     Attributes:
-        times_median: its mean attention is at least this many times the median over the text tokens. Of 2204 ordinary
+        times_median: Its mean attention is at least this many times the median over the text tokens. Of 2204 ordinary
             tokens of the small model, none as even as a sink had more than 5 times the median.
-        max_variation: the largest coefficient of variation of its attention over all queries. A word that covers a
+        max_variation: The largest coefficient of variation of its attention over all queries. A word that covers a
             tenth of the picture, with three times the attention there, has 0.5.
-        min_blocks: the share of the blocks read in which it must be a sink. The paper's sinks appear in blocks 20 to 47
+        min_blocks: The share of the blocks read in which it must be a sink. The paper's sinks appear in blocks 20 to 47
             of 48: a sink in half of those is one in 0.29 of all blocks.
 
     Raises:
-        ValueError: if a limit makes no sense.
+        ValueError: If a limit makes no sense.
     """
 
     times_median: float = 8.0
@@ -127,7 +127,7 @@ def find_sinks_by_block(
         (n_blocks, T) bool.
 
     Raises:
-        ValueError: if the shapes do not match.
+        ValueError: If the shapes do not match.
     """
     options = options or SinkOptions()
     if mean.ndim != 2 or mean.shape != variation.shape:
@@ -153,8 +153,8 @@ def find_sinks_in_samples(
     """Find the sinks of one frame from all its noise samples.
 
     Args:
-        stats: of each forward pass, or None if a pass gathered none.
-        samples: which samples of each pass are of the frame; their statistics are averaged.
+        stats: Statistics of each forward pass, or None if a pass gathered none.
+        samples: Which samples of each pass are of the frame; their statistics are averaged.
         options: None takes the defaults.
 
     Returns:
@@ -177,14 +177,14 @@ def suppress_sinks(maps: NDArray[np.float32], sinks: Sequence[int], ordinary: Se
 
     Args:
         maps: (T, h, w) attention probabilities.
-        sinks: positions of the sinks.
-        ordinary: positions of the tokens to compare with; if there are none, all that are not sinks.
+        sinks: Positions of the sinks.
+        ordinary: Positions of the tokens to compare with; if there are none, all that are not sinks.
 
     Returns:
         (T, h, w) float32; `maps` itself if there are no sinks.
 
     Raises:
-        ValueError: if every token is a sink.
+        ValueError: If every token is a sink.
     """
     if not sinks:
         return maps

@@ -43,10 +43,10 @@ def compute_features(
 
     Args:
         grid: (h, w) heatmap in [0, 1].
-        peak: normalised (x, y) of its maximum.
+        peak: Normalised (x, y) of its maximum.
         contrast: 1 - second mode / first mode.
-        by_draw: the summed maps (h', w') of each noise sample by itself.
-        by_word: the map (h', w') of each content word by itself.
+        by_draw: The summed maps (h', w') of each noise sample by itself.
+        by_word: The map (h', w') of each content word by itself.
 
     Returns:
         (5,) values in [0, 1], larger is more reliable, in the order of `FEATURES`:
@@ -89,14 +89,14 @@ class Calibration:
     """A logistic model from heatmap features to the probability that the peak lies on the object.
 
     Attributes:
-        weights: one for each of `FEATURES`, none negative.
-        bias: the constant of the logistic model.
-        made_with: the settings it was fitted with, see `Grounder.heatmap_settings`.
-        scenes: number of scenes it was fitted on.
-        seed: the seed of those scenes.
+        weights: One for each of `FEATURES`, none negative.
+        bias: The constant of the logistic model.
+        made_with: The settings it was fitted with, see `Grounder.heatmap_settings`.
+        scenes: Number of scenes it was fitted on.
+        seed: The seed of those scenes.
 
     Raises:
-        CalibrationError: if the weights are too few, too many or negative.
+        CalibrationError: If the weights are too few, too many or negative.
     """
 
     weights: tuple[float, ...]
@@ -123,7 +123,7 @@ def calibration_path(source: str) -> Path:
     """Return where the calibration of a pipeline is stored.
 
     Args:
-        source: a pipeline directory, which holds its own calibration, or a hub id, whose calibration lies in the user's
+        source: A pipeline directory, which holds its own calibration, or a hub id, whose calibration lies in the user's
             cache.
     """
     if Path(source).expanduser().is_dir():
@@ -139,7 +139,7 @@ def load_calibration(path: Path) -> Calibration | None:
         The calibration, or None if there is no such file.
 
     Raises:
-        CalibrationError: if the file is not a calibration.
+        CalibrationError: If the file is not a calibration.
     """
     if not path.is_file():
         return None
@@ -160,11 +160,11 @@ def fit_calibration(
     Args:
         features: (n, 5), see `compute_features`.
         hits: (n,) whether the peak lies on the object.
-        made_with: the settings of the heatmaps, see `Grounder.heatmap_settings`.
-        seed: the seed of the scenes.
+        made_with: The settings of the heatmaps, see `Grounder.heatmap_settings`.
+        seed: The seed of the scenes.
 
     Raises:
-        ValueError: if the shapes do not match, or if all peaks are right or all are wrong.
+        ValueError: If the shapes do not match, or if all peaks are right or all are wrong.
     """
     if features.shape != (len(hits), len(FEATURES)):
         raise ValueError(f"features must be ({len(hits)}, {len(FEATURES)}), got {features.shape}")
@@ -189,8 +189,8 @@ def fit_logistic(features: NDArray[np.float64], hits: NDArray[np.bool_]) -> tupl
         The k weights and the bias, so that P(hit) = expit(features @ weights + bias).
 
     Raises:
-        ValueError: if the shapes do not match, or if all outcomes are the same.
-        RuntimeError: if the optimiser does not converge.
+        ValueError: If the shapes do not match, or if all outcomes are the same.
+        RuntimeError: If the optimiser does not converge.
     """
     if features.ndim != 2 or len(features) != len(hits):
         raise ValueError(f"features must be ({len(hits)}, k), got {features.shape}")

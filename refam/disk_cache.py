@@ -13,8 +13,8 @@ def evict_oldest(paths: Iterable[Path], *, max_bytes: int) -> None:
     Other processes may do the same at once; files that are already gone are skipped.
 
     Args:
-        paths: the files of the cache.
-        max_bytes: what the rest may take.
+        paths: The files of the cache.
+        max_bytes: What the rest may take.
     """
     files = []
     for path in paths:

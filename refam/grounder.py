@@ -44,9 +44,9 @@ class Grounder:
     and know of sinks only if `sinks` was on.
 
     Attributes:
-        backbone: the diffusion transformer that is read.
-        options: the parts of the method to use.
-        name: of the backbone, with its weights.
+        backbone: The diffusion transformer that is read.
+        options: The parts of the method to use.
+        name: Name of the backbone, with its weights.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Grounder:
         """Parse an expression into tokens and their roles.
 
         Raises:
-            GroundingError: if it cannot be grounded.
+            GroundingError: If it cannot be grounded.
         """
         options = options or self.options
         return parse_expression(
@@ -117,16 +117,16 @@ class Grounder:
 
         Args:
             frames: (H, W, 3) uint8 RGB, all of one size.
-            expressions: what to look for.
-            indices: of the frames, for `Heatmap.frame` and for the noise; None is 0, 1, ...
+            expressions: What to look for.
+            indices: Indices of the frames, for `Heatmap.frame` and for the noise; None is 0, 1, ...
 
         Returns:
             The heatmaps, as [expression][frame].
 
         Raises:
-            GroundingError: if an expression cannot be grounded.
-            BackboneError: if the frames do not fit into memory.
-            ValueError: if the frames are not what they should be.
+            GroundingError: If an expression cannot be grounded.
+            BackboneError: If the frames do not fit into memory.
+            ValueError: If the frames are not what they should be.
         """
         return [
             [self.compute_heatmap(maps, frame).heatmap for maps, frame in zip(row, frames, strict=True)]
@@ -146,9 +146,9 @@ class Grounder:
         Arguments and errors are those of `ground`; they are checked at once.
 
         Args:
-            frames: see `ground`.
-            expressions: see `ground`.
-            indices: see `ground`.
+            frames: See `ground`.
+            expressions: See `ground`.
+            indices: See `ground`.
             options: None takes the grounder's own.
 
         Returns:
@@ -183,12 +183,12 @@ class Grounder:
         """Compute the heatmap of one frame from its token maps.
 
         Args:
-            maps: of the frame; they must have been read with the same `magnets`.
+            maps: Token maps of the frame; they must have been read with the same `magnets`.
             frame: (H, W, 3) uint8 RGB.
             options: None takes the grounder's own.
 
         Raises:
-            ValueError: if the maps are of another prompt, or were read without looking for sinks that are to be
+            ValueError: If the maps are of another prompt, or were read without looking for sinks that are to be
                 suppressed.
         """
         expression = maps.expression if options is None else self.parse(maps.expression.text, options=options)
@@ -321,14 +321,14 @@ def load_grounder(
     """Load a grounder with its calibration, if there is one.
 
     Args:
-        backbone: a preset name, a diffusers pipeline directory or a hub id.
+        backbone: A preset name, a diffusers pipeline directory or a hub id.
         device: "auto", "cpu" or "cuda".
-        options: the parts of the method to use; None uses all.
-        settings_from: a preset whose settings (blocks, noise, sizes) to use, for a directory with a model of that kind.
-        loading: how weights are held, and whether they may be downloaded.
+        options: The parts of the method to use; None uses all.
+        settings_from: A preset whose settings (blocks, noise, sizes) to use, for a directory with a model of that kind.
+        loading: How weights are held, and whether they may be downloaded.
 
     Raises:
-        BackboneError: if the backbone cannot be loaded.
+        BackboneError: If the backbone cannot be loaded.
     """
     preset = preset_for(backbone)
     if backbone == "tiny" and not Path(preset.source).is_dir():

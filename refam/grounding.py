@@ -27,14 +27,14 @@ class GroundingOptions:
     """The parts of the method. Each can be switched off to see what it contributes.
 
     Attributes:
-        magnets: append attention magnets, those of `magnet_words`.
-        stop_filter: drop the maps of stop words.
-        noun_phrase: keep the head noun phrase (NP): other things that the expression names are not looked for.
-        spatial_bias: words of place and size (SB) choose among the modes of the heatmap, instead of being looked for.
-        sinks: suppress content words that are global attention sinks (GAS).
-        edge_aware: upsample the heatmap along the edges of the picture; otherwise it stays as coarse as the tokens.
-        seed: of the noise; each frame and each noise sample gets its own.
-        magnet_words: the magnets to append.
+        magnets: Append attention magnets, those of `magnet_words`.
+        stop_filter: Drop the maps of stop words.
+        noun_phrase: Keep the head noun phrase (NP): other things that the expression names are not looked for.
+        spatial_bias: Words of place and size (SB) choose among the modes of the heatmap, instead of being looked for.
+        sinks: Suppress content words that are global attention sinks (GAS).
+        edge_aware: Upsample the heatmap along the edges of the picture; otherwise it stays as coarse as the tokens.
+        seed: Seed of the noise; each frame and each noise sample gets its own.
+        magnet_words: The magnets to append.
     """
 
     magnets: bool = True
@@ -52,11 +52,11 @@ class TokenMaps:
     """How much each place of one frame attends to each token of the expression.
 
     Attributes:
-        frame: index of the frame.
-        expression: whose T tokens the maps are of.
+        frame: Index of the frame.
+        expression: Whose T tokens the maps are of.
         maps: (T, h, w) float32 probabilities, the mean over noise samples.
         draws: (D, T, h, w) float32, each noise sample by itself.
-        sinks: positions of the global attention sinks; None if they were not looked for.
+        sinks: Positions of the global attention sinks; None if they were not looked for.
     """
 
     frame: int
@@ -80,9 +80,9 @@ class GroundingTrace:
         summed: (h, w) the maps of the content words, summed.
         upsampled: (h', w') the same after edge-aware upsampling.
         biased: (h', w') after the spatial bias; the heatmap is this, scaled to [0, 1].
-        heatmap: the result.
+        heatmap: The result.
         features: (5,) what its confidence is calibrated on, see `refam.calibration`.
-        weighted_regions: the modes that the spatial cues chose among, each with its weight; empty without cues.
+        weighted_regions: The modes that the spatial cues chose among, each with its weight; empty without cues.
     """
 
     summed: NDArray[np.float32]
@@ -111,15 +111,15 @@ def compute_heatmap(
     """Compute the heatmap of one frame from its token maps.
 
     Args:
-        maps: of the frame.
+        maps: Token maps of the frame.
         frame: (H, W, 3) uint8 RGB. A frame of a single colour has an empty heatmap.
-        expression: gives the tokens their roles; it may differ from `maps.expression` in these alone.
-        options: the parts of the method to use.
-        balanced: see `refam.heatmaps.sum_word_maps`.
-        smooth_tokens: see `refam.heatmaps.sum_word_maps`.
+        expression: Gives the tokens their roles; it may differ from `maps.expression` in these alone.
+        options: The parts of the method to use.
+        balanced: See `refam.heatmaps.sum_word_maps`.
+        smooth_tokens: See `refam.heatmaps.sum_word_maps`.
 
     Raises:
-        ValueError: if sinks are to be suppressed but were not looked for.
+        ValueError: If sinks are to be suppressed but were not looked for.
     """
 
     def sum_words(token_maps: NDArray[np.float32], words: list[list[int]]) -> NDArray[np.float32]:
@@ -160,7 +160,7 @@ def suppress_content_sinks(maps: TokenMaps, expression: Expression) -> TokenMaps
     Sinks on stop words, magnets and the end token are left, since their maps are dropped.
 
     Raises:
-        ValueError: if sinks were not looked for when the maps were read.
+        ValueError: If sinks were not looked for when the maps were read.
     """
     if maps.sinks is None:
         raise ValueError("these maps were read without looking for sinks: read them again with the switch on")

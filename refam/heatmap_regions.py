@@ -28,10 +28,10 @@ class HeatmapRegion:
     Attributes:
         mask: (h, w) bool, its outline.
         basin: (h, w) bool, its watershed basin: all cells from which the way up leads to this mode.
-        peak: its highest value.
-        area: of the mask, as a share of the frame.
-        centre: normalised (x, y) of the mask, weighted by the values.
-        bottom: normalised y of the mask's lower end.
+        peak: Its highest value.
+        area: Area of the mask, as a share of the frame.
+        centre: Normalised (x, y) of the mask, weighted by the values.
+        bottom: Normalised y of the mask's lower end.
     """
 
     mask: NDArray[np.bool_]
@@ -57,8 +57,8 @@ def find_regions(
 
     Args:
         grid: (h, w) non-negative.
-        prominence: the least rise above the saddle, as a share of the mode's height.
-        min_peak: the least height, as a share of the highest mode's.
+        prominence: The least rise above the saddle, as a share of the mode's height.
+        min_peak: The least height, as a share of the highest mode's.
 
     Returns:
         The regions, highest first; none if the grid is flat.
@@ -77,8 +77,8 @@ def weigh_regions(regions: Sequence[HeatmapRegion], cues: Sequence[SpatialCue]) 
     Order and size are relative, and are compared among the regions whose peak is nearly as high as the highest.
 
     Args:
-        regions: as `find_regions` returns them.
-        cues: words of place and size.
+        regions: As `find_regions` returns them.
+        cues: Words of place and size.
 
     Returns:
         (n,) weights in (0, 1]; all 1 without cues.

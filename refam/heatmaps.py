@@ -24,11 +24,11 @@ def sum_word_maps(
 
     Args:
         maps: (T, h, w) attention to each token.
-        words: for each word the positions of its tokens.
-        balanced: count each word by its attention and by its share of the attention to all T tokens (magnets and stop
+        words: For each word the positions of its tokens.
+        balanced: Count each word by its attention and by its share of the attention to all T tokens (magnets and stop
             words included), each standardised to mean 0 and variance 1. A word with little attention ("striped") then
             weighs as much as one with a lot.
-        smooth_tokens: sigma of a Gaussian over places, in tokens. It pools the attention of a whole object, so that one
+        smooth_tokens: Sigma of a Gaussian over places, in tokens. It pools the attention of a whole object, so that one
             loud token of another object does not win.
 
     Returns:
@@ -91,9 +91,9 @@ def make_heatmap(frame: int, grid: NDArray[np.floating], *, smooth_peak: float =
     """Make a Heatmap, whose confidence is the contrast of the grid.
 
     Args:
-        frame: index of the frame.
+        frame: Index of the frame.
         grid: (h, w) summed attention.
-        smooth_peak: sigma, in cells, of a Gaussian that is applied before the peak is searched for. A map that follows
+        smooth_peak: Sigma, in cells, of a Gaussian that is applied before the peak is searched for. A map that follows
             edges is nearly level inside an object, and its largest cell is often at the rim, while a point prompt is
             better placed some way inside.
     """
@@ -120,9 +120,9 @@ def joint_bilateral_upsample(
     Args:
         grid: (h, w) of tokens.
         image: (H, W, 3) uint8 RGB.
-        sigma_tokens: of the distance, in tokens.
-        sigma_colour: of the difference in colour, in CIELAB / 100.
-        radius: in tokens, of the neighbourhood.
+        sigma_tokens: Standard deviation of the distance, in tokens.
+        sigma_colour: Standard deviation of the difference in colour, in CIELAB / 100.
+        radius: In tokens, of the neighbourhood.
 
     Returns:
         (h * UPSAMPLING_FACTOR, w * UPSAMPLING_FACTOR) float32.

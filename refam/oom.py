@@ -24,10 +24,10 @@ class OutOfMemoryGuard:
     """Runs work on a backbone and frees memory when it does not fit: first what costs time only, then detail.
 
     Attributes:
-        backbone: whose preset and placement are changed.
-        batch: samples in one forward pass.
-        requested_px: the short side before frames were made smaller; None if they were not.
-        warnings: what was given up, as sentences. It stays given up until the process ends, since what did not fit once
+        backbone: Whose preset and placement are changed.
+        batch: Samples in one forward pass.
+        requested_px: The short side before frames were made smaller; None if they were not.
+        warnings: What was given up, as sentences. It stays given up until the process ends, since what did not fit once
             will not fit again.
     """
 
@@ -41,7 +41,7 @@ class OutOfMemoryGuard:
         """Call `work`, again after each time that memory was freed, and return its result.
 
         Raises:
-            BackboneError: if nothing is left to give up.
+            BackboneError: If nothing is left to give up.
         """
         while True:
             try:

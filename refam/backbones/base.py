@@ -30,8 +30,8 @@ class TextCondition:
     """Encoded prompts, in the form that only the backbone that made them understands.
 
     Attributes:
-        inputs: keyword arguments of the transformer, each with one row for each prompt, or None.
-        starts: for each prompt the position of its first token in the text that the transformer sees, since templates
+        inputs: Keyword arguments of the transformer, each with one row for each prompt, or None.
+        starts: For each prompt the position of its first token in the text that the transformer sees, since templates
             put tokens before it.
     """
 
@@ -42,7 +42,7 @@ class TextCondition:
         """Repeat a single prompt for `count` samples, without a copy.
 
         Raises:
-            ValueError: if there are several prompts.
+            ValueError: If there are several prompts.
         """
         if len(self.starts) != 1:
             raise ValueError(f"only a single prompt can be expanded, this has {len(self.starts)}")
@@ -64,18 +64,18 @@ class Backbone(ABC):
     """A diffusers pipeline whose transformer's attention is read.
 
     Attributes:
-        is_video: whether all frames are grounded in one pass, as a clip; otherwise each frame by itself.
-        text_encoders: set if the text encoders are to be unloaded between calls.
-        preset: the settings, of which `short_side_px` may change.
-        device: where the pipeline runs.
-        pipeline: the diffusers pipeline.
-        offloaded: whether its components wait in main memory.
-        tokenizer: gives tokens with offsets into the prompt, in the order of the text that the transformer sees.
-        pixels_per_token: side of an image token.
-        name: the preset's name with a hash of the weights.
+        is_video: Whether all frames are grounded in one pass, as a clip; otherwise each frame by itself.
+        text_encoders: Set if the text encoders are to be unloaded between calls.
+        preset: The settings, of which `short_side_px` may change.
+        device: Where the pipeline runs.
+        pipeline: The diffusers pipeline.
+        offloaded: Whether its components wait in main memory.
+        tokenizer: Gives tokens with offsets into the prompt, in the order of the text that the transformer sees.
+        pixels_per_token: Side of an image token.
+        name: The preset's name with a hash of the weights.
 
     Raises:
-        BackboneError: if the preset reads blocks that the transformer does not have.
+        BackboneError: If the preset reads blocks that the transformer does not have.
     """
 
     is_video: ClassVar[bool] = False
@@ -138,14 +138,14 @@ class Backbone(ABC):
         """Return the size at which a frame is grounded: the preset's short side, rounded to whole tokens.
 
         Args:
-            width: of the frame in pixels.
-            height: of the frame in pixels.
+            width: Width of the frame in pixels.
+            height: Height of the frame in pixels.
 
         Returns:
             (w, h) in pixels.
 
         Raises:
-            BackboneError: if one side is so much longer than the other that there would be very many tokens.
+            BackboneError: If one side is so much longer than the other that there would be very many tokens.
         """
         if max(width, height) > _MAX_ASPECT * min(width, height):
             raise BackboneError(
@@ -208,12 +208,12 @@ class Backbone(ABC):
         Args:
             latents: (B, C, h, w), or (B, C, f, h, w) for a video backbone.
             text: B prompts.
-            noise: of the same shape as the latents.
-            n_text: how many tokens of each prompt to read.
-            **options: of `refam.attention.read_attention`.
+            noise: Noise of the same shape as the latents.
+            n_text: How many tokens of each prompt to read.
+            **options: Options of `refam.attention.read_attention`.
 
         Raises:
-            BackboneError: if the attention is not finite.
+            BackboneError: If the attention is not finite.
         """
         with torch.inference_mode():
             inputs = {**self._inputs(latents, noise, text), "return_dict": False}

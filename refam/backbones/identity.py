@@ -30,13 +30,13 @@ def hash_files(files: Iterable[tuple[str, Path]]) -> str:
     """Hash the names, the sizes and samples of the content of files.
 
     Args:
-        files: pairs of the name to hash and the path to read.
+        files: Pairs of the name to hash and the path to read.
 
     Returns:
         Eight hex digits.
 
     Raises:
-        OSError: if a file cannot be read.
+        OSError: If a file cannot be read.
     """
     digest = hashlib.sha256()
     for name, path in files:

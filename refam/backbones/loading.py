@@ -58,14 +58,14 @@ class LoadOptions:
 
     Attributes:
         dtype: "float32", "bfloat16" or "float16"; "auto" is the preset's on CUDA, and float32 elsewhere.
-        offload: keep components in main memory and move them to the GPU one at a time.
-        quantise: one of `QUANTISATIONS`, or None.
-        free_text: unload the text encoders once the words of a call are encoded, and read them from disk again for new
+        offload: Keep components in main memory and move them to the GPU one at a time.
+        quantise: One of `QUANTISATIONS`, or None.
+        free_text: Unload the text encoders once the words of a call are encoded, and read them from disk again for new
             words.
-        download: fetch weights that are not on this machine.
+        download: Fetch weights that are not on this machine.
 
     Raises:
-        BackboneError: if the dtype is unknown.
+        BackboneError: If the dtype is unknown.
     """
 
     dtype: str = "auto"
@@ -83,7 +83,7 @@ def pick_device(device: str) -> torch.device:
     """Return the torch device; "auto" is CUDA if there is any, else the CPU.
 
     Raises:
-        BackboneError: if CUDA is asked for and there is none.
+        BackboneError: If CUDA is asked for and there is none.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -96,12 +96,12 @@ def load_backbone(preset: Preset, *, device: str = "auto", loading: LoadOptions 
     """Load a pipeline with `from_pretrained` of its class, and wrap it in the backbone of that class.
 
     Args:
-        preset: what to load, see `refam.backbones.preset_for`.
+        preset: What to load, see `refam.backbones.preset_for`.
         device: "auto", "cpu" or "cuda".
-        loading: how weights are held; None takes the defaults.
+        loading: How weights are held; None takes the defaults.
 
     Raises:
-        BackboneError: if weights are missing, broken or of another class, or if the options do not fit the device.
+        BackboneError: If weights are missing, broken or of another class, or if the options do not fit the device.
     """
     loading, torch_device = loading or LoadOptions(), pick_device(device)
     if loading.offload and torch_device.type != "cuda":
@@ -139,8 +139,8 @@ class ReloadableTextEncoders:
         """Take over the text encoders of a pipeline.
 
         Args:
-            pipeline: a diffusers pipeline.
-            read: reads the text encoders by their names in the pipeline, on the right device.
+            pipeline: A diffusers pipeline.
+            read: Reads the text encoders by their names in the pipeline, on the right device.
         """
         self._pipeline, self._read = pipeline, read
         self._names = [
@@ -310,14 +310,14 @@ def quantisation_config(name: str | None, device: torch.device) -> Any:
     """Make the configuration that quantises a pipeline's transformers and text encoders.
 
     Args:
-        name: one of `QUANTISATIONS`, or None.
-        device: where the pipeline is to run.
+        name: One of `QUANTISATIONS`, or None.
+        device: Where the pipeline is to run.
 
     Returns:
         A diffusers PipelineQuantizationConfig, or None if nothing is to be quantised.
 
     Raises:
-        BackboneError: if the name is unknown, without CUDA, or if the package is not installed.
+        BackboneError: If the name is unknown, without CUDA, or if the package is not installed.
     """
     if name is None:
         return None

@@ -15,28 +15,28 @@ class Preset:
     """How to ground with one pipeline.
 
     Attributes:
-        name: of the preset.
-        source: a pipeline directory or a hub id.
-        noise: sigma in (0, 1), the share of noise in the noised latent.
-        short_side_px: the short side that frames are resized to.
-        text_length: positions of the text encoder's sequence.
-        blocks: attention modules to read, in the order in which they run; None reads all, as the paper averages over
+        name: Name of the preset.
+        source: A pipeline directory or a hub id.
+        noise: Sigma in (0, 1), the share of noise in the noised latent.
+        short_side_px: The short side that frames are resized to.
+        text_length: Positions of the text encoder's sequence.
+        blocks: Attention modules to read, in the order in which they run; None reads all, as the paper averages over
             them.
-        draws: noise samples averaged for each frame.
-        balanced: see `refam.heatmaps.sum_word_maps`.
-        smooth_tokens: see `refam.heatmaps.sum_word_maps`.
-        dtype: of the weights on a GPU; "auto" is float32.
-        licence: of the weights.
-        revision: a commit, tag or branch of the hub repository; None is its main branch.
-        pipeline: the class that model_index.json names.
-        guidance: the guidance scale that guidance-distilled models are given.
-        repeat_frames: for video backbones, see `refam.backbones.video_models.VideoBackbone`.
-        gated: whether the hub asks for a login and for the licence to be accepted first.
-        billion_parameters: of the transformer, and of all other components, counted from the configurations of their
-            classes.
+        draws: Noise samples averaged for each frame.
+        balanced: See `refam.heatmaps.sum_word_maps`.
+        smooth_tokens: See `refam.heatmaps.sum_word_maps`.
+        dtype: Data type of the weights on a GPU; "auto" is float32.
+        licence: Licence of the weights.
+        revision: A commit, tag or branch of the hub repository; None is its main branch.
+        pipeline: The class that model_index.json names.
+        guidance: The guidance scale that guidance-distilled models are given.
+        repeat_frames: For video backbones, see `refam.backbones.video_models.VideoBackbone`.
+        gated: Whether the hub asks for a login and for the licence to be accepted first.
+        billion_parameters: Billions of parameters, of the transformer and of all other components, counted from the
+            configurations of their classes.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: If a number is out of range.
     """
 
     name: str
@@ -254,13 +254,13 @@ def preset_for_class(pipeline: str, *, name: str, source: str, licence: str) -> 
     """Make a preset for other weights of a known pipeline class.
 
     Args:
-        pipeline: the class.
-        name: of the preset.
-        source: a pipeline directory or a hub id.
-        licence: of the weights.
+        pipeline: The class.
+        name: Name of the preset.
+        source: A pipeline directory or a hub id.
+        licence: Licence of the weights.
 
     Raises:
-        BackboneError: if the class is unknown.
+        BackboneError: If the class is unknown.
     """
     template = next((p for p in PRESETS.values() if p.pipeline == pipeline and p.name != "tiny"), None)
     if template is None:
@@ -277,7 +277,7 @@ def preset_for(name_or_source: str) -> Preset:
     """Find or make the preset for a backbone.
 
     Args:
-        name_or_source: the name or the hub id of a preset; else a pipeline directory or any hub id, which gets the
+        name_or_source: The name or the hub id of a preset; else a pipeline directory or any hub id, which gets the
             settings of the class that its model_index.json names. NAME@REVISION pins a hub repository to a commit, a
             tag or a branch.
 
@@ -285,7 +285,7 @@ def preset_for(name_or_source: str) -> Preset:
         The preset. If the files of a hub id are not on this machine, its class is unknown yet and `pipeline` is empty.
 
     Raises:
-        BackboneError: if there is no such backbone, or if its class is unknown.
+        BackboneError: If there is no such backbone, or if its class is unknown.
     """
     for preset in PRESETS.values():
         if name_or_source in (preset.name, preset.source):

@@ -28,9 +28,9 @@ class PromptTokenizer:
         """Wrap a tokenizer.
 
         Args:
-            tokenizer: a fast transformers tokenizer.
-            render: fills a prompt into the template.
-            **options: of the tokenizer's call.
+            tokenizer: A fast transformers tokenizer.
+            render: Fills a prompt into the template.
+            **options: Options of the tokenizer's call.
         """
         self.tokenizer = tokenizer
         self._render = render
@@ -41,7 +41,7 @@ class PromptTokenizer:
         """Return `input_ids` and `offset_mapping` of the prompt's own tokens.
 
         Raises:
-            BackboneError: if the template does not contain the prompt.
+            BackboneError: If the template does not contain the prompt.
         """
         ids, offsets, start, _total = self._encode(prompt)
         return {"input_ids": ids[start:], "offset_mapping": offsets[start:]}
@@ -60,10 +60,10 @@ class PromptTokenizer:
         This is 0 with the tokenizer that the pipeline was made for. With another one it may be later, which is logged.
 
         Args:
-            cropped: how many tokens the pipeline crops.
+            cropped: How many tokens the pipeline crops.
 
         Raises:
-            BackboneError: if the pipeline would crop tokens of the prompt.
+            BackboneError: If the pipeline would crop tokens of the prompt.
         """
         start = self.prompt_start("a") - cropped
         if start < 0:
@@ -132,12 +132,12 @@ def render_chat_template(template: str, messages: Sequence[Mapping[str, Any]], *
     """Render a conversation as text, laid out as transformers does it.
 
     Args:
-        template: the tokenizer's chat template, in jinja2.
-        messages: of the conversation, with "role" and "content".
-        **variables: other variables of the template.
+        template: The tokenizer's chat template, in jinja2.
+        messages: Messages of the conversation, with "role" and "content".
+        **variables: Other variables of the template.
 
     Raises:
-        BackboneError: if the template fails.
+        BackboneError: If the template fails.
     """
 
     def raise_exception(message: str) -> None:
@@ -158,7 +158,7 @@ class ChatTokenizer:
     """A tokenizer that fills in its chat template itself, and otherwise behaves like the plain tokenizer.
 
     Raises:
-        BackboneError: if the tokenizer has no chat template.
+        BackboneError: If the tokenizer has no chat template.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -193,12 +193,12 @@ class ChatTokenizer:
         """Fill in the chat template, with the arguments of the tokenizer's or the processor's own method.
 
         Args:
-            conversation: one conversation or several.
-            tokenize: return tokens instead of text.
-            add_generation_prompt: begin an answer at the end.
-            return_dict: ignored; tokens are always returned as a dictionary.
-            enable_thinking: a variable of some templates.
-            **options: of the tokenizer's call.
+            conversation: One conversation or several.
+            tokenize: Return tokens instead of text.
+            add_generation_prompt: Begin an answer at the end.
+            return_dict: Ignored; tokens are always returned as a dictionary.
+            enable_thinking: A variable of some templates.
+            **options: Options of the tokenizer's call.
         """
         is_single = isinstance(conversation[0], Mapping)
         batch = [conversation] if is_single else list(conversation)

@@ -24,9 +24,9 @@ class PipelineComponent:
     """One entry of model_index.json.
 
     Attributes:
-        name: of the component and its folder, such as "text_encoder".
-        library: that its class is from, such as "transformers".
-        kind: the name of its class.
+        name: Name of the component and its folder, such as "text_encoder".
+        library: That its class is from, such as "transformers".
+        kind: The name of its class.
     """
 
     name: str
@@ -38,8 +38,8 @@ def find_pipeline_directory(source: str, revision: str | None = None) -> Path | 
     """Find the directory of a pipeline on this machine.
 
     Args:
-        source: a directory or a hub id.
-        revision: of the hub repository; None is its main branch.
+        source: A directory or a hub id.
+        revision: Revision of the hub repository; None is its main branch.
 
     Returns:
         The directory, or None if the pipeline is not here.
@@ -59,7 +59,7 @@ def read_index(directory: Path) -> ModelIndex:
     """Read model_index.json.
 
     Raises:
-        BackboneError: if it is missing or broken.
+        BackboneError: If it is missing or broken.
     """
     file = directory / "model_index.json"
     if not file.is_file():
@@ -107,7 +107,7 @@ def download_pipeline(source: str, revision: str | None = None) -> Path:
     """Download a pipeline from the hub into its cache.
 
     Raises:
-        BackboneError: with what the hub answered.
+        BackboneError: With what the hub answered.
     """
     with quiet_libraries():
         from diffusers import DiffusionPipeline

@@ -43,9 +43,9 @@ class ExplainedFrame:
     """One frame that is planned for grounding.
 
     Attributes:
-        time_s: its time.
+        time_s: Its time.
         image: (H, W, 3) uint8 RGB.
-        heatmap: of the words, after fusion with the neighbouring frames.
+        heatmap: Heatmap of the words, after fusion with the neighbouring frames.
     """
 
     time_s: float
@@ -65,12 +65,12 @@ def render_page(
     """Render the page; whatever the words contain is escaped.
 
     Args:
-        explanation: of one frame.
-        source: what the video is called.
-        time_s: of the explained frame.
-        candidates: masks of the explained frame, best first.
-        frames: those that are planned for grounding, in order; the explained one may be among them.
-        facts: names and values for the end of the page.
+        explanation: Explanation of one frame.
+        source: What the video is called.
+        time_s: Time of the explained frame.
+        candidates: Masks of the explained frame, best first.
+        frames: Those that are planned for grounding, in order; the explained one may be among them.
+        facts: Names and values for the end of the page.
 
     Returns:
         HTML.

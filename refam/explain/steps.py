@@ -35,11 +35,11 @@ class WordMap:
     """One word of the prompt.
 
     Attributes:
-        word: the word, or "end of text".
-        role: of its tokens.
-        known: whether the model's tokenizer has it.
+        word: The word, or "end of text".
+        role: Role of its tokens.
+        known: Whether the model's tokenizer has it.
         grid: (h, w) float32 in [0, 1], its own map.
-        share: of the attention to all words.
+        share: Share of the attention to all words.
     """
 
     word: str
@@ -54,10 +54,10 @@ class ExplainedStep:
     """The heatmap after one more part of the method.
 
     Attributes:
-        name: of the part.
-        sentence: what it does.
-        heatmap: the result so far.
-        moved: how far its peak moved, as a share of the frame's diagonal.
+        name: Name of the part.
+        sentence: What it does.
+        heatmap: The result so far.
+        moved: How far its peak moved, as a share of the frame's diagonal.
         contrast: 1 - second mode / first mode, which can be compared from step to step.
     """
 
@@ -74,8 +74,8 @@ class ExplainedRegion:
 
     Attributes:
         mask: (h, w) bool, its outline.
-        peak: its height, as a share of the highest mode's.
-        weight: how well it fits the words of place and size.
+        peak: Its height, as a share of the highest mode's.
+        weight: How well it fits the words of place and size.
     """
 
     mask: NDArray[np.bool_]
@@ -89,13 +89,13 @@ class Explanation:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        expression: the parsed words.
-        words: of the prompt, magnets included, in their order.
-        steps: in the order of the method; the last is the heatmap as `Grounder.ground` returns it.
-        regions: the modes that words of place and size chose among, best first; empty without such words.
-        calibrated_on: how many scenes the confidence was fitted on; None if it is the raw contrast.
-        attention_s: seconds of the forward pass with its encoders, for this frame alone.
-        heatmap_s: seconds of everything after it.
+        expression: The parsed words.
+        words: Words of the prompt, magnets included, in their order.
+        steps: In the order of the method; the last is the heatmap as `Grounder.ground` returns it.
+        regions: The modes that words of place and size chose among, best first; empty without such words.
+        calibrated_on: How many scenes the confidence was fitted on; None if it is the raw contrast.
+        attention_s: Seconds of the forward pass with its encoders, for this frame alone.
+        heatmap_s: Seconds of everything after it.
     """
 
     image: NDArray[np.uint8]
@@ -119,13 +119,13 @@ def explain(grounder: Grounder, image: NDArray[np.uint8], text: str, *, frame: i
     There are two forward passes, with magnets and without.
 
     Args:
-        grounder: whose options are explained.
+        grounder: Whose options are explained.
         image: (H, W, 3) uint8 RGB.
-        text: the expression.
-        frame: its index, which decides the noise.
+        text: The expression.
+        frame: Its index, which decides the noise.
 
     Raises:
-        GroundingError: if the expression cannot be grounded.
+        GroundingError: If the expression cannot be grounded.
     """
     start = time.perf_counter()
     maps = _read_token_maps(grounder, image, text, frame, grounder.options)

@@ -43,10 +43,10 @@ class Token:
     """One token of the prompt.
 
     Attributes:
-        text: the piece, as the tokenizer writes it.
-        word: the word that it belongs to; None for special tokens.
-        role: what the token is for.
-        word_index: which word of the prompt that is.
+        text: The piece, as the tokenizer writes it.
+        word: The word that it belongs to; None for special tokens.
+        role: What the token is for.
+        word_index: Which word of the prompt that is.
     """
 
     text: str
@@ -69,13 +69,13 @@ class Expression:
     """A parsed expression.
 
     Attributes:
-        text: what the person wrote, with single spaces.
-        prompt: the text with magnets.
-        tokens: one for each position of the text encoder's sequence up to the end token, without padding.
-        unknown: content words that the tokenizer does not have.
-        cues: words of place and size, which choose among the modes of the heatmap.
-        ignored: what is said of other things, which does not guide the search.
-        note: what else to know about how the words were read, or "".
+        text: What the person wrote, with single spaces.
+        prompt: The text with magnets.
+        tokens: One for each position of the text encoder's sequence up to the end token, without padding.
+        unknown: Content words that the tokenizer does not have.
+        cues: Words of place and size, which choose among the modes of the heatmap.
+        ignored: What is said of other things, which does not guide the search.
+        note: What else to know about how the words were read, or "".
     """
 
     text: str
@@ -124,20 +124,20 @@ def parse_expression(
     """Tokenise an expression and give each token its role.
 
     Args:
-        text: the expression.
-        tokenizer: a fast transformers tokenizer, which gives character offsets.
-        max_tokens: the length of the text encoder's sequence, end token included.
-        magnets: attention magnets to append; None appends none.
-        stop_filter: drop stop words; False reads every word.
-        spatial_bias: treat words of place and size as cues; False reads them like other words.
-        noun_phrase: keep the head noun phrase only; False also looks for other things that are named. An expression
+        text: The expression.
+        tokenizer: A fast transformers tokenizer, which gives character offsets.
+        max_tokens: The length of the text encoder's sequence, end token included.
+        magnets: Attention magnets to append; None appends none.
+        stop_filter: Drop stop words; False reads every word.
+        spatial_bias: Treat words of place and size as cues; False reads them like other words.
+        noun_phrase: Keep the head noun phrase only; False also looks for other things that are named. An expression
             without a head noun is read as with False, which its `note` says.
 
     Returns:
         The parsed expression.
 
     Raises:
-        ExpressionError: if there is nothing to look for, if the tokenizer knows none of the words, or if the text
+        ExpressionError: If there is nothing to look for, if the tokenizer knows none of the words, or if the text
             encoder would cut the expression off.
     """
     text = " ".join(text.split())

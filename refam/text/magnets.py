@@ -24,12 +24,12 @@ class Magnets:
     draw attention to the object.
 
     Attributes:
-        words: the magnets, in the order in which they are appended.
-        spare_stop: replacements for words that are no colours.
-        spare_colours: replacements for colours.
+        words: The magnets, in the order in which they are appended.
+        spare_stop: Replacements for words that are no colours.
+        spare_colours: Replacements for colours.
 
     Raises:
-        ValueError: if there are no magnets, or if one is not a single word.
+        ValueError: If there are no magnets, or if one is not a single word.
     """
 
     words: tuple[str, ...] = (".", "a", "with", "to", "pink")
@@ -55,7 +55,7 @@ class Magnets:
         """Choose the magnets to append to an expression.
 
         Args:
-            words: of the expression, lower case.
+            words: Words of the expression, lower case.
 
         Returns:
             The magnets; one that is in the expression and has no spare is left out.

@@ -50,10 +50,10 @@ class NounPhrase:
     """The words of an expression, sorted by what they are about.
 
     Attributes:
-        head: index of the head noun.
-        kept: indices of the words to look for, the head included.
-        ignored: what is said of other things.
-        cue_words: indices of the words of place and size that are about the head, and not about another noun ("a small
+        head: Index of the head noun.
+        kept: Indices of the words to look for, the head included.
+        ignored: What is said of other things.
+        cue_words: Indices of the words of place and size that are about the head, and not about another noun ("a small
             hat").
     """
 
@@ -73,9 +73,9 @@ def parse_noun_phrase(
     """Find the head noun phrase of an expression.
 
     Args:
-        words: of the expression, lower case, punctuation as words of its own.
-        cues: the words of place and size, which belong to no phrase.
-        tagger: a part-of-speech tagger; None classifies words by their endings and by short lists.
+        words: Words of the expression, lower case, punctuation as words of its own.
+        cues: The words of place and size, which belong to no phrase.
+        tagger: A part-of-speech tagger; None classifies words by their endings and by short lists.
 
     Returns:
         The phrase, or None if there is no head noun; every word must be read then.

@@ -31,12 +31,12 @@ class SpatialCue:
     """One cue of place or size.
 
     Attributes:
-        kind: how it chooses.
-        words: which words of the expression it consists of.
-        text: those words.
-        direction: of SIDE and ORDER, (x, y) with x to the right and y down.
-        sign: of SIZE and NEAR, +1 for larger or nearer, -1 for smaller or farther.
-        rank: the position in that order, from 1; None means the more the better.
+        kind: How it chooses.
+        words: Which words of the expression it consists of.
+        text: Those words.
+        direction: Direction of SIDE and ORDER, (x, y) with x to the right and y down.
+        sign: Sign of SIZE and NEAR, +1 for larger or nearer, -1 for smaller or farther.
+        rank: The position in that order, from 1; None means the more the better.
     """
 
     kind: CueKind
@@ -87,7 +87,7 @@ def find_spatial_cues(words: Sequence[str]) -> tuple[SpatialCue, ...]:
     hand", "right there", "the man who left", "left of the tree", "a white top".
 
     Args:
-        words: of an expression, lower case, punctuation as words of its own.
+        words: Words of an expression, lower case, punctuation as words of its own.
 
     Returns:
         The cues in the order of the words.

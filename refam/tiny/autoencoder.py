@@ -59,7 +59,7 @@ def word_loss(logits: torch.Tensor, scenes: Sequence[Scene], rng: np.random.Gene
     Args:
         logits: (B, N, words) from `WordPredictor`.
         scenes: B scenes.
-        rng: chooses the words to exchange.
+        rng: Chooses the words to exchange.
 
     Returns:
         The sum of both losses.
@@ -106,13 +106,13 @@ def train_autoencoder(
     """Train in place for a given time, then fold the latents' statistics into the 1x1 convolutions.
 
     Args:
-        vae: the autoencoder.
-        pools: the training scenes.
-        seconds: how long to train.
-        rng: source of randomness.
-        predictor: of an earlier round, to continue with; None starts a new one.
-        log: called with a line now and then.
-        batch: pictures in a step, for a bucket of 128.
+        vae: The autoencoder.
+        pools: The training scenes.
+        seconds: How long to train.
+        rng: Source of randomness.
+        predictor: Predictor of an earlier round, to continue with; None starts a new one.
+        log: Called with a line now and then.
+        batch: Pictures in a step, for a bucket of 128.
 
     Returns:
         The word predictor, for another round.

@@ -89,17 +89,17 @@ def train_transformer(
     """Train for a given time.
 
     Args:
-        vae: the trained autoencoder.
-        net: what is trained.
-        tokenizer: of the captions.
-        pools: the training scenes.
-        seconds: how long to train.
-        rng: source of randomness.
-        checkpoint: called with the averaged weights and the step, every `every_s` seconds and at the end.
-        every_s: seconds between checkpoints.
-        rate: the highest learning rate.
-        compile_blocks: compile the transformer's blocks.
-        log: called with a line now and then.
+        vae: The trained autoencoder.
+        net: What is trained.
+        tokenizer: Tokenizer of the captions.
+        pools: The training scenes.
+        seconds: How long to train.
+        rng: Source of randomness.
+        checkpoint: Called with the averaged weights and the step, every `every_s` seconds and at the end.
+        every_s: Seconds between checkpoints.
+        rate: The highest learning rate.
+        compile_blocks: Compile the transformer's blocks.
+        log: Called with a line now and then.
     """
     average = copy.deepcopy(net).eval()
     if compile_blocks:

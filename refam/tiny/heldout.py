@@ -42,7 +42,7 @@ class HeldOutScene:
     Attributes:
         picture: (h, w, 3) uint8 RGB.
         masks: (K, h, w) bool, of all objects.
-        referral: the expression and which object it means.
+        referral: The expression and which object it means.
     """
 
     picture: NDArray[np.uint8]
@@ -62,8 +62,8 @@ class HeldOutClip:
     Attributes:
         frames: (N, h, w, 3) uint8 RGB.
         masks: (K, N, h, w) bool, of all objects.
-        planned: indices of the frames to ground.
-        referral: the expression and which object it means.
+        planned: Indices of the frames to ground.
+        referral: The expression and which object it means.
     """
 
     frames: NDArray[np.uint8]
@@ -93,9 +93,9 @@ def held_out_clips(count: int, seed: int, *, speed: float = 0.6) -> Iterator[Hel
     than half hidden on a planned frame.
 
     Args:
-        count: number of clips.
-        seed: of the clips.
-        speed: in units per frame; the short side of a frame is 64 units.
+        count: Number of clips.
+        seed: Seed of the clips.
+        speed: In units per frame; the short side of a frame is 64 units.
     """
     rng = np.random.default_rng([seed, 1])
     made = 0

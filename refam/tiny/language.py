@@ -38,9 +38,9 @@ class ReferringExpression:
     """An expression that means one object of a scene.
 
     Attributes:
-        text: the expression.
-        target: index of the object in `scene.objects`.
-        kind: what tells the object apart, one of `KINDS`.
+        text: The expression.
+        target: Index of the object in `scene.objects`.
+        kind: What tells the object apart, one of `KINDS`.
     """
 
     text: str
@@ -80,9 +80,9 @@ def caption(scene: Scene, rng: np.random.Generator, *, everything: bool = False)
     learnt.
 
     Args:
-        scene: the scene.
-        rng: source of randomness.
-        everything: name all attributes of all objects, instead of some.
+        scene: The scene.
+        rng: Source of randomness.
+        everything: Name all attributes of all objects, instead of some.
     """
     order = list(rng.permutation(len(scene.objects)))
     if not everything and rng.random() < 0.2:

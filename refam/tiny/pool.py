@@ -21,9 +21,9 @@ class Bucket:
 
     Attributes:
         size: (w, h), in pixels and in units alike.
-        counts: numbers of objects to choose from.
-        batch: pictures in a training step.
-        share: of the training steps.
+        counts: Numbers of objects to choose from.
+        batch: Pictures in a training step.
+        share: Share of the training steps.
     """
 
     size: tuple[int, int]

@@ -39,13 +39,13 @@ class SceneObject:
     """One object of a scene.
 
     Attributes:
-        colour: one of `COLOURS`.
-        shape: one of `SHAPES`.
-        texture: one of `TEXTURES`.
-        size: one of `SIZES`.
-        x: centre in units.
-        y: centre in units.
-        radius: in units.
+        colour: One of `COLOURS`.
+        shape: One of `SHAPES`.
+        texture: One of `TEXTURES`.
+        size: One of `SIZES`.
+        x: Centre in units.
+        y: Centre in units.
+        radius: In units.
         velocity: (x, y) in units per frame, for clips.
     """
 
@@ -69,9 +69,9 @@ class Scene:
 
     Attributes:
         extent: (width, height) in units.
-        objects: from the lowest to the topmost.
-        tone: of the background, one of `TONES`.
-        ground_seed: of the background's pattern.
+        objects: From the lowest to the topmost.
+        tone: Tone of the background, one of `TONES`.
+        ground_seed: Seed of the background's pattern.
     """
 
     extent: tuple[float, float]
@@ -89,7 +89,7 @@ class SceneClip:
         masks: (K, N, H, W) bool, the visible part of each object.
         objects: K objects, as they are in the first frame.
         expressions: K phrases, each true of its object alone in every frame.
-        fps: frames per second.
+        fps: Frames per second.
     """
 
     frames: NDArray[np.uint8]
@@ -179,9 +179,9 @@ def draw_scene(
     """Draw a scene.
 
     Args:
-        scene: with K objects.
+        scene: With K objects.
         size: (w, h) in pixels.
-        supersample: draw so many times larger, then shrink.
+        supersample: Draw so many times larger, then shrink.
 
     Returns:
         The picture (h, w, 3) uint8 RGB, and the visible mask of each object (K, h, w) bool.
@@ -240,10 +240,10 @@ def random_scene(
     """Sample a scene whose objects hardly overlap.
 
     Args:
-        rng: source of randomness.
+        rng: Source of randomness.
         extent: (width, height) in units.
-        count: of objects; those for which there is no room are left out.
-        vary: called with each new object and those before it; returns the object to use. It makes look-alikes.
+        count: Number of objects; those for which there is no room are left out.
+        vary: Called with each new object and those before it; returns the object to use. It makes look-alikes.
     """
     objects: list[SceneObject] = []
     for _ in range(count):
@@ -291,15 +291,15 @@ def draw_clip(
     No two objects share both colour and shape, so that "the COLOUR SHAPE" means one of them.
 
     Args:
-        seed: of the clip.
+        seed: Seed of the clip.
         size: (w, h) in pixels.
-        n_frames: number of frames.
-        fps: frames per second.
-        count: number of objects.
-        speed: in units per frame.
+        n_frames: Number of frames.
+        fps: Frames per second.
+        count: Number of objects.
+        speed: In units per frame.
 
     Raises:
-        ValueError: if there cannot be so many objects that differ.
+        ValueError: If there cannot be so many objects that differ.
     """
     if count > len(COLOURS) or count < 1:
         raise ValueError(f"count must be 1..{len(COLOURS)}, got {count}")
@@ -335,9 +335,9 @@ def draw_moving_scene(
     """Draw a scene in motion; objects bounce off the edges.
 
     Args:
-        scene: with K objects that have velocities.
+        scene: With K objects that have velocities.
         size: (w, h) in pixels.
-        n_frames: number of frames.
+        n_frames: Number of frames.
 
     Returns:
         Frames (N, h, w, 3) uint8 RGB, and visible masks (K, N, h, w) bool.

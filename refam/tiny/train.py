@@ -50,21 +50,21 @@ def train_tiny(
     Time decides the number of steps, so that another machine makes another model of the same recipe.
 
     Args:
-        out: the directory to write.
-        autoencoder_minutes: time for the first stage.
-        transformer_minutes: time for the second stage.
-        scenes: number of scenes to draw.
-        seed: of scenes and weights.
-        autoencoder_from: the file that the first stage of an earlier run left in its `out`; it is not trained again.
-        go_on_from: a directory that an earlier run wrote, whose transformer and text encoder are trained further.
-        compile_blocks: trains a third faster after minutes of compiling; needs a C++ compiler.
-        log: called with a line now and then.
+        out: The directory to write.
+        autoencoder_minutes: Time for the first stage.
+        transformer_minutes: Time for the second stage.
+        scenes: Number of scenes to draw.
+        seed: Seed of scenes and weights.
+        autoencoder_from: The file that the first stage of an earlier run left in its `out`; it is not trained again.
+        go_on_from: A directory that an earlier run wrote, whose transformer and text encoder are trained further.
+        compile_blocks: Trains a third faster after minutes of compiling; needs a C++ compiler.
+        log: Called with a line now and then.
 
     Returns:
         `out`.
 
     Raises:
-        ValueError: if a time is not positive.
+        ValueError: If a time is not positive.
     """
     for name, minutes in (("autoencoder_minutes", autoencoder_minutes), ("transformer_minutes", transformer_minutes)):
         if minutes <= 0:
