@@ -54,7 +54,7 @@ _POLYGON_IOU = 0.96
 _LEAST_PART = 0.01  # of the object's area
 
 
-def contour_of(mask: Mask) -> tuple[Points, float]:
+def extract_contour(mask: Mask) -> tuple[Points, float]:
     """The outer contour of a mask's largest part, 128 points of even distance, and that part's share of the mask.
 
     mask: (H, W). Holes and other parts are not in it: an outline has one line. An empty mask has no points, share 0.
@@ -73,13 +73,13 @@ def contour_of(mask: Mask) -> tuple[Points, float]:
     return _evenly(points, _SAMPLES), max(areas) / max(sum(areas), 1e-9)
 
 
-def outline_of(contour: Points, count: int) -> Points:
-    """The `count` vertices on a contour of `contour_of` whose sides follow it best."""
+def fit_outline(contour: Points, count: int) -> Points:
+    """The `count` vertices on a contour of `extract_contour` whose sides follow it best."""
     first = int(np.linalg.norm(contour - contour.mean(axis=0), axis=1).argmax())
     return _best(contour, np.array([first]), np.zeros((count, len(contour))))
 
 
-def moved_outline(outline: Points, contour: Points) -> Points:
+def move_outline(outline: Points, contour: Points) -> Points:
     """An outline (n, 2) carried over to the next frame's contour: the same vertices, in the same order."""
     centre, middle = _centre(outline), _centre(contour)
     grown = np.sqrt(max(abs(_area(contour)), 1e-6) / max(abs(_area(outline)), 1e-6))
@@ -89,15 +89,17 @@ def moved_outline(outline: Points, contour: Points) -> Points:
     return _best(contour, starts, away * (_PULL * len(contour) / len(outline)))
 
 
-def vertices_needed(contours: Sequence[Points], *, least: int = 3, most: int = 48) -> int:
+def count_vertices(contours: Sequence[Points], *, least: int = 3, most: int = 48) -> int:
     """The fewest vertices, between `least` and `most`, with which outlines of all these contours are good."""
     for count in sorted({least, *(c for c in _COUNTS if least < c < most)}):
-        if all(overlap(outline_of(c, count), c) >= _GOOD_IOU for c in contours):
+        if all(outline_iou(fit_outline(c, count), c) >= _GOOD_IOU for c in contours):
             return count
     return most
 
 
-def fewest_outlines(outlines: NDArray[np.float64], *, tolerance_iou: float, must: Sequence[int] = ()) -> list[int]:
+def select_outline_keyframes(
+    outlines: NDArray[np.float64], *, tolerance_iou: float, must: Sequence[int] = ()
+) -> list[int]:
     """The rows to keep, first and last among them, so that those between can be interpolated linearly.
 
     outlines: (n, vertices, 2), one each step. Every interpolated outline has IoU >= tolerance_iou with the row's own.
@@ -116,13 +118,13 @@ def fewest_outlines(outlines: NDArray[np.float64], *, tolerance_iou: float, must
             kept += [a + row for row in fewest_in_band(values[part], steps[part], band[part])[1:]]
         between = np.stack([np.interp(steps, steps[kept], values[kept, d]) for d in range(values.shape[1])], axis=1)
         drawn = between.reshape(outlines.shape)
-        bad = np.array([overlap(a, b) < tolerance_iou for a, b in zip(drawn, outlines, strict=True)])
+        bad = np.array([outline_iou(a, b) < tolerance_iou for a, b in zip(drawn, outlines, strict=True)])
         if not bad.any():
             return kept
         band = np.where(bad, np.where(band < _NARROWEST_PX, 0.0, _NARROWER * band), band)
 
 
-def overlap(a: Points, b: Points) -> float:
+def outline_iou(a: Points, b: Points) -> float:
     """IoU of what two outlines enclose, on a grid of 256 pixels about both; 1 where neither encloses anything."""
     both = np.concatenate([a, b])
     low, scale = both.min(axis=0), 255 * 16 / max(float(np.ptp(both, axis=0).max()), 1e-9)
@@ -211,7 +213,7 @@ def _centre(line: Points) -> Points:
     return np.asarray(sums / (3 * cross.sum()))
 
 
-def polygons_of(mask: Mask) -> list[Points]:
+def mask_to_polygons(mask: Mask) -> list[Points]:
     """A mask (H, W) -> (n, 2) xy in pixels, one polygon a part, largest first; a pixel i spans i to i + 1."""
     n, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA]
@@ -219,7 +221,7 @@ def polygons_of(mask: Mask) -> list[Points]:
     return [_polygon(parts == i) for i in order if areas[i] >= _LEAST_PART * mask.sum()]
 
 
-def filled(points: Points, size: tuple[int, int]) -> Mask:
+def polygon_to_mask(points: Points, size: tuple[int, int]) -> Mask:
     """(H, W) of what a closed line of (n, 2) xy in pixels encloses; nothing below three. size: (width, height)."""
     w, h = size
     if len(points) < 3:

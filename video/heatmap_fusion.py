@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.masks import resize_map
-from video.optical_flow import Field, OpticalFlow, compose, trust, warp
+from video.optical_flow import Field, OpticalFlow, compose_flows, flow_confidence, warp
 from video.types import Heatmap
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def link_frames(
     small: dict[int, NDArray[np.uint8]] = {}
     for indices, images in clip.batches(wanted):
         small |= {int(i): flow.prepare(image) for i, image in zip(indices, images, strict=True)}
-    return [chain([small[i] for i in hop], flow) for hop in hops]
+    return [compose_link([small[i] for i in hop], flow) for hop in hops]
 
 
-def chain(frames: Sequence[NDArray[np.uint8]], flow: OpticalFlow) -> MotionLink:
+def compose_link(frames: Sequence[NDArray[np.uint8]], flow: OpticalFlow) -> MotionLink:
     """The link from the first to the last of some prepared frames, composed of the motions between them."""
     if len(frames) < 2:
         raise ValueError(f"a link needs two frames at least, got {len(frames)}")
@@ -82,11 +82,11 @@ def chain(frames: Sequence[NDArray[np.uint8]], flow: OpticalFlow) -> MotionLink:
     forward, backward = [flow(a, b) for a, b in pairs], [flow(b, a) for a, b in pairs]
     ahead, back = forward[0], backward[-1]
     for step in forward[1:]:
-        ahead = compose(ahead, step)
+        ahead = compose_flows(ahead, step)
     for step in backward[-2::-1]:
-        back = compose(back, step)
-    sure = _alike(frames[0], frames[-1], ahead) * trust(ahead, back)
-    return MotionLink(ahead, back, sure, _alike(frames[-1], frames[0], back) * trust(back, ahead))
+        back = compose_flows(back, step)
+    sure = _alike(frames[0], frames[-1], ahead) * flow_confidence(ahead, back)
+    return MotionLink(ahead, back, sure, _alike(frames[-1], frames[0], back) * flow_confidence(back, ahead))
 
 
 def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8], flow: Field) -> NDArray[np.float32]:
@@ -98,7 +98,7 @@ def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8], flow: Field) -> NDArray[n
 def fuse_heatmaps(heatmaps: Sequence[Heatmap], links: Sequence[MotionLink], *, reach: int = 2) -> FusedHeatmaps:
     """Smooths, compares and chooses in one go. links[i] joins heatmaps[i] and heatmaps[i + 1]."""
     smoothed, agreement = _vote(heatmaps, links, reach=reach)
-    return FusedHeatmaps(smoothed, agreement, anchor(smoothed, agreement))
+    return FusedHeatmaps(smoothed, agreement, select_anchor(smoothed, agreement))
 
 
 def smooth(heatmaps: Sequence[Heatmap], links: Sequence[MotionLink], *, reach: int = 2) -> list[Heatmap]:
@@ -110,15 +110,15 @@ def smooth(heatmaps: Sequence[Heatmap], links: Sequence[MotionLink], *, reach: i
     return list(_vote(heatmaps, links, reach=reach)[0])
 
 
-def anchor(heatmaps: Sequence[Heatmap], agreement: NDArray[np.float64]) -> int:
+def select_anchor(heatmaps: Sequence[Heatmap], agreement: NDArray[np.float64]) -> int:
     """The index of the surest heatmap: confident, and in agreement with its neighbours. The first of equal ones."""
     if not heatmaps:
         raise ValueError("there is no anchor among no heatmaps")
-    return int(np.argmax(certainty(heatmaps, agreement)))
+    return int(np.argmax(anchor_scores(heatmaps, agreement)))
 
 
-def certainty(heatmaps: Sequence[Heatmap], agreement: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) in [0, 1]: confidence times agreement; what `anchor` takes the greatest of."""
+def anchor_scores(heatmaps: Sequence[Heatmap], agreement: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) in [0, 1]: confidence times agreement; what `select_anchor` takes the greatest of."""
     return np.array([h.confidence for h in heatmaps]) * (0.3 + 0.7 * agreement)
 
 
@@ -162,7 +162,7 @@ def _carry(
     motion, sure = steps[0]
     for step, step_sure in steps[1:]:
         sure = sure * warp(step_sure, motion)
-        motion = compose(motion, step)
+        motion = compose_flows(motion, step)
     # The map is coarser than the flow: warp it at the flow's resolution, then average down.
     fine = warp(resize_map(grid, (motion.shape[1], motion.shape[0])), motion)
     return resize_map(fine, size), resize_map(sure, size)

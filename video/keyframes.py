@@ -1,6 +1,6 @@
 """From a box on every frame to the fewest keyframes a person has to look at.
 
-How keyframes are read (by the editor and by `interpolate`): hidden before the first; linear between two; a
+How keyframes are read (by the editor and by `interpolate_boxes`): hidden before the first; linear between two; a
 keyframe with `enabled` False is still drawn itself and hides the object from the next frame to the next
 keyframe; after the last keyframe the box stays for ever unless that one has `enabled` False. So a span of
 visible frames a..b must have keyframes on a and b, with `enabled` False on b; what is between is free, and
@@ -28,7 +28,7 @@ _OUTWARD = np.array([-1, -1, 1, 1])  # of left, top, right and bottom
 _DIRECTIONS = np.vstack([np.eye(4), [(1, *signs) for signs in itertools.product((-1, 1), repeat=3)]])
 
 
-def sparse_keyframes(
+def make_keyframes(
     track: MaskTrack, times: ArrayLike, *, tolerance_iou: float = 0.9, must: Sequence[int] = ()
 ) -> list[Keyframe]:
     """The fewest keyframes on the track's own boxes whose interpolation in time keeps every visible box.
@@ -45,7 +45,7 @@ def sparse_keyframes(
             f"times must be (N,) with N > {track.frames[-1]}, the track's last frame; got shape {times.shape}"
         )
     rows = np.flatnonzero(np.isin(track.frames, np.asarray(must, np.int64)) & track.visible).tolist()
-    chosen = fewest_keyframes(
+    chosen = select_keyframes(
         track.boxes, track.visible, positions=times[track.frames], tolerance_iou=tolerance_iou, must=rows
     )
     return [
@@ -64,7 +64,7 @@ def sparse_keyframes(
     ]
 
 
-def fewest_keyframes(
+def select_keyframes(
     boxes: NDArray[np.float64],
     visible: NDArray[np.bool_],
     *,
@@ -92,7 +92,7 @@ def fewest_keyframes(
     if not 0 < tolerance_iou <= 1:
         raise ValueError(f"tolerance_iou must be in (0, 1], got {tolerance_iou}")
     out: list[tuple[int, bool]] = []
-    for first, last in spans(visible):
+    for first, last in find_runs(visible):
         stops = sorted({first, last, *(row for row in must if first < row < last)})
         rows = [first]
         for a, b in itertools.pairwise(stops):
@@ -103,13 +103,13 @@ def fewest_keyframes(
     return out
 
 
-def spans(visible: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def find_runs(visible: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """The runs of True in (n,) bool as (first, last), both included."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], visible, [False]]).astype(np.int8)))
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def interpolate(
+def interpolate_boxes(
     keyframes: Sequence[Keyframe], frames: ArrayLike, *, times: ArrayLike | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """What the editor draws: boxes (n, 4) normalised xyxy (zeros where hidden) and visible (n,) bool.

@@ -143,7 +143,7 @@ class Estimate:
 _Z = float(stats.norm.ppf(0.975))
 
 
-def share(hits: Sequence[bool] | NDArray[np.bool_]) -> Estimate:
+def estimate_share(hits: Sequence[bool] | NDArray[np.bool_]) -> Estimate:
     """Point accuracy, or any other share, with Wilson's 95 % interval. Raises ValueError without hits."""
     n = len(hits)
     if n == 0:
@@ -154,7 +154,7 @@ def share(hits: Sequence[bool] | NDArray[np.bool_]) -> Estimate:
     return Estimate(p, max(0.0, low), min(1.0, high), n)
 
 
-def mean(
+def estimate_mean(
     values: Sequence[float] | NDArray[np.floating], *, within: tuple[float, float] = (-math.inf, math.inf)
 ) -> Estimate:
     """A mean with its 95 % interval, from the spread of the values (Student's t). Raises ValueError without values.

@@ -50,7 +50,7 @@ class OpticalFlow:
     def bidirectional(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[Field, Field, NDArray[np.float32]]:
         """(a to b, b to a, trust on a's pixels in [0, 1])."""
         forward, backward = self(a, b), self(b, a)
-        return forward, backward, trust(forward, backward)
+        return forward, backward, flow_confidence(forward, backward)
 
 
 def to_grey(image: NDArray[np.uint8], *, short_side_px: int) -> NDArray[np.uint8]:
@@ -94,7 +94,7 @@ def warp(grid: NDArray[Any], flow: Field, *, outside: float = 0.0) -> NDArray[np
     )
 
 
-def compose(first: Field, second: Field) -> Field:
+def compose_flows(first: Field, second: Field) -> Field:
     """Flow a to c from a to b and b to c, on a's grid. Beyond the frame the second goes on as at its edge."""
     h, w = first.shape[:2]
     x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
@@ -102,7 +102,7 @@ def compose(first: Field, second: Field) -> Field:
     return np.asarray(first + moved, np.float32)
 
 
-def trust(forward: Field, backward: Field) -> NDArray[np.float32]:
+def flow_confidence(forward: Field, backward: Field) -> NDArray[np.float32]:
     """(h, w) float32 in [0, 1] on a's pixels: 1 where going to b and back comes home, 0 where it leaves.
 
     The error allowed grows with the motion, as in Sundaram et al. 2010: 0.5 px + 5 % of the way, and the

@@ -14,7 +14,7 @@ MIN_PLANNED, MAX_PLANNED = 4, 16
 _MIN_SHOT_S = 0.25  # shorter is a flash of light
 
 
-def shots(clip: Clip) -> list[tuple[int, int]]:
+def detect_shots(clip: Clip) -> list[tuple[int, int]]:
     """The shots of a clip as [first, last + 1) frames, in order, together the whole clip. One bounded pass.
 
     Hard cuts only: what fades is one shot.
@@ -56,10 +56,10 @@ def plan_frames(clip: Clip, *, count: int = 8) -> NDArray[np.int64]:
         raise ValueError(f"count must be from {MIN_PLANNED} to {MAX_PLANNED} frames, got {count}")
     if len(clip) <= count:
         return np.arange(len(clip), dtype=np.int64)
-    return spread(clip.times, shots(clip), count=count)
+    return spread_frames(clip.times, detect_shots(clip), count=count)
 
 
-def spread(times: NDArray[np.float64], spans: list[tuple[int, int]], *, count: int) -> NDArray[np.int64]:
+def spread_frames(times: NDArray[np.float64], spans: list[tuple[int, int]], *, count: int) -> NDArray[np.int64]:
     """The plan for known shots: times (N,) s ascending, spans [first, last + 1). See `plan_frames`."""
     if len(spans) > count:  # the longest shots, in order
         spans = sorted(sorted(spans, key=lambda s: times[s[1] - 1] - times[s[0]], reverse=True)[:count])

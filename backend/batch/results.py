@@ -26,7 +26,7 @@ from backend.batch.manifest import ManifestRow
 from backend.jobs.worker import try_lock
 from backend.media.network_policy import redact_url
 from video.errors import UserError
-from video.formats.base import AnnotatedVideo, annotated, of_masks
+from video.formats.base import AnnotatedVideo, make_video, track_from_masks
 from video.formats.registry import ExportFormat, format_module
 from video.types import Rle
 
@@ -354,9 +354,11 @@ def to_annotated_video(item: Mapping[str, Any]) -> AnnotatedVideo:
     objects = []
     for one in item["objects"]:
         seen = zip(one["frames"], one["rles"], one["visible"], strict=True)
-        found = of_masks(one["label"], {int(f): Rle(size, rle.encode("ascii")) for f, rle, there in seen if there})
+        found = track_from_masks(
+            one["label"], {int(f): Rle(size, rle.encode("ascii")) for f, rle, there in seen if there}
+        )
         if len(found.frames):
             objects.append(found)
     stem = PurePosixPath(unquote(urlsplit(item["video"]).path)).stem or "video"
     name = item["id"] or f"{item['row']:07d}-{stem}"
-    return annotated(name, size, np.array(item["times_s"], np.float64), objects)
+    return make_video(name, size, np.array(item["times_s"], np.float64), objects)

@@ -22,8 +22,8 @@ from pycocotools import mask as coco
 from backend.labelstudio.controls.video_vector import OUTLINE_IOU, VectorKeyframes, vector_sequence
 from refam.tiny.scenes import draw_clip
 from video import contours
-from video.contours import filled
-from video.keyframes import fewest_keyframes, spans
+from video.contours import polygon_to_mask
+from video.keyframes import find_runs, select_keyframes
 from video.masks import box_iou, box_of, encode, iou
 from video.tracking.postprocess import remove_outlier_boxes
 from video.types import MaskTrack
@@ -91,11 +91,11 @@ def measure(tracks, tolerance):
     """Keyframes of ours and of Douglas-Peucker, boxes, and the IoUs of our interpolation."""
     ours, theirs, frames, ious = 0, 0, 0, []
     for boxes, visible in tracks:
-        for a, b in spans(visible):
+        for a, b in find_runs(visible):
             part = boxes[a : b + 1]
             n = len(part)
             rows = [
-                r for r, _ in fewest_keyframes(part, np.ones(n, bool), positions=np.arange(n), tolerance_iou=tolerance)
+                r for r, _ in select_keyframes(part, np.ones(n, bool), positions=np.arange(n), tolerance_iou=tolerance)
             ]
             ours, theirs, frames = ours + len(rows), theirs + len(peucker_within(part, tolerance)), frames + n
             ious.append(box_iou(interpolated(part, rows), part))
@@ -115,7 +115,7 @@ def jitter(tracks, tolerance=0.9):
         other = np.setdiff1d(np.flatnonzero(visible), thrown)
         ways = boxes, aside, remove_outlier_boxes(aside, visible, np.arange(n) / 25.0, tolerance_iou=tolerance)
         for k, way in enumerate(ways):
-            counts[k] += len(fewest_keyframes(way, visible, positions=np.arange(n), tolerance_iou=tolerance))
+            counts[k] += len(select_keyframes(way, visible, positions=np.arange(n), tolerance_iou=tolerance))
             ious = box_iou(way, boxes)
             thrown_ious[k].append(ious[thrown[visible[thrown]]])
             other_ious[k].append(ious[other])
@@ -142,7 +142,7 @@ def vertices(masks):
         contours._POLYGON_IOU = promised
         counts, ious = [], []
         for mask in masks:
-            found = contours.polygons_of(mask)
+            found = contours.mask_to_polygons(mask)
             again = coco.decode(coco.merge(coco.frPyObjects([p.ravel().tolist() for p in found], *mask.shape))) > 0
             counts.append(sum(map(len, found)))
             ious.append((again & mask).sum() / (again | mask).sum())
@@ -165,7 +165,7 @@ def outlines(objects):
             frames, keys = frames + int(seen.sum()), keys + len(sequence)
             counts.append(len(sequence[0]["vertices"]))
             line = VectorKeyframes(sequence)
-            ious += [iou(filled(line.points(i + 1) * (w, h), (w, h)), masks[i]) for i in np.flatnonzero(seen)]
+            ious += [iou(polygon_to_mask(line.points(i + 1) * (w, h), (w, h)), masks[i]) for i in np.flatnonzero(seen)]
         low = np.percentile(ious, 10)
         yield f"| {tolerance} | {frames} | {keys} | {np.mean(counts):.0f} | {np.mean(ious):.3f} | {low:.3f} |"
 

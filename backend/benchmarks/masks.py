@@ -211,7 +211,11 @@ def table(name, rows):
         lines.append(f"| **{group}**, {len(base)} pictures | | | | |")
         for way in order:
             both = [(j + f) / 2 for j, f in ways[way]]
-            gain = "" if way == order[0] else signed(metrics.mean([a - b for a, b in zip(both, base, strict=True)]))
+            gain = (
+                ""
+                if way == order[0]
+                else signed(metrics.estimate_mean([a - b for a, b in zip(both, base, strict=True)]))
+            )
             j, f = np.mean(ways[way], axis=0)
             lines.append(f"| {way} | {j:.3f} | {f:.3f} | {np.mean(both):.3f} | {gain} |")
     return "\n".join(lines)

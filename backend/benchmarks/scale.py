@@ -26,8 +26,8 @@ from refam.segmenters.grabcut import GrabCutSegmenter
 from video import masks
 from video.io.decode import read_decord, read_pyav
 from video.io.probe import probe
-from video.io.reader import open_clip, view_of
-from video.keyframes import fewest_keyframes
+from video.io.reader import make_view, open_clip
+from video.keyframes import select_keyframes
 from video.tracking.propagate import TrackStart, propagate_all
 from video.types import MaskTrack
 
@@ -127,7 +127,7 @@ def decoders(path):
 
 def track(clip, minutes):
     """As far as it comes in so many minutes: RSS in equal parts of the time."""
-    view = view_of(clip, most_px=320)
+    view = make_view(clip, most_px=320)
     done, parts = 0, list(SHARES)
 
     def tick(_):
@@ -168,7 +168,7 @@ def boxes_of(kind, n):
 
 def _choose(kind, n, answer):
     began = time.perf_counter()
-    chosen = fewest_keyframes(boxes_of(kind, n), np.ones(n, bool), positions=np.arange(n) / FPS)
+    chosen = select_keyframes(boxes_of(kind, n), np.ones(n, bool), positions=np.arange(n) / FPS)
     answer.put((len(chosen), time.perf_counter() - began, rss_mb()))
 
 

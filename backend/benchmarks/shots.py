@@ -1,4 +1,4 @@
-"""Cuts found in clips whose cuts are known: `video.sampling.shots` beside PySceneDetect's detectors.
+"""Cuts found in clips whose cuts are known: `video.sampling.detect_shots` beside PySceneDetect's detectors.
 
     make bench-shots DAVIS=DIR [ARGS="--videos DIR"]
 
@@ -26,7 +26,7 @@ from backend.benchmarks.davis_clips import clip_names
 from refam.evaluation.synthetic import ArrayClip
 from refam.tiny.scenes import draw_clip
 from video.io.reader import open_clip
-from video.sampling import shots
+from video.sampling import detect_shots
 
 FPS, SHORTEST, SIZE = 24.0, 6, (428, 240)
 
@@ -79,7 +79,7 @@ def sets_of(clips, rng):
 
 
 def ours(frames):
-    return [first for first, _ in shots(ArrayClip(frames, fps=FPS))[1:]]
+    return [first for first, _ in detect_shots(ArrayClip(frames, fps=FPS))[1:]]
 
 
 def theirs(make):

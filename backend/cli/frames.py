@@ -33,11 +33,11 @@ def frames(
     if fps is not None and not 0 < fps <= 1000:
         raise typer.BadParameter("--fps must be above 0, and at most 1000")
     with one_line_errors():
-        from video.formats.base import at_rate
+        from video.formats.base import frames_at_rate
         from video.io.reader import open_clip
 
         clip = open_clip(video)
-        chosen = at_rate(clip.times, fps).tolist() if fps else list(range(0, len(clip), every or 1))
+        chosen = frames_at_rate(clip.times, fps).tolist() if fps else list(range(0, len(clip), every or 1))
         names = write_frames(clip, chosen, out / "frames")
         folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}/frames").rstrip("/")
         task = {

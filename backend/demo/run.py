@@ -29,7 +29,7 @@ from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_coun
 from backend.logging import configure_logging
 from backend.service.app import BackgroundServer
 from backend.settings import SettingsError, load_settings
-from video.keyframes import interpolate
+from video.keyframes import interpolate_boxes
 from video.masks import box_iou
 from video.types import Keyframe
 
@@ -67,7 +67,7 @@ def box_ious(prediction: dict[str, Any], truth: NDArray[np.float64], video: Draw
     n = editor_frame_count(video.duration_s, video.fps)
     wanted = truth[clip_frame_of_editor(video.times, n, video.fps)]
     sequence = prediction["result"][0]["value"]["sequence"]
-    boxes, shown = interpolate([_keyframe(item) for item in sequence], np.arange(n))
+    boxes, shown = interpolate_boxes([_keyframe(item) for item in sequence], np.arange(n))
     there = ~np.isnan(wanted[:, 0])
     return np.where(shown, box_iou(boxes, wanted), 0.0)[there]
 

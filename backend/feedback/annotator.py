@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.labelstudio.edits import UserKeyframe, read_user_keyframes
-from video.keyframes import fewest_keyframes, interpolate, spans
+from video.keyframes import find_runs, interpolate_boxes, select_keyframes
 from video.masks import box_iou, box_of
 from video.types import Keyframe
 
@@ -98,7 +98,7 @@ def correct_sequence(first: KeyframeItems, truth: EditorTruth, *, rerun: Rerun |
         wrong, ious = find_wrong_frames(sequence, truth)
         edits = read_user_keyframes({"value": {"sequence": sequence}})
         keyframes = tuple(edit for edit in edits if isinstance(edit, UserKeyframe))
-        longest = max((last - first_row + 1 for first_row, last in spans(wrong)), default=0)
+        longest = max((last - first_row + 1 for first_row, last in find_runs(wrong)), default=0)
         # A deleted keyframe alone holds nothing that the model could start from.
         if reruns_help and rerun is not None and keyframes and longest >= RERUN_FRAMES:
             wrong_before, sequence_before = int(wrong.sum()), sequence
@@ -117,12 +117,12 @@ def correct_sequence(first: KeyframeItems, truth: EditorTruth, *, rerun: Rerun |
 def fewest_manual_strokes(truth: EditorTruth) -> int:
     """Return the fewest strokes that a person needs without a prediction, with every frame within `GOOD_IOU`.
 
-    These are the fewest keyframes under linear interpolation (`video.keyframes.fewest_keyframes`), one stroke to hide
+    These are the fewest keyframes under linear interpolation (`video.keyframes.select_keyframes`), one stroke to hide
     the object where it disappears before the end, and one more to show it again. A box stays after the last keyframe,
     so the last frame needs none if the object is still visible there.
     """
     n, strokes = len(truth.visible), 0
-    for number, (first, last) in enumerate(spans(truth.visible)):
+    for number, (first, last) in enumerate(find_runs(truth.visible)):
         boxes = truth.boxes[first : last + 1]
         ends = [last - first]
         if last == n - 1:
@@ -133,7 +133,7 @@ def fewest_manual_strokes(truth: EditorTruth) -> int:
 
 def _count_keyframes(boxes: NDArray[np.float64]) -> int:
     visible = np.ones(len(boxes), np.bool_)
-    return len(fewest_keyframes(boxes, visible, positions=np.arange(len(boxes)), tolerance_iou=GOOD_IOU))
+    return len(select_keyframes(boxes, visible, positions=np.arange(len(boxes)), tolerance_iou=GOOD_IOU))
 
 
 def find_wrong_frames(
@@ -177,7 +177,7 @@ def interpolate_sequence(
         )
         for item in sorted(sequence, key=lambda item: int(item["frame"]))
     ]
-    return interpolate(keyframes, np.arange(n))
+    return interpolate_boxes(keyframes, np.arange(n))
 
 
 def choose_stroke(
@@ -206,7 +206,7 @@ def choose_stroke(
     """
     _, visible = interpolate_sequence(sequence, len(truth.visible))
     kinds = np.where(visible & truth.visible, "move", np.where(visible, "hide", "show"))
-    wrong_spans = [(b - a, a, b, kind) for kind in STROKE_COST for a, b in spans(wrong & (kinds == kind))]
+    wrong_spans = [(b - a, a, b, kind) for kind in STROKE_COST for a, b in find_runs(wrong & (kinds == kind))]
     _, a, b, kind = max(wrong_spans, key=lambda span: (span[0], -span[1]))
     largest = a + int(np.prod(truth.boxes[a : b + 1, 2:] - truth.boxes[a : b + 1, :2], axis=1).argmax())
     at_largest = rerun_follows and b - a + 1 >= RERUN_FRAMES

@@ -30,7 +30,7 @@ from refam.pipeline.pipeline import Pipeline, PipelineError
 from refam.pipeline.stages import Stage
 from refam.pipeline.types import Target, TrackResult
 from refam.text.expression import ExpressionError
-from video.metrics import Estimate, mean
+from video.metrics import Estimate, estimate_mean
 from video.sampling import plan_frames
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def _fit_score(
         model = fit_score_model(features, is_correct, made_with=pipeline.made_with, source="corrections")
     except ValueError:
         return None, "the score stays: all answers are right, or all are wrong, in some part of the corrections"
-    gain = mean(_log_likelihood(held_out, is_correct) - _log_likelihood(current, is_correct))
+    gain = estimate_mean(_log_likelihood(held_out, is_correct) - _log_likelihood(current, is_correct))
     if gain.value > 0 and gain.low >= 0:
         return model, "the score is fitted to the corrections"
     return None, "the score stays: a fit to the corrections does not foretell held-out ones better"

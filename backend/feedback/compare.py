@@ -15,7 +15,7 @@ from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
 from backend.labelstudio.controls.video_vector import VectorKeyframes, VideoVectorControl
 from backend.labelstudio.edits import is_vertex_list, keyframe_checksum, read_user_keyframes, region_words
 from backend.labelstudio.empty_regions import is_empty
-from video.contours import filled
+from video.contours import polygon_to_mask
 from video.masks import box_iou, iou
 
 Region = Mapping[str, Any]
@@ -151,7 +151,10 @@ def _compare_outlines(
 ) -> tuple[float, int | None, tuple[float, ...] | None, tuple[float, ...] | None]:
     ious: dict[int, float] = {}
     for frame in range(1, n + 1):
-        a, b = (filled(o.points(frame) * _OUTLINE_GRID, _OUTLINE_GRID) & o.is_visible(frame) for o in (ours, theirs))
+        a, b = (
+            polygon_to_mask(o.points(frame) * _OUTLINE_GRID, _OUTLINE_GRID) & o.is_visible(frame)
+            for o in (ours, theirs)
+        )
         if a.any() or b.any():
             ious[frame] = iou(a, b)
     if not ious:

@@ -71,7 +71,7 @@ def choose_setting(scores: NDArray[np.float64], groups: Sequence[Hashable]) -> C
         held_out = fold == k
         chosen = int(scores[:, ~held_out].mean(1).argmax())
         gains[held_out] = scores[chosen, held_out] - scores[0, held_out]
-    gain = metrics.mean(gains)
+    gain = metrics.estimate_mean(gains)
     best = int(scores.mean(1).argmax())
     improves = gain.value > 0 and gain.low >= 0
     return CrossValidated(best if improves else 0, best, gain)

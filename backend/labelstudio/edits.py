@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from refam.pipeline.tracks import spread_box_edits
 from refam.pipeline.types import FramePrompt
-from video.contours import filled
+from video.contours import polygon_to_mask
 from video.masks import Box, encode
 
 _DIGITS = 4  # of percent: this backend rounds to them, and a person's numbers must be told apart
@@ -97,7 +97,7 @@ class UserOutline:
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """Return the mask (H, W) that it encloses, closed or not. size: (width, height) in pixels."""
-        return filled(self.points * size, size)
+        return polygon_to_mask(self.points * size, size)
 
     def prompt(self, clip_frame: int, size: tuple[int, int]) -> FramePrompt | None:
         """Return the filled outline as a prompt, None if it has no pixel.

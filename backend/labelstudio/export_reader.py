@@ -28,7 +28,7 @@ from backend.labelstudio.export_sources import (
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import label_in_value
 from video import masks
-from video.formats.base import FormatError, ObjectTrack, annotated, evenly, field, of_masks, read_json
+from video.formats.base import FormatError, ObjectTrack, even_times, get_field, make_video, read_json, track_from_masks
 from video.io.reader import open_clip
 from video.masks import Mask
 from video.types import Rle
@@ -55,13 +55,13 @@ def read_export(path: Path, config: LabelConfig, *, videos: VideoFolder | None) 
     loaded = []
     for task in content:
         where = f"{path}: task {task.get('id') if isinstance(task, Mapping) else task!r:.40}"
-        data = field(task, "data", dict, where)
+        data = get_field(task, "data", dict, where)
         if "annotations" not in task:
             raise FormatError(f"{where} has no annotations: choose the format JSON in Label Studio, not JSON-MIN")
         annotation = submitted_annotation(task)
         if annotation is None:
             continue
-        result = field(annotation, "result", list, where)
+        result = get_field(annotation, "result", list, where)
         regions = [r for r in result if isinstance(r, Mapping) and r.get("to_name") == config.media]
         if config.on_pictures:
             loaded.append(_read_pictures(data, regions, config, f"task-{task.get('id')}", where))
@@ -73,7 +73,7 @@ def read_export(path: Path, config: LabelConfig, *, videos: VideoFolder | None) 
 def _read_video(
     data: Mapping[str, Any], regions: Sequence[Any], config: LabelConfig, videos: VideoFolder | None, where: str
 ) -> LoadedVideo:
-    address = field(data, config.media_field, str, where)
+    address = get_field(data, config.media_field, str, where)
     if videos is None:
         raise FormatError(f"{where}: --videos FOLDER is needed, with {address_parts(address)[-1]} in it, for its times")
     media = videos.find(address)
@@ -83,15 +83,15 @@ def _read_video(
     for region in regions:
         control = control_for_type(str(region.get("type")))
         if control is not None and issubclass(control, VideoControl):
-            objects.append(control.read_object(field(region, "value", dict, where), clip, fps=fps, where=where))
+            objects.append(control.read_object(get_field(region, "value", dict, where), clip, fps=fps, where=where))
     visible = [one for one in objects if len(one.frames)]
-    return LoadedVideo(annotated(video_stem(address), clip.size, clip.times, visible), media.name, media)
+    return LoadedVideo(make_video(video_stem(address), clip.size, clip.times, visible), media.name, media)
 
 
 def _read_pictures(
     data: Mapping[str, Any], regions: Sequence[Any], config: LabelConfig, name: str, where: str
 ) -> LoadedVideo:
-    addresses = field(data, config.media_field, list, where)
+    addresses = get_field(data, config.media_field, list, where)
     controls = [(r, control) for r in regions if (control := _mask_control(r)) is not None]
     mask_regions = [region for region, _ in controls]
     sizes = {(r.get("original_width"), r.get("original_height")) for r in mask_regions}
@@ -109,11 +109,11 @@ def _read_pictures(
         by_frame[frame] = masks.encode(mask | masks.decode(by_frame[frame]) if frame in by_frame else mask)
     times_s = data.get("times_s")
     timed = isinstance(times_s, list) and len(times_s) == len(addresses)
-    times = np.array(times_s, np.float64) if timed else evenly(len(addresses))
-    objects: list[ObjectTrack] = [of_masks(label, by_frame) for (_, label), by_frame in rles.items()]
+    times = np.array(times_s, np.float64) if timed else even_times(len(addresses))
+    objects: list[ObjectTrack] = [track_from_masks(label, by_frame) for (_, label), by_frame in rles.items()]
     pictures = [f"{name}/{address_parts(str(address))[-1]}" for address in addresses]
     visible = [one for one in objects if len(one.frames)]
-    return LoadedVideo(annotated(name, size, times, visible, pictures=pictures), name)
+    return LoadedVideo(make_video(name, size, times, visible, pictures=pictures), name)
 
 
 def _assign_objects(regions: Sequence[Any], labels: Mapping[Any, str]) -> list[tuple[str, str]]:
@@ -146,7 +146,7 @@ def _mask_control(region: Mapping[str, Any]) -> type[MaskControl] | None:
 
 
 def _read_mask(region: Mapping[str, Any], control: type[MaskControl], where: str) -> Mask:
-    field(region, "value", dict, where)
+    get_field(region, "value", dict, where)
     try:
         return control.read_mask(region)
     except MaskError as error:

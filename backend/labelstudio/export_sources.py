@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from video.formats.base import AnnotatedVideo, FormatError, annotated, field, of_masks, read_json
-from video.formats.coco import rle_of
+from video.formats.base import AnnotatedVideo, FormatError, get_field, make_video, read_json, track_from_masks
+from video.formats.coco import parse_segmentation
 
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the names of uploaded files
 # What it leaves out of these names, after turning spaces into "_" (Django's get_valid_filename).
@@ -122,23 +122,30 @@ def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> LoadedVideo
         FormatError: If it cannot be read, or the video file is missing.
     """
     content = read_json(path)
-    video_info = field(content, "video", dict, str(path))
-    name = field(video_info, "name", str, f"{path}: video")
-    size = (field(video_info, "width", int, f"{path}: video"), field(video_info, "height", int, f"{path}: video"))
+    video_info = get_field(content, "video", dict, str(path))
+    name = get_field(video_info, "name", str, f"{path}: video")
+    size = (
+        get_field(video_info, "width", int, f"{path}: video"),
+        get_field(video_info, "height", int, f"{path}: video"),
+    )
     times: dict[int, float] = {}
     objects = []
-    for item in field(content, "objects", list, str(path)):
+    for item in get_field(content, "objects", list, str(path)):
         where = f"{path}: object {item.get('object')}"
-        rows = field(item, "frames", list, where)
-        times |= {field(r, "frame", int, where): float(field(r, "time_s", (int, float), where)) for r in rows}
-        visible = {r["frame"]: rle_of(field(r, "mask", dict, where), size, where) for r in rows if r.get("visible")}
+        rows = get_field(item, "frames", list, where)
+        times |= {get_field(r, "frame", int, where): float(get_field(r, "time_s", (int, float), where)) for r in rows}
+        visible = {
+            r["frame"]: parse_segmentation(get_field(r, "mask", dict, where), size, where)
+            for r in rows
+            if r.get("visible")
+        }
         keyframes = tuple(k["frame"] for k in item.get("keyframes", []) if k["frame"] in visible)
-        objects.append(replace(of_masks(field(item, "label", str, where), visible), keyframes=keyframes))
-    n = field(video_info, "frames", int, f"{path}: video")
+        objects.append(replace(track_from_masks(get_field(item, "label", str, where), visible), keyframes=keyframes))
+    n = get_field(video_info, "frames", int, f"{path}: video")
     if sorted(times) != list(range(n)):
         raise FormatError(f"{path}: the video has {n} frames, and the times of {len(times)} are told")
     frame_times = np.array([times[i] for i in range(n)], np.float64)
-    video = annotated(video_stem(name), size, frame_times, [o for o in objects if len(o.frames)])
+    video = make_video(video_stem(name), size, frame_times, [o for o in objects if len(o.frames)])
     return LoadedVideo(video, name, videos.find(name) if videos else None)
 
 

@@ -378,8 +378,12 @@ def _table_row(row: str, scores: Sequence[SampleScore]) -> str:
     hits = [s.hit for s in scored if s.hit is not None]
     both = [(j + f) / 2 for j, f in zip(js, fs, strict=True)]
     overall = sum(s.inter or 0 for s in scored) / max(1, sum(s.union or 0 for s in scored))
-    cells = [_percent(metrics.mean(values, within=(0, 1))) for values in (both, js, fs)]
-    cells += [_percent(metrics.share(hits)) if hits else "", f"{100 * overall:.1f}", f"{100 * float(np.mean(js)):.1f}"]
+    cells = [_percent(metrics.estimate_mean(values, within=(0, 1))) for values in (both, js, fs)]
+    cells += [
+        _percent(metrics.estimate_share(hits)) if hits else "",
+        f"{100 * overall:.1f}",
+        f"{100 * float(np.mean(js)):.1f}",
+    ]
     cells += [f"{100 * metrics.precision_at(js, 0.5):.1f}", str(sum(s.switches or 0 for s in scored))]
     return f"| {row} | {len(scored)} | " + " | ".join(cells) + " |"
 

@@ -25,7 +25,7 @@ from refam.evaluation.samples import (
     first_existing,
     require_files,
 )
-from video.formats.base import FormatError, field, picture_size, read_indices, read_json, safe_name
+from video.formats.base import FormatError, get_field, image_size, read_indices, read_json, safe_name
 
 _META = "meta_expressions.json"
 _DAVIS_RESOLUTIONS = ("480p", "Full-Resolution", "")
@@ -121,14 +121,14 @@ def read_mevis(root: Path, split: str) -> Iterator[BenchmarkSample]:
         where = f"{path}: {name}"
         frames = _frame_names(video, where)
         pictures = _picture_files(path.parent / "JPEGImages", name, frames)
-        size = picture_size(pictures[0]) if masks is not None else (1, 1)
-        for key, expression in field(video, "expressions", dict, where).items():
+        size = image_size(pictures[0]) if masks is not None else (1, 1)
+        for key, expression in get_field(video, "expressions", dict, where).items():
             truth = None if masks is None else _union_truth(expression, masks, len(frames), size, f"{where}/{key}")
             yield _sample(name, key, expression, pictures, frames, truth, where)
 
 
 def _union_truth(expression: Any, masks: Mapping[str, Any], n: int, size: tuple[int, int], where: str) -> CocoTruth:
-    keys = [str(key) for key in field(expression, "anno_id", list, where)]
+    keys = [str(key) for key in get_field(expression, "anno_id", list, where)]
     missing = next((key for key in keys if key not in masks), None)
     if missing is not None:
         raise FormatError(f"{where}: mask_dict.json has no annotation {missing!r}")
@@ -139,12 +139,12 @@ def _union_truth(expression: Any, masks: Mapping[str, Any], n: int, size: tuple[
 
 
 def _read_videos(path: Path) -> dict[str, Any]:
-    videos: dict[str, Any] = field(read_json(path), "videos", dict, str(path))
+    videos: dict[str, Any] = get_field(read_json(path), "videos", dict, str(path))
     return videos
 
 
 def _frame_names(video: Any, where: str) -> list[str]:
-    frames = field(video, "frames", list, where)
+    frames = get_field(video, "frames", list, where)
     if not frames or not all(isinstance(name, str) for name in frames):
         raise FormatError(f"{where}: frames must be the names of one picture or more")
     return sorted(safe_name(name, f"{where}: a frame") for name in frames)
@@ -160,7 +160,7 @@ def _indexed_samples(
     where = f"{path}: {name}"
     frames = _frame_names(video, where)
     files = _picture_files(pictures, name, frames)
-    for key, expression in field(video, "expressions", dict, where).items():
+    for key, expression in get_field(video, "expressions", dict, where).items():
         truth = None
         if annotations.is_dir() and isinstance(expression, Mapping) and "obj_id" in expression:
             number = str(expression["obj_id"])
@@ -180,7 +180,7 @@ def _sample(
     truth: GroundTruth | None,
     where: str,
 ) -> BenchmarkSample:
-    words = " ".join(field(expression, "exp", str, f"{where}/{key}").split())
+    words = " ".join(get_field(expression, "exp", str, f"{where}/{key}").split())
     scored_frames = tuple(range(len(files))) if truth is not None else ()
     return BenchmarkSample(
         name, safe_name(key, f"{where}: an expression"), words, files, tuple(frames), truth, scored_frames
@@ -267,25 +267,25 @@ def read_refcoco(
         root, [f"{place}refs({p}).p" for p in wanted for place in (f"{name}/", "")], f"refs of {name}"
     )
     instances = read_json(refs.with_name("instances.json"))
-    images = {image.get("id"): image for image in field(instances, "images", list, "instances.json")}
-    annotations = {a.get("id"): a for a in field(instances, "annotations", list, "instances.json")}
+    images = {image.get("id"): image for image in get_field(instances, "images", list, "instances.json")}
+    annotations = {a.get("id"): a for a in get_field(instances, "annotations", list, "instances.json")}
     pictures = first_existing(root, _COCO_PICTURES, "pictures of COCO's train2014")
     found = False
     for ref in load_plain_pickle(refs):
         where = f"{refs}: ref {ref.get('ref_id') if isinstance(ref, dict) else ref!r:.40}"
-        if field(ref, "split", str, where) != split:
+        if get_field(ref, "split", str, where) != split:
             continue
         found = True
         image, annotation = images.get(ref.get("image_id")), annotations.get(ref.get("ann_id"))
         if image is None or annotation is None:
             raise FormatError(f"{where}: instances.json has no image {ref.get('image_id')} or no {ref.get('ann_id')}")
-        size = (field(image, "width", int, where), field(image, "height", int, where))
+        size = (get_field(image, "width", int, where), get_field(image, "height", int, where))
         truth = CocoTruth(((annotation.get("segmentation"),),), size, where)
-        file = field(image, "file_name", str, where)
+        file = get_field(image, "file_name", str, where)
         path = require_files([pictures / safe_name(file, where)], where)
-        for sentence in field(ref, "sentences", list, where):
-            words = " ".join(field(sentence, "sent", str, where).split())
-            key = str(field(sentence, "sent_id", int, where))
+        for sentence in get_field(ref, "sentences", list, where):
+            words = " ".join(get_field(sentence, "sent", str, where).split())
+            key = str(get_field(sentence, "sent_id", int, where))
             yield BenchmarkSample(Path(file).stem, key, words, path, (Path(file).stem,), truth, (0,))
     if not found:
         raise FormatError(f"{refs} has no refs of the split {split!r}")

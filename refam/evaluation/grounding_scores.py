@@ -170,9 +170,9 @@ def estimate_scores(
 ) -> tuple[metrics.Estimate, metrics.Estimate, metrics.Estimate]:
     """Return point accuracy (Wilson interval), J and F (Student's t), each with its 95 % interval."""
     return (
-        metrics.share([s.hit for s in scores]),
-        metrics.mean([s.j for s in scores], within=(0, 1)),
-        metrics.mean([s.f for s in scores], within=(0, 1)),
+        metrics.estimate_share([s.hit for s in scores]),
+        metrics.estimate_mean([s.j for s in scores], within=(0, 1)),
+        metrics.estimate_mean([s.f for s in scores], within=(0, 1)),
     )
 
 
@@ -200,7 +200,7 @@ def ablation_table(rows: Mapping[str, Sequence[GroundingScore]], baseline: str) 
 def paired_gain(scores: Sequence[GroundingScore], baseline: Sequence[GroundingScore], field: str) -> str:
     """Format the mean difference of a field between two rows on the same scenes, which cancels what they share."""
     differences = [float(getattr(a, field)) - float(getattr(b, field)) for a, b in zip(scores, baseline, strict=True)]
-    return format_gain(metrics.mean(differences))
+    return format_gain(metrics.estimate_mean(differences))
 
 
 def format_gain(gain: metrics.Estimate) -> str:
@@ -242,7 +242,7 @@ def reliability_table(confidences: NDArray[np.float64], hits: NDArray[np.bool_])
     for b in _bins(confidences):
         low = min(int(confidences[b[0]] * N_BINS), N_BINS - 1) / N_BINS
         mean = f"{confidences[b].mean():.3f}"
-        lines.append(f"| {low:.1f} - {low + 1 / N_BINS:.1f} | {len(b)} | {mean} | {metrics.share(hits[b])} |")
+        lines.append(f"| {low:.1f} - {low + 1 / N_BINS:.1f} | {len(b)} | {mean} | {metrics.estimate_share(hits[b])} |")
     return "\n".join(lines)
 
 

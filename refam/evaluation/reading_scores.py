@@ -16,7 +16,7 @@ from refam.evaluation.grounding_scores import Progress, estimate_scores, format_
 from refam.grounding import TokenMaps
 from refam.tiny.heldout import HeldOutClip, HeldOutScene
 from video import metrics
-from video.heatmap_fusion import MotionLink, chain, fuse_heatmaps
+from video.heatmap_fusion import MotionLink, compose_link, fuse_heatmaps
 from video.optical_flow import OpticalFlow
 from video.types import Heatmap, Segmenter
 
@@ -100,7 +100,7 @@ def _motion_links(clip: HeldOutClip) -> list[MotionLink]:
     """Return the motion between planned frames, chained over every frame between them."""
     flow = OpticalFlow()
     small = [flow.prepare(frame) for frame in clip.frames]
-    return [chain(small[a : b + 1], flow) for a, b in itertools.pairwise(clip.planned)]
+    return [compose_link(small[a : b + 1], flow) for a, b in itertools.pairwise(clip.planned)]
 
 
 def fusion_table(grounder: Grounder, clips: Sequence[HeldOutClip], *, progress: Progress) -> str:
@@ -142,8 +142,15 @@ def _hits(clip: HeldOutClip, heatmaps: Sequence[Heatmap], surest: int) -> tuple[
 
 
 def _fusion_row(name: str, row: Sequence[tuple[float, bool, float]], first: Sequence[tuple[float, bool, float]]) -> str:
-    each, surest = metrics.mean([r[0] for r in row], within=(0, 1)), metrics.share([r[1] for r in row])
-    gain = "" if row is first else format_gain(metrics.mean([a[0] - b[0] for a, b in zip(row, first, strict=True)]))
+    each, surest = (
+        metrics.estimate_mean([r[0] for r in row], within=(0, 1)),
+        metrics.estimate_share([r[1] for r in row]),
+    )
+    gain = (
+        ""
+        if row is first
+        else format_gain(metrics.estimate_mean([a[0] - b[0] for a, b in zip(row, first, strict=True)]))
+    )
     return f"| {name} | {each} | {gain} | {surest} | {np.median([r[2] for r in row]):.3f} |"
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from video import masks
 from video.formats.base import FormatError, read_indices
-from video.formats.coco import rle_of
+from video.formats.coco import parse_segmentation
 
 Mask = NDArray[np.bool_]
 VOID = 255  # the index of pixels that are not scored
@@ -118,7 +118,7 @@ class CocoTruth:
         """See `GroundTruth.mask`."""
         union = np.zeros((self.size[1], self.size[0]), np.bool_)
         for segmentation in self.segmentations[k]:
-            union |= masks.decode(rle_of(segmentation, self.size, self.where))
+            union |= masks.decode(parse_segmentation(segmentation, self.size, self.where))
         return union
 
     def void(self, k: int) -> Mask | None:

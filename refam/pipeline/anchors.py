@@ -18,7 +18,7 @@ from refam.pipeline.state import GroundedMask, ObjectState
 from refam.pipeline.tracks import mask_at
 from refam.pipeline.types import FramePrompt, PipelineError
 from video import masks
-from video.heatmap_fusion import FusedHeatmaps, certainty
+from video.heatmap_fusion import FusedHeatmaps, anchor_scores
 from video.io.probe import ReadingError
 from video.masks import Mask
 from video.tracking.appearance import ColorModel
@@ -188,7 +188,7 @@ def ground_masks(
         ReadingError: Without `read_errors`, for a frame that cannot be read.
     """
     grounded = []
-    certainties = certainty(consensus.heatmaps, consensus.agreement)
+    certainties = anchor_scores(consensus.heatmaps, consensus.agreement)
     for i, heatmap in enumerate(consensus.heatmaps):
         if heatmap.grid.max() <= 0:
             continue

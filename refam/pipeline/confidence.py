@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from refam.calibration import fit_logistic, measure_concentration, predict_logistic
 from video import masks
 from video.errors import UserError
-from video.keyframes import spans
+from video.keyframes import find_runs
 from video.types import MaskTrack
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def track_features(state: ObjectState, track: MaskTrack, *, backing: float) -> d
         "followed": float(scores.mean()) if len(scores) else 0.0,
         "weakest": float(np.quantile(scores, 0.05)) if len(scores) else 0.0,
         "seen": float(track.visible.mean()),
-        "whole": 1 / (1 + len(spans(~track.visible))),
+        "whole": 1 / (1 + len(find_runs(~track.visible))),
         "steady": _area_stability(track),
     }
 

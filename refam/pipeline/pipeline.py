@@ -38,7 +38,7 @@ from refam.pipeline.types import (
 from refam.pipeline.word_grounder import WordGrounder
 from video.heatmap_fusion import contrast_heatmaps, fuse_heatmaps
 from video.io.probe import ReadingError
-from video.keyframes import sparse_keyframes
+from video.keyframes import make_keyframes
 from video.tracking.postprocess import calibrate_scores, remove_outlier_boxes
 from video.tracking.propagate import tracker_name
 from video.types import Segmenter
@@ -190,7 +190,7 @@ class Pipeline:
         )
         scores = calibrate_scores(track.scores, tracker_name(self._segmenter))
         track = apply_prompt_boxes(state, replace(track, boxes=boxes, scores=scores))
-        keyframes = sparse_keyframes(track, clip.times, tolerance_iou=keyframe_iou, must=tuple(state.prompt_anchors))
+        keyframes = make_keyframes(track, clip.times, tolerance_iou=keyframe_iou, must=tuple(state.prompt_anchors))
         sentences = [
             *describe_read_errors(state.read_errors),
             *state.notes,

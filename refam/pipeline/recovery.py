@@ -20,7 +20,7 @@ from refam.pipeline.state import GroundedMask, ObjectState, appearance_similarit
 from refam.pipeline.tracks import mask_at
 from video import masks
 from video.io.probe import ReadingError
-from video.keyframes import spans
+from video.keyframes import find_runs
 from video.masks import Mask, iou
 from video.tracking.appearance import ColorModel
 from video.tracking.template_match import ObjectTemplate, TemplateMatch
@@ -92,7 +92,7 @@ class DriftedSegment:
 
 def find_gaps(track: MaskTrack) -> list[Gap]:
     """Return the gaps worth searching, the longest first, at most `GAPS_PER_ROUND`."""
-    gaps = [Gap(int(track.frames[a]), int(track.frames[b])) for a, b in spans(~track.visible)]
+    gaps = [Gap(int(track.frames[a]), int(track.frames[b])) for a, b in find_runs(~track.visible)]
     long_enough = [gap for gap in gaps if gap.last - gap.first + 1 >= MIN_GAP_FRAMES]
     return sorted(long_enough, key=lambda gap: gap.first - gap.last)[:GAPS_PER_ROUND]
 
@@ -102,7 +102,7 @@ def describe_gaps(track: MaskTrack, times: NDArray[np.float64]) -> list[str]:
     if not track.visible.any():
         return ["it is not seen anywhere in the video"]
     sentences, last = [], len(track.frames) - 1
-    for a, b in spans(~track.visible):
+    for a, b in find_runs(~track.visible):
         start_s, end_s = float(times[track.frames[a]]), float(times[track.frames[b]])
         if a == 0:
             sentences.append(f"not seen before {float(times[track.frames[b + 1]]):.1f} s")

@@ -63,7 +63,7 @@ class RegionOfInterest:
         Raises:
             PromptError: For a prompt outside of the range, and for a range outside of the clip.
         """
-        from video.io.reader import view_of
+        from video.io.reader import make_view
 
         first, last = self._frame_range(clip)
         prompted = sorted({prompt.frame for target in targets for prompt in target.prompts})
@@ -72,7 +72,7 @@ class RegionOfInterest:
                 raise PromptError(
                     f"frame {frame} was drawn on, and --range {self.frame_range} has the frames {first} to {last}"
                 )
-        return view_of(clip, first=first, last=last, every=self.every, most_px=self.max_side_px, must=prompted)
+        return make_view(clip, first=first, last=last, every=self.every, most_px=self.max_side_px, must=prompted)
 
     def _frame_range(self, clip: Clip) -> tuple[int, int]:
         if not self.frame_range:

@@ -19,7 +19,7 @@ from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import RED, red_star_and_blue_ring
 from tests.media import cfr
 from tests.studio import settings_beside
-from video.contours import filled
+from video.contours import polygon_to_mask
 from video.masks import iou
 
 pytestmark = pytest.mark.e2e
@@ -54,5 +54,5 @@ def test_outlines_of_a_video_are_stored(studio: LocalStudio, tmp_path: Path, kin
     assert (region["type"], region["from_name"], region["to_name"]) == (kind, "line", "video")
     assert region["value"]["labels"] == ["Object"]
     drawn = VectorKeyframes(region["value"]["sequence"])
-    ious = [iou(filled(drawn.points(row + 1) * _SIZE, _SIZE), truth[0][row]) for row in range(24)]
+    ious = [iou(polygon_to_mask(drawn.points(row + 1) * _SIZE, _SIZE), truth[0][row]) for row in range(24)]
     assert np.mean(ious) > 0.75, ious

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from video.contours import contour_of, fewest_outlines, moved_outline, outline_of, overlap, polygons_of, vertices_needed
+from video.contours import (
+    count_vertices,
+    extract_contour,
+    fit_outline,
+    mask_to_polygons,
+    move_outline,
+    outline_iou,
+    select_outline_keyframes,
+)
 from video.keyframes import fewest_in_band
 
 _L = np.array([(0, 0), (60, 0), (60, 20), (20, 20), (20, 80), (0, 80)], float)
@@ -30,7 +38,7 @@ def _turned(points, degrees, about=(30, 40)):
 def test_a_contour_runs_along_the_edges_of_the_pixels():
     mask = np.zeros((40, 60), bool)
     mask[5:25, 10:50] = True
-    points, share = contour_of(mask)
+    points, share = extract_contour(mask)
     assert share == 1.0
     np.testing.assert_allclose(points.min(axis=0), (10, 5), atol=0.26)
     np.testing.assert_allclose(points.max(axis=0), (50, 25), atol=0.26)
@@ -39,18 +47,18 @@ def test_a_contour_runs_along_the_edges_of_the_pixels():
 def test_of_several_parts_the_largest_has_the_outline_and_its_share_is_said():
     mask = np.zeros((40, 60), bool)
     mask[5:25, 5:25] = mask[30:35, 40:48] = True
-    points, share = contour_of(mask)
+    points, share = extract_contour(mask)
     assert points.max() < 26
     assert share == pytest.approx(400 / 440, abs=0.02)
-    assert contour_of(np.zeros((4, 4), bool))[0].shape == (0, 2)
+    assert extract_contour(np.zeros((4, 4), bool))[0].shape == (0, 2)
 
 
 @pytest.mark.parametrize("pixels", [(1, 1), (1, 7), (2, 2)])
 def test_the_smallest_masks_have_outlines_too(pixels):
     mask = np.zeros((20, 20), bool)
     mask[8 : 8 + pixels[0], 9 : 9 + pixels[1]] = True
-    points, _ = contour_of(mask)
-    again = moved_outline(outline_of(points, 4), points)
+    points, _ = extract_contour(mask)
+    again = move_outline(fit_outline(points, 4), points)
     assert again.shape == (4, 2)
     assert np.isfinite(again).all()
     assert (again.min(axis=0) >= (8.5, 7.5)).all()
@@ -58,13 +66,13 @@ def test_the_smallest_masks_have_outlines_too(pixels):
 
 
 def test_vertices_are_the_corners_where_there_are_any():
-    points, _ = contour_of(_mask(_L + 50))
-    found = outline_of(points, 6)
+    points, _ = extract_contour(_mask(_L + 50))
+    found = fit_outline(points, 6)
     nearest = np.linalg.norm(found[:, None] - (_L + 50)[None], axis=2)
     assert nearest.min(axis=0).max() < 2.5, "each corner has a vertex; 128 points on 280 pixels are 2.2 apart"
-    assert vertices_needed([points]) == 6
-    assert vertices_needed([points], least=9, most=12) == 9
-    assert vertices_needed([points], most=4) == 4
+    assert count_vertices([points]) == 6
+    assert count_vertices([points], least=9, most=12) == 9
+    assert count_vertices([points], most=4) == 4
 
 
 @pytest.mark.parametrize(
@@ -78,21 +86,21 @@ def test_vertices_are_the_corners_where_there_are_any():
     ids=["moved", "turned", "grown", "all"],
 )
 def test_the_same_vertex_stays_at_the_same_corner(place):
-    outline = outline_of(contour_of(_mask(place(0)))[0], 6)
+    outline = fit_outline(extract_contour(_mask(place(0)))[0], 6)
     corner = np.linalg.norm(outline[:, None] - place(0)[None], axis=2).argmin(axis=1)
     assert sorted(corner) == list(range(6))
     for t in range(1, 13):
-        contour, _ = contour_of(_mask(place(t)))
-        outline = moved_outline(outline, contour)
+        contour, _ = extract_contour(_mask(place(t)))
+        outline = move_outline(outline, contour)
         assert np.linalg.norm(outline - place(t)[corner], axis=1).max() < 5, t
-        assert overlap(outline, contour) > 0.93
+        assert outline_iou(outline, contour) > 0.93
 
 
 def test_overlap_is_that_of_the_areas():
     square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
-    assert overlap(square, square) == 1.0
-    assert overlap(square, square + np.array([0.5, 0])) == pytest.approx(1 / 3, abs=0.02)
-    assert overlap(square, square + 5) == 0.0
+    assert outline_iou(square, square) == 1.0
+    assert outline_iou(square, square + np.array([0.5, 0])) == pytest.approx(1 / 3, abs=0.02)
+    assert outline_iou(square, square + 5) == 0.0
 
 
 def _keeps(values, band, rows):
@@ -133,9 +141,9 @@ def test_long_runs_are_kept_within_their_band_too():
 
 def test_a_shape_that_moves_evenly_needs_two_keyframes_and_those_that_must_be():
     outlines = np.stack([_L + 2 * t for t in range(30)])
-    assert fewest_outlines(outlines, tolerance_iou=0.9) == [0, 29]
-    assert fewest_outlines(outlines, tolerance_iou=0.9, must=[11]) == [0, 11, 29]
-    assert fewest_outlines(outlines[:1], tolerance_iou=0.9) == [0]
+    assert select_outline_keyframes(outlines, tolerance_iou=0.9) == [0, 29]
+    assert select_outline_keyframes(outlines, tolerance_iou=0.9, must=[11]) == [0, 11, 29]
+    assert select_outline_keyframes(outlines[:1], tolerance_iou=0.9) == [0]
 
 
 @pytest.mark.parametrize("tolerance", [0.8, 0.95, 1.0])
@@ -143,10 +151,10 @@ def test_every_frame_between_keeps_its_outline(tolerance):
     rng = np.random.default_rng(3)
     walk = np.cumsum(rng.normal(0, 2, (40, 6, 2)), axis=0)
     outlines = _L + 60 + walk
-    rows = fewest_outlines(outlines, tolerance_iou=tolerance)
+    rows = select_outline_keyframes(outlines, tolerance_iou=tolerance)
     flat = outlines.reshape(40, -1)
     drawn = np.stack([np.interp(np.arange(40), rows, flat[rows, d]) for d in range(12)], axis=1).reshape(40, 6, 2)
-    assert min(overlap(a, b) for a, b in zip(drawn, outlines, strict=True)) >= tolerance
+    assert min(outline_iou(a, b) for a, b in zip(drawn, outlines, strict=True)) >= tolerance
     if tolerance < 0.9:
         assert len(rows) < 30
 
@@ -187,7 +195,7 @@ STAR = np.hypot(X - 80, Y - 60) <= 34 + 16 * np.cos(5 * np.arctan2(Y - 60, X - 8
     ids=["disc", "ring", "two parts", "star", "box", "disc on a ring", "three parts"],
 )
 def test_few_vertices_draw_the_mask(mask, parts, most_vertices):
-    found = polygons_of(mask)
+    found = mask_to_polygons(mask)
     assert len(found) == parts
     assert sum(map(len, found)) <= most_vertices
     assert iou(drawn(found), mask) >= 0.95
@@ -196,7 +204,7 @@ def test_few_vertices_draw_the_mask(mask, parts, most_vertices):
 
 
 def test_a_hole_stays_a_hole():
-    again = drawn(polygons_of(RING))
+    again = drawn(mask_to_polygons(RING))
     assert not again[52:68, 72:88].any()
     assert again[60, 40]
 
@@ -204,13 +212,13 @@ def test_a_hole_stays_a_hole():
 def test_specks_are_left_out_and_a_line_keeps_its_box():
     mask = disc(80, 60, 40)
     mask[5:8, 5:8] = True
-    assert len(polygons_of(mask)) == 1
+    assert len(mask_to_polygons(mask)) == 1
     line = np.zeros((H, W), bool)
     line[40, 20:90] = True
-    (polygon,) = polygons_of(line)
+    (polygon,) = mask_to_polygons(line)
     assert (polygon.min(0) >= [20, 40]).all()
     assert (polygon.max(0) <= [90, 41]).all()
-    assert polygons_of(np.zeros((H, W), bool)) == []
+    assert mask_to_polygons(np.zeros((H, W), bool)) == []
 
 
 @settings(max_examples=60, deadline=None)
@@ -221,4 +229,4 @@ def test_specks_are_left_out_and_a_line_keeps_its_box():
 def test_any_union_of_discs_with_a_hole(discs, hole):
     mask = np.any([disc(*d) for d in discs], axis=0) & ~disc(*hole)
     if mask.sum() >= 100:
-        assert iou(drawn(polygons_of(mask)), mask) >= 0.92  # a speck may be left out
+        assert iou(drawn(mask_to_polygons(mask)), mask) >= 0.92  # a speck may be left out

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.video.clips import ArrayClip
-from video.heatmap_fusion import anchor, certainty, chain, contrast_heatmaps, fuse_heatmaps, link_frames, smooth
+from video.heatmap_fusion import (
+    anchor_scores,
+    compose_link,
+    contrast_heatmaps,
+    fuse_heatmaps,
+    link_frames,
+    select_anchor,
+    smooth,
+)
 from video.optical_flow import OpticalFlow
 from video.types import Heatmap
 
@@ -106,8 +114,8 @@ def test_anchor_is_the_confident_frame_that_others_agree_with():
     assert found.anchor != 2
     assert found.agreement[2] < 0.3 < found.agreement[0]
     assert hits(found.heatmaps, centres) == 1.0, "outvoted by its neighbours"
-    assert anchor(heatmaps, np.array([0.1, 0.9, 0.1, 0.1, 0.1])) == 1
-    assert certainty(heatmaps, np.ones(5)) == pytest.approx([h.confidence for h in heatmaps])
+    assert select_anchor(heatmaps, np.array([0.1, 0.9, 0.1, 0.1, 0.1])) == 1
+    assert anchor_scores(heatmaps, np.ones(5)) == pytest.approx([h.confidence for h in heatmaps])
 
 
 def test_across_a_cut_neighbours_have_no_say():
@@ -137,7 +145,7 @@ def test_one_heatmap_and_none_at_all():
     assert only.anchor == 0
     assert only.heatmaps[0].confidence == 0
     with pytest.raises(ValueError, match="no heatmaps"):
-        anchor([], np.zeros(0))
+        select_anchor([], np.zeros(0))
 
 
 def test_bad_input_is_named():
@@ -147,7 +155,7 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="ascend"):
         link_frames(ArrayClip(np.zeros((4, 48, 48, 3), np.uint8)), [2, 1])
     with pytest.raises(ValueError, match="two frames"):
-        chain([np.zeros((48, 48), np.uint8)], OpticalFlow())
+        compose_link([np.zeros((48, 48), np.uint8)], OpticalFlow())
 
 
 def heatmap_of(grid, frame=0, confidence=0.7):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video import masks
-from video.keyframes import fewest_keyframes, interpolate, spans, sparse_keyframes
+from video.keyframes import find_runs, interpolate_boxes, make_keyframes, select_keyframes
 from video.types import Keyframe, MaskTrack
 
 
@@ -67,7 +67,7 @@ def fewest_by_brute_force(boxes, positions, tolerance):
 @given(jittery_boxes(), st.sampled_from([0.5, 0.7, 0.8, 0.9, 1.0]), st.integers(0, 2**31))
 def test_as_few_as_brute_force(boxes, tolerance, seed):
     positions = np.cumsum(np.random.default_rng(seed).uniform(0.01, 0.1, len(boxes)))
-    found = fewest_keyframes(boxes, np.ones(len(boxes), bool), positions=positions, tolerance_iou=tolerance)
+    found = select_keyframes(boxes, np.ones(len(boxes), bool), positions=positions, tolerance_iou=tolerance)
     assert len(found) == fewest_by_brute_force(boxes, positions, tolerance)
 
 
@@ -78,11 +78,11 @@ def test_what_the_editor_draws_is_the_track(boxes, data):
     visible = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
     times = np.cumsum(np.random.default_rng(n).uniform(0.02, 0.06, n))
     track = track_of(boxes, visible)
-    keyframes = sparse_keyframes(track, times, tolerance_iou=0.8)
-    drawn, shown = interpolate(keyframes, track.frames, times=times)
+    keyframes = make_keyframes(track, times, tolerance_iou=0.8)
+    drawn, shown = interpolate_boxes(keyframes, track.frames, times=times)
     np.testing.assert_array_equal(shown, visible)
     assert (masks.box_iou(drawn, track.boxes)[visible] >= 0.8 - 1e-9).all()
-    assert not interpolate(keyframes, [n, n + 5], times=np.append(times, times[-1] + np.arange(1, 9)))[1].any()
+    assert not interpolate_boxes(keyframes, [n, n + 5], times=np.append(times, times[-1] + np.arange(1, 9)))[1].any()
 
 
 @given(st.data())
@@ -94,7 +94,7 @@ def test_interpolate_reads_as_the_editor(data):
         for f, e in zip(at, on, strict=True)
     ]
     frames = np.arange(24)
-    boxes, visible = interpolate(keyframes, frames)
+    boxes, visible = interpolate_boxes(keyframes, frames)
     for f in frames:
         drawn, box = read_by_hand(keyframes, f)
         assert visible[f] == drawn
@@ -104,17 +104,17 @@ def test_interpolate_reads_as_the_editor(data):
 def test_uniform_motion_needs_two_and_a_corner_three():
     t = np.arange(20)[:, None] / 40
     straight = np.array([0.1, 0.1, 0.3, 0.4]) + t * np.array([1, 0.5, 1, 0.5])
-    assert [k.frame for k in sparse_keyframes(track_of(straight), np.arange(20) / 25)] == [0, 19]
+    assert [k.frame for k in make_keyframes(track_of(straight), np.arange(20) / 25)] == [0, 19]
     corner = np.concatenate([straight, straight[-2::-1]])
-    assert [k.frame for k in sparse_keyframes(track_of(corner), np.arange(39) / 25)] == [0, 19, 38]
+    assert [k.frame for k in make_keyframes(track_of(corner), np.arange(39) / 25)] == [0, 19, 38]
 
 
 def test_interpolation_is_in_time_not_in_frames():
     """Uniform motion filmed at an uneven rate is still two keyframes."""
     times = np.cumsum(np.random.default_rng(1).uniform(0.005, 0.2, 30))
     boxes = np.array([0.0, 0.0, 0.2, 0.2]) + 0.7 * (times / times[-1])[:, None]
-    assert len(sparse_keyframes(track_of(boxes), times, tolerance_iou=0.99)) == 2
-    assert len(sparse_keyframes(track_of(boxes), np.arange(30.0), tolerance_iou=0.99)) > 2
+    assert len(make_keyframes(track_of(boxes), times, tolerance_iou=0.99)) == 2
+    assert len(make_keyframes(track_of(boxes), np.arange(30.0), tolerance_iou=0.99)) > 2
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_interpolation_is_in_time_not_in_frames():
 )
 def test_spans_end_with_a_disabled_keyframe(visible, expected):
     box = np.tile([0.2, 0.2, 0.4, 0.5], (len(visible), 1))
-    found = sparse_keyframes(track_of(box, visible), np.arange(len(visible)) / 24)
+    found = make_keyframes(track_of(box, visible), np.arange(len(visible)) / 24)
     assert [(k.frame, k.enabled) for k in found] == expected
 
 
 def test_a_track_with_frames_left_out():
     box = np.tile([0.2, 0.2, 0.4, 0.5], (3, 1))
-    found = sparse_keyframes(track_of(box, frames=[4, 10, 13]), np.arange(14) / 24)
+    found = make_keyframes(track_of(box, frames=[4, 10, 13]), np.arange(14) / 24)
     assert [(k.frame, k.enabled) for k in found] == [(4, True), (13, False)]
 
 
@@ -143,7 +143,7 @@ def test_long_noisy_track_is_quick_and_small():
     t = np.linspace(0, 6, 900)
     centre = np.stack([0.5 + 0.3 * np.cos(t), 0.5 + 0.3 * np.sin(2 * t)], 1) + rng.normal(0, 0.001, (900, 2))
     boxes = np.concatenate([centre - 0.08, centre + 0.08], 1)
-    found = fewest_keyframes(boxes, np.ones(900, bool), positions=t)
+    found = select_keyframes(boxes, np.ones(900, bool), positions=t)
     assert 8 <= len(found) <= 40
 
 
@@ -159,19 +159,19 @@ def test_long_noisy_track_is_quick_and_small():
 def test_bad_input_is_named(change, message):
     arguments = {"positions": [0, 1, 2], "tolerance_iou": 0.9, **change}
     with pytest.raises(ValueError, match=message):
-        fewest_keyframes(np.zeros((3, 4)), np.ones(3, bool), **arguments)
+        select_keyframes(np.zeros((3, 4)), np.ones(3, bool), **arguments)
 
 
 def test_times_too_short():
     with pytest.raises(ValueError, match="last frame"):
-        sparse_keyframes(track_of(np.tile([0, 0, 0.1, 0.1], (4, 1))), np.arange(3.0))
+        make_keyframes(track_of(np.tile([0, 0, 0.1, 0.1], (4, 1))), np.arange(3.0))
 
 
 @given(st.lists(st.booleans(), max_size=20))
 def test_spans_cover_exactly_what_is_visible(visible):
     visible = np.array(visible, bool)
     covered = np.zeros(len(visible), bool)
-    for a, b in spans(visible):
+    for a, b in find_runs(visible):
         assert not covered[max(a - 1, 0) : b + 1].any()
         covered[a : b + 1] = True
     np.testing.assert_array_equal(covered, visible)
@@ -182,7 +182,7 @@ def test_a_long_stay_costs_few_keyframes():
     n = 5000
     boxes = np.tile([0.4, 0.4, 0.6, 0.6], (n, 1)) + np.random.default_rng(0).normal(0, 0.001, (n, 4))
     boxes[n // 2] += 0.05
-    chosen = fewest_keyframes(boxes, np.ones(n, bool), positions=np.arange(n) / 30)
+    chosen = select_keyframes(boxes, np.ones(n, bool), positions=np.arange(n) / 30)
     rows = [row for row, _ in chosen]
     assert (rows[0], rows[-1]) == (0, n - 1)
     assert n // 2 in rows

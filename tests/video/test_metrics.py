@@ -13,14 +13,14 @@ from scipy.stats import binomtest, ttest_1samp
 
 from video.metrics import (
     boundary_accuracy,
+    estimate_mean,
+    estimate_share,
     identity_switches,
-    mean,
     mean_iou,
     overall_iou,
     point_hit,
     precision_at,
     region_similarity,
-    share,
 )
 
 SHAPE = (9, 12)
@@ -171,7 +171,7 @@ def test_masks_of_two_shapes_are_refused() -> None:
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 5), (5, 5), (1, 3), (911, 1000), (50, 100), (1, 1)])
 def test_a_share_has_wilsons_interval(hits, count) -> None:
-    got = share([True] * hits + [False] * (count - hits))
+    got = estimate_share([True] * hits + [False] * (count - hits))
     peer = binomtest(hits, count).proportion_ci(0.95, method="wilson")
     assert (got.value, got.low, got.high) == pytest.approx((hits / count, peer.low, peer.high), abs=1e-9)
     # Its ends are the shares p from which the hits are just 1.96 standard deviations away.
@@ -183,23 +183,23 @@ def test_a_share_has_wilsons_interval(hits, count) -> None:
 def test_a_mean_has_students_interval() -> None:
     values = np.random.default_rng(0).beta(2, 1, 40)
     peer = ttest_1samp(values, 0).confidence_interval(0.95)
-    got = mean(values)
+    got = estimate_mean(values)
     assert (got.value, got.low, got.high) == pytest.approx((values.mean(), peer.low, peer.high))
 
 
 def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
     rng = np.random.default_rng(1)
-    held = [(e := share(rng.random(60) < 0.8)).low <= 0.8 <= e.high for _ in range(2000)]
+    held = [(e := estimate_share(rng.random(60) < 0.8)).low <= 0.8 <= e.high for _ in range(2000)]
     assert 0.93 < np.mean(held) < 0.97
 
 
 def test_no_figure_without_measurements() -> None:
-    for measure in (share, mean):
+    for measure in (estimate_share, estimate_mean):
         with pytest.raises(ValueError, match="of nothing"):
             measure([])
-    assert mean([0.5]).high == math.inf
-    assert mean([0.5], within=(0, 1)).low == 0
-    assert mean([0.9, 1.0, 1.0], within=(0, 1)).high == 1
+    assert estimate_mean([0.5]).high == math.inf
+    assert estimate_mean([0.5], within=(0, 1)).low == 0
+    assert estimate_mean([0.9, 1.0, 1.0], within=(0, 1)).high == 1
 
 
 # --- identity switches -----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video.optical_flow import OpticalFlow, compose, resize_flow, to_grey, trust, warp
+from video.optical_flow import OpticalFlow, compose_flows, flow_confidence, resize_flow, to_grey, warp
 
 
 def texture(seed, size=(320, 240)):
@@ -83,13 +83,13 @@ def test_composed_constant_flows_add_up(ax, ay, bx, by):
     def constant(x, y):
         return np.broadcast_to(np.float32([x, y]), (12, 16, 2)).copy()
 
-    np.testing.assert_allclose(compose(constant(ax, ay), constant(bx, by)), constant(ax + bx, ay + by), atol=1e-5)
+    np.testing.assert_allclose(compose_flows(constant(ax, ay), constant(bx, by)), constant(ax + bx, ay + by), atol=1e-5)
 
 
 def test_composed_rotations_are_one_rotation():
     first, second = (cv2.getRotationMatrix2D((80, 60), angle, 1.0) for angle in (4, 7))
     both = cv2.getRotationMatrix2D((80, 60), 11, 1.0)
-    got = compose(true_flow(first, (160, 120)), true_flow(second, (160, 120)))
+    got = compose_flows(true_flow(first, (160, 120)), true_flow(second, (160, 120)))
     np.testing.assert_allclose(got[25:-25, 25:-25], true_flow(both, (160, 120))[25:-25, 25:-25], atol=0.02)
 
 
@@ -114,7 +114,7 @@ def test_resized_flow_is_the_same_motion():
 
 def test_trust_is_nought_where_the_flow_leaves_the_frame():
     flow = np.broadcast_to(np.float32([8, 0]), (20, 30, 2)).copy()
-    sure = trust(flow, -flow)
+    sure = flow_confidence(flow, -flow)
     assert (sure[:, :22] > 0.99).all()
     assert (sure[:, 23:] == 0).all()
 

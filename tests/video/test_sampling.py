@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests import media
 from video.io.reader import open_clip
-from video.sampling import plan_frames, shots, spread
+from video.sampling import detect_shots, plan_frames, spread_frames
 
 
 def scene(n, *, seed, step=2, size=(160, 96)):
@@ -35,7 +35,7 @@ def clip_of(tmp_path, *parts, **kwargs):
 def test_hard_cuts_are_found_where_they_are(lengths, tmp_path):
     clip = clip_of(tmp_path, *(scene(n, seed=3 + i) for i, n in enumerate(lengths)))
     ends = np.cumsum(lengths).tolist()
-    assert shots(clip) == list(zip([0, *ends[:-1]], ends, strict=True))
+    assert detect_shots(clip) == list(zip([0, *ends[:-1]], ends, strict=True))
 
 
 def test_fast_motion_a_pan_and_noise_are_no_cuts(tmp_path):
@@ -44,7 +44,7 @@ def test_fast_motion_a_pan_and_noise_are_no_cuts(tmp_path):
     fast = scene(50, seed=4, step=37)
     noise = np.clip(fast.astype(int) + np.random.default_rng(0).normal(0, 20, fast.shape), 0, 255).astype(np.uint8)
     for frames in (pan, fast, noise):
-        assert shots(clip_of(tmp_path, frames)) == [(0, 50)]
+        assert detect_shots(clip_of(tmp_path, frames)) == [(0, 50)]
 
 
 def test_a_flash_of_light_and_a_slow_fade_are_no_shots(tmp_path):
@@ -55,8 +55,8 @@ def test_a_flash_of_light_and_a_slow_fade_are_no_shots(tmp_path):
         np.linspace(0, 1, 60)[:, None, None, None] * scene(60, seed=6)
         + np.linspace(1, 0, 60)[:, None, None, None] * frames
     )
-    assert shots(clip_of(tmp_path, fade.astype(np.uint8))) == [(0, 60)]
-    assert shots(clip_of(tmp_path, flash)) == [(0, 60)]
+    assert detect_shots(clip_of(tmp_path, fade.astype(np.uint8))) == [(0, 60)]
+    assert detect_shots(clip_of(tmp_path, flash)) == [(0, 60)]
 
 
 @pytest.mark.parametrize("count", [4, 8, 16])
@@ -79,7 +79,7 @@ def test_a_short_clip_gives_what_there_is(n, tmp_path):
 
 def test_a_plan_follows_time_not_frame_numbers():
     times = np.concatenate([np.arange(100) * 0.01, 1 + np.arange(10) * 1.0])  # most frames in the first second
-    plan = spread(times, [(0, 110)], count=8)
+    plan = spread_frames(times, [(0, 110)], count=8)
     assert np.count_nonzero(plan < 100) <= 2
 
 
@@ -92,7 +92,7 @@ def test_any_plan_ascends_and_has_its_count(steps, cuts, count):
     times = np.concatenate([[0.0], np.cumsum(steps)])
     bounds = [0, *sorted(c for c in cuts if c < len(times)), len(times)]
     spans = list(itertools.pairwise(bounds))
-    plan = spread(times, spans, count=count)
+    plan = spread_frames(times, spans, count=count)
     longest = sorted(spans, key=lambda s: times[s[1] - 1] - times[s[0]], reverse=True)[:count]
     assert len(plan) == min(count, sum(b - a for a, b in longest))
     assert (np.diff(plan) > 0).all()

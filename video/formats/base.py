@@ -116,7 +116,7 @@ class AnnotatedVideo:
         return replace(self, frames=left, objects=seen)
 
 
-def annotated(
+def make_video(
     name: str,
     size: tuple[int, int],
     times: NDArray[np.float64],
@@ -137,14 +137,14 @@ def of_mask_track(track: MaskTrack, *, keyframes: Sequence[int] = ()) -> ObjectT
     )
 
 
-def of_masks(label: str, by_frame: dict[int, Rle]) -> ObjectTrack:
+def track_from_masks(label: str, by_frame: dict[int, Rle]) -> ObjectTrack:
     """Masks by frame, those without pixels left out."""
     found = {f: box for f in sorted(by_frame) if (box := masks.rle_box(by_frame[f])) is not None}
     boxes = np.array(list(found.values()), np.float64).reshape(-1, 4).clip(0, 1)
     return ObjectTrack(label, np.array(list(found), np.int64), boxes, tuple(by_frame[f] for f in found))
 
 
-def of_boxes(label: str, by_frame: dict[int, masks.Box], *, keyframes: Sequence[int] = ()) -> ObjectTrack:
+def track_from_boxes(label: str, by_frame: dict[int, masks.Box], *, keyframes: Sequence[int] = ()) -> ObjectTrack:
     """Normalised xyxy boxes by frame, clipped to the frame; what has no area in it is left out."""
     frames, boxes = [], []
     for frame in sorted(by_frame):
@@ -156,14 +156,14 @@ def of_boxes(label: str, by_frame: dict[int, masks.Box], *, keyframes: Sequence[
     return ObjectTrack(label, np.array(frames, np.int64), np.array(boxes, np.float64).reshape(-1, 4), (), kept)
 
 
-def every(video: AnnotatedVideo, step: int) -> NDArray[np.int64]:
+def every_nth_frame(video: AnnotatedVideo, step: int) -> NDArray[np.int64]:
     """Every so many frames, from the first. Raises ValueError for a step below 1."""
     if step < 1:
         raise ValueError(f"frames are taken every 1 or more, not every {step}")
     return np.arange(0, len(video.times), step, dtype=np.int64)
 
 
-def at_rate(times: NDArray[np.float64], fps: float) -> NDArray[np.int64]:
+def frames_at_rate(times: NDArray[np.float64], fps: float) -> NDArray[np.int64]:
     """The frames that players show at 0, 1/fps, 2/fps, ... seconds, each once. Raises ValueError for no rate."""
     if not 0 < fps < float("inf"):
         raise ValueError(f"a rate must be a positive number of frames per second, got {fps}")
@@ -218,14 +218,14 @@ def write_json(path: Path, content: Any) -> Path:
     return write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n")
 
 
-def categories(videos: Iterable[AnnotatedVideo]) -> dict[str, int]:
+def number_labels(videos: Iterable[AnnotatedVideo]) -> dict[str, int]:
     """Labels -> 1, 2, ... in alphabetical order: the same whatever the order of the videos."""
     labels = sorted({one.label for video in videos for one in video.objects})
     return {label: i for i, label in enumerate(labels, start=1)}
 
 
-def head(numbers: Mapping[str, int], *lists: str) -> dict[str, Any]:
-    """What a file in COCO's manner begins with, and empty lists of these names. numbers: as `categories` gives them."""
+def coco_header(numbers: Mapping[str, int], *lists: str) -> dict[str, Any]:
+    """Return the beginning of a COCO file, and empty lists of these names. numbers: of `number_labels`."""
     return {
         "info": {"description": "annotated videos"},
         "licenses": [],
@@ -253,12 +253,12 @@ def require_masks(videos: Sequence[AnnotatedVideo], form: str) -> None:
                 )
 
 
-def evenly(n: int, fps: float = DEFAULT_FPS) -> NDArray[np.float64]:
+def even_times(n: int, fps: float = DEFAULT_FPS) -> NDArray[np.float64]:
     """(n,) seconds of frames of which only the number is known."""
     return np.arange(n) / fps
 
 
-def field(item: Any, name: str, kind: type | tuple[type, ...], where: str) -> Any:
+def get_field(item: Any, name: str, kind: type | tuple[type, ...], where: str) -> Any:
     """A member that must be there and of a kind. Raises FormatError. bool is no number."""
     value = item.get(name) if isinstance(item, Mapping) else None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -298,7 +298,7 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
         raise FormatError(f"{path} cannot be read: {error}") from None
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels, from the header. Raises FormatError."""
     try:
         with Image.open(path) as picture:
@@ -307,7 +307,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         raise FormatError(f"{path} cannot be read as a picture: {error}") from None
 
 
-def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
+def polygons_to_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
     """[[x0, y0, x1, y1, ...], ...] in pixels -> (H, W) bool, as pycocotools fills them. Raises FormatError."""
     from pycocotools import mask as coco
 

@@ -16,21 +16,21 @@ from typing import Any, Literal
 import numpy as np
 
 from video import masks
-from video.contours import polygons_of
+from video.contours import mask_to_polygons
 from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     ObjectTrack,
-    annotated,
     box_xywh,
-    categories,
-    evenly,
-    field,
-    fill_polygons,
-    head,
-    of_boxes,
-    of_masks,
+    coco_header,
+    even_times,
+    get_field,
+    make_video,
+    number_labels,
+    polygons_to_mask,
     read_json,
+    track_from_boxes,
+    track_from_masks,
     write_json,
     xywh_box,
 )
@@ -41,10 +41,10 @@ Shape = Literal["rle", "polygons"]
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path, *, shape: Shape = "rle") -> list[Path]:
     """OUT/annotations/instances_SPLIT.json each. Raises OSError."""
-    numbers = categories(video for videos in splits.values() for video in videos)
+    numbers = number_labels(video for videos in splits.values() for video in videos)
     written = []
     for split, videos in splits.items():
-        content = head(numbers, "videos", "images", "annotations")
+        content = coco_header(numbers, "videos", "images", "annotations")
         for video_id, video in enumerate(videos, start=1):
             _add(content, video, video_id, numbers, shape)
         written.append(write_json(out / "annotations" / f"instances_{split}.json", content))
@@ -99,7 +99,7 @@ def _segmentation(one: ObjectTrack, row: int, size: tuple[int, int], shape: Shap
     rle = one.rles[row]
     if shape == "rle":
         return rle_json(rle), float(masks.area(rle))
-    polygons = polygons_of(masks.decode(rle))
+    polygons = mask_to_polygons(masks.decode(rle))
     return [[round(float(v), 2) for v in points.ravel()] for points in polygons], float(masks.area(rle))
 
 
@@ -108,13 +108,13 @@ def rle_json(rle: Rle) -> dict[str, Any]:
     return {"size": [rle.size[1], rle.size[0]], "counts": rle.counts.decode("ascii")}
 
 
-def rle_of(value: Any, size: tuple[int, int], where: str) -> Rle:
+def parse_segmentation(value: Any, size: tuple[int, int], where: str) -> Rle:
     """COCO's segmentation, of any of its three kinds, as a mask of this (width, height). Raises FormatError."""
     from pycocotools import mask as coco
 
     if isinstance(value, list):
-        return masks.encode(fill_polygons(value, size, where))
-    shape, counts = field(value, "size", list, where), value.get("counts")
+        return masks.encode(polygons_to_mask(value, size, where))
+    shape, counts = get_field(value, "size", list, where), value.get("counts")
     if [int(v) for v in shape] != [size[1], size[0]]:
         raise FormatError(f"{where}: the mask's size is {shape}, [height, width], but the picture's is {size[::-1]}")
     try:
@@ -161,15 +161,15 @@ def read(path: Path) -> list[AnnotatedVideo]:
     """An instances file. Images without `video_id` are videos of one frame. Raises FormatError."""
     content = read_json(path)
     names = {
-        field(c, "id", int, f"{path}: a category"): field(c, "name", str, f"{path}: a category")
-        for c in field(content, "categories", list, str(path))
+        get_field(c, "id", int, f"{path}: a category"): get_field(c, "name", str, f"{path}: a category")
+        for c in get_field(content, "categories", list, str(path))
     }
     by_image: dict[int, list[Any]] = defaultdict(list)
-    for annotation in field(content, "annotations", list, str(path)):
-        by_image[field(annotation, "image_id", int, f"{path}: an annotation")].append(annotation)
+    for annotation in get_field(content, "annotations", list, str(path)):
+        by_image[get_field(annotation, "image_id", int, f"{path}: an annotation")].append(annotation)
     titles = {v.get("id"): str(v.get("name", v.get("id"))) for v in content.get("videos") or []}
     by_video: dict[Any, list[Any]] = defaultdict(list)
-    for image in field(content, "images", list, str(path)):
+    for image in get_field(content, "images", list, str(path)):
         key = ("video", image["video_id"]) if image.get("video_id") is not None else ("image", image.get("id"))
         by_video[key].append(image)
     videos = []
@@ -184,7 +184,7 @@ def _video(
     path: Path, title: str, images: Sequence[Any], by_image: Mapping[int, Sequence[Any]], names: Mapping[int, str]
 ) -> AnnotatedVideo:
     where = f"{path}: video {title!r}"
-    size = (field(images[0], "width", int, where), field(images[0], "height", int, where))
+    size = (get_field(images[0], "width", int, where), get_field(images[0], "height", int, where))
     if any((im.get("width"), im.get("height")) != size for im in images):
         raise FormatError(f"{where}: its pictures have several sizes")
     rows: dict[Any, dict[int, Any]] = defaultdict(dict)
@@ -199,12 +199,14 @@ def _video(
             raise FormatError(f"{where}: object {key} has the category {category!r}, which the file does not list")
         objects.append(_object(found, names[category], size, f"{where}: object {key}"))
     given = [im.get("time_s") for im in images]
-    times = np.array(given, np.float64) if all(isinstance(t, int | float) for t in given) else evenly(len(images))
-    pictures = [field(im, "file_name", str, where) for im in images]
-    return annotated(title, size, times, objects, pictures=pictures)
+    times = np.array(given, np.float64) if all(isinstance(t, int | float) for t in given) else even_times(len(images))
+    pictures = [get_field(im, "file_name", str, where) for im in images]
+    return make_video(title, size, times, objects, pictures=pictures)
 
 
 def _object(found: Mapping[int, Any], label: str, size: tuple[int, int], where: str) -> ObjectTrack:
     if all(a.get("segmentation") for a in found.values()):
-        return of_masks(label, {f: rle_of(a["segmentation"], size, where) for f, a in found.items()})
-    return of_boxes(label, {f: xywh_box(a.get("bbox"), size, where) for f, a in found.items()})
+        return track_from_masks(
+            label, {f: parse_segmentation(a["segmentation"], size, where) for f, a in found.items()}
+        )
+    return track_from_boxes(label, {f: xywh_box(a.get("bbox"), size, where) for f, a in found.items()})

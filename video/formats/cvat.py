@@ -19,13 +19,13 @@ from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     ObjectTrack,
-    annotated,
-    evenly,
-    of_boxes,
+    even_times,
+    make_video,
     safe_name,
+    track_from_boxes,
     write_text,
 )
-from video.keyframes import fewest_keyframes
+from video.keyframes import select_keyframes
 from video.masks import Box
 
 KEYFRAME_IOU = 0.9
@@ -68,7 +68,7 @@ def _boxes(track: Element, one: ObjectTrack, video: AnnotatedVideo) -> None:
     rows = np.searchsorted(video.frames, one.frames)
     boxes[rows], visible[rows] = one.boxes, True
     must = [int(np.searchsorted(video.frames, k)) for k in one.keyframes]
-    chosen = fewest_keyframes(boxes, visible, positions=np.arange(n), tolerance_iou=KEYFRAME_IOU, must=must)
+    chosen = select_keyframes(boxes, visible, positions=np.arange(n), tolerance_iou=KEYFRAME_IOU, must=must)
     keys = {row for row, _ in chosen}
     for row in np.flatnonzero(visible).tolist():
         _box(track, row, boxes[row], video.size, outside=False, key=row in keys)
@@ -109,7 +109,7 @@ def _video(path: Path) -> AnnotatedVideo:
     size = (_whole(about, "original_size/width", path), _whole(about, "original_size/height", path))
     n = _whole(about, "size", path)
     objects = [_object(track, size, n, path) for track in root.findall("track")]
-    return annotated(about.findtext("name") or path.stem, size, evenly(n), [o for o in objects if len(o.frames)])
+    return make_video(about.findtext("name") or path.stem, size, even_times(n), [o for o in objects if len(o.frames)])
 
 
 def _whole(about: Element, tag: str, path: Path) -> int:
@@ -148,4 +148,4 @@ def _object(track: Element, size: tuple[int, int], n: int, path: Path) -> Object
             share = (frame - at) / (after - at)
             x0, y0, x1, y1 = (a + share * (b - a) for a, b in zip(box, goal, strict=True))
             found[frame] = (x0, y0, x1, y1)
-    return of_boxes(track.get("label", "object"), found, keyframes=[k for k in order if not keys[k][1]])
+    return track_from_boxes(track.get("label", "object"), found, keyframes=[k for k in order if not keys[k][1]])

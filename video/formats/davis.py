@@ -18,13 +18,13 @@ from video import masks
 from video.formats.base import (
     AnnotatedVideo,
     FormatError,
-    annotated,
-    evenly,
-    of_masks,
+    even_times,
+    make_video,
     read_indices,
     read_json,
     require_masks,
     safe_name,
+    track_from_masks,
     write_json,
     write_text,
 )
@@ -135,7 +135,7 @@ def _video(folder: Path, meanings: Mapping[str, str]) -> AnnotatedVideo:
                 of[frame] = masks.encode(picture == number)
     assert size is not None
     found = found or {1: white}  # DAVIS 2016: the one object is white
-    objects = [of_masks(str(meanings.get(str(n), f"object {n}")), rows) for n, rows in sorted(found.items())]
+    objects = [track_from_masks(str(meanings.get(str(n), f"object {n}")), rows) for n, rows in sorted(found.items())]
     names = [f"{folder.name}/{file.stem}.jpg" for file in files]
     seen = [one for one in objects if len(one.frames)]
-    return annotated(folder.name, size, evenly(len(files)), seen, pictures=names)
+    return make_video(folder.name, size, even_times(len(files)), seen, pictures=names)

@@ -18,15 +18,15 @@ from video import masks
 from video.formats.base import (
     AnnotatedVideo,
     FormatError,
-    annotated,
-    categories,
-    evenly,
-    of_masks,
+    even_times,
+    make_video,
+    number_labels,
     require_masks,
     safe_name,
+    track_from_masks,
     write_text,
 )
-from video.formats.coco import rle_of
+from video.formats.coco import parse_segmentation
 from video.formats.davis import apart
 from video.types import DEFAULT_FPS, Rle
 
@@ -36,7 +36,7 @@ _PER_CLASS = 1000
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
     """All of it below OUT. Raises FormatError for boxes without masks or too many objects, and OSError."""
-    numbers = categories(video for videos in splits.values() for video in videos)
+    numbers = number_labels(video for videos in splits.values() for video in videos)
     written = [write_text(out / "labels.txt", "".join(f"{label}\n" for label in numbers))]
     for split, videos in splits.items():
         require_masks(videos, "MOTS")
@@ -113,7 +113,7 @@ def _video(file: Path, name: str) -> AnnotatedVideo:
             raise FormatError(f"{where} is not `frame id class height width rle`: {line!r:.80}")
         size = size or (w, h)
         if key != IGNORE:
-            rows[key][frame] = rle_of({"size": [h, w], "counts": parts[5]}, size, where)
+            rows[key][frame] = parse_segmentation({"size": [h, w], "counts": parts[5]}, size, where)
     if size is None:
         raise FormatError(f"{file} has no line: the size of its frames is not known")
     first = 0 if any(0 in row for row in rows.values()) else 1
@@ -123,9 +123,9 @@ def _video(file: Path, name: str) -> AnnotatedVideo:
     for key, row in sorted(rows.items()):
         kind = key // _PER_CLASS
         label = labels[kind - 1] if 0 < kind <= len(labels) else f"class {kind}"
-        objects.append(of_masks(label, {frame - first: rle for frame, rle in row.items()}))
+        objects.append(track_from_masks(label, {frame - first: rle for frame, rle in row.items()}))
     names = [f"{name}/img1/{frame + first:06d}.jpg" for frame in range(n)]
-    return annotated(name, size, evenly(n, fps), objects, pictures=names)
+    return make_video(name, size, even_times(n, fps), objects, pictures=names)
 
 
 def _labels(file: Path) -> list[str]:

@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from video.formats.base import AnnotatedVideo, categories, write_text
+from video.formats.base import AnnotatedVideo, number_labels, write_text
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
     """All of it below OUT. Raises OSError."""
-    numbers = categories(video for videos in splits.values() for video in videos)
+    numbers = number_labels(video for videos in splits.values() for video in videos)
     for split, videos in splits.items():
         for video in videos:
             rows = [{frame: row for row, frame in enumerate(one.frames.tolist())} for one in video.objects]

@@ -15,27 +15,27 @@ from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     ObjectTrack,
-    annotated,
     box_xywh,
-    categories,
-    evenly,
-    field,
-    head,
-    of_boxes,
-    of_masks,
+    coco_header,
+    even_times,
+    get_field,
+    make_video,
+    number_labels,
     read_json,
+    track_from_boxes,
+    track_from_masks,
     write_json,
     xywh_box,
 )
-from video.formats.coco import rle_json, rle_of
+from video.formats.coco import parse_segmentation, rle_json
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
     """OUT/SPLIT/instances.json each. Raises OSError."""
-    numbers = categories(video for videos in splits.values() for video in videos)
+    numbers = number_labels(video for videos in splits.values() for video in videos)
     written = []
     for split, videos in splits.items():
-        content = head(numbers, "videos", "annotations")
+        content = coco_header(numbers, "videos", "annotations")
         for video_id, video in enumerate(videos, start=1):
             names = [video.picture(frame) for frame in video.frames.tolist()]
             shape = {"width": video.size[0], "height": video.size[1], "length": len(names)}
@@ -77,19 +77,19 @@ def read(path: Path) -> list[AnnotatedVideo]:
     """An instances file. Raises FormatError."""
     content = read_json(path)
     names = {
-        field(c, "id", int, f"{path}: a category"): field(c, "name", str, f"{path}: a category")
-        for c in field(content, "categories", list, str(path))
+        get_field(c, "id", int, f"{path}: a category"): get_field(c, "name", str, f"{path}: a category")
+        for c in get_field(content, "categories", list, str(path))
     }
     objects: dict[int, list[Any]] = {}
-    for annotation in field(content, "annotations", list, str(path)):
-        objects.setdefault(field(annotation, "video_id", int, f"{path}: an annotation"), []).append(annotation)
-    return [_video(path, v, objects.get(v.get("id"), []), names) for v in field(content, "videos", list, str(path))]
+    for annotation in get_field(content, "annotations", list, str(path)):
+        objects.setdefault(get_field(annotation, "video_id", int, f"{path}: an annotation"), []).append(annotation)
+    return [_video(path, v, objects.get(v.get("id"), []), names) for v in get_field(content, "videos", list, str(path))]
 
 
 def _video(path: Path, video: Any, annotations: Sequence[Any], names: Mapping[int, str]) -> AnnotatedVideo:
     where = f"{path}: video {video.get('id')}"
-    size = (field(video, "width", int, where), field(video, "height", int, where))
-    pictures = field(video, "file_names", list, where)
+    size = (get_field(video, "width", int, where), get_field(video, "height", int, where))
+    pictures = get_field(video, "file_names", list, where)
     if not pictures or not all(isinstance(name, str) for name in pictures):
         raise FormatError(f"{where}: file_names must be the names of one picture or more")
     folder = str(Path(pictures[0]).parent)
@@ -100,7 +100,7 @@ def _video(path: Path, video: Any, annotations: Sequence[Any], names: Mapping[in
         if annotation.get("category_id") not in names:
             raise FormatError(f"{one} has the category {annotation.get('category_id')!r}, which the file does not list")
         objects.append(_object(annotation, names[annotation["category_id"]], size, len(pictures), one))
-    return annotated(title, size, evenly(len(pictures)), objects, pictures=pictures)
+    return make_video(title, size, even_times(len(pictures)), objects, pictures=pictures)
 
 
 def _object(annotation: Any, label: str, size: tuple[int, int], n: int, where: str) -> ObjectTrack:
@@ -108,8 +108,8 @@ def _object(annotation: Any, label: str, size: tuple[int, int], n: int, where: s
     if any(rows):
         if len(rows) != n:
             raise FormatError(f"{where} has {len(rows)} segmentations, its video {n} frames")
-        return of_masks(label, {f: rle_of(s, size, where) for f, s in enumerate(rows) if s})
-    rows = field(annotation, "bboxes", list, where)
+        return track_from_masks(label, {f: parse_segmentation(s, size, where) for f, s in enumerate(rows) if s})
+    rows = get_field(annotation, "bboxes", list, where)
     if len(rows) != n:
         raise FormatError(f"{where} has {len(rows)} boxes, its video {n} frames")
-    return of_boxes(label, {f: xywh_box(b, size, where) for f, b in enumerate(rows) if b})
+    return track_from_boxes(label, {f: xywh_box(b, size, where) for f, b in enumerate(rows) if b})

@@ -309,7 +309,7 @@ class ClipView(Clip):
         return row
 
 
-def view_of(
+def make_view(
     clip: Clip,
     *,
     first: int = 0,

@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from video.io.reader import Clip
 from video.masks import decode
 from video.types import MaskTrack
-from video.visualize.text import Colour, Image, colours, plate, put
+from video.visualize.text import Colour, Image, object_colors, paste, render_text
 from video.visualize.track_timeline import TrackTimeline
 
 _TICK = Fraction(1, 90_000)  # fine enough for every usual rate and for variable ones
 _FILL = 0.45  # how much of the object's colour covers the picture
 
 
-def draw(image: Image, tracks: Sequence[MaskTrack], frame: int) -> Image:
+def draw_tracks(image: Image, tracks: Sequence[MaskTrack], frame: int) -> Image:
     """A copy of (H, W, 3) RGB with every object that is visible on clip frame `frame` drawn into it.
 
     The picture may be smaller than the tracks' masks, in the same shape. Raises ValueError where it is larger.
     """
     out = image.copy()
     h, w = image.shape[:2]
-    for track, colour in zip(tracks, colours(len(tracks)), strict=True):
+    for track, colour in zip(tracks, object_colors(len(tracks)), strict=True):
         if w > track.size[0] or h > track.size[1]:
             raise ValueError(f"{track.label!r} has masks of {track.size}, the frame is {(w, h)}")
         row = int(np.searchsorted(track.frames, frame))
@@ -71,7 +71,9 @@ def write_overlay(
             stream.codec_context.time_base = _TICK
             for i, image in _pictures(clip):
                 drawn = (
-                    draw(_fit(image, size), tracks, i) if _shrinks(clip, size) else _fit(draw(image, tracks, i), size)
+                    draw_tracks(_fit(image, size), tracks, i)
+                    if _shrinks(clip, size)
+                    else _fit(draw_tracks(image, tracks, i), size)
                 )
                 whole = np.concatenate([drawn, strip.at(i)]) if strip else drawn
                 picture = av.VideoFrame.from_ndarray(whole, format="rgb24")
@@ -109,8 +111,8 @@ def _draw_object(image: Image, mask: NDArray[np.uint8], label: str, score: float
     # colours cannot be told on a small picture.
     cv2.drawContours(image, outline, -1, (0, 0, 0), thick + 2)
     cv2.drawContours(image, outline, -1, colour, thick)
-    text = plate(f"{label}  {score:.2f}", max(9, round(20 * max(image.shape[:2]) / 1280)), swatch=colour)
-    put(image, text, round(left + width / 2 - text.shape[1] / 2), top - text.shape[0] - thick - 2)
+    text = render_text(f"{label}  {score:.2f}", max(9, round(20 * max(image.shape[:2]) / 1280)), swatch=colour)
+    paste(image, text, round(left + width / 2 - text.shape[1] / 2), top - text.shape[0] - thick - 2)
 
 
 def _even_size(size: tuple[int, int], most_px: int) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from video.io.reader import Clip
 from video.types import MaskTrack
-from video.visualize.overlay import draw
-from video.visualize.text import FAINT, INK, Image, colours, fitting, plate, put
+from video.visualize.overlay import draw_tracks
+from video.visualize.text import FAINT, INK, Image, object_colors, paste, render_text, truncate_text
 
 _UNSURE = 0.8  # scores below are told: the IoU under which a mask has to be corrected
 _AREA = 1.6  # times larger or smaller than on the frame before
@@ -70,14 +70,15 @@ def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], looks: Sequence[ReviewF
         for i, image in zip(indices.tolist(), images, strict=True):
             pictures[i] = _resized(image, size) if w > _TILE_PX else image
     tiles = [
-        _tile(_resized(draw(pictures[look.frame], tracks, look.frame), size), clip, tracks, look) for look in looks
+        _tile(_resized(draw_tracks(pictures[look.frame], tracks, look.frame), size), clip, tracks, look)
+        for look in looks
     ]
     th, tw = tiles[0].shape[:2]
     columns = min(_COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     sheet = np.full((rows * (th + _GAP_PX) + _GAP_PX, columns * (tw + _GAP_PX) + _GAP_PX, 3), _PAGE, np.uint8)
     for i, tile in enumerate(tiles):
-        put(sheet, tile, _GAP_PX + i % columns * (tw + _GAP_PX), _GAP_PX + i // columns * (th + _GAP_PX))
+        paste(sheet, tile, _GAP_PX + i % columns * (tw + _GAP_PX), _GAP_PX + i // columns * (th + _GAP_PX))
     ok, data = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     if not ok:
         raise RuntimeError("OpenCV could not write a JPEG")
@@ -118,16 +119,16 @@ def _resized(image: Image, size: tuple[int, int]) -> Image:
 
 
 def _tile(picture: Image, clip: Clip, tracks: Sequence[MaskTrack], look: ReviewFrame) -> Image:
-    colour = colours(len(tracks))[look.track]
+    colour = object_colors(len(tracks))[look.track]
     line = _TEXT_PX + 2 * (_TEXT_PX // 4)
     tile = np.full((picture.shape[0] + 2 * line + 8, picture.shape[1], 3), _CARD, np.uint8)
     tile[:4] = colour
-    time = plate(f"{clip.times[look.frame]:.2f} s, frame {look.frame}", _TEXT_PX, paper=_CARD, ink=FAINT)
+    time = render_text(f"{clip.times[look.frame]:.2f} s, frame {look.frame}", _TEXT_PX, paper=_CARD, ink=FAINT)
     room = picture.shape[1] - time.shape[1] - 2 * _TEXT_PX
-    name = fitting(tracks[look.track].label, _TEXT_PX, room - _TEXT_PX)
-    put(tile[4:], plate(name, _TEXT_PX, swatch=colour, paper=_CARD), 0, 0)
-    put(tile[4:], time, tile.shape[1], 0)
-    why = fitting(look.why, _TEXT_PX, picture.shape[1] - _TEXT_PX)
-    put(tile[4 + line :], plate(why, _TEXT_PX, paper=_CARD, ink=INK), 0, 0)
+    name = truncate_text(tracks[look.track].label, _TEXT_PX, room - _TEXT_PX)
+    paste(tile[4:], render_text(name, _TEXT_PX, swatch=colour, paper=_CARD), 0, 0)
+    paste(tile[4:], time, tile.shape[1], 0)
+    why = truncate_text(look.why, _TEXT_PX, picture.shape[1] - _TEXT_PX)
+    paste(tile[4 + line :], render_text(why, _TEXT_PX, paper=_CARD, ink=INK), 0, 0)
     tile[8 + 2 * line :] = picture
     return tile

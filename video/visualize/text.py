@@ -28,7 +28,7 @@ _PALETTE: tuple[Colour, ...] = (
 _LIGHTER, _DARKER = 0.5, 0.6
 
 
-def colours(n: int) -> list[Colour]:
+def object_colors(n: int) -> list[Colour]:
     """`n` RGB colours; object i has the same whatever n is. From the eighth on lighter, then darker, then again."""
     return [_shade(_PALETTE[i % len(_PALETTE)], i // len(_PALETTE) % 3) for i in range(n)]
 
@@ -36,17 +36,17 @@ def colours(n: int) -> list[Colour]:
 def _shade(colour: Colour, turn: int) -> Colour:
     if turn == 0:
         return colour
-    return tint(colour, _LIGHTER) if turn == 1 else tint(colour, 1 - _DARKER, ground=(0, 0, 0))
+    return mix_colors(colour, _LIGHTER) if turn == 1 else mix_colors(colour, 1 - _DARKER, ground=(0, 0, 0))
 
 
-def tint(colour: Colour, share: float, *, ground: Colour = (255, 255, 255)) -> Colour:
+def mix_colors(colour: Colour, share: float, *, ground: Colour = (255, 255, 255)) -> Colour:
     """The colour with this share of `ground` mixed in."""
     r, g, b = (round(c * (1 - share) + w * share) for c, w in zip(colour, ground, strict=True))
     return r, g, b
 
 
 @lru_cache(maxsize=512)
-def plate(text: str, px: int, *, swatch: Colour | None = None, paper: Colour = PAPER, ink: Colour = INK) -> Image:
+def render_text(text: str, px: int, *, swatch: Colour | None = None, paper: Colour = PAPER, ink: Colour = INK) -> Image:
     """A line of text, `px` high letters, as a light plate (h, w, 3) uint8 RGB; not to be written to.
 
     swatch: a square of this colour before the text. Pillow's own font has the Latin letters; where it lacks one of
@@ -62,14 +62,16 @@ def plate(text: str, px: int, *, swatch: Colour | None = None, paper: Colour = P
     if swatch is not None:
         side = round(px * 0.7)
         top = (height - side) // 2
-        brush.rectangle((pad, top, pad + side, top + side), fill=swatch, outline=tint(swatch, 0.4, ground=(0, 0, 0)))
+        brush.rectangle(
+            (pad, top, pad + side, top + side), fill=swatch, outline=mix_colors(swatch, 0.4, ground=(0, 0, 0))
+        )
     brush.text((pad + lead, height // 2), text, fill=ink, font=font, anchor="lm")
     out = np.asarray(picture, np.uint8)
     out.setflags(write=False)
     return out
 
 
-def fitting(text: str, px: int, width: int) -> str:
+def truncate_text(text: str, px: int, width: int) -> str:
     """The text, or as much of it as `width` pixels hold, an ellipsis at its end."""
     font = _font(px)
     if font.getlength(text) <= width:
@@ -79,12 +81,12 @@ def fitting(text: str, px: int, width: int) -> str:
     return text.rstrip() + "..."
 
 
-def put(image: Image, plate: Image, x: int, y: int) -> None:
+def paste(image: Image, patch: Image, x: int, y: int) -> None:
     """Lays the plate on the image, its top left at (x, y), moved so that as much as fits of it is inside."""
-    h, w = plate.shape[:2]
+    h, w = patch.shape[:2]
     x, y = (max(0, min(at, room - size)) for at, room, size in ((x, image.shape[1], w), (y, image.shape[0], h)))
     there = image[y : y + h, x : x + w]
-    there[:] = plate[: there.shape[0], : there.shape[1]]
+    there[:] = patch[: there.shape[0], : there.shape[1]]
 
 
 @lru_cache(maxsize=32)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.types import MaskTrack
-from video.visualize.text import FAINT, INK, PAPER, Image, colours, fitting, plate, put, tint
+from video.visualize.text import FAINT, INK, PAPER, Image, mix_colors, object_colors, paste, render_text, truncate_text
 
 _LANE = 26 / 1280  # of the picture's width
 _LEAST_LANE_PX = 10
@@ -49,10 +49,12 @@ class TrackTimeline:
         self.height = raw + raw % 2
         self._ground = np.full((self.height, width, 3), PAPER, np.uint8)
         columns = self._frames_of_columns()
-        for k, (track, colour) in enumerate(zip(tracks, colours(len(tracks)), strict=True)):
+        for k, (track, colour) in enumerate(zip(tracks, object_colors(len(tracks)), strict=True)):
             top = 3 + k * (self._lane + 3)
-            name = fitting(track.label, self._px, self._left - 2 * self._px)
-            put(self._ground[top : top + self._lane, : self._left - 4], plate(name, self._px, swatch=colour), 2, 0)
+            name = truncate_text(track.label, self._px, self._left - 2 * self._px)
+            paste(
+                self._ground[top : top + self._lane, : self._left - 4], render_text(name, self._px, swatch=colour), 2, 0
+            )
             self._draw_lane(self._ground[top : top + self._lane, self._left : width - 6], track, columns, colour)
             for frame in keyframes[k] if keyframes else ():
                 x = self._x(float(times[frame]))
@@ -65,10 +67,10 @@ class TrackTimeline:
         x = self._x(float(self._times[frame]))
         out[: self._foot + 2, max(0, x - 1) : x + 2] = (255, 255, 255)
         out[: self._foot + 2, x : x + 1] = INK
-        text = plate(f"{self._times[frame] - self._times[0]:.2f} s", self._px)
-        put(out[self._foot :], text, x - text.shape[1] // 2, 0)
-        count = plate(f"frame {frame} of {len(self._times)}", self._px, ink=FAINT)
-        put(out[self._foot :, : self._left - 4], count, 2, 0)
+        text = render_text(f"{self._times[frame] - self._times[0]:.2f} s", self._px)
+        paste(out[self._foot :], text, x - text.shape[1] // 2, 0)
+        count = render_text(f"frame {frame} of {len(self._times)}", self._px, ink=FAINT)
+        paste(out[self._foot :, : self._left - 4], count, 2, 0)
         return out
 
     def _frames_of_columns(self) -> NDArray[np.int64]:
@@ -85,7 +87,7 @@ class TrackTimeline:
         scores[seen] = track.scores[track.visible]
         lane[:] = _EMPTY
         height = lane.shape[0]
-        pale = tint(colour, 0.72)
+        pale = mix_colors(colour, 0.72)
         for c in range(min(lane.shape[1], len(columns) - 1)):
             of = scores[columns[c] : max(columns[c] + 1, columns[c + 1])]
             if np.isnan(of).all():

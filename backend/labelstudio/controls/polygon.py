@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from backend.labelstudio.controls.image_masks import MaskControl
 from backend.labelstudio.edits import polygon_checksum
 from backend.labelstudio.regions import PolygonValue
-from video.contours import filled, polygons_of
+from video.contours import mask_to_polygons, polygon_to_mask
 from video.masks import Mask
 
 
@@ -34,7 +34,7 @@ class PolygonControl(MaskControl):
                 "points": [[round(float(x) / w * 100, 4), round(float(y) / h * 100, 4)] for x, y in points],
                 "closed": True,
             }
-            for points in polygons_of(mask)
+            for points in mask_to_polygons(mask)
         ]
 
     @classmethod
@@ -52,7 +52,7 @@ class PolygonControl(MaskControl):
         points = percent * [w, h] / 100
         if len(points) < 3 or not np.isfinite(points).all():
             raise ValueError(f"a polygon has three points at least, got {len(points)}")
-        return filled(points, (w, h))
+        return polygon_to_mask(points, (w, h))
 
     @classmethod
     def checksum(cls, value: Mapping[str, Any]) -> str:

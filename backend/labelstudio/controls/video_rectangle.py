@@ -18,8 +18,8 @@ from backend.labelstudio.edits import UserEdit, UserKeyframe, apply_user_keyfram
 from backend.labelstudio.regions import BoxKeyframe, label_in_value, round_score
 from backend.labelstudio.timeline import TimedClip, clip_frame_of_editor, editor_frame_count, track_on_timeline
 from refam.pipeline.types import TrackResult
-from video.formats.base import ObjectTrack, field, of_boxes
-from video.keyframes import fewest_keyframes
+from video.formats.base import ObjectTrack, get_field, track_from_boxes
+from video.keyframes import select_keyframes
 from video.masks import Box
 from video.types import MaskTrack
 
@@ -69,8 +69,8 @@ class VideoRectangleControl(VideoControl):
     @classmethod
     def read_object(cls, value: Mapping[str, Any], clip: Clip, *, fps: float, where: str) -> ObjectTrack:
         """Return an object with boxes; no masks are made up for it."""
-        boxes, keyframes = boxes_on_clip(field(value, "sequence", list, where), clip, fps=fps, where=where)
-        return of_boxes(label_in_value(value), boxes, keyframes=keyframes)
+        boxes, keyframes = boxes_on_clip(get_field(value, "sequence", list, where), clip, fps=fps, where=where)
+        return track_from_boxes(label_in_value(value), boxes, keyframes=keyframes)
 
 
 def box_sequence(
@@ -104,7 +104,7 @@ def box_sequence(
     boxes, visible, edited = apply_user_keyframes(track.boxes[rows], visible, edits)
     sequence: list[BoxKeyframe] = []
     positions = np.arange(len(rows))
-    chosen = fewest_keyframes(boxes, visible, positions=positions, tolerance_iou=keyframe_iou, must=sorted(edited))
+    chosen = select_keyframes(boxes, visible, positions=positions, tolerance_iou=keyframe_iou, must=sorted(edited))
     for row, enabled in chosen:
         x, y, width, height = _box_percent(boxes[row])
         keyframe: BoxKeyframe = {
@@ -187,8 +187,8 @@ def interpolate_boxes(sequence: Sequence[Any], n: int, where: str) -> tuple[NDAr
     """
     keys: dict[int, tuple[list[float], bool]] = {}
     for item in sequence:
-        frame = field(item, "frame", int, f"{where}: a keyframe")
-        sides = [float(field(item, s, (int, float), f"{where}: a keyframe")) for s in ("x", "y", "width", "height")]
+        frame = get_field(item, "frame", int, f"{where}: a keyframe")
+        sides = [float(get_field(item, s, (int, float), f"{where}: a keyframe")) for s in ("x", "y", "width", "height")]
         keys[frame] = ([*sides, float(item.get("rotation") or 0)], bool(item.get("enabled", True)))
     if not keys:
         return np.zeros((n, 4)), np.zeros(n, np.bool_)

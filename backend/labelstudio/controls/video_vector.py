@@ -30,9 +30,17 @@ from backend.labelstudio.edits import (
 from backend.labelstudio.regions import VectorKeyframe, Vertex, label_in_value, round_score
 from backend.labelstudio.timeline import TimedClip, clip_frame_of_editor, editor_frame_count, track_on_timeline
 from refam.pipeline.types import TrackResult
-from video.contours import Points, contour_of, fewest_outlines, filled, moved_outline, outline_of, vertices_needed
-from video.formats.base import ObjectTrack, field, of_masks
-from video.keyframes import spans
+from video.contours import (
+    Points,
+    count_vertices,
+    extract_contour,
+    fit_outline,
+    move_outline,
+    polygon_to_mask,
+    select_outline_keyframes,
+)
+from video.formats.base import ObjectTrack, get_field, track_from_masks
+from video.keyframes import find_runs
 from video.masks import decode, encode
 from video.types import MaskTrack, Rle
 
@@ -132,8 +140,8 @@ class VideoVectorControl(VideoControl):
     @classmethod
     def read_object(cls, value: Mapping[str, Any], clip: Clip, *, fps: float, where: str) -> ObjectTrack:
         """Return an object with the filled outlines as masks."""
-        masks = masks_on_clip(field(value, "sequence", list, where), clip, fps=fps)
-        return of_masks(label_in_value(value, "videovectorlabels"), masks)
+        masks = masks_on_clip(get_field(value, "sequence", list, where), clip, fps=fps)
+        return track_from_masks(label_in_value(value, "videovectorlabels"), masks)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -195,14 +203,14 @@ def vector_sequence(
     else:
         ids = _vertex_ids(contours, np.flatnonzero(has_outline), min_points, max_points)
     outlines: dict[int, list[Vertex]] = {}
-    for first, last in spans(has_outline):
+    for first, last in find_runs(has_outline):
         for piece in _pieces(first, last, contours, {r: (edited[r].ids, p) for r, p in drawn.items()}, ids):
             must = [row - piece.first for row in drawn if 0 <= row - piece.first < len(piece.outlines)]
-            for i in fewest_outlines(piece.outlines, tolerance_iou=tolerance_iou, must=must):
+            for i in select_outline_keyframes(piece.outlines, tolerance_iou=tolerance_iou, must=must):
                 outlines[piece.first + i] = _vertices(piece.outlines[i] / track.size, piece.ids)
     for row, edit in edited.items():
         outlines[row] = [cast(Vertex, dict(vertex)) for vertex in edit.vertices]
-    last_of_span = {last for _, last in spans(visible)}
+    last_of_span = {last for _, last in find_runs(visible)}
     sequence: list[VectorKeyframe] = []
     for row in sorted(outlines):
         keyframe: VectorKeyframe = {
@@ -228,7 +236,9 @@ class _Contours:
 
     def __init__(self, track: MaskTrack, rows: NDArray[np.int64]) -> None:
         self._rows = rows
-        self._of = {int(r): contour_of(decode(track.rles[r])) for r in np.unique(rows[rows >= 0]) if track.visible[r]}
+        self._of = {
+            int(r): extract_contour(decode(track.rles[r])) for r in np.unique(rows[rows >= 0]) if track.visible[r]
+        }
 
     def exists(self, row: int) -> bool:
         contour = self._of.get(int(self._rows[row]))
@@ -244,7 +254,7 @@ class _Contours:
 def _vertex_ids(contours: _Contours, rows: NDArray[np.int64], least: int, most: int) -> tuple[str, ...]:
     """Return ids for as many vertices as the object needs."""
     sample = rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLED_CONTOURS).astype(int))]
-    count = vertices_needed([contours.at(int(row)) for row in sample], least=least, most=most)
+    count = count_vertices([contours.at(int(row)) for row in sample], least=least, most=most)
     return tuple(f"p{i}" for i in range(count))
 
 
@@ -259,7 +269,7 @@ def _pieces(
     within = sorted(row for row in drawn if first <= row <= last)
     if not within:
         largest = max(range(first, last + 1), key=lambda row: float(np.ptp(contours.at(row), axis=0).prod()))
-        start = outline_of(contours.at(largest), len(ids))
+        start = fit_outline(contours.at(largest), len(ids))
         yield _Piece(first, ids, _follow_both_ways(start, largest, first, last, contours))
         return
     begin, piece_ids = first, drawn[within[0]][0]
@@ -284,7 +294,7 @@ def _follow_both_ways(start: Points, at: int, first: int, last: int, contours: _
     for row, step in [(r, -1) for r in range(at + 1, last + 1)] + [(r, 1) for r in range(at - 1, first - 1, -1)]:
         before = outlines[row + step]
         same = row + step != at and contours.at(row) is contours.at(row + step)
-        outlines[row] = before if same else moved_outline(before, contours.at(row))
+        outlines[row] = before if same else move_outline(before, contours.at(row))
     return np.stack([outlines[row] for row in range(first, last + 1)])
 
 
@@ -365,7 +375,7 @@ def masks_on_clip(sequence: Sequence[Any], clip: Clip, *, fps: float) -> dict[in
     for frame, place in enumerate(places.tolist()):
         neighbours = {int(np.floor(place)), int(np.ceil(place))}
         if all(outlines.is_visible(row) for row in neighbours):
-            mask = filled(outlines.points(place) * clip.size, clip.size)
+            mask = polygon_to_mask(outlines.points(place) * clip.size, clip.size)
             if mask.any():
                 masks[frame] = encode(mask)
     return masks

@@ -29,7 +29,7 @@ from tests.media import cfr, numbered_frames, read_number, vfr, vfr_times
 from video import masks
 from video.formats.base import FormatError
 from video.io.reader import open_clip
-from video.keyframes import sparse_keyframes
+from video.keyframes import make_keyframes
 from video.types import MaskTrack
 
 W, H, N = 160, 96, 30
@@ -54,7 +54,7 @@ def track(n=N, *, label="disk", hidden=(11, 12, 13)):
 
 
 def result_of(one, times):
-    return TrackResult(Target(one.label, words="a disk"), one, tuple(sparse_keyframes(one, times)), 0.9, 0, ())
+    return TrackResult(Target(one.label, words="a disk"), one, tuple(make_keyframes(one, times)), 0.9, 0, ())
 
 
 def run(*args):

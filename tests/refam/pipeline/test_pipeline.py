@@ -9,7 +9,7 @@ from refam.tiny.scenes import Scene, SceneObject, draw_clip, draw_scene
 from tests.refam.pipeline.ground_truth import EXTENT, SIZE, TruthGrounder, ious, star_and_disc
 from tests.video.clips import ArrayClip
 from video import masks
-from video.keyframes import interpolate
+from video.keyframes import interpolate_boxes
 from video.types import MaskTrack
 
 FULL = "the GPU's memory was full: 2 samples are read at a time now"
@@ -46,7 +46,7 @@ def test_words_become_the_right_tracks(scene, answered):
 def test_keyframes_are_few_and_keep_the_boxes(scene, answered):
     _, truth = scene
     for result in answered[2]:
-        boxes, visible = interpolate(result.keyframes, result.track.frames)
+        boxes, visible = interpolate_boxes(result.keyframes, result.track.frames)
         assert visible.all()
         assert len(result.keyframes) <= 6
         assert (masks.box_iou(boxes, result.track.boxes) >= 0.88).all()

@@ -16,7 +16,7 @@ from tests.backend.predict_requests import VIDEO_CONFIG
 from tests.doubles import ColourGrounder
 from tests.media import cfr, picture
 from video import masks
-from video.io.reader import open_clip, open_sequence, view_of
+from video.io.reader import make_view, open_clip, open_sequence
 from video.masks import box_iou, box_of
 
 SIZE = (1280, 720)
@@ -106,8 +106,8 @@ class Slow(GrabCutSegmenter):
     ("seen", "looks"),
     [
         (lambda video, _: video, 20 // 5),
-        (lambda video, _: view_of(video, every=2), 10 // round(5 / 2)),  # as far apart in time, not in frames
-        (lambda video, _: view_of(video, every=7), 3),  # never less often than there are frames
+        (lambda video, _: make_view(video, every=2), 10 // round(5 / 2)),  # as far apart in time, not in frames
+        (lambda video, _: make_view(video, every=7), 3),  # never less often than there are frames
         (lambda _, pictures: pictures, 20),  # nobody knows how far these are apart, and a mask on each is wanted
     ],
     ids=["video", "every second frame", "every seventh", "pictures"],

@@ -17,7 +17,16 @@ from pycocotools.coco import COCO
 
 from video import masks
 from video.formats import coco, cvat, davis, mots, yolo, youtube_vis
-from video.formats.base import FormatError, ObjectTrack, annotated, at_rate, every, of_boxes, of_masks, split_videos
+from video.formats.base import (
+    FormatError,
+    ObjectTrack,
+    every_nth_frame,
+    frames_at_rate,
+    make_video,
+    split_videos,
+    track_from_boxes,
+    track_from_masks,
+)
 
 W, H, N = 64, 48, 9
 Y, X = np.mgrid[:H, :W]
@@ -37,13 +46,13 @@ def bars(t):
 
 def video(name="a/clip", *, times=TIMES):
     shapes = {"ring": ring, "two bars": bars}
-    objects = [of_masks(label, {t: masks.encode(f(t)) for t in range(N)}) for label, f in shapes.items()]
-    return annotated(name, (W, H), times, objects)
+    objects = [track_from_masks(label, {t: masks.encode(f(t)) for t in range(N)}) for label, f in shapes.items()]
+    return make_video(name, (W, H), times, objects)
 
 
 def boxes_only(one):
     boxed = [ObjectTrack(o.label, o.frames, o.boxes) for o in one.objects]
-    return annotated(one.name, one.size, one.times, boxed)
+    return make_video(one.name, one.size, one.times, boxed)
 
 
 def same(a, b, *, with_masks=True, atol=0.01):
@@ -89,7 +98,7 @@ def test_coco_is_read_by_pycocotools(tmp_path, shape):
 
 
 def test_coco_round_trip_keeps_tracks_times_and_sampling(tmp_path):
-    sampled = video().only(every(video(), 2))
+    sampled = video().only(every_nth_frame(video(), 2))
     (file,) = coco.write({"all": [sampled]}, tmp_path)
     (back,) = coco.read(file)
     assert back.times.tolist() == pytest.approx([0, 0.08, 0.16, 0.24, 0.32])
@@ -366,11 +375,11 @@ def test_shares_that_cannot_be():
 
 def test_frames_at_a_rate_are_those_that_players_show():
     times = np.array([0.0, 0.1, 0.15, 0.5, 0.9])
-    assert at_rate(times, 4).tolist() == [0, 2, 3]  # 0, .25, .5, .75 s
-    assert every(video(), 4).tolist() == [0, 4, 8]
+    assert frames_at_rate(times, 4).tolist() == [0, 2, 3]  # 0, .25, .5, .75 s
+    assert every_nth_frame(video(), 4).tolist() == [0, 4, 8]
 
 
 def test_boxes_are_clipped_and_those_outside_go():
-    one = of_boxes("a", {3: (-0.5, 0.2, 0.5, 1.5), 4: (1.2, 0, 1.5, 1)})
+    one = track_from_boxes("a", {3: (-0.5, 0.2, 0.5, 1.5), 4: (1.2, 0, 1.5, 1)})
     assert one.frames.tolist() == [3]
     np.testing.assert_allclose(one.boxes, [[0, 0.2, 0.5, 1]])

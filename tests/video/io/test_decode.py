@@ -8,7 +8,7 @@ from refam.segmenters.grabcut import GrabCutSegmenter
 from tests import media
 from tests.video.clips import FailingClip
 from video import masks
-from video.io.reader import ReadingError, open_clip, open_sequence, view_of
+from video.io.reader import ReadingError, make_view, open_clip, open_sequence
 from video.tracking.propagate import TrackStart, propagate_all
 
 N = 24
@@ -32,7 +32,7 @@ def test_frames_before_the_stop_are_given_and_the_first_missing_one_is_named(tmp
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     read = []
     with pytest.raises(ReadingError, match=r"clip\.mkv: .* reading stopped at frame \d+ \(\d+\.\d\d s\)") as caught:
-        read_into(read, view_of(clip, every=2))
+        read_into(read, make_view(clip, every=2))
     assert 5 < len(read) < 30
     assert [(i, media.read_number(image)) for i, image in read] == [(i, 2 * i) for i in range(len(read))]
     assert caught.value.frame == len(read)

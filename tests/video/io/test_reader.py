@@ -17,7 +17,7 @@ from tests import media
 from video.io.containers import bytes_missing, matroska_breaks_at
 from video.io.decode import decord_agrees, read_decord, read_pyav
 from video.io.probe import DisplayTransform, probe
-from video.io.reader import ClipError, open_clip, view_of
+from video.io.reader import ClipError, make_view, open_clip
 from video.sampling import plan_frames
 
 N = 60
@@ -313,7 +313,7 @@ def clip(tmp_path_factory):
 def test_a_view_shows_the_clips_own_frames(clip, a, b, every, must):
     first, last = sorted((a, b))
     must = [f for f in must if first <= f <= last]
-    view = view_of(clip, first=first, last=last, every=every, must=must)
+    view = make_view(clip, first=first, last=last, every=every, must=must)
     assert view.frames.tolist() == sorted({*range(first, last + 1, every), last, *must})
     seen = [
         (int(i), media.read_number(im)) for found, images in view.batches() for i, im in zip(found, images, strict=True)
@@ -325,9 +325,9 @@ def test_a_view_shows_the_clips_own_frames(clip, a, b, every, must):
 
 
 def test_pictures_are_shrunk_never_enlarged(clip):
-    small = view_of(clip, most_px=80)
+    small = make_view(clip, most_px=80)
     assert (small.size, small.frame(3).shape) == ((80, 48), (48, 80, 3))
-    assert view_of(clip, most_px=4000).size == SIZE
+    assert make_view(clip, most_px=4000).size == SIZE
     assert len(repr(small)) < 200
 
 
@@ -342,7 +342,7 @@ def test_pictures_are_shrunk_never_enlarged(clip):
 )
 def test_what_is_not_there_is_refused(clip, asked, words):
     with pytest.raises(ValueError, match=words):
-        view_of(clip, **asked)
+        make_view(clip, **asked)
 
 
 BROKEN = {

@@ -13,8 +13,8 @@ from tests.video.clips import ArrayClip
 from tests.video.moving_tracks import moving_masks, track_of
 from tests.video.tracking.drawn_clips import ColourSegmenter, scene_clip
 from video import masks
-from video.io.reader import open_clip, view_of
-from video.keyframes import fewest_keyframes
+from video.io.reader import make_view, open_clip
+from video.keyframes import select_keyframes
 from video.tracking.postprocess import calibrate_scores, drop_departed_parts, remove_outlier_boxes, upsample_track
 from video.tracking.propagate import propagate
 from video.types import MaskTrack
@@ -159,7 +159,7 @@ def test_a_jump_is_undone_and_costs_no_keyframe(name, row):
     jumped[row] += [0.06, -0.04, 0.1, 0.0]
     mended = remove_outlier_boxes(jumped, SEEN, TIMES)
     np.testing.assert_allclose(mended, WAYS[name], atol=0.0015)
-    count = [len(fewest_keyframes(b, SEEN, positions=TIMES)) for b in (WAYS[name], mended, jumped)]
+    count = [len(select_keyframes(b, SEEN, positions=TIMES)) for b in (WAYS[name], mended, jumped)]
     assert count[0] == count[1] < count[2]
 
 
@@ -235,7 +235,7 @@ def clip(tmp_path_factory):
 
 def test_between_looked_at_frames_an_even_motion_is_met(clip):
     truth = moving_masks(FRAME_COUNT)
-    view = view_of(clip, first=3, every=7)
+    view = make_view(clip, first=3, every=7)
     found, between = upsample_track(track_of(truth[view.frames]), view)
     assert found.frames.tolist() == list(range(3, FRAME_COUNT))
     assert np.array_equal(between, ~np.isin(found.frames, view.frames))
@@ -246,7 +246,7 @@ def test_between_looked_at_frames_an_even_motion_is_met(clip):
 
 def test_masks_of_a_smaller_view_come_back_in_full_size(clip):
     truth = moving_masks(FRAME_COUNT)
-    view = view_of(clip, most_px=80)
+    view = make_view(clip, most_px=80)
     small = np.stack([masks.resize_mask(m, view.size) for m in truth])
     found, between = upsample_track(track_of(small), view)
     assert found.size == SIZE
@@ -255,7 +255,7 @@ def test_masks_of_a_smaller_view_come_back_in_full_size(clip):
 
 
 def test_beside_a_gap_nothing_is_guessed(clip):
-    view = view_of(clip, every=10)
+    view = make_view(clip, every=10)
     hidden = track_of(moving_masks(FRAME_COUNT)[view.frames], hidden=[2])
     found, _ = upsample_track(hidden, view)
     assert np.flatnonzero(~found.visible).tolist() == list(range(11, 30))

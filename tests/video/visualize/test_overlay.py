@@ -11,8 +11,8 @@ import pytest
 from tests import media
 from tests.video.moving_tracks import moving_masks, track_of
 from video.io.reader import open_clip
-from video.visualize.overlay import draw, write_overlay
-from video.visualize.text import colours
+from video.visualize.overlay import draw_tracks, write_overlay
+from video.visualize.text import object_colors
 from video.visualize.track_timeline import TrackTimeline
 
 
@@ -74,7 +74,7 @@ def test_sizes_are_even_and_bounded(size, most_px, expected, tmp_path):
 
 def test_the_object_is_coloured_and_the_rest_left_alone(clip):
     image, masks = clip.frame(10), moving_masks(24)
-    out = draw(image, [track_of(masks)], 10)
+    out = draw_tracks(image, [track_of(masks)], 10)
     changed = (out.astype(int) != image).any(axis=-1)
     inner = np.zeros_like(masks[10])
     inner[56:70, 36:54] = True
@@ -89,20 +89,20 @@ def test_the_object_is_coloured_and_the_rest_left_alone(clip):
 def test_hidden_stretches_and_missing_frames_are_not_drawn(clip, frame):
     hidden = track_of(moving_masks(24), hidden=[3, 10, 23])
     absent = track_of(moving_masks(3), frames=[0, 1, 2])
-    assert np.array_equal(draw(clip.frame(frame), [hidden], frame), clip.frame(frame))
-    assert np.array_equal(draw(clip.frame(frame), [absent], frame), clip.frame(frame))
+    assert np.array_equal(draw_tracks(clip.frame(frame), [hidden], frame), clip.frame(frame))
+    assert np.array_equal(draw_tracks(clip.frame(frame), [absent], frame), clip.frame(frame))
 
 
 def test_colours_are_apart_and_the_same_object_keeps_its_own():
-    eight = np.array(colours(8), int)
+    eight = np.array(object_colors(8), int)
     gaps = np.abs(eight[:, None] - eight[None]).sum(-1) + 1000 * np.eye(8, dtype=int)
     assert gaps.min() > 60
-    assert colours(3) == colours(8)[:3]
+    assert object_colors(3) == object_colors(8)[:3]
 
 
 def test_a_track_of_another_size_is_refused(clip):
     with pytest.raises(ValueError, match=r"masks of \(80, 48\), the frame is \(160, 96\)"):
-        draw(clip.frame(0), [track_of(moving_masks(2, (80, 48), left=4, top=5))], 0)
+        draw_tracks(clip.frame(0), [track_of(moving_masks(2, (80, 48), left=4, top=5))], 0)
 
 
 def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
@@ -111,7 +111,7 @@ def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
     picture = strip.at(20)
     assert picture.shape == (strip.height, 1280, 3)
     assert strip.height % 2 == 0
-    colour = np.array(colours(1)[0])
+    colour = np.array(object_colors(1)[0])
     row = picture[24]  # low in the lane: filled up to the score
     filled = np.flatnonzero((row == colour).all(axis=-1))
     filled = filled[filled > 200]  # right of the swatch
@@ -138,9 +138,9 @@ def test_keyframes_are_ticks_at_their_time(clip):
 def test_outlines_keep_their_colour_on_small_pictures(size):
     mask = np.zeros((1, size[1], size[0]), bool)
     mask[0, size[1] // 2 : size[1] // 2 + 30, 20:60] = True
-    picture = draw(np.full((size[1], size[0], 3), 128, np.uint8), [track_of(mask)], 0)
+    picture = draw_tracks(np.full((size[1], size[0], 3), 128, np.uint8), [track_of(mask)], 0)
     below = picture[size[1] // 2 + 15 :].astype(int)  # without the plate above
-    coloured = (np.abs(below - colours(1)[0]).max(axis=-1) < 8).sum()
+    coloured = (np.abs(below - object_colors(1)[0]).max(axis=-1) < 8).sum()
     black = (below.max(axis=-1) < 8).sum()
     assert coloured >= black > 0
 

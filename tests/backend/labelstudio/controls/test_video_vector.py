@@ -30,7 +30,7 @@ from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import Target, TrackResult
 from tests.doubles import track_of_masks
 from tests.media import cfr
-from video.contours import filled
+from video.contours import polygon_to_mask
 from video.masks import decode, iou
 
 XML = """<View><TextArea name="words" toName="v" value="$prompt"/>
@@ -354,5 +354,5 @@ def test_an_export_of_outlines_becomes_masks_on_every_frame(tmp_path, fps):
 
 def test_filled_agrees_with_opencv():
     points = np.array([(10.0, 10.0), (90.0, 12.0), (70.0, 60.0), (20.0, 70.0)])
-    assert iou(filled(points, SIZE), _fill(points / SIZE * 100)) > 0.96
-    assert not filled(points[:2], SIZE).any()
+    assert iou(polygon_to_mask(points, SIZE), _fill(points / SIZE * 100)) > 0.96
+    assert not polygon_to_mask(points[:2], SIZE).any()
