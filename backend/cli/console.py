@@ -1,10 +1,10 @@
-"""What the command line shows: steps with their progress, and the report at the end."""
+"""What the commands share: options, progress on stderr, findings, one-line errors, and the report of `refam label`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,7 +18,8 @@ from video.errors import UserError
 
 if TYPE_CHECKING:
     from backend.cli.outputs import Outputs
-    from refam.pipeline.pipeline import TrackResult
+    from refam.pipeline.types import TrackResult
+    from refam.text.magnets import Magnets as MagnetWords
     from video.io.reader import Clip
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -37,7 +38,7 @@ _STEPS: dict[str, str] = {
 
 
 def print_findings(findings: Iterable[tuple[str, str]]) -> int:
-    """Prints (state, text) lines, state one of ok, note and wrong; returns how many are wrong."""
+    """Print (state, text) lines, with the state ok, note or wrong, and return how many are wrong."""
     signs = {"ok": "[green]ok[/]   ", "note": "[yellow]note[/] ", "wrong": "[red]wrong[/]"}
     wrong = 0
     for state, text in findings:
@@ -49,48 +50,48 @@ def print_findings(findings: Iterable[tuple[str, str]]) -> int:
 
 @contextmanager
 def steps() -> Iterator[Steps]:
-    """Progress on stderr while the block runs."""
+    """Show progress on stderr while the block runs."""
     columns = (
         TextColumn("{task.description:<18}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        # What later steps will take is not known before they run, so it is not guessed.
+        # of this step alone: the duration of later steps is unknown
         TextColumn("left in this step:"),
         Remaining(),
     )
-    # In a log or a pipe a bar is noise, and an error is to be the only line.
+    # No bar in a log or a pipe, where an error is to be the only line.
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         yield Steps(progress)
 
 
 class Steps:
-    """One line for each step that has begun. Called with a step's name and how much of it is done, in [0, 1]."""
+    """A progress callback that shows one line for each step that has begun."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, stage: str, fraction: float) -> None:
-        """This much of the step `stage` is done; a step that was not heard of yet begins."""
+        """Show that the fraction in [0, 1] of a stage is done; the first call for a stage adds its line."""
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(_STEPS.get(stage, stage), total=1.0)
         self._progress.update(self._tasks[stage], completed=fraction)
 
 
 def report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *, version: str) -> None:
-    """Prints the scores, when each object is seen, and where everything is."""
-    from backend.cli.outputs import spans
+    """Print the scores, when each object is visible, and where the files are."""
+    from backend.cli.outputs import visible_spans_s
 
     table = Table("object", "label", "score", "seen on", "seen from - to", box=None, pad_edge=False)
     for k, result in enumerate(results):
-        seen = spans(result.track, clip)
-        when = ", ".join(f"{a:.2f}-{b:.2f} s" for a, b in seen) or "never"
+        spans_s = visible_spans_s(result.track, clip)
+        when = ", ".join(f"{a:.2f}-{b:.2f} s" for a, b in spans_s) or "never"
         count = f"{int(result.track.visible.sum())} of {len(clip)}"
         table.add_row(str(k), Text(result.target.label), f"{result.score:.2f}", count, when)
     out.print(table, markup=False)
     for k, result in enumerate(results):
-        for sentence in result.notes:  # when it was lost and found again is among them
+        for sentence in result.notes:
             out.print(f"object {k}: {sentence}", markup=False, soft_wrap=True)
     for what, path in (
         ("masks", written.masks),
@@ -111,7 +112,7 @@ def report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *, vers
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """What may be expected to go wrong is told in one line on stderr, with exit code 1."""
+    """Print expected errors in one line on stderr and exit with code 1; let all others pass."""
     try:
         yield
     except Exception as error:
@@ -123,3 +124,41 @@ def one_line_errors() -> Iterator[None]:
             raise
         err.print(f"refam: {' '.join(text.split())}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+Backbone = Annotated[
+    str,
+    typer.Option(
+        envvar="REFAM_BACKBONE",
+        help="What reads the words: a preset (`refam models` lists them), a pipeline's folder or its hub name.",
+    ),
+]
+Download = Annotated[
+    bool, typer.Option("--download", envvar="REFAM_DOWNLOAD", help="Fetch the backbone where it is not here yet.")
+]
+Magnets = Annotated[
+    str | None,
+    typer.Option(envvar="REFAM_MAGNETS", help='Attention magnets to append, such as "with to . pink"; see the README.'),
+]
+Sam2 = Annotated[
+    str | None,
+    typer.Option(
+        envvar="REFAM_SAM2",
+        help="What draws masks: sam2-tiny and others of `refam models`, a folder, a hub name, or grabcut, which needs "
+        "no weights; unless given, the best that is here. REFAM_TRACKER (auto, memory, sam2-video, flow): what follows "
+        "them.",
+    ),
+]
+Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+def magnet_words(text: str | None) -> MagnetWords:
+    """Parse --magnets; None gives the default ones. Raises BadParameter."""
+    from refam.text.magnets import Magnets as MagnetWords
+
+    try:
+        return MagnetWords() if text is None else MagnetWords.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--magnets") from error

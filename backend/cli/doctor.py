@@ -1,18 +1,31 @@
-"""`refam doctor`: what is installed, what would be used, and whether it works. Loads no model."""
+"""`refam doctor`: what is installed, what would be used, and whether it works. Loads no model.
+
+The models come first, then the service: settings, disk, queue, and the Label Studio that is configured.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
+import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+import typer
+
+from backend.cli.console import Backbone, Device, Sam2, print_findings
+from backend.cli.console import out as stdout
+from refam.version import __version__
+
+if TYPE_CHECKING:
+    from backend.settings import Settings
 
 State = Literal["ok", "note", "wrong"]
 _PACKAGES = ("av", "decord", "opencv-python", "opencv-python-headless", "torch", "diffusers", "transformers")
@@ -21,15 +34,27 @@ _STUDIO_PACKAGES = ("label-studio-ml", "label-studio-sdk")
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `wrong` means that something will fail."""
+    """One line of the report. The state `wrong` means that something will fail."""
 
     part: str
     state: State
     text: str
 
 
-def examine(backbone: str, sam2: str | None, device: str = "auto") -> Iterator[Finding]:
-    """Every check, as it is done. A check that breaks is a finding itself."""
+def doctor(backbone: Backbone = "tiny", sam2: Sam2 = None, device: Device = "auto") -> None:
+    """Say what is installed, what would be used, and whether it works. Exit code 1 when something will fail."""
+    stdout.print(f"refam {__version__}")
+    findings = itertools.chain(examine_models(backbone, sam2, device), examine_service())
+    wrong = print_findings((finding.state, f"{finding.part:<12}{finding.text}") for finding in findings)
+    if wrong:
+        raise typer.Exit(1)
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def examine_models(backbone: str, sam2: str | None, device: str = "auto") -> Iterator[Finding]:
+    """Yield a finding for each check as it is done. A check that raises is a finding itself."""
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("python", _python),
         ("packages", _packages),
@@ -45,7 +70,7 @@ def examine(backbone: str, sam2: str | None, device: str = "auto") -> Iterator[F
     for part, check in checks:
         try:
             yield check()
-        except Exception as error:  # whatever it is, the person who asks what is wrong wants to know
+        except Exception as error:  # any error is what the person wants to know about
             yield Finding(part, "wrong", f"{type(error).__name__}: {error}".splitlines()[0])
 
 
@@ -101,14 +126,16 @@ def _encoder() -> Finding:
     return Finding("overlay", "ok", "H.264 can be written")
 
 
-def _device(asked: str) -> Finding:
+def _device(requested: str) -> Finding:
     import torch
 
     if torch.cuda.is_available():
         gib = torch.cuda.get_device_properties(0).total_memory / 2**30
-        return Finding("device", "ok", f"cuda: {torch.cuda.get_device_name(0)}, {gib:.0f} GiB (asked: {asked})")
-    if asked.startswith("cuda"):
-        return Finding("device", "wrong", f"{asked} was asked for, and torch {torch.__version__} sees no CUDA device")
+        return Finding("device", "ok", f"cuda: {torch.cuda.get_device_name(0)}, {gib:.0f} GiB (asked: {requested})")
+    if requested.startswith("cuda"):
+        return Finding(
+            "device", "wrong", f"{requested} was asked for, and torch {torch.__version__} sees no CUDA device"
+        )
     return Finding("device", "note", f"cpu, {torch.get_num_threads()} threads; the large models need a GPU")
 
 
@@ -162,11 +189,11 @@ def _confidence(backbone: str) -> Finding:
     from refam.backbones import preset_for
     from refam.calibration import calibration_path, load_calibration
 
-    made = load_calibration(calibration_path(preset_for(backbone).source))
-    if made is None:
+    calibration = load_calibration(calibration_path(preset_for(backbone).source))
+    if calibration is None:
         text = "not calibrated for this backbone, so scores are no probabilities; `refam eval calibrate` does it"
         return Finding("confidence", "note", text)
-    return Finding("confidence", "ok", f"calibrated on {made.scenes} drawn scenes")
+    return Finding("confidence", "ok", f"calibrated on {calibration.scenes} drawn scenes")
 
 
 def _weights(part: str, source: str, what: str) -> Finding:
@@ -186,6 +213,7 @@ def _weights(part: str, source: str, what: str) -> Finding:
 
 def _tiny_video(path: Path) -> Path:
     import av
+    import numpy as np
 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=8)
@@ -202,3 +230,186 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+# --- service ---------------------------------------------------------------------------------------------------------
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_METADATA = "the metadata address"
+_PROBES = {
+    "this machine": "127.0.0.1",
+    "10.0.0.0/8": "10.0.0.1",
+    "172.16.0.0/12": "172.16.0.1",
+    "192.168.0.0/16": "192.168.0.1",
+    _METADATA: "169.254.169.254",
+}
+_MIN_FREE_GB = 5.0  # a few long videos
+
+
+def examine_service() -> Iterator[Finding]:
+    """Yield a finding for each check of the service as it is done.
+
+    It creates the jobs folder if there is none and changes nothing else.
+    """
+    from backend.settings import SettingsError, load_settings, unknown_variables
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield Finding("settings", "wrong", str(error))
+        return
+    unknown = unknown_variables()
+    if unknown:
+        yield Finding("settings", "note", f"no setting is called {', '.join(unknown)}: a slip of the pen?")
+    else:
+        yield Finding("settings", "ok", f"deadline {settings.deadline_s:g} s, port {settings.port}")
+    checks: list[tuple[str, Callable[[Settings], Finding | None]]] = [
+        ("codecs", _codecs),
+        ("door", _access),
+        ("disk", _disk),
+        ("queue", _queue),
+        ("studio", _studio),
+        ("token", _token),
+        ("networks", _networks),
+    ]
+    for part, check in checks:
+        try:
+            found = check(settings)
+            if found is not None:
+                yield found
+        except Exception as error:  # any error is what the person wants to know about
+            yield Finding(part, "wrong", f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def _codecs(_: Settings) -> Finding:
+    """Check that the codecs that browsers play can be read."""
+    import av
+
+    wanted = {"h264": "H.264", "hevc": "HEVC", "vp9": "VP9", "av1": "AV1", "mpeg4": "MPEG-4"}
+    missing = [name for codec, name in wanted.items() if codec not in av.codecs_available]
+    if missing:
+        fix = "install PyAV's own wheel (pip install --force-reinstall av), which brings FFmpeg along"
+        return Finding("codecs", "wrong", f"{', '.join(missing)} cannot be read: {fix}")
+    return Finding("codecs", "ok", f"{', '.join(wanted.values())} can be read")
+
+
+def _access(settings: Settings) -> Finding:
+    is_local = settings.host in _LOOPBACK
+    if settings.basic_auth_user is None and not is_local:
+        fix = "set REFAM_BASIC_AUTH_USER and _PASS, then `refam connect --project N` tells Label Studio"
+        return Finding("door", "note", f"whoever reaches {settings.host}:{settings.port} can use it: {fix}")
+    guarded = "without a password, for this machine alone" if settings.basic_auth_user is None else "with a password"
+    return Finding("door", "ok", f"{settings.host}:{settings.port}, {guarded}")
+
+
+def _disk(settings: Settings) -> Finding:
+    free, is_low, not_writable = [], False, []
+    places = (("media", settings.cache_dir, "REFAM_CACHE_DIR"), ("jobs", settings.data_dir, "REFAM_DATA_DIR"))
+    for name, folder, variable in places:
+        existing = folder
+        while not existing.exists():
+            existing = existing.parent
+        if not os.access(existing, os.W_OK):
+            not_writable.append(f"{existing} cannot be written by this user: change its rights, or set {variable}")
+        free_gb = shutil.disk_usage(existing).free / 1e9
+        is_low = is_low or free_gb < _MIN_FREE_GB
+        free.append(f"{free_gb:.0f} GB free for {name} in {folder}")
+    if not_writable:
+        return Finding("disk", "wrong", "; ".join(not_writable))
+    fix = "; make room, or set REFAM_CACHE_DIR, REFAM_DATA_DIR, REFAM_CACHE_MB" if is_low else ""
+    return Finding("disk", "note" if is_low else "ok", "; ".join(free) + fix)
+
+
+def _queue(settings: Settings) -> Finding:
+    from backend.jobs.queue import JobQueue
+
+    kind = "SQLite" if settings.queue == "sqlite" else "Redis"
+    try:
+        queue = JobQueue(settings.queue, Path(settings.data_dir))
+        waiting, runs = queue.waiting(), len(queue.records())
+        queue.close()
+    except Exception as error:
+        fix = "REFAM_QUEUE must name a Redis that runs" if kind == "Redis" else "REFAM_DATA_DIR must be writable"
+        return Finding("queue", "wrong", f"{kind} cannot be used ({type(error).__name__}): {fix}")
+    hint = "" if settings.work else "; REFAM_WORK is false: `refam work` has to run somewhere"
+    return Finding("queue", "note" if hint else "ok", f"{kind}, {waiting} waiting, {runs} job(s) known{hint}")
+
+
+def _studio(settings: Settings) -> Finding:
+    import httpx
+
+    if settings.label_studio_url is None:
+        fix = "uploads and local files cannot be fetched, late predictions cannot be pushed"
+        return Finding("studio", "note", f"LABEL_STUDIO_URL is not set: {fix}")
+    try:
+        with httpx.Client(trust_env=False, timeout=5) as http:
+            answer = http.get(f"{settings.label_studio_url}/api/version")
+            release = answer.raise_for_status().json().get("release")
+    except (httpx.HTTPError, ValueError, AttributeError) as error:
+        where = settings.label_studio_url
+        fix = "does it run, and is LABEL_STUDIO_URL its address as seen from here?"
+        text = f"{where} does not answer as Label Studio does ({type(error).__name__}): {fix}"
+        return Finding("studio", "wrong", text)
+    # Its API does not tell how long it waits for an answer.
+    text = (
+        f"{settings.label_studio_url}, release {release}; it must wait longer (ML_TIMEOUT_PREDICT, 100 s unless set) "
+        f"than the {settings.deadline_s:g} s within which we answer"
+    )
+    return Finding("studio", "ok", text)
+
+
+def _token(settings: Settings) -> Finding:
+    import httpx
+
+    from backend.labelstudio.client import LabelStudioAuth, LabelStudioAuthError
+
+    access = LabelStudioAuth.from_settings(settings)
+    if access is None:
+        return Finding("token", "note", "LABEL_STUDIO_API_KEY is not set: nothing can be fetched or pushed with it")
+    try:
+        with httpx.Client(trust_env=False, timeout=5) as http:
+            headers = {"Authorization": access.header()}
+            answer = http.get(f"{access.url}/api/current-user/whoami", headers=headers)
+    except LabelStudioAuthError as error:
+        return Finding("token", "wrong", str(error))
+    if answer.status_code in (401, 403):
+        fix = "make a personal access token, or enable legacy tokens for the organization"
+        return Finding("token", "wrong", f"Label Studio refuses the {access.kind} token ({answer.status_code}): {fix}")
+    answer.raise_for_status()
+    return Finding("token", "ok", f"{access.kind} token of {answer.json().get('email', 'somebody')}")
+
+
+def _networks(settings: Settings) -> Finding | None:
+    """Find out where Label Studio would call a model, by adding models that it refuses because they name no project.
+
+    Its serializer validates all fields before it refuses, and a banned address first (403, "reserved network address";
+    seen in 1.23.2), so that nothing is created and nothing is called.
+    """
+    import httpx
+
+    from backend.labelstudio.client import LabelStudioAuth
+
+    access = LabelStudioAuth.from_settings(settings)
+    if access is None:
+        return None
+    banned = {}
+    with httpx.Client(trust_env=False, timeout=5) as http:
+        for name, address in _PROBES.items():
+            body = {"url": f"http://{address}:9090", "timeout": "none: this only asks whether the address is banned"}
+            answer = http.post(f"{access.url}/api/ml/", headers={"Authorization": access.header()}, json=body)
+            banned[name] = answer.status_code == 403 and "reserved network" in answer.text
+            if not banned[name] and answer.status_code != 400:
+                fix = "the token's user must be allowed to connect models"
+                text = f"Label Studio does not say where it would call a model ({answer.status_code}): {fix}"
+                return Finding("networks", "note", text)
+    refused = [name for name in _PROBES if banned[name] and name != _METADATA]
+    if refused:
+        fix = "start it with USE_DEFAULT_BANNED_SUBNETS=false and USER_ADDITIONAL_BANNED_SUBNETS=169.254.0.0/16"
+        text = f"Label Studio does not call models on {', '.join(refused)}: if this backend is there, {fix}"
+        nowhere_else = "this machine" in refused and settings.host in _LOOPBACK
+        return Finding("networks", "wrong" if nowhere_else else "note", text)
+    if not banned[_METADATA]:
+        fix = "USER_ADDITIONAL_BANNED_SUBNETS=169.254.0.0/16 closes that"
+        text = f"Label Studio calls models anywhere, {_METADATA} of a cloud machine (its secrets) too: {fix}"
+        return Finding("networks", "note", text)
+    return Finding("networks", "ok", f"Label Studio calls models on {', '.join(n for n in _PROBES if not banned[n])}")

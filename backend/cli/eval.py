@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from backend.cli import options
+from backend.cli import console
 from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
 
@@ -200,9 +200,9 @@ def strokes(
         list[float] | None,
         typer.Option(min=0.1, max=1.0, help="How closely keyframes keep the track; several compare."),
     ] = None,
-    backbone: options.Backbone = "tiny",
-    sam2: options.Sam2 = None,
-    device: options.Device = "auto",
+    backbone: console.Backbone = "tiny",
+    sam2: console.Sam2 = None,
+    device: console.Device = "auto",
 ) -> None:
     """What correcting costs: a simulated annotator mends every answer until all frames are right (IoU 0.8).
 
@@ -238,9 +238,9 @@ def need(
     fit: Annotated[
         int, typer.Option(min=0, help="First fit the score anew on so many other clips, and keep it in the package.")
     ] = 0,
-    backbone: options.Backbone = "tiny",
-    sam2: options.Sam2 = None,
-    device: options.Device = "auto",
+    backbone: console.Backbone = "tiny",
+    sam2: console.Sam2 = None,
+    device: console.Device = "auto",
 ) -> None:
     """Whether the score tells which tracks a person must correct: AUROC on held-out drawn clips, and calibration."""
     with one_line_errors(), steps() as step:

@@ -1,4 +1,4 @@
-"""`refam label`: a video and words in, files out."""
+"""`refam label`: find and track objects in a video, and write masks, tracks and a task."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from urllib.parse import quote
 
 import typer
 
-from backend.cli.console import one_line_errors, report, steps
+from backend.cli.console import (
+    Backbone,
+    Device,
+    Download,
+    Magnets,
+    Sam2,
+    magnet_words,
+    one_line_errors,
+    report,
+    steps,
+)
 from backend.cli.console import out as stdout
-from backend.cli.options import Backbone, Device, Download, Magnets, Sam2, magnet_words
 from refam.pipeline.quality import Quality
 
 if TYPE_CHECKING:
@@ -92,29 +101,29 @@ def label(
     look: gaps, low scores, sudden changes. A file that breaks off is labelled up
     to there, and that is said.
     """
-    from backend.cli.targets import DrawnOptions, check_drawn, targets_of
+    from backend.cli.targets import PromptOptions, build_targets, check_prompts
     from backend.labelstudio.timeline import editor_rate
     from refam.pipeline.roi import RegionOfInterest
     from refam.pipeline.types import PromptError
 
     words_added = magnet_words(magnets)
     try:
-        targets = targets_of(words or [], DrawnOptions(point or [], not_point or [], box or [], mask or []))
+        targets = build_targets(words or [], PromptOptions(point or [], not_point or [], box or [], mask or []))
         rate = None if fps is None else editor_rate(fps)
         region = RegionOfInterest(range_, every=every, max_side_px=max_size or quality.max_side_px)
     except (PromptError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     with one_line_errors(), steps() as step:
-        from backend.cli.outputs import forget_work, kept_work, places, write_all
+        from backend.cli.outputs import delete_stages, output_paths, stage_cache, write_outputs
         from video.io.reader import open_clip
 
-        places(out)  # before hours of work, not after
+        output_paths(out)  # raises before hours of work, not after
         step("open", 0.0)
         clip = open_clip(video, partial=True)
         step("open", 1.0)
-        check_drawn(targets, len(clip), clip.size)
+        check_prompts(targets, len(clip), clip.size)
         region.view(clip, targets)  # raises before the models are loaded
-        stages = kept_work(out, video, (backbone, seed, str(words_added), region, quality), again=again)
+        stages = stage_cache(out, video, (backbone, seed, str(words_added), region, quality), again=again)
         model = _load_model(
             backbone,
             sam2,
@@ -126,7 +135,7 @@ def label(
             cache=cache,
         )
         results = model.run(clip, targets, region=region, progress=step, cache=stages)
-        written = write_all(
+        written = write_outputs(
             out,
             clip,
             results,
@@ -135,11 +144,11 @@ def label(
             fps=rate or max(1.0, clip.average_fps),
             progress=step,
         )
-        if not any(result.read_errors for result in results):  # what could not be read may be the next time
-            forget_work(out)
+        if not any(result.read_errors for result in results):  # a later run may be able to read what this one could not
+            delete_stages(out)
     report(clip, results, written, version=model.model_version)
     if sam2 is None:
-        stdout.print(f"{'masks by':<17}{_masks_by(device)}", markup=False, soft_wrap=True)
+        stdout.print(f"{'masks by':<17}{_describe_segmenter(device)}", markup=False, soft_wrap=True)
 
 
 def _load_model(
@@ -176,8 +185,8 @@ def _load_model(
     )
 
 
-def _masks_by(device: str) -> str:
-    """Nobody said what is to draw the masks: what did, and why."""
+def _describe_segmenter(device: str) -> str:
+    """Return which segmenter was chosen, and why."""
     from backend.settings import weight_settings
 
     choice = weight_settings().segmenter_choice(None, device=device)

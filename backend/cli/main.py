@@ -1,4 +1,4 @@
-"""The command line. `--help` starts at once: everything heavy is imported by the command that needs it."""
+"""The command line. `--help` starts at once, since each command imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Annotated
 import typer
 
 from backend.cli.calibrate import calibrate
-from backend.cli.console import one_line_errors, print_findings, steps
+from backend.cli.console import one_line_errors
 from backend.cli.console import out as stdout
 from backend.cli.curate import curate
+from backend.cli.doctor import doctor
 from backend.cli.draw import draw
 from backend.cli.eval import eval_app
+from backend.cli.explain import explain
 from backend.cli.export import export, import_
 from backend.cli.feedback import feedback, next_tasks
 from backend.cli.frames import frames
 from backend.cli.label import LABEL_EXAMPLES, label
 from backend.cli.models import models_app
-from backend.cli.options import Backbone, Device, Download, Magnets, Sam2, magnet_words
 from backend.cli.serve import connect, serve, work
 from refam.version import __version__
 
@@ -38,54 +39,8 @@ app.command("next")(next_tasks)
 app.command("import")(import_)
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
-
-
-@app.command()
-def explain(
-    video: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
-    words: Annotated[str, typer.Argument(help="What to find.", show_default=False)],
-    *,
-    out: Annotated[Path, typer.Option(help="The page to write, an .html file.", show_default=False)],
-    frame: Annotated[
-        int | None, typer.Option(min=0, help="Which frame, from 0; the one on which the words are surest unless given.")
-    ] = None,
-    backbone: Backbone = "tiny",
-    sam2: Sam2 = None,
-    magnets: Magnets = None,
-    device: Device = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
-    download: Download = False,
-) -> None:
-    """Write a page that shows how words became a mask in one frame: every word's map, and what each step changed."""
-    words_added = magnet_words(magnets)
-    with one_line_errors(), steps() as step:
-        from backend.cli.explain import make_page
-        from backend.settings import weight_settings
-        from refam.grounder import GroundingOptions, load_grounder
-
-        options = GroundingOptions(seed=seed, magnet_words=words_added)
-        weights = weight_settings(download=download)
-        grounder = load_grounder(backbone, device=device, options=options, loading=weights.loading())
-        segmenter = weights.segmenter(sam2, device=device)
-        page = make_page(video, words, frame=frame, grounder=grounder, segmenter=segmenter, progress=step)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8")
-    stdout.print(f"written to {out}", markup=False, soft_wrap=True)
-
-
-@app.command()
-def doctor(backbone: Backbone = "tiny", sam2: Sam2 = None, device: Device = "auto") -> None:
-    """Say what is installed, what would be used, and whether it works. Exit code 1 when something will fail."""
-    import itertools
-
-    from backend.cli.doctor import examine
-    from backend.cli.doctor_service import examine_service
-
-    stdout.print(f"refam {__version__}")
-    findings = itertools.chain(examine(backbone, sam2, device), examine_service())
-    wrong = print_findings((finding.state, f"{finding.part:<12}{finding.text}") for finding in findings)
-    if wrong:
-        raise typer.Exit(1)
+app.command()(explain)
+app.command()(doctor)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What `refam label` leaves in its folder. Masks stay run-length codes until each is written."""
+"""The files that `refam label` writes. Masks stay run-length codes until each is written."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
     from refam.pipeline.stage_cache import StageCache
 
 FORMAT = 1  # of tracks.json
-_KEPT = ".unfinished"
+_STAGES = ".unfinished"  # the folder of finished stages
 
 
 class OutputError(UserError):
-    """The folder cannot be written as asked; a sentence for people."""
+    """The output folder cannot be used."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where everything is."""
+    """The paths of the output files."""
 
     masks: Path
     tracks: Path
     task: Path
     config: Path
     overlay: Path
-    sheet: Path  # is there only where frames need a look
+    sheet: Path  # written only if frames need review
 
 
-def places(out: Path) -> Outputs:
-    """Where everything goes in `out`; checks that nothing foreign is in the way. Raises OutputError."""
+def output_paths(out: Path) -> Outputs:
+    """Create the folder and return the paths in it. Raises OutputError if files of others are in the way."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; --out names a folder")
-    there = Outputs(
+    paths = Outputs(
         masks=out / "masks",
         tracks=out / "tracks.json",
         task=out / "label_studio.json",
@@ -56,34 +56,38 @@ def places(out: Path) -> Outputs:
         overlay=out / "overlay.mp4",
         sheet=out / "needs_a_look.jpg",
     )
-    # An earlier run's masks are replaced as a whole, or its longer clip's last masks would stay. Nobody else's are.
-    if there.masks.exists() and not there.tracks.exists():
-        raise OutputError(f"{there.masks} is there already and is not from an earlier run; choose another --out")
+    # The masks folder is replaced as a whole, or the last masks of a longer clip would stay; but only one of our own.
+    if paths.masks.exists() and not paths.tracks.exists():
+        raise OutputError(f"{paths.masks} is there already and is not from an earlier run; choose another --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out} cannot be made: {error.strerror}") from error
-    return there
+    return paths
 
 
-def kept_work(out: Path, video: Path, asked: object, *, again: bool) -> StageCache:
-    """Where a run keeps what it finished until all is written, so that one that was stopped can go on from there.
+def stage_cache(out: Path, video: Path, options: object, *, again: bool) -> StageCache:
+    """Return the cache of finished stages, from which a run that was stopped continues.
 
-    asked: what the frames and options were; of another question nothing is taken. again: forgets what is kept.
+    Args:
+        out: The output folder.
+        video: The video file; its content is part of the key.
+        options: Everything else that the stages depend on.
+        again: Whether to delete the stages of an earlier run.
     """
     from refam.pipeline.stage_cache import StageCache, hash_file
 
     if again:
-        forget_work(out)
-    return StageCache(out / _KEPT, f"{hash_file(video)} {asked!r}")
+        delete_stages(out)
+    return StageCache(out / _STAGES, f"{hash_file(video)} {options!r}")
 
 
-def forget_work(out: Path) -> None:
-    """What was kept is in the written files now."""
-    shutil.rmtree(out / _KEPT, ignore_errors=True)
+def delete_stages(out: Path) -> None:
+    """Delete the finished stages, once their results are written."""
+    shutil.rmtree(out / _STAGES, ignore_errors=True)
 
 
-def write_all(
+def write_outputs(
     out: Path,
     clip: Clip,
     results: Sequence[TrackResult],
@@ -93,29 +97,43 @@ def write_all(
     fps: float,
     progress: Callable[[str, float], None],
 ) -> Outputs:
-    """Writes every file. video: the address that the task is to name. Raises OutputError, ClipError."""
-    there = places(out)
+    """Write every file.
+
+    Args:
+        out: The output folder.
+        clip: The clip.
+        results: One track for each object.
+        model_version: The models that made them.
+        video: The address of the video in the task.
+        fps: The rate of the editor's frame grid in the task.
+        progress: Called with the name of a step and the share of it that is done.
+
+    Raises:
+        OutputError: If no object is visible, or the folder cannot be used.
+        ClipError: If a frame cannot be read.
+    """
+    paths = output_paths(out)
     if not any(r.track.visible.any() for r in results):
         raise OutputError("no object is visible in any frame, so there is nothing to write")
     words = ", ".join(r.target.words for r in results if r.target.words)
     task, config = importable_task(results, clip, video=video, words=words, fps=fps, model_version=model_version)
-    # tracks.json comes first: it marks the folder as ours, should this be stopped half way.
-    _write_json(there.tracks, tracks_json(clip, results, model_version=model_version))
-    _write_json(there.task, [task])
-    there.config.write_text(config, encoding="utf-8")
-    _write_masks(there.masks, clip, [r.track for r in results], progress)
+    # tracks.json comes first, since it marks the folder as ours if the run is interrupted.
+    _write_json(paths.tracks, tracks_json(clip, results, model_version=model_version))
+    _write_json(paths.task, [task])
+    paths.config.write_text(config, encoding="utf-8")
+    _write_masks(paths.masks, clip, [r.track for r in results], progress)
     progress("overlay", 0.0)
     keyframes = [[key.frame for key in r.keyframes] for r in results]
-    write_overlay(clip, [r.track for r in results], there.overlay, keyframes=keyframes)
-    there.sheet.unlink(missing_ok=True)  # an earlier run's
-    if looks := frames_to_review([r.track for r in results], clip.times, elsewhere=[r.disagreements for r in results]):
-        write_sheet(clip, [r.track for r in results], looks, there.sheet)
+    write_overlay(clip, [r.track for r in results], paths.overlay, keyframes=keyframes)
+    paths.sheet.unlink(missing_ok=True)  # of an earlier run
+    if frames := frames_to_review([r.track for r in results], clip.times, elsewhere=[r.disagreements for r in results]):
+        write_sheet(clip, [r.track for r in results], frames, paths.sheet)
     progress("overlay", 1.0)
-    return there
+    return paths
 
 
 def tracks_json(clip: Clip, results: Sequence[TrackResult], *, model_version: str) -> dict[str, Any]:
-    """Everything that is known, for scripts: boxes xyxy in fractions of the frame, frames 0-based, masks COCO RLE."""
+    """Return the content of tracks.json: boxes normalised xyxy, frames 0-based, masks as COCO RLE."""
     return {
         "format": FORMAT,
         "model_version": model_version,
@@ -132,11 +150,11 @@ def tracks_json(clip: Clip, results: Sequence[TrackResult], *, model_version: st
     }
 
 
-def spans(track: MaskTrack, clip: Clip) -> list[tuple[float, float]]:
-    """The stretches of time in which the object is seen: [(first, last) time in seconds of their frames]."""
-    seen = np.zeros(len(clip) + 2, bool)
-    seen[track.frames[track.visible] + 1] = True
-    edges = np.flatnonzero(np.diff(seen))
+def visible_spans_s(track: MaskTrack, clip: Clip) -> list[tuple[float, float]]:
+    """Return the spans in which the object is visible: (first, last) presentation time in seconds of their frames."""
+    visible = np.zeros(len(clip) + 2, bool)
+    visible[track.frames[track.visible] + 1] = True
+    edges = np.flatnonzero(np.diff(visible))
     return [(float(clip.times[a]), float(clip.times[b - 1])) for a, b in edges.reshape(-1, 2)]
 
 
@@ -150,7 +168,7 @@ def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
         "score": round(result.score, 4),
         "anchor": result.anchor_frame,
         "notes": list(result.notes),
-        "seen_s": [[round(a, 6), round(b, 6)] for a, b in spans(result.track, clip)],
+        "seen_s": [[round(a, 6), round(b, 6)] for a, b in visible_spans_s(result.track, clip)],
         "keyframes": [
             {
                 "frame": key.frame,
@@ -181,13 +199,13 @@ def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
 def _write_masks(folder: Path, clip: Clip, tracks: Sequence[MaskTrack], progress: Callable[[str, float], None]) -> None:
     part = folder.with_name(".masks.part")
     shutil.rmtree(part, ignore_errors=True)
-    nothing = _png(np.zeros((clip.size[1], clip.size[0]), np.bool_))
+    empty = _png(np.zeros((clip.size[1], clip.size[0]), np.bool_))
     for k, track in enumerate(tracks):
         (part / str(k)).mkdir(parents=True)
         row_of = {int(frame): row for row, frame in enumerate(track.frames) if track.visible[row]}
         for frame in range(len(clip)):
             row = row_of.get(frame)
-            data = nothing if row is None else _png(decode(track.rles[row]))
+            data = empty if row is None else _png(decode(track.rles[row]))
             (part / str(k) / f"{frame:05d}.png").write_bytes(data)
             progress("masks", (k + (frame + 1) / len(clip)) / len(tracks))
     if folder.exists():
@@ -196,7 +214,7 @@ def _write_masks(folder: Path, clip: Clip, tracks: Sequence[MaskTrack], progress
 
 
 def _png(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> bytes:
-    """(H, W) bool -> an 8-bit grey PNG of 0 and 255."""
+    """Encode a mask (H, W) bool as an 8-bit grey PNG of 0 and 255."""
     ok, data = cv2.imencode(".png", mask.astype(np.uint8) * 255)
     if not ok:
         raise OutputError(f"a mask of {mask.shape} could not be written as PNG")

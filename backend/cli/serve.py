@@ -1,12 +1,22 @@
-"""`refam serve`, `refam work` and `refam connect`: the commands of whoever runs the backend."""
+"""`refam serve`, `refam work` and `refam connect`: run the backend, run a worker alone, connect a project."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backend.cli.console import one_line_errors, print_findings
+
+if TYPE_CHECKING:
+    from backend.runtime import Runtime
+    from backend.settings import Settings
+
+log = logging.getLogger("refam.jobs")
 
 
 def serve(
@@ -33,12 +43,11 @@ def work(
 ) -> None:
     """Work off the queue of REFAM_QUEUE, on as many machines as you like; ends with the job in hand given back."""
     with one_line_errors():
-        from backend.cli.work import run
         from backend.settings import load_settings
 
         given = {"backbone": backbone, "sam2": sam2, "device": device}
         settings = load_settings(work=False, **{name: value for name, value in given.items() if value is not None})
-        run(settings, metrics_port=metrics_port)
+        run_worker(settings, metrics_port=metrics_port)
 
 
 def connect(
@@ -58,3 +67,48 @@ def connect(
         wrong = print_findings((found.state, found.text) for found in wire(load_settings(), project, url=url))
         if wrong:
             raise typer.Exit(1)
+
+
+def run_worker(settings: Settings, *, metrics_port: int | None = None) -> None:
+    """Process jobs until SIGINT or SIGTERM. Raises SettingsError if the queue cannot be reached."""
+    from backend.logging import configure_logging
+    from backend.runtime import Runtime
+    from backend.settings import SettingsError
+
+    configure_logging(settings)
+    runtime = Runtime(settings)
+    try:
+        waiting = runtime.queue.waiting()
+    except Exception as error:
+        where = "the queue (REFAM_QUEUE)" if settings.queue != "sqlite" else str(Path(settings.data_dir))
+        raise SettingsError(f"{where} cannot be used: {type(error).__name__}: {error}") from None
+    worker = runtime.make_worker()
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    if metrics_port is not None:
+        _serve_metrics(runtime, metrics_port)
+    worker.start()
+    log.info("working as %s with %s; %d job(s) wait", worker.name, runtime.model_version, waiting)
+    stop.wait()
+    log.info("stopping: the job in hand goes back to the queue")
+    worker.stop(wait_s=60.0)
+    runtime.close()
+
+
+def _serve_metrics(runtime: Runtime, port: int) -> None:
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = runtime.metrics()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever, name="refam-metrics", daemon=True).start()

@@ -1,4 +1,4 @@
-"""What the command line was asked for: points, boxes, masks and words -> targets of the pipeline."""
+"""Parse the prompts of `refam label`: words, points, boxes and masks become targets of the pipeline."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from video.masks import Mask, encode
 from video.types import Rle
 
 Box = tuple[float, float, float, float]
-UNNAMED = "object"  # the label of what was only pointed at
+UNNAMED = "object"  # the label of an object without words
 
 
 @dataclass(frozen=True)
-class DrawnOptions:
-    """The texts of the options that say what was drawn: see `parse_point`, `parse_box` and `parse_mask`."""
+class PromptOptions:
+    """The values of --point, --not-point, --box and --mask: see `parse_point`, `parse_box` and `parse_mask`."""
 
     points: Sequence[str] = ()
     not_points: Sequence[str] = ()
@@ -28,14 +28,18 @@ class DrawnOptions:
 
 
 def parse_point(text: str, *, option: str = "--point") -> tuple[tuple[float, float], int]:
-    """`x,y@frame` -> ((x, y) in fractions of the frame, 0-based clip frame). Raises PromptError."""
+    """Parse `x,y@frame` into (x, y), normalised, and the 0-based clip frame. Raises PromptError."""
     (x, y), frame = _numbers(text, 2, "x,y@frame")
     _require(0 <= x <= 1 and 0 <= y <= 1, f"{option} {text}: x and y are fractions of the frame, from 0 to 1")
     return (x, y), frame
 
 
 def parse_box(text: str) -> tuple[Box, int]:
-    """`x,y,w,h@frame`, x and y of the top left corner -> (normalised xyxy, 0-based clip frame). Raises PromptError."""
+    """Parse `x,y,w,h@frame`, x and y of the top left corner, into a normalised xyxy box and the 0-based clip frame.
+
+    Raises:
+        PromptError: If the text is malformed or the box leaves the frame.
+    """
     (x, y, w, h), frame = _numbers(text, 4, "x,y,w,h@frame")
     _require(w > 0 and h > 0, f"--box {text}: the width and the height must be more than 0")
     inside = x >= 0 and y >= 0 and x + w <= 1 + 1e-6 and y + h <= 1 + 1e-6
@@ -44,7 +48,7 @@ def parse_box(text: str) -> tuple[Box, int]:
 
 
 def parse_mask(text: str) -> tuple[Rle, int]:
-    """`FILE@frame` -> (the file's mask, 0-based clip frame); see `read_mask`. Raises PromptError."""
+    """Parse `FILE@frame` into the file's mask (see `read_mask`) and the 0-based clip frame. Raises PromptError."""
     name, at, number = text.rpartition("@")
     if not at:
         name, number = text, "0"
@@ -55,9 +59,15 @@ def parse_mask(text: str) -> tuple[Rle, int]:
 
 
 def read_mask(path: Path) -> Mask:
-    """(H, W) bool from a picture: what is white, or opaque where parts are clear, or of any index but 0.
+    """Read a mask from a picture: its white pixels, or the opaque ones, or those of any index but 0.
 
-    A picture that holds nothing but 0 and 1 counts as a mask of them. Raises PromptError.
+    In a picture of nothing but 0 and 1, these are the mask.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        PromptError: If the file is missing or no picture.
     """
     try:
         with Image.open(path) as picture:
@@ -76,16 +86,17 @@ def read_mask(path: Path) -> Mask:
     return np.asarray(grey > 0 if grey.max() <= 1 else grey >= (32768 if deep else 128), np.bool_)
 
 
-def targets_of(words: Sequence[str], drawn: DrawnOptions | None = None) -> list[Target]:
-    """One target for each expression; what is drawn refines the only one, or is an object by itself.
+def build_targets(words: Sequence[str], options: PromptOptions | None = None) -> list[Target]:
+    """Return a target for each expression; prompts refine the only one, or define an object without words.
 
-    Raises PromptError.
+    Raises:
+        PromptError: If the prompts are malformed, or do not say what to find.
     """
     expressions = [" ".join(w.split()) for w in words]
     _require(all(expressions), "an expression is empty: say what to find, for example 'the red star'")
-    twice = next((w for i, w in enumerate(expressions) if w in expressions[:i]), None)
-    _require(twice is None, f"{twice!r} was given twice; two objects need words that tell them apart")
-    prompts = _prompts(drawn or DrawnOptions())
+    repeated = next((w for i, w in enumerate(expressions) if w in expressions[:i]), None)
+    _require(repeated is None, f"{repeated!r} was given twice; two objects need words that tell them apart")
+    prompts = _parse_prompts(options or PromptOptions())
     _require(
         bool(expressions or prompts),
         "say what to find: words, or --point x,y@frame, or --box x,y,w,h@frame, or --mask FILE@frame",
@@ -104,10 +115,13 @@ def targets_of(words: Sequence[str], drawn: DrawnOptions | None = None) -> list[
     return [Target(label=w, words=w, prompts=prompts) for w in expressions]
 
 
-def check_drawn(targets: Sequence[Target], n: int, size: tuple[int, int]) -> None:
-    """Raises PromptError for what was drawn on a frame that a clip of `n` frames does not have, or in another size.
+def check_prompts(targets: Sequence[Target], n: int, size: tuple[int, int]) -> None:
+    """Raise PromptError if a prompt is on a frame that the clip does not have, or a mask has another size.
 
-    size: (width, height) of the clip's frames.
+    Args:
+        targets: The targets.
+        n: Number of frames of the clip.
+        size: (width, height) of its frames in pixels.
     """
     for prompt in (p for target in targets for p in target.prompts):
         _require(prompt.frame < n, f"frame {prompt.frame} was drawn on, and the video has the frames 0 to {n - 1}")
@@ -119,30 +133,30 @@ def check_drawn(targets: Sequence[Target], n: int, size: tuple[int, int]) -> Non
             )
 
 
-def _prompts(drawn: DrawnOptions) -> tuple[FramePrompt, ...]:
-    """One prompt for each frame that something was drawn on, in order."""
-    on: dict[int, list[tuple[tuple[float, float], int]]] = {}
-    around: dict[int, Box] = {}
-    covering: dict[int, Rle] = {}
-    for texts, option, label in ((drawn.points, "--point", 1), (drawn.not_points, "--not-point", 0)):
+def _parse_prompts(options: PromptOptions) -> tuple[FramePrompt, ...]:
+    """Return one prompt for each frame that has any, in order."""
+    points: dict[int, list[tuple[tuple[float, float], int]]] = {}
+    boxes: dict[int, Box] = {}
+    masks: dict[int, Rle] = {}
+    for texts, option, label in ((options.points, "--point", 1), (options.not_points, "--not-point", 0)):
         for text in texts:
             point, frame = parse_point(text, option=option)
-            on.setdefault(frame, []).append((point, label))
-    for box, frame in map(parse_box, drawn.boxes):
-        _require(frame not in around, f"two boxes were given on frame {frame}; one object has one box on a frame")
-        around[frame] = box
-    for mask, frame in map(parse_mask, drawn.masks):
-        _require(frame not in covering, f"two masks were given on frame {frame}; one object has one mask on a frame")
-        covering[frame] = mask
+            points.setdefault(frame, []).append((point, label))
+    for box, frame in map(parse_box, options.boxes):
+        _require(frame not in boxes, f"two boxes were given on frame {frame}; one object has one box on a frame")
+        boxes[frame] = box
+    for mask, frame in map(parse_mask, options.masks):
+        _require(frame not in masks, f"two masks were given on frame {frame}; one object has one mask on a frame")
+        masks[frame] = mask
     return tuple(
         FramePrompt(
             f,
-            points=tuple(point for point, _ in on.get(f, ())),
-            labels=tuple(label for _, label in on.get(f, ())),
-            box=around.get(f),
-            mask=covering.get(f),
+            points=tuple(point for point, _ in points.get(f, ())),
+            labels=tuple(label for _, label in points.get(f, ())),
+            box=boxes.get(f),
+            mask=masks.get(f),
         )
-        for f in sorted(on.keys() | around.keys() | covering.keys())
+        for f in sorted(points.keys() | boxes.keys() | masks.keys())
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from backend.cli.doctor_service import examine_service
+from backend.cli.doctor import examine_service
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.connect import ConnectError, connect
 from backend.labelstudio.import_tasks import build_label_config

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli.main import app
-from backend.cli.outputs import spans
-from backend.cli.targets import DrawnOptions, parse_box, parse_point, targets_of
+from backend.cli.outputs import visible_spans_s
+from backend.cli.targets import PromptOptions, build_targets, parse_box, parse_point
 from refam import __version__
 from refam.pipeline.pipeline import FramePrompt, PipelineError, TrackResult
 from refam.pipeline.recovery import describe_gaps
@@ -267,14 +267,14 @@ def test_parsing_points_and_boxes():
 
 
 def test_words_and_one_drawing_are_one_object():
-    (target,) = targets_of(["  the   red star "], DrawnOptions(points=["0.5,0.5@0"]))
+    (target,) = build_targets(["  the   red star "], PromptOptions(points=["0.5,0.5@0"]))
     assert (target.label, target.words, len(target.prompts)) == ("the red star", "the red star", 1)
 
 
 def test_spans_are_the_times_of_what_is_seen(video):
     clip = open_clip(video)
-    track = KnowsTheAnswer(None)._result(targets_of(["x"])[0]).track
-    assert spans(track, clip) == [pytest.approx((0.08, 0.44)), pytest.approx((0.72, 1.16))]
+    track = KnowsTheAnswer(None)._result(build_targets(["x"])[0]).track
+    assert visible_spans_s(track, clip) == [pytest.approx((0.08, 0.44)), pytest.approx((0.72, 1.16))]
 
 
 def test_version_and_help():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.cli.doctor_service import examine_service
+from backend.cli.doctor import examine_service
 from tests.backend.fake_studio import TOKEN
 
 
