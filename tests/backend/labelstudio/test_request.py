@@ -1,10 +1,11 @@
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from backend.labelstudio.config_xml import LabelConfigError
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.request import RequestError, read_request, split_expressions
+from backend.labelstudio.request import PredictRequest, RequestError, read_request, split_expressions
 
 XML = """<View><Header value="$title"/><TextArea name="say" toName="v" value="$words"/>
 <Labels name="l" toName="v"><Label value="Target"/><Label value="Red car" alias="car"/><Label value="Car"/></Labels>
@@ -142,3 +143,10 @@ def test_a_task_without_words_is_explained() -> None:
 def test_an_invalid_rate_in_the_task_is_refused() -> None:
     with pytest.raises(LabelConfigError, match='"fps"'):
         read_request(_task(prompt="x", fps="quick"), CONFIG)
+
+
+def test_a_request_keeps_the_names_under_which_the_job_queue_stores_it() -> None:
+    request = read_request(_task(prompt="x"), CONFIG)
+    stored = TypeAdapter(PredictRequest).dump_python(request, by_alias=True)
+    assert list(stored) == ["task", "video", "fps", "targets", "region_ids", "fixed", "frames", "shown"]
+    assert TypeAdapter(PredictRequest).validate_python(stored) == request
