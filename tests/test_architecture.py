@@ -125,8 +125,18 @@ def test_only_backend_knows_the_annotation_tool(module: str) -> None:
 
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 
-# Tests of several modules together, by the room whose behaviour they are about.
-SCENARIOS: dict[str, str] = {}
+# Tests of several modules together, and what they are about.
+SCENARIOS = {
+    "backend/batch/test_actors.py": "a Ray cluster that loses a node, its driver or a worker",
+    "backend/cli/test_segmenter_choice.py": "which segmenter the commands use",
+    "backend/jobs/test_faults.py": "damaged databases, full disks, a Label Studio in trouble",
+    "backend/labelstudio/controls/test_mask_edits.py": "masks that a person drew, for every control tag",
+    "backend/service/test_broken_media.py": "videos that cannot be read, from the request to the answer",
+    "refam/backbones/test_families.py": "every family of models against diffusers' own pipeline",
+    "refam/pipeline/test_grounded_masks.py": "from heatmaps to the mask on the frame where tracking starts",
+    "refam/test_api.py": "the public calls of the package itself",
+    "video/formats/test_formats.py": "every format of a room, written and read back",
+}
 
 
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -134,3 +144,12 @@ def test_no_test_module_is_imported(path: Path) -> None:
     """What tests share is in conftest.py or in a helper module, so that a test module can be changed alone."""
     shared = re.findall(r"^ *(?:from|import) +(tests[\w.]*\.test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     assert not shared, f"{path.relative_to(ROOT)} imports {shared}"
+
+
+@pytest.mark.parametrize("path", [p for p in TEST_FILES if p.name.startswith("test_")], ids=lambda path: path.stem)
+def test_tests_mirror_the_tree(path: Path) -> None:
+    """tests/refam/pipeline/test_segments.py tests refam/pipeline/segments.py, or a room of that name."""
+    name = path.relative_to(ROOT / "tests")
+    if name.parts[0] in FLOORS and name.as_posix() not in SCENARIOS:
+        tested = ROOT / name.parent / name.stem.removeprefix("test_")
+        assert tested.with_suffix(".py").exists() or tested.is_dir(), f"{name} tests nothing of that name"
