@@ -1,12 +1,12 @@
-"""Outlines of one object through time: a fixed number of vertices, each at the same place of the object.
+"""Masks as polygons, and outlines of an object through time whose vertices stay at the same places of the object.
 
-What lies between two keyframes of an outline is interpolated vertex by vertex, so vertices that slid along the
-contour, or changed places, would tear it apart. Here the vertices of the next frame are those that follow its contour
-best and have moved least; both are weighed in one sum, whose least value is found (dynamic programming round the
-contour, after J. C. Perez and E. Vidal, "Optimum polygonal approximation of digitized curves", 1994, with the movement
-added to it).
+Between two keyframes of an outline each vertex is interpolated linearly. Vertices that slid along the contour or
+changed places would tear the outline apart. So the vertices of the next frame are those that fit its contour best and
+have moved least: a sum of both is minimised by dynamic programming round the contour (after J. C. Perez and E. Vidal,
+"Optimum polygonal approximation of digitized curves", 1994, with the movement added).
 
-Points are (n, 2) xy in pixels; a pixel i spans i to i + 1. An outline is closed and goes the same way round always.
+Points are (n, 2) xy in pixels; a pixel i spans i to i + 1. An outline is closed, and its signed area is positive. A
+polygon has no holes: a slit without width joins each hole to the outline.
 """
 
 from __future__ import annotations
@@ -55,9 +55,13 @@ _LEAST_PART = 0.01  # of the object's area
 
 
 def extract_contour(mask: Mask) -> tuple[Points, float]:
-    """The outer contour of a mask's largest part, 128 points of even distance, and that part's share of the mask.
+    """Return the outer contour of a mask's largest part.
 
-    mask: (H, W). Holes and other parts are not in it: an outline has one line. An empty mask has no points, share 0.
+    Args:
+        mask: (H, W) bool. Holes and other parts are left out, since an outline is one line.
+
+    Returns:
+        128 points at equal distances and the part's share of the mask's area. An empty mask has no points and share 0.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
@@ -74,13 +78,13 @@ def extract_contour(mask: Mask) -> tuple[Points, float]:
 
 
 def fit_outline(contour: Points, count: int) -> Points:
-    """The `count` vertices on a contour of `extract_contour` whose sides follow it best."""
+    """Return the `count` vertices on a contour of `extract_contour` whose sides fit it best."""
     first = int(np.linalg.norm(contour - contour.mean(axis=0), axis=1).argmax())
     return _best(contour, np.array([first]), np.zeros((count, len(contour))))
 
 
 def move_outline(outline: Points, contour: Points) -> Points:
-    """An outline (n, 2) carried over to the next frame's contour: the same vertices, in the same order."""
+    """Return an outline, (n, 2), on the next frame's contour: the same vertices in the same order."""
     centre, middle = _centre(outline), _centre(contour)
     grown = np.sqrt(max(abs(_area(contour)), 1e-6) / max(abs(_area(outline)), 1e-6))
     wanted = (outline - centre) * np.clip(grown, 0.5, 2.0) + middle
@@ -90,7 +94,7 @@ def move_outline(outline: Points, contour: Points) -> Points:
 
 
 def count_vertices(contours: Sequence[Points], *, least: int = 3, most: int = 48) -> int:
-    """The fewest vertices, between `least` and `most`, with which outlines of all these contours are good."""
+    """Return the fewest vertices, from `least` to `most`, with which outlines fit all these contours."""
     for count in sorted({least, *(c for c in _COUNTS if least < c < most)}):
         if all(outline_iou(fit_outline(c, count), c) >= _GOOD_IOU for c in contours):
             return count
@@ -100,11 +104,18 @@ def count_vertices(contours: Sequence[Points], *, least: int = 3, most: int = 48
 def select_outline_keyframes(
     outlines: NDArray[np.float64], *, tolerance_iou: float, must: Sequence[int] = ()
 ) -> list[int]:
-    """The rows to keep, first and last among them, so that those between can be interpolated linearly.
+    """Choose the rows to keep so that the outlines between them can be interpolated linearly.
 
-    outlines: (n, vertices, 2), one each step. Every interpolated outline has IoU >= tolerance_iou with the row's own.
-    must: rows that are kept in any case. Each row has a band, as wide for all of its vertices, and the rows are the
-    fewest whose lines stay in it; a row whose IoU falls short gets a narrower one until none does.
+    Each row has a band, of one width for all of its vertices, and the fewest rows are chosen whose lines stay within
+    the bands. Rows whose IoU falls short get a narrower band, until none does.
+
+    Args:
+        outlines: (n, vertices, 2).
+        tolerance_iou: The least IoU of an interpolated outline with the row's own.
+        must: Rows that are kept in any case.
+
+    Returns:
+        The rows, ascending, the first and the last among them.
     """
     n = len(outlines)
     values = outlines.reshape(n, -1)
@@ -125,7 +136,7 @@ def select_outline_keyframes(
 
 
 def outline_iou(a: Points, b: Points) -> float:
-    """IoU of what two outlines enclose, on a grid of 256 pixels about both; 1 where neither encloses anything."""
+    """Return the IoU of the areas of two outlines, on a grid of 256 pixels around both; 1 where neither has an area."""
     both = np.concatenate([a, b])
     low, scale = both.min(axis=0), 255 * 16 / max(float(np.ptp(both, axis=0).max()), 1e-9)
     drawn = []
@@ -137,10 +148,9 @@ def outline_iou(a: Points, b: Points) -> float:
 
 
 def _best(contour: Points, starts: NDArray[np.int64], extra: NDArray[np.float64]) -> Points:
-    """The points of a contour (m, 2) that are the best vertices in order, the first one of `starts`.
+    """Return the points of a contour (m, 2) that are the best vertices in order; the first one is among `starts`.
 
-    extra: (n, m) what it costs to have vertex i at point j, beside the squares of the distances of all points from
-    the sides.
+    extra: (n, m), the cost of vertex i at point j, in addition to the squared distances of all points from the sides.
     """
     count, m = extra.shape
     off = _off_chords(contour)
@@ -169,7 +179,7 @@ def _best(contour: Points, starts: NDArray[np.int64], extra: NDArray[np.float64]
 
 
 def _off_chords(contour: Points) -> NDArray[np.float64]:
-    """(m, m): entry (a, l) is the sum of squares of the distances of points a to a + l from the line between these."""
+    """Return (m, m): entry (a, l) is the sum of the squared distances of the points a to a + l from their chord."""
     m = len(contour)
     points = np.concatenate([contour, contour]) - contour.mean(axis=0)
     x, y = points.T
@@ -189,7 +199,7 @@ def _off_chords(contour: Points) -> NDArray[np.float64]:
 
 
 def _evenly(line: Points, count: int) -> Points:
-    """A closed line as `count` points of even distance along it, going so that its area counts positive."""
+    """Return a closed line as `count` points at equal distances along it, with a positive signed area."""
     if _area(line) < 0:
         line = line[::-1]
     closed = np.concatenate([line, line[:1]])
@@ -204,7 +214,7 @@ def _area(line: Points) -> float:
 
 
 def _centre(line: Points) -> Points:
-    """Of the area enclosed; of the points where there is none."""
+    """Return the centroid of the enclosed area; of the points if there is none."""
     x, y = line.T
     cross = x * np.roll(y, -1) - np.roll(x, -1) * y
     if abs(cross.sum()) < 1e-6:
@@ -214,7 +224,14 @@ def _centre(line: Points) -> Points:
 
 
 def mask_to_polygons(mask: Mask) -> list[Points]:
-    """A mask (H, W) -> (n, 2) xy in pixels, one polygon a part, largest first; a pixel i spans i to i + 1."""
+    """Return a mask's polygons, one per part, largest first.
+
+    Args:
+        mask: (H, W) bool. Parts of less than 1 % of its area are left out.
+
+    Returns:
+        (n, 2) float64 xy in pixels each.
+    """
     n, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA]
     order = sorted(range(1, n), key=lambda i: -int(areas[i]))
@@ -222,7 +239,12 @@ def mask_to_polygons(mask: Mask) -> list[Points]:
 
 
 def polygon_to_mask(points: Points, size: tuple[int, int]) -> Mask:
-    """(H, W) of what a closed line of (n, 2) xy in pixels encloses; nothing below three. size: (width, height)."""
+    """Return the mask of the area that a closed line encloses; empty for fewer than three points.
+
+    Args:
+        points: (n, 2) xy in pixels.
+        size: (width, height) of the mask.
+    """
     w, h = size
     if len(points) < 3:
         return np.zeros((h, w), np.bool_)
@@ -254,7 +276,7 @@ def _simple(contour: NDArray[Any], tolerance_px: float) -> Points:
 
 
 def _joined(outline: Points, holes: Sequence[Points]) -> Points:
-    """One closed line round the outline and all holes, nearest first, there and back over a slit to each."""
+    """Return one closed line round the outline and all holes, nearest first, with a slit to each."""
     left = [hole for hole in holes if len(hole) >= 3]
     line = outline
     while left:

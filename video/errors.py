@@ -2,8 +2,8 @@
 
 
 class UserError(ValueError):
-    """Input or state that a person can put right: the text names it, what is wrong, and what would be right.
+    """An input or a state that a person can correct. The text names it, what is wrong, and what would be right.
 
-    Whoever shows errors (the command line, a prediction, a job) shows the text of a `UserError` as it is, and treats
+    Code that shows errors (the command line, a prediction, a job) shows the text of a `UserError` as it is, and treats
     every other error as a fault of the program.
     """

@@ -1,8 +1,8 @@
-"""What several heatmaps of one clip say together: smoothing along the motion, agreement, and the surest frame.
+"""Combines the heatmaps of several frames of a clip, and those of several expressions.
 
-Each heatmap is carried to its neighbours along the optical flow, so that what moves is averaged with itself.
-Plain averaging at fixed places smears whatever moves farther than its own size. Where the flow cannot be
-trusted (a cut, an occlusion, motion too large) a neighbour simply has no say.
+Each heatmap is carried to its neighbours along the optical flow, so that a moving object is averaged with itself.
+Averaging at fixed places would smear objects that move farther than their own size. Where the flow cannot be trusted (a
+cut, an occlusion, large motion), a neighbour has no weight.
 """
 
 from __future__ import annotations
@@ -23,27 +23,39 @@ from video.types import Heatmap
 if TYPE_CHECKING:
     from video.io.reader import Clip
 
-_PEAK_BLUR = 1 / 32  # of the grid's short side, before the peak is looked for
-_FADE = 0.7  # a neighbour's say for each planned frame of distance
+_PEAK_BLUR = 1 / 32  # of the grid's short side, before the peak is found
+_FADE = 0.7  # a neighbour's weight falls by this factor for each planned frame of distance
+# How much of the others' maps is subtracted. Two expressions for one object then keep half of each map, which changes
+# neither.
+CONTRAST_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class MotionLink:
-    """The motion between two planned frames a and b (b the later one), on small grids (h, w).
+    """The motion between two planned frames a and b, b the later one, on small grids (h, w).
 
-    ahead, back: (h, w, 2) flow a to b on a's pixels and b to a on b's. trust_ahead, trust_back: (h, w) in [0,
-    1].
+    Args:
+        forward: (h, w, 2) float32, the flow from a to b on a's pixels.
+        backward: (h, w, 2) float32, the flow from b to a on b's pixels.
+        forward_confidence: (h, w) float32 in [0, 1], the confidence of `forward`.
+        backward_confidence: (h, w) float32 in [0, 1], the confidence of `backward`.
     """
 
-    ahead: Field
-    back: Field
-    trust_ahead: NDArray[np.float32]
-    trust_back: NDArray[np.float32]
+    forward: Field
+    backward: Field
+    forward_confidence: NDArray[np.float32]
+    backward_confidence: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class FusedHeatmaps:
-    """heatmaps: smoothed, as many as came in. agreement: (n,) in [0, 1], each with its neighbours. anchor: index."""
+    """The result of `fuse_heatmaps`.
+
+    Args:
+        heatmaps: The smoothed heatmaps, as many as went in.
+        agreement: (n,) in [0, 1], how far each agrees with its neighbours.
+        anchor: The index of the most reliable one.
+    """
 
     heatmaps: tuple[Heatmap, ...]
     agreement: NDArray[np.float64]
@@ -53,11 +65,21 @@ class FusedHeatmaps:
 def link_frames(
     clip: Clip, planned: Sequence[int] | NDArray[np.int64], *, steps: int = 8, short_side_px: int = 180
 ) -> list[MotionLink]:
-    """The motion between each two neighbours of `planned` (ascending frame indices): len(planned) - 1 links.
+    """Compute the motion between neighbouring planned frames.
 
-    steps: at most this many hops from one to the next, so the work is bounded however long the clip is: flow
-    is computed between small frames in between and composed. Farther hops are less sure, and the trust says
-    so.
+    Args:
+        clip: The clip.
+        planned: m frames, ascending.
+        steps: The flow between two planned frames is composed of at most so many flows between frames in between, so
+            that the cost is bounded for any clip. Longer steps have a lower confidence.
+        short_side_px: The resolution of the flow.
+
+    Returns:
+        m - 1 links.
+
+    Raises:
+        ValueError: If the frames do not ascend.
+        ReadingError: If frames cannot be read.
     """
     planned = [int(i) for i in planned]
     if any(b <= a for a, b in itertools.pairwise(planned)):
@@ -75,7 +97,11 @@ def link_frames(
 
 
 def compose_link(frames: Sequence[NDArray[np.uint8]], flow: OpticalFlow) -> MotionLink:
-    """The link from the first to the last of some prepared frames, composed of the motions between them."""
+    """Return the link from the first to the last of some prepared images, composed of the flows between them.
+
+    Raises:
+        ValueError: If there are fewer than two images.
+    """
     if len(frames) < 2:
         raise ValueError(f"a link needs two frames at least, got {len(frames)}")
     pairs = list(itertools.pairwise(frames))
@@ -85,46 +111,54 @@ def compose_link(frames: Sequence[NDArray[np.uint8]], flow: OpticalFlow) -> Moti
         ahead = compose_flows(ahead, step)
     for step in backward[-2::-1]:
         back = compose_flows(back, step)
-    sure = _alike(frames[0], frames[-1], ahead) * flow_confidence(ahead, back)
-    return MotionLink(ahead, back, sure, _alike(frames[-1], frames[0], back) * flow_confidence(back, ahead))
+    confidence = _same_brightness(frames[0], frames[-1], ahead) * flow_confidence(ahead, back)
+    return MotionLink(
+        ahead, back, confidence, _same_brightness(frames[-1], frames[0], back) * flow_confidence(back, ahead)
+    )
 
 
-def _alike(a: NDArray[np.uint8], b: NDArray[np.uint8], flow: Field) -> NDArray[np.float32]:
-    """(h, w) in [0, 1]: whether b, carried to a, has a's brightness. Across a cut even a consistent flow has not."""
+def _same_brightness(a: NDArray[np.uint8], b: NDArray[np.uint8], flow: Field) -> NDArray[np.float32]:
+    """Return where b, carried to a, has a's brightness, (h, w) float32 in [0, 1].
+
+    Across a cut it has not, even where the flow is consistent.
+    """
     difference = cv2.blur(np.abs(warp(b, flow) - a.astype(np.float32)), (5, 5))
     return np.asarray(np.exp(-0.5 * np.square(difference / 20.0)), np.float32)
 
 
 def fuse_heatmaps(heatmaps: Sequence[Heatmap], links: Sequence[MotionLink], *, reach: int = 2) -> FusedHeatmaps:
-    """Smooths, compares and chooses in one go. links[i] joins heatmaps[i] and heatmaps[i + 1]."""
-    smoothed, agreement = _vote(heatmaps, links, reach=reach)
+    """Smooth heatmaps along the motion, measure their agreement and choose the most reliable one.
+
+    Args:
+        heatmaps: n heatmaps of one shape.
+        links: n - 1 links; links[i] joins heatmaps[i] and heatmaps[i + 1].
+        reach: Each heatmap is averaged with up to so many neighbours on either side. A neighbour's weight is its
+            confidence, times a factor for its distance, times the confidence of the flow at each pixel.
+    """
+    smoothed, agreement = _average(heatmaps, links, reach=reach)
     return FusedHeatmaps(smoothed, agreement, select_anchor(smoothed, agreement))
 
 
-def smooth(heatmaps: Sequence[Heatmap], links: Sequence[MotionLink], *, reach: int = 2) -> list[Heatmap]:
-    """Each heatmap averaged with up to `reach` neighbours on either side, carried along the motion.
-
-    A neighbour weighs by its confidence, its distance, and, pixel by pixel, by how far the flow can be
-    trusted.
-    """
-    return list(_vote(heatmaps, links, reach=reach)[0])
-
-
 def select_anchor(heatmaps: Sequence[Heatmap], agreement: NDArray[np.float64]) -> int:
-    """The index of the surest heatmap: confident, and in agreement with its neighbours. The first of equal ones."""
+    """Return the index of the most reliable heatmap, by `anchor_scores`; the first of equal ones.
+
+    Raises:
+        ValueError: If there are no heatmaps.
+    """
     if not heatmaps:
         raise ValueError("there is no anchor among no heatmaps")
     return int(np.argmax(anchor_scores(heatmaps, agreement)))
 
 
 def anchor_scores(heatmaps: Sequence[Heatmap], agreement: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) in [0, 1]: confidence times agreement; what `select_anchor` takes the greatest of."""
+    """Return how reliable each heatmap is, (n,) in [0, 1]: its confidence, weighted by its agreement."""
     return np.array([h.confidence for h in heatmaps]) * (0.3 + 0.7 * agreement)
 
 
-def _vote(
+def _average(
     heatmaps: Sequence[Heatmap], links: Sequence[MotionLink], *, reach: int
 ) -> tuple[tuple[Heatmap, ...], NDArray[np.float64]]:
+    """Return the smoothed heatmaps and their agreement; see `fuse_heatmaps`."""
     n = len(heatmaps)
     if len(links) != max(0, n - 1):
         raise ValueError(f"{n} heatmaps need {max(0, n - 1)} links, got {len(links)}")
@@ -135,37 +169,37 @@ def _vote(
         weight = 0.1 + own.confidence
         total, weights = weight * own.grid, np.full(own.grid.shape, weight, np.float32)
         support = own.confidence * total
-        likeness = heard = 0.0
+        similarity_sum = confidence_sum = 0.0
         for j in range(max(0, i - reach), min(n, i + reach + 1)):
             if j == i:
                 continue
-            grid, sure = _carry(heatmaps[j].grid, links, i, j)
-            say = _FADE ** (abs(i - j) - 1) * (0.1 + heatmaps[j].confidence) * sure
-            total, weights = total + say * grid, weights + say
-            support = support + heatmaps[j].confidence * say * grid
-            likeness += float(sure.mean()) * _cosine(own.grid, grid, sure)
-            heard += float(sure.mean())
-        if heard > 0.05:
-            agreement[i] = likeness / heard
-        out.append(_as_heatmap(own, np.asarray(total / weights, np.float32), support / weights))
+            grid, confidence = _warp_grid(heatmaps[j].grid, links, i, j)
+            vote = _FADE ** (abs(i - j) - 1) * (0.1 + heatmaps[j].confidence) * confidence
+            total, weights = total + vote * grid, weights + vote
+            support = support + heatmaps[j].confidence * vote * grid
+            similarity_sum += float(confidence.mean()) * _cosine(own.grid, grid, confidence)
+            confidence_sum += float(confidence.mean())
+        if confidence_sum > 0.05:
+            agreement[i] = similarity_sum / confidence_sum
+        out.append(_to_heatmap(own, np.asarray(total / weights, np.float32), support / weights))
     return tuple(out), np.clip(agreement, 0, 1)
 
 
-def _carry(
+def _warp_grid(
     grid: NDArray[np.float32], links: Sequence[MotionLink], i: int, j: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Heatmap j's grid as it would look in frame i, and the trust in that, both at the grid's shape."""
+    """Return heatmap j's grid as it would look in frame i, and the confidence of that, both at the grid's shape."""
     size = (grid.shape[1], grid.shape[0])
-    steps = [(links[k].ahead, links[k].trust_ahead) for k in range(i, j)]
+    steps = [(links[k].forward, links[k].forward_confidence) for k in range(i, j)]
     if j < i:
-        steps = [(links[k].back, links[k].trust_back) for k in range(i - 1, j - 1, -1)]
-    motion, sure = steps[0]
-    for step, step_sure in steps[1:]:
-        sure = sure * warp(step_sure, motion)
+        steps = [(links[k].backward, links[k].backward_confidence) for k in range(i - 1, j - 1, -1)]
+    motion, confidence = steps[0]
+    for step, step_confidence in steps[1:]:
+        confidence = confidence * warp(step_confidence, motion)
         motion = compose_flows(motion, step)
     # The map is coarser than the flow: warp it at the flow's resolution, then average down.
     fine = warp(resize_map(grid, (motion.shape[1], motion.shape[0])), motion)
-    return resize_map(fine, size), resize_map(sure, size)
+    return resize_map(fine, size), resize_map(confidence, size)
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32], weight: NDArray[np.float32]) -> float:
@@ -173,11 +207,13 @@ def _cosine(a: NDArray[np.float32], b: NDArray[np.float32], weight: NDArray[np.f
     return 0.0 if norm <= 1e-9 else float((weight * a * b).sum() / norm)
 
 
-def _as_heatmap(own: Heatmap, grid: NDArray[np.float32], support: NDArray[np.floating]) -> Heatmap:
-    """support: (h, w), how sure of each place its voters are, in the mean; at the peak it is the confidence.
+def _to_heatmap(own: Heatmap, grid: NDArray[np.float32], support: NDArray[np.floating]) -> Heatmap:
+    """Return the heatmap of an averaged grid, whose confidence is the support at its peak.
 
-    So a confidence that is a probability stays one: voters who point elsewhere lower it, none can raise it beyond the
-    surest of them.
+    A confidence that is a probability stays one: neighbours that point elsewhere lower it, and none raises it beyond
+    the greatest of them.
+
+    support: (h, w), the weighted mean confidence of the heatmaps that point at each place.
     """
     top = float(grid.max())
     if top <= 1e-9:
@@ -191,27 +227,33 @@ def _as_heatmap(own: Heatmap, grid: NDArray[np.float32], support: NDArray[np.flo
     return Heatmap(own.frame, grid, peak, float(np.clip(support[y, x], 0, 1)))
 
 
-SHARE = 0.5  # of the others' maps: two searches for one thing take half of each other, which changes neither
+def contrast_heatmaps(searches: Sequence[Sequence[Heatmap]], *, share: float = CONTRAST_SHARE) -> list[list[Heatmap]]:
+    """Subtract from each heatmap what other expressions point at on the same frame.
 
+    What is left is scaled to a maximum of 1, and its peak is found again. Confidences stay. A heatmap of which nothing
+    would be left stays as it is.
 
-def contrast_heatmaps(searches: Sequence[Sequence[Heatmap]], *, share: float = SHARE) -> list[list[Heatmap]]:
-    """[search][frame]: from each map that `share` of the highest of the others' on the same frame is taken.
+    Args:
+        searches: For each expression its heatmaps by frame; all have the same frames and, on a frame, the same shape.
+        share: How much of the others' maximum is subtracted, in [0, 1).
 
-    Maps of one frame must have one shape. What is left is scaled to a maximum of 1 again, its peak found anew; a map of
-    which nothing would be left stays as it is, and so does the confidence of all. Raises ValueError on frames or shapes
-    that differ.
+    Returns:
+        Heatmaps in the same order.
+
+    Raises:
+        ValueError: If frames or shapes differ, or the share is out of range.
     """
     if not 0 <= share < 1:
         raise ValueError(f"share must be in [0, 1), got {share}")
     if len({tuple((h.frame, h.grid.shape) for h in row) for row in searches}) > 1:
         raise ValueError("all searches must have maps of the same frames, of one shape each")
     return [
-        [_less(own, [row[i] for k, row in enumerate(searches) if k != n], share) for i, own in enumerate(search)]
+        [_subtract(own, [row[i] for k, row in enumerate(searches) if k != n], share) for i, own in enumerate(search)]
         for n, search in enumerate(searches)
     ]
 
 
-def _less(own: Heatmap, others: Sequence[Heatmap], share: float) -> Heatmap:
+def _subtract(own: Heatmap, others: Sequence[Heatmap], share: float) -> Heatmap:
     if not others:
         return own
     grid = np.clip(own.grid - share * np.max([other.grid for other in others], axis=0), 0, None)

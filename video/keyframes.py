@@ -1,10 +1,9 @@
-"""From a box on every frame to the fewest keyframes a person has to look at.
+"""Reduces a box on every frame to the fewest keyframes, which a person then has to check.
 
-How keyframes are read (by the editor and by `interpolate_boxes`): hidden before the first; linear between two; a
-keyframe with `enabled` False is still drawn itself and hides the object from the next frame to the next
-keyframe; after the last keyframe the box stays for ever unless that one has `enabled` False. So a span of
-visible frames a..b must have keyframes on a and b, with `enabled` False on b; what is between is free, and
-that is where keyframes are saved.
+Keyframes mean, to the editor and to `interpolate_boxes`: the object is hidden before the first one; between two the box
+is linear; a keyframe with `enabled` False is still drawn itself and hides the object from the next frame to the next
+keyframe; after the last keyframe the box stays for ever unless that one has `enabled` False. So a run of visible frames
+a..b must have keyframes on a and b, with `enabled` False on b. Only the keyframes between are free.
 """
 
 from __future__ import annotations
@@ -31,13 +30,21 @@ _DIRECTIONS = np.vstack([np.eye(4), [(1, *signs) for signs in itertools.product(
 def make_keyframes(
     track: MaskTrack, times: ArrayLike, *, tolerance_iou: float = 0.9, must: Sequence[int] = ()
 ) -> list[Keyframe]:
-    """The fewest keyframes on the track's own boxes whose interpolation in time keeps every visible box.
+    """Choose the fewest of a track's boxes as keyframes so that the interpolation in time fits every visible box.
 
-    times: (N,) seconds of the clip's frames, indexed by `track.frames`. Every visible frame of the track has
-    IoU >= tolerance_iou between its box and the interpolated one; no smaller set of the track's boxes does
-    that. must: frames that have to be keyframes where the object is visible; the others are the fewest beside
-    them. A track that is visible nowhere gives []. Raises ValueError when a time is missing or the tolerance
-    is not in (0, 1].
+    No smaller set of the track's boxes fits.
+
+    Args:
+        track: The track.
+        times: (N,) seconds of the clip's frames, indexed by `track.frames`.
+        tolerance_iou: The least IoU of a visible box with the interpolated one, in (0, 1].
+        must: Frames that have to be keyframes where the object is visible.
+
+    Returns:
+        The keyframes, ascending; none for a track that is visible nowhere.
+
+    Raises:
+        ValueError: If a time is missing or the tolerance is out of range.
     """
     times = np.asarray(times, np.float64)
     if times.ndim != 1 or len(times) <= int(track.frames[-1]):
@@ -72,13 +79,23 @@ def select_keyframes(
     tolerance_iou: float = 0.9,
     must: Sequence[int] = (),
 ) -> list[tuple[int, bool]]:
-    """The same on any grid: (row, enabled) of each keyframe, rows ascending.
+    """Choose the fewest rows as keyframes so that the interpolation fits every visible box.
 
-    must: visible rows that have to be keyframes; the others are the fewest beside them. In a run of more than 4096
-    rows without one, the fewest with a keyframe every 512 rows are found, and of those, all that can be spared go.
+    In a run of more than 4096 rows without a required one, the fewest with a keyframe at least every 512 rows are
+    chosen, and then those that can be spared are dropped.
 
-    boxes: (n, 4) xyxy. visible: (n,) bool. positions: (n,) strictly ascending, the scale on which boxes are
-    interpolated: seconds, or the frame numbers of an editor.
+    Args:
+        boxes: (n, 4) float64 xyxy.
+        visible: (n,) bool.
+        positions: (n,) strictly ascending, the scale of the interpolation: seconds, or frame numbers of an editor.
+        tolerance_iou: The least IoU of a visible box with the interpolated one, in (0, 1].
+        must: Visible rows that have to be keyframes.
+
+    Returns:
+        (row, enabled) of each keyframe, rows ascending.
+
+    Raises:
+        ValueError: If shapes do not fit, positions do not ascend, or the tolerance is out of range.
     """
     positions = np.asarray(positions, np.float64)
     n = len(boxes)
@@ -104,7 +121,7 @@ def select_keyframes(
 
 
 def find_runs(visible: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The runs of True in (n,) bool as (first, last), both included."""
+    """Return the runs of True in (n,) bool as (first, last), both included."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], visible, [False]]).astype(np.int8)))
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
@@ -112,10 +129,18 @@ def find_runs(visible: NDArray[np.bool_]) -> list[tuple[int, int]]:
 def interpolate_boxes(
     keyframes: Sequence[Keyframe], frames: ArrayLike, *, times: ArrayLike | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """What the editor draws: boxes (n, 4) normalised xyxy (zeros where hidden) and visible (n,) bool.
+    """Return the boxes that an editor draws for some keyframes.
 
-    frames: (n,) on the same count as the keyframes'. times: (N,) seconds by frame; without it boxes are
-    linear in the frame number.
+    Args:
+        keyframes: Ascending by frame.
+        frames: (n,) frames, in the same count as the keyframes'.
+        times: (N,) seconds by frame. Without it boxes are linear in the frame number.
+
+    Returns:
+        (n, 4) normalised xyxy, zeros where hidden, and (n,) bool, where the object is visible.
+
+    Raises:
+        ValueError: If the keyframes do not ascend.
     """
     frames = np.asarray(frames, np.int64)
     boxes, visible = np.zeros((len(frames), 4)), np.zeros(len(frames), np.bool_)
@@ -135,10 +160,21 @@ def interpolate_boxes(
 
 
 def fewest_in_band(values: NDArray[np.float64], positions: ArrayLike, band: ArrayLike) -> list[int]:
-    """The fewest rows, first and last among them, whose lines keep every value of every row within its band.
+    """Choose the fewest rows so that linear interpolation between them keeps every value within a band.
 
-    values: (n, d). positions: (n,), strictly ascending. band: (n,), how far any of a row's d values may be off.
-    In more than 4096 rows the fewest with lines of at most 512 rows are found; of those, all that can be spared go.
+    In more than 4096 rows the fewest with lines of at most 512 rows are chosen, and then those that can be spared are
+    dropped.
+
+    Args:
+        values: (n, d).
+        positions: (n,), strictly ascending, the scale of the interpolation.
+        band: (n,), how far any of a row's values may be off.
+
+    Returns:
+        The rows, the first and the last among them.
+
+    Raises:
+        ValueError: If shapes do not fit.
     """
     positions, band = np.asarray(positions, np.float64), np.asarray(band, np.float64)
     n = len(values)
@@ -168,7 +204,10 @@ def _band_lines(
     wanted: NDArray[np.bool_],
     longest: int,
 ) -> list[int]:
-    """Each row narrows the slopes that are left, for every value by itself; a line fits if its slopes were left."""
+    """Return the wanted rows to which a line from row i keeps all rows between within their bands, farthest first.
+
+    Each row narrows the slopes that are left for each value; a line fits if its slopes are among them.
+    """
     found: list[int] = []
     steepest, flattest = np.full(values.shape[1], np.inf), np.full(values.shape[1], -np.inf)
     begin, block, end = i + 1, _BLOCK, min(len(values), i + longest + 1)
@@ -188,9 +227,9 @@ def _band_lines(
 
 
 def _chosen_rows(n: int, lines: Callable[[int], Lines]) -> list[int]:
-    """The rows of one run that are keyframes, first and last among them: the fewest, up to `_EXACT` rows.
+    """Return the keyframes of one run: the fewest up to `_EXACT` rows.
 
-    lines: of how many rows a line may span at most.
+    lines: makes the line test for the number of rows that a line may span at most.
     """
     everything = np.ones(n, np.bool_)
     if n <= _EXACT:
@@ -205,10 +244,10 @@ def _chosen_rows(n: int, lines: Callable[[int], Lines]) -> list[int]:
 
 
 def _shortest_path(n: int, lines: Lines, allowed: NDArray[np.bool_]) -> list[int]:
-    """Fewest of the allowed rows, first and last among them, such that there is a line from each to the next.
+    """Return the fewest allowed rows, first and last among them, such that there is a line from each to the next.
 
-    Breadth-first search: rows are nodes, lines are edges. A longer edge may be fine where a shorter one is not, so
-    every edge is looked at.
+    Breadth-first search: rows are nodes, lines are edges. A longer edge may fit where a shorter one does not, so every
+    edge is tried.
     """
     goal = n - 1
     unseen = allowed.copy()
@@ -232,14 +271,14 @@ def _shortest_path(n: int, lines: Lines, allowed: NDArray[np.bool_]) -> list[int
 
 
 def _within_cone(boxes: NDArray[np.float64], positions: NDArray[np.float64], tolerance: float) -> NDArray[np.int64]:
-    """Rows that a line from the first one may reach: a necessary test that drops most rows.
+    """Return the rows that a line from the first one may reach, by a necessary condition that rules out most rows.
 
     Let a be how far the sides of one box lie outside the other's and b how far inside, as shares of its length. Then
-    -log(IoU) >= sum of log(1 + a) - log(1 - b) over x and y, which is at least c * a + b, c the chord of the logarithm
-    up to 1 / tolerance - 1. So how far a row may be from the line is bounded in every direction of the four sides
-    (`_DIRECTIONS`: each side alone, and all with all signs), and each row narrows the slopes that are left. Once none
-    is left no later row fits, so rows are looked at in blocks that double, and in no more than twice as many (or one
-    block) as the cone lasts.
+    -log(IoU) >= sum of log(1 + a) - log(1 - b) over x and y, which is at least c * a + b, with c the chord of the
+    logarithm up to 1 / tolerance - 1. So the distance of a row from the line is bounded in every direction of the four
+    sides (`_DIRECTIONS`: each side alone, and all with all signs), and each row narrows the slopes that are left. Once
+    none is left no later row fits, so rows are tested in blocks that double, at most twice as many rows as the cone
+    lasts.
     """
     budget = -np.log(tolerance) + _SLACK
     chord = budget / (1 / tolerance - 1 + _SLACK)
@@ -268,9 +307,9 @@ def _within_cone(boxes: NDArray[np.float64], positions: NDArray[np.float64], tol
 def _kept_lines(
     boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, ends: NDArray[np.int64], tolerance: float
 ) -> Iterator[int]:
-    """Those of `ends` (ascending) to which the line from row i keeps all rows between; the farthest first.
+    """Yield those of `ends` (ascending) to which the line from row i fits all rows between, the farthest first.
 
-    The row that a line misses by most is mostly missed by its neighbours too: they are asked about that one first.
+    A row that one line misses by most is usually missed by the lines to neighbouring rows too, so it is tested first.
     """
     while len(ends):
         j = int(ends[-1])
@@ -288,6 +327,6 @@ def _kept_lines(
 def _iou_on_lines(
     boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, ends: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """IoU of each row's box with the line from row i to an end; one end and many rows, or one row and many ends."""
+    """Return the IoU of rows' boxes with lines from row i to ends: one end and many rows, or one row and many ends."""
     share = ((positions[rows] - positions[i]) / (positions[ends] - positions[i]))[:, None]
     return box_iou(boxes[i] + share * (boxes[ends] - boxes[i]), np.broadcast_to(boxes[rows], (len(share), 4)))

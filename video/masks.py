@@ -1,8 +1,7 @@
-"""Masks and boxes: run-length codes, IoU, components, boundaries, and resizing about pixel centres.
+"""Masks and boxes: run-length encoding, IoU, components, boundaries, and resizing about pixel centres.
 
-A mask is (H, W) bool. A box is (x0, y0, x1, y1) in fractions of the frame and spans the *outer edges* of its
-pixels, so a mask of the one pixel at column 0 of 10 has x0 = 0.0 and x1 = 0.1. Sizes are (width, height) in
-pixels.
+A mask is (H, W) bool. A box is (x0, y0, x1, y1) in fractions of the frame and spans the outer edges of its pixels: a
+mask of the one pixel at column 0 of 10 has x0 = 0.0 and x1 = 0.1. Sizes are (width, height) in pixels.
 """
 
 from __future__ import annotations
@@ -33,7 +32,11 @@ def _check_mask(mask: NDArray[Any], name: str = "mask") -> None:
 
 
 def encode(mask: Mask) -> Rle:
-    """(H, W) bool -> COCO's compressed run-length code. Raises ValueError on another shape or dtype."""
+    """Encode a mask, (H, W) bool, in COCO's compressed run-length encoding.
+
+    Raises:
+        ValueError: For another shape or dtype.
+    """
     _check_mask(mask)
     counts = coco.encode(np.asfortranarray(mask.view(np.uint8)))["counts"]
     return Rle(size=(mask.shape[1], mask.shape[0]), counts=counts)
@@ -44,22 +47,22 @@ def _coco(rle: Rle) -> dict[str, Any]:
 
 
 def decode(rle: Rle) -> Mask:
-    """The inverse of `encode`: (H, W) bool, C order, writable."""
+    """Decode a mask into (H, W) bool, in C order and writable."""
     return np.ascontiguousarray(coco.decode(_coco(rle))).astype(np.bool_)
 
 
 def empty(size: tuple[int, int]) -> Rle:
-    """The code of a mask without pixels. size: (width, height)."""
+    """Return the encoding of a mask without pixels. size: (width, height)."""
     return encode(np.zeros((size[1], size[0]), np.bool_))
 
 
 def area(rle: Rle) -> int:
-    """Pixels that are set, without decoding."""
+    """Return the number of set pixels, without decoding."""
     return int(coco.area(_coco(rle)))
 
 
 def box_of(mask: Mask) -> Box | None:
-    """The tight normalised xyxy box of a mask, or None where it is empty."""
+    """Return the tight normalised xyxy box of a mask, (H, W) bool; None for an empty one."""
     _check_mask(mask)
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if len(columns) == 0:
@@ -74,7 +77,7 @@ def box_of(mask: Mask) -> Box | None:
 
 
 def rle_box(rle: Rle) -> Box | None:
-    """`box_of` without decoding."""
+    """Return the tight normalised xyxy box of a mask without decoding; None for an empty one."""
     x, y, width, height = (float(v) for v in coco.toBbox(_coco(rle)))
     if width <= 0 or height <= 0:
         return None
@@ -105,7 +108,12 @@ def track_from_rles(
 
 
 def box_mask(box: Box, size: tuple[int, int]) -> Mask:
-    """(H, W) bool: the pixels whose centre lies in a normalised box; at least one. size: (width, height)."""
+    """Return the mask of a box: the pixels whose centres lie in it, at least one.
+
+    Args:
+        box: Normalised xyxy.
+        size: (width, height) of the mask.
+    """
     w, h = size
     x0, y0, x1, y1 = box
     left, top = min(round(x0 * w), w - 1), min(round(y0 * h), h - 1)
@@ -115,14 +123,20 @@ def box_mask(box: Box, size: tuple[int, int]) -> Mask:
 
 
 def pad_box(box: Box, fraction: float, *, least: float = 0.0) -> Box:
-    """The box grown on each side by a fraction of its length or by `least` of the frame; clipped to it."""
+    """Grow a box on each side, within the frame.
+
+    Args:
+        box: Normalised xyxy.
+        fraction: By this fraction of its width and height.
+        least: But at least by this fraction of the frame.
+    """
     x0, y0, x1, y1 = box
     dx, dy = max((x1 - x0) * fraction, least), max((y1 - y0) * fraction, least)
     return (max(0.0, x0 - dx), max(0.0, y0 - dy), min(1.0, x1 + dx), min(1.0, y1 + dy))
 
 
 def iou(a: Mask, b: Mask) -> float:
-    """Intersection over union of two masks of one shape; 1.0 when both are empty (they agree)."""
+    """Return the intersection over union of two masks of one shape; 1.0 when both are empty, since they agree."""
     _check_mask(a, "a")
     _check_mask(b, "b")
     if a.shape != b.shape:
@@ -132,7 +146,15 @@ def iou(a: Mask, b: Mask) -> float:
 
 
 def box_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """IoU of xyxy boxes, (..., 4) and (..., 4), broadcast -> (...). A box without area has IoU 0 with any."""
+    """Return the IoU of boxes. A box without area has IoU 0 with any other.
+
+    Args:
+        a: (..., 4) xyxy.
+        b: (..., 4) xyxy, broadcast against `a`.
+
+    Returns:
+        (...) float64.
+    """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
     shared = np.clip(high - low, 0, None).prod(axis=-1)
@@ -141,7 +163,13 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
 
 def components(mask: Mask, *, least_px: int = 1, most: int | None = None) -> list[Mask]:
-    """The 8-connected parts of a mask, the largest first, `most` at most; those under `least_px` pixels left out."""
+    """Return the 8-connected parts of a mask, largest first.
+
+    Args:
+        mask: (H, W) bool.
+        least_px: Parts of fewer pixels are left out.
+        most: How many parts at most.
+    """
     _check_mask(mask)
     n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
@@ -150,9 +178,11 @@ def components(mask: Mask, *, least_px: int = 1, most: int | None = None) -> lis
 
 
 def main_parts(mask: Mask, *, before: Mask | None = None) -> Mask:
-    """Without the crumbs that warping leaves behind; two halves of an object behind a pole both stay.
+    """Return a mask without the small parts that warping leaves; both halves of an object behind a pole stay.
 
-    before: what was warped; pieces as small as its own smallest are no crumbs then.
+    Args:
+        mask: (H, W) bool.
+        before: The mask that was warped. Parts half as large as its smallest one stay as well.
     """
     parts = components(mask, least_px=CRUMB_PX)
     if len(parts) < 2:
@@ -164,7 +194,7 @@ def main_parts(mask: Mask, *, before: Mask | None = None) -> Mask:
 
 
 def fill_holes(mask: Mask, *, most_px: int) -> Mask:
-    """Closes background parts of at most `most_px` pixels that do not touch the frame's edge."""
+    """Fill the holes of a mask that have at most `most_px` pixels and do not touch the frame's edge."""
     _check_mask(mask)
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).view(np.uint8), connectivity=4)
     h, w = mask.shape
@@ -175,7 +205,10 @@ def fill_holes(mask: Mask, *, most_px: int) -> Mask:
 
 
 def boundary(mask: Mask) -> Mask:
-    """The pixels of a mask with a 4-neighbour outside it; the frame's edge is none: the object goes on."""
+    """Return the pixels of a mask that have a 4-neighbour outside it.
+
+    The frame's edge is no boundary, since the object continues there.
+    """
     _check_mask(mask)
     padded = np.pad(mask, 1, mode="edge")
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
@@ -183,12 +216,12 @@ def boundary(mask: Mask) -> Mask:
 
 
 def distance_to(mask: Mask) -> NDArray[np.float32]:
-    """(H, W) float32: pixels from each one to the nearest of the mask; 0 on it."""
+    """Return the distance of each pixel to the nearest one of a mask, (H, W) float32 in pixels; 0 on the mask."""
     return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
 
 
 def deepest_point(mask: Mask) -> tuple[float, float] | None:
-    """The normalised centre (x, y) of the pixel farthest from the outside, or None for an empty mask.
+    """Return the normalised centre (x, y) of the pixel farthest from the outside; None for an empty mask.
 
     What lies beyond the frame counts as outside.
     """
@@ -201,11 +234,20 @@ def deepest_point(mask: Mask) -> tuple[float, float] | None:
 
 
 def resize_map(grid: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """A map (h, w) or (h, w, c) at another (width, height), float32.
+    """Resize a map about its pixel centres (half-pixel geometry).
 
-    Pixel centres stay in place (half-pixel geometry): an axis that shrinks is averaged over what it covers,
-    one that grows is interpolated linearly. Each axis on its own: OpenCV's area mode is neither when they
-    differ.
+    An axis that shrinks is averaged over what each new pixel covers, one that grows is interpolated linearly. The axes
+    are resized one by one, because OpenCV's area mode does neither when they differ.
+
+    Args:
+        grid: (h, w) or (h, w, c).
+        size: The new (width, height).
+
+    Returns:
+        The map as float32.
+
+    Raises:
+        ValueError: For an empty map, another number of axes, or an empty size.
     """
     w, h = size
     if grid.ndim not in (2, 3) or grid.size == 0:
@@ -222,13 +264,21 @@ def resize_map(grid: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]
 
 
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    """A mask at another (width, height): set where at least half of the pixel is."""
+    """Resize a mask to another (width, height); a pixel is set where at least half of it is covered."""
     _check_mask(mask)
     return resize_map(mask, size) >= 0.5
 
 
 def rim_prior(mask: Mask, *, least_px: float = 3.0) -> NDArray[np.float32]:
-    """(h, w) float32: 1 inside a mask, 0 outside, a slope across its rim, where the outline may be off a little."""
+    """Return a mask as a prior whose rim is a slope, so that a segmenter may move the outline a little.
+
+    Args:
+        mask: (h, w) bool.
+        least_px: The least width of the slope on each side of the outline.
+
+    Returns:
+        (h, w) float32: 1 inside, 0 outside, 0.5 on the outline.
+    """
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = distance_to(mask)
     width = max(least_px, 0.06 * float(np.sqrt(mask.sum())))

@@ -1,7 +1,7 @@
-"""How good masks, points and tracks are: the measures of DAVIS, RefCOCO and CLEAR MOT, and how sure a figure is.
+"""Quality measures of masks, points and tracks (DAVIS, RefCOCO, CLEAR MOT), and confidence intervals of figures.
 
 Sources: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation", CVPR 2016
-(J, F); Kazemzadeh et al., "ReferItGame", EMNLP 2014, and those who followed (overall IoU, mean IoU, precision@X);
+(J, F); Kazemzadeh et al., "ReferItGame", EMNLP 2014, and its successors (overall IoU, mean IoU, precision@X);
 Bernardin & Stiefelhagen, "Evaluating Multiple Object Tracking Performance", EURASIP JIVP 2008 (identity switches);
 Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
 """
@@ -24,16 +24,28 @@ TOLERANCE = 0.008  # DAVIS: how far a boundary may be off, of the frame's diagon
 
 
 def region_similarity(mask: Mask, truth: Mask, *, void: Mask | None = None) -> float:
-    """DAVIS's J: intersection over union, in [0, 1]; 1 where both are empty. All (H, W) bool; `void` is not judged."""
+    """Return DAVIS's J: intersection over union, in [0, 1]; 1 where both are empty.
+
+    Args:
+        mask: (H, W) bool.
+        truth: (H, W) bool.
+        void: (H, W) bool, pixels that do not count.
+    """
     inter, union = _overlap(mask, truth, void)
     return inter / union if union else 1.0
 
 
 def boundary_accuracy(mask: Mask, truth: Mask, *, void: Mask | None = None, tolerance: float = TOLERANCE) -> float:
-    """DAVIS's F, in [0, 1]: the harmonic mean of the precision and the recall of the boundary.
+    """Return DAVIS's F, in [0, 1]: the harmonic mean of the precision and the recall of the boundary.
 
-    A boundary pixel is right where one of the other boundary lies within ceil(tolerance x diagonal) pixels, as the
-    crow flies. All (H, W) bool. No boundary in either counts 1, in only one of them 0.
+    A boundary pixel is correct if a pixel of the other boundary lies within ceil(tolerance x diagonal) pixels
+    (Euclidean). Without a boundary in either mask F is 1, with one in only one of them 0.
+
+    Args:
+        mask: (H, W) bool.
+        truth: (H, W) bool.
+        void: (H, W) bool, pixels that do not count.
+        tolerance: Of the frame's diagonal.
     """
     _overlap(mask, truth, void)
     if void is not None:
@@ -51,9 +63,9 @@ def boundary_accuracy(mask: Mask, truth: Mask, *, void: Mask | None = None, tole
 
 
 def _boundary(mask: Mask) -> Mask:
-    """A pixel unlike its neighbour to the right, below or to the lower right; beyond the frame nothing differs.
+    """Return the pixels unlike their neighbour to the right, below or to the lower right, beyond the frame's edge none.
 
-    DAVIS's own definition (seg2bmap, after Berkeley's): the boundary lies half outside the object.
+    This is DAVIS's definition (seg2bmap, after Berkeley's), by which half of the boundary lies outside the object.
     """
     edge = np.zeros_like(mask)
     edge[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
@@ -73,7 +85,11 @@ def _overlap(mask: Mask, truth: Mask, void: Mask | None = None) -> tuple[int, in
 
 
 def point_hit(point: tuple[float, float], truth: Mask) -> bool:
-    """Whether a normalised (x, y) lies on a pixel of the (H, W) bool truth."""
+    """Return whether a normalised (x, y) lies on the truth, (H, W) bool.
+
+    Raises:
+        ValueError: If the point is not normalised.
+    """
     x, y = point
     if not (0 <= x <= 1 and 0 <= y <= 1):
         raise ValueError(f"a point must be normalised, both coordinates in [0, 1], got {point}")
@@ -82,13 +98,21 @@ def point_hit(point: tuple[float, float], truth: Mask) -> bool:
 
 
 def overall_iou(pairs: Iterable[tuple[Mask, Mask]]) -> float:
-    """RefCOCO's oIoU: all intersections over all unions, so large objects weigh most. pairs: (mask, truth)."""
+    """Return RefCOCO's oIoU: all intersections over all unions, so that large objects weigh most.
+
+    Args:
+        pairs: (mask, truth) of each expression.
+    """
     inter, union = np.sum([_overlap(*pair) for pair in pairs], axis=0).tolist() or (0, 0)
     return inter / union if union else 1.0
 
 
 def mean_iou(pairs: Iterable[tuple[Mask, Mask]]) -> float:
-    """RefCOCO's mIoU: the mean of each expression's IoU. pairs: (mask, truth). Raises ValueError without pairs."""
+    """Return RefCOCO's mIoU: the mean IoU of all expressions. pairs: (mask, truth).
+
+    Raises:
+        ValueError: If there are no pairs.
+    """
     ious = [region_similarity(*pair) for pair in pairs]
     if not ious:
         raise ValueError("there is no mean of no masks")
@@ -96,7 +120,11 @@ def mean_iou(pairs: Iterable[tuple[Mask, Mask]]) -> float:
 
 
 def precision_at(ious: ArrayLike, threshold: float) -> float:
-    """Precision@X: the share of IoUs that reach the threshold. Raises ValueError without IoUs."""
+    """Return precision@X: the share of IoUs that reach a threshold.
+
+    Raises:
+        ValueError: If there are no IoUs.
+    """
     values = np.asarray(ious, np.float64)
     if values.size == 0:
         raise ValueError("there is no share of no masks")
@@ -104,12 +132,15 @@ def precision_at(ious: ArrayLike, threshold: float) -> float:
 
 
 def identity_switches(frames: Iterable[NDArray[np.floating]], *, threshold: float = 0.5) -> int:
-    """CLEAR MOT's identity switches: how often a true object is on another track than the last it was on.
+    """Count CLEAR MOT's identity switches: how often a true object is on another track than the last one it was on.
 
-    frames: in order, IoU of each true object with each track, (G, P), the same objects and tracks on every frame, 0
-    where either is not seen. On each frame they are matched one to one, at IoU >= threshold: first as many as can stay
-    matched as on the frame before, then by the largest sum of IoU. TrackEval counts the same, but for it the frame
-    before is the last one on which anything is annotated and tracked.
+    On each frame objects and tracks are matched one to one, at IoU >= threshold: first as many as can stay matched as
+    on the frame before, then by the largest sum of IoU. TrackEval counts in the same way, except that its frame before
+    is the last one on which anything is annotated and tracked.
+
+    Args:
+        frames: For each frame in order, (G, P) IoUs of G true objects with P tracks, 0 where either is not visible.
+        threshold: The least IoU of a match.
     """
     before: dict[int, int] = {}
     last: dict[int, int] = {}
@@ -129,7 +160,14 @@ def identity_switches(frames: Iterable[NDArray[np.floating]], *, threshold: floa
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured figure with the interval that holds its true value, 95 times of 100."""
+    """A measured figure with its 95 % confidence interval.
+
+    Args:
+        value: The figure.
+        low: The lower end of the interval.
+        high: The upper end of the interval.
+        count: The number of measurements.
+    """
 
     value: float
     low: float
@@ -144,7 +182,11 @@ _Z = float(stats.norm.ppf(0.975))
 
 
 def estimate_share(hits: Sequence[bool] | NDArray[np.bool_]) -> Estimate:
-    """Point accuracy, or any other share, with Wilson's 95 % interval. Raises ValueError without hits."""
+    """Estimate a share, such as the accuracy of points, with Wilson's 95 % interval.
+
+    Raises:
+        ValueError: If there are no measurements.
+    """
     n = len(hits)
     if n == 0:
         raise ValueError("there is no share of nothing")
@@ -157,10 +199,14 @@ def estimate_share(hits: Sequence[bool] | NDArray[np.bool_]) -> Estimate:
 def estimate_mean(
     values: Sequence[float] | NDArray[np.floating], *, within: tuple[float, float] = (-math.inf, math.inf)
 ) -> Estimate:
-    """A mean with its 95 % interval, from the spread of the values (Student's t). Raises ValueError without values.
+    """Estimate a mean with its 95 % interval by Student's t. For a paired difference, pass the differences.
 
-    For a paired difference give the differences. A single value has no spread: its interval is everything that
-    `within` allows, the bounds that the values have by nature.
+    Args:
+        values: The measurements.
+        within: The least and the greatest possible value. They are the interval of a single measurement.
+
+    Raises:
+        ValueError: If there are no measurements.
     """
     n = len(values)
     if n == 0:

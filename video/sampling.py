@@ -1,4 +1,4 @@
-"""Where a clip is cut into shots, and which frames to ground: a few, spread over the shots. See `video.shots`."""
+"""Finds the shots of a clip and the frames to ground, a few spread over the shots. See `video.shots`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _MIN_SHOT_S = 0.25  # shorter is a flash of light
 
 
 def detect_shots(clip: Clip) -> list[tuple[int, int]]:
-    """The shots of a clip as [first, last + 1) frames, in order, together the whole clip. One bounded pass.
+    """Find the shots of a clip in one pass of bounded memory. Only hard cuts are found: a fade is part of a shot.
 
-    Hard cuts only: what fades is one shot.
+    Returns:
+        The shots as [first, last + 1) frames, in order; together they are the whole clip.
     """
     cuts = _candidates(*_changes(clip))
     groups: list[list[int]] = []
@@ -33,7 +34,7 @@ def detect_shots(clip: Clip) -> list[tuple[int, int]]:
 
 
 def _candidates(histogram: NDArray[np.float64], difference: NDArray[np.float64]) -> list[int]:
-    """Frames that may begin a shot: all of the picture changed, and more than is usual around it."""
+    """Return the frames that may begin a shot: their change is as large as a cut's, and unusual around them."""
     cuts = []
     for i in range(len(difference)):
         around = np.r_[difference[max(0, i - 4) : i], difference[i + 1 : i + 5]]
@@ -47,10 +48,20 @@ def _differ(clip: Clip, one: int, other: int) -> bool:
 
 
 def plan_frames(clip: Clip, *, count: int = 8) -> NDArray[np.int64]:
-    """Frames to ground: (m,) int64, ascending; `count` of them (4 to 16) or, in a shorter clip, all there are.
+    """Choose the frames to ground.
 
-    Shots get frames by their length in time, one at least as long as there are enough; within a shot they stand at
-    the middles of equal spans of time, so never at a shot's first or last frame where it has others.
+    Shots get frames by their duration, each at least one if there are enough. Within a shot they are at the centres of
+    equal spans of time, so never on its first or last frame if it has others.
+
+    Args:
+        clip: The clip.
+        count: How many frames, 4 to 16. A shorter clip gives all its frames.
+
+    Returns:
+        (m,) int64 frames, ascending.
+
+    Raises:
+        ValueError: If the count is out of range.
     """
     if not MIN_PLANNED <= count <= MAX_PLANNED:
         raise ValueError(f"count must be from {MIN_PLANNED} to {MAX_PLANNED} frames, got {count}")
@@ -60,7 +71,13 @@ def plan_frames(clip: Clip, *, count: int = 8) -> NDArray[np.int64]:
 
 
 def spread_frames(times: NDArray[np.float64], spans: list[tuple[int, int]], *, count: int) -> NDArray[np.int64]:
-    """The plan for known shots: times (N,) s ascending, spans [first, last + 1). See `plan_frames`."""
+    """Choose frames in known shots; see `plan_frames`.
+
+    Args:
+        times: (N,) float64 seconds, ascending.
+        spans: The shots as [first, last + 1) frames.
+        count: How many frames.
+    """
     if len(spans) > count:  # the longest shots, in order
         spans = sorted(sorted(spans, key=lambda s: times[s[1] - 1] - times[s[0]], reverse=True)[:count])
     return np.concatenate(
@@ -69,7 +86,7 @@ def spread_frames(times: NDArray[np.float64], spans: list[tuple[int, int]], *, c
 
 
 def _shares(times: NDArray[np.float64], spans: list[tuple[int, int]], count: int) -> list[int]:
-    """How many frames each shot gets: one, then each further one where a frame stands for the longest time."""
+    """Return how many frames each shot gets: one, and each further one goes where a frame stands for the most time."""
     n = [1] * len(spans)
     room = [last - first for first, last in spans]
     length_s = [times[last - 1] - times[first] for first, last in spans]
@@ -95,7 +112,7 @@ def _within(times: NDArray[np.float64], span: tuple[int, int], n: int) -> NDArra
 
 
 def _changes(clip: Clip) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """From each frame to the next: (N - 1,) share of pixels that changed colour bin, (N - 1,) mean pixel change."""
+    """Return the changes from each frame to the next: (N - 1,) shares of recoloured pixels, (N - 1,) mean changes."""
     changes: list[tuple[float, float]] = []
     before: FrameSignature | None = None
     for _, images in clip.batches():

@@ -137,8 +137,8 @@ def _sampled(video: AnnotatedVideo, every: int | None, fps: float | None) -> Ann
 
     try:
         if fps is not None:
-            return video.only(annotated.frames_at_rate(video.times, fps))
-        return video.only(annotated.every_nth_frame(video, every)) if every else video
+            return video.select_frames(annotated.frames_at_rate(video.times, fps))
+        return video.select_frames(annotated.every_nth_frame(video, every)) if every else video
     except ValueError as error:
         raise FormatError(str(error)) from None
 

@@ -128,7 +128,7 @@ def _map_prompt_to_view(view: ClipView, prompt: FramePrompt) -> FramePrompt:
                 f"the mask on frame {prompt.frame} vanishes when frames are reduced to {view.size[0]}x{view.size[1]}; "
                 "give a larger --max-size"
             )
-    return replace(prompt, frame=view.row_of(prompt.frame), mask=mask)
+    return replace(prompt, frame=view.index_of(prompt.frame), mask=mask)
 
 
 def map_results_to_clip(results: Sequence[TrackResult], view: ClipView, targets: Sequence[Target]) -> list[TrackResult]:

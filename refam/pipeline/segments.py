@@ -229,7 +229,7 @@ class SegmentTracker:
             return 1  # each picture gets a mask of its own: any time may lie between two
         # A segmenter that is slow where it runs says how often it is to be called.
         every = self._options.refit_every or int(getattr(self._segmenter, "refit_every", 1))
-        return max(1, round(every / self._clip.apart)) if isinstance(self._clip, ClipView) else every
+        return max(1, round(every / self._clip.frame_step)) if isinstance(self._clip, ClipView) else every
 
     def _propagate(
         self,

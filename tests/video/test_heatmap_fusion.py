@@ -14,7 +14,6 @@ from video.heatmap_fusion import (
     fuse_heatmaps,
     link_frames,
     select_anchor,
-    smooth,
 )
 from video.optical_flow import OpticalFlow
 from video.types import Heatmap
@@ -91,7 +90,7 @@ def accuracies(speed_px):
         links = link_frames(ArrayClip(frames), planned)
         raw.append(hits(heatmaps, centres))
         still.append(hits(smooth_in_place(heatmaps), centres))
-        flowed.append(hits(smooth(heatmaps, links), centres))
+        flowed.append(hits(fuse_heatmaps(heatmaps, links).heatmaps, centres))
     return np.mean(raw), np.mean(still), np.mean(flowed)
 
 
@@ -125,8 +124,8 @@ def test_across_a_cut_neighbours_have_no_say():
     left[9, 4], right[9, 28] = 1, 1
     heatmaps = [heatmap(1, left), heatmap(6, left), heatmap(9, right), heatmap(14, right)]
     links = link_frames(clip, [1, 6, 9, 14])
-    assert links[1].trust_ahead.mean() < 0.25 < links[0].trust_ahead.mean()
-    out = smooth(heatmaps, links)
+    assert links[1].forward_confidence.mean() < 0.25 < links[0].forward_confidence.mean()
+    out = fuse_heatmaps(heatmaps, links).heatmaps
     assert out[1].grid[9, 28] < 0.2
     assert [h.peak for h in out] == [h.peak for h in heatmaps]
 
@@ -151,7 +150,7 @@ def test_one_heatmap_and_none_at_all():
 def test_bad_input_is_named():
     h = Heatmap(0, np.zeros((4, 6), np.float32), (0.5, 0.5), 0.0)
     with pytest.raises(ValueError, match="2 heatmaps need 1 links, got 0"):
-        smooth([h, h], [])
+        fuse_heatmaps([h, h], [])
     with pytest.raises(ValueError, match="ascend"):
         link_frames(ArrayClip(np.zeros((4, 48, 48, 3), np.uint8)), [2, 1])
     with pytest.raises(ValueError, match="two frames"):

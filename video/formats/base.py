@@ -1,7 +1,7 @@
-"""Objects in videos as every file format can tell them: what exports are made of and imports become.
+"""What all annotation formats share: videos with their objects, sampling and splits, and reading and writing of files.
 
-A track here may have boxes alone, as a person leaves them, or masks as well. Nothing is interpolated any more: an
-object is on exactly the frames that it has.
+An `ObjectTrack` may have only boxes, as a person leaves them, or masks as well. Nothing in it is interpolated later: an
+object is on exactly the frames that the track has.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from PIL import Image, UnidentifiedImageError
 
 from video import masks
 from video.errors import UserError
-from video.types import DEFAULT_FPS, MaskTrack, Rle
+from video.types import DEFAULT_FPS, Rle
 
 
 class FormatError(UserError):
-    """A file or folder is not of the format it should be, or a format cannot hold what it is given; for people."""
+    """A file or folder is not of the expected format, or a format cannot hold some data. The text is for people."""
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectTrack:
-    """One object on the frames on which it is seen.
+    """One object on the frames on which it is visible.
 
-    frames: (n,) int64, 0-based, ascending. boxes: (n, 4) normalised xyxy with area. rles: n masks of the video's size,
-    or none at all where boxes are all that is known. keyframes: those of `frames` that a person should be given to
-    correct the others by; empty: not known.
+    Args:
+        label: The object's label.
+        frames: (n,) int64, 0-based, ascending.
+        boxes: (n, 4) float64 normalised xyxy with area.
+        rles: n masks of the video's size; empty if only boxes are known.
+        keyframes: The frames that a person should correct the others by; empty if not known.
     """
 
     label: str
@@ -57,11 +60,11 @@ class ObjectTrack:
 
     @property
     def has_masks(self) -> bool:
-        """Whether more than boxes is known."""
+        """Whether masks are known, and not only boxes."""
         return bool(self.rles)
 
-    def on(self, frames: NDArray[np.int64]) -> ObjectTrack:
-        """The same object on these frames only."""
+    def select_frames(self, frames: NDArray[np.int64]) -> ObjectTrack:
+        """Return the object on these frames only."""
         keep = np.isin(self.frames, frames)
         rles = tuple(rle for rle, kept in zip(self.rles, keep, strict=True) if kept) if self.rles else ()
         left = self.frames[keep]
@@ -75,11 +78,16 @@ class ObjectTrack:
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedVideo:
-    """A video and what is in it.
+    """A video and its objects.
 
-    name: tells it from others; may have slashes. size: (width, height) in pixels. times: (N,) seconds of all its
-    frames, ascending. frames: (m,) those of them that are kept, ascending: all, until it is sampled. pictures: the
-    files of all frames, below a folder that all videos share, where a format names them; else empty.
+    Args:
+        name: Unique among the videos; may contain slashes.
+        size: (width, height) in pixels.
+        times: (N,) float64 seconds of all frames, ascending.
+        objects: The objects.
+        frames: (m,) int64, the frames that are kept, ascending: all until the video is sampled.
+        pictures: The image files of all N frames, relative to a folder that all videos share; empty if the format does
+            not name them.
     """
 
     name: str
@@ -106,13 +114,13 @@ class AnnotatedVideo:
         return f"AnnotatedVideo({self.name!r}, {w}x{h}, {len(self.frames)} of {len(self.times)} frames, {self.objects})"
 
     def picture(self, frame: int) -> str:
-        """The file of a frame: as the format named it, else by the video's name and the frame's number."""
+        """Return the image file of a frame: as the format names it, else by the video's name and the frame's number."""
         return self.pictures[frame] if self.pictures else f"{self.name}/{frame:06d}.jpg"
 
-    def only(self, frames: Sequence[int] | NDArray[np.int64]) -> AnnotatedVideo:
-        """Sampled: the frames that are named and kept so far, and what is on them."""
+    def select_frames(self, frames: Sequence[int] | NDArray[np.int64]) -> AnnotatedVideo:
+        """Return the video with only these frames of those that are kept, and with what is on them."""
         left = np.intersect1d(self.frames, np.asarray(frames, np.int64))
-        seen = tuple(one for one in (o.on(left) for o in self.objects) if len(one.frames))
+        seen = tuple(one for one in (o.select_frames(left) for o in self.objects) if len(one.frames))
         return replace(self, frames=left, objects=seen)
 
 
@@ -124,28 +132,34 @@ def make_video(
     *,
     pictures: Sequence[str] = (),
 ) -> AnnotatedVideo:
-    """A video with all of its frames."""
+    """Make a video of which all frames are kept.
+
+    Args:
+        name: Unique among the videos.
+        size: (width, height) in pixels.
+        times: (N,) float64 seconds, ascending.
+        objects: The objects.
+        pictures: The image files of all frames, if the format names them.
+    """
     all_frames = np.arange(len(times), dtype=np.int64)
     return AnnotatedVideo(name, size, times, tuple(objects), all_frames, tuple(pictures))
 
 
-def of_mask_track(track: MaskTrack, *, keyframes: Sequence[int] = ()) -> ObjectTrack:
-    """A track without the frames on which nothing is seen."""
-    rows = np.flatnonzero(track.visible)
-    return ObjectTrack(
-        track.label, track.frames[rows], track.boxes[rows], tuple(track.rles[i] for i in rows), tuple(keyframes)
-    )
-
-
 def track_from_masks(label: str, by_frame: dict[int, Rle]) -> ObjectTrack:
-    """Masks by frame, those without pixels left out."""
+    """Make an object from masks by frame. Masks without pixels are left out."""
     found = {f: box for f in sorted(by_frame) if (box := masks.rle_box(by_frame[f])) is not None}
     boxes = np.array(list(found.values()), np.float64).reshape(-1, 4).clip(0, 1)
     return ObjectTrack(label, np.array(list(found), np.int64), boxes, tuple(by_frame[f] for f in found))
 
 
 def track_from_boxes(label: str, by_frame: dict[int, masks.Box], *, keyframes: Sequence[int] = ()) -> ObjectTrack:
-    """Normalised xyxy boxes by frame, clipped to the frame; what has no area in it is left out."""
+    """Make an object from boxes by frame.
+
+    Args:
+        label: The object's label.
+        by_frame: Normalised xyxy. They are clipped to the frame; those without area are left out.
+        keyframes: The frames that a person should correct the others by.
+    """
     frames, boxes = [], []
     for frame in sorted(by_frame):
         x0, y0, x1, y1 = (min(1.0, max(0.0, float(c))) for c in by_frame[frame])
@@ -157,14 +171,26 @@ def track_from_boxes(label: str, by_frame: dict[int, masks.Box], *, keyframes: S
 
 
 def every_nth_frame(video: AnnotatedVideo, step: int) -> NDArray[np.int64]:
-    """Every so many frames, from the first. Raises ValueError for a step below 1."""
+    """Return every n-th frame of a video, from the first one on.
+
+    Raises:
+        ValueError: For a step below 1.
+    """
     if step < 1:
         raise ValueError(f"frames are taken every 1 or more, not every {step}")
     return np.arange(0, len(video.times), step, dtype=np.int64)
 
 
 def frames_at_rate(times: NDArray[np.float64], fps: float) -> NDArray[np.int64]:
-    """The frames that players show at 0, 1/fps, 2/fps, ... seconds, each once. Raises ValueError for no rate."""
+    """Return the frames that players show at 0, 1/fps, 2/fps, ... seconds, each once.
+
+    Args:
+        times: (N,) float64 seconds, ascending.
+        fps: Frames per second.
+
+    Raises:
+        ValueError: If the rate is not positive and finite.
+    """
     if not 0 < fps < float("inf"):
         raise ValueError(f"a rate must be a positive number of frames per second, got {fps}")
     moments = np.arange(0, float(times[-1]) + 1e-6, 1 / fps) + 1e-6  # a hair, for times that are rounded
@@ -172,10 +198,21 @@ def frames_at_rate(times: NDArray[np.float64], fps: float) -> NDArray[np.int64]:
 
 
 def split_videos(names: Sequence[str], shares: Sequence[float], *, seed: int) -> list[list[str]]:
-    """Names -> as many lists as there are shares, each name in one: no video is ever divided between two.
+    """Split names at random; no video is divided between two splits.
 
-    shares: positive, relative. Counts are the largest remainders', so they sum up; the shuffle depends on the names
-    and the seed alone, not on their order. Raises ValueError for fewer names than shares.
+    The sizes are rounded by largest remainders, so that they sum up. The result depends on the names and the seed, not
+    on the order of the names.
+
+    Args:
+        names: The names of the videos.
+        shares: The relative size of each split; positive.
+        seed: The seed of the shuffle.
+
+    Returns:
+        The names of each split, sorted.
+
+    Raises:
+        ValueError: If a share is not positive, or there are fewer names than splits.
     """
     if not shares or any(not s > 0 for s in shares):
         raise ValueError(f"shares must be positive, got {list(shares)}")
@@ -195,7 +232,11 @@ def split_videos(names: Sequence[str], shares: Sequence[float], *, seed: int) ->
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file. Raises FormatError, which names it."""
+    """Read a JSON file.
+
+    Raises:
+        FormatError: If it cannot be read or is not JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -205,7 +246,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Writes a file whole or not at all; makes its folders."""
+    """Write a text file as a whole or not at all; makes its folders. Returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, encoding="utf-8")
@@ -214,12 +255,12 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """Compact, since masks are many."""
+    """Write a compact JSON file. Returns the path."""
     return write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n")
 
 
 def number_labels(videos: Iterable[AnnotatedVideo]) -> dict[str, int]:
-    """Labels -> 1, 2, ... in alphabetical order: the same whatever the order of the videos."""
+    """Number the labels of videos 1, 2, ... in alphabetical order, whatever the order of the videos."""
     labels = sorted({one.label for video in videos for one in video.objects})
     return {label: i for i, label in enumerate(labels, start=1)}
 
@@ -235,7 +276,15 @@ def coco_header(numbers: Mapping[str, int], *lists: str) -> dict[str, Any]:
 
 
 def safe_name(name: str, what: str) -> str:
-    """A name that stays in its folder when joined to it. Raises FormatError."""
+    """Return a name if it stays in its folder when joined to it.
+
+    Args:
+        name: The name; may contain slashes.
+        what: What the error's text calls it.
+
+    Raises:
+        FormatError: If the name leads out of its folder.
+    """
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise FormatError(f"{what} has the name {name!r}, which leads out of its folder")
@@ -243,7 +292,15 @@ def safe_name(name: str, what: str) -> str:
 
 
 def require_masks(videos: Sequence[AnnotatedVideo], form: str) -> None:
-    """Raises FormatError where there are boxes alone."""
+    """Check that all objects have masks.
+
+    Args:
+        videos: The videos.
+        form: The name of the format that needs them.
+
+    Raises:
+        FormatError: If an object has only boxes.
+    """
     for video in videos:
         for one in video.objects:
             if len(one.frames) and not one.has_masks:
@@ -254,12 +311,22 @@ def require_masks(videos: Sequence[AnnotatedVideo], form: str) -> None:
 
 
 def even_times(n: int, fps: float = DEFAULT_FPS) -> NDArray[np.float64]:
-    """(n,) seconds of frames of which only the number is known."""
+    """Return (n,) seconds of frames of which only the number and the rate are known."""
     return np.arange(n) / fps
 
 
 def get_field(item: Any, name: str, kind: type | tuple[type, ...], where: str) -> Any:
-    """A member that must be there and of a kind. Raises FormatError. bool is no number."""
+    """Return a member of a JSON object.
+
+    Args:
+        item: The object.
+        name: The member's name.
+        kind: The type that it must have. bool does not count as a number.
+        where: What the error's text calls the object.
+
+    Raises:
+        FormatError: If the member is missing or of another type.
+    """
     value = item.get(name) if isinstance(item, Mapping) else None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
@@ -268,7 +335,11 @@ def get_field(item: Any, name: str, kind: type | tuple[type, ...], where: str) -
 
 
 def xywh_box(box: Any, size: tuple[int, int], where: str) -> tuple[float, float, float, float]:
-    """[x, y, width, height] in pixels -> normalised xyxy. Raises FormatError."""
+    """Turn [x, y, width, height] in pixels into a normalised xyxy box. size: (width, height) of the image.
+
+    Raises:
+        FormatError: If it is no such list.
+    """
     numbers = isinstance(box, list | tuple) and all(
         isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in box
     )
@@ -279,14 +350,18 @@ def xywh_box(box: Any, size: tuple[int, int], where: str) -> tuple[float, float,
 
 
 def box_xywh(box: NDArray[np.float64], size: tuple[int, int]) -> list[float]:
-    """Normalised xyxy -> [x, y, width, height] in pixels, to 1/1000."""
+    """Turn a normalised xyxy box into [x, y, width, height] in pixels, rounded to 1/1000."""
     scale = np.array([*size, *size], np.float64)
     x0, y0, x1, y1 = (np.asarray(box) * scale).tolist()
     return [round(x0, 3), round(y0, 3), round(x1 - x0, 3), round(y1 - y0, 3)]
 
 
 def read_indices(path: Path) -> NDArray[np.uint8]:
-    """The numbers in an indexed or grey PNG: (H, W) uint8. Raises FormatError."""
+    """Read the numbers of an indexed or grey PNG, (H, W) uint8.
+
+    Raises:
+        FormatError: If the file cannot be read or has colours.
+    """
     try:
         with Image.open(path) as picture:
             if picture.mode not in ("P", "L", "1"):
@@ -299,7 +374,11 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels, from the header. Raises FormatError."""
+    """Return the (width, height) of an image file in pixels, from its header.
+
+    Raises:
+        FormatError: If it cannot be read.
+    """
     try:
         with Image.open(path) as picture:
             return picture.size
@@ -308,7 +387,19 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def polygons_to_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
-    """[[x0, y0, x1, y1, ...], ...] in pixels -> (H, W) bool, as pycocotools fills them. Raises FormatError."""
+    """Fill polygons as pycocotools does.
+
+    Args:
+        polygons: [[x0, y0, x1, y1, ...], ...] in pixels.
+        size: (width, height) of the mask.
+        where: What the error's text calls them.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        FormatError: If a polygon has fewer than three corners.
+    """
     from pycocotools import mask as coco
 
     w, h = size
@@ -319,7 +410,11 @@ def polygons_to_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int],
 
 
 def write_png(path: Path, picture: NDArray[np.uint8]) -> Path:
-    """(H, W) uint8 as a grey PNG. Raises OSError."""
+    """Write (H, W) uint8 as a grey PNG; makes its folders. Returns the path.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     ok, data = cv2.imencode(".png", picture)
     if not ok:
         raise OSError(5, "OpenCV could not write a PNG", str(path))

@@ -1,9 +1,9 @@
 """COCO instances (https://cocodataset.org/#format-data), with the members for videos that COCO-VID and TAO add.
 
-`videos`; in each image `video_id`, `frame_index` (0-based, of the clip) and `time_s`; in each annotation `track_id`.
-Readers that know nothing of videos leave them aside. A segmentation is run-length coded or polygons; polygons follow
-the outline to an IoU of 0.96 or better, and have no holes: a slit without width joins each hole to the outline. Where
-only boxes are known, `segmentation` is an empty list and `area` the box's.
+These members are `videos`; `video_id`, `frame_index` (0-based, of the clip) and `time_s` of each image; and `track_id`
+of each annotation. Readers without support for videos ignore them. A segmentation is run-length encoded or polygons.
+Polygons fit the mask with an IoU of 0.96 or better and have no holes: a slit without width joins each hole to the
+outline. Where only boxes are known, `segmentation` is an empty list and `area` is the box's.
 """
 
 from __future__ import annotations
@@ -40,7 +40,19 @@ Shape = Literal["rle", "polygons"]
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path, *, shape: Shape = "rle") -> list[Path]:
-    """OUT/annotations/instances_SPLIT.json each. Raises OSError."""
+    """Write OUT/annotations/instances_SPLIT.json for each split.
+
+    Args:
+        splits: The videos of each split.
+        out: The folder.
+        shape: How masks are written.
+
+    Returns:
+        The files.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
     numbers = number_labels(video for videos in splits.values() for video in videos)
     written = []
     for split, videos in splits.items():
@@ -52,7 +64,7 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path, *, shape: S
 
 
 def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
-    """Where the picture of a frame belongs, below OUT."""
+    """Return where the image of a frame belongs, relative to OUT."""
     return f"images/{video.picture(frame)}"
 
 
@@ -104,12 +116,21 @@ def _segmentation(one: ObjectTrack, row: int, size: tuple[int, int], shape: Shap
 
 
 def rle_json(rle: Rle) -> dict[str, Any]:
-    """A mask as COCO keeps it in JSON: {"size": [height, width], "counts": compressed text}."""
+    """Return a mask as COCO's JSON has it: {"size": [height, width], "counts": compressed text}."""
     return {"size": [rle.size[1], rle.size[0]], "counts": rle.counts.decode("ascii")}
 
 
 def parse_segmentation(value: Any, size: tuple[int, int], where: str) -> Rle:
-    """COCO's segmentation, of any of its three kinds, as a mask of this (width, height). Raises FormatError."""
+    """Parse a COCO segmentation: polygons, run lengths or compressed run lengths.
+
+    Args:
+        value: The JSON value.
+        size: (width, height) of the image.
+        where: What the error's text calls it.
+
+    Raises:
+        FormatError: If it is invalid or of another size.
+    """
     from pycocotools import mask as coco
 
     if isinstance(value, list):
@@ -129,10 +150,14 @@ def parse_segmentation(value: Any, size: tuple[int, int], where: str) -> Rle:
 
 
 def runs_of(coded: bytes) -> list[int]:
-    """The runs in COCO's compressed code; pycocotools itself reads beyond its memory where they are wrong.
+    """Decode COCO's compressed run lengths.
 
-    Source: rleFrString in COCO's maskApi.c: five bits a character from 48 on, the sixth says that more follow, and from
-    the fourth run on the difference to the run before the last. Raises ValueError.
+    This is a check: pycocotools reads beyond its memory if they are wrong. Source: rleFrString in COCO's maskApi.c:
+    five bits per character from 48 on, the sixth says that more follow, and from the fourth run on the difference to
+    the run before the last.
+
+    Raises:
+        ValueError: If the text is invalid.
     """
     runs: list[int] = []
     at = 0
@@ -158,7 +183,11 @@ def _check_runs(runs: Sequence[int], size: tuple[int, int]) -> None:
 
 
 def read(path: Path) -> list[AnnotatedVideo]:
-    """An instances file. Images without `video_id` are videos of one frame. Raises FormatError."""
+    """Read an instances file. Images without `video_id` are videos of one frame.
+
+    Raises:
+        FormatError: If the file is invalid.
+    """
     content = read_json(path)
     names = {
         get_field(c, "id", int, f"{path}: a category"): get_field(c, "name", str, f"{path}: a category")

@@ -1,8 +1,8 @@
 """CVAT for video 1.1 (https://docs.cvat.ai/docs/other/xml_format): an object is a <track> of <box>es.
 
-A box that is `outside` ends the object's stay; between two boxes with `keyframe="1"` CVAT interpolates linearly, and
-only those are read on import. Written are all frames; keyframes are the fewest that keep each box to an IoU of 0.9, so
-that few have to be looked at there. Masks are not written: this format's tracks have none.
+A box with `outside="1"` ends the object's appearance. Between two boxes with `keyframe="1"` CVAT interpolates linearly,
+and only those are read. All frames are written; the keyframes among them are the fewest that keep each box at an IoU of
+0.9, so that few have to be checked in CVAT. Masks are not written, since the format's tracks have none.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ KEYFRAME_IOU = 0.9
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
-    """OUT/SPLIT/VIDEO.xml each. Frames are counted in what is kept of the video. Raises OSError."""
+    """Write OUT/SPLIT/VIDEO.xml for each video, and return the files. The frames of a sampled video are renumbered.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
     written = []
     for split, videos in splits.items():
         for video in videos:
@@ -87,7 +91,11 @@ def _box(
 
 
 def read(path: Path) -> list[AnnotatedVideo]:
-    """A video task's annotations.xml, or a folder of such files. Raises FormatError."""
+    """Read a video task's annotations.xml, or a folder of such files.
+
+    Raises:
+        FormatError: If a file is invalid.
+    """
     files = sorted(path.rglob("*.xml")) if path.is_dir() else [path]
     if not files:
         raise FormatError(f"{path} holds no XML file")
@@ -120,7 +128,7 @@ def _whole(about: Element, tag: str, path: Path) -> int:
 
 
 def _object(track: Element, size: tuple[int, int], n: int, path: Path) -> ObjectTrack:
-    """Interpolated as CVAT does: from keyframe to keyframe; after the last one it stays to the end."""
+    """Return an object, interpolated as CVAT does: between keyframes; after the last one its box stays to the end."""
     where = f"{path}: track {track.get('id')}"
     other = next((item.tag for item in track if item.tag not in ("box", "attribute")), None)
     if other is not None:

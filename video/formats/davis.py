@@ -1,8 +1,8 @@
 """DAVIS 2017 (https://davischallenge.org): indexed PNGs, 0 = background, 1.. = objects, 255 = void.
 
-Annotations/RESOLUTION/VIDEO/00000.png, JPEGImages likewise, ImageSets/2017/SPLIT.txt with the names of the videos, and
-davis_semantics.json with what the objects are. A pixel belongs to one object: where several claim it, to the smallest,
-or what lies on something larger would vanish. Frames keep the clip's own numbers.
+Files: Annotations/RESOLUTION/VIDEO/00000.png, JPEGImages likewise, ImageSets/2017/SPLIT.txt with the names of the
+videos, and davis_semantics.json with the labels of the objects. A pixel belongs to one object: where several claim it,
+to the smallest, which would vanish otherwise. Frames keep the clip's numbers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,12 @@ VOID = 255
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
-    """All of it below OUT. Raises FormatError for boxes without masks and more than 254 objects, and OSError."""
+    """Write all files below OUT, and return the main ones.
+
+    Raises:
+        FormatError: For objects without masks, and for more than 254 objects in a video.
+        OSError: If a file cannot be written.
+    """
     meanings = {}
     for split, videos in splits.items():
         require_masks(videos, "DAVIS")
@@ -53,12 +58,12 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
 
 
 def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
-    """Where the picture of a frame belongs, below OUT."""
+    """Return where the image of a frame belongs, relative to OUT."""
     return f"JPEGImages/{RESOLUTION}/{video.name}/{frame:05d}.jpg"
 
 
 def drawn(video: AnnotatedVideo) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """(frame, (H, W) uint8: the number of the object, from 1, 0 where there is none), frame by frame."""
+    """Yield each frame and its index image, (H, W) uint8: the number of the object from 1 on, 0 for the background."""
     for frame, found in apart(video):
         picture = np.zeros((video.size[1], video.size[0]), np.uint8)
         for number, mask in found.items():
@@ -67,7 +72,7 @@ def drawn(video: AnnotatedVideo) -> Iterator[tuple[int, NDArray[np.uint8]]]:
 
 
 def apart(video: AnnotatedVideo) -> Iterator[tuple[int, dict[int, NDArray[np.bool_]]]]:
-    """(frame, masks by object, from 0), a pixel in one at most: in the smallest of those that claim it."""
+    """Yield each frame and its masks by object (from 0 on); a pixel that several claim is in the smallest one only."""
     rows = [{frame: row for row, frame in enumerate(one.frames.tolist())} for one in video.objects]
     for frame in video.frames.tolist():
         here = {i: video.objects[i].rles[row[frame]] for i, row in enumerate(rows) if frame in row}
@@ -80,14 +85,14 @@ def apart(video: AnnotatedVideo) -> Iterator[tuple[int, dict[int, NDArray[np.boo
 
 
 def save_indexed(path: Path, picture: NDArray[np.uint8]) -> None:
-    """(H, W) uint8 as a PNG with the palette of DAVIS, which is PASCAL VOC's."""
+    """Write (H, W) uint8 as a PNG with the palette of DAVIS, which is PASCAL VOC's."""
     image = Image.fromarray(picture, mode="P")
     image.putpalette(_palette())
     image.save(path, format="PNG")
 
 
 def _palette() -> list[int]:
-    """PASCAL VOC's colour map: the bits of the number, spread over the three channels from the highest bit on."""
+    """Return PASCAL VOC's colour map: the bits of a number, spread over the three channels from the highest bit on."""
     colours = []
     for number in range(256):
         rest, rgb = number, [0, 0, 0]
@@ -100,7 +105,11 @@ def _palette() -> list[int]:
 
 
 def read(path: Path) -> list[AnnotatedVideo]:
-    """A folder as DAVIS is laid out, or one whose folders are the videos' annotations. Raises FormatError."""
+    """Read a folder with DAVIS's layout, or one whose subfolders are the videos' annotations.
+
+    Raises:
+        FormatError: If there are no annotations or a file is invalid.
+    """
     root = annotation_root(path)
     said = path / "davis_semantics.json"
     meanings = read_json(said) if said.is_file() else {}
@@ -111,7 +120,11 @@ def read(path: Path) -> list[AnnotatedVideo]:
 
 
 def annotation_root(path: Path) -> Path:
-    """The folder whose folders are videos. Raises FormatError."""
+    """Return the folder whose subfolders are the videos.
+
+    Raises:
+        FormatError: If there is none.
+    """
     for inside in ("Annotations/480p", f"Annotations/{RESOLUTION}", "Annotations", "."):
         if (path / inside).is_dir():
             return path / inside

@@ -1,8 +1,8 @@
-"""MOTS (https://www.vision.rwth-aachen.de/page/mots), its text form: `time_frame id class_id height width rle`.
+"""MOTS (https://www.vision.rwth-aachen.de/page/mots) in its text form: `time_frame id class_id height width rle`.
 
-An id is 1000 x class + instance; 10000 is a region to ignore. Laid out as MOTSChallenge is: SPLIT/VIDEO/gt/gt.txt with
-frames from 1, SPLIT/VIDEO/seqinfo.ini, and labels.txt with what the classes are. Masks do not overlap: where several
-claim a pixel, the smallest has it. A sampled video's frames are counted anew.
+An id is 1000 x class + instance; 10000 is a region to ignore. The layout is MOTSChallenge's: SPLIT/VIDEO/gt/gt.txt with
+frames from 1 on, SPLIT/VIDEO/seqinfo.ini, and labels.txt with the names of the classes. Masks do not overlap: where
+several claim a pixel, the smallest has it. The frames of a sampled video are renumbered.
 """
 
 from __future__ import annotations
@@ -35,7 +35,12 @@ _PER_CLASS = 1000
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
-    """All of it below OUT. Raises FormatError for boxes without masks or too many objects, and OSError."""
+    """Write all files below OUT, and return the main ones.
+
+    Raises:
+        FormatError: For objects without masks, and for 1000 objects or more of a class.
+        OSError: If a file cannot be written.
+    """
     numbers = number_labels(video for videos in splits.values() for video in videos)
     written = [write_text(out / "labels.txt", "".join(f"{label}\n" for label in numbers))]
     for split, videos in splits.items():
@@ -48,7 +53,7 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
 
 
 def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
-    """Where the picture of a frame belongs, below OUT."""
+    """Return where the image of a frame belongs, relative to OUT."""
     return f"{split}/{video.name}/img1/{int(np.searchsorted(video.frames, frame)) + 1:06d}.jpg"
 
 
@@ -83,10 +88,13 @@ def _about(video: AnnotatedVideo) -> str:
 
 
 def read(path: Path) -> list[AnnotatedVideo]:
-    """A text file, or a folder of VIDEO/gt/gt.txt or of VIDEO.txt. Frames are counted from 0 where one is 0.
+    """Read a text file, or a folder of VIDEO/gt/gt.txt or of VIDEO.txt.
 
-    What the classes are is in a labels.txt at or above each file; without one they are "class 1" and so on. Raises
-    FormatError.
+    Frames are counted from 0 if there is a frame 0, else from 1. The names of the classes are read from a labels.txt at
+    or above each file; without one they are "class 1" and so on.
+
+    Raises:
+        FormatError: If a file is invalid.
     """
     if path.is_file():
         return [_video(path, path.stem if path.name != "gt.txt" else path.parents[1].name)]
@@ -136,7 +144,7 @@ def _labels(file: Path) -> list[str]:
 
 
 def _length(file: Path, least: int) -> tuple[int, float]:
-    """(frames, frames per second) as seqinfo.ini says, where there is one."""
+    """Return the number of frames and the frame rate as seqinfo.ini has them, if there is one."""
     about = configparser.ConfigParser()
     about.read(file.parents[1] / "seqinfo.ini" if file.name == "gt.txt" else file.with_suffix(".ini"))
     try:

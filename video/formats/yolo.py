@@ -1,7 +1,7 @@
 """YOLO boxes (https://docs.ultralytics.com/datasets/detect): `class x y width height`, centre and sides as fractions.
 
-labels/SPLIT/VIDEO_000012.txt for each frame, empty where nothing is seen, images/SPLIT likewise, and data.yaml. Who is
-who from frame to frame is not told in this format.
+Files: labels/SPLIT/VIDEO_000012.txt for each frame, empty where nothing is visible, images/SPLIT likewise, and
+data.yaml. The format has no identities of objects from frame to frame.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from video.formats.base import AnnotatedVideo, number_labels, write_text
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
-    """All of it below OUT. Raises OSError."""
+    """Write all files below OUT, and return the main ones.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
     numbers = number_labels(video for videos in splits.values() for video in videos)
     for split, videos in splits.items():
         for video in videos:
@@ -34,7 +38,7 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
 
 
 def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
-    """Where the picture of a frame belongs, below OUT."""
+    """Return where the image of a frame belongs, relative to OUT."""
     return f"images/{split}/{_stem(video, frame)}.jpg"
 
 

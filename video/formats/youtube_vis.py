@@ -1,7 +1,7 @@
-"""YouTube-VIS (https://youtube-vos.org/dataset/vis/): COCO for videos; an annotation is an object in all its frames.
+"""YouTube-VIS (https://youtube-vos.org/dataset/vis/): COCO for videos; an annotation is an object on all its frames.
 
-`segmentations`, `bboxes` and `areas` have an entry for each of the video's `file_names`, null where it is not seen.
-Where only boxes are known the segmentations are all null.
+`segmentations`, `bboxes` and `areas` have an entry for each of the video's `file_names`, null where the object is not
+visible. Where only boxes are known, the segmentations are all null.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ from video.formats.coco import parse_segmentation, rle_json
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
-    """OUT/SPLIT/instances.json each. Raises OSError."""
+    """Write OUT/SPLIT/instances.json for each split, and return the files.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
     numbers = number_labels(video for videos in splits.values() for video in videos)
     written = []
     for split, videos in splits.items():
@@ -56,7 +60,7 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
 
 
 def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
-    """Where the picture of a frame belongs, below OUT."""
+    """Return where the image of a frame belongs, relative to OUT."""
     return f"{split}/JPEGImages/{video.picture(frame)}"
 
 
@@ -74,7 +78,11 @@ def _rows(one: ObjectTrack, video: AnnotatedVideo) -> dict[str, list[Any]]:
 
 
 def read(path: Path) -> list[AnnotatedVideo]:
-    """An instances file. Raises FormatError."""
+    """Read an instances file.
+
+    Raises:
+        FormatError: If the file is invalid.
+    """
     content = read_json(path)
     names = {
         get_field(c, "id", int, f"{path}: a category"): get_field(c, "name", str, f"{path}: a category")

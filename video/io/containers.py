@@ -1,8 +1,8 @@
-"""What a file's container says about itself, read without a decoder.
+"""What the container of a video file says about its own length, read without a decoder.
 
-A video that was cut off in transit still opens: libraries then end early and say nothing. But MP4, Matroska and
-AVI announce the lengths of their parts, and a part that runs past the end of the file is proof. Sources:
-ISO/IEC 14496-12 (boxes), RFC 8794 (EBML), the RIFF specification.
+A video that was cut off in transit still opens, and libraries then end early without an error. But MP4, Matroska and
+AVI announce the lengths of their parts, and a part that extends past the end of the file proves that bytes are
+missing. Sources: ISO/IEC 14496-12 (boxes), RFC 8794 (EBML), the RIFF specification.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp"
 
 
 def bytes_missing(path: Path) -> int:
-    """How many bytes of the container's announced length are not in the file.
+    """Return how many bytes of the container's announced length the file lacks.
 
     0 also where the container announces nothing (streams, MPEG-TS) or is none of the three.
     """
@@ -42,10 +42,13 @@ def bytes_missing(path: Path) -> int:
 
 
 def matroska_breaks_at(path: Path) -> int | None:
-    """The byte at which a Matroska or WebM file's tree of elements breaks; None for a whole tree, or another kind.
+    """Return the byte at which the element tree of a Matroska or WebM file breaks.
 
-    Readers jump over a broken place to the next cluster and lose the frames between without a word. Only the
-    elements that hold frames are followed, by their headers; a live stream (unknown lengths) is not followed.
+    Decoders skip a broken place up to the next cluster and silently lose the frames between. Only elements that hold
+    frames are followed, by their headers, and live streams (unknown lengths) are not followed.
+
+    Returns:
+        The byte; None for a whole tree and for files of another kind.
     """
     with path.open("rb") as file:
         if file.read(4) != _EBML:
@@ -74,7 +77,7 @@ def _cluster_breaks_at(file: BinaryIO, at: int, end: int) -> int | None:
 
 
 def _element(file: BinaryIO, at: int) -> tuple[int, int | None, int]:
-    """(its kind, its length or None, where its body begins)."""
+    """Return an element's id, its length (None if unknown) and where its body begins."""
     file.seek(at)
     first = file.read(1)
     n_more = 8 - first[0].bit_length() if first and first[0] else 0
@@ -84,7 +87,7 @@ def _element(file: BinaryIO, at: int) -> tuple[int, int | None, int]:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Walks the top-level boxes: a 4-byte length that counts itself, 4 letters, perhaps an 8-byte length."""
+    """Walk the top-level boxes: a 4-byte length that counts itself, 4 letters, perhaps an 8-byte length."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -101,7 +104,7 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_segment(file: BinaryIO) -> int:
-    """Skips the EBML header; then the Segment, which holds everything, tells its length."""
+    """Skip the EBML header and return the end of the Segment, which holds everything else; 0 if it is not known."""
     file.seek(4)
     length = _ebml_number(file)
     if length is None:
@@ -114,7 +117,7 @@ def _end_of_segment(file: BinaryIO) -> int:
 
 
 def _ebml_number(file: BinaryIO) -> int | None:
-    """A length whose leading zero bits say how many more bytes it has; all ones: unknown (a live stream)."""
+    """Read a length whose leading zero bits say how many more bytes it has; all ones mean unknown (a live stream)."""
     first = file.read(1)
     if not first or first[0] == 0:
         return None
@@ -124,7 +127,7 @@ def _ebml_number(file: BinaryIO) -> int | None:
 
 
 def _end_of_riff(file: BinaryIO, size: int) -> int:
-    """Long files are several RIFF chunks, one behind the other, padded to even lengths."""
+    """Return the end of the RIFF chunks; long files have several, one after the other, padded to even lengths."""
     at = 0
     while at + 8 <= size:
         file.seek(at)

@@ -1,10 +1,10 @@
-"""Pixels of chosen frames, in order, from either decoder.
+"""Decodes the pixels of chosen frames, in order, with decord or PyAV.
 
-Measured with numbered frames: decord is right when it reads a file from its first frame on, and gives WRONG
-frames without a word when it has to jump (open groups of pictures, HEVC, intra refresh) and from MPEG-TS. So
-decord reads runs that begin at frame 0; whatever jumps goes through PyAV, which tells each frame's time stamp.
-While it waits for a frame, decord feeds its decoder packet after packet, with room for the pixels of each, and nothing
-limits that: 2.4 GB were taken for 40 s of 1920x1080 (`make bench-scale` shows it). So longer clips are PyAV's too.
+Measured with numbered frames: decord is correct when it reads a file from its first frame on. When it has to seek it
+silently returns wrong frames (open GOPs, HEVC, intra refresh), as it does for MPEG-TS. So decord reads runs that begin
+at frame 0, and PyAV, which reports the timestamp of each frame, reads everything else. While decord waits for a frame,
+it decodes packet after packet without a limit on its memory (2.4 GB for 40 s of 1920x1080, see `make bench-scale`), so
+PyAV also reads long clips.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _WORTH_A_JUMP = 12  # frames; decoding on is cheaper than a jump shorter than th
 
 
 class DecordFailedError(Exception):
-    """decord gave up in the middle of a file."""
+    """decord failed in the middle of a file."""
 
 
 def decord_agrees(path: Path, probed: Probe) -> bool:
-    """Whether decord sees the same frames, times and first picture as the probe.
+    """Return whether decord sees the same frames, times and first image as the probe.
 
-    It is not asked about broken files, and not about clips that could take more than a GiB of memory through it.
+    Files that are broken, or could take more than a GiB of memory through decord, count as disagreement without a try.
     """
     width, height = probed.size
     if 3 * width * height * len(probed.times) > _DECORD_BYTES:
@@ -61,7 +61,11 @@ def decord_agrees(path: Path, probed: Probe) -> bool:
 
 
 def read_decord(path: Path, n: int, *, size: int) -> Iterator[tuple[int, Image]]:
-    """Frames 0..n-1, decoded `size` at a time. Raises DecordFailedError; the frames given until then are right."""
+    """Yield the index and the image, (H, W, 3) uint8 RGB, of the frames 0 to n - 1, decoded `size` at a time.
+
+    Raises:
+        DecordFailedError: If decord fails. The frames yielded before are correct.
+    """
     reader = _open_decord(path)
     for begin in range(0, n, size):
         indices = list(range(begin, min(begin + size, n)))
@@ -73,7 +77,16 @@ def read_decord(path: Path, n: int, *, size: int) -> Iterator[tuple[int, Image]]
 
 
 def read_pyav(path: Path, probed: Probe, indices: NDArray[np.int64]) -> Iterator[tuple[int, Image]]:
-    """The frames `indices` (ascending) one by one. Jumps where that saves work and the file's stamps allow it."""
+    """Yield the index and the image, (H, W, 3) uint8 RGB, of some frames.
+
+    Args:
+        path: The file.
+        probed: Its probe.
+        indices: (n,) int64, ascending. Seeks are made where they save work and the timestamps allow it.
+
+    Raises:
+        ClipError: If the file can no longer be decoded.
+    """
     start = 0
     if probed.pts is not None:
         try:

@@ -1,7 +1,7 @@
-"""What a video file really holds: every frame as players present it, found by decoding once without making pixels.
+"""What a video file holds: every frame as players present it, found by decoding the file once without making pixels.
 
-Why decode: packets lie. An edit list hides some of them, AVI has no presentation times, and damage within a
-picture shows only when it is decoded. One pass finds all of it before any work is spent on the file.
+Decoding is needed because packets mislead: an edit list hides some of them, AVI has no presentation times, and damage
+within a picture shows only when it is decoded. One pass finds all of it before any work is spent on the file.
 """
 
 from __future__ import annotations
@@ -35,14 +35,18 @@ _DAMAGE_HINT = "get a whole copy, or re-encode what is left of it"
 
 
 class ClipError(UserError):
-    """A file that cannot be used as a video; the message is a sentence for people that names the file."""
+    """A file that cannot be used as a video. The text names the file and is written for people."""
 
 
 class ReadingError(ClipError):
-    """Reading stopped on the way through a clip that was opened. frame: the first, of those asked for, that is missing.
+    """Frames of a clip that was opened cannot be read.
 
-    Every frame was decoded once when the clip was opened, so the bytes were good then: the file was changed or taken
-    away since, the disk or the network fails. It may heal, other than what `Clip.broken` tells.
+    Every frame was decoded once when the clip was opened, so the file was intact then: it was changed or removed since,
+    or the disk or the network fails. Unlike the damage that `Clip.broken` reports, this may be temporary.
+
+    Args:
+        message: The text for people.
+        frame: The first of the requested frames that is missing.
     """
 
     def __init__(self, message: str, *, frame: int) -> None:
@@ -52,14 +56,14 @@ class ReadingError(ClipError):
 
 @dataclass(frozen=True)
 class DisplayTransform:
-    """How players turn stored pixels before they show them: transpose, then mirror."""
+    """How players turn the stored pixels before they show them: transpose, then mirror."""
 
     transpose: bool = False
     mirror_x: bool = False
     mirror_y: bool = False
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(h, w, 3) as stored -> (H, W, 3) as shown, contiguous."""
+        """Turn an image, (h, w, 3) uint8 as stored, into the one that is shown, (H, W, 3) uint8, contiguous."""
         if self.transpose:
             image = image.swapaxes(0, 1)
         image = image[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
@@ -67,12 +71,12 @@ class DisplayTransform:
 
     @property
     def mirrored(self) -> bool:
-        """True when no rotation alone does it."""
+        """Whether the transform is more than a rotation."""
         return self.transpose ^ self.mirror_x ^ self.mirror_y
 
     @property
     def degrees(self) -> int:
-        """The clockwise rotation: 0, 90, 180 or 270 (of a mirrored picture: after it was mirrored left to right)."""
+        """The clockwise rotation in degrees: 0, 90, 180 or 270. A mirrored image is mirrored left to right first."""
         if self.transpose:
             return 90 if self.mirror_x else 270
         return 180 if self.mirror_y else 0
@@ -82,9 +86,18 @@ class DisplayTransform:
 class Probe:
     """The presented frames of one file.
 
-    size: (width, height) in pixels as stored, before `turn`. times: (N,) float64 s from the start of playing,
-    strictly ascending. pts: (N,) int64 in the stream's own units, ascending, or None where the file's stamps
-    cannot identify a frame. keys: (K,) int64 frames that decoding can start at.
+    Args:
+        size: (width, height) in pixels as stored, before `turn`.
+        turn: How players turn the pixels.
+        times: (N,) float64 seconds from the start of playing, strictly ascending.
+        duration_s: The duration in seconds, as browsers report it.
+        pts: (N,) int64 presentation timestamps in the stream's unit, ascending; None where they do not identify a
+            frame.
+        keys: (K,) int64, the frames at which decoding can start.
+        container: FFmpeg's names of the container format, separated by commas.
+        codec: The codec's name.
+        n_video_streams: The number of video streams in the file.
+        broken: Why the frames end before the file does, as a sentence; empty for a whole file.
     """
 
     size: tuple[int, int]
@@ -100,9 +113,15 @@ class Probe:
 
 
 def probe(path: Path, *, partial: bool = False) -> Probe:
-    """Reads the file once. Raises ClipError for everything that is not a whole video.
+    """Decode a video file once and report its frames.
 
-    partial: a file that breaks off after at least one frame is no error: `Probe.broken` says where and why.
+    Args:
+        path: The file.
+        partial: Whether a file that breaks off after at least one frame is accepted; `Probe.broken` then says where and
+            why.
+
+    Raises:
+        ClipError: If the file is no video, or not a whole one.
     """
     _check_file(path)
     missing = bytes_missing(path)
@@ -128,7 +147,11 @@ def probe(path: Path, *, partial: bool = False) -> Probe:
 
 @contextmanager
 def open_container(path: Path) -> Iterator[InputContainer]:
-    """Opens a local file and nothing else. Raises ClipError when it is no media file."""
+    """Open a local file and nothing else, as a context manager.
+
+    Raises:
+        ClipError: If it is no media file.
+    """
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
     try:
         container = av.open(str(path.resolve()), options=options)
@@ -139,7 +162,11 @@ def open_container(path: Path) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The stream of moving pictures, cover art aside."""
+    """Return the first video stream of a container that is not cover art.
+
+    Raises:
+        ClipError: If there is none, or no decoder for it.
+    """
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         kinds = " and ".join(sorted({str(s.type) for s in container.streams})) or "nothing that is known"
@@ -150,8 +177,11 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     return streams[0]
 
 
-def turn_of(frame: VideoFrame) -> DisplayTransform:
-    """From the display matrix: 3x3 fixed-point numbers, x' = a x + c y, y' = b x + d y, y downwards."""
+def display_transform_of(frame: VideoFrame) -> DisplayTransform:
+    """Return the display transform of a frame.
+
+    It is read from the display matrix: 3x3 fixed-point numbers with x' = a x + c y and y' = b x + d y, y downwards.
+    """
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return DisplayTransform()
@@ -188,7 +218,10 @@ def _why_not_opened(path: Path) -> str:
 def _decode_all(
     container: InputContainer, stream: VideoStream, path: Path, missing: int
 ) -> tuple[list[bool], list[int | None], tuple[int, int], DisplayTransform, str]:
-    """(is a key frame, time stamp) of every frame in the order of presentation, how they are shown, and what broke."""
+    """Decode all frames in the order of presentation.
+
+    Returns (whether each is a key frame, their timestamps, the stored size, the display transform, what is broken).
+    """
     keys: list[bool] = []
     stamps: list[int | None] = []
     size, turn = (0, 0), DisplayTransform()
@@ -196,7 +229,7 @@ def _decode_all(
     try:
         for frame in container.decode(stream):
             if not stamps:
-                size, turn = (frame.width, frame.height), turn_of(frame)
+                size, turn = (frame.width, frame.height), display_transform_of(frame)
             if frame.is_corrupt:
                 broken = f"the picture of frame {len(stamps)} is damaged"
                 break
@@ -221,7 +254,7 @@ def _decode_all(
 def _times(
     stamps: list[int | None], stream: VideoStream, container: InputContainer
 ) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
-    """Seconds from the start of playing, and the stamps where each belongs to one frame."""
+    """Return the times in seconds from the start of playing, and the timestamps if each belongs to one frame."""
     unit_s = float(stream.time_base or 0)
     known = [s for s in stamps if s is not None]
     if len(known) < len(stamps) or not unit_s:
@@ -262,7 +295,12 @@ def _last_frame_s(times: NDArray[np.float64], stream: VideoStream) -> float:
 
 @dataclass(frozen=True)
 class VideoLimits:
-    """most_px: pixels of one frame, width times height. most_s: seconds of playing."""
+    """The largest video that is accepted. It is checked by the header before a frame is decoded.
+
+    Args:
+        most_px: Pixels of one frame, width times height.
+        most_s: Duration in seconds.
+    """
 
     most_px: float
     most_s: float
@@ -272,15 +310,26 @@ class VideoLimits:
             raise ValueError(f"limits must be above 0, got {self.most_px} pixels and {self.most_s} s")
 
     def check_header(self, path: Path) -> None:
-        """Raises ClipError for a video whose header announces too much. Decodes nothing; headers may announce less
-        than there is, so `check` what was opened as well.
+        """Check a file by its header, without decoding. A header may understate, so `check` the opened clip as well.
+
+        Raises:
+            ClipError: If the header announces too much.
         """
         with open_container(path) as container:
             stream = video_stream(container, path)
             self.check(path.name, (stream.width, stream.height), (container.duration or 0) / av.time_base)
 
     def check(self, name: str, size: tuple[int, int], duration_s: float) -> None:
-        """size: (width, height) in pixels. Raises ClipError."""
+        """Check a video.
+
+        Args:
+            name: The name for the error's text.
+            size: (width, height) in pixels.
+            duration_s: The duration in seconds.
+
+        Raises:
+            ClipError: If it is too large or too long.
+        """
         w, h = size
         if w * h > self.most_px:
             raise ClipError(f"{name}: its frames have {w}x{h} pixels, more than {self.most_px / 1e6:g} megapixels")

@@ -1,4 +1,8 @@
-"""A video file as the rest of the code sees it: how large, when each frame is shown, and pixels in bounded batches."""
+"""Opens videos and image sequences as clips: size, the time of each frame, and pixels in batches of bounded size.
+
+`Clip` is a video file, `FrameSequence` a list of image files with the same interface, and `ClipView` some frames of a
+clip at a smaller size.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +26,25 @@ __all__ = ["Clip", "ClipError", "ReadingError", "open_clip"]
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """One video, opened and checked, without pixels.
+    """A video file that was opened and checked. It holds no pixels.
 
-    size: (width, height) in pixels as players show it, after rotation. (Pixels that are not square are left as
-    they are stored: in fractions of the frame that changes nothing.)
-    times: (N,) float64 seconds at which players show each frame, from the start of playing; strictly ascending.
-    duration_s: as browsers tell it on loading the file, which is the container's word: a sound track that is
-    longer than the picture counts, and a container that rounds may end before the last frame's time.
-    rotation: the clockwise degrees that are applied to the stored pixels: 0, 90, 180 or 270.
-    decoder: which library reads the runs from frame 0 on; single frames always come through PyAV.
-    broken: what is wrong with a file of which a part was opened, "" for a whole one.
+    Args:
+        path: The file.
+        size: (width, height) in pixels as players show it, after rotation. Pixels that are not square stay as stored.
+        times: (N,) float64 seconds at which players show each frame, from the start of playing; strictly ascending.
+        duration_s: The duration in seconds as browsers report it, which is the container's: a sound track that is
+            longer than the video counts, and a container that rounds may end before the last frame's time.
+        rotation: The clockwise degrees that are applied to the stored pixels: 0, 90, 180 or 270.
+        decoder: The library that reads runs from frame 0 on. Single frames are always read by PyAV.
+        codec: The codec's name.
+        broken: What is wrong with a file of which only a part was opened; empty for a whole one.
+
+    Example:
+        >>> clip = open_clip("clip.mp4")
+        >>> len(clip), clip.size
+        >>> image = clip.frame(0)
+        >>> for indices, images in clip.batches([0, 10, 20]):
+        ...     ...
     """
 
     path: Path
@@ -71,11 +84,18 @@ class Clip:
     def batches(
         self, indices: Sequence[int] | NDArray[np.int64] | None = None, *, size: int = 16
     ) -> Iterator[tuple[NDArray[np.int64], Image]]:
-        """Pixels of the frames `indices` (all of them unless given), at most `size` frames at a time.
+        """Read the pixels of some frames in batches.
 
-        Yields ((b,) int64 indices, (b, H, W, 3) uint8 RGB), ascending whatever the order asked for, each frame
-        once. No more than two batches are in memory. Raises ReadingError where the file can no longer be read, once
-        all frames before that are given; IndexError (no such frame).
+        Args:
+            indices: The frames, in any order; all of them by default. Each is read once.
+            size: How many frames a batch holds at most. No more than two batches are in memory.
+
+        Yields:
+            (b,) int64 indices, ascending, and (b, H, W, 3) uint8 RGB.
+
+        Raises:
+            ReadingError: If the file can no longer be read; all frames before that are yielded first.
+            IndexError: If there is no such frame.
         """
         if size < 1:
             raise ValueError(f"a batch holds at least one frame, got size={size}")
@@ -116,18 +136,29 @@ class Clip:
             yield from read_pyav(self.path, self._probe, wanted[given:])
 
     def frame(self, i: int) -> Image:
-        """Pixels of frame `i` (0-based, negative from the end as in lists): (H, W, 3) uint8 RGB."""
+        """Read one frame.
+
+        Args:
+            i: The frame's index; negative indices count from the end, as in lists.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+        """
         index = i + len(self) if i < 0 else i
         _, images = next(self.batches([index], size=1))
         return images[0]
 
 
 def open_clip(path: str | Path, *, partial: bool = False) -> Clip:
-    """Opens and checks a video: every frame is decoded once, without making pixels.
+    """Open and check a video. Every frame is decoded once, without making pixels.
 
-    partial: of a file that is cut off or damaged on the way, the frames before that are opened, and `broken` says
-    up to where; without it a part of a video is never taken for the whole. Raises ClipError, a sentence for people,
-    when the file is missing, no video, cut off or damaged.
+    Args:
+        path: The file.
+        partial: Whether to open the frames before the place where a file is cut off or damaged; `Clip.broken` then says
+            where that is. By default such a file is an error.
+
+    Raises:
+        ClipError: If the file is missing, no video, cut off or damaged. The text is written for people.
     """
     path = Path(path)
     probed = probe(path, partial=partial)
@@ -151,10 +182,13 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True, eq=False)
 class FrameSequence:
-    """Pictures of one size, opened and checked, without pixels. The same interface as `video.io.reader.Clip`.
+    """Image files of one size with the interface of `Clip`. It holds no pixels.
 
-    paths: the files, in order. names: what errors call them, as many. size: (width, height) in pixels as browsers
-    show them (EXIF orientation applied). fps: the rate that the sequence is thought to run at; it has none itself.
+    Args:
+        paths: The files, in order.
+        names: What errors call them.
+        size: (width, height) in pixels as browsers show them (with the EXIF orientation applied).
+        fps: The assumed frame rate; image files have none.
     """
 
     paths: tuple[Path, ...]
@@ -187,7 +221,7 @@ class FrameSequence:
 
     @property
     def duration_s(self) -> float:
-        """Seconds, the last frame's own time included."""
+        """The duration in seconds, including the last frame's."""
         return len(self) / self.fps
 
     @property
@@ -198,7 +232,7 @@ class FrameSequence:
     def batches(
         self, indices: Sequence[int] | NDArray[np.int64] | None = None, *, size: int = 16
     ) -> Iterator[tuple[NDArray[np.int64], Image]]:
-        """As `Clip.batches`: ((b,) indices, (b, H, W, 3) uint8 RGB), ascending, each frame once. Raises the same."""
+        """Read the pixels of some frames in batches; see `Clip.batches`."""
         if size < 1:
             raise ValueError(f"a batch holds at least one frame, got size={size}")
         wanted = np.unique(np.asarray(range(len(self)) if indices is None else indices, dtype=np.int64))
@@ -221,7 +255,7 @@ class FrameSequence:
             yield some, np.stack(images)
 
     def frame(self, i: int) -> Image:
-        """Pixels of frame `i` (0-based, negative from the end as in lists): (H, W, 3) uint8 RGB."""
+        """Read one frame; see `Clip.frame`."""
         _, images = next(self.batches([i + len(self) if i < 0 else i], size=1))
         return images[0]
 
@@ -236,9 +270,15 @@ class FrameSequence:
 def open_sequence(
     paths: Sequence[Path], *, names: Sequence[str] | None = None, fps: float = DEFAULT_FPS
 ) -> FrameSequence:
-    """Opens picture files as a clip; their headers are read, and all must have one size.
+    """Open image files as a clip. Only their headers are read.
 
-    names: what errors call the files; their own names unless given. Raises ClipError: no files, no picture, sizes.
+    Args:
+        paths: The files, in order.
+        names: What errors call them; their own names by default.
+        fps: The assumed frame rate.
+
+    Raises:
+        ClipError: If there are no files, one is no image, or their sizes differ.
     """
     names = tuple(names or (path.name for path in paths))
     if not paths:
@@ -264,10 +304,14 @@ def _size_of(path: Path, name: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ClipView(Clip):
-    """Frames of a clip, ascending, in one size: read as a `Clip` whose frame i is the whole's `frames[i]`.
+    """Some frames of a clip at one size, read like a `Clip` whose frame i is the whole clip's `frames[i]`.
 
-    frames: (n,) int64, strictly ascending frames of `whole`. size: (width, height) in pixels that pictures are
-    brought to as they are decoded. times: the whole clip's own, so that seconds mean the same in both.
+    `times` are the whole clip's, so that seconds mean the same in both. `video.tracking.postprocess.upsample_track`
+    brings a track of the view back to the whole clip.
+
+    Args:
+        whole: The clip.
+        frames: (n,) int64, strictly ascending frames of `whole`.
     """
 
     whole: Clip
@@ -281,28 +325,32 @@ class ClipView(Clip):
     def batches(
         self, indices: Sequence[int] | NDArray[np.int64] | None = None, *, size: int = 16
     ) -> Iterator[tuple[NDArray[np.int64], Image]]:
-        """As `Clip.batches`, in the view's own count and size."""
+        """Read frames in batches; see `Clip.batches`. Indices and sizes are the view's."""
         wanted = np.unique(np.asarray(range(len(self)) if indices is None else indices, dtype=np.int64))
         if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(self):
             raise IndexError(f"the view has the frames 0 to {len(self) - 1}; got {wanted[0]} to {wanted[-1]}")
         try:
             for found, images in self.whole.batches(self.frames[wanted], size=size):
-                yield np.searchsorted(self.frames, found), self._shrunk(images)
+                yield np.searchsorted(self.frames, found), self._resize(images)
         except ReadingError as error:  # its message names the whole's frame, which is the one people know
-            raise ReadingError(str(error), frame=self.row_of(error.frame)) from error
+            raise ReadingError(str(error), frame=self.index_of(error.frame)) from error
 
-    def _shrunk(self, images: Image) -> Image:
+    def _resize(self, images: Image) -> Image:
         if self.size == self.whole.size:
             return images
         return np.stack([cv2.resize(image, self.size, interpolation=cv2.INTER_AREA) for image in images])
 
     @property
-    def apart(self) -> int:
-        """The usual distance of two of its frames, counted in the whole clip's; 1 where there is but one."""
+    def frame_step(self) -> int:
+        """The median distance of two frames of the view, in frames of the whole clip; 1 if there is only one."""
         return round(float(np.median(np.diff(self.frames)))) if len(self.frames) > 1 else 1
 
-    def row_of(self, frame: int) -> int:
-        """The view's frame that shows the clip's frame. Raises ValueError where it is not in the view."""
+    def index_of(self, frame: int) -> int:
+        """Return the view's index of a frame of the whole clip.
+
+        Raises:
+            ValueError: If the frame is not in the view.
+        """
         row = int(np.searchsorted(self.frames, frame))
         if row == len(self.frames) or self.frames[row] != frame:
             raise ValueError(f"frame {frame} is not in the view")
@@ -318,9 +366,18 @@ def make_view(
     most_px: int | None = None,
     must: Sequence[int] = (),
 ) -> ClipView:
-    """Every `every`-th frame from `first` to `last` (both included), beside them `last` itself and all of `must`.
+    """Make a view of a clip: every n-th frame of a range, and some frames more.
 
-    most_px: the longer side of pictures is brought down to this, never up. Raises ValueError.
+    Args:
+        clip: The clip.
+        first: The first frame.
+        last: The last frame, which is always in the view; the clip's last by default.
+        every: The distance of the frames.
+        most_px: The longer side of the images is reduced to this, never enlarged.
+        must: Further frames within the range.
+
+    Raises:
+        ValueError: If a frame is outside the range, the range outside the clip, or `every` below 1.
     """
     last = len(clip) - 1 if last is None else last
     if not 0 <= first <= last < len(clip):

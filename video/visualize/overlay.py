@@ -1,4 +1,4 @@
-"""What was found, for people to look at: an overlay video that browsers play."""
+"""Draws tracks into images and writes an overlay video that browsers play."""
 
 from __future__ import annotations
 
@@ -22,9 +22,15 @@ _FILL = 0.45  # how much of the object's colour covers the picture
 
 
 def draw_tracks(image: Image, tracks: Sequence[MaskTrack], frame: int) -> Image:
-    """A copy of (H, W, 3) RGB with every object that is visible on clip frame `frame` drawn into it.
+    """Return a copy of an image with every object that is visible on a frame drawn into it.
 
-    The picture may be smaller than the tracks' masks, in the same shape. Raises ValueError where it is larger.
+    Args:
+        image: (H, W, 3) uint8 RGB. It may be smaller than the tracks' masks, with the same aspect ratio.
+        tracks: The tracks.
+        frame: The frame's index in the clip.
+
+    Raises:
+        ValueError: If the image is larger than the masks.
     """
     out = image.copy()
     h, w = image.shape[:2]
@@ -48,34 +54,45 @@ def write_overlay(
     keyframes: Sequence[Sequence[int]] = (),
     most_px: int = 1280,
 ) -> Path:
-    """An H.264 MP4 that browsers play, every frame at the clip's own time, a timeline of the objects below it.
+    """Write a video with the tracks drawn into it and a timeline of the objects below.
 
-    keyframes: the frames of each track's keyframes, for the timeline.
+    Every frame has the clip's own time. The file is written under another name and renamed at the end, so that a file
+    at `path` is always whole.
 
-    most_px: the longer side is reduced to this. Sizes are made even (H.264 stores colour at half size). Written
-    beside `path` and renamed at the end, so that a file which is there is whole. Raises ClipError.
+    Args:
+        clip: The video.
+        tracks: The tracks.
+        path: The MP4 to write (H.264, playable in browsers).
+        keyframes: For each track the frames of its keyframes, shown in the timeline.
+        most_px: The longer side is reduced to this. Sizes are made even, because H.264 stores colour at half size.
+
+    Returns:
+        The path.
+
+    Raises:
+        ClipError: If the clip cannot be read.
     """
     path = Path(path)
     size = _even_size(clip.size, most_px)
     ticks = np.round(clip.times / float(_TICK)).astype(np.int64)
     ends = np.append(ticks[1:], max(round(clip.duration_s / _TICK), ticks[-1] + round(1 / clip.average_fps / _TICK)))
     end_s = float(ends[-1] * _TICK)
-    strip = TrackTimeline(tracks, clip.times, keyframes=keyframes, end_s=end_s, size=size) if tracks else None
+    timeline = TrackTimeline(tracks, clip.times, keyframes=keyframes, end_s=end_s, size=size) if tracks else None
     part = path.with_name(f".{path.stem}.part.mp4")
     try:
         with av.open(str(part), "w", options={"movflags": "+faststart"}) as container:
             rate = Fraction(clip.average_fps).limit_denominator(1001)
             stream = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
-            stream.width, stream.height = size[0], size[1] + (strip.height if strip else 0)
+            stream.width, stream.height = size[0], size[1] + (timeline.height if timeline else 0)
             stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = _TICK
-            for i, image in _pictures(clip):
+            for i, image in _read_frames(clip):
                 drawn = (
                     draw_tracks(_fit(image, size), tracks, i)
-                    if _shrinks(clip, size)
+                    if _draws_after_resizing(clip, size)
                     else _fit(draw_tracks(image, tracks, i), size)
                 )
-                whole = np.concatenate([drawn, strip.at(i)]) if strip else drawn
+                whole = np.concatenate([drawn, timeline.render(i)]) if timeline else drawn
                 picture = av.VideoFrame.from_ndarray(whole, format="rgb24")
                 picture.pts, picture.time_base = int(ticks[i]), _TICK
                 picture.duration = int(ends[i] - ticks[i])
@@ -87,13 +104,16 @@ def write_overlay(
     return path
 
 
-def _pictures(clip: Clip) -> Iterator[tuple[int, Image]]:
+def _read_frames(clip: Clip) -> Iterator[tuple[int, Image]]:
     for indices, images in clip.batches(size=8):
         yield from zip(indices.tolist(), images, strict=True)
 
 
-def _shrinks(clip: Clip, size: tuple[int, int]) -> bool:
-    """Drawn when small, lines and letters are sharp; a size that only differs by being even is drawn before."""
+def _draws_after_resizing(clip: Clip, size: tuple[int, int]) -> bool:
+    """Return whether tracks are drawn after resizing, which keeps lines and letters sharp.
+
+    Not if the size only differs by being even.
+    """
     return size[0] <= clip.size[0] and size[1] <= clip.size[1]
 
 
@@ -116,7 +136,7 @@ def _draw_object(image: Image, mask: NDArray[np.uint8], label: str, score: float
 
 
 def _even_size(size: tuple[int, int], most_px: int) -> tuple[int, int]:
-    """The size of the overlay: no side over `most_px`, both even, at least 2."""
+    """Return the size of the overlay: no side over `most_px`, both even and at least 2."""
     if most_px < 16:
         raise ValueError(f"most_px must be at least 16, got {most_px}")
     shrink = min(1.0, most_px / max(size))
@@ -125,7 +145,7 @@ def _even_size(size: tuple[int, int], most_px: int) -> tuple[int, int]:
 
 
 def _fit(image: Image, size: tuple[int, int]) -> Image:
-    """Reduced to the overlay's size; where that only differs by being even, padded by repeating the edge."""
+    """Resize an image to the overlay's size; if that differs only by being even, pad it by repeating its edge."""
     h, w = image.shape[:2]
     if 0 <= size[0] - w <= 1 and 0 <= size[1] - h <= 1:
         return np.pad(image, ((0, size[1] - h), (0, size[0] - w), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""A sheet of the frames that most need a look: unsure ones, edges of gaps, sudden changes, words that disagree."""
+"""A sheet of the frames to review first: low scores, edges of gaps, sudden changes, disagreement with the words."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ _CARD, _PAGE = (255, 255, 255), 236
 
 @dataclass(frozen=True)
 class ReviewFrame:
-    """A frame to look at. track: which object. why: for people. weight: higher is more urgent."""
+    """A frame to review.
+
+    Args:
+        frame: The frame's index in the clip.
+        track: The index of the track.
+        why: The reason, for people.
+        weight: The urgency; higher is more urgent.
+    """
 
     frame: int
     track: int
@@ -40,9 +47,16 @@ def frames_to_review(
     elsewhere: Sequence[Sequence[int]] = (),
     most: int = 12,
 ) -> list[ReviewFrame]:
-    """At most `most` frames, by time: the most urgent, of each object well apart. times: (N,) seconds by frame.
+    """Choose the frames to review: the most urgent ones, at some distance from each other for each object.
 
-    elsewhere: of each track the frames on which the words point away from it.
+    Args:
+        tracks: The tracks.
+        times: (N,) seconds of the clip's frames.
+        elsewhere: For each track the frames on which the words point elsewhere.
+        most: How many frames at most.
+
+    Returns:
+        The frames, in order of time.
     """
     found = [look for k, track in enumerate(tracks) for look in _of(k, track, times)]
     found += [ReviewFrame(f, k, "the words point elsewhere", 1.2) for k, frames in enumerate(elsewhere) for f in frames]
@@ -60,7 +74,19 @@ def frames_to_review(
 
 
 def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], looks: Sequence[ReviewFrame], path: str | Path) -> Path:
-    """A JPEG with a tile for each look. Raises ValueError without any, ClipError, OSError."""
+    """Write a JPEG with a tile for each frame to review.
+
+    Args:
+        clip: The video.
+        tracks: The tracks.
+        looks: The frames.
+        path: The file to write.
+
+    Raises:
+        ValueError: If there are no frames.
+        ClipError: If the clip cannot be read.
+        OSError: If the file cannot be written.
+    """
     if not looks:
         raise ValueError("a sheet needs at least one frame to look at")
     pictures: dict[int, Image] = {}

@@ -1,4 +1,4 @@
-"""Text and colours on pictures: dark letters on light plates, and colours that colour-blind people tell apart too."""
+"""Text and colours on images: dark letters on a light background, colours that colour-blind people can distinguish."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LIGHTER, _DARKER = 0.5, 0.6
 
 
 def object_colors(n: int) -> list[Colour]:
-    """`n` RGB colours; object i has the same whatever n is. From the eighth on lighter, then darker, then again."""
+    """Return `n` RGB colours; object i has the same for any n. From the eighth on they are lighter, then darker."""
     return [_shade(_PALETTE[i % len(_PALETTE)], i // len(_PALETTE) % 3) for i in range(n)]
 
 
@@ -40,17 +40,24 @@ def _shade(colour: Colour, turn: int) -> Colour:
 
 
 def mix_colors(colour: Colour, share: float, *, ground: Colour = (255, 255, 255)) -> Colour:
-    """The colour with this share of `ground` mixed in."""
+    """Return a colour with this share of `ground` mixed in."""
     r, g, b = (round(c * (1 - share) + w * share) for c, w in zip(colour, ground, strict=True))
     return r, g, b
 
 
 @lru_cache(maxsize=512)
 def render_text(text: str, px: int, *, swatch: Colour | None = None, paper: Colour = PAPER, ink: Colour = INK) -> Image:
-    """A line of text, `px` high letters, as a light plate (h, w, 3) uint8 RGB; not to be written to.
+    """Render a line of text on a light background.
 
-    swatch: a square of this colour before the text. Pillow's own font has the Latin letters; where it lacks one of
-    the text's, a box stands in its place.
+    Args:
+        text: The text. Pillow's own font has the Latin letters; a box stands for any other.
+        px: The height of the letters in pixels.
+        swatch: A square of this colour before the text.
+        paper: The colour of the background.
+        ink: The colour of the letters.
+
+    Returns:
+        (h, w, 3) uint8 RGB, read-only.
     """
     font = _font(px)
     pad = max(1, px // 4)
@@ -72,7 +79,7 @@ def render_text(text: str, px: int, *, swatch: Colour | None = None, paper: Colo
 
 
 def truncate_text(text: str, px: int, width: int) -> str:
-    """The text, or as much of it as `width` pixels hold, an ellipsis at its end."""
+    """Return a text, cut to `width` pixels with an ellipsis if it is longer."""
     font = _font(px)
     if font.getlength(text) <= width:
         return text
@@ -82,7 +89,7 @@ def truncate_text(text: str, px: int, width: int) -> str:
 
 
 def paste(image: Image, patch: Image, x: int, y: int) -> None:
-    """Lays the plate on the image, its top left at (x, y), moved so that as much as fits of it is inside."""
+    """Copy a patch into an image with its top left at (x, y), moved so that as much of it as possible is inside."""
     h, w = patch.shape[:2]
     x, y = (max(0, min(at, room - size)) for at, room, size in ((x, image.shape[1], w), (y, image.shape[0], h)))
     there = image[y : y + h, x : x + w]

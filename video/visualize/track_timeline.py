@@ -1,4 +1,4 @@
-"""A timeline under a video: for every object when it is seen, how sure that is, and where its keyframes are."""
+"""A timeline below a video: when each object is visible, with which score, and where its keyframes are."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ _EMPTY = (228, 228, 225)
 
 
 class TrackTimeline:
-    """Drawn once, then asked for each frame: only the playhead and its time change.
+    """The timeline of some tracks. It is drawn once; for each frame only the playhead and its time are added.
 
-    One lane an object. Where it is seen the lane is tinted in its colour and filled from below as high as its score;
-    a gap stays empty. Dark ticks are keyframes. Several frames share a column where the clip is long: it shows the
-    lowest of their scores, and a gap only if all are one.
+    Each object has a lane, tinted in its colour where it is visible and filled from below in proportion to its score.
+    Dark ticks are keyframes. In long clips several frames share a column: it shows the lowest of their scores, and a
+    gap only if the object is visible on none of them.
+
+    Args:
+        tracks: The tracks.
+        times: (N,) seconds of the clip's frames.
+        keyframes: For each track the frames of its keyframes.
+        end_s: When the last frame ends, in seconds.
+        size: (width, height) of the video above, in pixels.
     """
 
     def __init__(
@@ -33,10 +40,6 @@ class TrackTimeline:
         end_s: float,
         size: tuple[int, int],
     ) -> None:
-        """times: (N,) seconds of the clip's frames; end_s: when the last one ends. keyframes: frames, for each track.
-
-        size: (width, height) in pixels of the picture above.
-        """
         width, height = size
         lane = round(min(_LANE * width, _MOST_LANES * height / max(1, len(tracks))))
         self._lane = max(_LEAST_LANE_PX, lane)
@@ -61,8 +64,8 @@ class TrackTimeline:
                 self._ground[top : top + max(4, self._lane // 3), x : x + 2] = INK
         self._foot = len(tracks) * (self._lane + 3) + 4
 
-    def at(self, frame: int) -> Image:
-        """(height, width, 3) uint8 RGB with the playhead on the clip's frame."""
+    def render(self, frame: int) -> Image:
+        """Return the timeline with the playhead on a frame of the clip, (height, width, 3) uint8 RGB."""
         out = self._ground.copy()
         x = self._x(float(self._times[frame]))
         out[: self._foot + 2, max(0, x - 1) : x + 2] = (255, 255, 255)
@@ -74,7 +77,7 @@ class TrackTimeline:
         return out
 
     def _frames_of_columns(self) -> NDArray[np.int64]:
-        """(columns + 1,): the frames from edge c to edge c + 1 are column c's; a column has the frame it lies in."""
+        """Return (columns + 1,) frames: column c shows those from entry c to entry c + 1, at least the first."""
         columns = max(1, self._width - 6 - self._left)
         edges_s = self._times[0] + np.arange(columns + 1) / columns * self._span_s
         return np.clip(np.searchsorted(self._times, edges_s, side="right") - 1, 0, len(self._times) - 1)

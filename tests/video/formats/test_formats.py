@@ -98,7 +98,7 @@ def test_coco_is_read_by_pycocotools(tmp_path, shape):
 
 
 def test_coco_round_trip_keeps_tracks_times_and_sampling(tmp_path):
-    sampled = video().only(every_nth_frame(video(), 2))
+    sampled = video().select_frames(every_nth_frame(video(), 2))
     (file,) = coco.write({"all": [sampled]}, tmp_path)
     (back,) = coco.read(file)
     assert back.times.tolist() == pytest.approx([0, 0.08, 0.16, 0.24, 0.32])
@@ -281,7 +281,7 @@ def test_what_has_boxes_alone(tmp_path):
 
 
 def test_an_object_that_is_on_no_kept_frame_goes(tmp_path):
-    assert [o.label for o in video().only([4, 5]).objects] == ["two bars"]
+    assert [o.label for o in video().select_frames([4, 5]).objects] == ["two bars"]
 
 
 BAD = {

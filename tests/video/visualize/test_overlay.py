@@ -108,7 +108,7 @@ def test_a_track_of_another_size_is_refused(clip):
 def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
     track = track_of(moving_masks(24), hidden=range(8, 16))
     strip = TrackTimeline([track], clip.times, keyframes=[[0, 7]], end_s=float(clip.times[-1]) + 0.04, size=(1280, 720))
-    picture = strip.at(20)
+    picture = strip.render(20)
     assert picture.shape == (strip.height, 1280, 3)
     assert strip.height % 2 == 0
     colour = np.array(object_colors(1)[0])
@@ -119,14 +119,14 @@ def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
     share = (filled - left) / (right - left)
     assert not ((share > 8.3 / 24) & (share < 15.7 / 24)).any()
     assert ((share < 7.7 / 24).sum(), (share > 16.3 / 24).sum()) > (300, 300)
-    columns = np.flatnonzero((strip.at(20) != strip.at(2)).any(axis=(0, 2)) & (np.arange(1280) > 200))
+    columns = np.flatnonzero((strip.render(20) != strip.render(2)).any(axis=(0, 2)) & (np.arange(1280) > 200))
     assert abs((columns.max() - left) / (right - left) - 20 / 24) < 0.05
 
 
 def test_keyframes_are_ticks_at_their_time(clip):
     track = track_of(moving_masks(24))
     how = {"end_s": float(clip.times[-1]) + 0.04, "size": (1280, 720)}
-    with_them, without = (TrackTimeline([track], clip.times, keyframes=k, **how).at(20) for k in ([[0, 7]], ()))
+    with_them, without = (TrackTimeline([track], clip.times, keyframes=k, **how).render(20) for k in ([[0, 7]], ()))
     columns = np.flatnonzero((with_them != without).any(axis=(0, 2)))
     left = columns.min()
     shares = (columns - left) / (1280 - 6 - left)
@@ -152,7 +152,7 @@ def test_a_long_clip_is_told_by_its_lowest_scores():
     scores[2500] = 0.1
     low = replace(track, scores=scores)
     pictures = [
-        TrackTimeline([t], np.arange(5000) / 25, end_s=200, size=(640, 360)).at(0)
+        TrackTimeline([t], np.arange(5000) / 25, end_s=200, size=(640, 360)).render(0)
         for t in (low, replace(track, scores=scores.clip(0.9)))
     ]
     assert (pictures[0] != pictures[1]).any()
