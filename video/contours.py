@@ -25,16 +25,17 @@ from video.masks import Mask
 
 Points = NDArray[np.float64]
 _SAMPLES = 128  # points of a contour among which vertices are chosen
-# What a square pixel of movement costs beside one off the contour. Of .01 to .2 on real and drawn masks: less follows
-# better, more needs fewer keyframes (`make bench-keyframes`).
-_PULL = 0.02
-_STARTS = np.array([-6, -3, -1, 0, 1, 3, 6])  # samples from the nearest one, at which the first vertex is tried
+# Cost of a square pixel of movement, relative to one of distance from the contour. Chosen among 0.01 to 0.2 on real and
+# drawn masks (`make bench-keyframes`): less fits better, more needs fewer keyframes.
+_MOVEMENT_COST = 0.02
+_START_OFFSETS = np.array([-6, -3, -1, 0, 1, 3, 6])  # tried places of the first vertex, in samples from the nearest
 _COUNTS = (4, 6, 8, 12, 16, 24, 32, 48)
-_GOOD_IOU = 0.96  # of an outline with its mask, as for the polygons of single pictures
-_SMALL_PX = 128
-_WIDEST, _NARROWER = 0.3, 0.6  # of the square root of the outline's area; from one trial to the next
-_NARROWEST_PX = 0.1  # below it no row may be off at all
-_FINE = 4  # contours run through pixel centres: on a grid so much finer they run along the pixels' edges
+_MIN_OUTLINE_IOU = 0.96  # of an outline with its mask, as for the polygons of single images
+_SMALL_PX = 128  # masks of smaller boxes are upsampled more
+_WIDEST_BAND = 0.3  # of the square root of the outline's area
+_BAND_FACTOR = 0.6  # by which a band is narrowed from one trial to the next
+_NARROWEST_BAND_PX = 0.1  # a narrower band has no width at all
+_UPSAMPLING = 4  # contours run through pixel centres; on a finer grid they run along the pixels' edges
 _TOLERANCES_PX = (
     4.0,
     3.0,
@@ -48,10 +49,10 @@ _TOLERANCES_PX = (
     0.5,
     0.4,
 )  # of a polygon's sides; the first that is good enough
-# With 0.98 a polygon has three times the vertices on drawn objects, and 107 for 62 on real ones: a person is to move
-# them (`make bench-keyframes`).
+# With 0.98 a polygon has three times as many vertices on drawn objects, and 107 instead of 62 on real ones, which a
+# person has to move (`make bench-keyframes`).
 _POLYGON_IOU = 0.96
-_LEAST_PART = 0.01  # of the object's area
+_MIN_PART_AREA = 0.01  # of the object's area
 
 
 def extract_contour(mask: Mask) -> tuple[Points, float]:
@@ -68,35 +69,35 @@ def extract_contour(mask: Mask) -> tuple[Points, float]:
         return np.empty((0, 2)), 0.0
     top, left = int(rows[0]), int(columns[0])
     crop = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)
-    fine = 8 if max(crop.shape) < _SMALL_PX else 4  # contours run through pixel centres: so much finer, along the edges
+    fine = 8 if max(crop.shape) < _SMALL_PX else _UPSAMPLING
     crop = np.pad(crop.repeat(fine, axis=0).repeat(fine, axis=1), 1)
     contours, _ = cv2.findContours(crop, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     areas = [cv2.contourArea(line) for line in contours]
     line = contours[int(np.argmax(areas))][:, 0].astype(np.float64)
-    points = (line - 0.5) / fine + [left, top]  # of the padded, finer grid's pixel centres
-    return _evenly(points, _SAMPLES), max(areas) / max(sum(areas), 1e-9)
+    points = (line - 0.5) / fine + [left, top]  # from the pixel centres of the padded, finer grid
+    return _resample(points, _SAMPLES), max(areas) / max(sum(areas), 1e-9)
 
 
 def fit_outline(contour: Points, count: int) -> Points:
     """Return the `count` vertices on a contour of `extract_contour` whose sides fit it best."""
     first = int(np.linalg.norm(contour - contour.mean(axis=0), axis=1).argmax())
-    return _best(contour, np.array([first]), np.zeros((count, len(contour))))
+    return _best_vertices(contour, np.array([first]), np.zeros((count, len(contour))))
 
 
 def move_outline(outline: Points, contour: Points) -> Points:
     """Return an outline, (n, 2), on the next frame's contour: the same vertices in the same order."""
-    centre, middle = _centre(outline), _centre(contour)
-    grown = np.sqrt(max(abs(_area(contour)), 1e-6) / max(abs(_area(outline)), 1e-6))
-    wanted = (outline - centre) * np.clip(grown, 0.5, 2.0) + middle
-    away = ((contour[None] - wanted[:, None]) ** 2).sum(axis=2)
-    starts = (int(away[0].argmin()) + _STARTS) % len(contour)
-    return _best(contour, starts, away * (_PULL * len(contour) / len(outline)))
+    centre, contour_centre = _centre(outline), _centre(contour)
+    scale = np.sqrt(max(abs(_area(contour)), 1e-6) / max(abs(_area(outline)), 1e-6))
+    targets = (outline - centre) * np.clip(scale, 0.5, 2.0) + contour_centre
+    distances = ((contour[None] - targets[:, None]) ** 2).sum(axis=2)
+    starts = (int(distances[0].argmin()) + _START_OFFSETS) % len(contour)
+    return _best_vertices(contour, starts, distances * (_MOVEMENT_COST * len(contour) / len(outline)))
 
 
 def count_vertices(contours: Sequence[Points], *, least: int = 3, most: int = 48) -> int:
     """Return the fewest vertices, from `least` to `most`, with which outlines fit all these contours."""
     for count in sorted({least, *(c for c in _COUNTS if least < c < most)}):
-        if all(outline_iou(fit_outline(c, count), c) >= _GOOD_IOU for c in contours):
+        if all(outline_iou(fit_outline(c, count), c) >= _MIN_OUTLINE_IOU for c in contours):
             return count
     return most
 
@@ -119,7 +120,7 @@ def select_outline_keyframes(
     """
     n = len(outlines)
     values = outlines.reshape(n, -1)
-    band = _WIDEST * np.sqrt([abs(_area(line)) for line in outlines])
+    band = _WIDEST_BAND * np.sqrt([abs(_area(line)) for line in outlines])
     steps = np.arange(n, dtype=np.float64)
     stops = sorted({0, n - 1, *must})
     while True:
@@ -132,7 +133,7 @@ def select_outline_keyframes(
         bad = np.array([outline_iou(a, b) < tolerance_iou for a, b in zip(drawn, outlines, strict=True)])
         if not bad.any():
             return kept
-        band = np.where(bad, np.where(band < _NARROWEST_PX, 0.0, _NARROWER * band), band)
+        band = np.where(bad, np.where(band < _NARROWEST_BAND_PX, 0.0, _BAND_FACTOR * band), band)
 
 
 def outline_iou(a: Points, b: Points) -> float:
@@ -147,13 +148,13 @@ def outline_iou(a: Points, b: Points) -> float:
     return 1.0 if not either else float(np.count_nonzero(drawn[0] & drawn[1]) / either)
 
 
-def _best(contour: Points, starts: NDArray[np.int64], extra: NDArray[np.float64]) -> Points:
+def _best_vertices(contour: Points, starts: NDArray[np.int64], extra: NDArray[np.float64]) -> Points:
     """Return the points of a contour (m, 2) that are the best vertices in order; the first one is among `starts`.
 
     extra: (n, m), the cost of vertex i at point j, in addition to the squared distances of all points from the sides.
     """
     count, m = extra.shape
-    off = _off_chords(contour)
+    off = _squared_distances(contour)
     steps = np.arange(m)
     ahead = steps[None, :] - steps[:, None]
     found: tuple[float, list[int]] = (np.inf, [])
@@ -171,14 +172,14 @@ def _best(contour: Points, starts: NDArray[np.int64], extra: NDArray[np.float64]
         total = total + off[around, (m - steps) % m]
         last = int(total.argmin())
         if total[last] < found[0]:
-            way = [last]
+            path = [last]
             for i in range(count - 1, 0, -1):
-                way.append(int(came[i, way[-1]]))
-            found = (float(total[last]), around[way[::-1]].tolist())
+                path.append(int(came[i, path[-1]]))
+            found = (float(total[last]), around[path[::-1]].tolist())
     return contour[found[1]]
 
 
-def _off_chords(contour: Points) -> NDArray[np.float64]:
+def _squared_distances(contour: Points) -> NDArray[np.float64]:
     """Return (m, m): entry (a, l) is the sum of the squared distances of the points a to a + l from their chord."""
     m = len(contour)
     points = np.concatenate([contour, contour]) - contour.mean(axis=0)
@@ -198,14 +199,14 @@ def _off_chords(contour: Points) -> NDArray[np.float64]:
     return np.maximum(np.where(size > 1e-9, off, round_point), 0.0)
 
 
-def _evenly(line: Points, count: int) -> Points:
+def _resample(line: Points, count: int) -> Points:
     """Return a closed line as `count` points at equal distances along it, with a positive signed area."""
     if _area(line) < 0:
         line = line[::-1]
     closed = np.concatenate([line, line[:1]])
     at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
-    wanted = np.linspace(0, at[-1], count, endpoint=False)
-    return np.stack([np.interp(wanted, at, closed[:, 0]), np.interp(wanted, at, closed[:, 1])], axis=1)
+    targets = np.linspace(0, at[-1], count, endpoint=False)
+    return np.stack([np.interp(targets, at, closed[:, 0]), np.interp(targets, at, closed[:, 1])], axis=1)
 
 
 def _area(line: Points) -> float:
@@ -235,7 +236,7 @@ def mask_to_polygons(mask: Mask) -> list[Points]:
     n, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA]
     order = sorted(range(1, n), key=lambda i: -int(areas[i]))
-    return [_polygon(parts == i) for i in order if areas[i] >= _LEAST_PART * mask.sum()]
+    return [_polygon(parts == i) for i in order if areas[i] >= _MIN_PART_AREA * mask.sum()]
 
 
 def polygon_to_mask(points: Points, size: tuple[int, int]) -> Mask:
@@ -253,29 +254,31 @@ def polygon_to_mask(points: Points, size: tuple[int, int]) -> Mask:
 
 
 def _polygon(part: Mask) -> Points:
-    fine: NDArray[np.uint8] = part.astype(np.uint8).repeat(_FINE, axis=0).repeat(_FINE, axis=1)
+    fine: NDArray[np.uint8] = part.astype(np.uint8).repeat(_UPSAMPLING, axis=0).repeat(_UPSAMPLING, axis=1)
     contours, tree = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     outline = max((i for i in range(len(contours)) if tree[0][i][3] < 0), key=lambda i: cv2.contourArea(contours[i]))
     holes = [contours[i] for i in range(len(contours)) if tree[0][i][3] == outline]
     best: Points = np.empty((0, 2))
     for tolerance_px in _TOLERANCES_PX:
-        best = _joined(_simple(contours[outline], tolerance_px), [_simple(hole, tolerance_px) for hole in holes])
+        best = _join_holes(
+            _simplify(contours[outline], tolerance_px), [_simplify(hole, tolerance_px) for hole in holes]
+        )
         drawn = cv2.fillPoly(np.zeros_like(fine), [np.round(best).astype(np.int32)], 1) > 0
         both, either = (drawn & (fine > 0)).sum(), (drawn | (fine > 0)).sum()
         if len(best) >= 3 and both >= _POLYGON_IOU * either:
             break
-    if len(best) < 3:  # a line or a dot of pixels: its box
+    if len(best) < 3:  # a line or a single pixel: use its box
         y, x = np.nonzero(part)
         x0, y0, x1, y1 = x.min(), y.min(), x.max() + 1, y.max() + 1
         return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float64)
-    return (best + 0.5) / _FINE
+    return (best + 0.5) / _UPSAMPLING
 
 
-def _simple(contour: NDArray[Any], tolerance_px: float) -> Points:
-    return cv2.approxPolyDP(contour, tolerance_px * _FINE, True)[:, 0].astype(np.float64)
+def _simplify(contour: NDArray[Any], tolerance_px: float) -> Points:
+    return cv2.approxPolyDP(contour, tolerance_px * _UPSAMPLING, True)[:, 0].astype(np.float64)
 
 
-def _joined(outline: Points, holes: Sequence[Points]) -> Points:
+def _join_holes(outline: Points, holes: Sequence[Points]) -> Points:
     """Return one closed line round the outline and all holes, nearest first, with a slit to each."""
     left = [hole for hole in holes if len(hole) >= 3]
     line = outline
@@ -284,6 +287,6 @@ def _joined(outline: Points, holes: Sequence[Points]) -> Points:
         nearest = min(range(len(left)), key=lambda k: float(gaps[k].min()))
         hole, gap = left.pop(nearest), gaps[nearest]
         a, b = np.unravel_index(int(gap.argmin()), gap.shape)
-        way = np.concatenate([hole[b:], hole[: b + 1]])
-        line = np.concatenate([line[: a + 1], way, line[a:]])
+        path = np.concatenate([hole[b:], hole[: b + 1]])
+        line = np.concatenate([line[: a + 1], path, line[a:]])
     return line

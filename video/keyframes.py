@@ -19,11 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 from video.masks import box_iou
 from video.types import Keyframe, MaskTrack
 
-_SLACK = 1e-9  # so that rounding does not refuse an IoU that equals the tolerance
-_BLOCK = 32  # rows
-_EXACT = 4096  # rows of a run of which the fewest keyframes are found; of longer ones that would take hours
+_SLACK = 1e-9  # so that rounding does not reject an IoU that equals the tolerance
+_BLOCK = 32  # rows that are tested at once
+_EXACT = 4096  # rows of a run up to which the result is optimal; for longer runs that would take hours
 _OUTWARD = np.array([-1, -1, 1, 1])  # of left, top, right and bottom
-# (12, 4): each side alone, and all four with each choice of signs; of two opposite ones, one.
+# (12, 4): each side alone, and all four with each choice of signs, but only one of two opposite choices.
 _DIRECTIONS = np.vstack([np.eye(4), [(1, *signs) for signs in itertools.product((-1, 1), repeat=3)]])
 
 
@@ -184,14 +184,14 @@ def fewest_in_band(values: NDArray[np.float64], positions: ArrayLike, band: Arra
     return _chosen_rows(n, lambda longest: lambda i, wanted: _band_lines(values, positions, band, i, wanted, longest))
 
 
-# Of row i and (n,) bool, which rows are of interest: those of them to which the line from i keeps all rows between.
+# Maps row i and (n,) bool, the wanted rows, to those of them to which a line from i fits all rows between.
 Lines = Callable[[int, NDArray[np.bool_]], Iterable[int]]
 
 
 def _box_lines(boxes: NDArray[np.float64], positions: NDArray[np.float64], tolerance: float, longest: int) -> Lines:
     def lines(i: int, wanted: NDArray[np.bool_]) -> Iterator[int]:
         reached = i + _within_cone(boxes[i : i + longest + 1], positions[i : i + longest + 1], tolerance)
-        return _kept_lines(boxes, positions, i, reached[wanted[reached]], tolerance)
+        return _fitting_lines(boxes, positions, i, reached[wanted[reached]], tolerance)
 
     return lines
 
@@ -214,11 +214,11 @@ def _band_lines(
     while begin < end and (steepest + _SLACK >= flattest).all():
         rows = slice(begin, min(begin + block, end))
         step = (positions[rows] - positions[i])[:, None]
-        away, room = values[rows] - values[i], band[rows][:, None]
-        most = np.minimum(np.minimum.accumulate((away + room) / step), steepest)
-        least = np.maximum(np.maximum.accumulate((away - room) / step), flattest)
+        offset, room = values[rows] - values[i], band[rows][:, None]
+        most = np.minimum(np.minimum.accumulate((offset + room) / step), steepest)
+        least = np.maximum(np.maximum.accumulate((offset - room) / step), flattest)
         before_most, before_least = np.vstack([steepest, most[:-1]]), np.vstack([flattest, least[:-1]])
-        slope = away / step
+        slope = offset / step
         fits = ((slope <= before_most + _SLACK) & (slope >= before_least - _SLACK)).all(axis=1) & wanted[rows]
         found += (np.flatnonzero(fits) + begin).tolist()
         steepest, flattest = most[-1], least[-1]
@@ -293,10 +293,10 @@ def _within_cone(boxes: NDArray[np.float64], positions: NDArray[np.float64], tol
         after, step = boxes[rows], (positions[rows] - positions[0])[:, None]
         length = np.tile(after[:, 2:] - after[:, :2], 2)
         room_up, room_down = (budget * (length[:, None] * cost).max(axis=2) + _SLACK for cost in costs)
-        away = (after - boxes[0]) @ directions.T
-        most = np.minimum(np.minimum.accumulate((away + room_up) / step), steepest)
-        least = np.maximum(np.maximum.accumulate((away - room_down) / step), flattest)
-        slope = away / step
+        offset = (after - boxes[0]) @ directions.T
+        most = np.minimum(np.minimum.accumulate((offset + room_up) / step), steepest)
+        least = np.maximum(np.maximum.accumulate((offset - room_down) / step), flattest)
+        slope = offset / step
         fits = ((slope <= most + _SLACK) & (slope >= least - _SLACK)).all(axis=1)
         found.append(np.flatnonzero(fits) + begin)
         steepest, flattest = most[-1], least[-1]
@@ -304,7 +304,7 @@ def _within_cone(boxes: NDArray[np.float64], positions: NDArray[np.float64], tol
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def _kept_lines(
+def _fitting_lines(
     boxes: NDArray[np.float64], positions: NDArray[np.float64], i: int, ends: NDArray[np.int64], tolerance: float
 ) -> Iterator[int]:
     """Yield those of `ends` (ascending) to which the line from row i fits all rows between, the farthest first.

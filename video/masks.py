@@ -19,8 +19,8 @@ from video.types import MaskTrack, Rle
 Box = tuple[float, float, float, float]
 Mask = NDArray[np.bool_]
 
-MAIN_SHARE = 0.08  # of the largest part's area, from which on another one stands for itself
-CRUMB_PX = 4  # parts below are never any
+MAIN_SHARE = 0.08  # of the largest part's area, from which on another part belongs to the object
+CRUMB_PX = 4  # smaller parts are noise
 EMPTY_BOX: Box = (0.0, 0.0, 0.0, 0.0)  # the box of a `MaskTrack` where the object is not visible
 
 
@@ -282,7 +282,7 @@ def rim_prior(mask: Mask, *, least_px: float = 3.0) -> NDArray[np.float32]:
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = distance_to(mask)
     width = max(least_px, 0.06 * float(np.sqrt(mask.sum())))
-    within = max(1.0, min(width, 0.5 * float(inside.max())))  # thin things keep a sure core
+    within = max(1.0, min(width, 0.5 * float(inside.max())))  # thin objects keep a core of high values
     return np.asarray(
         np.where(mask, np.clip(0.5 + 0.5 * inside / within, 0, 1), np.clip(0.5 - 0.5 * outside / width, 0, 1)),
         np.float32,

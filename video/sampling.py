@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from video.io.reader import Clip
 from video.shots import FrameSignature, is_cut_sized, is_unusual
 
-MIN_PLANNED, MAX_PLANNED = 4, 16
-_MIN_SHOT_S = 0.25  # shorter is a flash of light
+MIN_PLANNED, MAX_PLANNED = 4, 16  # frames to ground
+_MIN_SHOT_S = 0.25  # a shorter shot is a flash of light
 
 
 def detect_shots(clip: Clip) -> list[tuple[int, int]]:
@@ -27,8 +27,8 @@ def detect_shots(clip: Clip) -> list[tuple[int, int]]:
             groups[-1].append(cut)
         else:
             groups.append([cut])
-    # Several changes at once are a flash of light, and a cut only where the picture after it is another one.
-    bounds = [group[-1] for group in groups if len(group) == 1 or _differ(clip, group[0] - 1, group[-1])]
+    # Several changes in a short time are a flash of light; it is a cut only if the image after it is another one.
+    bounds = [group[-1] for group in groups if len(group) == 1 or _images_differ(clip, group[0] - 1, group[-1])]
     inner = [b for b in bounds if min(clip.times[b], clip.times[-1] - clip.times[b - 1]) >= _MIN_SHOT_S]
     return list(itertools.pairwise([0, *inner, len(clip)]))
 
@@ -43,7 +43,7 @@ def _candidates(histogram: NDArray[np.float64], difference: NDArray[np.float64])
     return cuts
 
 
-def _differ(clip: Clip, one: int, other: int) -> bool:
+def _images_differ(clip: Clip, one: int, other: int) -> bool:
     return FrameSignature.of(clip.frame(one)).differs(FrameSignature.of(clip.frame(other)))
 
 
@@ -81,29 +81,29 @@ def spread_frames(times: NDArray[np.float64], spans: list[tuple[int, int]], *, c
     if len(spans) > count:  # the longest shots, in order
         spans = sorted(sorted(spans, key=lambda s: times[s[1] - 1] - times[s[0]], reverse=True)[:count])
     return np.concatenate(
-        [_within(times, span, n) for span, n in zip(spans, _shares(times, spans, count), strict=True)]
+        [_spread_in_shot(times, span, n) for span, n in zip(spans, _frames_per_shot(times, spans, count), strict=True)]
     )
 
 
-def _shares(times: NDArray[np.float64], spans: list[tuple[int, int]], count: int) -> list[int]:
+def _frames_per_shot(times: NDArray[np.float64], spans: list[tuple[int, int]], count: int) -> list[int]:
     """Return how many frames each shot gets: one, and each further one goes where a frame stands for the most time."""
     n = [1] * len(spans)
-    room = [last - first for first, last in spans]
+    lengths = [last - first for first, last in spans]
     length_s = [times[last - 1] - times[first] for first, last in spans]
-    for _ in range(min(count, sum(room)) - len(spans)):
-        open_ = [i for i in range(len(spans)) if n[i] < room[i]]
-        n[max(open_, key=lambda i: length_s[i] / n[i])] += 1
+    for _ in range(min(count, sum(lengths)) - len(spans)):
+        not_full = [i for i in range(len(spans)) if n[i] < lengths[i]]
+        n[max(not_full, key=lambda i: length_s[i] / n[i])] += 1
     return n
 
 
-def _within(times: NDArray[np.float64], span: tuple[int, int], n: int) -> NDArray[np.int64]:
+def _spread_in_shot(times: NDArray[np.float64], span: tuple[int, int], n: int) -> NDArray[np.int64]:
     first, last = span[0], span[1] - 1
-    if last - first - 1 >= n:  # enough inside: keep off the edges, where fades and the encoder's worst frames are
+    if last - first - 1 >= n:  # enough inside: avoid the edges, where fades and the worst encoded frames are
         first, last = first + 1, last - 1
     at_s = times[first] + (times[last] - times[first]) * (np.arange(n) + 0.5) / n
     chosen = first + np.abs(times[first : last + 1, None] - at_s).argmin(axis=0)
-    # Where frames are dense in one place and rare in another, two marks may meet one frame: move on to the next
-    # free one, and back from the end.
+    # With uneven times two points in time may have the same nearest frame: move on to the next free one, and back
+    # from the end.
     for i in range(1, n):
         chosen[i] = max(chosen[i], chosen[i - 1] + 1)
     for i in reversed(range(n)):

@@ -44,7 +44,7 @@ def test_a_contour_runs_along_the_edges_of_the_pixels():
     np.testing.assert_allclose(points.max(axis=0), (50, 25), atol=0.26)
 
 
-def test_of_several_parts_the_largest_has_the_outline_and_its_share_is_said():
+def test_the_contour_is_the_largest_parts_with_its_share_of_the_area():
     mask = np.zeros((40, 60), bool)
     mask[5:25, 5:25] = mask[30:35, 40:48] = True
     points, share = extract_contour(mask)
@@ -96,7 +96,7 @@ def test_the_same_vertex_stays_at_the_same_corner(place):
         assert outline_iou(outline, contour) > 0.93
 
 
-def test_overlap_is_that_of_the_areas():
+def test_outline_iou_is_that_of_the_areas():
     square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
     assert outline_iou(square, square) == 1.0
     assert outline_iou(square, square + np.array([0.5, 0])) == pytest.approx(1 / 3, abs=0.02)
@@ -139,7 +139,7 @@ def test_long_runs_are_kept_within_their_band_too():
     assert fewest_in_band(np.stack([t, -t], axis=1), t, band) == [0, 5999]
 
 
-def test_a_shape_that_moves_evenly_needs_two_keyframes_and_those_that_must_be():
+def test_uniform_motion_needs_two_keyframes_and_the_required_ones():
     outlines = np.stack([_L + 2 * t for t in range(30)])
     assert select_outline_keyframes(outlines, tolerance_iou=0.9) == [0, 29]
     assert select_outline_keyframes(outlines, tolerance_iou=0.9, must=[11]) == [0, 11, 29]

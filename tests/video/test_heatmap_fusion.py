@@ -94,7 +94,7 @@ def accuracies(speed_px):
     return np.mean(raw), np.mean(still), np.mean(flowed)
 
 
-def test_smoothing_along_the_motion_helps_at_every_speed_and_in_place_only_when_slow():
+def test_smoothing_along_the_motion_helps_at_every_speed():
     slow, fast = accuracies(0.5), accuracies(9)
     assert slow[2] > slow[0] + 0.05
     assert fast[2] > fast[0] + 0.05
@@ -117,7 +117,7 @@ def test_anchor_is_the_confident_frame_that_others_agree_with():
     assert anchor_scores(heatmaps, np.ones(5)) == pytest.approx([h.confidence for h in heatmaps])
 
 
-def test_across_a_cut_neighbours_have_no_say():
+def test_across_a_cut_neighbours_have_no_weight():
     a, b = (np.repeat(ground(s)[None], 8, 0) for s in (1, 50))
     clip = ArrayClip(np.concatenate([a, b]))
     left, right = np.zeros(GRID[::-1], np.float32), np.zeros(GRID[::-1], np.float32)
@@ -130,7 +130,7 @@ def test_across_a_cut_neighbours_have_no_say():
     assert [h.peak for h in out] == [h.peak for h in heatmaps]
 
 
-def test_the_work_is_bounded_however_far_apart_planned_frames_are():
+def test_the_number_of_flows_is_bounded():
     frames, _ = moving_disc(120, 0.5)
     clip = ArrayClip(frames)
     links = link_frames(clip, [5, 60, 115], steps=6)
@@ -168,7 +168,7 @@ def grids(h=5, w=7):
     return st.lists(st.floats(0, 1, width=32), min_size=h * w, max_size=h * w).map(lambda v: np.reshape(v, (h, w)))
 
 
-def test_what_the_other_looks_for_is_left_to_it():
+def test_each_expression_loses_what_the_other_points_at():
     """Both maps are highest on the left; the second knows only the left, so the first means the right."""
     first, second = heatmap_of([[1.0, 0, 0, 0.8]]), heatmap_of([[1.0, 0, 0, 0.0]])
     (one,), (two,) = contrast_heatmaps([[first], [second]])
@@ -180,7 +180,7 @@ def test_what_the_other_looks_for_is_left_to_it():
 
 @settings(max_examples=50, deadline=None)
 @given(grids(), st.integers(1, 4))
-def test_searches_for_one_thing_and_single_ones_change_nothing(grid, n):
+def test_equal_expressions_and_single_ones_change_nothing(grid, n):
     own = heatmap_of(grid)
     for (found,) in contrast_heatmaps([[own]] * n):
         np.testing.assert_allclose(found.grid, own.grid, atol=1e-6)
@@ -198,7 +198,7 @@ def test_maps_stay_maps(a, b, c):
             assert ((found.grid > 0) <= (was.grid > 0)).all(), "nothing appears that was not there"
 
 
-def test_a_map_that_would_vanish_stays():
+def test_a_heatmap_of_which_nothing_would_be_left_stays():
     weak, strong = heatmap_of(np.zeros((2, 3))), heatmap_of(np.ones((2, 3)))
     (kept,), _ = contrast_heatmaps([[weak], [strong]])
     assert kept is weak
@@ -212,6 +212,6 @@ def test_a_map_that_would_vanish_stays():
         ([[heatmap_of(np.eye(2))]], {"share": 1.0}, "share"),
     ],
 )
-def test_what_does_not_go_together_is_refused(searches, options, said):
+def test_frames_or_shapes_that_differ_are_refused(searches, options, said):
     with pytest.raises(ValueError, match=said):
         contrast_heatmaps(searches, **options)

@@ -73,7 +73,7 @@ def test_as_few_as_brute_force(boxes, tolerance, seed):
 
 @settings(max_examples=100, deadline=None)
 @given(jittery_boxes(30), st.data())
-def test_what_the_editor_draws_is_the_track(boxes, data):
+def test_interpolated_keyframes_are_the_track(boxes, data):
     n = len(boxes)
     visible = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
     times = np.cumsum(np.random.default_rng(n).uniform(0.02, 0.06, n))

@@ -83,7 +83,7 @@ def test_f_is_its_definition(mask, truth, tolerance) -> None:
 
 @given(MASKS, MASKS, MASKS)
 @settings(max_examples=40, deadline=None)
-def test_what_is_void_has_no_boundary_of_its_own_making(mask, truth, void) -> None:
+def test_void_pixels_make_no_boundary(mask, truth, void) -> None:
     ours, theirs = mask & ~void, truth & ~void
     assert boundary_accuracy(mask, truth, void=void) == pytest.approx(slow_f(ours, theirs, 0.008))
 
@@ -193,7 +193,7 @@ def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
     assert 0.93 < np.mean(held) < 0.97
 
 
-def test_no_figure_without_measurements() -> None:
+def test_estimates_need_measurements() -> None:
     for measure in (estimate_share, estimate_mean):
         with pytest.raises(ValueError, match="of nothing"):
             measure([])

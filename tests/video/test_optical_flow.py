@@ -51,7 +51,7 @@ def test_flow_of_a_known_motion(name):
     assert np.median(sure[20:-20, 20:-20]) > 0.8
 
 
-def test_a_map_is_carried_back_to_where_it_came_from():
+def test_warping_returns_a_map_to_its_source():
     a = texture(2)
     matrix = MOTIONS["turned"]
     b = moved(a, matrix)
@@ -64,7 +64,7 @@ def test_a_map_is_carried_back_to_where_it_came_from():
     assert (carried & truth).sum() / (carried | truth).sum() > 0.9
 
 
-def test_trust_falls_where_something_was_uncovered_and_at_a_cut():
+def test_flow_confidence_falls_at_disocclusions_and_cuts():
     a, b, square = texture(3), texture(3), texture(4)
     a[80:160, 60:140] = square[80:160, 60:140]
     b[80:160, 100:180] = square[80:160, 60:140]
@@ -112,7 +112,7 @@ def test_resized_flow_is_the_same_motion():
     np.testing.assert_allclose(out, np.broadcast_to([9, -4], out.shape), atol=1e-5)
 
 
-def test_trust_is_nought_where_the_flow_leaves_the_frame():
+def test_flow_confidence_is_zero_where_the_flow_leaves_the_frame():
     flow = np.broadcast_to(np.float32([8, 0]), (20, 30, 2)).copy()
     sure = flow_confidence(flow, -flow)
     assert (sure[:, :22] > 0.99).all()

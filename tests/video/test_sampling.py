@@ -32,13 +32,13 @@ def clip_of(tmp_path, *parts, **kwargs):
 
 
 @pytest.mark.parametrize("lengths", [(60,), (30, 30), (20, 45, 10, 30), (12, 12, 12, 12, 12)])
-def test_hard_cuts_are_found_where_they_are(lengths, tmp_path):
+def test_hard_cuts_are_detected_exactly(lengths, tmp_path):
     clip = clip_of(tmp_path, *(scene(n, seed=3 + i) for i, n in enumerate(lengths)))
     ends = np.cumsum(lengths).tolist()
     assert detect_shots(clip) == list(zip([0, *ends[:-1]], ends, strict=True))
 
 
-def test_fast_motion_a_pan_and_noise_are_no_cuts(tmp_path):
+def test_fast_motion_pans_and_noise_are_not_cuts(tmp_path):
     wide = scene(1, seed=9, size=(800, 96))[0]
     pan = np.stack([wide[:, 12 * i : 12 * i + 160] for i in range(50)])
     fast = scene(50, seed=4, step=37)
@@ -47,7 +47,7 @@ def test_fast_motion_a_pan_and_noise_are_no_cuts(tmp_path):
         assert detect_shots(clip_of(tmp_path, frames)) == [(0, 50)]
 
 
-def test_a_flash_of_light_and_a_slow_fade_are_no_shots(tmp_path):
+def test_flashes_and_slow_fades_are_not_cuts(tmp_path):
     frames = scene(60, seed=5)
     flash = frames.copy()
     flash[30:32] = 250

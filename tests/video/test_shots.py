@@ -27,14 +27,14 @@ def other():
     return scene_clip([(DISC, 10, lambda t: (80, 30))], n=16, ground=9, tone="dark")[0]
 
 
-def test_a_cut_is_said_on_the_first_frame_after_it(star, other):
+def test_a_cut_is_reported_on_the_first_frame_after_it(star, other):
     frames = star[0]
     assert said(frames) == ["same"] * 16
     assert said(np.concatenate([frames[:9], other])) == ["same"] * 9 + ["cut"] + ["same"] * 15
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_after_a_flash_the_picture_is_back(star, length):
+def test_the_end_of_a_flash_is_reported_as_back(star, length):
     frames = star[0].copy()
     frames[6 : 6 + length] = 255
     expected = ["same"] * 16
@@ -42,7 +42,7 @@ def test_after_a_flash_the_picture_is_back(star, length):
     assert said(frames) == expected
 
 
-def test_a_short_look_elsewhere_is_a_cut_and_back_a_long_one_two_cuts(star, other):
+def test_a_short_insert_is_a_flash_and_a_long_one_two_cuts(star, other):
     frames = star[0]
     short = said(np.concatenate([frames[:6], other[:4], frames[6:]]))
     assert [(i, s) for i, s in enumerate(short) if s != "same"] == [(6, "cut"), (10, "back")]
@@ -51,7 +51,7 @@ def test_a_short_look_elsewhere_is_a_cut_and_back_a_long_one_two_cuts(star, othe
 
 
 @pytest.mark.parametrize("segmenter", [ColourSegmenter, GrabCutSegmenter], ids=["memory", "flow"])
-def test_a_flash_hides_things_and_takes_none_away(star, segmenter):
+def test_objects_are_tracked_on_after_a_flash(star, segmenter):
     frames, truth = star[0].copy(), star[1][0]
     frames[6:8] = 255
     track = propagate(ArrayClip(frames), 0, truth[0], segmenter())
@@ -60,7 +60,7 @@ def test_a_flash_hides_things_and_takes_none_away(star, segmenter):
     assert min(overlap) > 0.8
 
 
-def test_after_a_cut_a_thing_is_found_wherever_it_stands():
+def test_after_a_cut_an_object_is_found_anywhere_in_the_frame():
     """The same star, at the other side of another shot; found on its first frame, though looks are rare."""
     one, truth = scene_clip([(STAR, 9, lambda t: (22 + 4 * t, 18))], n=8)
     two, there = scene_clip([(STAR, 9, lambda t: (92 - 4 * t, 46))], n=8, ground=9)

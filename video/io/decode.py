@@ -23,9 +23,9 @@ Image = NDArray[np.uint8]
 
 _DECORD_CONTAINERS = {"mov", "mp4", "matroska", "webm", "avi"}
 _SAME_TIME_S = 2e-3  # decord keeps times as float32
-_SAME_PICTURE = 6.0  # mean difference, of 255; two decoders round colours differently
-_DECORD_BYTES = 1 << 30  # of a whole clip's pixels, which is what decord takes at worst
-_WORTH_A_JUMP = 12  # frames; decoding on is cheaper than a jump shorter than this
+_SAME_IMAGE = 6.0  # mean difference, of 255: decoders round colours differently
+_DECORD_BYTES = 1 << 30  # of a whole clip's pixels, which decord may hold at worst
+_MIN_SEEK = 12  # frames; decoding on is cheaper than a shorter seek
 
 
 class DecordFailedError(Exception):
@@ -50,14 +50,14 @@ def decord_agrees(path: Path, probed: Probe) -> bool:
             return False
         times = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0].astype(np.float64)
         first = reader[0].asnumpy()
-    except Exception:  # its DECORDError is an Exception of no closer kind, under a private name
+    except Exception:  # decord's error derives from Exception directly and has a private name
         return False
     # Where decord starts before 0 it does not know the file's edit list.
     steps_differ_s = np.abs(times - times[0] - (probed.times - probed.times[0]))
     if steps_differ_s.max() > _SAME_TIME_S or times[0] < -_SAME_TIME_S:
         return False
     _, truth = next(read_pyav(path, probed, np.zeros(1, np.int64)))
-    return first.shape == truth.shape and float(np.abs(first.astype(int) - truth).mean()) < _SAME_PICTURE
+    return first.shape == truth.shape and float(np.abs(first.astype(int) - truth).mean()) < _SAME_IMAGE
 
 
 def read_decord(path: Path, n: int, *, size: int) -> Iterator[tuple[int, Image]]:
@@ -90,62 +90,62 @@ def read_pyav(path: Path, probed: Probe, indices: NDArray[np.int64]) -> Iterator
     start = 0
     if probed.pts is not None:
         try:
-            for index, image in _read_jumping(path, probed, indices):
+            for index, image in _read_seeking(path, probed, indices):
                 yield index, image
                 start += 1
-        except _MissedError:  # the file's index is not to be trusted: decode on from the beginning, without jumps
+        except _SeekError:  # the file's index is wrong: decode from the beginning without seeking
             pass
         else:
             return
-    yield from _read_straight(path, probed, indices[start:])
+    yield from _read_sequentially(path, probed, indices[start:])
 
 
-class _MissedError(Exception):
+class _SeekError(Exception):
     pass
 
 
-def _read_jumping(path: Path, probed: Probe, indices: NDArray[np.int64]) -> Iterator[tuple[int, Image]]:
+def _read_seeking(path: Path, probed: Probe, indices: NDArray[np.int64]) -> Iterator[tuple[int, Image]]:
     assert probed.pts is not None
     with open_container(path) as container:
         stream = video_stream(container, path)
-        frames, at = container.decode(stream), 0  # at: the frame that comes next
+        frames, next_frame = container.decode(stream), 0
         for index in indices.tolist():
             key = int(probed.keys[np.searchsorted(probed.keys, index, side="right") - 1]) if len(probed.keys) else 0
-            if key - at >= _WORTH_A_JUMP:
+            if key - next_frame >= _MIN_SEEK:
                 container.seek(int(probed.pts[key]), stream=stream)
                 frames = container.decode(stream)
             stamp = probed.pts[index]
             try:
                 frame = next(f for f in frames if f.pts is not None and f.pts >= stamp)
             except (StopIteration, av.FFmpegError) as error:
-                raise _MissedError from error
+                raise _SeekError from error
             if frame.pts != stamp or frame.is_corrupt:
-                raise _MissedError
+                raise _SeekError
             yield index, _pixels(frame, probed)
-            at = index + 1
+            next_frame = index + 1
 
 
-def _read_straight(path: Path, probed: Probe, indices: NDArray[np.int64]) -> Iterator[tuple[int, Image]]:
+def _read_sequentially(path: Path, probed: Probe, indices: NDArray[np.int64]) -> Iterator[tuple[int, Image]]:
     wanted = set(indices.tolist())
     last = max(wanted, default=-1)
-    seen = 0
+    decoded = 0
     with open_container(path) as container:
         stream = video_stream(container, path)
         try:
-            for seen, frame in enumerate(container.decode(stream), start=1):
-                if seen - 1 in wanted:
-                    yield seen - 1, _pixels(frame, probed)
-                if seen - 1 == last:
+            for decoded, frame in enumerate(container.decode(stream), start=1):
+                if decoded - 1 in wanted:
+                    yield decoded - 1, _pixels(frame, probed)
+                if decoded - 1 == last:
                     return
         except av.FFmpegError as error:
-            raise ClipError(f"{path.name}: decoding fails after frame {seen - 1} ({error})") from error
-    if seen <= last:
-        raise ClipError(f"{path.name}: it had {len(probed.times)} frames when opened, and now only {seen}")
+            raise ClipError(f"{path.name}: decoding fails after frame {decoded - 1} ({error})") from error
+    if decoded <= last:
+        raise ClipError(f"{path.name}: it had {len(probed.times)} frames when opened, and now only {decoded}")
 
 
 def _pixels(frame: av.VideoFrame, probed: Probe) -> Image:
     width, height = probed.size
-    if (frame.width, frame.height) != probed.size:  # a stream may change its size on the way; the clip has one
+    if (frame.width, frame.height) != probed.size:  # a stream may change its size; the clip has one
         frame = frame.reformat(width=width, height=height, format="rgb24")
     return probed.turn.apply(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
 

@@ -18,7 +18,7 @@ from video.visualize.text import Colour, Image, object_colors, paste, render_tex
 from video.visualize.track_timeline import TrackTimeline
 
 _TICK = Fraction(1, 90_000)  # fine enough for every usual rate and for variable ones
-_FILL = 0.45  # how much of the object's colour covers the picture
+_FILL = 0.45  # opacity of the object's colour
 
 
 def draw_tracks(image: Image, tracks: Sequence[MaskTrack], frame: int) -> Image:
@@ -92,8 +92,8 @@ def write_overlay(
                     if _draws_after_resizing(clip, size)
                     else _fit(draw_tracks(image, tracks, i), size)
                 )
-                whole = np.concatenate([drawn, timeline.render(i)]) if timeline else drawn
-                picture = av.VideoFrame.from_ndarray(whole, format="rgb24")
+                full_image = np.concatenate([drawn, timeline.render(i)]) if timeline else drawn
+                picture = av.VideoFrame.from_ndarray(full_image, format="rgb24")
                 picture.pts, picture.time_base = int(ticks[i]), _TICK
                 picture.duration = int(ends[i] - ticks[i])
                 container.mux(stream.encode(picture))
@@ -122,13 +122,13 @@ def _draw_object(image: Image, mask: NDArray[np.uint8], label: str, score: float
     if not outline:
         return
     left, top, width, height = cv2.boundingRect(np.concatenate(outline))
-    # Only where the object is: of a whole frame of 720p this would be most of the time.
-    there = image[top : top + height, left : left + width]
-    filled = cv2.addWeighted(there, 1 - _FILL, np.full_like(there, colour), _FILL, 0)
-    cv2.copyTo(filled, mask[top : top + height, left : left + width], there)
+    # Only within the object's box: blending a whole frame of 720p would take most of the time.
+    region = image[top : top + height, left : left + width]
+    filled = cv2.addWeighted(region, 1 - _FILL, np.full_like(region, colour), _FILL, 0)
+    cv2.copyTo(filled, mask[top : top + height, left : left + width], region)
     thick = max(2, round(2 * max(image.shape[:2]) / 1280))
-    # A dark line below the bright one: one of the two is seen on any ground. As wide as the dark one at least, or
-    # colours cannot be told on a small picture.
+    # A dark line below a bright one, so that one of them is visible on any background. The bright one is at least as
+    # wide, or its colour could not be recognised on a small image.
     cv2.drawContours(image, outline, -1, (0, 0, 0), thick + 2)
     cv2.drawContours(image, outline, -1, colour, thick)
     text = render_text(f"{label}  {score:.2f}", max(9, round(20 * max(image.shape[:2]) / 1280)), swatch=colour)

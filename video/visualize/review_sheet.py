@@ -15,10 +15,10 @@ from video.types import MaskTrack
 from video.visualize.overlay import draw_tracks
 from video.visualize.text import FAINT, INK, Image, object_colors, paste, render_text, truncate_text
 
-_UNSURE = 0.8  # scores below are told: the IoU under which a mask has to be corrected
-_AREA = 1.6  # times larger or smaller than on the frame before
-_JUMP = 0.5  # of the box's diagonal, in one frame
-_APART = 0.04  # of the clip's length between two tiles of one object
+_LOW_SCORE = 0.8  # of a mask that is to be reviewed: the IoU under which it has to be corrected
+_AREA_RATIO = 1.6  # of the boxes on two neighbouring frames
+_JUMP = 0.5  # of the box's diagonal, between two neighbouring frames
+_MIN_DISTANCE = 0.04  # of the clip's length, between two tiles of one object
 _TILE_PX, _TEXT_PX, _COLUMNS, _GAP_PX = 400, 16, 3, 10
 _CARD, _PAGE = (255, 255, 255), 236
 
@@ -58,28 +58,28 @@ def frames_to_review(
     Returns:
         The frames, in order of time.
     """
-    found = [look for k, track in enumerate(tracks) for look in _of(k, track, times)]
+    found = [item for k, track in enumerate(tracks) for item in _items_of_track(k, track, times)]
     found += [ReviewFrame(f, k, "the words point elsewhere", 1.2) for k, frames in enumerate(elsewhere) for f in frames]
-    found.sort(key=lambda look: (-look.weight, look.frame))
-    apart = max(3, round(_APART * len(times)))
+    found.sort(key=lambda item: (-item.weight, item.frame))
+    min_distance = max(3, round(_MIN_DISTANCE * len(times)))
     chosen: list[ReviewFrame] = []
-    for look in found:
-        near = [i for i, c in enumerate(chosen) if c.track == look.track and abs(c.frame - look.frame) < apart]
-        same = [i for i in near if chosen[i].frame == look.frame]
+    for item in found:
+        near = [i for i, c in enumerate(chosen) if c.track == item.track and abs(c.frame - item.frame) < min_distance]
+        same = [i for i in near if chosen[i].frame == item.frame]
         if same:
-            chosen[same[0]] = replace(chosen[same[0]], why=f"{chosen[same[0]].why}; {look.why}")
+            chosen[same[0]] = replace(chosen[same[0]], why=f"{chosen[same[0]].why}; {item.why}")
         elif not near and len(chosen) < most:
-            chosen.append(look)
+            chosen.append(item)
     return sorted(chosen, key=lambda x: (x.frame, x.track))
 
 
-def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], looks: Sequence[ReviewFrame], path: str | Path) -> Path:
+def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], items: Sequence[ReviewFrame], path: str | Path) -> Path:
     """Write a JPEG with a tile for each frame to review.
 
     Args:
         clip: The video.
         tracks: The tracks.
-        looks: The frames.
+        items: The frames.
         path: The file to write.
 
     Raises:
@@ -87,24 +87,24 @@ def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], looks: Sequence[ReviewF
         ClipError: If the clip cannot be read.
         OSError: If the file cannot be written.
     """
-    if not looks:
+    if not items:
         raise ValueError("a sheet needs at least one frame to look at")
     pictures: dict[int, Image] = {}
     w, h = clip.size
     size = (_TILE_PX, max(1, round(_TILE_PX * h / w)))
-    for indices, images in clip.batches(sorted({look.frame for look in looks}), size=4):
+    for indices, images in clip.batches(sorted({item.frame for item in items}), size=4):
         for i, image in zip(indices.tolist(), images, strict=True):
-            pictures[i] = _resized(image, size) if w > _TILE_PX else image
+            pictures[i] = _resize(image, size) if w > _TILE_PX else image
     tiles = [
-        _tile(_resized(draw_tracks(pictures[look.frame], tracks, look.frame), size), clip, tracks, look)
-        for look in looks
+        _tile(_resize(draw_tracks(pictures[item.frame], tracks, item.frame), size), clip, tracks, item)
+        for item in items
     ]
-    th, tw = tiles[0].shape[:2]
+    height, width = tiles[0].shape[:2]
     columns = min(_COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
-    sheet = np.full((rows * (th + _GAP_PX) + _GAP_PX, columns * (tw + _GAP_PX) + _GAP_PX, 3), _PAGE, np.uint8)
+    sheet = np.full((rows * (height + _GAP_PX) + _GAP_PX, columns * (width + _GAP_PX) + _GAP_PX, 3), _PAGE, np.uint8)
     for i, tile in enumerate(tiles):
-        paste(sheet, tile, _GAP_PX + i % columns * (tw + _GAP_PX), _GAP_PX + i // columns * (th + _GAP_PX))
+        paste(sheet, tile, _GAP_PX + i % columns * (width + _GAP_PX), _GAP_PX + i // columns * (height + _GAP_PX))
     ok, data = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     if not ok:
         raise RuntimeError("OpenCV could not write a JPEG")
@@ -112,49 +112,49 @@ def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], looks: Sequence[ReviewF
     return Path(path)
 
 
-def _of(k: int, track: MaskTrack, times: NDArray[np.float64]) -> list[ReviewFrame]:
+def _items_of_track(k: int, track: MaskTrack, times: NDArray[np.float64]) -> list[ReviewFrame]:
     rows = np.flatnonzero(track.visible)
     frames, boxes, scores = track.frames[rows], track.boxes[rows], track.scores[rows]
     sides = boxes[:, 2:] - boxes[:, :2]
-    looks = [
-        ReviewFrame(int(f), k, f"unsure: score {s:.2f}", 1.0 + _UNSURE - float(s))
+    items = [
+        ReviewFrame(int(f), k, f"unsure: score {s:.2f}", 1.0 + _LOW_SCORE - float(s))
         for f, s in zip(frames, scores, strict=True)
-        if s < _UNSURE
+        if s < _LOW_SCORE
     ]
     for i in range(1, len(frames)):
         before, frame = int(frames[i - 1]), int(frames[i])
         if frame - before > 1:
-            gone_s = times[frame] - times[before]
-            looks.append(ReviewFrame(before, k, f"last seen here, then gone for {gone_s:.2f} s", 0.9))
-            looks.append(ReviewFrame(frame, k, f"seen again after {gone_s:.2f} s", 1.0))
+            gap_s = times[frame] - times[before]
+            items.append(ReviewFrame(before, k, f"last seen here, then gone for {gap_s:.2f} s", 0.9))
+            items.append(ReviewFrame(frame, k, f"seen again after {gap_s:.2f} s", 1.0))
             continue
         ratio = float(np.prod(sides[i]) / max(np.prod(sides[i - 1]), 1e-9))
         change = max(ratio, 1 / max(ratio, 1e-9))
         moved = float(np.linalg.norm((boxes[i] - boxes[i - 1]).reshape(2, 2).mean(axis=0)))
         jump = moved / max(float(np.linalg.norm(sides[i - 1])), 1e-9)
-        if change > _AREA:
+        if change > _AREA_RATIO:
             word = "larger" if ratio > 1 else "smaller"
-            looks.append(ReviewFrame(frame, k, f"suddenly {change:.1f} times {word}", min(1.4, 0.5 + change / 5)))
+            items.append(ReviewFrame(frame, k, f"suddenly {change:.1f} times {word}", min(1.4, 0.5 + change / 5)))
         if jump > _JUMP:
-            looks.append(ReviewFrame(frame, k, f"jumped by {jump:.1f} of its size", min(1.4, 0.6 + jump / 3)))
-    return looks
+            items.append(ReviewFrame(frame, k, f"jumped by {jump:.1f} of its size", min(1.4, 0.6 + jump / 3)))
+    return items
 
 
-def _resized(image: Image, size: tuple[int, int]) -> Image:
+def _resize(image: Image, size: tuple[int, int]) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _tile(picture: Image, clip: Clip, tracks: Sequence[MaskTrack], look: ReviewFrame) -> Image:
-    colour = object_colors(len(tracks))[look.track]
+def _tile(picture: Image, clip: Clip, tracks: Sequence[MaskTrack], item: ReviewFrame) -> Image:
+    colour = object_colors(len(tracks))[item.track]
     line = _TEXT_PX + 2 * (_TEXT_PX // 4)
     tile = np.full((picture.shape[0] + 2 * line + 8, picture.shape[1], 3), _CARD, np.uint8)
     tile[:4] = colour
-    time = render_text(f"{clip.times[look.frame]:.2f} s, frame {look.frame}", _TEXT_PX, paper=_CARD, ink=FAINT)
-    room = picture.shape[1] - time.shape[1] - 2 * _TEXT_PX
-    name = truncate_text(tracks[look.track].label, _TEXT_PX, room - _TEXT_PX)
+    time = render_text(f"{clip.times[item.frame]:.2f} s, frame {item.frame}", _TEXT_PX, paper=_CARD, ink=FAINT)
+    width_px = picture.shape[1] - time.shape[1] - 2 * _TEXT_PX
+    name = truncate_text(tracks[item.track].label, _TEXT_PX, width_px - _TEXT_PX)
     paste(tile[4:], render_text(name, _TEXT_PX, swatch=colour, paper=_CARD), 0, 0)
     paste(tile[4:], time, tile.shape[1], 0)
-    why = truncate_text(look.why, _TEXT_PX, picture.shape[1] - _TEXT_PX)
+    why = truncate_text(item.why, _TEXT_PX, picture.shape[1] - _TEXT_PX)
     paste(tile[4 + line :], render_text(why, _TEXT_PX, paper=_CARD, ink=INK), 0, 0)
     tile[8 + 2 * line :] = picture
     return tile

@@ -25,7 +25,7 @@ _PALETTE: tuple[Colour, ...] = (
     (213, 94, 0),
     (0, 114, 178),
 )
-_LIGHTER, _DARKER = 0.5, 0.6
+_LIGHTER, _DARKER = 0.5, 0.6  # shares of white, and of the colour itself in black
 
 
 def object_colors(n: int) -> list[Colour]:
@@ -33,10 +33,10 @@ def object_colors(n: int) -> list[Colour]:
     return [_shade(_PALETTE[i % len(_PALETTE)], i // len(_PALETTE) % 3) for i in range(n)]
 
 
-def _shade(colour: Colour, turn: int) -> Colour:
-    if turn == 0:
+def _shade(colour: Colour, variant: int) -> Colour:
+    if variant == 0:
         return colour
-    return mix_colors(colour, _LIGHTER) if turn == 1 else mix_colors(colour, 1 - _DARKER, ground=(0, 0, 0))
+    return mix_colors(colour, _LIGHTER) if variant == 1 else mix_colors(colour, 1 - _DARKER, ground=(0, 0, 0))
 
 
 def mix_colors(colour: Colour, share: float, *, ground: Colour = (255, 255, 255)) -> Colour:
@@ -62,17 +62,17 @@ def render_text(text: str, px: int, *, swatch: Colour | None = None, paper: Colo
     font = _font(px)
     pad = max(1, px // 4)
     height = px + 2 * pad
-    lead = px + pad if swatch is not None else 0
-    width = lead + round(font.getlength(text)) + 2 * pad
+    text_left = px + pad if swatch is not None else 0
+    width = text_left + round(font.getlength(text)) + 2 * pad
     picture = Pillow.new("RGB", (max(1, width), height), paper)
-    brush = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(picture)
     if swatch is not None:
         side = round(px * 0.7)
         top = (height - side) // 2
-        brush.rectangle(
+        draw.rectangle(
             (pad, top, pad + side, top + side), fill=swatch, outline=mix_colors(swatch, 0.4, ground=(0, 0, 0))
         )
-    brush.text((pad + lead, height // 2), text, fill=ink, font=font, anchor="lm")
+    draw.text((pad + text_left, height // 2), text, fill=ink, font=font, anchor="lm")
     out = np.asarray(picture, np.uint8)
     out.setflags(write=False)
     return out
@@ -92,8 +92,8 @@ def paste(image: Image, patch: Image, x: int, y: int) -> None:
     """Copy a patch into an image with its top left at (x, y), moved so that as much of it as possible is inside."""
     h, w = patch.shape[:2]
     x, y = (max(0, min(at, room - size)) for at, room, size in ((x, image.shape[1], w), (y, image.shape[0], h)))
-    there = image[y : y + h, x : x + w]
-    there[:] = patch[: there.shape[0], : there.shape[1]]
+    target = image[y : y + h, x : x + w]
+    target[:] = patch[: target.shape[0], : target.shape[1]]
 
 
 @lru_cache(maxsize=32)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from video.types import MaskTrack
 from video.visualize.text import FAINT, INK, PAPER, Image, mix_colors, object_colors, paste, render_text, truncate_text
 
-_LANE = 26 / 1280  # of the picture's width
-_LEAST_LANE_PX = 10
-_MOST_LANES = 1 / 3  # of the picture's height, unless lanes would be too low to be read
+_LANE_HEIGHT = 26 / 1280  # of the video's width
+_MIN_LANE_PX = 10
+_MAX_HEIGHT = 1 / 3  # of the video's height for all lanes, unless they would be too low to be read
 _EMPTY = (228, 228, 225)
 
 
@@ -41,8 +41,8 @@ class TrackTimeline:
         size: tuple[int, int],
     ) -> None:
         width, height = size
-        lane = round(min(_LANE * width, _MOST_LANES * height / max(1, len(tracks))))
-        self._lane = max(_LEAST_LANE_PX, lane)
+        lane = round(min(_LANE_HEIGHT * width, _MAX_HEIGHT * height / max(1, len(tracks))))
+        self._lane = max(_MIN_LANE_PX, lane)
         self._px = max(8, round(self._lane * 0.6))
         self._left = min(width // 3, max(60, round(width * 0.16)))
         self._times, self._width = times, width
@@ -86,17 +86,16 @@ class TrackTimeline:
         self, lane: Image, track: MaskTrack, columns: NDArray[np.int64], colour: tuple[int, int, int]
     ) -> None:
         scores = np.full(len(self._times), np.nan)
-        seen = track.frames[track.visible]
-        scores[seen] = track.scores[track.visible]
+        scores[track.frames[track.visible]] = track.scores[track.visible]
         lane[:] = _EMPTY
         height = lane.shape[0]
-        pale = mix_colors(colour, 0.72)
+        tinted = mix_colors(colour, 0.72)
         for c in range(min(lane.shape[1], len(columns) - 1)):
-            of = scores[columns[c] : max(columns[c] + 1, columns[c + 1])]
-            if np.isnan(of).all():
+            column = scores[columns[c] : max(columns[c] + 1, columns[c + 1])]
+            if np.isnan(column).all():
                 continue
-            lane[:, c] = pale
-            lane[height - round(height * float(np.clip(np.nanmin(of), 0, 1))) :, c] = colour
+            lane[:, c] = tinted
+            lane[height - round(height * float(np.clip(np.nanmin(column), 0, 1))) :, c] = colour
 
     def _x(self, time_s: float) -> int:
         columns = self._width - 6 - self._left

@@ -67,7 +67,7 @@ def same(a, b, *, with_masks=True, atol=0.01):
                 np.testing.assert_array_equal(masks.decode(x), masks.decode(y))
 
 
-def test_frames_on_which_nothing_is_seen_are_left_out():
+def test_frames_without_the_object_are_left_out():
     assert video().objects[0].frames.tolist() == [0, 1, 2, 3, 6, 7, 8]
     assert len(video().objects[1].frames) == N
 

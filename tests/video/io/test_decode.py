@@ -25,7 +25,7 @@ def read_into(read, clip):
         read += zip(indices.tolist(), images, strict=True)
 
 
-def test_frames_before_the_stop_are_given_and_the_first_missing_one_is_named(tmp_path):
+def test_frames_before_a_reading_error_are_yielded_and_the_missing_one_is_named(tmp_path):
     frames = media.numbered_frames(60)
     path = media.cfr(tmp_path / "clip.mkv", frames)
     clip = open_clip(path)
@@ -39,7 +39,7 @@ def test_frames_before_the_stop_are_given_and_the_first_missing_one_is_named(tmp
     assert f"frame {2 * len(read)} (" in str(caught.value), "people know the whole clip's frames"
 
 
-def test_a_picture_that_is_gone_stops_a_sequence_the_same_way(tmp_path, star):
+def test_a_missing_image_raises_a_reading_error(tmp_path, star):
     paths = [media.picture(tmp_path / f"{i}.png", star[0][i]) for i in range(6)]
     sequence = open_sequence(paths)
     paths[4].unlink()
@@ -60,7 +60,7 @@ def test_a_picture_that_is_gone_stops_a_sequence_the_same_way(tmp_path, star):
         ([0], [0], []),
     ],
 )
-def test_each_pass_goes_as_far_as_it_can_read(star, anchors, bad, seen):
+def test_each_pass_continues_as_far_as_it_can_read(star, anchors, bad, seen):
     frames, truth = star
     stops = []
     (track,) = propagate_all(
@@ -76,7 +76,7 @@ def test_each_pass_goes_as_far_as_it_can_read(star, anchors, bad, seen):
     assert stops
 
 
-def test_who_does_not_ask_where_it_stopped_gets_the_error(star):
+def test_without_a_handler_the_reading_error_is_raised(star):
     frames, truth = star
     with pytest.raises(ReadingError, match="stopped at frame 15"):
         propagate_all(FailingClip(frames, bad=[15]), [TrackStart("star", {0: truth[0]})], GrabCutSegmenter())

@@ -214,14 +214,14 @@ def test_foreign_bytes_behind_a_whole_file_are_no_damage(frames, tmp_path):
     assert len(open_clip(path)) == N
 
 
-def test_a_file_that_shrinks_after_opening_is_told_not_cut_short(frames, tmp_path):
+def test_a_file_that_shrinks_after_opening_raises_an_error(frames, tmp_path):
     clip = open_clip(media.cfr(tmp_path / "changing.mp4", frames))
     media.cfr(clip.path, frames[:30])
     with pytest.raises(ClipError, match="had 60 frames when opened"):
         numbers(clip)
 
 
-def test_asking_for_frames_that_are_not_there(frames, tmp_path):
+def test_missing_frames_raise_an_index_error(frames, tmp_path):
     clip = open_clip(media.cfr(tmp_path / "clip.mp4", frames))
     for bad in ([-1], [0, N], [N + 5]):
         with pytest.raises(IndexError, match=r"frames 0 to 59; frame -?\d+ was asked for"):
@@ -274,7 +274,7 @@ def test_decord_is_not_used_where_it_is_known_to_be_wrong(frames, tmp_path):
 @pytest.mark.parametrize("transpose", [False, True])
 @pytest.mark.parametrize("mirror_x", [False, True])
 @pytest.mark.parametrize("mirror_y", [False, True])
-def test_a_turn_is_a_rotation_after_at_most_one_mirroring(transpose, mirror_x, mirror_y):
+def test_a_display_transform_is_a_rotation_after_at_most_one_mirroring(transpose, mirror_x, mirror_y):
     image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     turn = DisplayTransform(transpose=transpose, mirror_x=mirror_x, mirror_y=mirror_y)
     start = image[:, ::-1] if turn.mirrored else image
@@ -324,7 +324,7 @@ def test_a_view_shows_the_clips_own_frames(clip, a, b, every, must):
     assert set(plan_frames(view, count=4)) <= set(range(len(view)))
 
 
-def test_pictures_are_shrunk_never_enlarged(clip):
+def test_images_are_reduced_never_enlarged(clip):
     small = make_view(clip, most_px=80)
     assert (small.size, small.frame(3).shape) == ((80, 48), (48, 80, 3))
     assert make_view(clip, most_px=4000).size == SIZE
@@ -340,7 +340,7 @@ def test_pictures_are_shrunk_never_enlarged(clip):
         ({"first": 5, "must": [4]}, r"frames \[4\] must lie within 5 to 59"),
     ],
 )
-def test_what_is_not_there_is_refused(clip, asked, words):
+def test_invalid_views_are_refused(clip, asked, words):
     with pytest.raises(ValueError, match=words):
         make_view(clip, **asked)
 
@@ -354,7 +354,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_of_a_file_that_breaks_off_the_part_before_is_opened_where_that_is_asked_for(name, tmp_path):
+def test_a_broken_file_can_be_opened_up_to_the_damage(name, tmp_path):
     path = BROKEN[name](tmp_path / name, media.numbered_frames(N))
     with pytest.raises(ClipError):
         open_clip(path)
@@ -368,7 +368,7 @@ def test_of_a_file_that_breaks_off_the_part_before_is_opened_where_that_is_asked
     assert part.decoder == "pyav"
 
 
-def test_of_a_whole_file_nothing_is_broken_and_of_one_without_frames_there_is_no_part(clip, tmp_path):
+def test_partial_opening_of_a_whole_file_and_of_one_without_frames(clip, tmp_path):
     assert open_clip(clip.path, partial=True).broken == ""
     with pytest.raises(ClipError, match="no frame can be read"):
         open_clip(media.garbage(tmp_path / "garbage.mp4"), partial=True)

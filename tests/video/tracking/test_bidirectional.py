@@ -37,7 +37,7 @@ def test_agreement_worked_out_by_hand(a, b, expected):
     assert agreement([b], [a])[0] == pytest.approx(expected)
 
 
-def test_two_things_that_both_passes_swap_where_they_meet_are_put_right():
+def test_two_objects_that_both_passes_swap_are_corrected():
     """One goes right, the other left; each pass takes the other one after they meet, and is as sure as before."""
     right = [4 * i for i in range(11)]
     left = right[::-1]
@@ -46,28 +46,28 @@ def test_two_things_that_both_passes_swap_where_they_meet_are_put_right():
     assert places(join_passes(forward, backward)) == right
 
 
-def test_a_pass_that_went_astray_is_left_before_it_did_though_it_is_surer():
+def test_a_pass_that_drifted_is_left_before_it_did_despite_higher_scores():
     truth = [4 * i for i in range(11)]
     forward = [seen(x, score=0.99) for x in truth[:4] + [40] * 7]
     backward = [seen(x, score=0.7) for x in truth]
     assert places(join_passes(forward, backward)) == truth
 
 
-def test_what_neither_sees_is_a_gap_and_what_one_lost_the_other_tells():
+def test_frames_lost_by_both_passes_are_gaps():
     lost = seen(0, score=0.1, visible=False)
     forward = [seen(0), seen(2), lost, lost, lost, lost, lost]
     backward = [lost, lost, lost, lost, seen(8), seen(10), seen(12)]
     assert places(join_passes(forward, backward))[1:] == [2, None, None, 8, 10, 12]
 
 
-def test_where_the_passes_nowhere_meet_no_frame_is_given_away_for_it():
+def test_passes_that_do_not_agree_lose_no_frame():
     lost = seen(0, score=0.1, visible=False)
     forward = [*[seen(x) for x in range(0, 10, 2)], lost, lost, lost]
     backward = [lost, lost, lost, *[seen(40 + x) for x in range(0, 10, 2)]]
     assert None not in places(join_passes(forward, backward))
 
 
-def test_passes_that_agree_keep_their_scores_and_meet_half_way():
+def test_passes_that_agree_keep_their_scores_and_change_half_way():
     forward = [seen(20, score=0.8)] * 9
     backward = [seen(20, score=0.80001)] * 9
     scores = [s for _, s, _ in join_passes(forward, backward)]
@@ -86,7 +86,7 @@ def test_the_more_the_passes_contradict_each_other_the_lower_the_score(n, offset
     assert scores(offset)[[0, -1]].tolist() == [0.9, 0.9]  # those are given
 
 
-def test_blame_grows_with_the_way_from_where_a_pass_started():
+def test_the_penalty_grows_with_the_distance_from_the_start_of_a_pass():
     """Worked out by hand: boxes apart by all of their width, eight steps, and the second pass is lost on the way."""
     lost = seen(0, visible=False)
     scores = [s for _, s, _ in join_passes([seen(0)] * 9, [lost, seen(30), seen(30), *[lost] * 5, seen(0)])]
@@ -114,7 +114,7 @@ def contradicting(n):
     return forward, backward, truth
 
 
-def test_near_known_frames_whose_passes_meet_nowhere_are_bridged():
+def test_masks_are_interpolated_between_near_anchors_whose_passes_contradict_each_other():
     forward, backward, truth = contradicting(9)
     found = join_passes(forward, backward)
     assert min(masks.iou(masks.decode(m), t) for (m, _, _), t in zip(found, truth, strict=True)) > 0.85
@@ -123,7 +123,7 @@ def test_near_known_frames_whose_passes_meet_nowhere_are_bridged():
 
 
 @pytest.mark.parametrize("what", ["far apart", "they meet", "one is lost", "both are lost"])
-def test_what_is_not_bridged(what):
+def test_masks_are_not_interpolated_otherwise(what):
     forward, backward, truth = contradicting(10 if what == "far apart" else 9)
     lost = (masks.encode(disc(-99, -99)), 0.1, False)
     if what == "they meet":

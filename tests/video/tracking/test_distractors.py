@@ -27,14 +27,14 @@ def disc(x, y, radius=15):
         pytest.param(disc(80, 60, 5), (5 / 15) ** 2, id="a crumb beside it"),
     ],
 )
-def test_what_touches_it_is_told_in_parts_of_its_area(other, expected):
+def test_contact_area_is_relative_to_the_object(other, expected):
     one = disc(60, 60)
     assert contact_area(one | other, one) == pytest.approx(expected, abs=0.03)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(-5, 5), st.integers(-5, 5))
-def test_by_itself_it_is_found_where_it_is(dx, dy):
+def test_an_object_by_itself_is_located_exactly(dx, dy):
     """To the pixel, for where it is expected counts a little."""
     found = locate(disc(80 + dx, 60 + dy), disc(80, 60))
     assert np.abs(np.subtract(found.offset, (dx, dy))).max() <= 1
@@ -42,7 +42,7 @@ def test_by_itself_it_is_found_where_it_is(dx, dy):
     assert found.confidence > 0.85
 
 
-def test_where_it_is_expected_all_of_it_is_there():
+def test_an_object_at_its_expected_place_is_located_there():
     found = locate(disc(80, 60), disc(80, 60))
     assert found.offset == (0, 0)
     assert (found.filled, found.outlined, found.confidence) == pytest.approx((1, 1, 1), abs=1e-5)
@@ -51,7 +51,7 @@ def test_where_it_is_expected_all_of_it_is_there():
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(-3, 3), st.integers(-3, 3), st.floats(0, 2 * np.pi), st.integers(12, 32))
-def test_beside_a_twin_its_own_outline_tells(dx, dy, angle, apart):
+def test_beside_a_look_alike_the_outline_locates_the_object(dx, dy, angle, apart):
     """However it lies on it: up to three pixels from where it is expected it is found to the pixel or two."""
     twin = disc(80 + apart * np.cos(angle), 60 + apart * np.sin(angle))
     found = locate(disc(80, 60) | twin, disc(80 + dx, 60 + dy))
@@ -89,7 +89,7 @@ def follow(ways, n, *, start=None):
         pytest.param(lambda t: (100, 110 - 2 * t), id="the other comes from below"),
     ],
 )
-def test_it_goes_its_way_through_its_twin(other):
+def test_an_object_keeps_its_motion_through_a_look_alike(other):
     def way(t):
         return 30 + 3 * t, 60
 
@@ -100,7 +100,7 @@ def test_it_goes_its_way_through_its_twin(other):
     assert contact.touching == 0, "and parted"
 
 
-def test_what_touched_a_like_thing_from_the_start_goes_as_flow_says_and_parts():
+def test_an_object_in_contact_from_the_start_moves_with_the_flow():
     contact, places = follow([lambda t: (60 + 2 * t, 60), lambda t: (85, 60 + t)], 40)
     assert places[0] is not None
     errors = [np.abs(centroid(p) - (60 + 2 * t, 60)).max() for t, p in enumerate(places, 1) if p is not None]
@@ -108,7 +108,7 @@ def test_what_touched_a_like_thing_from_the_start_goes_as_flow_says_and_parts():
     assert contact.touching == 0
 
 
-def test_hidden_in_a_large_thing_of_its_colours_it_is_given_up():
+def test_an_object_hidden_in_a_large_area_of_its_colours_is_given_up():
     contact = ContactTracker.of(disc(40, 60))
     pond = np.zeros((H, W), bool)
     pond[:, 60:] = True
@@ -123,7 +123,7 @@ def test_hidden_in_a_large_thing_of_its_colours_it_is_given_up():
     assert not any(seen[-10:]), "nobody can tell where it is"
 
 
-def test_a_part_that_comes_out_again_is_no_twin():
+def test_a_part_of_the_object_that_reappears_is_no_contact():
     """Half hidden it was expected elsewhere; what is seen beside that place is itself."""
     contact = ContactTracker.of(disc(60, 60))
     for t in range(1, 6):

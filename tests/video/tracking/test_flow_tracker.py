@@ -30,7 +30,7 @@ def box_errors(track, truth):
     )
 
 
-def test_two_things_followed_both_ways_from_the_middle():
+def test_two_objects_are_tracked_both_ways_from_the_middle():
     frames, truth = scene_clip(
         [(STAR, 11, lambda t: (20 + 70 * t, 20 + 8 * t)), (DISC, 10, lambda t: (95 - 70 * t, 48))]
     )
@@ -49,7 +49,7 @@ def test_two_things_followed_both_ways_from_the_middle():
     assert told[-1] == 1.0
 
 
-def test_a_thing_that_leaves_is_lost_not_guessed():
+def test_an_object_that_leaves_is_lost():
     frames, truth = scene_clip([(STAR, 11, lambda t: (60 + 90 * t, 30))], n=30)
     gone = np.flatnonzero(truth[0].reshape(30, -1).sum(1) < 20)
     track = propagate(ArrayClip(frames), 0, truth[0, 0], GrabCutSegmenter())
@@ -69,7 +69,7 @@ def test_a_cut_ends_the_track():
     assert not track.visible[11:].any()
 
 
-def test_a_thing_that_comes_out_from_behind_another_is_whole_again():
+def test_an_object_that_reappears_from_behind_another_is_complete():
     bar = ("yellow", "square", "plain", "large")
     frames, truth = scene_clip([(STAR, 11, lambda t: (25 + 60 * t, 30)), (bar, 8, lambda t: (55, 34))], n=36)
     share = truth[0].reshape(36, -1).sum(1) / truth[0, 0].sum()
@@ -126,7 +126,7 @@ def test_look_alikes_that_cross_do_not_swap(thing, heights, ways, together):
         assert not np.any(both)
 
 
-def test_what_goes_into_a_large_thing_of_its_colours_is_lost_in_time():
+def test_an_object_that_enters_a_large_area_of_its_colours_is_lost():
     """Half a minute of "it is in there somewhere" would be a guess."""
     pond = ("red", "square", "plain", "large")
     frames, truth = scene_clip([(STAR, 6, lambda t: (14 + 60 * t, 32)), (pond, 28, lambda t: (84, 32))], n=60)
@@ -147,7 +147,7 @@ def test_a_wrong_second_anchor_does_not_spoil_the_first():
     np.testing.assert_array_equal(masks.decode(track.rles[11]), truth[1, 11])
 
 
-def test_only_the_window_is_looked_at():
+def test_only_the_window_is_read():
     frames, truth = scene_clip([(STAR, 11, lambda t: (20 + 70 * t, 30))], n=20)
     clip = ArrayClip(frames)
     track = propagate_all(clip, [TrackStart("star", {8: truth[0, 8]})], FlowOnly(), window=(5, 12))[0]
@@ -165,7 +165,7 @@ def test_reading_backward_holds_a_bounded_number_of_frames(monkeypatch):
 
 
 @pytest.mark.parametrize("way", [60, 80, 95])
-def test_a_score_is_not_high_where_flow_smears_a_fast_thing(way):
+def test_scores_are_low_where_flow_smears_a_fast_object(way):
     """On a checkerboard flow takes a fast star's trail for the star: what is called seen and sure must be the star."""
     frames, truth = scene_clip([(STAR, 9, lambda t: (12 + way * t, 20 + 20 * t))], n=12, ground=5)
     track = propagate(ArrayClip(frames), 0, truth[0, 0], GrabCutSegmenter())
@@ -200,7 +200,7 @@ def test_an_extent_moves_as_its_visible_half():
     assert masks.iou(moved, np.roll(extent, 7, axis=1)) > 0.95
 
 
-def test_looks_tell_colours_apart_and_forgive_shade():
+def test_color_models_distinguish_colours_and_tolerate_shade():
     frames, truth = scene_clip([(STAR, 11, lambda t: (30, 30)), (DISC, 10, lambda t: (90, 40))], n=2)
     star, disc = (ColorModel.of(frames[0], truth[k, 0]) for k in (0, 1))
     assert star.similarity(star) == pytest.approx(1, abs=1e-5)

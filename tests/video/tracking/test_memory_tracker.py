@@ -71,7 +71,7 @@ def test_the_memory_is_bounded_and_keeps_the_first_frame():
     assert memory.read(first).similarity({1}).max() == -1, "nobody said what the second target is"
 
 
-def test_two_things_at_one_pass_of_the_encoder_per_frame():
+def test_two_objects_need_one_pass_of_the_encoder_per_frame():
     frames, truth = scene_clip(
         [(STAR, 11, lambda t: (20 + 70 * t, 20 + 8 * t)), (DISC, 10, lambda t: (95 - 70 * t, 48))], n=16
     )
@@ -87,7 +87,7 @@ def test_two_things_at_one_pass_of_the_encoder_per_frame():
     assert not np.any(both)
 
 
-def test_hidden_is_a_gap_and_it_is_found_where_it_comes_out():
+def test_a_hidden_object_is_a_gap_and_is_found_where_it_reappears():
     frames, truth = scene_clip([(STAR, 8, lambda t: (18 + 80 * t, 32)), (BAR, 14, lambda t: (57, 32))], n=40)
     share = truth[0].reshape(40, -1).sum(1) / truth[0, 0].sum()
     hidden = np.flatnonzero(share == 0)
@@ -101,7 +101,7 @@ def test_hidden_is_a_gap_and_it_is_found_where_it_comes_out():
     assert all(masks.iou(masks.decode(track.rles[f]), truth[0, f]) > 0.7 for f in np.flatnonzero(found))
 
 
-def test_what_leaves_is_never_seen_again():
+def test_an_object_that_leaves_is_not_found_again():
     frames, truth = scene_clip([(STAR, 11, lambda t: (60 + 130 * t, 30)), (DISC, 10, lambda t: (40, 46))], n=30)
     gone = np.flatnonzero(truth[0].reshape(30, -1).sum(1) == 0)
     assert len(gone) > 10
@@ -110,7 +110,7 @@ def test_what_leaves_is_never_seen_again():
     assert (track.scores[gone[1:]] < 0.5).all()
 
 
-def test_a_cut_and_the_way_back():
+def test_an_object_is_lost_at_a_cut_and_found_after_it():
     one, truth = scene_clip([(STAR, 11, lambda t: (40 + 20 * t, 30))], n=14)
     other, _ = scene_clip([(DISC, 10, lambda t: (80, 30))], n=6, ground=9, tone="dark")
     clip = ArrayClip(np.concatenate([one[:7], other, one[7:]]))
@@ -143,7 +143,7 @@ def test_look_alikes_that_cross_do_not_swap(heights, together):
         assert not np.any(both)
 
 
-def test_which_targets_look_alike():
+def test_look_alikes_have_similar_features():
     keys = np.zeros((4, 6, 3), np.float32)
     keys[..., 2] = 1
     keys[0, :2] = keys[3, :2] = (1, 0, 0)
@@ -156,7 +156,7 @@ def test_which_targets_look_alike():
     assert [memory.look_alikes(k) for k in range(3)] == [{0, 1}, {0, 1}, {2}]
 
 
-def test_a_thing_smaller_than_a_place_of_the_grid():
+def test_an_object_smaller_than_a_feature_cell_is_tracked():
     frames, truth = scene_clip([(("red", "circle", "plain", "small"), 1.2, lambda t: (30 + 40 * t, 30))], n=12)
     assert truth[0, 0].sum() < 60
     track = propagate(ArrayClip(frames), 0, truth[0, 0], ColourSegmenter())
@@ -166,7 +166,7 @@ def test_a_thing_smaller_than_a_place_of_the_grid():
     assert np.abs(ours - middles).max() < 0.03
 
 
-def test_flow_carries_it_between_two_looks():
+def test_flow_carries_the_mask_between_two_readings():
     frames, truth = scene_clip([(DISC, 11, lambda t: (30 + 40 * t, 30))], n=16)
     segmenter = ColourSegmenter()
     options = MemoryTrackerOptions(read_every=5)
@@ -215,7 +215,7 @@ def test_bad_input_is_named():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
-def test_with_sam2_a_real_car_is_followed_lost_at_a_cut_and_found():
+def test_with_sam2_a_real_car_is_tracked_lost_at_a_cut_and_found():
     from refam.segmenters.sam2 import Sam2Segmenter
 
     shadow = read_clip(DAVIS, "car-shadow", step=3, most=8)
@@ -229,7 +229,7 @@ def test_with_sam2_a_real_car_is_followed_lost_at_a_cut_and_found():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
-def test_with_sam2_a_tail_on_the_other_side_of_a_pole_is_the_dogs():
+def test_with_sam2_a_tail_on_the_other_side_of_a_pole_belongs_to_the_dog():
     from refam.segmenters.sam2 import Sam2Segmenter
 
     libby = read_clip(DAVIS, "libby", step=2, most=10)
@@ -243,7 +243,7 @@ def test_with_sam2_a_tail_on_the_other_side_of_a_pole_is_the_dogs():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no weights in {SHARED}")
-def test_with_sam2_look_alikes_that_graze_do_not_swap():
+def test_with_sam2_look_alikes_that_touch_do_not_swap():
     from refam.segmenters.sam2 import Sam2Segmenter
 
     frames, truth = scene_clip(
@@ -286,14 +286,14 @@ def belief(value_at_tail):
         pytest.param(drawn(), 1.0, drawn(), id="nothing"),
     ],
 )
-def test_pieces_and_crumbs(mask, believed, expected):
+def test_small_parts_stay_only_where_the_probability_is_high(mask, believed, expected):
     np.testing.assert_array_equal(drop_unlikely_parts(mask, belief(believed)), expected)
 
 
 @pytest.mark.parametrize(
     ("before", "stays"), [(None, False), (drawn(BODY), False), (drawn(BODY, TAIL), True), (drawn(), False)]
 )
-def test_what_is_carried_keeps_pieces_as_small_as_it_had(before, stays):
+def test_warped_masks_keep_parts_as_small_as_before(before, stays):
     np.testing.assert_array_equal(
         masks.main_parts(drawn(BODY, TAIL), before=before), drawn(BODY, TAIL) if stays else drawn(BODY)
     )

@@ -30,7 +30,7 @@ def after(one, n):
 
 
 @given(st.integers(-6, 6), st.integers(-3, 3), st.integers(1, 6))
-def test_what_goes_on_as_it_went_is_where_it_is_expected(dx, dy, n):
+def test_uniform_motion_is_predicted_exactly(dx, dy, n):
     found = ConstantVelocity(disc(80, 45))
     for i in range(1, 4):
         found = found.advance().observe(disc(80 + i * dx, 45 + i * dy))
@@ -38,7 +38,7 @@ def test_what_goes_on_as_it_went_is_where_it_is_expected(dx, dy, n):
     np.testing.assert_array_equal(after(found, n).predict_mask(), disc(80 + (3 + n) * dx, 45 + (3 + n) * dy))
 
 
-def test_put_right_it_goes_on_from_there_a_little_faster():
+def test_a_correction_moves_the_object_and_changes_its_velocity():
     found = course([40, 44, 48]).advance()
     np.testing.assert_array_equal(found.predict_mask(), disc(52, 45))
     put = found.correct((3, -2))
@@ -47,7 +47,7 @@ def test_put_right_it_goes_on_from_there_a_little_faster():
     np.testing.assert_array_equal(found.with_velocity(np.array([-2.0, 5.0])).advance().predict_mask(), disc(50, 50))
 
 
-def test_a_part_and_a_clump_tell_nothing_of_the_way():
+def test_a_partly_hidden_or_merged_mask_does_not_change_the_motion():
     found = course([40, 44, 48]).advance()
     half = disc(52, 45)
     half[:, 52:] = False
@@ -56,7 +56,7 @@ def test_a_part_and_a_clump_tell_nothing_of_the_way():
     assert found.observe(disc(52, 45)).since == 0
 
 
-def test_between_those_that_meet_each_has_what_is_nearest_to_where_it_should_be():
+def test_crossing_objects_share_the_frame_by_distance_to_their_expected_places():
     left, right = after(course([40, 45, 50]), 4), after(course([110, 105, 100]), 4)  # expected at 70 and 80
     found = exclusive_regions({3: left, 7: right})
     assert set(found) == {3, 7}
@@ -68,14 +68,14 @@ def test_between_those_that_meet_each_has_what_is_nearest_to_where_it_should_be(
     assert (found[3] & found[7])[common].all(), "where they lie on each other it is everyone's"
 
 
-def test_far_apart_or_of_unknown_ways_nobody_has_a_room():
+def test_distant_objects_and_unknown_motions_have_no_exclusive_region():
     assert exclusive_regions({0: course([20, 22, 24]), 1: course([130, 128, 126])}) == {}
     assert exclusive_regions({0: ConstantVelocity(disc(60, 45)), 1: ConstantVelocity(disc(66, 45))}) == {}
     stale = after(course([60, 60, 60]), 30)
     assert exclusive_regions({0: stale, 1: course([66, 66, 66])}) == {}
 
 
-def test_what_has_left_the_frame_is_expected_nowhere():
+def test_an_object_that_left_the_frame_has_an_empty_prediction():
     gone = after(course([100, 112, 124]), 6)
     assert not gone.predict_mask().any()
     assert exclusive_regions({0: gone, 1: course([150, 150, 150])}) == {}

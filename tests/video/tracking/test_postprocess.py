@@ -47,7 +47,7 @@ def beside(gap, width=10, height=20):
     return (60 + gap, 30, 60 + gap + width, 30 + height)
 
 
-def test_what_comes_out_from_behind_and_goes_away_is_taken_out_from_when_it_is_apart():
+def test_a_part_that_departs_is_removed_from_the_row_on_which_it_is_apart():
     # It touches the object for five rows and lies over it for as many, then goes away by two pixels a row.
     gaps = [-20] * 5 + [0] * 5 + [2 * k for k in range(1, 11)]
     track = pieces_track([drawn(OBJECT, beside(gap)) for gap in gaps])
@@ -60,7 +60,7 @@ def test_what_comes_out_from_behind_and_goes_away_is_taken_out_from_when_it_is_a
     assert found.visible.all()
 
 
-def test_a_crumb_that_lies_by_it_goes_with_it():
+def test_small_parts_beside_a_departed_part_are_removed_too():
     frames = [drawn(OBJECT, beside(gap)) for gap in range(2, 42, 2)]
     frames[8] |= drawn(beside(34, width=3, height=4))
     found = drop_departed_parts(pieces_track(frames))
@@ -79,12 +79,12 @@ OWN = {
 
 
 @pytest.mark.parametrize("frames", OWN.values(), ids=OWN.keys())
-def test_what_may_be_its_own_stays(frames):
+def test_parts_that_may_belong_to_the_object_stay(frames):
     track = pieces_track(frames)
     assert drop_departed_parts(track) is track
 
 
-def test_what_somebody_drew_is_the_objects():
+def test_parts_that_a_person_drew_stay():
     track = pieces_track([drawn(OBJECT, beside(2 * k)) for k in range(1, N + 1)])
     assert drop_departed_parts(track, given={7 + 4}) is track
     assert drop_departed_parts(track, given={2}) is not track, "that frame is none of the track's"
@@ -112,7 +112,7 @@ def test_nothing_is_ever_added_and_nothing_vanishes(steps, apart):
 
 
 @pytest.mark.parametrize("segmenter", [ColourSegmenter, GrabCutSegmenter], ids=["memory", "flow"])
-def test_a_look_alike_that_was_hidden_behind_it_is_not_followed_with_it(segmenter):
+def test_a_look_alike_that_was_hidden_behind_the_object_is_not_tracked_with_it(segmenter):
     """Both trackers take the small disc for a part of the large one while they touch: nothing tells them apart then."""
     small, large = ("blue", "circle", "plain", "small"), ("blue", "circle", "plain", "large")
     frames, truth = scene_clip(
@@ -154,7 +154,7 @@ def test_real_motion_stays_to_the_bit(name):
 
 @pytest.mark.parametrize("row", range(2, ROW_COUNT - 2))
 @pytest.mark.parametrize("name", ["still", "straight", "speeding up"])
-def test_a_jump_is_undone_and_costs_no_keyframe(name, row):
+def test_an_outlier_box_is_replaced_and_costs_no_keyframe(name, row):
     jumped = WAYS[name].copy()
     jumped[row] += [0.06, -0.04, 0.1, 0.0]
     mended = remove_outlier_boxes(jumped, SEEN, TIMES)
@@ -164,13 +164,13 @@ def test_a_jump_is_undone_and_costs_no_keyframe(name, row):
 
 
 @pytest.mark.parametrize("row", [0, 1, ROW_COUNT - 2, ROW_COUNT - 1])
-def test_at_the_ends_nothing_is_known(row):
+def test_boxes_at_the_ends_of_an_appearance_stay(row):
     jumped = WAYS["straight"].copy()
     jumped[row] += 0.1
     np.testing.assert_array_equal(remove_outlier_boxes(jumped, SEEN, TIMES), jumped)
 
 
-def test_what_a_person_drew_and_what_is_hidden_beside_it_stay():
+def test_kept_rows_and_rows_beside_hidden_ones_stay():
     jumped = WAYS["straight"].copy()
     jumped[10] += 0.1
     np.testing.assert_array_equal(remove_outlier_boxes(jumped, SEEN, TIMES, keep={10}), jumped)
@@ -179,7 +179,7 @@ def test_what_a_person_drew_and_what_is_hidden_beside_it_stay():
     np.testing.assert_array_equal(remove_outlier_boxes(jumped, hidden, TIMES), jumped)
 
 
-def test_uneven_times_are_gone_by():
+def test_uneven_times_are_taken_into_account():
     times = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.08, ROW_COUNT))
     straight = path(0.1 + 0.25 * times)
     np.testing.assert_array_equal(remove_outlier_boxes(straight, SEEN, times), straight)
@@ -194,7 +194,7 @@ def test_uneven_times_are_gone_by():
     keep=st.sets(st.integers(0, 29)),
     tolerance=st.floats(0.5, 1),
 )
-def test_only_inner_rows_that_are_seen_may_change_and_only_to_between_their_neighbours(x, hidden, keep, tolerance):
+def test_only_visible_inner_rows_change_and_only_to_the_interpolation(x, hidden, keep, tolerance):
     boxes, n = path(x), len(x)
     seen = np.array([i not in hidden for i in range(n)])
     out = remove_outlier_boxes(boxes, seen, np.arange(n) / 25.0, tolerance_iou=tolerance, keep=keep)
@@ -211,7 +211,7 @@ def test_shapes_are_checked(shape):
         remove_outlier_boxes(np.zeros(shape), np.ones(3, bool), np.arange(3.0))
 
 
-def test_what_is_told_keeps_the_order_and_what_is_certain():
+def test_calibration_keeps_the_order_and_the_certain_scores():
     scores = np.array([0.0, 0.3, 0.46, 0.7, 0.9, 0.98, 1.0])
     told = calibrate_scores(scores, "memory")
     assert (np.diff(told) > 0).all()
@@ -220,7 +220,7 @@ def test_what_is_told_keeps_the_order_and_what_is_certain():
 
 
 @pytest.mark.parametrize("tracker", ["dis-flow", "sam2-video"])
-def test_of_a_tracker_that_was_not_fitted_scores_stay(tracker):
+def test_scores_of_an_uncalibrated_tracker_stay(tracker):
     scores = np.linspace(0, 1, 7)
     assert np.array_equal(calibrate_scores(scores, tracker), scores)
 
@@ -233,7 +233,7 @@ def clip(tmp_path_factory):
     return open_clip(media.cfr(tmp_path_factory.mktemp("view") / "clip.mp4", media.numbered_frames(FRAME_COUNT)))
 
 
-def test_between_looked_at_frames_an_even_motion_is_met(clip):
+def test_uniform_motion_is_interpolated_between_tracked_frames(clip):
     truth = moving_masks(FRAME_COUNT)
     view = make_view(clip, first=3, every=7)
     found, between = upsample_track(track_of(truth[view.frames]), view)
@@ -254,7 +254,7 @@ def test_masks_of_a_smaller_view_come_back_in_full_size(clip):
     assert min(masks.iou(masks.decode(r), m) for r, m in zip(found.rles, truth, strict=True)) > 0.85
 
 
-def test_beside_a_gap_nothing_is_guessed(clip):
+def test_beside_a_gap_nothing_is_interpolated(clip):
     view = make_view(clip, every=10)
     hidden = track_of(moving_masks(FRAME_COUNT)[view.frames], hidden=[2])
     found, _ = upsample_track(hidden, view)

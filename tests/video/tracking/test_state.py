@@ -71,7 +71,7 @@ def interrupted_after(count, scene, segmenter, shelf):
 
 
 @pytest.mark.parametrize("count", [1, 7, TOTAL // 2 + 1, TOTAL - 4])
-def test_it_goes_on_to_the_same_masks_and_reads_only_the_rest(count, scene, segmenter, whole):
+def test_a_resumed_pass_gives_the_same_masks_and_reads_only_the_rest(count, scene, segmenter, whole):
     frames, starts = scene
     shelf, clip, told = Shelf(), ArrayClip(frames), []
     interrupted_after(count, scene, segmenter, shelf)
@@ -83,7 +83,7 @@ def test_it_goes_on_to_the_same_masks_and_reads_only_the_rest(count, scene, segm
     assert told[-1] == 1.0
 
 
-def test_interrupted_again_and_again(scene, segmenter, whole):
+def test_a_pass_can_be_interrupted_repeatedly(scene, segmenter, whole):
     frames, starts = scene
     shelf, stops = Shelf(), 0
     for count in (4, 9, 15, 22):
@@ -95,7 +95,7 @@ def test_interrupted_again_and_again(scene, segmenter, whole):
 
 
 @pytest.mark.parametrize("damage", [b"", b"rubbish", "half"])
-def test_what_is_damaged_is_done_anew(damage, scene, segmenter, whole):
+def test_a_damaged_checkpoint_is_ignored(damage, scene, segmenter, whole):
     frames, starts = scene
     shelf = Shelf()
     interrupted_after(9, scene, segmenter, shelf)

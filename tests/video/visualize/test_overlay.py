@@ -86,14 +86,14 @@ def test_the_object_is_coloured_and_the_rest_left_alone(clip):
 
 
 @pytest.mark.parametrize("frame", [3, 10, 23])
-def test_hidden_stretches_and_missing_frames_are_not_drawn(clip, frame):
+def test_objects_are_not_drawn_where_hidden_or_missing(clip, frame):
     hidden = track_of(moving_masks(24), hidden=[3, 10, 23])
     absent = track_of(moving_masks(3), frames=[0, 1, 2])
     assert np.array_equal(draw_tracks(clip.frame(frame), [hidden], frame), clip.frame(frame))
     assert np.array_equal(draw_tracks(clip.frame(frame), [absent], frame), clip.frame(frame))
 
 
-def test_colours_are_apart_and_the_same_object_keeps_its_own():
+def test_colours_are_distinct_and_each_object_keeps_its_own():
     eight = np.array(object_colors(8), int)
     gaps = np.abs(eight[:, None] - eight[None]).sum(-1) + 1000 * np.eye(8, dtype=int)
     assert gaps.min() > 60
@@ -145,7 +145,7 @@ def test_outlines_keep_their_colour_on_small_pictures(size):
     assert coloured >= black > 0
 
 
-def test_a_long_clip_is_told_by_its_lowest_scores():
+def test_a_column_of_several_frames_shows_the_lowest_score():
     masks = np.repeat(moving_masks(1, (16, 16), left=2, top=2), 5000, axis=0)
     track = track_of(masks)
     scores = np.full(5000, 0.9)

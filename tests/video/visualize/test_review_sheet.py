@@ -12,7 +12,7 @@ from video.visualize.review_sheet import frames_to_review, write_sheet
 TIMES = np.arange(100) / 25
 
 
-def test_a_steady_sure_track_needs_none():
+def test_a_steady_track_with_high_scores_needs_no_review():
     assert frames_to_review([track_of(moving_masks(100, (320, 96)))], TIMES) == []
 
 
@@ -30,7 +30,7 @@ def test_gaps_jumps_and_low_scores_are_found_where_they_are():
     assert "jumped" in looks[3].why
 
 
-def test_frames_on_which_the_words_disagree_are_told():
+def test_frames_on_which_the_words_disagree_are_reported():
     tracks = [track_of(moving_masks(100, (320, 96))) for _ in range(2)]
     looks = frames_to_review(tracks, TIMES, elsewhere=[[], [40]])
     assert [(look.frame, look.track, look.why) for look in looks] == [(40, 1, "the words point elsewhere")]
