@@ -29,16 +29,16 @@ def draw(
     truth.json, the tasks as if a person had drawn their objects right, for `refam export`.
     """
     with one_line_errors(), steps() as step:
-        from backend.demo.drawn_videos import LABEL, draw_videos, scenes_from, task_of, truth_of
+        from backend.demo.synthetic_videos import LABEL, draw_videos, list_scenes, task_data, truth_task
         from backend.labelstudio.import_tasks import build_label_config
 
         folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}").rstrip("/")
         videos = []
-        for video in draw_videos(out, scenes_from(seed, count)):
+        for video in draw_videos(out, list_scenes(seed, count)):
             videos.append(video)
             step("draw", len(videos) / count)
-        _write_json(out / "tasks.json", [{"data": task_of(video, folder_url=folder)} for video in videos])
-        _write_json(out / "truth.json", [truth_of(video, folder_url=folder) for video in videos])
+        _write_json(out / "tasks.json", [{"data": task_data(video, folder_url=folder)} for video in videos])
+        _write_json(out / "truth.json", [truth_task(video, folder_url=folder) for video in videos])
         (out / "label_config.xml").write_text(build_label_config([LABEL]), encoding="utf-8")
         with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)

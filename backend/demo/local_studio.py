@@ -1,8 +1,7 @@
-"""A real Label Studio on this machine's loopback: start it, fill it, ask it, end it. For the demo and the
-tests.
+"""Run a real Label Studio on this machine's loopback and use its HTTP API, for the demo and the tests.
 
-Only the process that `LocalStudio.start` started is ever ended. Settings are those that were measured to work
-with 1.23: without `USE_DEFAULT_BANNED_SUBNETS=false` it refuses a backend on loopback.
+Only the process that `LocalStudio.start` started is ever stopped. The settings work with 1.23, which refuses a backend
+on loopback without `USE_DEFAULT_BANNED_SUBNETS=false`.
 """
 
 from __future__ import annotations
@@ -31,31 +30,35 @@ _VIDEO_ONLY = '<View><Video name="video" value="$video"/></View>'
 
 
 class StudioError(UserError):
-    """Label Studio could not be found or started, or refused what it was asked; the message says which."""
+    """Label Studio could not be found or started, or refused a request."""
 
 
 @dataclass(frozen=True)
 class StudioLogin:
-    """An account made at the first start of a data directory."""
+    """The account of a data directory, created at the first start."""
 
     user: str
     password: str
     token: str
 
     @classmethod
-    def of(cls, data_dir: Path) -> StudioLogin:
-        """The account of this data directory, made up and noted there (for its owner only) the first time."""
-        note = data_dir / "login.json"
-        if not note.exists():
+    def load_or_create(cls, data_dir: Path) -> StudioLogin:
+        """Load the account of a data directory; create it the first time, in a file that only its owner can read."""
+        path = data_dir / "login.json"
+        if not path.exists():
             data_dir.mkdir(parents=True, exist_ok=True)
             fresh = cls("demo@example.com", secrets.token_urlsafe(9), secrets.token_hex(20))
-            note.touch(mode=0o600)
-            note.write_text(json.dumps(fresh.__dict__))
-        return cls(**json.loads(note.read_text()))
+            path.touch(mode=0o600)
+            path.write_text(json.dumps(fresh.__dict__))
+        return cls(**json.loads(path.read_text()))
 
 
 def find_label_studio() -> Path:
-    """Label Studio's executable: LABEL_STUDIO_BIN, else the repository's `.venv-ls`, else the PATH."""
+    """Return Label Studio's executable: LABEL_STUDIO_BIN, else the repository's `.venv-ls`, else the PATH.
+
+    Raises:
+        StudioError: If there is none.
+    """
     named = os.environ.get("LABEL_STUDIO_BIN")
     found = shutil.which("label-studio")
     for candidate in [Path(named)] if named else [_REPOSITORY / ".venv-ls/bin/label-studio", found]:
@@ -66,7 +69,7 @@ def find_label_studio() -> Path:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+    """Return a free TCP port on loopback."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
@@ -84,7 +87,7 @@ class LocalStudio:
         log: Path | None = None,
     ) -> None:
         self.data_dir = data_dir.absolute()
-        self.login = StudioLogin.of(self.data_dir)
+        self.login = StudioLogin.load_or_create(self.data_dir)
         self.media_dir = self.data_dir / "media"
         self.media_dir.mkdir(parents=True, exist_ok=True)
         self.log = log or self.data_dir / "label-studio.log"
@@ -133,11 +136,11 @@ class LocalStudio:
 
     @property
     def running(self) -> bool:
-        """Whether the process that `start` started still runs."""
+        """Whether the process that `start` started is still running."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Ends the process that `start` started (and its children); nothing if it has ended."""
+        """Stop the process that `start` started and its children, unless it has ended."""
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
@@ -170,25 +173,25 @@ class LocalStudio:
         }
 
     def api(self, method: str, path: str, **kwargs: Any) -> Any:
-        """One call of its HTTP API -> the JSON (None without any). Raises StudioError unless it succeeds."""
+        """Call the HTTP API and return the JSON of the response, None without any. Raises StudioError on failure."""
         response = self._http.request(method, path, **kwargs)
         if not response.is_success:
             raise StudioError(f"{method} {path}: {response.status_code} {response.text[:500]}")
         return response.json() if response.content else None
 
     def personal_token(self) -> str:
-        """A new personal access token, asked for with a login as in a browser (there is one per account)."""
+        """Create a personal access token by logging in as a browser does; each account has one."""
         with httpx.Client(base_url=self.url, trust_env=False, timeout=30, headers={"Referer": self.url}) as http:
             http.get("/user/login/")
             form = {"email": self.login.user, "password": self.login.password}
             http.post("/user/login/", data=form | {"csrfmiddlewaretoken": http.cookies["csrftoken"]})
-            made = http.post("/api/token/", json={}, headers={"X-CSRFToken": http.cookies["csrftoken"]})
-        if not made.is_success:
-            raise StudioError(f"no personal access token: {made.status_code} {made.text[:300]}")
-        return str(made.json()["token"])
+            response = http.post("/api/token/", json={}, headers={"X-CSRFToken": http.cookies["csrftoken"]})
+        if not response.is_success:
+            raise StudioError(f"no personal access token: {response.status_code} {response.text[:300]}")
+        return str(response.json()["token"])
 
     def create_project(self, title: str, label_config: str, videos: Sequence[Path]) -> tuple[int, list[str]]:
-        """A project with these videos uploaded, not yet as tasks -> (its id, the videos' addresses)."""
+        """Create a project and upload videos to it, without tasks; return its id and the videos' addresses."""
         # A direct upload is refused once the config has two data keys: the real config comes after it.
         project = int(self.api("POST", "/api/projects/", json={"title": title, "label_config": _VIDEO_ONLY})["id"])
         addresses = [self._upload(project, video) for video in videos]
@@ -202,42 +205,42 @@ class LocalStudio:
         return "/data/" + str(stored["file"]).lstrip("/")
 
     def import_tasks(self, project: int, data: Sequence[Mapping[str, Any]]) -> list[int]:
-        """One task per item of data -> their ids, in order."""
+        """Create one task for each item of data and return their ids in order."""
         before = set(self.task_ids(project))
         self.api("POST", f"/api/projects/{project}/import", json=[{"data": dict(item)} for item in data])
         return [task for task in self.task_ids(project) if task not in before]
 
     def task_ids(self, project: int) -> list[int]:
-        """The project's tasks, oldest first."""
-        found = self.api("GET", f"/api/tasks?project={project}&fields=all&page_size=1000")["tasks"]
-        return sorted(int(task["id"]) for task in found)
+        """Return the ids of the project's tasks, oldest first."""
+        tasks = self.api("GET", f"/api/tasks?project={project}&fields=all&page_size=1000")["tasks"]
+        return sorted(int(task["id"]) for task in tasks)
 
     def connect(
         self, project: int, backend_url: str, *, interactive: bool = True, auth: tuple[str, str] | None = None
     ) -> dict[str, Any]:
-        """Makes a backend this project's model -> what Label Studio says of it. auth: user and password."""
-        ask: dict[str, Any] = {
+        """Make a backend the project's model and return Label Studio's record of it. auth: (user, password)."""
+        body: dict[str, Any] = {
             "url": backend_url,
             "project": project,
             "title": "RefAM",
             "is_interactive": interactive,
         }
         if auth:
-            ask |= {"auth_method": "BASIC_AUTH", "basic_auth_user": auth[0], "basic_auth_pass": auth[1]}
-        made: dict[str, Any] = self.api("POST", "/api/ml/", json=ask)
-        return made
+            body |= {"auth_method": "BASIC_AUTH", "basic_auth_user": auth[0], "basic_auth_pass": auth[1]}
+        record: dict[str, Any] = self.api("POST", "/api/ml/", json=body)
+        return record
 
     def retrieve_predictions(self, project: int) -> None:
-        """The action "Retrieve predictions" for all tasks; Label Studio says it worked even if it did not."""
+        """Run the action "Retrieve predictions" on all tasks; Label Studio reports success even if it fails."""
         self.api(
             "POST",
             f"/api/dm/actions?id=retrieve_tasks_predictions&project={project}",
             json={"selectedItems": {"all": True, "excluded": []}},
         )
 
-    def wait_for_predictions(self, tasks: Sequence[int], *, most_s: float) -> bool:
-        """Waits until every task has a prediction; False when some still have none after so many seconds."""
-        end = time.monotonic() + most_s
+    def wait_for_predictions(self, tasks: Sequence[int], *, timeout_s: float) -> bool:
+        """Wait until every task has a prediction; return False if some have none after `timeout_s` seconds."""
+        end = time.monotonic() + timeout_s
         while not all(self.predictions(task) for task in tasks):
             if time.monotonic() > end:
                 return False
@@ -245,6 +248,6 @@ class LocalStudio:
         return True
 
     def predictions(self, task: int) -> list[dict[str, Any]]:
-        """The predictions stored for a task."""
-        found: list[dict[str, Any]] = self.api("GET", f"/api/predictions/?task={task}")
-        return found
+        """Return the predictions stored for a task."""
+        predictions: list[dict[str, Any]] = self.api("GET", f"/api/predictions/?task={task}")
+        return predictions

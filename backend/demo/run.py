@@ -1,10 +1,9 @@
-"""`make demo`: a real Label Studio with videos whose objects were found from words. `--check` proves it and ends.
+"""`make demo`: a real Label Studio with videos whose objects were found by words. `--check` verifies them and ends.
 
 python -m backend.demo.run [--check] [--port 8080] [--data DIR]
 
-Draws scenes whose truth is known, starts Label Studio and the backend on loopback, makes a project, imports the
-videos with their words, connects the backend in interactive mode and retrieves predictions. Ends both on Ctrl-C,
-and nothing that it did not start.
+It draws scenes whose truth is known, starts Label Studio and the backend on loopback, creates a project, imports the
+videos with their words, connects the backend in interactive mode and retrieves predictions. Ctrl-C stops both.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.demo.drawn_videos import LABEL, DrawnVideo, draw_videos
 from backend.demo.local_studio import LocalStudio, StudioError, free_port
+from backend.demo.synthetic_videos import LABEL, SyntheticVideo, draw_videos
 from backend.labelstudio.import_tasks import build_label_config
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from backend.logging import configure_logging
@@ -33,12 +32,12 @@ from video.keyframes import interpolate_boxes
 from video.masks import box_iou
 from video.types import Keyframe
 
-LEAST_MEAN_IOU, LEAST_TASK_IOU = 0.8, 0.65
+MIN_MEAN_IOU, MIN_TASK_IOU = 0.8, 0.65
 _SCENES = ((204, 24), (205, 25), (203, 30))  # seed of the drawing, frames per second
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the demo -> the exit code: 0, or 1 when something failed or the check found boxes that are off."""
+    """Run the demo and return the exit code: 1 if something failed or the check found wrong boxes, else 0."""
     parser = argparse.ArgumentParser(prog="python -m backend.demo.run", description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="compare the predictions with the truth, then end")
     parser.add_argument("--port", type=int, help="Label Studio's port (default: a free one)")
@@ -59,17 +58,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130 if options.check else 0
 
 
-def box_ious(prediction: dict[str, Any], truth: NDArray[np.float64], video: DrawnVideo) -> NDArray[np.float64]:
-    """IoU of a stored prediction's first region, read as the editor reads it, with the truth: (m,) by editor frame.
+def box_ious(prediction: dict[str, Any], truth: NDArray[np.float64], video: SyntheticVideo) -> NDArray[np.float64]:
+    """Compare the first region of a stored prediction, as the editor draws it, with the truth.
 
-    truth: (N, 4) by clip frame. Frames where the object is hidden are left out; a box that is not drawn has IoU 0.
+    Args:
+        prediction: A prediction of Label Studio.
+        truth: (N, 4) normalised xyxy by clip frame, NaN where the object is hidden.
+        video: The video.
+
+    Returns:
+        (m,) IoU by editor frame that shows the object; 0 where the region is hidden.
     """
     n = editor_frame_count(video.duration_s, video.fps)
-    wanted = truth[clip_frame_of_editor(video.times, n, video.fps)]
+    expected = truth[clip_frame_of_editor(video.times, n, video.fps)]
     sequence = prediction["result"][0]["value"]["sequence"]
-    boxes, shown = interpolate_boxes([_keyframe(item) for item in sequence], np.arange(n))
-    there = ~np.isnan(wanted[:, 0])
-    return np.where(shown, box_iou(boxes, wanted), 0.0)[there]
+    boxes, visible = interpolate_boxes([_keyframe(item) for item in sequence], np.arange(n))
+    shows_object = ~np.isnan(expected[:, 0])
+    return np.where(visible, box_iou(boxes, expected), 0.0)[shows_object]
 
 
 def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int:
@@ -88,24 +93,24 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     )
     configure_logging(settings, data / "backend.log")
     backend = stack.enter_context(BackgroundServer(settings))
-    project, tasks = make_project(studio, videos)
+    project, tasks = create_demo_project(studio, videos)
     studio.connect(project, backend.url)
     print(f"finding objects in {len(tasks)} videos ...")
     started = time.monotonic()
     studio.retrieve_predictions(project)
-    if not studio.wait_for_predictions(tasks, most_s=900):  # what missed the deadline is pushed when it is done
+    if not studio.wait_for_predictions(tasks, timeout_s=900):  # what missed the deadline is pushed when it is done
         raise StudioError(f"not every task has a prediction after 15 minutes: see {data / 'backend.log'}")
     print(f"predictions stored after {time.monotonic() - started:.0f} s")
     if check:
         return _check(studio, tasks, videos, log=data / "backend.log")
-    _invite(studio, backend.url, project, tasks, videos)
+    _print_instructions(studio, backend.url, project, tasks, videos)
     while studio.running:
         time.sleep(0.5)
     raise StudioError(f"Label Studio has ended by itself: see {studio.log}")
 
 
-def make_project(studio: LocalStudio, videos: Sequence[DrawnVideo]) -> tuple[int, list[int]]:
-    """A project with a task per video, asking for its first object -> (project, tasks)."""
+def create_demo_project(studio: LocalStudio, videos: Sequence[SyntheticVideo]) -> tuple[int, list[int]]:
+    """Create a project with a task for the first object of each video; return the project and the tasks."""
     project, addresses = studio.create_project("RefAM demo", build_label_config([LABEL]), [v.path for v in videos])
     data = [
         {"video": address, "prompt": video.expressions[0], "fps": video.fps}
@@ -114,8 +119,8 @@ def make_project(studio: LocalStudio, videos: Sequence[DrawnVideo]) -> tuple[int
     return project, studio.import_tasks(project, data)
 
 
-def _check(studio: LocalStudio, tasks: Sequence[int], videos: Sequence[DrawnVideo], *, log: Path) -> int:
-    """Prints a table of box IoUs -> 0 if they are good, else 1."""
+def _check(studio: LocalStudio, tasks: Sequence[int], videos: Sequence[SyntheticVideo], *, log: Path) -> int:
+    """Print a table of box IoUs; return 0 if they are good enough, else 1."""
     means = []
     print(f"\n{'task':>5}  {'words':<28} {'keyframes':>9} {'score':>6} {'mean IoU':>9} {'worst':>6}")
     for task, video in zip(tasks, videos, strict=True):
@@ -132,16 +137,14 @@ def _check(studio: LocalStudio, tasks: Sequence[int], videos: Sequence[DrawnVide
             f"{task:>5}  {video.expressions[0]:<28} {keyframes:>9} {score:>6.2f} {means[-1]:>9.3f} {ious.min():>6.3f}"
         )
     mean, worst = float(np.mean(means)), min(means)
-    good = mean >= LEAST_MEAN_IOU and worst >= LEAST_TASK_IOU
-    print(
-        f"\nmean {mean:.3f} (at least {LEAST_MEAN_IOU}), worst task {worst:.3f} (at least {LEAST_TASK_IOU}): ", end=""
-    )
+    good = mean >= MIN_MEAN_IOU and worst >= MIN_TASK_IOU
+    print(f"\nmean {mean:.3f} (at least {MIN_MEAN_IOU}), worst task {worst:.3f} (at least {MIN_TASK_IOU}): ", end="")
     print("good" if good else f"NOT good; the end of the backend's log:\n{_tail(log)}")
     return 0 if good else 1
 
 
-def _invite(
-    studio: LocalStudio, backend_url: str, project: int, tasks: Sequence[int], videos: Sequence[DrawnVideo]
+def _print_instructions(
+    studio: LocalStudio, backend_url: str, project: int, tasks: Sequence[int], videos: Sequence[SyntheticVideo]
 ) -> None:
     print(f"\nLabel Studio   {studio.url}/projects/{project}/data")
     print(f"log in as      {studio.login.user}   password  {studio.login.password}")

@@ -51,7 +51,7 @@ def project(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> It
     with BackgroundServer(settings) as backend:
         studio.connect(number, backend.url)
         studio.retrieve_predictions(number)
-        assert studio.wait_for_predictions(tasks, most_s=300)
+        assert studio.wait_for_predictions(tasks, timeout_s=300)
         with browser_page() as page:
             yield Project(Editor(page, studio), studio, number, dict(zip(CLIPS, tasks, strict=True)))
 

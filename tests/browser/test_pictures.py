@@ -120,7 +120,7 @@ def cut(request: pytest.FixtureRequest, studio: LocalStudio, tmp_path: Path) -> 
     with BackgroundServer(settings) as backend, browser_page() as page:
         studio.connect(project, backend.url)
         studio.retrieve_predictions(project)
-        assert studio.wait_for_predictions([task], most_s=120)
+        assert studio.wait_for_predictions([task], timeout_s=120)
         yield Cut(Editor(page, studio), studio, project, task, shape, truth[:, ::_EVERY])
 
 

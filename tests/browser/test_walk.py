@@ -161,7 +161,7 @@ def _submit(studio: LocalStudio, editor: Editor, store: CorrectionStore, task: i
 
 
 def _all_are_done_once(studio: LocalStudio, jobs: Page, tasks: list[int]) -> None:
-    assert studio.wait_for_predictions(tasks, most_s=600)
+    assert studio.wait_for_predictions(tasks, timeout_s=600)
     assert [len(studio.predictions(task)) for task in tasks] == [1] * _TASKS
     failed = jobs.locator(".job.failed").all_inner_texts()
     assert failed == []

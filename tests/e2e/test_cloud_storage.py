@@ -102,7 +102,7 @@ def test_a_video_in_s3_becomes_a_prediction(presign, studio, bucket, tmp_path):
     with BackgroundServer(settings) as backend:
         studio.connect(project, backend.url)
         studio.retrieve_predictions(project)
-        assert studio.wait_for_predictions([task], most_s=200)  # answered, or pushed where the machine is busy
+        assert studio.wait_for_predictions([task], timeout_s=200)  # answered, or pushed where the machine is busy
     ours = [headers for method, path, headers in bucket.seen if method == "GET" and KEY.split("/")[1] in path]
     assert [headers.get("Range") for headers in ours] == [None] + ["bytes=120000-"] * presign  # it was gone on with
     if presign:  # we came to the bucket ourselves, and left the token at home

@@ -58,7 +58,7 @@ def test_every_task_gets_one_prediction_however_long_it_takes(n, seconds, studio
         began = time.monotonic()
         studio.retrieve_predictions(number)
         assert time.monotonic() - began < settings.deadline_s + 6  # and it stores what it got
-        assert studio.wait_for_predictions(tasks, most_s=60)
+        assert studio.wait_for_predictions(tasks, timeout_s=60)
         studio.retrieve_predictions(number)  # everything has one: nothing may be added
         time.sleep(4)
         assert counts(studio, tasks) == [1] * n
@@ -73,7 +73,9 @@ def test_half_slow_and_one_that_fails(studio, settings, video, monkeypatch):
     with BackgroundServer(settings, runtime) as backend:
         studio.connect(number, backend.url)
         studio.retrieve_predictions(number)
-        assert studio.wait_for_predictions([t for t, w in zip(tasks, words, strict=True) if w != "nothing"], most_s=60)
+        assert studio.wait_for_predictions(
+            [t for t, w in zip(tasks, words, strict=True) if w != "nothing"], timeout_s=60
+        )
         time.sleep(4)
     assert counts(studio, tasks) == [1, 1, 1, 0, 1]
 
@@ -86,7 +88,7 @@ def test_a_task_deleted_meanwhile(studio, settings, video, monkeypatch):
         studio.connect(number, backend.url)
         studio.retrieve_predictions(number)
         studio.api("DELETE", f"/api/tasks/{tasks[1]}/")
-        assert studio.wait_for_predictions(tasks[:1], most_s=60)
+        assert studio.wait_for_predictions(tasks[:1], timeout_s=60)
         queue = runtime.queue
         end = time.monotonic() + 30
         while queue.scheduled_pushes() and time.monotonic() < end:
@@ -141,7 +143,7 @@ def test_kill_9_in_the_middle_of_a_request_with_the_real_models(studio, settings
             asking.join(60)
             assert counts(studio, tasks) == [0] * len(tasks)  # Label Studio has lost the whole answer
             process, url = _serve(settings, log)
-            assert studio.wait_for_predictions(tasks, most_s=240), (tmp_path / "log").read_text()[-3000:]
+            assert studio.wait_for_predictions(tasks, timeout_s=240), (tmp_path / "log").read_text()[-3000:]
             time.sleep(4)
             assert counts(studio, tasks) == [1] * len(tasks)
         finally:

@@ -94,7 +94,7 @@ def test_connect_does_the_whole_wiring_and_may_be_repeated(
         (model,) = studio.api("GET", f"/api/ml/?project={project}")
         assert (model["is_interactive"], model["state"]) == (True, "CO")
         studio.retrieve_predictions(project)
-        assert studio.wait_for_predictions([task], most_s=60)
+        assert studio.wait_for_predictions([task], timeout_s=60)
         (hook,) = studio.api("GET", f"/api/webhooks/?project={project}")
         with httpx.Client(trust_env=False) as http:  # as Label Studio sends it, header and all
             event = {"action": "ANNOTATION_CREATED"}

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from backend.batch.manifest import read_manifest
 from backend.cli.main import app
-from backend.demo.drawn_videos import DrawnVideo, draw_videos
 from backend.demo.local_studio import StudioError, StudioLogin, find_label_studio
 from backend.demo.run import box_ious
+from backend.demo.synthetic_videos import SyntheticVideo, draw_videos
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.export_sources import VideoFolder
@@ -22,7 +22,7 @@ from backend.labelstudio.label_config import parse_label_config
 from tests.doubles import moving_box
 
 
-def _prediction(video: DrawnVideo, **motion: float) -> dict[str, object]:
+def _prediction(video: SyntheticVideo, **motion: float) -> dict[str, object]:
     track = moving_box(len(video.times), **motion)  # type: ignore[arg-type]
     timing = SimpleNamespace(times=video.times, duration_s=video.duration_s)
     sequence = box_sequence(track, timing, fps=video.fps, keyframe_iou=1.0)
@@ -30,12 +30,12 @@ def _prediction(video: DrawnVideo, **motion: float) -> dict[str, object]:
 
 
 @pytest.fixture
-def video() -> DrawnVideo:
+def video() -> SyntheticVideo:
     track = moving_box(40)
-    return DrawnVideo(Path("none.mp4"), ("a",), track.boxes[None], np.arange(40) / 25, 25.0)
+    return SyntheticVideo(Path("none.mp4"), ("a",), track.boxes[None], np.arange(40) / 25, 25.0)
 
 
-def test_the_check_knows_right_from_wrong(video: DrawnVideo) -> None:
+def test_the_check_knows_right_from_wrong(video: SyntheticVideo) -> None:
     right = box_ious(_prediction(video), video.boxes[0], video)
     assert right.shape == (40,)
     assert right.min() > 0.999
@@ -45,7 +45,7 @@ def test_the_check_knows_right_from_wrong(video: DrawnVideo) -> None:
     assert box_ious(half, video.boxes[0], video).mean() < 0.55  # hidden from there on, though the object is there
 
 
-def test_frames_where_the_object_is_hidden_do_not_count(video: DrawnVideo) -> None:
+def test_frames_where_the_object_is_hidden_do_not_count(video: SyntheticVideo) -> None:
     boxes = video.boxes.copy()
     boxes[0, :30] = np.nan
     assert box_ious(_prediction(video), boxes[0], replace(video, boxes=boxes)).shape == (10,)
@@ -66,8 +66,8 @@ def test_a_missing_label_studio_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_login_stays_the_same_and_is_for_its_owner_only(tmp_path: Path) -> None:
-    login = StudioLogin.of(tmp_path / "data")
-    assert StudioLogin.of(tmp_path / "data") == login
+    login = StudioLogin.load_or_create(tmp_path / "data")
+    assert StudioLogin.load_or_create(tmp_path / "data") == login
     assert (tmp_path / "data" / "login.json").stat().st_mode & 0o077 == 0
 
 
