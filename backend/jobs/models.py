@@ -40,7 +40,7 @@ class JobSpec(BaseModel):
         id: A hash of all the rest: the same request is the same job.
         task_id: Label Studio's; None for a task that has none.
         project: Label Studio's name of the project, such as "60.1795".
-        work: What is asked.
+        work: The request: media, targets, edits.
         label_config: The project's XML.
         model_version: Which the prediction will carry.
     """
@@ -66,7 +66,7 @@ class JobRecord(BaseModel):
     Attributes:
         title: The words that are looked for.
         urgency: Its priority.
-        request: The id of the request that asked for it, as in the log.
+        request: The id of the HTTP request that submitted it, as in the log.
         attempt: Counts every start, also those after a crash, a retry or a second submission.
         crashes, retries: Of this submission.
         fraction: Of the whole job, in [0, 1].

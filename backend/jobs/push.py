@@ -74,7 +74,7 @@ class PredictionPusher:
                 how, when = delivered
                 if how != "pushing":
                     self._end(job)
-                elif now - when > _PUSH_LIMIT_S:  # whoever pushed it was killed: free it, nothing is stored twice
+                elif now - when > _PUSH_LIMIT_S:  # its process was killed; `push` stores nothing twice
                     self._queue.set_delivered(job, None)
 
     def push(self, record: JobRecord) -> str:

@@ -1,4 +1,4 @@
-"""The job queue: what is to be done, how far it is, and who has been told.
+"""The job queue: what is to be done, how far it is, and how its result was delivered.
 
 A job is one entry that holds its record and stands in the queue until a worker claims it. Claiming is one transaction,
 so each attempt has exactly one worker; the entry outlives the worker, and `recover` queues again what a dead one left.
@@ -103,7 +103,7 @@ class JobQueue:
             return _Entry(record=new, due=now, push_at=entry.push_at if entry else None)
 
         record = self.record(spec.id)
-        if record is None or not is_current(record):  # before the entry: whoever claims the job finds what to do
+        if record is None or not is_current(record):  # before the entry: a worker that claims the job needs it
             self._storage.write_blob(f"spec:{spec.id}", spec.model_dump_json().encode())
         entry = self._change(spec.id, enqueue) or self._entry(spec.id)
         assert entry is not None
@@ -214,7 +214,7 @@ class JobQueue:
         self._replace(record, record)
 
     def finish(self, record: JobRecord, prediction: dict[str, Any], thumbnail: bytes | None) -> JobRecord:
-        """Write the result, and then the state: whoever reads "done" finds the result."""
+        """Write the result before the state, so that a job that is done has its result."""
         self._storage.write_blob(f"result:{record.id}", json.dumps(prediction).encode())
         if thumbnail is not None:
             self._storage.write_blob(f"thumb:{record.id}", thumbnail)

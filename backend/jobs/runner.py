@@ -121,7 +121,7 @@ class ClipOpener:
         Args:
             spec: The job.
             files: Keeps the fetched files in the cache until it is closed.
-            progress: Is told the fraction that is fetched, in [0, 1].
+            progress: Called with the fraction that is fetched, in [0, 1].
 
         Returns:
             The clip, and a hash of its files' content.

@@ -135,7 +135,10 @@ class _Database:
         return row and row[0]
 
     def close(self) -> None:
-        """Close this thread's connection; those of others close with their threads."""
+        """Write the log into the file and close this thread's connection; those of others close with their threads."""
+        with contextlib.suppress(sqlite3.OperationalError):  # busy or full: the log stays beside the file
+            self.connection.execute("pragma busy_timeout=1000")
+            self.connection.execute("pragma wal_checkpoint(truncate)")
         self.connection.close()
         del self._local.connection
 

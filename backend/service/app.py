@@ -58,7 +58,7 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
     """Return the application. Starting it loads no model.
 
     Args:
-        settings: Of the server: gates and limits.
+        settings: The server's authentication and limits.
         runtime: Models and jobs; made from the settings unless given.
     """
     runtime = runtime or Runtime(settings)
