@@ -197,7 +197,7 @@ def _warp_grid(
     for step, step_confidence in steps[1:]:
         confidence = confidence * warp(step_confidence, motion)
         motion = compose_flows(motion, step)
-    # The map is coarser than the flow: warp it at the flow's resolution, then average down.
+    # The heatmap is coarser than the flow: warp it at the flow's resolution, then average down.
     fine = warp(resize_map(grid, (motion.shape[1], motion.shape[0])), motion)
     return resize_map(fine, size), resize_map(confidence, size)
 
@@ -219,10 +219,10 @@ def _to_heatmap(own: Heatmap, grid: NDArray[np.float32], support: NDArray[np.flo
     if top <= 1e-9:
         return replace(own, grid=np.zeros_like(grid), confidence=0.0)
     grid = np.clip(grid / top, 0, 1)
-    # Maps that follow edges are level inside an object, and their largest cell is often at its rim: a little way in is
-    # a better place to point at.
-    level = cv2.GaussianBlur(grid, (0, 0), min(grid.shape) * _PEAK_BLUR)
-    y, x = np.unravel_index(int(level.argmax()), grid.shape)
+    # Heatmaps that follow edges are flat inside an object, and their maximum is often at its rim. A place farther
+    # inside is a better point.
+    blurred = cv2.GaussianBlur(grid, (0, 0), min(grid.shape) * _PEAK_BLUR)
+    y, x = np.unravel_index(int(blurred.argmax()), grid.shape)
     peak = (float(x + 0.5) / grid.shape[1], float(y + 0.5) / grid.shape[0])
     return Heatmap(own.frame, grid, peak, float(np.clip(support[y, x], 0, 1)))
 
@@ -261,7 +261,7 @@ def _subtract(own: Heatmap, others: Sequence[Heatmap], share: float) -> Heatmap:
     if top <= 1e-6:
         return own
     y, x = np.unravel_index(int(grid.argmax()), grid.shape)
-    # The old peak stays where it is still as high as any: it lies well inside, the largest cell often at a rim.
+    # The old peak stays if it is still about as high: it is well inside the object, the maximum often at its rim.
     h, w = grid.shape
     before = grid[min(int(own.peak[1] * h), h - 1), min(int(own.peak[0] * w), w - 1)]
     peak = own.peak if before >= 0.9 * top else (float(x + 0.5) / w, float(y + 0.5) / h)

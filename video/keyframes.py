@@ -214,9 +214,9 @@ def _band_lines(
     while begin < end and (steepest + _SLACK >= flattest).all():
         rows = slice(begin, min(begin + block, end))
         step = (positions[rows] - positions[i])[:, None]
-        offset, room = values[rows] - values[i], band[rows][:, None]
-        most = np.minimum(np.minimum.accumulate((offset + room) / step), steepest)
-        least = np.maximum(np.maximum.accumulate((offset - room) / step), flattest)
+        offset, width = values[rows] - values[i], band[rows][:, None]
+        most = np.minimum(np.minimum.accumulate((offset + width) / step), steepest)
+        least = np.maximum(np.maximum.accumulate((offset - width) / step), flattest)
         before_most, before_least = np.vstack([steepest, most[:-1]]), np.vstack([flattest, least[:-1]])
         slope = offset / step
         fits = ((slope <= before_most + _SLACK) & (slope >= before_least - _SLACK)).all(axis=1) & wanted[rows]
@@ -292,10 +292,10 @@ def _within_cone(boxes: NDArray[np.float64], positions: NDArray[np.float64], tol
         rows = slice(begin, begin + block)
         after, step = boxes[rows], (positions[rows] - positions[0])[:, None]
         length = np.tile(after[:, 2:] - after[:, :2], 2)
-        room_up, room_down = (budget * (length[:, None] * cost).max(axis=2) + _SLACK for cost in costs)
+        bound_up, bound_down = (budget * (length[:, None] * cost).max(axis=2) + _SLACK for cost in costs)
         offset = (after - boxes[0]) @ directions.T
-        most = np.minimum(np.minimum.accumulate((offset + room_up) / step), steepest)
-        least = np.maximum(np.maximum.accumulate((offset - room_down) / step), flattest)
+        most = np.minimum(np.minimum.accumulate((offset + bound_up) / step), steepest)
+        least = np.maximum(np.maximum.accumulate((offset - bound_down) / step), flattest)
         slope = offset / step
         fits = ((slope <= most + _SLACK) & (slope >= least - _SLACK)).all(axis=1)
         found.append(np.flatnonzero(fits) + begin)
@@ -319,8 +319,8 @@ def _fitting_lines(
             ends = ends[:-1]
             continue
         missed = i + 1 + int(kept.argmin())
-        behind = ends[ends > missed]
-        good = behind[_iou_on_lines(boxes, positions, i, behind, np.array([missed])) >= tolerance - _SLACK]
+        after_missed = ends[ends > missed]
+        good = after_missed[_iou_on_lines(boxes, positions, i, after_missed, np.array([missed])) >= tolerance - _SLACK]
         ends = np.concatenate([ends[ends <= missed], good[good != j]])
 
 

@@ -153,7 +153,7 @@ def flow_confidence(forward: Field, backward: Field) -> NDArray[np.float32]:
     tx, ty = x + forward[..., 0], y + forward[..., 1]
     home = cv2.remap(backward, tx, ty, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     error = np.linalg.norm(forward + home, axis=-1)
-    way = np.linalg.norm(forward, axis=-1) + np.linalg.norm(home, axis=-1)
-    sure = np.exp(-0.5 * np.square(error / (0.5 + 0.05 * way)))
+    length = np.linalg.norm(forward, axis=-1) + np.linalg.norm(home, axis=-1)
+    confidence = np.exp(-0.5 * np.square(error / (0.5 + 0.05 * length)))
     inside = (tx >= -0.5) & (tx <= w - 0.5) & (ty >= -0.5) & (ty <= h - 0.5)
-    return np.where(inside, sure, 0.0).astype(np.float32)
+    return np.where(inside, confidence, 0.0).astype(np.float32)

@@ -1,1 +1,1 @@
-"""File formats of annotated videos: a module each, that writes it and, where others write it, reads it."""
+"""Annotation formats of videos: each module writes one and, where other tools write it, reads it."""

@@ -120,8 +120,8 @@ class AnnotatedVideo:
     def select_frames(self, frames: Sequence[int] | NDArray[np.int64]) -> AnnotatedVideo:
         """Return the video with only these frames of those that are kept, and with what is on them."""
         left = np.intersect1d(self.frames, np.asarray(frames, np.int64))
-        seen = tuple(one for one in (o.select_frames(left) for o in self.objects) if len(one.frames))
-        return replace(self, frames=left, objects=seen)
+        objects = tuple(one for one in (o.select_frames(left) for o in self.objects) if len(one.frames))
+        return replace(self, frames=left, objects=objects)
 
 
 def make_video(
@@ -224,7 +224,7 @@ def split_videos(names: Sequence[str], shares: Sequence[float], *, seed: int) ->
     counts = np.floor(exact).astype(int)
     for i in np.argsort(counts - exact, kind="stable")[: len(pool) - counts.sum()]:
         counts[i] += 1
-    while (counts == 0).any():  # a small share of few videos gets one all the same: an empty part is of no use
+    while (counts == 0).any():  # an empty split is of no use: a small share of few videos gets one too
         counts[counts.argmax()] -= 1
         counts[counts.argmin()] += 1
     ends = np.cumsum(counts)

@@ -49,8 +49,8 @@ def _document(video: AnnotatedVideo) -> str:
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
     task = SubElement(SubElement(root, "meta"), "task")
-    about = {"name": video.name, "size": str(len(video.frames)), "mode": "interpolation", "start_frame": "0"}
-    for tag, text in (about | {"stop_frame": str(len(video.frames) - 1), "frame_filter": ""}).items():
+    meta = {"name": video.name, "size": str(len(video.frames)), "mode": "interpolation", "start_frame": "0"}
+    for tag, text in (meta | {"stop_frame": str(len(video.frames) - 1), "frame_filter": ""}).items():
         SubElement(task, tag).text = text
     labels = SubElement(task, "labels")
     for name in sorted({one.label for one in video.objects}):
@@ -111,17 +111,17 @@ def _video(path: Path) -> AnnotatedVideo:
         raise FormatError(f"{path} cannot be read: {error.strerror}") from None
     if root.tag != "annotations" or root.find("image") is not None:
         raise FormatError(f"{path} is not CVAT for video: export the task as `CVAT for video 1.1`")
-    about = root.find("meta/task") if root.find("meta/task") is not None else root.find("meta/job")
-    if about is None:
+    meta = root.find("meta/task") if root.find("meta/task") is not None else root.find("meta/job")
+    if meta is None:
         raise FormatError(f"{path} has no <meta><task>: the size of the video is not known")
-    size = (_whole(about, "original_size/width", path), _whole(about, "original_size/height", path))
-    n = _whole(about, "size", path)
+    size = (_positive_int(meta, "original_size/width", path), _positive_int(meta, "original_size/height", path))
+    n = _positive_int(meta, "size", path)
     objects = [_object(track, size, n, path) for track in root.findall("track")]
-    return make_video(about.findtext("name") or path.stem, size, even_times(n), [o for o in objects if len(o.frames)])
+    return make_video(meta.findtext("name") or path.stem, size, even_times(n), [o for o in objects if len(o.frames)])
 
 
-def _whole(about: Element, tag: str, path: Path) -> int:
-    text = about.findtext(tag) or ""
+def _positive_int(meta: Element, tag: str, path: Path) -> int:
+    text = meta.findtext(tag) or ""
     if not text.strip().isdigit() or int(text) < 1:
         raise FormatError(f"{path}: <{tag}> must be a whole number above 0, got {text!r}")
     return int(text)
@@ -150,10 +150,10 @@ def _object(track: Element, size: tuple[int, int], n: int, path: Path) -> Object
         box, outside = keys[at]
         if outside:
             continue
-        goal, gone = keys.get(after, (box, True))
-        goal = box if gone else goal
+        next_box, is_outside = keys.get(after, (box, True))
+        next_box = box if is_outside else next_box
         for frame in range(at, after):
             share = (frame - at) / (after - at)
-            x0, y0, x1, y1 = (a + share * (b - a) for a, b in zip(box, goal, strict=True))
+            x0, y0, x1, y1 = (a + share * (b - a) for a, b in zip(box, next_box, strict=True))
             found[frame] = (x0, y0, x1, y1)
     return track_from_boxes(track.get("label", "object"), found, keyframes=[k for k in order if not keys[k][1]])

@@ -50,7 +50,7 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
             meanings[video.name] = {str(i): one.label for i, one in enumerate(video.objects, start=1)}
             folder = out / "Annotations" / RESOLUTION / safe_name(video.name, "a video")
             folder.mkdir(parents=True, exist_ok=True)
-            for frame, picture in drawn(video):
+            for frame, picture in index_images(video):
                 save_indexed(folder / f"{frame:05d}.png", picture)
         write_text(out / "ImageSets" / "2017" / f"{split}.txt", "".join(f"{video.name}\n" for video in videos))
     write_json(out / "davis_semantics.json", meanings)
@@ -62,25 +62,25 @@ def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
     return f"JPEGImages/{RESOLUTION}/{video.name}/{frame:05d}.jpg"
 
 
-def drawn(video: AnnotatedVideo) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def index_images(video: AnnotatedVideo) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Yield each frame and its index image, (H, W) uint8: the number of the object from 1 on, 0 for the background."""
-    for frame, found in apart(video):
+    for frame, found in disjoint_masks(video):
         picture = np.zeros((video.size[1], video.size[0]), np.uint8)
         for number, mask in found.items():
             picture[mask] = number + 1
         yield frame, picture
 
 
-def apart(video: AnnotatedVideo) -> Iterator[tuple[int, dict[int, NDArray[np.bool_]]]]:
+def disjoint_masks(video: AnnotatedVideo) -> Iterator[tuple[int, dict[int, NDArray[np.bool_]]]]:
     """Yield each frame and its masks by object (from 0 on); a pixel that several claim is in the smallest one only."""
     rows = [{frame: row for row, frame in enumerate(one.frames.tolist())} for one in video.objects]
     for frame in video.frames.tolist():
         here = {i: video.objects[i].rles[row[frame]] for i, row in enumerate(rows) if frame in row}
-        taken = np.zeros((video.size[1], video.size[0]), np.bool_)
+        claimed = np.zeros((video.size[1], video.size[0]), np.bool_)
         found = {}
         for i in sorted(here, key=lambda i: masks.area(here[i])):
-            found[i] = masks.decode(here[i]) & ~taken
-            taken |= found[i]
+            found[i] = masks.decode(here[i]) & ~claimed
+            claimed |= found[i]
         yield frame, found
 
 
@@ -111,8 +111,8 @@ def read(path: Path) -> list[AnnotatedVideo]:
         FormatError: If there are no annotations or a file is invalid.
     """
     root = annotation_root(path)
-    said = path / "davis_semantics.json"
-    meanings = read_json(said) if said.is_file() else {}
+    semantics = path / "davis_semantics.json"
+    meanings = read_json(semantics) if semantics.is_file() else {}
     folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and any(folder.glob("*.png")))
     if not folders:
         raise FormatError(f"{root} has no folder with PNGs: a video's annotations are VIDEO/00000.png and so on")
@@ -137,18 +137,18 @@ def _video(folder: Path, meanings: Mapping[str, str]) -> AnnotatedVideo:
     white: dict[int, Rle] = {}
     size = None
     for frame, file in enumerate(files):
-        picture = read_indices(file)
-        here = (picture.shape[1], picture.shape[0])
+        indices = read_indices(file)
+        here = (indices.shape[1], indices.shape[0])
         size = size or here
         if here != size:
             raise FormatError(f"{file} is {here[0]}x{here[1]}, the first one {size[0]}x{size[1]}")
-        for number in np.unique(picture).tolist():
+        for number in np.unique(indices).tolist():
             if number:
                 of = white if number == VOID else found.setdefault(number, {})
-                of[frame] = masks.encode(picture == number)
+                of[frame] = masks.encode(indices == number)
     assert size is not None
-    found = found or {1: white}  # DAVIS 2016: the one object is white
+    found = found or {1: white}  # in DAVIS 2016 the only object is white
     objects = [track_from_masks(str(meanings.get(str(n), f"object {n}")), rows) for n, rows in sorted(found.items())]
     names = [f"{folder.name}/{file.stem}.jpg" for file in files]
-    seen = [one for one in objects if len(one.frames)]
-    return make_video(folder.name, size, even_times(len(files)), seen, pictures=names)
+    visible = [one for one in objects if len(one.frames)]
+    return make_video(folder.name, size, even_times(len(files)), visible, pictures=names)

@@ -27,7 +27,7 @@ from video.formats.base import (
     write_text,
 )
 from video.formats.coco import parse_segmentation
-from video.formats.davis import apart
+from video.formats.davis import disjoint_masks
 from video.types import DEFAULT_FPS, Rle
 
 IGNORE = 10_000
@@ -48,7 +48,7 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
         for video in videos:
             folder = out / split / safe_name(video.name, "a video")
             written.append(write_text(folder / "gt" / "gt.txt", "".join(_lines(video, numbers))))
-            write_text(folder / "seqinfo.ini", _about(video))
+            write_text(folder / "seqinfo.ini", _seqinfo(video))
     return written
 
 
@@ -67,7 +67,7 @@ def _lines(video: AnnotatedVideo, numbers: Mapping[str, int]) -> list[str]:
             raise FormatError(f"{video.name} has {_PER_CLASS} objects {one.label!r} or more; MOTS has room for 999")
         ids.append(kind * _PER_CLASS + count[kind])
     lines = []
-    for position, (_, found) in enumerate(apart(video), start=1):
+    for position, (_, found) in enumerate(disjoint_masks(video), start=1):
         for i in sorted(found):
             if found[i].any():
                 rle = masks.encode(found[i])
@@ -77,7 +77,7 @@ def _lines(video: AnnotatedVideo, numbers: Mapping[str, int]) -> list[str]:
     return lines
 
 
-def _about(video: AnnotatedVideo) -> str:
+def _seqinfo(video: AnnotatedVideo) -> str:
     kept = video.times[video.frames]
     rate = (len(kept) - 1) / float(kept[-1] - kept[0]) if len(kept) > 1 else DEFAULT_FPS
     w, h = video.size

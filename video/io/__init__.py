@@ -1,1 +1,1 @@
-"""Video files and picture lists, opened, checked and decoded: `reader.open_clip` is the way in."""
+"""Opens, checks and decodes video files and image sequences. The entry point is `reader.open_clip`."""

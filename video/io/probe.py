@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from video.errors import UserError
 from video.io.containers import bytes_missing, matroska_breaks_at
 
-# What may be opened. Playlists (hls, concat, dash, sdp) are not here: such a "video" would name other files
-# and addresses, and have this process fetch them.
+# The formats that may be opened. Playlists (hls, concat, dash, sdp) are not among them: such a "video" names other
+# files and addresses, and this process would fetch them.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,mxf,ivf,m4v,h264,hevc,obu,mpegvideo,"
     "mjpeg,nut,wtv,rm,dv,mp3,wav,flac,aac,ac3,amr"
@@ -186,7 +186,7 @@ def display_transform_of(frame: VideoFrame) -> DisplayTransform:
     if matrix is None:
         return DisplayTransform()
     a, b, _, c, d = (int(v) for v in np.frombuffer(matrix, np.int32)[:5])
-    if abs(a) >= abs(b):  # players, too, know quarter turns only
+    if abs(a) >= abs(b):  # players, too, support quarter turns only
         return DisplayTransform(mirror_x=a < 0, mirror_y=d < 0)
     return DisplayTransform(transpose=True, mirror_x=c < 0, mirror_y=b < 0)
 
@@ -262,21 +262,21 @@ def _times(
         return np.arange(len(stamps)) / rate, None
     pts = np.array(known, dtype=np.int64)
     if not (np.diff(pts) > 0).all():
-        # AVI stamps frames in the order of decoding. Frames come out in the order of showing, so the i-th
-        # smallest stamp is the i-th frame's; of two at one time players show the later.
+        # AVI has timestamps in the order of decoding. Frames are decoded in the order of presentation, so the i-th
+        # smallest timestamp is the i-th frame's; of two at one time players show the later.
         ordered = np.sort(pts)
         rank = np.arange(len(pts)) - np.searchsorted(ordered, ordered)
         return (ordered - ordered[0]) * unit_s + 1e-6 * rank, None
     start_s = (container.start_time or 0) / av.time_base
     if _for_browsers(container):
-        # Measured in Chromium: a late first frame stays late, with itself standing in the gap before it;
-        # only a start before 0 is moved to 0.
+        # Measured in Chromium: a late first frame stays late and is also shown in the gap before it; only a start
+        # before 0 is moved to 0.
         start_s = min(start_s, 0.0)
     return pts * unit_s - min(start_s, pts[0] * unit_s), pts
 
 
 def _duration_s(times: NDArray[np.float64], stream: VideoStream, container: InputContainer) -> float:
-    # What browsers tell on loading: the container's word, a longer sound track and a too short word included.
+    # What browsers report on loading: the container's duration, even if it is too short or a longer sound track's.
     announced_s = container.duration / av.time_base if container.duration else 0.0
     if announced_s > times[-1] or (announced_s > 0 and _for_browsers(container)):
         return announced_s

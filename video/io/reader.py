@@ -130,7 +130,7 @@ class Clip:
                     yield index, image
                     given += 1
             except DecordFailedError:
-                # Not hidden: PyAV gives the very frames decord could not, or says what is wrong with the file.
+                # No error is hidden: PyAV reads the same frames, or reports what is wrong with the file.
                 pass
         if given < len(wanted):
             yield from read_pyav(self.path, self._probe, wanted[given:])
@@ -261,7 +261,7 @@ class FrameSequence:
 
     def _read(self, i: int) -> Image:
         try:
-            with Pictures.open(self.paths[i]) as picture:  # a cut-off file raises, it is never taken for a whole one
+            with Pictures.open(self.paths[i]) as picture:  # raises for a file that is cut off
                 return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
         except (OSError, SyntaxError, Pictures.DecompressionBombError) as error:
             raise ClipError(f"{self.names[i]}: the picture cannot be read: {error}") from None
@@ -332,7 +332,7 @@ class ClipView(Clip):
         try:
             for found, images in self.whole.batches(self.frames[wanted], size=size):
                 yield np.searchsorted(self.frames, found), self._resize(images)
-        except ReadingError as error:  # its message names the whole's frame, which is the one people know
+        except ReadingError as error:  # its text names the frame of the whole clip, which people know
             raise ReadingError(str(error), frame=self.index_of(error.frame)) from error
 
     def _resize(self, images: Image) -> Image:

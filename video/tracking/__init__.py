@@ -1,1 +1,1 @@
-"""Following objects through a clip: `propagate.propagate_all` is the way in."""
+"""Tracks objects through a clip. The entry point is `propagate.propagate_all`."""

@@ -91,7 +91,7 @@ class ContactTracker:
 
         Returns:
             The tracker after this frame, and the object's place while it is in contact, with an empty mask when the
-            place cannot be told any longer; None while it is by itself.
+            place is not known any longer; None while it is by itself.
         """
         motion = self.motion if self.touching or self.motion.steps >= 2 else self.motion.with_velocity(shift)
         motion = motion.advance()

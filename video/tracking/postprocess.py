@@ -63,9 +63,9 @@ class _Part:
 def drop_departed_parts(track: MaskTrack, *, given: Collection[int] = ()) -> MaskTrack:
     """Remove the parts of a track's masks that separate from the object and move away.
 
-    Something that looks like the object and comes out from behind it is taken into its mask while the two touch. Only
-    once they are apart can it be told: a real part of the object keeps its place on it, or joins it again, as on both
-    sides of a pole. So this is decided afterwards, over the whole track.
+    Something that looks like the object and comes out from behind it is taken into its mask while the two touch. A real
+    part of the object keeps its place on it, or joins it again, as on both sides of a pole. The difference shows only
+    once they are apart, so this is decided afterwards, over the whole track.
 
     Args:
         track: The track.

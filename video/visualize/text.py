@@ -91,7 +91,7 @@ def truncate_text(text: str, px: int, width: int) -> str:
 def paste(image: Image, patch: Image, x: int, y: int) -> None:
     """Copy a patch into an image with its top left at (x, y), moved so that as much of it as possible is inside."""
     h, w = patch.shape[:2]
-    x, y = (max(0, min(at, room - size)) for at, room, size in ((x, image.shape[1], w), (y, image.shape[0], h)))
+    x, y = (max(0, min(at, side - size)) for at, side, size in ((x, image.shape[1], w), (y, image.shape[0], h)))
     target = image[y : y + h, x : x + w]
     target[:] = patch[: target.shape[0], : target.shape[1]]
 
