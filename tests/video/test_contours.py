@@ -1,4 +1,4 @@
-"""Outlines that follow a shape: the same vertex stays at the same place of it."""
+"""Polygons of masks, and outlines whose vertices stay at the same places of a shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""J, F, points and intervals, each against its definition worked out slowly or by hand."""
+"""J, F, points and intervals, each against a plain implementation of its definition or by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cuts as they are seen frame by frame, on drawn clips."""
+"""Cuts detected frame by frame on drawn clips."""
 
 import numpy as np
 import pytest

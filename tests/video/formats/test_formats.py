@@ -1,4 +1,4 @@
-"""Every format is read back by somebody else: pycocotools, or a reader written here from the format's own rules."""
+"""Each written format is read by another reader: pycocotools, or one written here from the format's definition."""
 
 from __future__ import annotations
 

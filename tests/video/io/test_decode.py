@@ -1,4 +1,4 @@
-"""A clip that could be opened and cannot be read any more: what was seen is kept, and where it stopped is told."""
+"""Clips that were opened and then cannot be read: what was tracked is kept, and the missing frame is reported."""
 
 import numpy as np
 import pytest

@@ -90,7 +90,7 @@ def test_the_penalty_grows_with_the_distance_from_the_start_of_a_pass():
     """Worked out by hand: boxes apart by all of their width, eight steps, and the second pass is lost on the way."""
     lost = seen(0, visible=False)
     scores = [s for _, s, _ in join_passes([seen(0)] * 9, [lost, seen(30), seen(30), *[lost] * 5, seen(0)])]
-    # One quarter of the way where the other sees it elsewhere; from then on nobody contradicts, nobody confirms.
+    # Row 2 is a quarter of the way, where the other pass has the object elsewhere; later the other pass has lost it.
     assert scores[:4] == pytest.approx([0.9, 0.9 * (1 - 0.5 / 8), 0.9 * (1 - 1 / 8), 0.9 * (1 - 0.25 * 3 / 8)])
 
 

@@ -1,4 +1,4 @@
-"""Drawn shapes that touch others of their colours: where they are is known."""
+"""Drawn shapes at known places that touch others of their colours."""
 
 import numpy as np
 import pytest
@@ -22,9 +22,9 @@ def disc(x, y, radius=15):
     [
         pytest.param(disc(150, 60), 0, id="far away"),
         pytest.param(disc(60, 60, 16), 0, id="its own rim"),
-        pytest.param(disc(92, 60), 1, id="a twin beside it"),
-        pytest.param(disc(60, 60), 0, id="a twin on it"),
-        pytest.param(disc(80, 60, 5), (5 / 15) ** 2, id="a crumb beside it"),
+        pytest.param(disc(92, 60), 1, id="a look-alike beside it"),
+        pytest.param(disc(60, 60), 0, id="a look-alike on it"),
+        pytest.param(disc(80, 60, 5), (5 / 15) ** 2, id="a small part beside it"),
     ],
 )
 def test_contact_area_is_relative_to_the_object(other, expected):
@@ -53,8 +53,8 @@ def test_an_object_at_its_expected_place_is_located_there():
 @given(st.integers(-3, 3), st.integers(-3, 3), st.floats(0, 2 * np.pi), st.integers(12, 32))
 def test_beside_a_look_alike_the_outline_locates_the_object(dx, dy, angle, apart):
     """However it lies on it: up to three pixels from where it is expected it is found to the pixel or two."""
-    twin = disc(80 + apart * np.cos(angle), 60 + apart * np.sin(angle))
-    found = locate(disc(80, 60) | twin, disc(80 + dx, 60 + dy))
+    look_alike = disc(80 + apart * np.cos(angle), 60 + apart * np.sin(angle))
+    found = locate(disc(80, 60) | look_alike, disc(80 + dx, 60 + dy))
     assert np.abs(centroid(found.mask) - (80, 60)).max() <= 2
     assert found.filled > 0.9
 
@@ -120,7 +120,7 @@ def test_an_object_hidden_in_a_large_area_of_its_colours_is_given_up():
             contact = contact.observe(disc(40 + 2 * t, 60))
         seen.append(found is None or found.mask.any())
     assert all(seen[:20])
-    assert not any(seen[-10:]), "nobody can tell where it is"
+    assert not any(seen[-10:]), "its place is unknown"
 
 
 def test_a_part_of_the_object_that_reappears_is_no_contact():

@@ -35,8 +35,8 @@ def test_two_objects_are_tracked_both_ways_from_the_middle():
         [(STAR, 11, lambda t: (20 + 70 * t, 20 + 8 * t)), (DISC, 10, lambda t: (95 - 70 * t, 48))]
     )
     starts = [TrackStart("star", {12: truth[0, 12]}), TrackStart("disc", {12: truth[1, 12]})]
-    told = []
-    tracks = propagate_all(ArrayClip(frames), starts, GrabCutSegmenter(), progress=told.append)
+    fractions = []
+    tracks = propagate_all(ArrayClip(frames), starts, GrabCutSegmenter(), progress=fractions.append)
     for track, true in zip(tracks, truth, strict=True):
         assert track.frames.tolist() == list(range(24))
         assert track.visible.all()
@@ -45,8 +45,8 @@ def test_two_objects_are_tracked_both_ways_from_the_middle():
         assert track.scores.min() > 0.5
     both = [masks.decode(a) & masks.decode(b) for a, b in zip(tracks[0].rles, tracks[1].rles, strict=True)]
     assert not np.any(both)
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
 
 
 def test_an_object_that_leaves_is_lost():

@@ -1,4 +1,4 @@
-"""The tracker that remembers, with features that are plain colours; and with SAM2's where the weights are at hand."""
+"""The tracker with a memory, with colours as features, and with SAM2's where the weights are available."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_memory_is_bounded_and_keeps_the_first_frame():
     assert share[label > 0].min() > 0.9
     assert share[label == 0].mean() < 0.1
     assert memory.read(first).similarity({0})[label > 0].min() > 0.99
-    assert memory.read(first).similarity({1}).max() == -1, "nobody said what the second target is"
+    assert memory.read(first).similarity({1}).max() == -1, "the second object was never started"
 
 
 def test_two_objects_need_one_pass_of_the_encoder_per_frame():
@@ -149,10 +149,10 @@ def test_look_alikes_have_similar_features():
     keys[0, :2] = keys[3, :2] = (1, 0, 0)
     keys[0, 4:] = (0, 1, 0)
     memory = MemoryBank()
-    for target, place in enumerate([np.s_[0, :2], np.s_[3, :2], np.s_[0, 4:]]):
+    for object_id, place in enumerate([np.s_[0, :2], np.s_[3, :2], np.s_[0, 4:]]):
         share = np.zeros((4, 6), np.float32)
         share[place] = 1
-        memory.add_anchor(target, keys, share)
+        memory.add_anchor(object_id, keys, share)
     assert [memory.look_alikes(k) for k in range(3)] == [{0, 1}, {0, 1}, {2}]
 
 
@@ -257,7 +257,7 @@ def test_with_sam2_look_alikes_that_touch_do_not_swap():
         assert ious(track, true).min() > 0.7
 
 
-SIZE = (64, 48)  # of the frame; the grid of beliefs has a place for each 8x8 pixels
+SIZE = (64, 48)  # of the frame; the grid of probabilities has a cell for each 8x8 pixels
 BODY, TAIL, HALF = (24, 8, 56, 40), (8, 16, 16, 20), (8, 8, 20, 40)
 
 
@@ -268,26 +268,26 @@ def drawn(*boxes):
     return mask
 
 
-def belief(value_at_tail):
+def probability_map(value_at_tail):
     grid = masks.resize_map(drawn(BODY), (8, 6))
     grid[2, 1] = value_at_tail
     return grid
 
 
 @pytest.mark.parametrize(
-    ("mask", "believed", "expected"),
+    ("mask", "probability", "expected"),
     [
-        pytest.param(drawn(BODY, TAIL), 0.9, drawn(BODY, TAIL), id="a tail behind a pole that is believed in"),
+        pytest.param(drawn(BODY, TAIL), 0.9, drawn(BODY, TAIL), id="a tail behind a pole with a high probability"),
         pytest.param(drawn(BODY, TAIL), 0.5, drawn(BODY, TAIL), id="just so"),
-        pytest.param(drawn(BODY, TAIL), 0.4, drawn(BODY), id="a crumb"),
+        pytest.param(drawn(BODY, TAIL), 0.4, drawn(BODY), id="a small part with a low probability"),
         pytest.param(drawn(BODY, HALF), 0.0, drawn(BODY, HALF), id="a half stands for itself"),
         pytest.param(drawn(BODY, (9, 17, 10, 19)), 1.0, drawn(BODY), id="two pixels are never a piece"),
         pytest.param(drawn(TAIL), 0.0, drawn(TAIL), id="one part is all there is"),
         pytest.param(drawn(), 1.0, drawn(), id="nothing"),
     ],
 )
-def test_small_parts_stay_only_where_the_probability_is_high(mask, believed, expected):
-    np.testing.assert_array_equal(drop_unlikely_parts(mask, belief(believed)), expected)
+def test_small_parts_stay_only_where_the_probability_is_high(mask, probability, expected):
+    np.testing.assert_array_equal(drop_unlikely_parts(mask, probability_map(probability)), expected)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Courses of drawn discs, whose ways are known."""
+"""Motions of drawn discs that are known."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def disc(x, y, radius=9):
     return (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
 
 
-def course(xs, y=45):
+def motion_of(xs, y=45):
     found = ConstantVelocity(disc(xs[0], y))
     for x in xs[1:]:
         found = found.advance().observe(disc(x, y))
@@ -39,7 +39,7 @@ def test_uniform_motion_is_predicted_exactly(dx, dy, n):
 
 
 def test_a_correction_moves_the_object_and_changes_its_velocity():
-    found = course([40, 44, 48]).advance()
+    found = motion_of([40, 44, 48]).advance()
     np.testing.assert_array_equal(found.predict_mask(), disc(52, 45))
     put = found.correct((3, -2))
     np.testing.assert_array_equal(put.predict_mask(), disc(55, 43))
@@ -48,7 +48,7 @@ def test_a_correction_moves_the_object_and_changes_its_velocity():
 
 
 def test_a_partly_hidden_or_merged_mask_does_not_change_the_motion():
-    found = course([40, 44, 48]).advance()
+    found = motion_of([40, 44, 48]).advance()
     half = disc(52, 45)
     half[:, 52:] = False
     assert found.observe(half) is found
@@ -57,7 +57,10 @@ def test_a_partly_hidden_or_merged_mask_does_not_change_the_motion():
 
 
 def test_crossing_objects_share_the_frame_by_distance_to_their_expected_places():
-    left, right = after(course([40, 45, 50]), 4), after(course([110, 105, 100]), 4)  # expected at 70 and 80
+    left, right = (
+        after(motion_of([40, 45, 50]), 4),
+        after(motion_of([110, 105, 100]), 4),
+    )  # expected at 70 and 80
     found = exclusive_regions({3: left, 7: right})
     assert set(found) == {3, 7}
     assert found[3][45, 60]
@@ -69,14 +72,14 @@ def test_crossing_objects_share_the_frame_by_distance_to_their_expected_places()
 
 
 def test_distant_objects_and_unknown_motions_have_no_exclusive_region():
-    assert exclusive_regions({0: course([20, 22, 24]), 1: course([130, 128, 126])}) == {}
+    assert exclusive_regions({0: motion_of([20, 22, 24]), 1: motion_of([130, 128, 126])}) == {}
     assert exclusive_regions({0: ConstantVelocity(disc(60, 45)), 1: ConstantVelocity(disc(66, 45))}) == {}
-    stale = after(course([60, 60, 60]), 30)
-    assert exclusive_regions({0: stale, 1: course([66, 66, 66])}) == {}
+    stale = after(motion_of([60, 60, 60]), 30)
+    assert exclusive_regions({0: stale, 1: motion_of([66, 66, 66])}) == {}
 
 
 def test_an_object_that_left_the_frame_has_an_empty_prediction():
-    gone = after(course([100, 112, 124]), 6)
+    gone = after(motion_of([100, 112, 124]), 6)
     assert not gone.predict_mask().any()
-    assert exclusive_regions({0: gone, 1: course([150, 150, 150])}) == {}
-    assert iou(after(course([100, 104, 108]), 1).predict_mask(), disc(112, 45)) == 1
+    assert exclusive_regions({0: gone, 1: motion_of([150, 150, 150])}) == {}
+    assert iou(after(motion_of([100, 104, 108]), 1).predict_mask(), disc(112, 45)) == 1

@@ -1,4 +1,4 @@
-"""What parts from an object and goes away is taken out of its track; what may be its own stays."""
+"""Departed parts, outlier boxes, calibrated scores, and tracks of views on the whole clip."""
 
 from __future__ import annotations
 
@@ -213,10 +213,10 @@ def test_shapes_are_checked(shape):
 
 def test_calibration_keeps_the_order_and_the_certain_scores():
     scores = np.array([0.0, 0.3, 0.46, 0.7, 0.9, 0.98, 1.0])
-    told = calibrate_scores(scores, "memory")
-    assert (np.diff(told) > 0).all()
-    assert (told[0], told[-1]) == (0.0, 1.0)
-    assert 0.9 < told[5] < 1, "the surest outlines are not perfect ones"
+    calibrated = calibrate_scores(scores, "memory")
+    assert (np.diff(calibrated) > 0).all()
+    assert (calibrated[0], calibrated[-1]) == (0.0, 1.0)
+    assert 0.9 < calibrated[5] < 1, "the best outlines are not perfect"
 
 
 @pytest.mark.parametrize("tracker", ["dis-flow", "sam2-video"])

@@ -1,4 +1,4 @@
-"""A pass that is interrupted goes on where it was, to the very masks that it would have come to."""
+"""A pass that is interrupted is resumed, with the same masks as without the interruption."""
 
 import io
 import pickle
@@ -19,10 +19,10 @@ TOTAL = (N - 3) + (12 + 1)  # frames of both passes from the anchors below
 
 
 class Interrupted(BaseException):
-    """As when a worker is told to stop."""
+    """Stands for a worker that is stopped."""
 
 
-class Shelf(dict):
+class MemoryStore(dict):
     """Checkpoints in memory."""
 
     def load(self):
@@ -47,7 +47,7 @@ def segmenter(request):
 
 
 @pytest.fixture(scope="module")
-def whole(scene, segmenter):
+def uninterrupted(scene, segmenter):
     frames, starts = scene
     return propagate_all(ArrayClip(frames), starts, segmenter())
 
@@ -59,49 +59,49 @@ def same(tracks, others):
     )
 
 
-def interrupted_after(count, scene, segmenter, shelf):
+def interrupted_after(count, scene, segmenter, store):
     frames, starts = scene
 
-    def tell(fraction):
+    def report(fraction):
         if round(fraction * TOTAL) >= count:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        propagate_all(ArrayClip(frames), starts, segmenter(), progress=tell, checkpoints=shelf)
+        propagate_all(ArrayClip(frames), starts, segmenter(), progress=report, checkpoints=store)
 
 
 @pytest.mark.parametrize("count", [1, 7, TOTAL // 2 + 1, TOTAL - 4])
-def test_a_resumed_pass_gives_the_same_masks_and_reads_only_the_rest(count, scene, segmenter, whole):
+def test_a_resumed_pass_gives_the_same_masks_and_reads_only_the_rest(count, scene, segmenter, uninterrupted):
     frames, starts = scene
-    shelf, clip, told = Shelf(), ArrayClip(frames), []
-    interrupted_after(count, scene, segmenter, shelf)
-    again = propagate_all(clip, starts, segmenter(), progress=told.append, checkpoints=shelf)
-    assert same(again, whole)
+    store, clip, fractions = MemoryStore(), ArrayClip(frames), []
+    interrupted_after(count, scene, segmenter, store)
+    resumed = propagate_all(clip, starts, segmenter(), progress=fractions.append, checkpoints=store)
+    assert same(resumed, uninterrupted)
     assert len(clip.frames_read) == TOTAL - count
-    assert told[0] >= (min(count, N - 3)) / TOTAL
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert fractions[0] >= (min(count, N - 3)) / TOTAL
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
 
 
-def test_a_pass_can_be_interrupted_repeatedly(scene, segmenter, whole):
+def test_a_pass_can_be_interrupted_repeatedly(scene, segmenter, uninterrupted):
     frames, starts = scene
-    shelf, stops = Shelf(), 0
+    store, stops = MemoryStore(), 0
     for count in (4, 9, 15, 22):
-        interrupted_after(count, scene, segmenter, shelf)
+        interrupted_after(count, scene, segmenter, store)
         stops += 1
     clip = ArrayClip(frames)
-    assert same(propagate_all(clip, starts, segmenter(), checkpoints=shelf), whole)
+    assert same(propagate_all(clip, starts, segmenter(), checkpoints=store), uninterrupted)
     assert (stops, len(clip.frames_read)) == (4, TOTAL - 22)
 
 
 @pytest.mark.parametrize("damage", [b"", b"rubbish", "half"])
-def test_a_damaged_checkpoint_is_ignored(damage, scene, segmenter, whole):
+def test_a_damaged_checkpoint_is_ignored(damage, scene, segmenter, uninterrupted):
     frames, starts = scene
-    shelf = Shelf()
-    interrupted_after(9, scene, segmenter, shelf)
-    shelf["state"] = shelf["state"][: len(shelf["state"]) // 2] if damage == "half" else damage
+    store = MemoryStore()
+    interrupted_after(9, scene, segmenter, store)
+    store["state"] = store["state"][: len(store["state"]) // 2] if damage == "half" else damage
     clip = ArrayClip(frames)
-    assert same(propagate_all(clip, starts, segmenter(), checkpoints=shelf), whole)
+    assert same(propagate_all(clip, starts, segmenter(), checkpoints=store), uninterrupted)
     assert len(clip.frames_read) == TOTAL
 
 
@@ -127,13 +127,13 @@ def test_plain_data_comes_back_exactly():
         "list": [1, 2.5, None, "text", True, 0.1 + 0.2],
         "nested": {"scalar": np.float32(0.1), "none": None},
     }
-    again = deserialize(serialize(state))
+    resumed = deserialize(serialize(state))
     for name in ("array", "empty", "mask"):
-        np.testing.assert_array_equal(again[name], state[name])
-        assert again[name].dtype == state[name].dtype
-    assert again["list"] == state["list"]
-    assert again["nested"] == state["nested"]
-    assert isinstance(again["nested"]["scalar"], np.float32)
+        np.testing.assert_array_equal(resumed[name], state[name])
+        assert resumed[name].dtype == state[name].dtype
+    assert resumed["list"] == state["list"]
+    assert resumed["nested"] == state["nested"]
+    assert isinstance(resumed["nested"]["scalar"], np.float32)
 
 
 @pytest.mark.parametrize("content", [{1: "a"}, {"a": object()}, {"a": Rle((4, 4), b"0")}])

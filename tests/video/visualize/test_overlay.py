@@ -1,4 +1,4 @@
-"""The overlay is read back by a decoder: its times, its size, and where colour was laid."""
+"""The overlay video, decoded: its times, its size and its colours."""
 
 from __future__ import annotations
 
