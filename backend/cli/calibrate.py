@@ -73,21 +73,21 @@ def calibrate_project(settings: Settings, project: int, *, progress: Callable[[s
         clips: dict[str, Clip] = {}
         errors: dict[str, str] = {}
         usable: list[CorrectedObject] = []
-        for one in corrected:
-            if one.video not in clips and one.video not in errors:
+        for item in corrected:
+            if item.video not in clips and item.video not in errors:
                 try:
-                    clips[one.video] = open_clip(files.enter_context(runtime.media.local_file(one.video)))
+                    clips[item.video] = open_clip(files.enter_context(runtime.media.local_file(item.video)))
                 except (MediaError, ClipError) as error:
-                    errors[one.video] = f"task {one.task} is left out: {error}"
-            if one.video in errors:
-                yield errors[one.video]
+                    errors[item.video] = f"task {item.task} is left out: {error}"
+            if item.video in errors:
+                yield errors[item.video]
             else:
-                usable.append(one)
-        yield f"{len(usable)} corrected object(s) in {len({one.video for one in usable})} video(s)"
+                usable.append(item)
+        yield f"{len(usable)} corrected object(s) in {len({item.video for item in usable})} video(s)"
         keyframe_iou = runtime.keyframe_iou
         grounder, pipeline = runtime.grounder(), runtime.pipeline()
         report = calibrate_settings(
-            grounder, pipeline, usable, lambda one: clips[one.video], keyframe_iou=keyframe_iou, progress=progress
+            grounder, pipeline, usable, lambda item: clips[item.video], keyframe_iou=keyframe_iou, progress=progress
         )
     yield from _describe(report)
     if not report.changed:

@@ -81,9 +81,9 @@ def _python() -> Finding:
 
 
 def _packages() -> Finding:
-    found = {name: _version(name) for name in (*_PACKAGES, *_STUDIO_PACKAGES)}
-    missing = [name for name, v in found.items() if v is None and name not in ("decord", "opencv-python")]
-    text = ", ".join(f"{name} {v}" for name, v in found.items() if v)
+    versions = {name: _version(name) for name in (*_PACKAGES, *_STUDIO_PACKAGES)}
+    missing = [name for name, v in versions.items() if v is None and name not in ("decord", "opencv-python")]
+    text = ", ".join(f"{name} {v}" for name, v in versions.items() if v)
     if missing:
         return Finding("packages", "wrong", f"{', '.join(missing)} missing: pip install -r requirements.txt ({text})")
     return Finding("packages", "ok", text)
@@ -158,8 +158,8 @@ def _segmenter(sam2: str | None, device: str) -> Finding:
     if choice.tracker == "sam2-video" and not has_video_memory(choice.source):
         text = f"{choice.source} holds no video memory for REFAM_TRACKER=sam2-video: say auto, memory or flow"
         return Finding("segmenter", "wrong", text)
-    found = _weights("segmenter", choice.source, "SAM2 from ")
-    return replace(found, text=f"{found.text} ({choice.why}){follows}")
+    finding = _weights("segmenter", choice.source, "SAM2 from ")
+    return replace(finding, text=f"{finding.text} ({choice.why}){follows}")
 
 
 def _onnx(folder: Path, tracker: str, remark: str) -> Finding:
@@ -274,9 +274,9 @@ def examine_service() -> Iterator[Finding]:
     ]
     for part, check in checks:
         try:
-            found = check(settings)
-            if found is not None:
-                yield found
+            finding = check(settings)
+            if finding is not None:
+                yield finding
         except Exception as error:  # any error is what the person wants to know about
             yield Finding(part, "wrong", f"{type(error).__name__}: {error}".splitlines()[0])
 

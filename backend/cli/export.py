@@ -1,4 +1,4 @@
-"""`refam export` and `refam import`."""
+"""`refam export`: write tracks for a trainer; `refam import`: make tasks of annotations."""
 
 from __future__ import annotations
 
@@ -58,25 +58,27 @@ def export(
     """
     if every is not None and fps is not None:
         raise typer.BadParameter("give --fps or --every, not both")
-    shares = _shares(split)
+    shares = _parse_shares(split)
     with one_line_errors(), steps() as step:
         from backend.labelstudio.export_sources import VideoFolder, rename_duplicates
 
         folder = VideoFolder(videos) if videos else None
-        loaded = rename_duplicates([one for source in sources for one in _load(source, config, folder)])
-        sampled = [(one, _sampled(one.video, every, fps)) for one in loaded]
-        parts = _parts([one for one, _ in sampled], shares, seed)
-        by_split = {name: [video for one, video in sampled if one.origin in part] for name, part in parts.items()}
+        loaded = rename_duplicates([video for source in sources for video in _load(source, config, folder)])
+        sampled = [(source, _sample_frames(source.video, every, fps)) for source in loaded]
+        parts = _split_origins([source for source, _ in sampled], shares, seed)
+        by_split = {
+            name: [video for source, video in sampled if source.origin in origins] for name, origins in parts.items()
+        }
         module, options = format_module(form)
         module.write(by_split, out, **options)
         if images:
-            for name, part in parts.items():
-                chosen = [(one, video) for one, video in sampled if one.origin in part]
+            for name, origins in parts.items():
+                chosen = [(source, video) for source, video in sampled if source.origin in origins]
                 _write_images(chosen, module, out, name, progress=lambda share: step("pictures", share))
-    for name, found in by_split.items():
-        objects = sum(len(video.objects) for video in found)
-        kept = sum(len(video.frames) for video in found)
-        stdout.print(f"{name}: {len(found)} videos, {objects} objects, {kept} frames", markup=False)
+    for name, videos_in_split in by_split.items():
+        objects = sum(len(video.objects) for video in videos_in_split)
+        n_frames = sum(len(video.frames) for video in videos_in_split)
+        stdout.print(f"{name}: {len(videos_in_split)} videos, {objects} objects, {n_frames} frames", markup=False)
     stdout.print(f"{form} written to {out}", markup=False, soft_wrap=True)
 
 
@@ -99,15 +101,15 @@ def import_(
         from backend.labelstudio.import_tasks import picture_tasks, video_tasks
         from video.formats.base import write_json, write_text
 
-        found = format_module(form)[0].read(path)
+        annotated = format_module(form)[0].read(path)
         version = f"imported/{form}"
         if videos is not None:
-            tasks, xml = video_tasks(found, VideoFolder(videos), url=url, version=version)
+            tasks, xml = video_tasks(annotated, VideoFolder(videos), url=url, version=version)
         else:
-            tasks, xml = picture_tasks(found, url=url, version=version, shape=masks)
+            tasks, xml = picture_tasks(annotated, url=url, version=version, shape=masks)
         write_json(out / "tasks.json", tasks)
         write_text(out / "label_config.xml", xml)
-    stdout.print(f"{len(tasks)} tasks of {len(found)} videos; the others have no objects", markup=False)
+    stdout.print(f"{len(tasks)} tasks of {len(annotated)} videos; the others have no objects", markup=False)
     stdout.print(f"tasks to import   {out / 'tasks.json'}", markup=False, soft_wrap=True)
     stdout.print(f"their label config {out / 'label_config.xml'}", markup=False, soft_wrap=True)
 
@@ -131,7 +133,7 @@ def _load(source: Path, config: Path | None, videos: VideoFolder | None) -> list
     return read_export(source, parse_label_config(xml), videos=videos)
 
 
-def _sampled(video: AnnotatedVideo, every: int | None, fps: float | None) -> AnnotatedVideo:
+def _sample_frames(video: AnnotatedVideo, every: int | None, fps: float | None) -> AnnotatedVideo:
     from video.formats import base as annotated
     from video.formats.base import FormatError
 
@@ -143,11 +145,11 @@ def _sampled(video: AnnotatedVideo, every: int | None, fps: float | None) -> Ann
         raise FormatError(str(error)) from None
 
 
-def _parts(loaded: Sequence[LoadedVideo], shares: list[float] | None, seed: int) -> dict[str, set[str]]:
-    """Split -> the origins in it."""
+def _split_origins(loaded: Sequence[LoadedVideo], shares: list[float] | None, seed: int) -> dict[str, set[str]]:
+    """Assign the origins of the videos to splits."""
     from video.formats.base import FormatError, split_videos
 
-    origins = sorted({one.origin for one in loaded})
+    origins = sorted({source.origin for source in loaded})
     if not origins:
         raise FormatError("nothing is annotated: no task has an annotation that was submitted")
     if shares is None:
@@ -159,7 +161,7 @@ def _parts(loaded: Sequence[LoadedVideo], shares: list[float] | None, seed: int)
     return {name: set(part) for name, part in zip(_SPLITS, parts, strict=False)}
 
 
-def _shares(text: str | None) -> list[float] | None:
+def _parse_shares(text: str | None) -> list[float] | None:
     if text is None:
         return None
     try:
@@ -185,10 +187,10 @@ def _write_images(
 
     if not hasattr(module, "image_path"):
         raise FormatError("CVAT takes the video itself: leave --images out")
-    for i, (one, video) in enumerate(chosen):
-        if one.media is None:
+    for i, (source, video) in enumerate(chosen):
+        if source.media is None:
             raise FormatError(f"{video.name}: --images needs the video file: give --videos FOLDER")
-        for indices, frames in open_clip(one.media).batches(video.frames):
+        for indices, frames in open_clip(source.media).batches(video.frames):
             for frame, pixels in zip(indices.tolist(), frames, strict=True):
                 path = out / module.image_path(video, frame, split)
                 path.parent.mkdir(parents=True, exist_ok=True)

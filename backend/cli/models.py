@@ -38,7 +38,7 @@ def list_models(context: typer.Context) -> None:
         for heading in ("backbone", "reads", "weights", "offloaded", "licence", "on this machine"):
             table.add_column(heading, justify="right" if heading in ("weights", "offloaded") else "left")
         for preset in PRESETS.values():
-            table.add_row(*(Text(cell) for cell in _row(preset)))
+            table.add_row(*(Text(cell) for cell in _table_row(preset)))
         stdout.print(table, soft_wrap=True)
         stdout.print(
             "\nSizes are approximate: parameters, counted from the configurations, at 2 bytes each. So much is\n"
@@ -93,7 +93,7 @@ def _pull_segmenter(weights: Sam2Weights) -> None:
         folder = sam2_store.pull_weights(
             weights, models, report=lambda line: err.print(line, markup=False, soft_wrap=True)
         )
-    size = _size(sum(file.stat().st_size for file in folder.iterdir()))
+    size = _format_size(sum(file.stat().st_size for file in folder.iterdir()))
     stdout.print(f"{folder} ({size}). It draws masks from now on, unless REFAM_SAM2 names another.", soft_wrap=True)
     if sam2_store.is_for_onnx(folder) and find_spec("onnxruntime") is None:
         stdout.print("It needs onnxruntime, which is not installed: pip install onnxruntime", soft_wrap=True)
@@ -112,7 +112,7 @@ def _list_segmenters() -> None:
         table.add_column(heading, justify="right" if heading == "weights" else "left", no_wrap=True)
     for known in sam2_store.SAM2_WEIGHTS.values():
         folder = sam2_store.find_weights(known.name, weights.models_dir)
-        here = "no" if folder is None else _size(sum(file.stat().st_size for file in folder.iterdir()))
+        here = "no" if folder is None else _format_size(sum(file.stat().st_size for file in folder.iterdir()))
         if folder is not None and sam2_store.is_for_onnx(folder):
             here += ", for onnxruntime"
         source = known.hub if known.npm is None else f"{known.hub}, or npm"
@@ -124,15 +124,15 @@ def _list_segmenters() -> None:
     stdout.print(f"\nUnless REFAM_SAM2 names another: {choice.version}, {choice.why}.", markup=False, soft_wrap=True)
 
 
-def _row(preset: Preset) -> tuple[str, ...]:
+def _table_row(preset: Preset) -> tuple[str, ...]:
     from refam.backbones.loading import BACKBONES
     from refam.backbones.weights import directory_size, find_missing_files, find_pipeline_directory, read_index
 
     here = "no"
     directory = find_pipeline_directory(preset.source, preset.revision)
     if directory is not None and (directory / "model_index.json").is_file():
-        gone = find_missing_files(directory, read_index(directory))
-        here = f"{_size(directory_size(directory))}{', not complete' if gone else ''}"
+        missing = find_missing_files(directory, read_index(directory))
+        here = f"{_format_size(directory_size(directory))}{', not complete' if missing else ''}"
     weights = offloaded = "-"
     if preset.billion_parameters is not None:
         weights = f"{2 * sum(preset.billion_parameters):.0f} GB"
@@ -148,5 +148,5 @@ def _row(preset: Preset) -> tuple[str, ...]:
     )
 
 
-def _size(count: int) -> str:
+def _format_size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
