@@ -7,7 +7,7 @@ import numpy as np
 
 from refam.tiny.scenes import Scene, SceneObject, draw_scene
 from video import masks
-from video.types import Heatmap
+from video.types import Heatmap, MaskTrack
 
 SIZE = (384, 216)
 EXTENT = (64 * 16 / 9, 64.0)
@@ -67,3 +67,19 @@ def ious(track, truth):
 def random_heatmap():
     grid = np.random.default_rng(0).random((9, 16)).astype(np.float32)
     return Heatmap(3, grid, (0.25, 0.75), 0.5)
+
+
+def track_visible_on(visible):
+    """A track of a whole-frame mask that is visible on some frames."""
+    visible = np.array(visible, bool)
+    n = len(visible)
+    full = masks.encode(np.ones((9, 16), bool))
+    return MaskTrack(
+        label="x",
+        size=(16, 9),
+        frames=np.arange(n),
+        rles=tuple(full if v else masks.empty((16, 9)) for v in visible),
+        boxes=np.where(visible[:, None], [0.0, 0.0, 1.0, 1.0], 0.0),
+        scores=visible * 0.8,
+        visible=visible,
+    )

@@ -2,15 +2,12 @@ import numpy as np
 import pytest
 
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, PipelineOptions, Target
-from refam.pipeline.recovery import Gap, describe_gaps, find_gaps
-from refam.pipeline.tracks import fill_gaps
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import Scene, SceneObject, draw_clip, draw_scene
 from tests.refam.pipeline.ground_truth import EXTENT, SIZE, TruthGrounder, ious, star_and_disc
 from tests.video.clips import ArrayClip
 from video import masks
 from video.keyframes import interpolate_boxes
-from video.types import MaskTrack
 
 FULL = "the GPU's memory was full: 2 samples are read at a time now"
 
@@ -59,7 +56,7 @@ def test_notes_say_which_words_are_unknown(answered):
     assert not any("'red'" in note for note in answered[2][1].notes)
 
 
-def test_what_a_model_had_to_give_up_is_said_once(answered):
+def test_model_warnings_are_noted_once(answered):
     assert [list(result.notes).count(FULL) for result in answered[2]] == [1, 1]
 
 
@@ -78,7 +75,7 @@ def test_the_model_version_names_what_was_used(answered):
     assert all(name in version for name in ("refam-", "true-double", "grabcut", "flow"))
 
 
-def test_a_box_is_where_tracking_starts_and_needs_no_words(scene):
+def test_tracking_from_a_box_needs_no_words(scene):
     frames, truth = scene
     box = masks.box_of(truth["the blue circle"][9])
     pipeline = Pipeline(GrabCutSegmenter())
@@ -89,7 +86,7 @@ def test_a_box_is_where_tracking_starts_and_needs_no_words(scene):
     assert result.score > 0.6
 
 
-def test_a_persons_box_wins_over_the_words(scene):
+def test_a_drawn_box_overrules_the_words(scene):
     frames, truth = scene
     box = masks.box_of(truth["the blue circle"][0])
     target = Target("it", words="the red star", prompts=(FramePrompt(0, box=box),))
@@ -118,7 +115,7 @@ def test_points_on_and_off_the_object(scene):
     assert not mask[int(0.97 * SIZE[1]), int(0.02 * SIZE[0])]
 
 
-def test_what_is_lost_is_found_again_from_the_words():
+def test_a_lost_object_is_redetected_by_its_words():
     """The star leaves to the right, is away for a while, and comes back from the left: no track can follow that."""
     frames, truth = [], []
     for t in np.linspace(0, 1, 48):
@@ -145,7 +142,7 @@ def test_what_is_lost_is_found_again_from_the_words():
     assert track.visible[back].sum() + track.visible[: gone[0]].sum() < len(back) + gone[0]
 
 
-def test_one_of_two_not_found_is_said_and_not_drawn(scene):
+def test_an_object_that_is_not_found_is_noted(scene):
     frames, truth = scene
     pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: TruthGrounder(truth))
     found, lost = pipeline.run(
@@ -166,7 +163,7 @@ def test_one_of_two_not_found_is_said_and_not_drawn(scene):
         (Target("b", prompts=(FramePrompt(99, box=(0, 0, 1, 1)),)), "no frame 99; the video has frames 0 to 23"),
     ],
 )
-def test_nothing_found_is_an_error_for_people(scene, target, message):
+def test_finding_nothing_raises_pipeline_error(scene, target, message):
     frames, truth = scene
     pipeline = Pipeline(GrabCutSegmenter(), grounder=lambda: TruthGrounder(truth))
     with pytest.raises(PipelineError) as error:
@@ -203,49 +200,6 @@ def test_grounding_does_not_grow_with_the_clip():
         (lambda: Target("x", words="  "), "needs words"),
     ],
 )
-def test_bad_requests_are_named(make, message):
+def test_invalid_targets_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def track_of(visible):
-    visible = np.array(visible, bool)
-    n = len(visible)
-    full = masks.encode(np.ones((9, 16), bool))
-    return MaskTrack(
-        label="x",
-        size=(16, 9),
-        frames=np.arange(n),
-        rles=tuple(full if v else masks.empty((16, 9)) for v in visible),
-        boxes=np.where(visible[:, None], [0.0, 0.0, 1.0, 1.0], 0.0),
-        scores=visible * 0.8,
-        visible=visible,
-    )
-
-
-@pytest.mark.parametrize(
-    ("visible", "said"),
-    [
-        ([1, 1, 1, 1], []),
-        ([0, 0, 1, 1], ["not seen before 0.2 s"]),
-        ([1, 1, 0, 0], ["lost from 0.2 s to the end"]),
-        ([1, 0, 0, 1], ["lost from 0.1 s to 0.2 s, found again at 0.3 s"]),
-        ([0, 0], ["it is not seen anywhere in the video"]),
-    ],
-)
-def test_gaps_in_words(visible, said):
-    assert describe_gaps(track_of(visible), np.arange(len(visible)) / 10) == said
-
-
-def test_lost_windows_are_the_longest_and_few():
-    track = track_of([1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0])
-    assert find_gaps(track) == [Gap(12, 16), Gap(7, 10)]
-    assert all(w.first <= p <= w.last for w in find_gaps(track) for p in w.sample())
-
-
-def test_patching_keeps_what_was_seen():
-    before = track_of([1, 1, 0, 0, 0, 1])
-    found = track_of([1, 1, 1, 1, 0, 1])
-    after = fill_gaps(before, found)
-    assert after.visible.tolist() == [True, True, True, True, False, True]
-    assert after.rles[0] is before.rles[0]

@@ -73,7 +73,7 @@ def answered(clip, tmp_path, quality, *, task_id=1):
     return runtime
 
 
-def test_each_quality_is_an_answer_of_its_own(clip, tmp_path):
+def test_each_quality_makes_a_prediction_of_its_own(clip, tmp_path):
     """One data directory: what one quality keeps is not taken for another's."""
     for quality, size, tail in [("fast", (640, 360), ":fast"), ("normal", SIZE, "/dis-flow"), ("best", SIZE, ":best")]:
         runtime = answered(clip, tmp_path, quality)
@@ -83,7 +83,7 @@ def test_each_quality_is_an_answer_of_its_own(clip, tmp_path):
     assert answered(clip, tmp_path, "fast", task_id=2).sizes == [], "known"
 
 
-def test_an_unknown_quality_is_refused_in_words():
+def test_an_unknown_quality_is_refused():
     with pytest.raises(SettingsError, match=r"(?i)quality.*fast"):
         load_settings(quality="great")
 
@@ -112,7 +112,7 @@ class Slow(GrabCutSegmenter):
     ],
     ids=["video", "every second frame", "every seventh", "pictures"],
 )
-def test_looks_are_as_far_apart_whatever_is_left_out(tmp_path, seen, looks):
+def test_refits_are_as_far_apart_whatever_is_left_out(tmp_path, seen, looks):
     frames, truth = red_star_and_blue_ring(60, size=(192, 108))
     frames = frames[:21]
     files = [picture(tmp_path / f"{i:02d}.png", frame) for i, frame in enumerate(frames)]

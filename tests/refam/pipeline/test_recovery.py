@@ -1,4 +1,4 @@
-"""What comes out from behind something is found again by its portrait, from a mask alone, without words or weights."""
+"""Gaps in a track, and re-identification by the object's template, without words or weights."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from refam.pipeline.pipeline import FramePrompt, Pipeline, Target
-from refam.pipeline.recovery import reidentify
+from refam.pipeline.recovery import Gap, describe_gaps, find_gaps, reidentify
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.doubles import track_of_masks
+from tests.refam.pipeline.ground_truth import track_visible_on
 from tests.video.clips import ArrayClip
 from video import masks
 from video.tracking.template_match import ObjectTemplate
@@ -39,7 +40,7 @@ SEEN = [mask & ~POLE for mask in WHOLE]
 BEHIND = np.stack([_picture((mask, RED), (POLE, BLUE)) for mask in WHOLE])
 
 
-def test_what_passes_behind_a_pole_is_followed_on_the_other_side():
+def test_an_object_behind_a_pole_is_tracked_on_the_other_side():
     target = Target("thing", prompts=(FramePrompt(0, mask=masks.encode(SEEN[0])),))
     (result,) = Pipeline(GrabCutSegmenter()).run(ArrayClip(BEHIND), [target])
     track = result.track
@@ -59,7 +60,7 @@ def test_what_passes_behind_a_pole_is_followed_on_the_other_side():
         pytest.param((_thing(200, 10), RED), False, id="beside its twin: which is which cannot be told"),
     ],
 )
-def test_a_lost_thing_is_found_unless_it_has_a_twin(other, found):
+def test_a_lost_object_is_found_unless_it_has_a_look_alike(other, found):
     frames = np.stack([_picture((mask, RED), other, (POLE, BLUE)) for mask in WHOLE])
     seen = [m if t < 16 else np.zeros_like(m) for t, m in enumerate(SEEN)]
     strays = reidentify(ArrayClip(frames), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(seen)), [])
@@ -68,18 +69,18 @@ def test_a_lost_thing_is_found_unless_it_has_a_twin(other, found):
     assert all(masks.iou(mask, SEEN[frame]) > 0.8 for frame, mask in got.items())
 
 
-def test_what_another_track_holds_is_not_taken():
+def test_places_of_other_tracks_are_not_taken():
     seen = [m if t < 16 else np.zeros_like(m) for t, m in enumerate(SEEN)]
     other = track_of_masks(np.stack(SEEN))
     assert not reidentify(ArrayClip(BEHIND), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(seen)), [other])
 
 
-def test_a_right_track_is_left_alone():
+def test_a_right_track_is_not_changed():
     assert not reidentify(ArrayClip(BEHIND), {0: SEEN[0]}, GrabCutSegmenter(), track_of_masks(np.stack(SEEN)), [])
 
 
 @pytest.mark.parametrize("x", [0, 30, 180, 216])
-def test_a_portrait_is_found_where_the_thing_is(x):
+def test_a_template_matches_where_the_object_is(x):
     portrait = ObjectTemplate.of(_picture((_thing(20), RED)), _thing(20))
     best = portrait.find(_picture((_thing(x, 70), RED)))[0]
     assert best.score > 0.9
@@ -88,7 +89,7 @@ def test_a_portrait_is_found_where_the_thing_is(x):
 
 @pytest.mark.parametrize("spotted", [False, True])
 @pytest.mark.parametrize("gap", [0, 1, 30])
-def test_among_things_of_its_colour_it_is_told_by_its_pixels_and_its_outline(spotted, gap):
+def test_among_objects_of_its_colour_pixels_and_outline_decide(spotted, gap):
     def picture(x):
         image = _picture((_thing(x, 50), RED), (_box(x + 24 + gap, 50), RED))
         if spotted:
@@ -110,17 +111,37 @@ def test_among_things_of_its_colour_it_is_told_by_its_pixels_and_its_outline(spo
     assert all(match.score < 0.7 for match in closely[1:])
 
 
-def test_a_plain_thing_is_not_told_from_a_part_of_a_larger_one():
+def test_a_plain_object_does_not_match_a_part_of_a_larger_one():
     portrait = ObjectTemplate.of(_picture((_thing(20), RED)), _thing(20))
     image = _picture((POLE, RED))
     assert all(portrait.refine(image, match).score < 0.7 for match in portrait.find(image))
 
 
-def test_there_is_no_portrait_of_nothing():
+def test_an_empty_mask_has_no_template():
     assert ObjectTemplate.of(GROUND, np.zeros((H, W), bool)) is None
 
 
 @pytest.mark.parametrize("picture", [_picture(), _picture((_thing(60), GREEN)), _picture((POLE, RED))])
-def test_where_it_is_not_nothing_is_like_it(picture):
+def test_a_template_does_not_match_where_the_object_is_absent(picture):
     portrait = ObjectTemplate.of(_picture((_thing(20), RED)), _thing(20))
     assert all(match.score < 0.9 for match in portrait.find(picture))
+
+
+@pytest.mark.parametrize(
+    ("visible", "said"),
+    [
+        ([1, 1, 1, 1], []),
+        ([0, 0, 1, 1], ["not seen before 0.2 s"]),
+        ([1, 1, 0, 0], ["lost from 0.2 s to the end"]),
+        ([1, 0, 0, 1], ["lost from 0.1 s to 0.2 s, found again at 0.3 s"]),
+        ([0, 0], ["it is not seen anywhere in the video"]),
+    ],
+)
+def test_describe_gaps(visible, said):
+    assert describe_gaps(track_visible_on(visible), np.arange(len(visible)) / 10) == said
+
+
+def test_find_gaps_returns_the_longest_few():
+    track = track_visible_on([1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0])
+    assert find_gaps(track) == [Gap(12, 16), Gap(7, 10)]
+    assert all(w.first <= p <= w.last for w in find_gaps(track) for p in w.sample())

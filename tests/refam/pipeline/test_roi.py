@@ -34,7 +34,7 @@ def run(clip, *targets):
 
 
 @pytest.mark.parametrize("bad", [[20], [9, 10, 11], range(18, N)])
-def test_words_are_heard_and_followed_in_what_can_be_read(scene, bad):
+def test_words_are_grounded_and_tracked_in_the_readable_part(scene, bad):
     frames, truth = scene
     (found,) = run(FailingClip(frames, bad=bad), Target("star", "the red star"))
     seen = [f for f in range(N) if f not in bad]  # behind a hole it is found again by the words
@@ -45,7 +45,7 @@ def test_words_are_heard_and_followed_in_what_can_be_read(scene, bad):
     assert any("ask again for the rest" in note for note in found.notes)
 
 
-def test_what_a_person_drew_behind_the_stop_is_followed_there(scene):
+def test_a_prompt_beyond_the_read_error_is_tracked_there(scene):
     frames, truth = scene
     target = Target("star", None, (pointed(truth[0], 2), pointed(truth[0], N - 2)))
     (found,) = run(FailingClip(frames, bad=[15]), target)
@@ -66,7 +66,7 @@ def test_a_prompt_on_a_frame_that_cannot_be_read_leaves_the_other_object(scene):
 
 
 @pytest.mark.parametrize("words", ["the red star", None])
-def test_where_nothing_can_be_read_nothing_is_said_of_the_object(scene, words):
+def test_an_unreadable_clip_raises_the_read_error(scene, words):
     frames, truth = scene
     prompts = () if words else (pointed(truth[0], 0),)
     with pytest.raises(ReadingError, match="stopped at frame 0"):
@@ -85,7 +85,7 @@ class CutShort(ColourGrounder):
         return super().ground(*args, **how)
 
 
-def test_the_service_answers_with_the_track_so_far_and_with_all_of_it_once_the_file_is_back(tmp_path, scene):
+def test_the_service_predicts_up_to_the_read_error_and_all_once_the_file_is_back(tmp_path, scene):
     path = cfr(tmp_path / "clip.mkv", scene[0])
     whole = path.read_bytes()
     grounder = CutShort()

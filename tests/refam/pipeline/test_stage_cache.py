@@ -24,7 +24,7 @@ def assert_same_track(a, b):
         assert np.array_equal(getattr(a, name), getattr(b, name)), name
 
 
-def test_what_was_kept_comes_back_to_the_bit(cache):
+def test_stages_are_loaded_as_saved(cache):
     cache.save_heatmap(KEY, random_heatmap())
     cache.save_tracks(KEY, [moving_box(5)])
     again = cache.load_heatmap(KEY)
@@ -34,18 +34,18 @@ def test_what_was_kept_comes_back_to_the_bit(cache):
 
 
 @pytest.mark.parametrize("other", [("model", 1, ("a", 2.6)), ("model", 2, ("a", 2.5)), ("model", 1), ()])
-def test_another_key_another_result(other, cache):
+def test_another_key_is_not_found(other, cache):
     cache.save_heatmap(KEY, random_heatmap())
     assert cache.load_heatmap(other) is None
 
 
-def test_another_video_another_result(cache, tmp_path):
+def test_another_video_is_not_found(cache, tmp_path):
     cache.save_heatmap(KEY, random_heatmap())
     assert StageCache(tmp_path / "stages", "other").load_heatmap(KEY) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"rubbish", b"half"])
-def test_a_damaged_file_is_as_if_it_had_never_been(damage, cache, tmp_path):
+def test_a_damaged_file_is_ignored(damage, cache, tmp_path):
     cache.save_heatmap(KEY, random_heatmap())
     (path,) = (tmp_path / "stages").iterdir()
     path.write_bytes(path.read_bytes()[:40] if damage == b"half" else damage)
@@ -55,7 +55,7 @@ def test_a_damaged_file_is_as_if_it_had_never_been(damage, cache, tmp_path):
     assert cache.load_heatmap(KEY) is not None
 
 
-def test_the_longest_unused_goes_first(cache, tmp_path):
+def test_trimming_deletes_what_was_unused_longest(cache, tmp_path):
     for i in range(4):
         cache.save_heatmap((i,), random_heatmap())
     import os
@@ -68,7 +68,7 @@ def test_the_longest_unused_goes_first(cache, tmp_path):
     assert sorted((tmp_path / "stages").iterdir()) == paths[:2]
 
 
-def test_content_is_what_the_file_holds_not_its_name(tmp_path):
+def test_hash_file_depends_on_content_only(tmp_path):
     for name, content in (("a.mp4", b"x" * 3_000_000), ("b.mp4", b"x" * 3_000_000), ("c.mp4", b"x" * 2_999_999 + b"y")):
         (tmp_path / name).write_bytes(content)
     a, b, c = (hash_file(tmp_path / f"{name}.mp4") for name in "abc")
@@ -111,7 +111,7 @@ def test_a_pipeline_grounds_and_tracks_once(cache):
     )
 
 
-def test_a_track_that_was_interrupted_goes_on_in_another_process(cache, tmp_path):
+def test_an_interrupted_track_is_resumed_in_another_process(cache, tmp_path):
     """And what was kept on the way goes once the track is there."""
     frames, truth = star_and_disc(16)
     targets = [Target("star", words="the red star")]

@@ -20,7 +20,7 @@ def used(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_the_bound_holds_and_those_unused_longest_go_first(tmp_path):
+def test_the_limit_holds_and_evicts_what_was_unused_longest(tmp_path):
     store = FeatureCache(tmp_path, model="a", max_bytes=4 * SIZE)
     for n in range(3):
         store.save(str(n), levels(n))
@@ -32,7 +32,7 @@ def test_the_bound_holds_and_those_unused_longest_go_first(tmp_path):
     assert [store.load(key)[0][0].item() for key in ("0", "2", "3")] == [0, 2, 3]
 
 
-def test_the_bound_is_for_all_models_together_and_none_takes_anothers(tmp_path):
+def test_the_limit_is_for_all_models_together(tmp_path):
     a, b = (FeatureCache(tmp_path, model=name, max_bytes=3 * SIZE) for name in "ab")
     a.save("same", levels(1))
     os.utime(tmp_path / "a" / "same.pt", (1, 1))
@@ -44,7 +44,7 @@ def test_the_bound_is_for_all_models_together_and_none_takes_anothers(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 half a file"])
-def test_a_rotten_file_is_as_none(content, tmp_path):
+def test_a_damaged_file_is_ignored(content, tmp_path):
     store = FeatureCache(tmp_path, model="a", max_bytes=10 * SIZE)
     (tmp_path / "a" / "key.pt").write_bytes(content)
     assert store.load("key") is None
@@ -52,7 +52,7 @@ def test_a_rotten_file_is_as_none(content, tmp_path):
     assert store.load("key")[0][0] == 7
 
 
-def test_what_cannot_be_written_is_no_failure(tmp_path, monkeypatch):
+def test_a_full_disk_is_no_error(tmp_path, monkeypatch):
     store = FeatureCache(tmp_path, model="a", max_bytes=10 * SIZE)
 
     def full(what, path):
@@ -65,12 +65,12 @@ def test_what_cannot_be_written_is_no_failure(tmp_path, monkeypatch):
     assert used(tmp_path) == 0
 
 
-def test_a_store_of_nothing_is_refused(tmp_path):
+def test_a_cache_without_room_is_refused(tmp_path):
     with pytest.raises(ValueError, match="0 bytes keeps nothing"):
         FeatureCache(tmp_path, model="a", max_bytes=0)
 
 
-def test_weights_of_one_name_are_told_apart(tmp_path):
+def test_weights_id_depends_on_the_files(tmp_path):
     ids = set()
     for n in range(2):
         folder = tmp_path / str(n) / "sam2"

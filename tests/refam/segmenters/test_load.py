@@ -62,7 +62,7 @@ def test_grabcut_on_drawn_scenes(kind, mean, n):
     assert np.mean(scores) > mean
 
 
-def test_grabcut_lets_go_of_a_rings_hole():
+def test_grabcut_opens_the_hole_of_a_ring():
     y, x = np.mgrid[0:200, 0:300]
     r = np.hypot(x - 140, y - 100)
     ring = (r < 50) & (r > 25)
@@ -72,7 +72,7 @@ def test_grabcut_lets_go_of_a_rings_hole():
         assert masks.iou(GrabCutSegmenter().segment(image, prompt)[0].mask, ring) > 0.9
 
 
-def test_grabcut_obeys_a_person():
+def test_grabcut_keeps_to_points_and_box():
     """Nothing outside the box; points on the object inside the mask, points off it outside."""
     image, truth = next(iter(scenes(1)))
     box = masks.box_of(truth)
@@ -86,7 +86,7 @@ def test_grabcut_obeys_a_person():
     assert not best[int(off[1] * 270), int(off[0] * 480)]
 
 
-def test_grabcut_gives_the_same_answer_twice():
+def test_grabcut_is_deterministic():
     image, truth = next(iter(scenes(1)))
     a, b = (GrabCutSegmenter().segment(image, prompts_for(truth)["heatmap"]) for _ in range(2))
     assert [c.score for c in a] == [c.score for c in b]
@@ -100,7 +100,7 @@ def test_nothing_to_find():
         GrabCutSegmenter().segment(image[..., 0], Prompt(box=(0.1, 0.1, 0.5, 0.5)))
 
 
-def test_a_warped_mask_is_told_from_a_heatmap():
+def test_is_mask_separates_warped_masks_from_heatmaps():
     _, truth = next(iter(scenes(1)))
     assert is_mask(truth.astype(np.float32))
     assert not is_mask(coarse_heatmap(truth))
@@ -149,7 +149,7 @@ def test_coordinates_and_masks_against_the_processor():
     np.testing.assert_allclose(resize_logits(logits, (48, 27)), theirs.numpy())
 
 
-def test_soft_overlap():
+def test_soft_dice():
     mask = np.zeros((90, 160), bool)
     mask[30:60, 40:80] = True
     assert soft_dice(masks.resize_map(mask, (16, 9)), mask) == pytest.approx(1, abs=1e-5)
@@ -187,7 +187,7 @@ class CountingModel:
         return type("O", (), {"pred_masks": logits, "iou_scores": guesses})()
 
 
-def test_sam2_encodes_an_image_once_and_is_asked_in_its_own_coordinates():
+def test_sam2_encodes_an_image_once_and_gets_its_own_coordinates():
     model = CountingModel()
     segmenter = Sam2Segmenter(TorchEngine(model), name="double")
     image = np.zeros((32, 64, 3), np.uint8)
@@ -212,7 +212,7 @@ def test_sam2_encodes_an_image_once_and_is_asked_in_its_own_coordinates():
     assert model.encoded == 2
 
 
-def test_embeddings_are_kept_by_content(tmp_path):
+def test_features_are_cached_by_content(tmp_path):
     model = CountingModel()
     image = np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8)
     kept = open_feature_cache("double", tmp_path / "kept", 1)
@@ -257,11 +257,11 @@ def test_sam2_on_real_first_frames(kind):
 
 
 @pytest.mark.parametrize("name", [None, "", "grabcut"])
-def test_without_a_name_there_is_grabcut(name):
+def test_grabcut_is_the_default(name):
     assert load_segmenter(name).name == "grabcut"
 
 
-def test_weights_that_are_not_there(tmp_path):
+def test_missing_weights_are_refused(tmp_path):
     with pytest.raises(SegmenterError, match=str(tmp_path)):
         load_segmenter(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')

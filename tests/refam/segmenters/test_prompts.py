@@ -32,7 +32,7 @@ def scaled(grid):
 @given(
     x=st.floats(8, 88), y=st.floats(6, 48), sigma=st.floats(1, 9), other=st.tuples(st.floats(0, 96), st.floats(0, 54))
 )
-def test_every_click_lies_on_the_highest_mode(x, y, sigma, other):
+def test_every_point_lies_on_the_highest_mode(x, y, sigma, other):
     """On ground at least half as high as the peak and connected to it: never on the other mode, beyond a saddle."""
     grid = scaled(np.maximum(blob((96, 54), x, y, sigma), blob((96, 54), *other, 2.0, 0.9)))
     peak = np.unravel_index(int(grid.argmax()), grid.shape)
@@ -47,7 +47,7 @@ def test_every_click_lies_on_the_highest_mode(x, y, sigma, other):
         assert all(at(part, point) for point in question.points)
 
 
-def test_two_clicks_lie_far_apart_on_a_long_thing():
+def test_two_points_lie_far_apart_on_a_long_object():
     grid = np.zeros((54, 96), np.float32)
     grid[25:31, 10:80] = 0.9
     grid[27, 20] = 1.0
@@ -67,19 +67,19 @@ def test_two_clicks_lie_far_apart_on_a_long_thing():
         (Prompt(prior=np.zeros((9, 16), np.float32), box=(0.1, 0.1, 0.5, 0.5)), [(0, True, False)]),
     ],
 )
-def test_what_is_asked_for_each_kind_of_prompt(prompt, kinds):
+def test_expand_prompt_for_each_kind(prompt, kinds):
     """(clicks, has a box, has a dense prompt) of each question."""
     asked = [(len(q.points), q.box is not None, q.prior is not None) for q in expand_prompt(prompt)]
     assert asked == ([(1, True, False), (1, True, True), (1, False, True)] if kinds == "mask" else kinds)
 
 
-def test_clicks_on_and_off():
+def test_point_prompt():
     prompt = point_prompt([(0.1, 0.2)], [(0.3, 0.4), (0.5, 0.6)])
     assert prompt.points.tolist() == [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]
     assert prompt.labels.tolist() == [1, 0, 0]
 
 
-def test_covered_is_best_for_what_the_map_shows():
+def test_prior_coverage_is_best_for_what_the_map_shows():
     """Of discs on a Gaussian of width s, with q = r^2 / 2 s^2: 2 pi s^2 (1 - exp(-q)) inside, 2 pi s^2 q of area."""
     grid = blob((96, 54), 48, 27, 7)
     y, x = np.mgrid[0:216, 0:384]
@@ -92,7 +92,7 @@ def test_covered_is_best_for_what_the_map_shows():
     assert prior_coverage(np.zeros((9, 16), np.float32), np.zeros((9, 16), bool)) == 0
 
 
-def test_stability_is_the_iou_between_two_thresholds():
+def test_stability_score_is_the_iou_between_two_thresholds():
     logits = torch.full((10, 10), -5.0)
     logits[2:8, 2:8] = 0.5
     logits[4:6, 4:6] = 4.0
@@ -101,7 +101,7 @@ def test_stability_is_the_iou_between_two_thresholds():
     assert stability_score(torch.full((4, 4), 5.0)) == 1
 
 
-def test_what_an_answer_is_worth():
+def test_score_mask():
     grid = scaled(blob((96, 54), 30, 27, 6))
     y, x = np.mgrid[0:54, 0:96]
     right, wrong = np.hypot(x - 30, y - 27) <= 8, np.hypot(x - 70, y - 27) <= 8

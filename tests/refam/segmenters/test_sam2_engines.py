@@ -73,7 +73,7 @@ def test_the_pyramid_is_finest_first():
         (Prompt(prior=np.ones((9, 16), np.float32)), [[0, 0]], [-1], 1),
     ],
 )
-def test_what_the_graph_is_fed(prompt, coords, labels, has_mask):
+def test_inputs_of_the_onnx_decoder(prompt, coords, labels, has_mask):
     made = engine()
     answers = made.decode(made.encode(torch.zeros(1, 3, 1024, 1024)), prompt)
     assert [round(guess, 3) for _, guess in answers] == [0.5, 0.9, 0.7]
@@ -87,7 +87,7 @@ def test_what_the_graph_is_fed(prompt, coords, labels, has_mask):
     assert fed["image_embed"].mean() == 2
 
 
-def test_a_segmenter_over_it():
+def test_a_segmenter_over_the_onnx_engine():
     segmenter = Sam2Segmenter(engine(), name="double")
     image = np.zeros((64, 128, 3), np.uint8)
     found = segmenter.segment(image, Prompt(box=(0.1, 0.1, 0.5, 0.5)))
@@ -95,7 +95,7 @@ def test_a_segmenter_over_it():
     assert segmenter.features(image).shape == (64, 64, 256)
 
 
-def test_files_that_are_none(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
     pytest.importorskip("onnxruntime", reason="it comes with the extra onnx")
     for name in (ENCODER, DECODER):
         (tmp_path / name).write_bytes(b"nothing of the kind")

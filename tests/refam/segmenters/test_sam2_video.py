@@ -87,7 +87,7 @@ def test_pruned_and_unpruned_give_the_same_masks(model):
 
 
 @pytest.mark.usefixtures("full_floats")
-def test_a_window_that_is_too_short_would_be_noticed(model, monkeypatch):
+def test_a_shorter_memory_window_changes_the_logits(model, monkeypatch):
     """The comparison can fail: with one frame less of memory the logits, else equal bit for bit, are others."""
     frames, prompts = small_clip(12), {0: {7: small_mask()}}
     recorded = []
@@ -113,7 +113,7 @@ def test_a_window_that_is_too_short_would_be_noticed(model, monkeypatch):
 
 
 @pytest.mark.usefixtures("full_floats")
-def test_objects_do_not_change_each_other_but_share_no_pixel(model):
+def test_objects_are_independent_but_share_no_pixel(model):
     frames, masks = small_clip(10), {"a": small_mask(), "b": small_mask(left=35)}
     logits = at_size(unpruned(model, frames, {0: masks}), frames)
     owner = logits.argmax(1)
@@ -131,7 +131,7 @@ def test_objects_do_not_change_each_other_but_share_no_pixel(model):
 
 @pytest.mark.usefixtures("full_floats")
 @torch.inference_mode()
-def test_backward_is_what_transformers_calls_reverse(model):
+def test_backward_tracking_equals_transformers_reverse(model):
     frames, mask = small_clip(12), small_mask()
     video = torch.cat([preprocess(image, side=SIDE) for image in frames])
     session = new_session(model, video=video)
@@ -178,7 +178,7 @@ def entries(tracker):
     )
 
 
-def test_what_is_held_does_not_grow(model):
+def test_memory_does_not_grow_with_frames(model):
     tracker, frames, sizes = Sam2VideoTracker(model, max_prompts=3), small_clip(60), []
     for i, image in enumerate(frames):
         tracker.step(image)
@@ -192,7 +192,7 @@ def test_what_is_held_does_not_grow(model):
 
 
 @pytest.mark.slow
-def test_three_thousand_frames_in_flat_memory(model):
+def test_three_thousand_frames_in_constant_memory(model):
     tracker, frames = Sam2VideoTracker(model), small_clip(50)
     tracker.step(frames[0])
     for target, left in enumerate((5, 40)):
@@ -227,7 +227,7 @@ def test_an_object_that_the_model_calls_hidden_is_not_visible(model):
     assert seen.score < 0.06
 
 
-def test_a_thing_thinner_than_a_pixel_of_the_model_can_be_started(model):
+def test_an_object_thinner_than_a_model_pixel_can_be_tracked(model):
     tracker = Sam2VideoTracker(model)
     tracker.step(small_clip(1, size=(1280, 960))[0])
     line = np.zeros((960, 1280), bool)
@@ -260,7 +260,7 @@ def saved(tmp_path_factory):
     return folder
 
 
-def test_weights_with_a_memory_follow_by_it_when_asked(saved):
+def test_video_weights_track_with_their_memory(saved):
     segmenter = load_segmenter(str(saved), device="cpu", tracker="sam2-video")
     assert tracker_name(segmenter) == "sam2-video" == tracker_for(segmenter).name
     frames = small_clip(9)
@@ -283,7 +283,7 @@ def test_weights_with_a_memory_follow_by_it_when_asked(saved):
         ("auto", True, "memory", "memory"),
     ],
 )
-def test_on_a_gpu_by_default_on_a_processor_when_asked(saved, monkeypatch, device, gpu, asked, expected):
+def test_sam2_video_is_the_default_on_a_gpu(saved, monkeypatch, device, gpu, asked, expected):
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     choice = choose_segmenter(str(saved), device=device, tracker=asked)
     assert choice.tracker == expected
@@ -300,14 +300,14 @@ def test_other_trackers_over_the_same_weights(saved, asked, name):
 
 
 @pytest.mark.parametrize("asked", ["memory", "sam2-video"])
-def test_grabcut_has_nothing_to_remember(asked):
+def test_grabcut_allows_the_flow_tracker_only(asked):
     with pytest.raises(
         SegmenterError, match=f"'{asked}' needs SAM2, and the segmenter is GrabCut .* models pull sam2-tiny"
     ):
         load_segmenter(None, tracker=asked)
 
 
-def test_weights_without_a_memory(tmp_path):
+def test_weights_without_video_memory_are_refused(tmp_path):
     model = small_video_model()
     weights = {k: v for k, v in model.state_dict().items() if not k.startswith("memory_")}
     model.save_pretrained(tmp_path / "part", state_dict=weights)

