@@ -51,7 +51,7 @@ class Recorder(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def lively(model: torch.nn.Module) -> torch.nn.Module:
+def randomise_weights(model: torch.nn.Module) -> torch.nn.Module:
     """A fresh model attends nearly evenly: any bug would hide in it."""
     for parameter in model.parameters():
         if parameter.ndim == 2:
@@ -69,7 +69,7 @@ def test_mean_and_variation_equal_those_of_the_whole_softmax(name: str) -> None:
     torch.manual_seed(0)
     make, text = LAYOUTS[name]
     model, inputs, n_image = make()
-    lively(model)
+    randomise_weights(model)
     naive = Recorder((T if text == "cross" else T + n_image,))
     with torch.no_grad(), naive:
         model(**inputs)
@@ -92,7 +92,7 @@ def test_only_text_tokens_that_are_read_count_as_queries(name: str) -> None:
     torch.manual_seed(0)
     make, text = LAYOUTS[name]
     model, inputs, n_image = make()
-    lively(model)
+    randomise_weights(model)
     naive = Recorder((T if text == "cross" else T + n_image,))
     with torch.no_grad(), naive:
         model(**inputs)
@@ -121,7 +121,7 @@ def test_masked_padding_is_neither_query_nor_key() -> None:
         num_single_layers=1, num_refiner_layers=1, patch_size=2, patch_size_t=1, guidance_embeds=False,
         text_embed_dim=12, pooled_projection_dim=5, rope_axes_dim=(2, 4, 4),
     )  # fmt: skip
-    lively(model)
+    randomise_weights(model)
     keep = torch.ones(B, T)
     keep[0, 4:] = 0
     inputs = {
@@ -152,7 +152,7 @@ def test_dropped_padding_is_neither_query_nor_key() -> None:
         num_attention_heads=2, attention_head_dim=8, num_layers=2, pooled_projection_dim=16, in_channels=4,
         text_embed_dim=16, time_embed_dim=4, patch_size=2,
     )  # fmt: skip
-    lively(model)
+    randomise_weights(model)
     keep = torch.ones(B, T)
     keep[0, 4:] = 0
     inputs = {
@@ -206,7 +206,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return e / e.sum(0)
 
 
-def planted(seed: int, sink: int, boost: float) -> tuple[np.ndarray, np.ndarray]:
+def plant_sink(seed: int, sink: int, boost: float) -> tuple[np.ndarray, np.ndarray]:
     """(6, h, w) text maps without and with a constant added to one logit, among 26 keys.
 
     The boosted token's odds are made to average what the median of the others' does, so that the truth is ordinary.
@@ -225,7 +225,7 @@ def planted(seed: int, sink: int, boost: float) -> tuple[np.ndarray, np.ndarray]
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), sink=st.integers(0, 5), boost=st.floats(0.5, 8))
 def test_suppression_removes_a_planted_sink_exactly(seed: int, sink: int, boost: float) -> None:
-    truth, maps = planted(seed, sink, boost)
+    truth, maps = plant_sink(seed, sink, boost)
     others = [t for t in range(6) if t != sink]
     np.testing.assert_allclose(suppress_sinks(maps, [sink], others), truth, rtol=2e-3, atol=1e-6)
 

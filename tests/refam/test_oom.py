@@ -46,12 +46,12 @@ def flux(loaded: Callable[[str], Backbone]) -> Any:
 
 def test_a_smaller_batch_gives_the_same_heatmaps(flux: Backbone, caplog: pytest.LogCaptureFixture) -> None:
     expected = Grounder(flux).ground(random_frames(5), WORDS)[0]
-    full = Full(flux, room=2 * 384)
+    limit = Full(flux, room=2 * 384)
     grounder = Grounder(flux)
     with caplog.at_level(logging.WARNING):
         got = grounder.ground(random_frames(5), WORDS)[0]
-    full.handle.remove()
-    assert [batch for batch, _ in full.sizes] == [5, 5, 4, 2, 2, 1]
+    limit.handle.remove()
+    assert [batch for batch, _ in limit.sizes] == [5, 5, 4, 2, 2, 1]
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one.grid, other.grid, atol=1e-4)
     assert grounder.warnings[-1] == "the GPU's memory was full: 2 samples are read at a time now"
@@ -60,13 +60,13 @@ def test_a_smaller_batch_gives_the_same_heatmaps(flux: Backbone, caplog: pytest.
 
 def test_smaller_frames_give_heatmaps_of_the_requested_size(flux: Backbone) -> None:
     expected = Grounder(flux).ground(random_frames(2), WORDS)[0]
-    full = Full(flux, room=250)
+    limit = Full(flux, room=250)
     grounder = Grounder(flux)
     got = grounder.ground(random_frames(2), WORDS)[0]
-    full.room = 10_000
+    limit.room = 10_000
     later = grounder.ground(random_frames(2), WORDS)[0]
-    full.handle.remove()
-    assert full.sizes[-1][1] == 12 * 18, "what did not fit once is not tried again"
+    limit.handle.remove()
+    assert limit.sizes[-1][1] == 12 * 18, "what did not fit once is not tried again"
     assert {h.grid.shape for h in (*got, *later)} == {expected[0].grid.shape}
     assert np.array_equal(got[0].grid, later[0].grid)
     assert np.isfinite(got[0].grid).all()
@@ -76,21 +76,21 @@ def test_smaller_frames_give_heatmaps_of_the_requested_size(flux: Backbone) -> N
 
 
 def test_an_error_with_advice_if_nothing_is_left_to_give_up(flux: Backbone) -> None:
-    full = Full(flux, room=1)
+    limit = Full(flux, room=1)
     message = r"does not fit into the memory of cpu even at 48 pixels \(CUDA out of memory.*; take a smaller backbone"
     with pytest.raises(BackboneError, match=message):
         Grounder(flux).ground(random_frames(2), WORDS)
-    full.handle.remove()
+    limit.handle.remove()
 
 
 def test_a_video_backbone_reads_smaller_frames(loaded: Callable[[str], Backbone]) -> None:
     backbone = loaded("LTX")
     preset = backbone.preset
     backbone.preset = replace(preset, short_side_px=16 * 16)
-    full = Full(backbone, room=2 * 16 * 24 - 1)
+    limit = Full(backbone, room=2 * 16 * 24 - 1)
     grounder = Grounder(backbone)
     heatmaps = grounder.ground(random_frames(2), WORDS)[0]
-    full.handle.remove()
+    limit.handle.remove()
     backbone.preset = preset
     assert [n.split(":")[1].split("instead")[0].strip() for n in grounder.warnings] == [
         "frames are read at 192 pixels' short side"

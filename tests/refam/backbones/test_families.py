@@ -36,7 +36,7 @@ def _named(request: pytest.FixtureRequest, loaded: Callable[[str], Backbone]) ->
     backbone.preset = preset
 
 
-def samples(backbone: Backbone, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+def make_latents(backbone: Backbone, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents of so many samples (frames, or clips of five frames), and noise."""
     if backbone.is_video:
         latents = torch.cat([backbone.encode_frames(random_frames(5, seed)) for seed in range(count)])
@@ -46,10 +46,10 @@ def samples(backbone: Backbone, count: int = 2) -> tuple[torch.Tensor, torch.Ten
 
 
 @contextmanager
-def watched(*modules: torch.nn.Module) -> Iterator[list[dict[str, Any]]]:
-    seen: list[dict[str, Any]] = []
-    hooks = [m.register_forward_pre_hook(lambda _, a, k: seen.append(k), with_kwargs=True) for m in modules]
-    yield seen
+def record_inputs(*modules: torch.nn.Module) -> Iterator[list[dict[str, Any]]]:
+    recorded: list[dict[str, Any]] = []
+    hooks = [m.register_forward_pre_hook(lambda _, a, k: recorded.append(k), with_kwargs=True) for m in modules]
+    yield recorded
     for hook in hooks:
         hook.remove()
 
@@ -80,10 +80,10 @@ def call_pipeline(name: str, backbone: Backbone, latents: torch.Tensor, replacem
     if isinstance(backbone, VideoBackbone):
         more["num_frames"] = (latents.shape[2] - 1) * backbone.stride + 1
     more["max_sequence_length"] = backbone.preset.text_length
-    with watched(*transformers_of(backbone.pipeline)) as seen:
+    with record_inputs(*transformers_of(backbone.pipeline)) as recorded:
         generator = torch.Generator().manual_seed(3)
         backbone.pipeline(prompt=PROMPTS, num_inference_steps=4, generator=generator, callback_on_step_end=swap, **more)
-    return seen[1]
+    return recorded[1]
 
 
 def noise_of_second_step(backbone: Backbone) -> float:
@@ -104,18 +104,18 @@ def test_the_transformer_gets_exactly_the_inputs_of_its_pipeline(
     backbone = loaded(name, dtype)
     preset = backbone.preset
     # Mochi's three-dimensional convolutions take minutes in bfloat16 on a processor; the test is about the transformer.
-    latents, noise = samples(loaded(name) if name == "Mochi" else backbone)
+    latents, noise = make_latents(loaded(name) if name == "Mochi" else backbone)
     latents, noise = latents.to(backbone.pipeline.dtype), noise.to(backbone.pipeline.dtype)
     call_pipeline(name, backbone, latents)
     backbone.preset = replace(preset, noise=noise_of_second_step(backbone))
-    with watched(*transformers_of(backbone.pipeline)) as seen:
+    with record_inputs(*transformers_of(backbone.pipeline)) as recorded:
         backbone.read_attention(latents, backbone.encode_text(PROMPTS), noise, n_text=4)
-    (ours,) = seen
+    (ours,) = recorded
     theirs = call_pipeline(name, backbone, latents, ours["hidden_states"])
     empty = {k for k, v in theirs.items() if v is None or (isinstance(v, dict) and not v)}
     assert set(theirs) - empty == {k for k, v in ours.items() if v is not None}
     for key in set(theirs) - empty:
-        same(key, ours[key], theirs[key])
+        assert_same_input(key, ours[key], theirs[key])
     backbone.preset = preset
 
 
@@ -128,24 +128,24 @@ def test_wan_2_2_reads_the_transformer_of_its_noise_level(loaded: Callable[..., 
     backbone.preset = preset
 
 
-def same(key: str, ours: Any, theirs: Any) -> None:
+def assert_same_input(key: str, ours: Any, theirs: Any) -> None:
     if isinstance(theirs, torch.Tensor):
         assert ours.shape == theirs.shape, key
         assert ours.dtype == theirs.dtype, key
         assert torch.equal(ours, theirs), f"{key}: up to {(ours.double() - theirs.double()).abs().max()}"
     elif isinstance(theirs, tuple):
         for one, other in zip(ours, theirs, strict=True):
-            same(key, one, other)
+            assert_same_input(key, one, other)
     else:
         assert ours == theirs, key
 
 
 def test_noise_is_added_as_the_scheduler_does(named: tuple[str, Backbone]) -> None:
     name, backbone = named
-    latents, noise = samples(backbone, 1)
+    latents, noise = make_latents(backbone, 1)
     call_pipeline(name, backbone, latents)  # sets the scheduler's steps
     backbone.preset = replace(backbone.preset, noise=noise_of_second_step(backbone))
-    with watched(*transformers_of(backbone.pipeline)) as seen:
+    with record_inputs(*transformers_of(backbone.pipeline)) as recorded:
         backbone.read_attention(latents, backbone.encode_text(PROMPTS[:1]), noise, n_text=4)
     scheduler = backbone.pipeline.scheduler
     scheduler._begin_index = scheduler._step_index = None  # find the step by its time
@@ -156,7 +156,7 @@ def test_noise_is_added_as_the_scheduler_does(named: tuple[str, Backbone]) -> No
         expected = scheduler.scale_noise(latents, step, noise)
     else:
         expected = scheduler.add_noise(latents, noise, step)
-    got = seen[0]["hidden_states"]
+    got = recorded[0]["hidden_states"]
     if name.startswith("CogVideoX"):
         expected = expected.transpose(1, 2)
     if got.ndim == 3:  # packed: the order is another test's business
@@ -221,7 +221,7 @@ def whole_softmax(name: str, calls: list[Any], n_image: int, n_text: int) -> tor
 
 def test_maps_equal_a_naive_softmax_and_the_output_is_untouched(named: tuple[str, Backbone]) -> None:
     name, backbone = named
-    latents, noise = samples(backbone)
+    latents, noise = make_latents(backbone)
     n_image = int(np.prod(backbone.grid(latents)))
     text = backbone.encode_text(PROMPTS)
     transformer, modules = backbone.transformer, attention_modules(backbone.transformer)
@@ -247,7 +247,7 @@ def test_maps_equal_a_naive_softmax_and_the_output_is_untouched(named: tuple[str
 def test_padding_gets_no_attention_where_the_model_masks_it(loaded: Callable[[str], Backbone]) -> None:
     for name in ("Mochi", "HunyuanVideo", "LTX", "Qwen-Image"):
         backbone = loaded(name)
-        latents, noise = samples(backbone)
+        latents, noise = make_latents(backbone)
         text = backbone.encode_text(PROMPTS)
         mask = text.inputs.get("encoder_attention_mask", text.inputs.get("encoder_hidden_states_mask"))
         assert mask is not None
@@ -272,7 +272,7 @@ def first_keys_and_queries(backbone: Backbone, inputs: dict[str, Any]) -> tuple[
 
 def test_a_text_token_stands_where_it_is_read(named: tuple[str, Backbone]) -> None:
     name, backbone = named
-    latents, noise = samples(backbone, 1)
+    latents, noise = make_latents(backbone, 1)
     text = backbone.encode_text(PROMPTS[:1])
     n_image = int(np.prod(backbone.grid(latents)))
     inputs = backbone._inputs(latents, noise, text)
@@ -293,15 +293,16 @@ def test_tokens_are_those_that_the_text_encoder_sees(named: tuple[str, Backbone]
     name, backbone = named
     part = {"FLUX.1": "text_encoder_2", "SD3": "text_encoder_3"}.get(name, "text_encoder")
     cut = {"Qwen-Image": 34, "HunyuanVideo": 95, "SD3": -77}.get(name, 0)
-    encoder, seen = getattr(backbone.pipeline, part), []
+    encoder, recorded = getattr(backbone.pipeline, part), []
     hook = encoder.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append(kwargs["input_ids"] if "input_ids" in kwargs else args[0]), with_kwargs=True
+        lambda _, args, kwargs: recorded.append(kwargs["input_ids"] if "input_ids" in kwargs else args[0]),
+        with_kwargs=True,
     )
     for prompt in PROMPTS:
         first = backbone.encode_text([prompt]).starts[0]
         coded = backbone.tokenizer(prompt, return_offsets_mapping=True)
         ids = coded["input_ids"]
-        assert seen[-1][0, first + cut : first + cut + len(ids)].tolist() == ids
+        assert recorded[-1][0, first + cut : first + cut + len(ids)].tolist() == ids
         covered = {prompt[start:end].strip() for start, end in coded["offset_mapping"] if end > start}
         assert "star" in covered or "ring" in covered or name == "SD3 without T5"  # that tokenizer spells
         assert len(ids) <= backbone.max_tokens
@@ -310,7 +311,7 @@ def test_tokens_are_those_that_the_text_encoder_sees(named: tuple[str, Backbone]
 
 def test_a_patch_of_the_latent_stands_where_the_grid_says(named: tuple[str, Backbone]) -> None:
     name, backbone = named
-    latents, noise = samples(backbone, 1)
+    latents, noise = make_latents(backbone, 1)
     t, h, w = backbone.grid(latents)
     assert h != w, "a square picture would hide a transposed grid"
     text = backbone.encode_text(PROMPTS[:1])
@@ -374,7 +375,7 @@ def test_a_frame_of_a_clip_is_in_its_latent_frame(
 
 def test_a_batch_gives_the_same_maps_as_its_samples(named: tuple[str, Backbone]) -> None:
     _, backbone = named
-    latents, noise = samples(backbone)
+    latents, noise = make_latents(backbone)
     together = backbone.read_attention(latents, backbone.encode_text(PROMPTS), noise, n_text=4).mean
     for row, prompt in enumerate(PROMPTS):
         one = slice(row, row + 1)

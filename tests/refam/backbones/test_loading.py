@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def copied(saved: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+def copy_pipeline(saved: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
     return lambda name: Path(shutil.copytree(saved(name), tmp_path / "copy"))
 
 
@@ -75,11 +75,11 @@ def test_a_hub_id_gets_the_settings_of_its_class_after_the_download(
         load_backbone(preset, device="cpu")
     asked: list[tuple[str, str | None]] = []
 
-    def pulled(source: str, revision: str | None) -> Path:
+    def fake_download(source: str, revision: str | None) -> Path:
         asked.append((source, revision))
         return saved("Mochi")
 
-    monkeypatch.setattr("refam.backbones.loading.download_pipeline", pulled)
+    monkeypatch.setattr("refam.backbones.loading.download_pipeline", fake_download)
     backbone = load_backbone(preset, device="cpu", loading=LoadOptions(download=True))
     assert asked == [("somebody/some-mochi", None)]
     assert backbone.preset.pipeline == "MochiPipeline"
@@ -167,15 +167,15 @@ def test_a_failed_download_reports_the_hubs_answer(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("gone", ["vae", "tokenizer_2", "text_encoder", "scheduler"])
-def test_a_directory_with_a_missing_component_is_refused(copied: Callable[[str], Path], gone: str) -> None:
-    directory = copied("FLUX.1")
+def test_a_directory_with_a_missing_component_is_refused(copy_pipeline: Callable[[str], Path], gone: str) -> None:
+    directory = copy_pipeline("FLUX.1")
     shutil.rmtree(directory / gone)
     with pytest.raises(BackboneError, match=f"is not complete: {gone}/ missing, which its model_index.json names"):
         load(directory)
 
 
-def test_a_directory_with_missing_weights_or_shards_is_refused(copied: Callable[[str], Path]) -> None:
-    directory = copied("FLUX.1")
+def test_a_directory_with_missing_weights_or_shards_is_refused(copy_pipeline: Callable[[str], Path]) -> None:
+    directory = copy_pipeline("FLUX.1")
     weights = directory / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.rename(directory / "transformer" / "diffusion_pytorch_model-00001-of-00002.safetensors")
     listing = {"weight_map": {"a": "diffusion_pytorch_model-00001-of-00002.safetensors",
@@ -200,10 +200,10 @@ def test_a_directory_with_missing_weights_or_shards_is_refused(copied: Callable[
 )
 @pytest.mark.parametrize("how", ["lost", "misshapen", "garbage"])
 def test_weights_that_do_not_match_their_class_are_refused(
-    copied: Callable[[str], Path], file: str, key: str, how: str
+    copy_pipeline: Callable[[str], Path], file: str, key: str, how: str
 ) -> None:
     """Never filled in with random numbers."""
-    weights = copied("FLUX.1") / file
+    weights = copy_pipeline("FLUX.1") / file
     tensors = load_file(weights)
     if how == "garbage":
         weights.write_bytes(b"not a safetensors file")
@@ -221,16 +221,18 @@ def test_weights_that_do_not_match_their_class_are_refused(
         load(weights.parents[1])
 
 
-def test_weights_of_another_family_are_refused(copied: Callable[[str], Path], saved: Callable[[str], Path]) -> None:
-    directory = copied("FLUX.1")
+def test_weights_of_another_family_are_refused(
+    copy_pipeline: Callable[[str], Path], saved: Callable[[str], Path]
+) -> None:
+    directory = copy_pipeline("FLUX.1")
     shutil.rmtree(directory / "transformer")
     shutil.copytree(saved("Chroma") / "transformer", directory / "transformer")
     with pytest.raises(BackboneError, match=r"could not be loaded|do not match their class"):
         load(directory)
 
 
-def test_nan_in_the_weights_is_an_error_and_not_a_mask(copied: Callable[[str], Path]) -> None:
-    directory = copied("FLUX.1")
+def test_nan_in_the_weights_is_an_error_and_not_a_mask(copy_pipeline: Callable[[str], Path]) -> None:
+    directory = copy_pipeline("FLUX.1")
     weights = directory / "transformer" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(weights)
     tensors["x_embedder.bias"][0] = float("nan")

@@ -99,7 +99,7 @@ def test_split_words(text: str) -> None:
     assert [w.text for w in split_words(text)] == EXPRESSIONS[text]
 
 
-def spoken(expression: Any) -> list[str]:
+def words_of_tokens(expression: Any) -> list[str]:
     """The words of the expression's own tokens, each once, in their order."""
     order: dict[int, str] = {}
     for token in expression.tokens:
@@ -117,7 +117,7 @@ def test_every_word_has_tokens_and_they_come_in_order(tokenizer: Any, text: str)
         return
     numbers = [t.word_index for t in expression.tokens if t.word_index is not None]
     assert numbers == sorted(numbers)
-    lost = set(EXPRESSIONS[text]) - set(spoken(expression))
+    lost = set(EXPRESSIONS[text]) - set(words_of_tokens(expression))
     assert not lost, f"no token was given to {lost}"
 
 
@@ -127,7 +127,7 @@ LETTERS = st.sampled_from("the red car's look-alike, né ü ß 汉字 🐶 👩�
 @settings(max_examples=120, deadline=None)
 @given(text=st.text(LETTERS, min_size=1, max_size=24))
 def test_every_token_is_assigned_to_the_word_of_its_characters(tokenizer: Any, text: str) -> None:
-    """The truth is told character by character: which word holds it, and which token's offsets do."""
+    """The truth is given character by character: which word holds it, and which token's offsets do."""
     try:
         expression = parse_expression(text, tokenizer, max_tokens=400)
     except ExpressionError:
@@ -157,10 +157,13 @@ def test_expressions_with_too_many_tokens_are_refused(tokenizer: Any) -> None:
 def test_tokens_have_the_same_roles_inside_a_template() -> None:
     plain, inside = byte_level(), templated()
     text = "the red car left of the café 🐶"
-    alone, told = parse_expression(text, plain, max_tokens=200), parse_expression(text, inside, max_tokens=200)
+    alone, templated_expression = (
+        parse_expression(text, plain, max_tokens=200),
+        parse_expression(text, inside, max_tokens=200),
+    )
     count = len(alone.tokens)
-    assert told.tokens[:count] == alone.tokens
-    assert [t.role for t in told.tokens[count:]] == [TokenRole.END]
-    first = inside.prompt_start(told.prompt)
-    whole = plain.convert_ids_to_tokens(plain(TEMPLATE.format(told.prompt))["input_ids"])
-    assert whole[first : first + count] == [t.text for t in told.tokens[:count]]
+    assert templated_expression.tokens[:count] == alone.tokens
+    assert [t.role for t in templated_expression.tokens[count:]] == [TokenRole.END]
+    first = inside.prompt_start(templated_expression.prompt)
+    whole = plain.convert_ids_to_tokens(plain(TEMPLATE.format(templated_expression.prompt))["input_ids"])
+    assert whole[first : first + count] == [t.text for t in templated_expression.tokens[:count]]
