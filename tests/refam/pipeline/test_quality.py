@@ -57,8 +57,8 @@ def answered(clip, tmp_path, quality, *, task_id=1):
             data_dir=tmp_path / "data",
             sam2="grabcut",
             quality=quality,
-            deadline_s=600,
-            page_deadline_s=600,
+            deadline_s=95,
+            page_deadline_s=95,
         )
     )
     try:

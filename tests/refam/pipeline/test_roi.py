@@ -95,8 +95,8 @@ def test_the_service_predicts_up_to_the_read_error_and_all_once_the_file_is_back
             cache_dir=tmp_path / "cache",
             data_dir=tmp_path / "data",
             sam2="grabcut",
-            deadline_s=600,
-            page_deadline_s=600,
+            deadline_s=95,
+            page_deadline_s=95,
         ),
         grounder=lambda: grounder,
     )
