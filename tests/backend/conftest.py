@@ -15,6 +15,7 @@ from tests.media import cfr, numbered_frames
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory):
+    """A folder with one good video of ten frames."""
     folder = tmp_path_factory.mktemp("media")
     cfr(folder / "good.mp4", numbered_frames(10))
     return folder
@@ -22,6 +23,7 @@ def media(tmp_path_factory):
 
 @pytest.fixture
 def fake_studio():
+    """A server whose lists a test fills and reads: stored predictions, deleted tasks, drafts, the requests seen."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), FakeStudio)
     server.banned = ()
     server.stored, server.deleted, server.seen, server.status, server.drafts = [], set(), [], 200, []
@@ -33,6 +35,7 @@ def fake_studio():
 
 @pytest.fixture
 def runtime(media, tmp_path, fake_studio, monkeypatch):
+    """A runtime beside the fake Label Studio: known boxes for every request, short deadlines."""
     monkeypatch.setattr("backend.jobs.push.GRACE_S", 0.3)
     monkeypatch.setattr("backend.jobs.worker._HEARTBEAT_S", 0.1)
     settings = load_settings(
