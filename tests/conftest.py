@@ -17,7 +17,8 @@ settings.load_profile("fixed")
 
 
 def pytest_configure() -> None:
-    """One thread for each process: tests run in several processes at once, which would only wait for each other."""
+    """One thread for each process, which would only wait for the others', and no width but what a test asks for."""
+    os.environ.pop("COLUMNS", None)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(name, "1")
 

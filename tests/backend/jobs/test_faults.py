@@ -143,14 +143,14 @@ def test_a_job_with_a_damaged_spec_fails_with_a_reason(tmp_path):
     assert queue.record("a").state is JobState.DONE
 
 
-def test_a_damaged_result_is_reported_and_computed_again(runtime):
-    (first,) = predict(runtime, task(1))
-    queue = runtime.queue
+def test_a_damaged_result_is_reported_and_computed_again(patient_runtime):
+    (first,) = predict(patient_runtime, task(1))
+    queue = patient_runtime.queue
     (record,) = queue.records()
     queue._storage.write_blob(f"result:{record.id}", b"\x00")
-    (answer,) = predict(runtime, task(1))
+    (answer,) = predict(patient_runtime, task(1))
     assert "damaged" in answer["error"]
-    (again,) = predict(runtime, task(1))
+    (again,) = predict(patient_runtime, task(1))
     assert [r["value"] for r in again["result"]] == [r["value"] for r in first["result"]]
 
 
@@ -274,7 +274,7 @@ def test_slow_pushes_do_not_delay_answers(runtime, fake_studio, monkeypatch):
     slow_down(runtime, monkeypatch, {"late": 1.2})
     predict(runtime, task(1, words="late"))
     wait_until(lambda: any(method == "GET" for method, *_ in fake_studio.seen))
-    runtime.settings.__dict__["page_deadline_s"] = 60.0
+    runtime.settings.__dict__.update(deadline_s=60.0, page_deadline_s=60.0)
     (answer,) = predict(runtime, task(2))
     assert answer["result"]
     assert not fake_studio.stored
