@@ -134,6 +134,7 @@ SCENARIOS = {
     "backend/service/test_broken_media.py": "videos that cannot be read, from the request to the answer",
     "refam/backbones/test_families.py": "every family of models against diffusers' own pipeline",
     "refam/pipeline/test_grounded_masks.py": "from heatmaps to the mask on the frame where tracking starts",
+    "refam/pipeline/test_recovery_drift.py": "a track that drifted onto something else is corrected from the words",
     "refam/test_api.py": "the public calls of the package itself",
 }
 
