@@ -36,6 +36,7 @@ def fake_studio():
 @pytest.fixture
 def runtime(media, tmp_path, fake_studio, monkeypatch):
     """A runtime beside the fake Label Studio: known boxes for every request, short deadlines."""
+    monkeypatch.setattr("backend.jobs.worker._NICENESS", 0)  # or a busy machine never comes to the jobs
     monkeypatch.setattr("backend.jobs.push.GRACE_S", 0.3)
     monkeypatch.setattr("backend.jobs.worker._HEARTBEAT_S", 0.1)
     settings = load_settings(

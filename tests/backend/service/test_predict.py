@@ -25,7 +25,7 @@ def all_delivered(runtime):
 @pytest.mark.parametrize("n", [1, 3, 40])
 def test_jobs_done_in_time_are_answered_and_not_pushed(n, runtime, fake_studio, monkeypatch):
     monkeypatch.setattr("backend.service.predict._JUST_NOW_S", 0.0)
-    runtime.settings.__dict__["deadline_s"] = runtime.settings.__dict__["page_deadline_s"] = 30.0
+    runtime.settings.__dict__["deadline_s"] = runtime.settings.__dict__["page_deadline_s"] = 90.0
     results = predict(runtime, *[task(i) for i in range(n)])
     assert [r["result"][0]["from_name"] for r in results] == ["box"] * n
     wait_until(lambda: all_delivered(runtime))
@@ -118,7 +118,7 @@ def test_nothing_is_pushed_where_this_version_is_stored(runtime, fake_studio, mo
 
 
 def test_two_requests_for_one_task_store_one_prediction(runtime, monkeypatch):
-    runtime.settings.__dict__["page_deadline_s"] = 30.0
+    runtime.settings.__dict__["deadline_s"] = runtime.settings.__dict__["page_deadline_s"] = 90.0
     slow_down(runtime, monkeypatch, {"slow": 0.3})
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(predict(runtime, task(1, "slow"))[0])) for _ in range(3)]
