@@ -1,7 +1,7 @@
 """Quality measures of masks, points and tracks (DAVIS, RefCOCO, CLEAR MOT), and confidence intervals of figures.
 
 Sources: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation", CVPR 2016
-(J, F); Kazemzadeh et al., "ReferItGame", EMNLP 2014, and its successors (overall IoU, mean IoU, precision@X);
+(J, F); Kazemzadeh et al., "ReferItGame", EMNLP 2014, and its successors (precision@X);
 Bernardin & Stiefelhagen, "Evaluating Multiple Object Tracking Performance", EURASIP JIVP 2008 (identity switches);
 Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
 """
@@ -95,28 +95,6 @@ def point_hit(point: tuple[float, float], truth: Mask) -> bool:
         raise ValueError(f"a point must be normalised, both coordinates in [0, 1], got {point}")
     h, w = truth.shape
     return bool(truth[min(h - 1, int(y * h)), min(w - 1, int(x * w))])
-
-
-def overall_iou(pairs: Iterable[tuple[Mask, Mask]]) -> float:
-    """Return RefCOCO's oIoU: all intersections over all unions, so that large objects weigh most.
-
-    Args:
-        pairs: (mask, truth) of each expression.
-    """
-    inter, union = np.sum([_overlap(*pair) for pair in pairs], axis=0).tolist() or (0, 0)
-    return inter / union if union else 1.0
-
-
-def mean_iou(pairs: Iterable[tuple[Mask, Mask]]) -> float:
-    """Return RefCOCO's mIoU: the mean IoU of all expressions. pairs: (mask, truth).
-
-    Raises:
-        ValueError: If there are no pairs.
-    """
-    ious = [region_similarity(*pair) for pair in pairs]
-    if not ious:
-        raise ValueError("there is no mean of no masks")
-    return float(np.mean(ious))
 
 
 def precision_at(ious: ArrayLike, threshold: float) -> float:

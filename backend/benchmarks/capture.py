@@ -1,14 +1,17 @@
-"""What reading attention costs: time and memory of one forward pass, side by side with other ways to read it.
+"""Compare ways to read attention by time and memory of one forward pass.
 
     make bench-capture                          # 1024 and 4096 image tokens on the CPU, one thread, float32
     make bench-capture ARGS="--device cuda"     # FLUX.1 at full size, random weights, bfloat16, 512x512 and 1024x1024
 
-Time: seconds of CPU (of wall, on CUDA), variants interleaved round by round, freed memory kept so that page faults are
-not timed; the ratio is the median over rounds of its time over plain's in the same round. Memory: peak beyond what
-model and inputs hold, each variant in a process of its own: resident set (VmHWM, reset before the pass) on the CPU,
-torch's allocator on CUDA.
+Prints a table of the variants: seconds, peak memory, both relative to a plain forward pass, and how far the maps differ
+from ours; then whether the limits are met.
+
+Time is CPU time (wall time on CUDA). The variants are interleaved round by round, and freed memory is kept so that page
+faults are not timed; the ratio is the median over rounds of the time over that of the plain pass in the same round.
+Memory is the peak beyond model and inputs, each variant in its own process: the resident set (VmHWM, reset before the
+pass) on the CPU, torch's allocator on CUDA.
 The peer is attention-map-diffusers 1.0.0, which recomputes softmaxes after the pass ("fast", its default) or during it
-("exact"). It is no extra of this project, since it asks for torchvision.
+("exact"). It is not an extra of this project because it depends on torchvision.
 """
 
 from __future__ import annotations
@@ -33,8 +36,8 @@ from torch.overrides import TorchFunctionMode
 
 from refam.attention import read_attention
 
-READ = 24  # text tokens whose maps are wanted: an expression with its magnets
-# The peer leaves FLUX's single blocks out, so the model for the CPU has double blocks alone: every way reads the same.
+N_TEXT_TOKENS = 24  # text tokens whose maps are read: an expression with its attention magnets
+# The peer skips FLUX's single blocks, so the model for the CPU has double blocks only: all variants read the same maps.
 CPU_MODEL: dict[str, Any] = {
     "patch_size": 1, "in_channels": 64, "num_layers": 12, "num_single_layers": 0, "attention_head_dim": 64,
     "num_attention_heads": 6, "joint_attention_dim": 256, "pooled_projection_dim": 64, "axes_dims_rope": (16, 24, 24),
@@ -43,8 +46,8 @@ CUDA_MODEL: dict[str, Any] = {"guidance_embeds": False}  # FLUX.1-schnell's, whi
 SIZES = {1024: (32, 32), 4096: (64, 64)}
 
 
-def build(device: str, tokens: int) -> tuple[Any, dict[str, Any]]:
-    """The model and what it is given."""
+def build_model(device: str, tokens: int) -> tuple[Any, dict[str, Any]]:
+    """Return a transformer with random weights and its inputs."""
     torch.manual_seed(0)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     torch.set_default_dtype(dtype)
@@ -66,8 +69,8 @@ def build(device: str, tokens: int) -> tuple[Any, dict[str, Any]]:
     return model, inputs
 
 
-class Naive(TorchFunctionMode):
-    """Every softmax in full, as a first attempt would do it."""
+class SoftmaxRecorder(TorchFunctionMode):
+    """Records every softmax in full, as a naive implementation does."""
 
     def __init__(self, n_image: int) -> None:
         super().__init__()
@@ -80,36 +83,36 @@ class Naive(TorchFunctionMode):
             return func(*args, **kwargs)
         q, k, v = (kwargs.get(n, args[i] if i < len(args) else None) for i, n in enumerate(("query", "key", "value")))
         probabilities = torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1)
-        self.maps.append(probabilities[:, :, -self.n_image :, :READ].mean(1))
+        self.maps.append(probabilities[:, :, -self.n_image :, :N_TEXT_TOKENS].mean(1))
         return probabilities @ v
 
 
-def plain(model: Any, inputs: dict[str, Any]) -> None:
+def run_plain(model: Any, inputs: dict[str, Any]) -> None:
     with torch.inference_mode():
         model(**inputs)
 
 
-def ours(model: Any, inputs: dict[str, Any], **options: Any) -> torch.Tensor:
+def read_ours(model: Any, inputs: dict[str, Any], **options: Any) -> torch.Tensor:
     with torch.inference_mode():
-        return read_attention(model, inputs, n_text=READ, **{"early_exit": False, **options})[0].mean
+        return read_attention(model, inputs, n_text=N_TEXT_TOKENS, **{"early_exit": False, **options})[0].mean
 
 
-def early(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+def read_ours_early(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
     depth = len(model.transformer_blocks) + len(model.single_transformer_blocks)
-    return ours(model, inputs, early_exit=True, blocks=range(depth * 2 // 3))
+    return read_ours(model, inputs, early_exit=True, blocks=range(depth * 2 // 3))
 
 
-def naive(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-    with torch.inference_mode(), Naive(inputs["hidden_states"].shape[1]) as mode:
+def read_naive(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    with torch.inference_mode(), SoftmaxRecorder(inputs["hidden_states"].shape[1]) as mode:
         model(**inputs)
     return torch.stack(mode.maps).mean(0)
 
 
-def peer(model: Any, inputs: dict[str, Any], *, mode: str) -> torch.Tensor:
+def read_peer(model: Any, inputs: dict[str, Any], *, mode: str) -> torch.Tensor:
     from attention_map_diffusers import AttentionCapture
 
     with torch.inference_mode():
-        capture = AttentionCapture(SimpleNamespace(transformer=model), key_indices=range(READ), mode=mode)
+        capture = AttentionCapture(SimpleNamespace(transformer=model), key_indices=range(N_TEXT_TOKENS), mode=mode)
         with capture:
             model(**inputs)
         maps = capture.compute()
@@ -117,43 +120,46 @@ def peer(model: Any, inputs: dict[str, Any], *, mode: str) -> torch.Tensor:
 
 
 VARIANTS: dict[str, Callable[[Any, dict[str, Any]], torch.Tensor | None]] = {
-    "plain forward": plain,
-    "ours": ours,
-    "ours, sinks too": lambda m, i: ours(m, i, sink_stats=True),
-    "ours, early exit after 2/3": early,
-    "naive full softmax": naive,
-    "attention-map-diffusers, fast": lambda m, i: peer(m, i, mode="fast"),
-    "attention-map-diffusers, exact": lambda m, i: peer(m, i, mode="exact"),
+    "plain forward": run_plain,
+    "ours": read_ours,
+    "ours, sinks too": lambda m, i: read_ours(m, i, sink_stats=True),
+    "ours, early exit after 2/3": read_ours_early,
+    "naive full softmax": read_naive,
+    "attention-map-diffusers, fast": lambda m, i: read_peer(m, i, mode="fast"),
+    "attention-map-diffusers, exact": lambda m, i: read_peer(m, i, mode="exact"),
 }
 
 
-def clock(device: str) -> float:
+def read_clock(device: str) -> float:
     if device == "cpu":
         return time.process_time()
     torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def times(device: str, tokens: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds of each round, and how far each variant's maps are from ours."""
-    model, inputs = build(device, tokens)
-    truth = ours(model, inputs).float()
-    spent: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    apart: dict[str, float] = {}
+def time_variants(device: str, tokens: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Return each variant's seconds per round, and the largest relative difference of its maps from ours."""
+    model, inputs = build_model(device, tokens)
+    truth = read_ours(model, inputs).float()
+    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    differences: dict[str, float] = {}
     for r in range(rounds):
         names = list(VARIANTS)
         for name in names[r % len(names) :] + names[: r % len(names)]:
-            begin = clock(device)
+            begin = read_clock(device)
             maps = VARIANTS[name](model, inputs)
-            spent[name].append(clock(device) - begin)
+            seconds[name].append(read_clock(device) - begin)
             if maps is not None and "early" not in name and maps.shape == truth.shape:
-                apart[name] = float((maps.float() - truth).abs().max() / truth.max())
-    return spent, apart
+                differences[name] = float((maps.float() - truth).abs().max() / truth.max())
+    return seconds, differences
 
 
 def peak_bytes(device: str, tokens: int, name: str) -> int:
-    """Of one pass in this process, beyond model and inputs; a smaller pass goes first and loads what is loaded once."""
-    model, inputs = build(device, tokens)
+    """Return the peak memory of one pass in this process, beyond model and inputs.
+
+    A smaller pass goes first, so that what is loaded lazily is not measured.
+    """
+    model, inputs = build_model(device, tokens)
     small = {**inputs, "hidden_states": inputs["hidden_states"][:, :64], "img_ids": inputs["img_ids"][:64]}
     VARIANTS[name](model, small)
     if device == "cuda":
@@ -161,21 +167,22 @@ def peak_bytes(device: str, tokens: int, name: str) -> int:
         before = torch.cuda.memory_allocated()
         VARIANTS[name](model, inputs)
         return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = status_bytes("VmRSS")
     VARIANTS[name](model, inputs)
     return status_bytes("VmHWM") - before
 
 
 def status_bytes(field: str) -> int:
+    """Return a memory figure of this process from /proc/self/status, in bytes."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     if not found:
         raise SystemExit(f"/proc/self/status has no {field}: peak memory is measured on Linux only")
     return int(found[1]) * 1024
 
 
-def peak_elsewhere(device: str, tokens: int, name: str) -> int:
-    """`peak_bytes` in a fresh process. Blocks over 64 KiB go back to the system when freed, so that peaks are peaks."""
+def peak_bytes_in_subprocess(device: str, tokens: int, name: str) -> int:
+    """Run `peak_bytes` in a new process, which returns freed blocks over 64 KiB to the system at once."""
     command = [sys.executable, "-m", "backend.benchmarks.capture", "--device", device, "--peak", name]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     environment["MALLOC_MMAP_THRESHOLD_"] = "65536"
@@ -185,33 +192,33 @@ def peak_elsewhere(device: str, tokens: int, name: str) -> int:
     return int(json.loads(done.stdout.splitlines()[-1])["peak_bytes"])
 
 
-def bars(ratio: dict[str, float], memory: dict[str, float]) -> list[str]:
-    """Each bar with what was reached."""
+def check_limits(ratio: dict[str, float], memory: dict[str, float]) -> list[str]:
+    """Return one line per limit: the measured ratio, the limit and whether it is met."""
     peers = {n: r for n, r in ratio.items() if n.startswith("attention-map")}
     rows = [
         ("ours, time over plain", ratio["ours"], 1.02),
         ("ours, memory over plain", memory["ours"], 1.10),
         ("early exit, time over plain", ratio["ours, early exit after 2/3"], 0.70),
     ]
-    for name, spent in peers.items():
-        rows.append((f"ours over {name}", ratio["ours"] / spent, 0.50))
-        rows.append((f"early exit over {name}", ratio["ours, early exit after 2/3"] / spent, 0.50))
+    for name, peer_ratio in peers.items():
+        rows.append((f"ours over {name}", ratio["ours"] / peer_ratio, 0.50))
+        rows.append((f"early exit over {name}", ratio["ours, early exit after 2/3"] / peer_ratio, 0.50))
     return [f"{name}: {got:.3f}, bar {bar:.2f}: {'met' if got <= bar else 'MISSED'}" for name, got, bar in rows]
 
 
-def report(device: str, tokens: int, rounds: int) -> None:
-    spent, apart = times(device, tokens, rounds)
-    peaks = {name: peak_elsewhere(device, tokens, name) for name in VARIANTS}
-    ratio = {n: float(np.median(np.array(s) / np.array(spent["plain forward"]))) for n, s in spent.items()}
+def print_report(device: str, tokens: int, rounds: int) -> None:
+    seconds, differences = time_variants(device, tokens, rounds)
+    peaks = {name: peak_bytes_in_subprocess(device, tokens, name) for name in VARIANTS}
+    ratio = {n: float(np.median(np.array(s) / np.array(seconds["plain forward"]))) for n, s in seconds.items()}
     memory = {n: p / peaks["plain forward"] for n, p in peaks.items()}
     print(f"\n{tokens} image tokens, median of {rounds} rounds\n")
     print("| | seconds | time over plain | peak memory | over plain | maps differ from ours by |")
     print("|---|---|---|---|---|---|")
     for name in VARIANTS:
-        differs = f"{apart[name]:.0e}" if name in apart else "-"
-        row = f"{np.median(spent[name]):.2f} | {ratio[name]:.3f} | {peaks[name] / 2**20:.0f} MiB | {memory[name]:.2f}"
+        differs = f"{differences[name]:.0e}" if name in differences else "-"
+        row = f"{np.median(seconds[name]):.2f} | {ratio[name]:.3f} | {peaks[name] / 2**20:.0f} MiB | {memory[name]:.2f}"
         print(f"| {name} | {row} | {differs} |")
-    print("\n" + "\n".join(bars(ratio, memory)), flush=True)
+    print("\n" + "\n".join(check_limits(ratio, memory)), flush=True)
 
 
 def main() -> None:
@@ -224,9 +231,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.device == "cpu":
         torch.set_num_threads(1)
-        if not args.peak and "MALLOC_TRIM_THRESHOLD_" not in os.environ:  # read at start only: start anew with it
-            kept = {**os.environ, "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_MAX_": "0"}
-            os.execve(sys.executable, [sys.executable, "-m", "backend.benchmarks.capture", *sys.argv[1:]], kept)
+        if not args.peak and "MALLOC_TRIM_THRESHOLD_" not in os.environ:  # read only when a process starts
+            environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_MAX_": "0"}
+            os.execve(sys.executable, [sys.executable, "-m", "backend.benchmarks.capture", *sys.argv[1:]], environment)
     if args.peak:
         print(json.dumps({"peak_bytes": peak_bytes(args.device, args.tokens[0], args.peak)}))
         return
@@ -234,7 +241,7 @@ def main() -> None:
         for name in [n for n in VARIANTS if n.startswith("attention-map")]:
             del VARIANTS[name]
     for tokens in args.tokens:
-        report(args.device, tokens, args.rounds)
+        print_report(args.device, tokens, args.rounds)
 
 
 if __name__ == "__main__":

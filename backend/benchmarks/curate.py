@@ -1,10 +1,11 @@
-"""What `refam curate` costs beside a plain loop, and what each stage of a clip costs.
+"""Compare `refam curate` with a plain loop over the same clips, and time the stages of a clip.
 
-    python -m backend.benchmarks.curate [--clips 8] [--frames 40] [--workers 1 2] [--out DIR]
+    make bench-curate [ARGS="--clips 8 --frames 40 --workers 1 2"]
 
-The same drawn clips, one after another in this process, then through Ray with 1 and 2 workers. "from the first result"
-leaves out the start of Ray and of the models, which a long run pays once: n - 1 results divided by the time since the
-first one. Each worker has one thread.
+The same drawn clips are labelled one after another in this process, then through Ray with 1 and 2 workers of one thread
+each. Prints the seconds of each stage per second of video, clips per hour, and the size of the results. "from the first
+result" leaves out the start of Ray and of the models, which a long run pays once: n - 1 results divided by the time
+since the first one.
 """
 
 from __future__ import annotations
@@ -28,44 +29,45 @@ from video.io.reader import open_clip
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bench(Path(folder), asked.clips, asked.frames, asked.workers)
+        run_benchmark(Path(folder), args.clips, args.frames, args.workers)
 
 
-def bench(folder, clips, n_frames, crews):
+def run_benchmark(folder, clips, n_frames, worker_counts):
+    """Label the clips in both ways and print the tables."""
     frames, _ = red_star_and_blue_ring(n_frames, size=(640, 360))
     rows = []
     for i in range(clips):
         path = write_video(folder / f"{i}.mp4", frames, fps=25)
         rows.append(ManifestRow(i + 1, "", str(path), (RED,), ("star",)))
     settings = worker_settings(load_settings(device="cpu", sam2="grabcut"))
-    began = time.perf_counter()
-    work = ClipWorker(settings)
-    ended, stages = [], Counter()
+    start_s = time.perf_counter()
+    worker = ClipWorker(settings)
+    ended_s, stages = [], Counter()
     for row in rows:
-        stages.update(work(row)["stages_s"])
-        ended.append(time.perf_counter())
-    plain = pace(ended)
+        stages.update(worker(row)["stages_s"])
+        ended_s.append(time.perf_counter())
+    loop_rate = clips_per_hour(ended_s)
     print(f"{clips} clips of {n_frames} frames, 640x360, {n_frames / 25:.1f} s each; {os.cpu_count()} CPU cores")
-    whole, decoding = ended[-1] - began, time.perf_counter()
+    total_s, decode_start_s = ended_s[-1] - start_s, time.perf_counter()
     for _ in open_clip(folder / "0.mp4").batches():
         pass
-    alone = time.perf_counter() - decoding
-    film_s = clips * n_frames / 25
+    decoding_s = time.perf_counter() - decode_start_s
+    video_s = clips * n_frames / 25
     print("\n| stage | seconds per second of video | share |\n|---|---|---|")
     for stage, seconds in stages.most_common():
-        print(f"| {stage} | {seconds / film_s:.3f} | {seconds / sum(stages.values()):.0%} |")
-    print(f"| all | {sum(stages.values()) / film_s:.3f} | 100% |")
-    print(f"\nOpening and decoding every frame once, alone: {alone / (n_frames / 25):.3f} s per second of video.")
+        print(f"| {stage} | {seconds / video_s:.3f} | {seconds / sum(stages.values()):.0%} |")
+    print(f"| all | {sum(stages.values()) / video_s:.3f} | 100% |")
+    print(f"\nOpening and decoding every frame once, alone: {decoding_s / (n_frames / 25):.3f} s per second of video.")
     print("\n| | clips per hour, from the first result | beside the loop | whole run |\n|---|---|---|---|")
-    print(f"| plain loop, one process | {plain:.0f} | 1 | {whole:.1f} s |")
-    for workers in crews:
-        out, ended, began = folder / f"out{workers}", [], time.perf_counter()
+    print(f"| plain loop, one process | {loop_rate:.0f} | 1 | {total_s:.1f} s |")
+    for workers in worker_counts:
+        out, ended_s, start_s = folder / f"out{workers}", [], time.perf_counter()
         run(
             Manifest(tuple(rows), 0, ()),
             "bench",
@@ -73,19 +75,20 @@ def bench(folder, clips, n_frames, crews):
             plan=WorkerPlan(workers, cpus=1),
             settings=settings,
             model_version="bench",
-            progress=lambda done, failed, of, ended=ended: ended.append(time.perf_counter()) if done else None,
+            progress=lambda done, failed, of, ended_s=ended_s: ended_s.append(time.perf_counter()) if done else None,
         )
-        found = summarize_results(out)
-        assert found.statuses == {"done": clips}, found.statuses
-        whole = time.perf_counter() - began
-        print(f"| refam curate, {workers} worker(s) | {pace(ended):.0f} | {pace(ended) / plain:.2f} | {whole:.1f} s |")
-    held = sum(p.stat().st_size for p in (out / "parts").glob("*"))
-    print(f"Results: {held / film_s / 1e3:.1f} kB per second of video.")
+        summary = summarize_results(out)
+        assert summary.statuses == {"done": clips}, summary.statuses
+        total_s = time.perf_counter() - start_s
+        rate = clips_per_hour(ended_s)
+        print(f"| refam curate, {workers} worker(s) | {rate:.0f} | {rate / loop_rate:.2f} | {total_s:.1f} s |")
+    stored_bytes = sum(p.stat().st_size for p in (out / "parts").glob("*"))
+    print(f"Results: {stored_bytes / video_s / 1e3:.1f} kB per second of video.")
 
 
-def pace(ended):
-    """Clips per hour."""
-    return 3600 * (len(ended) - 1) / (ended[-1] - ended[0])
+def clips_per_hour(ended_s):
+    """Return clips per hour from the times at which clips were done, without the first."""
+    return 3600 * (len(ended_s) - 1) / (ended_s[-1] - ended_s[0])
 
 
 if __name__ == "__main__":

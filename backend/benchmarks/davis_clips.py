@@ -1,6 +1,6 @@
-"""Clips laid out as DAVIS, whole, interrupted and with things that pass in front: what the tracking benches measure on.
+"""Clips for the tracking benchmarks: read in the layout of DAVIS, with optional cuts and occlusions.
 
-DAVIS: JPEGImages/<clip>/*.jpg and Annotations/<clip>/*.png (Perazzi et al. 2016).
+The layout is JPEGImages/<clip>/*.jpg and Annotations/<clip>/*.png (Perazzi et al. 2016), one object a clip.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ import numpy as np
 from video import masks
 from video.types import Prompt
 
-ABSENT = 6  # frames of another clip in the middle of an interrupted one
-HIDDEN, PARTLY = 0.05, 0.3  # shares of an object that are still seen: below, hidden; below, nobody is blamed
-_CROSSING = 6  # frames in which something passes from one side of the frame to the other
+INSERTED_FRAMES = 6  # frames of another clip that are inserted
+HIDDEN_SHARE = 0.05  # an object is hidden if a smaller share of it is visible
+PARTIAL_SHARE = 0.3  # frames between the two shares are not scored
+_CROSSING_FRAMES = 6  # frames that an occluder takes from one side of the frame to the other
 
 
 @dataclass(frozen=True, eq=False)
-class Footage:
-    """frames: (N, H, W, 3) uint8 RGB. truth: (N, H, W) bool, what is seen. share: (N,) of the object that is seen."""
+class AnnotatedClip:
+    """A clip with the true mask of one object.
+
+    Attributes:
+        name: The clip's folder, with what was done to it.
+        frames: (N, H, W, 3) uint8 RGB.
+        truth: (N, H, W) bool, the visible part of the object.
+        share: (N,) float, the share of the object that is visible.
+    """
 
     name: str
     frames: np.ndarray
@@ -29,81 +37,93 @@ class Footage:
 
 
 def clip_names(root):
+    """Return the names of the clips in a folder in the layout of DAVIS, sorted."""
     return sorted(p.name for p in (root / "JPEGImages").iterdir())
 
 
-def read_clip(root, name, *, step, most):
-    files = sorted((root / "JPEGImages" / name).glob("*.jpg"))[::step][:most]
+def read_clip(root, name, *, step, max_frames):
+    """Read every step-th frame of a clip, at max_frames `max_frames`."""
+    files = sorted((root / "JPEGImages" / name).glob("*.jpg"))[::step][:max_frames]
     frames = np.stack([cv2.imread(str(f))[..., ::-1] for f in files])
     truth = np.stack([cv2.imread(str(root / "Annotations" / name / f"{f.stem}.png"), 0) > 127 for f in files])
-    return Footage(name, frames, truth, truth.any(axis=(1, 2)).astype(float))
+    return AnnotatedClip(name, frames, truth, truth.any(axis=(1, 2)).astype(float))
 
 
-def interrupted(clip, other):
-    """The clip with `ABSENT` frames of another one put into its middle: two cuts."""
+def insert_other_clip(clip, other):
+    """Return the clip with `INSERTED_FRAMES` frames of another one inserted in its middle, which makes two cuts."""
     middle = len(clip.frames) // 2
     size = (clip.frames.shape[2], clip.frames.shape[1])
-    strange = np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in other.frames[:ABSENT]])
-    nothing = np.zeros((len(strange), *clip.truth.shape[1:]), bool)
-    return Footage(
+    inserted = np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in other.frames[:INSERTED_FRAMES]])
+    empty = np.zeros((len(inserted), *clip.truth.shape[1:]), bool)
+    return AnnotatedClip(
         f"{clip.name}|{other.name}",
         *(
-            np.concatenate([whole[:middle], put, whole[middle:]])
-            for whole, put in (
-                (clip.frames, strange),
-                (clip.truth, nothing),
-                (clip.share, np.zeros(len(strange))),
+            np.concatenate([whole[:middle], insert, whole[middle:]])
+            for whole, insert in (
+                (clip.frames, inserted),
+                (clip.truth, empty),
+                (clip.share, np.zeros(len(inserted))),
             )
         ),
     )
 
 
-def behind_bar(clip, other):
-    """A bar as high as the frame, of another clip's picture, passes so that its middle meets the object half-way."""
+def occlude_with_bar(clip, other):
+    """Let a bar as high as the frame pass in front of the object, which it covers in the middle of the clip.
+
+    The bar is filled with the first frame of `other`.
+    """
     h, w = clip.truth.shape[1:]
     middle = len(clip.frames) // 2
     x0, _, x1, _ = masks.box_of(clip.truth[middle]) or (0.4, 0.0, 0.6, 1.0)
-    speed_px = w / _CROSSING
+    speed_px = w / _CROSSING_FRAMES
     width = min(round((x1 - x0) * w + 2 * speed_px), w)
-    cover = cv2.resize(other.frames[0], (width, h), interpolation=cv2.INTER_AREA)
-    return _covered(clip, f"{clip.name}+bar", cover, np.ones((h, width), bool), speed_px)
+    occluder = cv2.resize(other.frames[0], (width, h), interpolation=cv2.INTER_AREA)
+    return _paste_occluder(clip, f"{clip.name}+bar", occluder, np.ones((h, width), bool), speed_px)
 
 
-def behind_object(clip, other):
-    """Another clip's object, cut out and enlarged, passes in front."""
+def occlude_with_object(clip, other):
+    """Let the object of another clip, cut out and enlarged, pass in front of the object."""
     h, w = clip.truth.shape[1:]
     middle = len(clip.frames) // 2
     x0, y0, x1, y1 = masks.box_of(clip.truth[middle]) or (0.4, 0.4, 0.6, 0.6)
     a, b, c, d = (round(v * s) for v, s in zip(masks.box_of(other.truth[0]), (w, h, w, h), strict=True))
     scale = 1.6 * max((x1 - x0) * w / (c - a), (y1 - y0) * h / (d - b))
     size = (max(2, round((c - a) * scale)), max(2, round((d - b) * scale)))
-    cover = cv2.resize(other.frames[0, b:d, a:c], size)
+    occluder = cv2.resize(other.frames[0, b:d, a:c], size)
     outline = cv2.resize(other.truth[0, b:d, a:c].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    return _covered(clip, f"{clip.name}+{other.name}", cover, outline, w / _CROSSING)
+    return _paste_occluder(clip, f"{clip.name}+{other.name}", occluder, outline, w / _CROSSING_FRAMES)
 
 
-def _covered(clip, name, cover, outline, speed_px):
-    """Pastes a picture over each frame, its middle on the object's in the middle of the clip."""
+def _paste_occluder(clip, name, occluder, outline, speed_px):
+    """Paste a moving picture covered each frame; its centre meets the object's in the middle of the clip."""
     frames, truth = clip.frames.copy(), clip.truth.copy()
     middle = len(frames) // 2
     h, w = truth.shape[1:]
     x0, y0, x1, y1 = masks.box_of(truth[middle]) or (0.4, 0.4, 0.6, 0.6)
     for i in range(len(frames)):
         centre = ((x0 + x1) / 2 * w + (i - middle) * speed_px, (y0 + y1) / 2 * h)
-        shift = np.array([[1, 0, centre[0] - cover.shape[1] / 2], [0, 1, centre[1] - cover.shape[0] / 2]])
+        shift = np.array([[1, 0, centre[0] - occluder.shape[1] / 2], [0, 1, centre[1] - occluder.shape[0] / 2]])
         shift = np.round(shift)
-        over = cv2.warpAffine(outline.astype(np.uint8), shift, (w, h), flags=cv2.INTER_NEAREST) > 0
-        frames[i][over] = cv2.warpAffine(cover, shift, (w, h), flags=cv2.INTER_NEAREST)[over]
-        truth[i] &= ~over
-    seen = truth.sum(axis=(1, 2)) / np.maximum(1, clip.truth.sum(axis=(1, 2)))
-    return replace(clip, name=name, frames=frames, truth=truth, share=seen)
+        covered = cv2.warpAffine(outline.astype(np.uint8), shift, (w, h), flags=cv2.INTER_NEAREST) > 0
+        frames[i][covered] = cv2.warpAffine(occluder, shift, (w, h), flags=cv2.INTER_NEAREST)[covered]
+        truth[i] &= ~covered
+    share = truth.sum(axis=(1, 2)) / np.maximum(1, clip.truth.sum(axis=(1, 2)))
+    return replace(clip, name=name, frames=frames, truth=truth, share=share)
 
 
 def first_mask(segmenter, image, truth, start):
-    """The mask a track starts from: the true one, or the segmenter's from the true box or one click. None: nothing."""
+    """Return the mask that a track starts from, or None if the segmenter finds empty.
+
+    Args:
+        segmenter: Asked for the mask unless `start` is "mask".
+        image: (H, W, 3) uint8 RGB.
+        truth: (H, W) bool.
+        start: "mask" (the truth itself), "box" (its box) or "click" (its deepest point).
+    """
     if start == "mask":
         return truth
     point = np.array([masks.deepest_point(truth)])
     prompt = Prompt(box=masks.box_of(truth)) if start == "box" else Prompt(points=point, labels=np.array([1]))
-    found = segmenter.segment(image, prompt)
-    return found[0].mask if found else None
+    candidates = segmenter.segment(image, prompt)
+    return candidates[0].mask if candidates else None

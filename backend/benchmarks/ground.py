@@ -1,10 +1,12 @@
-"""Seconds per grounded frame, and where they go: frames batched, text encoded once.
+"""Time the grounding of frames, in total and by stage.
 
     make bench-ground                                    # the small model, 8 frames, one expression
     make bench-ground ARGS="--backbone DIR --device cuda --frames 8 --expressions 2"
 
-Stages are timed by wrapping what the grounder calls; what is left over is its own bookkeeping. The tap is the reading
-of attention inside the transformer, and is not counted twice. With --threads 1 seconds are of CPU, else of the wall.
+Frames are batched and the text is encoded once. Prints seconds per frame and expression, then milliseconds and share of
+each stage. Stages are timed by wrapping the functions that the grounder calls; the rest is its own bookkeeping. "tap"
+is the reading of attention inside the transformer, whose time is not counted again as the transformer's. With
+--threads 1 on the CPU, CPU time is measured, otherwise wall time.
 """
 
 from __future__ import annotations
@@ -25,38 +27,38 @@ import refam.grounding
 from refam.grounder import Grounder, load_grounder
 from refam.tiny import scenes
 
-WORDS = ("the red star", "the small blue ring", "the dotted square on the left", "the cross")
+EXPRESSIONS = ("the red star", "the small blue ring", "the dotted square on the left", "the cross")
 
 
 class Stopwatch:
-    """Seconds by stage. A stage inside another takes its own from the outer's."""
+    """Seconds by stage. The time of a nested stage is not counted in the outer one."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.spent: dict[str, float] = defaultdict(float)
+        self.stage_s: dict[str, float] = defaultdict(float)
         self.running: list[str] = []
 
-    def wrapped(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            begin = self.clock()
+            start = self.clock()
             self.running.append(stage)
             try:
                 return function(*args, **kwargs)
             finally:
                 self.running.pop()
-                took = self.clock() - begin
-                self.spent[stage] += took
+                duration = self.clock() - start
+                self.stage_s[stage] += duration
                 if self.running:
-                    self.spent[self.running[-1]] -= took
+                    self.stage_s[self.running[-1]] -= duration
 
         return timed
 
 
 @contextmanager
-def watched(grounder: Grounder, watch: Stopwatch) -> Iterator[None]:
-    """The grounder with every stage timed."""
+def time_stages(grounder: Grounder, stopwatch: Stopwatch) -> Iterator[None]:
+    """Time the stages of the grounder within the context."""
     backbone = grounder.backbone
-    places = [
+    timed_calls = [
         ("text encoders", backbone, "encode_text"),
         ("VAE", backbone, "encode_frames"),
         ("transformer", backbone.transformer, "forward"),
@@ -68,7 +70,8 @@ def watched(grounder: Grounder, watch: Stopwatch) -> Iterator[None]:
         ("words summed, candidates, prior", grounder, "compute_heatmap"),
     ]
     patches = [
-        mock.patch.object(owner, name, watch.wrapped(stage, getattr(owner, name))) for stage, owner, name in places
+        mock.patch.object(owner, name, stopwatch.wrap(stage, getattr(owner, name)))
+        for stage, owner, name in timed_calls
     ]
     for patch in patches:
         patch.start()
@@ -84,7 +87,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="tiny")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--expressions", type=int, default=1, choices=range(1, len(WORDS) + 1))
+    parser.add_argument("--expressions", type=int, default=1, choices=range(1, len(EXPRESSIONS) + 1))
     parser.add_argument("--size", type=int, nargs=2, default=(640, 360), metavar=("W", "H"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
@@ -98,29 +101,30 @@ def main() -> None:
 
     grounder = load_grounder(args.backbone, device=args.device)
     clip = scenes.draw_clip(11, size=tuple(args.size), n_frames=args.frames)
-    frames, words = list(clip.frames), WORDS[: args.expressions]
-    totals, rounds = [], []
-    cold = clock()
-    grounder.ground(frames, words)
-    cold = clock() - cold
+    frames, expressions = list(clip.frames), EXPRESSIONS[: args.expressions]
+    total_s, rounds = [], []
+    first_call_s = clock()
+    grounder.ground(frames, expressions)
+    first_call_s = clock() - first_call_s
     for _ in range(args.rounds):
-        watch = Stopwatch(clock)
-        with watched(grounder, watch):
-            begin = clock()
-            grounder.ground(frames, words)
-            totals.append(clock() - begin)
-        rounds.append(watch.spent)
-    count = args.frames * len(words)
-    total = float(np.median(totals))
-    print(f"{grounder.name}: {args.frames} frames of {args.size[0]}x{args.size[1]}, {len(words)} expressions")
-    print(f"{total / count:.4f} s per frame and expression, text cached ({cold:.2f} s the first call, text encoded)\n")
+        stopwatch = Stopwatch(clock)
+        with time_stages(grounder, stopwatch):
+            start = clock()
+            grounder.ground(frames, expressions)
+            total_s.append(clock() - start)
+        rounds.append(stopwatch.stage_s)
+    count = args.frames * len(expressions)
+    total = float(np.median(total_s))
+    print(f"{grounder.name}: {args.frames} frames of {args.size[0]}x{args.size[1]}, {len(expressions)} expressions")
+    first = f"{first_call_s:.2f} s the first call, text encoded"
+    print(f"{total / count:.4f} s per frame and expression, text cached ({first})\n")
     print("| stage | ms per frame and expression | share |\n|---|---|---|")
     stages = sorted({s for r in rounds for s in r}, key=lambda s: -np.median([r[s] for r in rounds]))
     for stage in stages:
-        spent = float(np.median([r[stage] for r in rounds]))
-        print(f"| {stage} | {spent / count * 1e3:.2f} | {spent / total:.0%} |")
-    rest = float(np.median([t - sum(r.values()) for t, r in zip(totals, rounds, strict=True)]))
-    print(f"| the rest | {rest / count * 1e3:.2f} | {rest / total:.0%} |")
+        stage_s = float(np.median([r[stage] for r in rounds]))
+        print(f"| {stage} | {stage_s / count * 1e3:.2f} | {stage_s / total:.0%} |")
+    rest_s = float(np.median([t - sum(r.values()) for t, r in zip(total_s, rounds, strict=True)]))
+    print(f"| the rest | {rest_s / count * 1e3:.2f} | {rest_s / total:.0%} |")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import torch
 
-from refam.evaluation.grounding_scores import signed
+from refam.evaluation.grounding_scores import format_gain
 from refam.heatmap_regions import find_regions
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.segmenters.prompts import expand_prompt, point_prompt, prior_coverage, soft_dice, stability_score
@@ -214,7 +214,7 @@ def table(name, rows):
             gain = (
                 ""
                 if way == order[0]
-                else signed(metrics.estimate_mean([a - b for a, b in zip(both, base, strict=True)]))
+                else format_gain(metrics.estimate_mean([a - b for a, b in zip(both, base, strict=True)]))
             )
             j, f = np.mean(ways[way], axis=0)
             lines.append(f"| {way} | {j:.3f} | {f:.3f} | {np.mean(both):.3f} | {gain} |")

@@ -33,7 +33,7 @@ def grammar(tagger: Tagger | None) -> Parser:
     def parse(text: str) -> Answer:
         words = [w.text for w in split_words(text)]
         phrase = parse_noun_phrase(words, find_spatial_cues(words), tagger=tagger)
-        return ("", []) if phrase is None else (words[phrase.head], [words[i] for i in sorted(phrase.keep)])
+        return ("", []) if phrase is None else (words[phrase.head], [words[i] for i in sorted(phrase.kept)])
 
     return parse
 

@@ -126,7 +126,7 @@ def planted_sinks(grounder: Grounder, judged: Sequence[HeldOutScene], boost: flo
     print(f"\na sink planted on one word of two or more, logit + {boost:g}: found in {found} of {several} scenes\n")
     print(f"| point accuracy | {' | '.join(readouts)} |\n|---|{'---|' * len(readouts)}")
     for name, some in hits.items():
-        print(f"| {name} | {' | '.join(str(metrics.share(column)) for column in zip(*some, strict=True))} |")
+        print(f"| {name} | {' | '.join(str(metrics.estimate_share(column)) for column in zip(*some, strict=True))} |")
 
 
 def main() -> None:

@@ -16,8 +16,6 @@ from video.metrics import (
     estimate_mean,
     estimate_share,
     identity_switches,
-    mean_iou,
-    overall_iou,
     point_hit,
     precision_at,
     region_similarity,
@@ -142,15 +140,6 @@ def test_a_point_is_on_the_pixel_it_falls_in(point, hit) -> None:
 def test_points_in_pixels_are_refused(point) -> None:
     with pytest.raises(ValueError, match="normalised"):
         point_hit(point, square(0, 0, 2, (4, 4)))
-
-
-def test_overall_and_mean_iou_differ_by_the_weight_of_large_objects() -> None:
-    pairs = [(square(0, 0, 10), square(0, 0, 10)), (square(0, 0, 50), square(50, 50, 50))]
-    assert mean_iou(pairs) == pytest.approx(0.5)
-    assert overall_iou(pairs) == pytest.approx(100 / (100 + 5000))
-    assert overall_iou([]) == 1.0
-    with pytest.raises(ValueError, match="no masks"):
-        mean_iou([])
 
 
 def test_precision_at_counts_what_reaches_the_threshold() -> None:

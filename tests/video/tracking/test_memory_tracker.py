@@ -218,8 +218,8 @@ def test_bad_input_is_named():
 def test_with_sam2_a_real_car_is_tracked_lost_at_a_cut_and_found():
     from refam.segmenters.sam2 import Sam2Segmenter
 
-    shadow = read_clip(DAVIS, "car-shadow", step=3, most=8)
-    car, truth, swan = shadow.frames, shadow.truth, read_clip(DAVIS, "blackswan", step=3, most=3).frames
+    shadow = read_clip(DAVIS, "car-shadow", step=3, max_frames=8)
+    car, truth, swan = shadow.frames, shadow.truth, read_clip(DAVIS, "blackswan", step=3, max_frames=3).frames
     clip = ArrayClip(np.concatenate([car[:4], swan, car[4:]]))
     track = propagate(clip, 0, truth[0], Sam2Segmenter.load(str(WEIGHTS)))
     assert track.visible.tolist() == [True] * 4 + [False] * 3 + [True] * 4
@@ -232,7 +232,7 @@ def test_with_sam2_a_real_car_is_tracked_lost_at_a_cut_and_found():
 def test_with_sam2_a_tail_on_the_other_side_of_a_pole_belongs_to_the_dog():
     from refam.segmenters.sam2 import Sam2Segmenter
 
-    libby = read_clip(DAVIS, "libby", step=2, most=10)
+    libby = read_clip(DAVIS, "libby", step=2, max_frames=10)
     frames, truth = libby.frames, libby.truth
     pieces = [f for f, mask in enumerate(truth) if len(masks.components(mask, least_px=40)) > 1]
     assert len(pieces) > 2
