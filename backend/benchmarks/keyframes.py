@@ -1,13 +1,15 @@
-"""Keyframes against tolerance, beside one box per frame and Douglas-Peucker. Boxes of true masks.
+"""Compare our keyframes with one box per frame and with Douglas-Peucker, on the boxes of true masks.
 
-    python -m backend.benchmarks.keyframes [--davis DAVIS_DIR] [--drawn N]
+    make bench-keyframes [DAVIS=DIR] [ARGS="--drawn 8"]
 
-DAVIS_DIR holds Annotations/<clip>/*.png. Douglas-Peucker (1973) keeps the frame that is farthest from the line, in the
-four coordinates of the box; its epsilon is the largest, by bisection, with which every frame reaches the same IoU.
-Then the same boxes as they are, with one frame in twenty thrown aside, and those put back by
-`video.tracking.postprocess.remove_outlier_boxes`. And
-polygons of masks, drawn again by pycocotools: vertices against the IoU that is promised. At last outlines through time,
-interpolated vertex by vertex and filled, beside the masks that they are to follow.
+DIR holds Annotations/<clip>/*.png. Prints four tables for drawn clips, and for DAVIS where it is given:
+
+1. The number of keyframes for each tolerance. Douglas-Peucker (1973) keeps the frame that is farthest from the line, in
+   the four coordinates of the box; its epsilon is the largest, by bisection, with which every frame reaches the IoU.
+2. Keyframes of the true boxes, of boxes with one frame in twenty displaced, and of those after
+   `video.tracking.postprocess.remove_outlier_boxes`.
+3. Polygons of masks, rasterised by pycocotools: vertices against the promised IoU.
+4. Outlines through time, interpolated vertex by vertex and filled, against the true masks.
 """
 
 from __future__ import annotations
@@ -32,34 +34,36 @@ TOLERANCES = (0.95, 0.9, 0.85, 0.8, 0.7)
 
 
 class Clip:
-    """So many frames, 25 a second."""
+    """The times of n frames, 25 a second."""
 
     def __init__(self, n):
         self.times, self.duration_s = np.arange(n) / 25, n / 25
 
 
 def boxes_of(masks):
+    """Return (boxes, visible) of the masks: (N, 4) xyxy normalised and (N,) bool."""
     found = [box_of(m) for m in masks]
     return np.array([b or (0, 0, 0, 0) for b in found], float), np.array([b is not None for b in found])
 
 
-def davis(root):
+def davis_masks(root):
     for folder in sorted((root / "Annotations").iterdir()):
         yield [cv2.imread(str(f), 0) > 127 for f in sorted(folder.glob("*.png"))]
 
 
-def drawn(count):
+def drawn_masks(count):
     for seed in range(count):
         yield from draw_clip(seed, size=(640, 360), n_frames=90, speed=0.9).masks
 
 
-def interpolated(boxes, rows):
+def interpolate_boxes(boxes, rows):
+    """Interpolate the boxes linearly between the given rows."""
     at = np.arange(len(boxes))
     return np.stack([np.interp(at, rows, boxes[rows, k]) for k in range(4)], 1)
 
 
-def peucker(boxes, epsilon):
-    """Rows that are kept of one span, first and last among them."""
+def douglas_peucker(boxes, epsilon):
+    """Return the rows that Douglas-Peucker keeps of one span, the first and the last included."""
     kept, open_ = {0, len(boxes) - 1}, [(0, len(boxes) - 1)]
     while open_:
         a, b = open_.pop()
@@ -74,12 +78,13 @@ def peucker(boxes, epsilon):
     return sorted(kept)
 
 
-def peucker_within(boxes, tolerance):
+def douglas_peucker_within(boxes, tolerance):
+    """Return the fewest rows that Douglas-Peucker keeps with an IoU of at least `tolerance` on every row."""
     low, high, best = 0.0, 1.0, list(range(len(boxes)))
     for _ in range(30):
         epsilon = (low + high) / 2
-        rows = peucker(boxes, epsilon)
-        if box_iou(interpolated(boxes, rows), boxes).min() >= tolerance:
+        rows = douglas_peucker(boxes, epsilon)
+        if box_iou(interpolate_boxes(boxes, rows), boxes).min() >= tolerance:
             low = epsilon
             best = min(best, rows, key=len)
         else:
@@ -87,8 +92,8 @@ def peucker_within(boxes, tolerance):
     return best
 
 
-def measure(tracks, tolerance):
-    """Keyframes of ours and of Douglas-Peucker, boxes, and the IoUs of our interpolation."""
+def count_keyframes(tracks, tolerance):
+    """Return the number of our keyframes, of Douglas-Peucker's and of boxes, and the IoUs of our interpolation."""
     ours, theirs, frames, ious = 0, 0, 0, []
     for boxes, visible in tracks:
         for a, b in find_runs(visible):
@@ -97,13 +102,13 @@ def measure(tracks, tolerance):
             rows = [
                 r for r, _ in select_keyframes(part, np.ones(n, bool), positions=np.arange(n), tolerance_iou=tolerance)
             ]
-            ours, theirs, frames = ours + len(rows), theirs + len(peucker_within(part, tolerance)), frames + n
-            ious.append(box_iou(interpolated(part, rows), part))
+            ours, theirs, frames = ours + len(rows), theirs + len(douglas_peucker_within(part, tolerance)), frames + n
+            ious.append(box_iou(interpolate_boxes(part, rows), part))
     return ours, theirs, frames, np.concatenate(ious)
 
 
-def jitter(tracks, tolerance=0.9):
-    """Markdown: keyframes, and the IoU with the true box on the thrown frames and on the others."""
+def outlier_table(tracks, tolerance=0.9):
+    """Yield a Markdown table: keyframes, and the IoU with the true box on the displaced frames and on the others."""
     rng = np.random.default_rng(0)
     counts, thrown_ious, other_ious = [0, 0, 0], [[], [], []], [[], [], []]
     for boxes, visible in tracks:
@@ -124,8 +129,8 @@ def jitter(tracks, tolerance=0.9):
         yield f"| {name} | {count} | {np.concatenate(a).mean():.3f} | {np.concatenate(b).mean():.3f} |"
 
 
-def some_masks(root, count):
-    """(H, W) bool: of drawn clips every tenth frame, of DAVIS every twentieth."""
+def sample_masks(root, count):
+    """Yield masks, (H, W) bool: every tenth frame of drawn clips, or every twentieth of DAVIS."""
     if root:
         yield from (cv2.imread(str(f), 0) > 127 for f in sorted((root / "Annotations").glob("*/*.png"))[::20])
         return
@@ -134,8 +139,8 @@ def some_masks(root, count):
             yield from (mask for mask in masks[::10] if mask.any())
 
 
-def vertices(masks):
-    """Markdown: vertices of an object's polygons, and the IoU of what they draw."""
+def polygon_table(masks):
+    """Yield a Markdown table: vertices of an object's polygons, and the IoU of the filled polygons."""
     yield "| promised IoU | vertices | most | IoU mean | IoU least |\n|---|---|---|---|---|"
     ours = contours._POLYGON_IOU
     for promised in (ours, 0.97, 0.98):
@@ -150,8 +155,8 @@ def vertices(masks):
     contours._POLYGON_IOU = ours
 
 
-def outlines(objects):
-    """Markdown: keyframes of outlines against the IoU that each frame's outline keeps, and the IoU with the masks."""
+def outline_table(objects):
+    """Yield a Markdown table: keyframes of outlines for each tolerance, and the IoU with the masks."""
     yield "| tolerance (IoU) | one per frame | keyframes | vertices mean | IoU with the mask, mean | tenth percentile |"
     yield "|---|---|---|---|---|---|"
     for tolerance in (0.9, OUTLINE_IOU, 0.8):
@@ -175,19 +180,19 @@ def main():
     parser.add_argument("--davis", type=Path)
     parser.add_argument("--drawn", type=int, default=8, help="clips of three objects each")
     args = parser.parse_args()
-    sources = {f"{args.drawn} drawn clips": list(drawn(args.drawn))}
+    sources = {f"{args.drawn} drawn clips": list(drawn_masks(args.drawn))}
     if args.davis:
-        sources["DAVIS clips"] = list(davis(args.davis))
+        sources["DAVIS clips"] = list(davis_masks(args.davis))
     for name, objects in sources.items():
         tracks = [boxes_of(masks) for masks in objects]
         print(f"{name}: {len(tracks)} objects\n")
         print("| tolerance (IoU) | one per frame | Douglas-Peucker | ours | IoU mean | IoU least |")
         print("|---|---|---|---|---|---|")
         for tolerance in TOLERANCES:
-            ours, theirs, frames, ious = measure(tracks, tolerance)
+            ours, theirs, frames, ious = count_keyframes(tracks, tolerance)
             print(f"| {tolerance} | {frames} | {theirs} | {ours} | {ious.mean():.3f} | {ious.min():.3f} |")
-        masks = list(some_masks(args.davis if name.startswith("DAVIS") else None, args.drawn))
-        print("", *jitter(tracks), "", *vertices(masks), "", *outlines(objects), "", sep="\n")
+        masks = list(sample_masks(args.davis if name.startswith("DAVIS") else None, args.drawn))
+        print("", *outlier_table(tracks), "", *polygon_table(masks), "", *outline_table(objects), "", sep="\n")
 
 
 if __name__ == "__main__":

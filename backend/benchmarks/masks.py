@@ -1,18 +1,17 @@
-"""From heatmap to mask: J, F and J&F of what is made of a heatmap, way by way, on the same pictures.
+"""Compare ways to turn a heatmap into a mask: J, F and J&F on the same images.
 
-    python -m backend.benchmarks.masks [--scenes 100] [--davis DAVIS_DIR] [--sam2 DIR --cache DIR]
+    make bench-masks [ARGS="--scenes 100 --davis DAVIS_DIR --sam2 DIR --cache DIR"]
 
-Scenes are held-out drawn ones, their heatmaps what the small model makes of the words. DAVIS_DIR holds
-JPEGImages/<clip>/*.jpg and Annotations/<clip>/*.png; the small model knows no photographs, so there a heatmap is the
-true mask blurred and shifted, with a blob elsewhere that reaches up to 0.95 of its height (seed fixed); in "davis, in
-part" it is also dim on about half of the object, as attention is that looks at a head. Groups of rows:
+Scenes are held-out drawn ones with the heatmaps of the small model. DAVIS_DIR holds JPEGImages/<clip>/*.jpg and
+Annotations/<clip>/*.png. The small model was not trained on photographs, so a heatmap of DAVIS is the true mask,
+blurred and shifted, with a distractor blob of up to 0.95 of its height (fixed seed); in "davis, in part" it is also dim
+on about half of the object, like attention to a head. Prints groups of rows:
 
-    way       how the shipped segmenter compares with the naive way: one click at the maximum, the first mask
-    + or -    SAM2 with one part more than it ships with, or one less
+    the segmenter   as shipped, against one click at the maximum and the first mask
+    + or -          SAM2 with one prompt or criterion more than shipped, or one less
+    four things     expressions for four objects in a scene: each heatmap alone, and minus half of the others
 
-    several   words for four things asked of one scene: each map by itself, and without half of what the others show
-
-The last column is the paired difference in J&F to the first row of its group, with its 95 % interval.
+The last column is the paired difference in J&F from the first row of its group, with its 95 % interval.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from video.heatmap_fusion import contrast_heatmaps
 from video.types import Prompt
 
 SEED = 20261123
-LEAST_PX = 80  # of a thing that is judged: less is hidden by others
+LEAST_PX = 80  # objects with fewer visible pixels are not scored
 SHORT_SIDE = 54  # cells of a synthetic heatmap
 
 
@@ -49,15 +48,22 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """mask (H, W) at the image's size, guess and stability as the model gave them; kind of question it answers."""
+    """A mask of SAM2.
+
+    Attributes:
+        mask: (H, W) bool, at the size of the image.
+        predicted_iou: The IoU that the model predicts.
+        stability: The stability score.
+        kind: Kind of prompt that it answers.
+    """
 
     mask: np.ndarray
-    guess: float
-    steady: float
+    predicted_iou: float
+    stability: float
     kind: str
 
 
-def scenes(n):
+def scene_cases(n):
     from refam.grounder import load_grounder
     from refam.tiny import heldout
 
@@ -68,7 +74,7 @@ def scenes(n):
             yield Case(case.picture, heatmaps[0].grid, case.truth)
 
 
-def davis(root, *, frames, in_part):
+def davis_cases(root, *, frames, in_part):
     rng = np.random.default_rng(SEED)
     for clip in sorted(p.name for p in (root / "JPEGImages").iterdir()):
         files = sorted((root / "JPEGImages" / clip).glob("*.jpg"))[::3][:40]
@@ -76,11 +82,11 @@ def davis(root, *, frames, in_part):
             image = np.ascontiguousarray(cv2.imread(str(file))[..., ::-1])
             truth = cv2.imread(str(root / "Annotations" / clip / f"{file.stem}.png"), 0) > 127
             if truth.any():
-                yield Case(image, synthetic(truth, rng, in_part=in_part), truth)
+                yield Case(image, synthetic_heatmap(truth, rng, in_part=in_part), truth)
 
 
-def synthetic(truth, rng, *, in_part):
-    """The true mask as a heatmap might show it."""
+def synthetic_heatmap(truth, rng, *, in_part):
+    """Return a heatmap as attention might show a true mask."""
     h, w = truth.shape
     size = (round(SHORT_SIDE * w / h), SHORT_SIDE)
     seen = masks.resize_map(truth, size)
@@ -106,58 +112,60 @@ def synthetic(truth, rng, *, in_part):
 # --- ways ------------------------------------------------------------------------------------------------------------
 
 
-def best(found, shape):
+def best_mask(found, shape):
     return found[0].mask if found else np.zeros(shape, bool)
 
 
-def peak_of(heatmap):
+def peak_point(heatmap):
     y, x = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
     return (x + 0.5) / heatmap.shape[1], (y + 0.5) / heatmap.shape[0]
 
 
-def answers(segmenter, case):
-    """What SAM2 says to the shipped questions and to those that were tried and left out."""
+def sam2_answers(segmenter, case):
+    """Return SAM2's masks for the shipped prompts and for those that were tried and dropped."""
     level = next(
         p for p in masks.components(case.heatmap >= 0.5) if p[np.unravel_index(case.heatmap.argmax(), p.shape)]
     )
     middle, box = masks.deepest_point(level), masks.pad_box(masks.box_of(level), 0.05)
     modes = [masks.deepest_point(r.mask) for r in find_regions(case.heatmap)[1:4]]
     shipped = expand_prompt(Prompt(prior=case.heatmap))
-    asked = [("peak" if i == 0 else "pair" if len(q.points) > 1 else "middle", q) for i, q in enumerate(shipped)]
-    asked.append(("box", Prompt(points=np.array([middle]), labels=np.array([1]), box=box)))
+    prompts = [("peak" if i == 0 else "pair" if len(q.points) > 1 else "middle", q) for i, q in enumerate(shipped)]
+    prompts.append(("box", Prompt(points=np.array([middle]), labels=np.array([1]), box=box)))
     own = np.where(level, case.heatmap, np.minimum(case.heatmap, 0.25))
     dense = np.clip(0.5 + 1.5 * (own - 0.5), 0, 1).astype(np.float32)
-    asked.append(("dense", Prompt(points=np.array([middle]), labels=np.array([1]), prior=dense)))
+    prompts.append(("dense", Prompt(points=np.array([middle]), labels=np.array([1]), prior=dense)))
     if modes:
-        asked.append(("no", point_prompt([middle], modes)))
+        prompts.append(("no", point_prompt([middle], modes)))
     size = (case.image.shape[1], case.image.shape[0])
     out = []
-    for kind, question in asked:
-        for logits, guess in segmenter._decode(segmenter._embed(case.image), question):
-            out.append(Answer(resize_logits(logits, size) > 0, guess, stability_score(torch.as_tensor(logits)), kind))
+    for kind, prompt in prompts:
+        for logits, predicted_iou in segmenter._decode(segmenter._embed(case.image), prompt):
+            out.append(
+                Answer(resize_logits(logits, size) > 0, predicted_iou, stability_score(torch.as_tensor(logits)), kind)
+            )
     return out
 
 
-def rank(answer, case):
-    return answer.guess * np.sqrt(answer.steady * prior_coverage(case.heatmap, answer.mask))
+def shipped_rank(answer, case):
+    return answer.predicted_iou * np.sqrt(answer.stability * prior_coverage(case.heatmap, answer.mask))
 
 
 SHIPPED = ("peak", "middle", "pair")
 SAM2_WAYS: dict[str, tuple[tuple[str, ...], Callable]] = {
-    "as it ships": (SHIPPED, rank),
-    "- only the peak": (("peak",), rank),
-    "- no pairs": (("peak", "middle"), rank),
-    "- guess alone decides": (SHIPPED, lambda a, _: a.guess),
-    "- guess and overlap decide": (SHIPPED, lambda a, c: a.guess * soft_dice(c.heatmap, a.mask)),
-    "- no stability": (SHIPPED, lambda a, c: a.guess**2 * prior_coverage(c.heatmap, a.mask)),
-    "+ the heatmap's box": ((*SHIPPED, "box"), rank),
-    "+ the heatmap as a dense prompt": ((*SHIPPED, "dense"), rank),
-    "+ no on its other modes": ((*SHIPPED, "no"), rank),
+    "as it ships": (SHIPPED, shipped_rank),
+    "- only the peak": (("peak",), shipped_rank),
+    "- no pairs": (("peak", "middle"), shipped_rank),
+    "- guess alone decides": (SHIPPED, lambda a, _: a.predicted_iou),
+    "- guess and overlap decide": (SHIPPED, lambda a, c: a.predicted_iou * soft_dice(c.heatmap, a.mask)),
+    "- no stability": (SHIPPED, lambda a, c: a.predicted_iou**2 * prior_coverage(c.heatmap, a.mask)),
+    "+ the heatmap's box": ((*SHIPPED, "box"), shipped_rank),
+    "+ the heatmap as a dense prompt": ((*SHIPPED, "dense"), shipped_rank),
+    "+ no on its other modes": ((*SHIPPED, "no"), shipped_rank),
 }
 
 
-def several(n, segmenter):
-    """Both ways to read maps of four things in one scene, as the group of a table."""
+def compare_contrast(n, segmenter):
+    """Score heatmaps of four objects in one scene, alone and contrasted, as one group of the table."""
     from refam.grounder import load_grounder
     from refam.tiny.scenes import draw_clip
 
@@ -171,39 +179,39 @@ def several(n, segmenter):
                 truth = clip.masks[k, 0]
                 if truth.sum() >= LEAST_PX:
                     found = segmenter.segment(clip.frames[0], Prompt(prior=heatmap.grid))
-                    ways.setdefault(way, []).append(judge(best(found, truth.shape), truth))
+                    ways.setdefault(way, []).append(score_mask(best_mask(found, truth.shape), truth))
     return {f"{segmenter.name}, four things at once": ways}
 
 
-def judge(found, truth):
+def score_mask(found, truth):
     return metrics.region_similarity(found, truth), metrics.boundary_accuracy(found, truth)
 
 
-def measure(cases, segmenters):
-    """{group: {way: [(J, F) per case]}}."""
+def score_cases(cases, segmenters):
+    """Return group -> way -> (J, F) of each case."""
     rows: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for case in cases:
         for segmenter in segmenters:
             group = rows.setdefault(segmenter.name, {})
-            naive = segmenter.segment(case.image, point_prompt([peak_of(case.heatmap)]))
+            naive = segmenter.segment(case.image, point_prompt([peak_point(case.heatmap)]))
             shipped = segmenter.segment(case.image, Prompt(prior=case.heatmap))
-            first = best(naive, case.truth.shape)
+            first = best_mask(naive, case.truth.shape)
             if isinstance(segmenter, Sam2Segmenter):
-                said = answers(segmenter, case)
-                first = next(a.mask for a in said if a.kind == "peak")
+                candidates = sam2_answers(segmenter, case)
+                first = next(a.mask for a in candidates if a.kind == "peak")
                 group.setdefault("click at the maximum, surest mask", []).append(
-                    judge(best(naive, case.truth.shape), case.truth)
+                    score_mask(best_mask(naive, case.truth.shape), case.truth)
                 )
                 for way, (kinds, key) in SAM2_WAYS.items():
-                    chosen = max((a for a in said if a.kind in kinds), key=lambda a: key(a, case))
+                    chosen = max((a for a in candidates if a.kind in kinds), key=lambda a: key(a, case))
                     tried = rows.setdefault(f"{segmenter.name}, part by part", {})
-                    tried.setdefault(way, []).append(judge(chosen.mask, case.truth))
-            group.setdefault("click at the maximum, first mask", []).append(judge(first, case.truth))
-            group.setdefault("as it ships", []).append(judge(best(shipped, case.truth.shape), case.truth))
+                    tried.setdefault(way, []).append(score_mask(chosen.mask, case.truth))
+            group.setdefault("click at the maximum, first mask", []).append(score_mask(first, case.truth))
+            group.setdefault("as it ships", []).append(score_mask(best_mask(shipped, case.truth.shape), case.truth))
     return rows
 
 
-def table(name, rows):
+def markdown_table(name, rows):
     lines = [f"\n{name}", "", "| | J | F | J&F | gain |", "|---|---|---|---|---|"]
     for group, ways in rows.items():
         order = sorted(ways, key=lambda w: w not in ("click at the maximum, first mask", "each by itself"))
@@ -233,12 +241,12 @@ def main():
     if args.sam2:
         segmenters.append(Sam2Segmenter.load(args.sam2, cache=args.cache, cache_mb=50_000))
     if args.scenes:
-        print(table("Held-out scenes, words", measure(scenes(args.scenes), segmenters)), flush=True)
-        print(table("Scenes of four things", several(args.scenes // 2, segmenters[0])), flush=True)
+        print(markdown_table("Held-out scenes, words", score_cases(scene_cases(args.scenes), segmenters)), flush=True)
+        print(markdown_table("Scenes of four things", compare_contrast(args.scenes // 2, segmenters[0])), flush=True)
     for in_part in (False, True) if args.davis else ():
         name = "davis, in part" if in_part else "davis"
-        cases = davis(args.davis, frames=args.frames, in_part=in_part)
-        print(table(name, measure(cases, segmenters)), flush=True)
+        cases = davis_cases(args.davis, frames=args.frames, in_part=in_part)
+        print(markdown_table(name, score_cases(cases, segmenters)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""SAM2's image part by each engine on the same pictures: seconds, and how far the answers are apart.
+"""Compare the engines that run SAM2's image model: seconds, and how far their outputs differ.
 
-    python -m backend.benchmarks.sam2 --torch DIR --onnx DIR --root DAVIS_DIR [--frames 3] [--threads 2]
+    make bench-sam2 SAM2=DIR ONNX=DIR DAVIS=DIR [ARGS="--frames 3 --threads 2"]
 
-DIR: SAM2's image part for transformers, and `refam models pull sam2-tiny` from npm. DAVIS_DIR: as for bench_track. The
-first frames of as many clips are encoded by each engine in turn and asked with a click, a box, and a box with click and
-mask; torch in float32 is what the others are compared with. J is of the answer whose IoU the model guesses highest, and
-for torch also of the single mask that SAM2 has for prompts without doubt.
+SAM2 is the image model for transformers, ONNX the files of `refam models pull sam2-tiny`, DAVIS clips in the layout of
+DAVIS. The first frame of each of `--frames` clips is encoded by each engine in turn and prompted with a click, a box,
+and a box with click and mask. Outputs are compared with torch in float32. J is that of the mask with the highest
+predicted IoU, and for torch also that of SAM2's single-mask output.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from video import masks
 from video.types import Prompt
 
 
-def arguments():
+def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch", required=True)
     parser.add_argument("--onnx", type=Path, required=True)
@@ -42,19 +42,19 @@ def prompts_for(truth):
     return {"click": Prompt(**click), "box": Prompt(box=box), "all": Prompt(**click, box=box, prior=prior)}
 
 
-def pictures(root, most):
+def read_frames(root, most):
     for folder in sorted((root / "JPEGImages").iterdir())[:most]:
         image = cv2.imread(str(folder / "00000.jpg"))[..., ::-1]
         yield image, cv2.imread(str(root / "Annotations" / folder.name / "00000.png"), 0) > 127
 
 
-def timed(call):
+def time_call(call):
     begin = time.perf_counter()
     return call(), time.perf_counter() - begin
 
 
-def single(engine, levels, prompt):
-    """The one mask of SAM2's own mode for prompts without doubt."""
+def decode_single(engine, levels, prompt):
+    """Return SAM2's single-mask output for unambiguous prompts."""
     inner = engine._model
     with mock.patch.object(engine, "_model", wraps=inner) as model:
         model.side_effect = lambda **inputs: inner(**(inputs | {"multimask_output": False}))
@@ -63,7 +63,7 @@ def single(engine, levels, prompt):
 
 
 def main():
-    args = arguments()
+    args = parse_arguments()
     torch.set_num_threads(args.threads)
     slow, onnx = TorchEngine.load(args.torch, device="cpu"), OnnxEngine.load(args.onnx)
     engines = {"torch float32": slow, "onnxruntime": onnx}
@@ -72,20 +72,20 @@ def main():
             engines["torch bfloat16"] = slow
     rows = {name: {"encode": [], "decode": [], "apart": [], "same": []} for name in engines}
     j = {(name, kind): [] for name in (*engines, "torch single") for kind in ("click", "box", "all")}
-    for image, truth in pictures(args.root, args.frames):
+    for image, truth in read_frames(args.root, args.frames):
         size, pixels = (image.shape[1], image.shape[0]), preprocess(image, side=1024)
         base = {}
         for name, engine in engines.items():
             full = mock.patch("refam.segmenters.sam2_engines.bfloat16_autocast", return_value=contextlib.nullcontext())
             with full if name == "torch float32" else contextlib.nullcontext():
-                levels, spent_s = timed(lambda engine=engine, pixels=pixels: engine.encode(pixels))
+                levels, spent_s = time_call(lambda engine=engine, pixels=pixels: engine.encode(pixels))
             rows[name]["encode"].append(spent_s)
             base.setdefault("levels", levels)
             rows[name]["apart"].append(
                 max(float((a - b).abs().max()) for a, b in zip(levels, base["levels"], strict=True))
             )
             for kind, prompt in prompts_for(truth).items():
-                answers, spent_s = timed(lambda engine=engine, levels=levels, p=prompt: engine.decode(levels, p))
+                answers, spent_s = time_call(lambda engine=engine, levels=levels, p=prompt: engine.decode(levels, p))
                 rows[name]["decode"].append(spent_s)
                 base.setdefault(kind, answers)
                 pairs = zip(answers, base[kind], strict=True)
@@ -93,7 +93,7 @@ def main():
                 best = max(answers, key=lambda answer: answer[1])[0]
                 j[name, kind].append(masks.iou(resize_logits(best, size) > 0, truth))
                 if name == "torch float32":
-                    alone = single(engine, levels, prompt)[0]
+                    alone = decode_single(engine, levels, prompt)[0]
                     j["torch single", kind].append(masks.iou(resize_logits(alone, size) > 0, truth))
     print(
         f"{args.frames} pictures, {args.threads} threads. apart: greatest gap of a feature; same: least IoU of a mask"
@@ -106,7 +106,7 @@ def main():
             + "  ".join(f"{np.mean(j[name, kind]):7.3f}" for kind in ("click", "box", "all"))
         )
     means = "  ".join(f"{np.mean(j['torch single', kind]):7.3f}" for kind in ("click", "box", "all"))
-    print(f"{'torch, the single mask':44s}   {means}")
+    print(f"{'torch, the decode_single mask':44s}   {means}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Memory and speed over an hour of 1920x1080: a short encoded piece is looped by its packets, nothing encoded again.
+"""Measure memory and speed on an hour of video at 1920x1080.
 
-    python -m backend.benchmarks.scale [--minutes 60] [--track-minutes 4] [--keyframe-limit 300]
+    make bench-scale [ARGS="--minutes 60 --track-minutes 4 --keyframe-limit 300"]
 
---minutes is the clip's length; 60 is 108,000 frames. RSS stands beside the share of the work that is done, so that what
-grows with the length shows. Tracking (flow and GrabCut, longer side 320 px) runs for --track-minutes and says how far
-it came. Keyframes are chosen in a process of its own, ended after --keyframe-limit seconds: then it says so.
+The clip repeats the packets of a short encoded piece, without encoding again; 60 minutes are 108,000 frames. Prints the
+resident memory (RSS) and the speed of both decoders, of opening, decoding, tracking and writing the result, at several
+shares of the work, so that growth with the length shows. Tracking (flow and GrabCut, longer side 320 px) runs for
+--track-minutes and prints how far it came. Keyframes are selected in a process of their own, which is terminated after
+--keyframe-limit seconds.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ SHARES = (0.10, 0.25, 0.50, 0.75, 1.00)
 LENGTHS = (1_000, 10_000, 108_000)
 
 
-class _EnoughError(Exception):
-    """The time for tracking is over."""
+class _TimeUpError(Exception):
+    """Raised when the time for tracking is over."""
 
 
 def rss_mb():
@@ -49,7 +51,7 @@ def rss_mb():
 
 
 def disc_mask(frame):
-    """(HEIGHT, WIDTH) bool: a disc that goes round once in a piece, so that the loop has no seam."""
+    """Return a disc, (HEIGHT, WIDTH) bool, that moves round once per piece, so that repeats join without a jump."""
     angle = 2 * np.pi * frame / PIECE
     x, y = WIDTH / 2 + 400 * np.cos(angle), HEIGHT / 2 + 250 * np.sin(angle)
     rows, columns = np.ogrid[:HEIGHT, :WIDTH]
@@ -70,8 +72,8 @@ def write_piece(path):
         container.mux(stream.encode())
 
 
-def loop(piece, path, times):
-    """The piece's packets again and again, their stamps moved on."""
+def repeat_packets(piece, path, times):
+    """Write the packets of the piece `times` times, with shifted time stamps."""
     with av.open(str(piece)) as source, av.open(str(path), "w") as out:
         stream = source.streams.video[0]
         target = out.add_stream_from_template(stream)
@@ -86,25 +88,25 @@ def loop(piece, path, times):
                 out.mux(packet)
 
 
-def marks(total):
+def checkpoints(total):
     return {max(1, round(share * total)): share for share in SHARES}
 
 
-def row(stage, share, done, began):
+def print_progress(stage, share, done, began):
     took_s = time.perf_counter() - began
     print(f"  {stage:<10}{share:>5.0%}{done:>10,} frames{rss_mb():>9.0f} MB{done / took_s:>9.0f} frames/s", flush=True)
 
 
-def decode(clip):
-    wanted, done, began = marks(len(clip)), 0, time.perf_counter()
+def time_decoding(clip):
+    wanted, done, began = checkpoints(len(clip)), 0, time.perf_counter()
     for indices, _ in clip.batches():
         for _ in indices:
             done += 1
             if done in wanted:
-                row("decode", wanted[done], done, began)
+                print_progress("decode", wanted[done], done, began)
 
 
-def decoder_of(name, path, answer):
+def measure_decoder(name, path, answer):
     probed, began = probe(path), time.perf_counter()
     n, most, before = len(probed.times), 0.0, rss_mb()
     frames = read_decord(path, n, size=16) if name == "decord" else read_pyav(path, probed, np.arange(n))
@@ -115,18 +117,18 @@ def decoder_of(name, path, answer):
     )
 
 
-def decoders(path):
-    """Both on the same short clip, each in a process of its own."""
+def compare_decoders(path):
+    """Measure decord and PyAV on the same short clip, each in a process of its own."""
     for name in ("decord", "pyav"):
         answer = mp.get_context("spawn").Queue()
-        child = mp.get_context("spawn").Process(target=decoder_of, args=(name, path, answer))
+        child = mp.get_context("spawn").Process(target=measure_decoder, args=(name, path, answer))
         child.start()
         print(answer.get(timeout=300), flush=True)
         child.join()
 
 
-def track(clip, minutes):
-    """As far as it comes in so many minutes: RSS in equal parts of the time."""
+def time_tracking(clip, minutes):
+    """Track for the given minutes; print speed and memory at shares of that time."""
     view = make_view(clip, most_px=320)
     done, parts = 0, list(SHARES)
 
@@ -135,9 +137,9 @@ def track(clip, minutes):
         done += 1
         share = (time.perf_counter() - began) / (60 * minutes)
         while parts and share >= parts[0]:
-            row("track", parts.pop(0), done, began)
+            print_progress("track", parts.pop(0), done, began)
         if not parts:
-            raise _EnoughError
+            raise _TimeUpError
 
     start = TrackStart("disc", {0: masks.resize_mask(disc_mask(0), view.size)})
     piece = propagate_all(view, [start], GrabCutSegmenter(), window=(0, min(PIECE, len(clip)) - 1))[0]
@@ -146,15 +148,19 @@ def track(clip, minutes):
     try:
         found = propagate_all(view, [start], GrabCutSegmenter(), progress=tick)
         print(f"  the whole clip was tracked, seen on {found[0].visible.mean():.0%} of its frames")
-    except _EnoughError:
+    except _TimeUpError:
         print(
             f"  {done:,} of {len(clip):,} frames ({done / len(clip):.1%}) in {minutes:g} minutes; the rest was not run"
         )
 
 
 def boxes_of(kind, n):
-    """(n, 4) xyxy. smooth: a slow circle. jittery: it, with noise. still: noise alone, of a fiftieth of the box.
-    parked: half of that noise, and one push in the middle.
+    """Return a test track of n boxes, (n, 4) xyxy normalised.
+
+    Args:
+        kind: "smooth" (a slow circle), "jittery" (the circle with noise), "still" (noise of a fiftieth of the box) or
+            "parked" (half of that noise, and one shift in the middle).
+        n: Number of boxes.
     """
     rng, at = np.random.default_rng(1), np.arange(n)
     centre = np.full((n, 2), 0.5)
@@ -166,17 +172,17 @@ def boxes_of(kind, n):
     return sides + rng.normal(0, {"smooth": 0.0, "jittery": 0.004, "still": 0.004, "parked": 0.002}[kind], (n, 4))
 
 
-def _choose(kind, n, answer):
+def _time_selection(kind, n, answer):
     began = time.perf_counter()
     chosen = select_keyframes(boxes_of(kind, n), np.ones(n, bool), positions=np.arange(n) / FPS)
     answer.put((len(chosen), time.perf_counter() - began, rss_mb()))
 
 
-def keyframes(limit_s):
+def time_keyframes(limit_s):
     for kind in ("smooth", "jittery", "still", "parked"):
         for n in LENGTHS:
             answer = mp.get_context("spawn").Queue()
-            child = mp.get_context("spawn").Process(target=_choose, args=(kind, n, answer))
+            child = mp.get_context("spawn").Process(target=_time_selection, args=(kind, n, answer))
             child.start()
             try:
                 count, took_s, used = answer.get(timeout=limit_s)
@@ -187,8 +193,8 @@ def keyframes(limit_s):
             child.join()
 
 
-def results(clip, folder):
-    """What is kept and written of one object that is seen on every frame."""
+def measure_results(clip, folder):
+    """Measure memory and file size of the track of an object that is visible on every frame."""
     rles = [masks.encode(disc_mask(i)) for i in range(PIECE)]
     for share in (0.1, 1.0):
         n, before, began = max(1, round(share * len(clip))), rss_mb(), time.perf_counter()
@@ -214,7 +220,7 @@ def results(clip, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--track-minutes", type=float, default=4)
     parser.add_argument("--keyframe-limit", type=float, default=300)
@@ -223,23 +229,23 @@ def main():
         folder = Path(name)
         write_piece(folder / "piece.mp4")
         path = folder / "hour.mp4"
-        loop(folder / "piece.mp4", path, max(1, round(args.minutes * 60 * FPS / PIECE)))
-        loop(folder / "piece.mp4", folder / "short.mp4", 4)
+        repeat_packets(folder / "piece.mp4", path, max(1, round(args.minutes * 60 * FPS / PIECE)))
+        repeat_packets(folder / "piece.mp4", folder / "short.mp4", 4)
         print("40 s of it through either decoder")
-        decoders(folder / "short.mp4")
+        compare_decoders(folder / "short.mp4")
         before, began = rss_mb(), time.perf_counter()
         clip = open_clip(path)
         took_s = time.perf_counter() - began
         print(f"{clip!r}, {path.stat().st_size / 1e6:.0f} MB")
         print(f"open: {took_s:.0f} s, {len(clip) / took_s:.0f} frames/s, {before:.0f} -> {rss_mb():.0f} MB", flush=True)
         print("decode, every frame once and in order")
-        decode(clip)
+        time_decoding(clip)
         print("track by flow and GrabCut, longer side 320 px")
-        track(clip, args.track_minutes)
+        time_tracking(clip, args.track_minutes)
         print("write the result")
-        results(clip, folder)
+        measure_results(clip, folder)
     print("keyframes, tolerance 0.9")
-    keyframes(args.keyframe_limit)
+    time_keyframes(args.keyframe_limit)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Global attention sinks, on held-out scenes of the small model.
+"""Compare treatments of global attention sinks, on held-out scenes of the small model.
 
-    python -m backend.benchmarks.sinks [--count 150]
+    make bench-sinks [ARGS="--count 150"]
 
-1. Which sinks there are: share and evenness of attention, block by block.
-2. A sink planted on a content word (a constant added to its logit in every block; the small model has none):
-   point accuracy without treatment, suppressed, and with its map dropped; words summed as for the small model (each
+Prints:
+
+1. The sinks of the model: share and variation of attention, block by block.
+2. Point accuracy with a sink planted on a content word (a constant added to its logit in every block; the small model
+   has none): untreated, suppressed, and with its map dropped. Word maps are summed as for the small model (each
    standardised first) and plainly, as in the paper.
 """
 
@@ -27,15 +29,15 @@ from refam.tiny.heldout import HELD_OUT_SEED, HeldOutScene, held_out_scenes
 from video import metrics
 
 
-def read(grounder: Grounder, case: HeldOutScene, i: int, options: GroundingOptions | None = None) -> TokenMaps:
+def read_maps(grounder: Grounder, case: HeldOutScene, i: int, options: GroundingOptions | None = None) -> TokenMaps:
     (row,) = grounder.read_token_maps([case.picture], [case.referral.text], indices=[i], options=options)
     return row[0]
 
 
-def sinks_there_are(grounder: Grounder, judged: Sequence[HeldOutScene]) -> None:
+def report_sinks(grounder: Grounder, scenes: Sequence[HeldOutScene]) -> None:
     backbone, found = grounder.backbone, 0
     ratios, evenness = [], []
-    for i, case in enumerate(judged):
+    for i, case in enumerate(scenes):
         parsed = grounder.parse(case.referral.text)
         latents = backbone.encode_frames([case.picture])
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(i))
@@ -48,7 +50,7 @@ def sinks_there_are(grounder: Grounder, judged: Sequence[HeldOutScene]) -> None:
         ratios.append(share / np.median(share, 1, keepdims=True))
         evenness.append(variation)
     tall, even = np.concatenate(ratios, 1), np.concatenate(evenness, 1)
-    print(f"\n{found} sinks among {tall.shape[1]} tokens of {len(judged)} scenes\n")
+    print(f"\n{found} sinks among {tall.shape[1]} tokens of {len(scenes)} scenes\n")
     print("| block | largest share over the median | of tokens with variation up to 0.5 | least variation |")
     print("|---|---|---|---|")
     for block, (t, e) in enumerate(zip(tall, even, strict=True)):
@@ -57,8 +59,8 @@ def sinks_there_are(grounder: Grounder, judged: Sequence[HeldOutScene]) -> None:
 
 
 @contextmanager
-def planted(grounder: Grounder, position: int, boost: float, n_image: int, n_text: int) -> Iterator[None]:
-    """The model with a constant added to the logit of one text key for every query, by the mask FLUX can be given."""
+def plant_sink(grounder: Grounder, position: int, boost: float, n_image: int, n_text: int) -> Iterator[None]:
+    """Add a constant to the logit of one text key for every query within the context, through FLUX's attention mask."""
     bias = torch.zeros(1, 1, 1, n_text + n_image)
     bias[..., position] = boost
 
@@ -75,27 +77,27 @@ def planted(grounder: Grounder, position: int, boost: float, n_image: int, n_tex
             hook.remove()
 
 
-def treat(maps: TokenMaps, how: Callable[..., np.ndarray] | None) -> TokenMaps:
-    meant = [p for word in maps.expression.content_words() for p in word]
-    found = [p for p in maps.sinks or () if p in meant]
-    like = [p for p in meant if p not in found]
+def apply_treatment(maps: TokenMaps, how: Callable[..., np.ndarray] | None) -> TokenMaps:
+    content = [p for word in maps.expression.content_words() for p in word]
+    found = [p for p in maps.sinks or () if p in content]
+    others = [p for p in content if p not in found]
     if how is None or not found:
         return maps
     return replace(
         maps,
-        maps=how(maps.maps, found, like),
-        draws=np.stack([how(d, found, like) for d in maps.draws]),
+        maps=how(maps.maps, found, others),
+        draws=np.stack([how(d, found, others) for d in maps.draws]),
     )
 
 
-def dropped(maps: np.ndarray, sinks: Sequence[int], like: Sequence[int]) -> np.ndarray:
+def drop_maps(maps: np.ndarray, sinks: Sequence[int], others: Sequence[int]) -> np.ndarray:
     out = maps.copy()
     out[list(sinks)] = 0
     return out
 
 
-def planted_sinks(grounder: Grounder, judged: Sequence[HeldOutScene], boost: float) -> None:
-    treatments = {"left alone": None, "suppressed": suppress_sinks, "dropped": dropped}
+def report_planted_sinks(grounder: Grounder, scenes: Sequence[HeldOutScene], boost: float) -> None:
+    treatments = {"left alone": None, "suppressed": suppress_sinks, "dropped": drop_maps}
     shipped = grounder.backbone.preset
     readouts = {"words balanced, smoothed": shipped, "plain sum": replace(shipped, balanced=False, smooth_tokens=0.0)}
     hits: dict[str, list[list[bool]]] = {name: [] for name in ("no sink", *treatments)}
@@ -110,19 +112,19 @@ def planted_sinks(grounder: Grounder, judged: Sequence[HeldOutScene], boost: flo
         grounder.backbone.preset = shipped
         return out
 
-    for i, case in enumerate(judged):
-        clean = read(grounder, case, i)
-        meant = clean.expression.content_words()
-        if len(meant) < 2:
+    for i, case in enumerate(scenes):
+        clean = read_maps(grounder, case, i)
+        content = clean.expression.content_words()
+        if len(content) < 2:
             continue
         several += 1
         h, w = clean.maps.shape[1:]
-        with planted(grounder, meant[i % len(meant)][0], boost, h * w, shipped.text_length):
-            maps = read(grounder, case, i)
-        found += meant[i % len(meant)][0] in (maps.sinks or ())
+        with plant_sink(grounder, content[i % len(content)][0], boost, h * w, shipped.text_length):
+            maps = read_maps(grounder, case, i)
+        found += content[i % len(content)][0] in (maps.sinks or ())
         hits["no sink"].append(hit(clean, case))
         for name, how in treatments.items():
-            hits[name].append(hit(treat(maps, how), case))
+            hits[name].append(hit(apply_treatment(maps, how), case))
     print(f"\na sink planted on one word of two or more, logit + {boost:g}: found in {found} of {several} scenes\n")
     print(f"| point accuracy | {' | '.join(readouts)} |\n|---|{'---|' * len(readouts)}")
     for name, some in hits.items():
@@ -136,11 +138,11 @@ def main() -> None:
     parser.add_argument("--planted-only", action="store_true")
     args = parser.parse_args()
     grounder = load_grounder("tiny", device="cpu")
-    judged = list(held_out_scenes(args.count, HELD_OUT_SEED))
+    scenes = list(held_out_scenes(args.count, HELD_OUT_SEED))
     if not args.planted_only:
-        sinks_there_are(grounder, judged)
+        report_sinks(grounder, scenes)
     for boost in args.boost:
-        planted_sinks(grounder, judged, boost)
+        report_planted_sinks(grounder, scenes, boost)
 
 
 if __name__ == "__main__":
