@@ -14,14 +14,18 @@ from backend.settings import Settings, load_settings
 
 
 def settings_beside(studio: LocalStudio, folder: Path, **more: Any) -> Settings:
-    """For a backend of this Label Studio, on a port of its own; jobs and media are kept in `folder`."""
+    """For a backend of this Label Studio, on a port of its own; jobs and media are kept in `folder`.
+
+    It answers as late as Label Studio waits (100 s), unless `more` says otherwise: a busy machine fails no test.
+    """
+    deadlines = {"deadline_s": 90.0, "page_deadline_s": 90.0}
     return load_settings(
         label_studio_url=studio.url,
         label_studio_api_key=studio.login.token,
         port=free_port(),
         cache_dir=folder / "cache",
         data_dir=folder / "data",
-        **more,
+        **deadlines | more,
     )
 
 
