@@ -326,12 +326,13 @@ def _queue(settings: Settings) -> Finding:
     kind = "SQLite" if settings.queue == "sqlite" else "Redis"
     try:
         queue = JobQueue(settings.queue, Path(settings.data_dir))
-        waiting, runs = queue.waiting(), len(queue.records())
+        waiting, runs, damage = queue.waiting(), len(queue.records()), queue.damage
         queue.close()
     except Exception as error:
         fix = "REFAM_QUEUE must name a Redis that runs" if kind == "Redis" else "REFAM_DATA_DIR must be writable"
         return Finding("queue", "wrong", f"{kind} cannot be used ({type(error).__name__}): {fix}")
     hint = "" if settings.work else "; REFAM_WORK is false: `refam work` has to run somewhere"
+    hint += "".join(f"; {sentence}" for sentence in damage)
     return Finding("queue", "note" if hint else "ok", f"{kind}, {waiting} waiting, {runs} job(s) known{hint}")
 
 

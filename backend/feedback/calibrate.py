@@ -7,6 +7,7 @@ track, and the score model.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -109,8 +110,14 @@ class CalibrationReport:
             keyframe_iou=self.tolerances[self.tolerance.index],
             project=project,
             objects=self.objects,
-            score="" if model is None else hashlib.sha256(repr(model).encode()).hexdigest()[:8],
+            score="" if model is None else score_model_id(model),
         )
+
+
+def score_model_id(model: ScoreModel) -> str:
+    """Return eight hex digits that name a fitted score model: part of the model version, so the text stays as it is."""
+    fields = ", ".join(f"{field.name}={getattr(model, field.name)!r}" for field in dataclasses.fields(model))
+    return hashlib.sha256(f"Need({fields})".encode()).hexdigest()[:8]
 
 
 def candidate_readings(grounder: Grounder) -> tuple[ReadingSettings, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.feedback.calibrate import ReadingSettings, calibrate_settings, candidate_readings
+from backend.feedback.calibrate import ReadingSettings, calibrate_settings, candidate_readings, score_model_id
 from backend.feedback.calibrated_settings import (
     CalibratedSettings,
     CalibratedSettingsError,
@@ -22,6 +23,7 @@ from backend.feedback.project import CorrectedObject, FeedbackError, task_correc
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.label_config import parse_label_config
 from refam.grounder import load_grounder
+from refam.pipeline.confidence import FEATURES, ScoreModel
 from refam.pipeline.pipeline import Pipeline
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import draw_clip
@@ -217,3 +219,11 @@ def test_corrected_objects_of_a_task(task, words):
     found = list(task_corrected_objects(task, parse_label_config(CONFIG)))
     assert [e.words for e in found] == words
     assert all((e.fps, e.video, e.label) == (30, "a.mp4", "Car") for e in found)
+
+
+def test_the_id_of_a_score_model_is_the_one_that_stored_versions_hold():
+    """Worked out with release 0.2.0, whose stored calibrations and model versions carry it."""
+    model = ScoreModel(weights=(0.5,) * len(FEATURES), bias=1.0, made_with="tiny/grabcut/flow", objects=3, source="p")
+    weights = ", ".join(["0.5"] * len(FEATURES))
+    text = f"Need(weights=({weights}), bias=1.0, made_with='tiny/grabcut/flow', objects=3, source='p')"
+    assert score_model_id(model) == hashlib.sha256(text.encode()).hexdigest()[:8]
