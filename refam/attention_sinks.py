@@ -141,7 +141,19 @@ def find_sinks_by_block(
 def find_sinks(
     mean: NDArray[np.floating], variation: NDArray[np.floating], options: SinkOptions | None = None
 ) -> tuple[int, ...]:
-    """Return the positions of the tokens that are sinks in enough blocks; arguments as for `find_sinks_by_block`."""
+    """Find the tokens of one sample that are sinks in enough blocks.
+
+    Args:
+        mean: (n_blocks, T), see `SinkStats`.
+        variation: (n_blocks, T), see `SinkStats`.
+        options: None takes the defaults; `min_blocks` of them is the share of blocks that is enough.
+
+    Returns:
+        The positions of the sinks among the T text tokens, ascending.
+
+    Raises:
+        ValueError: If the shapes do not match.
+    """
     options = options or SinkOptions()
     share_of_blocks = find_sinks_by_block(mean, variation, options).mean(0)
     return tuple(int(t) for t in np.flatnonzero(share_of_blocks >= options.min_blocks))

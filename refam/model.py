@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ FrameMask = tuple[NDArray[np.bool_], int]
 """mask, frame: the mask (H, W) bool in the frame's size, frames counted from 0."""
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantisation = Literal["bnb-4bit", "bnb-8bit", "int8"]
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 class Model:
@@ -44,8 +46,11 @@ class Model:
     Args:
         segmenter: What outlines objects; it also decides which tracker is used.
         grounder: Loads what grounds words; called once, when words first need it.
-        quality: How closely videos are looked at.
+        quality: How closely videos are looked at: "fast", "normal" or "best".
         options: What else may be tuned; the quality overrules it.
+
+    Raises:
+        PromptError: If there is no such quality.
 
     Example:
         >>> model = refam.load()
@@ -62,6 +67,7 @@ class Model:
         options: PipelineOptions | None = None,
     ) -> None:
         self.segmenter = segmenter
+        _require_choice("quality", quality, list(Quality))
         self.quality = Quality(quality)
         self._load_grounder = functools.cache(grounder)
         self.pipeline = Pipeline(segmenter, grounder=self._load_grounder, options=self.quality.options(options))
@@ -98,23 +104,26 @@ class Model:
         Args:
             video: A file, or a clip from `video.io.reader.open_clip`.
             words: A referring expression, or several: one object each.
-            points: Points on the object.
-            negative_points: Points off the object.
-            boxes: Boxes around the object.
-            masks: The object's masks.
+            points: (x, y, frame) on the object; x and y are fractions of the frame from its top left, frames are
+                counted from 0.
+            negative_points: (x, y, frame) off the object.
+            boxes: (x0, y0, x1, y1, frame) around the object, as fractions of the frame.
+            masks: (mask, frame), the mask (H, W) bool in the frame's size.
             frame_range: FROM-TO, both included: frames ("100-250") or seconds ("2.5s-4s"); "" for the whole video.
             every: Look at every n-th frame; masks between them are interpolated.
             max_side_px: Look at frames that are reduced to this longer side; masks come in full size.
             progress: Called with the stage's name and its finished fraction.
 
         Returns:
-            One result for each object, in the order of the words, with `boxes`, `masks`, `visible`, `keyframes`,
-            `score` and `notes`. An object that was not found is visible nowhere, and its notes say why.
+            One result for each object, in the order of the words, with `frames`, `boxes`, `masks`, `visible`,
+            `keyframes`, `score` and `notes`; row i is frame `result.frames[i]`. An object that was not found is visible
+            nowhere, and its notes say why.
 
         Raises:
-            PromptError: For arguments that cannot be meant.
-            ClipError: For a file that cannot be read.
-            PipelineError: If none of the objects was found.
+            PromptError: If an argument is malformed or out of range.
+            ClipError: If the file cannot be read.
+            PipelineError: If none of the objects was found, and also if they were given by words alone and the
+                backbone cannot be loaded.
             ReadingError: If no frame could be read.
 
         Example:
@@ -150,10 +159,11 @@ class Model:
             One result per target, on the clip's own frames and in its size.
 
         Raises:
-            PromptError: For a region or a prompt that does not fit the clip.
-            PipelineError: If none of the targets was found.
+            PromptError: If a region or a prompt does not fit the clip.
+            PipelineError: If none of the targets was found; see `track`.
             ReadingError: If no frame could be read.
         """
+        _check_mask_sizes(targets, clip.size)
         if region is None:
             return self.quality.run(self.pipeline, clip, targets, progress=progress, cache=cache)
         return run_in_region(self.pipeline, clip, targets, region, progress=progress, cache=cache)
@@ -169,8 +179,9 @@ class Model:
             The heatmap: `grid` (h, w) float32 in [0, 1], `peak` (x, y) as fractions of the image, `confidence`.
 
         Raises:
-            GroundingError: For words that cannot be grounded.
-            ValueError: For anything but an RGB image.
+            GroundingError: If the words cannot be grounded.
+            BackboneError: If the backbone cannot be loaded.
+            ValueError: If the image is not RGB.
 
         Example:
             >>> heatmap = model.ground(image, "the dog on the left")
@@ -200,11 +211,12 @@ class Model:
             prior: (h, w) float32 in [0, 1]: a heatmap or a mask to be refined, at any resolution.
 
         Returns:
-            Candidates, the best first: `mask` (H, W) bool and `score` in [0, 1]. None where nothing stands out.
+            Candidates, the best first: `mask` (H, W) bool and `score` in [0, 1]. Empty if nothing stands out.
 
         Raises:
-            GroundingError: For words that cannot be grounded.
-            ValueError: Without words, points, a box or a prior, and for anything but an RGB image.
+            GroundingError: If the words cannot be grounded.
+            BackboneError: If words are given and the backbone cannot be loaded.
+            ValueError: If neither words, points, a box nor a prior are given, or if the image is not RGB.
 
         Example:
             >>> best = model.segment(image, points=[(0.42, 0.61)])[0]
@@ -241,39 +253,50 @@ def load(
     feature_cache: Path | None = None,
     feature_cache_mb: float = 2000,
 ) -> Model:
-    """Load a model that is held for many videos. The backbone is loaded when words first need it.
+    """Load a model that is held for many videos.
+
+    The backbone is loaded when words first need it. If it cannot be loaded, `Model.ground` and `Model.segment`
+    raise BackboneError, and `Model.track` raises PipelineError, which quotes that error.
 
     Args:
         backbone: What grounds words: a preset ("tiny", which ships, "flux-schnell", ...), the directory of a diffusers
             pipeline, or its name on the hub.
         segmenter: What outlines objects: "grabcut", which needs no weights, "sam2-tiny" and the like, a directory, or a
             name on the hub. None takes the best that is on this machine.
-        device: "auto", "cpu" or "cuda", for both.
+        device: "auto", "cpu", "mps", "cuda" or one GPU of several such as "cuda:1"; for both. "auto" is CUDA if there
+            is any, else the CPU.
         quality: "fast", "normal" or "best": how closely videos are looked at.
         tracker: "flow", "memory" or "sam2-video"; "auto" takes the best that the segmenter allows.
         magnets: The words that take up stray attention, with spaces between them; the paper's unless given.
-        seed: Of the noise that words are grounded with.
-        dtype: Of the backbone's weights.
+        seed: Random seed of the noise that words are grounded with.
+        dtype: Type of the backbone's weights: "float32", "bfloat16" or "float16"; "auto" is the preset's on CUDA, and
+            float32 elsewhere.
         offload: Keep the backbone's parts in main memory, and bring each to the GPU when it is needed.
-        quantise: Hold the backbone's weights in 4 or 8 bits.
+        quantise: Hold the backbone's weights in 4 or 8 bits: "bnb-4bit", "bnb-8bit" or "int8"; needs CUDA. None leaves
+            them as they are.
         free_text: Free the text encoders once words are encoded, and load them again for new ones.
         download: Fetch a backbone that is not on this machine.
         models_dir: Where SAM2's weights are; by default where `refam models pull` puts them.
         feature_cache: A directory for SAM2's features of frames, so that none is encoded twice.
-        feature_cache_mb: What that directory may hold.
+        feature_cache_mb: What that directory may hold, in MB; 2000 unless given.
 
     Returns:
         The model.
 
     Raises:
-        SegmenterError: If the segmenter cannot be loaded.
-        ValueError: For magnets or a quality that cannot be read.
-        BackboneError: If the backbone cannot be loaded; from the first call with words.
+        PromptError: If there is no such device, quality, dtype or quantisation.
+        SegmenterError: If the segmenter cannot be loaded, or if there is no such tracker.
+        ValueError: If the magnets are malformed.
 
     Example:
         >>> model = refam.load(backbone="flux-schnell", segmenter="sam2-tiny", download=True)
     """
-
+    if not _DEVICE.fullmatch(device):
+        raise PromptError(f"device must be auto, cpu, mps, cuda or cuda:N, got {device!r}")
+    _require_choice("quality", quality, list(Quality))
+    _require_choice("dtype", dtype, get_args(Dtype))
+    if quantise is not None:
+        _require_choice("quantise", quantise, get_args(Quantisation))
     magnet_words = Magnets.parse(magnets) if isinstance(magnets, str) else magnets or Magnets()
 
     def load_words() -> Grounder:
@@ -321,19 +344,21 @@ def track(
         masks: (mask, frame), the mask (H, W) bool in the frame's size.
         backbone: What grounds words; see `load`.
         segmenter: What outlines objects; see `load`.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "mps", "cuda" or one GPU of several such as "cuda:1".
         quality: "fast", "normal" or "best".
         download: Fetch a backbone that is not on this machine.
         progress: Called with the stage's name and its finished fraction.
 
     Returns:
-        One result for each object, in the order of the words; see `Model.track`.
+        One result for each object, in the order of the words; row i is frame `result.frames[i]`. See `Model.track`.
 
     Raises:
-        PromptError: For arguments that cannot be meant.
-        ClipError: For a file that cannot be read.
-        PipelineError: If none of the objects was found.
-        SegmenterError, BackboneError: For models that cannot be loaded.
+        PromptError: If an argument is malformed or out of range.
+        ClipError: If the file cannot be read.
+        PipelineError: If none of the objects was found, and also if they were given by words alone and the backbone
+            cannot be loaded.
+        ReadingError: If no frame could be read.
+        SegmenterError: If the segmenter cannot be loaded.
 
     Example:
         >>> (dog,) = refam.track("clip.mp4", "the dog on the left")
@@ -362,7 +387,14 @@ def _to_prompts(
     boxes: Sequence[FrameBox],
     masks: Sequence[FrameMask],
 ) -> tuple[FramePrompt, ...]:
-    """Return one prompt for each point, box and mask; raises PromptError for what is out of range."""
+    """Return one prompt for each point, box and mask; raises PromptError if one is malformed or out of range."""
+    for point in (*points, *negative_points):
+        _require_numbers(point, 3, "a point is (x, y, frame)")
+    for box in boxes:
+        _require_numbers(box, 5, "a box is (x0, y0, x1, y1, frame)")
+    for pair in masks:
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and np.ndim(pair[0]) == 2 and np.ndim(pair[1]) == 0):
+            raise PromptError(f"a mask is (mask, frame), the mask an array (H, W) of bool, got {_describe(pair)}")
     try:
         return (
             *(FramePrompt(int(frame), points=((x, y),), labels=(1,)) for x, y, frame in points),
@@ -372,6 +404,40 @@ def _to_prompts(
         )
     except ValueError as error:
         raise PromptError(str(error)) from error
+
+
+def _require_numbers(values: Any, count: int, form: str) -> None:
+    """Raise PromptError unless `values` are so many numbers; form: what the error says is right."""
+    numbers = np.asarray(values) if isinstance(values, tuple | list | np.ndarray) and len(values) == count else None
+    if numbers is None or numbers.ndim != 1 or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
+        raise PromptError(f"{form}, got {_describe(values)}")
+
+
+def _describe(value: Any) -> str:
+    """Return a short text for an argument: arrays by their shape, all else as Python prints it."""
+    if isinstance(value, np.ndarray) and value.size > 8:
+        return f"an array of shape {value.shape}"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_describe, value))}{',' if len(value) == 1 else ''})"
+    return repr(value)
+
+
+def _require_choice(name: str, value: str, choices: Collection[str]) -> None:
+    """Raise PromptError unless the value of an argument is one of the choices."""
+    if value not in choices:
+        *others, last = choices
+        raise PromptError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")
+
+
+def _check_mask_sizes(targets: Sequence[Target], size: tuple[int, int]) -> None:
+    """Raise PromptError if a drawn mask has another size than the video, which is (width, height) pixels."""
+    for prompt in (prompt for target in targets for prompt in target.prompts):
+        if prompt.mask is not None and prompt.mask.size != size:
+            width, height = prompt.mask.size
+            raise PromptError(
+                f"the mask on frame {prompt.frame} is {height}x{width} pixels (height x width); "
+                f"the video's frames are {size[1]}x{size[0]}"
+            )
 
 
 def _to_targets(words: Sequence[str], prompts: tuple[FramePrompt, ...]) -> list[Target]:

@@ -326,7 +326,7 @@ def export_results(out: Path, form: ExportFormat, *, progress: Callable[[int], N
         progress: Called with the number of videos written so far.
 
     Returns:
-        The folders.
+        The folders written, in order.
 
     Raises:
         ResultFolderError: If a part is damaged.

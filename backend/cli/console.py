@@ -140,7 +140,9 @@ Download = Annotated[
 ]
 Magnets = Annotated[
     str | None,
-    typer.Option(envvar="REFAM_MAGNETS", help='Attention magnets to append, such as "with to . pink"; see the README.'),
+    typer.Option(
+        envvar="REFAM_MAGNETS", help='Attention magnets to append, such as "with to . pink"; see refam/README.md.'
+    ),
 ]
 Sam2 = Annotated[
     str | None,

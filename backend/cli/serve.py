@@ -20,13 +20,16 @@ log = logging.getLogger("refam.jobs")
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [env: REFAM_HOST; 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on [env: REFAM_PORT; 9090].")] = None,
-    backbone: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_BACKBONE].")] = None,
-    sam2: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_SAM2].")] = None,
-    device: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_DEVICE].")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on \\[env: REFAM_HOST; 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on \\[env: REFAM_PORT; 9090].")] = None,
+    backbone: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_BACKBONE].")] = None,
+    sam2: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_SAM2].")] = None,
+    device: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_DEVICE].")] = None,
 ) -> None:
-    """Serve as a Label Studio ML backend. Everything else is set by REFAM_* variables (see README)."""
+    """Serve as a Label Studio ML backend.
+
+    Everything else is set by REFAM_* variables (see backend/guides/operations.md).
+    """
     with one_line_errors():
         from backend.service.app import run_server
         from backend.settings import load_settings
@@ -36,9 +39,9 @@ def serve(
 
 
 def work(
-    backbone: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_BACKBONE].")] = None,
-    sam2: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_SAM2].")] = None,
-    device: Annotated[str | None, typer.Option(help="See `refam label` [env: REFAM_DEVICE].")] = None,
+    backbone: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_BACKBONE].")] = None,
+    sam2: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_SAM2].")] = None,
+    device: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_DEVICE].")] = None,
     metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Serve metrics for Prometheus.")] = None,
 ) -> None:
     """Work off the queue of REFAM_QUEUE, on as many machines as you like; ends with the job in hand given back."""

@@ -150,7 +150,7 @@ class JobQueue:
         return sorted((entry.record for entry in self._entries()), key=lambda r: r.submitted_at, reverse=True)
 
     def spec(self, job: str) -> JobSpec | None:
-        """Return what a job is to do; None where that is lost."""
+        """Return what a job is to do. None if it is missing or damaged."""
         raw = self._storage.read_blob(f"spec:{job}")
         try:
             return None if raw is None else JobSpec.model_validate_json(raw)

@@ -69,9 +69,8 @@ class RegionOfInterest:
         prompted = sorted({prompt.frame for target in targets for prompt in target.prompts})
         for frame in prompted:
             if not first <= frame <= last:
-                raise PromptError(
-                    f"frame {frame} was drawn on, and --range {self.frame_range} has the frames {first} to {last}"
-                )
+                frames = f"--range {self.frame_range}" if self.frame_range else "the video"
+                raise PromptError(f"frame {frame} was drawn on, and {frames} has the frames {first} to {last}")
         return make_view(clip, first=first, last=last, every=self.every, most_px=self.max_side_px, must=prompted)
 
     def _frame_range(self, clip: Clip) -> tuple[int, int]:

@@ -104,6 +104,12 @@ class MaskSequence(Sequence[NDArray[np.bool_]]):
     def __init__(self, rles: Sequence[Rle]) -> None:
         self._rles = rles
 
+    def __repr__(self) -> str:
+        if not self._rles:
+            return "MaskSequence(0 masks)"
+        width, height = self._rles[0].size
+        return f"MaskSequence({len(self)} masks, each ({height}, {width}) bool)"
+
     def __len__(self) -> int:
         return len(self._rles)
 
@@ -120,11 +126,12 @@ class MaskSequence(Sequence[NDArray[np.bool_]]):
         return map(masks.decode, self._rles)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrackResult:
     """The track of one target, with its keyframes and its score.
 
-    The arrays of the track (`frames`, `boxes`, `masks`, `visible`) have one row for each frame, in order.
+    The arrays of the track (`frames`, `boxes`, `masks`, `visible`) have one row for each frame, in order: row i is
+    frame `result.frames[i]` of the clip. Two results are equal only if they are the same object.
 
     Attributes:
         target: What was asked for.

@@ -6,7 +6,7 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,9 +110,12 @@ def load_segmenter(
         cache_mb: What it may hold.
 
     Raises:
-        SegmenterError: If the weights cannot be loaded, or do not allow the tracker. What was asked for is never
-            replaced silently.
+        SegmenterError: If there is no such tracker, if the weights cannot be loaded, or if they do not allow the
+            tracker. What was asked for is never replaced silently.
     """
+    trackers = get_args(TrackerKind)
+    if tracker not in trackers:
+        raise SegmenterError(f"there is no tracker {tracker!r}: give {', '.join(trackers[:-1])} or {trackers[-1]}")
     choice = choose_segmenter(named, models=models, device=device, tracker=tracker)
     if choice.source is None:
         if choice.tracker != "flow":

@@ -73,12 +73,13 @@ def parse_noun_phrase(
     """Find the head noun phrase of an expression.
 
     Args:
-        words: Words of the expression, lower case, punctuation as words of its own.
-        cues: The words of place and size, which belong to no phrase.
+        words: Words of the expression in lower case; each punctuation mark is a word of its own.
+        cues: The words of place and size. They are never looked for as part of the phrase.
         tagger: A part-of-speech tagger; None classifies words by their endings and by short lists.
 
     Returns:
-        The phrase, or None if there is no head noun; every word must be read then.
+        The phrase. None if the expression has no head noun, or if its first noun only says where the object is ("next
+        to the dog"); the caller then looks for every word.
     """
     return _PhraseParser(words, cues, tagger(words) if tagger else None).parse()
 

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 import refam
+from refam.backbones import BackboneError
 from refam.model import default_models_dir
+from refam.segmenters.load import SegmenterError
 from refam.tiny.scenes import SceneClip, draw_clip
 from tests import media
+from video.errors import UserError
 from video.io.reader import open_clip
 from video.masks import box_of, iou
 from video.types import Heatmap
@@ -105,6 +108,23 @@ def test_ground_and_segment_one_image(model: refam.Model, scene: SceneClip) -> N
         ({"negative_points": [(0.5, 0.5, 0)]}, "without words"),
         ({"masks": [(np.zeros((180, 320), bool), 0)]}, "at least one pixel"),
         ({"words": "the star", "frame_range": "9-4"}, "ends before it begins"),
+        ({"points": [(0.5, 0.5)]}, r"^a point is \(x, y, frame\), got \(0.5, 0.5\)$"),
+        ({"points": (0.5, 0.5, 0)}, r"^a point is \(x, y, frame\), got 0.5$"),
+        ({"points": [(0.5, "right", 0)]}, r"^a point is \(x, y, frame\), got \(0.5, 'right', 0\)$"),
+        ({"words": "the star", "negative_points": [(0.5,)]}, r"^a point is \(x, y, frame\), got \(0.5,\)$"),
+        ({"boxes": [(0.1, 0.1, 0.2, 0.2)]}, r"^a box is \(x0, y0, x1, y1, frame\), got \(0.1, 0.1, 0.2, 0.2\)$"),
+        ({"masks": [np.ones((180, 320), bool)]}, r"^a mask is \(mask, frame\), .* got an array of shape \(180, 320\)$"),
+        ({"masks": [(0, np.ones((180, 320), bool))]}, r"got \(0, an array of shape \(180, 320\)\)$"),
+        (
+            {"masks": [(np.ones((10, 20), bool), 0)]},
+            r"^the mask on frame 0 is 10x20 pixels \(height x width\); the video's frames are 180x320$",
+        ),
+        ({"masks": [(np.ones((10, 20), bool), 0)], "every": 2, "max_side_px": 64}, "is 10x20 pixels"),
+        ({"points": [(0.5, 0.5, 500)]}, "^frame 500 was drawn on, and the video has the frames 0 to 11$"),
+        (
+            {"points": [(0.5, 0.5, 1)], "frame_range": "4-8"},
+            "^frame 1 was drawn on, and --range 4-8 has the frames 4 to 8$",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -112,6 +132,48 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(refam.PromptError, match=sentence):
         model.track(path, **arguments)  # type: ignore[arg-type]
+
+
+def test_points_may_be_rows_of_an_array(model: refam.Model, scene: SceneClip, path: Path) -> None:
+    box = box_of(scene.masks[0, 3])
+    assert box is not None
+    (by_tuple,) = model.track(path, boxes=[(*box, 3)])
+    (by_row,) = model.track(path, boxes=np.array([[*box, 3]]))  # type: ignore[arg-type]
+    assert np.array_equal(np.stack(by_tuple.masks), np.stack(by_row.masks))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "sentence"),
+    [
+        ({"quality": "high"}, refam.PromptError, "^quality must be fast, normal or best, got 'high'$"),
+        ({"device": "gpu"}, refam.PromptError, "^device must be auto, cpu, mps, cuda or cuda:N, got 'gpu'$"),
+        (
+            {"dtype": "float8"},
+            refam.PromptError,
+            "^dtype must be auto, float32, bfloat16 or float16, got 'float8'$",
+        ),
+        ({"quantise": "4bit"}, refam.PromptError, "^quantise must be bnb-4bit, bnb-8bit or int8, got '4bit'$"),
+        ({"tracker": "foo"}, SegmenterError, "^there is no tracker 'foo': give auto, flow, memory or sam2-video$"),
+    ],
+)
+def test_loading_refuses_unknown_values(arguments: dict[str, str], kind: type[UserError], sentence: str) -> None:
+    with pytest.raises(kind, match=sentence):
+        refam.load(segmenter="grabcut", **arguments)  # type: ignore[arg-type]
+
+
+def test_an_unknown_backbone_is_reported_by_the_first_call_with_words(scene: SceneClip, path: Path) -> None:
+    model = refam.load("no-such-backbone", "grabcut", device="cpu")
+    with pytest.raises(refam.PipelineError, match="no-such-backbone"):
+        model.track(path, "the star")
+    with pytest.raises(BackboneError, match="no-such-backbone"):
+        model.ground(scene.frames[0], "the star")
+
+
+def test_a_result_can_be_hashed_and_its_masks_printed(model: refam.Model, scene: SceneClip, path: Path) -> None:
+    (found,) = model.track(path, masks=[(scene.masks[0, 4], 4)], frame_range="4-8")
+    assert {found: "found"}[found] == "found"
+    assert repr(found.masks) == "MaskSequence(5 masks, each (180, 320) bool)"
+    assert repr(found.masks[:0]) == "MaskSequence(0 masks)"
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -157,8 +157,12 @@ def track_from_boxes(label: str, by_frame: dict[int, masks.Box], *, keyframes: S
 
     Args:
         label: The object's label.
-        by_frame: Normalised xyxy. They are clipped to the frame; those without area are left out.
-        keyframes: The frames that a person should correct the others by.
+        by_frame: A box for each frame, counted from 0: normalised xyxy. Boxes are clipped to the frame, and those that
+            have no area then are left out.
+        keyframes: The frames that a person should correct the others by; those without a box are left out.
+
+    Returns:
+        The object on the frames whose boxes were kept, in ascending order, with boxes only: it has no masks.
     """
     frames, boxes = [], []
     for frame in sorted(by_frame):

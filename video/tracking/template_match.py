@@ -138,7 +138,7 @@ class ObjectTemplate:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            match: One of `find`.
+            match: A match returned by `find`.
 
         Returns:
             The match, exact to the pixel. Its score is the share of the object's pixels that have their colours, times

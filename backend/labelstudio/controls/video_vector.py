@@ -114,7 +114,19 @@ class VideoVectorControl(VideoControl):
         edits: Sequence[UserEdit],
         keyframe_iou: float,
     ) -> tuple[list[VectorKeyframe], list[str]]:
-        """Return the keyframes of outlines, and a note if the object is in several parts. keyframe_iou: not used."""
+        """Return an object's outline as keyframes.
+
+        Args:
+            result: The tracked object.
+            clip: The clip's presentation times and duration.
+            fps: Frame rate of the editor's timeline.
+            edits: What people set by hand; outlines among them are kept, all else is ignored.
+            keyframe_iou: Not used: it applies to boxes. Outlines keep the IoU of `vector_sequence`.
+
+        Returns:
+            Keyframes in order of their frames, [] if the object is never visible; and notes for the annotator, such as
+            that the object is in several parts.
+        """
         return vector_sequence(
             result.track,
             clip,

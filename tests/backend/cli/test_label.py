@@ -285,6 +285,21 @@ def test_version_and_help():
     assert all(command in refam("--help").stdout for command in ("label", "serve", "doctor", "train-tiny"))
 
 
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("serve", "Address to listen on [env: REFAM_HOST; 127.0.0.1]."),
+        ("serve", "Port to listen on [env: REFAM_PORT; 9090]."),
+        ("serve", "(see backend/guides/operations.md)"),
+        ("work", "See `refam label` [env: REFAM_DEVICE]."),
+        ("label", "see refam/README.md"),
+    ],
+)
+def test_help_names_environment_variables_and_documents(monkeypatch, command, sentence):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert sentence in refam(command, "--help").stdout
+
+
 def test_help_starts_without_the_heavy_libraries():
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom backend.cli.main import app\n"
