@@ -1,6 +1,6 @@
-"""A worker for tests of `refam curate`, that needs no models: the first expression says what happens to it.
+"""Fake worker for tests of `refam curate`: needs no models, and a row's first expression selects its outcome.
 
-Every row that is begun is written to the file that the settings name, with the process that does.
+Each call appends a line with the key of the row and the process id to the file `settings["call_log"]`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 from backend.batch.isolated import StartError
 
 
-class Scripted:
+class FakeWorker:
     def __init__(self, settings):
-        self._journal = Path(settings["journal"])
+        self._call_log = Path(settings["call_log"])
         self._slow_s = settings.get("slow_s", 0.1)
         if settings.get("start") == "fails":
             raise StartError("no such weights")
 
     def __call__(self, row):
-        with self._journal.open("a") as file:
+        with self._call_log.open("a") as file:
             file.write(f"{row.key} {os.getpid()}\n")
         words = row.expressions[0]
         if words == "segfault":

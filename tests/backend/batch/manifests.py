@@ -1,4 +1,4 @@
-"""Manifests of videos in every format that `refam curate` reads."""
+"""Write manifests for tests, in every format that `refam curate` reads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 
 def write_manifest(path, records):
+    """Write `records` in the format of the suffix of `path`; return `path`."""
     if path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(r) + "\n" for r in records))
     elif path.suffix == ".parquet":

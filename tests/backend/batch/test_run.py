@@ -1,4 +1,4 @@
-"""`refam curate` without Ray: manifests, isolated work, the folder of results, exports."""
+"""`refam curate` without Ray: manifests, video download, isolated workers, result folders and exports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from refam.evaluation.synthetic import red_star_and_blue_ring  # noqa: E402
 from tests.backend.batch.manifests import write_manifest  # noqa: E402
 from tests.media import cfr, truncated  # noqa: E402
 
-SCRIPTED = "tests.backend.batch.fake_worker:Scripted"
+FAKE_WORKER = "tests.backend.batch.fake_worker:FakeWorker"
 
 
 def row(words="a cat", number=1, video="/v/a.mp4"):
@@ -44,7 +44,7 @@ RECORDS = [
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_every_format_says_the_same(tmp_path, suffix):
+def test_all_formats_hold_the_same_rows(tmp_path, suffix):
     found = read_manifest(write_manifest(tmp_path / f"m{suffix}", RECORDS))
     first, second = found.rows
     assert first.expressions == ("the red star", "the blue ring")
@@ -58,13 +58,13 @@ def test_every_format_says_the_same(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_lists_stay_lists(tmp_path, suffix):
+def test_lists_are_not_split_at_semicolons(tmp_path, suffix):
     records = [{"video": "a.mp4", "expressions": ["x; y", "z"]}]
     (found,) = read_manifest(write_manifest(tmp_path / f"m{suffix}", records)).rows
     assert found.expressions == found.labels == ("x; y", "z")
 
 
-def test_what_is_there_twice_is_done_once_and_said(tmp_path):
+def test_repeated_rows_are_dropped_and_counted(tmp_path):
     records = [{"video": "a.mp4", "expressions": e, "note": n} for e, n in [("x", 1), ("y", 2), ("x", 3), ("x", 4)]]
     found = read_manifest(write_manifest(tmp_path / "m.csv", records))
     assert [r.number for r in found.rows] == [1, 2]
@@ -72,7 +72,7 @@ def test_what_is_there_twice_is_done_once_and_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("records", "text"),
+    ("records", "message"),
     [
         ([{"expressions": "x"}], "it needs video"),
         ([{"video": "a.mp4", "words": "x"}], "it needs video, and expressions or prompts"),
@@ -91,16 +91,16 @@ def test_what_is_there_twice_is_done_once_and_said(tmp_path):
         ),
     ],
 )
-def test_errors_name_row_and_column(tmp_path, records, text):
+def test_manifest_errors_name_the_file_row_and_column(tmp_path, records, message):
     path = write_manifest(tmp_path / "m.csv", records)
-    with pytest.raises(ManifestError) as caught:
+    with pytest.raises(ManifestError) as error:
         read_manifest(path)
-    assert text in str(caught.value)
-    assert str(path) in str(caught.value)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "text"),
+    ("name", "content", "message"),
     [
         ("m.txt", b"x", "a manifest is a .parquet, .csv or .jsonl file"),
         ("m.csv", b"", "has no rows"),
@@ -111,13 +111,13 @@ def test_errors_name_row_and_column(tmp_path, records, text):
         ("m.parquet", b"PAR1", "cannot be read as Parquet"),
     ],
 )
-def test_files_that_are_no_manifest(tmp_path, name, content, text):
+def test_invalid_manifest_files_are_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ManifestError, match=text):
+    with pytest.raises(ManifestError, match=message):
         read_manifest(tmp_path / name)
 
 
-def test_a_key_is_of_what_is_asked():
+def test_the_key_does_not_depend_on_the_row_number():
     assert row().key == row(number=7).key
     assert len({row().key, row("a dog").key, row(video="/v/b.mp4").key}) == 3
     assert ManifestRow.from_json(row().to_json()) == row()
@@ -126,7 +126,7 @@ def test_a_key_is_of_what_is_asked():
 # --- videos
 
 
-def test_storage_is_read_within_limits(tmp_path):
+def test_fetch_video_enforces_size_and_network_limits(tmp_path):
     fsspec.filesystem("memory").pipe("/bucket/a.mp4", b"x" * 2_000_000)
     with fetch_video("memory://bucket/a.mp4", load_settings()) as path:
         assert path.stat().st_size == 2_000_000
@@ -147,12 +147,12 @@ def test_storage_is_read_within_limits(tmp_path):
         pass
 
 
-# --- isolated work
+# --- isolated workers
 
 
-def test_no_clip_ends_the_work(tmp_path):
-    settings = {"journal": str(tmp_path / "journal"), "slow_s": 0}
-    work = IsolatedWorker(SCRIPTED, settings, tries=2, limit_s=5)
+def test_a_failing_clip_does_not_stop_the_worker(tmp_path):
+    settings = {"call_log": str(tmp_path / "call_log"), "slow_s": 0}
+    worker = IsolatedWorker(FAKE_WORKER, settings, tries=2, limit_s=5)
     cases = [
         ("fine", "done", None, 1),
         ("bad", "error", "the clip is damaged", 1),
@@ -162,25 +162,25 @@ def test_no_clip_ends_the_work(tmp_path):
         ("fine again", "done", None, 1),
     ]
     for words, status, error, tries in cases:
-        found = work(row(words))
+        found = worker(row(words))
         assert (found["status"], found.get("error"), found["tries"]) == (status, error, tries), words
-    pids = dict(line.split() for line in (tmp_path / "journal").read_text().splitlines())
-    assert pids[row("fine").key] == pids[row("bug").key], "one process has the models as long as it lives"
+    pids = dict(line.split() for line in (tmp_path / "call_log").read_text().splitlines())
+    assert pids[row("fine").key] == pids[row("bug").key], "one process serves all rows until it crashes"
     assert pids[row("fine").key] != pids[row("fine again").key]
-    work.stop()
+    worker.stop()
 
 
-def test_a_clip_that_never_ends_is_given_up(tmp_path):
-    work = IsolatedWorker(SCRIPTED, {"journal": str(tmp_path / "journal")}, tries=1, limit_s=0.3)
-    began = time.monotonic()
-    assert work(row("hangs"))["error"] == "it took longer than 0.3 s"
-    assert time.monotonic() - began < 20
-    work.stop()
+def test_a_clip_over_the_time_limit_is_an_error(tmp_path):
+    worker = IsolatedWorker(FAKE_WORKER, {"call_log": str(tmp_path / "call_log")}, tries=1, limit_s=0.3)
+    start = time.monotonic()
+    assert worker(row("hangs"))["error"] == "it took longer than 0.3 s"
+    assert time.monotonic() - start < 20
+    worker.stop()
 
 
-def test_models_that_do_not_load_end_the_run(tmp_path):
+def test_a_model_loading_error_stops_the_run(tmp_path):
     with pytest.raises(StartError, match="no such weights"):
-        IsolatedWorker(SCRIPTED, {"journal": str(tmp_path / "j"), "start": "fails"}).start()
+        IsolatedWorker(FAKE_WORKER, {"call_log": str(tmp_path / "j"), "start": "fails"}).start()
 
 
 # --- results
@@ -189,21 +189,21 @@ def test_models_that_do_not_load_end_the_run(tmp_path):
 DONE = {"status": "done", "width": 4, "height": 3, "frames": 1, "duration_s": 1.0, "stages_s": {"track": 0.5}}
 
 
-def test_one_result_a_row_and_what_was_written_stays(tmp_path):
+def test_one_result_per_row_and_written_parts_persist(tmp_path):
     first = result_folder.ResultSink(tmp_path, part_rows=2)
     assert [first.add(row(w, i), DONE) for i, w in enumerate("abab", 1)] == [True, True, False, False]
-    first.add(row("c", 5), DONE)  # waits: the process is killed before it is written
+    first.add(row("c", 5), DONE)  # stays in memory: the process is killed before it writes this row
     (tmp_path / "parts" / ".part-000002.parquet.tmp").write_bytes(b"half")
     second = result_folder.ResultSink(tmp_path, part_rows=2)
     assert second.done == {row("a").key, row("b").key}
     assert [second.add(row(w), DONE) for w in "abc"] == [False, False, True]
     second.flush()
-    kept = Counter(item["key"] for item in result_folder.read_parts(tmp_path, ["key"]))
-    assert kept == Counter(row(w).key for w in "abc")
+    counts = Counter(item["key"] for item in result_folder.read_parts(tmp_path, ["key"]))
+    assert counts == Counter(row(w).key for w in "abc")
     assert [p.name for p in result_folder.part_files(tmp_path)] == ["part-000001.parquet", "part-000002.parquet"]
 
 
-def test_errors_can_be_forgotten_alone(tmp_path):
+def test_remove_errors_removes_only_error_rows(tmp_path):
     sink = result_folder.ResultSink(tmp_path, part_rows=2)
     for words, status in (("a", "done"), ("b", "error"), ("c", "error"), ("d", "error"), ("e", "nothing")):
         sink.add(row(words), {"status": status, "error": None if status == "done" else "why"})
@@ -212,10 +212,10 @@ def test_errors_can_be_forgotten_alone(tmp_path):
     assert result_folder.read_keys(tmp_path) == {row("a").key, row("e").key}
 
 
-def test_damaged_parts_and_other_models_are_refused(tmp_path):
-    about = result_folder.ResultFolderInfo("m.csv", 3, 0, "refam/one")
-    result_folder.write_info(tmp_path, about)
-    result_folder.write_info(tmp_path, about)
+def test_damaged_parts_other_models_and_locked_folders_are_refused(tmp_path):
+    info = result_folder.ResultFolderInfo("m.csv", 3, 0, "refam/one")
+    result_folder.write_info(tmp_path, info)
+    result_folder.write_info(tmp_path, info)
     with pytest.raises(result_folder.ResultFolderError, match="results of refam/one; now it would be refam/two"):
         result_folder.write_info(tmp_path, result_folder.ResultFolderInfo("m.csv", 3, 0, "refam/two"))
     with (
@@ -230,7 +230,7 @@ def test_damaged_parts_and_other_models_are_refused(tmp_path):
         result_folder.read_keys(tmp_path)
 
 
-def test_addresses_are_kept_without_their_signatures(tmp_path):
+def test_video_addresses_are_stored_without_signatures(tmp_path):
     sink = result_folder.ResultSink(tmp_path)
     sink.add(row(video="https://host/a.mp4?X-Signature=secret"), DONE)
     sink.flush()
@@ -245,38 +245,38 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("curated")
     frames, masks = red_star_and_blue_ring(12, size=(320, 180))
     cfr(folder / "a.mp4", frames)
-    work = ClipWorker(worker_settings(load_settings(sam2="grabcut", device="cpu")))
-    asked = [
+    worker = ClipWorker(worker_settings(load_settings(sam2="grabcut", device="cpu")))
+    rows = [
         ManifestRow(1, "", str(folder / "a.mp4"), ("the red star",), ("star",)),
         ManifestRow(2, "two", str(folder / "a.mp4"), ("xyzzy",), ("thing",)),
     ]
     sink = result_folder.ResultSink(folder / "out")
-    for one in asked:
-        sink.add(one, {**work(one), "tries": 1, "seconds": 1.0})
+    for manifest_row in rows:
+        sink.add(manifest_row, {**worker(manifest_row), "tries": 1, "seconds": 1.0})
     sink.flush()
     with pytest.raises(ValueError, match="there is no frame 40; the video has 0 to 11"):
-        work(ManifestRow(3, "", str(folder / "a.mp4"), (), ("x",), '[{"frame": 40, "points": [[0.5, 0.5]]}]'))
+        worker(ManifestRow(3, "", str(folder / "a.mp4"), (), ("x",), '[{"frame": 40, "points": [[0.5, 0.5]]}]'))
     return folder / "out", masks
 
 
-def test_a_video_that_breaks_off_is_a_row_up_to_there(tmp_path):
+def test_a_truncated_video_is_processed_up_to_its_last_readable_frame(tmp_path):
     frames, _ = red_star_and_blue_ring(50, size=(320, 180))
-    cut = truncated(tmp_path / "cut.mp4", frames)
-    work = ClipWorker(worker_settings(load_settings(sam2="grabcut", device="cpu")))
-    found = work(ManifestRow(1, "", str(cut), ("the red star",), ("star",)))
+    truncated_video = truncated(tmp_path / "cut.mp4", frames)
+    worker = ClipWorker(worker_settings(load_settings(sam2="grabcut", device="cpu")))
+    found = worker(ManifestRow(1, "", str(truncated_video), ("the red star",), ("star",)))
     assert found["status"] == "done"
     assert 5 < found["frames"] < 45
     assert "the video can be decoded up to" in found["objects"][0]["notes"][-1]
-    nothing = work(ManifestRow(2, "", str(cut), ("xyzzy",), ("thing",)))
+    nothing = worker(ManifestRow(2, "", str(truncated_video), ("xyzzy",), ("thing",)))
     assert nothing["status"] == "nothing"
     assert "the video can be decoded up to" in nothing["error"]
     empty = tmp_path / "empty.mp4"
-    empty.write_bytes(cut.read_bytes()[:200])
+    empty.write_bytes(truncated_video.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"empty\.mp4"):
-        work(ManifestRow(3, "", str(empty), ("the red star",), ("star",)))
+        worker(ManifestRow(3, "", str(empty), ("the red star",), ("star",)))
 
 
-def test_a_clip_becomes_a_row_with_its_masks(results):
+def test_the_result_of_a_clip_has_its_masks(results):
     from video.masks import decode, iou
 
     out, masks = results
@@ -294,7 +294,7 @@ def test_a_clip_becomes_a_row_with_its_masks(results):
     assert "xyzzy" in nothing["error"]
 
 
-def test_results_are_exported_and_read_by_another_reader(results):
+def test_exported_coco_is_readable_by_pycocotools(results):
     from pycocotools.coco import COCO
 
     out, masks = results
@@ -302,30 +302,32 @@ def test_results_are_exported_and_read_by_another_reader(results):
     coco = COCO(str(folder / "annotations" / "instances_all.json"))
     assert len(coco.getAnnIds()) == 12
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == ["star"]
-    share = sum(int((coco.annToMask(a) > 0)[masks[0, i]].sum()) for i, a in enumerate(coco.loadAnns(coco.getAnnIds())))
-    assert share > 0.8 * masks[0].sum()
+    overlap = sum(
+        int((coco.annToMask(a) > 0)[masks[0, i]].sum()) for i, a in enumerate(coco.loadAnns(coco.getAnnIds()))
+    )
+    assert overlap > 0.8 * masks[0].sum()
 
 
-def test_no_child_outlives_its_parent(tmp_path):
+def test_the_worker_process_ends_with_its_parent(tmp_path):
     import subprocess
     import sys
 
     code = (
         "import os; from backend.batch.isolated import IsolatedWorker\n"
-        f"work = IsolatedWorker({SCRIPTED!r}, {{'journal': {str(tmp_path / 'j')!r}}}); work.start()\n"
-        "print(work._child.pid, flush=True); os.kill(os.getpid(), 9)"
+        f"worker = IsolatedWorker({FAKE_WORKER!r}, {{'call_log': {str(tmp_path / 'j')!r}}}); worker.start()\n"
+        "print(worker._child.pid, flush=True); os.kill(os.getpid(), 9)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."}
     )
-    child = int(done.stdout)
-    until = time.monotonic() + 10
-    while time.monotonic() < until and _alive(child):
+    child = int(process.stdout)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and _is_running(child):
         time.sleep(0.1)
-    assert not _alive(child)
+    assert not _is_running(child)
 
 
-def _alive(pid):
+def _is_running(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
             return file.read().rpartition(")")[2].split()[0] != "Z"

@@ -1,4 +1,4 @@
-"""`refam curate` as it is typed: what it prints, what it leaves, what it says to what makes no sense."""
+"""`refam curate` on the command line: usage errors, printed summary, results and exports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def curate(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "give MANIFEST and --out DIR, or --status DIR alone"),
         (["m.csv"], "give MANIFEST and --out DIR"),
@@ -44,11 +44,11 @@ def curate(*arguments):
         (["m.csv", "--out", "o", "--export", "xml"], "'xml' is not one of"),
     ],
 )
-def test_what_makes_no_sense_is_said_in_a_line(arguments, said, tmp_path):
+def test_invalid_arguments_are_explained(arguments, message, tmp_path):
     (tmp_path / "m.txt").write_text("nothing")
     result = curate(*(tmp_path / a if a.endswith((".csv", ".txt")) else a for a in arguments))
     assert result.returncode != 0
-    assert said in " ".join((result.stdout + result.stderr).replace("│", " ").split())
+    assert message in " ".join((result.stdout + result.stderr).replace("│", " ").split())
     assert "Traceback" not in result.stderr
 
 

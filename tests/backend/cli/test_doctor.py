@@ -1,3 +1,5 @@
+"""`refam doctor`: its findings about settings, codecs, disk, queue and Label Studio."""
+
 from __future__ import annotations
 
 import pytest
@@ -6,15 +8,15 @@ from backend.cli.doctor import examine_service
 from tests.backend.fake_studio import TOKEN
 
 
-def _found(monkeypatch, **environment):
+def _examine(monkeypatch, **environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return {finding.part: finding for finding in examine_service()}
 
 
-def test_nothing_is_set(monkeypatch):
-    found = _found(monkeypatch)
-    assert {part: f.state for part, f in found.items()} == {
+def test_findings_with_default_settings(monkeypatch):
+    findings = _examine(monkeypatch)
+    assert {part: f.state for part, f in findings.items()} == {
         "settings": "ok",
         "codecs": "ok",
         "door": "ok",
@@ -23,11 +25,11 @@ def test_nothing_is_set(monkeypatch):
         "studio": "note",
         "token": "note",
     }
-    assert "SQLite, 0 waiting" in found["queue"].text
+    assert "SQLite, 0 waiting" in findings["queue"].text
 
 
 @pytest.mark.parametrize(
-    ("environment", "part", "state", "says"),
+    ("environment", "part", "state", "message"),
     [
         ({"REFAM_PORT": "many"}, "settings", "wrong", "REFAM_PORT"),
         ({"REFAM_DEADLIN_S": "5"}, "settings", "note", "REFAM_DEADLIN_S"),
@@ -37,50 +39,50 @@ def test_nothing_is_set(monkeypatch):
         ({"LABEL_STUDIO_URL": "http://127.0.0.1:9"}, "studio", "wrong", "is LABEL_STUDIO_URL its address"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_mend(environment, part, state, says, monkeypatch):
-    found = _found(monkeypatch, **environment)[part]
-    assert (found.state, says in found.text) == (state, True), found
+def test_a_problem_is_reported_with_its_remedy(environment, part, state, message, monkeypatch):
+    finding = _examine(monkeypatch, **environment)[part]
+    assert (finding.state, message in finding.text) == (state, True), finding
 
 
-def test_a_disk_that_is_nearly_full(monkeypatch):
+def test_a_nearly_full_disk_is_noted(monkeypatch):
     import shutil
     from types import SimpleNamespace
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
-    found = _found(monkeypatch)["disk"]
-    assert found.state == "note"
-    assert "REFAM_CACHE_MB" in found.text
+    finding = _examine(monkeypatch)["disk"]
+    assert finding.state == "note"
+    assert "REFAM_CACHE_MB" in finding.text
 
 
-def test_a_folder_that_cannot_be_written(monkeypatch):
+def test_a_read_only_folder_is_wrong(monkeypatch):
     import os
 
     monkeypatch.setattr(os, "access", lambda *_: False)  # tests may run as root, who may write everywhere
-    found = _found(monkeypatch)["disk"]
-    assert found.state == "wrong"
-    assert "REFAM_CACHE_DIR" in found.text
-    assert "REFAM_DATA_DIR" in found.text
+    finding = _examine(monkeypatch)["disk"]
+    assert finding.state == "wrong"
+    assert "REFAM_CACHE_DIR" in finding.text
+    assert "REFAM_DATA_DIR" in finding.text
 
 
-def test_a_codec_that_is_missing(monkeypatch):
+def test_a_missing_codec_is_wrong(monkeypatch):
     import av
 
     monkeypatch.setattr(av, "codecs_available", {"h264", "hevc", "vp9", "mpeg4"})
-    found = _found(monkeypatch)["codecs"]
-    assert (found.state, found.text.startswith("AV1 cannot be read")) == ("wrong", True)
+    finding = _examine(monkeypatch)["codecs"]
+    assert (finding.state, finding.text.startswith("AV1 cannot be read")) == ("wrong", True)
 
 
 @pytest.mark.parametrize(("status", "state"), [(200, "ok"), (401, "wrong")])
-def test_the_token_is_tried_and_never_told(status, state, fake_studio, monkeypatch):
+def test_the_token_is_checked_and_never_printed(status, state, fake_studio, monkeypatch):
     fake_studio.status = status
     url = f"http://127.0.0.1:{fake_studio.server_port}"
-    found = _found(monkeypatch, LABEL_STUDIO_URL=url, LABEL_STUDIO_API_KEY=TOKEN)
-    assert found["token"].state == state, found
-    assert not any(TOKEN in f.text for f in found.values())
+    findings = _examine(monkeypatch, LABEL_STUDIO_URL=url, LABEL_STUDIO_API_KEY=TOKEN)
+    assert findings["token"].state == state, findings
+    assert not any(TOKEN in f.text for f in findings.values())
 
 
 @pytest.mark.parametrize(
-    ("banned", "host", "status", "state", "says"),
+    ("banned", "host", "status", "state", "message"),
     [
         (("169.254.",), "127.0.0.1", 200, "ok", "on this machine, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"),
         ((), "127.0.0.1", 200, "note", "USER_ADDITIONAL_BANNED_SUBNETS=169.254.0.0/16 closes that"),
@@ -90,17 +92,17 @@ def test_the_token_is_tried_and_never_told(status, state, fake_studio, monkeypat
         ((), "127.0.0.1", 401, "note", "must be allowed to connect models"),
     ],
 )
-def test_the_networks_on_which_label_studio_calls_models_are_asked(
+def test_networks_that_label_studio_may_call_are_reported(
     banned,
     host,
     status,
     state,
-    says,
+    message,
     fake_studio,
     monkeypatch,
 ):
     fake_studio.banned, fake_studio.status = banned, status
     url = f"http://127.0.0.1:{fake_studio.server_port}"
-    found = _found(monkeypatch, LABEL_STUDIO_URL=url, LABEL_STUDIO_API_KEY=TOKEN, REFAM_HOST=host)["networks"]
-    assert (found.state, says in found.text) == (state, True), found
-    assert not fake_studio.stored, "asking must not make anything"
+    finding = _examine(monkeypatch, LABEL_STUDIO_URL=url, LABEL_STUDIO_API_KEY=TOKEN, REFAM_HOST=host)["networks"]
+    assert (finding.state, message in finding.text) == (state, True), finding
+    assert not fake_studio.stored, "the check must not store anything"

@@ -1,4 +1,4 @@
-"""`refam export` and `refam import`: what corrected keyframes become on the clip's own frames, told by a naive loop."""
+"""`refam export` and `refam import`; keyframe interpolation is checked against a plain loop."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from video.types import MaskTrack
 W, H, N = 160, 96, 30
 
 
-def disk(t):
+def disk_mask(t):
     y, x = np.mgrid[:H, :W]
     return np.hypot(x - 30 - 3 * t, y - 40 - 8 * math.sin(t / 4)) < 14
 
 
-def track(n=N, *, label="disk", hidden=(11, 12, 13)):
-    shapes = [disk(t) if t not in hidden else np.zeros((H, W), bool) for t in range(n)]
+def make_track(n=N, *, label="disk", hidden=(11, 12, 13)):
+    shapes = [disk_mask(t) if t not in hidden else np.zeros((H, W), bool) for t in range(n)]
     return MaskTrack(
         label,
         (W, H),
@@ -53,69 +53,69 @@ def track(n=N, *, label="disk", hidden=(11, 12, 13)):
     )
 
 
-def result_of(one, times):
-    return TrackResult(Target(one.label, words="a disk"), one, tuple(make_keyframes(one, times)), 0.9, 0, ())
+def make_result(track, times):
+    return TrackResult(Target(track.label, words="a disk"), track, tuple(make_keyframes(track, times)), 0.9, 0, ())
 
 
-def run(*args):
+def refam(*args):
     return CliRunner().invoke(app, [str(a) for a in args])
 
 
 @pytest.fixture
 def labelled(tmp_path):
-    """What `refam label` leaves of two clips, as far as it is read."""
+    """Write the videos and the tracks.json files of `refam label` for two clips; return their folder."""
     for name in ("one", "two"):
         clip = open_clip(cfr(tmp_path / "videos" / f"{name}.mp4", numbered_frames(N, size=(W, H))))
-        content = tracks_json(clip, [result_of(track(), clip.times)], model_version="v")
+        content = tracks_json(clip, [make_result(make_track(), clip.times)], model_version="v")
         (tmp_path / "found" / name).mkdir(parents=True)
         (tmp_path / "found" / name / "tracks.json").write_text(json.dumps(content))
     return tmp_path
 
 
 @pytest.fixture(autouse=True)
-def folders(tmp_path):
+def videos_folder(tmp_path):
     (tmp_path / "videos").mkdir()
 
 
 # --- tracks -> formats -----------------------------------------------------------------------------------------------
 
 
-def test_tracks_are_read_as_they_were(labelled):
+def test_read_tracks_restores_masks_and_times(labelled):
     loaded = read_tracks(labelled / "found/one/tracks.json")
-    (one,) = loaded.video.objects
-    truth = track()
-    np.testing.assert_array_equal(one.frames, truth.frames[truth.visible])
-    for frame, rle in zip(one.frames, one.rles, strict=True):
-        np.testing.assert_array_equal(masks.decode(rle), disk(frame))
+    (track,) = loaded.video.objects
+    truth = make_track()
+    np.testing.assert_array_equal(track.frames, truth.frames[truth.visible])
+    for frame, rle in zip(track.frames, track.rles, strict=True):
+        np.testing.assert_array_equal(masks.decode(rle), disk_mask(frame))
     assert loaded.video.name == "one"
     assert len(loaded.video.times) == N
 
 
 @pytest.mark.parametrize("form", ["coco", "coco-polygons", "youtube-vis", "davis", "mots", "yolo", "cvat"])
-def test_every_format_is_written_from_the_command_line(labelled, form):
-    ran = run("export", labelled / "found", "--format", form, "--out", labelled / "out", "--split", "0.5,0.5")
-    assert ran.exit_code == 0, ran.output
-    assert "train: 1 videos, 1 objects, 30 frames" in ran.output
+def test_export_writes_every_format(labelled, form):
+    result = refam("export", labelled / "found", "--format", form, "--out", labelled / "out", "--split", "0.5,0.5")
+    assert result.exit_code == 0, result.output
+    assert "train: 1 videos, 1 objects, 30 frames" in result.output
     assert [p for p in (labelled / "out").rglob("*") if p.is_file()]
 
 
-def test_a_sampled_export_has_the_pictures_that_it_speaks_of(labelled):
+def test_a_sampled_export_has_the_images_of_its_annotations(labelled):
     args = ("--format", "coco", "--every", 7, "--images", "--videos", labelled / "videos", "--out", labelled / "out")
-    ran = run("export", labelled / "found", *args)
-    assert ran.exit_code == 0, ran.output
-    read = COCO(str(labelled / "out/annotations/instances_all.json"))
-    assert len(read.imgs) == 2 * 5
-    for image in read.imgs.values():
+    result = refam("export", labelled / "found", *args)
+    assert result.exit_code == 0, result.output
+    coco = COCO(str(labelled / "out/annotations/instances_all.json"))
+    assert len(coco.imgs) == 2 * 5
+    for image in coco.imgs.values():
         picture = cv2.imread(str(labelled / "out/images" / image["file_name"]))[..., ::-1]
         assert picture.shape == (H, W, 3)
         assert read_number(picture) == image["frame_index"]
-    for annotation in read.anns.values():
-        frame = read.imgs[annotation["image_id"]]["frame_index"]
-        np.testing.assert_array_equal(read.annToMask(annotation), disk(frame))
+    for annotation in coco.anns.values():
+        frame = coco.imgs[annotation["image_id"]]["frame_index"]
+        np.testing.assert_array_equal(coco.annToMask(annotation), disk_mask(frame))
 
 
 @pytest.mark.parametrize(
-    ("args", "sentence"),
+    ("args", "message"),
     [
         (["--images"], "--images needs the video file"),
         (["--split", "1,2,3"], "without dividing"),
@@ -126,26 +126,26 @@ def test_a_sampled_export_has_the_pictures_that_it_speaks_of(labelled):
         (["--videos", "nowhere"], "no folder"),
     ],
 )
-def test_what_cannot_be_exported_is_told(labelled, args, sentence):
-    ran = run("export", labelled / "found", "--format", "coco", "--out", labelled / "out", *args)
-    assert ran.exit_code in (1, 2)
-    assert sentence in " ".join(ran.output.replace("│", " ").split())
+def test_invalid_export_options_are_explained(labelled, args, message):
+    result = refam("export", labelled / "found", "--format", "coco", "--out", labelled / "out", *args)
+    assert result.exit_code in (1, 2)
+    assert message in " ".join(result.output.replace("│", " ").split())
 
 
-def test_clips_of_one_name_are_told_apart(labelled):
-    twice = rename_duplicates([read_tracks(labelled / "found/one/tracks.json")] * 2)
-    assert [one.video.name for one in twice] == ["one", "one-2"]
-    assert len({one.origin for one in twice}) == 1  # and no split divides them
+def test_clips_with_equal_names_are_renamed(labelled):
+    renamed = rename_duplicates([read_tracks(labelled / "found/one/tracks.json")] * 2)
+    assert [item.video.name for item in renamed] == ["one", "one-2"]
+    assert len({item.origin for item in renamed}) == 1  # so a split never separates them
 
 
 # --- the editor's keyframes -> the clip's frames ---------------------------------------------------------------------
 
 
-def naive(sequence, times, duration_s, fps):
-    """Boxes by clip frame with plain loops: what the editor draws while it shows each frame."""
+def boxes_by_loop(sequence, times, duration_s, fps):
+    """Return the box that the editor draws on each clip frame (None: no box), computed with plain loops."""
     n = max(1, math.floor(duration_s * fps + 0.5))
     keys = sorted(sequence, key=lambda k: k["frame"])
-    shown = {}
+    boxes = {}
     for frame in range(1, n + 1):
         t = math.floor((frame - 1) / fps / 0.002 + 0.5) * 0.002 + 0.002
         i = 0
@@ -156,18 +156,18 @@ def naive(sequence, times, duration_s, fps):
         box = None
         if before and (before[-1]["enabled"] or before[-1]["frame"] == frame):
             a, b = before[-1], after[0] if after else before[-1]
-            part = (frame - a["frame"]) / (b["frame"] - a["frame"]) if b is not a else 0
-            at = {s: a[s] + part * (b[s] - a[s]) for s in ("x", "y", "width", "height", "rotation")}
+            share = (frame - a["frame"]) / (b["frame"] - a["frame"]) if b is not a else 0
+            at = {s: a[s] + share * (b[s] - a[s]) for s in ("x", "y", "width", "height", "rotation")}
             box = UserKeyframe(frame, **at, enabled=True, until=None).box()
-        shown.setdefault(i, box)
-    return shown
+        boxes.setdefault(i, box)
+    return boxes
 
 
-def last_drawn(sequence, clip, fps):
-    """The box on the editor's last frame, as if that were its only one."""
+def last_editor_box(sequence, clip, fps):
+    """Return the box on the last frame of the editor, computed as if it were the only frame."""
     n = max(1, math.floor(clip.duration_s * fps + 0.5))
-    moved = [k | {"frame": k["frame"] - n + 1} for k in sequence]
-    return naive(moved, [0.0], 0.5 / fps, fps)[0]
+    shifted = [k | {"frame": k["frame"] - n + 1} for k in sequence]
+    return boxes_by_loop(shifted, [0.0], 0.5 / fps, fps)[0]
 
 
 KEYFRAMES = st.lists(
@@ -190,40 +190,40 @@ KEYFRAMES = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(KEYFRAMES, st.sampled_from([24.0, 25.0, 30.0, 12.5, 59.94]), st.sampled_from(["constant", "variable"]))
-def test_a_clip_frame_takes_the_box_that_is_drawn_while_it_is_shown(sequence, fps, kind):
+def test_boxes_on_clip_match_the_boxes_drawn_by_the_editor(sequence, fps, kind):
     times = np.arange(N) / 25 if kind == "constant" else vfr_times(N)
     clip = SimpleNamespace(times=times, duration_s=float(times[-1] + 0.04))
     boxes, keys = boxes_on_clip(sequence, clip, fps=fps)
-    want = naive(sequence, times, clip.duration_s, fps)
-    for frame, box in want.items():
+    expected = boxes_by_loop(sequence, times, clip.duration_s, fps)
+    for frame, box in expected.items():
         assert (frame in boxes) == (box is not None)
         if box is not None:
             np.testing.assert_allclose(np.clip(boxes[frame], 0, 1), box, atol=1e-9)
-    for frame in boxes.keys() - want.keys():  # skipped by the editor: between its neighbours
-        if frame > max(want):  # or after its last frame: that one's box
-            np.testing.assert_allclose(np.clip(boxes[frame], 0, 1), last_drawn(sequence, clip, fps), atol=1e-9)
+    for frame in boxes.keys() - expected.keys():  # not shown by the editor: interpolated
+        if frame > max(expected):  # after its last frame: the box of that frame
+            np.testing.assert_allclose(np.clip(boxes[frame], 0, 1), last_editor_box(sequence, clip, fps), atol=1e-9)
             continue
-        a, b = max(f for f in want if f < frame), min(f for f in want if f > frame)
+        a, b = max(f for f in expected if f < frame), min(f for f in expected if f > frame)
         share = (times[frame] - times[a]) / (times[b] - times[a])
-        mixed = [p + share * (q - p) for p, q in zip(boxes[a], boxes[b], strict=True)]
-        np.testing.assert_allclose(boxes[frame], mixed, atol=1e-9)
+        interpolated = [p + share * (q - p) for p, q in zip(boxes[a], boxes[b], strict=True)]
+        np.testing.assert_allclose(boxes[frame], interpolated, atol=1e-9)
     assert set(keys) <= boxes.keys()
 
 
 @pytest.mark.parametrize("fps", [25.0, 24.0, 12.5])
-def test_what_we_write_comes_back_on_the_clips_frames(fps):
+def test_box_sequence_round_trip_keeps_the_boxes(fps):
     times = np.arange(N) / 25
     clip = SimpleNamespace(times=times, duration_s=N / 25)
-    one = track()
-    boxes, _ = boxes_on_clip(box_sequence(one, clip, fps=fps), clip, fps=fps)
-    last = N - 1 if fps == 25 else N - 3  # slower editors do not show the last frames
-    ious = [masks.box_iou(boxes[f], one.boxes[f]) for f in boxes if one.visible[f] and f <= last]
+    track = make_track()
+    boxes, _ = boxes_on_clip(box_sequence(track, clip, fps=fps), clip, fps=fps)
+    last = N - 1 if fps == 25 else N - 3  # at a lower fps the editor does not show the last frames
+    ious = [masks.box_iou(boxes[f], track.boxes[f]) for f in boxes if track.visible[f] and f <= last]
     assert min(ious) > (0.89 if fps == 25 else 0.75)
     if fps == 25:
-        assert sorted(boxes) == np.flatnonzero(one.visible).tolist()
+        assert sorted(boxes) == np.flatnonzero(track.visible).tolist()
 
 
-def an_export(address, sequence, *, fps=25, more=()):
+def make_export(address, sequence, *, fps=25, more=()):
     region = {
         "id": "r",
         "type": "videorectangle",
@@ -231,36 +231,36 @@ def an_export(address, sequence, *, fps=25, more=()):
         "to_name": "video",
         "value": {"sequence": sequence, "labels": ["disk"]},
     }
-    done = {"id": 1, "was_cancelled": False, "updated_at": "2026-01-01", "result": [region]}
-    return [{"id": 7, "data": {"video": address, "fps": fps}, "annotations": [done, *more]}]
+    annotation = {"id": 1, "was_cancelled": False, "updated_at": "2026-01-01", "result": [region]}
+    return [{"id": 7, "data": {"video": address, "fps": fps}, "annotations": [annotation, *more]}]
 
 
-def test_a_corrected_export_on_a_variable_rate(tmp_path):
+def test_export_of_corrected_annotations_at_a_variable_frame_rate(tmp_path):
     clip = open_clip(vfr(tmp_path / "videos/a b.mp4", numbered_frames(N, size=(W, H))))
-    truth = track()
+    truth = make_track()
     sequence = box_sequence(truth, clip, fps=30)
     skipped = {"id": 2, "was_cancelled": True, "updated_at": "2027-01-01", "result": []}
     (tmp_path / "e.json").write_text(
-        json.dumps(an_export("/data/upload/3/0a1b2c3d-a%20b.mp4", sequence, fps=30, more=[skipped]))
+        json.dumps(make_export("/data/upload/3/0a1b2c3d-a%20b.mp4", sequence, fps=30, more=[skipped]))
     )
     (tmp_path / "c.xml").write_text(build_label_config(["disk"]))
     args = ("--format", "coco", "--config", tmp_path / "c.xml", "--videos", tmp_path / "videos", "--out", tmp_path)
-    ran = run("export", tmp_path / "e.json", *args)
-    assert ran.exit_code == 0, ran.output
-    read = COCO(str(tmp_path / "annotations/instances_all.json"))
-    assert len(read.imgs) == N
-    assert {image["file_name"] for image in read.imgs.values()} >= {"a b/000000.jpg"}
-    found = {read.imgs[a["image_id"]]["frame_index"]: a["bbox"] for a in read.anns.values()}
+    result = refam("export", tmp_path / "e.json", *args)
+    assert result.exit_code == 0, result.output
+    coco = COCO(str(tmp_path / "annotations/instances_all.json"))
+    assert len(coco.imgs) == N
+    assert {image["file_name"] for image in coco.imgs.values()} >= {"a b/000000.jpg"}
+    found = {coco.imgs[a["image_id"]]["frame_index"]: a["bbox"] for a in coco.anns.values()}
     for frame, (x, y, w, h) in found.items():
         if truth.visible[frame]:
             box = np.array([x / W, y / H, (x + w) / W, (y + h) / H])
-            # The last one comes after the editor's last frame, and has that one's box.
+            # The last clip frame comes after the last frame of the editor and takes its box.
             assert masks.box_iou(box, truth.boxes[frame]) > (0.85 if frame < N - 1 else 0.7)
     assert set(np.flatnonzero(truth.visible)) - set(found) == set()
 
 
 @pytest.mark.parametrize(
-    ("change", "args", "sentence"),
+    ("change", "args", "message"),
     [
         (lambda e: e, [], "--config"),
         (lambda e: e, ["--config", "c.xml"], "--videos FOLDER is needed"),
@@ -269,19 +269,19 @@ def test_a_corrected_export_on_a_variable_rate(tmp_path):
         (lambda e: e, ["--config", "c.xml", "--videos", "videos"], "there is no gone.mp4"),
     ],
 )
-def test_an_export_that_lacks_something_says_what(tmp_path, monkeypatch, change, args, sentence):
+def test_a_missing_input_of_an_export_is_named(tmp_path, monkeypatch, change, args, message):
     monkeypatch.chdir(tmp_path)
     Path("c.xml").write_text(build_label_config(["disk"]))
-    Path("e.json").write_text(json.dumps(change(an_export("/data/upload/1/gone.mp4", []))))
-    ran = run("export", "e.json", "--format", "yolo", "--out", "out", *args)
-    assert ran.exit_code == 1
-    assert sentence in ran.output
+    Path("e.json").write_text(json.dumps(change(make_export("/data/upload/1/gone.mp4", []))))
+    result = refam("export", "e.json", "--format", "yolo", "--out", "out", *args)
+    assert result.exit_code == 1
+    assert message in result.output
 
 
 def test_a_video_is_found_by_its_address(tmp_path):
-    for place in ("x/clip.mp4", "y/clip.mp4", "0a1b2c3d-up.mp4", "up.mp4", "my (own) clip.mp4"):
-        (tmp_path / place).parent.mkdir(exist_ok=True)
-        (tmp_path / place).touch()
+    for name in ("x/clip.mp4", "y/clip.mp4", "0a1b2c3d-up.mp4", "up.mp4", "my (own) clip.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     folder = VideoFolder(tmp_path)
     assert folder.find("/data/local-files/?d=y/clip.mp4") == tmp_path / "y/clip.mp4"
     assert folder.find("/data/upload/1/0a1b2c3d-up.mp4").name == "0a1b2c3d-up.mp4"
@@ -299,26 +299,26 @@ def test_a_video_is_found_by_its_address(tmp_path):
 
 
 @pytest.mark.parametrize("shape", ["brush", "polygon", "bitmask"])
-def test_masks_of_picture_tasks_come_back(tmp_path, shape):
+def test_masks_of_picture_tasks_round_trip(tmp_path, shape):
     xml = build_mask_label_config(["disk", "other"], shape)
     config = parse_label_config(xml)
-    one = track(6, hidden=(2,))
-    regions = config.control.regions([result_of(one, np.arange(6.0))], region_ids=["refam-0123456789"])
-    drawn = dict(regions[0], id="by-hand", item_index=2)
+    track = make_track(6, hidden=(2,))
+    regions = config.control.regions([make_result(track, np.arange(6.0))], region_ids=["refam-0123456789"])
+    hand_drawn = dict(regions[0], id="by-hand", item_index=2)
     data = {"frames": [f"/data/{i:06}.jpg" for i in range(6)], "times_s": [0, 1, 2, 3, 4, 5]}
-    task = {"id": 4, "data": data, "annotations": [{"result": [*regions, drawn]}]}
+    task = {"id": 4, "data": data, "annotations": [{"result": [*regions, hand_drawn]}]}
     (tmp_path / "e.json").write_text(json.dumps([task]))
     (loaded,) = read_export(tmp_path / "e.json", config, videos=None)
-    (found,) = loaded.video.objects  # what was drawn by hand belongs to the only disk
+    (found,) = loaded.video.objects  # the hand-drawn region belongs to the only object
     assert found.frames.tolist() == [0, 1, 2, 3, 4, 5]
     for frame, rle in zip(found.frames, found.rles, strict=True):
-        want = disk(frame) if frame != 2 else disk(0)
-        assert masks.iou(masks.decode(rle), want) > (0.93 if shape == "polygon" else 0.999)
+        expected = disk_mask(frame) if frame != 2 else disk_mask(0)
+        assert masks.iou(masks.decode(rle), expected) > (0.93 if shape == "polygon" else 0.999)
     assert loaded.video.times.tolist() == [0, 1, 2, 3, 4, 5]
     assert loaded.video.pictures[1] == "task-4/000001.jpg"
 
 
-def test_a_broken_mask_is_named(tmp_path):
+def test_the_task_of_an_invalid_mask_is_named(tmp_path):
     config = parse_label_config(build_mask_label_config(["disk"], "brush"))
     base = {"id": "a", "to_name": "image", "item_index": 0, "original_width": 8, "original_height": 8}
     for kind, value in {
@@ -342,45 +342,45 @@ def test_a_broken_mask_is_named(tmp_path):
 @pytest.mark.parametrize("form", ["coco", "youtube-vis", "davis", "mots"])
 @pytest.mark.parametrize("shape", ["brush", "bitmask"])
 def test_masks_are_imported_as_pictures(labelled, form, shape):
-    ran = run("export", labelled / "found/one", "--format", form, "--out", labelled / "out")
-    assert ran.exit_code == 0, ran.output
-    inside = {"coco": "annotations/instances_all.json", "youtube-vis": "all/instances.json", "davis": "", "mots": "all"}
-    args = (labelled / "out" / inside[form], "--out", labelled / "in", "--masks", shape, "--url", "http://host/x")
-    ran = run("import", form, *args)
-    assert ran.exit_code == 0, ran.output
+    result = refam("export", labelled / "found/one", "--format", form, "--out", labelled / "out")
+    assert result.exit_code == 0, result.output
+    paths = {"coco": "annotations/instances_all.json", "youtube-vis": "all/instances.json", "davis": "", "mots": "all"}
+    args = (labelled / "out" / paths[form], "--out", labelled / "in", "--masks", shape, "--url", "http://host/x")
+    result = refam("import", form, *args)
+    assert result.exit_code == 0, result.output
     config = parse_label_config((labelled / "in/label_config.xml").read_text())
     (task,) = json.loads((labelled / "in/tasks.json").read_text())
     assert task["data"]["frames"][0].startswith("http://host/x/one/")
     task |= {"id": 1, "annotations": [{"result": task["predictions"][0]["result"]}]}
     (labelled / "e.json").write_text(json.dumps([task]))
     (loaded,) = read_export(labelled / "e.json", config, videos=None)
-    (one,) = loaded.video.objects
-    assert one.label == "disk"
-    np.testing.assert_array_equal(one.frames, np.flatnonzero(track().visible))
-    for frame, rle in zip(one.frames, one.rles, strict=True):
-        np.testing.assert_array_equal(masks.decode(rle), disk(frame))
+    (track,) = loaded.video.objects
+    assert track.label == "disk"
+    np.testing.assert_array_equal(track.frames, np.flatnonzero(make_track().visible))
+    for frame, rle in zip(track.frames, track.rles, strict=True):
+        np.testing.assert_array_equal(masks.decode(rle), disk_mask(frame))
 
 
 @pytest.mark.parametrize("form", ["cvat", "coco"])
-def test_boxes_are_imported_on_video(labelled, form):
-    ran = run("export", labelled / "found/one", "--format", form, "--out", labelled / "out")
-    assert ran.exit_code == 0, ran.output
-    inside = {"coco": "annotations/instances_all.json", "cvat": "all"}[form]
-    ran = run("import", form, labelled / "out" / inside, "--out", labelled / "in", "--videos", labelled / "videos")
-    assert ran.exit_code == 0, ran.output
+def test_boxes_are_imported_as_video_tracks(labelled, form):
+    result = refam("export", labelled / "found/one", "--format", form, "--out", labelled / "out")
+    assert result.exit_code == 0, result.output
+    path = {"coco": "annotations/instances_all.json", "cvat": "all"}[form]
+    result = refam("import", form, labelled / "out" / path, "--out", labelled / "in", "--videos", labelled / "videos")
+    assert result.exit_code == 0, result.output
     (task,) = json.loads((labelled / "in/tasks.json").read_text())
     (region,) = task["predictions"][0]["result"]
     clip = open_clip(labelled / "videos/one.mp4")
     boxes, _ = boxes_on_clip(region["value"]["sequence"], clip, fps=task["data"]["fps"])
-    truth = track()
+    truth = make_track()
     assert sorted(boxes) == np.flatnonzero(truth.visible).tolist()
     assert min(masks.box_iou(boxes[f], truth.boxes[f]) for f in boxes) > 0.8
 
 
-def test_boxes_alone_are_no_masks_and_a_video_of_another_length_is_not_matched(labelled):
-    run("export", labelled / "found/one", "--format", "cvat", "--out", labelled / "out")
-    ran = run("import", "cvat", labelled / "out/all", "--out", labelled / "in")
-    assert "give --videos" in ran.output
+def test_importing_boxes_needs_a_video_of_the_same_length(labelled):
+    refam("export", labelled / "found/one", "--format", "cvat", "--out", labelled / "out")
+    result = refam("import", "cvat", labelled / "out/all", "--out", labelled / "in")
+    assert "give --videos" in result.output
     cfr(labelled / "videos/one.mp4", numbered_frames(N - 5, size=(W, H)))
-    ran = run("import", "cvat", labelled / "out/all", "--out", labelled / "in", "--videos", labelled / "videos")
-    assert "one has 30 frames annotated, one.mp4 has 25" in ran.output
+    result = refam("import", "cvat", labelled / "out/all", "--out", labelled / "in", "--videos", labelled / "videos")
+    assert "one has 30 frames annotated, one.mp4 has 25" in result.output

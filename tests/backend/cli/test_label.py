@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it writes, prints, refuses, and its exit codes."""
+"""`refam label` on the command line: output files, printed text, usage errors and exit codes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIZE = (160, 96)
 
 
 def true_masks(hidden=range(12, 18)):
-    """The square of media.numbered_frames, lost for a while."""
+    """Return the masks of the square of media.numbered_frames, empty on the `hidden` frames."""
     masks = np.zeros((N, SIZE[1], SIZE[0]), bool)
     for i, mask in enumerate(masks):
         if i not in hidden:
@@ -39,23 +39,23 @@ def true_masks(hidden=range(12, 18)):
 
 
 def still_masks():
-    """Seen all the time, and at rest."""
+    """Return the masks of a square that is visible on every frame and does not move."""
     masks = np.zeros((N, SIZE[1], SIZE[0]), bool)
     masks[:, 32:48, 20:36] = True
     return masks
 
 
-class KnowsTheAnswer:
-    """Stands in for the pipeline: finds the true square for every target. Frames 0 and 1 are not followed."""
+class TruthPipeline:
+    """Fake pipeline that returns the true square for every target, from frame 2 on."""
 
     model_version = "refam-test/known"
-    asked: list = []  # noqa: RUF012
+    requested_targets: list = []  # noqa: RUF012
 
     def __init__(self, segmenter, *, grounder=None, options=None):
         pass
 
     def run(self, clip, targets, *, progress=None, cache=None):
-        type(self).asked = list(targets)
+        type(self).requested_targets = list(targets)
         for stage in ("ground", "track"):
             progress(stage, 1.0)
         return [self._result(t) for t in targets]
@@ -79,9 +79,9 @@ class KnowsTheAnswer:
 
 
 @pytest.fixture
-def known(monkeypatch):
-    monkeypatch.setattr("refam.model.Pipeline", KnowsTheAnswer)
-    monkeypatch.setattr(KnowsTheAnswer, "asked", [])
+def truth_pipeline(monkeypatch):
+    monkeypatch.setattr("refam.model.Pipeline", TruthPipeline)
+    monkeypatch.setattr(TruthPipeline, "requested_targets", [])
 
 
 @pytest.fixture
@@ -93,20 +93,20 @@ def refam(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200", "REFAM_SAM2": ""})
 
 
-def test_label_writes_a_mask_for_every_frame(known, video, tmp_path):
+def test_label_writes_a_mask_for_every_frame(truth_pipeline, video, tmp_path):
     result = refam("label", video, "the red square", "the other", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in (tmp_path / "out" / "masks").iterdir()) == ["0", "1"]
     files = sorted((tmp_path / "out" / "masks" / "1").iterdir())
     assert [f.name for f in files] == [f"{i:05d}.png" for i in range(N)]
-    got = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) for f in files])
+    written_masks = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) for f in files])
     truth = true_masks()
     truth[:2] = False
-    assert got.dtype == np.uint8
-    assert np.array_equal(got, truth * np.uint8(255))
+    assert written_masks.dtype == np.uint8
+    assert np.array_equal(written_masks, truth * np.uint8(255))
 
 
-def test_label_writes_tracks_task_and_overlay(known, video, tmp_path):
+def test_label_writes_tracks_task_and_overlay(truth_pipeline, video, tmp_path):
     assert refam("label", video, "the red square", "--out", tmp_path / "out", "--fps", 24).exit_code == 0
     tracks = json.loads((tmp_path / "out" / "tracks.json").read_text())
     assert tracks["model_version"] == "refam-test/known"
@@ -126,7 +126,7 @@ def test_label_writes_tracks_task_and_overlay(known, video, tmp_path):
     assert np.allclose(overlay.times, open_clip(video).times, atol=1e-4)
 
 
-def test_label_prints_scores_places_and_when_it_was_lost(known, video, tmp_path):
+def test_label_prints_scores_output_paths_and_gaps(truth_pipeline, video, tmp_path):
     text = refam("label", video, "the red square", "--out", tmp_path / "out").stdout
     lost = "object 0: lost from 0.5 s to 0.7 s, found again at 0.7 s"
     for piece in ("0.75", "22 of 30", "0.08-0.44 s, 0.72-1.16 s", lost, "'frob'"):
@@ -135,8 +135,8 @@ def test_label_prints_scores_places_and_when_it_was_lost(known, video, tmp_path)
         assert str(tmp_path / "out" / name) in text
 
 
-def test_label_leaves_a_sheet_only_where_frames_need_a_look(known, video, tmp_path, monkeypatch):
-    """The one of an earlier run does not stay."""
+def test_label_writes_a_review_sheet_only_if_frames_need_review(truth_pipeline, video, tmp_path, monkeypatch):
+    """A run without such frames deletes the review sheet of an earlier run."""
     sheet = tmp_path / "out" / "needs_a_look.jpg"
     text = refam("label", video, "the red square", "--out", tmp_path / "out").stdout
     assert str(sheet) in text
@@ -147,12 +147,12 @@ def test_label_leaves_a_sheet_only_where_frames_need_a_look(known, video, tmp_pa
     assert "needs_a_look" not in text
 
 
-def test_brackets_in_words_are_no_markup(known, video, tmp_path):
+def test_brackets_in_expressions_are_printed_literally(truth_pipeline, video, tmp_path):
     result = refam("label", video, "the [red] square", "--out", tmp_path / "out")
     assert "the [red] square" in result.stdout
 
 
-def test_the_clips_own_rate_is_the_default(known, tmp_path):
+def test_default_fps_is_the_frame_rate_of_the_video(truth_pipeline, tmp_path):
     clip = media.ntsc(tmp_path / "ntsc.mp4", media.numbered_frames(N))
     assert refam("label", clip, "x", "--out", tmp_path / "out", "--url", "http://host/v.mp4").exit_code == 0
     (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
@@ -160,13 +160,13 @@ def test_the_clips_own_rate_is_the_default(known, tmp_path):
     assert task["data"]["video"] == "http://host/v.mp4"
 
 
-def test_a_second_run_leaves_no_mask_of_the_first(known, video, tmp_path):
+def test_a_second_run_deletes_the_masks_of_the_first(truth_pipeline, video, tmp_path):
     assert refam("label", video, "a", "b", "--out", tmp_path / "out").exit_code == 0
     assert refam("label", video, "a", "--out", tmp_path / "out").exit_code == 0
     assert [p.name for p in (tmp_path / "out" / "masks").iterdir()] == ["0"]
 
 
-def test_a_foreign_masks_folder_is_left_alone(known, video, tmp_path):
+def test_a_masks_folder_not_written_by_refam_is_not_overwritten(truth_pipeline, video, tmp_path):
     (tmp_path / "out" / "masks").mkdir(parents=True)
     (tmp_path / "out" / "masks" / "mine.png").write_text("mine")
     result = refam("label", video, "a", "--out", tmp_path / "out")
@@ -175,20 +175,20 @@ def test_a_foreign_masks_folder_is_left_alone(known, video, tmp_path):
     assert (tmp_path / "out" / "masks" / "mine.png").read_text() == "mine"
 
 
-def test_points_and_boxes_reach_the_pipeline(known, video, tmp_path):
+def test_points_and_boxes_reach_the_pipeline(truth_pipeline, video, tmp_path):
     result = refam(
         "label", video, "--out", tmp_path / "out",
         "--point", "0.5,0.4@7", "--point", "0.1,0.2@3", "--box", "0.1,0.2,0.3,0.4@3",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    (target,) = KnowsTheAnswer.asked
+    (target,) = TruthPipeline.requested_targets
     assert (target.label, target.words) == ("object", None)
     assert target.prompts[1] == FramePrompt(7, ((0.5, 0.4),), (1,))
     assert target.prompts[0].points == ((0.1, 0.2),)
     assert target.prompts[0].box == pytest.approx((0.1, 0.2, 0.4, 0.6))
 
 
-BAD_FILES = {
+UNREADABLE_FILES = {
     "truncated.mp4": lambda p, f: media.truncated(p, f, index_first=False),
     "sound.mp4": lambda p, f: media.audio_only(p),
     "empty.mp4": lambda p, f: media.empty(p),
@@ -199,9 +199,9 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_a_bad_file_is_one_line_on_stderr_and_exit_code_1(name, tmp_path):
-    path = BAD_FILES[name](tmp_path / name, media.numbered_frames(N))
+@pytest.mark.parametrize("name", UNREADABLE_FILES)
+def test_an_unreadable_file_prints_one_line_on_stderr_and_exits_with_1(name, tmp_path):
+    path = UNREADABLE_FILES[name](tmp_path / name, media.numbered_frames(N))
     result = refam("label", path, "the red star", "--out", tmp_path / "out")
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
@@ -211,21 +211,21 @@ def test_a_bad_file_is_one_line_on_stderr_and_exit_code_1(name, tmp_path):
     assert not (tmp_path / "out" / "tracks.json").exists()
 
 
-def test_what_the_pipeline_cannot_find_is_told_in_one_line(known, video, tmp_path):
+def test_a_pipeline_error_is_printed_in_one_line(truth_pipeline, video, tmp_path):
     result = refam("label", video, "nothing", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "refam: nothing in this video fits 'nothing'" in result.stderr
     assert not (tmp_path / "out" / "masks").exists()
 
 
-def test_a_frame_behind_the_end_is_told(known, video, tmp_path):
+def test_a_prompt_after_the_last_frame_is_an_error(truth_pipeline, video, tmp_path):
     result = refam("label", video, "--point", "0.5,0.5@30", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "frame 30 was drawn on, and the video has the frames 0 to 29" in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ([], "say what to find"),
         ([""], "is empty"),
@@ -251,13 +251,13 @@ def test_a_frame_behind_the_end_is_told(known, video, tmp_path):
         (["a", "--magnets", " "], "no magnets: give at least one word"),
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(arguments, words, video, tmp_path):
+def test_invalid_arguments_are_usage_errors(arguments, message, video, tmp_path):
     result = refam("label", video, *arguments, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_parsing_points_and_boxes():
+def test_parse_point_and_parse_box():
     assert parse_point("0.25,0.5@12") == ((0.25, 0.5), 12)
     assert parse_point("0,1") == ((0.0, 1.0), 0)
     box, frame = parse_box("0.5,0.25,0.5,0.75@3")
@@ -266,14 +266,14 @@ def test_parsing_points_and_boxes():
         parse_box("0.1,0.2,0.3@0")
 
 
-def test_words_and_one_drawing_are_one_object():
+def test_an_expression_and_a_point_make_one_target():
     (target,) = build_targets(["  the   red star "], PromptOptions(points=["0.5,0.5@0"]))
     assert (target.label, target.words, len(target.prompts)) == ("the red star", "the red star", 1)
 
 
-def test_spans_are_the_times_of_what_is_seen(video):
+def test_visible_spans_are_in_seconds(video):
     clip = open_clip(video)
-    track = KnowsTheAnswer(None)._result(build_targets(["x"])[0]).track
+    track = TruthPipeline(None)._result(build_targets(["x"])[0]).track
     assert visible_spans_s(track, clip) == [pytest.approx((0.08, 0.44)), pytest.approx((0.72, 1.16))]
 
 
@@ -300,18 +300,18 @@ def test_help_names_environment_variables_and_documents(monkeypatch, command, se
     assert sentence in refam(command, "--help").stdout
 
 
-def test_help_starts_without_the_heavy_libraries():
+def test_help_does_not_import_heavy_libraries():
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom backend.cli.main import app\n"
         "assert CliRunner().invoke(app, ['label', '--help']).exit_code == 0\n"
         "print([m for m in ('torch', 'cv2', 'numpy', 'av', 'fastapi', 'transformers') if m in sys.modules])"
     )
     root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
-def test_doctor_tells_what_is_wrong(tmp_path):
+def test_doctor_reports_missing_weights_and_an_uncalibrated_backbone(tmp_path):
     result = refam("doctor", "--sam2", tmp_path / "no-weights-here", "--backbone", "nobody/knows-this-one")
     assert result.exit_code == 1
     assert "no-weights-here is not a folder" in result.stdout
@@ -319,7 +319,7 @@ def test_doctor_tells_what_is_wrong(tmp_path):
     assert "not calibrated for this backbone" in result.stdout
 
 
-def test_serve_says_which_setting_is_wrong(monkeypatch):
+def test_serve_names_the_invalid_setting(monkeypatch):
     monkeypatch.setenv("REFAM_BASIC_AUTH_USER", "me")
     monkeypatch.delenv("REFAM_BASIC_AUTH_PASS", raising=False)
     result = refam("serve")
@@ -328,54 +328,55 @@ def test_serve_says_which_setting_is_wrong(monkeypatch):
     assert "Traceback" not in result.output
 
 
-def test_a_box_alone_is_tracked_for_real(video, tmp_path):
-    """No double: the shipped pipeline with GrabCut, which needs no words and no weights."""
+def test_a_box_prompt_is_tracked_by_the_real_pipeline(video, tmp_path):
+    """The real pipeline runs with GrabCut, which needs neither an expression nor weights."""
     x, y, side = 3 * 5 / SIZE[0], 32 / SIZE[1], 16
-    place = f"{x:.4f},{y:.4f},{side / SIZE[0]:.4f},{side / SIZE[1]:.4f}@3"
-    result = refam("label", video, "--box", place, "--out", tmp_path / "out")
+    box_prompt = f"{x:.4f},{y:.4f},{side / SIZE[0]:.4f},{side / SIZE[1]:.4f}@3"
+    result = refam("label", video, "--box", box_prompt, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     files = sorted((tmp_path / "out" / "masks" / "0").iterdir())
-    got = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) > 0 for f in files])
+    written_masks = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) > 0 for f in files])
     truth = true_masks(hidden=())
-    overlap = (got & truth).sum((1, 2)) / (got | truth).sum((1, 2))
+    overlap = (written_masks & truth).sum((1, 2)) / (written_masks | truth).sum((1, 2))
     assert overlap[:28].mean() > 0.8  # from frame 29 on the square starts anew at the left
 
 
-PLACE = f"{15 / SIZE[0]:.4f},{32 / SIZE[1]:.4f},{16 / SIZE[0]:.4f},{16 / SIZE[1]:.4f}@3"
+BOX_PROMPT = f"{15 / SIZE[0]:.4f},{32 / SIZE[1]:.4f},{16 / SIZE[0]:.4f},{16 / SIZE[1]:.4f}@3"
 
 
-def test_a_part_is_looked_at_and_the_whole_is_answered(video, tmp_path):
-    """No double: every second frame of 2 to 13, reduced; masks in full size on all of these, and nowhere else."""
+def test_range_every_and_max_size_write_full_size_masks_of_the_range(video, tmp_path):
+    """The real pipeline processes every second frame of 2 to 13; all frames of the range get full-size masks."""
     result = refam(
-        "label", video, "--box", PLACE, "--out", tmp_path / "out", "--range", "2-13", "--every", 2, "--max-size", 120
-    )
+        "label", video, "--box", BOX_PROMPT, "--out", tmp_path / "out",
+        "--range", "2-13", "--every", 2, "--max-size", 120,
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "frames were looked at; on" in result.stdout
     assert "only 0.08 s to 0.52 s was looked at" in result.stdout
     (found,) = json.loads((tmp_path / "out" / "tracks.json").read_text())["objects"]
     assert [f["frame"] for f in found["frames"]] == list(range(2, 14))
-    looked_at = {2, 4, 6, 8, 10, 12, 13, 3}  # the range's last frame and the box's own too
-    assert {f["frame"] for f in found["frames"] if not f["interpolated"]} == looked_at
-    assert {key["frame"] for key in found["keyframes"]} <= looked_at
+    processed = {2, 4, 6, 8, 10, 12, 13, 3}  # the range's last frame and the box's own too
+    assert {f["frame"] for f in found["frames"] if not f["interpolated"]} == processed
+    assert {key["frame"] for key in found["keyframes"]} <= processed
     files = sorted((tmp_path / "out" / "masks" / "0").iterdir())
-    got = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) > 0 for f in files])
+    written_masks = np.stack([cv2.imread(str(f), cv2.IMREAD_UNCHANGED) > 0 for f in files])
     truth = true_masks(hidden=())
-    overlap = (got & truth).sum((1, 2)) / (got | truth).sum((1, 2))
+    overlap = (written_masks & truth).sum((1, 2)) / (written_masks | truth).sum((1, 2))
     assert overlap[2:14].mean() > 0.7
-    assert not got[:2].any()
-    assert not got[14:].any()
+    assert not written_masks[:2].any()
+    assert not written_masks[14:].any()
 
 
-def test_a_range_without_what_was_drawn_is_told(video, tmp_path):
-    result = refam("label", video, "--box", PLACE, "--out", tmp_path / "out", "--range", "10-20")
+def test_a_prompt_outside_the_range_is_an_error(video, tmp_path):
+    result = refam("label", video, "--box", BOX_PROMPT, "--out", tmp_path / "out", "--range", "10-20")
     assert result.exit_code == 1
     assert "frame 3 was drawn on, and --range 10-20 has the frames 10 to 20" in result.stderr
 
 
-@pytest.mark.parametrize("breaks", [media.truncated, media.damaged])
-def test_of_a_file_that_breaks_off_the_part_before_is_labelled_and_that_is_said(breaks, tmp_path):
-    video = breaks(tmp_path / "broken.mp4", media.numbered_frames(N))
-    result = refam("label", video, "--box", PLACE, "--out", tmp_path / "out")
+@pytest.mark.parametrize("make_broken", [media.truncated, media.damaged])
+def test_a_truncated_video_is_labelled_up_to_its_last_readable_frame(make_broken, tmp_path):
+    video = make_broken(tmp_path / "broken.mp4", media.numbered_frames(N))
+    result = refam("label", video, "--box", BOX_PROMPT, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     clip = open_clip(video, partial=True)
     assert f"the video can be decoded up to {clip.times[-1]:.1f} s: the file is " in result.stdout
@@ -383,17 +384,19 @@ def test_of_a_file_that_breaks_off_the_part_before_is_labelled_and_that_is_said(
     (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
     value = task["predictions"][0]["result"][0]["value"]
     last = value["sequence"][-1]
-    assert value["framesCount"] == N  # the editor's count, of which the end was never seen
+    assert value["framesCount"] == N  # the editor's count, which includes the frames that cannot be decoded
     assert (last["frame"], last["enabled"]) == (round(clip.times[-1] * 25) + 1, False)
 
 
-def test_a_run_that_was_stopped_goes_on(video, tmp_path, monkeypatch):
-    """Stopped while files are written: what was tracked is not tracked again, and in the end nothing is kept."""
+def test_an_interrupted_run_resumes(video, tmp_path, monkeypatch):
+    """A run interrupted while it writes files reuses its tracks, then deletes them when it completes."""
     import backend.cli.outputs
 
-    arguments = ("label", video, "--box", PLACE, "--out", tmp_path / "out")
-    with monkeypatch.context() as broken:
-        broken.setattr(backend.cli.outputs, "write_overlay", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    arguments = ("label", video, "--box", BOX_PROMPT, "--out", tmp_path / "out")
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(
+            backend.cli.outputs, "write_overlay", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert refam(*arguments).exit_code != 0
     assert (tmp_path / "out" / ".unfinished").is_dir()
     monkeypatch.setattr("refam.pipeline.segments.propagate_all", lambda *a, **k: pytest.fail("tracked again"))

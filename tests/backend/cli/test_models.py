@@ -1,4 +1,4 @@
-"""`refam models`, and how weights are held, from the environment to the loader."""
+"""`refam models`, and the settings for loading weights, from the environment to the loader."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from refam.backbones import PRESETS
 runner = CliRunner()
 
 
-def test_the_list_says_what_each_weighs_its_licence_and_what_is_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_list_has_size_licence_and_download_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     partial = tmp_path / "models--Lightricks--LTX-Video"
     (partial / "refs").mkdir(parents=True)
@@ -30,59 +28,61 @@ def test_the_list_says_what_each_weighs_its_licence_and_what_is_here(
         '{"_class_name": "LTXPipeline", "vae": ["diffusers", "AutoencoderKLLTXVideo"]}'
     )
     (snapshot / "vae" / "config.json").write_text("{}")
-    printed = runner.invoke(app, ["models"], env={"COLUMNS": "200"}, catch_exceptions=False).output
-    lines = {line.split()[0]: line for line in printed.splitlines() if line.split()}
+    output = runner.invoke(app, ["models"], env={"COLUMNS": "200"}, catch_exceptions=False).output
+    lines = {line.split()[0]: line for line in output.splitlines() if line.split()}
     assert set(PRESETS) <= set(lines)
     assert re.search(r"frames +34 GB +24 GB +FLUX\.1-dev, non-commercial \(to accept .*\) +no", lines["flux-dev"])
     assert re.search(r"clips +30 GB +20 GB +Apache-2\.0 +no", lines["mochi"])
     assert re.search(r"MB, not complete", lines["ltx-video"])
-    assert "FLUX [dev] Non-Commercial" in lines["flux2-dev"], "a licence's brackets are not taken for colours"
+    assert "FLUX [dev] Non-Commercial" in lines["flux2-dev"], "brackets in a licence are not read as markup"
 
 
-def test_pull_says_what_it_fetches_and_fetches_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+def test_pull_prints_and_downloads_the_named_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    downloads: list[Any] = []
 
-    def fetched(source: str, revision: str | None = None) -> Path:
-        asked.append((source, revision))
+    def fake_download(source: str, revision: str | None = None) -> Path:
+        downloads.append((source, revision))
         return tmp_path
 
-    monkeypatch.setattr("refam.backbones.weights.download_pipeline", fetched)
-    done = runner.invoke(app, ["models", "pull", "wan-1.3b"], catch_exceptions=False)
-    assert asked == [("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", None)]
-    assert "about 14 GB. Licence: Apache-2.0." in done.stderr
+    monkeypatch.setattr("refam.backbones.weights.download_pipeline", fake_download)
+    result = runner.invoke(app, ["models", "pull", "wan-1.3b"], catch_exceptions=False)
+    assert downloads == [("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", None)]
+    assert "about 14 GB. Licence: Apache-2.0." in result.stderr
     runner.invoke(app, ["models", "pull", "owner/name@" + "d" * 40], catch_exceptions=False)
-    assert asked[1:] == [("owner/name", "d" * 40)]
-    again = runner.invoke(app, ["models", "pull", "tiny"], catch_exceptions=False)
-    assert "is a folder on this machine already" in again.output
-    assert len(asked) == 2
+    assert downloads[1:] == [("owner/name", "d" * 40)]
+    local = runner.invoke(app, ["models", "pull", "tiny"], catch_exceptions=False)
+    assert "is a folder on this machine already" in local.output
+    assert len(downloads) == 2
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["models", "pull"]])
-def test_a_name_that_is_no_backbone(command: list[str]) -> None:
+def test_an_unknown_backbone_is_an_error(command: list[str]) -> None:
     argument = ["--backbone", "no-such"] if command == ["doctor"] else ["no-such"]
-    done = runner.invoke(app, [*command, *argument])
-    assert done.exit_code == 1
-    assert "there is no backbone 'no-such': give one of tiny" in " ".join((done.output + done.stderr).split())
+    result = runner.invoke(app, [*command, *argument])
+    assert result.exit_code == 1
+    assert "there is no backbone 'no-such': give one of tiny" in " ".join((result.output + result.stderr).split())
 
 
-def test_doctor_says_how_to_get_weights_that_are_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_the_command_that_downloads_missing_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    done = runner.invoke(app, ["doctor", "--backbone", "qwen-image"])
-    assert done.exit_code == 1
-    assert "not on this machine; `refam models pull Qwen/Qwen-Image`" in done.output
+    result = runner.invoke(app, ["doctor", "--backbone", "qwen-image"])
+    assert result.exit_code == 1
+    assert "not on this machine; `refam models pull Qwen/Qwen-Image`" in result.output
 
 
-def test_how_weights_are_held_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weight_loading_is_configured_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"DTYPE": "float16", "OFFLOAD": "1", "QUANTISE": "int8", "FREE_TEXT": "1"}.items():
         monkeypatch.setenv(f"REFAM_{name}", value)
     loading = weight_settings().loading()
     assert (loading.dtype, loading.offload, loading.quantise, loading.free_text) == ("float16", True, "int8", True)
     assert not loading.download
     assert weight_settings(download=True).loading().download
-    given: list[Any] = []
-    monkeypatch.setattr("refam.grounder.load_grounder", lambda name, **more: given.append((name, more["loading"])))
+    load_calls: list[Any] = []
+    monkeypatch.setattr("refam.grounder.load_grounder", lambda name, **more: load_calls.append((name, more["loading"])))
     Runtime(load_settings(backbone="mochi"))._default_grounder()
-    assert given == [("mochi", loading)]
+    assert load_calls == [("mochi", loading)]
     monkeypatch.setenv("REFAM_QUANTISE", "2-bit")
     with pytest.raises(SettingsError, match=r"REFAM_QUANTISE: input should be 'bnb-4bit', 'bnb-8bit' or 'int8'"):
         weight_settings()

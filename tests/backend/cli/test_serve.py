@@ -1,4 +1,4 @@
-"""`refam serve` as a process: odd secrets, a stop while it works, a full disk, kill -9."""
+"""`refam serve` as a process: secrets in the log, graceful shutdown, a full disk, kill -9, a damaged database."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ SECRETS = {
 
 
 class ServeProcess:
-    """`refam serve` over a folder; its log stands in `log`."""
+    """A running `refam serve` on the videos of a folder; `log` is the path of its log file."""
 
     def __init__(self, folder, *, preexec=None, **environment):
         self.port = environment.pop("port", None) or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "log"
         self._file = self.log.open("ab")
-        places = {"REFAM_MEDIA_ROOT": folder, "REFAM_CACHE_DIR": folder / "cache", "REFAM_DATA_DIR": folder / "jobs"}
+        paths = {"REFAM_MEDIA_ROOT": folder, "REFAM_CACHE_DIR": folder / "cache", "REFAM_DATA_DIR": folder / "jobs"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "backend.cli.main", "serve", "--port", str(self.port)],
-            env={**os.environ, **{k: str(v) for k, v in places.items()}, **environment},
+            env={**os.environ, **{k: str(v) for k, v in paths.items()}, **environment},
             stdout=self._file,
             stderr=self._file,
             preexec_fn=preexec,
@@ -60,8 +60,8 @@ class ServeProcess:
 
     def wait_until_final(self, n, *, timeout_s=200, **options):
         """Wait until there are `n` jobs and all of them are final; return them."""
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
             found = self.jobs(**options)
             if len(found) >= n and all(job["state"] in ("done", "failed", "cancelled") for job in found):
                 return found
@@ -81,7 +81,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_secrets_stay_out_of_the_log_and_a_stop_is_graceful(form, folder, fake_studio):
+def test_secrets_are_not_logged_and_shutdown_is_graceful(form, folder, fake_studio):
     auth = httpx.BasicAuth("anna", SECRETS["REFAM_BASIC_AUTH_PASS"])
     serve = ServeProcess(
         folder,
@@ -92,47 +92,49 @@ def test_secrets_stay_out_of_the_log_and_a_stop_is_graceful(form, folder, fake_s
         **SECRETS,
     )
     signed = "https://b.s3.invalid/clip.mp4?X-Amz-Signature=s1gnature-s3cret"
-    bad = [
+    refused = [
         serve.predict(task(1, words=RED, video=video), auth=auth, headers={"X-Request-ID": "find-me"})
         for video in (signed, f"{signed}/../x", "http://who:s1gnature-s3cret@h/a.mp4", "/data/upload/x.mp4")
     ]
-    assert all("error" in answer.json()["results"][0] for answer in bad)
-    assert "s1gnature" not in "".join(answer.text for answer in bad)
+    assert all("error" in response.json()["results"][0] for response in refused)
+    assert "s1gnature" not in "".join(response.text for response in refused)
     assert httpx.post(
         f"{serve.url}/setup", json={"access_token": "t0ken-s3cret"}, auth=auth, trust_env=False
     ).is_success
     assert httpx.post(f"{serve.url}/webhook?key=qu3ry-s3cret", json={"action": "X"}, trust_env=False).status_code == 401
     httpx.get(f"{serve.url}/%0aforged INFO line", auth=auth, trust_env=False)
-    answers = []
-    asking = threading.Thread(target=lambda: answers.append(serve.predict(task(9, words="the blue ring"), auth=auth)))
-    asking.start()
-    time.sleep(1.0)  # the models load now: the answer is far
-    began = time.monotonic()
+    responses = []
+    request_thread = threading.Thread(
+        target=lambda: responses.append(serve.predict(task(9, words="the blue ring"), auth=auth))
+    )
+    request_thread.start()
+    time.sleep(1.0)  # the models are still loading
+    start = time.monotonic()
     assert serve.stop() in (0, -signal.SIGTERM)
-    assert time.monotonic() - began < 30
-    asking.join(30)
-    assert answers  # who waited was answered, not cut off
-    assert answers[0].status_code == 200
+    assert time.monotonic() - start < 30
+    request_thread.join(30)
+    assert responses  # the pending request was answered
+    assert responses[0].status_code == 200
     text = serve.log.read_text()
     for secret in (*SECRETS.values(), "s1gnature", "t0ken-s3cret", "qu3ry-s3cret"):
-        for written in (
+        for escaped in (
             secret,
             repr(secret)[1:-1],
             json.dumps(secret)[1:-1],
             httpx.QueryParams({"": secret}).__str__()[1:],
         ):
-            assert written not in text
+            assert escaped not in text
     assert "find-me" in text
     if form == "json":
-        lines = [json.loads(line) for line in text.splitlines()]  # every line, of libraries too
-        assert any(line.get("request") == "find-me" and line.get("job") for line in lines)
-        assert not any(line["message"].startswith("forged") for line in lines)
+        records = [json.loads(line) for line in text.splitlines()]  # every line, also those of libraries
+        assert any(record.get("request") == "find-me" and record.get("job") for record in records)
+        assert not any(record["message"].startswith("forged") for record in records)
     else:
         assert not any(line.startswith("forged") for line in text.splitlines())
 
 
-def test_a_disk_that_fills_up_and_empties_again(folder):
-    """A limit on the size of files stands in for it: SQLite and everything else meet an error when they write on."""
+def test_a_full_disk_and_recovery(folder):
+    """A file size limit simulates the full disk: SQLite and all other writers get an error."""
 
     def limit_file_size():
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
@@ -141,15 +143,15 @@ def test_a_disk_that_fills_up_and_empties_again(folder):
         folder, preexec=limit_file_size, REFAM_PAGE_DEADLINE_S="0.3", REFAM_DEADLINE_S="1", REFAM_LOG_LEVEL="ERROR"
     )
     try:
-        answers = []
+        outcomes = []
         for i in range(40):
             (result,) = serve.predict(task(i, words=RED)).json()["results"]
-            answers.append(result.get("error", "") or "done")
-        refused = sum("cannot be" in text for text in answers)
+            outcomes.append(result.get("error", "") or "done")
+        refused = sum("cannot be" in text for text in outcomes)
         resource.prlimit(serve.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         jobs = serve.wait_until_final(1)
         assert all(job["state"] == "done" or job["error"] for job in jobs)
-        assert len(jobs) + refused >= 40  # whoever was not told of a refusal has a job
+        assert len(jobs) + refused >= 40  # every task that was not refused has a job
         assert serve.predict(task(100, words=RED)).status_code == 200
         serve.wait_until_final(len(jobs) + 1)
     finally:
@@ -173,7 +175,7 @@ def test_two_servers_on_one_data_directory_and_kill_9(folder):
             server.stop()
 
 
-def test_a_database_damaged_between_two_starts_is_set_aside(folder):
+def test_a_damaged_database_is_replaced_at_start(folder):
     serve = ServeProcess(folder, REFAM_LOG_LEVEL="ERROR")
     serve.predict(task(1, words=RED))
     serve.wait_until_final(1)

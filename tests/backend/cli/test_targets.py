@@ -19,7 +19,7 @@ def refam(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200", "REFAM_SAM2": ""})
 
 
-def said(result):
+def stderr_text(result):
     return " ".join(result.stderr.replace("│", " ").split())
 
 
@@ -28,13 +28,13 @@ def video(tmp_path_factory):
     return media.cfr(tmp_path_factory.mktemp("v") / "clip.mp4", media.numbered_frames(12))
 
 
-def png(path, mask):
+def write_png(path, mask):
     cv2.imwrite(str(path), mask.astype(np.uint8) * 255)
     return path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "message"),
     [
         (["--point", "1.2,0.5@0"], 2, "--point 1.2,0.5@0: x and y are fractions of the frame, from 0 to 1"),
         (["--box", "0.2,0.2,0.1,0@0"], 2, "the width and the height must be more than 0"),
@@ -47,36 +47,36 @@ def png(path, mask):
         (["--not-point", "0.5,0.5@2"], 2, "--not-point says only what is not the object"),
     ],
 )
-def test_bad_prompts_are_explained(arguments, code, words, video, tmp_path):
+def test_bad_prompts_are_explained(arguments, code, message, video, tmp_path):
     full = np.zeros((96, 160), bool)
     full[30:50, 30:60] = True
-    places = {
-        "EMPTY": png(tmp_path / "empty.png", full & False),
-        "SMALL": png(tmp_path / "small.png", full[::2, ::2]),
-        "FULL": png(tmp_path / "full.png", full),
+    paths = {
+        "EMPTY": write_png(tmp_path / "empty.png", full & False),
+        "SMALL": write_png(tmp_path / "small.png", full[::2, ::2]),
+        "FULL": write_png(tmp_path / "full.png", full),
         "TEXT": tmp_path / "text.png",
     }
-    places["TEXT"].write_text("no picture")
-    for name, path in places.items():
+    paths["TEXT"].write_text("no picture")
+    for name, path in paths.items():
         arguments = [a.replace(name, str(path)) for a in arguments]
     result = refam("label", video, *arguments, "--out", tmp_path / "out")
     assert result.exit_code == code, result.output
-    assert words in said(result)
+    assert message in stderr_text(result)
     assert "Traceback" not in result.output
     assert not (tmp_path / "out" / "tracks.json").exists()
 
 
-def test_a_mask_and_points_are_kept_exactly(video, tmp_path):
-    """The square of media.numbered_frames, drawn on frame 3, comes back as it was drawn."""
+def test_a_mask_prompt_is_written_unchanged_on_its_frame(video, tmp_path):
+    """The mask of the square of media.numbered_frames on frame 3 is the output mask of that frame."""
     mask = np.zeros((96, 160), bool)
     mask[33:48, 15:31] = True
-    path = png(tmp_path / "a@b.png", mask)
+    path = write_png(tmp_path / "a@b.png", mask)
     result = refam(
         "label", video, "--mask", f"{path}@3", "--not-point", "0.9,0.9@6", "--out", tmp_path / "out"
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    got = cv2.imread(str(tmp_path / "out" / "masks" / "0" / "00003.png"), cv2.IMREAD_UNCHANGED) > 0
-    np.testing.assert_array_equal(got, mask)
+    written_mask = cv2.imread(str(tmp_path / "out" / "masks" / "0" / "00003.png"), cv2.IMREAD_UNCHANGED) > 0
+    np.testing.assert_array_equal(written_mask, mask)
 
 
 @pytest.mark.parametrize("kind", ["grey", "zero-one", "one-bit", "palette", "clear", "soft", "deep"])
