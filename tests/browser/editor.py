@@ -132,7 +132,7 @@ class Editor:
             self.page.keyboard.press("Control+A")
             self.page.keyboard.type(words)
             self.page.keyboard.press("Enter")
-        self.page.wait_for_timeout(1500)  # the editor puts the regions in
+        self.page.wait_for_timeout(3000)  # the editor puts the regions in, late on a busy machine
         body: dict[str, Any] = answer.value.json()
         return body
 
