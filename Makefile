@@ -39,9 +39,8 @@ test: lint
 	$(OFFLINE) $(BIN)/pytest $(PARALLEL) $(ARGS)
 
 # Tests with a real Label Studio and a real browser (Debian: apt install chromium).
-# Two at a time, each with a Label Studio of its own: they wait for pages more than they compute.
 browser: $(VENV)/.ready $(LS_VENV)/.ready
-	$(OFFLINE) $(BIN)/pytest -n 2 --dist loadscope -m "(e2e or browser) and not slow" $(ARGS)
+	$(OFFLINE) $(BIN)/pytest -m "(e2e or browser) and not slow" $(ARGS)
 
 # Slow tests that need no other models: Ray workers, a killed worker, a whole `refam curate`.
 slow: $(VENV)/.ready
