@@ -28,6 +28,7 @@ from video.formats.base import (
     make_video,
     number_labels,
     polygons_to_mask,
+    read_category_names,
     read_json,
     track_from_boxes,
     track_from_masks,
@@ -189,10 +190,7 @@ def read(path: Path) -> list[AnnotatedVideo]:
         FormatError: If the file is invalid.
     """
     content = read_json(path)
-    names = {
-        get_field(c, "id", int, f"{path}: a category"): get_field(c, "name", str, f"{path}: a category")
-        for c in get_field(content, "categories", list, str(path))
-    }
+    names = read_category_names(content, path)
     by_image: dict[int, list[Any]] = defaultdict(list)
     for annotation in get_field(content, "annotations", list, str(path)):
         by_image[get_field(annotation, "image_id", int, f"{path}: an annotation")].append(annotation)

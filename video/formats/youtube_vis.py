@@ -21,6 +21,7 @@ from video.formats.base import (
     get_field,
     make_video,
     number_labels,
+    read_category_names,
     read_json,
     track_from_boxes,
     track_from_masks,
@@ -84,10 +85,7 @@ def read(path: Path) -> list[AnnotatedVideo]:
         FormatError: If the file is invalid.
     """
     content = read_json(path)
-    names = {
-        get_field(c, "id", int, f"{path}: a category"): get_field(c, "name", str, f"{path}: a category")
-        for c in get_field(content, "categories", list, str(path))
-    }
+    names = read_category_names(content, path)
     objects: dict[int, list[Any]] = {}
     for annotation in get_field(content, "annotations", list, str(path)):
         objects.setdefault(get_field(annotation, "video_id", int, f"{path}: an annotation"), []).append(annotation)
