@@ -9,7 +9,7 @@ OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # One process a core, at most four: each needs up to 1.5 GB. worksteal keeps the tests of a module together, for its fixtures.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-track bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate clean
+.PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-track bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
 
 setup: $(VENV)/.ready
 
@@ -55,6 +55,10 @@ bench-masks: $(VENV)/.ready
 # SAM2: its image part for transformers. ONNX: the files of `refam models pull sam2-tiny`. DAVIS: clips laid out as DAVIS.
 bench-sam2: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.sam2 --torch "$(SAM2)" --onnx "$(ONNX)" --root "$(DAVIS)" $(ARGS)
+
+# Clips with exact masks, composed from the objects and backgrounds of others: make compose DAVIS=DIR OUT=DIR
+compose: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.compose --davis "$(DAVIS)" --out "$(OUT)" $(ARGS)
 
 # make bench-track DAVIS=DIR SAM2=DIR
 bench-track: $(VENV)/.ready
