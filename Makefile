@@ -4,8 +4,8 @@ VENV := .venv
 LS_VENV := .venv-ls
 PARSERS_VENV := .venv-parsers
 BIN := $(VENV)/bin
-# Tests and demo never contact a hub: what they need is in the repository.
-OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# Tests and benchmarks never use the network: what they need is in the repository. The demo alone fetches SAM2-tiny.
+OFFLINE := HF_HUB_OFFLINE=1 REFAM_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # One process a core, at most four: each needs up to 1.5 GB. worksteal keeps the tests of a module together, for its fixtures.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
@@ -28,7 +28,7 @@ $(LS_VENV)/.ready:
 	touch $@
 
 demo: $(VENV)/.ready $(LS_VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m backend.demo.run $(if $(CHECK),--check)
+	TOKENIZERS_PARALLELISM=false $(BIN)/python -m backend.demo.run $(if $(CHECK),--check)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -68,6 +68,7 @@ class Runtime:
         self._backbone_identity: str | None = None
         self._calibrated: CalibratedSettings | None = None
         self._segmenter_choice: SegmenterChoice | None = None
+        self._why_no_weights: str | None = None
         self._pipeline: Pipeline | None = None
         self._grounder: Grounder | None = None
         self._queue: JobQueue | None = None
@@ -93,8 +94,23 @@ class Runtime:
         """Which segmenter and tracker. Looked up once: weights pulled while we serve wait for the next start."""
         with self._identity_lock:
             if self._segmenter_choice is None:
-                self._segmenter_choice = self.settings.segmenter_choice(self.settings.sam2, device=self.settings.device)
+                self._segmenter_choice = self.settings.segmenter_choice(
+                    self.settings.sam2, device=self.settings.device, why_no_weights=self._why_no_weights
+                )
             return self._segmenter_choice
+
+    def fetch_segmenter(self, *, progress: Callable[[float], None] | None = None) -> None:
+        """Fetch SAM2-tiny if no segmenter is set and none is on this machine; the log says how that goes.
+
+        Called once when a process starts, before the first use of this object: it may take minutes. A failure is not
+        tried again, and is the reason that `segmenter_choice` gives for GrabCut.
+
+        Args:
+            progress: Takes the fraction of the download in [0, 1].
+        """
+        self._why_no_weights = self.settings.fetch_segmenter(self.settings.sam2, report=log.info, progress=progress)
+        if self._why_no_weights is not None:
+            log.warning("masks and tracks by %s: %s", self.segmenter_choice.version, self._why_no_weights)
 
     @property
     def calibrated(self) -> CalibratedSettings | None:

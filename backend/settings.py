@@ -10,7 +10,7 @@ An error names the variable and what would be right, never the value of a secret
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -51,7 +51,9 @@ class WeightSettings(BaseSettings):
     free_text: bool = False
     """Free text encoders once words are encoded, and load them again for new words"""
     download: bool = False
-    """Fetch weights that are not on this machine"""
+    """Fetch a backbone that is not on this machine; SAM2-tiny (about 155 MB) is fetched at first use without this"""
+    offline: bool = False
+    """Download no weights, SAM2-tiny included: without any, GrabCut draws masks"""
     data_dir: Path = Path("~/.local/share/refam")
     """Folder of jobs, finished stages of videos, corrections and fetched SAM2 weights"""
     tracker: Literal["auto", "memory", "sam2-video", "flow"] = "auto"
@@ -71,16 +73,53 @@ class WeightSettings(BaseSettings):
         """The folder that SAM2's weights are fetched into."""
         return self.data_dir / "models"
 
-    def segmenter_choice(self, named: str | None, *, device: str = "auto") -> SegmenterChoice:
-        """Return which segmenter and tracker will be used, without loading them.
+    @model_validator(mode="after")
+    def _check_downloads(self) -> WeightSettings:
+        if self.download and self.offline:
+            raise ValueError("REFAM_DOWNLOAD (--download) and REFAM_OFFLINE (--no-download) exclude each other")
+        return self
+
+    def fetch_segmenter(
+        self,
+        named: str | None,
+        *,
+        report: Callable[[str], None],
+        progress: Callable[[float], None] | None = None,
+    ) -> str | None:
+        """Fetch SAM2-tiny, unless another segmenter is named, weights are here or REFAM_OFFLINE forbids it.
+
+        Args:
+            named: As in REFAM_SAM2.
+            report: Takes lines on what is fetched, and why nothing could be.
+            progress: Takes the fraction of the download in [0, 1].
+
+        Returns:
+            Why there are no weights, for `segmenter_choice`; None if there are some, or if another was named.
+        """
+        from refam.segmenters.sam2_weights import fetch_default_weights
+
+        return fetch_default_weights(named, self.models_dir, offline=self.offline, report=report, progress=progress)
+
+    def segmenter_choice(
+        self, named: str | None, *, device: str = "auto", why_no_weights: str | None = None
+    ) -> SegmenterChoice:
+        """Return which segmenter and tracker will be used, without fetching or loading anything.
 
         Args:
             named: As in REFAM_SAM2.
             device: As in REFAM_DEVICE.
+            why_no_weights: What `fetch_segmenter` has returned.
         """
         from refam.segmenters.load import choose_segmenter
+        from refam.segmenters.sam2_weights import FETCHING_FORBIDDEN, NOT_FETCHED_YET
 
-        return choose_segmenter(named, models=self.models_dir, device=device, tracker=self.tracker)
+        return choose_segmenter(
+            named,
+            models=self.models_dir,
+            device=device,
+            tracker=self.tracker,
+            why_no_weights=why_no_weights or (FETCHING_FORBIDDEN if self.offline else NOT_FETCHED_YET),
+        )
 
     def segmenter(self, named: str | None, *, device: str = "auto", cache: Path | None = None) -> Segmenter:
         """Load a segmenter.
@@ -268,17 +307,20 @@ def load_settings(**overrides: Any) -> Settings:
         raise _settings_error(error) from None
 
 
-def weight_settings(*, download: bool = False) -> WeightSettings:
+def weight_settings(*, download: bool = False, offline: bool = False) -> WeightSettings:
     """Return the settings of model weights.
 
     Args:
-        download: Fetch missing weights, whatever REFAM_DOWNLOAD says.
+        download: Fetch a missing backbone, whatever REFAM_DOWNLOAD says.
+        offline: Fetch nothing, whatever REFAM_OFFLINE says.
 
     Raises:
         SettingsError: Some variables are wrong; one sentence for each.
     """
+    asked = {"download": download, "offline": offline}
     try:
-        return WeightSettings(download=True) if download else WeightSettings()
+        given: dict[str, Any] = {name: True for name, wanted in asked.items() if wanted}
+        return WeightSettings(**given)
     except ValidationError as error:
         raise _settings_error(error) from None
 

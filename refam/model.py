@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -18,10 +19,13 @@ from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.stages import Progress
 from refam.pipeline.types import FramePrompt, PipelineOptions, PromptError, Target, TrackResult
 from refam.segmenters.load import TrackerKind, load_segmenter
+from refam.segmenters.sam2_weights import fetch_default_weights
 from refam.text.magnets import Magnets
 from video.io.reader import Clip, open_clip
 from video.masks import encode
 from video.types import Candidate, Heatmap, Prompt, Segmenter
+
+log = logging.getLogger("refam.model")
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
@@ -249,6 +253,7 @@ def load(
     quantise: Quantisation | None = None,
     free_text: bool = False,
     download: bool = False,
+    offline: bool | None = None,
     models_dir: Path | None = None,
     feature_cache: Path | None = None,
     feature_cache_mb: float = 2000,
@@ -262,7 +267,8 @@ def load(
         backbone: What grounds words: a preset ("tiny", which ships, "flux-schnell", ...), the directory of a diffusers
             pipeline, or its name on the hub.
         segmenter: What outlines objects: "grabcut", which needs no weights, "sam2-tiny" and the like, a directory, or a
-            name on the hub. None takes the best that is on this machine.
+            name on the hub. None takes the best that is on this machine; if there is none, "sam2-tiny" is fetched
+            (about 155 MB), or "grabcut" taken where it cannot be, which the log says.
         device: "auto", "cpu", "mps", "cuda" or one GPU of several such as "cuda:1"; for both. "auto" is CUDA if there
             is any, else the CPU.
         quality: "fast", "normal" or "best": how closely videos are looked at.
@@ -276,6 +282,7 @@ def load(
             them as they are.
         free_text: Free the text encoders once words are encoded, and load them again for new ones.
         download: Fetch a backbone that is not on this machine.
+        offline: Fetch nothing; by default if the variable REFAM_OFFLINE is set.
         models_dir: Where SAM2's weights are; by default where `refam models pull` puts them.
         feature_cache: A directory for SAM2's features of frames, so that none is encoded twice.
         feature_cache_mb: What that directory may hold, in MB; 2000 unless given.
@@ -307,9 +314,14 @@ def load(
         loading = LoadOptions(dtype=dtype, offload=offload, quantise=quantise, free_text=free_text, download=download)
         return load_grounder(backbone, device=device, options=options, loading=loading)
 
+    models = models_dir or default_models_dir()
+    offline = _offline_by_environment() if offline is None else offline
+    why_no_weights = fetch_default_weights(segmenter, models, offline=offline, report=log.warning)
+    if why_no_weights is not None and not offline:
+        log.warning("masks are drawn by GrabCut: %s", why_no_weights)
     loaded = load_segmenter(
         segmenter,
-        models=models_dir or default_models_dir(),
+        models=models,
         device=device,
         tracker=tracker,
         cache=feature_cache,
@@ -331,6 +343,7 @@ def track(
     device: str = "auto",
     quality: Quality | str = Quality.NORMAL,
     download: bool = False,
+    offline: bool | None = None,
     progress: Progress | None = None,
 ) -> list[TrackResult]:
     """Find objects in one video, and track them. For several videos, `load` a model once and call its `track`.
@@ -347,6 +360,7 @@ def track(
         device: "auto", "cpu", "mps", "cuda" or one GPU of several such as "cuda:1".
         quality: "fast", "normal" or "best".
         download: Fetch a backbone that is not on this machine.
+        offline: Fetch nothing; see `load`.
         progress: Called with the stage's name and its finished fraction.
 
     Returns:
@@ -364,7 +378,7 @@ def track(
         >>> (dog,) = refam.track("clip.mp4", "the dog on the left")
         >>> dog.boxes, dog.masks[0], dog.keyframes, dog.score
     """
-    model = load(backbone, segmenter, device=device, quality=quality, download=download)
+    model = load(backbone, segmenter, device=device, quality=quality, download=download, offline=offline)
     return model.track(
         video,
         words,
@@ -379,6 +393,10 @@ def track(
 def default_models_dir() -> Path:
     """Return where `refam models pull` puts SAM2's weights: below REFAM_DATA_DIR, or the user's data directory."""
     return Path(os.environ.get("REFAM_DATA_DIR") or "~/.local/share/refam").expanduser() / "models"
+
+
+def _offline_by_environment() -> bool:
+    return os.environ.get("REFAM_OFFLINE", "").lower() in {"1", "true", "t", "yes", "y", "on"}
 
 
 def _to_prompts(

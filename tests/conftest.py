@@ -25,10 +25,11 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_wishes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test, and no fixture of many tests, finds weights that somebody pulled here or what somebody prefers."""
+    """No test finds weights that somebody pulled here or what somebody prefers, and none fetches weights."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REFAM_DATA_DIR", str(tmp_path_factory.mktemp("data")))
-        for name in ("REFAM_SAM2", "REFAM_TRACKER"):
+        patch.setenv("REFAM_OFFLINE", "1")
+        for name in ("REFAM_SAM2", "REFAM_TRACKER", "REFAM_DOWNLOAD"):
             patch.delenv(name, raising=False)
         yield
 

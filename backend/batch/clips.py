@@ -48,6 +48,7 @@ _WORKER_SETTINGS = {
     "quantise",
     "free_text",
     "download",
+    "offline",
     "data_dir",
     "allowed_hosts",
     "max_media_mb",
@@ -73,6 +74,7 @@ class ClipWorker:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = load_settings(**settings)
         self._runtime = Runtime(self._settings)
+        self._runtime.fetch_segmenter()  # of several workers on a machine one fetches, the others wait for it
         self._pipeline = self._runtime.pipeline()
         self._limits = VideoLimits(most_px=self._settings.max_megapixels * 1e6, most_s=self._settings.max_video_s)
 

@@ -18,6 +18,8 @@ from video.errors import UserError
 
 if TYPE_CHECKING:
     from backend.cli.outputs import Outputs
+    from backend.runtime import Runtime
+    from backend.settings import WeightSettings
     from refam.pipeline.types import TrackResult
     from refam.text.magnets import Magnets as MagnetWords
     from video.io.reader import Clip
@@ -26,6 +28,7 @@ out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 _STEPS: dict[str, str] = {
     "open": "open the video",
+    "fetch": "fetch SAM2",
     Stage.DECODE: "decode",
     Stage.GROUND: "ground the words",
     Stage.CONSENSUS: "agree over time",
@@ -110,6 +113,33 @@ def report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *, vers
     out.print(f"{'made by':<17}{version}", markup=False, soft_wrap=True)
 
 
+def fetch_segmenter(weights: WeightSettings, sam2: str | None, *, progress: Steps) -> str | None:
+    """Fetch SAM2-tiny if none is named and none is here, and say on stderr how that goes.
+
+    Args:
+        weights: The settings.
+        sam2: What --sam2 says.
+        progress: Shows the step "fetch".
+
+    Returns:
+        Why there are no weights, for `WeightSettings.segmenter_choice`; None if there are some or another was named.
+    """
+    why = weights.fetch_segmenter(
+        sam2,
+        report=lambda line: err.print(line, markup=False, soft_wrap=True),
+        progress=lambda fraction: progress("fetch", fraction),
+    )
+    if why is not None and not weights.offline:
+        err.print(f"masks are drawn by GrabCut instead, for plain scenes only. {why}", markup=False, soft_wrap=True)
+    return why
+
+
+def fetch_at_start(runtime: Runtime) -> None:
+    """Do `Runtime.fetch_segmenter` with a progress bar on a terminal; its lines go to the log."""
+    with steps() as step:
+        runtime.fetch_segmenter(progress=lambda fraction: step("fetch", fraction))
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print expected errors in one line on stderr and exit with code 1; let all others pass."""
@@ -138,6 +168,14 @@ Backbone = Annotated[
 Download = Annotated[
     bool, typer.Option("--download", envvar="REFAM_DOWNLOAD", help="Fetch the backbone where it is not here yet.")
 ]
+NoDownload = Annotated[
+    bool,
+    typer.Option(
+        "--no-download",
+        envvar="REFAM_OFFLINE",
+        help="Download nothing. Else SAM2-tiny (about 155 MB) is fetched where no --sam2 is given and none is here.",
+    ),
+]
 Magnets = Annotated[
     str | None,
     typer.Option(
@@ -149,8 +187,8 @@ Sam2 = Annotated[
     typer.Option(
         envvar="REFAM_SAM2",
         help="What draws masks: sam2-tiny and others of `refam models`, a folder, a hub name, or grabcut, which needs "
-        "no weights; unless given, the best that is here. REFAM_TRACKER (auto, memory, sam2-video, flow): what follows "
-        "them.",
+        "no weights; unless given, the best that is here, or else sam2-tiny, which is fetched. REFAM_TRACKER (auto, "
+        "memory, sam2-video, flow): what follows them.",
     ),
 ]
 Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]

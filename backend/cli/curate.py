@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from backend.cli.console import err, one_line_errors
+from backend.cli.console import NoDownload, err, fetch_at_start, one_line_errors
 from backend.cli.console import out as stdout
 from video.formats.registry import ExportFormat
 
@@ -56,6 +56,7 @@ def curate(
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Try rows again that ended in an error.")
     ] = False,
+    no_download: NoDownload = False,
 ) -> None:
     """Find the objects of a whole manifest: OUT/parts/*.parquet, one row for each of its rows.
 
@@ -73,7 +74,7 @@ def curate(
             return
         assert manifest is not None
         assert out is not None
-        _process(manifest, out, address, (workers, cpus, gpus, tries, clip_limit), retry_errors)
+        _process(manifest, out, address, (workers, cpus, gpus, tries, clip_limit), retry_errors, no_download)
         _print_summary(out, summarize_results(out))
         if export is not None:
             from backend.batch.results import export_results
@@ -88,6 +89,7 @@ def _process(
     address: str | None,
     plan: tuple[int | None, float, float | None, int, float],
     retry_errors: bool,
+    no_download: bool,
 ) -> None:
     from backend.batch.manifest import read_manifest
 
@@ -101,7 +103,9 @@ def _process(
     from backend.runtime import Runtime
     from backend.settings import load_settings
 
-    settings = load_settings()
+    settings = load_settings(**({"offline": True} if no_download else {}))
+    runtime = Runtime(settings)
+    fetch_at_start(runtime)
     workers, cpus, gpus, tries, limit_s = plan
     with _progress_bar() as progress:
         run(
@@ -110,7 +114,7 @@ def _process(
             out,
             plan=WorkerPlan(workers, cpus, gpus, tries=tries, limit_s=limit_s),
             settings=worker_settings(settings),
-            model_version=Runtime(settings).model_version,
+            model_version=runtime.model_version,
             address=address,
             retry_errors=retry_errors,
             progress=progress,

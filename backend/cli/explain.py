@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.console import Backbone, Device, Download, Magnets, Sam2, magnet_words, one_line_errors, steps
+from backend.cli.console import (
+    Backbone,
+    Device,
+    Download,
+    Magnets,
+    NoDownload,
+    Sam2,
+    fetch_segmenter,
+    magnet_words,
+    one_line_errors,
+    steps,
+)
 from backend.cli.console import out as stdout
 
 
@@ -25,6 +36,7 @@ def explain(
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
     download: Download = False,
+    no_download: NoDownload = False,
 ) -> None:
     """Write a page that shows how words became a mask in one frame: every word's map, and what each step changed."""
     words_added = magnet_words(magnets)
@@ -34,8 +46,9 @@ def explain(
         from refam.grounder import GroundingOptions, load_grounder
 
         options = GroundingOptions(seed=seed, magnet_words=words_added)
-        weights = weight_settings(download=download)
+        weights = weight_settings(download=download, offline=no_download)
         grounder = load_grounder(backbone, device=device, options=options, loading=weights.loading())
+        fetch_segmenter(weights, sam2, progress=step)
         segmenter = weights.segmenter(sam2, device=device)
         page = explain_video(video, words, frame=frame, grounder=grounder, segmenter=segmenter, progress=step)
         out.parent.mkdir(parents=True, exist_ok=True)

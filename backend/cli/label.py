@@ -13,7 +13,9 @@ from backend.cli.console import (
     Device,
     Download,
     Magnets,
+    NoDownload,
     Sam2,
+    fetch_segmenter,
     magnet_words,
     one_line_errors,
     report,
@@ -23,6 +25,7 @@ from backend.cli.console import out as stdout
 from refam.pipeline.quality import Quality
 
 if TYPE_CHECKING:
+    from backend.settings import WeightSettings
     from refam.model import Model
     from refam.text.magnets import Magnets as MagnetWords
 
@@ -93,6 +96,7 @@ def label(
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
     download: Download = False,
+    no_download: NoDownload = False,
 ) -> None:
     """Find objects in a video by words, points, boxes or masks, and track them.
 
@@ -115,6 +119,7 @@ def label(
         raise typer.BadParameter(str(error)) from error
     with one_line_errors(), steps() as step:
         from backend.cli.outputs import delete_stages, output_paths, stage_cache, write_outputs
+        from backend.settings import weight_settings
         from video.io.reader import open_clip
 
         output_paths(out)  # raises before hours of work, not after
@@ -124,13 +129,15 @@ def label(
         check_prompts(targets, len(clip), clip.size)
         region.view(clip, targets)  # raises before the models are loaded
         stages = stage_cache(out, video, (backbone, seed, str(words_added), region, quality), again=again)
+        weights = weight_settings(download=download, offline=no_download)
+        why_no_weights = fetch_segmenter(weights, sam2, progress=step)
         model = _load_model(
+            weights,
             backbone,
             sam2,
             device=device,
             seed=seed,
             magnets=words_added,
-            download=download,
             quality=quality,
             cache=cache,
         )
@@ -148,24 +155,23 @@ def label(
             delete_stages(out)
     report(clip, results, written, version=model.model_version)
     if sam2 is None:
-        stdout.print(f"{'masks by':<17}{_describe_segmenter(device)}", markup=False, soft_wrap=True)
+        choice = weights.segmenter_choice(None, device=device, why_no_weights=why_no_weights)
+        stdout.print(f"{'masks by':<17}{choice.version}: {choice.why}", markup=False, soft_wrap=True)
 
 
 def _load_model(
+    weights: WeightSettings,
     backbone: str,
     sam2: str | None,
     *,
     device: str,
     seed: int,
     magnets: MagnetWords,
-    download: bool,
     quality: Quality,
     cache: Path | None,
 ) -> Model:
     import refam
-    from backend.settings import weight_settings
 
-    weights = weight_settings(download=download)
     return refam.load(
         backbone,
         sam2,
@@ -179,15 +185,8 @@ def _load_model(
         quantise=weights.quantise,
         free_text=weights.free_text,
         download=weights.download,
+        offline=True,  # what is to be fetched has been
         models_dir=weights.models_dir,
         feature_cache=cache or weights.data_dir / "features",
         feature_cache_mb=weights.features_mb,
     )
-
-
-def _describe_segmenter(device: str) -> str:
-    """Return which segmenter was chosen, and why."""
-    from backend.settings import weight_settings
-
-    choice = weight_settings().segmenter_choice(None, device=device)
-    return f"{choice.version}: {choice.why}"

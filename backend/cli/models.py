@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.console import err, one_line_errors
+from backend.cli.console import err, one_line_errors, steps
 from backend.cli.console import out as stdout
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def pull(
         if name in SAM2_WEIGHTS:
             _pull_segmenter(SAM2_WEIGHTS[name])
             return
+        from backend.settings import SettingsError, weight_settings
         from refam.backbones import preset_for
         from refam.backbones.weights import directory_size, download_pipeline
 
@@ -75,6 +76,8 @@ def pull(
         if Path(preset.source).is_dir():
             stdout.print(f"{preset.source} is a folder on this machine already", markup=False, soft_wrap=True)
             return
+        if weight_settings().offline:
+            raise SettingsError(f"REFAM_OFFLINE is set, which forbids fetching {preset.source}: unset it")
         size = f", about {preset.size_gb:.0f} GB" if preset.size_gb else ""
         err.print(f"fetching {preset.source}{size}. Licence: {preset.licence}.", markup=False, soft_wrap=True)
         directory = download_pipeline(preset.source, preset.revision)
@@ -84,15 +87,21 @@ def pull(
 def _pull_segmenter(weights: Sam2Weights) -> None:
     from importlib.util import find_spec
 
-    from backend.settings import weight_settings
+    from backend.settings import SettingsError, weight_settings
     from refam.segmenters import sam2_weights as sam2_store
 
-    models = weight_settings().models_dir
-    folder = sam2_store.find_weights(weights.name, models)
+    settings = weight_settings()
+    folder = sam2_store.find_weights(weights.name, settings.models_dir)
     if folder is None:
-        folder = sam2_store.pull_weights(
-            weights, models, report=lambda line: err.print(line, markup=False, soft_wrap=True)
-        )
+        if settings.offline:
+            raise SettingsError(f"REFAM_OFFLINE is set, which forbids fetching {weights.name}: unset it")
+        with steps() as step:
+            folder = sam2_store.pull_weights(
+                weights,
+                settings.models_dir,
+                report=lambda line: err.print(line, markup=False, soft_wrap=True),
+                progress=lambda fraction: step("fetch", fraction),
+            )
     size = _format_size(sum(file.stat().st_size for file in folder.iterdir()))
     stdout.print(f"{folder} ({size}). It draws masks from now on, unless REFAM_SAM2 names another.", soft_wrap=True)
     if sam2_store.is_for_onnx(folder) and find_spec("onnxruntime") is None:

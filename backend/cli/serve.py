@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.console import one_line_errors, print_findings
+from backend.cli.console import NoDownload, fetch_at_start, one_line_errors, print_findings
 
 if TYPE_CHECKING:
     from backend.runtime import Runtime
@@ -25,6 +26,7 @@ def serve(
     backbone: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_BACKBONE].")] = None,
     sam2: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_SAM2].")] = None,
     device: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_DEVICE].")] = None,
+    no_download: NoDownload = False,
 ) -> None:
     """Serve as a Label Studio ML backend.
 
@@ -35,7 +37,8 @@ def serve(
         from backend.settings import load_settings
 
         given = {"host": host, "port": port, "backbone": backbone, "sam2": sam2, "device": device}
-        run_server(load_settings(**{name: value for name, value in given.items() if value is not None}))
+        settings = load_settings(**_given(given, no_download))
+        run_server(settings, prepare=fetch_at_start)
 
 
 def work(
@@ -43,13 +46,14 @@ def work(
     sam2: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_SAM2].")] = None,
     device: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_DEVICE].")] = None,
     metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Serve metrics for Prometheus.")] = None,
+    no_download: NoDownload = False,
 ) -> None:
     """Work off the queue of REFAM_QUEUE, on as many machines as you like; ends with the job in hand given back."""
     with one_line_errors():
         from backend.settings import load_settings
 
         given = {"backbone": backbone, "sam2": sam2, "device": device}
-        settings = load_settings(work=False, **{name: value for name, value in given.items() if value is not None})
+        settings = load_settings(work=False, **_given(given, no_download))
         run_worker(settings, metrics_port=metrics_port)
 
 
@@ -85,6 +89,7 @@ def run_worker(settings: Settings, *, metrics_port: int | None = None) -> None:
     except Exception as error:
         where = "the queue (REFAM_QUEUE)" if settings.queue != "sqlite" else str(Path(settings.data_dir))
         raise SettingsError(f"{where} cannot be used: {type(error).__name__}: {error}") from None
+    fetch_at_start(runtime)
     worker = runtime.make_worker()
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -97,6 +102,12 @@ def run_worker(settings: Settings, *, metrics_port: int | None = None) -> None:
     log.info("stopping: the job in hand goes back to the queue")
     worker.stop(wait_s=60.0)
     runtime.close()
+
+
+def _given(options: Mapping[str, Any], no_download: bool) -> dict[str, Any]:
+    """Return the options that were given, as settings that win over the environment."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return given | ({"offline": True} if no_download else {})
 
 
 def _serve_metrics(runtime: Runtime, port: int) -> None:

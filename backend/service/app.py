@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -85,12 +85,19 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
     return app
 
 
-def run_server(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM; requests that are under way are answered first."""
+def run_server(settings: Settings, *, prepare: Callable[[Runtime], None] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; requests that are under way are answered first.
+
+    Args:
+        settings: What the process is configured with.
+        prepare: Called before the server listens.
+    """
     configure_logging(settings)
     for name in unknown_variables():
         log.warning("%s is set, but no setting has that name", name)
     runtime = Runtime(settings)
+    if prepare is not None:
+        prepare(runtime)
     log.info("serving %s on %s:%d", runtime.model_version, settings.host, settings.port)
     for problem in runtime.ready()["problems"]:
         log.warning("%s", problem)

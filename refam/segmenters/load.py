@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.segmenters.grabcut import GrabCutSegmenter
-from refam.segmenters.sam2_weights import SAM2_WEIGHTS, SegmenterError, find_weights, is_for_onnx
+from refam.segmenters.sam2_weights import DEFAULT_WEIGHTS, SAM2_WEIGHTS, SegmenterError, find_weights, is_for_onnx
 from video.types import Candidate, Prompt, Segmenter
 
 if TYPE_CHECKING:
@@ -72,7 +72,12 @@ class MaskOnlySegmenter:
 
 
 def choose_segmenter(
-    named: str | None, *, models: Path | None = None, device: str = "auto", tracker: TrackerKind = "auto"
+    named: str | None,
+    *,
+    models: Path | None = None,
+    device: str = "auto",
+    tracker: TrackerKind = "auto",
+    why_no_weights: str | None = None,
 ) -> SegmenterChoice:
     """Choose a segmenter and a tracker, without loading anything or using a network.
 
@@ -85,8 +90,10 @@ def choose_segmenter(
         device: "auto", or a torch device.
         tracker: "auto" chooses SAM2's own video memory if the weights have it and a GPU runs it, else the memory of
             features, else flow.
+        why_no_weights: The reason given for GrabCut where no weights are in `models`: what
+            `refam.segmenters.sam2_weights.fetch_default_weights` has returned.
     """
-    source, why = _choose_source(named, models)
+    source, why = _choose_source(named, models, why_no_weights)
     return SegmenterChoice(source, _choose_tracker(source, device) if tracker == "auto" else tracker, why)
 
 
@@ -150,14 +157,14 @@ def has_video_memory(source: str) -> bool:
         return False
 
 
-def _choose_source(named: str | None, models: Path | None) -> tuple[str | None, str]:
+def _choose_source(named: str | None, models: Path | None, why_no_weights: str | None) -> tuple[str | None, str]:
     """Return the source of the weights (None for GrabCut) and the reason."""
     if named == GRABCUT:
         return None, "asked for"
     if named:
         found = find_weights(named, models) if models is not None and named in SAM2_WEIGHTS else None
         return str(found or named), "asked for"
-    why_none = "no SAM2 is on this machine; refam models pull sam2-tiny fetches one"
+    why_none = why_no_weights or f"no SAM2 is on this machine; refam models pull {DEFAULT_WEIGHTS} fetches one"
     for name in SAM2_WEIGHTS if models is not None else ():
         folder = None if models is None else find_weights(name, models)
         if folder is not None and is_for_onnx(folder) and importlib.util.find_spec("onnxruntime") is None:

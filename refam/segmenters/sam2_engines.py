@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from refam.backbones.weights import quiet_libraries
+from refam.segmenters.download import first_line
 from refam.segmenters.feature_cache import Levels
-from refam.segmenters.sam2_weights import DECODER, ENCODER, SegmenterError, first_line
+from refam.segmenters.sam2_weights import DECODER, ENCODER, SegmenterError
 from video.masks import resize_map
 from video.types import Prompt
 

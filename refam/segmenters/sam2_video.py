@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from refam.backbones.weights import quiet_libraries
+from refam.segmenters.download import first_line
 from refam.segmenters.feature_cache import FeatureCache
 from refam.segmenters.sam2 import Sam2Segmenter, open_feature_cache, preprocess
 from refam.segmenters.sam2_engines import Sam2Engine, TorchEngine, bfloat16_autocast
-from refam.segmenters.sam2_weights import SegmenterError, first_line
+from refam.segmenters.sam2_weights import SegmenterError
 from video.types import Observation
 
 # Of each kind of checkpoint: the video model, its session, and the model of the image part alone.

@@ -47,7 +47,8 @@ def test_example_lists_what_compose_asks_for_without_secrets() -> None:
 
 
 def test_unchanged_example_gives_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("REFAM_DATA_DIR")
+    for name in ("REFAM_DATA_DIR", "REFAM_OFFLINE"):  # set for all tests
+        monkeypatch.delenv(name)
     plain = Settings()
     for name, value in _example().items():
         if name.startswith("REFAM_"):

@@ -38,6 +38,7 @@ def test_the_list_has_size_licence_and_download_state(tmp_path: Path, monkeypatc
 
 
 def test_pull_prints_and_downloads_the_named_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REFAM_OFFLINE")
     downloads: list[Any] = []
 
     def fake_download(source: str, revision: str | None = None) -> Path:
@@ -73,6 +74,7 @@ def test_doctor_names_the_command_that_downloads_missing_weights(
 
 
 def test_weight_loading_is_configured_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REFAM_OFFLINE")
     for name, value in {"DTYPE": "float16", "OFFLOAD": "1", "QUANTISE": "int8", "FREE_TEXT": "1"}.items():
         monkeypatch.setenv(f"REFAM_{name}", value)
     loading = weight_settings().loading()
