@@ -207,6 +207,24 @@ class Tracker(Protocol):
 
 
 @runtime_checkable
+class RevisingTracker(Protocol):
+    """A `Tracker` whose later frames may correct what it said about earlier ones."""
+
+    def revisions(self) -> dict[int, dict[int, Observation]]:
+        """Return what has changed since the last call.
+
+        Returns:
+            By how many frames ago a frame was, 0 for that of the last `step`: its observations, by object id, of the
+            objects whose observation replaces the one before.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Settle all frames: no frame will follow, or what comes next has nothing to do with them."""
+        ...
+
+
+@runtime_checkable
 class TrackerSource(Protocol):
     """A segmenter whose model also tracks masks."""
 

@@ -3,8 +3,8 @@
     make bench-track DAVIS=DIR [SAM2=DIR] [ARGS="--clips camel --start box"]
 
 DAVIS holds JPEGImages/<clip>/*.jpg and Annotations/<clip>/*.png. From one click on the first frame (or `--start`),
-each tracker sees every third frame (`--step`) and asks the segmenter on each of them, every third and every fifth
-(`--looks`):
+each tracker sees every third frame (`--step`). It asks the segmenter on each of them, on every third and on every fifth
+(`--looks`); the memory tracker does so at least, and more often where its schedule says so:
 
     flow-only  optical flow warps the mask, without the segmenter
     flow       optical flow warps the mask, the segmenter refits it
@@ -49,6 +49,7 @@ from video.metrics import boundary_accuracy, region_similarity
 from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions
 from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
 from video.tracking.propagate import propagate
+from video.tracking.schedule import LookSchedule
 from video.types import Candidate, Observation, Prompt
 
 
@@ -145,7 +146,7 @@ def _flow(segmenter, interval):
 
 
 def _memory(segmenter, interval):
-    return MemoryTracker(segmenter, options=MemoryTrackerOptions(read_every=interval))
+    return MemoryTracker(segmenter, options=MemoryTrackerOptions(schedule=LookSchedule(max_stride=interval)))
 
 
 VARIANTS = {
@@ -250,7 +251,7 @@ def parse_arguments():
     parser.add_argument("--segmenters", nargs="+", choices=("grabcut", "sam2"), default=["grabcut", "sam2"])
     parser.add_argument("--start", choices=("mask", "box", "click"), default="click")
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--looks", nargs="+", type=int, default=[1, 3, 5], help="ask the segmenter every n-th frame")
+    parser.add_argument("--looks", nargs="+", type=int, default=[1, 3, 5], help="frames between two looks at most")
     parser.add_argument("--clips", nargs="*")
     parser.add_argument("--step", type=int, default=3, help="use every n-th frame of a clip")
     parser.add_argument("--most", type=int, default=1000, help="most frames of a clip")

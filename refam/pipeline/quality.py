@@ -1,12 +1,13 @@
 """How closely videos are looked at: `refam label --quality`, and REFAM_QUALITY for the service and for `refam curate`.
 
-            frames grounded   masks refitted            searches of each gap   longer side, unless --max-size
-    fast    4                 every 8th frame           1                      640 px
-    normal  8                 as the segmenter asks     2                      the video's own
-    best    16                every frame               4                      the video's own
+            frames grounded   SAM2 looks at         GrabCut refits   searches of each gap   longer side (no --max-size)
+    fast    4                 where flow may fail   every 8th        1                      640 px
+    normal  8                 where flow may fail   every frame      2                      the video's own
+    best    16                every frame           every frame      4                      the video's own
 
-Refits are counted in the video's own frames, whatever `--every` leaves out. Pictures (tasks that hold a list of them)
-are never reduced, and the masks of each are refitted. Any quality but "normal" is part of the model version, so that
+`video.tracking.schedule` says where flow may fail; "fast" tolerates more. On a GPU "normal" looks at every frame too.
+Strides are counted in the video's own frames, whatever `--every` leaves out. Pictures (tasks that hold a list of them)
+are never reduced, and each is looked at. Any quality but "normal" is part of the model version, so that
 asking again with another quality makes another prediction.
 """
 
@@ -38,12 +39,13 @@ class Quality(StrEnum):
     def options(self, base: PipelineOptions | None = None) -> PipelineOptions:
         """Return the pipeline's options for this quality; what it does not set is as in `base`."""
         from refam.pipeline.types import PipelineOptions
+        from video.tracking.schedule import EVERY_FRAME, FAST_SCHEDULE
 
         base = base or PipelineOptions()
         if self is Quality.FAST:
-            return replace(base, grounded_frames=4, refit_every=8, redetect_rounds=1)
+            return replace(base, grounded_frames=4, schedule=FAST_SCHEDULE, refit_every=8, redetect_rounds=1)
         if self is Quality.BEST:
-            return replace(base, grounded_frames=16, refit_every=1, redetect_rounds=4)
+            return replace(base, grounded_frames=16, schedule=EVERY_FRAME, refit_every=1, redetect_rounds=4)
         return base
 
     @property

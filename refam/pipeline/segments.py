@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from refam.pipeline.anchors import anchor_on_corrections, drop_conflicting_words
@@ -25,10 +25,13 @@ from video.masks import Mask
 from video.tracking.appearance import ColorModel
 from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions
 from video.tracking.propagate import TrackStart, propagate_all, tracker_name
+from video.tracking.schedule import EVERY_FRAME, LookSchedule
 from video.types import MaskTrack, Segmenter
 
 if TYPE_CHECKING:
     from video.io.reader import Clip
+
+_SLOW_REFIT_EVERY = 5  # frames between two refits by a segmenter that takes seconds
 
 Span = tuple[int, int]  # first and last frame, both included
 
@@ -220,16 +223,30 @@ class SegmentTracker:
             track = replace_spans(track, self._propagate(span, [(state, segment.anchors)])[0], [span])
         return track
 
-    def _refit_interval(self) -> int:
-        """Return how many frames of the clip lie between two refits.
+    def _interval(self, frames: int) -> int:
+        """Return how many frames of the clip, at least 1, are so many of the video.
 
-        In a view that leaves frames out it is shorter, so that as much moves between two refits.
+        In a view that leaves frames out they are fewer, so that as much moves meanwhile.
         """
         if isinstance(self._clip, FrameSequence):
             return 1  # each picture gets a mask of its own: any time may lie between two
-        # A segmenter that is slow where it runs says how often it is to be called.
-        every = self._options.refit_every or int(getattr(self._segmenter, "refit_every", 1))
-        return max(1, round(every / self._clip.frame_step)) if isinstance(self._clip, ClipView) else every
+        return max(1, round(frames / self._clip.frame_step)) if isinstance(self._clip, ClipView) else frames
+
+    def _schedule(self) -> LookSchedule:
+        """Return when a tracker with features is to look at the clip's frames."""
+        schedule = self._options.schedule
+        if schedule is None:
+            schedule = EVERY_FRAME if self._is_fast() else LookSchedule()
+        return replace(schedule, max_stride=self._interval(schedule.max_stride))
+
+    def _flow_options(self) -> FlowTrackerOptions:
+        """Return how often a tracker without features is to refit masks on the clip's frames."""
+        refit_every = self._options.refit_every or (1 if self._is_fast() else _SLOW_REFIT_EVERY)
+        return FlowTrackerOptions(refit_every=self._interval(refit_every))
+
+    def _is_fast(self) -> bool:
+        """Return whether the segmenter may be called on every frame; SAM2 on a CPU says that it may not."""
+        return bool(getattr(self._segmenter, "is_fast", True))
 
     def _propagate(
         self,
@@ -238,11 +255,11 @@ class SegmentTracker:
         progress: Callable[[float], None] | None = None,
     ) -> list[MaskTrack]:
         """Return the tracks from these anchors over a window; from the cache if they were computed before."""
-        options = FlowTrackerOptions(refit_every=self._refit_interval())
+        options, schedule = self._flow_options(), self._schedule()
         starts = [TrackStart(state.target.label, dict(anchors)) for state, anchors in members]
         cache = members[0][0].cache
         models = (self._segmenter.name, tracker_name(self._segmenter))
-        key = (__version__, *models, options, window, *map(track_start_key, starts))
+        key = (__version__, *models, options, schedule, window, *map(track_start_key, starts))
         tracks = self._computed.get(repr(key)) or (cache.load_tracks(key) if cache else None)
         if tracks is None:
             read_errors: list[ReadingError] = []
@@ -252,6 +269,7 @@ class SegmentTracker:
                 self._segmenter,
                 window=window,
                 options=options,
+                schedule=schedule,
                 progress=progress,
                 on_read_error=read_errors.append,
                 checkpoints=cache.checkpoints(key) if cache else None,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from refam.version import __version__
 from video import masks
 from video.errors import UserError
+from video.tracking.schedule import LookSchedule
 from video.types import Keyframe, MaskTrack, Rle
 
 
@@ -193,7 +194,10 @@ class PipelineOptions:
         redetect_rounds: How often the gaps of a track are searched again.
         min_evidence: An object with less evidence is not drawn. In [0, 1].
         score_model_dir: A folder with a score model that was fitted here; see refam.pipeline.confidence.
-        refit_every: The segmenter corrects the track on every n-th frame of the video; None leaves it to the segmenter.
+        schedule: When a segmenter with features (SAM2) looks at frames of the video. None: `LookSchedule()`, or every
+            frame for a segmenter that is fast where it runs.
+        refit_every: Frames of the video between two refits by a segmenter without features (GrabCut). None: every
+            frame, or every fifth for a segmenter that is slow where it runs.
     """
 
     grounded_frames: int = 8
@@ -201,6 +205,7 @@ class PipelineOptions:
     redetect_rounds: int = 2
     min_evidence: float = 0.15
     score_model_dir: Path | None = None
+    schedule: LookSchedule | None = None
     refit_every: int | None = None
 
 

@@ -62,9 +62,9 @@ class MaskOnlySegmenter:
         return self.segmenter.name
 
     @property
-    def refit_every(self) -> int:
-        """How often a tracker should call it: 1 is every frame."""
-        return self.segmenter.refit_every
+    def is_fast(self) -> bool:
+        """Whether a tracker may call it on every frame."""
+        return self.segmenter.is_fast
 
     def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
         """Outline an object in an image; see `Sam2Segmenter.segment`."""

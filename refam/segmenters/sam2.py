@@ -37,7 +37,7 @@ class Sam2Segmenter:
 
     def __init__(self, engine: Sam2Engine, *, name: str, features: FeatureCache | None = None) -> None:
         self.name = name
-        self.refit_every = engine.refit_every
+        self.is_fast = engine.is_fast
         self._engine = engine
         self._feature_cache = features
         self._last: tuple[str, Levels] | None = None

@@ -41,11 +41,11 @@ class Sam2Engine(Protocol):
 
     Attributes:
         side_px: The side of the square that images are resized to.
-        refit_every: How often a tracker should call the segmenter: 1 is every frame.
+        is_fast: Whether an image takes a fraction of a second, so that a tracker may look at every frame.
     """
 
     side_px: int
-    refit_every: int
+    is_fast: bool
 
     def encode(self, pixels: torch.Tensor) -> Levels:
         """Encode an image.
@@ -87,8 +87,7 @@ class TorchEngine:
         self._device = device
         self._model = model.to(device=device, dtype=torch.float32).eval()
         self.side_px = int(model.config.prompt_encoder_config.image_size)
-        # An image takes seconds on a CPU, so a tracker should refit every fifth frame only.
-        self.refit_every = 5 if device == "cpu" else 1
+        self.is_fast = device != "cpu"  # there an image takes seconds
 
     @classmethod
     def load(cls, name_or_dir: str, *, device: str = "auto") -> TorchEngine:
@@ -148,7 +147,7 @@ class OnnxEngine:
     """
 
     side_px = 1024
-    refit_every = 5
+    is_fast = False
 
     def __init__(self, encoder: Any, decoder: Any) -> None:
         self._encoder, self._decoder = encoder, decoder

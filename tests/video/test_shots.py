@@ -10,6 +10,7 @@ from video import masks
 from video.shots import CutDetector
 from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
 from video.tracking.propagate import propagate
+from video.tracking.schedule import LookSchedule
 
 
 def said(frames):
@@ -66,7 +67,7 @@ def test_after_a_cut_an_object_is_found_anywhere_in_the_frame():
     two, there = scene_clip([(STAR, 9, lambda t: (92 - 4 * t, 46))], n=8, ground=9)
     assert not (truth[0, -1] & there[0, 0]).any()
     segmenter = ColourSegmenter()
-    options = MemoryTrackerOptions(read_every=5)
+    options = MemoryTrackerOptions(schedule=LookSchedule(max_stride=8))
     track = propagate(
         ArrayClip(np.concatenate([one, two])),
         0,

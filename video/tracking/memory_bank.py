@@ -147,6 +147,13 @@ class MemoryBank:
     def __len__(self) -> int:
         return len(self._anchors) + len(self._recent) + len(self._long_term)
 
+    def copy(self) -> MemoryBank:
+        """Return a memory that goes on from here by itself. Anchors must be added to neither before one is dropped."""
+        other = MemoryBank(self._options)
+        other.__dict__.update(self.__dict__)
+        other._anchors, other._recent, other._long_term = [*self._anchors], [*self._recent], [*self._long_term]
+        return other
+
     def make_keys(self, features: Grid) -> Grid:
         """Turn features into keys: unit vectors about the mean of the first frame, whose common part tells nothing.
 

@@ -1,6 +1,8 @@
-"""A tracker with a memory: the features of each frame are matched against past ones, and a segmenter refines the masks.
+"""A tracker with a memory: the features of a frame are matched against past ones, and a segmenter refines the masks.
 
-On frames between two readings of the memory (an image encoder takes seconds on a CPU) optical flow carries the masks.
+That is a *look* at the frame. An image encoder takes seconds on a CPU, so optical flow carries the masks over the
+frames between two looks; `video.tracking.schedule` says when to look. A look that contradicts what flow has carried is
+followed by looks at the frames before it, so the last frames are held until a look has settled them.
 
 The memory yields a probability map per object: (h, w) float32 in [0, 1] on the grid of the features, how much of each
 cell is the object's.
@@ -16,16 +18,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from video.masks import CRUMB_PX, MAIN_SHARE, Mask, components, deepest_point, main_parts, resize_map
+from video.masks import Mask, iou, main_parts, resize_map, resize_mask
 from video.optical_flow import Field, OpticalFlow, warp
 from video.shots import CutDetector
+from video.tracking.appearance import ColorModel
 from video.tracking.flow_tracker import assign_shared_pixels
-from video.tracking.memory_bank import Grid, MemoryBank, MemoryBankOptions, Readout
-from video.tracking.motion import ConstantVelocity, exclusive_regions, proximity
-from video.types import Candidate, FeatureSource, Observation, Prompt, Segmenter
+from video.tracking.mask_evidence import (
+    Grid,
+    MaskEvidence,
+    drop_unlikely_parts,
+    keep_main_part,
+    prompt_from_probability,
+    weigh_candidate,
+)
+from video.tracking.memory_bank import MemoryBank, MemoryBankOptions, Readout
+from video.tracking.motion import ConstantVelocity, centroid, exclusive_regions, proximity
+from video.tracking.schedule import FlowEvidence, LookPlan, LookSchedule
+from video.types import FeatureSource, Observation, Segmenter
 
-_MIN_FLOW_PX, _MIN_MASK_PX = 12, 4  # smaller masks, after warping and after a reading, count as lost
-_MIN_PART_PROBABILITY = 0.5  # mean probability from which on a small part of a mask belongs to the object
+_MIN_FLOW_PX, _MIN_MASK_PX = 12, 4  # smaller masks, after warping and after a look, count as lost
 
 
 class SegmenterWithFeatures(Segmenter, FeatureSource, Protocol):
@@ -37,7 +48,7 @@ class MemoryTrackerOptions:
     """Options of `MemoryTracker`. The defaults were set on DAVIS-dev and on drawn clips.
 
     Args:
-        read_every: Frames between two readings of the memory (1: every frame). Flow carries the masks between.
+        schedule: When to look. Flow carries the masks between.
         search_radius: How far from its last place an object is searched, in parts of its size.
         unknown_cosine: A mask whose mean cosine to the memory of an object is at most this is not the object.
         known_cosine: From this mean cosine on a mask surely is the object.
@@ -48,7 +59,7 @@ class MemoryTrackerOptions:
         memory: Options of the memory.
     """
 
-    read_every: int = 1
+    schedule: LookSchedule = field(default_factory=LookSchedule)
     search_radius: float = 1.0
     unknown_cosine: float = 0.5
     known_cosine: float = 0.8
@@ -59,8 +70,6 @@ class MemoryTrackerOptions:
     memory: MemoryBankOptions = field(default_factory=MemoryBankOptions)
 
     def __post_init__(self) -> None:
-        if self.read_every < 1:
-            raise ValueError(f"read_every must be at least 1, got {self.read_every}")
         if not 0 <= self.min_score <= self.redetect_score <= 1:
             raise ValueError(f"0 <= min_score <= redetect_score <= 1 must hold, got {self}")
         if not -1 <= self.unknown_cosine < self.known_cosine <= 1:
@@ -82,6 +91,8 @@ class _MemoryObject:
         region: While it should be on or beside another object, (H, W) bool: the pixels that it may take.
         visible: Whether it is visible.
         score: In [0, 1].
+        colors: Its colours at the last look; None while it is lost.
+        area: Its area in pixels at the last look.
     """
 
     mask: Mask
@@ -90,25 +101,54 @@ class _MemoryObject:
     region: Mask | None = None
     visible: bool = True
     score: float = 1.0
+    colors: ColorModel | None = None
+    area: int = 0
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> _MemoryObject:
-        return cls(**{**state, "motion": ConstantVelocity.from_state(state["motion"])})
+        colors = None if state["colors"] is None else ColorModel(**state["colors"])
+        return cls(**{**state, "motion": ConstantVelocity.from_state(state["motion"]), "colors": colors})
 
     def likely_place(self) -> Mask:
         """Return (H, W) bool: where to search for the object."""
         return self.mask if self.region is None else self.motion.predict_mask()
 
 
-class MemoryTracker:
-    """A `Tracker` over a segmenter with features. It finds a lost object again where the memory is sure of it.
+@dataclass(eq=False)
+class _PendingFrame:
+    """A frame since the last look.
 
-    It holds one frame, one mask per object and a `MemoryBank`, whatever the length of the clip. The features are
-    computed once per reading, whatever the number of objects.
+    Args:
+        number: How many frames the tracker was given before it.
+        image: (H, W, 3) uint8 RGB.
+        small: The same at the size of the flow.
+        to_previous: The flow from this frame to the one before, (h, w, 2); None where nothing leads on.
+        from_previous: The flow from the frame before to this one.
+        confidence: Of `to_previous`, (h, w) in [0, 1].
+        was_looked_at: Whether a look at it contradicted flow: after the looks before it, it is looked at again.
+        observations: What is known of the objects on it, by object id.
+    """
+
+    number: int
+    image: NDArray[np.uint8]
+    small: NDArray[np.uint8]
+    to_previous: Field | None
+    from_previous: Field | None
+    confidence: Grid | None
+    was_looked_at: bool = False
+    observations: dict[int, Observation] = field(default_factory=dict)
+
+
+class MemoryTracker:
+    """A `RevisingTracker` over a segmenter with features. It finds a lost object again where the memory is sure of it.
+
+    It holds the frames since the last look, at most `LookSchedule.max_stride`, one mask per object on each, and a
+    `MemoryBank`, whatever the length of the clip. The features are computed once per look, whatever the number of
+    objects.
 
     Args:
         segmenter: Computes the features and refines the masks.
-        options: Intervals and thresholds.
+        options: The schedule of looks, and thresholds.
     """
 
     name = "memory"
@@ -119,16 +159,22 @@ class MemoryTracker:
         self._flow = OpticalFlow(short_side_px=self._options.flow_side_px)
         self._memory = MemoryBank(self._options.memory)
         self._objects: dict[int, _MemoryObject] = {}
-        self._image: NDArray[np.uint8] | None = None
-        self._grey: NDArray[np.uint8] | None = None
-        self._keys: Grid | None = None  # of the frame, once they are needed
-        self._since_reading = 0
+        self._n_frames = 0
+        self._image: NDArray[np.uint8] | None = None  # of the frame that is processed, as the following
+        self._keys: Grid | None = None  # once they are needed
+        self._grey: NDArray[np.uint8] | None = None  # of the frame that was given last
         self._cuts = CutDetector()
         self._objects_before_cut: dict[int, _MemoryObject] = {}
         self._grey_before_cut: NDArray[np.uint8] | None = None
+        # The frames since the last look, how many of them are processed, and what the tracker knew at that look.
+        self._pending: list[_PendingFrame] = []
+        self._n_processed = 0
+        self._plan = LookPlan()
+        self._objects_at_look: dict[int, _MemoryObject] = {}
+        self._revised: dict[int, dict[int, Observation]] = {}
 
     def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
-        """Process the next frame; see `Tracker.step`.
+        """Process the next frame; see `Tracker.step`. What it returns may be revised, see `revisions`.
 
         After a cut every object is searched in the whole frame, since its last place tells nothing there.
 
@@ -138,24 +184,32 @@ class MemoryTracker:
         if self._image is not None and image.shape != self._image.shape:
             (h0, w0), (h1, w1) = self._image.shape[:2], image.shape[:2]
             raise ValueError(f"frames must keep their size: {w0}x{h0}, then {w1}x{h1}")
-        before, self._grey = self._grey, self._flow.prepare(image)
-        self._image, self._keys = image, None
+        grey_before, self._grey = self._grey, self._flow.prepare(image)
         continuity = self._cuts.step(image)
+        self._n_frames += 1
         if not self._objects:
+            self._image, self._keys = image, None
             return {}
-        self._since_reading += 1
         if continuity != "same":
-            before = self._handle_cut(before, is_back=continuity == "back")
-        self._predict(is_same_shot=continuity == "same")
-        if before is not None and any(o.visible for o in self._objects.values()):
-            backward, _, confidence = self._flow.bidirectional(self._grey, before)
-            self._warp_masks(backward, confidence)
-        if self._since_reading >= self._options.read_every:
-            self._read_memory()
-        for k, o in self._objects.items():
-            if o.visible and o.region is None:
-                self._objects[k] = replace(o, motion=o.motion.observe(o.mask))
+            self.finish()
+            grey_before = self._handle_cut(grey_before, is_back=continuity == "back")
+        self._pending.append(self._prepare(image, self._grey, grey_before))
+        while self._n_processed < len(self._pending):
+            self._process(self._pending[self._n_processed], is_same_shot=continuity == "same")
         return {k: self._observe(o) for k, o in self._objects.items()}
+
+    def revisions(self) -> dict[int, dict[int, Observation]]:
+        """Return what later frames have changed since the last call; see `RevisingTracker.revisions`."""
+        revised, self._revised = self._revised, {}
+        return {self._n_frames - 1 - number: observations for number, observations in revised.items()}
+
+    def finish(self) -> None:
+        """Look at the last frame, so that no mask remains that only flow has carried; see `RevisingTracker.finish`."""
+        while self._pending:
+            self._image, self._keys = self._pending[-1].image, None
+            self._look()
+            while self._n_processed < len(self._pending):
+                self._process(self._pending[self._n_processed], is_same_shot=True)
 
     def start(self, object_id: int, mask: Mask) -> Observation:
         """Start or correct an object; see `Tracker.start`.
@@ -170,6 +224,7 @@ class MemoryTracker:
             raise ValueError(f"mask must have the frame's size {(w, h)}, got {mask.shape[1]}x{mask.shape[0]}")
         if not mask.any():
             raise ValueError("a track cannot start from an empty mask")
+        self.finish()
         keys = self._current_keys()
         share = resize_map(mask, (keys.shape[1], keys.shape[0]))
         # An object smaller than a cell would never win a vote: its best cell counts as all its own.
@@ -177,7 +232,8 @@ class MemoryTracker:
         self._memory.add_anchor(object_id, keys, share / full_share)
         self._objects[object_id] = _MemoryObject(mask.copy(), full_share, ConstantVelocity(mask.copy()))
         self._objects_before_cut.pop(object_id, None)
-        self._since_reading = 0
+        self._plan = LookPlan()
+        self._settle_objects()
         return Observation(mask.copy(), 1.0, True)
 
     def state_dict(self) -> dict[str, Any]:
@@ -185,24 +241,103 @@ class MemoryTracker:
         return {
             "memory": self._memory.state_dict(),
             "objects": {str(k): asdict(o) for k, o in self._objects.items()},
+            "n_frames": self._n_frames,
             "image": self._image,
             "grey": self._grey,
-            "since_reading": self._since_reading,
             "cuts": self._cuts.state_dict(),
             "objects_before_cut": {str(k): asdict(o) for k, o in self._objects_before_cut.items()},
             "grey_before_cut": self._grey_before_cut,
+            "pending": [vars(frame) | {"observations": _observations_to_state(frame)} for frame in self._pending],
+            "n_processed": self._n_processed,
+            "plan": asdict(self._plan),
+            "objects_at_look": {str(k): asdict(o) for k, o in self._objects_at_look.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `video.tracking.state.Resumable`."""
         self._memory.load_state_dict(state["memory"])
-        self._objects = {int(k): _MemoryObject.from_state(o) for k, o in state["objects"].items()}
-        self._image, self._grey, self._keys = state["image"], state["grey"], None
-        self._since_reading = state["since_reading"]
+        self._objects = _objects_from_state(state["objects"])
+        self._n_frames, self._image, self._keys = state["n_frames"], state["image"], None
         self._cuts.load_state_dict(state["cuts"])
-        before_cut = state["objects_before_cut"].items()
-        self._objects_before_cut = {int(k): _MemoryObject.from_state(o) for k, o in before_cut}
-        self._grey_before_cut = state["grey_before_cut"]
+        self._objects_before_cut = _objects_from_state(state["objects_before_cut"])
+        self._grey, self._grey_before_cut = state["grey"], state["grey_before_cut"]
+        self._pending = [
+            _PendingFrame(**{**frame, "observations": _observations_from_state(frame["observations"])})
+            for frame in state["pending"]
+        ]
+        self._n_processed, self._plan = state["n_processed"], LookPlan(**state["plan"])
+        self._objects_at_look = _objects_from_state(state["objects_at_look"])
+
+    def _prepare(
+        self, image: NDArray[np.uint8], grey: NDArray[np.uint8], grey_before: NDArray[np.uint8] | None
+    ) -> _PendingFrame:
+        h, w = grey.shape
+        small = np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
+        flows = (None, None, None) if grey_before is None else self._flow.bidirectional(grey, grey_before)
+        return _PendingFrame(self._n_frames - 1, image, small, *flows)
+
+    def _process(self, frame: _PendingFrame, *, is_same_shot: bool) -> None:
+        """Carry the objects to a pending frame, and look at it if that is due."""
+        self._image, self._keys = frame.image, None
+        self._predict(is_same_shot=is_same_shot)
+        evidence: list[FlowEvidence] = []
+        if frame.to_previous is not None and frame.confidence is not None:
+            evidence = self._warp_masks(frame.to_previous, frame.confidence, frame.small)
+        self._n_processed += 1
+        for k, o in self._objects.items():
+            if o.visible and o.region is None:
+                self._objects[k] = replace(o, motion=o.motion.observe(o.mask))
+        frame.observations = {k: self._observe(o) for k, o in self._objects.items()}
+        if frame.was_looked_at or self._plan.is_due(self._n_processed, evidence, self._options.schedule):
+            self._look()
+
+    def _look(self) -> None:
+        """Read the memory on the frame that was processed last, and settle the frames since the last look.
+
+        If what flow carried there is wrong, the tracker goes back to the last look, to look at frames between.
+        """
+        carried, schedule, n = dict(self._objects), self._options.schedule, self._n_processed
+        memory = self._memory.copy()
+        self._read_memory()
+        agreement = min((_agreement(o, self._objects[k]) for k, o in carried.items()), default=1.0)
+        if agreement < schedule.wrong_iou and n > 1:
+            self._pending[n - 1].was_looked_at = True
+            self._memory, self._objects, self._n_processed = memory, dict(self._objects_at_look), 0
+            self._plan = self._plan.after_wrong_look(n)
+            return
+        self._revise(self._pending[:n])
+        has_lost = any(not o.visible for o in self._objects.values())
+        self._plan = self._plan.after_look(agreement, has_lost=has_lost, frames=n, schedule=schedule)
+        del self._pending[:n]
+        self._n_processed = 0
+        self._settle_objects()
+
+    def _settle_objects(self) -> None:
+        """Note what is known at a look: the colours and areas that carried masks are compared with."""
+        assert self._image is not None
+        h, w = self._flow.prepare(self._image).shape
+        small = np.asarray(cv2.resize(self._image, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
+        for k, o in self._objects.items():
+            colors = ColorModel.of(small, resize_mask(o.mask, (w, h))) if o.visible else None
+            self._objects[k] = replace(o, colors=colors, area=int(o.mask.sum()))
+        self._objects_at_look = dict(self._objects)
+
+    def _revise(self, frames: list[_PendingFrame]) -> None:
+        """Settle the frames up to a look: those nearer to it than to the look before take the masks found there."""
+        last = frames[-1]
+        last.observations = {k: self._observe(o) for k, o in self._objects.items()}
+        self._revised[last.number] = last.observations
+        for i in range(len(frames) - 2, -1, -1):
+            frame, later = frames[i], frames[i + 1]
+            if i + 1 > len(frames) / 2 and later.from_previous is not None:
+                for k, observation in later.observations.items():
+                    if not (observation.visible and frame.observations[k].visible):
+                        continue
+                    mask = warp(observation.mask.astype(np.float32), later.from_previous) >= 0.5
+                    if mask.sum() >= _MIN_FLOW_PX:
+                        mask = main_parts(mask, before=observation.mask)
+                        frame.observations[k] = Observation(mask, frame.observations[k].score, True)
+            self._revised[frame.number] = frame.observations
 
     def _observe(self, o: _MemoryObject) -> Observation:
         mask = o.mask.copy() if o.visible else np.zeros_like(o.mask)
@@ -215,25 +350,41 @@ class MemoryTracker:
             self._keys = self._memory.make_keys(self._segmenter.features(self._image))
         return self._keys
 
-    def _warp_masks(self, backward: Field, confidence: Grid) -> None:
-        """Carry every visible mask with the flow; scores fall a little where the flow is unreliable."""
+    def _warp_masks(self, backward: Field, confidence: Grid, small: NDArray[np.uint8]) -> list[FlowEvidence]:
+        """Carry every visible mask with the flow; scores fall a little where the flow is unreliable.
+
+        Args:
+            backward: The flow to the frame before, (h, w, 2).
+            confidence: Of the flow, (h, w).
+            small: The frame at the size of the flow, (h, w, 3) uint8 RGB.
+
+        Returns:
+            What is known of each carried mask.
+        """
+        evidence = []
         for k, o in self._objects.items():
             if not o.visible:
                 continue
             mask = main_parts(warp(o.mask.astype(np.float32), backward) >= 0.5, before=o.mask)
-            on_mask = resize_map(confidence, (mask.shape[1], mask.shape[0]))[mask]
-            reliability = float(on_mask.mean()) if mask.any() else 0.0
             if mask.sum() < _MIN_FLOW_PX:
                 self._objects[k] = replace(o, visible=False, score=0.0)
-            else:
-                self._objects[k] = replace(o, mask=mask, score=o.score * (0.9 + 0.1 * reliability))
+                evidence.append(FlowEvidence(0.0, 0.0, 0.0, 0.0))
+                continue
+            on_small = resize_mask(mask, (small.shape[1], small.shape[0]))
+            reliability = float(confidence[on_small].mean()) if on_small.any() else 1.0
+            colors = ColorModel.of(small, on_small)
+            similarity = 1.0 if colors is None or o.colors is None else colors.similarity(o.colors)
+            motion = float(np.linalg.norm(centroid(mask) - centroid(o.mask)) / np.sqrt(o.mask.sum()))
+            evidence.append(FlowEvidence(reliability, motion, float(mask.sum()) / max(1, o.area), similarity))
+            self._objects[k] = replace(o, mask=mask, score=o.score * (0.9 + 0.1 * reliability))
+        return evidence
 
     def _handle_cut(self, before: NDArray[np.uint8] | None, *, is_back: bool) -> NDArray[np.uint8] | None:
         """Mark every object as lost at a cut; after a flash of light, restore the objects from before it.
 
         Returns the grey frame from which the flow leads on, None at a cut.
         """
-        self._since_reading = self._options.read_every
+        self._plan = LookPlan()
         if is_back:
             self._objects |= self._objects_before_cut
             self._objects_before_cut = {}
@@ -251,7 +402,7 @@ class MemoryTracker:
         self._objects = {k: replace(o, motion=motions[k], region=regions.get(k)) for k, o in self._objects.items()}
 
     def _read_memory(self) -> None:
-        """Find every object by the memory, and remember the frame where that is reliable."""
+        """Find every object on the current frame by the memory, and remember the frame where that is reliable."""
         keys = self._current_keys()
         readout = self._memory.read(keys)
         probabilities = self._probabilities(readout)
@@ -276,7 +427,6 @@ class MemoryTracker:
             if score >= self._options.memorize_score:
                 reliable[k] = np.minimum(resize_map(mask, (keys.shape[1], keys.shape[0])) / o.full_share, 1.0)
         self._memory.add(keys, reliable, is_reliable=len(reliable) == len(self._objects))
-        self._since_reading = 0
 
     def _probabilities(self, readout: Readout) -> dict[int, Grid]:
         """Return the probability map of each object.
@@ -326,79 +476,20 @@ class MemoryTracker:
         return np.asarray(np.clip((similarity - low) / (high - low), 0, 1), np.float32)
 
 
-@dataclass(frozen=True, eq=False)
-class MaskEvidence:
-    """A candidate mask and what speaks for it.
-
-    Args:
-        mask: (H, W) bool.
-        fit: In [0, 1]: the overlap (Dice) of the mask with the probability map.
-        similarity: The mean cosine of the features under the mask to the memory of the object.
-        segmenter_score: The segmenter's score, in [0, 1].
-    """
-
-    mask: Mask
-    fit: float
-    similarity: float
-    segmenter_score: float
+def _agreement(carried: _MemoryObject, found: _MemoryObject) -> float:
+    """Return how far flow and a look agree on an object, in [0, 1]: the IoU of its masks, 1 if neither sees it."""
+    if carried.visible and found.visible:
+        return iou(carried.mask, found.mask)
+    return float(carried.visible == found.visible)
 
 
-def weigh_candidate(candidate: Candidate, probability: Grid, similarity: Grid, full_share: float) -> MaskEvidence:
-    """Compare a candidate with the memory.
-
-    Args:
-        candidate: The mask and its score.
-        probability: (h, w) float32 in [0, 1], the object's probability map.
-        similarity: (h, w) float32, the cosine of each cell to the memory of the object.
-        full_share: The share of a cell that counts as all of it.
-    """
-    h, w = probability.shape
-    share = np.minimum(resize_map(candidate.mask, (w, h)) / full_share, 1.0)
-    total = float(share.sum())
-    fit = 2 * float(np.minimum(share, probability).sum()) / max(1e-6, total + float(probability.sum()))
-    return MaskEvidence(candidate.mask, fit, float((similarity * share).sum()) / max(1e-6, total), candidate.score)
+def _objects_from_state(state: Mapping[str, Any]) -> dict[int, _MemoryObject]:
+    return {int(k): _MemoryObject.from_state(o) for k, o in state.items()}
 
 
-def keep_main_part(probability: Grid) -> Grid:
-    """Return a probability map without all its connected parts but the one with the largest sum."""
-    parts = components(probability >= 0.5)
-    if len(parts) < 2:
-        return probability
-    main = max(parts, key=lambda p: float(probability[p].sum()))
-    others = np.logical_or.reduce([p for p in parts if p is not main])
-    return np.where(cv2.dilate(others.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, np.float32(0), probability)
+def _observations_to_state(frame: _PendingFrame) -> dict[str, Any]:
+    return {str(k): [o.mask, o.score, o.visible] for k, o in frame.observations.items()}
 
 
-def prompt_from_probability(probability: Grid) -> Prompt:
-    """Turn a probability map into a mask prompt, four times finer, and a point where the object is thickest."""
-    h, w = probability.shape
-    prior = np.clip(cv2.resize(probability, (4 * w, 4 * h), interpolation=cv2.INTER_CUBIC), 0, 1)
-    # A single cell of just 0.5 may be interpolated to values below 0.5 everywhere.
-    point = deepest_point(components(prior >= min(0.5, float(prior.max())))[0])
-    return Prompt(points=np.array([point]), labels=np.ones(1, np.int64), prior=np.asarray(prior, np.float32))
-
-
-def drop_unlikely_parts(mask: Mask, probability: Grid) -> Mask:
-    """Return a mask without its small parts of low probability.
-
-    A small part may belong to the object: of a dog behind a pole, the tail may be all that is visible on the other
-    side.
-
-    Args:
-        mask: (H, W) bool.
-        probability: (h, w) float32 in [0, 1].
-    """
-    parts = components(mask, least_px=CRUMB_PX)
-    if len(parts) < 2:
-        return parts[0] if parts else mask
-    kept = [
-        part
-        for part in parts
-        if part.sum() >= MAIN_SHARE * parts[0].sum() or _mean_under(part, probability) >= _MIN_PART_PROBABILITY
-    ]
-    return np.asarray(np.logical_or.reduce(kept), np.bool_)
-
-
-def _mean_under(part: Mask, probability: Grid) -> float:
-    share = resize_map(part, (probability.shape[1], probability.shape[0]))
-    return float((share * probability).sum() / share.sum())
+def _observations_from_state(state: Mapping[str, Any]) -> dict[int, Observation]:
+    return {int(k): Observation(mask, float(score), bool(visible)) for k, (mask, score, visible) in state.items()}

@@ -21,8 +21,18 @@ from video.tracking.bidirectional import join_passes
 from video.tracking.flow_tracker import FlowTracker, FlowTrackerOptions
 from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
 from video.tracking.postprocess import drop_departed_parts
+from video.tracking.schedule import LookSchedule
 from video.tracking.state import CheckpointStore, PassCheckpoint, PassObservations
-from video.types import EncodedObservation, FeatureSource, MaskTrack, Segmenter, Tracker, TrackerSource
+from video.types import (
+    EncodedObservation,
+    FeatureSource,
+    MaskTrack,
+    Observation,
+    RevisingTracker,
+    Segmenter,
+    Tracker,
+    TrackerSource,
+)
 
 if TYPE_CHECKING:
     from video.io.reader import Clip
@@ -62,6 +72,11 @@ class Direction:
     def __len__(self) -> int:
         return abs(self.last - self.first) + 1
 
+    def indices(self) -> range:
+        """Return the indices of the frames, in the order in which they are tracked."""
+        step = 1 if self.name == "forward" else -1
+        return range(self.first, self.last + step, step)
+
     def frames(self, clip: Clip, *, skip: int) -> IndexedFrames:
         """Yield the index and the image, (H, W, 3) uint8 RGB, of each frame but the first `skip`."""
         if self.name == "forward":
@@ -69,7 +84,9 @@ class Direction:
         return _read_backward(clip, self.first - skip, self.last)
 
 
-def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = None) -> Tracker:
+def tracker_for(
+    segmenter: Segmenter, *, options: FlowTrackerOptions | None = None, schedule: LookSchedule | None = None
+) -> Tracker:
     """Make the best tracker for a segmenter.
 
     That is the segmenter's own tracker (`TrackerSource`), a `MemoryTracker` if the segmenter offers features, else a
@@ -77,14 +94,13 @@ def tracker_for(segmenter: Segmenter, *, options: FlowTrackerOptions | None = No
 
     Args:
         segmenter: The segmenter.
-        options: Options of a `FlowTracker`. A `MemoryTracker` takes `refit_every` from them, a segmenter's own tracker
-            nothing.
+        options: Options of a `FlowTracker`.
+        schedule: When a `MemoryTracker` looks at frames with the segmenter. A segmenter's own tracker takes neither.
     """
     if isinstance(segmenter, TrackerSource):
         return segmenter.make_tracker()
     if isinstance(segmenter, FeatureSource):
-        read_every = 1 if options is None else options.refit_every
-        return MemoryTracker(segmenter, options=MemoryTrackerOptions(read_every=read_every))
+        return MemoryTracker(segmenter, options=MemoryTrackerOptions(schedule=schedule or LookSchedule()))
     return FlowTracker(segmenter, options=options)
 
 
@@ -103,6 +119,7 @@ def propagate(
     *,
     label: str = "object",
     options: FlowTrackerOptions | None = None,
+    schedule: LookSchedule | None = None,
     make_tracker: Callable[[], Tracker] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> MaskTrack:
@@ -114,12 +131,22 @@ def propagate(
         mask: (H, W) bool.
         segmenter: See `propagate_all`, as for the following.
         label: The object's label.
-        options: Options of the tracker.
+        options: See `tracker_for`.
+        schedule: See `tracker_for`.
         make_tracker: Makes the trackers.
         progress: Called with the fraction done.
     """
     start = TrackStart(label, {anchor: mask})
-    return propagate_all(clip, [start], segmenter, options=options, make_tracker=make_tracker, progress=progress)[0]
+    (track,) = propagate_all(
+        clip,
+        [start],
+        segmenter,
+        options=options,
+        schedule=schedule,
+        make_tracker=make_tracker,
+        progress=progress,
+    )
+    return track
 
 
 def propagate_all(
@@ -129,6 +156,7 @@ def propagate_all(
     *,
     window: tuple[int, int] | None = None,
     options: FlowTrackerOptions | None = None,
+    schedule: LookSchedule | None = None,
     make_tracker: Callable[[], Tracker] | None = None,
     progress: Callable[[float], None] | None = None,
     on_read_error: Callable[[ReadingError], None] | None = None,
@@ -145,7 +173,8 @@ def propagate_all(
         starts: What is known of each object.
         segmenter: Refines the masks, or brings its own tracker.
         window: First and last frame to track, both included; the whole clip by default.
-        options: Options of the tracker; see `tracker_for`.
+        options: See `tracker_for`.
+        schedule: See `tracker_for`.
         make_tracker: Called once per direction; `tracker_for` by default.
         progress: Called with the fraction done. An error that it raises interrupts the tracking.
         on_read_error: Called when a pass can read no further. What it has observed is kept, the other pass goes on, and
@@ -181,7 +210,7 @@ def propagate_all(
         if progress is not None:
             progress(done / total)
 
-    make = make_tracker or (lambda: tracker_for(segmenter, options=options))
+    make = make_tracker or (lambda: tracker_for(segmenter, options=options, schedule=schedule))
     anchors = [start.anchors for start in starts]
     checkpoint = PassCheckpoint(checkpoints)
     forward, backward = (
@@ -209,8 +238,24 @@ def _run_pass(
     whose state is saved first.
     """
     observations, done = checkpoint.resume(direction.name, tracker) or ([{} for _ in anchors], 0)
+    indices = list(itertools.islice(direction.indices(), done))
     if done:
         report(done)
+
+    def record(index: int, observed: Mapping[int, Observation]) -> None:
+        for k, now in observed.items():
+            observations[k][index] = EncodedObservation(masks.encode(now.mask), now.score, now.visible)
+
+    def record_revisions() -> None:
+        if isinstance(tracker, RevisingTracker):
+            for frames_ago, revised in tracker.revisions().items():
+                index = indices[-1 - frames_ago]
+                record(index, {k: now for k, now in revised.items() if index not in anchors[k]})
+
+    def finish() -> None:
+        if isinstance(tracker, RevisingTracker) and indices:
+            tracker.finish()
+            record_revisions()
 
     def update(*, save_now: bool = False) -> None:
         is_finished = done == len(direction)
@@ -221,15 +266,19 @@ def _run_pass(
         for k, masks_of_object in enumerate(anchors):
             if index in masks_of_object:
                 observed[k] = tracker.start(k, masks_of_object[index])
-        for k, now in observed.items():
-            observations[k][index] = EncodedObservation(masks.encode(now.mask), now.score, now.visible)
+        indices.append(index)
+        record(index, observed)
+        record_revisions()
         done += 1
+        if done == len(direction):
+            finish()
         try:
             report(1)
         except BaseException:
             update(save_now=True)
             raise
         update()
+    finish()
     return observations
 
 

@@ -200,7 +200,7 @@ def test_files_with_other_checksums_are_refused(tmp_path, npm, change, message):
 
 
 @pytest.mark.usefixtures("no_hub")
-@pytest.mark.parametrize("content", [b"<html>please log in</html>", archive_of(FILES)[:-200]])
+@pytest.mark.parametrize("content", [b"<html>please log in</html>", archive_of(FILES)[:-200]], ids=["page", "cut off"])
 def test_what_is_no_whole_archive_is_refused(tmp_path, npm, content):
     whole, npm.files[ARCHIVE] = npm.files[ARCHIVE], content
     with pytest.raises(SegmenterError, match=r"the archive of @some/package@1\.2\.3 is damaged"):

@@ -13,9 +13,12 @@ from tests.video.clips import ArrayClip
 from tests.video.tracking.drawn_clips import DISC, STAR, ColourSegmenter, ious, scene_clip
 from video import masks
 from video.tracking.flow_tracker import FlowTracker
+from video.tracking.mask_evidence import drop_unlikely_parts
 from video.tracking.memory_bank import MemoryBank, MemoryBankOptions
-from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions, drop_unlikely_parts
+from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
 from video.tracking.propagate import TrackStart, propagate, propagate_all, tracker_for, tracker_name
+from video.tracking.schedule import LookSchedule
+from video.tracking.state import deserialize, serialize
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 WEIGHTS, DAVIS = SHARED / "weights" / "sam2-hiera-tiny-image", SHARED / "data" / "davis-dev"
@@ -166,15 +169,66 @@ def test_an_object_smaller_than_a_feature_cell_is_tracked():
     assert np.abs(ours - middles).max() < 0.03
 
 
-def test_flow_carries_the_mask_between_two_readings():
-    frames, truth = scene_clip([(DISC, 11, lambda t: (30 + 40 * t, 30))], n=16)
+def track_with(schedule, frames, mask, *, first=0):
+    """Return the track, and the number of frames that were looked at."""
     segmenter = ColourSegmenter()
-    options = MemoryTrackerOptions(read_every=5)
-    track = propagate(
-        ArrayClip(frames), 0, truth[0, 0], segmenter, make_tracker=lambda: MemoryTracker(segmenter, options=options)
-    )
-    assert segmenter.encoded <= 5
-    assert ious(track, truth[0]).min() > 0.8
+    track = propagate(ArrayClip(frames), first, mask, segmenter, schedule=schedule)
+    return track, segmenter.encoded
+
+
+def test_a_thing_at_rest_needs_few_looks():
+    frames, truth = scene_clip([(DISC, 11, lambda t: (30 + 4 * t, 30))], n=48)
+    track, looks = track_with(LookSchedule(max_stride=16), frames, truth[0, 0])
+    assert looks <= 8  # 0, 1, 3, 7, 15, 31, 47
+    assert ious(track, truth[0]).min() > 0.9
+
+
+def test_a_thing_that_jumps_is_looked_at_and_found():
+    """It moves by more than its own width in one frame, where no flow leads."""
+    frames, truth = scene_clip([(STAR, 9, lambda t: (22 if t < 0.5 else 92, 30))], n=24)
+    track, looks = track_with(LookSchedule(max_stride=8), frames, truth[0, 0])
+    assert track.visible.sum() >= 23
+    assert ious(track, truth[0])[[*range(12), *range(14, 24)]].min() > 0.8
+    assert looks < 20
+
+
+def test_what_flow_got_wrong_before_a_look_is_looked_at_again():
+    """From frame 12 on a bar is where the object was, and nothing but a look could tell."""
+    bare, truth = scene_clip([(STAR, 8, lambda t: (30 + 8 * t, 32))], n=30)
+    hidden = np.concatenate([bare[:12], scene_clip([(BAR, 14, lambda t: (34, 32))], n=18)[0]])
+    schedule = LookSchedule(max_stride=8, min_flow_confidence=0, max_motion=9, max_area_ratio=9, min_color_similarity=0)
+    track, _ = track_with(schedule, hidden, truth[0, 0])
+    assert track.visible[:12].all()
+    assert not track.visible[12:].any(), "no frame of the bar keeps the mask that flow left there"
+
+
+@pytest.mark.parametrize("stop", [3, 9, 10, 17])
+def test_a_pass_that_is_resumed_between_two_looks_gives_the_same_masks(stop):
+    frames, truth = scene_clip([(STAR, 9, lambda t: (22 + 60 * t, 30))], n=24)
+
+    def run(tracker, images, known):
+        seen = dict(known)
+        for i, image in images:
+            observed = tracker.step(image) or {0: tracker.start(0, truth[0, 0])}
+            seen[i] = observed[0]
+            for ago, revised in tracker.revisions().items():
+                seen[i - ago] = revised[0]
+        return seen
+
+    whole = MemoryTracker(ColourSegmenter())
+    expected = run(whole, enumerate(frames), {})
+    first, second = MemoryTracker(ColourSegmenter()), MemoryTracker(ColourSegmenter())
+    known = run(first, list(enumerate(frames))[:stop], {})
+    second.load_state_dict(deserialize(serialize(first.state_dict())))
+    resumed = run(second, list(enumerate(frames))[stop:], known)
+    for tracker, seen in ((whole, expected), (second, resumed)):
+        tracker.finish()
+        for ago, revised in tracker.revisions().items():
+            seen[len(frames) - 1 - ago] = revised[0]
+    assert expected.keys() == resumed.keys() == set(range(len(frames)))
+    for i in expected:
+        np.testing.assert_array_equal(expected[i].mask, resumed[i].mask)
+        assert expected[i].score == resumed[i].score
 
 
 def test_one_frame_is_a_clip():
@@ -201,8 +255,10 @@ def test_bad_input_is_named():
         tracker.start(0, np.zeros_like(truth[0, 0]))
     with pytest.raises(ValueError, match="keep their size: 320x180, then 320x50"):
         tracker.step(frames[0][:50])
-    with pytest.raises(ValueError, match="read_every"):
-        MemoryTrackerOptions(read_every=0)
+    with pytest.raises(ValueError, match="max_stride"):
+        LookSchedule(max_stride=0)
+    with pytest.raises(ValueError, match="wrong_iou"):
+        LookSchedule(wrong_iou=0.9, confirmed_iou=0.8)
     with pytest.raises(ValueError, match="min_score <= redetect_score"):
         MemoryTrackerOptions(min_score=0.9)
     with pytest.raises(ValueError, match="unknown_cosine < known_cosine"):

@@ -1,0 +1,93 @@
+"""Which of a segmenter's masks agrees with what the memory says about an object, and what is kept of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from video.masks import CRUMB_PX, MAIN_SHARE, Mask, components, deepest_point, resize_map
+from video.types import Candidate, Prompt
+
+Grid = NDArray[np.float32]
+_MIN_PART_PROBABILITY = 0.5  # mean probability from which on a small part of a mask belongs to the object
+
+
+@dataclass(frozen=True, eq=False)
+class MaskEvidence:
+    """A candidate mask and what speaks for it.
+
+    Args:
+        mask: (H, W) bool.
+        fit: In [0, 1]: the overlap (Dice) of the mask with the probability map.
+        similarity: The mean cosine of the features under the mask to the memory of the object.
+        segmenter_score: The segmenter's score, in [0, 1].
+    """
+
+    mask: Mask
+    fit: float
+    similarity: float
+    segmenter_score: float
+
+
+def weigh_candidate(candidate: Candidate, probability: Grid, similarity: Grid, full_share: float) -> MaskEvidence:
+    """Compare a candidate with the memory.
+
+    Args:
+        candidate: The mask and its score.
+        probability: (h, w) float32 in [0, 1], the object's probability map.
+        similarity: (h, w) float32, the cosine of each cell to the memory of the object.
+        full_share: The share of a cell that counts as all of it.
+    """
+    h, w = probability.shape
+    share = np.minimum(resize_map(candidate.mask, (w, h)) / full_share, 1.0)
+    total = float(share.sum())
+    fit = 2 * float(np.minimum(share, probability).sum()) / max(1e-6, total + float(probability.sum()))
+    return MaskEvidence(candidate.mask, fit, float((similarity * share).sum()) / max(1e-6, total), candidate.score)
+
+
+def keep_main_part(probability: Grid) -> Grid:
+    """Return a probability map without all its connected parts but the one with the largest sum."""
+    parts = components(probability >= 0.5)
+    if len(parts) < 2:
+        return probability
+    main = max(parts, key=lambda p: float(probability[p].sum()))
+    others = np.logical_or.reduce([p for p in parts if p is not main])
+    return np.where(cv2.dilate(others.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, np.float32(0), probability)
+
+
+def prompt_from_probability(probability: Grid) -> Prompt:
+    """Turn a probability map into a mask prompt, four times finer, and a point where the object is thickest."""
+    h, w = probability.shape
+    prior = np.clip(cv2.resize(probability, (4 * w, 4 * h), interpolation=cv2.INTER_CUBIC), 0, 1)
+    # A single cell of just 0.5 may be interpolated to values below 0.5 everywhere.
+    point = deepest_point(components(prior >= min(0.5, float(prior.max())))[0])
+    return Prompt(points=np.array([point]), labels=np.ones(1, np.int64), prior=np.asarray(prior, np.float32))
+
+
+def drop_unlikely_parts(mask: Mask, probability: Grid) -> Mask:
+    """Return a mask without its small parts of low probability.
+
+    A small part may belong to the object: of a dog behind a pole, the tail may be all that is visible on the other
+    side.
+
+    Args:
+        mask: (H, W) bool.
+        probability: (h, w) float32 in [0, 1].
+    """
+    parts = components(mask, least_px=CRUMB_PX)
+    if len(parts) < 2:
+        return parts[0] if parts else mask
+    kept = [
+        part
+        for part in parts
+        if part.sum() >= MAIN_SHARE * parts[0].sum() or _mean_under(part, probability) >= _MIN_PART_PROBABILITY
+    ]
+    return np.asarray(np.logical_or.reduce(kept), np.bool_)
+
+
+def _mean_under(part: Mask, probability: Grid) -> float:
+    share = resize_map(part, (probability.shape[1], probability.shape[0]))
+    return float((share * probability).sum() / share.sum())
