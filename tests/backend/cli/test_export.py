@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,14 +62,23 @@ def refam(*args):
     return CliRunner().invoke(app, [str(a) for a in args])
 
 
-@pytest.fixture
-def labelled(tmp_path):
-    """Write the videos and the tracks.json files of `refam label` for two clips; return their folder."""
+@pytest.fixture(scope="module")
+def labelled_once(tmp_path_factory):
+    """A folder with the videos and the tracks.json files of `refam label` for two clips."""
+    folder = tmp_path_factory.mktemp("labelled")
     for name in ("one", "two"):
-        clip = open_clip(cfr(tmp_path / "videos" / f"{name}.mp4", numbered_frames(N, size=(W, H))))
+        (folder / "videos").mkdir(exist_ok=True)
+        clip = open_clip(cfr(folder / "videos" / f"{name}.mp4", numbered_frames(N, size=(W, H))))
         content = tracks_json(clip, [make_result(make_track(), clip.times)], model_version="v")
-        (tmp_path / "found" / name).mkdir(parents=True)
-        (tmp_path / "found" / name / "tracks.json").write_text(json.dumps(content))
+        (folder / "found" / name).mkdir(parents=True)
+        (folder / "found" / name / "tracks.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def labelled(labelled_once, tmp_path):
+    """Copy what `labelled_once` wrote to the test's own folder and return that."""
+    shutil.copytree(labelled_once, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

@@ -9,7 +9,7 @@ from refam.tiny.scenes import Scene, SceneObject, draw_scene
 from video import masks
 from video.types import Heatmap, MaskTrack
 
-SIZE = (384, 216)
+SIZE = (192, 108)
 EXTENT = (64 * 16 / 9, 64.0)
 
 
@@ -45,7 +45,7 @@ class TruthGrounder:
         return Heatmap(frame, grid, ((x + 0.5) / 28, (y + 0.5) / 16), 0.5)
 
 
-def star_and_disc(n=24):
+def star_and_disc(n=24, *, size=SIZE):
     """frames, {words: masks (n, H, W)}: both cross the picture at different heights."""
     frames, truth = [], []
     for t in np.linspace(0, 1, n):
@@ -53,7 +53,7 @@ def star_and_disc(n=24):
             SceneObject("red", "star", "plain", "large", 20 + 70 * t, 18, 11),
             SceneObject("blue", "circle", "dotted", "large", 95 - 70 * t, 48, 10),
         )
-        frame, seen = draw_scene(Scene(EXTENT, things, "grey", 5), SIZE)
+        frame, seen = draw_scene(Scene(EXTENT, things, "grey", 5), size)
         frames.append(frame)
         truth.append(seen)
     truth = np.stack(truth, 1)

@@ -125,8 +125,8 @@ def test_a_lost_object_is_redetected_by_its_words():
         frames.append(frame)
         truth.append(seen[0])
     truth = np.stack(truth)
-    gone = np.flatnonzero(truth.reshape(48, -1).sum(1) == 0)
-    back = np.flatnonzero(truth.reshape(48, -1).sum(1) > 1500)
+    area = truth.reshape(48, -1).sum(1)
+    gone, back = np.flatnonzero(area == 0), np.flatnonzero(area > 0.7 * area.max())
     back = back[back > gone[-1]]
     assert len(gone) > 8
     assert len(back) > 3

@@ -20,7 +20,7 @@ from video.io.reader import make_view, open_clip, open_sequence
 from video.masks import box_iou, box_of
 
 SIZE = (1280, 720)
-N = 5
+N = 3
 
 
 class Watched(Runtime):

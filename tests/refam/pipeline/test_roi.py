@@ -21,7 +21,7 @@ N = 30
 
 @pytest.fixture(scope="module")
 def scene():
-    frames, truth = red_star_and_blue_ring(N, size=(320, 180))
+    frames, truth = red_star_and_blue_ring(N, size=(192, 108))
     return frames, truth
 
 

@@ -86,7 +86,7 @@ class Counting(GrabCutSegmenter):
 
 
 def test_a_pipeline_grounds_and_tracks_once(cache):
-    frames, truth = star_and_disc(10)
+    frames, truth = star_and_disc(10, size=(240, 135))
     clip, targets = ArrayClip(frames), [Target("Star", words) for words in list(truth)[:1]]
     grounder, segmenter = TruthGrounder(truth), Counting()
     pipeline = Pipeline(segmenter, grounder=lambda: grounder)

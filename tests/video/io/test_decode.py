@@ -16,7 +16,7 @@ N = 24
 
 @pytest.fixture(scope="module")
 def star():
-    frames, truth = red_star_and_blue_ring(N, size=(320, 180))
+    frames, truth = red_star_and_blue_ring(N, size=(192, 108))
     return frames, truth[0]
 
 

@@ -7,18 +7,18 @@ from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import Scene, SceneObject, draw_scene
 from video import masks
 
-SIZE = (320, 180)
-EXTENT = (64 * 320 / 180, 64.0)
+SIZE = (192, 108)
+EXTENT = (64 * 16 / 9, 64.0)
 STAR = ("red", "star", "plain", "large")
 DISC = ("blue", "circle", "dotted", "large")
 
 
-def scene_clip(paths, *, n=24, ground=5, tone="grey", hide=None):
+def scene_clip(paths, *, n=24, ground=5, tone="grey", size=SIZE):
     """frames (n, H, W, 3), masks (K, n, H, W) of things (Thing, position(t)) with t from 0 to 1."""
     frames, truth = [], []
     for t in np.linspace(0, 1, n):
         things = tuple(SceneObject(*words, *at(t), radius) for words, radius, at in paths)
-        frame, seen = draw_scene(Scene(EXTENT, things, tone, ground), SIZE)
+        frame, seen = draw_scene(Scene(EXTENT, things, tone, ground), size)
         frames.append(frame)
         truth.append(seen)
     return np.stack(frames), np.stack(truth, 1)

@@ -253,7 +253,7 @@ def test_bad_input_is_named():
         tracker.start(0, truth[0, 0][:10])
     with pytest.raises(ValueError, match="empty"):
         tracker.start(0, np.zeros_like(truth[0, 0]))
-    with pytest.raises(ValueError, match="keep their size: 320x180, then 320x50"):
+    with pytest.raises(ValueError, match="keep their size: 192x108, then 192x50"):
         tracker.step(frames[0][:50])
     with pytest.raises(ValueError, match="max_stride"):
         LookSchedule(max_stride=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -63,6 +64,17 @@ def _region(masks, config=CONFIG, *, fps=25.0, clip_fps=25.0, edits=(), words="t
     clip = _even(len(masks), clip_fps)
     (region,) = config.control.regions([result], clip, fps=fps, region_ids=["r"], edits=[edits])
     return json.loads(json.dumps(region))
+
+
+@cache
+def _star_outline() -> str:
+    return json.dumps(_region(_star()))
+
+
+def _star_region() -> dict[str, Any]:
+    """The outline of the star on all frames, made once and read anew."""
+    region: dict[str, Any] = json.loads(_star_outline())
+    return region
 
 
 def _drawn(sequence: list[dict[str, Any]], frame: int) -> NDArray[np.float64] | None:
@@ -144,7 +156,7 @@ def test_an_object_in_several_parts_has_a_note():
     assert _region(masks)["meta"]["text"] == [
         "on 3 frames the object is in several parts; the outline goes round the largest"
     ]
-    assert "meta" not in _region(_star())
+    assert "meta" not in _star_region()
 
 
 # --- the label config --------------------------------------------------------------------------------------------
@@ -218,11 +230,11 @@ def _pushed(region, index, by=3.0):
 
 
 def test_an_unedited_outline_has_no_user_keyframes():
-    assert read_user_keyframes(_region(_star())) == ()
+    assert read_user_keyframes(_star_region()) == ()
 
 
 def test_a_dragged_vertex_is_a_prompt_and_comes_back_to_the_last_digit():
-    region = _region(_star())
+    region = _star_region()
     changed = _pushed(region, 1)
     item = changed["value"]["sequence"][1]
     work = read_request(_task(changed), CONFIG, context=_typed("the red star"))
@@ -246,7 +258,7 @@ def test_a_dragged_vertex_is_a_prompt_and_comes_back_to_the_last_digit():
 def test_added_vertices_stay_and_earlier_frames_keep_their_own():
     """The editor leaves a vertex where it is that the next keyframe has not: so the frame before has a keyframe."""
     masks = _star()
-    first, second = (_pushed(_region(masks), i, by=0.01)["value"]["sequence"][i] for i in (0, 1))
+    first, second = (_pushed(_star_region(), i, by=0.01)["value"]["sequence"][i] for i in (0, 1))
     one = {"id": "extra", "x": first["vertices"][0]["x"] + 0.5, "y": first["vertices"][0]["y"] + 0.5}
     second["vertices"].insert(1, one)
     edits = read_user_keyframes({"value": {"sequence": [first, second]}})
@@ -271,13 +283,13 @@ def test_a_keyframe_without_area_is_kept_and_is_no_prompt(vertices):
     edit = UserOutline(6, tuple(vertices), True, True, None)
     sequence = _region(masks, edits=(edit,))["value"]["sequence"]
     assert [k["vertices"] for k in sequence if k["frame"] == 6] == [vertices]
-    work = read_request(_task(_region(masks)), CONFIG, context=_typed("the red star"))
+    work = read_request(_task(_star_region()), CONFIG, context=_typed("the red star"))
     (target,) = add_user_prompts(type(work)(**{**work.__dict__, "edits": ((edit,),)}), _even(24))
     assert target.prompts == ()
 
 
 def test_a_disabled_keyframe_hides_up_to_the_next():
-    sequence = _region(_star())["value"]["sequence"]
+    sequence = _star_region()["value"]["sequence"]
     off = copy.deepcopy(sequence[1])
     off["enabled"] = False
     edits = read_user_keyframes({"value": {"sequence": [sequence[0], off, *sequence[2:]]}})
@@ -297,13 +309,13 @@ def test_an_outline_drawn_on_a_hidden_frame_is_visible():
 
 
 def test_a_job_with_outlines_is_stored_and_read_back():
-    work = read_request(_task(_pushed(_region(_star()), 1)), CONFIG, context=_typed("the red star"))
+    work = read_request(_task(_pushed(_star_region(), 1)), CONFIG, context=_typed("the red star"))
     spec = JobSpec(id="j", task_id=5, project="1", work=work, label_config=XML, model_version="v")
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
 def test_words_remove_an_outline():
-    region = _region(_star())
+    region = _star_region()
     removal = read_removal(_task(region), CONFIG, _typed("-the red star"))
     (gone,) = removal.regions
     assert gone["id"] == "r"
@@ -319,7 +331,7 @@ def test_words_remove_an_outline():
     ("change", "fate"), [(lambda r: r, RegionFate.KEPT), (lambda r: _pushed(r, 0, 20.0), RegionFate.MOVED)]
 )
 def test_compare_reports_what_became_of_an_outline(change, fate):
-    before = _region(_star())
+    before = _star_region()
     (found,) = compare([before], [change(copy.deepcopy(before))])
     assert (found.fate, found.label, found.words) == (fate, "Star", "the red star")
     assert found.strokes == (fate is RegionFate.MOVED)
