@@ -116,7 +116,10 @@ def test_a_look_alike_that_was_hidden_behind_the_object_is_not_tracked_with_it(s
     """Both trackers take the small disc for a part of the large one while they touch: nothing tells them apart then."""
     small, large = ("blue", "circle", "plain", "small"), ("blue", "circle", "plain", "large")
     frames, truth = scene_clip(
-        [(small, 4.5, lambda t: (40 - 4 * t, 32)), (large, 11, lambda t: (42 + 38 * t, 32))], n=40, ground=9
+        [(small, 4.5, lambda t: (40 - 4 * t, 32)), (large, 11, lambda t: (42 + 38 * t, 32))],
+        n=40,
+        ground=9,
+        size=(320, 180),  # in smaller ones the rim, where flow carries the mask, weighs more than the bound allows
     )
     assert truth[0, :3].sum() == 0, "it must be hidden at first"
     track = propagate(ArrayClip(frames), 0, truth[1, 0], segmenter())
