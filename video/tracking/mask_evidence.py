@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from video.masks import CRUMB_PX, MAIN_SHARE, Mask, components, deepest_point, resize_map
+from video.tracking.memory_bank import Grid
 from video.types import Candidate, Prompt
 
-Grid = NDArray[np.float32]
 _MIN_PART_PROBABILITY = 0.5  # mean probability from which on a small part of a mask belongs to the object
 
 

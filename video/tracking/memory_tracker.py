@@ -10,7 +10,6 @@ cell is the object's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -18,20 +17,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from video.masks import Mask, iou, main_parts, resize_map, resize_mask
+from video.masks import Mask, main_parts, resize_map, resize_mask
 from video.optical_flow import Field, OpticalFlow, warp
 from video.shots import CutDetector
 from video.tracking.appearance import ColorModel
 from video.tracking.flow_tracker import assign_shared_pixels
 from video.tracking.mask_evidence import (
-    Grid,
     MaskEvidence,
     drop_unlikely_parts,
     keep_main_part,
     prompt_from_probability,
     weigh_candidate,
 )
-from video.tracking.memory_bank import MemoryBank, MemoryBankOptions, Readout
+from video.tracking.memory_bank import Grid, MemoryBank, MemoryBankOptions, Readout
+from video.tracking.memory_state import MemoryObject, PendingFrame, objects_from_state, objects_to_state
 from video.tracking.motion import ConstantVelocity, centroid, exclusive_regions, proximity
 from video.tracking.schedule import FlowEvidence, LookPlan, LookSchedule
 from video.types import FeatureSource, Observation, Segmenter
@@ -80,65 +79,6 @@ class MemoryTrackerOptions:
             raise ValueError(f"search_radius must be above 0, got {self.search_radius}")
 
 
-@dataclass(frozen=True, eq=False)
-class _MemoryObject:
-    """One tracked object.
-
-    Args:
-        mask: (H, W) bool, where it is or was seen last.
-        full_share: The share of a feature cell that counts as all of it; below 1 for objects smaller than a cell.
-        motion: How it moves.
-        region: While it should be on or beside another object, (H, W) bool: the pixels that it may take.
-        visible: Whether it is visible.
-        score: In [0, 1].
-        colors: Its colours at the last look; None while it is lost.
-        area: Its area in pixels at the last look.
-    """
-
-    mask: Mask
-    full_share: float
-    motion: ConstantVelocity
-    region: Mask | None = None
-    visible: bool = True
-    score: float = 1.0
-    colors: ColorModel | None = None
-    area: int = 0
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> _MemoryObject:
-        colors = None if state["colors"] is None else ColorModel(**state["colors"])
-        return cls(**{**state, "motion": ConstantVelocity.from_state(state["motion"]), "colors": colors})
-
-    def likely_place(self) -> Mask:
-        """Return (H, W) bool: where to search for the object."""
-        return self.mask if self.region is None else self.motion.predict_mask()
-
-
-@dataclass(eq=False)
-class _PendingFrame:
-    """A frame since the last look.
-
-    Args:
-        number: How many frames the tracker was given before it.
-        image: (H, W, 3) uint8 RGB.
-        small: The same at the size of the flow.
-        to_previous: The flow from this frame to the one before, (h, w, 2); None where nothing leads on.
-        from_previous: The flow from the frame before to this one.
-        confidence: Of `to_previous`, (h, w) in [0, 1].
-        was_looked_at: Whether a look at it contradicted flow: after the looks before it, it is looked at again.
-        observations: What is known of the objects on it, by object id.
-    """
-
-    number: int
-    image: NDArray[np.uint8]
-    small: NDArray[np.uint8]
-    to_previous: Field | None
-    from_previous: Field | None
-    confidence: Grid | None
-    was_looked_at: bool = False
-    observations: dict[int, Observation] = field(default_factory=dict)
-
-
 class MemoryTracker:
     """A `RevisingTracker` over a segmenter with features. It finds a lost object again where the memory is sure of it.
 
@@ -158,19 +98,19 @@ class MemoryTracker:
         self._segmenter = segmenter
         self._flow = OpticalFlow(short_side_px=self._options.flow_side_px)
         self._memory = MemoryBank(self._options.memory)
-        self._objects: dict[int, _MemoryObject] = {}
+        self._objects: dict[int, MemoryObject] = {}
         self._n_frames = 0
         self._image: NDArray[np.uint8] | None = None  # of the frame that is processed, as the following
         self._keys: Grid | None = None  # once they are needed
         self._grey: NDArray[np.uint8] | None = None  # of the frame that was given last
         self._cuts = CutDetector()
-        self._objects_before_cut: dict[int, _MemoryObject] = {}
+        self._objects_before_cut: dict[int, MemoryObject] = {}
         self._grey_before_cut: NDArray[np.uint8] | None = None
         # The frames since the last look, how many of them are processed, and what the tracker knew at that look.
-        self._pending: list[_PendingFrame] = []
+        self._pending: list[PendingFrame] = []
         self._n_processed = 0
         self._plan = LookPlan()
-        self._objects_at_look: dict[int, _MemoryObject] = {}
+        self._objects_at_look: dict[int, MemoryObject] = {}
         self._revised: dict[int, dict[int, Observation]] = {}
 
     def step(self, image: NDArray[np.uint8]) -> dict[int, Observation]:
@@ -230,7 +170,7 @@ class MemoryTracker:
         # An object smaller than a cell would never win a vote: its best cell counts as all its own.
         full_share = float(np.clip(share.max(), 1e-3, 1.0))
         self._memory.add_anchor(object_id, keys, share / full_share)
-        self._objects[object_id] = _MemoryObject(mask.copy(), full_share, ConstantVelocity(mask.copy()))
+        self._objects[object_id] = MemoryObject(mask.copy(), full_share, ConstantVelocity(mask.copy()))
         self._objects_before_cut.pop(object_id, None)
         self._plan = LookPlan()
         self._settle_objects()
@@ -240,43 +180,38 @@ class MemoryTracker:
         """See `video.tracking.state.Resumable`."""
         return {
             "memory": self._memory.state_dict(),
-            "objects": {str(k): asdict(o) for k, o in self._objects.items()},
+            "objects": objects_to_state(self._objects),
             "n_frames": self._n_frames,
             "image": self._image,
             "grey": self._grey,
             "cuts": self._cuts.state_dict(),
-            "objects_before_cut": {str(k): asdict(o) for k, o in self._objects_before_cut.items()},
+            "objects_before_cut": objects_to_state(self._objects_before_cut),
             "grey_before_cut": self._grey_before_cut,
-            "pending": [vars(frame) | {"observations": _observations_to_state(frame)} for frame in self._pending],
+            "pending": [frame.state_dict() for frame in self._pending],
             "n_processed": self._n_processed,
             "plan": asdict(self._plan),
-            "objects_at_look": {str(k): asdict(o) for k, o in self._objects_at_look.items()},
+            "objects_at_look": objects_to_state(self._objects_at_look),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `video.tracking.state.Resumable`."""
         self._memory.load_state_dict(state["memory"])
-        self._objects = _objects_from_state(state["objects"])
+        self._objects = objects_from_state(state["objects"])
         self._n_frames, self._image, self._keys = state["n_frames"], state["image"], None
         self._cuts.load_state_dict(state["cuts"])
-        self._objects_before_cut = _objects_from_state(state["objects_before_cut"])
+        self._objects_before_cut = objects_from_state(state["objects_before_cut"])
         self._grey, self._grey_before_cut = state["grey"], state["grey_before_cut"]
-        self._pending = [
-            _PendingFrame(**{**frame, "observations": _observations_from_state(frame["observations"])})
-            for frame in state["pending"]
-        ]
+        self._pending = [PendingFrame.from_state(frame) for frame in state["pending"]]
         self._n_processed, self._plan = state["n_processed"], LookPlan(**state["plan"])
-        self._objects_at_look = _objects_from_state(state["objects_at_look"])
+        self._objects_at_look = objects_from_state(state["objects_at_look"])
 
     def _prepare(
         self, image: NDArray[np.uint8], grey: NDArray[np.uint8], grey_before: NDArray[np.uint8] | None
-    ) -> _PendingFrame:
-        h, w = grey.shape
-        small = np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
+    ) -> PendingFrame:
         flows = (None, None, None) if grey_before is None else self._flow.bidirectional(grey, grey_before)
-        return _PendingFrame(self._n_frames - 1, image, small, *flows)
+        return PendingFrame(self._n_frames - 1, image, _resize(image, grey.shape), *flows)
 
-    def _process(self, frame: _PendingFrame, *, is_same_shot: bool) -> None:
+    def _process(self, frame: PendingFrame, *, is_same_shot: bool) -> None:
         """Carry the objects to a pending frame, and look at it if that is due."""
         self._image, self._keys = frame.image, None
         self._predict(is_same_shot=is_same_shot)
@@ -299,7 +234,7 @@ class MemoryTracker:
         carried, schedule, n = dict(self._objects), self._options.schedule, self._n_processed
         memory = self._memory.copy()
         self._read_memory()
-        agreement = min((_agreement(o, self._objects[k]) for k, o in carried.items()), default=1.0)
+        agreement = min((o.agreement(self._objects[k]) for k, o in carried.items()), default=1.0)
         if agreement < schedule.wrong_iou and n > 1:
             self._pending[n - 1].was_looked_at = True
             self._memory, self._objects, self._n_processed = memory, dict(self._objects_at_look), 0
@@ -315,14 +250,15 @@ class MemoryTracker:
     def _settle_objects(self) -> None:
         """Note what is known at a look: the colours and areas that carried masks are compared with."""
         assert self._image is not None
-        h, w = self._flow.prepare(self._image).shape
-        small = np.asarray(cv2.resize(self._image, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
+        assert self._grey is not None  # all frames have one size, so that any grey one tells that of the flow
+        small = _resize(self._image, self._grey.shape)
+        size = (small.shape[1], small.shape[0])
         for k, o in self._objects.items():
-            colors = ColorModel.of(small, resize_mask(o.mask, (w, h))) if o.visible else None
+            colors = ColorModel.of(small, resize_mask(o.mask, size)) if o.visible else None
             self._objects[k] = replace(o, colors=colors, area=int(o.mask.sum()))
         self._objects_at_look = dict(self._objects)
 
-    def _revise(self, frames: list[_PendingFrame]) -> None:
+    def _revise(self, frames: list[PendingFrame]) -> None:
         """Settle the frames up to a look: those nearer to it than to the look before take the masks found there."""
         last = frames[-1]
         last.observations = {k: self._observe(o) for k, o in self._objects.items()}
@@ -339,7 +275,7 @@ class MemoryTracker:
                         frame.observations[k] = Observation(mask, frame.observations[k].score, True)
             self._revised[frame.number] = frame.observations
 
-    def _observe(self, o: _MemoryObject) -> Observation:
+    def _observe(self, o: MemoryObject) -> Observation:
         mask = o.mask.copy() if o.visible else np.zeros_like(o.mask)
         return Observation(mask, o.score, o.visible)
 
@@ -455,7 +391,7 @@ class MemoryTracker:
             probabilities[k] = keep_main_part(np.where(taken, np.float32(0), likely))
         return probabilities
 
-    def _best_mask(self, o: _MemoryObject, probability: Grid, similarity: Grid) -> MaskEvidence | None:
+    def _best_mask(self, o: MemoryObject, probability: Grid, similarity: Grid) -> MaskEvidence | None:
         """Return the segmenter's mask that agrees best with a probability map; None if there is none."""
         assert self._image is not None
         if probability.max() < 0.5:
@@ -476,20 +412,6 @@ class MemoryTracker:
         return np.asarray(np.clip((similarity - low) / (high - low), 0, 1), np.float32)
 
 
-def _agreement(carried: _MemoryObject, found: _MemoryObject) -> float:
-    """Return how far flow and a look agree on an object, in [0, 1]: the IoU of its masks, 1 if neither sees it."""
-    if carried.visible and found.visible:
-        return iou(carried.mask, found.mask)
-    return float(carried.visible == found.visible)
-
-
-def _objects_from_state(state: Mapping[str, Any]) -> dict[int, _MemoryObject]:
-    return {int(k): _MemoryObject.from_state(o) for k, o in state.items()}
-
-
-def _observations_to_state(frame: _PendingFrame) -> dict[str, Any]:
-    return {str(k): [o.mask, o.score, o.visible] for k, o in frame.observations.items()}
-
-
-def _observations_from_state(state: Mapping[str, Any]) -> dict[int, Observation]:
-    return {int(k): Observation(mask, float(score), bool(visible)) for k, (mask, score, visible) in state.items()}
+def _resize(image: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return an image, (H, W, 3) uint8 RGB, at another (h, w), that of the optical flow."""
+    return np.asarray(cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)

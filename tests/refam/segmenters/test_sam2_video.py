@@ -295,6 +295,7 @@ def test_other_trackers_over_the_same_weights(saved, asked, name):
     segmenter = load_segmenter(str(saved), device="cpu", tracker=asked)
     assert tracker_name(segmenter) == name == tracker_for(segmenter).name
     assert segmenter.name == "small-sam2"
+    assert not segmenter.is_fast, "on a CPU"
     assert choose_segmenter(str(saved), device="cpu", tracker=asked).version == f"small-sam2/{name}"
 
 
