@@ -135,6 +135,10 @@ class Shell:
             self._process.wait(5)
 
 
+# A fresh home has no SAM2: without REFAM_OFFLINE, a guide would fetch it and print other lines.
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "REFAM_OFFLINE": "1"}
+
+
 @contextmanager
 def _fresh(folder: Path, **more: str) -> Iterator[Shell]:
     home = folder.with_name(f"{folder.name}-home")
@@ -142,7 +146,7 @@ def _fresh(folder: Path, **more: str) -> Iterator[Shell]:
     home.mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REFAM_", "LABEL_STUDIO_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-    shell = Shell(folder, {**kept, "PATH": path, "HOME": str(home), "HF_HUB_OFFLINE": "1", "COLUMNS": "80", **more})
+    shell = Shell(folder, {**kept, "PATH": path, "HOME": str(home), **_OFFLINE, "COLUMNS": "80", **more})
     try:
         yield shell
     finally:
