@@ -230,13 +230,42 @@ class LocalStudio:
         record: dict[str, Any] = self.api("POST", "/api/ml/", json=body)
         return record
 
-    def retrieve_predictions(self, project: int) -> None:
-        """Run the action "Retrieve predictions" on all tasks; Label Studio reports success even if it fails."""
+    def retrieve_predictions(self, project: int, tasks: Sequence[int] | None = None) -> None:
+        """Run the action "Retrieve predictions"; Label Studio reports success even if it fails.
+
+        Args:
+            project: The project.
+            tasks: Of these tasks only; None is all of them.
+        """
+        chosen = {"all": True, "excluded": []} if tasks is None else {"all": False, "included": list(tasks)}
         self.api(
             "POST",
             f"/api/dm/actions?id=retrieve_tasks_predictions&project={project}",
-            json={"selectedItems": {"all": True, "excluded": []}},
+            json={"selectedItems": chosen},
         )
+
+    def predict_interactively(self, model: int, task: int, result: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Ask a model as the editor does when Auto-Annotation is on, and return the prediction, which is not stored.
+
+        Args:
+            model: The number of the project's model.
+            task: The task; the model is sent its predictions, drafts and annotations too.
+            result: What was drawn or typed just now, as regions.
+
+        Raises:
+            StudioError: If the model has no answer.
+        """
+        body = {"task": task, "context": {"result": [dict(region) for region in result]}}
+        answer = self.api("POST", f"/api/ml/{model}/interactive-annotating", json=body)
+        if answer.get("errors") or not answer.get("data"):
+            raise StudioError(f"no interactive answer for task {task}: {answer.get('errors') or 'it is empty'}")
+        prediction: dict[str, Any] = answer["data"]
+        return prediction
+
+    def store_prediction(self, task: int, result: Sequence[Mapping[str, Any]], **fields: Any) -> int:
+        """Store a prediction and return its number. fields: for example score and model_version."""
+        body = {"task": task, "result": [dict(region) for region in result], **fields}
+        return int(self.api("POST", "/api/predictions/", json=body)["id"])
 
     def wait_for_predictions(self, tasks: Sequence[int], *, timeout_s: float) -> bool:
         """Wait until every task has a prediction; return False if some have none after `timeout_s` seconds."""
