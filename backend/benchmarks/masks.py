@@ -138,8 +138,9 @@ def sam2_answers(segmenter, case):
         prompts.append(("no", point_prompt([middle], modes)))
     size = (case.image.shape[1], case.image.shape[0])
     out = []
-    for kind, prompt in prompts:
-        for logits, predicted_iou in segmenter._decode(segmenter._embed(case.image), prompt):
+    decoded = segmenter._decode(segmenter._embed(case.image), [prompt for _, prompt in prompts])
+    for (kind, _), answers in zip(prompts, decoded, strict=True):
+        for logits, predicted_iou in answers:
             out.append(
                 Answer(resize_logits(logits, size) > 0, predicted_iou, stability_score(torch.as_tensor(logits)), kind)
             )

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from refam.segmenters.sam2 import preprocess, resize_logits
-from refam.segmenters.sam2_engines import OnnxEngine, TorchEngine, bfloat16_autocast
+from refam.segmenters.sam2_engines import OnnxEngine, TorchEngine, bfloat16_autocast, mask_prompt_logits
 from video import masks
 from video.types import Prompt
 
@@ -54,12 +54,18 @@ def time_call(call):
 
 
 def decode_single(engine, levels, prompt):
-    """Return SAM2's single-mask output for unambiguous prompts."""
-    inner = engine._model
-    with mock.patch.object(engine, "_model", wraps=inner) as model:
-        model.side_effect = lambda **inputs: inner(**(inputs | {"multimask_output": False}))
-        model.prompt_encoder = inner.prompt_encoder
-        return engine.decode(levels, prompt)[0]
+    """Return the logits of SAM2's single-mask output for unambiguous prompts."""
+    inputs = {}
+    if len(prompt.points):
+        inputs["input_points"] = torch.tensor(prompt.points, dtype=torch.float32)[None, None] * engine.side_px
+        inputs["input_labels"] = torch.tensor(prompt.labels, dtype=torch.int32)[None, None]
+    if prompt.box is not None:
+        inputs["input_boxes"] = torch.tensor([[prompt.box]]) * engine.side_px
+    if prompt.prior is not None:
+        height, width = engine._model.prompt_encoder.mask_input_size
+        inputs["input_masks"] = mask_prompt_logits(prompt.prior, (width, height))
+    with torch.inference_mode():
+        return engine._model(image_embeddings=levels, multimask_output=False, **inputs).pred_masks[0, 0, 0]
 
 
 def main():
@@ -85,7 +91,9 @@ def main():
                 max(float((a - b).abs().max()) for a, b in zip(levels, base["levels"], strict=True))
             )
             for kind, prompt in prompts_for(truth).items():
-                answers, spent_s = time_call(lambda engine=engine, levels=levels, p=prompt: engine.decode(levels, p))
+                answers, spent_s = time_call(
+                    lambda engine=engine, levels=levels, p=prompt: engine.decode(levels, [p])[0]
+                )
                 rows[name]["decode"].append(spent_s)
                 base.setdefault(kind, answers)
                 pairs = zip(answers, base[kind], strict=True)
@@ -93,7 +101,7 @@ def main():
                 best = max(answers, key=lambda answer: answer[1])[0]
                 j[name, kind].append(masks.iou(resize_logits(best, size) > 0, truth))
                 if name == "torch float32":
-                    alone = decode_single(engine, levels, prompt)[0]
+                    alone = decode_single(engine, levels, prompt)
                     j["torch single", kind].append(masks.iou(resize_logits(alone, size) > 0, truth))
     print(
         f"{args.frames} pictures, {args.threads} threads. apart: greatest gap of a feature; same: least IoU of a mask"

@@ -6,6 +6,7 @@ The preprocessing is done here, because `Sam2Processor` needs torchvision. It is
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from refam.segmenters.feature_cache import FeatureCache, image_key, weights_id
+from refam.segmenters.feature_cache import FeatureCache, Levels, image_key, weights_id
 from refam.segmenters.prompts import expand_prompt, score_mask
-from refam.segmenters.sam2_engines import Levels, OnnxEngine, Sam2Engine, TorchEngine
+from refam.segmenters.sam2_engines import OnnxEngine, Sam2Engine, ScoredLogits, TorchEngine
 from refam.segmenters.sam2_weights import ENCODER
 from video.masks import iou
 from video.types import Candidate, Prompt
@@ -80,19 +81,19 @@ class Sam2Segmenter:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         levels = self._embed(image)
         candidates: list[Candidate] = []
-        for sam2_prompt in expand_prompt(prompt):
-            for logits, predicted_iou in self._decode(levels, sam2_prompt):
-                mask = resize_logits(logits, (image.shape[1], image.shape[0])) > 0
-                if mask.any():
-                    score = score_mask(logits, mask, predicted_iou, prompt)
-                    candidates.append(Candidate(frame=frame, mask=mask, score=score))
+        for logits, predicted_iou in chain.from_iterable(self._decode(levels, expand_prompt(prompt))):
+            mask = resize_logits(logits, (image.shape[1], image.shape[0])) > 0
+            if mask.any():
+                score = score_mask(logits, mask, predicted_iou, prompt)
+                candidates.append(Candidate(frame=frame, mask=mask, score=score))
         return _drop_duplicates(sorted((c for c in candidates if c.score > 0), key=lambda c: -c.score))
 
-    def _decode(self, levels: Levels, prompt: Prompt) -> list[tuple[torch.Tensor, float]]:
-        """Return three masks for points, which may mean a part, an object or a group; one for a box or a mask."""
-        masks = self._engine.decode(levels, prompt)
-        is_ambiguous = prompt.box is None and prompt.prior is None
-        return masks if is_ambiguous else [max(masks, key=lambda mask: mask[1])]
+    def _decode(self, levels: Levels, prompts: list[Prompt]) -> list[list[ScoredLogits]]:
+        """Decode prompts: three masks for points, which may mean a part, an object or a group; one for others."""
+        return [
+            masks if prompt.box is None and prompt.prior is None else [max(masks, key=lambda mask: mask[1])]
+            for prompt, masks in zip(prompts, self._engine.decode(levels, prompts), strict=True)
+        ]
 
     def features(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the coarsest level of the feature pyramid, (h, w, 256): 64 x 64 for a 1024-pixel model.

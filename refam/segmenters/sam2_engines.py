@@ -7,7 +7,8 @@ onnxruntime is for machines that reach a package registry but no hub. Its two fi
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 from refam.backbones.weights import quiet_libraries
 from refam.segmenters.download import first_line
 from refam.segmenters.feature_cache import Levels
+from refam.segmenters.sam2_decoder import EmbeddedPrompt, decode_masks
 from refam.segmenters.sam2_weights import DECODER, ENCODER, SegmenterError
 from video.masks import resize_map
 from video.types import Prompt
 
+ScoredLogits = tuple[torch.Tensor, float]  # a mask, (h, w) float32 logits on the CPU, and the model's IoU prediction
 _ONNX_LEVELS = ("high_res_feats_0", "high_res_feats_1", "image_embed")  # the finest first, as transformers orders them
 _ONNX_MASK_SIDE_PX = 256
 _TOP_LEFT, _BOTTOM_RIGHT, _PADDING = 2, 3, -1  # labels of points: a box's corners, and none
@@ -59,18 +62,18 @@ class Sam2Engine(Protocol):
         """
         ...
 
-    def decode(self, levels: Levels, prompt: Prompt) -> list[tuple[torch.Tensor, float]]:
-        """Decode three masks for a prompt; a prior is given to the model as a mask prompt.
+    def decode(self, levels: Levels, prompts: Sequence[Prompt]) -> list[list[ScoredLogits]]:
+        """Decode three masks for each prompt; a prior is given to the model as a mask prompt.
 
         SAM2 has a fourth mask for unambiguous prompts. It is not used: onnxruntime's file lacks it, and the one of the
         three with the highest IoU prediction is as good (`make bench-sam2`).
 
         Args:
             levels: The image's feature pyramid.
-            prompt: Points, a box and a prior.
+            prompts: Points, a box and a prior each.
 
         Returns:
-            Three masks, (h, w) float32 logits on the CPU, each with the model's IoU prediction.
+            Three masks for each prompt, in its order.
         """
         ...
 
@@ -114,28 +117,44 @@ class TorchEngine:
     @torch.inference_mode()
     def encode(self, pixels: torch.Tensor) -> Levels:
         """Encode an image; see `Sam2Engine.encode`."""
-        with bfloat16_autocast(self._device):
+        with bfloat16_autocast(self._device), _no_position_encodings(self._model.vision_encoder.neck):
             levels = self._model.get_image_embeddings(pixels.to(self._device))
         return [level.float() for level in levels]
 
     @torch.inference_mode()
-    def decode(self, levels: Levels, prompt: Prompt) -> list[tuple[torch.Tensor, float]]:
-        """Decode three masks; see `Sam2Engine.decode`."""
-        inputs: dict[str, Any] = {}
-        if len(prompt.points):
-            points = torch.as_tensor(np.asarray(prompt.points, np.float32), device=self._device)
-            inputs["input_points"] = points[None, None] * self.side_px
-            labels = torch.as_tensor(np.asarray(prompt.labels, np.int32), device=self._device)
-            inputs["input_labels"] = labels[None, None]
+    def decode(self, levels: Levels, prompts: Sequence[Prompt]) -> list[list[ScoredLogits]]:
+        """Decode three masks for each prompt in one call; see `Sam2Engine.decode`."""
+        if not prompts:
+            return []
+        levels = [level.to(self._device) for level in levels]
+        positions = self._model.get_image_wide_positional_embeddings()
+        masks, predicted_ious = decode_masks(self._model.mask_decoder, levels, positions, self._embed(prompts))
+        masks, predicted_ious = masks.float().cpu(), predicted_ious.float().cpu()
+        return [list(zip(*row, strict=True)) for row in zip(masks, predicted_ious.tolist(), strict=True)]
+
+    def _embed(self, prompts: Sequence[Prompt]) -> list[EmbeddedPrompt]:
+        """Embed prompts; a prior that several of them share is embedded once."""
+        encoder, dense = self._model.prompt_encoder, {}
+        for prior in (prompt.prior for prompt in prompts if prompt.prior is not None):
+            if id(prior) not in dense:
+                height, width = encoder.mask_input_size
+                dense[id(prior)] = encoder.mask_embed(mask_prompt_logits(prior, (width, height)).to(self._device))
+        no_mask = encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+        return [EmbeddedPrompt(self._embed_hints(p), dense.get(id(p.prior), no_mask)) for p in prompts]
+
+    def _embed_hints(self, prompt: Prompt) -> torch.Tensor:
+        """Embed the points and the box of a prompt, (t, c)."""
+        inputs: dict[str, Any] = dict.fromkeys(("input_points", "input_labels", "input_boxes", "input_masks"))
+        points, labels = np.asarray(prompt.points, np.float32), np.asarray(prompt.labels, np.int32)
+        if not len(points) and prompt.box is None:
+            points, labels = np.zeros((1, 2), np.float32), np.full(1, _PADDING, np.int32)
+        if len(points):
+            inputs["input_points"] = torch.as_tensor(points, device=self._device)[None, None] * self.side_px
+            inputs["input_labels"] = torch.as_tensor(labels, device=self._device)[None, None]
         if prompt.box is not None:
             inputs["input_boxes"] = torch.tensor([[prompt.box]], device=self._device) * self.side_px
-        if prompt.prior is not None:
-            height, width = self._model.prompt_encoder.mask_input_size
-            inputs["input_masks"] = mask_prompt_logits(prompt.prior, (width, height)).to(self._device)
-        levels = [level.to(self._device) for level in levels]
-        out = self._model(image_embeddings=levels, multimask_output=True, **inputs)
-        masks, predicted_ious = out.pred_masks[0, 0].float().cpu(), out.iou_scores[0, 0].float().cpu()
-        return [(mask, float(predicted)) for mask, predicted in zip(masks, predicted_ious, strict=True)]
+        sparse, _ = self._model.prompt_encoder(**inputs)
+        return torch.as_tensor(sparse[0, 0])
 
 
 class OnnxEngine:
@@ -177,8 +196,12 @@ class OnnxEngine:
         """Encode an image; see `Sam2Engine.encode`."""
         return [torch.from_numpy(level) for level in self._encoder.run(_ONNX_LEVELS, {"image": pixels.numpy()})]
 
-    def decode(self, levels: Levels, prompt: Prompt) -> list[tuple[torch.Tensor, float]]:
-        """Decode three masks; see `Sam2Engine.decode`."""
+    def decode(self, levels: Levels, prompts: Sequence[Prompt]) -> list[list[ScoredLogits]]:
+        """Decode three masks for each prompt, one by one, as the graph takes a single prompt; see `Sam2Engine`."""
+        pyramid = {name: level.float().cpu().numpy() for name, level in zip(_ONNX_LEVELS, levels, strict=True)}
+        return [self._decode(pyramid, prompt) for prompt in prompts]
+
+    def _decode(self, pyramid: dict[str, NDArray[np.float32]], prompt: Prompt) -> list[ScoredLogits]:
         points = np.asarray(prompt.points, np.float32)
         labels = np.asarray(prompt.labels, np.float32)
         if prompt.box is not None:
@@ -193,7 +216,8 @@ class OnnxEngine:
             "point_labels": labels[None],
             "mask_input": mask_logits.numpy(),
             "has_mask_input": np.array([prompt.prior is not None], np.float32),
-        } | {name: level.float().cpu().numpy() for name, level in zip(_ONNX_LEVELS, levels, strict=True)}
+            **pyramid,
+        }
         masks, predicted_ious = self._decoder.run(["masks", "iou_predictions"], inputs)
         return [
             (torch.from_numpy(mask), float(predicted))
@@ -206,6 +230,28 @@ def bfloat16_autocast(device: str) -> AbstractContextManager[Any]:
     kind = device.split(":")[0]
     able = torch.cuda.is_bf16_supported() if kind == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=bool(able))
+
+
+@contextmanager
+def _no_position_encodings(neck: Any) -> Iterator[None]:
+    """Leave out the position encodings of an image encoder's neck: only a video memory reads them.
+
+    transformers computes them anew for each image, in a twelfth of the encoder's time. The neck may be shared with a
+    video model, so it gets them back.
+    """
+    position_encoding = neck.position_encoding
+    neck.position_encoding = _NoPositions()
+    try:
+        yield
+    finally:
+        neck.position_encoding = position_encoding
+
+
+class _NoPositions(torch.nn.Module):
+    """Takes the place of a `Sam2SinePositionEmbedding`."""
+
+    def forward(self, shape: torch.Size, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+        return torch.zeros((), device=device, dtype=dtype).expand(shape)
 
 
 def mask_prompt_logits(prior: NDArray[np.float32], size: tuple[int, int]) -> torch.Tensor:

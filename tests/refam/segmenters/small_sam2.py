@@ -1,42 +1,77 @@
-"""SAM2's and EdgeTAM's video models, real classes, a million random parameters. No weights are needed."""
+"""SAM2's and EdgeTAM's image and video models, real classes, a million random parameters. No weights are needed."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from transformers import EdgeTamVideoConfig, EdgeTamVideoModel, Sam2VideoConfig, Sam2VideoModel
+from transformers import (
+    EdgeTamConfig,
+    EdgeTamModel,
+    EdgeTamVideoConfig,
+    EdgeTamVideoModel,
+    Sam2Config,
+    Sam2Model,
+    Sam2VideoConfig,
+    Sam2VideoModel,
+)
 
 SIDE = 128
 KINDS = ("sam2", "edgetam")
 
 
-def small_video_model(kind="sam2", *, seed=0, **more):
-    """Its memory is short, so that few frames go beyond it: 4 frames of features, 6 of pointers."""
+def image_part(side=SIDE):
+    """The configuration of what looks at one image."""
     hiera = {
         "model_type": "sam2_hiera_det_model",
         "hidden_size": 8,
-        "image_size": [SIDE, SIDE],
+        "image_size": [side, side],
         "blocks_per_stage": [1, 1, 2, 1],
         "embed_dim_per_stage": [8, 16, 32, 64],
         "num_attention_heads_per_stage": [1, 1, 2, 2],
         "window_size_per_stage": [4, 2, 4, 2],
         "global_attention_blocks": [3],
     }
-    common = {
+    return {
         "vision_config": {
             "model_type": "sam2_vision_model",
             "backbone_config": hiera,
             "backbone_channel_list": [64, 32, 16, 8],
-            "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+            "backbone_feature_sizes": [[side // 4] * 2, [side // 8] * 2, [side // 16] * 2],
             "fpn_hidden_size": 128,
         },
-        "prompt_encoder_config": {"hidden_size": 128, "image_size": SIDE, "mask_input_channels": 8},
+        "prompt_encoder_config": {"hidden_size": 128, "image_size": side, "mask_input_channels": 8},
         "mask_decoder_config": {
             "hidden_size": 128,
             "mlp_dim": 64,
             "num_attention_heads": 2,
             "iou_head_hidden_dim": 32,
         },
+    }
+
+
+def randomise(model, *, bias_std=0.0):
+    """Draw all weights anew: as they are initialised, hardly anything depends on anything."""
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.ndim > 1 or "embed" in name or "positional" in name:
+                p.normal_(0, 2 / max(1, p[0].numel()) ** 0.5)
+            elif bias_std and "bias" in name:
+                p.normal_(0, bias_std)
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(50)  # and it would see nothing anywhere
+    return model.eval()
+
+
+def small_image_model(kind="sam2", *, seed=0):
+    """A `Sam2Model` or an `EdgeTamModel`."""
+    torch.manual_seed(seed)
+    model, config = (Sam2Model, Sam2Config) if kind == "sam2" else (EdgeTamModel, EdgeTamConfig)
+    return randomise(model(config(**image_part())), bias_std=0.1)
+
+
+def small_video_model(kind="sam2", *, seed=0, **more):
+    """Its memory is short, so that few frames go beyond it: 4 frames of features, 6 of pointers."""
+    common = {
+        **image_part(),
         "image_size": SIDE,
         "num_maskmem": 4,
         "max_object_pointers_in_encoder": 6,
@@ -55,12 +90,7 @@ def small_video_model(kind="sam2", *, seed=0, **more):
         latents = {"perceiver_resampler_num_latents": 16, "perceiver_resampler_num_latents_2d": 16}
         own = {"memory_attention_mlp_hidden_size": 64, "memory_attention_rope_k_sizes": [4, 4], **latents}
         model = EdgeTamVideoModel(EdgeTamVideoConfig(**common, **own))
-    with torch.no_grad():  # as it is initialised, hardly anything depends on anything
-        for name, p in model.named_parameters():
-            if p.ndim > 1 or "embed" in name or "positional" in name:
-                p.normal_(0, 2 / max(1, p[0].numel()) ** 0.5)
-        model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(50)  # and it would see nothing anywhere
-    return model.eval()
+    return randomise(model)
 
 
 def small_clip(n, *, size=(80, 60), seed=0):

@@ -11,7 +11,6 @@ from refam.segmenters.grabcut import color_purity, edge_contrast, is_mask
 from refam.segmenters.load import GrabCutSegmenter, SegmenterError, load_segmenter
 from refam.segmenters.prompts import soft_dice
 from refam.segmenters.sam2 import MEAN, STD, Sam2Segmenter, open_feature_cache, preprocess, resize_logits
-from refam.segmenters.sam2_engines import TorchEngine
 from refam.tiny.scenes import draw_clip
 from video import masks
 from video.types import Prompt
@@ -158,77 +157,60 @@ def test_soft_dice():
     assert soft_dice(np.zeros((9, 16), np.float32), np.zeros_like(mask)) == 0
 
 
-class CountingModel:
-    """Stands in for Sam2Model: says what it was asked, answers with a blob at the prompt."""
+class CountingEngine:
+    """Stands in for a `Sam2Engine`: notes what it was asked, answers with blobs of falling scores."""
+
+    side_px, refit_every = 64, 1
 
     def __init__(self):
         self.encoded, self.asked = 0, []
-        prompt = type("P", (), {"image_size": 64})()
-        self.config = type("C", (), {"prompt_encoder_config": prompt})()
-        self.prompt_encoder = type("E", (), {"mask_input_size": (16, 16)})()
 
-    def to(self, **_):
-        return self
-
-    def eval(self):
-        return self
-
-    def get_image_embeddings(self, pixels):
+    def encode(self, pixels):
         assert pixels.shape == (1, 3, 64, 64)
         self.encoded += 1
         return [pixels]
 
-    def __call__(self, *, image_embeddings, multimask_output, **inputs):
-        self.asked.append((multimask_output, inputs))
-        n = 3 if multimask_output else 1
-        logits = torch.full((1, 1, n, 16, 16), -5.0)
-        for k in range(n):
-            logits[..., k, 4 : 10 + 2 * k, 4 : 10 + 2 * k] = 5
-        guesses = torch.linspace(0.9, 0.5, n)[None, None]
-        return type("O", (), {"pred_masks": logits, "iou_scores": guesses})()
+    def decode(self, levels, prompts):
+        self.asked.append(prompts)
+        logits = torch.full((3, 16, 16), -5.0)
+        for k in range(3):
+            logits[k, 4 : 10 + 2 * k, 4 : 10 + 2 * k] = 5
+        return [list(zip(logits, [0.9, 0.7, 0.5], strict=True)) for _ in prompts]
 
 
-def test_sam2_encodes_an_image_once_and_gets_its_own_coordinates():
-    model = CountingModel()
-    segmenter = Sam2Segmenter(TorchEngine(model), name="double")
+def test_sam2_encodes_an_image_once_and_decodes_all_prompts_in_one_call():
+    engine = CountingEngine()
+    segmenter = Sam2Segmenter(engine, name="double")
     image = np.zeros((32, 64, 3), np.uint8)
     found = segmenter.segment(image, Prompt(points=np.array([[0.5, 0.25]]), labels=np.array([1])))
     assert len(found) == 3, "one click may mean a part or the whole"
-    several, inputs = model.asked[-1]
-    assert several
-    torch.testing.assert_close(inputs["input_points"], torch.tensor([[[[32.0, 16.0]]]]))
     found = segmenter.segment(image, Prompt(box=(0.25, 0.0, 0.5, 1.0)))
     assert [c.score for c in found] == pytest.approx([0.9]), "a box leaves no doubt: the surest of the three"
-    several, inputs = model.asked[-1]
-    assert several
-    torch.testing.assert_close(inputs["input_boxes"], torch.tensor([[[16.0, 0.0, 32.0, 64.0]]]))
-    assert model.encoded == 1
     mask = np.zeros((32, 64), np.float32)
     mask[8:20, 16:40] = 1
     found = segmenter.segment(image, Prompt(prior=mask))
-    assert any("input_masks" in inputs for _, inputs in model.asked[2:])
-    assert model.encoded == 1
+    assert [len(prompts) for prompts in engine.asked] == [1, 1, 3]
+    assert [prompt.prior is not None for prompt in engine.asked[-1]] == [False, True, True]
+    assert engine.encoded == 1
     assert 0.5 < found[0].score <= 0.9
     segmenter.segment(image + 1, Prompt(box=(0.25, 0.0, 0.5, 1.0)))
-    assert model.encoded == 2
+    assert engine.encoded == 2
 
 
 def test_features_are_cached_by_content(tmp_path):
-    model = CountingModel()
+    engine = CountingEngine()
     image = np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8)
     kept = open_feature_cache("double", tmp_path / "kept", 1)
-    fresh = Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(image)
-    again = Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(image.copy())
-    assert model.encoded == 1
+    fresh = Sam2Segmenter(engine, name="double", features=kept).features(image)
+    again = Sam2Segmenter(engine, name="double", features=kept).features(image.copy())
+    assert engine.encoded == 1
     assert fresh.shape == (64, 64, 3)
     np.testing.assert_allclose(again, fresh, rtol=1e-3, atol=1e-3)  # kept at half precision
-    Sam2Segmenter(TorchEngine(model), name="double", features=kept).features(255 - image)
-    assert model.encoded == 2
+    Sam2Segmenter(engine, name="double", features=kept).features(255 - image)
+    assert engine.encoded == 2
     assert len(list((tmp_path / "kept" / "double").iterdir())) == 2
-    Sam2Segmenter(
-        TorchEngine(model), name="double", features=open_feature_cache("other", tmp_path / "kept", 1)
-    ).features(image)
-    assert model.encoded == 3, "another model's are not taken"
+    Sam2Segmenter(engine, name="double", features=open_feature_cache("other", tmp_path / "kept", 1)).features(image)
+    assert engine.encoded == 3, "another model's are not taken"
 
 
 @pytest.mark.slow

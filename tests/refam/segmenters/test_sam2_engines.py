@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_the_pyramid_is_finest_first():
 )
 def test_inputs_of_the_onnx_decoder(prompt, coords, labels, has_mask):
     made = engine()
-    answers = made.decode(made.encode(torch.zeros(1, 3, 1024, 1024)), prompt)
+    (answers,) = made.decode(made.encode(torch.zeros(1, 3, 1024, 1024)), [prompt])
     assert [round(guess, 3) for _, guess in answers] == [0.5, 0.9, 0.7]
     assert all(mask.shape == (256, 256) for mask, _ in answers)
     fed = made._decoder.fed[0]
@@ -120,7 +121,8 @@ def test_both_engines_give_the_same_masks(monkeypatch, name):
         assert (a - b).abs().max() < 0.01
     click = {"points": np.array([masks.deepest_point(truth)]), "labels": np.array([1])}
     box, prior = masks.box_of(truth), np.roll(truth, 6, axis=1).astype(np.float32)
-    for prompt in (Prompt(**click), Prompt(box=box), Prompt(**click, box=box, prior=prior), Prompt(prior=prior)):
-        for (a, guess_a), (b, guess_b) in zip(ours.decode(here, prompt), theirs.decode(there, prompt), strict=True):
-            assert masks.iou((a > 0).numpy(), (b > 0).numpy()) > 0.99
-            assert guess_a == pytest.approx(guess_b, abs=2e-3)
+    prompts = [Prompt(**click), Prompt(box=box), Prompt(**click, box=box, prior=prior), Prompt(prior=prior)]
+    pairs = zip(chain(*ours.decode(here, prompts)), chain(*theirs.decode(there, prompts)), strict=True)
+    for (a, guess_a), (b, guess_b) in pairs:
+        assert masks.iou((a > 0).numpy(), (b > 0).numpy()) > 0.99
+        assert guess_a == pytest.approx(guess_b, abs=2e-3)
