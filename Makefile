@@ -9,7 +9,7 @@ OFFLINE := HF_HUB_OFFLINE=1 REFAM_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # One process a core, at most four: each needs up to 1.5 GB. worksteal keeps the tests of a module together, for its fixtures.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-track bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
+.PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-track bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
 
 setup: $(VENV)/.ready
 
@@ -60,9 +60,15 @@ bench-sam2: $(VENV)/.ready
 compose: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.compose --davis "$(DAVIS)" --out "$(OUT)" $(ARGS)
 
-# make bench-track DAVIS=DIR SAM2=DIR
+# make bench-track DAVIS=DIR SAM2=DIR; so bench-curves and bench-lost
 bench-track: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.track --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
+
+bench-curves: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.curves --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
+
+bench-lost: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.lost_frames --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
 
 bench-keyframes: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.keyframes $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)

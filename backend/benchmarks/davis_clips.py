@@ -6,10 +6,12 @@ The layout is JPEGImages/<clip>/*.jpg and Annotations/<clip>/*.png (Perazzi et a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from refam.evaluation.synthetic import ArrayClip
 from video import masks
 from video.types import Prompt
 
@@ -36,13 +38,23 @@ class AnnotatedClip:
     share: np.ndarray
 
 
+class VideoInMemory(ArrayClip):
+    """An `ArrayClip` with the rest of the interface of `Clip`, so that views of it can be made."""
+
+    rotation, decoder, codec, broken, _probe = 0, "memory", "none", "", None
+
+    def __init__(self, frames, *, name, fps=24.0):
+        super().__init__(frames, fps=fps)
+        self.path, self.duration_s = Path(name), len(frames) / fps
+
+
 def clip_names(root):
     """Return the names of the clips in a folder in the layout of DAVIS, sorted."""
     return sorted(p.name for p in (root / "JPEGImages").iterdir())
 
 
 def read_clip(root, name, *, step, max_frames):
-    """Read every step-th frame of a clip, at max_frames `max_frames`."""
+    """Read every step-th frame of a clip, `max_frames` at most."""
     files = sorted((root / "JPEGImages" / name).glob("*.jpg"))[::step][:max_frames]
     frames = np.stack([cv2.imread(str(f))[..., ::-1] for f in files])
     truth = np.stack([cv2.imread(str(root / "Annotations" / name / f"{f.stem}.png"), 0) > 127 for f in files])
@@ -113,7 +125,7 @@ def _paste_occluder(clip, name, occluder, outline, speed_px):
 
 
 def first_mask(segmenter, image, truth, start):
-    """Return the mask that a track starts from, or None if the segmenter finds empty.
+    """Return the mask that a track starts from, or None if the segmenter finds nothing.
 
     Args:
         segmenter: Asked for the mask unless `start` is "mask".

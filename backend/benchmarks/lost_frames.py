@@ -1,21 +1,48 @@
-"""Score how well a tracker reports that an object is lost, and how well its scores are calibrated.
+"""Score how well the tracker reports that an object is lost, and how well its scores are calibrated.
 
-An object is hidden on a frame if less than 5 % of it is visible; frames with 5 % to 30 % are not scored. "lost" is
-correct on hidden frames; a mask is correct if its IoU with the visible part is at least 0.5.
-`backend.benchmarks.track` prints these tables with `--lost` and `--score`.
+    make bench-lost DAVIS=DIR [SAM2=DIR] [ARGS="--features DIR --quality best"]
+
+DAVIS holds JPEGImages/<clip>/*.jpg and Annotations/<clip>/*.png, at least two clips. The tracker that goes with the
+segmenter (SAM2, or GrabCut without SAM2=) starts from a click on the first frame and sees every third frame (`--step`).
+
+1. Lost objects, on clips into which another was cut, and clips in which a bar or another object passes in front. An
+   object is hidden on a frame if less than 5 % of it is visible; frames with 5 % to 30 % are not scored. "lost" is
+   correct on hidden frames; a mask is correct if its IoU with the visible part is at least 0.5.
+2. Scores, on clips as they are, reversed, and with something in front: the Platt scaling that fits them, and their
+   calibration error, also with each clip judged by a fit without it.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
 
-from backend.benchmarks.davis_clips import HIDDEN_SHARE, PARTIAL_SHARE
+from backend.benchmarks.davis_clips import (
+    HIDDEN_SHARE,
+    PARTIAL_SHARE,
+    clip_names,
+    first_mask,
+    insert_other_clip,
+    occlude_with_bar,
+    occlude_with_object,
+    read_clip,
+)
+from refam.evaluation.synthetic import ArrayClip
+from refam.pipeline.quality import Quality
+from refam.segmenters.grabcut import GrabCutSegmenter
+from refam.segmenters.sam2 import Sam2Segmenter
+from video import masks
+from video.metrics import region_similarity
 from video.tracking.postprocess import platt_scale
+from video.tracking.propagate import propagate
 
+SHORT_FRAMES = 11  # frames of a clip with something in front when scores are fitted
 BINS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.001)
 
 
@@ -36,6 +63,41 @@ class TrackEvaluation:
     score: np.ndarray
     visible: np.ndarray
     share: np.ndarray
+
+
+def track_clip(clip, segmenter, schedule):
+    """Track the object of a clip from a click on its first frame.
+
+    Returns:
+        The `TrackEvaluation`, with the tracker's own scores.
+    """
+    n = len(clip.frames)
+    mask = first_mask(segmenter, clip.frames[0], clip.truth[0], "click")
+    if mask is None:
+        return TrackEvaluation(clip.name, np.zeros(n), np.zeros(n), np.zeros(n, bool), clip.share)
+    track = propagate(ArrayClip(clip.frames), 0, mask, segmenter, schedule=schedule)
+    j = [region_similarity(masks.decode(rle), truth) for rle, truth in zip(track.rles, clip.truth, strict=True)]
+    return TrackEvaluation(clip.name, np.array(j), track.scores, track.visible, clip.share)
+
+
+def hidden_clips(clips):
+    """Return clips with cuts, with a bar and with another object in front, by kind; each uses the next clip."""
+    pairs = list(zip(clips, clips[1:] + clips[:1], strict=True))
+    kinds = {"cut": insert_other_clip, "bar": occlude_with_bar, "object": occlude_with_object}
+    return {kind: [build(clip, other) for clip, other in pairs] for kind, build in kinds.items()}
+
+
+def scored_clips(clips):
+    """Return clips as they are, reversed, and short ones with something in front, by kind."""
+    short = [
+        replace(clip, **{key: getattr(clip, key)[:SHORT_FRAMES] for key in ("frames", "truth", "share")})
+        for clip in clips
+    ]
+    backward = [
+        replace(clip, **{key: getattr(clip, key)[::-1] for key in ("frames", "truth", "share")}) for clip in clips
+    ]
+    hidden = hidden_clips(short)
+    return {"whole": clips, "backward": backward, "bar": hidden["bar"], "object": hidden["object"]}
 
 
 def print_lost_scores(title, rows):
@@ -126,3 +188,38 @@ def calibration_error(score, ious, bins=10):
     order = np.argsort(score, kind="stable")
     parts = [p for p in np.array_split(order, bins) if len(p)]
     return float(sum(len(p) * abs(score[p].mean() - ious[p].mean()) for p in parts) / max(1, len(order)))
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--davis", type=Path, required=True)
+    parser.add_argument("--sam2", help="directory or hub id; GrabCut without it")
+    parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
+    parser.add_argument("--quality", choices=list(Quality), default=Quality.NORMAL, help="decides when SAM2 looks")
+    parser.add_argument("--tables", nargs="+", choices=("lost", "scores"), default=("lost", "scores"))
+    parser.add_argument("--clips", nargs="+", help="all by default")
+    parser.add_argument("--step", type=int, default=3, help="use every n-th frame of a clip")
+    return parser.parse_args()
+
+
+def main():
+    args = parse_arguments()
+    names = args.clips or clip_names(args.davis)
+    clips = [read_clip(args.davis, name, step=args.step, max_frames=1000) for name in names]
+    schedule = Quality(args.quality).options().schedule
+    with tempfile.TemporaryDirectory() as temporary:
+        segmenter = GrabCutSegmenter()
+        if args.sam2:
+            segmenter = Sam2Segmenter.load(args.sam2, cache=args.features or Path(temporary), cache_mb=100_000)
+        title = f"{segmenter.name}, {args.quality}, every {args.step}. frame"
+        for table, build, show in (
+            ("lost", hidden_clips, print_lost_scores),
+            ("scores", scored_clips, print_score_fit),
+        ):
+            if table in args.tables:
+                kinds = build(clips).items()
+                show(title, {kind: [track_clip(clip, segmenter, schedule) for clip in some] for kind, some in kinds})
+
+
+if __name__ == "__main__":
+    main()

@@ -191,7 +191,7 @@ def _extrapolate(
 
 # --- scores ----------------------------------------------------------------------------------------------------------
 
-# Weight and bias by tracker, fitted by `make bench-track ARGS=--score` on DAVIS-dev: Platt scaling, see
+# Weight and bias by tracker, fitted by `make bench-lost` on DAVIS-dev: Platt scaling, see
 # `refam.calibration.fit_logistic`.
 _PLATT_PARAMETERS = {"memory": (0.432, 0.798)}
 _SCORE_EDGE = 0.01  # scores nearer to 0 or 1 are clipped to it

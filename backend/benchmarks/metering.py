@@ -1,0 +1,94 @@
+"""Count what a segmenter is asked, and measure what its image encoder costs.
+
+A *look* is an image that the segmenter encodes. With stored features none is encoded again; a look then costs what the
+encoder was measured to take.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from refam.segmenters.sam2 import Sam2Segmenter, open_feature_cache
+from refam.segmenters.sam2_engines import OnnxEngine, TorchEngine
+from refam.segmenters.sam2_weights import is_for_onnx
+
+MEASURED_LOOKS = 3  # of which the median is taken
+
+
+class MeteredEngine:
+    """A `Sam2Engine` that sums the CPU seconds of its encoder.
+
+    Attributes:
+        encoder_s: CPU seconds of all calls so far.
+    """
+
+    def __init__(self, engine):
+        self._engine, self.encoder_s = engine, 0.0
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def encode(self, pixels):
+        begin = time.process_time()
+        levels = self._engine.encode(pixels)
+        self.encoder_s += time.process_time() - begin
+        return levels
+
+
+class MeteredSegmenter:
+    """A segmenter that counts its looks. It offers whatever the other one does.
+
+    Args:
+        inner: The segmenter.
+        engine: Its metered engine, if it has one.
+        look_s: CPU seconds that its encoder takes for one image.
+
+    Attributes:
+        looks: How often it was called with another image than before.
+    """
+
+    def __init__(self, inner, *, engine=None, look_s=0.0):
+        self._inner, self._engine, self.look_s = inner, engine, look_s
+        self.looks, self._last = 0, None
+
+    def __getattr__(self, name):
+        value = getattr(self._inner, name)
+        if not callable(value):
+            return value
+
+        def counted(image, *args, **options):
+            if self._last is None or (image is not self._last and not np.array_equal(image, self._last)):
+                self.looks, self._last = self.looks + 1, image
+            return value(image, *args, **options)
+
+        return counted
+
+    @property
+    def encoder_s(self):
+        """CPU seconds that the encoder really ran, which depends on what was stored."""
+        return self._engine.encoder_s if self._engine else 0.0
+
+
+def load_metered_sam2(weights, image, *, features):
+    """Load SAM2 with stored features, and measure its encoder on an image, (H, W, 3) uint8 RGB.
+
+    Args:
+        weights: A directory, for transformers or onnxruntime, or a name on the hub.
+        image: What the encoder is measured on.
+        features: The directory of the features.
+    """
+    folder = Path(weights).expanduser()
+    engine = MeteredEngine(OnnxEngine.load(folder) if is_for_onnx(folder) else TorchEngine.load(weights))
+    alone = Sam2Segmenter(engine, name="sam2")
+    spent = []
+    for k in range(MEASURED_LOOKS + 1):
+        before = engine.encoder_s
+        alone.features(np.roll(image, k, axis=1))  # another image each time
+        spent.append(engine.encoder_s - before)
+    stored = open_feature_cache(weights, features, 100_000)
+    segmenter = Sam2Segmenter(engine, name="sam2", features=stored)
+    return MeteredSegmenter(segmenter, engine=engine, look_s=statistics.median(spent[1:]))  # the first is slower
