@@ -6,6 +6,7 @@ The preprocessing is done here, because `Sam2Processor` needs torchvision. It is
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import chain
 from pathlib import Path
 
@@ -23,12 +24,13 @@ from video.types import Candidate, Prompt
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _DUPLICATE_IOU = 0.97  # from it on two masks are one candidate
+_RECENT_IMAGES = 6  # a tracker that goes back looks at two or three frames, then at the one before them again
 
 
 class Sam2Segmenter:
     """A `Segmenter` and `FeatureSource` over SAM2's image part. One thread at a time.
 
-    The features of the last image are held in memory; those of all images (8.4 MB each) only with a cache.
+    The features of the last images are held in memory, 17 MB each; those of all images, 8.4 MB each, only with a cache.
 
     Args:
         engine: What computes SAM2.
@@ -41,7 +43,7 @@ class Sam2Segmenter:
         self.is_fast = engine.is_fast
         self._engine = engine
         self._feature_cache = features
-        self._last: tuple[str, Levels] | None = None
+        self._recent: OrderedDict[str, Levels] = OrderedDict()  # by image, the oldest first
 
     @classmethod
     def load(
@@ -105,10 +107,13 @@ class Sam2Segmenter:
 
     def _embed(self, image: NDArray[np.uint8]) -> Levels:
         key = image_key(image.shape, np.ascontiguousarray(image).tobytes())
-        if self._last is None or self._last[0] != key:
+        if key not in self._recent:
             cached = self._feature_cache.load(key) if self._feature_cache else None
-            self._last = (key, cached or self._encode(image, key))
-        return self._last[1]
+            self._recent[key] = cached or self._encode(image, key)
+            if len(self._recent) > _RECENT_IMAGES:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(key)
+        return self._recent[key]
 
     def _encode(self, image: NDArray[np.uint8], key: str) -> Levels:
         levels = self._engine.encode(preprocess(image, side=self._engine.side_px))

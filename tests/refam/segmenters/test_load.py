@@ -160,7 +160,7 @@ def test_soft_dice():
 class CountingEngine:
     """Stands in for a `Sam2Engine`: notes what it was asked, answers with blobs of falling scores."""
 
-    side_px, refit_every = 64, 1
+    side_px, is_fast = 64, False
 
     def __init__(self):
         self.encoded, self.asked = 0, []
@@ -195,6 +195,12 @@ def test_sam2_encodes_an_image_once_and_decodes_all_prompts_in_one_call():
     assert 0.5 < found[0].score <= 0.9
     segmenter.segment(image + 1, Prompt(box=(0.25, 0.0, 0.5, 1.0)))
     assert engine.encoded == 2
+    segmenter.segment(image, Prompt(box=(0.25, 0.0, 0.5, 1.0)))
+    assert engine.encoded == 2, "the images before are known still"
+    for k in range(20):
+        segmenter.features(image + k)
+    segmenter.features(image)
+    assert engine.encoded == 2 + 18 + 1, "but not any number of them"
 
 
 def test_features_are_cached_by_content(tmp_path):
