@@ -71,7 +71,7 @@ bench-lost: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.lost_frames --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
 
 bench-keyframes: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/python -m backend.benchmarks.keyframes $(if $(DAVIS),--davis "$(DAVIS)") $(ARGS)
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.keyframes $(if $(DAVIS),--davis "$(DAVIS)") $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
 
 # An hour of 1920x1080; takes about twelve minutes.
 bench-scale: $(VENV)/.ready

@@ -22,13 +22,13 @@ from backend.jobs.queue import JobQueue
 from backend.jobs.runner import JobRunner
 from backend.jobs.worker import Worker
 from backend.labelstudio.client import DraftReader, LabelStudioAuth
-from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.media.store import MediaStore
 from backend.metrics import render_metrics
 from backend.settings import Settings, load_settings
 from refam.model import Model
 from refam.pipeline.pipeline import Pipeline, PipelineOptions
 from refam.pipeline.types import model_version
+from video.keyframes import KEYFRAME_IOU
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import spsolve
 
 from video.masks import box_iou
 from video.types import Keyframe, MaskTrack
 
+# What the interpolated boxes must keep of the track's. People correct below 0.8; the rest is for the track's own error.
+KEYFRAME_IOU = 0.88
 _SLACK = 1e-9  # so that rounding does not reject an IoU that equals the tolerance
 _BLOCK = 32  # rows that are tested at once
+_NEXT_PART, _LEAST_PART = 0.6, 0.1  # of the way to the fitted boxes: what is tried next, and the least
 _EXACT = 4096  # rows of a run up to which the result is optimal; for longer runs that would take hours
 _OUTWARD = np.array([-1, -1, 1, 1])  # of left, top, right and bottom
 # (12, 4): each side alone, and all four with each choice of signs, but only one of two opposite choices.
@@ -28,17 +33,17 @@ _DIRECTIONS = np.vstack([np.eye(4), [(1, *signs) for signs in itertools.product(
 
 
 def make_keyframes(
-    track: MaskTrack, times: ArrayLike, *, tolerance_iou: float = 0.9, must: Sequence[int] = ()
+    track: MaskTrack, times: ArrayLike, *, tolerance_iou: float = KEYFRAME_IOU, must: Sequence[int] = ()
 ) -> list[Keyframe]:
-    """Choose the fewest of a track's boxes as keyframes so that the interpolation in time fits every visible box.
+    """Reduce a track's boxes to few keyframes whose interpolation in time fits every visible box.
 
-    No smaller set of the track's boxes fits.
+    Their frames are those of `select_keyframes`, their boxes those of `fit_keyframe_boxes`.
 
     Args:
         track: The track.
         times: (N,) seconds of the clip's frames, indexed by `track.frames`.
         tolerance_iou: The least IoU of a visible box with the interpolated one, in (0, 1].
-        must: Frames that have to be keyframes where the object is visible.
+        must: Frames that have to be keyframes, with the track's own box, where the object is visible.
 
     Returns:
         The keyframes, ascending; none for a track that is visible nowhere.
@@ -52,22 +57,14 @@ def make_keyframes(
             f"times must be (N,) with N > {track.frames[-1]}, the track's last frame; got shape {times.shape}"
         )
     rows = np.flatnonzero(np.isin(track.frames, np.asarray(must, np.int64)) & track.visible).tolist()
-    chosen = select_keyframes(
-        track.boxes, track.visible, positions=times[track.frames], tolerance_iou=tolerance_iou, must=rows
+    positions = times[track.frames]
+    chosen = select_keyframes(track.boxes, track.visible, positions=positions, tolerance_iou=tolerance_iou, must=rows)
+    boxes = fit_keyframe_boxes(
+        track.boxes, track.visible, chosen, positions=positions, tolerance_iou=tolerance_iou, fixed=rows
     )
     return [
-        Keyframe(
-            frame=int(track.frames[i]),
-            box=(
-                float(track.boxes[i][0]),
-                float(track.boxes[i][1]),
-                float(track.boxes[i][2]),
-                float(track.boxes[i][3]),
-            ),
-            enabled=enabled,
-            score=float(track.scores[i]),
-        )
-        for i, enabled in chosen
+        Keyframe(int(track.frames[i]), (x0, y0, x1, y1), enabled, float(track.scores[i]))
+        for (i, enabled), (x0, y0, x1, y1) in zip(chosen, boxes.tolist(), strict=True)
     ]
 
 
@@ -76,7 +73,7 @@ def select_keyframes(
     visible: NDArray[np.bool_],
     *,
     positions: ArrayLike,
-    tolerance_iou: float = 0.9,
+    tolerance_iou: float = KEYFRAME_IOU,
     must: Sequence[int] = (),
 ) -> list[tuple[int, bool]]:
     """Choose the fewest rows as keyframes so that the interpolation fits every visible box.
@@ -117,6 +114,42 @@ def select_keyframes(
             chosen = _chosen_rows(len(part), functools.partial(_box_lines, part, at, tolerance_iou))
             rows += [a + row for row in chosen[1:]]
         out += [(row, row != last) for row in rows]
+    return out
+
+
+def fit_keyframe_boxes(
+    boxes: NDArray[np.float64],
+    visible: NDArray[np.bool_],
+    chosen: Sequence[tuple[int, bool]],
+    *,
+    positions: ArrayLike,
+    tolerance_iou: float = KEYFRAME_IOU,
+    fixed: Collection[int] = (),
+) -> NDArray[np.float64]:
+    """Return the keyframes' boxes whose interpolation is nearest to all visible boxes, in the least squares.
+
+    A keyframe that takes a row's own box takes its error too; this one averages over all rows on both sides. Where an
+    interpolated box would leave the tolerance, the keyframes beside it go back towards their rows' own boxes.
+
+    Args:
+        boxes: (n, 4) float64 xyxy.
+        visible: (n,) bool.
+        chosen: (row, enabled) of m keyframes, the result of `select_keyframes` for the same boxes and tolerance.
+        positions: (n,) strictly ascending, the scale of the interpolation.
+        tolerance_iou: The least IoU of a visible box with the interpolated one, in (0, 1].
+        fixed: Rows that keep their own box.
+
+    Returns:
+        (m, 4) float64 xyxy, within the range of the visible boxes.
+    """
+    at = np.array([row for row, _ in chosen], np.int64)
+    out = boxes[at].copy()
+    positions, free = np.asarray(positions, np.float64), ~np.isin(at, list(fixed))
+    for first, last in find_runs(visible):
+        keys = np.flatnonzero((at >= first) & (at <= last))
+        own = slice(first, last + 1)
+        weights = _interpolation_weights(positions[own], at[keys] - first)
+        out[keys] = _fit_run(boxes[own], weights, out[keys], free[keys], tolerance_iou)
     return out
 
 
@@ -182,6 +215,40 @@ def fewest_in_band(values: NDArray[np.float64], positions: ArrayLike, band: Arra
         got = f"{values.shape}, {positions.shape}, {band.shape}"
         raise ValueError(f"values, positions and band must be (n, d), (n,), (n,); got {got}")
     return _chosen_rows(n, lambda longest: lambda i, wanted: _band_lines(values, positions, band, i, wanted, longest))
+
+
+def _interpolation_weights(positions: NDArray[np.float64], at: NDArray[np.int64]) -> csr_array:
+    """Return (n, k): the weight of the value at each of k rows in the linear interpolation at each of n positions."""
+    n = len(positions)
+    if len(at) == 1:
+        return csr_array(np.ones((n, 1)))
+    before = np.clip(np.searchsorted(at, np.arange(n), side="right") - 1, 0, len(at) - 2)
+    begin, end = positions[at[before]], positions[at[before + 1]]
+    share = (positions - begin) / (end - begin)
+    rows, columns = np.tile(np.arange(n), 2), np.concatenate([before, before + 1])
+    return csr_array((np.concatenate([1 - share, share]), (rows, columns)), shape=(n, len(at)))
+
+
+def _fit_run(
+    boxes: NDArray[np.float64], weights: csr_array, own: NDArray[np.float64], free: NDArray[np.bool_], tolerance: float
+) -> NDArray[np.float64]:
+    """Return (k, 4): the keyframes' boxes of one run; see `fit_keyframe_boxes`. own: the boxes of the k rows."""
+    if not free.any():
+        return own
+    unknown = weights[:, free]
+    rest = boxes - weights[:, ~free] @ own[~free]
+    solved = np.asarray(spsolve((unknown.T @ unknown).tocsc(), unknown.T @ rest)).reshape(-1, 4)
+    step = np.zeros_like(own)
+    step[free] = np.clip(solved, boxes.min(axis=0), boxes.max(axis=0)) - own[free]
+    touches = (weights > 0).astype(np.float64)
+    part = np.ones(len(own))
+    while True:
+        fitted = own + part[:, None] * step
+        misses = box_iou(np.asarray(weights @ fitted), boxes) < tolerance - _SLACK
+        going_back = (touches.T @ misses > 0) & (part > 0)
+        if not going_back.any():
+            return fitted
+        part[going_back] = np.where(part[going_back] > _LEAST_PART, _NEXT_PART * part[going_back], 0.0)
 
 
 # Maps row i and (n,) bool, the wanted rows, to those of them to which a line from i fits all rows between.

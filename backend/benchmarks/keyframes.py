@@ -1,33 +1,44 @@
 """Compare our keyframes with one box per frame and with Douglas-Peucker, on the boxes of true masks.
 
-    make bench-keyframes [DAVIS=DIR] [ARGS="--drawn 8"]
+    make bench-keyframes [DAVIS=DIR] [SAM2=DIR] [ARGS="--drawn 8 --features DIR"]
 
 DIR holds Annotations/<clip>/*.png. Prints four tables for drawn clips, and for DAVIS where it is given:
 
 1. The number of keyframes for each tolerance. Douglas-Peucker (1973) keeps the frame that is farthest from the line, in
    the four coordinates of the box; its epsilon is the largest, by bisection, with which every frame reaches the IoU.
 2. Keyframes of the true boxes, of boxes with one frame in twenty displaced, and of those after
-   `video.tracking.postprocess.remove_outlier_boxes`.
+   `video.tracking.box_smoothing.remove_outlier_boxes`.
 3. Polygons of masks, rasterised by pycocotools: vertices against the promised IoU.
 4. Outlines through time, interpolated vertex by vertex and filled, against the true masks.
+
+With SAM2= also one of tracked objects (from one click on the first frame, every frame, at the default quality): how
+many keyframes the track takes, and how many strokes a person then needs (`backend.feedback.annotator`, by hand), by
+tolerance; with the boxes of the masks, smoothed, and smoothed with the keyframes fitted, which is what ships at the
+tolerance `video.keyframes.KEYFRAME_IOU`.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco
 
+from backend.benchmarks.davis_clips import clip_names, first_mask, read_clip
+from backend.feedback.annotator import GOOD_IOU, EditorTruth, correct_sequence, find_wrong_frames
 from backend.labelstudio.controls.video_vector import OUTLINE_IOU, VectorKeyframes, vector_sequence
+from refam.evaluation.synthetic import ArrayClip
+from refam.segmenters.sam2 import Sam2Segmenter
 from refam.tiny.scenes import draw_clip
 from video import contours
 from video.contours import polygon_to_mask
-from video.keyframes import find_runs, select_keyframes
+from video.keyframes import KEYFRAME_IOU, find_runs, fit_keyframe_boxes, select_keyframes
 from video.masks import box_iou, box_of, encode, iou
-from video.tracking.postprocess import remove_outlier_boxes
+from video.tracking.box_smoothing import remove_outlier_boxes, smooth_boxes
+from video.tracking.propagate import propagate
 from video.types import MaskTrack
 
 TOLERANCES = (0.95, 0.9, 0.85, 0.8, 0.7)
@@ -175,10 +186,59 @@ def outline_table(objects):
         yield f"| {tolerance} | {frames} | {keys} | {np.mean(counts):.0f} | {np.mean(ious):.3f} | {low:.3f} |"
 
 
+# --- tracked objects -------------------------------------------------------------------------------------------------
+
+
+def tracked_table(davis, sam2, features):
+    """Yield a Markdown table of keyframes and strokes for the tracks of DAVIS' objects."""
+    with tempfile.TemporaryDirectory() as temporary:
+        segmenter = Sam2Segmenter.load(sam2, cache=features or Path(temporary), cache_mb=100_000)
+        objects = []
+        for name in clip_names(davis):
+            clip = read_clip(davis, name, step=1, max_frames=1000)
+            mask = first_mask(segmenter, clip.frames[0], clip.truth[0], "click")
+            objects.append((propagate(ArrayClip(clip.frames), 0, mask, segmenter), EditorTruth.from_masks(clip.truth)))
+    yield "| boxes | tolerance (IoU) | keyframes | frames for each | strokes | box IoU, mean | frames below 0.8 |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, smooths, fits in (("of the masks", False, False), ("smoothed", True, False), ("fitted", True, True)):
+        for tolerance in sorted({*TOLERANCES, KEYFRAME_IOU}, reverse=True):
+            keyframes, frames, strokes, ious, low = 0, 0, 0, [], []
+            for track, truth in objects:
+                n = len(truth.visible)
+                sequence = track_sequence(track, n, tolerance, smooths=smooths, fits=fits)
+                count = correct_sequence(sequence, truth, rerun=None, max_strokes=200)
+                _, iou = find_wrong_frames(sequence, truth)
+                keyframes, frames, strokes = keyframes + len(sequence), frames + n, strokes + count.strokes
+                ious.append(iou[truth.visible].mean())
+                low.append((iou[truth.visible] < GOOD_IOU).mean())
+            yield (
+                f"| {name} | {tolerance} | {keyframes} | {frames / keyframes:.1f} | {strokes} | {np.mean(ious):.3f} | "
+                f"{100 * np.mean(low):.1f} % |"
+            )
+
+
+def track_sequence(track, n, tolerance, *, smooths, fits):
+    """Return a region's sequence for a track on n frames, 24 a second."""
+    positions = np.arange(n) / 24.0
+    boxes = remove_outlier_boxes(track.boxes, track.visible, positions)
+    boxes = smooth_boxes(boxes, track.visible, positions) if smooths else boxes
+    options = {"positions": positions, "tolerance_iou": tolerance}
+    chosen = select_keyframes(boxes, track.visible, **options)
+    rows = [row for row, _ in chosen]
+    corners = fit_keyframe_boxes(boxes, track.visible, chosen, **options) if fits else boxes[rows]
+    sides = 100 * np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    return [
+        {"frame": row + 1, "enabled": enabled, **dict(zip(("x", "y", "width", "height"), box, strict=True))}
+        for (row, enabled), box in zip(chosen, sides.tolist(), strict=True)
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--davis", type=Path)
     parser.add_argument("--drawn", type=int, default=8, help="clips of three objects each")
+    parser.add_argument("--sam2", help="directory or hub id")
+    parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
     args = parser.parse_args()
     sources = {f"{args.drawn} drawn clips": list(drawn_masks(args.drawn))}
     if args.davis:
@@ -193,6 +253,8 @@ def main():
             print(f"| {tolerance} | {frames} | {theirs} | {ours} | {ious.mean():.3f} | {ious.min():.3f} |")
         masks = list(sample_masks(args.davis if name.startswith("DAVIS") else None, args.drawn))
         print("", *outlier_table(tracks), "", *polygon_table(masks), "", *outline_table(objects), "", sep="\n")
+    if args.davis and args.sam2:
+        print(*tracked_table(args.davis, args.sam2, args.features), sep="\n")
 
 
 if __name__ == "__main__":

@@ -211,7 +211,7 @@ def strokes(
     """
     with one_line_errors(), steps() as show_step:
         from backend.feedback.effort import AnnotationEffort, davis_cases, drawn_cases, effort_table, measure_effort
-        from backend.labelstudio.controls.base import KEYFRAME_IOU
+        from video.keyframes import KEYFRAME_IOU
 
         pipeline = _load_pipeline(backbone, sam2, device)
         efforts_by_iou: dict[float, list[AnnotationEffort]] = {iou: [] for iou in keyframe_iou or [KEYFRAME_IOU]}

@@ -21,7 +21,6 @@ from backend.feedback.annotator import correct_sequence, find_wrong_frames
 from backend.feedback.calibrated_settings import CalibratedSettings
 from backend.feedback.cross_validation import CrossValidated, assign_folds, choose_setting
 from backend.feedback.project import CorrectedObject, FeedbackError
-from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.timeline import clip_frame_of_editor
 from refam.attention import attention_modules
@@ -31,6 +30,7 @@ from refam.pipeline.pipeline import Pipeline, PipelineError
 from refam.pipeline.stages import Stage
 from refam.pipeline.types import Target, TrackResult
 from refam.text.expression import ExpressionError
+from video.keyframes import KEYFRAME_IOU
 from video.metrics import Estimate, estimate_mean
 from video.sampling import plan_frames
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from backend.feedback.annotator import EditorTruth, KeyframeItems, StrokeCount, correct_sequence, fewest_manual_strokes
 from backend.jobs.runner import add_user_prompts
-from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.request import PredictRequest
@@ -28,6 +27,7 @@ from refam.pipeline.stage_cache import StageCache
 from refam.pipeline.types import FramePrompt, Target
 from refam.tiny.scenes import draw_clip
 from video.io.reader import open_sequence
+from video.keyframes import KEYFRAME_IOU
 from video.masks import deepest_point
 
 if TYPE_CHECKING:

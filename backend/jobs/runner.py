@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 
 from backend.jobs.models import JobRecord, JobSpec, JobState
 from backend.jobs.worker import JobResult, TransientError
-from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import build_prediction
 from backend.labelstudio.request import PredictRequest
@@ -26,6 +25,7 @@ from refam.pipeline.stages import Stage
 from refam.pipeline.types import Target, TrackResult
 from video.io.probe import ReadingError, VideoLimits
 from video.io.reader import open_sequence
+from video.keyframes import KEYFRAME_IOU
 
 if TYPE_CHECKING:
     from backend.jobs.queue import JobQueue

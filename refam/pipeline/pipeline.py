@@ -39,7 +39,8 @@ from refam.pipeline.word_grounder import WordGrounder
 from video.heatmap_fusion import contrast_heatmaps, fuse_heatmaps
 from video.io.probe import ReadingError
 from video.keyframes import make_keyframes
-from video.tracking.postprocess import calibrate_scores, remove_outlier_boxes
+from video.tracking.box_smoothing import remove_outlier_boxes, smooth_boxes
+from video.tracking.postprocess import calibrate_scores
 from video.tracking.propagate import tracker_name
 from video.types import Segmenter
 
@@ -185,9 +186,9 @@ class Pipeline:
         score_model = self._score_model(state)
         score = raw_score(features) if score_model is None else score_model(features)
         keyframe_iou, drawn = self._options.keyframe_iou, {*state.prompt_anchors, *state.prompt_boxes}
-        boxes = remove_outlier_boxes(
-            track.boxes, track.visible, clip.times, tolerance_iou=keyframe_iou, keep={*drawn, *state.word_anchors}
-        )
+        keep = {*drawn, *state.word_anchors}
+        boxes = remove_outlier_boxes(track.boxes, track.visible, clip.times, tolerance_iou=keyframe_iou, keep=keep)
+        boxes = smooth_boxes(boxes, track.visible, clip.times, keep=keep)
         scores = calibrate_scores(track.scores, tracker_name(self._segmenter))
         track = apply_prompt_boxes(state, replace(track, boxes=boxes, scores=scores))
         keyframes = make_keyframes(track, clip.times, tolerance_iou=keyframe_iou, must=tuple(state.prompt_anchors))

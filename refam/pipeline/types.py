@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from refam.version import __version__
 from video import masks
 from video.errors import UserError
+from video.keyframes import KEYFRAME_IOU
 from video.tracking.schedule import LookSchedule
 from video.types import Keyframe, MaskTrack, Rle
 
@@ -201,7 +202,7 @@ class PipelineOptions:
     """
 
     grounded_frames: int = 8
-    keyframe_iou: float = 0.9
+    keyframe_iou: float = KEYFRAME_IOU
     redetect_rounds: int = 2
     min_evidence: float = 0.15
     score_model_dir: Path | None = None

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video import masks
-from video.keyframes import find_runs, interpolate_boxes, make_keyframes, select_keyframes
+from video.keyframes import find_runs, fit_keyframe_boxes, interpolate_boxes, make_keyframes, select_keyframes
 from video.types import Keyframe, MaskTrack
 
 
@@ -189,3 +189,45 @@ def test_a_long_stay_costs_few_keyframes():
     assert len(rows) <= 7, "the push, a row on each side of it, the ends, and a piece's end at most"
     line = np.stack([np.interp(np.arange(n), rows, boxes[rows, side]) for side in range(4)], 1)
     assert masks.box_iou(line, boxes).min() >= 0.9 - 1e-9
+
+
+@st.composite
+def trembling_tracks(draw):
+    """Boxes on a bent path with noise, some hidden rows, and positions."""
+    n = draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    positions = np.cumsum(rng.uniform(0.01, 0.2, n))
+    middle = 0.4 + 0.2 * np.sin(draw(st.floats(0, 6)) * positions)[:, None]
+    boxes = middle + np.array([-0.2, -0.1, 0.2, 0.1]) + rng.normal(0, draw(st.floats(0, 0.02)), (n, 4))
+    return boxes, rng.random(n) > draw(st.floats(0, 0.4)), positions
+
+
+@given(trembling_tracks(), st.sampled_from([0.7, 0.88, 0.95]), st.sets(st.integers(0, 39)))
+def test_fitted_keyframes_keep_the_tolerance_and_are_nearer_to_the_boxes(track, tolerance, fixed):
+    boxes, visible, positions = track
+    options = {"positions": positions, "tolerance_iou": tolerance}
+    fixed = [row for row in fixed if row < len(visible) and visible[row]]
+    chosen = select_keyframes(boxes, visible, must=fixed, **options)
+    fitted = fit_keyframe_boxes(boxes, visible, chosen, fixed=fixed, **options)
+    rows = np.array([row for row, _ in chosen], int)
+    np.testing.assert_array_equal(fitted[np.isin(rows, fixed)], boxes[rows[np.isin(rows, fixed)]])
+    for first, last in find_runs(visible):
+        own, keys = slice(first, last + 1), (rows >= first) & (rows <= last)
+
+        def line(values, own=own, keys=keys):
+            return np.stack([np.interp(positions[own], positions[rows[keys]], v[keys]) for v in values.T], axis=1)
+
+        assert masks.box_iou(line(fitted), boxes[own]).min() >= tolerance - 1e-6
+        error, before = ((line(v) - boxes[own]) ** 2 for v in (fitted, boxes[rows]))
+        assert error.sum() <= before.sum() + 1e-12
+
+
+def test_keyframes_are_fitted_as_by_a_dense_least_squares():
+    rng, n = np.random.default_rng(3), 30
+    boxes = np.array([0.3, 0.3, 0.7, 0.7]) + rng.normal(0, 0.004, (n, 4))
+    positions, rows = np.sort(rng.random(n)), [0, 11, 20, 29]
+    chosen = [(row, row != 29) for row in rows]
+    fitted = fit_keyframe_boxes(boxes, np.ones(n, bool), chosen, positions=positions, tolerance_iou=0.5)
+    hats = np.stack([np.interp(positions, positions[rows], unit) for unit in np.eye(4)], axis=1)
+    expected, *_ = np.linalg.lstsq(hats, boxes, rcond=None)
+    np.testing.assert_allclose(fitted, expected, atol=1e-9)

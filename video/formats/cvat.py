@@ -25,10 +25,8 @@ from video.formats.base import (
     track_from_boxes,
     write_text,
 )
-from video.keyframes import select_keyframes
+from video.keyframes import KEYFRAME_IOU, select_keyframes
 from video.masks import Box
-
-KEYFRAME_IOU = 0.9
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:

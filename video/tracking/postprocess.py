@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 
 from video import masks
 from video.io.reader import ClipView
-from video.masks import CRUMB_PX, Mask, box_iou, components, decode, distance_to, encode, resize_mask
+from video.masks import CRUMB_PX, Mask, components, decode, distance_to, encode, resize_mask
 from video.types import MaskTrack, Rle
 
 # --- parts that departed ---------------------------------------------------------------------------------------------
@@ -128,65 +128,6 @@ def _without(mask: Mask, departed: Mask) -> Mask:
     to_main = distance_to(main)
     kept = [main, *(p for p in others if to_main[p].min() < to_departed[p].min())]
     return np.asarray(np.logical_or.reduce(kept), np.bool_)
-
-
-# --- boxes of single frames ------------------------------------------------------------------------------------------
-
-
-def remove_outlier_boxes(
-    boxes: NDArray[np.float64],
-    visible: NDArray[np.bool_],
-    times: NDArray[np.float64],
-    *,
-    tolerance_iou: float = 0.9,
-    keep: Collection[int] = (),
-) -> NDArray[np.float64]:
-    """Replace boxes that jump away for one frame by the interpolation of their neighbours.
-
-    Such a box comes from a mask that fails on one frame. It is wrong, and it costs keyframes, because no interpolation
-    can follow it. A box is an outlier if it differs from the interpolation of its two neighbours, from the
-    extrapolation of the two frames before and from that of the two frames after, while these three agree. So turns,
-    starts and stops stay as they are, and so do the first two and last two frames of each appearance.
-
-    Args:
-        boxes: (n, 4) float64 xyxy.
-        visible: (n,) bool.
-        times: (n,) float64 seconds, strictly ascending.
-        tolerance_iou: Boxes with a smaller IoU differ.
-        keep: Rows that are never changed.
-
-    Returns:
-        (n, 4) float64. All other boxes are the same to the bit.
-
-    Raises:
-        ValueError: If the shapes do not fit.
-    """
-    n = len(boxes)
-    if boxes.shape != (n, 4) or visible.shape != (n,) or times.shape != (n,):
-        raise ValueError(f"(n, 4), (n,) and (n,) are needed, got {boxes.shape}, {visible.shape}, {times.shape}")
-    out = boxes.copy()
-    if n < 5:
-        return out
-    i = np.arange(2, n - 2)
-    from_before = _extrapolate(boxes, times, i, -2, -1)
-    from_after = _extrapolate(boxes, times, i, 1, 2)
-    between = _extrapolate(boxes, times, i, -1, 1)
-    inner = boxes[2:-2]
-    all_visible = np.all([visible[i + k] for k in range(-2, 3)], axis=0)
-    differs = np.all([box_iou(inner, other) < tolerance_iou for other in (from_before, from_after, between)], axis=0)
-    others_agree = (box_iou(from_before, between) >= tolerance_iou) & (box_iou(from_after, between) >= tolerance_iou)
-    is_outlier = all_visible & differs & others_agree & ~np.isin(i, list(keep))
-    out[2:-2][is_outlier] = between[is_outlier]
-    return out
-
-
-def _extrapolate(
-    boxes: NDArray[np.float64], times: NDArray[np.float64], i: NDArray[np.int64], a: int, b: int
-) -> NDArray[np.float64]:
-    """Return the boxes of the rows i on the straight line through the rows i + a and i + b, (len(i), 4)."""
-    share = ((times[i] - times[i + a]) / (times[i + b] - times[i + a]))[:, None]
-    line = boxes[i + a] + share * (boxes[i + b] - boxes[i + a])
-    return np.concatenate([line[:, :2], np.maximum(line[:, 2:], line[:, :2])], 1)
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------

@@ -20,12 +20,11 @@ from backend.labelstudio.regions import (
 )
 from backend.labelstudio.timeline import TimedClip, editor_frame_count
 from refam.pipeline.types import Target, TrackResult
+from video.keyframes import KEYFRAME_IOU
 
 if TYPE_CHECKING:
     from video.formats.base import ObjectTrack
     from video.io.reader import Clip
-
-KEYFRAME_IOU = 0.9  # how well the interpolated boxes must keep the track's
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from backend.labelstudio.config_xml import attribute, split_names, tag_name, tags_named
-from backend.labelstudio.controls.base import KEYFRAME_IOU, Control, UneditedMask, check_region_ids
+from backend.labelstudio.controls.base import Control, UneditedMask, check_region_ids
 from backend.labelstudio.edits import UserEdit
 from backend.labelstudio.regions import MaskValue, Meta, Region, round_score, sources_by_age
 from backend.labelstudio.timeline import TimedClip
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video.errors import UserError
+from video.keyframes import KEYFRAME_IOU
 from video.masks import Mask, decode, encode
 
 _EDITED_ORIGINS = ("manual", "prediction-changed")

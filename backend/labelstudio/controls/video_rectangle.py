@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.labelstudio.config_xml import attribute
-from backend.labelstudio.controls.base import KEYFRAME_IOU, VideoControl, tags_of
+from backend.labelstudio.controls.base import VideoControl, tags_of
 from backend.labelstudio.edits import UserEdit, UserKeyframe, apply_user_keyframes, keyframe_checksum
 from backend.labelstudio.regions import BoxKeyframe, label_in_value, round_score
 from backend.labelstudio.timeline import TimedClip, clip_frame_of_editor, editor_frame_count, track_on_timeline
 from refam.pipeline.types import TrackResult
 from video.formats.base import ObjectTrack, get_field, track_from_boxes
-from video.keyframes import select_keyframes
+from video.keyframes import KEYFRAME_IOU, fit_keyframe_boxes, select_keyframes
 from video.masks import Box
 from video.types import MaskTrack
 
@@ -82,7 +82,7 @@ def box_sequence(
     words: str | None = None,
     keyframe_iou: float = KEYFRAME_IOU,
 ) -> list[BoxKeyframe]:
-    """Return the fewest keyframes whose interpolation on the editor's timeline keeps the track's boxes.
+    """Return few keyframes whose interpolation on the editor's timeline keeps the track's boxes.
 
     Every editor frame takes the box of the clip frame that it shows, then keyframes are chosen on that timeline:
     choosing them among the clip's frames would be off by up to a frame's motion wherever the two rates differ.
@@ -105,8 +105,11 @@ def box_sequence(
     sequence: list[BoxKeyframe] = []
     positions = np.arange(len(rows))
     chosen = select_keyframes(boxes, visible, positions=positions, tolerance_iou=keyframe_iou, must=sorted(edited))
-    for row, enabled in chosen:
-        x, y, width, height = _box_percent(boxes[row])
+    fitted = fit_keyframe_boxes(
+        boxes, visible, chosen, positions=positions, tolerance_iou=keyframe_iou, fixed=edited.keys()
+    )
+    for (row, enabled), box in zip(chosen, fitted, strict=True):
+        x, y, width, height = _box_percent(box)
         keyframe: BoxKeyframe = {
             "frame": row + 1,
             "time": round(row / fps, 6),
