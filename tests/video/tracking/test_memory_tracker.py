@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backend.benchmarks.compose import read_cutout
 from backend.benchmarks.davis_clips import read_clip
+from refam.evaluation.composed import Composition, compose
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.video.clips import ArrayClip
 from tests.video.tracking.drawn_clips import DISC, STAR, ColourSegmenter, ious, scene_clip
@@ -312,6 +314,29 @@ def test_with_sam2_look_alikes_that_touch_do_not_swap():
     ):
         assert track.visible.all()
         assert ious(track, true).min() > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (WEIGHTS.is_dir() and DAVIS.is_dir()), reason=f"no weights or clips in {SHARED}")
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"jump": 2.0}, id="jumps"),
+        pytest.param({"scale": 2.0, "object_size": 0.2}, id="becomes twice as large"),
+        pytest.param({"defocus_px": 4.0}, id="is blurred"),
+        pytest.param({"rotation_deg": 30.0}, id="turns"),
+        pytest.param({"outside_frames": 0.3}, id="is outside for a while"),
+    ],
+)
+def test_with_sam2_a_real_object_that_changes_suddenly_is_found_again(change):
+    from refam.segmenters.sam2 import Sam2Segmenter
+
+    background = read_clip(DAVIS, "cows", step=1, max_frames=10).frames
+    composition = Composition(**{"frames": 10, "object_size": 0.25, "speed": 0.02} | change)
+    clip = compose(read_cutout(DAVIS, "car-shadow"), background, composition)
+    track = propagate(clip.clip, 0, clip.truth[0], Sam2Segmenter.load(str(WEIGHTS)))
+    assert not track.visible[clip.share == 0].any()
+    assert min(masks.iou(masks.decode(track.rles[f]), clip.truth[f]) for f in range(7, 10)) > 0.8
 
 
 SIZE = (64, 48)  # of the frame; the grid of probabilities has a cell for each 8x8 pixels
