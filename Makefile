@@ -9,7 +9,7 @@ OFFLINE := HF_HUB_OFFLINE=1 REFAM_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # One process a core, at most four: each needs up to 1.5 GB. worksteal keeps the tests of a module together, for its fixtures.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-track bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
+.PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-track bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
 
 setup: $(VENV)/.ready
 
@@ -69,6 +69,10 @@ bench-curves: $(VENV)/.ready
 
 bench-lost: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.lost_frames --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
+
+# make bench-corrections DAVIS=DIR SAM2=DIR
+bench-corrections: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.corrections --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
 
 bench-keyframes: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.keyframes $(if $(DAVIS),--davis "$(DAVIS)") $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)

@@ -36,7 +36,8 @@ LABEL_EXAMPLES = (
     '  refam label clip.mp4 "the dog" --point 0.42,0.61@0 --out found\n\n'
     "  refam label clip.mp4 --box 0.30,0.20,0.15,0.40@25 --out found\n\n"
     "  refam label clip.mp4 --mask first.png@0 --not-point 0.9,0.1@40 --out found\n\n"
-    "What is drawn is kept as it is, and only what lies between drawings is followed anew.\n\n"
+    "Boxes and masks are kept as they are. A later point corrects the mask at which it is: on the object it adds the "
+    "piece around it, off the object it takes it away. Only what lies between drawings is followed anew.\n\n"
     "Points and boxes are in fractions of the frame, x and y from the top left; frames are counted from 0."
 )
 

@@ -8,15 +8,16 @@ how much heat lies under them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refam.pipeline.roi import frame_of_video
 from refam.pipeline.state import GroundedMask, ObjectState
 from refam.pipeline.tracks import mask_at
 from refam.pipeline.types import FramePrompt, PipelineError
+from refam.segmenters.refinement import contains
 from video import masks
 from video.heatmap_fusion import FusedHeatmaps, anchor_scores
 from video.io.probe import ReadingError
@@ -43,18 +44,31 @@ def find_anchors(clip: Clip, state: ObjectState, segmenter: Segmenter, *, min_ev
     """
     if state.consensus is not None:
         anchor_on_words(clip, state, segmenter, min_evidence=min_evidence)
-    if any(prompt.is_positive for prompt in state.target.prompts):
-        anchor_on_prompts(clip, state, segmenter)
+    by_frame = prompts_by_frame(state.target.prompts)
+    if drawn := [frame for frame, prompts in by_frame.items() if any(map(_is_outlined, prompts))]:
+        anchor_on_prompts(clip, state, segmenter, frames=drawn)
+    for frame, prompts in by_frame.items():
+        if state.word_anchors or state.prompt_anchors:
+            break  # other points correct what is tracked from here; see `refam.pipeline.corrections`
+        if frame not in drawn and any(prompt.is_positive for prompt in prompts):
+            anchor_on_prompts(clip, state, segmenter, frames=[frame])
     if state.failure is not None and state.read_errors:
         state.failure = str(state.read_errors[0])  # what could not be read explains it better
 
 
-def anchor_on_prompts(clip: Clip, state: ObjectState, segmenter: Segmenter) -> None:
-    """Anchor the object on what a person drew: a mask as it is, else the best outline of the points and the box."""
+def anchor_on_prompts(clip: Clip, state: ObjectState, segmenter: Segmenter, *, frames: Sequence[int]) -> None:
+    """Anchor the object on what a person drew: a mask as it is, else the best outline of the points and the box.
+
+    Args:
+        clip: The video.
+        state: The object's; gets an anchor on each of the frames where an outline is found.
+        segmenter: What outlines the object.
+        frames: Frames with prompts that say where the object is.
+    """
     scores = []
-    for frame, prompts in _prompts_by_frame(state.target.prompts).items():
-        if not any(prompt.is_positive for prompt in prompts):
-            continue  # only says what the object is not; see `anchor_on_corrections`
+    by_frame = prompts_by_frame(state.target.prompts)
+    for frame in frames:
+        prompts = by_frame[frame]
         drawn_masks = [p.mask for p in prompts if p.mask is not None]
         best = None
         if drawn_masks:
@@ -62,12 +76,12 @@ def anchor_on_prompts(clip: Clip, state: ObjectState, segmenter: Segmenter) -> N
         elif (image := state.read_frame(clip, frame)) is None:
             continue
         else:
-            best = _best_candidate(segmenter.segment(image, _merge_prompts(prompts), frame=frame), prompts)
+            best = _best_candidate(segmenter.segment(image, merge_prompts(prompts), frame=frame), prompts)
         if best is None:
-            state.notes.append(f"no outline was found at the prompt on frame {frame}")
+            state.notes.append(f"no outline was found at the prompt on frame {frame_of_video(clip, frame)}")
             continue
         state.prompt_anchors[frame] = best.mask
-        state.notes += _describe_violations(best.mask, prompts, frame)
+        state.notes += describe_violations(best.mask, prompts, frame_of_video(clip, frame))
         boxes = [p.box for p in prompts if p.box is not None]
         if boxes:
             state.prompt_boxes[frame] = boxes[-1]
@@ -78,40 +92,12 @@ def anchor_on_prompts(clip: Clip, state: ObjectState, segmenter: Segmenter) -> N
         state.evidence = 0.5 + 0.5 * float(np.mean(scores))  # a person's word counts half by itself
         confidences = [h.confidence for h in state.consensus.heatmaps] if state.consensus else []
         state.confidence = max(confidences, default=0.0)
-    elif not state.word_anchors:
+    elif not state.word_anchors and not state.prompt_anchors:
         state.failure = "no outline was found where the point or box is; draw a box around the whole object"
 
 
-def anchor_on_corrections(clip: Clip, state: ObjectState, segmenter: Segmenter) -> bool:
-    """Correct the track's masks by the points that only say where the object is not.
-
-    Returns:
-        Whether any mask was corrected; the corrected masks are new anchors, from which to track again.
-    """
-    corrected = False
-    for frame, prompts in _prompts_by_frame(state.target.prompts).items():
-        if any(prompt.is_positive for prompt in prompts) or state.track is None:
-            continue
-        mask = mask_at(state.track, frame)
-        if mask is None:
-            state.notes.append(f"the object is not seen on frame {frame}, so nothing was taken from it there")
-            continue
-        if _point_accuracy(mask, prompts) == 1.0 or (image := state.read_frame(clip, frame)) is None:
-            continue
-        box = masks.pad_box(masks.box_of(mask) or (0.0, 0.0, 1.0, 1.0), 0.1)
-        prompt = replace(_merge_prompts(prompts), prior=masks.rim_prior(mask), box=box)
-        best = _best_candidate(segmenter.segment(image, prompt, frame=frame), prompts)
-        if best is None:
-            state.notes.append(f"no outline without the points on frame {frame} was found")
-            continue
-        state.prompt_anchors[frame] = best.mask
-        state.notes += _describe_violations(best.mask, prompts, frame)
-        corrected = True
-    return corrected
-
-
 def drop_conflicting_words(
-    clip: Clip, state: ObjectState, track: Callable[[ObjectState, tuple[int, int], dict[int, Mask]], MaskTrack]
+    clip: Clip, state: ObjectState, track: Callable[[ObjectState, tuple[int, int], Mapping[int, Mask]], MaskTrack]
 ) -> None:
     """Drop the words' anchors, with a note, unless they show the object that a person drew.
 
@@ -246,14 +232,20 @@ def _combine_evidence(confidence: float, agreement: float, score: float) -> floa
     return float((max(confidence, 0.05) * max(agreement, 0.05) * max(score, 0.05)) ** (1 / 3))
 
 
-def _prompts_by_frame(prompts: Sequence[FramePrompt]) -> dict[int, list[FramePrompt]]:
+def _is_outlined(prompt: FramePrompt) -> bool:
+    """Return whether a prompt says where the object ends: by a box or a mask."""
+    return prompt.box is not None or prompt.mask is not None
+
+
+def prompts_by_frame(prompts: Sequence[FramePrompt]) -> dict[int, list[FramePrompt]]:
+    """Return the prompts of each frame that has any, in order of the frames."""
     by_frame: dict[int, list[FramePrompt]] = {}
     for prompt in sorted(prompts, key=lambda p: p.frame):
         by_frame.setdefault(prompt.frame, []).append(prompt)
     return by_frame
 
 
-def _merge_prompts(prompts: Sequence[FramePrompt]) -> Prompt:
+def merge_prompts(prompts: Sequence[FramePrompt]) -> Prompt:
     """Return all points and the last box that were drawn on one frame as one prompt."""
     points = [point for prompt in prompts for point in prompt.points]
     labels = [label for prompt in prompts for label in prompt.labels]
@@ -269,22 +261,16 @@ def _decode_drawn_mask(mask: Rle, clip: Clip, state: ObjectState, frame: int) ->
     """Decode a mask that must have the frame's size; raises PipelineError for another size."""
     if mask.size != clip.size:
         raise PipelineError(
-            f"{state.target.label}: the mask on frame {frame} is {mask.size[0]}x{mask.size[1]}; "
+            f"{state.target.label}: the mask on frame {frame_of_video(clip, frame)} is {mask.size[0]}x{mask.size[1]}; "
             f"the video's frames are {clip.size[0]}x{clip.size[1]}"
         )
     return masks.decode(mask)
 
 
-def _contains(mask: Mask, point: tuple[float, float]) -> bool:
-    """Return whether the pixel under a normalised (x, y) belongs to a mask."""
-    h, w = mask.shape
-    return bool(mask[min(int(point[1] * h), h - 1), min(int(point[0] * w), w - 1)])
-
-
 def _point_accuracy(mask: Mask, prompts: Sequence[FramePrompt]) -> float:
     """Return the share of the points that lie on the right side of a mask's outline; 1 without points."""
     right = [
-        _contains(mask, point) == bool(label) for p in prompts for point, label in zip(p.points, p.labels, strict=True)
+        contains(mask, point) == bool(label) for p in prompts for point, label in zip(p.points, p.labels, strict=True)
     ]
     return float(np.mean(right)) if right else 1.0
 
@@ -294,12 +280,15 @@ def _best_candidate(candidates: Sequence[Candidate], prompts: Sequence[FrameProm
     return max(candidates, key=lambda c: (_point_accuracy(c.mask, prompts), c.score), default=None)
 
 
-def _describe_violations(mask: Mask, prompts: Sequence[FramePrompt], frame: int) -> list[str]:
-    """Return a sentence for people on each point that lies on the wrong side of the mask's outline."""
+def describe_violations(mask: Mask, prompts: Sequence[FramePrompt], frame: int) -> list[str]:
+    """Return a sentence for people on each point that lies on the wrong side of the mask's outline.
+
+    frame: The frame of the video that they name.
+    """
     sentences = []
     for prompt in prompts:
         for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
-            if _contains(mask, (x, y)) != bool(label):
+            if contains(mask, (x, y)) != bool(label):
                 wanted, got = ("on", "outside") if label else ("off", "within")
                 sentences.append(
                     f"frame {frame}: the point {x:.3g},{y:.3g} was to be {wanted} the object and is {got} its mask"

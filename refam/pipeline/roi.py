@@ -1,7 +1,8 @@
 """The region of interest: which frames of a video are looked at, and at which size.
 
 A `RegionOfInterest` makes a view of the clip; targets are mapped to the view and results back to the whole clip.
-`VideoPrefix` is the part of a clip before the first frame that cannot be read.
+Sentences for people name
+frames by `frame_of_video`. `VideoPrefix` is the part of a clip before the first frame that cannot be read.
 """
 
 from __future__ import annotations
@@ -160,6 +161,13 @@ def _map_result_to_clip(result: TrackResult, view: ClipView, target: Target) -> 
         interpolated=tuple(int(f) for f in track.frames[interpolated]),
         disagreements=tuple(int(view.frames[frame]) for frame in result.disagreements),
     )
+
+
+def frame_of_video(clip: Clip, frame: int) -> int:
+    """Return which frame of the video a frame of a clip is: the number that people know."""
+    from video.io.reader import ClipView
+
+    return int(clip.frames[frame]) if isinstance(clip, ClipView) else frame
 
 
 @dataclass(frozen=True, eq=False)

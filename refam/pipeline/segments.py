@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from refam.pipeline.anchors import anchor_on_corrections, drop_conflicting_words
+from refam.pipeline.anchors import drop_conflicting_words
+from refam.pipeline.corrections import anchor_on_corrections
 from refam.pipeline.recovery import DriftedSegment, Redetector, find_drift, reidentify
 from refam.pipeline.stage_cache import track_start_key
 from refam.pipeline.state import ObjectState
@@ -130,19 +131,30 @@ class SegmentTracker:
         """Give every state a track over the whole clip. All must have anchors."""
         self._report(0.0)
         for state in states:
-            try:
-                drop_conflicting_words(
-                    self._clip, state, lambda state, span, anchors: self._propagate(span, [(state, anchors)])[0]
-                )
-            except ReadingError as error:  # whether the words mean what was drawn is unknown, so the drawing counts
-                state.read_errors.append(error)
-                state.word_anchors, state.grounded_masks = {}, ()
+            self._drop_conflicting_words(state)
         self._track_segments(states)
-        corrected = [state for state in states if anchor_on_corrections(self._clip, state, self._segmenter)]
+        corrected = [
+            state
+            for state in states
+            if anchor_on_corrections(self._clip, state, self._segmenter, self._propagate_alone)
+        ]
         if corrected:
+            for state in corrected:
+                self._drop_conflicting_words(state)
             self._track_segments(states)
         resolve_overlaps(states)
         self._report(1.0)
+
+    def _drop_conflicting_words(self, state: ObjectState) -> None:
+        try:
+            drop_conflicting_words(self._clip, state, self._propagate_alone)
+        except ReadingError as error:  # whether the words mean what was drawn is unknown, so the drawing counts
+            state.read_errors.append(error)
+            state.word_anchors, state.grounded_masks = {}, ()
+
+    def _propagate_alone(self, state: ObjectState, span: Span, anchors: Mapping[int, Mask]) -> MaskTrack:
+        """Return the track of one object over a span, whatever other objects there are."""
+        return self._propagate(span, [(state, anchors)])[0]
 
     def _report(self, fraction: float) -> None:
         """Report progress; tracking again after corrections does not set it back."""

@@ -30,7 +30,8 @@ class PromptError(UserError):
 class FramePrompt:
     """Points, a box and a mask that a person drew on one frame, for one object.
 
-    Points alone may all be off the object: they then correct the mask that words or other frames lead to.
+    A box or a mask is all of the object. Points alone, which may all be off the object, correct the mask that words or
+    other frames lead to (`refam.pipeline.corrections`); where there is none they outline the object.
 
     Args:
         frame: The frame of the clip, counted from 0.

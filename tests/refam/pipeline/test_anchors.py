@@ -9,7 +9,7 @@ from refam.pipeline.pipeline import FramePrompt, PipelineError
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import SceneObject
 from tests.refam.pipeline.ground_truth import ious
-from tests.refam.pipeline.prompted_scene import DISC, SIZE, STAR, N, assert_same_rows, bad_mask, render_clip, run
+from tests.refam.pipeline.prompted_scene import DISC, SIZE, STAR, bad_mask, render_clip, run
 from video import masks
 from video.types import Candidate
 
@@ -75,37 +75,7 @@ def test_a_drawn_mask_overrules_a_point_with_a_note(scene):
     assert any("was to be off the object and is within" in note for note in found.notes)
 
 
-# --- negative points ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def doubled():
-    """A star that touches a square: one mask may hold both."""
-
-    def at(t):
-        yield SceneObject("red", "star", "plain", "large", 40, 32, 11)
-        yield SceneObject("yellow", "square", "plain", "large", 58, 32, 10)
-
-    return render_clip(at, 6)
-
-
-def test_a_negative_point_corrects_the_track(doubled):
-    frames, truth = doubled
-    both = truth[0, 0] | truth[0, 1]
-    first = FramePrompt(0, mask=masks.encode(both))
-    off = masks.deepest_point(truth[3, 1])
-    found = run((frames, {}), first, FramePrompt(3, points=(off,), labels=(0,)))
-    mask = masks.decode(found.track.rles[3])
-    np.testing.assert_array_equal(masks.decode(found.track.rles[0]), both)
-    assert not mask[int(off[1] * SIZE[1]), int(off[0] * SIZE[0])]
-    assert mask.any()
-
-
-def test_a_negative_point_outside_the_mask_changes_nothing(scene):
-    prompt = FramePrompt(2, mask=masks.encode(scene[1][STAR][2]))
-    before = run(scene, prompt)
-    after = run(scene, prompt, FramePrompt(9, points=((0.01, 0.99),), labels=(0,)))
-    assert_same_rows(before, after, range(N))
+# --- clips of any kind ------------------------------------------------------------------------------------------------
 
 
 def test_a_mask_of_another_size_is_refused_by_the_pipeline(scene):
