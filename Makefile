@@ -9,7 +9,7 @@ OFFLINE := HF_HUB_OFFLINE=1 REFAM_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # One process a core, at most four: each needs up to 1.5 GB. worksteal keeps the tests of a module together, for its fixtures.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-track bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
+.PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-clicks bench-track bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
 
 setup: $(VENV)/.ready
 
@@ -51,6 +51,10 @@ bench-tiny: $(VENV)/.ready
 
 bench-masks: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.masks $(ARGS)
+
+# make bench-clicks DAVIS=DIR SAM2=DIR
+bench-clicks: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.clicks --davis "$(DAVIS)" --sam2 "$(SAM2)" $(ARGS)
 
 # SAM2: its image part for transformers. ONNX: the files of `refam models pull sam2-tiny`. DAVIS: clips laid out as DAVIS.
 bench-sam2: $(VENV)/.ready

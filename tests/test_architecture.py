@@ -21,7 +21,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("errors", "types"),
         ("masks", "contours", "keyframes", "metrics"),
         ("io",),
-        ("shots", "optical_flow", "sampling"),
+        ("shots", "optical_flow", "relative_motion", "sampling"),
         ("heatmap_fusion",),
         ("tracking",),
         ("formats",),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refam.pipeline.click_masks import choose_click_mask
 from refam.pipeline.roi import frame_of_video
 from refam.pipeline.state import GroundedMask, ObjectState
 from refam.pipeline.tracks import mask_at
@@ -57,7 +58,7 @@ def find_anchors(clip: Clip, state: ObjectState, segmenter: Segmenter, *, min_ev
 
 
 def anchor_on_prompts(clip: Clip, state: ObjectState, segmenter: Segmenter, *, frames: Sequence[int]) -> None:
-    """Anchor the object on what a person drew: a mask as it is, else the best outline of the points and the box.
+    """Anchor the object on what a person drew: a mask as it is, else the outline that fits the points and the box.
 
     Args:
         clip: The video.
@@ -76,7 +77,11 @@ def anchor_on_prompts(clip: Clip, state: ObjectState, segmenter: Segmenter, *, f
         elif (image := state.read_frame(clip, frame)) is None:
             continue
         else:
-            best = _best_candidate(segmenter.segment(image, merge_prompts(prompts), frame=frame), prompts)
+            merged = merge_prompts(prompts)
+            if len(merged.points) == 1 and merged.box is None:
+                best = choose_click_mask(clip, frame, image, (merged.points[0, 0], merged.points[0, 1]), segmenter)
+            else:
+                best = _best_candidate(segmenter.segment(image, merged, frame=frame), prompts)
         if best is None:
             state.notes.append(f"no outline was found at the prompt on frame {frame_of_video(clip, frame)}")
             continue

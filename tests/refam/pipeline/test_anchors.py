@@ -100,3 +100,37 @@ def test_an_object_that_leaves_is_noted_as_lost_to_the_end():
     assert not found.track.visible[gone[1:]].any()
     assert any(note.startswith("lost from") and note.endswith("to the end") for note in found.notes)
     assert not found.keyframes[-1].enabled
+
+
+# --- one click means the whole ---------------------------------------------------------------------------------------
+
+
+class PartFirst(GrabCutSegmenter):
+    """For points on a part the part is the best answer, for others the larger mask, which holds all points."""
+
+    PART, WHOLE = (slice(40, 60), slice(80, 100)), (slice(30, 90), slice(70, 120))
+
+    def segment(self, image, prompt, *, frame=0):
+        found = []
+        on_part = all(80 <= x * SIZE[0] < 100 and 40 <= y * SIZE[1] < 60 for x, y in prompt.points)
+        for place, score in ((self.PART, 0.8), (self.WHOLE, 0.6 if on_part else 0.9)):
+            mask = np.zeros(image.shape[:2], bool)
+            mask[place] = True
+            found.append(Candidate(frame, mask, score))
+        return found
+
+
+def part_first_mask(scene, *points, **drawn):
+    at = tuple((x / SIZE[0], y / SIZE[1]) for x, y in points)
+    found = run(scene, FramePrompt(3, points=at, labels=(1,) * len(at), **drawn), segmenter=PartFirst())
+    return masks.decode(found.track.rles[3])
+
+
+def test_one_click_means_the_whole(scene):
+    assert part_first_mask(scene, (90, 50)).sum() == 60 * 50
+
+
+def test_a_second_click_or_a_box_says_what_is_meant(scene):
+    assert part_first_mask(scene, (90, 50), (85, 45)).sum() == 20 * 20
+    assert part_first_mask(scene, (90, 50), (110, 80)).sum() == 60 * 50
+    assert part_first_mask(scene, (90, 50), box=(0.4, 0.3, 0.6, 0.6)).sum() == 20 * 20
