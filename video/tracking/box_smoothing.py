@@ -80,7 +80,7 @@ def smooth_boxes(
         keep: Rows that are never changed.
 
     Returns:
-        (n, 4) float64.
+        (n, 4) float64, each appearance within the range of its boxes.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -91,7 +91,8 @@ def smooth_boxes(
     out = boxes.copy()
     for first, last in find_runs(visible):
         own = slice(first, last + 1)
-        smooth = _local_regression(boxes[own], times[own])
+        # A line through the first or last rows may lead out of the picture.
+        smooth = np.clip(_local_regression(boxes[own], times[own]), boxes[own].min(axis=0), boxes[own].max(axis=0))
         out[own] = np.where((box_iou(smooth, boxes[own]) >= _TREMBLING_IOU)[:, None], smooth, boxes[own])
     out[list(keep)] = boxes[list(keep)]
     return out

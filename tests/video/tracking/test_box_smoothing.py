@@ -123,6 +123,7 @@ def test_smoothing_is_a_weighted_line_fit_about_each_row(x, steps):
         if len(near) > 1:
             root = np.exp(-0.25 * ((times[near] - t) / 0.04) ** 2)  # polyfit's weights are not squared
             expected[i] = np.polyfit(times[near] - t, boxes[near], 1, w=root)[-1]
+    expected = expected.clip(boxes.min(axis=0), boxes.max(axis=0))
     np.testing.assert_allclose(smooth_boxes(boxes, np.ones(len(x), bool), times), expected, atol=1e-6)
 
 
@@ -153,6 +154,13 @@ def test_drawn_boxes_stay_and_hidden_rows_separate(keep, hidden):
         alone = smooth_boxes(boxes[first:last], visible[first:last], TIMES[first:last])
         free = ~np.isin(ROWS[first:last], keep)
         np.testing.assert_allclose(out[first:last][free], alone[free], atol=1e-12)
+
+
+def test_a_box_that_comes_to_rest_at_the_edge_stays_in_the_picture():
+    x = np.maximum(0.0, 0.1 - 0.02 * ROWS)
+    smooth = smooth_boxes(path(x)[:7], VISIBLE[:7], TIMES[:7])
+    assert smooth.min() >= 0
+    assert (smooth != path(x)[:7]).any()
 
 
 def test_a_jump_at_a_cut_is_not_smeared():
