@@ -5,7 +5,8 @@ second point, on what the whole adds to the part, and with both points. The whol
 as sure of the mask for both points as of either of the masks for one point; otherwise they are two things.
 
 Motion against the background counts more (`refam.pipeline.part_motion`): what moves without the rest is a thing of its
-own, and what moves with the rest is taken for a part of it unless the segmenter clearly says otherwise.
+own, unless the segmenter is surer of the whole at once; and what moves with the rest is taken for a part of it, unless
+the segmenter clearly says otherwise.
 
 Several points, or a box, say more than a click and are not treated here.
 """
@@ -67,7 +68,9 @@ def choose_click_mask(
         return best
     part = max(parts, key=_score)
     motions = subtract_camera_motions(whole.mask, displacements_around(clip, frame))
-    for moving in parts:
+    for moving in (
+        p for p in parts if p.score >= whole.score
+    ):  # flow errs on fast things, half of which may seem still
         if compare_motion(moving.mask, whole.mask, motions) is PartMotion.ALONE:
             return moving
     is_together = compare_motion(part.mask, whole.mask, motions) is PartMotion.WITH_THE_REST

@@ -135,6 +135,11 @@ def test_a_part_that_moves_alone_is_meant(camera):
     assert_chosen(choose(person(), clip, ON_TRUNK), FIGURE)
 
 
+def test_a_part_that_seems_to_move_alone_is_not_meant_if_the_segmenter_is_surer_of_the_whole():
+    clip = ArrayClip(film(head=(0, -2)))
+    assert_chosen(choose(person(head=[(FIGURE, 0.8), (HEAD_MASK, 0.3)]), clip), FIGURE)
+
+
 def test_a_sure_part_that_moves_with_the_rest_is_not_meant():
     assert_chosen(choose(person(sure=True), ArrayClip(film(head=(2, 0), trunk=(2, 0)))), FIGURE)
 
