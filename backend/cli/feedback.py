@@ -32,16 +32,20 @@ def feedback(
     `refam serve` learns it from the project's webhook (`refam connect` sets it up), without slowing anybody down.
     """
     with one_line_errors(), steps() as step:
+        from backend.feedback.collector import compare_pending
         from backend.feedback.report import open_videos, render_page, summarize, summary_tables
         from backend.feedback.store import CorrectionStore
+        from backend.labelstudio.client import label_studio_client
         from backend.settings import load_settings
 
         settings = load_settings()
         since = 0.0 if days is None else time.time() - 86_400 * days
         store = CorrectionStore(settings.data_dir)
-        corrections, pending = store.corrections(project=project, since=since), len(store.pending())
+        # Those that the backend has just received, or could not ask Label Studio about.
+        pending = compare_pending(store, label_studio_client(settings)) if store.pending() else 0
+        corrections = store.corrections(project=project, since=since)
         if pending:
-            stdout.print(f"{pending} annotation(s) wait to be compared: Label Studio could not be asked yet")
+            stdout.print(f"{pending} annotation(s) wait to be compared: Label Studio cannot be asked at present")
         if not corrections:
             stdout.print(f"no corrections are known in {settings.data_dir} yet", markup=False, soft_wrap=True)
             raise typer.Exit(0)

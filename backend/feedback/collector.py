@@ -68,18 +68,9 @@ class CorrectionCollector:
 
     def compare_pending(self) -> int:
         """Compare the annotations that wait, and return how many still do."""
-        left = 0
-        for submitted, received_at in self.store.pending():
-            try:
-                before, version = self._prediction(submitted)
-            except LabelStudioAuthError as error:
-                log.info("annotation %d is compared later: %s", submitted.annotation, error)
-                left += 1
-                continue
-            corrections = compare(before, submitted.result)
-            self.store.save(submitted, received_at, corrections, model_version=version)
-            log.info("annotation %d: %s", submitted.annotation, ", ".join(c.fate for c in corrections) or "no region")
-        return left
+        if self._client is None:
+            self._client = label_studio_client(self._settings)
+        return compare_pending(self.store, self._client)
 
     def _run(self) -> None:
         wait_s: float | None = 0.0
@@ -92,27 +83,50 @@ class CorrectionCollector:
                 log.exception("corrections cannot be stored")
                 wait_s = _RETRY_S
 
-    def _prediction(self, submitted: SubmittedAnnotation) -> tuple[Sequence[Mapping[str, Any]], str]:
-        """Return the regions that the annotation began from and their model version. Raises LabelStudioAuthError."""
-        if self._client is None:
-            self._client = label_studio_client(self._settings)
-        if self._client is None:
-            raise LabelStudioAuthError("LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set", transient=True)
+
+def compare_pending(store: CorrectionStore, client: Any) -> int:
+    """Compare the annotations that wait with the predictions that they began from, and store the corrections.
+
+    Several processes may do so at the same time: each annotation is stored once.
+
+    Args:
+        store: Holds the annotations and their corrections.
+        client: Label Studio's own client; None where its address or token is not set.
+
+    Returns:
+        How many annotations still wait, because their prediction cannot be read at present.
+    """
+    left = 0
+    for submitted, received_at in store.pending():
         try:
-            if submitted.parent_prediction is not None:
-                prediction = self._client.predictions.get(id=submitted.parent_prediction)
-            else:  # begun empty, or with interactive predictions: take the task's newest prediction
-                predictions = self._client.predictions.list(task=submitted.task) if submitted.task else []
-                prediction = max(predictions, key=lambda p: p.id, default=None)
-        except Exception as error:
-            if getattr(error, "status_code", None) == 404:
-                return [], ""  # deleted since
-            raise LabelStudioAuthError(
-                f"the prediction cannot be read: {type(error).__name__}", transient=True
-            ) from None
-        if prediction is None:
-            return [], ""
-        return [r for r in prediction.result or [] if isinstance(r, Mapping)], str(prediction.model_version or "")
+            before, version = _prediction(submitted, client)
+        except LabelStudioAuthError as error:
+            log.info("annotation %d is compared later: %s", submitted.annotation, error)
+            left += 1
+            continue
+        corrections = compare(before, submitted.result)
+        store.save(submitted, received_at, corrections, model_version=version)
+        log.info("annotation %d: %s", submitted.annotation, ", ".join(c.fate for c in corrections) or "no region")
+    return left
+
+
+def _prediction(submitted: SubmittedAnnotation, client: Any) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """Return the regions that the annotation began from and their model version. Raises LabelStudioAuthError."""
+    if client is None:
+        raise LabelStudioAuthError("LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY are not both set", transient=True)
+    try:
+        if submitted.parent_prediction is not None:
+            prediction = client.predictions.get(id=submitted.parent_prediction)
+        else:  # begun empty, or with interactive predictions: take the task's newest prediction
+            predictions = client.predictions.list(task=submitted.task) if submitted.task else []
+            prediction = max(predictions, key=lambda p: p.id, default=None)
+    except Exception as error:
+        if getattr(error, "status_code", None) == 404:
+            return [], ""  # deleted since
+        raise LabelStudioAuthError(f"the prediction cannot be read: {type(error).__name__}", transient=True) from None
+    if prediction is None:
+        return [], ""
+    return [r for r in prediction.result or [] if isinstance(r, Mapping)], str(prediction.model_version or "")
 
 
 def parse_event(data: Mapping[str, Any]) -> SubmittedAnnotation | None:

@@ -1,0 +1,47 @@
+"""`refam feedback`: annotations that the backend received are compared first, if it has not done so yet."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from backend.cli.main import app
+from backend.feedback.store import CorrectionStore, SubmittedAnnotation
+
+BOX = {"frame": 1, "enabled": True, "rotation": 0, "x": 10, "y": 10, "width": 20, "height": 20}
+REGION = {"id": "r", "type": "videorectangle", "value": {"sequence": [BOX], "labels": ["Car"]}}
+
+
+@pytest.fixture
+def store():
+    store = CorrectionStore(Path(os.environ["REFAM_DATA_DIR"]))
+    store.receive(SubmittedAnnotation(5, 1, 3, 7, "a.mp4", 25.0, (REGION,)))
+    return store
+
+
+def run_feedback(monkeypatch, get_prediction):
+    client = SimpleNamespace(predictions=SimpleNamespace(get=get_prediction))
+    monkeypatch.setattr("backend.labelstudio.client.label_studio_client", lambda settings: client)
+    result = CliRunner().invoke(app, ["feedback", "--project", "1"])
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def test_what_waits_is_compared_first(store, monkeypatch):
+    output = run_feedback(monkeypatch, lambda id: SimpleNamespace(id=id, result=[REGION], model_version="m"))
+    assert "all 1 1 0 0 0 0 1.00" in output, "one region, kept"
+    assert store.pending() == []
+
+
+def test_what_cannot_be_compared_yet_is_counted(store, monkeypatch):
+    def refuse(id):
+        raise ConnectionError("no route")
+
+    output = run_feedback(monkeypatch, refuse)
+    assert "1 annotation(s) wait to be compared: Label Studio cannot be asked at present" in output
+    assert "no corrections are known" in output
+    assert len(store.pending()) == 1
