@@ -53,8 +53,8 @@ class Clip:
 
 def boxes_of(masks):
     """Return (boxes, visible) of the masks: (N, 4) xyxy normalised and (N,) bool."""
-    found = [box_of(m) for m in masks]
-    return np.array([b or (0, 0, 0, 0) for b in found], float), np.array([b is not None for b in found])
+    boxes = [box_of(m) for m in masks]
+    return np.array([b or (0, 0, 0, 0) for b in boxes], float), np.array([b is not None for b in boxes])
 
 
 def davis_masks(root):
@@ -75,9 +75,9 @@ def interpolate_boxes(boxes, rows):
 
 def douglas_peucker(boxes, epsilon):
     """Return the rows that Douglas-Peucker keeps of one span, the first and the last included."""
-    kept, open_ = {0, len(boxes) - 1}, [(0, len(boxes) - 1)]
-    while open_:
-        a, b = open_.pop()
+    kept, spans = {0, len(boxes) - 1}, [(0, len(boxes) - 1)]
+    while spans:
+        a, b = spans.pop()
         if b - a < 2:
             continue
         line = boxes[a] + np.linspace(0, 1, b - a + 1)[:, None] * (boxes[b] - boxes[a])
@@ -85,7 +85,7 @@ def douglas_peucker(boxes, epsilon):
         worst = int(far.argmax())
         if far[worst] > epsilon:
             kept.add(a + worst)
-            open_ += [(a, a + worst), (a + worst, b)]
+            spans += [(a, a + worst), (a + worst, b)]
     return sorted(kept)
 
 
@@ -121,22 +121,24 @@ def count_keyframes(tracks, tolerance):
 def outlier_table(tracks, tolerance=0.9):
     """Yield a Markdown table: keyframes, and the IoU with the true box on the displaced frames and on the others."""
     rng = np.random.default_rng(0)
-    counts, thrown_ious, other_ious = [0, 0, 0], [[], [], []], [[], [], []]
+    counts, displaced_ious, other_ious = [0, 0, 0], [[], [], []], [[], [], []]
     for boxes, visible in tracks:
         n = len(boxes)
-        thrown = np.flatnonzero(rng.random(n) < 1 / 20)
-        aside = boxes.copy()
-        side = boxes[thrown, 2:] - boxes[thrown, :2]
-        aside[thrown] += np.tile(side * rng.uniform(-0.5, 0.5, side.shape), 2)
-        other = np.setdiff1d(np.flatnonzero(visible), thrown)
-        ways = boxes, aside, remove_outlier_boxes(aside, visible, np.arange(n) / 25.0, tolerance_iou=tolerance)
-        for k, way in enumerate(ways):
-            counts[k] += len(select_keyframes(way, visible, positions=np.arange(n), tolerance_iou=tolerance))
-            ious = box_iou(way, boxes)
-            thrown_ious[k].append(ious[thrown[visible[thrown]]])
+        displaced = np.flatnonzero(rng.random(n) < 1 / 20)
+        noisy = boxes.copy()
+        side = boxes[displaced, 2:] - boxes[displaced, :2]
+        noisy[displaced] += np.tile(side * rng.uniform(-0.5, 0.5, side.shape), 2)
+        other = np.setdiff1d(np.flatnonzero(visible), displaced)
+        variants = boxes, noisy, remove_outlier_boxes(noisy, visible, np.arange(n) / 25.0, tolerance_iou=tolerance)
+        for k, variant in enumerate(variants):
+            counts[k] += len(select_keyframes(variant, visible, positions=np.arange(n), tolerance_iou=tolerance))
+            ious = box_iou(variant, boxes)
+            displaced_ious[k].append(ious[displaced[visible[displaced]]])
             other_ious[k].append(ious[other])
-    yield "| boxes | keyframes | IoU on the thrown frames | on the others |\n|---|---|---|---|"
-    for name, count, a, b in zip(("true", "thrown aside", "put back"), counts, thrown_ious, other_ious, strict=True):
+    yield "| boxes | keyframes | IoU on the displaced frames | on the others |\n|---|---|---|---|"
+    for name, count, a, b in zip(
+        ("true", "displaced", "outliers removed"), counts, displaced_ious, other_ious, strict=True
+    ):
         yield f"| {name} | {count} | {np.concatenate(a).mean():.3f} | {np.concatenate(b).mean():.3f} |"
 
 
@@ -153,17 +155,17 @@ def sample_masks(root, count):
 def polygon_table(masks):
     """Yield a Markdown table: vertices of an object's polygons, and the IoU of the filled polygons."""
     yield "| promised IoU | vertices | most | IoU mean | IoU least |\n|---|---|---|---|---|"
-    ours = contours._POLYGON_IOU
-    for promised in (ours, 0.97, 0.98):
+    shipped = contours._POLYGON_IOU
+    for promised in (shipped, 0.97, 0.98):
         contours._POLYGON_IOU = promised
         counts, ious = [], []
         for mask in masks:
-            found = contours.mask_to_polygons(mask)
-            again = coco.decode(coco.merge(coco.frPyObjects([p.ravel().tolist() for p in found], *mask.shape))) > 0
-            counts.append(sum(map(len, found)))
-            ious.append((again & mask).sum() / (again | mask).sum())
+            polygons = contours.mask_to_polygons(mask)
+            filled = coco.decode(coco.merge(coco.frPyObjects([p.ravel().tolist() for p in polygons], *mask.shape))) > 0
+            counts.append(sum(map(len, polygons)))
+            ious.append((filled & mask).sum() / (filled | mask).sum())
         yield f"| {promised} | {np.mean(counts):.1f} | {max(counts)} | {np.mean(ious):.3f} | {min(ious):.3f} |"
-    contours._POLYGON_IOU = ours
+    contours._POLYGON_IOU = shipped
 
 
 def outline_table(objects):
@@ -174,14 +176,16 @@ def outline_table(objects):
         frames, keys, counts, ious = 0, 0, [], []
         for masks in objects:
             n, (h, w) = len(masks), masks[0].shape
-            boxes, seen = boxes_of(masks)
+            boxes, visible = boxes_of(masks)
             rles = tuple(map(encode, masks))
-            track = MaskTrack("", (w, h), np.arange(n), rles, boxes, seen.astype(float), seen)
+            track = MaskTrack("", (w, h), np.arange(n), rles, boxes, visible.astype(float), visible)
             sequence, _ = vector_sequence(track, Clip(n), fps=25.0, tolerance_iou=tolerance)
-            frames, keys = frames + int(seen.sum()), keys + len(sequence)
+            frames, keys = frames + int(visible.sum()), keys + len(sequence)
             counts.append(len(sequence[0]["vertices"]))
             line = VectorKeyframes(sequence)
-            ious += [iou(polygon_to_mask(line.points(i + 1) * (w, h), (w, h)), masks[i]) for i in np.flatnonzero(seen)]
+            ious += [
+                iou(polygon_to_mask(line.points(i + 1) * (w, h), (w, h)), masks[i]) for i in np.flatnonzero(visible)
+            ]
         low = np.percentile(ious, 10)
         yield f"| {tolerance} | {frames} | {keys} | {np.mean(counts):.0f} | {np.mean(ious):.3f} | {low:.3f} |"
 

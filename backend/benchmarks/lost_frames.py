@@ -142,12 +142,13 @@ def print_score_fit(title, rows):
     fitted = platt_scale(score, weight, bias)
     print(f"{title}: {len(score)} frames of {len(set(clip))} clips; weight {weight:.3f}, bias {bias:.3f}")
     print("  calibration error (expected, of IoU): ", end="")
-    for name, values in (("raw", score), ("told", fitted), ("told, each clip by a fit without it", held_out)):
+    for name, values in (("raw", score), ("fitted", fitted), ("fitted, each clip by a fit without it", held_out)):
         print(f"{name} {calibration_error(values, ious):.3f}", end="; ")
     for threshold in (0.5, 0.8):
         low = fitted < threshold
         print(
-            f"told below {threshold}: {low.sum()} frames, {(low & (ious < 0.8)).sum()} of them under IoU 0.8", end="; "
+            f"fitted score below {threshold}: {low.sum()} frames, {(low & (ious < 0.8)).sum()} of them under IoU 0.8",
+            end="; ",
         )
     print(f"in all {(ious < 0.8).sum()} are under it", flush=True)
 

@@ -1,4 +1,4 @@
-"""Compare ways to turn a heatmap into a mask: J, F and J&F on the same images.
+"""Compare methods to turn a heatmap into a mask: J, F and J&F on the same images.
 
     make bench-masks [ARGS="--scenes 100 --davis DAVIS_DIR --sam2 DIR --cache DIR"]
 
@@ -89,19 +89,19 @@ def synthetic_heatmap(truth, rng, *, in_part):
     """Return a heatmap as attention might show a true mask."""
     h, w = truth.shape
     size = (round(SHORT_SIDE * w / h), SHORT_SIDE)
-    seen = masks.resize_map(truth, size)
-    side = float(np.sqrt(seen.sum()))
+    small = masks.resize_map(truth, size)
+    side = float(np.sqrt(small.sum()))
     y, x = np.mgrid[0 : size[1], 0 : size[0]]
-    lit = seen
+    visible = small
     if in_part:
         angle = rng.uniform(0, 2 * np.pi)
         along = np.cos(angle) * x + np.sin(angle) * y
-        lit = seen * np.where(along >= np.quantile(along[seen > 0.5], rng.uniform(0.35, 0.6)), 1, 0.35)
-    grid = cv2.GaussianBlur(lit.astype(np.float32), (0, 0), max(1.2, rng.uniform(0.12, 0.35) * side))
+        visible = small * np.where(along >= np.quantile(along[small > 0.5], rng.uniform(0.35, 0.6)), 1, 0.35)
+    grid = cv2.GaussianBlur(visible.astype(np.float32), (0, 0), max(1.2, rng.uniform(0.12, 0.35) * side))
     angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.2) * side
     shift = np.array([[1, 0, np.cos(angle) * away], [0, 1, np.sin(angle) * away]], np.float32)
     grid = cv2.warpAffine(grid / grid.max(), shift, size, borderMode=cv2.BORDER_REPLICATE)
-    far = cv2.distanceTransform((seen < 0.05).astype(np.uint8), cv2.DIST_L2, 5)
+    far = cv2.distanceTransform((small < 0.05).astype(np.uint8), cv2.DIST_L2, 5)
     rows, columns = np.nonzero(far >= min(0.5 * side, 0.6 * far.max()))
     k = rng.integers(len(rows))
     blob = np.exp(-0.5 * (np.hypot(y - rows[k], x - columns[k]) / (rng.uniform(0.2, 0.4) * side)) ** 2)
@@ -109,11 +109,11 @@ def synthetic_heatmap(truth, rng, *, in_part):
     return (grid / grid.max()).clip(0, 1).astype(np.float32)
 
 
-# --- ways ------------------------------------------------------------------------------------------------------------
+# --- methods ---------------------------------------------------------------------------------------------------------
 
 
-def best_mask(found, shape):
-    return found[0].mask if found else np.zeros(shape, bool)
+def best_mask(candidates, shape):
+    return candidates[0].mask if candidates else np.zeros(shape, bool)
 
 
 def peak_point(heatmap):
@@ -152,7 +152,7 @@ def shipped_rank(answer, case):
 
 
 SHIPPED = ("peak", "middle", "pair")
-SAM2_WAYS: dict[str, tuple[tuple[str, ...], Callable]] = {
+SAM2_METHODS: dict[str, tuple[tuple[str, ...], Callable]] = {
     "as it ships": (SHIPPED, shipped_rank),
     "- only the peak": (("peak",), shipped_rank),
     "- no pairs": (("peak", "middle"), shipped_rank),
@@ -171,25 +171,25 @@ def compare_contrast(n, segmenter):
     from refam.tiny.scenes import draw_clip
 
     grounder = load_grounder("tiny", device="cpu")
-    ways: dict[str, list[tuple[float, float]]] = {}
+    methods: dict[str, list[tuple[float, float]]] = {}
     for seed in range(SEED, SEED + n):
         clip = draw_clip(seed, size=(228, 128), n_frames=1, count=4)
         alone = grounder.ground([clip.frames[0]], list(clip.expressions), indices=[seed])
-        for way, maps in (("each by itself", alone), ("without half of the others", contrast_heatmaps(alone))):
+        for method, maps in (("each by itself", alone), ("without half of the others", contrast_heatmaps(alone))):
             for k, (heatmap,) in enumerate(maps):
                 truth = clip.masks[k, 0]
                 if truth.sum() >= LEAST_PX:
-                    found = segmenter.segment(clip.frames[0], Prompt(prior=heatmap.grid))
-                    ways.setdefault(way, []).append(score_mask(best_mask(found, truth.shape), truth))
-    return {f"{segmenter.name}, four things at once": ways}
+                    candidates = segmenter.segment(clip.frames[0], Prompt(prior=heatmap.grid))
+                    methods.setdefault(method, []).append(score_mask(best_mask(candidates, truth.shape), truth))
+    return {f"{segmenter.name}, four things at once": methods}
 
 
-def score_mask(found, truth):
-    return metrics.region_similarity(found, truth), metrics.boundary_accuracy(found, truth)
+def score_mask(mask, truth):
+    return metrics.region_similarity(mask, truth), metrics.boundary_accuracy(mask, truth)
 
 
 def score_cases(cases, segmenters):
-    """Return group -> way -> (J, F) of each case."""
+    """Return group -> method -> (J, F) of each case."""
     rows: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for case in cases:
         for segmenter in segmenters:
@@ -203,10 +203,10 @@ def score_cases(cases, segmenters):
                 group.setdefault("click at the maximum, surest mask", []).append(
                     score_mask(best_mask(naive, case.truth.shape), case.truth)
                 )
-                for way, (kinds, key) in SAM2_WAYS.items():
+                for method, (kinds, key) in SAM2_METHODS.items():
                     chosen = max((a for a in candidates if a.kind in kinds), key=lambda a: key(a, case))
                     tried = rows.setdefault(f"{segmenter.name}, part by part", {})
-                    tried.setdefault(way, []).append(score_mask(chosen.mask, case.truth))
+                    tried.setdefault(method, []).append(score_mask(chosen.mask, case.truth))
             group.setdefault("click at the maximum, first mask", []).append(score_mask(first, case.truth))
             group.setdefault("as it ships", []).append(score_mask(best_mask(shipped, case.truth.shape), case.truth))
     return rows
@@ -214,19 +214,19 @@ def score_cases(cases, segmenters):
 
 def markdown_table(name, rows):
     lines = [f"\n{name}", "", "| | J | F | J&F | gain |", "|---|---|---|---|---|"]
-    for group, ways in rows.items():
-        order = sorted(ways, key=lambda w: w not in ("click at the maximum, first mask", "each by itself"))
-        base = [(j + f) / 2 for j, f in ways[order[0]]]
+    for group, methods in rows.items():
+        order = sorted(methods, key=lambda w: w not in ("click at the maximum, first mask", "each by itself"))
+        base = [(j + f) / 2 for j, f in methods[order[0]]]
         lines.append(f"| **{group}**, {len(base)} pictures | | | | |")
-        for way in order:
-            both = [(j + f) / 2 for j, f in ways[way]]
+        for method in order:
+            both = [(j + f) / 2 for j, f in methods[method]]
             gain = (
                 ""
-                if way == order[0]
+                if method == order[0]
                 else format_gain(metrics.estimate_mean([a - b for a, b in zip(both, base, strict=True)]))
             )
-            j, f = np.mean(ways[way], axis=0)
-            lines.append(f"| {way} | {j:.3f} | {f:.3f} | {np.mean(both):.3f} | {gain} |")
+            j, f = np.mean(methods[method], axis=0)
+            lines.append(f"| {method} | {j:.3f} | {f:.3f} | {np.mean(both):.3f} | {gain} |")
     return "\n".join(lines)
 
 

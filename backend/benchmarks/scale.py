@@ -98,12 +98,12 @@ def print_progress(stage, share, done, began):
 
 
 def time_decoding(clip):
-    wanted, done, began = checkpoints(len(clip)), 0, time.perf_counter()
+    reports, done, began = checkpoints(len(clip)), 0, time.perf_counter()
     for indices, _ in clip.batches():
         for _ in indices:
             done += 1
-            if done in wanted:
-                print_progress("decode", wanted[done], done, began)
+            if done in reports:
+                print_progress("decode", reports[done], done, began)
 
 
 def measure_decoder(name, path, answer):
@@ -143,11 +143,11 @@ def time_tracking(clip, minutes):
 
     start = TrackStart("disc", {0: masks.resize_mask(disc_mask(0), view.size)})
     piece = propagate_all(view, [start], GrabCutSegmenter(), window=(0, min(PIECE, len(clip)) - 1))[0]
-    print(f"  of one piece, seen on {piece.visible.mean():.0%} of the frames: a lost object would cost little")
+    print(f"  of one piece, visible on {piece.visible.mean():.0%} of the frames: a lost object would cost little")
     began = time.perf_counter()
     try:
-        found = propagate_all(view, [start], GrabCutSegmenter(), progress=tick)
-        print(f"  the whole clip was tracked, seen on {found[0].visible.mean():.0%} of its frames")
+        (track,) = propagate_all(view, [start], GrabCutSegmenter(), progress=tick)
+        print(f"  the whole clip was tracked, visible on {track.visible.mean():.0%} of its frames")
     except _TimeUpError:
         print(
             f"  {done:,} of {len(clip):,} frames ({done / len(clip):.1%}) in {minutes:g} minutes; the rest was not run"
@@ -207,16 +207,16 @@ def measure_results(clip, folder):
             scores=np.ones(n),
             visible=np.ones(n, bool),
         )
-        held = rss_mb()
-        found = TrackResult(Target("disc", "the disc"), track, (), 1.0, 0, ())
+        track_mb = rss_mb() - before
+        result = TrackResult(Target("disc", "the disc"), track, (), 1.0, 0, ())
         path = folder / "tracks.json"
-        path.write_text(json.dumps(tracks_json(clip, [found], model_version="bench")), encoding="utf-8")
+        path.write_text(json.dumps(tracks_json(clip, [result], model_version="bench")), encoding="utf-8")
         print(
-            f"  {share:>4.0%}{n:>9,} rows: track {held - before:>5.0f} MB, with its JSON {rss_mb() - before:>5.0f} MB, "
+            f"  {share:>4.0%}{n:>9,} rows: track {track_mb:>5.0f} MB, with its JSON {rss_mb() - before:>5.0f} MB, "
             f"file {path.stat().st_size / 1e6:.0f} MB, {time.perf_counter() - began:.1f} s",
             flush=True,
         )
-        del found, track
+        del result, track
 
 
 def main():

@@ -213,15 +213,15 @@ def run_phase(args, servers, first_task, fault_injector=None):
     return spent, errors, accepted, refused
 
 
-def wait_until_final(server, *, most_s=400):
+def wait_until_final(server, *, timeout_s=400):
     """Wait until every job is final and return all jobs."""
     with http_client() as http:
-        end = time.monotonic() + most_s
+        end = time.monotonic() + timeout_s
         while True:
-            found = http.get(server.url + "/jobs").json()
-            waiting = [job for job in found["jobs"] if job["state"] in ("queued", "running")]
+            jobs = http.get(server.url + "/jobs").json()["jobs"]
+            waiting = [job for job in jobs if job["state"] in ("queued", "running")]
             if not waiting or time.monotonic() > end:
-                return found["jobs"]
+                return jobs
             time.sleep(1)
 
 

@@ -39,14 +39,14 @@ FPS, SHORTEST, SIZE = 24.0, 6, (428, 240)
 
 def read_clips(davis, videos):
     """Return name -> frames, (N, 240, 428, 3) uint8 RGB."""
-    found = {}
+    clips = {}
     for name in clip_names(davis):
         files = sorted((davis / "JPEGImages" / name).glob("*.jpg"))
-        found[name] = np.stack([cv2.resize(cv2.imread(str(f))[..., ::-1], SIZE) for f in files])
+        clips[name] = np.stack([cv2.resize(cv2.imread(str(f))[..., ::-1], SIZE) for f in files])
     for file in sorted(videos.glob("*.mp4")) if videos else ():
         parts = [[cv2.resize(i, SIZE) for i in images] for _, images in open_clip(file).batches(range(100))]
-        found[file.stem] = np.stack(list(itertools.chain(*parts)))
-    return found
+        clips[file.stem] = np.stack(list(itertools.chain(*parts)))
+    return clips
 
 
 def concatenate(pieces):
@@ -58,10 +58,10 @@ def montage(clips, rng, *, step=1, count=8):
     names = [str(n) for n in rng.permutation(sorted(clips))]
     pieces = []
     for name in itertools.islice(itertools.cycle(names), count):
-        whole = clips[name][::step]
-        n = min(int(rng.integers(12, 41)), len(whole))
-        first = int(rng.integers(0, len(whole) - n + 1))
-        pieces.append(whole[first : first + n])
+        frames = clips[name][::step]
+        n = min(int(rng.integers(12, 41)), len(frames))
+        first = int(rng.integers(0, len(frames) - n + 1))
+        pieces.append(frames[first : first + n])
     return concatenate(pieces)
 
 
@@ -90,13 +90,13 @@ def detect_ours(frames):
 
 def make_detector(make):
     def run(frames):
-        detector, found = make(min_scene_len=SHORTEST), []
+        detector, cuts = make(min_scene_len=SHORTEST), []
         small = (256, round(256 * frames.shape[1] / frames.shape[2]))
         for i, frame in enumerate(frames):
             image = np.ascontiguousarray(cv2.resize(frame, small)[..., ::-1])
-            found += detector.process_frame(FrameTimecode(i, FPS), image)
-        found += detector.post_process(FrameTimecode(len(frames) - 1, FPS))
-        return sorted({t.frame_num for t in found})
+            cuts += detector.process_frame(FrameTimecode(i, FPS), image)
+        cuts += detector.post_process(FrameTimecode(len(frames) - 1, FPS))
+        return sorted({t.frame_num for t in cuts})
 
     return run
 
@@ -110,7 +110,7 @@ DETECTORS = {
 }
 
 
-def judge(found, cuts):
+def count_cuts(found, cuts):
     """Return (hits, false alarms, misses); each cut is found at most once, within one frame."""
     free = list(found)
     hits = 0
@@ -132,7 +132,7 @@ def main():
     print(f"{'':18s}" + f"{'found/missed/false':>22s}" * len(sets) + "  precision recall  ms a frame")
     for name, detect in DETECTORS.items():
         begin = time.perf_counter()
-        counts = {kind: np.sum([judge(detect(f), c) for f, c in of], axis=0) for kind, of in sets.items()}
+        counts = {kind: np.sum([count_cuts(detect(f), c) for f, c in of], axis=0) for kind, of in sets.items()}
         spent_s = time.perf_counter() - begin
         hits, false, missed = np.sum(list(counts.values()), axis=0)
         frame_ms = 1000 * spent_s / sum(len(f) for of in sets.values() for f, _ in of)

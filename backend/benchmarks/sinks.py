@@ -35,7 +35,7 @@ def read_maps(grounder: Grounder, case: HeldOutScene, i: int, options: Grounding
 
 
 def report_sinks(grounder: Grounder, scenes: Sequence[HeldOutScene]) -> None:
-    backbone, found = grounder.backbone, 0
+    backbone, count = grounder.backbone, 0
     ratios, evenness = [], []
     for i, case in enumerate(scenes):
         parsed = grounder.parse(case.referral.text)
@@ -46,11 +46,11 @@ def report_sinks(grounder: Grounder, scenes: Sequence[HeldOutScene]) -> None:
         stats = backbone.read_attention(latents, text, noise, n_text=len(parsed.tokens), sink_stats=True).sink_stats
         backbone.preset = preset
         share, variation = stats.mean[:, 0].numpy(), stats.variation[:, 0].numpy()
-        found += len(find_sinks(share, variation))
+        count += len(find_sinks(share, variation))
         ratios.append(share / np.median(share, 1, keepdims=True))
         evenness.append(variation)
     tall, even = np.concatenate(ratios, 1), np.concatenate(evenness, 1)
-    print(f"\n{found} sinks among {tall.shape[1]} tokens of {len(scenes)} scenes\n")
+    print(f"\n{count} sinks among {tall.shape[1]} tokens of {len(scenes)} scenes\n")
     print("| block | largest share over the median | of tokens with variation up to 0.5 | least variation |")
     print("|---|---|---|---|")
     for block, (t, e) in enumerate(zip(tall, even, strict=True)):
@@ -79,14 +79,14 @@ def plant_sink(grounder: Grounder, position: int, boost: float, n_image: int, n_
 
 def apply_treatment(maps: TokenMaps, how: Callable[..., np.ndarray] | None) -> TokenMaps:
     content = [p for word in maps.expression.content_words() for p in word]
-    found = [p for p in maps.sinks or () if p in content]
-    others = [p for p in content if p not in found]
-    if how is None or not found:
+    sinks = [p for p in maps.sinks or () if p in content]
+    others = [p for p in content if p not in sinks]
+    if how is None or not sinks:
         return maps
     return replace(
         maps,
-        maps=how(maps.maps, found, others),
-        draws=np.stack([how(d, found, others) for d in maps.draws]),
+        maps=how(maps.maps, sinks, others),
+        draws=np.stack([how(d, sinks, others) for d in maps.draws]),
     )
 
 

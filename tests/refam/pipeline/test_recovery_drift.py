@@ -44,42 +44,44 @@ def _heatmap(frame, mask, confidence=0.8):
     return Heatmap(frame, np.where(mask, 1.0, 0.05).astype(np.float32), (0.5, 0.5), confidence)
 
 
-class Scripted:
-    """A segmenter that gives the mask it is told by frame; its tracker stays where it is started."""
+class GivenMasks:
+    """A segmenter that answers with a given mask for each frame; its tracker stays where it is started."""
 
-    name = tracker_name = "scripted"
+    name = tracker_name = "given-masks"
 
     def __init__(self, by_frame, tracker=None):
-        self.by_frame, self.make_tracker = by_frame, tracker or Still
+        self.by_frame, self.make_tracker = by_frame, tracker or StaticTracker
 
     def segment(self, image, prompt, *, frame=0):
         mask = self.by_frame(frame)
         return [Candidate(frame, mask, 0.9)] if mask.any() else []
 
 
-class Still:
-    name = "still"
+class StaticTracker:
+    """Repeats the mask that it was started with."""
+
+    name = "static"
 
     def __init__(self):
-        self.held = {}
+        self.observations = {}
 
     def step(self, image):
-        return dict(self.held)
+        return dict(self.observations)
 
     def start(self, object_id, mask):
-        self.held[object_id] = Observation(mask, 0.9, True)
-        return self.held[object_id]
+        self.observations[object_id] = Observation(mask, 0.9, True)
+        return self.observations[object_id]
 
 
-class Stopped(Still):
+class StoppingTracker(StaticTracker):
     """Follows what is red, but not beyond the column at which the other one stands."""
 
     def step(self, image):
         red = (image == RED).all(axis=-1)
         red[:, 85:] = False
         if red.sum() > 200:
-            self.held = {object_id: Observation(red, 0.9, True) for object_id in self.held}
-        return dict(self.held)
+            self.observations = {object_id: Observation(red, 0.9, True) for object_id in self.observations}
+        return dict(self.observations)
 
 
 def _consensus(frames, shown=OBJECT, confidences=None):
@@ -89,7 +91,7 @@ def _consensus(frames, shown=OBJECT, confidences=None):
 
 def test_a_mask_with_the_neighbour_is_no_anchor_however_certain_the_words():
     at = [1, 6, 11, 16, 21]
-    merged = Scripted(lambda f: OBJECT[f] | OTHER if f == 11 else OBJECT[f])
+    merged = GivenMasks(lambda f: OBJECT[f] | OTHER if f == 11 else OBJECT[f])
     found = ground_masks(ArrayClip(FRAMES), _consensus(at, confidences={11: 0.95}), merged)
     assert [one.frame for one in found][-1] == 11
     assert found[0].fill > 0.9 > found[-1].fill
@@ -101,10 +103,10 @@ def test_frames_without_heat_or_mask_have_no_grounded_mask():
     nothing = Heatmap(16, np.zeros((H, W), np.float32), (0.5, 0.5), 0.0)
     consensus = FusedHeatmaps((*consensus.heatmaps, nothing), np.full(4, 0.9), 0)
     found = ground_masks(
-        ArrayClip(FRAMES), consensus, Scripted(lambda f: OBJECT[f] if f != 6 else np.zeros((H, W), bool))
+        ArrayClip(FRAMES), consensus, GivenMasks(lambda f: OBJECT[f] if f != 6 else np.zeros((H, W), bool))
     )
     assert sorted(one.frame for one in found) == [1, 11]
-    assert ground_masks(ArrayClip(FRAMES), _consensus([]), Scripted(lambda f: OBJECT[f])) == []
+    assert ground_masks(ArrayClip(FRAMES), _consensus([]), GivenMasks(lambda f: OBJECT[f])) == []
 
 
 @pytest.mark.parametrize(
@@ -196,10 +198,10 @@ def test_words_that_show_another_object_do_not_move_the_track():
     assert _drift(FRAMES, grounded, track_of_masks(np.stack(shown))) == []
 
 
-class Pointing:
+class TrueGrounder:
     """A grounder that knows where the object is."""
 
-    name = "pointing"
+    name = "true-grounder"
 
     def unknown_words(self, expression):
         return []
@@ -209,8 +211,8 @@ class Pointing:
 
 
 def test_a_static_tracker_is_corrected_on_every_grounded_frame():
-    model = Scripted(lambda f: OBJECT[f])
-    pipeline = Pipeline(model, grounder=Pointing, options=PipelineOptions(grounded_frames=6))
+    model = GivenMasks(lambda f: OBJECT[f])
+    pipeline = Pipeline(model, grounder=TrueGrounder, options=PipelineOptions(grounded_frames=6))
     (result,) = pipeline.run(ArrayClip(FRAMES), [Target("Square", "the red square")])
     ious = [masks.iou(masks.decode(rle), truth) for rle, truth in zip(result.track.rles, OBJECT, strict=True)]
     assert sum(value == 1.0 for value in ious) >= 6, "each of the six frames that the words were asked about"
@@ -222,9 +224,9 @@ def test_a_static_tracker_is_corrected_on_every_grounded_frame():
 @pytest.mark.parametrize("agree", [True, False])
 def test_words_count_beside_a_prompt_if_they_mean_the_same_object(agree):
     """The tracker comes back from a drawing on the last frame, and stops at the other square on the way there."""
-    model = Scripted(lambda f: OBJECT[f] if agree else OTHER, Stopped)
+    model = GivenMasks(lambda f: OBJECT[f] if agree else OTHER, StoppingTracker)
     drawing = FramePrompt(N - 1, mask=masks.encode(OBJECT[-1]))
-    pipeline = Pipeline(model, grounder=Pointing, options=PipelineOptions(grounded_frames=6))
+    pipeline = Pipeline(model, grounder=TrueGrounder, options=PipelineOptions(grounded_frames=6))
     (result,) = pipeline.run(ArrayClip(FRAMES), [Target("Square", "the red square", prompts=(drawing,))])
     right = [masks.iou(masks.decode(rle), truth) == 1.0 for rle, truth in zip(result.track.rles, OBJECT, strict=True)]
     assert right[-1]
