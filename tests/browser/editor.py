@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Response, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from backend.demo.local_studio import LocalStudio
@@ -24,7 +25,7 @@ _STATE = f"""() => {{ {_VIDEO} const el = document.querySelector('video');
         regions: s.regionStore.regions.filter(r => r.type === 'videorectangleregion').map(r => ({{
             id: r.cleanId || r.id, labels: [...(r.labels || [])], box: r.getShape(v.frame),
             shown: r.isInLifespan(v.frame)}}))}}; }}"""
-_PROBE = """(rgb) => { const v = document.querySelector('video'); const c = document.createElement('canvas');
+_BOX_OF_COLOR = """(rgb) => { const v = document.querySelector('video'); const c = document.createElement('canvas');
     c.width = v.videoWidth; c.height = v.videoHeight; const g = c.getContext('2d'); g.drawImage(v, 0, 0);
     const d = g.getImageData(0, 0, c.width, c.height).data; let x0 = 1e9, x1 = -1, y0 = 1e9, y1 = -1;
     for (let j = 0; j < c.height; j++) for (let i = 0; i < c.width; i++) { const p = (j * c.width + i) * 4;
@@ -32,9 +33,14 @@ _PROBE = """(rgb) => { const v = document.querySelector('video'); const c = docu
             x0 = Math.min(x0, i); x1 = Math.max(x1, i); y0 = Math.min(y0, j); y1 = Math.max(y1, j); } }
     return x1 < 0 ? null : {x: 100 * x0 / c.width, y: 100 * y0 / c.height,
         width: 100 * (x1 - x0 + 1) / c.width, height: 100 * (y1 - y0 + 1) / c.height}; }"""
-_DRAWN = """() => { const stage = Konva.stages[0], at = stage.container().getBoundingClientRect();
+_RECTANGLES = """() => { const stage = Konva.stages[0], at = stage.container().getBoundingClientRect();
     return stage.find('Rect').filter(r => r.draggable()).map(r => { const b = r.getClientRect({skipStroke: true});
         return {x: at.x + b.x, y: at.y + b.y, width: b.width, height: b.height}; }); }"""
+
+
+# What is drawn, and how much is suggested: text is no part of it.
+_DRAWING = """() => { const s = window.Htx.annotationStore.selected;
+    return JSON.stringify([s.serializeAnnotation().filter(r => r.type !== 'textarea'), s.suggestions.size]); }"""
 
 
 class Editor:
@@ -61,14 +67,14 @@ class Editor:
 
     def seek(self, frame: int) -> dict[str, Any]:
         """Goes to an editor frame (from 1), as the timeline does, and says what is shown there."""
-        arrived = (
+        is_shown = (
             f"(k) => {{ {_VIDEO} const el = document.querySelector('video');"
             " return v.frame === k && el && !el.seeking && el.readyState >= 2; }"
         )
         for patience_s in (10, 20, 30):  # a task that was just opened may be loaded once more, and begin anew
             self.page.evaluate(_SEEK, frame)
             try:
-                self.page.wait_for_function(arrived, arg=frame, timeout=patience_s * 1000)
+                self.page.wait_for_function(is_shown, arg=frame, timeout=patience_s * 1000)
                 break
             except PlaywrightTimeoutError:
                 if patience_s == 30:
@@ -81,9 +87,9 @@ class Editor:
         state: dict[str, Any] = self.page.evaluate(_STATE)
         return state
 
-    def seen(self, rgb: tuple[int, int, int]) -> Box:
-        """The box around everything of this colour in the picture that the player shows now."""
-        box: Box | None = self.page.evaluate(_PROBE, list(rgb))
+    def box_of_color(self, rgb: tuple[int, int, int]) -> Box:
+        """Return the box around everything of this colour in the picture that the player shows now."""
+        box: Box | None = self.page.evaluate(_BOX_OF_COLOR, list(rgb))
         assert box is not None, f"nothing of colour {rgb} is on screen"
         return box
 
@@ -95,21 +101,24 @@ class Editor:
 
     def drag_box(self, dx: float, dy: float) -> None:
         """Moves the only box on the screen with the mouse, by so many percent of the frame's width and height."""
-        (drawn,) = self.page.evaluate(_DRAWN)
+        (rectangle,) = self.page.evaluate(_RECTANGLES)
         (box,) = [region["box"] for region in self.state()["regions"] if region["shown"]]
-        x, y = drawn["x"] + drawn["width"] / 2, drawn["y"] + drawn["height"] / 2
+        x, y = rectangle["x"] + rectangle["width"] / 2, rectangle["y"] + rectangle["height"] / 2
         mouse = self.page.mouse
         mouse.move(x, y)
         mouse.down()
         mouse.move(x + 3, y, steps=2)  # a drag begins only after some pixels
-        mouse.move(x + dx * drawn["width"] / box["width"], y + dy * drawn["height"] / box["height"], steps=8)
+        mouse.move(x + dx * rectangle["width"] / box["width"], y + dy * rectangle["height"] / box["height"], steps=8)
         mouse.up()
         self.page.wait_for_timeout(300)
 
     def submit(self) -> int:
-        """Presses Submit (or Update) -> the annotation's id, once it is stored."""
-        stored = self.page.expect_response(lambda r: "/annotations" in r.url and r.request.method in ("POST", "PATCH"))
-        with stored as answer:
+        """Press Submit (or Update); return the annotation's id once it is stored."""
+
+        def is_stored(response: Response) -> bool:
+            return "/annotations" in response.url and response.request.method in ("POST", "PATCH")
+
+        with self.page.expect_response(is_stored) as answer:
             self.page.get_by_label("Submit current annotation").or_(
                 self.page.get_by_label("Update current annotation")
             ).first.click()
@@ -123,6 +132,7 @@ class Editor:
         if not self.page.evaluate("() => window.Htx.autoAnnotation"):
             self.page.get_by_text("Auto-Annotation").first.click()
             self.page.wait_for_function("() => window.Htx.autoAnnotation", timeout=10_000)
+        before = self.page.evaluate(_DRAWING)
         with self.page.expect_response(lambda r: "interactive-annotating" in r.url, timeout=timeout_s * 1000) as answer:
             pencil = self.page.get_by_label("Edit Region")
             if pencil.count():
@@ -132,14 +142,27 @@ class Editor:
             self.page.keyboard.press("Control+A")
             self.page.keyboard.type(words)
             self.page.keyboard.press("Enter")
-        self.page.wait_for_timeout(3000)  # the editor puts the regions in, late on a busy machine
         body: dict[str, Any] = answer.value.json()
+        self._wait_for_the_answer(
+            before, has_regions=any(r["type"] != "textarea" for r in body.get("data", {}).get("result", ()))
+        )
         return body
+
+    def _wait_for_the_answer(self, before: str, *, has_regions: bool) -> None:
+        """Wait until the editor has put an answer in: late on a busy machine, and perhaps nothing that is new."""
+        end = time.monotonic() + (10 if has_regions else 1)
+        while (now := self.page.evaluate(_DRAWING)) == before and time.monotonic() < end:
+            self.page.wait_for_timeout(100)
+        for _ in range(20):
+            self.page.wait_for_timeout(500)
+            last, now = now, self.page.evaluate(_DRAWING)
+            if last == now:
+                return
 
 
 @contextmanager
-def browser_page() -> Iterator[Page]:
-    """A page of Debian's chromium (CHROMIUM names another), never one that playwright would download."""
+def running_browser() -> Iterator[Browser]:
+    """Run Debian's chromium (CHROMIUM names another), never one that playwright would download."""
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
     assert executable, "no chromium on the PATH: install Debian's package, or name one in CHROMIUM"
     with sync_playwright() as play:
@@ -147,9 +170,26 @@ def browser_page() -> Iterator[Page]:
             executable_path=executable, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
         )
         try:
-            yield browser.new_context(viewport={"width": 1500, "height": 1000}).new_page()
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def new_page(browser: Browser) -> Iterator[Page]:
+    """Open a page with cookies of its own."""
+    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+@contextmanager
+def browser_page() -> Iterator[Page]:
+    """Open a page in a browser of its own."""
+    with running_browser() as browser, new_page(browser) as page:
+        yield page
 
 
 def worst_side(box: Box, truth: Box) -> float:

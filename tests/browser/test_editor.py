@@ -34,7 +34,7 @@ class Project:
 @pytest.fixture(scope="module")
 def project(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("clips")
-    frames, _ = red_star_and_blue_ring()
+    frames, _ = red_star_and_blue_ring(48, size=(480, 270))
     videos = [
         cfr(folder / "constant.mp4", frames, fps=25),
         ntsc(folder / "ntsc.mp4", frames),
@@ -66,7 +66,7 @@ def test_the_box_is_on_the_object_at_five_frames(name: str, project: Project, tm
         (region,) = editor.seek(frame)["regions"]
         assert region["shown"], f"no box on frame {frame} of {length}"
         assert region["labels"] == ["Object"]
-        errors[frame] = round(worst_side(region["box"], editor.seen(COLOURS["red"])), 2)
+        errors[frame] = round(worst_side(region["box"], editor.box_of_color(COLOURS["red"])), 2)
     print(name, "error in percent of the frame by editor frame:", errors)
     assert max(errors.values()) < WITHIN_PERCENT, errors
 
@@ -75,17 +75,17 @@ def test_other_words_move_the_track_to_the_other_object(project: Project, tmp_pa
     editor = project.editor
     editor.open(project.number, project.tasks["constant rate"])
     (before,) = editor.seek(30)["regions"]
-    assert worst_side(before["box"], editor.seen(COLOURS["red"])) < WITHIN_PERCENT
+    assert worst_side(before["box"], editor.box_of_color(COLOURS["red"])) < WITHIN_PERCENT
     editor.page.screenshot(path=screenshot_path(tmp_path, "screenshot.png"))
     answer = editor.type_words(BLUE)
     assert "errors" not in answer
     (after,) = editor.seek(30)["regions"]  # still one: it moved, none was added
     assert after["id"] == before["id"]
-    assert worst_side(after["box"], editor.seen(COLOURS["blue"])) < WITHIN_PERCENT
+    assert worst_side(after["box"], editor.box_of_color(COLOURS["blue"])) < WITHIN_PERCENT
     editor.page.screenshot(path=screenshot_path(tmp_path, "screenshot-other-words.png"))
     editor.type_words(RED)
-    (back,) = editor.seek(30)["regions"]
-    assert worst_side(back["box"], editor.seen(COLOURS["red"])) < WITHIN_PERCENT
+    (restored,) = editor.seek(30)["regions"]
+    assert worst_side(restored["box"], editor.box_of_color(COLOURS["red"])) < WITHIN_PERCENT
 
 
 def test_words_that_find_nothing_leave_the_annotation_as_it_is(project: Project) -> None:
@@ -99,27 +99,27 @@ def test_words_that_find_nothing_leave_the_annotation_as_it_is(project: Project)
     assert after == before
 
 
-def test_a_minus_removes_the_box_from_every_frame_and_it_can_be_asked_for_again(project: Project) -> None:
+def test_a_minus_removes_the_box_from_every_frame_until_the_words_return(project: Project) -> None:
     editor, task = project.editor, project.tasks["29.97 shown at 24"]
     editor.open(project.number, task)
     (before,) = editor.seek(10)["regions"]
     assert "errors" not in editor.type_words(f"-{RED}")
     length = editor.state()["length"]
     for frame in (1, 2, 10, length):
-        (gone,) = editor.seek(frame)["regions"]
-        assert (gone["id"], gone["shown"], gone["box"]) == (before["id"], False, None)
+        (removed,) = editor.seek(frame)["regions"]
+        assert (removed["id"], removed["shown"], removed["box"]) == (before["id"], False, None)
     stored = project.studio.api("GET", f"/api/annotations/{editor.submit()}/")["result"]
     assert [r["value"]["sequence"] for r in stored if r["type"] == "videorectangle"] == [[]]
     editor.open(project.number, task)
-    (gone,) = editor.seek(10)["regions"]
-    assert not gone["shown"], "it is opened again as it was saved"
+    (removed,) = editor.seek(10)["regions"]
+    assert not removed["shown"], "it is opened again as it was saved"
     assert "errors" not in editor.type_words(RED)
-    (back,) = editor.seek(10)["regions"]
-    assert back["id"] == before["id"]
-    assert worst_side(back["box"], before["box"]) < 1
+    (restored,) = editor.seek(10)["regions"]
+    assert restored["id"] == before["id"]
+    assert worst_side(restored["box"], before["box"]) < 1
 
 
-_MOVE = """([id, frame, box]) => { const s = window.Htx.annotationStore.selected;
+_MOVE_BOX = """([id, frame, box]) => { const s = window.Htx.annotationStore.selected;
     const r = s.regionStore.regions.find(r => (r.cleanId || r.id) === id); r.updateShape(box, frame); }"""
 
 
@@ -127,43 +127,43 @@ _MOVE = """([id, frame, box]) => { const s = window.Htx.annotationStore.selected
     ("name", "words"),
     [("29.97 shown at 30", RED), ("variable rate", f"{RED};")],  # what is typed first, and the same once more
 )
-def test_a_box_that_was_put_right_stays_and_the_track_follows_it(project: Project, name: str, words: str) -> None:
+def test_a_corrected_box_stays_and_the_track_follows_it(project: Project, name: str, words: str) -> None:
     editor = project.editor
     editor.open(project.number, project.tasks[name])
     if words != RED:
         editor.type_words(RED)  # the editor sends nothing when the text is the same to the letter, so ";" is added
     before = {frame: editor.seek(frame)["regions"][0] for frame in (10, 40)}
-    mine = {**before[40]["box"], "x": before[40]["box"]["x"] - 4, "y": before[40]["box"]["y"] + 3, "rotation": 0}
-    editor.page.evaluate(_MOVE, [before[40]["id"], 40, mine])
+    user_box = {**before[40]["box"], "x": before[40]["box"]["x"] - 4, "y": before[40]["box"]["y"] + 3, "rotation": 0}
+    editor.page.evaluate(_MOVE_BOX, [before[40]["id"], 40, user_box])
     answer = editor.type_words(words)  # at once: the draft with the box is not saved yet
     assert "errors" not in answer
     (after,) = editor.seek(40)["regions"]
     assert after["id"] == before[40]["id"]
-    assert worst_side(after["box"], mine) < 1e-6
+    assert worst_side(after["box"], user_box) < 1e-6
     (early,) = editor.seek(10)["regions"]
     assert early["box"]["x"] == pytest.approx(before[10]["box"]["x"] - 4, abs=1.5)
 
 
-def test_an_answer_that_made_things_worse_is_taken_back_with_one_key(project: Project) -> None:
-    """As the guide says, and as `refam eval strokes` counts it: what the annotator drew before stays."""
+def test_a_worse_answer_is_undone_with_one_key(project: Project) -> None:
+    """As the guide says, and as `refam eval strokes` counts it: what the annotator drew before is back."""
     editor = project.editor
     editor.open(project.number, project.tasks["constant rate"])
     for words in (f"{BLUE};", f"{RED};"):  # whatever another test left there, the text differs and is sent
         editor.type_words(words)
     before = {frame: editor.seek(frame)["regions"][0]["box"] for frame in (10, 40)}
     region = editor.seek(40)["regions"][0]["id"]
-    mine = {**before[40], "x": before[40]["x"] - 4, "y": before[40]["y"] + 3, "rotation": 0}
-    editor.page.evaluate(_MOVE, [region, 40, mine])
+    user_box = {**before[40], "x": before[40]["x"] - 4, "y": before[40]["y"] + 3, "rotation": 0}
+    editor.page.evaluate(_MOVE_BOX, [region, 40, user_box])
     editor.page.wait_for_timeout(1000)
-    drawn = {frame: editor.seek(frame)["regions"][0]["box"] for frame in (10, 40)}
+    edited = {frame: editor.seek(frame)["regions"][0]["box"] for frame in (10, 40)}
     editor.type_words(BLUE)
     (answered,) = editor.seek(10)["regions"]
-    assert worst_side(answered["box"], drawn[10]) > 2, "the answer moved what was not drawn"
+    assert worst_side(answered["box"], edited[10]) > 2, "the answer moved what was not drawn"
     editor.page.keyboard.press("Escape")
     editor.page.keyboard.press("Control+z")
     editor.page.wait_for_timeout(1000)
     for frame in (10, 40):
-        (back,) = editor.seek(frame)["regions"]
-        assert back["id"] == region
-        assert worst_side(back["box"], drawn[frame]) < 1e-6
-    assert worst_side(drawn[40], mine) < 1e-6
+        (restored,) = editor.seek(frame)["regions"]
+        assert restored["id"] == region
+        assert worst_side(restored["box"], edited[frame]) < 1e-6
+    assert worst_side(edited[40], user_box) < 1e-6

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 from typer.testing import CliRunner
 
 from backend.cli.main import app
 from refam.tiny.scenes import Scene, SceneObject, draw_moving_scene
-from tests.browser.editor import browser_page, screenshot_path
+from tests.browser.editor import new_page, screenshot_path
 from tests.media import cfr
 
 pytestmark = [pytest.mark.browser]
@@ -58,9 +59,11 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 800, 400])
-def test_everything_is_there_and_nothing_overflows(page_file: Path, tmp_path: Path, scheme: str, width: int) -> None:
+def test_everything_is_there_and_nothing_overflows(
+    browser: Browser, page_file: Path, tmp_path: Path, scheme: str, width: int
+) -> None:
     asked: list[str] = []
-    with browser_page() as page:
+    with new_page(browser) as page:
         page.on("request", lambda r: asked.append(r.url))
         problems: list[str] = []
         page.on("console", lambda m: problems.append(m.text))
@@ -85,9 +88,9 @@ def test_everything_is_there_and_nothing_overflows(page_file: Path, tmp_path: Pa
         page.screenshot(path=screenshot_path(tmp_path, f"explain-{scheme}-{width}.png"), full_page=True)
 
 
-def test_the_rings_are_on_the_object(page_file: Path) -> None:
+def test_the_rings_are_on_the_object(browser: Browser, page_file: Path) -> None:
     """The peak of the last step, where the page draws it, is on the left star as the page shows it."""
-    with browser_page() as page:
+    with new_page(browser) as page:
         page.set_viewport_size({"width": 1280, "height": 900})
         page.goto(page_file.as_uri())
         inside = page.evaluate(

@@ -64,7 +64,7 @@ class Bucket(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
-    clip = cfr(tmp_path_factory.mktemp("clip") / "star.mp4", red_star_and_blue_ring(24, size=(320, 180))[0])
+    clip = cfr(tmp_path_factory.mktemp("clip") / "star.mp4", red_star_and_blue_ring(24, size=(192, 108))[0])
     server.body, server.seen, server.cut = clip.read_bytes(), [], None
     # What fills it up is no picture: a clip of more than 64 KB is one whose download is worth going on with.
     server.body += (200_000).to_bytes(4, "big") + b"free" + bytes(200_000 - 8)

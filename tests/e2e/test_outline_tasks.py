@@ -27,32 +27,32 @@ pytestmark = pytest.mark.e2e
 _SIZE = (320, 180)
 _LABELS = '<Labels name="labels" toName="video"><Label value="Object"/></Labels>'
 _VIDEO = '<Video name="video" value="$video" frameRate="$fps"/>'
-_CONFIGS = {
+_LABEL_CONFIGS = {
     "videovector": f'<View>{_LABELS}{_VIDEO}<VideoVector name="line" toName="video" closable="true"/></View>',
     "videovectorlabels": f'<View>{_VIDEO}<VideoVectorLabels name="line" toName="video" closable="true">'
     '<Label value="Object"/></VideoVectorLabels></View>',
 }
 
 
-@pytest.mark.parametrize("kind", _CONFIGS)
+@pytest.mark.parametrize("kind", _LABEL_CONFIGS)
 def test_outlines_of_a_video_are_stored(studio: LocalStudio, tmp_path: Path, kind: str) -> None:
     frames, truth = red_star_and_blue_ring(24, size=_SIZE)
     video = cfr(tmp_path / "clip.mp4", frames)
-    project, (address,) = studio.create_project(kind, _CONFIGS[kind], [video])
+    project, (address,) = studio.create_project(kind, _LABEL_CONFIGS[kind], [video])
     (task,) = studio.import_tasks(project, [{"video": address, "prompt": RED, "fps": 25}])
     settings = settings_beside(studio, tmp_path)
     with BackgroundServer(settings) as backend:
-        said = [f.text for f in connect(settings, project, url=backend.url)]
+        findings = [f.text for f in connect(settings, project, url=backend.url)]
         tag = "VideoVector" if kind == "videovector" else "VideoVectorLabels"
-        assert any(f'outlines go to <{tag} name="line">' in text for text in said), said
+        assert any(f'outlines go to <{tag} name="line">' in text for text in findings), findings
         studio.retrieve_predictions(project)
         assert studio.wait_for_predictions([task], timeout_s=90)
     (prediction,) = studio.predictions(task)
     (region,) = prediction["result"]
-    config = parse_label_config(_CONFIGS[kind])
+    config = parse_label_config(_LABEL_CONFIGS[kind])
     assert isinstance(config.control, VideoVectorControl)
     assert (region["type"], region["from_name"], region["to_name"]) == (kind, "line", "video")
     assert region["value"]["labels"] == ["Object"]
-    drawn = VectorKeyframes(region["value"]["sequence"])
-    ious = [iou(polygon_to_mask(drawn.points(row + 1) * _SIZE, _SIZE), truth[0][row]) for row in range(24)]
+    outline = VectorKeyframes(region["value"]["sequence"])
+    ious = [iou(polygon_to_mask(outline.points(row + 1) * _SIZE, _SIZE), truth[0][row]) for row in range(24)]
     assert np.mean(ious) > 0.75, ious

@@ -25,14 +25,14 @@ _SIZE = (320, 180)
 _EVERY = 3
 
 
-def _mask(region: dict[str, Any]) -> NDArray[np.bool_]:
+def read_mask(region: dict[str, Any]) -> NDArray[np.bool_]:
     w, h = region["original_width"], region["original_height"]
     value = region["value"]
     if "rle" in value:
         return np.asarray(decode_rle(value["rle"]).reshape(h, w, 4)[..., 3] > 127)
     if "imageDataURL" in value:
-        coded = base64.b64decode(value["imageDataURL"].split(",")[1])
-        picture = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_UNCHANGED)
+        png = base64.b64decode(value["imageDataURL"].split(",")[1])
+        picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
         return np.asarray(picture[..., 3] > 127)
     corners = np.round(np.array(value["points"]) / 100 * [w, h]).astype(np.int32)
     return np.asarray(cv2.fillPoly(np.zeros((h, w), np.uint8), [corners], 1) > 0)
@@ -45,16 +45,16 @@ def test_masks_of_a_cut_clip_are_stored(studio: LocalStudio, tmp_path: Path, mas
     project, task = picture_task(studio, video, f"cut-{masks}", every=_EVERY, words=RED, shape=masks)
     settings = settings_beside(studio, tmp_path)
     with BackgroundServer(settings) as backend:
-        said = {f.text for f in connect(settings, project, url=backend.url) if f.state == "note"}
-        assert any("Auto-Accept Suggestions" in text for text in said), said
+        notes = {f.text for f in connect(settings, project, url=backend.url) if f.state == "note"}
+        assert any("Auto-Accept Suggestions" in text for text in notes), notes
         studio.retrieve_predictions(project)
         assert studio.wait_for_predictions([task], timeout_s=90)
     (prediction,) = studio.predictions(task)
-    shown = truth[0][::_EVERY]
-    stored = np.zeros_like(shown)
+    expected = truth[0][::_EVERY]
+    stored = np.zeros_like(expected)
     for region in prediction["result"]:
         assert region["type"] == f"{masks}labels"
         assert (region["original_width"], region["original_height"]) == _SIZE
-        stored[region["item_index"]] |= _mask(region)
-    ious = [(a & b).sum() / (a | b).sum() for a, b in zip(stored, shown, strict=True)]
+        stored[region["item_index"]] |= read_mask(region)
+    ious = [(a & b).sum() / (a | b).sum() for a, b in zip(stored, expected, strict=True)]
     assert np.mean(ious) > 0.8, ious

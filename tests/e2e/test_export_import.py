@@ -1,4 +1,4 @@
-"""Label Studio's own export of a corrected annotation, and its import of ours: beside what it interpolates itself."""
+"""Label Studio's export of a corrected annotation beside its own interpolation, and its import of what we export."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ _SIZE, _N = (320, 180), 40
 def clip_and_result(tmp_path_factory: pytest.TempPathFactory):
     frames, truth = red_star_and_blue_ring(_N, size=_SIZE)
     clip = open_clip(cfr(tmp_path_factory.mktemp("videos") / "a clip.mp4", frames))
-    seen = truth[0].copy()
-    seen[15:20] = False
+    visible_masks = truth[0].copy()
+    visible_masks[15:20] = False
     track = MaskTrack(
         RED,
         _SIZE,
         np.arange(_N),
-        tuple(masks.encode(m) for m in seen),
-        np.array([masks.box_of(m) or (0, 0, 0, 0) for m in seen]),
+        tuple(masks.encode(m) for m in visible_masks),
+        np.array([masks.box_of(m) or (0, 0, 0, 0) for m in visible_masks]),
         np.ones(_N),
-        seen.any(axis=(1, 2)),
+        visible_masks.any(axis=(1, 2)),
     )
     return clip, TrackResult(Target(RED, words=RED), track, (), 0.9, 0, ())
 
 
 def _run(*args: object) -> str:
-    ran = CliRunner().invoke(app, [str(a) for a in args])
-    assert ran.exit_code == 0, ran.output
-    return ran.output
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def test_a_corrected_annotation_becomes_coco(studio: LocalStudio, clip_and_result, tmp_path: Path) -> None:
@@ -58,30 +58,30 @@ def test_a_corrected_annotation_becomes_coco(studio: LocalStudio, clip_and_resul
     (task_id,) = studio.import_tasks(project, [task["data"]])
     region = json.loads(json.dumps(task["predictions"][0]["result"][0]))
     moved = region["value"]["sequence"][1]
-    moved |= {"x": 30.0, "y": 20.0, "width": 12.0, "height": 25.0}  # a person's hand
+    moved |= {"x": 30.0, "y": 20.0, "width": 12.0, "height": 25.0}  # as a person drags it
     studio.api("POST", f"/api/tasks/{task_id}/annotations/", json={"result": [region], "was_cancelled": False})
 
-    ask = f"/api/projects/{project}/export?exportType=JSON&download_all_tasks=true"
-    (tmp_path / "plain.json").write_text(json.dumps(studio.api("GET", ask)))
-    interpolated = studio.api("GET", ask + "&interpolate_key_frames=true")
+    export_url = f"/api/projects/{project}/export?exportType=JSON&download_all_tasks=true"
+    (tmp_path / "plain.json").write_text(json.dumps(studio.api("GET", export_url)))
+    interpolated = studio.api("GET", export_url + "&interpolate_key_frames=true")
     (tmp_path / "interpolated.json").write_text(json.dumps(interpolated))
     (tmp_path / "config.xml").write_text(studio.api("GET", f"/api/projects/{project}")["label_config"])
 
-    theirs = {k["frame"]: k for k in interpolated[0]["annotations"][0]["result"][0]["value"]["sequence"]}
-    assert len(theirs) > len(region["value"]["sequence"])
+    label_studio_boxes = {k["frame"]: k for k in interpolated[0]["annotations"][0]["result"][0]["value"]["sequence"]}
+    assert len(label_studio_boxes) > len(region["value"]["sequence"])
     for name in ("plain", "interpolated"):
         out = tmp_path / name
         args = ("--format", "coco", "--config", tmp_path / "config.xml", "--videos", clip.path.parent, "--out", out)
-        said = _run("export", tmp_path / f"{name}.json", *args)
-        assert "1 videos, 1 objects, 40 frames" in said
+        output = _run("export", tmp_path / f"{name}.json", *args)
+        assert "1 videos, 1 objects, 40 frames" in output
         read = COCO(str(out / "annotations/instances_all.json"))
-        ours = {read.imgs[a["image_id"]]["frame_index"]: np.array(a["bbox"]) for a in read.anns.values()}
-        assert sorted(ours) == [f for f in range(_N) if not 15 <= f < 20]
-        for frame, box in ours.items():  # at the clip's own rate the editor's frame k + 1 shows frame k
-            item = theirs[frame + 1]
-            want = [item["x"] * 3.2, item["y"] * 1.8, item["width"] * 3.2, item["height"] * 1.8]
-            np.testing.assert_allclose(box, want, atol=0.02)
-        assert [round(v) for v in ours[moved["frame"] - 1]] == [96, 36, 38, 45]
+        exported_boxes = {read.imgs[a["image_id"]]["frame_index"]: np.array(a["bbox"]) for a in read.anns.values()}
+        assert sorted(exported_boxes) == [f for f in range(_N) if not 15 <= f < 20]
+        for frame, box in exported_boxes.items():  # at the clip's own rate the editor's frame k + 1 shows frame k
+            item = label_studio_boxes[frame + 1]
+            expected = [item["x"] * 3.2, item["y"] * 1.8, item["width"] * 3.2, item["height"] * 1.8]
+            np.testing.assert_allclose(box, expected, atol=0.02)
+        assert [round(v) for v in exported_boxes[moved["frame"] - 1]] == [96, 36, 38, 45]
 
 
 def test_what_is_imported_is_stored_and_comes_back(studio: LocalStudio, clip_and_result, tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_what_is_imported_is_stored_and_comes_back(studio: LocalStudio, clip_and
     _run("export", tmp_path, "--format", "youtube-vis", "--out", tmp_path / "ytvis")
     _run("import", "youtube-vis", tmp_path / "ytvis/all/instances.json", "--out", tmp_path / "in")
     xml = (tmp_path / "in/label_config.xml").read_text()
-    made = studio.api("POST", "/api/projects/", json={"title": "imported", "label_config": xml})
-    project = int(made["id"])
+    created = studio.api("POST", "/api/projects/", json={"title": "imported", "label_config": xml})
+    project = int(created["id"])
     studio.api("POST", f"/api/projects/{project}/import", json=json.loads((tmp_path / "in/tasks.json").read_text()))
     (task,) = studio.task_ids(project)
     (prediction,) = studio.predictions(task)

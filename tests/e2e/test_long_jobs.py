@@ -1,4 +1,4 @@
-"""Work that takes longer than a real Label Studio waits: everything is stored once, whatever happens meanwhile."""
+"""Jobs that take longer than a real Label Studio waits: each prediction is stored once, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from backend.labelstudio.import_tasks import build_label_config
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import red_star_and_blue_ring
-from tests.backend.predict_requests import slow_down
+from tests.backend.predict_requests import slow_down, wait_until
 from tests.doubles import TruthRuntime
 from tests.media import cfr
 from tests.studio import settings_beside
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    frames, _ = red_star_and_blue_ring(24, size=(320, 180))
+    frames, _ = red_star_and_blue_ring(24, size=(192, 108))
     return cfr(tmp_path_factory.mktemp("clips") / "good.mp4", frames)
 
 
@@ -40,11 +40,11 @@ def settings(studio, tmp_path):
 
 
 def project_of(studio, video, words):
-    number, (address,) = studio.create_project("long work", build_label_config(["Object"]), [video])
+    number, (address,) = studio.create_project("long jobs", build_label_config(["Object"]), [video])
     return number, studio.import_tasks(number, [{"video": address, "prompt": w, "fps": 25} for w in words])
 
 
-def counts(studio, tasks):
+def prediction_counts(studio, tasks):
     return [len(studio.predictions(task)) for task in tasks]
 
 
@@ -61,8 +61,8 @@ def test_every_task_gets_one_prediction_however_long_it_takes(n, seconds, studio
         assert time.monotonic() - began < settings.deadline_s + 20
         assert studio.wait_for_predictions(tasks, timeout_s=60)
         studio.retrieve_predictions(number)  # everything has one: nothing may be added
-        time.sleep(4)
-        assert counts(studio, tasks) == [1] * n
+        wait_until(lambda: not runtime.queue.scheduled_pushes())
+        assert prediction_counts(studio, tasks) == [1] * n
         assert len(runtime.truth.asked) == n
 
 
@@ -77,8 +77,8 @@ def test_half_slow_and_one_that_fails(studio, settings, video, monkeypatch):
         assert studio.wait_for_predictions(
             [t for t, w in zip(tasks, words, strict=True) if w != "nothing"], timeout_s=60
         )
-        time.sleep(4)
-    assert counts(studio, tasks) == [1, 1, 1, 0, 1]
+        wait_until(lambda: not runtime.queue.scheduled_pushes())
+    assert prediction_counts(studio, tasks) == [1, 1, 1, 0, 1]
 
 
 def test_a_task_deleted_meanwhile(studio, settings, video, monkeypatch):
@@ -91,11 +91,9 @@ def test_a_task_deleted_meanwhile(studio, settings, video, monkeypatch):
         studio.api("DELETE", f"/api/tasks/{tasks[1]}/")
         assert studio.wait_for_predictions(tasks[:1], timeout_s=60)
         queue = runtime.queue
-        end = time.monotonic() + 30
-        while queue.scheduled_pushes() and time.monotonic() < end:
-            time.sleep(0.2)
-        told = {run.task_id: queue.delivered(run.id)[0] for run in queue.records()}
-    assert "deleted" in told[tasks[1]]
+        wait_until(lambda: not queue.scheduled_pushes())
+        outcomes = {run.task_id: queue.delivered(run.id)[0] for run in queue.records()}
+    assert "deleted" in outcomes[tasks[1]]
 
 
 def _serve(settings, log):
@@ -130,8 +128,8 @@ def test_kill_9_in_the_middle_of_a_request_with_the_real_models(studio, settings
         process, url = _serve(settings, log)
         try:
             studio.connect(number, url)
-            asking = threading.Thread(target=studio.retrieve_predictions, args=(number,))
-            asking.start()
+            request = threading.Thread(target=studio.retrieve_predictions, args=(number,))
+            request.start()
             with httpx.Client(trust_env=False) as http:
                 end = time.monotonic() + 120
                 while time.monotonic() < end:
@@ -141,12 +139,12 @@ def test_kill_9_in_the_middle_of_a_request_with_the_real_models(studio, settings
                     time.sleep(0.02)
             process.send_signal(signal.SIGKILL)
             process.wait(10)
-            asking.join(60)
-            assert counts(studio, tasks) == [0] * len(tasks)  # Label Studio has lost the whole answer
+            request.join(60)
+            assert prediction_counts(studio, tasks) == [0] * len(tasks)  # Label Studio has lost the whole answer
             process, url = _serve(settings, log)
             assert studio.wait_for_predictions(tasks, timeout_s=240), (tmp_path / "log").read_text()[-3000:]
             time.sleep(4)
-            assert counts(studio, tasks) == [1] * len(tasks)
+            assert prediction_counts(studio, tasks) == [1] * len(tasks)
         finally:
             process.terminate()
             process.wait(30)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("clips")
-    frames, _ = red_star_and_blue_ring(24, size=(320, 180))
+    frames, _ = red_star_and_blue_ring(24, size=(192, 108))
     return {
         "good": cfr(folder / "good.mp4", frames),
         "good too": cfr(folder / "good2.mp4", frames),
@@ -46,7 +46,7 @@ def backend(settings: Settings) -> Iterator[BackgroundServer]:
         yield backend
 
 
-def test_bad_tasks_in_a_batch_cost_the_good_ones_nothing(
+def test_bad_tasks_in_a_batch_do_not_affect_the_good_ones(
     studio: LocalStudio, backend: BackgroundServer, videos: dict[str, Path]
 ) -> None:
     kinds = [kind for kind in videos if kind != "empty"]  # Label Studio refuses an empty upload itself
@@ -70,27 +70,27 @@ def test_bad_tasks_in_a_batch_cost_the_good_ones_nothing(
 
 
 def test_with_basic_auth(studio: LocalStudio, settings: Settings, videos: dict[str, Path]) -> None:
-    guarded = load_settings(**settings.model_dump() | {"basic_auth_user": "anna", "basic_auth_pass": "s3cret"})
+    protected = load_settings(**settings.model_dump() | {"basic_auth_user": "anna", "basic_auth_pass": "s3cret"})
     project, addresses = studio.create_project("auth", build_label_config(["Object"]), [videos["good"]])
     (task,) = studio.import_tasks(project, [{"video": addresses[0], "prompt": RED, "fps": 25}])
-    with BackgroundServer(guarded) as backend:
+    with BackgroundServer(protected) as backend:
         assert studio.connect(project, backend.url, auth=("anna", "s3cret"))["state"] == "CO"
         studio.retrieve_predictions(project)
     assert len(studio.predictions(task)) == 1
 
 
-def test_connect_does_the_whole_wiring_and_may_be_repeated(
+def test_connect_sets_everything_up_and_may_be_repeated(
     studio: LocalStudio, settings: Settings, videos: dict[str, Path]
 ) -> None:
-    guarded = load_settings(**settings.model_dump() | {"basic_auth_user": "anna", "basic_auth_pass": "s3cret"})
-    project, addresses = studio.create_project("wired", build_label_config(["Object"]), [videos["good"]])
+    protected = load_settings(**settings.model_dump() | {"basic_auth_user": "anna", "basic_auth_pass": "s3cret"})
+    project, addresses = studio.create_project("connected", build_label_config(["Object"]), [videos["good"]])
     (task,) = studio.import_tasks(project, [{"video": addresses[0], "prompt": RED, "fps": 25}])
-    with BackgroundServer(guarded) as backend:
+    with BackgroundServer(protected) as backend:
         for again in (False, True):
-            found = list(connect(guarded, project, url=backend.url + "/"))
-            assert {f.state for f in found} == {"ok"}, found
-            assert any(("updated" if again else "connected") in f.text for f in found)
-            assert not any("s3cret" in f.text for f in found)
+            findings = list(connect(protected, project, url=backend.url + "/"))
+            assert {f.state for f in findings} == {"ok"}, findings
+            assert any(("updated" if again else "connected") in f.text for f in findings)
+            assert not any("s3cret" in f.text for f in findings)
         (model,) = studio.api("GET", f"/api/ml/?project={project}")
         assert (model["is_interactive"], model["state"]) == (True, "CO")
         studio.retrieve_predictions(project)
@@ -103,7 +103,7 @@ def test_connect_does_the_whole_wiring_and_may_be_repeated(
 
 
 @pytest.mark.parametrize(
-    ("change", "project", "url", "says"),
+    ("change", "project", "url", "message"),
     [
         ({}, 999_999, "http://127.0.0.1:9", "no project 999999"),
         ({"label_studio_api_key": "0" * 40}, 1, "http://127.0.0.1:9", "refused LABEL_STUDIO_API_KEY"),
@@ -114,17 +114,17 @@ def test_connect_does_the_whole_wiring_and_may_be_repeated(
         ({}, 1, "http://a:b@127.0.0.1:9", "leave user and password out"),
     ],
 )
-def test_connect_says_in_words_why_it_cannot(
-    change: dict[str, object], project: int, url: str, says: str, settings: Settings
+def test_connect_explains_why_it_cannot(
+    change: dict[str, object], project: int, url: str, message: str, settings: Settings
 ) -> None:
-    with pytest.raises(ConnectError, match=says):
+    with pytest.raises(ConnectError, match=message):
         list(connect(load_settings(**settings.model_dump() | change), project, url=url))
 
 
-def test_connect_says_what_will_not_work(studio: LocalStudio, settings: Settings, backend: BackgroundServer) -> None:
-    project, _ = studio.create_project("not wired", '<View><Image name="i" value="$image"/></View>', [])
-    found = list(connect(settings, project, url=backend.url))
-    assert any(f.state == "wrong" and "VideoRectangle" in f.text for f in found), found
+def test_connect_reports_what_will_not_work(studio: LocalStudio, settings: Settings, backend: BackgroundServer) -> None:
+    project, _ = studio.create_project("not connected", '<View><Image name="i" value="$image"/></View>', [])
+    findings = list(connect(settings, project, url=backend.url))
+    assert any(f.state == "wrong" and "VideoRectangle" in f.text for f in findings), findings
 
 
 def test_files_that_label_studio_serves_from_disk(
@@ -132,8 +132,8 @@ def test_files_that_label_studio_serves_from_disk(
 ) -> None:
     (studio.media_dir / "a clip.mp4").write_bytes(videos["good"].read_bytes())
     project, _ = studio.create_project("local", build_label_config(["Object"]), [])
-    ask = {"project": project, "path": str(studio.media_dir), "use_blob_urls": True, "title": "local"}
-    studio.api("POST", "/api/storages/localfiles", json=ask)
+    storage = {"project": project, "path": str(studio.media_dir), "use_blob_urls": True, "title": "local"}
+    studio.api("POST", "/api/storages/localfiles", json=storage)
     video = "/data/local-files/?d=media/a%20clip.mp4"
     (task,) = studio.import_tasks(project, [{"video": video, "prompt": RED, "fps": 25}])
     studio.connect(project, backend.url)
@@ -144,10 +144,10 @@ def test_files_that_label_studio_serves_from_disk(
 def test_a_personal_access_token_fetches_media(
     studio: LocalStudio, settings: Settings, videos: dict[str, Path]
 ) -> None:
-    guarded = load_settings(**settings.model_dump() | {"label_studio_api_key": studio.personal_token()})
+    protected = load_settings(**settings.model_dump() | {"label_studio_api_key": studio.personal_token()})
     project, addresses = studio.create_project("personal", build_label_config(["Object"]), [videos["good too"]])
     (task,) = studio.import_tasks(project, [{"video": addresses[0], "prompt": RED, "fps": 25}])
-    with BackgroundServer(guarded) as backend:
+    with BackgroundServer(protected) as backend:
         studio.connect(project, backend.url)
         studio.retrieve_predictions(project)
     assert len(studio.predictions(task)) == 1
@@ -190,15 +190,15 @@ def test_make_demo_check() -> None:
 def test_doctor_asks_where_a_model_may_be_and_makes_none(
     studio: LocalStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told(one: LocalStudio) -> tuple[str, str]:
-        monkeypatch.setenv("LABEL_STUDIO_URL", one.url)
-        monkeypatch.setenv("LABEL_STUDIO_API_KEY", one.login.token)
-        found = {finding.part: finding for finding in examine_service()}["networks"]
-        return found.state, found.text
+    def networks_finding(studio: LocalStudio) -> tuple[str, str]:
+        monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio.login.token)
+        finding = {finding.part: finding for finding in examine_service()}["networks"]
+        return finding.state, finding.text
 
     project, _ = studio.create_project("asked", build_label_config(["Object"]), [])
-    assert told(studio)[0] == "note"
+    assert networks_finding(studio)[0] == "note"
     assert studio.api("GET", f"/api/ml/?project={project}") == []
     with LocalStudio(tmp_path, env={"USE_DEFAULT_BANNED_SUBNETS": "true"}) as closed:
-        state, text = told(closed)
+        state, text = networks_finding(closed)
         assert (state, "USE_DEFAULT_BANNED_SUBNETS=false" in text) == ("wrong", True), text

@@ -1,4 +1,4 @@
-"""What a real Label Studio's webhook tells of a corrected annotation, and what is learnt from it."""
+"""Corrections that a real Label Studio's webhook reports: stored, listed by the commands, and used for sampling."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ pytestmark = pytest.mark.e2e
 
 
 def _wait(
-    rows: Callable[[], list[StoredCorrection]], good: Callable[[list[StoredCorrection]], bool]
+    load: Callable[[], list[StoredCorrection]], condition: Callable[[list[StoredCorrection]], bool]
 ) -> list[StoredCorrection]:
     until = time.monotonic() + 30
-    while time.monotonic() < until and not good(rows()):
+    while time.monotonic() < until and not condition(load()):
         time.sleep(0.1)
-    return rows()
+    return load()
 
 
-def test_what_is_submitted_updated_and_deleted_is_learnt(
+def test_submitted_updated_and_deleted_annotations_are_stored(
     studio: LocalStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frames, _ = red_star_and_blue_ring(24, size=(320, 180))
+    frames, _ = red_star_and_blue_ring(24, size=(192, 108))
     video = cfr(tmp_path / "clip.mp4", frames)
-    project, (address,) = studio.create_project("learn", build_label_config(["Object", "Other"]), [video])
+    project, (address,) = studio.create_project("corrections", build_label_config(["Object", "Other"]), [video])
     (task,) = studio.import_tasks(project, [{"video": address, "prompt": RED, "fps": 25}])
-    given = {
+    values = {
         "label_studio_url": studio.url,
         "label_studio_api_key": studio.login.token,
         "cache_dir": tmp_path / "cache",
         "data_dir": tmp_path / "data",
     }
-    with BackgroundServer(load_settings(**given, port=free_port())) as backend:
+    with BackgroundServer(load_settings(**values, port=free_port())) as backend:
         store = CorrectionStore(tmp_path / "data")
         studio.connect(project, backend.url)
         studio.retrieve_predictions(project)
@@ -77,9 +77,9 @@ def test_what_is_submitted_updated_and_deleted_is_learnt(
             "REFAM_CACHE_DIR": str(tmp_path / "cache"),
         }.items():
             monkeypatch.setenv(name, value)
-        said = CliRunner().invoke(app, ["feedback", "--project", str(project), "--out", str(tmp_path / "page.html")])
-        assert said.exit_code == 0, said.output
-        assert "the red" in said.output, "words are wrapped on a narrow screen"
+        result = CliRunner().invoke(app, ["feedback", "--project", str(project), "--out", str(tmp_path / "page.html")])
+        assert result.exit_code == 0, result.output
+        assert "the red" in result.output, "words are wrapped on a narrow screen"
         html = (tmp_path / "page.html").read_text()
         assert "data:image/jpeg" in html, "the video was fetched from Label Studio"
 
@@ -87,19 +87,19 @@ def test_what_is_submitted_updated_and_deleted_is_learnt(
         assert _wait(store.corrections, lambda rows: not rows) == []
 
 
-def test_uncertainty_sampling_serves_the_least_sure_task_first(
+def test_uncertainty_sampling_serves_the_least_certain_task_first(
     studio: LocalStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frames, _ = red_star_and_blue_ring(24, size=(320, 180))
+    frames, _ = red_star_and_blue_ring(24, size=(192, 108))
     video = cfr(tmp_path / "clip.mp4", frames)
-    project, (address,) = studio.create_project("unsure", build_label_config(["Object"]), [video])
+    project, (address,) = studio.create_project("uncertainty", build_label_config(["Object"]), [video])
     studio.api("PATCH", f"/api/projects/{project}/", json={"sampling": "Uncertainty sampling"})
     words = (RED, "the ring", BLUE, "the star")
     tasks = studio.import_tasks(project, [{"video": address, "prompt": w, "fps": 25} for w in words])
     settings = settings_beside(studio, tmp_path)
     with BackgroundServer(settings) as backend:
-        found = list(connect(settings, project, url=backend.url))
-        assert any(f.state == "ok" and "uncertainty sampling goes by" in f.text for f in found), found
+        findings = list(connect(settings, project, url=backend.url))
+        assert any(f.state == "ok" and "uncertainty sampling goes by" in f.text for f in findings), findings
         studio.retrieve_predictions(project)
         assert studio.wait_for_predictions(tasks, timeout_s=60)
     scores = {task: studio.predictions(task)[0]["score"] for task in tasks}
@@ -107,17 +107,17 @@ def test_uncertainty_sampling_serves_the_least_sure_task_first(
     monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio.login.token)
     monkeypatch.setenv("REFAM_DATA_DIR", str(tmp_path / "data"))
-    said = CliRunner().invoke(app, ["next", "--project", str(project)])
-    assert said.exit_code == 0, said.output
-    listed = [int(line.split()[0]) for line in said.output.splitlines() if line.strip()[:1].isdigit()]
-    least = min(tasks, key=lambda task: scores[task])
-    assert listed[0] == least
+    result = CliRunner().invoke(app, ["next", "--project", str(project)])
+    assert result.exit_code == 0, result.output
+    listed = [int(line.split()[0]) for line in result.output.splitlines() if line.strip()[:1].isdigit()]
+    least_certain = min(tasks, key=lambda task: scores[task])
+    assert listed[0] == least_certain
     assert sorted(listed) == sorted(tasks)
-    served = []
+    order = []
     for _ in tasks:
         task = studio.api("GET", f"/api/projects/{project}/next")["id"]
-        served.append(task)
+        order.append(task)
         studio.api("POST", f"/api/tasks/{task}/annotations/", json={"result": []})
-    assert served == sorted(tasks, key=lambda task: scores[task])
+    assert order == sorted(tasks, key=lambda task: scores[task])
     assert "no task that has" in CliRunner().invoke(app, ["next", "--project", str(project)]).output
     assert "no such project" in CliRunner().invoke(app, ["next", "--project", "999999"]).stderr

@@ -13,7 +13,7 @@ from backend.service.app import BackgroundServer
 from backend.settings import load_settings
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from tests.backend.predict_requests import predict, slow_down, task
-from tests.browser.editor import browser_page, screenshot_path
+from tests.browser.editor import new_page, screenshot_path
 from tests.doubles import TruthRuntime
 from tests.media import cfr
 
@@ -40,8 +40,8 @@ def runtime(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def page(runtime):
-    with BackgroundServer(runtime.settings, runtime) as server, browser_page() as page:
+def page(runtime, browser):
+    with BackgroundServer(runtime.settings, runtime) as server, new_page(browser) as page:
         page.goto(server.url)
         expect(page.locator("#live")).to_have_text("live")
         yield page

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.controls import control_for_type
 from backend.labelstudio.controls.image_masks import MaskControl
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
-from tests.browser.editor import Editor, browser_page, screenshot_path
+from tests.browser.editor import Editor, new_page, screenshot_path
 from tests.media import cfr
 from tests.studio import picture_task, settings_beside
 
@@ -26,10 +26,10 @@ pytestmark = pytest.mark.browser
 
 _EVERY, _PICTURES, _SIZE = 5, 12, (480, 270)
 _SERIALISED = "() => window.Htx.annotationStore.selected.serializeAnnotation()"
-_SHOW = """([picture, id]) => { const s = window.Htx.annotationStore.selected;
+_SELECT_REGION = """([picture, id]) => { const s = window.Htx.annotationStore.selected;
     [...s.names.values()].find(t => t.type === 'image').setCurrentImage(picture);
     setTimeout(() => s.selectArea(s.regionStore.regions.find(r => (r.cleanId || r.id) === id)), 800); }"""
-_LOOK_AT = """(picture) => { const s = window.Htx.annotationStore.selected;
+_SHOW_PICTURE = """(picture) => { const s = window.Htx.annotationStore.selected;
     [...s.names.values()].find(t => t.type === 'image').setCurrentImage(picture); }"""
 _LOADED = """(picture) => { const s = window.Htx.annotationStore.selected;
     const t = [...s.names.values()].find(t => t.type === 'image');
@@ -45,8 +45,8 @@ def read_mask(region: Mapping[str, Any]) -> NDArray[np.bool_]:
 
 
 @dataclass
-class Cut:
-    """A clip cut into pictures, as a task. truth: (2, pictures, H, W) bool: star, ring."""
+class PictureTask:
+    """A task that is the pictures of a clip, open in the editor. truth: (2, pictures, H, W) bool: star, ring."""
 
     editor: Editor
     studio: LocalStudio
@@ -64,7 +64,7 @@ class Cut:
         self.page.wait_for_function(_READY, arg=1, timeout=90_000)
         self.page.wait_for_timeout(1500)
 
-    def accept_by_itself(self) -> None:
+    def accept_suggestions(self) -> None:
         """Auto-Accept Suggestions on, as people are told: the editor goes blank where a suggestion is for what is
         selected (Label Studio 1.23.2)."""
         self.page.get_by_text("Auto-Accept Suggestions").first.click()
@@ -73,11 +73,11 @@ class Cut:
     def select(self, picture: int) -> str:
         """As a click on the mask does -> its id."""
         (region,) = [r for r in self.regions() if r["item_index"] == picture and read_mask(r).any()]
-        self.page.evaluate(_SHOW, [picture, region["id"]])
+        self.page.evaluate(_SELECT_REGION, [picture, region["id"]])
         self.page.wait_for_timeout(1500)
         return str(region["id"])
 
-    def ask(self, words: str) -> None:
+    def type_words(self, words: str) -> None:
         """Words, Enter, and the check mark that takes what is suggested: on pictures the editor asks that."""
         answer = self.editor.type_words(words)
         assert "errors" not in answer
@@ -89,10 +89,10 @@ class Cut:
         suggested.wait_for(state="hidden")
         self.page.wait_for_timeout(1000)
 
-    def look_at_all(self) -> None:
+    def show_every_picture(self) -> None:
         """Every picture once: what was answered for one that was never looked at is not saved (Label Studio 1.23.2)."""
         for picture in range(_PICTURES):
-            self.page.evaluate(_LOOK_AT, picture)
+            self.page.evaluate(_SHOW_PICTURE, picture)
             self.page.wait_for_function(_LOADED, arg=picture, timeout=30_000)
             self.page.wait_for_timeout(150)
 
@@ -111,82 +111,86 @@ class Cut:
 
 
 @pytest.fixture(params=["brush", "bitmask", "polygon"])
-def cut(request: pytest.FixtureRequest, studio: LocalStudio, tmp_path: Path) -> Iterator[Cut]:
+def opened_task(
+    request: pytest.FixtureRequest, studio: LocalStudio, browser: Browser, tmp_path: Path
+) -> Iterator[PictureTask]:
     frames, truth = red_star_and_blue_ring(_EVERY * _PICTURES, size=_SIZE)
     shape = str(request.param)
     video = cfr(tmp_path / "clip.mp4", frames)
     project, task = picture_task(studio, video, f"pictures-{shape}", every=_EVERY, words=RED, shape=shape)
     settings = settings_beside(studio, tmp_path)
-    with BackgroundServer(settings) as backend, browser_page() as page:
+    with BackgroundServer(settings) as backend, new_page(browser) as page:
         studio.connect(project, backend.url)
         studio.retrieve_predictions(project)
         assert studio.wait_for_predictions([task], timeout_s=120)
-        yield Cut(Editor(page, studio), studio, project, task, shape, truth[:, ::_EVERY])
+        yield PictureTask(Editor(page, studio), studio, project, task, shape, truth[:, ::_EVERY])
 
 
 def _ious(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.array([(x & y).sum() / max(1, (x | y).sum()) for x, y in zip(a, b, strict=True)])
 
 
-def _shows(cut: Cut, truth: NDArray[np.bool_], least: float) -> bool:
+def _masks_become(opened_task: PictureTask, truth: NDArray[np.bool_], least: float) -> bool:
     """Whether that is what is drawn, within the time that the editor of a busy machine takes to draw an answer."""
     for _ in range(40):
-        if _ious(cut.masks(), truth).mean() > least:
+        if _ious(opened_task.masks(), truth).mean() > least:
             return True
-        cut.page.wait_for_timeout(500)
+        opened_task.page.wait_for_timeout(500)
     return False
 
 
-def test_masks_are_seen_asked_anew_and_a_drawn_one_is_kept_to_the_pixel(cut: Cut, tmp_path: Path) -> None:
-    cut.open()
-    star, ring = cut.truth
-    assert _shows(cut, star, 0.8)
-    cut.ask(BLUE)
-    cut.look_at_all()
-    assert _shows(cut, ring, 0.8), "no star is left on any picture"
-    if cut.shape == "brush":
+def test_masks_follow_new_words_and_an_edited_one_is_kept_to_the_pixel(
+    opened_task: PictureTask, tmp_path: Path
+) -> None:
+    opened_task.open()
+    star, ring = opened_task.truth
+    assert _masks_become(opened_task, star, 0.8)
+    opened_task.type_words(BLUE)
+    opened_task.show_every_picture()
+    assert _masks_become(opened_task, ring, 0.8), "no star is left on any picture"
+    if opened_task.shape == "brush":
         part = {"x": 240, "y": 90, "width": 1260, "height": 720}
-        cut.page.screenshot(path=screenshot_path(tmp_path, "walk-4-pictures.png"), clip=part)
-    cut.accept_by_itself()
-    selected = cut.select(picture=5)
-    cut.ask(RED)  # what is selected is answered for, too
-    cut.look_at_all()
-    assert selected in {r["id"] for r in cut.regions()}
-    assert _shows(cut, star, 0.8)
-    cut.ask(BLUE)
-    cut.look_at_all()
-    assert _shows(cut, ring, 0.8)
-    before = {r["id"]: read_mask(r) for r in cut.regions()}
-    mine = _draw_by_hand(cut, picture=3)
-    cut.ask(f"{BLUE};")
-    after = {r["id"]: r for r in cut.regions()}
-    kept = read_mask(after[mine["id"]])
-    np.testing.assert_array_equal(kept, read_mask(mine))
-    assert (kept != before[mine["id"]]).sum() > 50
-    assert _shows(cut, ring, 0.6), "the other pictures are answered from it"
-    cut.page.wait_for_timeout(6000)  # the editor saves what was drawn
-    cut.ask("-" + BLUE)
-    left = cut.masks().any(axis=(1, 2))
-    assert np.flatnonzero(left).tolist() == ([3] if cut.shape == "brush" else [])
-    if cut.shape == "brush":
-        cut.page.get_by_text("what was painted by hand stays on picture 4").first.wait_for()
+        opened_task.page.screenshot(path=screenshot_path(tmp_path, "walk-4-pictures.png"), clip=part)
+    opened_task.accept_suggestions()
+    selected = opened_task.select(picture=5)
+    opened_task.type_words(RED)  # what is selected is answered for, too
+    opened_task.show_every_picture()
+    assert selected in {r["id"] for r in opened_task.regions()}
+    assert _masks_become(opened_task, star, 0.8)
+    opened_task.type_words(BLUE)
+    opened_task.show_every_picture()
+    assert _masks_become(opened_task, ring, 0.8)
+    before = {r["id"]: read_mask(r) for r in opened_task.regions()}
+    edited = _edit_mask(opened_task, picture=3)
+    opened_task.type_words(f"{BLUE};")
+    after = {r["id"]: r for r in opened_task.regions()}
+    kept = read_mask(after[edited["id"]])
+    np.testing.assert_array_equal(kept, read_mask(edited))
+    assert (kept != before[edited["id"]]).sum() > 50
+    assert _masks_become(opened_task, ring, 0.6), "the other pictures are answered from it"
+    opened_task.page.wait_for_timeout(6000)  # the editor saves what was drawn
+    opened_task.type_words("-" + BLUE)
+    left = opened_task.masks().any(axis=(1, 2))
+    assert np.flatnonzero(left).tolist() == ([3] if opened_task.shape == "brush" else [])
+    if opened_task.shape == "brush":
+        opened_task.page.get_by_text("what was painted by hand stays on picture 4").first.wait_for()
 
 
-def _draw_by_hand(cut: Cut, *, picture: int) -> dict[str, Any]:
+def _edit_mask(opened_task: PictureTask, *, picture: int) -> dict[str, Any]:
     """On one picture, with the mouse: a stroke of the brush across the object, or the polygon dragged aside."""
-    drawn_on = cut.select(picture)
-    region = next(r for r in cut.regions() if r["id"] == drawn_on)
-    canvas = cut.page.locator(".konvajs-content").bounding_box()
+    drawn_on = opened_task.select(picture)
+    region = next(r for r in opened_task.regions() if r["id"] == drawn_on)
+    canvas = opened_task.page.locator(".konvajs-content").bounding_box()
     assert canvas is not None
     ys, xs = np.nonzero(read_mask(region))
     middle = len(xs) // 2  # a pixel of the object: a ring's centre is none
     x, y = canvas["x"] + xs[middle] * canvas["width"] / _SIZE[0], canvas["y"] + ys[middle] * canvas["height"] / _SIZE[1]
-    mouse = cut.page.mouse
+    mouse = opened_task.page.mouse
     mouse.move(x, y)
     mouse.down()
     mouse.move(x + 4, y - 3, steps=3)
-    far = 3 if cut.shape == "polygon" else 10  # a polygon goes with the mouse as a whole
-    mouse.move(x + 4 * far, y - 3 * far, steps=8)
+    steps = 3 if opened_task.shape == "polygon" else 10  # a polygon goes with the mouse as a whole
+    mouse.move(x + 4 * steps, y - 3 * steps, steps=8)
     mouse.up()
-    cut.page.wait_for_timeout(1000)
-    return next(r for r in cut.regions() if r["id"] == drawn_on)
+    opened_task.page.wait_for_timeout(1000)
+    return next(r for r in opened_task.regions() if r["id"] == drawn_on)

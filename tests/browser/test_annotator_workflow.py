@@ -1,4 +1,4 @@
-"""An annotator's way through a real Label Studio: import, retrieve, watch, open, other words, a stroke, submit, export.
+"""An annotator's workflow in a real Label Studio: import, retrieve, watch, open, other words, a stroke, submit, export.
 
 Everything is done with mouse and keyboard, and at each step what is stored and what the screen shows are both looked
 at. The pictures that the documentation shows are made here (REFAM_SCREENSHOTS).
@@ -45,14 +45,14 @@ def _counts(jobs: Page) -> dict[str, int]:
     return {name.strip(): int(number) for name, number in found}
 
 
-def test_a_day_with_twenty_tasks(studio: LocalStudio, tmp_path: Path) -> None:
+def test_twenty_tasks_from_import_to_export(studio: LocalStudio, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     videos = []
     for i in range(_TASKS // 2):
         frames, _ = red_star_and_blue_ring(36 + i, size=(480, 270))
         videos.append(cfr(clips / f"clip-{i}.mp4", frames, fps=25))
-    number, addresses = studio.create_project("A day", build_label_config(["Object"]), videos)
+    number, addresses = studio.create_project("Twenty tasks", build_label_config(["Object"]), videos)
     data = [{"video": a, "prompt": words, "fps": 25} for words in (RED, BLUE) for a in addresses]
     (tmp_path / "tasks.json").write_text(json.dumps([{"data": item} for item in data]))
     settings = settings_beside(
@@ -61,32 +61,32 @@ def test_a_day_with_twenty_tasks(studio: LocalStudio, tmp_path: Path) -> None:
         deadline_s=15,  # of the twenty some are done by then, others are not; storing them takes a while, too
     )
     with BackgroundServer(settings) as backend, browser_page() as page:
-        found = list(connect(settings, number, url=backend.url))
-        assert not [f for f in found if f.state == "fail"], found
-        editor, listed = Editor(page, studio), TasksPage(page, studio, number)
+        findings = list(connect(settings, number, url=backend.url))
+        assert not [f for f in findings if f.state == "fail"], findings
+        editor, tasks_page = Editor(page, studio), TasksPage(page, studio, number)
         jobs = page.context.new_page()
         jobs.goto(backend.url)
-        tasks = _import_and_retrieve(studio, listed, number, tmp_path / "tasks.json")
-        _watch_it_count_up(jobs)
-        _other_words_while_others_run(studio, editor, jobs, number, tasks[-1], tmp_path)
-        mine = _put_right_and_ask_again(editor, tmp_path)
-        _submit(studio, editor, CorrectionStore(settings.data_dir), tasks[-1], mine)
-        _all_are_done_once(studio, jobs, tasks)
-        _export(listed, tasks[-1], mine, clips, tmp_path)
+        tasks = _import_and_retrieve(studio, tasks_page, number, tmp_path / "tasks.json")
+        _jobs_are_counted(jobs)
+        _new_words_come_first(studio, editor, jobs, number, tasks[-1], tmp_path)
+        user_box = _correct_a_box_and_repeat_the_words(editor, tmp_path)
+        _submit(studio, editor, CorrectionStore(settings.data_dir), tasks[-1], user_box)
+        _every_task_has_one_prediction(studio, jobs, tasks)
+        _export(tasks_page, tasks[-1], user_box, clips, tmp_path)
 
 
-def _import_and_retrieve(studio: LocalStudio, listed: TasksPage, number: int, path: Path) -> list[int]:
-    listed.import_file(path)
+def _import_and_retrieve(studio: LocalStudio, tasks_page: TasksPage, number: int, path: Path) -> list[int]:
+    tasks_page.import_file(path)
     tasks = studio.task_ids(number)
     assert len(tasks) == _TASKS
-    listed.open()
+    tasks_page.open()
     began = time.monotonic()
-    assert listed.retrieve_predictions(_TASKS)["processed_items"] == _TASKS
+    assert tasks_page.retrieve_predictions(_TASKS)["processed_items"] == _TASKS
     assert time.monotonic() - began < 30, "twenty tasks must not hold the page"
     return tasks
 
 
-def _watch_it_count_up(jobs: Page) -> None:
+def _jobs_are_counted(jobs: Page) -> None:
     expect(jobs.locator("#live")).to_have_text("live")
     expect(jobs.locator("[data-filter=all]")).to_have_text(f"all {_TASKS}")
     before = _counts(jobs)["done"]
@@ -95,19 +95,19 @@ def _watch_it_count_up(jobs: Page) -> None:
     assert _counts(jobs)["done"] > before
 
 
-def _other_words_while_others_run(
+def _new_words_come_first(
     studio: LocalStudio, editor: Editor, jobs: Page, number: int, task: int, tmp_path: Path
 ) -> None:
     assert studio.predictions(task) == [], "the last of the batch is not done yet"
     editor.page.bring_to_front()  # a browser holds a hidden tab's video back
     _open_until_it_has_a_box(editor, number, task)
     (before,) = editor.seek(20)["regions"]
-    assert worst_side(before["box"], editor.seen(COLOURS["blue"])) < _WITHIN_PERCENT
+    assert worst_side(before["box"], editor.box_of_color(COLOURS["blue"])) < _WITHIN_PERCENT
     _type(editor, RED)
     assert _counts(jobs)["done"] < _TASKS, "others are still under way, and whoever types comes first"
     (after,) = editor.seek(20)["regions"]
     assert after["id"] == before["id"]
-    assert worst_side(after["box"], editor.seen(COLOURS["red"])) < _WITHIN_PERCENT
+    assert worst_side(after["box"], editor.box_of_color(COLOURS["red"])) < _WITHIN_PERCENT
     editor.page.screenshot(path=screenshot_path(tmp_path, "walk-2-words.png"))
     jobs.set_viewport_size({"width": 1100, "height": 760})
     jobs.screenshot(path=screenshot_path(tmp_path, "walk-1-queue.png"))
@@ -133,26 +133,26 @@ def _type(editor: Editor, words: str) -> None:
     pytest.fail(f"{words!r} is never finished")
 
 
-def _put_right_and_ask_again(editor: Editor, tmp_path: Path) -> dict[str, Any]:
+def _correct_a_box_and_repeat_the_words(editor: Editor, tmp_path: Path) -> dict[str, Any]:
     """One box dragged, Enter once more -> the box as the person left it, with its frame."""
-    early, found = (editor.seek(frame)["regions"][0]["box"] for frame in (5, 30))
+    early, predicted = (editor.seek(frame)["regions"][0]["box"] for frame in (5, 30))
     editor.drag_box(*_MOVED_PERCENT)
-    (mine,) = (region["box"] for region in editor.state()["regions"])
-    assert (mine["x"] - found["x"], mine["y"] - found["y"]) == pytest.approx(_MOVED_PERCENT, abs=0.7)
+    (user_box,) = (region["box"] for region in editor.state()["regions"])
+    assert (user_box["x"] - predicted["x"], user_box["y"] - predicted["y"]) == pytest.approx(_MOVED_PERCENT, abs=0.7)
     _type(editor, f"{RED} ;")  # the very same text would send nothing, and "RED;" may have been sent before
     (kept,) = (region["box"] for region in editor.seek(30)["regions"])
-    assert worst_side(kept, mine) < 1e-6, "what a person drew stays as it is"
+    assert worst_side(kept, user_box) < 1e-6, "what a person drew stays as it is"
     editor.page.screenshot(path=screenshot_path(tmp_path, "walk-3-corrected.png"))
     (follows,) = (region["box"] for region in editor.seek(5)["regions"])
     assert follows["x"] - early["x"] == pytest.approx(_MOVED_PERCENT[0], abs=1.5), "the track follows the stroke"
-    return {**mine, "frame": 30}
+    return {**user_box, "frame": 30}
 
 
-def _submit(studio: LocalStudio, editor: Editor, store: CorrectionStore, task: int, mine: dict[str, Any]) -> None:
+def _submit(studio: LocalStudio, editor: Editor, store: CorrectionStore, task: int, user_box: dict[str, Any]) -> None:
     identity = editor.submit()
     stored = studio.api("GET", f"/api/annotations/{identity}/")
     assert stored["task"] == task
-    assert worst_side(_keyframe(stored["result"], mine["frame"]), mine) < 1e-6
+    assert worst_side(_keyframe(stored["result"], user_box["frame"]), user_box) < 1e-6
     until = time.monotonic() + 30
     while time.monotonic() < until and not [row for row in store.corrections() if row.task == task]:
         time.sleep(0.2)
@@ -160,7 +160,7 @@ def _submit(studio: LocalStudio, editor: Editor, store: CorrectionStore, task: i
     assert (row.correction.fate, row.correction.strokes) == (RegionFate.MOVED, 2), "other words, and one box"
 
 
-def _all_are_done_once(studio: LocalStudio, jobs: Page, tasks: list[int]) -> None:
+def _every_task_has_one_prediction(studio: LocalStudio, jobs: Page, tasks: list[int]) -> None:
     assert studio.wait_for_predictions(tasks, timeout_s=600)
     assert [len(studio.predictions(task)) for task in tasks] == [1] * _TASKS
     failed = jobs.locator(".job.failed").all_inner_texts()
@@ -168,22 +168,22 @@ def _all_are_done_once(studio: LocalStudio, jobs: Page, tasks: list[int]) -> Non
     expect(jobs.locator("[data-filter=failed]")).to_have_text("failed 0")
 
 
-def _export(listed: TasksPage, task: int, mine: dict[str, Any], clips: Path, tmp_path: Path) -> None:
-    listed.open()
-    exported = listed.export(tmp_path / "export.json")
+def _export(tasks_page: TasksPage, task: int, user_box: dict[str, Any], clips: Path, tmp_path: Path) -> None:
+    tasks_page.open()
+    exported = tasks_page.export(tmp_path / "export.json")
     (one,) = [item for item in exported if item["annotations"]]
     assert one["id"] == task
-    assert worst_side(_keyframe(one["annotations"][0]["result"], mine["frame"]), mine) < 1e-6
+    assert worst_side(_keyframe(one["annotations"][0]["result"], user_box["frame"]), user_box) < 1e-6
     (tmp_path / "config.xml").write_text(build_label_config(["Object"]))
-    ran = CliRunner().invoke(
+    result = CliRunner().invoke(
         app,
         [
             *("export", str(tmp_path / "export.json"), "--config", str(tmp_path / "config.xml")),
             *("--videos", str(clips), "--format", "coco", "--out", str(tmp_path / "coco")),
         ],
     )
-    assert ran.exit_code == 0, ran.output
-    assert "1 videos, 1 objects" in ran.output
+    assert result.exit_code == 0, result.output
+    assert "1 videos, 1 objects" in result.output
 
 
 def _keyframe(result: list[dict[str, Any]], frame: int) -> dict[str, Any]:
