@@ -9,7 +9,7 @@ OFFLINE := HF_HUB_OFFLINE=1 REFAM_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # One process a core, at most four: each needs up to 1.5 GB. worksteal keeps the tests of a module together, for its fixtures.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: setup demo test lint browser slow bench-tiny bench-masks bench-clicks bench-track bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
+.PHONY: setup label-studio demo test lint e2e browser slow bench-tiny bench-masks bench-clicks bench-track bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
 
 setup: $(VENV)/.ready
 
@@ -27,7 +27,14 @@ $(LS_VENV)/.ready:
 	$(LS_VENV)/bin/pip install --quiet label-studio==1.23.2
 	touch $@
 
-demo: $(VENV)/.ready $(LS_VENV)/.ready
+# An empty database, which takes a minute to build: each Label Studio that is started begins with a copy of it.
+$(LS_VENV)/empty-database/label_studio.sqlite3: $(LS_VENV)/.ready
+	$(LS_VENV)/bin/label-studio version --data-dir $(@D) >/dev/null
+	touch $@
+
+label-studio: $(LS_VENV)/empty-database/label_studio.sqlite3
+
+demo: $(VENV)/.ready label-studio
 	TOKENIZERS_PARALLELISM=false $(BIN)/python -m backend.demo.run $(if $(CHECK),--check)
 
 lint: $(VENV)/.ready
@@ -38,13 +45,18 @@ lint: $(VENV)/.ready
 test: lint
 	$(OFFLINE) $(BIN)/pytest $(PARALLEL) $(ARGS)
 
-# Tests with a real Label Studio and a real browser (Debian: apt install chromium).
-browser: $(VENV)/.ready $(LS_VENV)/.ready
-	$(OFFLINE) $(BIN)/pytest -m "(e2e or browser) and not slow" $(ARGS)
+# Tests with a real Label Studio.
+e2e: $(VENV)/.ready label-studio
+	$(OFFLINE) $(BIN)/pytest -m "e2e and not slow" $(ARGS)
+
+# Tests with a real browser, too (Debian: apt install chromium). One at a time: an editor that waits for the other's
+# answers shows its own too late.
+browser: $(VENV)/.ready label-studio
+	$(OFFLINE) $(BIN)/pytest -m "browser and not slow" $(ARGS)
 
 # Slow tests that need no other models: Ray workers, a killed worker, a whole `refam curate`.
 slow: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/pytest -m slow tests/backend/batch $(ARGS)
+	$(OFFLINE) $(BIN)/pytest -m slow tests/backend/batch tests/backend/cli/test_curate.py $(ARGS)
 
 bench-tiny: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/refam eval scenes $(ARGS)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from backend.batch.manifest import read_manifest
 from backend.cli.main import app
-from backend.demo.local_studio import StudioError, StudioLogin, find_label_studio
+from backend.demo.local_studio import LocalStudio, StudioError, StudioLogin, find_label_studio
 from backend.demo.run import box_ious
 from backend.demo.synthetic_videos import SyntheticVideo, draw_videos
 from backend.labelstudio.controls.video_rectangle import box_sequence
@@ -63,6 +63,21 @@ def test_a_missing_label_studio_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("LABEL_STUDIO_BIN", str(tmp_path / "none"))
     with pytest.raises(StudioError, match="make demo"):
         find_label_studio()
+
+
+def test_a_new_data_directory_begins_with_the_empty_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    executable, empty = tmp_path / "venv/bin/label-studio", tmp_path / "venv/empty-database/label_studio.sqlite3"
+    for file, text in ((executable, "#!/bin/sh\nexit 1\n"), (empty, "empty")):
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    executable.chmod(0o755)
+    monkeypatch.setenv("LABEL_STUDIO_BIN", str(executable))
+    database = tmp_path / "data/label_studio.sqlite3"
+    for content in ("empty", "with projects"):  # what is there is kept
+        with pytest.raises(StudioError, match="did not come up"):
+            LocalStudio(tmp_path / "data").start()
+        assert database.read_text() == content
+        database.write_text("with projects")
 
 
 def test_a_login_stays_the_same_and_is_for_its_owner_only(tmp_path: Path) -> None:
