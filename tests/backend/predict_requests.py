@@ -33,12 +33,12 @@ def slow_down(runtime, monkeypatch, seconds):
     monkeypatch.setattr(runtime.truth, "run", slowly)
 
 
-def hold_back(runtime, monkeypatch, words):
+def hold_back(runtime, monkeypatch, *words):
     """Objects of these words are not finished before the event that is returned is set, or their job is cancelled."""
     run, released = runtime.truth.run, threading.Event()
 
     def held(clip, targets, progress, **kwargs):
-        while targets[0].words == words and not released.wait(0.05):
+        while targets[0].words in words and not released.wait(0.05):
             progress("track", 0.5)
         return run(clip, targets, progress=progress, **kwargs)
 

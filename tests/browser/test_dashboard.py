@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 from playwright.sync_api import expect
@@ -61,7 +60,7 @@ def test_it_counts_up_while_jobs_are_done_and_is_used_by_keyboard(page, runtime,
     predict(runtime, task(4, LONG))
     job(page, LONG).wait_for()
     asking.join()
-    time.sleep(3)  # something to see of the progress
+    page.wait_for_function("[...document.querySelectorAll('progress')].some(bar => bar.value > 0)")
     assert job(page, "the star").locator(".state").inner_text() == "done"
     picture = job(page, "the star").locator("img")
     assert picture.evaluate("i => i.complete && i.naturalWidth") == 320

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser
 
 from backend.demo.local_studio import LocalStudio
 from backend.demo.real_clips import load_real_clips
@@ -14,7 +15,7 @@ from backend.demo.run import MIN_REAL_IOU, create_demo_project, track_drawn_box
 from backend.labelstudio.timeline import clip_frame_of_editor
 from backend.service.app import BackgroundServer
 from refam.segmenters.sam2_weights import find_weights
-from tests.browser.editor import Editor, browser_page, screenshot_path
+from tests.browser.editor import Editor, new_page, screenshot_path
 from tests.studio import settings_beside
 from video.masks import box_iou
 
@@ -27,14 +28,14 @@ WEIGHTS = find_weights(
 
 
 @pytest.mark.skipif(WEIGHTS is None, reason="no `refam models pull sam2-tiny` on this machine")
-def test_the_box_follows_the_dog_of_the_demo(studio: LocalStudio, tmp_path: Path) -> None:
+def test_the_box_follows_the_dog_of_the_demo(studio: LocalStudio, browser: Browser, tmp_path: Path) -> None:
     clip = load_real_clips()[0]
     settings = settings_beside(studio, tmp_path, sam2=str(WEIGHTS))
     project = create_demo_project(studio, [clip], [])
     with BackgroundServer(settings) as backend:
         model = int(studio.connect(project.number, backend.url)["id"])
         track_drawn_box(studio, model, project.real[0], clip)
-        with browser_page() as page:
+        with new_page(browser) as page:
             editor = Editor(page, studio)
             editor.open(project.number, project.real[0])
             shown_frames = clip_frame_of_editor(clip.times, len(clip.times), clip.fps)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.import_tasks import build_label_config
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from refam.tiny.scenes import COLOURS
-from tests.browser.editor import Editor, browser_page, screenshot_path, worst_side
+from tests.browser.editor import Editor, new_page, screenshot_path, worst_side
 from tests.media import cfr, ntsc, rotated, vfr
 from tests.studio import settings_beside
 
@@ -32,9 +33,9 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(studio: LocalStudio, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("clips")
-    frames, _ = red_star_and_blue_ring(48, size=(480, 270))
+    frames, _ = red_star_and_blue_ring()
     videos = [
         cfr(folder / "constant.mp4", frames, fps=25),
         ntsc(folder / "ntsc.mp4", frames),
@@ -51,8 +52,8 @@ def project(studio: LocalStudio, tmp_path_factory: pytest.TempPathFactory) -> It
     with BackgroundServer(settings) as backend:
         studio.connect(number, backend.url)
         studio.retrieve_predictions(number)
-        assert studio.wait_for_predictions(tasks, timeout_s=300)
-        with browser_page() as page:
+        assert studio.wait_for_predictions(tasks, timeout_s=900)
+        with new_page(browser) as page:
             yield Project(Editor(page, studio), studio, number, dict(zip(CLIPS, tasks, strict=True)))
 
 

@@ -17,11 +17,11 @@ pytestmark = [pytest.mark.browser]
 
 WORDS = "the red star on the left"
 PARTS = ("answer", "words", "maps", "steps", "candidates", "time", "settings")
-_WIDER = """() => [...document.querySelectorAll('main *')].filter(e => {
+_OVERFLOWING = """() => [...document.querySelectorAll('main *')].filter(e => {
     const r = e.getBoundingClientRect(); const m = document.querySelector('main').getBoundingClientRect();
     return r.width > 0 && !e.closest('svg') && (r.right > m.right + 1 || r.left < m.left - 1);
 }).map(e => e.tagName + '.' + e.className)"""
-_CUT = """() => [...document.querySelectorAll('.chip, .cap b, .cap .num, h1, h2, dd, .note, .film p *')]
+_TRUNCATED = """() => [...document.querySelectorAll('.chip, .cap b, .cap .num, h1, h2, dd, .note, .film p *')]
     .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline')
     .map(e => e.textContent)"""
 # WCAG's contrast of text and what is behind it, for every element that has text of its own.
@@ -41,19 +41,19 @@ _CONTRAST = """() => {
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("explain")
-    things = (
+    objects = (
         SceneObject("red", "star", "plain", "large", 26, 24, 11.5, (0.18, 0.10)),
         SceneObject("red", "star", "plain", "large", 88, 40, 11, (-0.15, -0.08)),
         SceneObject("blue", "ring", "plain", "large", 58, 20, 10, (0.05, 0.2)),
         SceneObject("yellow", "square", "striped", "small", 50, 50, 7, (0.2, -0.05)),
     )
-    frames, _ = draw_moving_scene(Scene((113.8, 64.0), things, "grey", 5), (640, 360), n_frames=60)
+    frames, _ = draw_moving_scene(Scene((113.8, 64.0), objects, "grey", 5), (640, 360), n_frames=60)
     cfr(folder / "two-stars.mp4", frames)
-    done = CliRunner().invoke(
+    result = CliRunner().invoke(
         app,
         ["explain", str(folder / "two-stars.mp4"), WORDS, "--frame", "24", "--out", str(folder / "page.html")],
     )
-    assert done.exit_code == 0, done.output
+    assert result.exit_code == 0, result.output
     return folder / "page.html"
 
 
@@ -62,9 +62,9 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_is_there_and_nothing_overflows(
     browser: Browser, page_file: Path, tmp_path: Path, scheme: str, width: int
 ) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     with new_page(browser) as page:
-        page.on("request", lambda r: asked.append(r.url))
+        page.on("request", lambda r: requested.append(r.url))
         problems: list[str] = []
         page.on("console", lambda m: problems.append(m.text))
         page.on("pageerror", lambda e: problems.append(str(e)))
@@ -77,14 +77,14 @@ def test_everything_is_there_and_nothing_overflows(
             assert box["height"] > 40, part
         assert page.locator("h1").inner_text() == WORDS
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.evaluate(_WIDER) == []
-        assert page.evaluate(_CUT) == []
+        assert page.evaluate(_OVERFLOWING) == []
+        assert page.evaluate(_TRUNCATED) == []
         assert page.evaluate(_CONTRAST) == []
         assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
-        assert not [url for url in asked if not url.startswith(("file:", "data:"))], "nothing is fetched"
+        assert not [url for url in requested if not url.startswith(("file:", "data:"))], "nothing is fetched"
         assert problems == []
-        dark = page.evaluate("getComputedStyle(document.body).backgroundColor").strip("rgb()").split(",")
-        assert (sum(map(int, dark)) < 200) == (scheme == "dark")
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor").strip("rgb()").split(",")
+        assert (sum(map(int, background)) < 200) == (scheme == "dark")
         page.screenshot(path=screenshot_path(tmp_path, f"explain-{scheme}-{width}.png"), full_page=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Response
 
 from backend.demo.local_studio import LocalStudio
 from backend.labelstudio.controls import control_for_type
@@ -24,7 +24,7 @@ from tests.studio import picture_task, settings_beside
 
 pytestmark = pytest.mark.browser
 
-_EVERY, _PICTURES, _SIZE = 5, 12, (480, 270)
+_EVERY, _PICTURES, _SIZE = 5, 8, (480, 270)
 _SERIALISED = "() => window.Htx.annotationStore.selected.serializeAnnotation()"
 _SELECT_REGION = """([picture, id]) => { const s = window.Htx.annotationStore.selected;
     [...s.names.values()].find(t => t.type === 'image').setCurrentImage(picture);
@@ -54,6 +54,14 @@ class PictureTask:
     task: int
     shape: str
     truth: NDArray[np.bool_]
+    drafts_saved: int = 0
+    drafts_before_edit: int = 0
+
+    def __post_init__(self) -> None:
+        self.page.on("response", self._count_draft)
+
+    def _count_draft(self, response: Response) -> None:
+        self.drafts_saved += "/drafts" in response.url and response.request.method in ("POST", "PATCH")
 
     @property
     def page(self) -> Page:
@@ -82,12 +90,10 @@ class PictureTask:
         answer = self.editor.type_words(words)
         assert "errors" not in answer
         if self.page.evaluate("() => window.Htx.autoAcceptSuggestions"):
-            self.page.wait_for_timeout(1000)
             return
         suggested = self.page.get_by_text(re.compile(r"^\d+ suggestions?$"))
         suggested.locator("..").get_by_role("button").last.click()
         suggested.wait_for(state="hidden")
-        self.page.wait_for_timeout(1000)
 
     def show_every_picture(self) -> None:
         """Every picture once: what was answered for one that was never looked at is not saved (Label Studio 1.23.2)."""
@@ -96,18 +102,26 @@ class PictureTask:
             self.page.wait_for_function(_LOADED, arg=picture, timeout=30_000)
             self.page.wait_for_timeout(150)
 
+    def wait_until_saved(self) -> None:
+        """Wait until the editor has saved a draft since the last edit, as it does some seconds after a change."""
+        for _ in range(600):
+            if self.drafts_saved > self.drafts_before_edit:
+                return
+            self.page.wait_for_timeout(100)
+        pytest.fail("the editor saved no draft after the edit")
+
     def regions(self) -> list[dict[str, Any]]:
         """What would be submitted now: its masks."""
-        found: list[dict[str, Any]] = self.page.evaluate(_SERIALISED)
+        regions: list[dict[str, Any]] = self.page.evaluate(_SERIALISED)
         # Text that an answer put into the field takes on the label that is chosen: no mask, and on no picture.
-        return [r for r in found if r["type"] == f"{self.shape}labels" and "item_index" in r]
+        return [r for r in regions if r["type"] == f"{self.shape}labels" and "item_index" in r]
 
     def masks(self) -> NDArray[np.bool_]:
         """(pictures, H, W) bool: all that is drawn on each picture."""
-        drawn = np.zeros((_PICTURES, *_SIZE[::-1]), np.bool_)
+        masks = np.zeros((_PICTURES, *_SIZE[::-1]), np.bool_)
         for region in self.regions():
-            drawn[region["item_index"]] |= read_mask(region)
-        return drawn
+            masks[region["item_index"]] |= read_mask(region)
+        return masks
 
 
 @pytest.fixture(params=["brush", "bitmask", "polygon"])
@@ -118,11 +132,12 @@ def opened_task(
     shape = str(request.param)
     video = cfr(tmp_path / "clip.mp4", frames)
     project, task = picture_task(studio, video, f"pictures-{shape}", every=_EVERY, words=RED, shape=shape)
-    settings = settings_beside(studio, tmp_path)
+    # Each answer waits 6.5 s for a draft with what was just drawn. With one of the shapes that is tested here.
+    settings = settings_beside(studio, tmp_path, **({} if shape == "brush" else {"draft_wait_s": 0}))
     with BackgroundServer(settings) as backend, new_page(browser) as page:
         studio.connect(project, backend.url)
         studio.retrieve_predictions(project)
-        assert studio.wait_for_predictions([task], timeout_s=120)
+        assert studio.wait_for_predictions([task], timeout_s=900)
         yield PictureTask(Editor(page, studio), studio, project, task, shape, truth[:, ::_EVERY])
 
 
@@ -162,13 +177,15 @@ def test_masks_follow_new_words_and_an_edited_one_is_kept_to_the_pixel(
     assert _masks_become(opened_task, ring, 0.8)
     before = {r["id"]: read_mask(r) for r in opened_task.regions()}
     edited = _edit_mask(opened_task, picture=3)
+    if opened_task.shape != "brush":
+        opened_task.wait_until_saved()
     opened_task.type_words(f"{BLUE};")
     after = {r["id"]: r for r in opened_task.regions()}
     kept = read_mask(after[edited["id"]])
     np.testing.assert_array_equal(kept, read_mask(edited))
     assert (kept != before[edited["id"]]).sum() > 50
     assert _masks_become(opened_task, ring, 0.6), "the other pictures are answered from it"
-    opened_task.page.wait_for_timeout(6000)  # the editor saves what was drawn
+    opened_task.wait_until_saved()
     opened_task.type_words("-" + BLUE)
     left = opened_task.masks().any(axis=(1, 2))
     assert np.flatnonzero(left).tolist() == ([3] if opened_task.shape == "brush" else [])
@@ -178,8 +195,8 @@ def test_masks_follow_new_words_and_an_edited_one_is_kept_to_the_pixel(
 
 def _edit_mask(opened_task: PictureTask, *, picture: int) -> dict[str, Any]:
     """On one picture, with the mouse: a stroke of the brush across the object, or the polygon dragged aside."""
-    drawn_on = opened_task.select(picture)
-    region = next(r for r in opened_task.regions() if r["id"] == drawn_on)
+    region_id = opened_task.select(picture)
+    region = next(r for r in opened_task.regions() if r["id"] == region_id)
     canvas = opened_task.page.locator(".konvajs-content").bounding_box()
     assert canvas is not None
     ys, xs = np.nonzero(read_mask(region))
@@ -192,5 +209,6 @@ def _edit_mask(opened_task: PictureTask, *, picture: int) -> dict[str, Any]:
     steps = 3 if opened_task.shape == "polygon" else 10  # a polygon goes with the mouse as a whole
     mouse.move(x + 4 * steps, y - 3 * steps, steps=8)
     mouse.up()
+    opened_task.drafts_before_edit = opened_task.drafts_saved
     opened_task.page.wait_for_timeout(1000)
-    return next(r for r in opened_task.regions() if r["id"] == drawn_on)
+    return next(r for r in opened_task.regions() if r["id"] == region_id)

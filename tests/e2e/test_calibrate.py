@@ -20,7 +20,6 @@ from backend.demo.local_studio import LocalStudio
 from backend.feedback.annotator import EditorTruth, find_wrong_frames
 from backend.feedback.calibrated_settings import CalibratedSettings, load_calibrated, save_calibrated
 from backend.labelstudio.connect import connect
-from backend.labelstudio.controls.base import KEYFRAME_IOU
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.import_tasks import build_label_config
 from backend.runtime import Runtime
@@ -31,6 +30,7 @@ from tests.doubles import track_of_masks
 from tests.media import cfr
 from tests.studio import settings_beside
 from video.io.reader import open_clip
+from video.keyframes import KEYFRAME_IOU
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

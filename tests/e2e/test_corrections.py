@@ -101,7 +101,7 @@ def test_uncertainty_sampling_serves_the_least_certain_task_first(
         findings = list(connect(settings, project, url=backend.url))
         assert any(f.state == "ok" and "uncertainty sampling goes by" in f.text for f in findings), findings
         studio.retrieve_predictions(project)
-        assert studio.wait_for_predictions(tasks, timeout_s=60)
+        assert studio.wait_for_predictions(tasks, timeout_s=600)
     scores = {task: studio.predictions(task)[0]["score"] for task in tasks}
     assert len(set(scores.values())) == len(tasks)
     monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)

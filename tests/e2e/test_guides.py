@@ -32,7 +32,7 @@ pytestmark = pytest.mark.e2e
 GUIDES = Path(__file__).parents[2] / "backend" / "guides"
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"(?<=[@+])[0-9a-f]{6,}|[+-]?\d+(\.\d+)?")
-_MOST_S = 900.0  # of one command
+_TIMEOUT_S = 900.0  # of one command
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,18 @@ def _console(body: str, line: int) -> Iterator[Step]:
         yield Step(line, command, tuple(rest[more:]))
 
 
-def missing(shown: Sequence[str], printed: str) -> str | None:
+def first_missing_line(shown: Sequence[str], printed: str) -> str | None:
     """The first line of the guide that was not printed, or not as often; None where all were."""
     lines = [_plain(line) for line in printed.splitlines()]
     for line in shown:
-        wanted = _plain(line)
-        begins = wanted.removesuffix("...")
-        fits = [k for k, one in enumerate(lines) if one == wanted or (begins != wanted and one.startswith(begins))]
-        if fits:
-            del lines[fits[0]]
-        elif wanted:
+        expected = _plain(line)
+        prefix = expected.removesuffix("...")
+        matches = [
+            k for k, one in enumerate(lines) if one == expected or (prefix != expected and one.startswith(prefix))
+        ]
+        if matches:
+            del lines[matches[0]]
+        elif expected:
             return line
     return None
 
@@ -111,7 +113,7 @@ class Shell:
         end = "end of the command:"
         self._process.stdin.write(f"{command}\necho; echo {end} $?\n")
         self._process.stdin.flush()
-        alarm = threading.Timer(_MOST_S, self.close)
+        alarm = threading.Timer(_TIMEOUT_S, self.close)
         alarm.start()
         try:
             printed = []
@@ -154,17 +156,17 @@ def _fresh(folder: Path, **more: str) -> Iterator[Shell]:
 
 
 def _follow(guide: str, shell: Shell) -> None:
-    steps, told, lost = steps_of(guide), [], []
+    steps, transcript, not_printed = steps_of(guide), [], []
     assert steps
     for step in steps:
         code, printed = shell.run(step.command)
-        told.append(f"$ {step.command}\n{printed}")
-        so_far = "\n".join(told)
-        assert code == 0, f"line {step.line} ended with {code}; all that was printed:\n{so_far}"
-        if (line := missing(step.shown, printed)) is not None:
-            lost.append(f"line {step.line} did not print {line!r}")
-    assert not lost, f"{lost}; all that was printed:\n{so_far}"
-    print("\n".join(told))  # pytest -s shows what a guide may show
+        transcript.append(f"$ {step.command}\n{printed}")
+        output = "\n".join(transcript)
+        assert code == 0, f"line {step.line} ended with {code}; all that was printed:\n{output}"
+        if (line := first_missing_line(step.shown, printed)) is not None:
+            not_printed.append(f"line {step.line} did not print {line!r}")
+    assert not not_printed, f"{not_printed}; all that was printed:\n{output}"
+    print("\n".join(transcript))  # pytest -s shows what a guide may show
 
 
 @pytest.mark.parametrize("name", ["annotator", pytest.param("active-learning", marks=pytest.mark.slow)])
@@ -174,13 +176,13 @@ def test_a_guide_beside_a_label_studio(name: str, tmp_path: Path) -> None:
         _fresh(folder, REFAM_PORT=str(port)) as shell,
         LocalStudio(tmp_path / "studio", env={"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(folder)}) as studio,
     ):
-        for theirs, ours in {
+        for placeholder, value in {
             "http://localhost:8080": studio.url,
             "YOUR_TOKEN": studio.login.token,
             "9090": str(port),
         }.items():
-            assert theirs in guide
-            guide = guide.replace(theirs, ours)
+            assert placeholder in guide
+            guide = guide.replace(placeholder, value)
         _follow(guide, shell)
 
 
@@ -198,11 +200,11 @@ def test_every_file_that_a_guide_points_at_is_there() -> None:
             assert "://" in target or (guide.parent / target).exists(), f"{guide.name}: {target}"
 
 
-def test_what_was_printed_is_told_from_what_was_not() -> None:
+def test_lines_that_were_not_printed_are_found() -> None:
     (step,) = steps_of("```console\n$ refam next \\\n> --count 1\ntask  score\n  5   0.31\nmade by...\n```\n")
     assert step.command == "refam next \\\n--count 1"
-    assert missing(step.shown, "a note\nmade by refam\n  7    0.99\ntask   score\n") is None
-    assert missing(step.shown, "task   score\nmade by refam\n") == "  5   0.31"
-    assert missing(step.shown, "task   score\n  7    0.99\n") == "made by..."
-    assert missing(["  5  0.31", "  6  0.32"], "  7    0.99\n") == "  6  0.32"
-    assert missing(["made by  refam/tiny@28f20505"], "made by  refam/flux@28f20505") is not None
+    assert first_missing_line(step.shown, "a note\nmade by refam\n  7    0.99\ntask   score\n") is None
+    assert first_missing_line(step.shown, "task   score\nmade by refam\n") == "  5   0.31"
+    assert first_missing_line(step.shown, "task   score\n  7    0.99\n") == "made by..."
+    assert first_missing_line(["  5  0.31", "  6  0.32"], "  7    0.99\n") == "  6  0.32"
+    assert first_missing_line(["made by  refam/tiny@28f20505"], "made by  refam/flux@28f20505") is not None

@@ -46,7 +46,7 @@ def test_outlines_of_a_video_are_stored(studio: LocalStudio, tmp_path: Path, kin
         tag = "VideoVector" if kind == "videovector" else "VideoVectorLabels"
         assert any(f'outlines go to <{tag} name="line">' in text for text in findings), findings
         studio.retrieve_predictions(project)
-        assert studio.wait_for_predictions([task], timeout_s=90)
+        assert studio.wait_for_predictions([task], timeout_s=600)
     (prediction,) = studio.predictions(task)
     (region,) = prediction["result"]
     config = parse_label_config(_LABEL_CONFIGS[kind])

@@ -48,7 +48,7 @@ def test_masks_of_a_cut_clip_are_stored(studio: LocalStudio, tmp_path: Path, mas
         notes = {f.text for f in connect(settings, project, url=backend.url) if f.state == "note"}
         assert any("Auto-Accept Suggestions" in text for text in notes), notes
         studio.retrieve_predictions(project)
-        assert studio.wait_for_predictions([task], timeout_s=90)
+        assert studio.wait_for_predictions([task], timeout_s=600)
     (prediction,) = studio.predictions(task)
     expected = truth[0][::_EVERY]
     stored = np.zeros_like(expected)

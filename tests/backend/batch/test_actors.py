@@ -58,7 +58,7 @@ def count_calls(tmp_path):
     return Counter(line.split()[0] for line in (tmp_path / "call_log").read_text().splitlines())
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_every_row_has_one_result_after_a_node_is_killed(tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
@@ -73,7 +73,7 @@ def test_every_row_has_one_result_after_a_node_is_killed(tmp_path, monkeypatch):
         workers = {line.split()[1] for line in (tmp_path / "call_log").read_text().splitlines()}
         assert len(workers) == 2, "both nodes run workers"
         cluster.remove_node(second, allow_graceful=False)
-        assert process.wait(200) == 0, (tmp_path / "log").read_text()[-2000:]
+        assert process.wait(600) == 0, (tmp_path / "log").read_text()[-2000:]
     finally:
         cluster.shutdown()
     items = read_results(tmp_path)
@@ -85,7 +85,7 @@ def test_every_row_has_one_result_after_a_node_is_killed(tmp_path, monkeypatch):
     assert by_row[22]["error"] == "the clip is damaged"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_run_resumes_after_its_driver_is_killed(tmp_path):
     words = ["fine"] * 60
     first = start_driver(tmp_path, words)
@@ -99,7 +99,7 @@ def test_a_run_resumes_after_its_driver_is_killed(tmp_path):
     assert 0 < len(written_keys) < 60
     calls_before = count_calls(tmp_path)
     second = start_driver(tmp_path, words)
-    assert second.wait(150) == 0, (tmp_path / "log").read_text()[-2000:]
+    assert second.wait(600) == 0, (tmp_path / "log").read_text()[-2000:]
     assert Counter(item["row"] for item in read_results(tmp_path)) == Counter(range(1, 61))
     new_calls = count_calls(tmp_path) - calls_before
     assert not written_keys & new_calls.keys(), "rows that have a result are not processed again"

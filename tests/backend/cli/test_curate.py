@@ -31,7 +31,7 @@ def curate(*arguments):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=220,
+        timeout=600,
     )
 
 
@@ -56,7 +56,7 @@ def test_invalid_arguments_are_explained(arguments, message, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_a_manifest_becomes_results_and_an_export(tmp_path):
     frames, truth = red_star_and_blue_ring(12, size=(320, 180))
     cfr(tmp_path / "good.mp4", frames)
