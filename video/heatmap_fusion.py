@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from video.masks import resize_map
+from video.masks import pixel_at, resize_map
 from video.optical_flow import Field, OpticalFlow, compose_flows, flow_confidence, warp
 from video.types import Heatmap
 
@@ -263,6 +263,6 @@ def _subtract(own: Heatmap, others: Sequence[Heatmap], share: float) -> Heatmap:
     y, x = np.unravel_index(int(grid.argmax()), grid.shape)
     # The old peak stays if it is still about as high: it is well inside the object, the maximum often at its rim.
     h, w = grid.shape
-    before = grid[min(int(own.peak[1] * h), h - 1), min(int(own.peak[0] * w), w - 1)]
+    before = grid[pixel_at(grid.shape, own.peak)]
     peak = own.peak if before >= 0.9 * top else (float(x + 0.5) / w, float(y + 0.5) / h)
     return replace(own, grid=np.asarray(grid / top, np.float32), peak=peak)

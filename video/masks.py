@@ -220,6 +220,30 @@ def distance_to(mask: Mask) -> NDArray[np.float32]:
     return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
 
 
+def pixel_at(shape: tuple[int, ...], point: tuple[float, float] | NDArray[np.float64]) -> tuple[int, int]:
+    """Return the row and the column of the pixel under a normalised (x, y). shape: (H, W, ...) of the image."""
+    h, w = shape[:2]
+    return min(int(point[1] * h), h - 1), min(int(point[0] * w), w - 1)
+
+
+def contains(mask: Mask, point: tuple[float, float] | NDArray[np.float64]) -> bool:
+    """Return whether the pixel under a normalised (x, y) belongs to a mask, (H, W) bool."""
+    return bool(mask[pixel_at(mask.shape, point)])
+
+
+def point_accuracy(mask: Mask, points: ArrayLike, labels: ArrayLike) -> float:
+    """Return the share of points that lie on the right side of a mask's outline; 1 without points.
+
+    Args:
+        mask: (H, W) bool.
+        points: (k, 2) normalised (x, y).
+        labels: (k,) 1 for a point on the object, 0 for one off it.
+    """
+    pairs = zip(np.asarray(points, np.float64).reshape(-1, 2), np.asarray(labels).ravel(), strict=True)
+    right = [contains(mask, point) == bool(label) for point, label in pairs]
+    return float(np.mean(right)) if right else 1.0
+
+
 def deepest_point(mask: Mask) -> tuple[float, float] | None:
     """Return the normalised centre (x, y) of the pixel farthest from the outside; None for an empty mask.
 

@@ -18,7 +18,6 @@ from refam.pipeline.roi import frame_of_video
 from refam.pipeline.state import GroundedMask, ObjectState
 from refam.pipeline.tracks import mask_at
 from refam.pipeline.types import FramePrompt, PipelineError
-from refam.segmenters.refinement import contains
 from video import masks
 from video.heatmap_fusion import FusedHeatmaps, anchor_scores
 from video.io.probe import ReadingError
@@ -274,10 +273,8 @@ def _decode_drawn_mask(mask: Rle, clip: Clip, state: ObjectState, frame: int) ->
 
 def _point_accuracy(mask: Mask, prompts: Sequence[FramePrompt]) -> float:
     """Return the share of the points that lie on the right side of a mask's outline; 1 without points."""
-    right = [
-        contains(mask, point) == bool(label) for p in prompts for point, label in zip(p.points, p.labels, strict=True)
-    ]
-    return float(np.mean(right)) if right else 1.0
+    points = [point for p in prompts for point in p.points]
+    return masks.point_accuracy(mask, points, [label for p in prompts for label in p.labels])
 
 
 def _best_candidate(candidates: Sequence[Candidate], prompts: Sequence[FramePrompt]) -> Candidate | None:
@@ -293,7 +290,7 @@ def describe_violations(mask: Mask, prompts: Sequence[FramePrompt], frame: int) 
     sentences = []
     for prompt in prompts:
         for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
-            if contains(mask, (x, y)) != bool(label):
+            if masks.contains(mask, (x, y)) != bool(label):
                 wanted, got = ("on", "outside") if label else ("off", "within")
                 sentences.append(
                     f"frame {frame}: the point {x:.3g},{y:.3g} was to be {wanted} the object and is {got} its mask"

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.pipeline.part_motion import PartMotion, compare_motion, subtract_camera_motions
-from refam.segmenters.refinement import contains
-from video.masks import Mask, deepest_point, iou
+from video.masks import Mask, contains, deepest_point, iou
 from video.relative_motion import displacements_around
 from video.types import Candidate, Prompt, Segmenter
 

@@ -19,8 +19,8 @@ from refam.pipeline.state import ObjectState
 from refam.pipeline.tracks import mask_at, replace_spans
 from refam.pipeline.types import FramePrompt
 from refam.segmenters.prompts import point_prompt
-from refam.segmenters.refinement import contains, distance_in_sizes, refine_mask
-from video.masks import Mask
+from refam.segmenters.refinement import distance_in_sizes, refine_mask
+from video.masks import Mask, contains
 from video.tracking.appearance import ColorModel
 from video.types import MaskTrack, Prompt, Segmenter
 

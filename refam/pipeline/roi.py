@@ -1,8 +1,8 @@
 """The region of interest: which frames of a video are looked at, and at which size.
 
 A `RegionOfInterest` makes a view of the clip; targets are mapped to the view and results back to the whole clip.
-Sentences for people name
-frames by `frame_of_video`. `VideoPrefix` is the part of a clip before the first frame that cannot be read.
+Sentences for people name frames by `frame_of_video`. `VideoPrefix` is the part of a clip before the first frame that
+cannot be read.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from video.masks import (
     fill_holes,
     iou,
     pad_box,
+    point_accuracy,
     resize_map,
     rim_prior,
 )
@@ -312,13 +313,7 @@ def _score(image: NDArray[np.uint8], mask: Mask, prompt: Prompt, prior: Foregrou
     else:
         # A point says nothing about the size: of equally good masks the larger one (the whole, not a part) is better.
         fit = 0.75 + 0.15 * min(1.0, float(mask.mean()) / 0.03) if mask.mean() < 0.5 else 0.3
-    if len(prompt.points):
-        h, w = mask.shape
-        hits = [
-            mask[min(int(y * h), h - 1), min(int(x * w), w - 1)] == bool(label)
-            for (x, y), label in zip(prompt.points, prompt.labels, strict=True)
-        ]
-        fit *= float(np.mean(hits))
+    fit *= point_accuracy(mask, prompt.points, prompt.labels)
     return float(np.clip(fit * (0.4 + 0.6 * edge_contrast(image, mask)) * color_purity(image, mask), 0, 1))
 
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from refam.segmenters.grabcut import LEVELS, is_mask
-from video.masks import Mask, box_of, components, deepest_point, resize_map
+from video.masks import Mask, box_of, components, deepest_point, point_accuracy, resize_map
 from video.types import Prompt
 
 PAIR_LEVEL = 0.65  # the level of a heatmap at which two points prompt together: for the whole, not for a part
@@ -60,7 +60,7 @@ def score_mask(logits: torch.Tensor, mask: Mask, predicted_iou: float, prompt: P
         The IoU prediction times the share of points on the right side, times the agreement with the prior if there is
         one. In [0, 1].
     """
-    score = predicted_iou * _point_accuracy(mask, prompt)
+    score = predicted_iou * point_accuracy(mask, prompt.points, prompt.labels)
     if prompt.prior is None:
         return float(np.clip(score, 0, 1))
     if is_mask(prompt.prior) or len(prompt.points) or prompt.box is not None:
@@ -143,15 +143,3 @@ def _refine_mask(prompt: Prompt, prior: NDArray[np.float32]) -> list[Prompt]:
 
 def _without_prior(prompt: Prompt) -> Prompt:
     return Prompt(points=prompt.points, labels=prompt.labels, box=prompt.box)
-
-
-def _point_accuracy(mask: Mask, prompt: Prompt) -> float:
-    """Return the share of the prompt's points that lie on the right side of the outline; 1 without points."""
-    if not len(prompt.points):
-        return 1.0
-    h, w = mask.shape
-    right = [
-        mask[min(int(y * h), h - 1), min(int(x * w), w - 1)] == bool(label)
-        for (x, y), label in zip(prompt.points, prompt.labels, strict=True)
-    ]
-    return float(np.mean(right))

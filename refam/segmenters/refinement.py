@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from video.masks import MAIN_SHARE, Box, Mask, box_of, components, distance_to, iou, pad_box
+from video.masks import MAIN_SHARE, Box, Mask, box_of, components, contains, distance_to, iou, pad_box, pixel_at
 from video.types import Prompt, Segmenter
 
 Point = tuple[float, float]
@@ -94,14 +94,9 @@ def refine_mask(
     return Refinement(mask, float(np.mean(scores)) if scores else 1.0)
 
 
-def contains(mask: Mask, point: Point) -> bool:
-    """Return whether the pixel under a normalised (x, y) belongs to a mask, (H, W) bool."""
-    return bool(mask[_pixel(mask, point)])
-
-
 def distance_in_sizes(mask: Mask, point: Point) -> float:
     """Return how far a normalised (x, y) lies from a mask, in square roots of the mask's area; 0 inside it."""
-    return float(distance_to(mask)[_pixel(mask, point)]) / max(1.0, float(np.sqrt(mask.sum())))
+    return float(distance_to(mask)[pixel_at(mask.shape, point)]) / max(1.0, float(np.sqrt(mask.sum())))
 
 
 def _propose_pieces(
@@ -189,10 +184,4 @@ def _part_at(mask: Mask, point: Point) -> Mask | None:
     if not contains(mask, point):
         return None
     _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
-    return np.asarray(labels == labels[_pixel(mask, point)], np.bool_)
-
-
-def _pixel(mask: Mask, point: Point | NDArray[np.float64]) -> tuple[int, int]:
-    """Return the row and the column of the pixel under a normalised (x, y)."""
-    h, w = mask.shape
-    return min(int(point[1] * h), h - 1), min(int(point[0] * w), w - 1)
+    return np.asarray(labels == labels[pixel_at(mask.shape, point)], np.bool_)

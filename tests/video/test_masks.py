@@ -154,3 +154,12 @@ def test_rim_prior_keeps_a_sure_core_in_thin_things():
     assert (prior[line] >= 0.5).all()
     assert (prior[~line] < 0.5).all()
     assert prior[0, 0] == 0
+
+
+def test_points_are_on_the_mask_of_the_pixel_under_them():
+    mask = np.zeros((4, 8), bool)
+    mask[3, 7] = mask[0, 0] = True
+    points = [(0.0, 0.0), (0.124, 0.249), (0.126, 0.1), (1.0, 1.0), (0.875, 0.75)]
+    assert [masks.contains(mask, point) for point in points] == [True, True, False, True, True]
+    assert masks.point_accuracy(mask, points, [1, 1, 1, 1, 0]) == pytest.approx(3 / 5)
+    assert masks.point_accuracy(mask, [], []) == 1.0

@@ -45,9 +45,8 @@ def remove_outlier_boxes(
     Raises:
         ValueError: If the shapes do not fit.
     """
+    _check_shapes(boxes, visible, times)
     n = len(boxes)
-    if boxes.shape != (n, 4) or visible.shape != (n,) or times.shape != (n,):
-        raise ValueError(f"(n, 4), (n,) and (n,) are needed, got {boxes.shape}, {visible.shape}, {times.shape}")
     out = boxes.copy()
     if n < 5:
         return out
@@ -85,9 +84,7 @@ def smooth_boxes(
     Raises:
         ValueError: If the shapes do not fit.
     """
-    n = len(boxes)
-    if boxes.shape != (n, 4) or visible.shape != (n,) or times.shape != (n,):
-        raise ValueError(f"(n, 4), (n,) and (n,) are needed, got {boxes.shape}, {visible.shape}, {times.shape}")
+    _check_shapes(boxes, visible, times)
     out = boxes.copy()
     for first, last in find_runs(visible):
         own = slice(first, last + 1)
@@ -96,6 +93,12 @@ def smooth_boxes(
         out[own] = np.where((box_iou(smooth, boxes[own]) >= _TREMBLING_IOU)[:, None], smooth, boxes[own])
     out[list(keep)] = boxes[list(keep)]
     return out
+
+
+def _check_shapes(boxes: NDArray[np.float64], visible: NDArray[np.bool_], times: NDArray[np.float64]) -> None:
+    n = len(boxes)
+    if boxes.shape != (n, 4) or visible.shape != (n,) or times.shape != (n,):
+        raise ValueError(f"(n, 4), (n,) and (n,) are needed, got {boxes.shape}, {visible.shape}, {times.shape}")
 
 
 def _local_regression(values: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refam.segmenters.refinement import contains, distance_in_sizes, refine_mask
+from refam.segmenters.refinement import distance_in_sizes, refine_mask
 from video import masks
 from video.types import Candidate
 
@@ -47,7 +47,7 @@ def knowing(*things):
     def answer(prompt):
         found = np.zeros((H, W), bool)
         for thing in things:
-            sides = [bool(n) for p, n in zip(prompt.points, prompt.labels, strict=True) if contains(thing, p)]
+            sides = [bool(n) for p, n in zip(prompt.points, prompt.labels, strict=True) if masks.contains(thing, p)]
             if sides and all(sides):
                 found |= thing
         return [(found, 0.9)] if found.any() else []
@@ -107,7 +107,7 @@ def test_the_mask_is_asked_about_together_with_the_points():
     np.testing.assert_array_equal(with_mask.prior > 0.5, TRUNK)
     on = [tuple(p) for p, label in zip(with_mask.points, with_mask.labels, strict=True) if label]
     assert centre(LIMB) in on
-    assert any(contains(TRUNK, point) for point in on)
+    assert any(masks.contains(TRUNK, point) for point in on)
 
 
 def test_a_piece_never_takes_in_a_point_of_the_other_kind():
@@ -156,7 +156,7 @@ def test_whatever_is_answered_a_point_only_adds_or_only_takes_around_itself(seed
         assert not (result & ~TRUNK).any()
         changed = TRUNK & ~result
     if changed.any():
-        assert contains(result, point) == label
+        assert masks.contains(result, point) == label
     if label:
         assert len(masks.components(changed)) <= 1
 
