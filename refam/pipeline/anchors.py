@@ -279,7 +279,8 @@ def _point_accuracy(mask: Mask, prompts: Sequence[FramePrompt]) -> float:
 
 def _best_candidate(candidates: Sequence[Candidate], prompts: Sequence[FramePrompt]) -> Candidate | None:
     """Return the candidate with most points on the right side; of several the one with the highest score."""
-    return max(candidates, key=lambda c: (_point_accuracy(c.mask, prompts), c.score), default=None)
+    outlined = (c for c in candidates if c.mask.any())
+    return max(outlined, key=lambda c: (_point_accuracy(c.mask, prompts), c.score), default=None)
 
 
 def describe_violations(mask: Mask, prompts: Sequence[FramePrompt], frame: int) -> list[str]:

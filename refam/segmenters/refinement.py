@@ -89,7 +89,7 @@ def refine_mask(
         ]
         chosen = _vote(pieces, point) if is_on else _choose_removal(pieces, point, _point_away_from(mask, point))
         if chosen is not None:
-            mask = mask | chosen.mask if is_on else _remove(mask, chosen.mask)
+            mask = mask | chosen.mask if is_on else _remove(mask, chosen.mask, keep=opposite)
             scores.append(chosen.score)
     return Refinement(mask, float(np.mean(scores)) if scores else 1.0)
 
@@ -152,12 +152,19 @@ def _choose_removal(pieces: Sequence[_Piece], point: Point, away: Point) -> _Pie
     return min((vote for vote in votes if vote is not None), key=lambda vote: vote.mask.sum(), default=None)
 
 
-def _remove(mask: Mask, piece: Mask) -> Mask:
-    """Return a mask without a piece and without the slivers that this leaves; what the piece does not touch stays."""
+def _remove(mask: Mask, piece: Mask, *, keep: Sequence[Point]) -> Mask:
+    """Return a mask without a piece and without the slivers that this leaves.
+
+    What the piece does not touch stays, and so does a sliver that holds one of the points to keep.
+    """
     parts = components(mask & ~piece)
     touched = np.logical_or.reduce([part for part in components(mask) if (part & piece).any()])
     least = MAIN_SHARE * parts[0].sum() if parts else 0
-    kept = [part for part in parts if part.sum() >= least or not (part & touched).any()]
+    kept = [
+        part
+        for part in parts
+        if part.sum() >= least or not (part & touched).any() or any(contains(part, point) for point in keep)
+    ]
     return np.asarray(np.logical_or.reduce(kept) if kept else np.zeros_like(mask), np.bool_)
 
 

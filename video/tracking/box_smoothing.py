@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection
 
 import numpy as np
@@ -12,7 +13,8 @@ from video.masks import box_iou
 
 # Seconds. Chosen on DAVIS-dev with `video.keyframes.KEYFRAME_IOU`: `make bench-keyframes DAVIS=DIR SAM2=DIR`.
 _SMOOTHING_S = 0.04
-_TREMBLING_IOU = 0.8  # with the smoothed box; a box with less has really moved
+_TREMBLING_IOU = 0.7, 0.85  # with the smoothed box: a box with less has really moved, one with more trembles
+_CONNECTED_IOU = 0.5  # of the boxes of neighbouring rows; with less the box jumps
 _KERNEL_REACH = 3.0  # in standard deviations
 _MIN_SPREAD = 1e-9  # rows so close in time to a single one tell no slope
 
@@ -69,8 +71,9 @@ def smooth_boxes(
     """Smooth the boxes over time, by locally weighted linear regression (Cleveland 1979) with a Gaussian kernel.
 
     A mask's edge trembles from frame to frame, and a box reaches as far as the mask's outermost pixel. A box that moves
-    and grows evenly stays as it is, at the ends of an appearance too. So does one that would change much: it does not
-    tremble, it jumps, as at a cut. Each appearance is smoothed by itself.
+    and grows evenly stays as it is, at the ends of an appearance too. So does one that would change much, since it does
+    not tremble but move. Each appearance is smoothed by itself, and so is what comes before and after a jump, as at a
+    cut.
 
     Args:
         boxes: (n, 4) float64 xyxy.
@@ -86,11 +89,18 @@ def smooth_boxes(
     """
     _check_shapes(boxes, visible, times)
     out = boxes.copy()
-    for first, last in find_runs(visible):
-        own = slice(first, last + 1)
+    jumps = 1 + np.flatnonzero(box_iou(boxes[:-1], boxes[1:]) < _CONNECTED_IOU)
+    edges = {edge for first, last in find_runs(visible) for edge in (first, last + 1)}
+    for first, end in itertools.pairwise(sorted({*edges, *jumps.tolist()})):
+        if not visible[first]:
+            continue
+        own = slice(first, end)
         # A line through the first or last rows may lead out of the picture.
         smooth = np.clip(_local_regression(boxes[own], times[own]), boxes[own].min(axis=0), boxes[own].max(axis=0))
-        out[own] = np.where((box_iou(smooth, boxes[own]) >= _TREMBLING_IOU)[:, None], smooth, boxes[own])
+        # Gradually, since a track that went back and forth between its own and smooth boxes would jump.
+        low, high = _TREMBLING_IOU
+        share = np.clip((box_iou(smooth, boxes[own]) - low) / (high - low), 0, 1)[:, None]
+        out[own] = boxes[own] + share * (smooth - boxes[own])
     out[list(keep)] = boxes[list(keep)]
     return out
 

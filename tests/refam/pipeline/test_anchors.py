@@ -67,6 +67,19 @@ def test_a_violated_point_is_noted(scene, points, labels, said):
     assert any(said in note for note in found.notes)
 
 
+class Blank(GrabCutSegmenter):
+    """Answers with a mask without pixels."""
+
+    def segment(self, image, prompt, *, frame=0):
+        return [Candidate(frame, np.zeros(image.shape[:2], bool), 0.9)]
+
+
+@pytest.mark.parametrize("points", [((0.5, 0.5),), ((0.5, 0.5), (0.6, 0.6))])
+def test_an_outline_without_pixels_is_none(scene, points):
+    with pytest.raises(PipelineError, match="no outline was found where the point or box is"):
+        run(scene, FramePrompt(3, points=points, labels=(1,) * len(points)), segmenter=Blank())
+
+
 def test_a_drawn_mask_overrules_a_point_with_a_note(scene):
     mask = scene[1][STAR][3]
     point = masks.deepest_point(mask)

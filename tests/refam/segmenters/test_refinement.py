@@ -165,3 +165,16 @@ def test_distance_in_sizes():
     square = rectangle(10, 10, 30, 30)
     assert distance_in_sizes(square, (0.2, 0.3)) == 0
     assert distance_in_sizes(square, (49.5 / W, 20.5 / H)) == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_sliver_with_a_point_on_the_object_stays():
+    body, stick, ball = rectangle(10, 5, 60, 55), rectangle(60, 28, 75, 32), rectangle(75, 29, 78, 31)
+
+    def answer(prompt):
+        if len(prompt.points) == 1:
+            return [(stick, 0.9)] if masks.contains(stick, prompt.points[0]) else [(body | stick | ball, 0.9)]
+        return [(body, 0.9)]
+
+    result = refined(Answering(answer), body | stick | ball, (centre(stick), False), (centre(ball), True))
+    assert masks.contains(result.mask, centre(ball))
+    assert not masks.contains(result.mask, centre(stick))

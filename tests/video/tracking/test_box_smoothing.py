@@ -165,3 +165,13 @@ def test_a_box_that_comes_to_rest_at_the_edge_stays_in_the_picture():
 
 def test_a_jump_at_a_cut_is_not_smeared():
     np.testing.assert_array_equal(smooth_boxes(PATHS["a cut"], VISIBLE, TIMES)[10:14], PATHS["a cut"][10:14])
+
+
+@pytest.mark.parametrize("rate", [240, 1000])
+def test_fast_motion_is_not_torn_between_its_own_and_smooth_boxes(rate):
+    times = np.arange(1000) / rate
+    boxes = path(0.4 + 0.2 * np.sin(2 * np.pi * times / 0.565))
+    smooth = smooth_boxes(boxes, np.ones(1000, bool), times)
+    assert box_iou(smooth, boxes).min() >= 0.84
+    step, before = (np.abs(np.diff(b[:, 0])).max() for b in (smooth, boxes))
+    assert step <= 2 * before
