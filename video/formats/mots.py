@@ -90,8 +90,8 @@ def _seqinfo(video: AnnotatedVideo) -> str:
 def read(path: Path) -> list[AnnotatedVideo]:
     """Read a text file, or a folder of VIDEO/gt/gt.txt or of VIDEO.txt.
 
-    Frames are counted from 0 if there is a frame 0, else from 1. The names of the classes are read from a labels.txt at
-    or above each file; without one they are "class 1" and so on.
+    Frames are counted from 0 if a line is of frame 0, else from 1; a line of a region to ignore counts. The names of
+    the classes are read from a labels.txt at or above each file; without one they are "class 1" and so on.
 
     Raises:
         FormatError: If a file is invalid.
@@ -107,6 +107,7 @@ def read(path: Path) -> list[AnnotatedVideo]:
 
 def _video(file: Path, name: str) -> AnnotatedVideo:
     rows: dict[int, dict[int, Rle]] = defaultdict(dict)
+    named: set[int] = set()  # the numbers of all frames with a line, be it only a region to ignore
     size: tuple[int, int] | None = None
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         where = f"{file}, line {number}"
@@ -120,13 +121,14 @@ def _video(file: Path, name: str) -> AnnotatedVideo:
         if len(parts) != 6 or frame < 0:
             raise FormatError(f"{where} is not `frame id class height width rle`: {line!r:.80}")
         size = size or (w, h)
+        named.add(frame)
         if key != IGNORE:
             rows[key][frame] = parse_segmentation({"size": [h, w], "counts": parts[5]}, size, where)
     if size is None:
         raise FormatError(f"{file} has no line: the size of its frames is not known")
-    first = 0 if any(0 in row for row in rows.values()) else 1
+    first = 0 if 0 in named else 1
     labels = _labels(file)
-    n, fps = _length(file, max((f for row in rows.values() for f in row), default=first) - first + 1)
+    n, fps = _length(file, max(named) - first + 1)
     objects = []
     for key, row in sorted(rows.items()):
         kind = key // _PER_CLASS

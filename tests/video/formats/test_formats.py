@@ -200,12 +200,23 @@ def test_mots_by_its_own_rules(tmp_path):
     assert len(back.times) == N
 
 
-def test_mots_counts_from_0_where_a_frame_is_0_and_ignores_10000(tmp_path):
+@pytest.mark.parametrize(
+    ("lines", "frames", "count"),
+    [
+        ([(0, 1005), (2, 1005), (1, 10000)], [0, 2], 3),
+        ([(0, 10000), (1, 1005), (2, 1005)], [1, 2], 3),
+        ([(1, 10000), (2, 1005), (3, 10000)], [1], 3),
+        ([(2, 1005), (0, 10000), (5, 10000)], [2], 6),
+        ([(0, 10000), (1, 10000)], None, 2),
+    ],
+    ids=["nothing but 10000 between", "first of all 10000", "from 1", "first and last, in any order", "no object"],
+)
+def test_a_mots_frame_with_only_a_region_to_ignore_is_a_frame(tmp_path, lines, frames, count):
     code = pycoco.encode(np.asfortranarray(ring(0).astype(np.uint8)))["counts"].decode()
-    text = "".join(f"{f} {key} {key // 1000} {H} {W} {code}\n" for f, key in [(0, 1005), (2, 1005), (1, 10000)])
-    (tmp_path / "0002.txt").write_text(text)
+    (tmp_path / "0002.txt").write_text("".join(f"{f} {key} {key // 1000} {H} {W} {code}\n" for f, key in lines))
     (one,) = mots.read(tmp_path)
-    assert [(o.label, o.frames.tolist()) for o in one.objects] == [("class 1", [0, 2])]
+    assert [(o.label, o.frames.tolist()) for o in one.objects] == ([("class 1", frames)] if frames else [])
+    assert len(one.times) == count
 
 
 def test_yolo_by_its_own_rules(tmp_path):
