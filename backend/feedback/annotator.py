@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.labelstudio.edits import UserKeyframe, read_user_keyframes
+from backend.labelstudio.regions import keyframe_enabled
 from video.keyframes import find_runs, interpolate_boxes, select_keyframes
 from video.masks import box_iou, box_of
 from video.types import Keyframe
@@ -172,7 +173,7 @@ def interpolate_sequence(
                 (item["x"] + item["width"]) / 100,
                 (item["y"] + item["height"]) / 100,
             ),
-            enabled=bool(item["enabled"]),
+            enabled=keyframe_enabled(item),
             score=1.0,
         )
         for item in sorted(sequence, key=lambda item: int(item["frame"]))

@@ -183,7 +183,7 @@ def _frame_count(region: Region) -> int:
 def _items(region: Region) -> list[Mapping[str, Any]]:
     sequence = _value(region).get("sequence")
     items = [i for i in sequence if isinstance(i, Mapping)] if isinstance(sequence, list) else []
-    items = [i for i in items if "frame" in i and "enabled" in i]
+    items = [i for i in items if "frame" in i]
     return [i for i in items if is_vertex_list(i.get("vertices")) or all(n in i for n in ("x", "y", "width", "height"))]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.labelstudio.regions import keyframe_enabled
 from refam.pipeline.tracks import spread_box_edits
 from refam.pipeline.types import FramePrompt
 from video.contours import polygon_to_mask
@@ -120,10 +121,10 @@ def keyframe_checksum(keyframe: Mapping[str, Any]) -> str:
     """Return the checksum of a keyframe's frame, `enabled`, and box or vertices: 8 hexadecimal digits."""
     if "vertices" in keyframe:
         vertices = [(str(v.get("id")), *(_rounded(v[c]) for c in "xy")) for v in keyframe["vertices"]]
-        return _checksum((int(keyframe["frame"]), vertices, bool(keyframe["enabled"]), bool(keyframe.get("closed"))))
+        return _checksum((int(keyframe["frame"]), vertices, keyframe_enabled(keyframe), bool(keyframe.get("closed"))))
     numbers = [_rounded(keyframe[name]) for name in ("x", "y", "width", "height")]
     rotation = round(float(keyframe.get("rotation", 0)), 1) + 0.0
-    return _checksum((int(keyframe["frame"]), numbers, bool(keyframe["enabled"]), rotation))
+    return _checksum((int(keyframe["frame"]), numbers, keyframe_enabled(keyframe), rotation))
 
 
 def polygon_checksum(points: Sequence[Sequence[float]]) -> str:
@@ -156,7 +157,7 @@ def read_user_keyframes(region: Mapping[str, Any]) -> tuple[UserEdit, ...]:
     for i, item in enumerate(items):
         if item.get("check") == keyframe_checksum(item):
             continue
-        frame, enabled = int(item["frame"]), bool(item["enabled"])
+        frame, enabled = int(item["frame"]), keyframe_enabled(item)
         until = next((int(later["frame"]) for later in items[i + 1 :] if later["frame"] > item["frame"]), None)
         if "vertices" in item:
             vertices = tuple(dict(vertex) for vertex in item["vertices"])
@@ -191,7 +192,7 @@ def _is_keyframe(item: Mapping[str, Any]) -> bool:
     else:
         numbers = [item.get(name) for name in ("frame", "x", "y", "width", "height")]
     finite = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers)
-    return finite and isinstance(item.get("enabled"), bool) and numbers[0] >= 1
+    return finite and numbers[0] >= 1
 
 
 # --- applying edits --------------------------------------------------------------------------------------------------

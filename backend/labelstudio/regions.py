@@ -172,6 +172,15 @@ def round_score(score: float) -> float:
     return round(min(1.0, max(0.0, float(score))), 4)
 
 
+def keyframe_enabled(keyframe: Mapping[str, Any]) -> bool:
+    """Return whether an object stays visible after a keyframe, up to the next one.
+
+    A keyframe without `enabled`, as other tools write it, hides the object as one with false does: the editor draws it
+    on its own frame only (measured on 1.23).
+    """
+    return bool(keyframe.get("enabled"))
+
+
 def label_in_value(value: Mapping[str, Any], tag: str = "labels", *, default: str = "object") -> str:
     """Return the first label in a region's value, the default without one.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from backend.labelstudio.config_xml import attribute
 from backend.labelstudio.controls.base import VideoControl, tags_of
 from backend.labelstudio.edits import UserEdit, UserKeyframe, apply_user_keyframes, keyframe_checksum
-from backend.labelstudio.regions import BoxKeyframe, label_in_value, round_score
+from backend.labelstudio.regions import BoxKeyframe, keyframe_enabled, label_in_value, round_score
 from backend.labelstudio.timeline import TimedClip, clip_frame_of_editor, editor_frame_count, track_on_timeline
 from refam.pipeline.types import TrackResult
 from video.formats.base import ObjectTrack, get_field, track_from_boxes
@@ -192,7 +192,7 @@ def interpolate_boxes(sequence: Sequence[Any], n: int, where: str) -> tuple[NDAr
     for item in sequence:
         frame = get_field(item, "frame", int, f"{where}: a keyframe")
         sides = [float(get_field(item, s, (int, float), f"{where}: a keyframe")) for s in ("x", "y", "width", "height")]
-        keys[frame] = ([*sides, float(item.get("rotation") or 0)], bool(item.get("enabled", True)))
+        keys[frame] = ([*sides, float(item.get("rotation") or 0)], keyframe_enabled(item))
     if not keys:
         return np.zeros((n, 4)), np.zeros(n, np.bool_)
     at = np.array(sorted(keys))

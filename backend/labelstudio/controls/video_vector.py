@@ -27,7 +27,7 @@ from backend.labelstudio.edits import (
     is_vertex_list,
     keyframe_checksum,
 )
-from backend.labelstudio.regions import VectorKeyframe, Vertex, label_in_value, round_score
+from backend.labelstudio.regions import VectorKeyframe, Vertex, keyframe_enabled, label_in_value, round_score
 from backend.labelstudio.timeline import TimedClip, clip_frame_of_editor, editor_frame_count, track_on_timeline
 from refam.pipeline.types import TrackResult
 from video.contours import (
@@ -348,7 +348,7 @@ class VectorKeyframes:
         before = int(np.searchsorted(self._frames, int(frame), side="right")) - 1
         if before < 0:
             return False
-        return bool(self._keyframes[before].get("enabled", True)) or int(self._frames[before]) == int(frame)
+        return keyframe_enabled(self._keyframes[before]) or int(self._frames[before]) == int(frame)
 
     def points(self, frame: float) -> NDArray[np.float64]:
         """Return the outline, visible or not, on an editor frame (1-based) or between two.

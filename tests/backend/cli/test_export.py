@@ -164,7 +164,7 @@ def boxes_by_loop(sequence, times, duration_s, fps):
         before = [k for k in keys if k["frame"] <= frame]
         after = [k for k in keys if k["frame"] > frame]
         box = None
-        if before and (before[-1]["enabled"] or before[-1]["frame"] == frame):
+        if before and (before[-1].get("enabled") or before[-1]["frame"] == frame):
             a, b = before[-1], after[0] if after else before[-1]
             share = (frame - a["frame"]) / (b["frame"] - a["frame"]) if b is not a else 0
             at = {s: a[s] + share * (b[s] - a[s]) for s in ("x", "y", "width", "height", "rotation")}
@@ -189,8 +189,8 @@ KEYFRAMES = st.lists(
             "width": st.floats(1, 20),
             "height": st.floats(1, 20),
             "rotation": st.sampled_from([0, 0, 15, -40]),
-            "enabled": st.booleans(),
-        }
+        },
+        optional={"enabled": st.booleans()},
     ),
     min_size=1,
     max_size=6,
@@ -231,6 +231,26 @@ def test_box_sequence_round_trip_keeps_the_boxes(fps):
     assert min(ious) > (0.89 if fps == 25 else 0.75)
     if fps == 25:
         assert sorted(boxes) == np.flatnonzero(track.visible).tolist()
+
+
+@pytest.mark.parametrize(
+    ("flags", "drawn"),
+    [
+        (({}, {}), [1, 20]),  # as seen in the editor: on the two frames, hidden between and after
+        (({"enabled": None}, {"enabled": 0}), [1, 20]),
+        (({"enabled": True}, {}), list(range(1, 21))),
+        (({}, {"enabled": True}), [1, *range(20, 31)]),
+    ],
+)
+def test_keyframes_without_enabled_hide_the_box_behind_them(tmp_path, flags, drawn):
+    sides = {"x": 10, "y": 35, "width": 17, "height": 29, "rotation": 0}
+    sequence = [{"frame": frame, **sides, **flag} for frame, flag in zip((1, 20), flags, strict=True)]
+    cfr(tmp_path / "videos/disc.mp4", numbered_frames(N, size=(W, H)))
+    (tmp_path / "e.json").write_text(json.dumps(make_export("/data/upload/1/0a1b2c3d-disc.mp4", sequence)))
+    config = parse_label_config(build_label_config(["disk"]))
+    (loaded,) = read_export(tmp_path / "e.json", config, videos=VideoFolder(tmp_path / "videos"))
+    (track,) = loaded.video.objects
+    assert (track.frames + 1).tolist() == drawn
 
 
 def make_export(address, sequence, *, fps=25, more=()):

@@ -53,6 +53,10 @@ def _switch_off(value):
     value["sequence"][0]["enabled"] = False
 
 
+def _leave_enabled_out(value):
+    del value["sequence"][0]["enabled"]
+
+
 def _set_anew(value):
     first, last = value["sequence"][0], value["sequence"][-1]
     value["sequence"] = [{k: item[k] for k in ("frame", "enabled", "x", "y", "height")} for item in (first, last)]
@@ -70,6 +74,7 @@ def _set_anew(value):
         (lambda value: value["sequence"].pop(), RegionFate.MOVED, 1, None),
         # Drawn on the first frame alone, of fifty.
         (_switch_off, RegionFate.MOVED, 1, None),
+        (_leave_enabled_out, RegionFate.MOVED, 1, None),
         (_set_anew, RegionFate.MOVED, 2, None),  # two keyframes; nobody typed other words
     ],
 )

@@ -83,6 +83,14 @@ def test_a_box_that_was_drawn_anew_is_a_user_keyframe():
     assert region_words(region) is None
 
 
+@pytest.mark.parametrize("flag", [{}, {"enabled": None}, {"enabled": False}])
+def test_a_user_keyframe_without_enabled_hides_the_object_behind_it(flag):
+    item = {"frame": 3, "x": 10, "y": 20, "width": 30, "height": 40, **flag}
+    edits = read_user_keyframes({"value": {"sequence": [item, {**item, "frame": 7, "enabled": True}]}})
+    _, visible, _ = apply_user_keyframes(np.tile([0.1, 0.2, 0.4, 0.6], (9, 1)), np.ones(9, bool), edits)
+    assert (np.flatnonzero(visible) + 1).tolist() == [1, 2, 3, 7, 8, 9]
+
+
 @pytest.mark.parametrize(
     "sequence",
     [

@@ -18,7 +18,7 @@ from backend.feedback.compare import RegionFate, compare
 from backend.jobs.models import JobSpec
 from backend.jobs.runner import add_user_prompts
 from backend.labelstudio.config_xml import LabelConfigError
-from backend.labelstudio.controls.video_vector import VideoVectorControl
+from backend.labelstudio.controls.video_vector import VideoVectorControl, masks_on_clip
 from backend.labelstudio.edits import UserOutline, read_user_keyframes
 from backend.labelstudio.empty_regions import empty_region, is_empty, read_removal
 from backend.labelstudio.export_reader import read_export
@@ -297,6 +297,15 @@ def test_a_disabled_keyframe_hides_up_to_the_next():
     until = sequence[2]["frame"]
     hidden = [f for f in range(1, 25) if _drawn(again, f) is None]
     assert hidden == list(range(off["frame"] + 1, until))
+
+
+@pytest.mark.parametrize("change", [lambda item: item.pop("enabled"), lambda item: item.update(enabled=None)])
+def test_a_keyframe_without_enabled_hides_the_outline_behind_it(change):
+    sequence = _star_region()["value"]["sequence"]
+    for item in sequence:
+        change(item)
+    masks = masks_on_clip(sequence, _even(24), fps=25.0)
+    assert sorted(masks) == [item["frame"] - 1 for item in sequence]
 
 
 def test_an_outline_drawn_on_a_hidden_frame_is_visible():
