@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.labelstudio.controls.video_rectangle import interpolate_boxes
 from backend.labelstudio.edits import UserKeyframe, read_user_keyframes
-from backend.labelstudio.regions import keyframe_enabled
-from video.keyframes import find_runs, interpolate_boxes, select_keyframes
+from video.keyframes import find_runs, select_keyframes
 from video.masks import box_iou, box_of
-from video.types import Keyframe
 
 GOOD_IOU = 0.8  # of a box with the truth; a worse one is corrected
 STROKE_COST = {"move": 1, "delete": 1, "hide": 1, "resume": 1, "show": 2, "rerun": 1, "undo": 1}
+USUAL_ASPECT = 16 / 9  # of a frame whose shape is not known
 RERUN_FRAMES = 12  # wrong frames in a row for which the model is run again; fewer are corrected by hand
 
 KeyframeItems = list[dict[str, Any]]  # the `sequence` of a region: its keyframes
@@ -153,32 +153,20 @@ def find_wrong_frames(
 
 
 def interpolate_sequence(
-    sequence: Sequence[Mapping[str, Any]], n: int
+    sequence: Sequence[Mapping[str, Any]], n: int, *, aspect: float = USUAL_ASPECT
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Interpolate a sequence as the editor draws it.
 
     Args:
         sequence: A region's keyframes in any order.
         n: Number of editor frames.
+        aspect: Width of the frame divided by its height; of no account where no box is rotated.
 
     Returns:
-        Boxes (n, 4) float64, normalised xyxy, and visibility (n,) bool.
+        Boxes (n, 4) float64, normalised xyxy, zeros where hidden; and visibility (n,) bool.
     """
-    keyframes = [
-        Keyframe(
-            frame=int(item["frame"]) - 1,
-            box=(
-                item["x"] / 100,
-                item["y"] / 100,
-                (item["x"] + item["width"]) / 100,
-                (item["y"] + item["height"]) / 100,
-            ),
-            enabled=keyframe_enabled(item),
-            score=1.0,
-        )
-        for item in sorted(sequence, key=lambda item: int(item["frame"]))
-    ]
-    return interpolate_boxes(keyframes, np.arange(n))
+    boxes, visible = interpolate_boxes(sequence, n, "a region", aspect=aspect)
+    return np.where(visible[:, None], boxes, 0.0), visible
 
 
 def choose_stroke(

@@ -196,7 +196,7 @@ def _score_readings(
     Nine tenths of a score are for a peak inside the corrected box, one tenth for the share of the heatmap's mass inside
     it, which ranks readings with the same peaks.
     """
-    truth = corrected.truth(clip.duration_s)
+    truth = corrected.truth(clip)
     clip_frames = clip_frame_of_editor(clip.times, len(truth.visible), corrected.fps)
     boxes = {int(frame): truth.boxes[row] for row, frame in enumerate(clip_frames) if truth.visible[row]}
     planned = plan_frames(clip, count=2 * FRAMES_PER_OBJECT)
@@ -246,7 +246,7 @@ def _count_strokes(
     corrected: CorrectedObject, result: TrackResult, clip: Clip, tolerances: Sequence[float]
 ) -> list[float]:
     """Count the strokes that correcting the track would take, for each keyframe tolerance."""
-    truth, strokes = corrected.truth(clip.duration_s), []
+    truth, strokes = corrected.truth(clip), []
     for tolerance in tolerances:
         keyframes = box_sequence(result.track, clip, fps=corrected.fps, keyframe_iou=tolerance)
         sequence = [dict(keyframe) for keyframe in keyframes]
@@ -270,7 +270,7 @@ def _fit_score(
     for corrected, result in tracked:
         clip = open_clip(corrected)
         sequence = box_sequence(result.track, clip, fps=corrected.fps, keyframe_iou=keyframe_iou)
-        wrong, _ = find_wrong_frames(sequence, corrected.truth(clip.duration_s))
+        wrong, _ = find_wrong_frames(sequence, corrected.truth(clip))
         feature_rows.append(feature_vector(result.features))
         correct.append(not wrong.any())
         scores.append(result.score)

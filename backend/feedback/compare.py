@@ -137,6 +137,7 @@ def _compare_over_time(
     n = max(_frame_count(ours), _frame_count(theirs), 1)
     if ours.get("type") != "videorectangle":
         return _compare_outlines(VectorKeyframes(_items(ours)), VectorKeyframes(_items(theirs)), n)
+    # The frame's shape is not known here. It matters for rotated boxes only, whose IoU is that on a frame of 16:9.
     (a, a_visible), (b, b_visible) = interpolate_sequence(_items(ours), n), interpolate_sequence(_items(theirs), n)
     either = a_visible | b_visible
     if not either.any():

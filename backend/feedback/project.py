@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -22,6 +22,9 @@ from backend.labelstudio.request import FALLBACK_FIELDS, task_expressions
 from backend.labelstudio.timeline import editor_frame_count
 from backend.settings import Settings
 from video.errors import UserError
+
+if TYPE_CHECKING:
+    from video.io.reader import Clip
 
 _REFUSED = {401: "the token is refused", 403: "the token may not see it", 404: "there is no such project"}
 
@@ -50,9 +53,10 @@ class CorrectedObject:
     label: str
     sequence: tuple[Mapping[str, Any], ...]
 
-    def truth(self, duration_s: float) -> EditorTruth:
-        """Return the object's boxes by editor frame of a video of this length."""
-        boxes, visible = interpolate_sequence(self.sequence, editor_frame_count(duration_s, self.fps))
+    def truth(self, clip: Clip) -> EditorTruth:
+        """Return the object's boxes by editor frame of its video."""
+        n = editor_frame_count(clip.duration_s, self.fps)
+        boxes, visible = interpolate_sequence(self.sequence, n, aspect=clip.size[0] / clip.size[1])
         return EditorTruth(boxes, np.asarray(visible, np.bool_))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.labelstudio.regions import keyframe_enabled
+from backend.labelstudio.rotation import upright_boxes
 from refam.pipeline.tracks import spread_box_edits
 from refam.pipeline.types import FramePrompt
 from video.contours import polygon_to_mask
@@ -34,7 +35,7 @@ class UserKeyframe:
         frame: Frame of the editor, 1-based.
         x, y: Top left corner in percent of the frame, as drawn.
         width, height: In percent of the frame.
-        rotation: Degrees clockwise about the top left corner.
+        rotation: Degrees clockwise about the top left corner, on the screen (see `backend.labelstudio.rotation`).
         enabled: False hides the object from the next frame on, up to `until`.
         until: Frame of the next keyframe, None if there is none.
     """
@@ -48,24 +49,27 @@ class UserKeyframe:
     enabled: bool
     until: int | None
 
-    def box(self) -> Box | None:
+    def box(self, aspect: float) -> Box | None:
         """Return the upright box around it: x0, y0, x1, y1 in fractions of the frame, clipped to the frame.
+
+        Args:
+            aspect: Width of the frame divided by its height, as the editor shows it.
 
         Returns:
             The box, or None if nothing of it lies within the frame.
         """
-        angle = math.radians(self.rotation)
-        corners = [(0.0, 0.0), (self.width, 0.0), (0.0, self.height), (self.width, self.height)]
-        # Percent of width and of height are turned as if the frame were square, as the editor stores them.
-        xs = [self.x + dx * math.cos(angle) - dy * math.sin(angle) for dx, dy in corners]
-        ys = [self.y + dx * math.sin(angle) + dy * math.cos(angle) for dx, dy in corners]
-        x0, y0 = max(0.0, min(xs) / 100), max(0.0, min(ys) / 100)
-        x1, y1 = min(1.0, max(xs) / 100), min(1.0, max(ys) / 100)
+        sides = np.array([[self.x, self.y, self.width, self.height]])
+        x0, y0, x1, y1 = upright_boxes(sides, np.array([self.rotation]), aspect)[0].clip(0, 1).tolist()
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
     def prompt(self, clip_frame: int, size: tuple[int, int]) -> FramePrompt | None:
-        """Return the box as a prompt on a frame of the clip (0-based), None if it lies outside. size: not used."""
-        box = self.box()
+        """Return the upright box around it as a prompt, None if it lies outside the frame.
+
+        Args:
+            clip_frame: Frame of the clip, 0-based.
+            size: (width, height) of the clip in pixels.
+        """
+        box = self.box(size[0] / size[1])
         return FramePrompt(clip_frame, box=box) if box is not None else None
 
 
@@ -199,7 +203,7 @@ def _is_keyframe(item: Mapping[str, Any]) -> bool:
 
 
 def apply_user_keyframes(
-    boxes: NDArray[np.float64], visible: NDArray[np.bool_], edits: Sequence[UserKeyframe]
+    boxes: NDArray[np.float64], visible: NDArray[np.bool_], edits: Sequence[UserKeyframe], *, aspect: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, UserKeyframe]]:
     """Correct a track's boxes by a person's keyframes.
 
@@ -210,12 +214,14 @@ def apply_user_keyframes(
         boxes: (n, 4) xyxy in fractions of the frame, by editor frame.
         visible: (n,) bool.
         edits: The person's keyframes.
+        aspect: Width of the frame divided by its height.
 
     Returns:
         The corrected boxes and visibility, and the keyframe of each row that has one and is visible.
     """
-    rows = {edit.frame - 1: edit for edit in edits if edit.frame <= len(boxes) and edit.box() is not None}
-    drawn = {row: np.array(edit.box(), np.float64) for row, edit in rows.items()}
+    found = {edit.frame - 1: (edit, edit.box(aspect)) for edit in edits if edit.frame <= len(boxes)}
+    rows = {row: edit for row, (edit, box) in found.items() if box is not None}
+    drawn = {row: np.array(box, np.float64) for row, (_, box) in found.items() if box is not None}
     boxes = spread_box_edits(boxes, visible, drawn)
     for row, box in drawn.items():
         boxes[row] = box

@@ -16,6 +16,7 @@ from backend.labelstudio.config_xml import attribute
 from backend.labelstudio.controls.base import VideoControl, tags_of
 from backend.labelstudio.edits import UserEdit, UserKeyframe, apply_user_keyframes, keyframe_checksum
 from backend.labelstudio.regions import BoxKeyframe, keyframe_enabled, label_in_value, round_score
+from backend.labelstudio.rotation import upright_boxes
 from backend.labelstudio.timeline import TimedClip, clip_frame_of_editor, editor_frame_count, track_on_timeline
 from refam.pipeline.types import TrackResult
 from video.formats.base import ObjectTrack, get_field, track_from_boxes
@@ -101,10 +102,12 @@ def box_sequence(
     """
     rows, visible = track_on_timeline(track, clip, fps)
     scores = track.scores[rows]
-    boxes, visible, edited = apply_user_keyframes(track.boxes[rows], visible, edits)
+    aspect = track.size[0] / track.size[1]
+    boxes, visible, edited = apply_user_keyframes(track.boxes[rows], visible, edits, aspect=aspect)
     sequence: list[BoxKeyframe] = []
     positions = np.arange(len(rows))
-    chosen = select_keyframes(boxes, visible, positions=positions, tolerance_iou=keyframe_iou, must=sorted(edited))
+    must = sorted(edited.keys() | _beside_rotated(edited, visible))
+    chosen = select_keyframes(boxes, visible, positions=positions, tolerance_iou=keyframe_iou, must=must)
     fitted = fit_keyframe_boxes(
         boxes, visible, chosen, positions=positions, tolerance_iou=keyframe_iou, fixed=edited.keys()
     )
@@ -134,6 +137,17 @@ def box_sequence(
     return sequence
 
 
+def _beside_rotated(edited: Mapping[int, UserKeyframe], visible: NDArray[np.bool_]) -> set[int]:
+    """Return the visible rows before and after a rotated keyframe of a person.
+
+    The editor turns the box step by step from a rotated keyframe to an upright one. With an upright one on the very
+    next frame it has no frame to do so on.
+    """
+    rotated = [row for row, edit in edited.items() if edit.rotation % 360]
+    beside = {row + step for row in rotated for step in (-1, 1)}
+    return {row for row in beside if 0 <= row < len(visible) and visible[row]}
+
+
 def boxes_on_clip(
     sequence: Sequence[Any], clip: Clip, *, fps: float, where: str = "a region"
 ) -> tuple[dict[int, Box], list[int]]:
@@ -156,7 +170,7 @@ def boxes_on_clip(
         FormatError: If an item is no keyframe.
     """
     n = editor_frame_count(clip.duration_s, fps)
-    drawn, visible = interpolate_boxes(sequence, n, where)
+    drawn, visible = interpolate_boxes(sequence, n, where, aspect=clip.size[0] / clip.size[1])
     shown = clip_frame_of_editor(clip.times, n, fps)
     frames, first = np.unique(shown, return_index=True)
     boxes: dict[int, Box] = {int(f): _box(drawn[row]) for f, row in zip(frames, first, strict=True) if visible[row]}
@@ -171,7 +185,9 @@ def boxes_on_clip(
     return boxes, sorted(on & boxes.keys())
 
 
-def interpolate_boxes(sequence: Sequence[Any], n: int, where: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def interpolate_boxes(
+    sequence: Sequence[Any], n: int, where: str, *, aspect: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return what the editor draws on its frames 1 to n.
 
     It interpolates x, y, width, height and rotation linearly by frame number. Nothing is drawn before the first
@@ -181,6 +197,7 @@ def interpolate_boxes(sequence: Sequence[Any], n: int, where: str) -> tuple[NDAr
         sequence: Keyframes of a region.
         n: Number of frames of the editor.
         where: What error messages call the region.
+        aspect: Width of the frame divided by its height.
 
     Returns:
         Boxes (n, 4) xyxy in fractions of the frame, and visible (n,) bool.
@@ -201,12 +218,8 @@ def interpolate_boxes(sequence: Sequence[Any], n: int, where: str) -> tuple[NDAr
     frames = np.arange(1, n + 1)
     before = np.searchsorted(at, frames, side="right") - 1
     visible = (before >= 0) & (enabled[before] | (at[before] == frames))
-    x, y, width, height, rotation = (np.interp(frames, at, column) for column in values.T)
-    # Percent of width and of height are turned as if the frame were square, as the editor stores them.
-    cos, sin = np.cos(np.radians(rotation)), np.sin(np.radians(rotation))
-    xs = x + np.stack([0 * x, width * cos, -height * sin, width * cos - height * sin])
-    ys = y + np.stack([0 * y, width * sin, height * cos, width * sin + height * cos])
-    return np.stack([xs.min(0), ys.min(0), xs.max(0), ys.max(0)], axis=1) / 100, visible
+    drawn = np.stack([np.interp(frames, at, column) for column in values.T[:4]], axis=1)
+    return upright_boxes(drawn, np.interp(frames, at, values[:, 4]), aspect), visible
 
 
 def _box(box: NDArray[np.float64]) -> Box:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import json
 import math
 import shutil
@@ -19,7 +20,6 @@ from typer.testing import CliRunner
 from backend.cli.main import app
 from backend.cli.outputs import tracks_json
 from backend.labelstudio.controls.video_rectangle import box_sequence, boxes_on_clip
-from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.export_sources import VideoFolder, address_parts, read_tracks, rename_duplicates, video_stem
 from backend.labelstudio.import_tasks import build_label_config
@@ -151,7 +151,18 @@ def test_clips_with_equal_names_are_renamed(labelled):
 # --- the editor's keyframes -> the clip's frames ---------------------------------------------------------------------
 
 
-def boxes_by_loop(sequence, times, duration_s, fps):
+def turned_box(at, size):
+    """Return the upright box around a rotated one, turned in pixels with complex numbers; None outside the frame."""
+    w, h = size
+    corner = complex(at["x"] * w, at["y"] * h) / 100
+    wide, high = at["width"] * w / 100, at["height"] * h / 100
+    points = [corner + p * cmath.rect(1, math.radians(at["rotation"])) for p in (0, wide, high * 1j, wide + high * 1j)]
+    xs, ys = [p.real / w for p in points], [p.imag / h for p in points]
+    box = max(0, min(xs)), max(0, min(ys)), min(1, max(xs)), min(1, max(ys))
+    return box if box[0] < box[2] and box[1] < box[3] else None
+
+
+def boxes_by_loop(sequence, times, duration_s, fps, size):
     """Return the box that the editor draws on each clip frame (None: no box), computed with plain loops."""
     n = max(1, math.floor(duration_s * fps + 0.5))
     keys = sorted(sequence, key=lambda k: k["frame"])
@@ -168,7 +179,7 @@ def boxes_by_loop(sequence, times, duration_s, fps):
             a, b = before[-1], after[0] if after else before[-1]
             share = (frame - a["frame"]) / (b["frame"] - a["frame"]) if b is not a else 0
             at = {s: a[s] + share * (b[s] - a[s]) for s in ("x", "y", "width", "height", "rotation")}
-            box = UserKeyframe(frame, **at, enabled=True, until=None).box()
+            box = turned_box(at, size)
         boxes.setdefault(i, box)
     return boxes
 
@@ -177,7 +188,7 @@ def last_editor_box(sequence, clip, fps):
     """Return the box on the last frame of the editor, computed as if it were the only frame."""
     n = max(1, math.floor(clip.duration_s * fps + 0.5))
     shifted = [k | {"frame": k["frame"] - n + 1} for k in sequence]
-    return boxes_by_loop(shifted, [0.0], 0.5 / fps, fps)[0]
+    return boxes_by_loop(shifted, [0.0], 0.5 / fps, fps, clip.size)[0]
 
 
 KEYFRAMES = st.lists(
@@ -199,12 +210,17 @@ KEYFRAMES = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(KEYFRAMES, st.sampled_from([24.0, 25.0, 30.0, 12.5, 59.94]), st.sampled_from(["constant", "variable"]))
-def test_boxes_on_clip_match_the_boxes_drawn_by_the_editor(sequence, fps, kind):
+@given(
+    KEYFRAMES,
+    st.sampled_from([24.0, 25.0, 30.0, 12.5, 59.94]),
+    st.sampled_from(["constant", "variable"]),
+    st.sampled_from([(320, 160), (90, 160), (64, 64)]),
+)
+def test_boxes_on_clip_match_the_boxes_drawn_by_the_editor(sequence, fps, kind, size):
     times = np.arange(N) / 25 if kind == "constant" else vfr_times(N)
-    clip = SimpleNamespace(times=times, duration_s=float(times[-1] + 0.04))
+    clip = SimpleNamespace(times=times, duration_s=float(times[-1] + 0.04), size=size)
     boxes, keys = boxes_on_clip(sequence, clip, fps=fps)
-    expected = boxes_by_loop(sequence, times, clip.duration_s, fps)
+    expected = boxes_by_loop(sequence, times, clip.duration_s, fps, size)
     for frame, box in expected.items():
         assert (frame in boxes) == (box is not None)
         if box is not None:
@@ -220,10 +236,26 @@ def test_boxes_on_clip_match_the_boxes_drawn_by_the_editor(sequence, fps, kind):
     assert set(keys) <= boxes.keys()
 
 
+@pytest.mark.parametrize(
+    ("at", "box"),
+    [
+        ((50, 20, 30, 20, 90), (128, 32, 160, 128)),  # measured in the editor
+        ((50, 20, 30, 20, -90), (160, -64, 192, 32)),
+        ((50, 50, 30, 20, 180), (64, 48, 160, 80)),
+        ((50, 20, 10, 20, 45), (160 - 16 * 2**0.5, 32, 160 + 16 * 2**0.5, 32 + 32 * 2**0.5)),  # a square of 32 pixels
+    ],
+)
+def test_a_rotated_box_is_turned_in_pixels(at, box):
+    sides = dict(zip(("x", "y", "width", "height", "rotation"), at, strict=True))
+    clip = SimpleNamespace(times=np.arange(3) / 10, duration_s=0.3, size=(320, 160))
+    boxes, _ = boxes_on_clip([{"frame": 1, "enabled": True, **sides}], clip, fps=10)
+    assert boxes[2] == pytest.approx([v / side for v, side in zip(box, (320, 160) * 2, strict=True)])
+
+
 @pytest.mark.parametrize("fps", [25.0, 24.0, 12.5])
 def test_box_sequence_round_trip_keeps_the_boxes(fps):
     times = np.arange(N) / 25
-    clip = SimpleNamespace(times=times, duration_s=N / 25)
+    clip = SimpleNamespace(times=times, duration_s=N / 25, size=(W, H))
     track = make_track()
     boxes, _ = boxes_on_clip(box_sequence(track, clip, fps=fps), clip, fps=fps)
     last = N - 1 if fps == 25 else N - 3  # at a lower fps the editor does not show the last frames

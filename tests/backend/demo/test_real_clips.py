@@ -43,7 +43,7 @@ def test_the_clips_are_small_and_their_licence_is_beside_them() -> None:
 def test_the_drawn_box_is_a_persons_keyframe_on_the_first_frame(clip: RealClip) -> None:
     (keyframe,) = read_user_keyframes(clip.drawn_region())
     assert keyframe.frame == 1
-    assert keyframe.box() == pytest.approx(clip.box)
+    assert keyframe.box(1.0) == pytest.approx(clip.box)
 
 
 def test_tracks_are_compared_on_checked_frames_alone(clip: RealClip) -> None:

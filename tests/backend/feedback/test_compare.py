@@ -45,6 +45,10 @@ def _shift_last(value):
     value["sequence"][-1]["x"] += 10
 
 
+def _turn(value):
+    value["sequence"][0]["rotation"] = 90
+
+
 def _relabel(value):
     value["labels"] = ["Bus"]
 
@@ -75,6 +79,7 @@ def _set_anew(value):
         # Drawn on the first frame alone, of fifty.
         (_switch_off, RegionFate.MOVED, 1, None),
         (_leave_enabled_out, RegionFate.MOVED, 1, None),
+        (_turn, RegionFate.MOVED, 1, None),
         (_set_anew, RegionFate.MOVED, 2, None),  # two keyframes; nobody typed other words
     ],
 )

@@ -87,7 +87,7 @@ def test_a_box_that_was_drawn_anew_is_a_user_keyframe():
 def test_a_user_keyframe_without_enabled_hides_the_object_behind_it(flag):
     item = {"frame": 3, "x": 10, "y": 20, "width": 30, "height": 40, **flag}
     edits = read_user_keyframes({"value": {"sequence": [item, {**item, "frame": 7, "enabled": True}]}})
-    _, visible, _ = apply_user_keyframes(np.tile([0.1, 0.2, 0.4, 0.6], (9, 1)), np.ones(9, bool), edits)
+    _, visible, _ = apply_user_keyframes(np.tile([0.1, 0.2, 0.4, 0.6], (9, 1)), np.ones(9, bool), edits, aspect=1.0)
     assert (np.flatnonzero(visible) + 1).tolist() == [1, 2, 3, 7, 8, 9]
 
 
@@ -108,10 +108,40 @@ def test_malformed_keyframes_are_left_out(sequence):
     assert read_user_keyframes({}) == ()
 
 
-def test_box_of_a_rotated_keyframe_is_the_upright_one_around_it():
-    box = UserKeyframe(1, 50, 50, 10, 20, 90, True, None).box()
-    assert box == pytest.approx((0.3, 0.5, 0.5, 0.6))
-    assert UserKeyframe(1, 120, 50, 10, 20, 0, True, None).box() is None
+@pytest.mark.parametrize("angle", [0, 90, 180, 270, -90, 360])
+@pytest.mark.parametrize("size", [(320, 160), (90, 160), (100, 100)])
+def test_a_turned_box_round_an_object_is_the_same_prompt_as_the_upright_one(angle, size):
+    """A person may draw a box and turn it by quarters: what it encloses on the screen counts."""
+    left, top, right, bottom = 30, 40, 70, 60  # pixels
+    corner = {0: (left, top), 90: (right, top), 180: (right, bottom), 270: (left, bottom)}[angle % 360]
+    wide, high = (right - left, bottom - top) if angle % 180 == 0 else (bottom - top, right - left)
+    percent = [100 * v / side for v, side in zip((*corner, wide, high), (*size, *size), strict=True)]
+    prompt = UserKeyframe(1, *percent, angle, True, None).prompt(7, size)
+    assert prompt.frame == 7
+    assert prompt.box == pytest.approx((left / size[0], top / size[1], right / size[0], bottom / size[1]))
+
+
+def test_a_box_outside_the_frame_is_no_prompt():
+    assert UserKeyframe(1, 120, 50, 10, 20, 0, True, None).prompt(0, (320, 160)) is None
+    assert UserKeyframe(1, 0, 50, 10, 20, 90, True, None).prompt(0, (320, 160)) is None  # turned out of it
+
+
+def test_the_track_stays_upright_beside_a_rotated_keyframe():
+    """The editor interpolates the angle, so that a box between a turned and an upright keyframe would tumble."""
+    track = moving_box(N, speed=(0, 0))
+    x0, y0, x1, y1 = track.boxes[0] * 100
+    w, h = track.size  # turned by 90 degrees about its top right corner
+    turned = {"x": x1, "y": y0, "width": (y1 - y0) * h / w, "height": (x1 - x0) * w / h, "rotation": 90}
+    edits = (UserKeyframe(10, **turned, enabled=True, until=None),)
+    (region,) = CONFIG.control.regions([result_of(track)], even_timing(N, 25), fps=25, region_ids=["a"], edits=[edits])
+    sequence = region["value"]["sequence"]
+    assert [{side: k[side] for side in turned} for k in sequence if k["frame"] == 10] == [turned]
+    boxes, shown = drawn_boxes(sequence, N)
+    assert shown.all()
+    upright = [f for f in range(N) if f != 9]
+    np.testing.assert_allclose(boxes[upright], np.tile([x0, y0, x1 - x0, y1 - y0], (N - 1, 1)), atol=1e-3)
+    angles = np.interp(np.arange(1, N + 1), [k["frame"] for k in sequence], [k["rotation"] for k in sequence])
+    assert np.flatnonzero(angles).tolist() == [9]
 
 
 numbers = st.floats(5, 60)
@@ -147,7 +177,7 @@ def test_a_constant_difference_moves_the_whole_track():
         )
         for row, b in ((5, track.boxes[5]), (30, track.boxes[30]))
     )
-    boxes, visible, rows = apply_user_keyframes(track.boxes, track.visible, edits)
+    boxes, visible, rows = apply_user_keyframes(track.boxes, track.visible, edits, aspect=1.0)
     assert np.allclose(boxes, track.boxes - [0.05, 0, 0.05, 0])
     assert visible.all()
     assert set(rows) == {5, 30}
@@ -159,7 +189,7 @@ def test_user_keyframes_override_visibility():
     visible_rows[20:] = False
     there = UserKeyframe(31, 10.0, 10.0, 5.0, 5.0, 0.0, True, None)
     gone = UserKeyframe(6, 10.0, 20.0, 20.0, 20.0, 0.0, False, 11)
-    _, visible, _ = apply_user_keyframes(track.boxes, visible_rows, (gone, there))
+    _, visible, _ = apply_user_keyframes(track.boxes, visible_rows, (gone, there), aspect=1.0)
     assert visible.tolist() == [True] * 6 + [False] * 4 + [True] * 10 + [False] * 10 + [True] + [False] * 9
 
 

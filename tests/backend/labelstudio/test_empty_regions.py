@@ -97,7 +97,7 @@ def test_an_emptied_box_is_drawn_nowhere_and_counts_as_deleted():
     assert is_empty(gone)
     assert not is_empty(before[0])
     assert removed_words(gone) == "the red car"
-    assert not interpolate_boxes(gone["value"]["sequence"], 24, "here")[1].any()
+    assert not interpolate_boxes(gone["value"]["sequence"], 24, "here", aspect=1.0)[1].any()
     fates = {c.region: c.fate for c in compare(before, [gone, before[1]])}
     assert fates == {"r1": RegionFate.DELETED, "r2": RegionFate.KEPT}
 
