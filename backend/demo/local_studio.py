@@ -274,6 +274,11 @@ class LocalStudio:
         prediction: dict[str, Any] = answer["data"]
         return prediction
 
+    def save_draft(self, task: int, result: Sequence[Mapping[str, Any]]) -> int:
+        """Save a draft of the administrator, as the editor does while somebody draws, and return its number."""
+        body = {"result": [dict(region) for region in result]}
+        return int(self.api("POST", f"/api/tasks/{task}/drafts", json=body)["id"])
+
     def store_prediction(self, task: int, result: Sequence[Mapping[str, Any]], **fields: Any) -> int:
         """Store a prediction and return its number. fields: for example score and model_version."""
         body = {"task": task, "result": [dict(region) for region in result], **fields}

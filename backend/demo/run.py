@@ -41,7 +41,6 @@ MIN_MEAN_IOU, MIN_TASK_IOU = 0.8, 0.65  # of the drawn scenes
 MIN_REAL_IOU = 0.8  # mean of each real clip
 _SCENES = ((204, 24), (205, 25), (203, 30))  # seed of the drawing, frames per second
 _MOST_S = 900.0
-_DRAWN_BY_HAND = "drawn by hand"
 
 
 class TimedVideo(Protocol):
@@ -190,7 +189,7 @@ def track_drawn_box(studio: LocalStudio, model: int, task: int, clip: RealClip) 
     Raises:
         StudioError: If the model finds nothing, or takes longer than 15 minutes.
     """
-    drawn = studio.store_prediction(task, [clip.drawn_region()], model_version=_DRAWN_BY_HAND)
+    draft = studio.save_draft(task, [clip.drawn_region()])
     typed = {"id": "words", "type": "textarea", "from_name": "words", "to_name": "video"}
     text = {**typed, "value": {"text": [clip.words]}}
     end = time.monotonic() + _MOST_S
@@ -203,7 +202,7 @@ def track_drawn_box(studio: LocalStudio, model: int, task: int, clip: RealClip) 
         if "not finished" not in said or time.monotonic() > end:
             raise StudioError(f"{clip.path.name}: {clip.words} was not followed: {said}")
     studio.store_prediction(task, found, score=answer["score"], model_version=answer["model_version"])
-    studio.api("DELETE", f"/api/predictions/{drawn}/")
+    studio.api("DELETE", f"/api/drafts/{draft}/")
 
 
 def _check(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from pydantic import SecretStr
 
+from backend.labelstudio.editor_state import drafts_of_caller
 from backend.settings import Settings
 from video.errors import UserError
 
@@ -147,11 +148,16 @@ class DraftReader:
         """Whether there is an address and a token to ask with."""
         return self._auth is not None
 
-    def newer_drafts(self, task: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-        """Return a task's drafts if one was saved since the request was made; None if not, or if they cannot be read.
+    def newer_drafts(
+        self, task: Mapping[str, Any], context: Mapping[str, Any] | None = None
+    ) -> list[Mapping[str, Any]] | None:
+        """Return the caller's drafts of a task if one was saved since the request was made; None if none was.
+
+        None is returned, too, where they cannot be read.
 
         Args:
             task: The task as the request holds it.
+            context: The context of the interactive call.
         """
         identity = task.get("id")
         if self._auth is None or not isinstance(identity, int):
@@ -164,7 +170,9 @@ class DraftReader:
         except (httpx.HTTPError, LabelStudioAuthError, ValueError) as error:
             log.warning("task %s: its drafts cannot be read: %s", identity, type(error).__name__)
             return None
-        drafts = [draft for draft in content if isinstance(draft, dict)] if isinstance(content, list) else []
+        # Label Studio lists the drafts of all users here, and only the caller's in the request (1.23.2).
+        listed = [draft for draft in content if isinstance(draft, Mapping)] if isinstance(content, list) else []
+        drafts = drafts_of_caller(listed, task, context)
         return drafts if _versions(drafts) - _versions(task.get("drafts")) else None
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from backend.labelstudio.controls import control_for_type
 from backend.labelstudio.controls.base import Control
+from backend.labelstudio.editor_state import read_editor_state
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import Region
 from backend.labelstudio.request import normalize_words, split_expressions, submitted_text
@@ -58,7 +59,7 @@ def read_removal(task: Mapping[str, Any], config: LabelConfig, context: Mapping[
     if not removed:
         return None
     control = config.control
-    shown = control.shown_regions(task)
+    shown = control.shown_regions(read_editor_state(task, context))
     regions: list[Region] = []
     locked_pictures: list[int] = []
     missing: list[str] = []

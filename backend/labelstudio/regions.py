@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
+REGION_PREFIX = "refam-"  # begins the ids of this backend's regions
+
 
 class BoxKeyframe(TypedDict):
     """A keyframe of a box on video.
@@ -164,7 +166,7 @@ def region_id_for(task: Mapping[str, Any] | str, position: int) -> str:
         position: Number of the object in the task, from 0.
     """
     key = task if isinstance(task, str) else f"task {task.get('id')}"
-    return "refam-" + hashlib.sha256(f"{key} object {position}".encode()).hexdigest()[:10]
+    return REGION_PREFIX + hashlib.sha256(f"{key} object {position}".encode()).hexdigest()[:10]
 
 
 def round_score(score: float) -> float:
@@ -195,9 +197,13 @@ def label_in_value(value: Mapping[str, Any], tag: str = "labels", *, default: st
 
 def sources_by_age(task: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
     """Return a task's "drafts", "annotations" or "predictions" (the kind), the newest first."""
-    sources = task.get(kind)
-    found = [source for source in sources if isinstance(source, Mapping)] if isinstance(sources, list) else []
-    return sorted(found, key=_age, reverse=True)
+    return sorted(read_mappings(task, kind), key=_age, reverse=True)
+
+
+def read_mappings(source: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:
+    """Return the mappings of a list that stands under a key; none where there is no such list."""
+    value = source.get(key) if isinstance(source, Mapping) else None
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def _age(source: Mapping[str, Any]) -> tuple[str, int]:

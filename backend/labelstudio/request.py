@@ -17,9 +17,10 @@ from pydantic import Field
 from backend.labelstudio.config_xml import Label
 from backend.labelstudio.controls.base import UneditedMask
 from backend.labelstudio.controls.image_masks import MaskError
+from backend.labelstudio.editor_state import EditorState, read_editor_state
 from backend.labelstudio.edits import UserEdit, read_user_keyframes, region_words
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.regions import region_id_for
+from backend.labelstudio.regions import read_mappings, region_id_for
 from refam.pipeline.types import Target
 from video.errors import UserError
 
@@ -100,16 +101,17 @@ def read_request(
         raise RequestError(f"{name} has no data")
     video, frames = _read_media(data.get(config.media_field), config, name)
     labels = config.labels_for(data)
-    objects = _read_objects(task, data, labels, config, context)
+    state = read_editor_state(task, context) if context is not None else EditorState()
+    objects = _read_objects(task, data, labels, config, context, state)
     if not objects:
         fields = ", ".join(f'"{f}"' for f in (*config.word_fields, *FALLBACK_FIELDS))
         raise RequestError(f"{name} has no words: type some into the text field, or fill one of {fields}")
     targets, region_ids = tuple(o.target for o in objects), tuple(o.region_id for o in objects)
     unedited_masks: tuple[UneditedMask, ...] = ()
     if context is not None:
-        unedited_masks = config.control.unedited_masks(task, region_ids)
+        unedited_masks = config.control.unedited_masks(state, region_ids)
         try:
-            targets = config.control.add_mask_prompts(targets, region_ids, task)
+            targets = config.control.add_mask_prompts(targets, region_ids, state)
         except MaskError as error:
             raise RequestError(f"{name}: {error}") from error
     return PredictRequest(
@@ -166,7 +168,7 @@ def submitted_text(context: Mapping[str, Any] | None, config: LabelConfig) -> tu
     Returns:
         The TextArea's region, and its last text without the reason that `append_reason` added; None without a text.
     """
-    for region in reversed(_mappings(context, "result")):
+    for region in reversed(read_mappings(context, "result")):
         if region.get("type") != "textarea" or region.get("from_name") not in config.text_areas:
             continue
         value = region.get("value")
@@ -216,6 +218,7 @@ def _read_objects(
     labels: Sequence[Label],
     config: LabelConfig,
     context: Mapping[str, Any] | None,
+    state: EditorState,
 ) -> list[_Object]:
     """Return the objects to find: one per expression, or one per label where the task has no words."""
     submitted = submitted_text(context, config)
@@ -226,15 +229,23 @@ def _read_objects(
             _Object(Target(label=label.result, words=label.value), region_id_for(task, position))
             for position, label in enumerate(labels)
         ]
-    regions = config.control.replaceable_regions(task) if context is not None else []
-    objects = _objects_for(expressions, labels, regions, task)
+    regions = config.control.replaceable_regions(state)
+    objects = _objects_for(expressions, labels, regions, task, saved=state.saved)
     return [o for o in objects if o.edits or not o.unchanged] or objects
 
 
 def _objects_for(
-    expressions: Sequence[str], labels: Sequence[Label], regions: list[Mapping[str, Any]], task: Mapping[str, Any]
+    expressions: Sequence[str],
+    labels: Sequence[Label],
+    regions: list[Mapping[str, Any]],
+    task: Mapping[str, Any],
+    *,
+    saved: bool,
 ) -> list[_Object]:
-    """Return an object per expression. Each takes over a region: by its words, then by its label, then in order."""
+    """Return an object per expression. Each takes over a region: by its words, then by its label, then in order.
+
+    Where the regions are not of a draft or an annotation (`saved`), no person set their keyframes.
+    """
     split = [_split_label(expression, labels) for expression in expressions]
     same_words = {i: region for i, (_, words) in enumerate(split) if (region := _pop_by_words(regions, words))}
     results = {label.result for label in labels}
@@ -249,7 +260,7 @@ def _objects_for(
             _Object(
                 Target(label=label, words=words),
                 str(region["id"]) if region else region_id_for(task, position),
-                read_user_keyframes(region) if region else (),
+                read_user_keyframes(region) if region and saved else (),
                 region is not None and region_words(region) == words and label == current,
             )
         )
@@ -288,11 +299,6 @@ def _pop_by_label(regions: list[Mapping[str, Any]], label: str | None) -> Mappin
     if region is not None:
         regions.remove(region)
     return region
-
-
-def _mappings(source: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:
-    value = source.get(key) if isinstance(source, Mapping) else None
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def _labels_in(region: Mapping[str, Any] | None) -> list[str]:

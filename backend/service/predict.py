@@ -84,7 +84,7 @@ class PredictService:
         if interactive and self._runtime.drafts.available and self._settings.draft_wait_s:
             # The job runs meanwhile: mostly nothing was drawn, and then no time was lost.
             draft_deadline = min(deadline, time.monotonic() + self._settings.draft_wait_s)
-            drawn = self._wait_for_drafts(tasks, draft_deadline)
+            drawn = self._wait_for_drafts(tasks, context, draft_deadline)
             if drawn is not None:
                 outdated, requested = requested, submit(drawn)
                 self._cancel_outdated(outdated, requested)
@@ -134,11 +134,13 @@ class PredictService:
 
     # --- wait ---------------------------------------------------------------------------------------------------
 
-    def _wait_for_drafts(self, tasks: Sequence[Mapping[str, Any]], deadline: float) -> list[Mapping[str, Any]] | None:
+    def _wait_for_drafts(
+        self, tasks: Sequence[Mapping[str, Any]], context: Mapping[str, Any] | None, deadline: float
+    ) -> list[Mapping[str, Any]] | None:
         """The tasks with the drafts that the editor saved since they were sent; None when it saved none."""
         closing = self._runtime.closing
         while time.monotonic() < deadline and not closing.is_set():
-            newer = [self._runtime.drafts.newer_drafts(task) for task in tasks]
+            newer = [self._runtime.drafts.newer_drafts(task, context) for task in tasks]
             if any(drafts is not None for drafts in newer):
                 return [t if d is None else {**t, "drafts": d} for t, d in zip(tasks, newer, strict=True)]
             closing.wait(min(_DRAFT_POLL_S, max(0.0, deadline - time.monotonic())))

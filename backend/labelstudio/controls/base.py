@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from xml.etree.ElementTree import Element
 
 from backend.labelstudio.config_xml import Label, attribute, read_labels, split_names, tag_name, tags_named
+from backend.labelstudio.editor_state import EditorState
 from backend.labelstudio.edits import UserEdit, region_words
 from backend.labelstudio.regions import (
     BoxKeyframe,
@@ -16,7 +17,6 @@ from backend.labelstudio.regions import (
     VectorKeyframe,
     VideoValue,
     round_score,
-    sources_by_age,
 )
 from backend.labelstudio.timeline import TimedClip, editor_frame_count
 from refam.pipeline.types import Target, TrackResult
@@ -152,10 +152,10 @@ class Control(ABC):
     # --- reading what a person made of them --------------------------------------------------------------------------
 
     @abstractmethod
-    def shown_regions(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Return the regions of this tag that the annotator sees: of a draft, an annotation or a prediction."""
+    def shown_regions(self, state: EditorState) -> list[Mapping[str, Any]]:
+        """Return the regions of this tag that the caller sees."""
 
-    def replaceable_regions(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def replaceable_regions(self, state: EditorState) -> list[Mapping[str, Any]]:
         """Return the regions that stand for a whole object each, so that a new answer can take one over by its id."""
         return []
 
@@ -168,21 +168,21 @@ class Control(ABC):
         return False
 
     def add_mask_prompts(
-        self, targets: Sequence[Target], region_ids: Sequence[str], task: Mapping[str, Any]
+        self, targets: Sequence[Target], region_ids: Sequence[str], state: EditorState
     ) -> tuple[Target, ...]:
         """Return the targets, each with the masks that a person drew of it on pictures as prompts.
 
         Args:
             targets: The objects to find.
             region_ids: One per target.
-            task: The task with its drafts and annotations.
+            state: What the caller sees.
 
         Raises:
             MaskError: If a region cannot be read as a mask.
         """
         return tuple(targets)
 
-    def unedited_masks(self, task: Mapping[str, Any], region_ids: Sequence[str]) -> tuple[UneditedMask, ...]:
+    def unedited_masks(self, state: EditorState, region_ids: Sequence[str]) -> tuple[UneditedMask, ...]:
         """Return the masks of these objects that the editor shows and nobody edited."""
         return ()
 
@@ -271,19 +271,13 @@ class VideoControl(Control):
             regions.append(region)
         return regions
 
-    def shown_regions(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Return the regions of the newest draft that has any, else annotation, else prediction."""
-        for kind in ("drafts", "annotations", "predictions"):
-            for source in sources_by_age(task, kind):
-                result = source.get("result")
-                listed = [r for r in result if isinstance(r, Mapping)] if isinstance(result, list) else []
-                if regions := [region for region in listed if self.owns(region) and region.get("id")]:
-                    return regions
-        return []
+    def shown_regions(self, state: EditorState) -> list[Mapping[str, Any]]:
+        """Return the regions of this tag."""
+        return [region for region in state.regions if self.owns(region) and region.get("id")]
 
-    def replaceable_regions(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def replaceable_regions(self, state: EditorState) -> list[Mapping[str, Any]]:
         """Return all regions that are shown, for each of them is one object."""
-        return self.shown_regions(task)
+        return self.shown_regions(state)
 
     def read_words(self, region: Mapping[str, Any]) -> str | None:
         """Return the words that the keyframes carry."""

@@ -18,8 +18,9 @@ import numpy as np
 
 from backend.labelstudio.config_xml import attribute, split_names, tag_name, tags_named
 from backend.labelstudio.controls.base import Control, UneditedMask, check_region_ids
+from backend.labelstudio.editor_state import EditorState
 from backend.labelstudio.edits import UserEdit
-from backend.labelstudio.regions import MaskValue, Meta, Region, round_score, sources_by_age
+from backend.labelstudio.regions import REGION_PREFIX, MaskValue, Meta, Region, round_score
 from backend.labelstudio.timeline import TimedClip
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video.errors import UserError
@@ -27,7 +28,6 @@ from video.keyframes import KEYFRAME_IOU
 from video.masks import Mask, decode, encode
 
 _EDITED_ORIGINS = ("manual", "prediction-changed")
-_REGION_PREFIX = "refam-"  # see backend.labelstudio.regions.region_id_for
 
 
 class MaskError(UserError):
@@ -197,28 +197,22 @@ class MaskControl(Control):
         """Return whether a person drew or edited this mask."""
         return region.get("origin") in _EDITED_ORIGINS
 
-    def shown_regions(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Return the masks of the newest draft, else annotation, else prediction, each with its "labels".
-
-        A draft without any counts: its person deleted them.
-        """
-        for kind in ("drafts", "annotations", "predictions"):
-            if sources := sources_by_age(task, kind):
-                return list(self._masks_in(sources[0].get("result")))
-        return []
+    def shown_regions(self, state: EditorState) -> list[Mapping[str, Any]]:
+        """Return the masks of this tag, each with its "labels"."""
+        return list(self._masks_in(state.regions))
 
     def read_words(self, region: Mapping[str, Any]) -> str | None:
         """Return the text of a region of this backend."""
         meta = region.get("meta")
         text = meta.get("text") if isinstance(meta, Mapping) else None
-        ours = str(region.get("id")).startswith(_REGION_PREFIX)
+        ours = str(region.get("id")).startswith(REGION_PREFIX)
         return str(text[0]) if ours and isinstance(text, list) and text else None
 
-    def unedited_masks(self, task: Mapping[str, Any], region_ids: Sequence[str]) -> tuple[UneditedMask, ...]:
+    def unedited_masks(self, state: EditorState, region_ids: Sequence[str]) -> tuple[UneditedMask, ...]:
         """Return the masks of these objects that the editor shows and nobody edited."""
         prefixes = tuple(f"{region_id}-" for region_id in region_ids)
         masks = []
-        for region in self.shown_regions(task):
+        for region in self.shown_regions(state):
             w, h = region.get("original_width"), region.get("original_height")
             ours = not self.is_user_edited(region) and str(region.get("id")).startswith(prefixes)
             if ours and isinstance(w, int) and isinstance(h, int) and w > 0 and h > 0:
@@ -227,14 +221,14 @@ class MaskControl(Control):
         return tuple(masks)
 
     def add_mask_prompts(
-        self, targets: Sequence[Target], region_ids: Sequence[str], task: Mapping[str, Any]
+        self, targets: Sequence[Target], region_ids: Sequence[str], state: EditorState
     ) -> tuple[Target, ...]:
         """Return the targets, each with the masks that a person drew of it as prompts.
 
-        The masks of the newest draft that has any count, else those of the newest annotation. A region whose id does
-        not begin with one of region_ids belongs to the first target of its label, or to the only target. See `Control`.
+        Only a draft or an annotation has such masks. A region whose id does not begin with one of region_ids belongs to
+        the first target of its label, or to the only target. See `Control`.
         """
-        regions = self._newest_masks(task)
+        regions = self.shown_regions(state) if state.saved else []
         out = list(targets)
         for k, target in enumerate(targets):
             own = [region for region in regions if self._belongs(region, k, targets, region_ids)]
@@ -250,18 +244,10 @@ class MaskControl(Control):
             out[k] = replace(target, prompts=(*target.prompts, *prompts))
         return tuple(out)
 
-    def _newest_masks(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        for kind in ("drafts", "annotations"):
-            for source in sources_by_age(task, kind):
-                if masks := list(self._masks_in(source.get("result"))):
-                    return masks
-        return []
-
-    def _masks_in(self, result: Any) -> Iterator[Mapping[str, Any]]:
-        for region in result if isinstance(result, list) else []:
+    def _masks_in(self, result: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        for region in result:
             if (
-                isinstance(region, Mapping)
-                and region.get("type") == self.tag
+                region.get("type") == self.tag
                 and region.get("from_name") == self.name
                 and isinstance(region.get("item_index"), int)
                 and region["item_index"] >= 0
@@ -269,9 +255,9 @@ class MaskControl(Control):
             ):
                 yield {**region, "labels": self._labels_of(result, region)}
 
-    def _labels_of(self, result: Sequence[Any], region: Mapping[str, Any]) -> list[str]:
+    def _labels_of(self, result: Sequence[Mapping[str, Any]], region: Mapping[str, Any]) -> list[str]:
         """Return the region's own labels, or those of the entry of the same id that carries them."""
-        same = [r for r in result if isinstance(r, Mapping) and r.get("id") == region.get("id")]
+        same = [r for r in result if r.get("id") == region.get("id")]
         values = [r["value"] for r in (region, *same) if isinstance(r.get("value"), Mapping)]
         lists = [value.get(key) for value in values for key in (self.tag, "labels")]
         return [label for labels in lists if isinstance(labels, list) for label in labels if isinstance(label, str)]

@@ -59,19 +59,25 @@ class FakeStudio:
     def __init__(self, *results: list[dict[str, Any]]) -> None:
         self._results = list(results)
         self.stored: dict[int, dict[str, Any]] = {}
+        self.drafts: dict[int, list[Any]] = {}
         self.asked: list[Any] = []
 
     def store_prediction(self, task: int, result: Any, **fields: Any) -> int:
         self.stored[len(self.stored) + 1] = {"task": task, "result": list(result), **fields}
         return len(self.stored)
 
+    def save_draft(self, task: int, result: Any) -> int:
+        self.drafts[5] = list(result)
+        return 5
+
     def predict_interactively(self, model: int, task: int, result: Any) -> dict[str, Any]:
+        assert [region["origin"] for region in self.drafts[5]] == ["manual"]
         self.asked.append((model, task, result))
         return {"result": self._results.pop(0), "score": 0.9, "model_version": "v"}
 
     def api(self, method: str, path: str) -> None:
-        assert method == "DELETE"
-        del self.stored[int(path.strip("/").split("/")[-1])]
+        assert (method, path) == ("DELETE", "/api/drafts/5/")
+        del self.drafts[5]
 
 
 def said(text: str) -> list[dict[str, Any]]:
@@ -82,6 +88,7 @@ def test_the_answer_replaces_the_drawn_box_once_it_is_finished(clip: RealClip) -
     track = {**clip.drawn_region(), "origin": "prediction"}
     studio = FakeStudio(said("the dog (not finished: it is 40% done)"), [track])
     track_drawn_box(studio, 3, 7, clip)  # type: ignore[arg-type]
+    assert not studio.drafts
     assert list(studio.stored.values()) == [{"task": 7, "result": [track], "score": 0.9, "model_version": "v"}]
     assert [(model, task) for model, task, _ in studio.asked] == [(3, 7), (3, 7)]
     assert studio.asked[0][2][0]["value"]["text"] == [clip.words]

@@ -10,6 +10,7 @@ import pytest
 
 from backend.feedback.compare import RegionFate, compare
 from backend.labelstudio.controls.video_rectangle import interpolate_boxes
+from backend.labelstudio.editor_state import read_editor_state
 from backend.labelstudio.empty_regions import empty_region, is_empty, read_removal, removed_words
 from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.import_tasks import build_label_config
@@ -200,7 +201,7 @@ def test_masks_that_the_answer_lacks_are_emptied_unless_a_person_drew_them(kind)
     newest = copy.deepcopy(original)
     kept = {(r["id"], r["type"]): r for r in [*original["drafts"][0]["result"], *regions, *more]}
     newest["drafts"][0]["result"] = list(kept.values())
-    shown = config.control.shown_regions(newest)
+    shown = config.control.shown_regions(read_editor_state(newest, {}))
     assert {r["item_index"] for r in shown if config.control.read_mask(r).any()} == {0, 2}
 
 

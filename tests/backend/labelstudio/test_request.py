@@ -82,17 +82,6 @@ def _box(identity: str, label: str = "Target", **more: Any) -> dict[str, Any]:
     [
         ({"predictions": [{"id": 1, "result": [_box("p")]}]}, "x", ["p"]),
         ({"predictions": [{"id": 1, "result": [_box("p")]}], "drafts": [{"id": 1, "result": [_box("d")]}]}, "x", ["d"]),
-        (
-            {
-                "annotations": [
-                    {"id": 1, "updated_at": "2026-01-02", "result": [_box("new")]},
-                    {"id": 2, "updated_at": "2026-01-01", "result": [_box("old")]},
-                ],
-                "drafts": [{"id": 3, "result": []}],
-            },
-            "x",
-            ["new"],
-        ),
         ({"drafts": [{"id": 1, "result": [_box("a"), _box("b", "Car")]}]}, "the car", ["b"]),
         ({"drafts": [{"id": 1, "result": [_box("a"), _box("b", "Car")]}]}, "the car; a thing", ["b", "a"]),
         ({"drafts": [{"id": 1, "result": [{**_box("a"), "from_name": "mine"}]}]}, "x", None),

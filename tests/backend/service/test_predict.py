@@ -175,9 +175,12 @@ def test_a_late_interactive_answer_is_returned_by_the_next_call(runtime, fake_st
     assert fake_studio.stored == []  # it belongs to what was typed, not to the task
 
 
-def _draft(stamp, *keyframes):
+TYPED = {"id": "text", "type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}
+
+
+def _draft(stamp, *keyframes, identity=3, user="a@example.com", text=TYPED):
     region = {"id": "mine", "type": "videorectangle", "from_name": "box", "value": {"sequence": list(keyframes)}}
-    return {"id": 3, "updated_at": stamp, "result": [region]}
+    return {"id": identity, "user": user, "updated_at": stamp, "result": [region, text]}
 
 
 def test_an_interactive_call_waits_for_the_latest_draft(runtime, fake_studio, monkeypatch):
@@ -185,9 +188,10 @@ def test_an_interactive_call_waits_for_the_latest_draft(runtime, fake_studio, mo
     slow_down(runtime, monkeypatch, {"the ring": 0.2})
     drawn = {"frame": 4, "enabled": True, "x": 11.5, "y": 12.25, "width": 13.0, "height": 14.0, "rotation": 0}
     old, new = _draft("10:00"), _draft("10:05", drawn)
-    fake_studio.drafts = [old]
+    others = _draft("10:06", drawn | {"x": 60.0}, identity=4, user="b@example.com", text={**TYPED, "id": "theirs"})
+    fake_studio.drafts = [old, others]  # Label Studio lists those of all people here
     threading.Timer(0.5, lambda: fake_studio.drafts.__setitem__(0, new)).start()
-    typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
+    typed = {"result": [TYPED]}
     began = time.monotonic()
     (result,) = predict(runtime, {**task(1, "the star"), "drafts": [old]}, context=typed)
     assert 0.5 < time.monotonic() - began < 25
@@ -215,7 +219,7 @@ def test_a_job_outdated_by_a_newer_draft_is_cancelled(runtime, fake_studio, monk
         return run(clip, targets, progress=progress, **kwargs)
 
     monkeypatch.setattr(runtime.truth, "run", run_until_outdated)
-    typed = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["the ring"]}}]}
+    typed = {"result": [TYPED]}
     (result,) = predict(runtime, task(1, "the star"), context=typed)
     assert result["result"][0]["id"] == "mine"
     after, before = runtime.queue.records()

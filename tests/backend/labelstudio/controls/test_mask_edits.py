@@ -11,6 +11,7 @@ from backend.jobs.models import JobSpec
 from backend.jobs.runner import add_user_prompts
 from backend.labelstudio.controls import control_for_type
 from backend.labelstudio.controls.image_masks import MaskError
+from backend.labelstudio.editor_state import EditorState
 from backend.labelstudio.request import RequestError, read_request
 from refam.pipeline.pipeline import FramePrompt, Target, TrackResult
 from tests.backend.labelstudio.mask_tasks import MASK_KINDS, answered_task, change_mask, config_with, iou, star_mask
@@ -55,13 +56,14 @@ def test_a_mask_drawn_anew_is_assigned_by_its_label(kind):
     assert [p.frame for p in second.prompts] == [2]
 
 
-def test_the_newest_draft_counts_before_the_annotation():
+def test_the_newest_draft_counts():
     config, task, ids = answered_task("BitmaskLabels")
     change_mask(task, config, ids[0], 0, star_mask(2))
     older = copy.deepcopy(task["drafts"][0])
+    assert len(read_request(task, config, context=TYPED).targets[0].prompts) == 1
     task["annotations"] = [older]
     task["drafts"] = [{**older, "updated_at": "2025", "result": []}]
-    assert len(read_request(task, config, context=TYPED).targets[0].prompts) == 1
+    assert read_request(task, config, context=TYPED).targets[0].prompts == ()
     touched = copy.deepcopy(older)
     newest = {"updated_at": "2027", "result": [{**r, "origin": "prediction"} for r in touched["result"]]}
     task["drafts"] = [older, newest]
@@ -135,6 +137,6 @@ def test_an_unreadable_value_is_named_in_the_error(shape, value, message):
 
 
 def test_targets_without_regions_stay_as_they_are():
-    config, task, ids = answered_task("Brush")
+    config, _, ids = answered_task("Brush")
     targets = (Target("Star", words="a"), Target("r", words="b"))
-    assert config.control.add_mask_prompts(targets, ids, {**task, "drafts": None}) == targets
+    assert config.control.add_mask_prompts(targets, ids, EditorState()) == targets
