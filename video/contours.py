@@ -17,7 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pycocotools import mask as coco
 
 from video.keyframes import fewest_in_band
@@ -103,7 +103,7 @@ def count_vertices(contours: Sequence[Points], *, least: int = 3, most: int = 48
 
 
 def select_outline_keyframes(
-    outlines: NDArray[np.float64], *, tolerance_iou: float, must: Sequence[int] = ()
+    outlines: NDArray[np.float64], positions: ArrayLike | None = None, *, tolerance_iou: float, must: Sequence[int] = ()
 ) -> list[int]:
     """Choose the rows to keep so that the outlines between them can be interpolated linearly.
 
@@ -112,6 +112,7 @@ def select_outline_keyframes(
 
     Args:
         outlines: (n, vertices, 2).
+        positions: (n,) strictly ascending, the scale of the interpolation; the rows' numbers by default.
         tolerance_iou: The least IoU of an interpolated outline with the row's own.
         must: Rows that are kept in any case.
 
@@ -121,7 +122,7 @@ def select_outline_keyframes(
     n = len(outlines)
     values = outlines.reshape(n, -1)
     band = _WIDEST_BAND * np.sqrt([abs(_area(line)) for line in outlines])
-    steps = np.arange(n, dtype=np.float64)
+    steps = np.arange(n, dtype=np.float64) if positions is None else np.asarray(positions, np.float64)
     stops = sorted({0, n - 1, *must})
     while True:
         kept = [0]

@@ -11,6 +11,7 @@ float64 seconds from the start of the clip, as players count them.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from video.types import MaskTrack
 
 DEFAULT_RATE = 24.0  # what the editor takes when it is given no rate
 _STEP_S = 0.002  # the editor rounds a seek to multiples of this, then goes one step further to be inside the frame
+_MAX_KEPT = 32  # editor frames among which keyframes are chosen while one frame of the clip is shown
 
 
 class TimedClip(Protocol):
@@ -118,6 +120,33 @@ def track_on_timeline(track: MaskTrack, clip: TimedClip, fps: float) -> tuple[ND
         last_frame_s = float(np.median(np.diff(clip.times))) if len(clip.times) > 1 else 1 / fps
         visible &= editor_times(n, fps) < clip.times[-1] + last_frame_s
     return rows, visible
+
+
+def thin_still_stretches(
+    rows: NDArray[np.int64], visible: NDArray[np.bool_], must: Iterable[int] = ()
+) -> NDArray[np.int64]:
+    """Return the editor frames among which keyframes are chosen: few while the same frame of the clip is shown.
+
+    A clip may begin hours after 0, or pause for as long. The editor counts frames there too, and shows one picture.
+
+    Args:
+        rows: (n,) what each editor frame shows.
+        visible: (n,) whether the object is visible.
+        must: Editor frames that are kept, counted from 0.
+
+    Returns:
+        (m,) int64, ascending and counted from 0: all frames of a stretch that shows the same up to 32, else 32 of them,
+        the first and the last among them.
+    """
+    changes = np.flatnonzero((np.diff(rows) != 0) | (np.diff(visible.astype(np.int8)) != 0)) + 1
+    firsts, ends = np.concatenate([[0], changes]), np.concatenate([changes, [len(rows)]])
+    kept = np.ones(len(rows), np.bool_)
+    for first, end in zip(firsts, ends, strict=True):
+        if end - first > _MAX_KEPT:
+            kept[first:end] = False
+            kept[np.linspace(first, end - 1, _MAX_KEPT).astype(np.int64)] = True
+    kept[list(must)] = True
+    return np.flatnonzero(kept)
 
 
 def _check_rate(fps: float) -> float:

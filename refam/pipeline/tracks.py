@@ -147,17 +147,17 @@ def spread_box_edits(
         return boxes.copy()
     differences = np.array([_to_params(drawn[row]) - _to_params(boxes[row]) for row in known])
     change = np.stack([np.interp(np.arange(len(boxes)), known, column) for column in differences.T], 1)
-    moved = _from_params(np.stack([_to_params(box) for box in boxes]) + change)
+    moved = _from_params(_to_params(boxes) + change)
     out = np.where(visible[:, None], moved, boxes)
     for row in known:
         out[row] = drawn[row]
     return out
 
 
-def _to_params(box: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the centre and the logarithms of the sides, (4,): these can be subtracted and interpolated."""
-    sides = np.maximum(box[2:] - box[:2], _MIN_SIDE)
-    return np.concatenate([(box[:2] + box[2:]) / 2, np.log(sides)])
+def _to_params(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return centres and logarithms of sides of boxes, (..., 4): these can be subtracted and interpolated."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return np.concatenate([(low + high) / 2, np.log(np.maximum(high - low, _MIN_SIDE))], axis=-1)
 
 
 def _from_params(params: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -278,8 +278,12 @@ def _times(
 def _duration_s(times: NDArray[np.float64], stream: VideoStream, container: InputContainer) -> float:
     # What browsers report on loading: the container's duration, even if it is too short or a longer sound track's.
     announced_s = container.duration / av.time_base if container.duration else 0.0
-    if announced_s > times[-1] or (announced_s > 0 and _for_browsers(container)):
+    if announced_s > times[-1]:
         return announced_s
+    if announced_s > 0 and _for_browsers(container):
+        # MP4 announces how long the stream is. Where it begins late, browsers have read to its last frame meanwhile
+        # (measured in Chromium: 6.9 for 2 s that begin at 5 s).
+        return float(times[-1]) if times[0] > 0 else announced_s
     return float(times[-1]) + _last_frame_s(times, stream)
 
 

@@ -17,7 +17,13 @@ from backend.labelstudio.controls.base import VideoControl, tags_of
 from backend.labelstudio.edits import UserEdit, UserKeyframe, apply_user_keyframes, keyframe_checksum
 from backend.labelstudio.regions import BoxKeyframe, keyframe_enabled, label_in_value, round_score
 from backend.labelstudio.rotation import upright_boxes
-from backend.labelstudio.timeline import TimedClip, clip_frame_of_editor, editor_frame_count, track_on_timeline
+from backend.labelstudio.timeline import (
+    TimedClip,
+    clip_frame_of_editor,
+    editor_frame_count,
+    thin_still_stretches,
+    track_on_timeline,
+)
 from refam.pipeline.types import TrackResult
 from video.formats.base import ObjectTrack, get_field, track_from_boxes
 from video.keyframes import KEYFRAME_IOU, fit_keyframe_boxes, select_keyframes
@@ -105,13 +111,25 @@ def box_sequence(
     aspect = track.size[0] / track.size[1]
     boxes, visible, edited = apply_user_keyframes(track.boxes[rows], visible, edits, aspect=aspect)
     sequence: list[BoxKeyframe] = []
-    positions = np.arange(len(rows))
     must = sorted(edited.keys() | _beside_rotated(edited, visible))
-    chosen = select_keyframes(boxes, visible, positions=positions, tolerance_iou=keyframe_iou, must=must)
-    fitted = fit_keyframe_boxes(
-        boxes, visible, chosen, positions=positions, tolerance_iou=keyframe_iou, fixed=edited.keys()
+    kept = thin_still_stretches(rows, visible, must)
+    chosen = select_keyframes(
+        boxes[kept],
+        visible[kept],
+        positions=kept,
+        tolerance_iou=keyframe_iou,
+        must=np.searchsorted(kept, must).tolist(),
     )
-    for (row, enabled), box in zip(chosen, fitted, strict=True):
+    fitted = fit_keyframe_boxes(
+        boxes[kept],
+        visible[kept],
+        chosen,
+        positions=kept,
+        tolerance_iou=keyframe_iou,
+        fixed=np.searchsorted(kept, sorted(edited)).tolist(),
+    )
+    for (number, enabled), box in zip(chosen, fitted, strict=True):
+        row = int(kept[number])
         x, y, width, height = _box_percent(box)
         keyframe: BoxKeyframe = {
             "frame": row + 1,

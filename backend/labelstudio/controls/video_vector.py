@@ -11,6 +11,7 @@ An outline is one closed line: it goes round the object's largest part, and over
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from xml.etree.ElementTree import Element
@@ -28,7 +29,13 @@ from backend.labelstudio.edits import (
     keyframe_checksum,
 )
 from backend.labelstudio.regions import VectorKeyframe, Vertex, keyframe_enabled, label_in_value, round_score
-from backend.labelstudio.timeline import TimedClip, clip_frame_of_editor, editor_frame_count, track_on_timeline
+from backend.labelstudio.timeline import (
+    TimedClip,
+    clip_frame_of_editor,
+    editor_frame_count,
+    thin_still_stretches,
+    track_on_timeline,
+)
 from refam.pipeline.types import TrackResult
 from video.contours import (
     Points,
@@ -161,7 +168,7 @@ class VideoVectorControl(VideoControl):
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Editor frames first, first + 1, ... whose outlines (n, k, 2) in pixels have the same vertices."""
+    """Rows first, first + 1, ... whose outlines (n, k, 2) in pixels have the same vertices."""
 
     first: int
     ids: tuple[str, ...]
@@ -196,18 +203,21 @@ def vector_sequence(
         Keyframes in order of their frames ([] if the object is never visible), and notes for the annotator.
     """
     rows, visible = track_on_timeline(track, clip, fps)
-    n = len(rows)
-    edited = {edit.frame - 1: edit for edit in edits if edit.frame <= n}
+    edited = {edit.frame - 1: edit for edit in edits if edit.frame <= len(rows)}
     contours = _Contours(track, rows)
-    visible = np.array([v and contours.exists(i) for i, v in enumerate(visible)], np.bool_)
-    visible = apply_visibility_edits(visible, edited.values())
+    visible = apply_visibility_edits(visible & contours.present, edited.values())
+    parts = int(np.count_nonzero(contours.in_parts & visible))
+    positions = thin_still_stretches(rows, visible, edited)  # from here on a row is one of these editor frames
+    rows, visible, contours = rows[positions], visible[positions], contours.select(positions)
+    edited = {int(np.searchsorted(positions, at)): edit for at, edit in edited.items()}
     edited = {row: edit for row, edit in edited.items() if visible[row]}
     drawn = {
         row: edit.points * track.size
         for row, edit in edited.items()
         if len(edit.vertices) >= 3 and edit.mask(track.size).any()
     }
-    has_outline = visible & np.array([contours.exists(i) or i in drawn for i in range(n)])
+    has_outline = visible & contours.present
+    has_outline[list(drawn)] = True
     if not visible.any():
         return [], []
     if drawn:
@@ -218,7 +228,8 @@ def vector_sequence(
     for first, last in find_runs(has_outline):
         for piece in _pieces(first, last, contours, {r: (edited[r].ids, p) for r, p in drawn.items()}, ids):
             must = [row - piece.first for row in drawn if 0 <= row - piece.first < len(piece.outlines)]
-            for i in select_outline_keyframes(piece.outlines, tolerance_iou=tolerance_iou, must=must):
+            at = positions[piece.first : piece.first + len(piece.outlines)]
+            for i in select_outline_keyframes(piece.outlines, at, tolerance_iou=tolerance_iou, must=must):
                 outlines[piece.first + i] = _vertices(piece.outlines[i] / track.size, piece.ids)
     for row, edit in edited.items():
         outlines[row] = [cast(Vertex, dict(vertex)) for vertex in edit.vertices]
@@ -226,8 +237,8 @@ def vector_sequence(
     sequence: list[VectorKeyframe] = []
     for row in sorted(outlines):
         keyframe: VectorKeyframe = {
-            "frame": row + 1,
-            "time": round(row / fps, 6),
+            "frame": int(positions[row]) + 1,
+            "time": round(int(positions[row]) / fps, 6),
             "closed": edited[row].closed if row in edited else True,
             "enabled": row not in last_of_span,
             "vertices": outlines[row],
@@ -238,29 +249,43 @@ def vector_sequence(
         if row not in edited:
             keyframe["check"] = keyframe_checksum(keyframe)
         sequence.append(keyframe)
-    parts = sum(contours.in_parts(int(row)) for row in np.flatnonzero(has_outline))
     notes = [f"on {parts} frames the object is in several parts; the outline goes round the largest"] if parts else []
     return sequence, notes
 
 
 class _Contours:
-    """A track's contours by editor frame. Frames that show the same clip frame share one contour."""
+    """A track's contours by editor frame. Frames that show the same clip frame share one contour.
+
+    Args:
+        track: The track.
+        rows: (n,) the row of the track that each editor frame shows, -1 without one.
+
+    Attributes:
+        present: (n,) bool, whether there is a contour.
+        in_parts: (n,) bool, whether there is one that leaves parts of the object out.
+    """
 
     def __init__(self, track: MaskTrack, rows: NDArray[np.int64]) -> None:
         self._rows = rows
         self._of = {
             int(r): extract_contour(decode(track.rles[r])) for r in np.unique(rows[rows >= 0]) if track.visible[r]
         }
+        present, in_parts = np.zeros((2, len(track.rles) + 1), np.bool_)  # the last entry is that of row -1
+        for r, (contour, share) in self._of.items():
+            present[r] = len(contour) > 0
+            in_parts[r] = present[r] and share < _WHOLE_OBJECT
+        self.present, self.in_parts = present[rows], in_parts[rows]
 
-    def exists(self, row: int) -> bool:
-        contour = self._of.get(int(self._rows[row]))
-        return contour is not None and len(contour[0]) > 0
+    def select(self, positions: NDArray[np.int64]) -> _Contours:
+        """Return the contours of some of the editor frames."""
+        selected = copy(self)
+        selected._rows = self._rows[positions]
+        selected.present, selected.in_parts = self.present[positions], self.in_parts[positions]
+        return selected
 
     def at(self, row: int) -> Points:
+        """Return the contour, (m, 2) xy in pixels, on an editor frame that has one."""
         return self._of[int(self._rows[row])][0]
-
-    def in_parts(self, row: int) -> bool:
-        return self.exists(row) and self._of[int(self._rows[row])][1] < _WHOLE_OBJECT
 
 
 def _vertex_ids(contours: _Contours, rows: NDArray[np.int64], least: int, most: int) -> tuple[str, ...]:

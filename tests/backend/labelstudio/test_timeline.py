@@ -14,6 +14,7 @@ from backend.labelstudio.timeline import (
     editor_frame_count,
     editor_rate,
     editor_times,
+    thin_still_stretches,
 )
 
 RATES = st.one_of(st.sampled_from([1.0, 12.5, 23.976, 24.0, 25.0, 29.97, 30.0, 50.0, 60.0]), st.floats(1, 240))
@@ -113,6 +114,19 @@ def test_invalid_times_are_refused(times, words):
 def test_a_duration_must_be_positive(duration_s):
     with pytest.raises(ValueError, match="positive number of seconds"):
         editor_frame_count(duration_s, 24.0)
+
+
+@pytest.mark.parametrize("must", [(), (70,), (3, 99, 150)])
+def test_of_a_still_stretch_few_frames_are_kept(must):
+    rows = np.repeat([0, 1, 2, 3, 4], [100, 1, 32, 1, 48])
+    visible = np.ones(len(rows), bool)
+    visible[140:150] = False
+    kept = thin_still_stretches(rows, visible, must)
+    assert np.diff(kept).min() > 0
+    edges = [0, 99, 100, 101, 132, 133, 134, 139, 140, 149, 150, 181]
+    assert set(edges) | set(must) <= set(kept.tolist())
+    assert set(range(100, 182)) <= set(kept.tolist()), "stretches of up to 32 frames are whole"
+    assert 32 <= np.count_nonzero(kept < 100) <= 32 + len(must)
 
 
 def test_the_editor_has_at_least_one_frame():

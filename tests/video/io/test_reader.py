@@ -135,6 +135,15 @@ def test_a_late_first_frame_stays_late_as_in_browsers(name, start_s, frames, tmp
     assert numbers(clip, [17, 44]) == [17, 44]
 
 
+@pytest.mark.parametrize(
+    ("name", "start_s", "duration_s"), [("late.mp4", 5, 6.9), ("late.mkv", 5, 6.933), ("late.mp4", 11_000, 11_001.9)]
+)
+def test_a_late_start_counts_in_the_duration_as_in_browsers(name, start_s, duration_s, tmp_path):
+    """What Chromium says: MP4 announces the 2 s that it plays, and the browser has read to the last frame."""
+    clip = open_clip(media.vfr(tmp_path / name, media.numbered_frames(20), times_s=start_s + np.arange(20) / 10))
+    assert clip.duration_s == pytest.approx(duration_s, abs=2e-3)
+
+
 def test_rate_and_duration(frames, tmp_path):
     clip = open_clip(media.ntsc(tmp_path / "ntsc.mp4", frames))
     assert clip.average_fps == pytest.approx(30_000 / 1001, rel=1e-6)

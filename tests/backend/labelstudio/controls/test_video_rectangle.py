@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from backend.labelstudio.controls.video_rectangle import box_sequence
+from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.import_tasks import build_label_config, importable_task
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import build_prediction, region_id_for
@@ -47,6 +49,12 @@ def _worst_error(track: MaskTrack, timing: Timing, fps: float, **more: Any) -> f
     return worst
 
 
+def _late_timing(start_s: float, n: int = 20, rate: float = 10.0, pause_s: float = 0.0) -> Timing:
+    """The first frame at start_s, and a pause in the middle."""
+    times = start_s + np.arange(n) / rate + pause_s * (np.arange(n) >= n // 2)
+    return Timing(times, float(times[-1]) + 1 / rate)
+
+
 VARIABLE = np.concatenate([[0], np.cumsum(np.random.default_rng(3).uniform(0.01, 0.12, 59))])
 
 
@@ -60,12 +68,35 @@ VARIABLE = np.concatenate([[0], np.cumsum(np.random.default_rng(3).uniform(0.01,
         (even_timing(60, 60), 10.0),
         (Timing(VARIABLE, VARIABLE[-1] + 0.04), 25.0),
         (Timing(VARIABLE, VARIABLE[-1] + 0.04), 24.0),
+        (_late_timing(100.0), 10.0),
+        (_late_timing(3.0, pause_s=90.0), 24.0),
     ],
 )
 def test_interpolated_boxes_fit_on_every_editor_frame(timing: Timing, fps: float) -> None:
     track = moving_box(len(timing.times))
     assert _worst_error(track, timing, fps, keyframe_iou=1.0) < 1e-3  # what rounding leaves
     assert _worst_error(track, timing, fps) < 2.2  # of a side of 20 %: IoU 0.9 allows about a tenth
+
+
+@pytest.mark.parametrize(("start_s", "pause_s"), [(11_000.0, 0.0), (0.0, 11_000.0)])
+def test_hours_that_show_one_frame_cost_two_keyframes_and_no_time(start_s: float, pause_s: float) -> None:
+    """The editor counts frames from 0 s, and shows the first frame before it begins, as Chromium does."""
+    timing = _late_timing(start_s, pause_s=pause_s)
+    sequence = box_sequence(moving_box(20), timing, fps=30, keyframe_iou=1.0)
+    frames = [keyframe["frame"] for keyframe in sequence]
+    assert (frames[0], frames[-1]) == (1, round(timing.duration_s * 30))
+    gaps = [(a, b) for a, b in itertools.pairwise(sequence) if b["frame"] - a["frame"] > 1000]
+    ((a, b),) = gaps
+    assert [a[side] for side in ("x", "y", "width", "height")] == [b[side] for side in ("x", "y", "width", "height")]
+    assert a["enabled"]
+    assert len(frames) < 80
+
+
+def test_a_box_that_a_person_set_while_nothing_moves_stays() -> None:
+    edit = UserKeyframe(5000, 30.0, 20.0, 10.0, 10.0, 0.0, True, None)
+    sequence = box_sequence(moving_box(20), _late_timing(1000.0), fps=30, edits=[edit])
+    (own,) = [keyframe for keyframe in sequence if keyframe["frame"] == 5000]
+    assert (own["x"], own["y"], own["width"], own["height"]) == (30.0, 20.0, 10.0, 10.0)
 
 
 def test_straight_motion_needs_two_keyframes() -> None:

@@ -18,7 +18,7 @@ from backend.feedback.compare import RegionFate, compare
 from backend.jobs.models import JobSpec
 from backend.jobs.runner import add_user_prompts
 from backend.labelstudio.config_xml import LabelConfigError
-from backend.labelstudio.controls.video_vector import VideoVectorControl, masks_on_clip
+from backend.labelstudio.controls.video_vector import VideoVectorControl, masks_on_clip, vector_sequence
 from backend.labelstudio.edits import UserOutline, read_user_keyframes
 from backend.labelstudio.empty_regions import empty_region, is_empty, read_removal
 from backend.labelstudio.export_reader import read_export
@@ -104,6 +104,18 @@ def _fill(points: NDArray[np.float64] | None) -> NDArray[np.bool_]:
     if points is not None and len(points) >= 3:
         cv2.fillPoly(grid, [np.round((points / 100 * SIZE - 0.5) * 16).astype(np.int32)], 1, shift=4)
     return grid > 0
+
+
+def test_hours_before_the_first_frame_need_two_keyframes():
+    clip = _even(24)
+    clip.times, clip.duration_s = clip.times + 7200, clip.duration_s + 7200
+    sequence, _ = vector_sequence(track_of_masks(_star()), clip, fps=25.0)
+    first, second = sequence[0], sequence[1]
+    assert (first["frame"], first["enabled"]) == (1, True)
+    assert second["frame"] >= 7200 * 25
+    assert sequence[-1]["frame"] == 7200 * 25 + 24
+    points = [[(v["x"], v["y"]) for v in key["vertices"]] for key in (first, second)]
+    assert np.abs(np.subtract(*points)).max() < 5, "the same outline but for what the tolerance allows"
 
 
 @pytest.mark.parametrize(("fps", "clip_fps"), [(25.0, 25.0), (10.0, 25.0), (30.0, 24.0)])
