@@ -119,7 +119,7 @@ def _strokes(ours: Region, theirs: Region) -> int:
         (i["frame"], i.get("check")) not in known for i in after if i.get("check") == keyframe_checksum(i)
     )
     deleted = 0 if predicted_again else len({i["frame"] for i in before} - {i["frame"] for i in after})
-    return len(read_user_keyframes(theirs)) + deleted + (region_words(theirs) not in (None, region_words(ours)))
+    return len(read_user_keyframes(theirs, [ours])) + deleted + (region_words(theirs) not in (None, region_words(ours)))
 
 
 def _count_added(region: Region) -> int:

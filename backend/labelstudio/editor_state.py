@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backend.labelstudio.edits import UserEdit, read_user_keyframes
 from backend.labelstudio.regions import REGION_PREFIX, read_mappings, sources_by_age
 
 
@@ -21,10 +22,20 @@ class EditorState:
     Attributes:
         regions: The regions, as they stand in a draft, an annotation or a prediction.
         saved: Whether they stand in a draft or an annotation, so that a person may have drawn or changed them.
+        predicted: The regions of all predictions of the task, whichever program made them.
     """
 
     regions: tuple[Mapping[str, Any], ...] = ()
     saved: bool = False
+    predicted: tuple[Mapping[str, Any], ...] = ()
+
+    def user_keyframes(self, region: Mapping[str, Any]) -> tuple[UserEdit, ...]:
+        """Return the keyframes of one of the regions that a person set: drew, moved or switched."""
+        return read_user_keyframes(region, self.predicted) if self.saved else ()
+
+    def is_predicted(self, region: Mapping[str, Any]) -> bool:
+        """Return whether a prediction has the same shape on the same picture: accepting it is no edit."""
+        return any(_shape(region) == _shape(other) for other in self.predicted)
 
 
 def read_editor_state(task: Mapping[str, Any], context: Mapping[str, Any]) -> EditorState:
@@ -42,10 +53,12 @@ def read_editor_state(task: Mapping[str, Any], context: Mapping[str, Any]) -> Ed
     submitted = _submitted_ids(task, context)
     annotations = [a for a in sources_by_age(task, "annotations") if not a.get("was_cancelled")]
     open_now = [source for source in (*own, *annotations) if _holds(source, submitted)]
+    predictions = sources_by_age(task, "predictions")
+    predicted = tuple(region for prediction in predictions for region in read_mappings(prediction, "result"))
     for source in (*open_now, *own):
-        return EditorState(tuple(read_mappings(source, "result")), saved=True)
-    for prediction in sources_by_age(task, "predictions"):
-        return EditorState(tuple(read_mappings(prediction, "result")))
+        return EditorState(tuple(read_mappings(source, "result")), saved=True, predicted=predicted)
+    for prediction in predictions:
+        return EditorState(tuple(read_mappings(prediction, "result")), predicted=predicted)
     return EditorState()
 
 
@@ -77,6 +90,13 @@ def _submitted_ids(task: Mapping[str, Any], context: Mapping[str, Any] | None) -
 
 def _holds(source: Mapping[str, Any], ids: Collection[str]) -> bool:
     return not _region_ids(source).isdisjoint(ids)
+
+
+def _shape(region: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what a region on a picture draws, without its labels."""
+    value = region.get("value")
+    drawn = {k: v for k, v in value.items() if not k.endswith("labels")} if isinstance(value, Mapping) else None
+    return region.get("type"), region.get("item_index"), drawn
 
 
 def _region_ids(source: Mapping[str, Any] | None) -> set[str]:

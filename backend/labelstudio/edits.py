@@ -1,15 +1,16 @@
 """Keyframes that a person edited: recognising them, and applying them to a track.
 
 Every keyframe that this backend writes carries a checksum (`check`) over its own numbers. The editor keeps fields that
-it does not know (measured on Label Studio 1.23), so a keyframe whose checksum still fits is unedited. One that was
-moved, resized, switched off or drawn anew has no checksum that fits: it is a person's, it stays exactly as it is, and
-the track follows it.
+it does not know (measured on Label Studio 1.23), so a keyframe whose checksum still fits is unedited. So is one that
+stands with the same numbers in a prediction of the task, which may be another program's and have no checksums. One that
+was moved, resized, switched off or drawn anew is a person's: it stays exactly as it is, and the track follows it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from refam.pipeline.types import FramePrompt
 from video.contours import polygon_to_mask
 from video.masks import Box, encode
 
+_SAME_PERCENT = 1e-3  # what the editor's arithmetic may change in a number that nobody touched
 _DIGITS = 4  # of percent: this backend rounds to them, and a person's numbers must be told apart
 
 
@@ -145,21 +147,24 @@ def _checksum(content: Any) -> str:
     return hashlib.sha256(repr(content).encode()).hexdigest()[:8]
 
 
-def read_user_keyframes(region: Mapping[str, Any]) -> tuple[UserEdit, ...]:
+def read_user_keyframes(region: Mapping[str, Any], predicted: Iterable[Mapping[str, Any]] = ()) -> tuple[UserEdit, ...]:
     """Return the keyframes of a region that a person set, in order of their frames.
 
     Args:
-        region: A region on video. Items of its sequence that cannot be keyframes are left out.
+        region: A region on video, of a draft or an annotation. Items of its sequence that cannot be keyframes are left
+            out.
+        predicted: The regions of the task's predictions. Their keyframes are not a person's.
     """
-    value = region.get("value")
-    sequence = value.get("sequence") if isinstance(value, Mapping) else None
-    items = sorted(
-        (item for item in sequence or [] if isinstance(item, Mapping) and _is_keyframe(item)),
-        key=lambda item: item["frame"],
-    )
+    items = _keyframes_of(region)
+    written: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for prediction in predicted:
+        for item in _keyframes_of(prediction):
+            written[item["frame"]].append(item)
     edits: list[UserEdit] = []
     for i, item in enumerate(items):
-        if item.get("check") == keyframe_checksum(item):
+        if item.get("check") == keyframe_checksum(item) or any(
+            _is_same_keyframe(item, other) for other in written.get(item["frame"], ())
+        ):
             continue
         frame, enabled = int(item["frame"]), keyframe_enabled(item)
         until = next((int(later["frame"]) for later in items[i + 1 :] if later["frame"] > item["frame"]), None)
@@ -185,6 +190,30 @@ def is_vertex_list(vertices: Any) -> bool:
     return isinstance(vertices, list) and all(
         isinstance(v, Mapping) and all(isinstance(v.get(c), int | float) for c in "xy") for v in vertices
     )
+
+
+def _keyframes_of(region: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the keyframes of a region in order of their frames."""
+    value = region.get("value")
+    sequence = value.get("sequence") if isinstance(value, Mapping) else None
+    found = [i for i in (sequence if isinstance(sequence, list) else []) if isinstance(i, Mapping) and _is_keyframe(i)]
+    return sorted(found, key=lambda item: item["frame"])
+
+
+def _is_same_keyframe(item: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two keyframes draw the same, and both or neither hide the object behind them."""
+    numbers, others = _numbers(item), _numbers(other)
+    if len(numbers) != len(others) or keyframe_enabled(item) != keyframe_enabled(other):
+        return False
+    return all(abs(a - b) <= _SAME_PERCENT for a, b in zip(numbers, others, strict=True))
+
+
+def _numbers(keyframe: Mapping[str, Any]) -> list[float]:
+    """Return the numbers that say where a box or an outline is drawn."""
+    if "vertices" in keyframe:
+        return [float(v[c]) for v in keyframe["vertices"] for c in "xy"] + [float(bool(keyframe.get("closed")))]
+    sides = [float(keyframe[name]) for name in ("x", "y", "width", "height")]
+    return [*sides, float(keyframe.get("rotation") or 0.0)]
 
 
 def _is_keyframe(item: Mapping[str, Any]) -> bool:

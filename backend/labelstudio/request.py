@@ -18,7 +18,7 @@ from backend.labelstudio.config_xml import Label
 from backend.labelstudio.controls.base import UneditedMask
 from backend.labelstudio.controls.image_masks import MaskError
 from backend.labelstudio.editor_state import EditorState, read_editor_state
-from backend.labelstudio.edits import UserEdit, read_user_keyframes, region_words
+from backend.labelstudio.edits import UserEdit, region_words
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import read_mappings, region_id_for
 from refam.pipeline.types import Target
@@ -230,7 +230,7 @@ def _read_objects(
             for position, label in enumerate(labels)
         ]
     regions = config.control.replaceable_regions(state)
-    objects = _objects_for(expressions, labels, regions, task, saved=state.saved)
+    objects = _objects_for(expressions, labels, regions, task, state)
     return [o for o in objects if o.edits or not o.unchanged] or objects
 
 
@@ -239,13 +239,9 @@ def _objects_for(
     labels: Sequence[Label],
     regions: list[Mapping[str, Any]],
     task: Mapping[str, Any],
-    *,
-    saved: bool,
+    state: EditorState,
 ) -> list[_Object]:
-    """Return an object per expression. Each takes over a region: by its words, then by its label, then in order.
-
-    Where the regions are not of a draft or an annotation (`saved`), no person set their keyframes.
-    """
+    """Return an object per expression. Each takes over a region: by its words, then by its label, then in order."""
     split = [_split_label(expression, labels) for expression in expressions]
     same_words = {i: region for i, (_, words) in enumerate(split) if (region := _pop_by_words(regions, words))}
     results = {label.result for label in labels}
@@ -260,7 +256,7 @@ def _objects_for(
             _Object(
                 Target(label=label, words=words),
                 str(region["id"]) if region else region_id_for(task, position),
-                read_user_keyframes(region) if region and saved else (),
+                state.user_keyframes(region) if region else (),
                 region is not None and region_words(region) == words and label == current,
             )
         )

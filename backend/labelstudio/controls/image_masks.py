@@ -232,7 +232,7 @@ class MaskControl(Control):
         out = list(targets)
         for k, target in enumerate(targets):
             own = [region for region in regions if self._belongs(region, k, targets, region_ids)]
-            edited = {region["item_index"] for region in own if self.is_user_edited(region)}
+            edited = {r["item_index"] for r in own if self.is_user_edited(r) and not state.is_predicted(r)}
             prompts = []
             for frame in sorted(edited):
                 parts = [self.read_mask(region) for region in own if region["item_index"] == frame]

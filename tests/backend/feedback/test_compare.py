@@ -95,6 +95,13 @@ def test_the_fate_of_a_region(change, fate, strokes, iou):
         assert found.worst is not None
 
 
+def test_only_moved_keyframes_of_another_programs_prediction_are_strokes():
+    before = _changed(_region(), lambda value: [item.pop("check") for item in value["sequence"]])
+    assert compare([before], [before])[0].strokes == 0
+    (found,) = compare([before], [_changed(before, _shift_last)])
+    assert (found.fate, found.strokes) == (RegionFate.MOVED, 1)
+
+
 def test_the_iou_over_time_is_that_of_the_drawn_boxes():
     """A still box of side .2, moved by half its side at the end: the overlap can be written down for each frame."""
     still = box_sequence(moving_box(50, speed=(0, 0)), _Clip(), fps=25)

@@ -78,3 +78,45 @@ def test_regions_with_ids_of_this_backend_do_not_tell_whose_an_annotation_is():
     mask = {**drawn("refam-0123456789"), "origin": "prediction-changed"}
     task = {"id": 7, "data": {"video": "a.mp4"}, "annotations": [source(mask)]}
     assert read_editor_state(task, {"result": [mask]}).regions == ()
+
+
+# --- predictions of other programs ------------------------------------------------------------------------------------
+
+
+def imported(*changes, **more):
+    """A region that another program predicted, on frames 1 to 9, changed on some frames: (frame, changes)."""
+    sequence = [{"frame": f, "enabled": f != 9, **SIDES, "x": 100 / 3 + f} for f in range(1, 10)]
+    for frame, change in changes:
+        sequence[frame - 1] |= change
+    region = {**drawn("theirs"), "origin": "manual", **more}
+    return {**region, "value": {"labels": ["Car"], "sequence": sequence}}
+
+
+@pytest.mark.parametrize(
+    ("region", "edited"),
+    [
+        (imported(), []),
+        (imported(id="renamed", origin="prediction"), []),
+        (imported((3, {"x": 100 / 3 + 3.0000004, "time": 7})), []),  # what the editor writes anew
+        (imported((3, {"x": 40.0}), (7, {"height": 41.0})), [3, 7]),
+        (imported((3, {"x": 100 / 3 + 3.05})), [3]),  # a pixel of a Full HD frame
+        (imported((4, {"enabled": False})), [4]),
+        (imported((4, {"rotation": 12})), [4]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["drafts", "annotations"])
+def test_a_prediction_of_another_program_is_a_correction_only_where_a_person_moved_it(region, edited, kind):
+    task = {"id": 7, "data": {"video": "a.mp4"}, "predictions": [source(imported())]}
+    context = {"result": [text()]}
+    assert read_request(task, CONFIG, context=context).edits == ((),)
+    task[kind] = [source(region, text())]
+    request = read_request(task, CONFIG, context=context)
+    assert [edit.frame for edit in request.edits[0]] == edited
+    assert request.region_ids == (region["id"],)
+
+
+def test_a_box_drawn_beside_a_prediction_is_a_persons():
+    task = {"id": 7, "data": {"video": "a.mp4"}, "predictions": [source(imported())]}
+    task["drafts"] = [source(drawn("mine"), text())]
+    (edits,) = read_request(task, CONFIG, context={"result": [text()]}).edits
+    assert [edit.frame for edit in edits] == [1]

@@ -42,6 +42,17 @@ def test_only_edited_masks_are_prompts(kind):
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
+def test_a_mask_that_another_program_predicted_is_no_prompt_until_it_is_changed(kind):
+    config, task, ids = answered_task(kind)
+    for region in task["drafts"][0]["result"]:
+        region["origin"] = "manual"
+    task["predictions"] = copy.deepcopy(task["drafts"])
+    assert all(not t.prompts for t in read_request(task, config, context=TYPED).targets)
+    change_mask(task, config, ids[1], 1, np.roll(star_mask(1), 3, 1))
+    assert [[p.frame for p in t.prompts] for t in read_request(task, config, context=TYPED).targets] == [[], [1]]
+
+
+@pytest.mark.parametrize("kind", MASK_KINDS)
 def test_a_mask_drawn_anew_is_assigned_by_its_label(kind):
     config, task, _ = answered_task(kind)
     shape = config.control.encode(star_mask(2))[0]
