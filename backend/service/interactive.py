@@ -35,6 +35,9 @@ class InteractivePredictor:
     ) -> list[dict[str, Any]]:
         """Answer what was typed; words with a minus remove what they name.
 
+        A call in which nothing was typed is not answered. The editor of Label Studio 1.23.2 sends one for each region
+        of an annotation when it is submitted, updated or deleted, and puts any answer over what was just stored.
+
         Args:
             task: As Label Studio sends it.
             label_config: The project's XML.
@@ -46,6 +49,8 @@ class InteractivePredictor:
         """
         try:
             config = parse_label_config(label_config)
+            if submitted_text(context, config) is None:
+                return []
             removal = read_removal(task, config, context)
         except (LabelConfigError, RequestError):
             return self._predict_words(task, label_config, context, project)  # its answer says what is wrong

@@ -114,9 +114,8 @@ class Editor:
             return "/annotations" in response.url and response.request.method in ("POST", "PATCH")
 
         with self.page.expect_response(is_stored) as answer:
-            self.page.get_by_label("Submit current annotation").or_(
-                self.page.get_by_label("Update current annotation")
-            ).first.click()
+            update = self.page.get_by_role("button", name="submit", exact=True)  # what 1.23.2 calls it
+            self.page.get_by_label("Submit current annotation").or_(update).first.click()
         return int(answer.value.json()["id"])
 
     def type_words(self, words: str, *, timeout_s: float = 120) -> dict[str, Any]:

@@ -106,6 +106,31 @@ def test_an_interactive_failure_is_written_behind_the_words_and_leaves_the_boxes
     assert answer["result"][0]["type"] == "videorectangle"
 
 
+def _text_region(*texts: Any, source: str = "say") -> dict[str, Any]:
+    return {"id": "t", "type": "textarea", "from_name": source, "to_name": "v", "value": {"text": list(texts)}}
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"result": []},  # what the editor sends for each region at Submit and Update
+        {"result": None},
+        {"result": [_text_region()]},
+        {"result": [_text_region("the ring", "")]},
+        {"result": [_text_region(" \n ")]},
+        {"result": [_text_region("the ring", source="remarks")]},
+        {"result": [{"id": "b", "type": "videorectangle", "from_name": "box", "value": {"sequence": []}}]},
+        {"event": "release"},
+    ],
+)
+def test_a_call_in_which_nothing_was_typed_changes_nothing(
+    context: dict[str, Any], client: TestClient, runtime: TruthRuntime
+) -> None:
+    assert _predict(client, _task(), context=context) == []
+    assert runtime.truth.asked == []
+    assert runtime.queue.records() == []
+
+
 @pytest.mark.parametrize("context", [None, {}])
 def test_an_empty_context_is_no_context(context: Any, client: TestClient, runtime: TruthRuntime) -> None:
     (answer,) = _predict(client, _task(prompt="nothing"), context=context)
