@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.console import one_line_errors, steps
+from backend.cli.console import err, one_line_errors, steps
 from backend.cli.console import out as stdout
 from backend.labelstudio.picture_tasks import MaskTag
 from video.formats.registry import ExportFormat, ImportFormat, format_module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from backend.labelstudio.export_sources import LoadedVideo, VideoFolder
     from video.formats.base import AnnotatedVideo
@@ -64,6 +64,7 @@ def export(
 
         folder = VideoFolder(videos) if videos else None
         loaded = rename_duplicates([video for source in sources for video in _load(source, config, folder)])
+        _print_notes(source.video for source in loaded)
         sampled = [(source, _sample_frames(source.video, every, fps)) for source in loaded]
         parts = _split_origins([source for source, _ in sampled], shares, seed)
         by_split = {
@@ -102,6 +103,7 @@ def import_(
         from video.formats.base import write_json, write_text
 
         annotated = format_module(form)[0].read(path)
+        _print_notes(annotated)
         version = f"imported/{form}"
         if videos is not None:
             tasks, xml = video_tasks(annotated, VideoFolder(videos), url=url, version=version)
@@ -112,6 +114,13 @@ def import_(
     stdout.print(f"{len(tasks)} tasks of {len(annotated)} videos; the others have no objects", markup=False)
     stdout.print(f"tasks to import   {out / 'tasks.json'}", markup=False, soft_wrap=True)
     stdout.print(f"their label config {out / 'label_config.xml'}", markup=False, soft_wrap=True)
+
+
+def _print_notes(videos: Iterable[AnnotatedVideo]) -> None:
+    """Print on stderr what was left out or contradictory in the videos that were read."""
+    for video in videos:
+        for note in video.notes:
+            err.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
 def _load(source: Path, config: Path | None, videos: VideoFolder | None) -> list[LoadedVideo]:

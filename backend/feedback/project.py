@@ -19,7 +19,7 @@ from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
 from backend.labelstudio.edits import region_words
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.request import FALLBACK_FIELDS, task_expressions
-from backend.labelstudio.timeline import editor_frame_count
+from backend.labelstudio.timeline import editor_frame_count, region_rate
 from backend.settings import Settings
 from video.errors import UserError
 
@@ -125,4 +125,5 @@ def task_corrected_objects(task: Any, config: LabelConfig) -> Iterator[Corrected
         sequence = value.get("sequence") if isinstance(value, Mapping) else None
         words = region_words(region) or task_words
         if words and sequence:
-            yield CorrectedObject(int(task.id), video, config.fps(data), words, region_label(region), tuple(sequence))
+            fps = region_rate(region["value"], config.fps(data))
+            yield CorrectedObject(int(task.id), video, fps, words, region_label(region), tuple(sequence))

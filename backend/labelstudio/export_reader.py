@@ -27,6 +27,7 @@ from backend.labelstudio.export_sources import (
 )
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import label_in_value
+from backend.labelstudio.timeline import region_rate
 from video import masks
 from video.formats.base import FormatError, ObjectTrack, even_times, get_field, make_video, read_json, track_from_masks
 from video.io.reader import open_clip
@@ -79,13 +80,25 @@ def _read_video(
     media = videos.find(address)
     clip = open_clip(media)
     fps = config.fps(data)
-    objects = []
+    objects, notes = [], []
     for region in regions:
         control = control_for_type(str(region.get("type")))
         if control is not None and issubclass(control, VideoControl):
-            objects.append(control.read_object(get_field(region, "value", dict, where), clip, fps=fps, where=where))
+            value = get_field(region, "value", dict, where)
+            own = region_rate(value, fps)
+            if own != fps:
+                notes.append(_contradicted_rate(value, own, fps, where))
+            objects.append(control.read_object(value, clip, fps=own, where=where))
     visible = [one for one in objects if len(one.frames)]
-    return LoadedVideo(make_video(video_stem(address), clip.size, clip.times, visible), media.name, media)
+    return LoadedVideo(make_video(video_stem(address), clip.size, clip.times, visible, notes=notes), media.name, media)
+
+
+def _contradicted_rate(value: Mapping[str, Any], own: float, fps: float, where: str) -> str:
+    """Return a sentence for a region that was stored at another frame rate than the label config's."""
+    return (
+        f"{where}: regions were stored with {value['framesCount']:g} frames in {value['duration']:g} s, so they are "
+        f"read at {own:g} frames a second and not at the label config's {fps:g}"
+    )
 
 
 def _read_pictures(

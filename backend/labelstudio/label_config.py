@@ -23,9 +23,7 @@ from backend.labelstudio.config_xml import (
 )
 from backend.labelstudio.controls import explain_missing_control, find_control
 from backend.labelstudio.controls.base import Control
-from backend.labelstudio.timeline import DEFAULT_RATE, editor_rate
-
-_MAX_RATE = 1000.0  # frames per second; more is a slip, and would make millions of editor frames
+from backend.labelstudio.timeline import DEFAULT_RATE, MAX_RATE, editor_rate
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,8 @@ class LabelConfig:
             fps = editor_rate(float(rate))
         except (TypeError, ValueError):
             fps = 0.0
-        if not 0 < fps <= _MAX_RATE:
-            raise LabelConfigError(f"{where} must be a number of frames per second up to {_MAX_RATE:g}, got {rate!r}")
+        if not 0 < fps <= MAX_RATE:
+            raise LabelConfigError(f"{where} must be a number of frames per second up to {MAX_RATE:g}, got {rate!r}")
         return fps
 
     def labels_for(self, data: Mapping[str, Any]) -> tuple[Label, ...]:

@@ -11,8 +11,8 @@ float64 seconds from the start of the clip, as players count them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from video.types import MaskTrack
 
 DEFAULT_RATE = 24.0  # what the editor takes when it is given no rate
+MAX_RATE = 1000.0  # frames per second; more is a slip, and would make millions of editor frames
 _STEP_S = 0.002  # the editor rounds a seek to multiples of this, then goes one step further to be inside the frame
 _MAX_KEPT = 32  # editor frames among which keyframes are chosen while one frame of the clip is shown
 
@@ -66,6 +67,33 @@ def editor_frame_count(duration_s: float, fps: float) -> int:
         raise ValueError(f"a duration must be a positive number of seconds, got {duration_s}")
     # The editor is JavaScript: halves are rounded up there, to even in Python.
     return max(1, math.floor(duration_s * _check_rate(fps) + 0.5))
+
+
+def region_rate(value: Mapping[str, Any], fps: float) -> float:
+    """Return the frame rate of the timeline that a region was stored with.
+
+    The editor stores the number of its frames and the video's duration in every region. They differ from the label
+    config where its frame rate was changed later, or where another tool wrote the region.
+
+    Args:
+        value: The region's value.
+        fps: What the label config says, which holds unless the region contradicts it by more than rounding.
+    """
+    n, duration_s = value.get("framesCount"), value.get("duration")
+    if not (_is_positive(n) and _is_positive(duration_s)) or abs(n - duration_s * fps) <= 1:
+        return fps
+    rate = float(n / duration_s)
+    sequence = value.get("sequence")
+    frames = [item.get("frame") for item in sequence if isinstance(item, Mapping)] if isinstance(sequence, list) else []
+    is_whole = all(frame <= n for frame in frames if isinstance(frame, int | float))
+    if not 1 <= rate <= MAX_RATE or not is_whole:  # the editor had not loaded the video when it stored this
+        return fps
+    usual = (DEFAULT_RATE, float(round(rate)))  # the number of frames is rounded, so the rate is not known better
+    return next((r for r in usual if abs(n - duration_s * r) <= 0.5), rate)
+
+
+def _is_positive(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def editor_times(n: int, fps: float) -> NDArray[np.float64]:

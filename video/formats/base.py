@@ -88,6 +88,7 @@ class AnnotatedVideo:
         frames: (m,) int64, the frames that are kept, ascending: all until the video is sampled.
         pictures: The image files of all N frames, relative to a folder that all videos share; empty if the format does
             not name them.
+        notes: What people have to know of how it was read, as sentences: what was left out, what was contradictory.
     """
 
     name: str
@@ -96,6 +97,7 @@ class AnnotatedVideo:
     objects: tuple[ObjectTrack, ...]
     frames: NDArray[np.int64]
     pictures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.times)
@@ -131,6 +133,7 @@ def make_video(
     objects: Sequence[ObjectTrack],
     *,
     pictures: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> AnnotatedVideo:
     """Make a video of which all frames are kept.
 
@@ -140,9 +143,11 @@ def make_video(
         times: (N,) float64 seconds, ascending.
         objects: The objects.
         pictures: The image files of all frames, if the format names them.
+        notes: Sentences for people; each is kept once.
     """
     all_frames = np.arange(len(times), dtype=np.int64)
-    return AnnotatedVideo(name, size, times, tuple(objects), all_frames, tuple(pictures))
+    unique_notes = tuple(dict.fromkeys(notes))
+    return AnnotatedVideo(name, size, times, tuple(objects), all_frames, tuple(pictures), unique_notes)
 
 
 def track_from_masks(label: str, by_frame: dict[int, Rle]) -> ObjectTrack:

@@ -321,6 +321,25 @@ def test_export_of_corrected_annotations_at_a_variable_frame_rate(tmp_path):
     assert set(np.flatnonzero(truth.visible)) - set(found) == set()
 
 
+def test_regions_of_another_frame_rate_are_read_at_their_own(tmp_path):
+    """A box that moves from the first to the last of 48 editor frames, in a project that says 10 a second now."""
+    sides = {"y": 35, "width": 17, "height": 29, "rotation": 0, "enabled": True}
+    export = make_export("disc.mp4", [{"frame": 1, "x": 10, **sides}, {"frame": 48, "x": 57, **sides}], fps=10)
+    export[0]["annotations"][0]["result"][0]["value"] |= {"framesCount": 48, "duration": 2.0}
+    cfr(tmp_path / "videos/disc.mp4", numbered_frames(20, size=(W, H)), fps=10)
+    (tmp_path / "e.json").write_text(json.dumps(export))
+    (tmp_path / "c.xml").write_text(build_label_config(["disk"]))
+    args = ("--format", "coco", "--config", tmp_path / "c.xml", "--videos", tmp_path / "videos", "--out", tmp_path)
+    result = refam("export", tmp_path / "e.json", *args)
+    assert result.exit_code == 0, result.output
+    assert "task 7: regions were stored with 48 frames in 2 s, so they are read at 24" in " ".join(
+        result.stderr.split()
+    )
+    coco = COCO(str(tmp_path / "annotations/instances_all.json"))
+    lefts = [a["bbox"][0] / W * 100 for a in sorted(coco.anns.values(), key=lambda a: a["image_id"])]
+    np.testing.assert_allclose(lefts, [10 + 24 * t for t in np.arange(20) / 10], atol=1.01)  # an editor frame is 1 %
+
+
 @pytest.mark.parametrize(
     ("change", "args", "message"),
     [

@@ -14,6 +14,7 @@ from backend.labelstudio.timeline import (
     editor_frame_count,
     editor_rate,
     editor_times,
+    region_rate,
     thin_still_stretches,
 )
 
@@ -85,6 +86,27 @@ def test_frame_count_rounds_halves_up_as_javascript_does(duration_s, fps, count)
 @pytest.mark.parametrize(("rate", "expected"), [(None, 24.0), (25, 25.0), (0.5, 2.0), (0.04, 25.0), (1, 1.0)])
 def test_editor_rate(rate, expected):
     assert editor_rate(rate) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "fps", "rate"),
+    [
+        ({"framesCount": 48, "duration": 2.0}, 10.0, 24.0),
+        ({"framesCount": 20, "duration": 2.0}, 10.0, 10.0),
+        ({"framesCount": 60, "duration": 2.002}, 30.0, 30.0),  # 29.97 as well as 30
+        ({"framesCount": 61, "duration": 2.02}, 24.0, 30.0),  # 60.6 frames at 30, rounded
+        ({"framesCount": 31, "duration": 3.02}, 10.0, 10.0),  # rounded up, as older editors do
+        ({"framesCount": 7200, "duration": 240.24}, 24.0, 7200 / 240.24),
+        ({"framesCount": 1, "duration": 2.0}, 10.0, 10.0),  # stored before the video was loaded
+        ({"framesCount": 20, "duration": 0}, 10.0, 10.0),
+        ({"framesCount": 20, "duration": 2.0, "sequence": [{"frame": 48}]}, 24.0, 24.0),  # it is on frame 48 of 20
+        ({"framesCount": None, "duration": "2"}, 10.0, 10.0),
+        ({"framesCount": 48_000, "duration": 2.0}, 10.0, 10.0),  # 24,000 frames a second: no rate
+        ({}, 10.0, 10.0),
+    ],
+)
+def test_a_region_is_read_at_the_rate_that_it_was_stored_with(value, fps, rate):
+    assert region_rate(value, fps) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("rate", [0, -25, math.nan, math.inf])
