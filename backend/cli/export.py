@@ -11,7 +11,7 @@ import typer
 from backend.cli.console import err, one_line_errors, steps
 from backend.cli.console import out as stdout
 from backend.labelstudio.picture_tasks import MaskTag
-from video.formats.registry import ExportFormat, ImportFormat, format_module
+from video.formats.registry import ExportFormat, ImportFormat, describe_lost_attributes, format_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -72,6 +72,8 @@ def export(
         }
         module, options = format_module(form)
         module.write(by_split, out, **options)
+        if (lost := describe_lost_attributes(form, (video for _, video in sampled))) is not None:
+            err.print(f"note: {lost}", markup=False, soft_wrap=True)
         if images:
             for name, origins in parts.items():
                 chosen = [(source, video) for source, video in sampled if source.origin in origins]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ from backend.labelstudio.export_sources import (
     video_stem,
 )
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.regions import label_in_value
+from backend.labelstudio.regions import label_in_value, labels_in_value, region_answers
 from backend.labelstudio.timeline import region_rate
 from video import masks
-from video.formats.base import FormatError, ObjectTrack, even_times, get_field, make_video, read_json, track_from_masks
+from video.formats.base import FormatError, even_times, get_field, make_video, read_json, track_from_masks
 from video.io.reader import open_clip
 from video.masks import Mask
 from video.types import Rle
@@ -62,8 +63,8 @@ def read_export(path: Path, config: LabelConfig, *, videos: VideoFolder | None) 
         annotation = submitted_annotation(task)
         if annotation is None:
             continue
-        result = get_field(annotation, "result", list, where)
-        regions = [r for r in result if isinstance(r, Mapping) and r.get("to_name") == config.media]
+        result = [r for r in get_field(annotation, "result", list, where) if isinstance(r, Mapping)]
+        regions = [r for r in result if r.get("to_name") == config.media]
         if config.on_pictures:
             loaded.append(_read_pictures(data, regions, config, f"task-{task.get('id')}", where))
         else:
@@ -88,9 +89,33 @@ def _read_video(
             own = region_rate(value, fps)
             if own != fps:
                 notes.append(_contradicted_rate(value, own, fps, where))
-            objects.append(control.read_object(value, clip, fps=own, where=where))
+            one = control.read_object(value, clip, fps=own, where=where)
+            label = next(iter(_labels([region], regions)), one.label)
+            objects.append(replace(one, label=label, attributes=_attributes([region], regions)))
     visible = [one for one in objects if len(one.frames)]
     return LoadedVideo(make_video(video_stem(address), clip.size, clip.times, visible, notes=notes), media.name, media)
+
+
+def _attributes(
+    shapes: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
+) -> dict[str, tuple[str, ...]]:
+    """Return what people said of an object beside its label.
+
+    Args:
+        shapes: The regions that draw the object.
+        results: All results of the annotation, among them those that share an id with such a region.
+    """
+    ids, labels = {shape.get("id") for shape in shapes}, _labels(shapes, results)
+    answers = region_answers(r for r in results if r.get("id") in ids)
+    return {"labels": labels, **answers} if len(labels) > 1 else answers
+
+
+def _labels(shapes: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return all labels of an object: those in its regions, then those in results of their own with the same id."""
+    ids = {shape.get("id") for shape in shapes}
+    same = [*shapes, *(r for r in results if r.get("id") in ids and str(r.get("type")).endswith("labels"))]
+    found = [labels_in_value(r.get("value") or {}, str(r.get("type"))) for r in same]
+    return tuple(dict.fromkeys(label for labels in found for label in labels))
 
 
 def _contradicted_rate(value: Mapping[str, Any], own: float, fps: float, where: str) -> str:
@@ -113,17 +138,22 @@ def _read_pictures(
     size = next(iter(sizes), (1, 1))
     labels = {r.get("id"): label_in_value(r["value"]) for r in regions if r.get("type") == "labels"}
     rles: dict[tuple[str, str], dict[int, Rle]] = defaultdict(dict)
+    shapes: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for (region, control), key in zip(controls, _assign_objects(mask_regions, labels), strict=True):
         frame = int(region.get("item_index") or 0)
         if not 0 <= frame < len(addresses):
             raise FormatError(f"{where}: a mask is on picture {frame}, and there are {len(addresses)}")
         mask = _read_mask(region, control, where)
         by_frame = rles[key]
+        shapes[key].append(region)
         by_frame[frame] = masks.encode(mask | masks.decode(by_frame[frame]) if frame in by_frame else mask)
     times_s = data.get("times_s")
     timed = isinstance(times_s, list) and len(times_s) == len(addresses)
     times = np.array(times_s, np.float64) if timed else even_times(len(addresses))
-    objects: list[ObjectTrack] = [track_from_masks(label, by_frame) for (_, label), by_frame in rles.items()]
+    objects = [
+        replace(track_from_masks(key[1], by_frame), attributes=_attributes(shapes[key], regions))
+        for key, by_frame in rles.items()
+    ]
     pictures = [f"{name}/{address_parts(str(address))[-1]}" for address in addresses]
     visible = [one for one in objects if len(one.frames)]
     return LoadedVideo(make_video(name, size, times, visible, pictures=pictures), name)

@@ -7,7 +7,7 @@ stored is read as plain mappings, since it may lack any of these keys.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 REGION_PREFIX = "refam-"  # begins the ids of this backend's regions
@@ -183,16 +183,53 @@ def keyframe_enabled(keyframe: Mapping[str, Any]) -> bool:
     return bool(keyframe.get("enabled"))
 
 
-def label_in_value(value: Mapping[str, Any], tag: str = "labels", *, default: str = "object") -> str:
-    """Return the first label in a region's value, the default without one.
+def labels_in_value(value: Mapping[str, Any], tag: str = "labels") -> list[str]:
+    """Return all labels in a region's value, in order; [] without one.
 
     Args:
         value: The region's value.
         tag: A control tag with labels of its own, whose key is looked at before "labels".
-        default: What a region without a label is called.
     """
-    labels = value.get(tag) or value.get("labels")
-    return str(labels[0]) if isinstance(labels, list) and labels else default
+    lists = [labels for key in (tag, "labels") if isinstance(labels := value.get(key), list)]
+    return list(dict.fromkeys(str(label) for labels in lists for label in labels if label))
+
+
+def label_in_value(value: Mapping[str, Any], tag: str = "labels", *, default: str = "object") -> str:
+    """Return the first label in a region's value (see `labels_in_value`), the default without one."""
+    return next(iter(labels_in_value(value, tag)), default)
+
+
+# What the tags that ask about a region store, by their type: the key in the value.
+_ANSWERS = {
+    "choices": "choices",
+    "textarea": "text",
+    "taxonomy": "taxonomy",
+    "rating": "rating",
+    "number": "number",
+    "datetime": "datetime",
+}
+
+
+def region_answers(results: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Return what people answered about one region, by the name of the tag that asked (`perRegion="true"`).
+
+    Args:
+        results: Those of the region's id, of any type; those that are no answers are passed over.
+    """
+    answers: dict[str, tuple[str, ...]] = {}
+    for result in results:
+        key, value = _ANSWERS.get(str(result.get("type"))), result.get("value")
+        found = value.get(key) if key and isinstance(value, Mapping) else None
+        if found is None or found == []:
+            continue
+        items = found if isinstance(found, list) else [found]
+        texts = [" / ".join(map(str, item)) if isinstance(item, list) else _plain(item) for item in items]
+        answers[str(result.get("from_name"))] = tuple(texts)
+    return answers
+
+
+def _plain(item: Any) -> str:
+    return f"{item:g}" if isinstance(item, float) else str(item)
 
 
 def sources_by_age(task: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:

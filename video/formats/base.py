@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -37,6 +37,8 @@ class ObjectTrack:
         boxes: (n, 4) float64 normalised xyxy with area.
         rles: n masks of the video's size; empty if only boxes are known.
         keyframes: The frames that a person should correct the others by; empty if not known.
+        attributes: What else people said of the object, by the name of the question: choices, texts, numbers. An object
+            with several labels has all of them as "labels".
     """
 
     label: str
@@ -44,6 +46,7 @@ class ObjectTrack:
     boxes: NDArray[np.float64]
     rles: tuple[Rle, ...] = ()
     keyframes: tuple[int, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.frames)
@@ -341,6 +344,15 @@ def get_field(item: Any, name: str, kind: type | tuple[type, ...], where: str) -
         wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
         raise FormatError(f"{where} needs {name!r}, {wanted}, got {value!r:.80}")
     return value
+
+
+def attributes_json(one: ObjectTrack) -> dict[str, dict[str, str | list[str]]]:
+    """Return the member `attributes` of an annotation in COCO's manner, as CVAT writes it; {} without attributes.
+
+    A single value is a string, several are a list.
+    """
+    values = {name: values[0] if len(values) == 1 else list(values) for name, values in one.attributes.items()}
+    return {"attributes": values} if values else {}
 
 
 def read_category_names(content: Any, path: Path) -> dict[int, str]:

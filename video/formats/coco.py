@@ -1,9 +1,10 @@
 """COCO instances (https://cocodataset.org/#format-data), with the members for videos that COCO-VID and TAO add.
 
 These members are `videos`; `video_id`, `frame_index` (0-based, of the clip) and `time_s` of each image; and `track_id`
-of each annotation. Readers without support for videos ignore them. A segmentation is run-length encoded or polygons.
-Polygons fit the mask with an IoU of 0.96 or better and have no holes: a slit without width joins each hole to the
-outline. Where only boxes are known, `segmentation` is an empty list and `area` is the box's.
+of each annotation. Readers without support for videos ignore them. Further labels and choices of an object are in
+`attributes` of its annotations, as CVAT writes them. A segmentation is run-length encoded or polygons. Polygons fit the
+mask with an IoU of 0.96 or better and have no holes: a slit without width joins each hole to the outline. Where only
+boxes are known, `segmentation` is an empty list and `area` is the box's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     ObjectTrack,
+    attributes_json,
     box_xywh,
     coco_header,
     even_times,
@@ -101,6 +103,7 @@ def _add(
                     "area": area,
                     "iscrowd": 0,
                     "segmentation": segmentation,
+                    **attributes_json(one),
                 }
             )
 

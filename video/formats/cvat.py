@@ -2,7 +2,8 @@
 
 A box with `outside="1"` ends the object's appearance. Between two boxes with `keyframe="1"` CVAT interpolates linearly,
 and only those are read. All frames are written; the keyframes among them are the fewest that keep each box at an IoU of
-0.9, so that few have to be checked in CVAT. Masks are not written, since the format's tracks have none.
+0.9, so that few have to be checked in CVAT. Further labels and choices are written as attributes. Masks are not
+written, since the format's tracks have none.
 """
 
 from __future__ import annotations
@@ -54,12 +55,20 @@ def _document(video: AnnotatedVideo) -> str:
     for name in sorted({one.label for one in video.objects}):
         label = SubElement(labels, "label")
         SubElement(label, "name").text = name
-        SubElement(label, "attributes")
+        attributes = SubElement(label, "attributes")
+        for question in sorted({question for one in video.objects if one.label == name for question in one.attributes}):
+            attribute = SubElement(attributes, "attribute")
+            texts = {"name": question, "mutable": "False", "input_type": "text", "default_value": "", "values": ""}
+            for tag, text in texts.items():
+                SubElement(attribute, tag).text = text
     shape = SubElement(task, "original_size")
     SubElement(shape, "width").text, SubElement(shape, "height").text = str(video.size[0]), str(video.size[1])
     for number, one in enumerate(video.objects):
         track = SubElement(root, "track", id=str(number), label=one.label, source="auto")
         _boxes(track, one, video)
+        for box in track:
+            for question, values in one.attributes.items():
+                SubElement(box, "attribute", name=question).text = ", ".join(values)
     indent(root, "  ")
     return tostring(root, encoding="unicode") + "\n"
 

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from video.formats.base import AnnotatedVideo
 
 ExportFormat = Literal["coco", "coco-polygons", "youtube-vis", "davis", "mots", "yolo", "cvat"]
 ImportFormat = Literal["coco", "youtube-vis", "davis", "mots", "cvat"]
+
+
+_WITH_ATTRIBUTES = ("coco", "coco-polygons", "youtube-vis", "cvat")
+
+
+def describe_lost_attributes(name: str, videos: Iterable[AnnotatedVideo]) -> str | None:
+    """Return a sentence about the labels and choices that a format has no place for; None if none are lost.
+
+    Args:
+        name: One of `ExportFormat`.
+        videos: What is written.
+    """
+    if name in _WITH_ATTRIBUTES:
+        return None
+    counts = Counter(question for video in videos for one in video.objects for question in one.attributes)
+    if not counts:
+        return None
+    lost = ", ".join(
+        f"the labels behind the first of {n} object(s)" if question == "labels" else f"{question!r} of {n} object(s)"
+        for question, n in counts.items()
+    )
+    return f"{name} has no attributes, so this is left out: {lost}; {', '.join(_WITH_ATTRIBUTES)} have them"
 
 
 def format_module(name: str) -> tuple[ModuleType, dict[str, Any]]:

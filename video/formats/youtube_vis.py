@@ -1,7 +1,8 @@
 """YouTube-VIS (https://youtube-vos.org/dataset/vis/): COCO for videos; an annotation is an object on all its frames.
 
 `segmentations`, `bboxes` and `areas` have an entry for each of the video's `file_names`, null where the object is not
-visible. Where only boxes are known, the segmentations are all null.
+visible. Where only boxes are known, the segmentations are all null. `attributes`, as in `video.formats.coco`, hold
+further labels and choices.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     ObjectTrack,
+    attributes_json,
     box_xywh,
     coco_header,
     even_times,
@@ -54,6 +56,7 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
                         "iscrowd": 0,
                         **shape,
                         **_rows(one, video),
+                        **attributes_json(one),
                     }
                 )
         written.append(write_json(out / split / "instances.json", content))

@@ -8,6 +8,7 @@ import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -340,6 +341,48 @@ def test_regions_of_another_frame_rate_are_read_at_their_own(tmp_path):
     np.testing.assert_allclose(lefts, [10 + 24 * t for t in np.arange(20) / 10], atol=1.01)  # an editor frame is 1 %
 
 
+def answer(kind, **value):
+    return {"id": "r", "type": kind, "from_name": f"the-{kind}", "to_name": "video", "value": {"sequence": [], **value}}
+
+
+SAID = [
+    (["disk", "parked"], [], {"labels": ["disk", "parked"]}),
+    (["disk"], [answer("choices", choices=["half hidden"])], {"the-choices": "half hidden"}),
+    (["disk"], [answer("choices", choices=["wet", "old"])], {"the-choices": ["wet", "old"]}),
+    (["disk"], [answer("rating", rating=4), answer("number", number=2.5)], {"the-rating": "4", "the-number": "2.5"}),
+    (["disk"], [answer("textarea", text=["seen from behind"])], {"the-textarea": "seen from behind"}),
+    (["disk"], [answer("taxonomy", taxonomy=[["car", "van"]])], {"the-taxonomy": "car / van"}),
+    ([], [answer("labels", labels=["disk", "parked"])], {"labels": ["disk", "parked"]}),
+    (["disk"], [answer("choices", choices=[]) | {"id": "another"}], {}),
+]
+
+
+@pytest.mark.parametrize(("labels", "more", "attributes"), SAID)
+def test_all_that_was_said_of_a_region_is_exported(tmp_path, labels, more, attributes):
+    export = make_export("disc.mp4", [{"frame": 1, "x": 1, "y": 2, "width": 30, "height": 40, "enabled": True}])
+    result = export[0]["annotations"][0]["result"]
+    result[0]["value"]["labels"] = labels
+    result += more
+    cfr(tmp_path / "videos/disc.mp4", numbered_frames(2, size=(W, H)))
+    (tmp_path / "e.json").write_text(json.dumps(export))
+    (tmp_path / "c.xml").write_text(build_label_config(["disk"]))
+    source = (tmp_path / "e.json", "--config", tmp_path / "c.xml", "--videos", tmp_path / "videos", "--out", tmp_path)
+    for form in ("coco", "youtube-vis", "cvat", "yolo"):
+        ran = refam("export", *source, "--format", form)
+        assert ran.exit_code == 0, ran.output
+    coco = COCO(str(tmp_path / "annotations/instances_all.json"))
+    assert [c["name"] for c in coco.cats.values()] == ["disk"]
+    assert [a.get("attributes", {}) for a in coco.anns.values()] == [attributes] * 2
+    (track,) = json.loads((tmp_path / "all/instances.json").read_text())["annotations"]
+    assert track.get("attributes", {}) == attributes
+    root = ElementTree.parse(tmp_path / "all/disc.xml").getroot()
+    flat = {name: ", ".join(v) if isinstance(v, list) else v for name, v in attributes.items()}
+    assert [{a.get("name"): a.text for a in box.iter("attribute")} for box in root.iter("box")] == [flat] * 2
+    assert {a.findtext("name") for a in root.findall("meta//attribute")} == flat.keys()
+    assert ("yolo has no attributes" in ran.stderr) == bool(attributes)
+    assert all(f"'{name}' of 1 object" in ran.stderr for name in attributes if name != "labels")
+
+
 @pytest.mark.parametrize(
     ("change", "args", "message"),
     [
@@ -397,6 +440,19 @@ def test_masks_of_picture_tasks_round_trip(tmp_path, shape):
         assert masks.iou(masks.decode(rle), expected) > (0.93 if shape == "polygon" else 0.999)
     assert loaded.video.times.tolist() == [0, 1, 2, 3, 4, 5]
     assert loaded.video.pictures[1] == "task-4/000001.jpg"
+
+
+def test_several_labels_and_choices_of_masks_on_pictures_are_kept(tmp_path):
+    config = parse_label_config(build_mask_label_config(["disk", "parked"], "brush"))
+    regions = config.control.regions([make_result(make_track(2, hidden=()), [0, 1])], region_ids=["refam-0123456789"])
+    regions[1]["value"]["brushlabels"] = ["disk", "parked"]
+    said = {"id": regions[0]["id"], "type": "choices", "from_name": "how", "to_name": "image"}
+    result = [*regions, said | {"value": {"choices": ["wet"]}}]
+    task = {"id": 4, "data": {"frames": ["a.jpg", "b.jpg"]}, "annotations": [{"result": result}]}
+    (tmp_path / "e.json").write_text(json.dumps([task]))
+    (loaded,) = read_export(tmp_path / "e.json", config, videos=None)
+    (found,) = loaded.video.objects
+    assert (found.label, found.attributes) == ("disk", {"labels": ("disk", "parked"), "how": ("wet",)})
 
 
 def test_the_task_of_an_invalid_mask_is_named(tmp_path):
