@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from backend.labelstudio.client import label_studio_client
-from backend.labelstudio.label_config import LabelConfigError, parse_label_config
+from backend.labelstudio.label_config import LabelConfig, LabelConfigError, parse_label_config
 from backend.settings import Settings
 from video.errors import UserError
 
@@ -80,7 +80,7 @@ def connect(settings: Settings, project: int, *, url: str) -> Iterator[ConnectFi
 def _connect(client: Any, settings: Settings, project: int, url: str) -> Iterator[ConnectFinding]:
     details = client.projects.get(id=project)
     yield ConnectFinding("ok", f"project {project}, {details.title!r}, {details.task_number or 0} task(s)")
-    yield from _check_label_config(details.label_config or "")
+    yield from check_label_config(details.label_config or "")
     version, finding = _read_version(url, settings)
     yield finding
     user, secret = settings.basic_auth_user, settings.basic_auth_pass
@@ -121,7 +121,15 @@ def _authorize_webhooks(client: Any, settings: Settings, project: int, url: str)
         yield ConnectFinding("ok", "webhook: given the user and password, without which every event would be refused")
 
 
-def _check_label_config(xml: str) -> Iterator[ConnectFinding]:
+def check_label_config(xml: str) -> Iterator[ConnectFinding]:
+    """Say what a label config is used for, and what is wrong with it.
+
+    Args:
+        xml: The label config.
+
+    Yields:
+        A finding for each of its parts.
+    """
     try:
         config = parse_label_config(xml)
     except LabelConfigError as error:
@@ -130,16 +138,25 @@ def _check_label_config(xml: str) -> Iterator[ConnectFinding]:
     yield ConnectFinding("ok", config.control.description)
     if config.on_pictures:
         yield ConnectFinding("note", f"masks: {AUTO_ACCEPT}")
-    if config.text_areas:
-        yield ConnectFinding("ok", f"words may be typed into: {', '.join(config.text_areas)}")
-    else:
-        yield ConnectFinding(
-            "note", "the label config has no TextArea on the video: words cannot be typed in the editor"
-        )
+    yield from _check_text_areas(config)
     if not config.on_pictures and "framerate" not in xml.lower():
         yield ConnectFinding(
             "note", "the Video has no frameRate: Label Studio assumes 24 frames a second, and so does this backend"
         )
+
+
+def _check_text_areas(config: LabelConfig) -> Iterator[ConnectFinding]:
+    chosen = config.text_area
+    how = f'<TextArea name="words" toName="{config.media}" value="$prompt"/>'
+    if chosen.name is not None:
+        yield ConnectFinding("ok", f'words are typed into the TextArea "{chosen.name}": {chosen.reason}')
+    else:
+        reason = chosen.reason or "the label config has no TextArea for words"
+        yield ConnectFinding("note", f"{reason}: words cannot be typed in the editor; have one as {how}")
+    if chosen.others:
+        others = ", ".join(f'"{name}" ({why_not})' for name, why_not in chosen.others)
+        instead = f"; to type words elsewhere, make that {how}" if chosen.name is not None else ""
+        yield ConnectFinding("note", f"what is typed into {others} is not searched for{instead}")
 
 
 def _check_sampling(details: Any, version: str | None) -> Iterator[ConnectFinding]:

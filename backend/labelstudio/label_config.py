@@ -23,6 +23,7 @@ from backend.labelstudio.config_xml import (
 )
 from backend.labelstudio.controls import explain_missing_control, find_control
 from backend.labelstudio.controls.base import Control
+from backend.labelstudio.text_areas import NO_TEXT_AREA, WordsTextArea, find_words_text_area
 from backend.labelstudio.timeline import DEFAULT_RATE, MAX_RATE, editor_rate
 
 
@@ -36,15 +37,15 @@ class LabelConfig:
             pictures' addresses.
         frame_rate: The `<Video>`'s frame rate as written, None where it is missing or stands in a field.
         frame_rate_field: Key of the task's data that holds the frame rate, or None.
-        text_areas: Names of the `<TextArea>` tags.
-        word_fields: Keys of the task's data that a `<TextArea>` or a `<Header>` shows.
+        text_area: The `<TextArea>` that words are typed into.
+        word_fields: Keys of the task's data that this `<TextArea>` or a `<Header>` shows.
     """
 
     control: Control
     media_field: str
     frame_rate: str | None = None
     frame_rate_field: str | None = None
-    text_areas: tuple[str, ...] = ()
+    text_area: WordsTextArea = NO_TEXT_AREA
     word_fields: tuple[str, ...] = ()
 
     @property
@@ -125,13 +126,13 @@ def _video_config(tags: Sequence[Element], videos: Mapping[str, Element]) -> Lab
         raise LabelConfigError(
             f'<Video name="{control.media}"> needs value="$field", a field of the task, got {value!r}'
         )
-    text_areas, word_fields = _text_tags(tags, field)
+    text_area, word_fields = _text_tags(tags, control.media, field)
     return LabelConfig(
         control=control,
         media_field=field,
         frame_rate=None if variable_name(rate) else rate,
         frame_rate_field=variable_name(rate),
-        text_areas=text_areas,
+        text_area=text_area,
         word_fields=word_fields,
     )
 
@@ -144,8 +145,8 @@ def _picture_config(tags: Sequence[Element], images: Mapping[str, Element]) -> L
         raise LabelConfigError(
             f'<Image name="{control.media}"> needs valueList="$field", a field of the task, got {value!r}'
         )
-    text_areas, word_fields = _text_tags(tags, field)
-    return LabelConfig(control=control, media_field=field, text_areas=text_areas, word_fields=word_fields)
+    text_area, word_fields = _text_tags(tags, control.media, field)
+    return LabelConfig(control=control, media_field=field, text_area=text_area, word_fields=word_fields)
 
 
 def _find_control(tags: Sequence[Element], media: Collection[str], *, on_pictures: bool) -> Control:
@@ -166,13 +167,11 @@ def _find_control(tags: Sequence[Element], media: Collection[str], *, on_picture
     )
 
 
-def _text_tags(tags: Sequence[Element], media_field: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the `<TextArea>` tags, and the fields that words are shown from, in order, each once."""
-    text_areas = [tag for tag in tags_named(tags, "textarea") if attribute(tag, "name")]
-    fields = [variable_name(attribute(tag, "value")) for tag in text_areas]
-    fields += [first_variable(attribute(tag, "value")) for tag in tags_named(tags, "header")]
-    names = tuple(str(attribute(tag, "name")) for tag in text_areas)
-    return names, tuple(dict.fromkeys(field for field in fields if field and field != media_field))
+def _text_tags(tags: Sequence[Element], media: str, media_field: str) -> tuple[WordsTextArea, tuple[str, ...]]:
+    """Return the `<TextArea>` for words, and the fields that words are shown from, in order, each once."""
+    text_area = find_words_text_area(tags, media)
+    fields = [text_area.field, *(first_variable(attribute(tag, "value")) for tag in tags_named(tags, "header"))]
+    return text_area, tuple(dict.fromkeys(field for field in fields if field and field != media_field))
 
 
 def _labels_in_task(value: Any) -> Iterator[Label]:

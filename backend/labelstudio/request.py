@@ -163,13 +163,13 @@ def split_expressions(value: Any) -> list[str]:
 
 
 def submitted_text(context: Mapping[str, Any] | None, config: LabelConfig) -> tuple[Mapping[str, Any], str] | None:
-    """Return the text that was just submitted in a TextArea.
+    """Return the text that was just submitted in the TextArea for words.
 
     Returns:
         The TextArea's region, and its last text without the reason that `append_reason` added; None without a text.
     """
     for region in reversed(read_mappings(context, "result")):
-        if region.get("type") != "textarea" or region.get("from_name") not in config.text_areas:
+        if region.get("type") != "textarea" or region.get("from_name") != config.text_area.name:
             continue
         value = region.get("value")
         text = value.get("text") if isinstance(value, Mapping) else None

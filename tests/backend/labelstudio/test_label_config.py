@@ -18,7 +18,7 @@ def test_names_are_read_from_the_config() -> None:
     config = parse_label_config(FULL)
     assert (config.media, config.media_field, config.control.name) == ("clip", "url", "where")
     assert config.labels == (Label("Car", "car_1"), Label("Person", "Person"))
-    assert config.text_areas == ("say",)
+    assert (config.text_area.name, config.text_area.field) == ("say", "words")
     assert config.word_fields == ("words", "note")
 
 

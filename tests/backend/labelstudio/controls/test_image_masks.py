@@ -90,7 +90,7 @@ def test_mask_configs_are_read(kind):
         kind.lower(),
     )
     assert [label.result for label in config.labels] == ["Star", "r"]
-    assert (config.text_areas, config.word_fields) == (("w",), ("say",))
+    assert (config.text_area.name, config.word_fields) == ("w", ("say",))
 
 
 @pytest.mark.parametrize(
