@@ -85,7 +85,7 @@ def next_tasks(
         from backend.feedback.next_tasks import mean_strokes_by_label, suggest_tasks
         from backend.feedback.project import read_waiting_tasks
         from backend.feedback.store import CorrectionStore
-        from backend.labelstudio.export_sources import address_parts
+        from backend.labelstudio.addresses import file_name
         from backend.settings import load_settings
 
         settings = load_settings()
@@ -102,7 +102,7 @@ def next_tasks(
         table.add_column("video", overflow="fold")
         for suggestion in suggestions:
             task = suggestion.waiting
-            words, video = Text(task.words), Text(address_parts(task.video)[-1] if task.video else "")  # the file name
+            words, video = Text(task.words), Text(file_name(task.video))
             probability, strokes = f"{suggestion.probability:.2f}", f"{suggestion.strokes:.1f}"
             table.add_row(str(task.task), probability, strokes, words, video)
         stdout.print(table)

@@ -15,6 +15,7 @@ from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
 from backend.labelstudio.controls.video_vector import VectorKeyframes, VideoVectorControl
 from backend.labelstudio.edits import is_vertex_list, keyframe_checksum, read_user_keyframes, region_words
 from backend.labelstudio.empty_regions import is_empty
+from backend.labelstudio.regions import keyframe_frame
 from video.contours import polygon_to_mask
 from video.masks import box_iou, iou
 
@@ -184,7 +185,7 @@ def _frame_count(region: Region) -> int:
 def _items(region: Region) -> list[Mapping[str, Any]]:
     sequence = _value(region).get("sequence")
     items = [i for i in sequence if isinstance(i, Mapping)] if isinstance(sequence, list) else []
-    items = [i for i in items if "frame" in i]
+    items = [i for i in items if keyframe_frame(i) is not None]
     return [i for i in items if is_vertex_list(i.get("vertices")) or all(n in i for n in ("x", "y", "width", "height"))]
 
 

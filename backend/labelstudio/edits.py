@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.regions import keyframe_enabled
+from backend.labelstudio.regions import keyframe_enabled, keyframe_frame
 from backend.labelstudio.rotation import upright_boxes
 from refam.pipeline.tracks import spread_box_edits
 from refam.pipeline.types import FramePrompt
@@ -225,7 +225,8 @@ def _is_keyframe(item: Mapping[str, Any]) -> bool:
     else:
         numbers = [item.get(name) for name in ("frame", "x", "y", "width", "height")]
     finite = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in numbers)
-    return finite and numbers[0] >= 1
+    frame = keyframe_frame(item)
+    return finite and frame is not None and frame >= 1
 
 
 # --- applying edits --------------------------------------------------------------------------------------------------

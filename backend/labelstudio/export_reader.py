@@ -16,16 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from backend.labelstudio.addresses import address_parts, video_stem
 from backend.labelstudio.controls import control_for_type
 from backend.labelstudio.controls.base import VideoControl
 from backend.labelstudio.controls.image_masks import MaskControl, MaskError
-from backend.labelstudio.export_sources import (
-    LoadedVideo,
-    VideoFolder,
-    address_parts,
-    submitted_annotation,
-    video_stem,
-)
+from backend.labelstudio.export_sources import LoadedVideo, VideoFolder, submitted_annotation
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import label_in_value, labels_in_value, region_answers
 from backend.labelstudio.timeline import region_rate
@@ -57,9 +52,13 @@ def read_export(path: Path, config: LabelConfig, *, videos: VideoFolder | None) 
     loaded = []
     for task in content:
         where = f"{path}: task {task.get('id') if isinstance(task, Mapping) else task!r:.40}"
+        missing = [name for name in ("data", "annotations") if not isinstance(task, Mapping) or name not in task]
+        if missing:
+            raise FormatError(
+                f"{where} has no {' and no '.join(missing)}: it was exported in another format, such as JSON-MIN; "
+                "export the project again in Label Studio and choose JSON"
+            )
         data = get_field(task, "data", dict, where)
-        if "annotations" not in task:
-            raise FormatError(f"{where} has no annotations: choose the format JSON in Label Studio, not JSON-MIN")
         annotation = submitted_annotation(task)
         if annotation is None:
             continue

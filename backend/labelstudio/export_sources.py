@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
+from backend.labelstudio.addresses import UPLOAD_PREFIX, address_parts, video_stem
 from video.formats.base import AnnotatedVideo, FormatError, get_field, make_video, read_json, track_from_masks
 from video.formats.coco import parse_segmentation
 
-_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the names of uploaded files
-# What it leaves out of these names, after turning spaces into "_" (Django's get_valid_filename).
+# What Label Studio leaves out of names of uploads, after turning spaces into "_" (Django's get_valid_filename).
 _DROPPED_CHARACTERS = re.compile(r"[^-\w.]")
 
 
@@ -59,15 +59,16 @@ class VideoFolder:
     def find(self, address: str) -> Path:
         """Return the file of an address, by its name, with or without what Label Studio does to names of uploads.
 
-        Of several files of one name the one whose folders fit the address is taken.
+        Of several files of one name the one is taken whose folders fit most of the address.
 
         Raises:
             FormatError: If there is no such file, or several fit.
         """
         parts = address_parts(address)
-        name = _UPLOAD_PREFIX.sub("", parts[-1])
+        name = UPLOAD_PREFIX.sub("", parts[-1])
         same_name = self._by_name.get(parts[-1]) or self._by_name.get(name) or self._by_upload.get(name) or []
-        best = [path for path in same_name if path.parts[-len(parts) :] == parts] or same_name
+        fits = [_common_tail(path.parts[:-1], parts[:-1]) for path in same_name]
+        best = [path for path, fit in zip(same_name, fits, strict=True) if fit == max(fits)]
         if not best:
             raise FormatError(f"{address}: there is no {parts[-1]} below --videos {self._folder}")
         if len(best) > 1:
@@ -75,25 +76,10 @@ class VideoFolder:
         return best[0]
 
 
-def address_parts(address: str) -> tuple[str, ...]:
-    """Return the folders and the name of the file that an address names.
-
-    `/data/local-files/?d=a/b%20c.mp4` gives ("a", "b c.mp4").
-
-    Raises:
-        FormatError: If it names no file.
-    """
-    parts = urlsplit(address)
-    inside = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
-    names = PurePosixPath(inside).parts
-    if not names or names[-1] in ("/", ".."):
-        raise FormatError(f"{address!r} names no file")
-    return tuple(name for name in names if name != "/")
-
-
-def video_stem(address: str) -> str:
-    """Return the name of a video without folders, ending and upload prefix."""
-    return PurePosixPath(_UPLOAD_PREFIX.sub("", address_parts(address)[-1])).stem or "video"
+def _common_tail(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many of the last items two sequences share."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def find_tracks_files(source: Path) -> list[Path]:
@@ -122,6 +108,11 @@ def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> LoadedVideo
         FormatError: If it cannot be read, or the video file is missing.
     """
     content = read_json(path)
+    if not isinstance(content, Mapping) or not {"video", "objects"} <= content.keys():
+        raise FormatError(
+            f"{path} is neither a tracks.json of `refam label` nor tasks of Label Studio: "
+            "export the project there in the format JSON"
+        )
     video_info = get_field(content, "video", dict, str(path))
     name = get_field(video_info, "name", str, f"{path}: video")
     size = (

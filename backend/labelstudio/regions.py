@@ -174,6 +174,14 @@ def round_score(score: float) -> float:
     return round(min(1.0, max(0.0, float(score))), 4)
 
 
+def keyframe_frame(keyframe: Mapping[str, Any]) -> int | None:
+    """Return the frame of the editor that a keyframe is on; None if it has no whole number. JSON may write 1 as 1.0."""
+    frame = keyframe.get("frame")
+    if not isinstance(frame, int | float) or isinstance(frame, bool) or frame != frame // 1:
+        return None
+    return int(frame)
+
+
 def keyframe_enabled(keyframe: Mapping[str, Any]) -> bool:
     """Return whether an object stays visible after a keyframe, up to the next one.
 

@@ -1,7 +1,8 @@
 """From a video's address in a task to a whole file on this machine, for as long as it is needed.
 
 Addresses that are accepted:
-- `/data/...`, `/storage-data/...`, `/tasks/...` (uploads, local files): LABEL_STUDIO_URL's, with its token;
+- `/data/...`, `/storage-data/...`, `/tasks/...`, `/projects/...` (uploads, local files, and what Label Studio passes on
+  from cloud storage): LABEL_STUDIO_URL's, with its token;
 - `s3://`, `gs://`, `azure-blob://`: through Label Studio, whose project has the storage and its keys; it answers with
   the file or redirects to a signed address, which is checked like any other;
 - `http://`, `https://`: within the limits of `backend.media.fetch`;
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from backend.labelstudio.addresses import cloud_address, file_name
 from backend.labelstudio.client import LabelStudioAuth, LabelStudioAuthError
 from backend.media.cache import MediaCache
 from backend.media.fetch import Fetcher
@@ -27,9 +29,10 @@ from backend.media.network_policy import FetchError, redact_url
 from backend.settings import Settings
 from video.errors import UserError
 
-_LABEL_STUDIO_PATHS = ("/data/", "/storage-data/", "/tasks/")
+_LABEL_STUDIO_PATHS = ("/data/", "/storage-data/", "/tasks/", "/projects/")
 _UPLOADS = "/data/upload/"  # Label Studio gives every upload a name of its own, so these never change
 _CLOUD_SCHEMES = ("s3", "gs", "azure-blob")  # those that Label Studio 1.23 has storages for, and resolves
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]")
 _DAY_S = 24 * 3600.0
 
 
@@ -126,7 +129,13 @@ class MediaStore:
         Raises:
             MediaError: If the address is refused.
         """
-        if not address or any(ord(c) < 32 for c in address) or "\\" in address:
+        if _WINDOWS_PATH.match(address):
+            raise MediaError(
+                f"{address[:200]!r} is a path of a Windows machine: give the address that Label Studio serves the file "
+                "at, or a path under REFAM_MEDIA_ROOT"
+            )
+        address = _with_slashes(address)
+        if not address or any(ord(c) < 32 for c in address) or "\\" in address.partition("?")[0]:
             raise MediaError(f"{redact_url(address)!r} is no address of a video")
         parts = urlsplit(address)
         if _leaves_folder(parts.path) or any(_leaves_folder(value) for value in parse_qs(parts.query).get("d", [])):
@@ -145,7 +154,8 @@ class MediaStore:
             if self._label_studio_url is None:
                 raise MediaError(f"{redact_url(address)!r} is a file of Label Studio: set LABEL_STUDIO_URL")
             url = self._label_studio_url + address
-            return RemoteFile(url, url)
+            cloud = cloud_address(address)  # the same file for all tasks that name it
+            return RemoteFile(url, cloud or url, cloud=cloud)
         return self._under_root(address)
 
     def _in_cloud(self, address: str, task_id: int | None) -> RemoteFile:
@@ -174,11 +184,18 @@ class MediaStore:
 def _explain(source: RemoteFile, error: FetchError | LabelStudioAuthError) -> str:
     """Return the error's text; for cloud storage, of which Label Studio says only 404 or 424, what that means."""
     text = str(error)
-    if source.cloud is None or not re.search(r"/tasks/\d+/resolve/ answered (403|404|424)", text):
+    if source.cloud is None or not re.search(
+        r"/(?:tasks|projects)/\d+/(?:resolve|presign)/ answered (403|404|424)", text
+    ):
         return text
     status = text.rpartition("answered ")[2].partition(":")[0]
     remedy = "add the bucket to the project under Settings, Cloud Storage, with keys that may read it"
     return f"Label Studio cannot get {redact_url(source.cloud)!r} ({status}): {remedy}"
+
+
+def _with_slashes(address: str) -> str:
+    """Return a relative path with slashes where Windows writes backslashes; other addresses as they are."""
+    return address if "://" in address or address.startswith("/") else address.replace("\\", "/")
 
 
 def _leaves_folder(path: str) -> bool:
@@ -194,8 +211,6 @@ def _leaves_folder(path: str) -> bool:
 
 
 def _file_name(url: str) -> str:
-    """Return a harmless name that people know the file by; from `?d=` where there is one."""
-    parts = urlsplit(url)
-    path = next(iter(parse_qs(parts.query).get("d", [])), unquote(parts.path))
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", path.rsplit("/", 1)[-1])[-60:].lstrip(".") or "video"
+    """Return a harmless name that people know the file by."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", file_name(url))[-60:].lstrip(".") or "video"
     return name + ".video" if name.endswith(".json") else name

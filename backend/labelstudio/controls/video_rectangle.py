@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from backend.labelstudio.config_xml import attribute
 from backend.labelstudio.controls.base import VideoControl, tags_of
 from backend.labelstudio.edits import UserEdit, UserKeyframe, apply_user_keyframes, keyframe_checksum
-from backend.labelstudio.regions import BoxKeyframe, keyframe_enabled, label_in_value, round_score
+from backend.labelstudio.regions import BoxKeyframe, keyframe_enabled, keyframe_frame, label_in_value, round_score
 from backend.labelstudio.rotation import upright_boxes
 from backend.labelstudio.timeline import (
     TimedClip,
@@ -25,7 +25,7 @@ from backend.labelstudio.timeline import (
     track_on_timeline,
 )
 from refam.pipeline.types import TrackResult
-from video.formats.base import ObjectTrack, get_field, track_from_boxes
+from video.formats.base import FormatError, ObjectTrack, get_field, track_from_boxes
 from video.keyframes import KEYFRAME_IOU, fit_keyframe_boxes, select_keyframes
 from video.masks import Box
 from video.types import MaskTrack
@@ -199,7 +199,7 @@ def boxes_on_clip(
                 boxes[k] = _box(np.array(boxes[a]) * (1 - share) + np.array(boxes[b]) * share)
     last = int(frames[-1])
     boxes |= dict.fromkeys(range(last + 1, len(clip.times)), _box(drawn[-1])) if visible[-1] else {}
-    on = {int(shown[min(int(item["frame"]), n) - 1]) for item in sequence if not item.get("auto")}
+    on = {int(shown[min(max(int(item["frame"]), 1), n) - 1]) for item in sequence if not item.get("auto")}
     return boxes, sorted(on & boxes.keys())
 
 
@@ -225,7 +225,9 @@ def interpolate_boxes(
     """
     keys: dict[int, tuple[list[float], bool]] = {}
     for item in sequence:
-        frame = get_field(item, "frame", int, f"{where}: a keyframe")
+        frame = keyframe_frame(item) if isinstance(item, Mapping) else None
+        if frame is None:
+            raise FormatError(f"{where}: a keyframe needs 'frame', a whole number, got {item!r:.80}")
         sides = [float(get_field(item, s, (int, float), f"{where}: a keyframe")) for s in ("x", "y", "width", "height")]
         keys[frame] = ([*sides, float(item.get("rotation") or 0)], keyframe_enabled(item))
     if not keys:

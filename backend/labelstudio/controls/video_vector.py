@@ -28,7 +28,14 @@ from backend.labelstudio.edits import (
     is_vertex_list,
     keyframe_checksum,
 )
-from backend.labelstudio.regions import VectorKeyframe, Vertex, keyframe_enabled, label_in_value, round_score
+from backend.labelstudio.regions import (
+    VectorKeyframe,
+    Vertex,
+    keyframe_enabled,
+    keyframe_frame,
+    label_in_value,
+    round_score,
+)
 from backend.labelstudio.timeline import (
     TimedClip,
     clip_frame_of_editor,
@@ -358,7 +365,7 @@ class VectorKeyframes:
     """
 
     def __init__(self, sequence: Sequence[Any]) -> None:
-        items = [item for item in sequence if isinstance(item, Mapping) and isinstance(item.get("frame"), int)]
+        items = [item for item in sequence if isinstance(item, Mapping) and keyframe_frame(item) is not None]
         items = [item for item in items if is_vertex_list(item.get("vertices"))]
         self._keyframes = sorted(items, key=lambda item: int(item["frame"]))
         self._frames = np.array([item["frame"] for item in self._keyframes], np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import cmath
 import json
 import math
@@ -22,7 +23,7 @@ from backend.cli.main import app
 from backend.cli.outputs import tracks_json
 from backend.labelstudio.controls.video_rectangle import box_sequence, boxes_on_clip
 from backend.labelstudio.export_reader import read_export
-from backend.labelstudio.export_sources import VideoFolder, address_parts, read_tracks, rename_duplicates, video_stem
+from backend.labelstudio.export_sources import VideoFolder, read_tracks, rename_duplicates
 from backend.labelstudio.import_tasks import build_label_config
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.picture_tasks import build_mask_label_config
@@ -345,6 +346,23 @@ def answer(kind, **value):
     return {"id": "r", "type": kind, "from_name": f"the-{kind}", "to_name": "video", "value": {"sequence": [], **value}}
 
 
+def _with_frame(export, frame):
+    sides = {"x": 10, "y": 35, "width": 17, "height": 29, "rotation": 0, "enabled": True}
+    export[0]["data"]["video"] = "there.mp4"
+    export[0]["annotations"][0]["result"][0]["value"]["sequence"] = [{"frame": frame, **sides}]
+    return export
+
+
+@pytest.mark.parametrize("frame", [2, 2.0])
+def test_a_frame_may_be_written_with_a_fraction_of_zero(tmp_path, frame):
+    cfr(tmp_path / "videos/there.mp4", numbered_frames(4, size=(W, H)))
+    (tmp_path / "e.json").write_text(json.dumps(_with_frame(make_export("", []), frame)))
+    config = parse_label_config(build_label_config(["disk"]))
+    (loaded,) = read_export(tmp_path / "e.json", config, videos=VideoFolder(tmp_path / "videos"))
+    (track,) = loaded.video.objects
+    assert (track.frames.tolist(), track.keyframes) == ([1, 2, 3], (1,))
+
+
 SAID = [
     (["disk", "parked"], [], {"labels": ["disk", "parked"]}),
     (["disk"], [answer("choices", choices=["half hidden"])], {"the-choices": "half hidden"}),
@@ -388,13 +406,20 @@ def test_all_that_was_said_of_a_region_is_exported(tmp_path, labels, more, attri
     [
         (lambda e: e, [], "--config"),
         (lambda e: e, ["--config", "c.xml"], "--videos FOLDER is needed"),
-        (lambda e: [{"id": 1, "data": {"video": "v"}}], ["--config", "c.xml"], "JSON-MIN"),
+        (lambda e: [{"id": 1, "data": {"video": "v"}}], ["--config", "c.xml"], "no annotations: it was exported"),
+        (lambda e: [{"id": 1, "video": "v", "box": []}], ["--config", "c.xml"], "JSON-MIN; export the project again"),
+        (lambda e: ["v"], ["--config", "c.xml"], "no data and no annotations"),
+        (lambda e: {"images": [], "annotations": []}, ["--config", "c.xml"], "neither a tracks.json"),
+        (lambda e: _with_frame(e, 1.5), ["--config", "c.xml", "--videos", "videos"], "a whole number"),
+        (lambda e: _with_frame(e, True), ["--config", "c.xml", "--videos", "videos"], "a whole number"),
+        (lambda e: _with_frame(e, "1"), ["--config", "c.xml", "--videos", "videos"], "a whole number"),
         (lambda e: [e[0] | {"annotations": []}], ["--config", "c.xml"], "nothing is annotated"),
         (lambda e: e, ["--config", "c.xml", "--videos", "videos"], "there is no gone.mp4"),
     ],
 )
 def test_a_missing_input_of_an_export_is_named(tmp_path, monkeypatch, change, args, message):
     monkeypatch.chdir(tmp_path)
+    cfr(tmp_path / "videos/there.mp4", numbered_frames(2, size=(W, H)))
     Path("c.xml").write_text(build_label_config(["disk"]))
     Path("e.json").write_text(json.dumps(change(make_export("/data/upload/1/gone.mp4", []))))
     result = refam("export", "e.json", "--format", "yolo", "--out", "out", *args)
@@ -415,8 +440,10 @@ def test_a_video_is_found_by_its_address(tmp_path):
         folder.find("clip.mp4")
     with pytest.raises(FormatError, match="no other"):
         folder.find("other.mp4")
-    assert address_parts("/data/local-files/?d=a/b%20c.mp4") == ("a", "b c.mp4")
-    assert video_stem("/data/upload/1/0a1b2c3d-up.mp4") == "up"
+    assert folder.find("/data/local-files/?d=D%3A%5Cy%5Cclip.mp4") == tmp_path / "y/clip.mp4"
+    assert folder.find("s3://bucket/long/way/to/x/clip.mp4") == tmp_path / "x/clip.mp4"
+    resolved = "/tasks/12/resolve/?fileuri=" + base64.urlsafe_b64encode(b"s3://bucket/y/clip.mp4").decode()
+    assert folder.find(resolved) == tmp_path / "y/clip.mp4"
 
 
 # --- masks on pictures -----------------------------------------------------------------------------------------------

@@ -316,10 +316,20 @@ def test_cloud_storage_is_fetched_through_its_task(address, site, other_site, tm
     ("status", "words"),
     [(404, r"cannot get 's3://b/a.mp4' \(404\): add the bucket"), (424, "add the bucket"), (401, "valid token")],
 )
-def test_a_file_that_label_studio_cannot_get_is_explained(status, words, site, tmp_path):
+@pytest.mark.parametrize("address", ["s3://b/a.mp4", "/tasks/7/resolve/?fileuri=czM6Ly9iL2EubXA0"])
+def test_a_file_that_label_studio_cannot_get_is_explained(status, words, address, site, tmp_path):
     site.answers["/tasks/7/resolve/"] = lambda h: Site.send(h, status, {"Content-Length": "0"})
     with pytest.raises(MediaError, match=words):
-        read(store_of(tmp_path, site), "s3://b/a.mp4", task_id=7)
+        read(store_of(tmp_path, site), address, task_id=7)
+
+
+@pytest.mark.parametrize("path", ["/tasks/7/resolve/", "/projects/3/resolve/"])
+def test_the_address_that_label_studio_gives_a_file_in_cloud_storage(path, site, tmp_path):
+    site.answers[path] = File(cut=400_000)
+    store = store_of(tmp_path, site)
+    assert read(store, f"{path}?fileuri=czM6Ly9iL2EubXA0") == BODY
+    assert site.requests[-1][1]["authorization"] == "Token t0ken"
+    assert [name for name in cached_files(tmp_path) if name.endswith("-a.mp4")]
 
 
 def test_cloud_storage_needs_a_task_and_label_studio(site, tmp_path):

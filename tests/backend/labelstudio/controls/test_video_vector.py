@@ -311,6 +311,13 @@ def test_a_disabled_keyframe_hides_up_to_the_next():
     assert hidden == list(range(off["frame"] + 1, until))
 
 
+def test_frames_may_be_written_with_a_fraction_of_zero():
+    sequence = _star_region()["value"]["sequence"]
+    floats = [{**item, "frame": float(item["frame"])} for item in sequence]
+    assert masks_on_clip(floats, _even(24), fps=25.0) == masks_on_clip(sequence, _even(24), fps=25.0)
+    assert read_user_keyframes({"value": {"sequence": floats}}) == ()
+
+
 @pytest.mark.parametrize("change", [lambda item: item.pop("enabled"), lambda item: item.update(enabled=None)])
 def test_a_keyframe_without_enabled_hides_the_outline_behind_it(change):
     sequence = _star_region()["value"]["sequence"]

@@ -1,0 +1,64 @@
+"""The file that an address in a task names: an upload, a local file, one in cloud storage or on a web server."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from pathlib import PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from video.formats.base import FormatError
+
+UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the names of uploaded files
+_DRIVE = re.compile(r"^[A-Za-z]:$")
+
+
+def address_parts(address: str) -> tuple[str, ...]:
+    r"""Return the folders and the name of the file that an address names.
+
+    `/data/local-files/?d=a/b%20c.mp4` gives ("a", "b c.mp4"), and so does `C:\a\b c.mp4`: a Label Studio on Windows
+    writes backslashes. Of what Label Studio passes on from cloud storage it is the file there.
+
+    Raises:
+        FormatError: If it names no file.
+    """
+    try:
+        parts = urlsplit(cloud_address(address) or address)
+    except ValueError:
+        raise FormatError(f"{address!r} is no address") from None
+    path = parts.netloc + parts.path if parts.scheme == "file" else parts.path
+    inside = parse_qs(parts.query).get("d", [unquote(path)])[0]
+    names = [name for name in PurePosixPath(inside.replace("\\", "/")).parts if name.strip("/")]
+    names = [name for name in names if not _DRIVE.match(name)]
+    if not names or names[-1] == "..":
+        raise FormatError(f"{address!r} names no file")
+    return tuple(names)
+
+
+def cloud_address(address: str) -> str | None:
+    """Return the address in cloud storage that Label Studio passes a file on from, such as s3://bucket/a.mp4.
+
+    None for all other addresses. Label Studio writes `/tasks/12/resolve/?fileuri=` and the address in base64.
+    """
+    encoded = parse_qs(address.partition("?")[2]).get("fileuri", [""])[0]
+    if "://" in encoded:
+        return encoded
+    try:
+        decoded = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return decoded if "://" in decoded else None
+
+
+def video_stem(address: str) -> str:
+    """Return the name of a video without folders, ending and upload prefix. Raises FormatError as `address_parts`."""
+    return PurePosixPath(UPLOAD_PREFIX.sub("", address_parts(address)[-1])).stem or "video"
+
+
+def file_name(address: str) -> str:
+    """Return the name of the file that an address names, for people; the address itself if it names none."""
+    try:
+        return address_parts(address)[-1]
+    except FormatError:
+        return address

@@ -1,0 +1,70 @@
+"""Which file an address names, whatever system wrote it."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from backend.labelstudio.addresses import address_parts, cloud_address, file_name, video_stem
+from video.formats.base import FormatError
+
+
+def passed_on(address: str, *, what: str = "tasks/12/resolve", padding: bool = True) -> str:
+    """The address that Label Studio gives a file in cloud storage (io_storages of 1.23)."""
+    code = base64.urlsafe_b64encode(address.encode()).decode()
+    return f"/{what}/?fileuri={code if padding else code.rstrip('=')}"
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("/data/local-files/?d=a/b%20c.mp4", ("a", "b c.mp4")),
+        ("/data/local-files/?d=clips%5Cdisc.mp4", ("clips", "disc.mp4")),
+        ("/data/local-files/?d=clips\\cam%201\\disc.mp4", ("clips", "cam 1", "disc.mp4")),
+        ("C:\\clips\\disc.mp4", ("clips", "disc.mp4")),
+        ("/data/local-files/?d=C%3A%5Cclips%2Fdisc.mp4", ("clips", "disc.mp4")),
+        ("\\\\server\\share\\disc.mp4", ("server", "share", "disc.mp4")),
+        ("file:///D:/clips/disc.mp4", ("clips", "disc.mp4")),
+        ("file://D:\\clips\\disc.mp4", ("clips", "disc.mp4")),
+        ("https://host/x/disc.mp4?sig=1", ("x", "disc.mp4")),
+        ("s3://bucket/clips/disc.mp4", ("clips", "disc.mp4")),
+        ("/tasks/12/resolve/?fileuri=czM6Ly9idWNrZXQvY2xpcHMvZGlzYy5tcDQ=", ("clips", "disc.mp4")),
+        ("http://studio/tasks/12/resolve/?fileuri=czM6Ly9idWNrZXQvY2xpcHMvZGlzYy5tcDQ%3D", ("clips", "disc.mp4")),
+        (passed_on("gs://b/ünter wegs/ä.mp4", padding=False), ("ünter wegs", "ä.mp4")),
+        (passed_on("azure-blob://c/d.webm", what="projects/3/resolve"), ("d.webm",)),
+        ("/tasks/1/presign/?fileuri=s3://bucket/a/b.mp4", ("a", "b.mp4")),
+    ],
+)
+def test_the_folders_and_the_name_of_a_file(address, parts):
+    assert address_parts(address) == parts
+    assert file_name(address) == parts[-1]
+
+
+@pytest.mark.parametrize("address", ["", "/", "https://host", "/data/local-files/?d=..", "C:\\", "http://[x/a.mp4"])
+def test_what_names_no_file_is_refused(address):
+    with pytest.raises(FormatError):
+        address_parts(address)
+    assert file_name(address) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "cloud"),
+    [
+        (passed_on("s3://b/a.mp4"), "s3://b/a.mp4"),
+        ("/data/upload/1/a.mp4", None),
+        ("/tasks/12/resolve/?fileuri=%%%", None),
+        ("/tasks/12/resolve/?fileuri=" + base64.b64encode(b"\xff\xfe").decode(), None),
+        ("/tasks/12/resolve/", None),
+    ],
+)
+def test_what_label_studio_passes_on_from_cloud_storage(address, cloud):
+    assert cloud_address(address) == cloud
+
+
+@pytest.mark.parametrize(
+    ("address", "stem"),
+    [("/data/upload/1/0a1b2c3d-up.mp4", "up"), ("clips\\0a1b2c3d-up.mp4", "up"), ("a/.mp4", ".mp4"), ("x/up", "up")],
+)
+def test_the_stem_of_a_video(address, stem):
+    assert video_stem(address) == stem
