@@ -224,8 +224,9 @@ def _stage_progress(
 
 
 def _make_result(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: float) -> JobResult:
-    control = parse_label_config(spec.label_config).control
-    work = spec.work
+    control, work = parse_label_config(spec.label_config).control, spec.work
+    if work.labels is not None:
+        control = control.with_labels(work.labels)
     regions = control.regions(
         results, clip, fps=work.fps, region_ids=work.region_ids, edits=work.edits, keyframe_iou=keyframe_iou
     )

@@ -45,6 +45,7 @@ class PredictRequest:
         region_ids: One per object: the region that the answer replaces or makes.
         edits: The keyframes that a person set, per object; () where there are none at all.
         frames: The addresses of a list of pictures.
+        labels: The labels that the task's regions can have, as regions carry them; None: those of the label config.
         unedited_masks: Masks of these objects that the editor shows and nobody edited. Those that the answer does not
             replace are emptied.
     """
@@ -56,6 +57,7 @@ class PredictRequest:
     region_ids: tuple[str, ...]
     edits: Annotated[tuple[tuple[UserEdit, ...], ...], Field(alias="fixed")] = ()
     frames: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = None
     unedited_masks: Annotated[tuple[UneditedMask, ...], Field(alias="shown")] = ()
 
     def __post_init__(self) -> None:
@@ -122,6 +124,7 @@ def read_request(
         region_ids=region_ids,
         edits=tuple(o.edits for o in objects),
         frames=frames,
+        labels=tuple(label.result for label in labels),
         unedited_masks=unedited_masks,
     )
 

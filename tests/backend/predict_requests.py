@@ -16,8 +16,8 @@ def task(identity, words="the star", video="good.mp4"):
     return {"id": identity, "data": {"video": video, "prompt": words}}
 
 
-def predict(runtime, *tasks, context=None):
-    return RefAMBackend(runtime=runtime).predict(tasks, context=context, label_config=VIDEO_CONFIG, project="1.1")
+def predict(runtime, *tasks, context=None, config=VIDEO_CONFIG):
+    return RefAMBackend(runtime=runtime).predict(tasks, context=context, label_config=config, project="1.1")
 
 
 def slow_down(runtime, monkeypatch, seconds):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from xml.etree.ElementTree import Element
 
@@ -110,6 +110,17 @@ class Control(ABC):
     def own_labels(self) -> bool:
         """Whether the tag holds the labels itself, as BrushLabels does and Brush does not."""
         return self.tag.endswith("labels")
+
+    def with_labels(self, names: Sequence[str]) -> Self:
+        """Return the control for a task whose regions can have these labels (`Label.result`), and no others."""
+        return replace(self, labels=tuple(Label(name, name) for name in names), labels_field=None)
+
+    def offers(self, label: str) -> bool:
+        """Return whether a region can have this label. The editor draws one that no tag offers as "Empty".
+
+        Where labels stand in the tasks as well, every label counts as offered: see `with_labels`.
+        """
+        return self.labels_field is not None or any(label == offered.result for offered in self.labels)
 
     @property
     @abstractmethod
@@ -253,7 +264,7 @@ class VideoControl(Control):
                 "duration": round(float(clip.duration_s), 6),
                 "sequence": sequence,
             }
-            if self.labels or self.labels_field:  # a label that no <Labels> offers would be drawn as "Empty"
+            if self.offers(result.target.label):
                 value["labels"] = [result.target.label]
                 if self.own_labels:
                     value[self.tag] = value["labels"]

@@ -155,12 +155,11 @@ class MaskControl(Control):
     def _with_label(self, base: Mapping[str, Any], value: MaskValue, label: str) -> Iterator[Region]:
         """Return a region with its label in the value, or with a second entry of the same id for the label."""
         if self.own_labels:
-            yield cast(
-                Region, {**base, "from_name": self.name, "type": self.tag, "value": {**value, self.tag: [label]}}
-            )
+            named = {**value, self.tag: [label]} if self.offers(label) else value
+            yield cast(Region, {**base, "from_name": self.name, "type": self.tag, "value": named})
             return
         yield cast(Region, {**base, "from_name": self.name, "type": self.tag, "value": value})
-        if self.labels_name and self.labels:  # the editor joins results of one id: the shape, and its label
+        if self.labels_name and self.offers(label):  # the editor joins results of one id: the shape, and its label
             labelled = {"from_name": self.labels_name, "type": "labels", "value": {**value, "labels": [label]}}
             yield cast(Region, {**base, **labelled})
 

@@ -12,7 +12,7 @@ from backend.jobs.push import GRACE_S
 from backend.jobs.worker import TransientError
 from backend.settings import load_settings
 from tests.backend.fake_studio import TOKEN
-from tests.backend.predict_requests import hold_back, predict, slow_down, task, wait_until
+from tests.backend.predict_requests import VIDEO_CONFIG, hold_back, predict, slow_down, task, wait_until
 from tests.doubles import TruthRuntime
 
 
@@ -54,6 +54,29 @@ def test_fast_jobs_are_answered_and_slow_ones_pushed_once(runtime, fake_studio, 
     assert sorted(p["task"] for p in fake_studio.stored) == sorted({1, 2, 3, 4} - answered)
     assert all(p["model_version"] == runtime.model_version and p["result"] for p in fake_studio.stored)
     assert {authorization for _, _, authorization in fake_studio.seen} == {f"Token {TOKEN}"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "data", "written"),
+    [
+        ('value="$kinds"', {"kinds": [{"value": "Car", "alias": "c"}, {"value": "Star"}]}, ["Star"]),
+        ('value="$kinds"', {"kinds": [{"value": "Car", "alias": "c"}]}, ["c"]),
+        ('value="$kinds"', {}, None),
+        ('value="$kinds"', {"kinds": []}, None),
+        ('value="$kinds"', {"kinds": None}, None),
+        ('value="$kinds"', {"kinds": "Star"}, None),
+        ('value="$kinds"', {"kinds": [{"alias": "c"}, {"value": ""}]}, None),
+        ('value="$kinds"><Label value="Ring"/', {}, ["Ring"]),
+    ],
+)
+def test_a_region_has_only_labels_that_its_task_offers(runtime, labels, data, written):
+    runtime.settings.__dict__["page_deadline_s"] = 60.0
+    config = VIDEO_CONFIG.replace('toName="v"><Label value="Star"/>', f'toName="v" {labels}>')
+    asked = task(1)
+    asked["data"] |= data
+    (answer,) = predict(runtime, asked, config=config)
+    (region,) = answer["result"]
+    assert region["value"].get("labels") == written
 
 
 def test_a_request_with_one_task_has_a_shorter_deadline(runtime, monkeypatch):

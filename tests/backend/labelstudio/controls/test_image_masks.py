@@ -162,6 +162,20 @@ def test_a_task_of_pictures_runs(run_job):
     assert first.thumbnail[:2] == b"\xff\xd8"
 
 
+@pytest.mark.parametrize("kind", ["BrushLabels", "Brush"])
+@pytest.mark.parametrize(("offered", "labels"), [([{"value": "Star"}], ["Star"]), (None, None)])
+def test_masks_have_only_labels_that_their_task_offers(kind, offered, labels):
+    xml = config_with(kind).replace('<Label value="Star"/><Label value="Ring" alias="r"/>', "")
+    xml = xml.replace('toName="i"></', 'toName="i" value="$kinds"></')
+    config = parse_label_config(xml)
+    task = {"id": 7, "data": {"pics": ["a.png"], "say": "the star", "kinds": offered}}
+    work = read_request(task, config)
+    results = [TrackResult(work.targets[0], track_of_masks(np.ones((1, 9, 16), bool)), (), 0.9, 0, ())]
+    regions = config.control.with_labels(work.labels).regions(results, region_ids=work.region_ids)
+    written = [r["value"].get("brushlabels") or r["value"].get("labels") for r in regions]
+    assert [found for found in written if found] == ([labels] if labels else [])
+
+
 @pytest.mark.parametrize(
     ("pics", "error", "says"),
     [
