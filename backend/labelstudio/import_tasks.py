@@ -79,14 +79,14 @@ def video_tasks(
         version: The predictions' model version.
 
     Raises:
-        FormatError: If a video file is missing or has another number of frames.
+        FormatError: If a video file is missing or has another number of frames, fewer where the video has an open end.
         ClipError: If a video file cannot be opened.
     """
     tasks = []
     for video in videos:
         path = _find_file(video, files)
         clip = open_clip(path)
-        if len(clip) != len(video.times):
+        if len(clip) < len(video.times) or (len(clip) > len(video.times) and not video.open_end):
             raise FormatError(
                 f"{video.name} has {len(video.times)} frames annotated, {path.name} has {len(clip)}: "
                 "they cannot be matched; import them as pictures, without --videos"
@@ -136,13 +136,16 @@ def picture_tasks(
 
 
 def _find_file(video: AnnotatedVideo, files: VideoFolder) -> Path:
-    """Find a video's file by its name, as it is or with any of the usual endings."""
-    for ending in _ENDINGS:
-        try:
-            return files.find(video.name + ending)
-        except FormatError as error:
-            last = error
-    raise FormatError(f"{video.name}: {last} (nor with .mp4, .webm, .mov, .mkv or .avi)")
+    """Find a video's file: by the file's name if that is known, else by the video's name with any usual ending."""
+    errors = []
+    for name in (video.file_name, *(video.name + ending for ending in _ENDINGS)):
+        if name:
+            try:
+                return files.find(quote(name))
+            except FormatError as error:
+                errors.append(error)
+    also = ", ".join(video.name + ending for ending in _ENDINGS[not video.file_name :])
+    raise FormatError(f"{video.name}: {errors[0]}, nor {also}")
 
 
 def _labels(videos: Sequence[AnnotatedVideo]) -> list[str]:

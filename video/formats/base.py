@@ -92,6 +92,8 @@ class AnnotatedVideo:
         pictures: The image files of all N frames, relative to a folder that all videos share; empty if the format does
             not name them.
         notes: What people have to know of how it was read, as sentences: what was left out, what was contradictory.
+        file_name: Name of the video file, where the format tells it and it is not the video's name.
+        open_end: Whether the video file may have more frames than these N, with nothing known of them.
     """
 
     name: str
@@ -101,6 +103,8 @@ class AnnotatedVideo:
     frames: NDArray[np.int64]
     pictures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    file_name: str = ""
+    open_end: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.times)

@@ -1,14 +1,15 @@
 """CVAT for video 1.1 (https://docs.cvat.ai/docs/other/xml_format): an object is a <track> of <box>es.
 
-A box with `outside="1"` ends the object's appearance. Between two boxes with `keyframe="1"` CVAT interpolates linearly,
-and only those are read. All frames are written; the keyframes among them are the fewest that keep each box at an IoU of
-0.9, so that few have to be checked in CVAT. Further labels and choices are written as attributes. Masks are not
-written, since the format's tracks have none.
+A box with `outside="1"` ends the object's appearance. Of the others those with `keyframe="1"` are read, and what is
+between them is interpolated (see `cvat_tracks`). All frames are written; the keyframes among them are the fewest that
+keep each box at an IoU of 0.9, so that few have to be checked in CVAT. Further labels and choices are written as
+attributes. Masks are not written, since the format's tracks have none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostring
 
@@ -23,11 +24,10 @@ from video.formats.base import (
     even_times,
     make_video,
     safe_name,
-    track_from_boxes,
     write_text,
 )
+from video.formats.cvat_tracks import last_shown_frame, read_meta, read_track
 from video.keyframes import KEYFRAME_IOU, select_keyframes
-from video.masks import Box
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
@@ -100,6 +100,9 @@ def _box(
 def read(path: Path) -> list[AnnotatedVideo]:
     """Read a video task's annotations.xml, or a folder of such files.
 
+    A track that cannot be read, such as one of polygons, is left out, and a note of the video says so. A task may be
+    about a part of the video only, and nothing is known of the frames beyond it.
+
     Raises:
         FormatError: If a file is invalid.
     """
@@ -118,49 +121,15 @@ def _video(path: Path) -> AnnotatedVideo:
         raise FormatError(f"{path} cannot be read: {error.strerror}") from None
     if root.tag != "annotations" or root.find("image") is not None:
         raise FormatError(f"{path} is not CVAT for video: export the task as `CVAT for video 1.1`")
-    meta = root.find("meta/task") if root.find("meta/task") is not None else root.find("meta/job")
-    if meta is None:
-        raise FormatError(f"{path} has no <meta><task>: the size of the video is not known")
-    size = (_positive_int(meta, "original_size/width", path), _positive_int(meta, "original_size/height", path))
-    n = _positive_int(meta, "size", path)
-    objects = [_object(track, size, n, path) for track in root.findall("track")]
-    return make_video(meta.findtext("name") or path.stem, size, even_times(n), [o for o in objects if len(o.frames)])
-
-
-def _positive_int(meta: Element, tag: str, path: Path) -> int:
-    text = meta.findtext(tag) or ""
-    if not text.strip().isdigit() or int(text) < 1:
-        raise FormatError(f"{path}: <{tag}> must be a whole number above 0, got {text!r}")
-    return int(text)
-
-
-def _object(track: Element, size: tuple[int, int], n: int, path: Path) -> ObjectTrack:
-    """Return an object, interpolated as CVAT does: between keyframes; after the last one its box stays to the end."""
-    where = f"{path}: track {track.get('id')}"
-    other = next((item.tag for item in track if item.tag not in ("box", "attribute")), None)
-    if other is not None:
-        raise FormatError(f"{where} has a <{other}>; boxes are read, no other shapes")
-    keys: dict[int, tuple[Box, bool]] = {}
-    for item in track.findall("box"):
+    meta = read_meta(root, path)
+    last_frame = max(meta.last_frame, last_shown_frame(root)) if meta.open_end else meta.last_frame
+    objects, notes = [], []
+    for track in root.findall("track"):
+        where = f"{path}: track {track.get('id')} ({track.get('label')!r})"
         try:
-            frame = int(item.attrib["frame"])
-            x0, y0, x1, y1 = (float(item.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr"))
-        except (KeyError, ValueError):
-            raise FormatError(f"{where}: a box needs frame, xtl, ytl, xbr and ybr, got {item.attrib}") from None
-        if not 0 <= frame < n:
-            raise FormatError(f"{where} is on frame {frame}; the video has the frames 0 to {n - 1}")
-        if item.get("keyframe", "1") == "1":
-            keys[frame] = ((x0 / size[0], y0 / size[1], x1 / size[0], y1 / size[1]), item.get("outside") == "1")
-    found: dict[int, Box] = {}
-    order = sorted(keys)
-    for at, after in zip(order, [*order[1:], n], strict=True):
-        box, outside = keys[at]
-        if outside:
-            continue
-        next_box, is_outside = keys.get(after, (box, True))
-        next_box = box if is_outside else next_box
-        for frame in range(at, after):
-            share = (frame - at) / (after - at)
-            x0, y0, x1, y1 = (a + share * (b - a) for a, b in zip(box, next_box, strict=True))
-            found[frame] = (x0, y0, x1, y1)
-    return track_from_boxes(track.get("label", "object"), found, keyframes=[k for k in order if not keys[k][1]])
+            objects.append(read_track(track, meta.size, last_frame, where))
+        except FormatError as error:
+            notes.append(f"{error}: the track is left out")
+    shown = [one for one in objects if len(one.frames)]
+    video = make_video(meta.name, meta.size, even_times(last_frame + 1), shown, notes=notes)
+    return replace(video, file_name=meta.source, open_end=True)

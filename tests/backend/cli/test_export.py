@@ -541,6 +541,30 @@ def test_boxes_are_imported_as_video_tracks(labelled, form):
     assert min(masks.box_iou(boxes[f], truth.boxes[f]) for f in boxes) > 0.8
 
 
+def test_a_cvat_task_of_a_part_of_a_video_is_imported_by_the_name_of_its_file(labelled, tmp_path):
+    """Every fifth frame from frame 5 to 20 of 30; the task has another name than its file, which has odd characters."""
+    shutil.copy(labelled / "videos/one.mp4", tmp_path / "camera #3 100%.mp4")
+    meta = (
+        "<task><name>Warehouse, camera 3</name><size>4</size><start_frame>5</start_frame><stop_frame>20</stop_frame>"
+        "<frame_filter>step=5</frame_filter><original_size><width>160</width><height>96</height></original_size>"
+        "<source>camera #3 100%.mp4</source></task>"
+    )
+    boxes = "".join(f'<box frame="{f}" xtl="{f}" ytl="10" xbr="{f + 40}" ybr="50"/>' for f in (5, 20))
+    tracks = f'<track id="0" label="disk">{boxes}</track><track id="1" label="path"><polyline/></track>'
+    (tmp_path / "a.xml").write_text(f"<annotations><meta>{meta}</meta>{tracks}</annotations>")
+    result = refam("import", "cvat", tmp_path / "a.xml", "--out", tmp_path / "in", "--videos", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "track 1 ('path') has a <polyline>" in result.output
+    (task,) = json.loads((tmp_path / "in/tasks.json").read_text())
+    (region,) = task["predictions"][0]["result"]
+    clip = open_clip(tmp_path / "camera #3 100%.mp4")
+    found, _ = boxes_on_clip(region["value"]["sequence"], clip, fps=task["data"]["fps"])
+    assert {f: round(b[0] * W, 2) for f, b in found.items()} == {f: f for f in range(5, 21)}
+    (tmp_path / "camera #3 100%.mp4").rename(tmp_path / "other.mp4")
+    result = refam("import", "cvat", tmp_path / "a.xml", "--out", tmp_path / "in", "--videos", tmp_path)
+    assert "there is no camera #3 100%.mp4 below" in result.output
+
+
 def test_importing_boxes_needs_a_video_of_the_same_length(labelled):
     refam("export", labelled / "found/one", "--format", "cvat", "--out", labelled / "out")
     result = refam("import", "cvat", labelled / "out/all", "--out", labelled / "in")

@@ -252,9 +252,9 @@ def naive_cvat(path):
         frames: dict[int, np.ndarray | None] = dict.fromkeys(range(n))
         order = sorted(keys)
         for a, b in pairwise(order):
-            (start, out_a), (end, out_b) = keys[a], keys[b]
+            (start, out_a), (end, _) = keys[a], keys[b]
             for f in range(a, b):
-                frames[f] = None if out_a else start if out_b else start + (f - a) / (b - a) * (end - start)
+                frames[f] = None if out_a else start + (f - a) / (b - a) * (end - start)
         for f in range(order[-1], n):
             frames[f] = None if keys[order[-1]][1] else keys[order[-1]][0]
         out[track.get("label")] = frames
