@@ -111,6 +111,21 @@ def edit_list(path: Path, frames: Frames, *, skip: int = 13, fps: int = 25, gop:
     return path
 
 
+def at_times(path: Path, frames: Frames, ticks: Sequence[int], *, unit_s: Fraction = Fraction(1, 1000)) -> Path:
+    """Frame i has the timestamp ticks[i], in units of unit_s, ascending or not, as broken tools write them."""
+    plain = cfr(path.with_suffix(".plain.mp4"), frames, fps=10, options={"bf": "0"})
+    with av.open(str(plain)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        stream.time_base = unit_s
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet, tick in zip(packets, ticks, strict=True):
+            packet.stream, packet.time_base = stream, unit_s
+            packet.pts = packet.dts = tick
+            packet.duration = 0
+            container.mux(packet)
+    return path
+
+
 def with_audio(path: Path, frames: Frames, *, fps: int = 25, audio_s: float = 1.0) -> Path:
     """A constant rate, with a tone of `audio_s` seconds beside it."""
     times = [Fraction(i) / fps for i in range(len(frames))]

@@ -31,6 +31,8 @@ _FORMATS = (
     "mjpeg,nut,wtv,rm,dv,mp3,wav,flac,aac,ac3,amr"
 )
 _BROWSER_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
+_SAME_TIME_S = 1e-5  # no video has a hundred thousand frames a second: such timestamps say nothing
+_USUAL_FPS, _MAX_ANNOUNCED_FPS = 25.0, 240.0  # FFmpeg "announces" 1000 and more where it knows nothing
 _DAMAGE_HINT = "get a whole copy, or re-encode what is left of it"
 
 
@@ -130,12 +132,12 @@ def probe(path: Path, *, partial: bool = False) -> Probe:
         keys, stamps, size, turn, broken = _decode_all(container, stream, path, missing)
         if broken and not (partial and stamps):
             raise ClipError(f"{path.name}: {broken}; {_DAMAGE_HINT}")
-        times, pts = _times(stamps, stream, container)
+        times, pts, known = _times(stamps, stream, container)
         return Probe(
             size=size,
             turn=turn,
             times=times,
-            duration_s=_duration_s(times, stream, container),
+            duration_s=_duration_s(times, stream, container, known=known),
             pts=pts,
             keys=np.flatnonzero(keys),
             container=container.format.name,
@@ -253,34 +255,39 @@ def _decode_all(
 
 def _times(
     stamps: list[int | None], stream: VideoStream, container: InputContainer
-) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
-    """Return the times in seconds from the start of playing, and the timestamps if each belongs to one frame."""
+) -> tuple[NDArray[np.float64], NDArray[np.int64] | None, bool]:
+    """Return the times of the frames.
+
+    Returns:
+        Seconds from the start of playing; the timestamps if each belongs to one frame; and whether the file says the
+        times at all. If not, the frames are spaced evenly.
+    """
     unit_s = float(stream.time_base or 0)
     known = [s for s in stamps if s is not None]
-    if len(known) < len(stamps) or not unit_s:
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        return np.arange(len(stamps)) / rate, None
     pts = np.array(known, dtype=np.int64)
+    all_at_once = len(pts) > 1 and float(np.ptp(pts)) * unit_s < _SAME_TIME_S * (len(pts) - 1)
+    if len(known) < len(stamps) or not unit_s or all_at_once:
+        return np.arange(len(stamps)) / _announced_fps(stream), None, False
     if not (np.diff(pts) > 0).all():
         # AVI has timestamps in the order of decoding. Frames are decoded in the order of presentation, so the i-th
         # smallest timestamp is the i-th frame's; of two at one time players show the later.
         ordered = np.sort(pts)
         rank = np.arange(len(pts)) - np.searchsorted(ordered, ordered)
-        return (ordered - ordered[0]) * unit_s + 1e-6 * rank, None
+        return (ordered - ordered[0]) * unit_s + 1e-6 * rank, None, True
     start_s = (container.start_time or 0) / av.time_base
     if _for_browsers(container):
         # Measured in Chromium: a late first frame stays late and is also shown in the gap before it; only a start
         # before 0 is moved to 0.
         start_s = min(start_s, 0.0)
-    return pts * unit_s - min(start_s, pts[0] * unit_s), pts
+    return pts * unit_s - min(start_s, pts[0] * unit_s), pts, True
 
 
-def _duration_s(times: NDArray[np.float64], stream: VideoStream, container: InputContainer) -> float:
+def _duration_s(times: NDArray[np.float64], stream: VideoStream, container: InputContainer, *, known: bool) -> float:
     # What browsers report on loading: the container's duration, even if it is too short or a longer sound track's.
     announced_s = container.duration / av.time_base if container.duration else 0.0
     if announced_s > times[-1]:
         return announced_s
-    if announced_s > 0 and _for_browsers(container):
+    if announced_s > 0 and known and _for_browsers(container):
         # MP4 announces how long the stream is. Where it begins late, browsers have read to its last frame meanwhile
         # (measured in Chromium: 6.9 for 2 s that begin at 5 s).
         return float(times[-1]) if times[0] > 0 else announced_s
@@ -292,9 +299,15 @@ def _for_browsers(container: InputContainer) -> bool:
 
 
 def _last_frame_s(times: NDArray[np.float64], stream: VideoStream) -> float:
-    if len(times) > 1:
-        return float(np.median(np.diff(times)))
-    return 1 / float(stream.average_rate or stream.guessed_rate or 25)
+    steps = np.diff(times)
+    steps = steps[steps > _SAME_TIME_S]  # frames at one time are set apart by less
+    return float(np.median(steps)) if len(steps) else 1 / _announced_fps(stream)
+
+
+def _announced_fps(stream: VideoStream) -> float:
+    """Return the frame rate that the header announces, 25 where it announces none or nonsense."""
+    rates = (float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate)
+    return next((rate for rate in rates if rate <= _MAX_ANNOUNCED_FPS), _USUAL_FPS)
 
 
 @dataclass(frozen=True)

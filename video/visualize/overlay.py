@@ -74,7 +74,7 @@ def write_overlay(
     """
     path = Path(path)
     size = _even_size(clip.size, most_px)
-    ticks = np.round(clip.times / float(_TICK)).astype(np.int64)
+    ticks = _ascending(np.round(clip.times / float(_TICK)).astype(np.int64))
     ends = np.append(ticks[1:], max(round(clip.duration_s / _TICK), ticks[-1] + round(1 / clip.average_fps / _TICK)))
     end_s = float(ends[-1] * _TICK)
     timeline = TrackTimeline(tracks, clip.times, keyframes=keyframes, end_s=end_s, size=size) if tracks else None
@@ -102,6 +102,12 @@ def write_overlay(
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _ascending(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return times, (n,), each later than the one before by a tick at least: files may have two frames at one time."""
+    steps = np.arange(len(ticks))
+    return np.maximum.accumulate(ticks - steps) + steps
 
 
 def _read_frames(clip: Clip) -> Iterator[tuple[int, Image]]:

@@ -144,6 +144,26 @@ def test_a_late_start_counts_in_the_duration_as_in_browsers(name, start_s, durat
     assert clip.duration_s == pytest.approx(duration_s, abs=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "ticks", "unit_s", "times", "duration_s"),
+    [
+        ("pairs.mkv", [200 * (i // 2) for i in range(20)], Fraction(1, 1000), 0.2 * (np.arange(20) // 2), 1.8),
+        ("threes.mkv", [300 * (i // 3) for i in range(20)], Fraction(1, 1000), 0.3 * (np.arange(20) // 3), 1.8),
+        ("end.mkv", [100 * min(i, 12) for i in range(20)], Fraction(1, 1000), np.arange(20).clip(max=12) / 10, 1.2),
+        ("all.mkv", [0] * 20, Fraction(1, 1000), np.arange(20) / 25, 0.8),
+        ("all-late.mkv", [700] * 20, Fraction(1, 1000), np.arange(20) / 25, 0.8),
+        ("microseconds.mp4", list(range(20)), Fraction(1, 1_000_000), np.arange(20) / 25, 0.8),
+    ],
+)
+def test_frames_at_one_time_are_all_there_in_order(name, ticks, unit_s, times, duration_s, tmp_path):
+    clip = open_clip(media.at_times(tmp_path / name, media.numbered_frames(20), ticks, unit_s=unit_s))
+    np.testing.assert_allclose(clip.times, times, atol=1e-4)
+    assert clip.duration_s == pytest.approx(duration_s, abs=1e-3)
+    assert clip.average_fps < 30
+    assert numbers(clip) == list(range(20))
+    assert numbers(clip, [3, 12, 19]) == [3, 12, 19]
+
+
 def test_rate_and_duration(frames, tmp_path):
     clip = open_clip(media.ntsc(tmp_path / "ntsc.mp4", frames))
     assert clip.average_fps == pytest.approx(30_000 / 1001, rel=1e-6)

@@ -40,7 +40,22 @@ def test_browsers_can_play_it(clip, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4", "overlay.mp4"]
 
 
-@pytest.mark.parametrize("make", [media.vfr, media.ntsc, media.edit_list, media.rotated], ids=lambda m: m.__name__)
+def pairs(path, frames):
+    return media.at_times(path.with_suffix(".mkv"), frames, [200 * (i // 2) for i in range(len(frames))])
+
+
+def all_at_once(path, frames):
+    return media.at_times(path.with_suffix(".mkv"), frames, [0] * len(frames))
+
+
+def hours_late(path, frames):
+    return media.vfr(path.with_suffix(".mkv"), frames, times_s=11_000 + np.arange(len(frames)) / 10)
+
+
+MAKERS = [media.vfr, media.ntsc, media.edit_list, media.rotated, pairs, all_at_once, hours_late]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_times_and_content_are_the_clips_own(make, tmp_path):
     clip = open_clip(make(tmp_path / "clip.mp4", media.numbered_frames(40)))
     back = open_clip(write_overlay(clip, [], tmp_path / "overlay.mp4"))
