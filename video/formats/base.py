@@ -359,22 +359,6 @@ def attributes_json(one: ObjectTrack) -> dict[str, dict[str, str | list[str]]]:
     return {"attributes": values} if values else {}
 
 
-def read_category_names(content: Any, path: Path) -> dict[int, str]:
-    """Return the label of each category id of a file in COCO's manner.
-
-    Args:
-        content: The file's JSON.
-        path: The file, for errors.
-
-    Raises:
-        FormatError: If categories, or their ids or names, are missing or of another kind.
-    """
-    return {
-        get_field(c, "id", int, f"{path}: a category"): get_field(c, "name", str, f"{path}: a category")
-        for c in get_field(content, "categories", list, str(path))
-    }
-
-
 def xywh_box(box: Any, size: tuple[int, int], where: str) -> tuple[float, float, float, float]:
     """Turn [x, y, width, height] in pixels into a normalised xyxy box. size: (width, height) of the image.
 

@@ -9,7 +9,8 @@ boxes are known, `segmentation` is an empty list and `area` is the box's.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -30,13 +31,13 @@ from video.formats.base import (
     make_video,
     number_labels,
     polygons_to_mask,
-    read_category_names,
     read_json,
     track_from_boxes,
     track_from_masks,
     write_json,
     xywh_box,
 )
+from video.formats.coco_ids import read_category, read_category_names, read_id, read_object_id, read_optional_id
 from video.types import Rle
 
 Shape = Literal["rle", "polygons"]
@@ -189,49 +190,87 @@ def _check_runs(runs: Sequence[int], size: tuple[int, int]) -> None:
 def read(path: Path) -> list[AnnotatedVideo]:
     """Read an instances file. Images without `video_id` are videos of one frame.
 
+    Annotations that name the same object are one object (see `coco_ids.read_object_id`); one that names none is an
+    object by itself.
+
     Raises:
         FormatError: If the file is invalid.
     """
     content = read_json(path)
     names = read_category_names(content, path)
-    by_image: dict[int, list[Any]] = defaultdict(list)
+    by_image: dict[str, list[Any]] = defaultdict(list)
     for annotation in get_field(content, "annotations", list, str(path)):
-        by_image[get_field(annotation, "image_id", int, f"{path}: an annotation")].append(annotation)
-    titles = {v.get("id"): str(v.get("name", v.get("id"))) for v in content.get("videos") or []}
-    by_video: dict[Any, list[Any]] = defaultdict(list)
+        by_image[read_id(annotation, "image_id", f"{path}: an annotation")].append(annotation)
+    listed = [video for video in content.get("videos") or [] if isinstance(video, Mapping)]
+    titles = {read_id(v, "id", f"{path}: a video"): str(v.get("name") or v.get("id")) for v in listed}
+    by_video: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for image in get_field(content, "images", list, str(path)):
-        key = ("video", image["video_id"]) if image.get("video_id") is not None else ("image", image.get("id"))
-        by_video[key].append(image)
+        where = f"{path}: an image"
+        video = read_optional_id(image, "video_id", where) if isinstance(image, Mapping) else None
+        by_video[("image", read_id(image, "id", where)) if video is None else ("video", video)].append(image)
     videos = []
     for (kind, key), images in by_video.items():
-        images.sort(key=lambda im: (im.get("frame_index", im.get("frame_id", 0)), str(im.get("file_name"))))
-        title = titles.get(key, str(key)) if kind == "video" else Path(str(images[0].get("file_name", key))).stem
+        images.sort(key=_image_order)
+        title = titles.get(key, key) if kind == "video" else Path(str(images[0].get("file_name", key))).stem
         videos.append(_video(path, title, images, by_image, names))
     return videos
 
 
+def _image_order(image: Mapping[str, Any]) -> tuple[float, list[tuple[int, str]]]:
+    """Return what orders the images of a video: the frame's number, then the file's name with its numbers as such."""
+    number = next((image[key] for key in ("frame_index", "frame_id") if image.get(key) is not None), 0)
+    try:
+        frame = float(number)
+    except (TypeError, ValueError):
+        frame = 0.0
+    parts = re.findall(r"\d+|\D+", str(image.get("file_name")))
+    return frame, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
 def _video(
-    path: Path, title: str, images: Sequence[Any], by_image: Mapping[int, Sequence[Any]], names: Mapping[int, str]
+    path: Path, title: str, images: Sequence[Any], by_image: Mapping[str, Sequence[Any]], names: Mapping[str, str]
 ) -> AnnotatedVideo:
     where = f"{path}: video {title!r}"
     size = (get_field(images[0], "width", int, where), get_field(images[0], "height", int, where))
     if any((im.get("width"), im.get("height")) != size for im in images):
         raise FormatError(f"{where}: its pictures have several sizes")
-    rows: dict[Any, dict[int, Any]] = defaultdict(dict)
-    for frame, image in enumerate(images):
-        for annotation in by_image.get(image.get("id"), ()):
-            key = annotation.get("track_id", f"annotation {annotation.get('id')}")
-            rows[key][frame] = annotation
+    annotations = [
+        (frame, annotation)
+        for frame, image in enumerate(images)
+        for annotation in by_image.get(read_id(image, "id", where), ())
+    ]
+    rows, notes = _group_by_object(annotations, where)
     objects = []
-    for key, found in rows.items():
-        category = next(iter(found.values())).get("category_id")
-        if category not in names:
-            raise FormatError(f"{where}: object {key} has the category {category!r}, which the file does not list")
-        objects.append(_object(found, names[category], size, f"{where}: object {key}"))
+    for name, found in rows.items():
+        label = read_category(next(iter(found.values())), names, f"{where}: {name}")
+        objects.append(_object(found, label, size, f"{where}: {name}"))
     given = [im.get("time_s") for im in images]
     times = np.array(given, np.float64) if all(isinstance(t, int | float) for t in given) else even_times(len(images))
     pictures = [get_field(im, "file_name", str, where) for im in images]
-    return make_video(title, size, times, objects, pictures=pictures)
+    return make_video(title, size, times, objects, pictures=pictures, notes=notes)
+
+
+def _group_by_object(annotations: Sequence[tuple[int, Any]], where: str) -> tuple[dict[str, dict[int, Any]], list[str]]:
+    """Return the annotations of each object by frame, and notes on those that are left out.
+
+    Where an id stands twice on one frame, it names an object of each category, as some files count.
+    """
+    names = [read_object_id(annotation) for _, annotation in annotations]
+    counts = Counter((name, frame) for name, (frame, _) in zip(names, annotations, strict=True))
+    ambiguous = {name for (name, _), count in counts.items() if count > 1}
+    rows: dict[str, dict[int, Any]] = defaultdict(dict)
+    notes = []
+    for number, (name, (frame, annotation)) in enumerate(zip(names, annotations, strict=True)):
+        if name is None:
+            rows[f"annotation {annotation.get('id')} (number {number})"][frame] = annotation
+            continue
+        if name in ambiguous:
+            name = f"{name} of category {annotation.get('category_id')}"
+        if frame in rows[name]:
+            notes.append(f"{where}: {name} is annotated twice on frame {frame}; the second one is left out")
+        else:
+            rows[name][frame] = annotation
+    return rows, notes
 
 
 def _object(found: Mapping[int, Any], label: str, size: tuple[int, int], where: str) -> ObjectTrack:

@@ -23,7 +23,6 @@ from video.formats.base import (
     get_field,
     make_video,
     number_labels,
-    read_category_names,
     read_json,
     track_from_boxes,
     track_from_masks,
@@ -31,6 +30,7 @@ from video.formats.base import (
     xywh_box,
 )
 from video.formats.coco import parse_segmentation, rle_json
+from video.formats.coco_ids import read_category, read_category_names, read_id
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
@@ -89,13 +89,14 @@ def read(path: Path) -> list[AnnotatedVideo]:
     """
     content = read_json(path)
     names = read_category_names(content, path)
-    objects: dict[int, list[Any]] = {}
+    objects: dict[str, list[Any]] = {}
     for annotation in get_field(content, "annotations", list, str(path)):
-        objects.setdefault(get_field(annotation, "video_id", int, f"{path}: an annotation"), []).append(annotation)
-    return [_video(path, v, objects.get(v.get("id"), []), names) for v in get_field(content, "videos", list, str(path))]
+        objects.setdefault(read_id(annotation, "video_id", f"{path}: an annotation"), []).append(annotation)
+    videos = get_field(content, "videos", list, str(path))
+    return [_video(path, v, objects.get(read_id(v, "id", f"{path}: a video"), []), names) for v in videos]
 
 
-def _video(path: Path, video: Any, annotations: Sequence[Any], names: Mapping[int, str]) -> AnnotatedVideo:
+def _video(path: Path, video: Any, annotations: Sequence[Any], names: Mapping[str, str]) -> AnnotatedVideo:
     where = f"{path}: video {video.get('id')}"
     size = (get_field(video, "width", int, where), get_field(video, "height", int, where))
     pictures = get_field(video, "file_names", list, where)
@@ -106,9 +107,7 @@ def _video(path: Path, video: Any, annotations: Sequence[Any], names: Mapping[in
     objects = []
     for annotation in annotations:
         one = f"{where}: annotation {annotation.get('id')}"
-        if annotation.get("category_id") not in names:
-            raise FormatError(f"{one} has the category {annotation.get('category_id')!r}, which the file does not list")
-        objects.append(_object(annotation, names[annotation["category_id"]], size, len(pictures), one))
+        objects.append(_object(annotation, read_category(annotation, names, one), size, len(pictures), one))
     return make_video(title, size, even_times(len(pictures)), objects, pictures=pictures)
 
 

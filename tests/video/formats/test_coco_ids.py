@@ -1,0 +1,120 @@
+"""COCO files of videos by other tools: what names an object, and ids that are texts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from video.formats import coco, youtube_vis
+from video.formats.base import FormatError
+
+SHAPE = {"width": 160, "height": 96}
+
+
+def annotation(frame, x, *, category=1, **more):
+    return {"image_id": frame, "category_id": category, "bbox": [x, 10, 20, 20], "area": 400, "iscrowd": 0, **more}
+
+
+def read(tmp_path, *annotations, frames=3, **members):
+    numbered = [{"id": number, **a} for number, a in enumerate(annotations, start=1)]
+    images = [{"id": f, "file_name": f"a/{f}.jpg", "video_id": 1, "frame_id": f, **SHAPE} for f in range(frames)]
+    content = {
+        "videos": [{"id": 1, "name": "a", **SHAPE}],
+        "categories": [{"id": 1, "name": "disc"}, {"id": 2, "name": "box"}],
+        "images": images,
+        "annotations": numbered,
+        **members,
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (video,) = coco.read(tmp_path / "a.json")
+    return video
+
+
+def objects(video):
+    """[(label, {frame: left side in pixels})]"""
+    lefts = [dict(zip(o.frames.tolist(), (o.boxes[:, 0] * 160).round(6).tolist(), strict=True)) for o in video.objects]
+    return sorted(zip((o.label for o in video.objects), lefts, strict=True), key=str)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda k, frame: {"track_id": k},
+        lambda k, frame: {"track_id": f"object {k}"},
+        lambda k, frame: {"instance_id": k},
+        lambda k, frame: {"track_id": None, "instance_id": f"{k}"},
+        lambda k, frame: {"track_id": -1, "attributes": {"track_id": k, "occluded": False}},
+        lambda k, frame: {"attributes": {"instance_id": k}},
+        lambda k, frame: {"track_id": [k, str(k), float(k)][frame]},  # as several tools leave it
+    ],
+)
+def test_annotations_that_name_one_object_are_one(tmp_path, named):
+    rows = [annotation(f, 10 * f + 50 * k, **named(k, f)) for f in range(3) for k in (0, 1)]
+    assert objects(read(tmp_path, *rows)) == [("disc", {0: 0, 1: 10, 2: 20}), ("disc", {0: 50, 1: 60, 2: 70})]
+
+
+@pytest.mark.parametrize(
+    "nameless", [{}, {"track_id": None}, {"track_id": -1}, {"track_id": ""}, {"attributes": None}, {"track_id": True}]
+)
+@pytest.mark.parametrize("identity", [{}, {"id": None}])
+def test_annotations_that_name_no_object_are_never_merged(tmp_path, nameless, identity):
+    rows = [annotation(f, 10 * f, **nameless, **identity) for f in (0, 2)] + [annotation(0, 70, **nameless, **identity)]
+    assert objects(read(tmp_path, *rows)) == [("disc", {0: 0}), ("disc", {0: 70}), ("disc", {2: 20})]
+
+
+def test_an_id_that_stands_twice_on_a_frame_names_an_object_of_each_category(tmp_path):
+    rows = [annotation(f, 10 * k, track_id=1, category=k) for f in range(2) for k in (1, 2)]
+    assert objects(read(tmp_path, *rows)) == [("box", {0: 20, 1: 20}), ("disc", {0: 10, 1: 10})]
+
+
+def test_two_annotations_of_one_object_on_one_frame_are_reported(tmp_path):
+    video = read(tmp_path, annotation(0, 10, track_id=1), annotation(0, 30, track_id=1), annotation(1, 12, track_id=1))
+    assert objects(video) == [("disc", {0: 10, 1: 12})]
+    (note,) = video.notes
+    assert "track_id 1 of category 1 is annotated twice on frame 0" in note
+
+
+def test_ids_may_be_texts(tmp_path):
+    images = [{"id": f"p{f}", "file_name": f"{f}.jpg", "video_id": "v", "frame_id": str(f), **SHAPE} for f in (10, 9)]
+    members = {
+        "images": images,
+        "videos": [{"id": "v", "name": "a"}],
+        "categories": [{"id": "c", "name": "disc"}],
+        "annotations": [annotation(f"p{f}", 10 * (f - 8), category="c", track_id="t") for f in (9, 10)],
+    }
+    video = read(tmp_path, **members)
+    assert video.name == "a"
+    assert video.pictures == ("9.jpg", "10.jpg")
+    assert objects(video) == [("disc", {0: 10, 1: 20})]
+
+
+def test_pictures_without_frame_numbers_are_in_the_order_of_the_numbers_in_their_names(tmp_path):
+    images = [{"id": f, "file_name": f"a/frame_{f}.jpg", "video_id": 1, **SHAPE} for f in (10, 2, 1)]
+    assert read(tmp_path, images=images).pictures == ("a/frame_1.jpg", "a/frame_2.jpg", "a/frame_10.jpg")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"annotations": [{"id": 1, "category_id": 1}]}, "needs 'image_id', a whole number or a text, got None"),
+        ({"annotations": [annotation(0, 1, category=9)]}, "has the category 9, which the file does not list"),
+        ({"categories": [{"id": [1], "name": "x"}]}, "a category needs 'id'"),
+        ({"images": [{"id": 1.5}]}, "an image needs 'id'"),
+        ({"images": ["a.jpg"]}, "an image needs 'id'"),
+    ],
+)
+def test_ids_that_are_none_are_refused(tmp_path, members, message):
+    with pytest.raises(FormatError, match=message):
+        read(tmp_path, **members)
+
+
+def test_youtube_vis_with_ids_that_are_texts(tmp_path):
+    content = {
+        "videos": [{"id": "v", "file_names": ["a/0.jpg", "a/1.jpg"], **SHAPE}],
+        "categories": [{"id": "c", "name": "disc"}],
+        "annotations": [{"id": "x", "video_id": "v", "category_id": "c", "bboxes": [None, [16, 10, 20, 20]]}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (video,) = youtube_vis.read(tmp_path / "a.json")
+    assert objects(video) == [("disc", {1: 16})]
