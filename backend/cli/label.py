@@ -107,7 +107,7 @@ def label(
     to there, and that is said.
     """
     from backend.cli.targets import PromptOptions, build_targets, check_prompts
-    from backend.labelstudio.timeline import editor_rate
+    from backend.labelstudio.timeline import editor_rate, rate_for_task
     from refam.pipeline.roi import RegionOfInterest
     from refam.pipeline.types import PromptError
 
@@ -149,7 +149,7 @@ def label(
             results,
             model_version=model.model_version,
             video=url or f"/data/local-files/?d={quote(video.name)}",
-            fps=rate or max(1.0, clip.average_fps),
+            fps=rate or rate_for_task(clip.average_fps),
             progress=step,
         )
         if not any(result.read_errors for result in results):  # a later run may be able to read what this one could not

@@ -19,7 +19,7 @@ from backend.labelstudio.export_sources import VideoFolder
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config
 from backend.labelstudio.regions import build_prediction, region_id_for
-from backend.labelstudio.timeline import TimedClip
+from backend.labelstudio.timeline import TimedClip, rate_for_task
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video import masks
 from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack
@@ -93,7 +93,7 @@ def video_tasks(
             )
         results = [_result_of(one, video) for one in video.objects]
         if results:
-            fps, address = max(1.0, clip.average_fps), f"{url.rstrip('/')}/{quote(path.name)}"
+            fps, address = rate_for_task(clip.average_fps), f"{url.rstrip('/')}/{quote(path.name)}"
             task, _ = importable_task(results, clip, video=address, words="", fps=fps, model_version=version)
             tasks.append(task)
     return tasks, build_label_config(_labels(videos))

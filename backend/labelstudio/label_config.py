@@ -78,12 +78,10 @@ class LabelConfig:
             return DEFAULT_RATE
         where = f'the field "{self.frame_rate_field}"' if self.frame_rate_field else "<Video frameRate>"
         try:
-            fps = editor_rate(float(rate))
+            return editor_rate(float(rate))
         except (TypeError, ValueError):
-            fps = 0.0
-        if not 0 < fps <= MAX_RATE:
-            raise LabelConfigError(f"{where} must be a number of frames per second up to {MAX_RATE:g}, got {rate!r}")
-        return fps
+            text = f"{where} must be a number of frames per second up to {MAX_RATE:g}, got {rate!r}"
+            raise LabelConfigError(text) from None
 
     def labels_for(self, data: Mapping[str, Any]) -> tuple[Label, ...]:
         """Return the labels that regions of a task can have: those of the config, then those of the task's data."""

@@ -44,13 +44,24 @@ def editor_rate(frame_rate: float | None) -> float:
         frame_rate: What the `<Video>` says; None means 24, a number below 1 is the length of one frame in seconds.
 
     Raises:
-        ValueError: If it is not a positive, finite number.
+        ValueError: If it is not a positive, finite number, or gives more than 1000 frames per second.
     """
     if frame_rate is None:
         return DEFAULT_RATE
     if not math.isfinite(frame_rate) or frame_rate <= 0:
         raise ValueError(f"a frame rate must be a positive number of frames per second, got {frame_rate}")
-    return 1 / frame_rate if frame_rate < 1 else float(frame_rate)
+    fps = 1 / frame_rate if frame_rate < 1 else float(frame_rate)
+    if fps > MAX_RATE:
+        raise ValueError(f"a frame rate must be at most {MAX_RATE:g} frames per second, got {fps:g}")
+    return fps
+
+
+def rate_for_task(average_fps: float) -> float:
+    """Return the frame rate to write into a task for a clip: its own, as far as the editor can show it.
+
+    The editor shows one frame per second at least, and 500 at most, because it seeks in steps of 2 ms.
+    """
+    return min(max(1.0, average_fps), 1 / _STEP_S)
 
 
 def editor_frame_count(duration_s: float, fps: float) -> int:

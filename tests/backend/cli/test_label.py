@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 from backend.cli.main import app
 from backend.cli.outputs import visible_spans_s
 from backend.cli.targets import PromptOptions, build_targets, parse_box, parse_point
+from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.request import read_request
 from refam import __version__
 from refam.pipeline.pipeline import FramePrompt, PipelineError, TrackResult
 from refam.pipeline.recovery import describe_gaps
@@ -160,6 +163,17 @@ def test_default_fps_is_the_frame_rate_of_the_video(truth_pipeline, tmp_path):
     assert task["data"]["video"] == "http://host/v.mp4"
 
 
+@pytest.mark.parametrize(("fps", "written"), [(2000, 500.0), (600, 500.0), (240, 240.0), (Fraction(1, 2), 1.0)])
+def test_the_task_of_any_frame_rate_is_one_that_predict_takes(truth_pipeline, tmp_path, fps, written):
+    video = media.cfr(tmp_path / "clip.mp4", media.numbered_frames(N), fps=fps)
+    result = refam("label", video, "a star", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    (task,) = json.loads((tmp_path / "out/label_studio.json").read_text())
+    config = parse_label_config((tmp_path / "out/label_config.xml").read_text())
+    assert config.fps(task["data"]) == pytest.approx(written)
+    assert read_request({"id": 1, **task}, config).fps == pytest.approx(written)
+
+
 def test_a_second_run_deletes_the_masks_of_the_first(truth_pipeline, video, tmp_path):
     assert refam("label", video, "a", "b", "--out", tmp_path / "out").exit_code == 0
     assert refam("label", video, "a", "--out", tmp_path / "out").exit_code == 0
@@ -248,6 +262,8 @@ def test_a_prompt_after_the_last_frame_is_an_error(truth_pipeline, video, tmp_pa
         (["a", "--every", "0"], "every first, second, ... frame: give 1 or more"),
         (["a", "--max-size", "9"], "give 64 or more pixels"),
         (["a", "--fps", "0"], "positive number of frames"),
+        (["a", "--fps", "2000"], "at most 1000 frames per second"),
+        (["a", "--fps", "0.0001"], "at most 1000 frames per second"),
         (["a", "--magnets", " "], "no magnets: give at least one word"),
     ],
 )

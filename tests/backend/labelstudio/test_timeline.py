@@ -14,6 +14,7 @@ from backend.labelstudio.timeline import (
     editor_frame_count,
     editor_rate,
     editor_times,
+    rate_for_task,
     region_rate,
     thin_still_stretches,
 )
@@ -107,6 +108,19 @@ def test_editor_rate(rate, expected):
 )
 def test_a_region_is_read_at_the_rate_that_it_was_stored_with(value, fps, rate):
     assert region_rate(value, fps) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("rate", [1001, 1e9, 0.0009, 5e-324])
+def test_more_than_a_thousand_frames_a_second_are_refused(rate):
+    with pytest.raises(ValueError, match="at most 1000"):
+        editor_rate(rate)
+
+
+@pytest.mark.parametrize(
+    ("average_fps", "rate"), [(25.0, 25.0), (0.1, 1.0), (500.0, 500.0), (2000.0, 500.0), (1e6, 500.0)]
+)
+def test_the_rate_of_a_task_is_the_clips_own_as_far_as_the_editor_can_show_it(average_fps, rate):
+    assert rate_for_task(average_fps) == rate
 
 
 @pytest.mark.parametrize("rate", [0, -25, math.nan, math.inf])
