@@ -209,8 +209,6 @@ class Settings(WeightSettings):
     """A request is answered within this time; Label Studio gives up after 100 s and loses everything"""
     page_deadline_s: float = Field(default=20.0, gt=0, le=95)
     """The same for a request with one task, for which somebody waits before a blocked page"""
-    say_in_text_field: bool = True
-    """Write why nothing was found behind the words that the annotator typed"""
     draft_wait_s: float = Field(default=6.5, ge=0, le=30)
     """How long an interactive call waits for the editor to save what was drawn just before Enter"""
     fresh_s: float = Field(default=3600.0, ge=0)

@@ -256,22 +256,22 @@ class LocalStudio:
             json={"selectedItems": chosen},
         )
 
-    def predict_interactively(self, model: int, task: int, result: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Ask a model as the editor does when Auto-Annotation is on, and return the prediction, which is not stored.
+    def predict_interactively(
+        self, model: int, task: int, result: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Ask a model as the editor does when Auto-Annotation is on.
 
         Args:
             model: The number of the project's model.
             task: The task; the model is sent its predictions, drafts and annotations too.
             result: What was drawn or typed just now, as regions.
 
-        Raises:
-            StudioError: If the model has no answer.
+        Returns:
+            The prediction, which is not stored; None where the model has no answer, or none yet.
         """
         body = {"task": task, "context": {"result": [dict(region) for region in result]}}
         answer = self.api("POST", f"/api/ml/{model}/interactive-annotating", json=body)
-        if answer.get("errors") or not answer.get("data"):
-            raise StudioError(f"no interactive answer for task {task}: {answer.get('errors') or 'it is empty'}")
-        prediction: dict[str, Any] = answer["data"]
+        prediction: dict[str, Any] | None = answer.get("data")
         return prediction
 
     def save_draft(self, task: int, result: Sequence[Mapping[str, Any]]) -> int:

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,11 @@ from rich.progress import Progress
 from backend.demo.local_studio import LocalStudio, StudioError, free_port
 from backend.demo.real_clips import RealClip, load_real_clips
 from backend.demo.synthetic_videos import LABEL, SyntheticVideo, draw_videos
+from backend.jobs.models import JobRecord, JobState
 from backend.labelstudio.import_tasks import build_label_config
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from backend.logging import configure_logging
+from backend.runtime import Runtime
 from backend.service.app import BackgroundServer
 from backend.settings import Settings, SettingsError, load_settings
 from video.keyframes import interpolate_boxes
@@ -125,13 +127,14 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
         sam2=segmenter,
     )
     configure_logging(settings, data / "backend.log")
-    backend = stack.enter_context(BackgroundServer(settings))
-    project = create_demo_project(studio, clips, scenes)
+    runtime = Runtime(settings)
+    backend = stack.enter_context(BackgroundServer(settings, runtime))
+    project = create_demo_project(studio, clips, scenes, jobs_page=f"{backend.url}/")
     model = int(studio.connect(project.number, backend.url)["id"])
     started = time.monotonic()
     for task, clip in zip(project.real, clips, strict=True):
         print(f"following {clip.words} from a box on the first frame ...", flush=True)
-        track_drawn_box(studio, model, task, clip)
+        track_drawn_box(studio, model, task, clip, runtime.queue.records)
     print(f"finding objects by words in {len(scenes)} drawn scenes ...", flush=True)
     studio.retrieve_predictions(project.number, project.drawn)
     if not studio.wait_for_predictions(project.drawn, timeout_s=_MOST_S):  # what missed the deadline is pushed later
@@ -162,11 +165,18 @@ def _fetch_segmenter() -> str:
 
 
 def create_demo_project(
-    studio: LocalStudio, clips: Sequence[RealClip], scenes: Sequence[SyntheticVideo]
+    studio: LocalStudio, clips: Sequence[RealClip], scenes: Sequence[SyntheticVideo], *, jobs_page: str
 ) -> DemoProject:
-    """Create a project with a task for each real clip, and one for the first object of each drawn scene."""
+    """Create a project with a task for each real clip, and one for the first object of each drawn scene.
+
+    Args:
+        studio: The Label Studio.
+        clips: The real clips.
+        scenes: The drawn scenes.
+        jobs_page: Address of the backend's list of jobs.
+    """
     videos = [*(clip.path for clip in clips), *(scene.path for scene in scenes)]
-    project, addresses = studio.create_project("RefAM demo", build_label_config([LABEL]), videos)
+    project, addresses = studio.create_project("RefAM demo", build_label_config([LABEL], jobs_page=jobs_page), videos)
     words = [*(clip.words for clip in clips), *(scene.expressions[0] for scene in scenes)]
     rates = [*(clip.fps for clip in clips), *(scene.fps for scene in scenes)]
     data = [
@@ -177,7 +187,9 @@ def create_demo_project(
     return DemoProject(project, tuple(tasks[: len(clips)]), tuple(tasks[len(clips) :]))
 
 
-def track_drawn_box(studio: LocalStudio, model: int, task: int, clip: RealClip) -> None:
+def track_drawn_box(
+    studio: LocalStudio, model: int, task: int, clip: RealClip, jobs: Callable[[], Sequence[JobRecord]]
+) -> None:
     """Draw the clip's first box in a task, ask the model as an annotator does, and store what it answers.
 
     Args:
@@ -185,6 +197,7 @@ def track_drawn_box(studio: LocalStudio, model: int, task: int, clip: RealClip) 
         model: The number of the project's model.
         task: The task of the clip, without predictions.
         clip: The clip.
+        jobs: Returns the backend's jobs, the newest first: they say why there is no answer.
 
     Raises:
         StudioError: If the model finds nothing, or takes longer than 15 minutes.
@@ -193,15 +206,13 @@ def track_drawn_box(studio: LocalStudio, model: int, task: int, clip: RealClip) 
     typed = {"id": "words", "type": "textarea", "from_name": "words", "to_name": "video"}
     text = {**typed, "value": {"text": [clip.words]}}
     end = time.monotonic() + _MOST_S
-    while True:  # an answer that misses the deadline is finished in the queue, and asked for again
-        answer = studio.predict_interactively(model, task, [text])
-        found = [region for region in answer["result"] if region["type"] == "videorectangle"]
-        if found:
-            break
-        said = str(answer["result"])
-        if "not finished" not in said or time.monotonic() > end:
-            raise StudioError(f"{clip.path.name}: {clip.words} was not followed: {said}")
-    studio.store_prediction(task, found, score=answer["score"], model_version=answer["model_version"])
+    while (answer := studio.predict_interactively(model, task, [text])) is None:
+        # An answer that misses the deadline is finished in the queue, and asked for again.
+        job = next((job for job in jobs() if job.task_id == task), None)
+        if job is None or (job.state.final and job.state is not JobState.DONE) or time.monotonic() > end:
+            why = (job.error or f"it is {job.fraction:.0%} done") if job else "the backend was not asked: see its log"
+            raise StudioError(f"{clip.path.name}: {clip.words} was not followed: {why}")
+    studio.store_prediction(task, answer["result"], score=answer["score"], model_version=answer["model_version"])
     studio.api("DELETE", f"/api/drafts/{draft}/")
 
 

@@ -72,6 +72,7 @@ class JobRecord(BaseModel):
         fraction: Of the whole job, in [0, 1].
         left_s: Seconds to its end; None where they cannot be estimated yet.
         error: Why it failed, was cancelled or is retried.
+        refused: Whether it could not even become a job: there is nothing to try again.
         stages_s: Seconds that each stage took.
     """
 
@@ -96,6 +97,7 @@ class JobRecord(BaseModel):
     finished_at: float | None = None
     retry_at: float | None = None
     error: str | None = None
+    refused: bool = False
     notes: tuple[str, ...] = ()
     score: float | None = None
     stages_s: dict[str, float] = {}

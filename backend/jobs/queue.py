@@ -109,6 +109,10 @@ class JobQueue:
         assert entry is not None
         return entry.record
 
+    def list_refused(self, record: JobRecord) -> None:
+        """List what was asked for and cannot become a job. record: final, `refused`, with the reason as its error."""
+        self._change(record.id, lambda entry: _Entry(record=record))
+
     def cancel(self, job: str, why: str = "cancelled") -> bool:
         """End a job that is not final; a running one stops at its next step.
 

@@ -29,11 +29,19 @@ from video.types import MaskTrack
 _ENDINGS = ("", ".mp4", ".webm", ".mov", ".mkv", ".avi")
 
 
-def build_label_config(labels: Sequence[str]) -> str:
-    """Return a label config for `importable_task`: words above the video, these labels, boxes, frame rate `$fps`."""
+def build_label_config(labels: Sequence[str], *, jobs_page: str | None = None) -> str:
+    """Return a label config for `importable_task`: words above the video, these labels, boxes, frame rate `$fps`.
+
+    Args:
+        labels: The labels to choose from.
+        jobs_page: Address of the backend's list of jobs, to be shown above the words: the editor itself says neither
+            why words find nothing nor how far a job is.
+    """
     choices = "\n".join(f"    <Label value={quoteattr(label)}/>" for label in dict.fromkeys(labels))
+    hint = f"Nothing found, or not yet? {jobs_page} says why and how far it is." if jobs_page else ""
+    header = f'  <Header value={quoteattr(hint)} size="6"/>\n' if hint else ""
     return f"""<View>
-  <TextArea name="words" toName="video" value="$prompt" editable="true" maxSubmissions="1"
+{header}  <TextArea name="words" toName="video" value="$prompt" editable="true" maxSubmissions="1"
             placeholder="What to find, for example: the red star"/>
   <Labels name="labels" toName="video">
 {choices}

@@ -24,7 +24,6 @@ from backend.labelstudio.regions import read_mappings, region_id_for
 from refam.pipeline.types import Target
 from video.errors import UserError
 
-_REASON = re.compile(r"\s*\((?:not found|not finished): [^\n]*\)\s*$")  # see append_reason
 FALLBACK_FIELDS = ("prompt", "text", "expression")
 LONGEST_EXPRESSION = 500  # characters; a longer one is a mistake, and would cost accordingly
 
@@ -169,7 +168,7 @@ def submitted_text(context: Mapping[str, Any] | None, config: LabelConfig) -> tu
     """Return the text that was just submitted in the TextArea for words.
 
     Returns:
-        The TextArea's region, and its last text without the reason that `append_reason` added; None without a text.
+        The TextArea's region, and its last text as it was typed; None without a text.
     """
     for region in reversed(read_mappings(context, "result")):
         if region.get("type") != "textarea" or region.get("from_name") != config.text_area.name:
@@ -177,22 +176,9 @@ def submitted_text(context: Mapping[str, Any] | None, config: LabelConfig) -> tu
         value = region.get("value")
         text = value.get("text") if isinstance(value, Mapping) else None
         last = text[-1] if isinstance(text, list) and text else text  # `text` is the whole list of submissions
-        if isinstance(last, str) and (words := _REASON.sub("", last)).strip():
-            return region, words
+        if isinstance(last, str) and last.strip():
+            return region, last
     return None
-
-
-def append_reason(words: str, reason: str, *, finished: bool) -> str:
-    """Return the words with why there is no answer, as the annotator sees it in the text field.
-
-    `submitted_text` takes the reason off again.
-
-    Args:
-        words: What was typed.
-        reason: A sentence.
-        finished: False if the object is still being looked for.
-    """
-    return f"{words.strip()} ({'not found' if finished else 'not finished'}: {' '.join(reason.split())})"
 
 
 def task_expressions(data: Mapping[str, Any], config: LabelConfig) -> list[str]:

@@ -1,23 +1,32 @@
-"""Interactive calls: what an annotator typed, answered in the editor, which shows no error at all.
+"""Interactive calls: what an annotator typed, answered in the editor.
 
-So a failure is written behind the words in the text field, "xyzzy (not found: ...)", and the boxes stay as they are;
-the next call takes it off again. The editor then lists the text among the regions (seen in Label Studio 1.23.2;
-submitting works): REFAM_SAY_IN_TEXT_FIELD=false answers `[]` instead.
+The editor (Label Studio 1.23.2) has no place for a message. It shows no error of such a call, and text that an answer
+puts into the text field becomes part of the annotation, with a region of its own in the list. So an answer holds
+regions of objects and nothing else: what was typed stays as it was typed. Why nothing was found, and how far a job is,
+stands on the jobs page, where refused words are listed too.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
+from backend.jobs.models import JobRecord, JobState, Priority
+from backend.jobs.worker import transient_reason
 from backend.labelstudio.config_xml import LabelConfigError
 from backend.labelstudio.empty_regions import read_removal
-from backend.labelstudio.label_config import LabelConfig, parse_label_config
-from backend.labelstudio.request import RequestError, append_reason, submitted_text
+from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.request import RequestError, submitted_text
+from backend.logging import current_request
 from backend.runtime import Runtime
 from backend.service.predict import PredictService
 
-_TEXT_REGION_FIELDS = ("id", "from_name", "to_name", "type", "origin")
+log = logging.getLogger("refam.jobs")
+
+_MOST_TITLE = 200  # characters of refused words on the jobs page
 
 
 class InteractivePredictor:
@@ -49,47 +58,62 @@ class InteractivePredictor:
         """
         try:
             config = parse_label_config(label_config)
-            if submitted_text(context, config) is None:
-                return []
+        except LabelConfigError as error:
+            log.warning("task %s: %s", task.get("id"), error)
+            return []
+        submitted = submitted_text(context, config)
+        if submitted is None:
+            return []
+        words = submitted[1]
+        try:
             removal = read_removal(task, config, context)
-        except (LabelConfigError, RequestError):
-            return self._predict_words(task, label_config, context, project)  # its answer says what is wrong
+        except RequestError as error:
+            self._list_refusal(task, project, words, str(error))
+            return []
         if removal is None:
-            return self._predict_words(task, label_config, context, project)
-        others = removal.remaining_context
-        answers = self._predict_words(task, label_config, others, project) if others is not None else []
+            return self._predict_words(task, label_config, context, project, words)
+        if removal.failure:
+            self._list_refusal(task, project, words, removal.failure)
+        others, answers = removal.remaining_context, []
+        if others is not None:
+            answers = self._predict_words(task, label_config, others, project, words)
         result = [region for answer in answers for region in answer["result"]]
         replaced = {region["id"] for region in result}  # another object may have taken a removed one's place
         result += [region for region in removal.regions if region["id"] not in replaced]
-        if removal.failure:
-            result = [r for r in result if r["type"] != "textarea"]
-            result += self._failure_regions(context, config, removal.failure)
-        return self._prediction(result, min((answer["score"] for answer in answers), default=0.0))
+        score = min((answer["score"] for answer in answers), default=0.0)
+        return [{"result": result, "score": score, "model_version": self._runtime.model_version}] if result else []
 
     def _predict_words(
-        self, task: Mapping[str, Any], label_config: str | None, context: Mapping[str, Any], project: str
+        self, task: Mapping[str, Any], label_config: str | None, context: Mapping[str, Any], project: str, words: str
     ) -> list[dict[str, Any]]:
         (answer,) = self._service.predict([task], label_config, context, project=project)
         if "error" not in answer:
             return [answer]
+        if answer.get("refused"):
+            self._list_refusal(task, project, words, answer["error"])
+        return []
+
+    def _list_refusal(self, task: Mapping[str, Any], project: str, words: str, reason: str) -> None:
+        """List on the jobs page why these words led to no job."""
+        log.warning("task %s: %s", task.get("id"), reason)
+        task_id, now = task.get("id"), time.time()
+        content = repr((project, task_id, words, reason))
+        record = JobRecord(
+            id=hashlib.sha256(content.encode()).hexdigest()[:16],
+            title=" ".join(words.split())[:_MOST_TITLE],
+            task_id=task_id if isinstance(task_id, int) else None,
+            project=project,
+            urgency=Priority.INTERACTIVE,
+            request=current_request(),
+            state=JobState.FAILED,
+            refused=True,
+            submitted_at=now,
+            finished_at=now,
+            error=reason,
+        )
         try:
-            config = parse_label_config(label_config)
-        except LabelConfigError:
-            return []
-        finished = "unfinished" not in answer
-        return self._prediction(self._failure_regions(context, config, answer["error"], finished=finished), 0.0)
-
-    def _failure_regions(
-        self, context: Mapping[str, Any], config: LabelConfig, reason: str, *, finished: bool = True
-    ) -> list[dict[str, Any]]:
-        """The text field's region with the reason behind the words; none where it is not to be written there."""
-        submitted = submitted_text(context, config)
-        if submitted is None or not self._runtime.settings.say_in_text_field:
-            return []
-        region, words = submitted
-        kept = {name: region[name] for name in _TEXT_REGION_FIELDS if name in region}
-        return [{**kept, "value": {"text": [append_reason(words, reason, finished=finished)]}}]
-
-    def _prediction(self, result: list[dict[str, Any]], score: float) -> list[dict[str, Any]]:
-        version = self._runtime.model_version
-        return [{"result": result, "score": score, "model_version": version}] if result else []
+            self._runtime.queue.list_refused(record)
+        except Exception as error:
+            if transient_reason(error) is None:
+                raise
+            log.warning("the jobs page does not say so: the queue cannot be written", exc_info=error)

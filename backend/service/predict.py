@@ -63,7 +63,7 @@ class PredictService:
             project: Label Studio's name of the project.
 
         Returns:
-            For each task its prediction, or `{"error": sentence}`; with `"unfinished": True` where the job goes on.
+            For each task its prediction, or `{"error": sentence}`; with `"refused": True` where there is no job.
         """
         interactive = context is not None
         single = len(tasks) == 1
@@ -184,19 +184,18 @@ class PredictService:
             if (reason := transient_reason(error)) is None:
                 raise
             log.warning("%s cannot be answered", item.spec.work.task if item.spec else "a task", exc_info=error)
-            return {"error": f"{reason}; retrieve again later", "unfinished": True}
+            return {"error": f"{reason}; retrieve again later"}
 
     def _answer(self, item: _RequestedTask, *, interactive: bool) -> dict[str, Any]:
         if item.spec is None or item.error is not None:
-            return {"error": item.error or "nothing to do"}
+            return {"error": item.error or "nothing to do", "refused": True}
         job, task = item.spec.id, item.spec.work.task
         record = self._queue.record(job)
         prediction = self._queue.prediction(job) if record and record.state is JobState.DONE else None
         if record is not None and record.state is JobState.DONE and prediction is None:
             record = self._queue.fail(record, f"the result of {task} was damaged: retrieve again")
         if record is None or prediction is None:
-            finished = record is not None and record.state.final
-            return {"error": self._describe(task, record), **({} if finished else {"unfinished": True})}
+            return {"error": self._describe(task, record)}
         if not interactive:
             if not self._queue.claim_delivery(job, "answered"):
                 how, when = self._queue.delivered(job) or ("answered", 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ Box = dict[str, float]  # x, y, width, height in percent of the frame
 
 # Everything is asked of the editor's own store: the very numbers that it draws.
 _VIDEO = "const s = window.Htx.annotationStore.selected; const v = [...s.names.values()].find(t => t.type === 'video');"
+SERIALISED = "() => window.Htx.annotationStore.selected.serializeAnnotation()"
+"""What would be submitted now."""
 _SEEK = f"(k) => {{ {_VIDEO} v.setFrame ? v.setFrame(k) : v.ref.current.goToFrame(k); }}"
 _STATE = f"""() => {{ {_VIDEO} const el = document.querySelector('video');
     return {{frame: v.frame, length: v.length, seconds: el.currentTime, ready: el.readyState, seeking: el.seeking,
@@ -94,6 +95,10 @@ class Editor:
         has_n_regions = f"(n) => {{ {_VIDEO} return {regions}.length === n; }}"
         self.page.wait_for_function(has_n_regions, arg=count, timeout=timeout_s * 1000)
 
+    def region_rows(self) -> int:
+        """How many rows the list of regions has."""
+        return self.page.locator(".lsf-outliner-item").count()
+
     def drag_box(self, dx: float, dy: float) -> None:
         """Moves the only box on the screen with the mouse, by so many percent of the frame's width and height."""
         (rectangle,) = self.page.evaluate(_RECTANGLES)
@@ -119,18 +124,21 @@ class Editor:
         return int(answer.value.json()["id"])
 
     def type_words(self, words: str, *, timeout_s: float = 120) -> dict[str, Any]:
-        """Switch Auto-Annotation on, type other words into the text field, press Enter; return the editor's answer.
+        """Type words that find something, see `submit_words`; return the editor's answer.
 
-        Words that were submitted before are changed by the pencil beside them. On a busy machine an answer may not be
-        finished in time; then Enter is pressed once more, after a further ";", as the text field asks for.
+        On a busy machine an answer may not be finished in time; then Enter is pressed once more, after a further ";".
         """
         for more in range(10):
-            answer = self._submit_words(words + ";" * more, timeout_s=timeout_s)
-            if "not finished" not in json.dumps(answer):
+            answer = self.submit_words(words + ";" * more, timeout_s=timeout_s)
+            if answer.get("data"):
                 return answer
-        raise AssertionError(f"{words!r} is never finished")
+        raise AssertionError(f"{words!r} is never finished: {answer}")
 
-    def _submit_words(self, words: str, *, timeout_s: float) -> dict[str, Any]:
+    def submit_words(self, words: str, *, timeout_s: float = 120) -> dict[str, Any]:
+        """Switch Auto-Annotation on, type other words into the text field, press Enter; return the editor's answer.
+
+        Words that were submitted before are changed by the pencil beside them.
+        """
         if not self.page.evaluate("() => window.Htx.autoAnnotation"):
             self.page.get_by_text("Auto-Annotation").first.click()
             self.page.wait_for_function("() => window.Htx.autoAnnotation", timeout=10_000)

@@ -13,6 +13,7 @@ from backend.demo.local_studio import LocalStudio
 from backend.demo.real_clips import load_real_clips
 from backend.demo.run import MIN_REAL_IOU, create_demo_project, track_drawn_box
 from backend.labelstudio.timeline import clip_frame_of_editor
+from backend.runtime import Runtime
 from backend.service.app import BackgroundServer
 from refam.segmenters.sam2_weights import find_weights
 from tests.browser.editor import Editor, new_page, screenshot_path
@@ -31,10 +32,11 @@ WEIGHTS = find_weights(
 def test_the_box_follows_the_dog_of_the_demo(studio: LocalStudio, browser: Browser, tmp_path: Path) -> None:
     clip = load_real_clips()[0]
     settings = settings_beside(studio, tmp_path, sam2=str(WEIGHTS))
-    project = create_demo_project(studio, [clip], [])
-    with BackgroundServer(settings) as backend:
+    runtime = Runtime(settings)
+    with BackgroundServer(settings, runtime) as backend:
+        project = create_demo_project(studio, [clip], [], jobs_page=f"{backend.url}/")
         model = int(studio.connect(project.number, backend.url)["id"])
-        track_drawn_box(studio, model, project.real[0], clip)
+        track_drawn_box(studio, model, project.real[0], clip, runtime.queue.records)
         with new_page(browser) as page:
             editor = Editor(page, studio)
             editor.open(project.number, project.real[0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from playwright.sync_api import Browser
 
 from backend.demo.local_studio import LocalStudio
+from backend.jobs.models import JobRecord
 from backend.labelstudio.import_tasks import build_label_config
+from backend.runtime import Runtime
 from backend.service.app import BackgroundServer
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from refam.tiny.scenes import COLOURS
-from tests.browser.editor import Editor, new_page, screenshot_path, worst_side
+from tests.browser.editor import SERIALISED, Editor, new_page, screenshot_path, worst_side
 from tests.media import cfr, ntsc, rotated, vfr
 from tests.studio import settings_beside
 
@@ -30,6 +33,7 @@ class Project:
     studio: LocalStudio
     number: int
     tasks: dict[str, int]
+    jobs: Callable[[], list[JobRecord]]
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +53,14 @@ def project(studio: LocalStudio, browser: Browser, tmp_path_factory: pytest.Temp
         {"video": address, "prompt": RED, "fps": fps} for address, fps in zip(addresses, CLIPS.values(), strict=True)
     ]
     tasks = studio.import_tasks(number, data)
-    with BackgroundServer(settings) as backend:
+    runtime = Runtime(settings)
+    with BackgroundServer(settings, runtime) as backend:
         studio.connect(number, backend.url)
         studio.retrieve_predictions(number)
         assert studio.wait_for_predictions(tasks, timeout_s=900)
         with new_page(browser) as page:
-            yield Project(Editor(page, studio), studio, number, dict(zip(CLIPS, tasks, strict=True)))
+            ids = dict(zip(CLIPS, tasks, strict=True))
+            yield Project(Editor(page, studio), studio, number, ids, lambda: runtime.queue.records())
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -93,11 +99,17 @@ def test_words_that_find_nothing_leave_the_annotation_as_it_is(project: Project)
     editor = project.editor
     editor.open(project.number, project.tasks["rotated"])
     (before,) = editor.seek(10)["regions"]
-    answer = editor.type_words("xyzzy")
-    assert "errors" not in answer
-    editor.page.get_by_text("xyzzy (not found: Object: the model in use knows none of the words").wait_for()
+    assert not editor.submit_words("xyzzy").get("data")
     (after,) = editor.seek(10)["regions"]
     assert after == before
+    typed = [r for r in editor.page.evaluate(SERIALISED) if r["type"] == "textarea"]
+    assert [(r["value"], set(r)) for r in typed] == [
+        ({"text": ["xyzzy"]}, {"id", "from_name", "to_name", "type", "value", "origin"})
+    ]
+    assert editor.page.get_by_text(re.compile("not (found|finished)")).count() == 0
+    assert editor.region_rows() == 1
+    (job,) = [job for job in project.jobs() if job.title == "xyzzy"]
+    assert "the model in use knows none of the words 'xyzzy'" in (job.error or "")
 
 
 def test_a_minus_removes_the_box_from_every_frame_until_the_words_return(project: Project) -> None:

@@ -90,22 +90,6 @@ def test_a_failed_task_of_a_batch_is_an_error_beside_the_others_predictions(
     assert "division" not in bad["error"]
 
 
-def test_an_interactive_failure_is_written_behind_the_words_and_leaves_the_boxes(
-    client: TestClient, runtime: TruthRuntime
-) -> None:
-    region = {"id": "t1", "type": "textarea", "from_name": "say", "to_name": "v", "origin": "manual"}
-    context = {"result": [{**region, "value": {"text": ["nothing"]}}]}
-    (answer,) = _predict(client, _task(), context=context)
-    (told,) = answer["result"]
-    assert told == {**region, "value": {"text": ["nothing (not found: no object fits the words 'nothing')"]}}
-    # what was added is taken off again, whatever stands in it
-    context = {"result": [{**region, "value": {"text": ["the ring (not found: a; b (c): d)"]}}]}
-    (answer,) = _predict(client, _task(), context=context)
-    assert runtime.truth.asked[-1][1][0].words == "the ring"
-    assert len(runtime.truth.asked[-1][1]) == 1
-    assert answer["result"][0]["type"] == "videorectangle"
-
-
 def _text_region(*texts: Any, source: str = "say") -> dict[str, Any]:
     return {"id": "t", "type": "textarea", "from_name": source, "to_name": "v", "value": {"text": list(texts)}}
 
@@ -143,12 +127,38 @@ def test_an_empty_context_is_no_context(context: Any, client: TestClient, runtim
     assert old == new
 
 
-def test_writing_interactive_failures_can_be_switched_off(root: Path, tmp_path: Path) -> None:
-    settings = load_settings(media_root=root, cache_dir=tmp_path, say_in_text_field=False)
-    runtime = TruthRuntime(settings)
-    context = {"result": [{"type": "textarea", "from_name": "say", "value": {"text": ["nothing"]}}]}
-    assert _predict(TestClient(create_app(settings, runtime)), _task(), context=context) == []
-    runtime.close()
+@pytest.mark.parametrize(
+    ("task", "typed", "reason"),
+    [
+        (_task(), "nothing", "no object fits the words 'nothing'"),
+        (_task(), "the ring; boom", "failed unexpectedly"),
+        (_task("missing.mp4"), "the ring", "missing.mp4"),
+        ({"id": 1, "data": {}}, "the ring", "must be a video's address"),
+        (_task(), "x" * 501, "an expression must have at most 500 characters"),
+        (_task(), "-the bus", "nothing to remove is called 'the bus'"),
+    ],
+)
+def test_words_in_vain_have_no_answer_and_their_reason_is_among_the_jobs(
+    task: dict[str, Any], typed: str, reason: str, client: TestClient
+) -> None:
+    assert _predict(client, task, context={"result": [_text_region(typed)]}) == []
+    (job,) = client.get("/jobs").json()["jobs"]
+    assert (job["task_id"], job["state"], job["urgency"]) == (1, "failed", "interactive")
+    assert job["title"].startswith(typed[:190])
+    assert reason in job["error"]
+    _predict(client, task, context={"result": [_text_region(typed)]})
+    assert len(client.get("/jobs").json()["jobs"]) == 1, "the same once more is listed once"
+    retried = client.post(f"/jobs/{job['id']}/retry", headers={"X-Refam": "1"})
+    assert retried.status_code == (409 if job["refused"] else 200)
+
+
+@pytest.mark.parametrize(
+    "typed", ["the ring (not found: a; b (c): d)", "the ring (not finished: 3 s left)", "  the  ring\t", "The RING!"]
+)
+def test_no_answer_rewrites_what_was_typed(typed: str, client: TestClient) -> None:
+    for task in (_task(), _task("missing.mp4")):
+        for answer in _predict(client, task, context={"result": [_text_region(typed)]}):
+            assert {region["type"] for region in answer["result"]} == {"videorectangle"}
 
 
 def test_an_interactive_answer_replaces_the_drafted_region(client: TestClient, runtime: TruthRuntime) -> None:
