@@ -97,6 +97,14 @@ def rotated(path: Path, frames: Frames, *, degrees: int = 90, fps: Fraction | in
     return _write(path, stored, times, rate=Fraction(fps), codec=codec, rotation=degrees)
 
 
+def anamorphic(path: Path, frames: Frames, *, pixel_aspect: Fraction, degrees: int = 0) -> Path:
+    """Pixels that are not square: players stretch what is stored by this factor, and then turn it."""
+    plain = rotated(path.with_suffix(".plain.mp4"), frames, degrees=degrees)
+    ratio = f"{pixel_aspect.numerator}/{pixel_aspect.denominator}"
+    _ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=sample_aspect_ratio={ratio}", path)
+    return path
+
+
 def mirrored(path: Path, frames: Frames, *, fps: int = 25) -> Path:
     """Stored left-right mirrored with a display matrix that mirrors back: players show `frames`."""
     plain = cfr(path.with_suffix(".plain.mp4"), np.ascontiguousarray(frames[:, :, ::-1]), fps=fps)

@@ -19,7 +19,7 @@ from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
 from backend.labelstudio.edits import region_words
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.request import FALLBACK_FIELDS, task_expressions
-from backend.labelstudio.timeline import editor_frame_count, region_rate
+from backend.labelstudio.timeline import editor_frame_count, frame_aspect, region_rate
 from backend.settings import Settings
 from video.errors import UserError
 
@@ -56,7 +56,7 @@ class CorrectedObject:
     def truth(self, clip: Clip) -> EditorTruth:
         """Return the object's boxes by editor frame of its video."""
         n = editor_frame_count(clip.duration_s, self.fps)
-        boxes, visible = interpolate_sequence(self.sequence, n, aspect=clip.size[0] / clip.size[1])
+        boxes, visible = interpolate_sequence(self.sequence, n, aspect=frame_aspect(clip, clip.size))
         return EditorTruth(boxes, np.asarray(visible, np.bool_))
 
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from backend.feedback.compare import RegionFate
 from backend.feedback.store import StoredCorrection
-from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
+from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count, frame_aspect
 from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
+from video.io.display import resize_image
 from video.io.probe import ClipError
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ def draw_correction(stored: StoredCorrection, clip: Clip) -> NDArray[np.uint8]:
     """
     frame = min(max(1, stored.correction.worst or 1), editor_frame_count(clip.duration_s, stored.fps))
     image = clip.frame(int(clip_frame_of_editor(clip.times, frame, stored.fps)[frame - 1]))
-    h = max(1, round(image.shape[0] * _WIDTH_PX / image.shape[1]))
-    small = np.ascontiguousarray(cv2.resize(image, (_WIDTH_PX, h), interpolation=cv2.INTER_AREA))
+    h = max(1, round(_WIDTH_PX / frame_aspect(clip, (image.shape[1], image.shape[0]))))
+    small = np.ascontiguousarray(resize_image(image, (_WIDTH_PX, h)))
     for box, colour in ((stored.correction.before, _BEFORE_RGB), (stored.correction.after, _AFTER_RGB)):
         if box is not None:
             x0, y0, x1, y1 = (round(c * side) for c, side in zip(box, (_WIDTH_PX, h, _WIDTH_PX, h), strict=True))

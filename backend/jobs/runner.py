@@ -15,7 +15,7 @@ from backend.jobs.worker import JobResult, TransientError
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import build_prediction
 from backend.labelstudio.request import PredictRequest
-from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
+from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count, frame_aspect, pixel_aspect
 from backend.media.network_policy import redact_url
 from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
@@ -188,7 +188,9 @@ def add_user_prompts(work: PredictRequest, clip: Clip) -> tuple[Target, ...]:
     targets = []
     for target, edits in zip(work.targets, work.edits or ((),) * len(work.targets), strict=True):
         by_frame = {int(clip_frames[edit.frame - 1]): edit for edit in edits if edit.frame <= n}
-        prompts = (edit.prompt(frame, clip.size) for frame, edit in sorted(by_frame.items()))
+        prompts = (
+            edit.prompt(frame, clip.size, pixel_aspect=pixel_aspect(clip)) for frame, edit in sorted(by_frame.items())
+        )
         targets.append(replace(target, prompts=(*target.prompts, *(p for p in prompts if p is not None))))
     return tuple(targets)
 
@@ -253,21 +255,23 @@ def render_thumbnail(clip: Clip, results: Sequence[TrackResult]) -> bytes:
         ReadingError: That frame cannot be read.
     """
     import cv2
+    import numpy as np
 
+    from video.io.display import resize_image
     from video.masks import decode
 
     first = next(r for r in results if r.track.visible.any())
     row = int((first.track.scores * first.track.visible).argmax())
     frame = int(first.track.frames[row])
     image = clip.frame(frame)
-    scale = _THUMBNAIL_PX / image.shape[1]
-    small = cv2.resize(image, (_THUMBNAIL_PX, max(1, round(image.shape[0] * scale))), interpolation=cv2.INTER_AREA)
+    h = max(1, round(_THUMBNAIL_PX / frame_aspect(clip, clip.size)))
+    small = resize_image(image, (_THUMBNAIL_PX, h))
     for result in results:
         row = int((result.track.frames == frame).argmax())
         if result.track.visible[row] and result.track.frames[row] == frame:
             mask = cv2.resize(decode(result.track.rles[row]).astype("uint8"), small.shape[1::-1])
             outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            small = cv2.drawContours(small.copy(), outlines, -1, _OUTLINE_RGB, 2)
+            small = np.asarray(cv2.drawContours(small.copy(), outlines, -1, _OUTLINE_RGB, 2), np.uint8)
     ok, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not ok:
         raise RuntimeError("OpenCV could not write a JPEG")

@@ -64,14 +64,15 @@ class UserKeyframe:
         x0, y0, x1, y1 = upright_boxes(sides, np.array([self.rotation]), aspect)[0].clip(0, 1).tolist()
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
-    def prompt(self, clip_frame: int, size: tuple[int, int]) -> FramePrompt | None:
+    def prompt(self, clip_frame: int, size: tuple[int, int], *, pixel_aspect: float = 1.0) -> FramePrompt | None:
         """Return the upright box around it as a prompt, None if it lies outside the frame.
 
         Args:
             clip_frame: Frame of the clip, 0-based.
             size: (width, height) of the clip in pixels.
+            pixel_aspect: Width of a pixel divided by its height.
         """
-        box = self.box(size[0] / size[1])
+        box = self.box(size[0] / size[1] * pixel_aspect)
         return FramePrompt(clip_frame, box=box) if box is not None else None
 
 
@@ -106,12 +107,13 @@ class UserOutline:
         """Return the mask (H, W) that it encloses, closed or not. size: (width, height) in pixels."""
         return polygon_to_mask(self.points * size, size)
 
-    def prompt(self, clip_frame: int, size: tuple[int, int]) -> FramePrompt | None:
+    def prompt(self, clip_frame: int, size: tuple[int, int], *, pixel_aspect: float = 1.0) -> FramePrompt | None:
         """Return the filled outline as a prompt, None if it has no pixel.
 
         Args:
             clip_frame: Frame of the clip, 0-based.
             size: (width, height) of the clip in pixels.
+            pixel_aspect: As in `UserKeyframe.prompt`; not needed here.
         """
         mask = self.mask(size)
         return FramePrompt(clip_frame, mask=encode(mask)) if mask.any() else None

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from xml.sax.saxutils import quoteattr
 
+from video.io.display import resize_image
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -18,7 +20,7 @@ _JPEG_QUALITY = 95
 
 
 def write_frames(clip: Clip, chosen: list[int], folder: Path) -> list[str]:
-    """Write frames as JPEG files and return their names.
+    """Write frames as JPEG files, in the shape in which players show them, and return their names.
 
     Args:
         clip: The video.
@@ -30,7 +32,7 @@ def write_frames(clip: Clip, chosen: list[int], folder: Path) -> list[str]:
     for indices, images in clip.batches(chosen):
         for i, image in zip(indices, images, strict=True):
             names.append(f"{int(i):06}.jpg")
-            (folder / names[-1]).write_bytes(encode_jpeg(image))
+            (folder / names[-1]).write_bytes(encode_jpeg(resize_image(image, clip.display_size)))
     return names
 
 

@@ -37,6 +37,16 @@ class TimedClip(Protocol):
         """Duration in seconds."""
 
 
+def frame_aspect(clip: TimedClip, size: tuple[int, int]) -> float:
+    """Return the frame's width divided by its height as the editor shows it. size: (width, height) in pixels."""
+    return size[0] / size[1] * pixel_aspect(clip)
+
+
+def pixel_aspect(clip: TimedClip) -> float:
+    """Return the width of a pixel divided by its height: 1 for whatever does not say it, as only video files do."""
+    return float(getattr(clip, "pixel_aspect", 1.0))
+
+
 def editor_rate(frame_rate: float | None) -> float:
     """Return the frames per second that the editor really uses.
 

@@ -45,7 +45,7 @@ class ArrayClip:
         times: Sequence[float] | NDArray[np.float64] | None = None,
     ) -> None:
         self.frames = frames
-        self.size = (frames.shape[2], frames.shape[1])
+        self.size = self.display_size = (frames.shape[2], frames.shape[1])
         self.times = np.arange(len(frames)) / fps if times is None else np.asarray(times)
         self.largest_batch = 0
         self.frames_read: list[int] = []

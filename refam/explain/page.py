@@ -61,6 +61,7 @@ def render_page(
     candidates: Sequence[Candidate],
     frames: Sequence[ExplainedFrame],
     facts: Sequence[tuple[str, str]],
+    pixel_aspect: float = 1.0,
 ) -> str:
     """Render the page; whatever the words contain is escaped.
 
@@ -71,6 +72,7 @@ def render_page(
         candidates: Masks of the explained frame, best first.
         frames: Those that are planned for grounding, in order; the explained one may be among them.
         facts: Names and values for the end of the page.
+        pixel_aspect: Width of the images' pixels divided by their height.
 
     Returns:
         HTML.
@@ -92,6 +94,7 @@ def render_page(
         time_s=time_s,
         width=w,
         height=h,
+        aspect=w * pixel_aspect / h,
         photo=encode_photo(explanation.image, width=_WIDE_PX),
         ground=encode_dimmed_photo(explanation.image, width=_SMALL_PX * 2),
         result=_heatmap_fields(explanation.heatmap, size),

@@ -77,6 +77,7 @@ def explain_video(
         candidates=candidates[:_MAX_CANDIDATES],
         frames=frames,
         facts=_facts(grounder, segmenter, explanation, mask_s),
+        pixel_aspect=clip.pixel_aspect,
     )
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from video.errors import UserError
 from video.io.containers import bytes_missing, matroska_breaks_at
+from video.io.display import usable_pixel_aspect
 
 # The formats that may be opened. Playlists (hls, concat, dash, sdp) are not among them: such a "video" names other
 # files and addresses, and this process would fetch them.
@@ -99,6 +100,7 @@ class Probe:
         container: FFmpeg's names of the container format, separated by commas.
         codec: The codec's name.
         n_video_streams: The number of video streams in the file.
+        pixel_aspect: Width of a stored pixel divided by its height, before `turn`.
         broken: Why the frames end before the file does, as a sentence; empty for a whole file.
     """
 
@@ -111,6 +113,7 @@ class Probe:
     container: str
     codec: str
     n_video_streams: int
+    pixel_aspect: float = 1.0
     broken: str = ""  # what ends the frames before the file's own end; a sentence
 
 
@@ -143,6 +146,7 @@ def probe(path: Path, *, partial: bool = False) -> Probe:
             container=container.format.name,
             codec=stream.codec_context.codec.canonical_name,
             n_video_streams=len(container.streams.video),
+            pixel_aspect=usable_pixel_aspect(float(stream.sample_aspect_ratio or 1)),
             broken=f"the video can be decoded up to {times[-1]:.1f} s: {broken}" if broken else "",
         )
 

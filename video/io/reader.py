@@ -18,6 +18,7 @@ from PIL import Image as Pictures
 from PIL import ImageOps, UnidentifiedImageError
 
 from video.io.decode import DecordFailedError, Image, decord_agrees, read_decord, read_pyav
+from video.io.display import display_size
 from video.io.probe import ClipError, Probe, ReadingError, probe
 from video.types import DEFAULT_FPS
 
@@ -30,7 +31,7 @@ class Clip:
 
     Args:
         path: The file.
-        size: (width, height) in pixels as players show it, after rotation. Pixels that are not square stay as stored.
+        size: (width, height) in pixels after rotation. Pixels that are not square stay as stored: see `display_size`.
         times: (N,) float64 seconds at which players show each frame, from the start of playing; strictly ascending.
         duration_s: The duration in seconds as browsers report it, which is the container's: a sound track that is
             longer than the video counts, and a container that rounds may end before the last frame's time.
@@ -38,6 +39,7 @@ class Clip:
         decoder: The library that reads runs from frame 0 on. Single frames are always read by PyAV.
         codec: The codec's name.
         broken: What is wrong with a file of which only a part was opened; empty for a whole one.
+        pixel_aspect: Width of a pixel divided by its height, after rotation; 1 for square pixels.
 
     Example:
         >>> clip = open_clip("clip.mp4")
@@ -56,6 +58,7 @@ class Clip:
     codec: str
     _probe: Probe = field(repr=False)
     broken: str = field(default="", kw_only=True)
+    pixel_aspect: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.times.ndim != 1 or not len(self.times) or not (np.diff(self.times) > 0).all():
@@ -73,6 +76,11 @@ class Clip:
             f"Clip({self.path.name!r}, {w}x{h}, {len(self)} frames in {self.duration_s:.3f} s, "
             f"{self.codec} by {self.decoder}, rotation {self.rotation})"
         )
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """(width, height) in pixels at which players show it; `size` unless its pixels are not square."""
+        return display_size(self.size, self.pixel_aspect)
 
     @property
     def average_fps(self) -> float:
@@ -163,9 +171,11 @@ def open_clip(path: str | Path, *, partial: bool = False) -> Clip:
     path = Path(path)
     probed = probe(path, partial=partial)
     width, height = probed.size
+    on_its_side = probed.turn.transpose
     return Clip(
         path=path,
-        size=(height, width) if probed.turn.transpose else (width, height),
+        size=(height, width) if on_its_side else (width, height),
+        pixel_aspect=1 / probed.pixel_aspect if on_its_side else probed.pixel_aspect,
         times=probed.times,
         duration_s=probed.duration_s,
         rotation=probed.turn.degrees,
@@ -197,6 +207,7 @@ class FrameSequence:
     fps: float = DEFAULT_FPS
 
     rotation = 0
+    pixel_aspect = 1.0
     decoder = "pillow"
     codec = "images"
 
@@ -213,6 +224,11 @@ class FrameSequence:
     def path(self) -> Path:
         """The first file."""
         return self.paths[0]
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """(width, height) in pixels at which browsers show it."""
+        return self.size
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -399,6 +415,7 @@ def make_view(
         codec=clip.codec,
         _probe=clip._probe,
         broken=clip.broken,
+        pixel_aspect=clip.pixel_aspect,
         whole=clip,
         frames=frames,
     )

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from video.io.display import resize_image
 from video.io.reader import Clip
 from video.masks import decode
 from video.types import MaskTrack
@@ -25,17 +26,18 @@ def draw_tracks(image: Image, tracks: Sequence[MaskTrack], frame: int) -> Image:
     """Return a copy of an image with every object that is visible on a frame drawn into it.
 
     Args:
-        image: (H, W, 3) uint8 RGB. It may be smaller than the tracks' masks, with the same aspect ratio.
+        image: (H, W, 3) uint8 RGB. It may be smaller than the tracks' masks, and have square pixels where the clip's
+            are not: one side only may be larger than the masks'.
         tracks: The tracks.
         frame: The frame's index in the clip.
 
     Raises:
-        ValueError: If the image is larger than the masks.
+        ValueError: If both sides of the image are larger than the masks'.
     """
     out = image.copy()
     h, w = image.shape[:2]
     for track, colour in zip(tracks, object_colors(len(tracks)), strict=True):
-        if w > track.size[0] or h > track.size[1]:
+        if w > track.size[0] and h > track.size[1]:
             raise ValueError(f"{track.label!r} has masks of {track.size}, the frame is {(w, h)}")
         row = int(np.searchsorted(track.frames, frame))
         if row < len(track.frames) and track.frames[row] == frame and track.visible[row]:
@@ -56,8 +58,8 @@ def write_overlay(
 ) -> Path:
     """Write a video with the tracks drawn into it and a timeline of the objects below.
 
-    Every frame has the clip's own time. The file is written under another name and renamed at the end, so that a file
-    at `path` is always whole.
+    It has square pixels and the shape in which players show the clip. Every frame has the clip's own time. The file is
+    written under another name and renamed at the end, so that a file at `path` is always whole.
 
     Args:
         clip: The video.
@@ -73,7 +75,8 @@ def write_overlay(
         ClipError: If the clip cannot be read.
     """
     path = Path(path)
-    size = _even_size(clip.size, most_px)
+    shape = _bounded_size(clip.display_size, most_px)
+    size = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2)
     ticks = _ascending(np.round(clip.times / float(_TICK)).astype(np.int64))
     ends = np.append(ticks[1:], max(round(clip.duration_s / _TICK), ticks[-1] + round(1 / clip.average_fps / _TICK)))
     end_s = float(ends[-1] * _TICK)
@@ -87,11 +90,8 @@ def write_overlay(
             stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = _TICK
             for i, image in _read_frames(clip):
-                drawn = (
-                    draw_tracks(_fit(image, size), tracks, i)
-                    if _draws_after_resizing(clip, size)
-                    else _fit(draw_tracks(image, tracks, i), size)
-                )
+                # Tracks are drawn after resizing, which keeps lines and letters sharp.
+                drawn = _pad(draw_tracks(resize_image(image, shape), tracks, i), size)
                 full_image = np.concatenate([drawn, timeline.render(i)]) if timeline else drawn
                 picture = av.VideoFrame.from_ndarray(full_image, format="rgb24")
                 picture.pts, picture.time_base = int(ticks[i]), _TICK
@@ -115,14 +115,6 @@ def _read_frames(clip: Clip) -> Iterator[tuple[int, Image]]:
         yield from zip(indices.tolist(), images, strict=True)
 
 
-def _draws_after_resizing(clip: Clip, size: tuple[int, int]) -> bool:
-    """Return whether tracks are drawn after resizing, which keeps lines and letters sharp.
-
-    Not if the size only differs by being even.
-    """
-    return size[0] <= clip.size[0] and size[1] <= clip.size[1]
-
-
 def _draw_object(image: Image, mask: NDArray[np.uint8], label: str, score: float, colour: Colour) -> None:
     outline, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if not outline:
@@ -141,22 +133,16 @@ def _draw_object(image: Image, mask: NDArray[np.uint8], label: str, score: float
     paste(image, text, round(left + width / 2 - text.shape[1] / 2), top - text.shape[0] - thick - 2)
 
 
-def _even_size(size: tuple[int, int], most_px: int) -> tuple[int, int]:
-    """Return the size of the overlay: no side over `most_px`, both even and at least 2."""
+def _bounded_size(size: tuple[int, int], most_px: int) -> tuple[int, int]:
+    """Return a size of the same shape with no side over `most_px`."""
     if most_px < 16:
         raise ValueError(f"most_px must be at least 16, got {most_px}")
     shrink = min(1.0, most_px / max(size))
     w, h = (max(1, round(side * shrink)) for side in size)
-    return w + w % 2, h + h % 2
+    return w, h
 
 
-def _fit(image: Image, size: tuple[int, int]) -> Image:
-    """Resize an image to the overlay's size; if that differs only by being even, pad it by repeating its edge."""
+def _pad(image: Image, size: tuple[int, int]) -> Image:
+    """Return an image of this size, by repeating its right and lower edge."""
     h, w = image.shape[:2]
-    if 0 <= size[0] - w <= 1 and 0 <= size[1] - h <= 1:
-        return np.pad(image, ((0, size[1] - h), (0, size[0] - w), (0, 0)), mode="edge")
-    return _resize(image, size)
-
-
-def _resize(image: Image, size: tuple[int, int]) -> Image:
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.pad(image, ((0, size[1] - h), (0, size[0] - w), (0, 0)), mode="edge")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from video.io.display import resize_image
 from video.io.reader import Clip
 from video.types import MaskTrack
 from video.visualize.overlay import draw_tracks
@@ -90,13 +91,14 @@ def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], items: Sequence[ReviewF
     if not items:
         raise ValueError("a sheet needs at least one frame to look at")
     pictures: dict[int, Image] = {}
-    w, h = clip.size
+    w, h = clip.display_size
     size = (_TILE_PX, max(1, round(_TILE_PX * h / w)))
+    drawn_size = size if w > _TILE_PX else (w, h)
     for indices, images in clip.batches(sorted({item.frame for item in items}), size=4):
         for i, image in zip(indices.tolist(), images, strict=True):
-            pictures[i] = _resize(image, size) if w > _TILE_PX else image
+            pictures[i] = resize_image(image, drawn_size)
     tiles = [
-        _tile(_resize(draw_tracks(pictures[item.frame], tracks, item.frame), size), clip, tracks, item)
+        _tile(resize_image(draw_tracks(pictures[item.frame], tracks, item.frame), size), clip, tracks, item)
         for item in items
     ]
     height, width = tiles[0].shape[:2]
@@ -138,10 +140,6 @@ def _items_of_track(k: int, track: MaskTrack, times: NDArray[np.float64]) -> lis
         if jump > _JUMP:
             items.append(ReviewFrame(frame, k, f"jumped by {jump:.1f} of its size", min(1.4, 0.6 + jump / 3)))
     return items
-
-
-def _resize(image: Image, size: tuple[int, int]) -> Image:
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _tile(picture: Image, clip: Clip, tracks: Sequence[MaskTrack], item: ReviewFrame) -> Image:

@@ -21,6 +21,7 @@ from backend.labelstudio.timeline import (
     TimedClip,
     clip_frame_of_editor,
     editor_frame_count,
+    frame_aspect,
     thin_still_stretches,
     track_on_timeline,
 )
@@ -108,7 +109,7 @@ def box_sequence(
     """
     rows, visible = track_on_timeline(track, clip, fps)
     scores = track.scores[rows]
-    aspect = track.size[0] / track.size[1]
+    aspect = frame_aspect(clip, track.size)
     boxes, visible, edited = apply_user_keyframes(track.boxes[rows], visible, edits, aspect=aspect)
     sequence: list[BoxKeyframe] = []
     must = sorted(edited.keys() | _beside_rotated(edited, visible))
@@ -188,7 +189,7 @@ def boxes_on_clip(
         FormatError: If an item is no keyframe.
     """
     n = editor_frame_count(clip.duration_s, fps)
-    drawn, visible = interpolate_boxes(sequence, n, where, aspect=clip.size[0] / clip.size[1])
+    drawn, visible = interpolate_boxes(sequence, n, where, aspect=frame_aspect(clip, clip.size))
     shown = clip_frame_of_editor(clip.times, n, fps)
     frames, first = np.unique(shown, return_index=True)
     boxes: dict[int, Box] = {int(f): _box(drawn[row]) for f, row in zip(frames, first, strict=True) if visible[row]}

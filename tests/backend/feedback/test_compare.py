@@ -286,6 +286,9 @@ def test_the_page_shows_the_worst_and_escapes_what_people_wrote():
     assert "the video cannot be had" in html
     drawn = draw_correction(_rows()[0], _Clip())
     assert drawn.shape == (270, 480, 3)
+    wide = _Clip()
+    wide.pixel_aspect = 2.0
+    assert draw_correction(_rows()[0], wide).shape == (135, 480, 3)
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 3, "ground, our box, their box"
 
 

@@ -1,11 +1,19 @@
-"""How a job's progress is estimated."""
+"""How a job's progress is estimated, and the picture in the list of jobs."""
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import cv2
+import numpy as np
 import pytest
 
 from backend.jobs.models import JobRecord, JobState, Priority
-from backend.jobs.runner import estimate_stage_shares
+from backend.jobs.runner import estimate_stage_shares, render_thumbnail
+from refam.pipeline.types import Target, TrackResult
+from tests import media
+from tests.doubles import track_of_masks
+from video.io.reader import open_clip
 
 
 def record(state, **stages):
@@ -22,3 +30,14 @@ def test_stage_shares_follow_finished_jobs_weighted_by_their_length():
     assert shares["mask"] > 0
     shares = estimate_stage_shares([record(JobState.DONE, fetch=0.5, track=0.01)])  # short: it hardly counts
     assert shares["track"] > 0.5
+
+
+@pytest.mark.parametrize(("pixel_aspect", "height"), [(1, 192), (2, 96)])
+def test_a_thumbnail_has_the_shape_of_the_film(pixel_aspect, height, tmp_path):
+    frames = media.numbered_frames(3)
+    clip = open_clip(media.anamorphic(tmp_path / "clip.mp4", frames, pixel_aspect=Fraction(pixel_aspect)))
+    masks = np.zeros((3, 96, 160), bool)
+    masks[:, 30:60, 40:90] = True
+    result = TrackResult(Target("a", words="a"), track_of_masks(masks), (), 0.9, 0, ())
+    jpeg = np.frombuffer(render_thumbnail(clip, [result]), np.uint8)
+    assert cv2.imdecode(jpeg, cv2.IMREAD_COLOR).shape == (height, 320, 3)

@@ -109,14 +109,16 @@ def test_malformed_keyframes_are_left_out(sequence):
 
 
 @pytest.mark.parametrize("angle", [0, 90, 180, 270, -90, 360])
-@pytest.mark.parametrize("size", [(320, 160), (90, 160), (100, 100)])
-def test_a_turned_box_round_an_object_is_the_same_prompt_as_the_upright_one(angle, size):
+@pytest.mark.parametrize("pixel_aspect", [1, 2])
+@pytest.mark.parametrize("stored", [(320, 160), (90, 160), (100, 100)])
+def test_a_turned_box_round_an_object_is_the_same_prompt_as_the_upright_one(angle, stored, pixel_aspect):
     """A person may draw a box and turn it by quarters: what it encloses on the screen counts."""
+    size = (stored[0] * pixel_aspect, stored[1])
     left, top, right, bottom = 30, 40, 70, 60  # pixels
     corner = {0: (left, top), 90: (right, top), 180: (right, bottom), 270: (left, bottom)}[angle % 360]
     wide, high = (right - left, bottom - top) if angle % 180 == 0 else (bottom - top, right - left)
     percent = [100 * v / side for v, side in zip((*corner, wide, high), (*size, *size), strict=True)]
-    prompt = UserKeyframe(1, *percent, angle, True, None).prompt(7, size)
+    prompt = UserKeyframe(1, *percent, angle, True, None).prompt(7, stored, pixel_aspect=pixel_aspect)
     assert prompt.frame == 7
     assert prompt.box == pytest.approx((left / size[0], top / size[1], right / size[0], bottom / size[1]))
 

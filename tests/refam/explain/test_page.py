@@ -136,6 +136,12 @@ def test_the_page_is_self_contained_and_has_no_scripts(explanation: Explanation)
     assert not [n for _, a in elements.tags for n in a if n.startswith("on")], "no handlers"
 
 
+def test_pictures_have_the_shape_of_the_film(explanation: Explanation) -> None:
+    h, w = explanation.image.shape[:2]
+    (ratio,) = re.findall(r"aspect-ratio: ([\d.]+);", render(explanation, pixel_aspect=2.0))
+    assert float(ratio) == pytest.approx(2 * w / h)
+
+
 def test_every_picture_has_a_text_alternative(explanation: Explanation) -> None:
     elements = Elements(render(explanation))
     texts = [a.get("alt") or "" for a in elements.all("img")]

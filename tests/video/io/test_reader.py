@@ -145,6 +145,26 @@ def test_a_late_start_counts_in_the_duration_as_in_browsers(name, start_s, durat
 
 
 @pytest.mark.parametrize(
+    ("aspect", "degrees", "name", "shown"),
+    [
+        (Fraction(2), 0, "wide.mp4", (320, 96)),
+        (Fraction(8, 9), 0, "ntsc-dv.mkv", (160, 108)),
+        (Fraction(64, 45), 0, "pal-wide.mp4", (228, 96)),
+        (Fraction(2), 90, "turned.mp4", (160, 192)),
+        (Fraction(1), 0, "square.mp4", (160, 96)),
+        (Fraction(20), 0, "nonsense.mp4", (160, 96)),
+    ],
+)
+def test_the_shape_in_which_players_show_pixels_that_are_not_square(aspect, degrees, name, shown, tmp_path):
+    clip = open_clip(media.anamorphic(tmp_path / name, media.numbered_frames(4), pixel_aspect=aspect, degrees=degrees))
+    assert (clip.size, clip.display_size) == ((160, 96), shown)
+    assert clip.frame(0).shape == (96, 160, 3)
+    assert numbers(clip) == [0, 1, 2, 3]
+    view = make_view(clip, most_px=80)
+    assert (view.size, view.pixel_aspect) == ((80, 48), clip.pixel_aspect)
+
+
+@pytest.mark.parametrize(
     ("name", "ticks", "unit_s", "times", "duration_s"),
     [
         ("pairs.mkv", [200 * (i // 2) for i in range(20)], Fraction(1, 1000), 0.2 * (np.arange(20) // 2), 1.8),

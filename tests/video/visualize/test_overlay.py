@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -85,6 +86,27 @@ def test_sizes_are_even_and_bounded(size, most_px, expected, tmp_path):
     clip = open_clip(tmp_path / "odd.mkv")
     assert clip.size == size
     assert open_clip(write_overlay(clip, [], tmp_path / "o.mp4", most_px=most_px)).size == expected
+
+
+@pytest.mark.parametrize(
+    ("pixel_aspect", "most_px", "size"),
+    [(Fraction(2), 1280, (320, 96)), (Fraction(8, 9), 1280, (160, 108)), (Fraction(2), 200, (200, 60))],
+)
+def test_it_has_the_shape_of_the_film(pixel_aspect, most_px, size, tmp_path):
+    frames = np.zeros((3, 96, 160, 3), np.uint8)
+    frames[:, 32:64, 40:80] = 255
+    clip = open_clip(media.anamorphic(tmp_path / "clip.mp4", frames, pixel_aspect=pixel_aspect))
+    masks = frames[..., 0] > 0
+    back = open_clip(write_overlay(clip, [track_of(masks)], tmp_path / "overlay.mp4", most_px=most_px))
+    assert (back.size[0], back.pixel_aspect) == (size[0], 1.0)
+    plain = open_clip(write_overlay(clip, [], tmp_path / "plain.mp4", most_px=most_px))
+    assert plain.size == size
+    bright = plain.frame(1)[..., 0] > 128
+    drawn = back.frame(1)[: size[1], :, 2].astype(int) < bright * 200  # tinted in the object's colour, which is orange
+    x, y = np.flatnonzero(bright.any(0)), np.flatnonzero(bright.any(1))
+    expected = np.array([40 / 160, 80 / 160, 32 / 96, 64 / 96]) * [size[0], size[0], size[1], size[1]]
+    np.testing.assert_allclose([x[0], x[-1] + 1, y[0], y[-1] + 1], expected, atol=1.5)
+    assert drawn[bright].mean() > 0.7
 
 
 def test_the_object_is_coloured_and_the_rest_left_alone(clip):

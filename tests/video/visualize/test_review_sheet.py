@@ -1,4 +1,5 @@
 from dataclasses import replace
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -49,5 +50,9 @@ def test_the_sheet_is_a_picture_of_tiles(tmp_path):
     looks = frames_to_review([track], clip.times)
     picture = cv2.imread(str(write_sheet(clip, [track], looks, tmp_path / "sheet.jpg")))
     assert picture.shape[1] == 2 * 410 + 10
+    wide = open_clip(media.anamorphic(tmp_path / "wide.mp4", media.numbered_frames(24), pixel_aspect=Fraction(2)))
+    shown = cv2.imread(str(write_sheet(wide, [track], looks, tmp_path / "wide.jpg")))
+    heights = [(sheet.shape[0] - 10) // -(-len(looks) // 2) for sheet in (picture, shown)]
+    assert heights[0] - heights[1] == 400 * 96 // 160 - 400 * 96 // 320, "a tile has the shape of the film"
     with pytest.raises(ValueError, match="at least one"):
         write_sheet(clip, [track], [], tmp_path / "none.jpg")
