@@ -15,6 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Frames = NDArray[np.uint8]
 
@@ -131,6 +132,21 @@ def at_times(path: Path, frames: Frames, ticks: Sequence[int], *, unit_s: Fracti
             packet.pts = packet.dts = tick
             packet.duration = 0
             container.mux(packet)
+    return path
+
+
+def raw(path: Path, frames: Frames, *, fps: int = 10, pixel_format: str = "yuv420p") -> Path:
+    """Uncompressed video of the format that the path's ending names (.y4m)."""
+    plain = cfr(path.with_suffix(".plain.mp4"), frames, fps=fps)
+    _ffmpeg("-i", plain, "-pix_fmt", pixel_format, "-strict", "-1", path)
+    return path
+
+
+def animation(path: Path, frames: Frames, *, durations_ms: Sequence[int]) -> Path:
+    """An animated picture (.webp, .png, .gif, .avif), without loss where the format can."""
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    lossless = {"lossless": True} if path.suffix == ".webp" else {}
+    first.save(path, save_all=True, append_images=others, duration=list(durations_ms), loop=0, **lossless)
     return path
 
 

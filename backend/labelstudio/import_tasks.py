@@ -26,7 +26,7 @@ from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack
 from video.io.reader import open_clip
 from video.types import MaskTrack
 
-_ENDINGS = ("", ".mp4", ".webm", ".mov", ".mkv", ".avi")
+_ENDINGS = ("", ".mp4", ".webm", ".mov", ".mkv", ".avi", ".y4m", ".gif", ".webp")
 
 
 def build_label_config(labels: Sequence[str], *, jobs_page: str | None = None) -> str:

@@ -1,15 +1,18 @@
 """What the container of a video file says about its own length, read without a decoder.
 
-A video that was cut off in transit still opens, and libraries then end early without an error. But MP4, Matroska and
-AVI announce the lengths of their parts, and a part that extends past the end of the file proves that bytes are
-missing. Sources: ISO/IEC 14496-12 (boxes), RFC 8794 (EBML), the RIFF specification.
+A video that was cut off in transit still opens, and libraries then end early without an error. But MP4, Matroska, AVI,
+WebP and PNG announce the lengths of their parts, and a part that extends past the end of the file proves that bytes are
+missing. So does a last frame of raw video (.y4m) that is not whole. Sources: ISO/IEC 14496-12 (boxes), RFC 8794 (EBML),
+the RIFF specification, RFC 9649 (WebP), the PNG specification, the YUV4MPEG2 page of MultimediaWiki.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import BinaryIO
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _CLUSTER = 0x1F43B675
 # SeekHead, Info, Tracks, Cues, Attachments, Chapters, Tags, and Void and CRC-32, which may stand anywhere
@@ -24,7 +27,7 @@ _BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp"
 def bytes_missing(path: Path) -> int:
     """Return how many bytes of the container's announced length the file lacks.
 
-    0 also where the container announces nothing (streams, MPEG-TS) or is none of the three.
+    0 also where the container announces nothing (streams, MPEG-TS) or is of another kind.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -34,11 +37,27 @@ def bytes_missing(path: Path) -> int:
             end = _end_of_boxes(file, size)
         elif head[:4] == _EBML:
             end = _end_of_segment(file)
-        elif head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        elif head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WEBP"):
             end = _end_of_riff(file, size)
+        elif head[:8] == _PNG:
+            end = _end_of_png(file, size)
+        elif head[:9] == b"YUV4MPEG2":
+            end = _end_of_y4m(file, size)
         else:
             return 0
     return max(0, end - size)
+
+
+def webp_canvas(path: Path) -> tuple[int, int] | None:
+    """Return the (width, height) in pixels of an animated WebP from its header; None for all other files."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(30)
+    except OSError:
+        return None
+    if len(head) < 30 or head[:4] != b"RIFF" or head[8:16] != b"WEBPVP8X" or not head[20] & 0x02:
+        return None
+    return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
 
 
 def matroska_breaks_at(path: Path) -> int | None:
@@ -137,3 +156,34 @@ def _end_of_riff(file: BinaryIO, size: int) -> int:
         length = int.from_bytes(header[4:], "little")
         at += 8 + length + length % 2
     return at
+
+
+def _end_of_png(file: BinaryIO, size: int) -> int:
+    """Walk the chunks, each of a length, a name, its data and a checksum, up to the one that ends every PNG."""
+    at = 8
+    while at < size:
+        file.seek(at)
+        header = file.read(8)
+        at += 12 + int.from_bytes(header[:4])
+        if header[4:] == b"IEND":
+            return at
+    return max(at, size + 12)
+
+
+def _end_of_y4m(file: BinaryIO, size: int) -> int:
+    """Return where the last frame ends: each has a line of text and as many bytes as the header's format needs."""
+    header = file.readline(1024).decode("ascii", "replace").split()
+    fields = {field[0]: field[1:] for field in header[1:]}
+    match = re.match(r"(420|422|444alpha|444|411|410|mono)\w*?(?:p?(9|10|12|14|16))?$", fields.get("C", "420"))
+    if match is None or not (fields.get("W", "").isdecimal() and fields.get("H", "").isdecimal()):
+        return 0
+    w, h = int(fields["W"]), int(fields["H"])
+    across, down = {"420": (2, 2), "422": (2, 1), "411": (4, 1), "410": (4, 4)}.get(match.group(1), (1, 1))
+    chroma = -(-w // across) * -(-h // down)
+    samples = {"mono": w * h, "444alpha": 4 * w * h}.get(match.group(1), w * h + 2 * chroma)
+    length = samples * (2 if match.group(2) else 1)
+    end = file.tell()
+    while end < size and length:
+        file.seek(end)
+        end += len(file.readline(1024)) + length
+    return end

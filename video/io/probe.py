@@ -22,19 +22,20 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from video.errors import UserError
-from video.io.containers import bytes_missing, matroska_breaks_at
+from video.io.containers import bytes_missing, matroska_breaks_at, webp_canvas
 from video.io.display import usable_pixel_aspect
 
 # The formats that may be opened. Playlists (hls, concat, dash, sdp) are not among them: such a "video" names other
 # files and addresses, and this process would fetch them.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,mxf,ivf,m4v,h264,hevc,obu,mpegvideo,"
-    "mjpeg,nut,wtv,rm,dv,mp3,wav,flac,aac,ac3,amr"
+    "mjpeg,nut,wtv,rm,dv,yuv4mpegpipe,apng,mp3,wav,flac,aac,ac3,amr"
 )
 _BROWSER_CONTAINERS = {"mov", "mp4", "matroska", "webm"}
 _SAME_TIME_S = 1e-5  # no video has a hundred thousand frames a second: such timestamps say nothing
 _USUAL_FPS, _MAX_ANNOUNCED_FPS = 25.0, 240.0  # FFmpeg "announces" 1000 and more where it knows nothing
-_DAMAGE_HINT = "get a whole copy, or re-encode what is left of it"
+_PICTURE = "this is a picture, not a video"
+DAMAGE_HINT = "get a whole copy, or re-encode what is left of it"
 
 
 class ClipError(UserError):
@@ -134,7 +135,9 @@ def probe(path: Path, *, partial: bool = False) -> Probe:
         stream = video_stream(container, path)
         keys, stamps, size, turn, broken = _decode_all(container, stream, path, missing)
         if broken and not (partial and stamps):
-            raise ClipError(f"{path.name}: {broken}; {_DAMAGE_HINT}")
+            raise ClipError(f"{path.name}: {broken}; {DAMAGE_HINT}")
+        if len(stamps) == 1 and cv2.haveImageReader(str(path)):
+            raise ClipError(f"{path.name}: {_PICTURE}")
         times, pts, known = _times(stamps, stream, container)
         return Probe(
             size=size,
@@ -168,7 +171,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Return the first video stream of a container that is not cover art.
+    """Return the first video stream of a container that is not cover art, nor one picture beside a longer stream.
 
     Raises:
         ClipError: If there is none, or no decoder for it.
@@ -177,6 +180,8 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     if not streams:
         kinds = " and ".join(sorted({str(s.type) for s in container.streams})) or "nothing that is known"
         raise ClipError(f"{path.name}: there is no picture in this file, only {kinds}")
+    # An AVIF sequence has a picture to show before it is played.
+    streams = [s for s in streams if s.frames != 1] or streams
     if streams[0].codec_context is None:
         raise ClipError(f"{path.name}: no decoder here reads this file's pictures; convert it to H.264")
     streams[0].thread_type = "AUTO"
@@ -215,7 +220,7 @@ def _check_file(path: Path) -> None:
 
 def _why_not_opened(path: Path) -> str:
     if cv2.haveImageReader(str(path)):
-        return "this is a picture, not a video"
+        return _PICTURE
     if missing := bytes_missing(path):
         return f"the file is cut off: {missing} bytes are missing, among them its index, so no frame can be read"
     return "this is not a video file of a known kind, or its header is damaged; no frame can be read"
@@ -336,6 +341,9 @@ class VideoLimits:
         Raises:
             ClipError: If the header announces too much.
         """
+        if (canvas := webp_canvas(path)) is not None:
+            self.check(path.name, canvas, 0.0)
+            return
         with open_container(path) as container:
             stream = video_stream(container, path)
             self.check(path.name, (stream.width, stream.height), (container.duration or 0) / av.time_base)

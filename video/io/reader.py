@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 from PIL import ImageOps, UnidentifiedImageError
 
+from video.io.containers import webp_canvas
 from video.io.decode import DecordFailedError, Image, decord_agrees, read_decord, read_pyav
 from video.io.display import display_size
 from video.io.probe import ClipError, Probe, ReadingError, probe
+from video.io.webp import probe_webp, read_webp
 from video.types import DEFAULT_FPS
 
 __all__ = ["Clip", "ClipError", "ReadingError", "open_clip"]
@@ -36,7 +38,7 @@ class Clip:
         duration_s: The duration in seconds as browsers report it, which is the container's: a sound track that is
             longer than the video counts, and a container that rounds may end before the last frame's time.
         rotation: The clockwise degrees that are applied to the stored pixels: 0, 90, 180 or 270.
-        decoder: The library that reads runs from frame 0 on. Single frames are always read by PyAV.
+        decoder: The library that reads runs from frame 0 on. Single frames are read by PyAV, those of WebP by Pillow.
         codec: The codec's name.
         broken: What is wrong with a file of which only a part was opened; empty for a whole one.
         pixel_aspect: Width of a pixel divided by its height, after rotation; 1 for square pixels.
@@ -54,7 +56,7 @@ class Clip:
     times: NDArray[np.float64]
     duration_s: float
     rotation: int
-    decoder: Literal["decord", "pyav"]
+    decoder: Literal["decord", "pyav", "pillow"]
     codec: str
     _probe: Probe = field(repr=False)
     broken: str = field(default="", kw_only=True)
@@ -131,6 +133,9 @@ class Clip:
             raise ReadingError(text, frame=frame) from error
 
     def _frames(self, wanted: NDArray[np.int64], size: int) -> Iterator[tuple[int, Image]]:
+        if self.decoder == "pillow":
+            yield from read_webp(self.path, wanted)
+            return
         given = 0
         if self.decoder == "decord" and len(wanted) > 1 and wanted[-1] == len(wanted) - 1:
             try:
@@ -169,7 +174,8 @@ def open_clip(path: str | Path, *, partial: bool = False) -> Clip:
         ClipError: If the file is missing, no video, cut off or damaged. The text is written for people.
     """
     path = Path(path)
-    probed = probe(path, partial=partial)
+    is_webp = webp_canvas(path) is not None
+    probed = probe_webp(path, partial=partial) if is_webp else probe(path, partial=partial)
     width, height = probed.size
     on_its_side = probed.turn.transpose
     return Clip(
@@ -179,7 +185,7 @@ def open_clip(path: str | Path, *, partial: bool = False) -> Clip:
         times=probed.times,
         duration_s=probed.duration_s,
         rotation=probed.turn.degrees,
-        decoder="decord" if decord_agrees(path, probed) else "pyav",
+        decoder="pillow" if is_webp else "decord" if decord_agrees(path, probed) else "pyav",
         codec=probed.codec,
         _probe=probed,
         broken=probed.broken,

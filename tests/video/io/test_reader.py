@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests import media
 from video.io.containers import bytes_missing, matroska_breaks_at
 from video.io.decode import decord_agrees, read_decord, read_pyav
-from video.io.probe import DisplayTransform, probe
+from video.io.probe import DisplayTransform, VideoLimits, probe
 from video.io.reader import ClipError, make_view, open_clip
 from video.sampling import plan_frames
 
@@ -162,6 +163,61 @@ def test_the_shape_in_which_players_show_pixels_that_are_not_square(aspect, degr
     assert numbers(clip) == [0, 1, 2, 3]
     view = make_view(clip, most_px=80)
     assert (view.size, view.pixel_aspect) == ((80, 48), clip.pixel_aspect)
+
+
+DURATIONS_MS = [100] * 6 + [200] * 6
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png", "a.gif", "a.avif"])
+def test_animated_pictures_are_videos(name, tmp_path):
+    frames = media.numbered_frames(12)
+    clip = open_clip(media.animation(tmp_path / name, frames, durations_ms=DURATIONS_MS))
+    np.testing.assert_allclose(clip.times, np.cumsum([0, *DURATIONS_MS[:-1]]) / 1000, atol=1e-3)
+    assert clip.size == (160, 96)
+    assert numbers(clip) == list(range(12))
+    assert numbers(clip, [9, 2, 5]) == [2, 5, 9]
+    assert media.read_number(clip.frame(-1)) == 11
+    assert np.abs(clip.frame(4).astype(int) - frames[4]).mean() < 8
+    assert numbers(make_view(clip, first=2, last=8, every=3)) == [2, 5, 8]
+    VideoLimits(most_px=160 * 96, most_s=60).check_header(clip.path)
+    with pytest.raises(ClipError, match="160x96 pixels"):
+        VideoLimits(most_px=160 * 95, most_s=60).check_header(clip.path)
+
+
+def test_frames_of_a_webp_without_duration_are_shown_as_long_as_browsers_show_them(tmp_path):
+    clip = open_clip(media.animation(tmp_path / "a.webp", media.numbered_frames(3), durations_ms=[0, 10, 40]))
+    np.testing.assert_allclose([*clip.times, clip.duration_s], [0, 0.1, 0.2, 0.24])
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png", "a.gif", "a.avif", "a.jpg"])
+def test_a_picture_is_no_video(name, tmp_path):
+    Image.fromarray(media.numbered_frames(1)[0]).save(tmp_path / name)
+    with pytest.raises(ClipError, match="this is a picture, not a video"):
+        open_clip(tmp_path / name)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10", "gray"])
+def test_raw_video_is_read_and_known_when_it_is_cut_off(pixel_format, tmp_path):
+    path = media.raw(tmp_path / "a.y4m", media.numbered_frames(12), pixel_format=pixel_format)
+    clip = open_clip(path)
+    np.testing.assert_allclose(clip.times, np.arange(12) / 10, atol=1e-9)
+    assert numbers(clip) == list(range(12))
+    assert bytes_missing(path) == 0
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 6 // 10])
+    with pytest.raises(ClipError, match=r"cut off \(\d+ bytes are missing\): 7 frames"):
+        open_clip(path)
+    assert numbers(open_clip(path, partial=True)) == list(range(7))
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png", "a.avif"])
+def test_an_animated_picture_that_is_cut_off_is_known(name, tmp_path):
+    path = media.animation(tmp_path / name, media.numbered_frames(12), durations_ms=DURATIONS_MS)
+    assert bytes_missing(path) == 0
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 6 // 10])
+    with pytest.raises(ClipError, match="cut off"):
+        open_clip(path)
 
 
 @pytest.mark.parametrize(
