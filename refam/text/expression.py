@@ -15,14 +15,18 @@ from typing import Any
 
 import regex
 
-from refam.text.lexicon import STOP_WORDS
+from refam.text.lexicon import APPEARANCE_WORDS, FRAME_WORDS, RELATION_WORDS, RELATIVE_PRONOUNS, STOP_WORDS
 from refam.text.magnets import Magnets
-from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
+from refam.text.noun_phrase import PLACE_NOUNS, IgnoredWords, NounPhrase, is_pictograph, parse_noun_phrase
 from refam.text.spatial import CueKind, SpatialCue, find_spatial_cues
 from video.errors import UserError
 
 # A word with the marks of its letters ("é" in two characters, vowels of Hindi); else one visible character (an emoji).
 _WORD = regex.compile(r"\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X")
+
+
+# They say how things stand to each other or to the frame, which no model reads from the words themselves.
+_GRAMMAR_WORDS = STOP_WORDS | RELATION_WORDS | APPEARANCE_WORDS | RELATIVE_PRONOUNS | FRAME_WORDS | PLACE_NOUNS
 
 
 class TokenRole(StrEnum):
@@ -72,7 +76,8 @@ class Expression:
         text: What the person wrote, with single spaces.
         prompt: The text with magnets.
         tokens: One for each position of the text encoder's sequence up to the end token, without padding.
-        unknown: Content words that the tokenizer does not have.
+        unknown: Words, numbers and symbols that the tokenizer does not have, also those that would not be looked for;
+            without stop words, words of place and punctuation.
         cues: Words of place and size, which choose among the modes of the heatmap.
         ignored: What is said of other things, which does not guide the search.
         note: What else to know about how the words were read, or "".
@@ -91,9 +96,15 @@ class Expression:
         return [i for i, t in enumerate(self.tokens) if t.role in roles]
 
     def content_words(self) -> list[list[int]]:
-        """Return, for each word whose map makes the heatmap, the positions of its tokens."""
+        """Return, for each word whose map makes the heatmap, the positions of its tokens.
+
+        Words that the model does not know are left out. Measured with the small model on 120 scenes of seed 7, point
+        accuracy 0.933: with "glossy unicorn" before the noun it is 0.925, and 0.775 if their maps count.
+        """
         words: list[list[int]] = []
         for i in self.positions(TokenRole.CONTENT, TokenRole.HEAD):
+            if self.tokens[i].word in self.unknown:
+                continue
             token, last = self.tokens[i], self.tokens[words[-1][-1]] if words else None
             if last is not None and (last.word_index, last.word) == (token.word_index, token.word):
                 words[-1].append(i)
@@ -165,7 +176,7 @@ def parse_expression(
             roles[i] = TokenRole.SIZE if cue.kind is CueKind.SIZE else TokenRole.PLACE
     roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
     tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
-    unknown = _unknown_words(tokens, encoding["input_ids"], tokenizer.unk_token_id)
+    unknown = _unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)
     _check_groundable(text, tokens, unknown, cues)
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     return Expression(text, prompt, tokens, unknown, cues, tuple(phrase.ignored) if phrase else (), note)
@@ -182,8 +193,7 @@ def _role_of(
 
 
 def _is_stop_word(word: str) -> bool:
-    has_letters = any(c.isalnum() or unicodedata.category(c) == "So" for c in word)  # "So": emoji and other symbols
-    return word in STOP_WORDS or not has_letters
+    return word in STOP_WORDS or not (any(c.isalnum() for c in word) or is_pictograph(word))
 
 
 def _assign_tokens(
@@ -211,14 +221,31 @@ def _find_word(words: Sequence[Word], start: int, end: int) -> int | None:
     return next((i for i, w in enumerate(words) if w.start >= end), None)
 
 
-def _unknown_words(tokens: Sequence[Token], ids: Sequence[int], unknown_id: int | None) -> tuple[str, ...]:
-    """Content words without a known token; a word with one known token can still guide the search."""
-    known: dict[str, bool] = {}
-    for token, token_id in zip(tokens, ids, strict=True):
-        if token.word is not None and token.role in (TokenRole.CONTENT, TokenRole.HEAD):
-            is_known = token_id != unknown_id and bool(token.text.strip("▁Ġ "))
-            known[token.word] = known.get(token.word, False) or is_known
-    return tuple(word for word, is_known in known.items() if not is_known)
+def _unknown_words(words: Sequence[Word], roles: Sequence[TokenRole], encoding: Any, tokenizer: Any) -> tuple[str, ...]:
+    """Return the words without a known token; a word with one known token can still guide the search."""
+    pieces = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
+    known = [
+        span
+        for piece, token_id, span in zip(pieces, encoding["input_ids"], encoding["offset_mapping"], strict=True)
+        if token_id != tokenizer.unk_token_id and piece.strip("▁Ġ ")
+    ]
+    unknown = [
+        word.text
+        for word, role in zip(words, roles, strict=True)
+        if _has_meaning(word.text, role)
+        and not any(min(end, word.end) > max(start, word.start) for start, end in known)
+    ]
+    return tuple(dict.fromkeys(unknown))
+
+
+def _has_meaning(word: str, role: TokenRole) -> bool:
+    """Return whether people must be told if the model does not know a word."""
+    if role in (TokenRole.PLACE, TokenRole.SIZE):  # these choose among what was found, and are not read
+        return False
+    if role in (TokenRole.CONTENT, TokenRole.HEAD):
+        return True
+    is_sign = any(c.isalnum() or unicodedata.category(c).startswith("S") for c in word)  # "S": symbols
+    return is_sign and word not in _GRAMMAR_WORDS
 
 
 def _check_groundable(text: str, tokens: Sequence[Token], unknown: Sequence[str], cues: Sequence[SpatialCue]) -> None:
@@ -229,8 +256,9 @@ def _check_groundable(text: str, tokens: Sequence[Token], unknown: Sequence[str]
                               "such as: the red car on the left")  # fmt: skip
     if not looked_for:
         raise ExpressionError(f"{text!r} names nothing to look for; add a noun, such as: the red car")
-    if looked_for == set(unknown):
+    if looked_for <= set(unknown):
+        named = ", ".join(repr(word) for word in unknown if word in looked_for)
         raise ExpressionError(
-            f"the model in use knows none of the words {', '.join(map(repr, unknown))}; use words that it knows, "
+            f"the model in use knows none of the words {named}; use words that it knows, "
             "a model that knows more, or a box or a point instead of words"
         )

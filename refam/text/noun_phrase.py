@@ -8,6 +8,7 @@ they say of another thing is left out, with a sentence that says so.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -32,10 +33,10 @@ from refam.text.spatial import SpatialCue
 Tagger = Callable[[Sequence[str]], Sequence[str]]
 """Words -> one part-of-speech tag of the Penn Treebank for each (NN, NNS, JJ, VBG, VBN, VBZ, ...)."""
 
-_PLACE_NOUNS = word_set(
+PLACE_NOUNS = word_set(
     "left right top bottom front back side middle center centre corner edge end closest nearest close"
 )
-_BEFORE_RELATION = _PLACE_NOUNS | {"next", "in", "on", "at", "to", "the"}
+_BEFORE_RELATION = PLACE_NOUNS | {"next", "in", "on", "at", "to", "the"}
 
 
 class IgnoredWords(NamedTuple):
@@ -84,6 +85,11 @@ def parse_noun_phrase(
     return _PhraseParser(words, cues, tagger(words) if tagger else None).parse()
 
 
+def is_pictograph(word: str) -> bool:
+    """Return whether a word is an emoji or another pictograph, which says what a thing is or looks like."""
+    return any(unicodedata.category(c) == "So" for c in word)
+
+
 class _PhraseParser:
     """One pass over the words, each of which has a class of one letter.
 
@@ -120,7 +126,7 @@ class _PhraseParser:
         if i in self.cue_words:
             return "c"
         if not any(c.isalnum() for c in word):
-            return ","
+            return "J" if is_pictograph(word) else ","
         if word in APPEARANCE_WORDS or word in RELATION_WORDS or word == "in":
             return "p"
         if word in RELATIVE_PRONOUNS:
@@ -150,7 +156,7 @@ class _PhraseParser:
         after = "".join(self.words[i + 1 : i + 2])
         if self.words[i] == "right" and after in AFTER_EMPHATIC_RIGHT:
             return True
-        return self.words[i] in _PLACE_NOUNS and after in ("of", "to") and "N" in self.classes
+        return self.words[i] in PLACE_NOUNS and after in ("of", "to") and "N" in self.classes
 
     def _classify_by_ending(self, i: int, word: str, *, participle: bool = False) -> str:
         """After a noun, a participle is a verb ("a dog running"); before one, an adjective ("a running dog")."""

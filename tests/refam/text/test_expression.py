@@ -124,7 +124,9 @@ def test_a_magnet_is_one_word() -> None:
         ("   ", 24, "is empty"),
         ("of the", 24, "names nothing"),
         ("the red star and the red star and the red star and the red star", 12, "has 21 tokens .* reads 12"),
-        ("the zebra", 24, "knows none of the words 'zebra'"),
+        ("the zebra", 24, "knows none of the words 'zebra';"),
+        ("🟣", 24, "knows none of the words '🟣';"),
+        ("a zebra near the quokka", 24, "knows none of the words 'zebra';"),
         ("?!", 24, "names nothing"),
         ("on the left", 24, "only where or how large .'left'."),
         ("the second from the right, the biggest", 24, "only where or how large"),
@@ -135,7 +137,26 @@ def test_expressions_that_cannot_be_grounded_are_refused(tiny: Any, text: str, m
         parse_expression(text, tiny, max_tokens=max_tokens)
 
 
-def test_unknown_words_are_listed_and_known_ones_are_kept(tiny: Any) -> None:
-    expression = parse_expression("the red zebra", tiny, max_tokens=24)
-    assert expression.unknown == ("zebra",)
-    assert "red" in [t.word for t in expression.tokens if t.role in (TokenRole.CONTENT, TokenRole.HEAD)]
+@pytest.mark.parametrize(
+    ("text", "unknown", "looked_for"),
+    [
+        ("the red zebra", ["zebra"], ["red"]),
+        ("the 🟣 circle", ["🟣"], ["circle"]),
+        ("the purple 🟣", ["🟣"], ["purple"]),
+        ("the circle on the 🟣 left", ["🟣"], ["circle"]),
+        ("the 👍🏽 🇩🇪 ❤️ star", ["👍🏽", "🇩🇪", "❤️"], ["star"]),
+        ("the 红色 star and the café", ["红色", "café"], ["star"]),
+        ("the red circle #7", ["7"], ["red", "circle"]),
+        ("the red star <3 €", ["<", "3", "€"], ["red", "star"]),
+        ("the circle next to the zebra", ["zebra"], ["circle"]),
+        ("the red-ish star", [], ["red-ish", "star"]),
+        ("the red/blue star!! …", [], ["red", "blue", "star"]),
+        ("the star at the top of the picture", [], ["star"]),
+    ],
+)
+def test_every_unknown_thing_is_named_and_none_is_looked_for(
+    tiny: Any, text: str, unknown: list[str], looked_for: list[str]
+) -> None:
+    expression = parse_expression(text, tiny, max_tokens=24)
+    assert list(expression.unknown) == unknown
+    assert [expression.tokens[positions[0]].word for positions in expression.content_words()] == looked_for
