@@ -11,15 +11,16 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import spsolve
 
 from video.masks import box_iou
 from video.types import Keyframe, MaskTrack
+
+if TYPE_CHECKING:  # SciPy is imported where boxes are fitted: it would be half of a command's start
+    from scipy.sparse import csr_array
 
 # What the interpolated boxes must keep of the track's. People correct below 0.8; the rest is for the track's own error.
 KEYFRAME_IOU = 0.88
@@ -219,6 +220,8 @@ def fewest_in_band(values: NDArray[np.float64], positions: ArrayLike, band: Arra
 
 def _interpolation_weights(positions: NDArray[np.float64], at: NDArray[np.int64]) -> csr_array:
     """Return (n, k): the weight of the value at each of k rows in the linear interpolation at each of n positions."""
+    from scipy.sparse import csr_array
+
     n = len(positions)
     if len(at) == 1:
         return csr_array(np.ones((n, 1)))
@@ -233,6 +236,8 @@ def _fit_run(
     boxes: NDArray[np.float64], weights: csr_array, own: NDArray[np.float64], free: NDArray[np.bool_], tolerance: float
 ) -> NDArray[np.float64]:
     """Return (k, 4): the keyframes' boxes of one run; see `fit_keyframe_boxes`. own: the boxes of the k rows."""
+    from scipy.sparse.linalg import spsolve
+
     if not free.any():
         return own
     unknown = weights[:, free]

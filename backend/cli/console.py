@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as Remaining
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +15,8 @@ from refam.pipeline.stages import Stage
 from video.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from backend.cli.outputs import Outputs
     from backend.runtime import Runtime
     from backend.settings import WeightSettings
@@ -54,6 +54,9 @@ def print_findings(findings: Iterable[tuple[str, str]]) -> int:
 @contextmanager
 def steps() -> Iterator[Steps]:
     """Show progress on stderr while the block runs."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
     columns = (
         TextColumn("{task.description:<18}"),
         BarColumn(),

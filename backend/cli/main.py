@@ -25,14 +25,30 @@ from refam.version import __version__
 
 app = typer.Typer(
     name="refam",
-    help="Words and a video in, tracked objects out: pre-annotations for Label Studio.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        stdout.print(f"refam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Words and a video in, tracked objects out: pre-annotations for Label Studio."""
+
+
 app.command(epilog=LABEL_EXAMPLES)(label)
+app.command("track", epilog=LABEL_EXAMPLES, help="The same as `refam label`.")(label)
 for command in (serve, work, connect, frames, feedback, calibrate, export, curate, draw):
     app.command()(command)
 app.command("next")(next_tasks)

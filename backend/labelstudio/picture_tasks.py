@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from xml.sax.saxutils import quoteattr
-
-from video.io.display import resize_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +24,8 @@ def write_frames(clip: Clip, chosen: list[int], folder: Path) -> list[str]:
         chosen: Frame numbers, 0-based, which name the files.
         folder: Where to write; it is made if it does not exist.
     """
+    from video.io.display import resize_image  # OpenCV, which the command line's help does not need
+
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for indices, images in clip.batches(chosen):
@@ -53,6 +52,8 @@ def build_mask_label_config(labels: list[str], masks: MaskTag) -> str:
         labels: The labels to offer.
         masks: How the editor keeps masks.
     """
+    from xml.sax.saxutils import quoteattr  # imports urllib, which the command line's help does not need
+
     choices = "\n".join(f"    <Label value={quoteattr(name)}/>" for name in dict.fromkeys(labels))
     return f"""<View>
   <TextArea name="words" toName="image" value="$prompt" editable="true" maxSubmissions="1"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +15,6 @@ from backend.cli.outputs import visible_spans_s
 from backend.cli.targets import PromptOptions, build_targets, parse_box, parse_point
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import read_request
-from refam import __version__
 from refam.pipeline.pipeline import FramePrompt, PipelineError, TrackResult
 from refam.pipeline.recovery import describe_gaps
 from refam.pipeline.types import PromptError
@@ -293,8 +289,7 @@ def test_visible_spans_are_in_seconds(video):
     assert visible_spans_s(track, clip) == [pytest.approx((0.08, 0.44)), pytest.approx((0.72, 1.16))]
 
 
-def test_version_and_help():
-    assert refam("version").stdout.strip() == __version__
+def test_help_shows_how_prompts_are_written():
     text = refam("label", "--help").stdout
     assert "--point" in text
     assert "--box 0.30,0.20,0.15,0.40@25" in text
@@ -314,17 +309,6 @@ def test_version_and_help():
 def test_help_names_environment_variables_and_documents(monkeypatch, command, sentence):
     monkeypatch.setenv("COLUMNS", "200")
     assert sentence in refam(command, "--help").stdout
-
-
-def test_help_does_not_import_heavy_libraries():
-    code = (
-        "import sys\nfrom typer.testing import CliRunner\nfrom backend.cli.main import app\n"
-        "assert CliRunner().invoke(app, ['label', '--help']).exit_code == 0\n"
-        "print([m for m in ('torch', 'cv2', 'numpy', 'av', 'fastapi', 'transformers') if m in sys.modules])"
-    )
-    root = Path(__file__).parents[3]
-    process = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert process.stdout.strip() == "[]"
 
 
 def test_doctor_reports_missing_weights_and_an_uncalibrated_backbone(tmp_path):
