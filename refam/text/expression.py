@@ -15,6 +15,7 @@ from typing import Any
 
 import regex
 
+from refam.text.abbreviations import write_out_abbreviations
 from refam.text.lexicon import APPEARANCE_WORDS, FRAME_WORDS, RELATION_WORDS, RELATIVE_PRONOUNS, STOP_WORDS
 from refam.text.magnets import Magnets
 from refam.text.noun_phrase import PLACE_NOUNS, IgnoredWords, NounPhrase, is_pictograph, parse_noun_phrase
@@ -74,7 +75,7 @@ class Expression:
 
     Attributes:
         text: What the person wrote, with single spaces.
-        prompt: The text with magnets.
+        prompt: The text with its abbreviations written out and with magnets.
         tokens: One for each position of the text encoder's sequence up to the end token, without padding.
         unknown: Words, numbers and symbols that the tokenizer does not have, also those that would not be looked for;
             without stop words, words of place and punctuation.
@@ -154,7 +155,10 @@ def parse_expression(
     text = " ".join(text.split())
     if not text:
         raise ExpressionError("the expression is empty; write what to look for, such as: the red car")
-    prompt = " ".join([text, *magnets.choose_for(w.text for w in split_words(text))]) if magnets else text
+    written_out = write_out_abbreviations(text)
+    prompt = written_out
+    if magnets:
+        prompt = " ".join([written_out, *magnets.choose_for(w.text for w in split_words(written_out))])
     encoding = tokenizer(prompt, return_offsets_mapping=True, truncation=False)
     if len(encoding["input_ids"]) > max_tokens:
         raise ExpressionError(
@@ -162,7 +166,7 @@ def parse_expression(
             f"reads {max_tokens}; say it in fewer words"
         )
     prompt_words = split_words(prompt)
-    count = sum(w.start < len(text) for w in prompt_words)
+    count = sum(w.start < len(written_out) for w in prompt_words)
     words = [w.text for w in prompt_words[:count]]
     all_cues = find_spatial_cues(words)
     cues = all_cues if spatial_bias else ()

@@ -1,0 +1,46 @@
+"""Abbreviations of people who type fast, written out, so that the text encoder reads words that it was trained on."""
+
+from __future__ import annotations
+
+import regex
+
+_WORDS = {
+    "w/": "with",
+    "w/o": "without",
+    "w": "with",
+    "&": "and",
+    "+": "and",
+    "@": "at",
+    "ppl": "people",
+    "bg": "background",
+    "bkgd": "background",
+    "bkgrd": "background",
+    "fg": "foreground",
+    "lft": "left",
+    "rt": "right",
+    "btm": "bottom",
+    "blk": "black",
+    "wht": "white",
+}
+# "w/hat" and "w/o glasses" at any place; a sign or a word that stands by itself; a lone "w" only between two words, and
+# not as the name of the letter.
+_LONE_W = r"(?<=\S\s+)(?<!\b(?:letter|capital|a|the)\s+)w(?=\s+\w)(?!\s+(?:on|in|at|is)\b)"
+_LETTERS = "|".join(word for word in _WORDS if word.isalpha() and len(word) > 1)
+_ABBREVIATION = regex.compile(
+    rf"(?<!\S)(?: w/o(?=\s|$) | w/ | {_LONE_W} | [&+@](?=\s) | (?:{_LETTERS})(?![\w'’/-]) )",
+    regex.VERBOSE | regex.IGNORECASE,
+)
+
+
+def write_out_abbreviations(text: str) -> str:
+    """Return a text with its abbreviations written out: "man w/ a hat" as "man with a hat".
+
+    Args:
+        text: An expression as a person typed it.
+    """
+
+    def write_out(match: regex.Match[str]) -> str:
+        glued = match.group() in ("w/", "W/") and text[match.end() : match.end() + 1].strip()
+        return _WORDS[match.group().lower()] + (" " if glued else "")
+
+    return _ABBREVIATION.sub(write_out, text)
