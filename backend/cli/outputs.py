@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from backend.labelstudio.edits import drawn_keyframes
 from backend.labelstudio.import_tasks import importable_task
+from backend.labelstudio.timeline import editor_frame_count
 from refam.pipeline.pipeline import TrackResult
 from video.errors import UserError
 from video.io.reader import Clip
@@ -116,7 +118,16 @@ def write_outputs(
     if not any(r.track.visible.any() for r in results):
         raise OutputError("no object is visible in any frame, so there is nothing to write")
     words = ", ".join(r.target.words for r in results if r.target.words)
-    task, config = importable_task(results, clip, video=video, words=words, fps=fps, model_version=model_version)
+    n = editor_frame_count(clip.duration_s, fps)
+    task, config = importable_task(
+        results,
+        clip,
+        video=video,
+        words=words,
+        fps=fps,
+        model_version=model_version,
+        edits=[drawn_keyframes(result.target, clip.times, n, fps) for result in results],
+    )
     # tracks.json comes first, since it marks the folder as ours if the run is interrupted.
     _write_json(paths.tracks, tracks_json(clip, results, model_version=model_version))
     _write_json(paths.task, [task])

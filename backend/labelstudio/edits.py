@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from backend.labelstudio.regions import keyframe_enabled, keyframe_frame
 from backend.labelstudio.rotation import upright_boxes
+from backend.labelstudio.timeline import clip_frame_of_editor
 from refam.pipeline.tracks import spread_box_edits
-from refam.pipeline.types import FramePrompt
+from refam.pipeline.types import FramePrompt, Target
 from video.contours import polygon_to_mask
 from video.masks import Box, encode
 
 _SAME_PERCENT = 1e-3  # what the editor's arithmetic may change in a number that nobody touched
+_DRAWN_DIGITS = 10  # of percent: fewer than the rounding errors of a sum, more than anybody writes
 _DIGITS = 4  # of percent: this backend rounds to them, and a person's numbers must be told apart
 
 
@@ -120,6 +122,29 @@ class UserOutline:
 
 
 UserEdit = UserKeyframe | UserOutline
+
+
+def drawn_keyframes(target: Target, times: NDArray[np.float64], n: int, fps: float) -> tuple[UserKeyframe, ...]:
+    """Return the boxes that a person drew on frames of the clip as keyframes of the editor, to the last digit.
+
+    Args:
+        target: The object, whose prompts hold the boxes.
+        times: (N,) seconds of the clip's frames.
+        n: Number of frames of the editor.
+        fps: Frame rate of the editor's timeline.
+
+    Returns:
+        One for each box on a frame that the editor shows, on the first editor frame that shows it.
+    """
+    shown, first = np.unique(clip_frame_of_editor(times, n, fps), return_index=True)
+    editor_frame = dict(zip(shown.tolist(), (first + 1).tolist(), strict=True))
+    keyframes = []
+    for prompt in target.prompts:
+        if prompt.box is not None and prompt.frame in editor_frame:
+            x0, y0, x1, y1 = prompt.box
+            x, y, width, height = (round(100 * side, _DRAWN_DIGITS) for side in (x0, y0, x1 - x0, y1 - y0))
+            keyframes.append(UserKeyframe(editor_frame[prompt.frame], x, y, width, height, 0.0, True, None))
+    return tuple(keyframes)
 
 
 # --- recognising edits -----------------------------------------------------------------------------------------------

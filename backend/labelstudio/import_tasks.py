@@ -15,6 +15,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from backend.labelstudio.controls.image_masks import MaskControl
+from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.export_sources import VideoFolder
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config
@@ -53,7 +54,14 @@ def build_label_config(labels: Sequence[str], *, jobs_page: str | None = None) -
 
 
 def importable_task(
-    results: Sequence[TrackResult], clip: TimedClip, *, video: str, words: str, fps: float, model_version: str
+    results: Sequence[TrackResult],
+    clip: TimedClip,
+    *,
+    video: str,
+    words: str,
+    fps: float,
+    model_version: str,
+    edits: Sequence[Sequence[UserKeyframe]] = (),
 ) -> tuple[dict[str, Any], str]:
     """Return a task with its prediction, ready to import, and the label config that fits it.
 
@@ -64,13 +72,14 @@ def importable_task(
         words: What was looked for; the task's `$prompt`.
         fps: Frame rate of the editor's timeline for this task; the task's `$fps`.
         model_version: The prediction's model version.
+        edits: For each object the boxes that a person drew (`drawn_keyframes`); they are kept to the last digit.
 
     Raises:
         ValueError: If no object is visible.
     """
     xml = build_label_config([r.target.label for r in results])
     ids = [region_id_for(video, position) for position in range(len(results))]
-    regions = parse_label_config(xml).control.regions(results, clip, fps=fps, region_ids=ids)
+    regions = parse_label_config(xml).control.regions(results, clip, fps=fps, region_ids=ids, edits=edits)
     prediction = build_prediction(regions, model_version=model_version)
     return {"data": {"video": video, "prompt": words, "fps": fps}, "predictions": [prediction]}, xml
 

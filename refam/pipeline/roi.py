@@ -140,8 +140,12 @@ def _map_result_to_clip(result: TrackResult, view: ClipView, target: Target) -> 
     from video.tracking.postprocess import upsample_track
 
     track, interpolated = upsample_track(result.track, view)
+    first_frame = int(track.frames[0])
     drawn = {prompt.frame: prompt.mask for prompt in target.prompts if prompt.mask is not None}
-    track = track.replace_rows([frame - int(track.frames[0]) for frame in drawn], rles=list(drawn.values()))
+    track = track.replace_rows([frame - first_frame for frame in drawn], rles=list(drawn.values()))
+    outlined = {p.frame: masks.rle_box(p.mask) for p in target.prompts if p.mask is not None and p.box is None}
+    boxed = {frame - first_frame: box for frame, box in outlined.items() if box is not None}
+    track = track.replace_rows(list(boxed), boxes=list(boxed.values()) or None)
     notes = list(result.notes)
     if interpolated.any():
         count = int((interpolated & track.visible).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -164,9 +164,9 @@ def platt_scale(scores: NDArray[np.float64], weight: float, bias: float) -> NDAr
 def upsample_track(track: MaskTrack, view: ClipView) -> tuple[MaskTrack, NDArray[np.bool_]]:
     """Bring a track of a view to the frames and the size of the whole clip.
 
-    On a frame between two on which the object is visible, the box is interpolated linearly in time, and the mask is
-    that of the nearer frame, moved and scaled into it. Next to a frame on which the object is not visible, it is not
-    visible either.
+    Boxes stay as they are: smoothed, or drawn by a person, they need not be those of the masks. On a frame between two
+    on which the object is visible, the box is interpolated linearly in time, and the mask is that of the nearer frame,
+    moved and scaled into it. Next to a frame on which the object is not visible, it is not visible either.
 
     Args:
         track: A track of the view.
@@ -180,22 +180,24 @@ def upsample_track(track: MaskTrack, view: ClipView) -> tuple[MaskTrack, NDArray
     frames = np.arange(known[0], known[-1] + 1)
     before = np.searchsorted(known, frames, side="right") - 1
     rles: list[Rle] = []
-    scores = np.empty(len(frames))
+    boxes, scores = np.empty((len(frames), 4)), np.empty(len(frames))
     full_size = [rle if size == track.size else _resize(rle, size) for rle in track.rles]
     for row, (frame, a) in enumerate(zip(frames.tolist(), before.tolist(), strict=True)):
         if known[a] == frame:
             rles.append(full_size[a])
-            scores[row] = track.scores[a]
+            boxes[row], scores[row] = track.boxes[a], track.scores[a]
             continue
         b = a + 1
         t0, t1 = view.times[track.frames[a]], view.times[track.frames[b]]
         share = float((view.whole.times[frame] - t0) / (t1 - t0))
         scores[row] = (1 - share) * track.scores[a] + share * track.scores[b]
         both_visible = track.visible[a] and track.visible[b]
-        box = (1 - share) * track.boxes[a] + share * track.boxes[b]
+        boxes[row] = (1 - share) * track.boxes[a] + share * track.boxes[b]
         nearer = a if share <= 0.5 else b
-        rles.append(_move(full_size[nearer], track.boxes[nearer], box) if both_visible else masks.empty(size))
-    return masks.track_from_rles(track.label, frames, rles, scores), known[before] != frames
+        rles.append(_move(full_size[nearer], track.boxes[nearer], boxes[row]) if both_visible else masks.empty(size))
+    upsampled = masks.track_from_rles(track.label, frames, rles, scores)
+    boxes[~upsampled.visible] = 0.0
+    return replace(upsampled, boxes=boxes), known[before] != frames
 
 
 def _resize(rle: Rle, size: tuple[int, int]) -> Rle:

@@ -341,6 +341,36 @@ def test_a_box_prompt_is_tracked_by_the_real_pipeline(video, tmp_path):
     assert overlap[:28].mean() > 0.8  # from frame 29 on the square starts anew at the left
 
 
+@pytest.mark.parametrize(
+    ("more", "frames"),
+    [
+        ([], [4, 21]),
+        (["--max-size", 80, "--range", "2-25"], [4, 21]),
+        (["--fps", 12.5], [2, 11]),
+        (["--fps", 50], [7, 41]),
+    ],
+)
+def test_a_box_keeps_its_digits_in_the_task(more, frames, video, tmp_path):
+    """Frames 3 and 20 of 25 a second are, for the editor, the first ones that show them, counted from 1."""
+    sides = {3: (0.0912345678, 0.3301234567, 0.1045678901, 0.1699999999), 20: (0.625, 1 / 3, 0.1, 0.1666666666)}
+    boxes = [argument for f, box in sides.items() for argument in ("--box", ",".join(map(str, box)) + f"@{f}")]
+    result = refam("label", video, *boxes, *more, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    (region,) = task["predictions"][0]["result"]
+    drawn = [k for k in region["value"]["sequence"] if "check" not in k]
+    names = ("x", "y", "width", "height")
+    found = {k["frame"]: [k[name] for name in names] for k in drawn}
+    if "--fps" in more and more[1] == 12.5:  # the editor skips frame 3
+        assert found == {11: [round(100 * side, 10) for side in sides[20]]}
+        return
+    assert found == {f: [round(100 * v, 10) for v in box] for f, box in zip(frames, sides.values(), strict=True)}
+    (tracked,) = json.loads((tmp_path / "out" / "tracks.json").read_text())["objects"]
+    by_frame = {item["frame"]: item["box"] for item in tracked["frames"]}
+    for frame, (x, y, w, h) in sides.items():
+        assert by_frame[frame] == pytest.approx([x, y, x + w, y + h], abs=1e-6)
+
+
 BOX_PROMPT = f"{15 / SIZE[0]:.4f},{32 / SIZE[1]:.4f},{16 / SIZE[0]:.4f},{16 / SIZE[1]:.4f}@3"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -157,6 +159,18 @@ def test_uniform_motion_is_interpolated_between_tracked_frames(clip):
     got = [masks.iou(masks.decode(r), truth[f]) for r, f in zip(found.rles, found.frames, strict=True)]
     assert min(got) > 0.9
     assert min(g for g, b in zip(got, between, strict=True) if not b) == 1.0
+
+
+def test_boxes_that_are_not_the_masks_own_stay(clip):
+    """Smoothed boxes, and those that a person drew round more or less than the mask."""
+    view = make_view(clip, every=10, most_px=80)
+    small = np.stack([masks.resize_mask(m, view.size) for m in moving_masks(FRAME_COUNT)[view.frames]])
+    drawn = track_of(small, hidden=[2])
+    boxes = np.where(drawn.visible[:, None], drawn.boxes + np.array([-0.011, -0.02, 0.03, 0.04]), 0)
+    found, _ = upsample_track(replace(drawn, boxes=boxes), view)
+    np.testing.assert_allclose(found.boxes[view.frames], boxes, atol=1e-12)
+    np.testing.assert_allclose(found.boxes[5], (boxes[0] + boxes[1]) / 2, atol=1e-3)
+    assert not found.boxes[11:30].any()
 
 
 def test_masks_of_a_smaller_view_come_back_in_full_size(clip):
