@@ -13,6 +13,7 @@ from rich.text import Text
 
 from backend.cli.console import NoDownload, err, fetch_at_start, one_line_errors
 from backend.cli.console import out as stdout
+from backend.cli.out_option import output_folder
 from video.formats.registry import ExportFormat
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def curate(
         ),
     ] = None,
     *,
-    out: Annotated[Path | None, typer.Option(help="The folder to write to.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)
+    ] = None,
     status: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Only say how far the run in this folder is.", show_default=False)
     ] = None,

@@ -12,10 +12,11 @@ import typer
 
 from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
+from backend.cli.out_option import output_folder
 
 
 def draw(
-    out: Annotated[Path, typer.Argument(help="The folder to write to.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The folder to write to.", show_default=False, callback=output_folder)],
     *,
     count: Annotated[int, typer.Option(min=1, help="How many videos.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of the first drawing; the others follow it.")] = 1,

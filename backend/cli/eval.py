@@ -14,6 +14,7 @@ import typer
 from backend.cli import console
 from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
+from backend.cli.out_option import output_folder
 
 if TYPE_CHECKING:
     from refam.evaluation.benchmark import SampleScore, Start
@@ -63,7 +64,10 @@ def _dataset_command(dataset: str) -> Callable[..., None]:
         ablate: Annotated[bool, typer.Option("--ablate", help="The rows of the paper's ablation.")] = False,
         limit: Annotated[int | None, typer.Option(min=1, help="How many expressions; all unless given.")] = None,
         out: Annotated[
-            Path | None, typer.Option(help="Folder for records, masks and the table; a second start goes on there.")
+            Path | None,
+            typer.Option(
+                help="Folder for records, masks and the table; a second start goes on there.", callback=output_folder
+            ),
         ] = None,
         backbone: Annotated[str, typer.Option(envvar="REFAM_BACKBONE", help="What reads the words.")] = "tiny",
         like: Annotated[

@@ -20,13 +20,16 @@ from backend.cli.console import (
     steps,
 )
 from backend.cli.console import out as stdout
+from backend.cli.out_option import output_page
 
 
 def explain(
     video: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
     words: Annotated[str, typer.Argument(help="What to find.", show_default=False)],
     *,
-    out: Annotated[Path, typer.Option(help="The page to write, an .html file.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="The page to write, an .html file.", show_default=False, callback=output_page)
+    ],
     frame: Annotated[
         int | None, typer.Option(min=0, help="Which frame, from 0; the one on which the words are surest unless given.")
     ] = None,

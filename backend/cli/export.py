@@ -10,6 +10,7 @@ import typer
 
 from backend.cli.console import err, one_line_errors, steps
 from backend.cli.console import out as stdout
+from backend.cli.out_option import output_folder
 from backend.labelstudio.picture_tasks import MaskTag
 from video.formats.registry import ExportFormat, ImportFormat, describe_lost_attributes, format_module
 
@@ -33,7 +34,7 @@ def export(
     ],
     *,
     form: Annotated[ExportFormat, typer.Option("--format", help="What to write.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)],
     config: Annotated[
         Path | None, typer.Option(help="The project's label config (XML): needed for Label Studio's exports.")
     ] = None,
@@ -89,7 +90,7 @@ def import_(
     form: Annotated[ImportFormat, typer.Argument(metavar="FORMAT", help="coco, youtube-vis, davis, mots or cvat.")],
     path: Annotated[Path, typer.Argument(help="The file or folder of annotations.", show_default=False)],
     *,
-    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)],
     url: Annotated[
         str, typer.Option(help="Address of the folder that the videos or pictures are served from.")
     ] = "/data/local-files/?d=",

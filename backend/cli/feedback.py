@@ -12,6 +12,7 @@ from rich.text import Text
 
 from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
+from backend.cli.out_option import output_page
 
 if TYPE_CHECKING:
     from backend.feedback.report import ReportLine
@@ -24,7 +25,10 @@ def feedback(
     project: Annotated[int | None, typer.Option(min=1, help="Only this project's corrections.")] = None,
     days: Annotated[float | None, typer.Option(min=0.0, help="Only those of the last so many days.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write a page with pictures of the most costly ones, such as feedback.html.")
+        Path | None,
+        typer.Option(
+            help="Write a page with pictures of the most costly ones, such as feedback.html.", callback=output_page
+        ),
     ] = None,
 ) -> None:
     """What people made of the predictions: kept, moved, relabelled, deleted, added; strokes; overlap over time.
@@ -54,6 +58,7 @@ def feedback(
         if out is not None:
             step("pictures", 0.0)
             with open_videos(settings) as open_clip:
+                out.parent.mkdir(parents=True, exist_ok=True)
                 out.write_text(render_page(corrections, open_clip), encoding="utf-8")
             stdout.print(f"written to {out}", markup=False, soft_wrap=True)
 

@@ -11,13 +11,14 @@ import typer
 
 from backend.cli.console import one_line_errors
 from backend.cli.console import out as stdout
+from backend.cli.out_option import output_folder
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config, write_frames
 
 
 def frames(
     video: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
     *,
-    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)],
     fps: Annotated[float | None, typer.Option(help="So many pictures a second, by presentation time.")] = None,
     every: Annotated[int | None, typer.Option(min=1, help="Every so many frames; 1 takes all.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="A label to offer. May be given again.")] = None,

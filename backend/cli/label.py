@@ -22,6 +22,7 @@ from backend.cli.console import (
     steps,
 )
 from backend.cli.console import out as stdout
+from backend.cli.out_option import output_folder
 from refam.pipeline.quality import Quality
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def label(
         list[str] | None, typer.Argument(help="What to find; each quoted expression is one object.", show_default=False)
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)],
     point: Annotated[
         list[str] | None, typer.Option(metavar="X,Y@FRAME", help="A point on the object. May be given again.")
     ] = None,

@@ -20,6 +20,7 @@ from backend.cli.feedback import feedback, next_tasks
 from backend.cli.frames import frames
 from backend.cli.label import LABEL_EXAMPLES, label
 from backend.cli.models import models_app
+from backend.cli.out_option import output_folder
 from backend.cli.serve import connect, serve, work
 from refam.version import __version__
 
@@ -61,7 +62,9 @@ app.command()(doctor)
 
 @app.command()
 def train_tiny(
-    out: Annotated[Path, typer.Option(help="The FluxPipeline folder to write.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="The FluxPipeline folder to write.", show_default=False, callback=output_folder)
+    ],
     autoencoder_minutes: Annotated[float, typer.Option(min=0.01, help="Time for the autoencoder.")] = 30.0,
     transformer_minutes: Annotated[float, typer.Option(min=0.01, help="Time for the transformer.")] = 75.0,
     scenes: Annotated[int, typer.Option(min=64, help="How many scenes to draw.")] = 40_000,
