@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from refam.text.abbreviations import write_out_abbreviations
 from refam.text.expression import split_words
 from refam.text.noun_phrase import Tagger, parse_noun_phrase
 from refam.text.spatial import find_spatial_cues
@@ -31,7 +32,7 @@ def make_parser(tagger: Tagger | None) -> Parser:
     """Return a parser that runs our grammar over a tagger and finds the head noun and the words to look for."""
 
     def parse(text: str) -> Answer:
-        words = [w.text for w in split_words(text)]
+        words = [w.text for w in split_words(write_out_abbreviations(text))]
         phrase = parse_noun_phrase(words, find_spatial_cues(words), tagger=tagger)
         return ("", []) if phrase is None else (words[phrase.head], [words[i] for i in sorted(phrase.kept)])
 

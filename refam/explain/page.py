@@ -29,6 +29,7 @@ ROLE_TEXTS: dict[str, str] = {
     "head": "the thing itself",
     "place": "says where",
     "size": "says how large",
+    "motion": "says which way it moves or faces, left out",
     "stop": "left out",
     "other": "said of another thing, left out",
     "magnet": "magnet, appended",

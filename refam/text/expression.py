@@ -18,6 +18,7 @@ import regex
 from refam.text.abbreviations import write_out_abbreviations
 from refam.text.lexicon import APPEARANCE_WORDS, FRAME_WORDS, RELATION_WORDS, RELATIVE_PRONOUNS, STOP_WORDS
 from refam.text.magnets import Magnets
+from refam.text.motion import Direction, find_directions
 from refam.text.noun_phrase import PLACE_NOUNS, IgnoredWords, NounPhrase, is_pictograph, parse_noun_phrase
 from refam.text.spatial import CueKind, SpatialCue, find_spatial_cues
 from video.errors import UserError
@@ -38,6 +39,7 @@ class TokenRole(StrEnum):
     STOP = "stop"  # of a stop word
     PLACE = "place"  # of a spatial cue such as "left", see refam.text.spatial
     SIZE = "size"  # of a spatial cue such as "small"
+    MOTION = "motion"  # of a direction of movement such as "turning left", see refam.text.motion
     OTHER = "other"  # of what is said about another thing
     MAGNET = "magnet"
     END = "end"
@@ -80,7 +82,7 @@ class Expression:
         unknown: Words, numbers and symbols that the tokenizer does not have, also those that would not be looked for;
             without stop words, words of place and punctuation.
         cues: Words of place and size, which choose among the modes of the heatmap.
-        ignored: What is said of other things, which does not guide the search.
+        ignored: What is said of other things and of directions of movement, which does not guide the search.
         note: What else to know about how the words were read, or "".
     """
 
@@ -173,17 +175,22 @@ def parse_expression(
     phrase = parse_noun_phrase(words, all_cues) if noun_phrase else None  # words of place are in no noun phrase
     if phrase is not None:
         cues = tuple(cue for cue in cues if phrase.cue_words.issuperset(cue.words))
+    directions = find_directions(words) if noun_phrase else ()
     excluded = phrase.excluded(len(words)) if phrase else frozenset()
     roles = [_role_of(i, word, phrase, excluded, stop_filter=stop_filter) for i, word in enumerate(words)]
     for cue in cues:
         for i in cue.words:
             roles[i] = TokenRole.SIZE if cue.kind is CueKind.SIZE else TokenRole.PLACE
+    for direction in directions:
+        for i in direction.words:
+            roles[i] = TokenRole.MOTION
     roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
     tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
     unknown = _unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)
-    _check_groundable(text, tokens, unknown, cues)
+    _check_groundable(text, tokens, unknown, cues, directions)
+    ignored = phrase.ignored if phrase else [IgnoredWords(d.text, d.reason) for d in directions]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
-    return Expression(text, prompt, tokens, unknown, cues, tuple(phrase.ignored) if phrase else (), note)
+    return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note)
 
 
 def _role_of(
@@ -244,7 +251,7 @@ def _unknown_words(words: Sequence[Word], roles: Sequence[TokenRole], encoding: 
 
 def _has_meaning(word: str, role: TokenRole) -> bool:
     """Return whether people must be told if the model does not know a word."""
-    if role in (TokenRole.PLACE, TokenRole.SIZE):  # these choose among what was found, and are not read
+    if role in (TokenRole.PLACE, TokenRole.SIZE, TokenRole.MOTION):  # these are not read
         return False
     if role in (TokenRole.CONTENT, TokenRole.HEAD):
         return True
@@ -252,11 +259,18 @@ def _has_meaning(word: str, role: TokenRole) -> bool:
     return is_sign and word not in _GRAMMAR_WORDS
 
 
-def _check_groundable(text: str, tokens: Sequence[Token], unknown: Sequence[str], cues: Sequence[SpatialCue]) -> None:
+def _check_groundable(
+    text: str,
+    tokens: Sequence[Token],
+    unknown: Sequence[str],
+    cues: Sequence[SpatialCue],
+    directions: Sequence[Direction],
+) -> None:
     looked_for = {t.word for t in tokens if t.role in (TokenRole.CONTENT, TokenRole.HEAD)}
-    if not looked_for and cues:
-        cue_texts = ", ".join(repr(c.text) for c in cues)
-        raise ExpressionError(f"{text!r} names nothing to look for, only where or how large ({cue_texts}); add a noun, "
+    if not looked_for and (cues or directions):
+        said = " or ".join((["where or how large"] if cues else []) + (["which way it moves"] if directions else []))
+        named = ", ".join(map(repr, [c.text for c in cues] + [d.text for d in directions]))
+        raise ExpressionError(f"{text!r} names nothing to look for, only {said} ({named}); add a noun, "
                               "such as: the red car on the left")  # fmt: skip
     if not looked_for:
         raise ExpressionError(f"{text!r} names nothing to look for; add a noun, such as: the red car")

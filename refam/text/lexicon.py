@@ -33,7 +33,14 @@ SIDED_PARTS = word_set(
 AFTER_EMPHATIC_RIGHT = word_set(
     "there here now behind next beside above below in on at by before after under near over"
 )
-POSSESSIVES = word_set("the his her their its a an my your this that")  # "left" before one of these is the verb
+DETERMINERS = word_set("the his her their its a an my your our this that these those")
+ORDINALS = {
+    word: n
+    for n, words in enumerate(
+        ("first 1st", "second 2nd", "third 3rd", "fourth 4th", "fifth 5th", "sixth 6th", "seventh 7th", "eighth 8th"), 1
+    )
+    for word in words.split()
+}
 COLOURS = word_set(
     """
     red green blue yellow orange purple pink cyan white black brown grey gray beige gold golden silver violet magenta

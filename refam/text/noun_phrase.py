@@ -28,6 +28,7 @@ from refam.text.lexicon import (
     STOP_WORDS,
     word_set,
 )
+from refam.text.motion import find_directions
 from refam.text.spatial import SpatialCue
 
 Tagger = Callable[[Sequence[str]], Sequence[str]]
@@ -93,13 +94,16 @@ def is_pictograph(word: str) -> bool:
 class _PhraseParser:
     """One pass over the words, each of which has a class of one letter.
 
-    N noun, J adjective, V verb, R adverb, p preposition or word of appearance, w relative pronoun, c spatial cue,
-    "," punctuation, "." other stop word.
+    N noun, J adjective, V verb, R adverb, p preposition or word of appearance, w relative pronoun, c spatial cue, d
+    direction of movement, "," punctuation, "." other stop word.
     """
 
     def __init__(self, words: Sequence[str], cues: Sequence[SpatialCue], tags: Sequence[str] | None) -> None:
         self.words = words
         self.cue_words = {i for cue in cues for i in cue.words}
+        directions = find_directions(words)
+        self.direction_words = {i for direction in directions for i in direction.words}
+        self.directions = {direction.words[0]: direction for direction in directions}
         self.about_other = False  # whether the clause that is being read is about another thing
         self.classes: list[str] = []
         for i in range(len(words)):
@@ -113,6 +117,8 @@ class _PhraseParser:
             return None
         kept = {i for i in range(start, end) if self.classes[i] in "NJVR" and i not in self.cue_words}
         phrase = NounPhrase(head, kept | {head})
+        for i in range(end):
+            self._ignore_direction(i, phrase)
         at = end
         while at < len(self.words):
             at = self._read_clause(at, phrase)
@@ -125,6 +131,8 @@ class _PhraseParser:
         word = self.words[i]
         if i in self.cue_words:
             return "c"
+        if i in self.direction_words:
+            return "d"
         if not any(c.isalnum() for c in word):
             return "J" if is_pictograph(word) else ","
         if word in APPEARANCE_WORDS or word in RELATION_WORDS or word == "in":
@@ -168,7 +176,7 @@ class _PhraseParser:
 
     def _follows_noun(self, i: int) -> bool:
         """Whether there is a noun before, with only such words in between as may stand between it and its verb."""
-        before = [c for c in self.classes[:i] if c not in ".cR"]
+        before = [c for c in self.classes[:i] if c not in ".cdR"]
         return bool(before) and before[-1] in "NwVpJ" and "N" in before
 
     # --- the head noun phrase
@@ -182,7 +190,7 @@ class _PhraseParser:
             word_class = self.classes[end]
             if word_class in ",pwV" and not (word_class == "," and not has_noun):
                 break
-            if has_noun and (word_class == "c" or (word_class == "J" and self.words[end] in ADJECTIVES)):
+            if has_noun and (word_class in "cd" or (word_class == "J" and self.words[end] in ADJECTIVES)):
                 break  # "girl far left pink", "guy blue shirt"
             has_noun = has_noun or word_class == "N"
             end += 1
@@ -202,7 +210,8 @@ class _PhraseParser:
     def _read_clause(self, at: int, phrase: NounPhrase) -> int:
         """Read the clause that begins at `at`, and return where the next one begins."""
         word, word_class = self.words[at], self.classes[at]
-        if word_class in ".cR,w":
+        self._ignore_direction(at, phrase)
+        if word_class in ".cdR,w":
             self.about_other = self.about_other and word_class not in "c,"
             phrase.kept.update({at} if word_class == "R" and not self.about_other else ())
             return at + 1
@@ -224,6 +233,11 @@ class _PhraseParser:
         self.about_other = bool(content)
         return self._ignore_other_thing(at + 1, phrase, at)
 
+    def _ignore_direction(self, at: int, phrase: NounPhrase) -> None:
+        """Leave out the direction of movement that begins at `at`, if one does."""
+        if direction := self.directions.get(at):
+            phrase.ignored.append(IgnoredWords(direction.text, direction.reason))
+
     def _ignore_other_thing(self, start: int, phrase: NounPhrase, opener: int) -> int:
         """Leave out what follows a verb or a preposition, since it is another thing; return where that ends."""
         while start < len(self.words) and self.classes[start] == "R":
@@ -239,12 +253,9 @@ class _PhraseParser:
             ):
                 first -= 1
             thing = " ".join(self.words[i] for i in range(start, end) if self.classes[i] in "NJ")
-            phrase.ignored.append(
-                IgnoredWords(
-                    " ".join(self.words[first:end]),
-                    f"{thing!r} is another thing: not looked for, and how the two stand to each other is not read.",
-                )
-            )
+            reason = f"{thing!r} is another thing: not looked for, and how the two stand to each other is not read."
+            reason = reason if thing else "this is said of another thing, which is not looked for."
+            phrase.ignored.append(IgnoredWords(" ".join(self.words[first:end]), reason))
         return end
 
     def _phrase_end(self, start: int) -> int:
@@ -252,7 +263,8 @@ class _PhraseParser:
         end, has_noun = start, False
         while end < len(self.words):
             word_class = self.classes[end]
-            stops = word_class in "pwV," or (has_noun and word_class == "c")
+            stops = word_class in "pwV," or (has_noun and word_class in "cd")
+            stops = stops or (word_class == "d" and self.classes[end + 1 : end + 2] not in (["J"], ["N"]))
             if stops and not (self.words[end] == "of" and has_noun):
                 break
             has_noun = has_noun or word_class == "N"

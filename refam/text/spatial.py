@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from refam.text.lexicon import AFTER_EMPHATIC_RIGHT, FRAME_WORDS, POSSESSIVES, SIDED_PARTS, word_set
+from refam.text.lexicon import AFTER_EMPHATIC_RIGHT, DETERMINERS, FRAME_WORDS, ORDINALS, SIDED_PARTS, word_set
+from refam.text.motion import find_directions
 
 
 class CueKind(StrEnum):
@@ -71,20 +72,14 @@ _NEAR_SUPERLATIVES = {
 _NEAR = {**dict.fromkeys(("foreground", "front"), 1), **dict.fromkeys(("background", "back", "rear"), -1)}
 _FAR = frozenset(("far", "furthest", "farthest", "extreme", "the"))
 _AREAS = frozenset(("side", "corner", "half", "edge", "part", "end", "row"))
-_ORDINALS = {
-    word: n
-    for n, words in enumerate(
-        ("first 1st", "second 2nd", "third 3rd", "fourth 4th", "fifth 5th", "sixth 6th", "seventh 7th", "eighth 8th"), 1
-    )
-    for word in words.split()
-}
 
 
 def find_spatial_cues(words: Sequence[str]) -> tuple[SpatialCue, ...]:
     """Find the words of place and size.
 
     "second from the right" is one cue, "top left corner" is two. Words that only look like cues are left alone: "left
-    hand", "right there", "the man who left", "left of the tree", "a white top".
+    hand", "right there", "the man who left", "left of the tree", "a white top", and directions of movement ("turning
+    left", see `refam.text.motion`).
 
     Args:
         words: Words of an expression, lower case, punctuation as words of its own.
@@ -93,7 +88,7 @@ def find_spatial_cues(words: Sequence[str]) -> tuple[SpatialCue, ...]:
         The cues in the order of the words.
     """
     cues: list[SpatialCue] = []
-    used: set[int] = set()
+    used = {i for direction in find_directions(words) for i in direction.words}
     for at in range(len(words)):
         if at not in used:
             for cue in _ordinal(words, at) or _outermost(words, at) or _corner(words, at) or _single(words, at):
@@ -104,7 +99,7 @@ def find_spatial_cues(words: Sequence[str]) -> tuple[SpatialCue, ...]:
 
 def _ordinal(words: Sequence[str], at: int) -> list[SpatialCue]:
     """ "second from the right", "third car from the left", "second largest"."""
-    rank = _ORDINALS.get(words[at])
+    rank = ORDINALS.get(words[at])
     if rank is None:
         return []
     if _word_at(words, at + 1) in _SIZE_SUPERLATIVES:
@@ -115,7 +110,10 @@ def _ordinal(words: Sequence[str], at: int) -> list[SpatialCue]:
             while _word_at(words, side) in _FAR:
                 side += 1
             if _word_at(words, side) in _SIDES and not _of_another_thing(words, side + 1):
-                side_words = range(start, side + 1)
+                end = side + 1  # "second from left to right"
+                while _word_at(words, end) in ("to", "the", *_SIDES) and _word_at(words, side + 1) == "to":
+                    end += 1
+                side_words = range(start, end)
                 return [_cue(words, (at, *side_words), CueKind.ORDER, direction=_SIDES[words[side]], rank=rank)]
     return []
 
@@ -184,7 +182,7 @@ def _only_looks_like_side(word: str, before: str, after: str) -> bool:
     """The adverb "right" and the verb "left"."""
     if word == "right" and (after in AFTER_EMPHATIC_RIGHT or before in ("all", "just")):
         return True  # "right there", "right behind"
-    return word == "left" and (after in POSSESSIVES or before in ("who", "that", "just", "has", "had", "have", "being"))
+    return word == "left" and (after in DETERMINERS or before in ("who", "that", "just", "has", "had", "have", "being"))
 
 
 def _of_another_thing(words: Sequence[str], end: int) -> bool:

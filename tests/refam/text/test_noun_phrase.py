@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refam.text.abbreviations import write_out_abbreviations
 from refam.text.expression import TokenRole, parse_expression, split_words
 from refam.text.noun_phrase import NounPhrase, parse_noun_phrase
 from refam.text.spatial import find_spatial_cues
@@ -24,7 +25,7 @@ def tiny() -> Any:
 
 
 def parse(text: str) -> tuple[list[str], NounPhrase | None]:
-    words = [w.text for w in split_words(text)]
+    words = [w.text for w in split_words(write_out_abbreviations(text))]
     return words, parse_noun_phrase(words, find_spatial_cues(words))
 
 
@@ -44,6 +45,7 @@ def parse(text: str) -> tuple[list[str], NounPhrase | None]:
             },
         ),
         ("third", 40, set()),
+        ("written", 23, set()),
     ],
 )
 def test_head_nouns_and_content_words_of_the_table(name: str, count: int, wrong: set[str]) -> None:
@@ -127,7 +129,8 @@ def test_expressions_without_a_head_noun_are_read_whole_with_a_note(tiny: Any, t
     assert parse_expression("the red star", tiny, max_tokens=24).note == ""
 
 
-SOME = """the a red star man dog left right of on in next to second from biggest who is walking cat's , . with
+SOME = """moving from to turning left its head toward facing up
+    the a red star man dog left right of on in next to second from biggest who is walking cat's , . with
     wearing blue and jumps top corner 3 closest middle hand there"""
 WORDS = st.sampled_from(SOME.split())
 
