@@ -85,6 +85,16 @@ class Grounder:
         """Return the words that the backbone's tokenizer does not know; they do not guide the search."""
         return list(self.parse(expression).unknown)
 
+    def reading_notes(self, expression: str) -> list[str]:
+        """Return what people should know of how an expression is read, such as which of its words are not used.
+
+        Raises:
+            GroundingError: If it cannot be grounded.
+        """
+        parsed = self.parse(expression)
+        unused = [f"{ignored.words!r} is not used: {ignored.reason}" for ignored in parsed.ignored]
+        return [sentence.removesuffix(".") for sentence in (parsed.note, *unused) if sentence]
+
     def heatmap_settings(self, options: GroundingOptions | None = None) -> dict[str, Any]:
         """Return all that heatmaps depend on, except the frame and the words; a calibration is valid for it only."""
         preset, options = self.backbone.preset, options or self.options

@@ -25,6 +25,9 @@ class ColourGrounder:
     def unknown_words(self, expression: str) -> list[str]:
         return []
 
+    def reading_notes(self, expression: str) -> list[str]:
+        return []
+
     def ground(
         self, frames: Sequence[NDArray[np.uint8]], expressions: Sequence[str], *, indices: Sequence[int]
     ) -> list[list[Heatmap]]:

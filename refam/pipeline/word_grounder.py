@@ -44,17 +44,18 @@ class WordGrounder:
     def check_words(self, state: ObjectState) -> bool:
         """Return whether a target's words can be grounded; otherwise the state gets a failure or a note.
 
-        Words that the model does not know are noted too.
+        Words that the model does not know, and those that are read but not used, are noted too.
         """
         try:
             unknown = self.model.unknown_words(state.target.words or "")
+            notes = self.model.reading_notes(state.target.words or "")
         except ValueError as error:  # GroundingError: its text is for people
             if not state.target.prompts:
                 state.failure = str(error)
             else:
                 state.notes.append(f"the words were not used: {error}")
             return False
-        state.notes += [f"the model does not know the word {word!r}" for word in unknown]
+        state.notes += [f"the model does not know the word {word!r}" for word in unknown] + notes
         return True
 
     def ground(

@@ -249,11 +249,13 @@ class _PhraseParser:
             while (
                 first > 0
                 and self.words[first - 1] in _BEFORE_RELATION
-                and first - 1 not in self.cue_words | phrase.kept
+                and first - 1 not in self.cue_words | self.direction_words | phrase.kept
             ):
                 first -= 1
             thing = " ".join(self.words[i] for i in range(start, end) if self.classes[i] in "NJ")
-            reason = f"{thing!r} is another thing: not looked for, and how the two stand to each other is not read."
+            reason = (
+                f"{thing!r} is another thing, which is not looked for, and how the two stand to each other is not read."
+            )
             reason = reason if thing else "this is said of another thing, which is not looked for."
             phrase.ignored.append(IgnoredWords(" ".join(self.words[first:end]), reason))
         return end

@@ -110,6 +110,15 @@ def test_expressions_that_cannot_be_grounded_are_refused(
         Grounder(random_backbone).ground(random_frames(1), [text])
 
 
+def test_words_that_are_read_but_not_used_are_told(random_backbone: FluxBackbone) -> None:
+    grounder = Grounder(random_backbone)
+    assert grounder.reading_notes("the red star on the left") == []
+    moving, other = grounder.reading_notes("the star moving to the left behind a ring")
+    assert moving.startswith("'to the left' is not used: this is a direction of movement")
+    assert other.startswith("'behind a ring' is not used: 'ring' is another thing")
+    assert grounder.reading_notes("with star") == ["No head noun was found, so every word is looked for"]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (54, 96)])
 def test_a_frame_of_one_colour_has_no_peak(random_backbone: FluxBackbone, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)

@@ -56,6 +56,11 @@ def test_notes_say_which_words_are_unknown(answered):
     assert not any("'red'" in note for note in answered[2][1].notes)
 
 
+def test_notes_say_how_the_words_were_read(answered):
+    for target, result in zip(*answered[1:3], strict=True):
+        assert list(result.notes).count(f"{target.words!r} is read so") == 1
+
+
 def test_model_warnings_are_noted_once(answered):
     assert [list(result.notes).count(FULL) for result in answered[2]] == [1, 1]
 
