@@ -10,6 +10,7 @@ from __future__ import annotations
 import configparser
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,14 +129,15 @@ def _video(file: Path, name: str) -> AnnotatedVideo:
         raise FormatError(f"{file} has no line: the size of its frames is not known")
     first = 0 if 0 in named else 1
     labels = _labels(file)
-    n, fps = _length(file, max(named) - first + 1)
+    n, fps, is_stated = _length(file, max(named) - first + 1)
     objects = []
     for key, row in sorted(rows.items()):
         kind = key // _PER_CLASS
         label = labels[kind - 1] if 0 < kind <= len(labels) else f"class {kind}"
         objects.append(track_from_masks(label, {frame - first: rle for frame, rle in row.items()}))
     names = [f"{name}/img1/{frame + first:06d}.jpg" for frame in range(n)]
-    return make_video(name, size, even_times(n, fps), objects, pictures=names)
+    video = make_video(name, size, even_times(n, fps), objects, pictures=names)
+    return replace(video, open_end=not is_stated)  # frames without an object have no line, also at the end
 
 
 def _labels(file: Path) -> list[str]:
@@ -145,8 +147,8 @@ def _labels(file: Path) -> list[str]:
     return []
 
 
-def _length(file: Path, least: int) -> tuple[int, float]:
-    """Return the number of frames and the frame rate as seqinfo.ini has them, if there is one."""
+def _length(file: Path, least: int) -> tuple[int, float, bool]:
+    """Return the number of frames, the frame rate, and whether a seqinfo.ini says the number."""
     about = configparser.ConfigParser()
     about.read(file.parents[1] / "seqinfo.ini" if file.name == "gt.txt" else file.with_suffix(".ini"))
     try:
@@ -154,4 +156,4 @@ def _length(file: Path, least: int) -> tuple[int, float]:
         fps = about.getfloat("Sequence", "frameRate", fallback=DEFAULT_FPS)
     except ValueError as error:
         raise FormatError(f"{file.parents[1] / 'seqinfo.ini'}: {error}") from None
-    return max(n, least), fps if fps > 0 else DEFAULT_FPS
+    return max(n, least), fps if fps > 0 else DEFAULT_FPS, about.has_option("Sequence", "seqLength")

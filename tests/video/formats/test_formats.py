@@ -217,6 +217,10 @@ def test_a_mots_frame_with_only_a_region_to_ignore_is_a_frame(tmp_path, lines, f
     (one,) = mots.read(tmp_path)
     assert [(o.label, o.frames.tolist()) for o in one.objects] == ([("class 1", frames)] if frames else [])
     assert len(one.times) == count
+    assert one.open_end, "frames without a line may follow, as nothing says how many there are"
+    (tmp_path / "0002.ini").write_text("[Sequence]\nseqLength=9\n")
+    (one,) = mots.read(tmp_path)
+    assert (len(one.times), one.open_end) == (9, False)
 
 
 def test_yolo_by_its_own_rules(tmp_path):
