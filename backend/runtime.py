@@ -31,6 +31,7 @@ from refam.pipeline.types import model_version
 from video.keyframes import KEYFRAME_IOU
 
 if TYPE_CHECKING:
+    from backend.labelstudio.request import PredictRequest
     from refam.grounder import Grounder
     from refam.segmenters.load import SegmenterChoice
     from video.types import Segmenter
@@ -166,6 +167,18 @@ class Runtime:
         if self._grounder is None:
             self._grounder = self._load("backbone", self._grounder_loader)
         return self._grounder
+
+    def check_words(self, work: PredictRequest) -> None:
+        """Refuse words that the backbone cannot look for, before the video is fetched and any model is loaded.
+
+        Raises:
+            WordsError: Nobody drew any of the objects, and none can be looked for by its words.
+        """
+        from refam.pipeline.word_check import check_targets
+
+        if not any(work.edits):
+            settings = self.settings
+            check_targets(work.targets, settings.backbone, magnets=settings.magnet_words(), download=settings.download)
 
     def _default_segmenter(self) -> Segmenter:
         choice = self.segmenter_choice

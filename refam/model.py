@@ -18,6 +18,7 @@ from refam.pipeline.quality import Quality
 from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.stages import Progress
 from refam.pipeline.types import FramePrompt, PipelineOptions, PromptError, Target, TrackResult
+from refam.pipeline.word_check import check_targets
 from refam.segmenters.load import TrackerKind, load_segmenter
 from refam.segmenters.sam2_weights import fetch_default_weights
 from refam.text.magnets import Magnets
@@ -50,6 +51,8 @@ class Model:
     Args:
         segmenter: What outlines objects; it also decides which tracker is used.
         grounder: Loads what grounds words; called once, when words first need it.
+        check_targets: Raises WordsError for targets none of which can be looked for, without loading anything. None
+            leaves that to the grounder.
         quality: How closely videos are looked at: "fast", "normal" or "best".
         options: What else may be tuned; the quality overrules it.
 
@@ -67,10 +70,12 @@ class Model:
         segmenter: Segmenter,
         grounder: Callable[[], Grounder],
         *,
+        check_targets: Callable[[Sequence[Target]], None] | None = None,
         quality: Quality | str = Quality.NORMAL,
         options: PipelineOptions | None = None,
     ) -> None:
         self.segmenter = segmenter
+        self._check_targets = check_targets
         _require_choice("quality", quality, list(Quality))
         self.quality = Quality(quality)
         self._load_grounder = functools.cache(grounder)
@@ -138,6 +143,8 @@ class Model:
         prompts = _to_prompts(points, negative_points, boxes, masks)
         targets = _to_targets([words] if isinstance(words, str) else words, prompts)
         region = RegionOfInterest(frame_range, every=every, max_side_px=max_side_px or self.quality.max_side_px)
+        if self._check_targets is not None:
+            self._check_targets(targets)
         clip = video if isinstance(video, Clip) else open_clip(video, partial=True)
         return self.run(clip, targets, region=region, progress=progress)
 
@@ -327,7 +334,8 @@ def load(
         cache=feature_cache,
         cache_mb=feature_cache_mb,
     )
-    return Model(loaded, load_words, quality=quality)
+    check = functools.partial(check_targets, backbone=backbone, magnets=magnet_words, download=download)
+    return Model(loaded, load_words, check_targets=check, quality=quality)
 
 
 def track(

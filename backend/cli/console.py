@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,8 @@ from refam.pipeline.stages import Stage
 from video.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress, TaskID
 
     from backend.cli.outputs import Outputs
@@ -143,6 +146,12 @@ def fetch_at_start(runtime: Runtime) -> None:
         runtime.fetch_segmenter(progress=lambda fraction: step("fetch", fraction))
 
 
+def require_file(path: Path) -> None:
+    """Raise OSError, which `one_line_errors` prints, if there is no such file or folder: before models are loaded."""
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print expected errors in one line on stderr and exit with code 1; let all others pass."""
@@ -150,7 +159,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder without rights
-            text = f"{error.strerror}: {error.filename}"
+            text = f"{error.filename}: {error.strerror}"
         elif isinstance(error, UserError):
             text = str(error)
         else:

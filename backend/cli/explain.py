@@ -17,10 +17,12 @@ from backend.cli.console import (
     fetch_segmenter,
     magnet_words,
     one_line_errors,
+    require_file,
     steps,
 )
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_page
+from backend.cli.word_advice import refuse_words
 
 
 def explain(
@@ -43,6 +45,11 @@ def explain(
 ) -> None:
     """Write a page that shows how words became a mask in one frame: every word's map, and what each step changed."""
     words_added = magnet_words(magnets)
+    if not words.strip():
+        raise typer.BadParameter("say what to find, for example 'the red star'", param_hint="WORDS")
+    with one_line_errors():
+        require_file(video)
+    refuse_words("explain", str(video), [words], backbone=backbone, magnets=words_added, download=download)
     with one_line_errors(), steps() as step:
         from backend.settings import weight_settings
         from refam.explain.video import explain_video

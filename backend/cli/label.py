@@ -19,10 +19,12 @@ from backend.cli.console import (
     magnet_words,
     one_line_errors,
     report,
+    require_file,
     steps,
 )
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.cli.word_advice import refuse_words
 from refam.pipeline.quality import Quality
 
 if TYPE_CHECKING:
@@ -107,12 +109,16 @@ def label(
     look: gaps, low scores, sudden changes. A file that breaks off is labelled up
     to there, and that is said.
     """
+    words_added = magnet_words(magnets)
+    with one_line_errors():
+        require_file(video)
+    if words and all(w.strip() for w in words) and not (point or not_point or box or mask):
+        refuse_words("label", str(video), words, backbone=backbone, magnets=words_added, download=download)
     from backend.cli.targets import PromptOptions, build_targets, check_prompts
     from backend.labelstudio.timeline import editor_rate, rate_for_task
     from refam.pipeline.roi import RegionOfInterest
     from refam.pipeline.types import PromptError
 
-    words_added = magnet_words(magnets)
     try:
         targets = build_targets(words or [], PromptOptions(point or [], not_point or [], box or [], mask or []))
         rate = None if fps is None else editor_rate(fps)

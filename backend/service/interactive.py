@@ -8,25 +8,18 @@ stands on the jobs page, where refused words are listed too.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 
-from backend.jobs.models import JobRecord, JobState, Priority
-from backend.jobs.worker import transient_reason
 from backend.labelstudio.config_xml import LabelConfigError
 from backend.labelstudio.empty_regions import read_removal
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import RequestError, submitted_text
-from backend.logging import current_request
 from backend.runtime import Runtime
 from backend.service.predict import PredictService
 
 log = logging.getLogger("refam.jobs")
-
-_MOST_TITLE = 200  # characters of refused words on the jobs page
 
 
 class InteractivePredictor:
@@ -68,12 +61,12 @@ class InteractivePredictor:
         try:
             removal = read_removal(task, config, context)
         except RequestError as error:
-            self._list_refusal(task, project, words, str(error))
+            self._service.list_refusal(task, project, words, str(error))
             return []
         if removal is None:
             return self._predict_words(task, label_config, context, project, words)
         if removal.failure:
-            self._list_refusal(task, project, words, removal.failure)
+            self._service.list_refusal(task, project, words, removal.failure)
         others, answers = removal.remaining_context, []
         if others is not None:
             answers = self._predict_words(task, label_config, others, project, words)
@@ -90,30 +83,5 @@ class InteractivePredictor:
         if "error" not in answer:
             return [answer]
         if answer.get("refused"):
-            self._list_refusal(task, project, words, answer["error"])
+            self._service.list_refusal(task, project, words, answer["error"])
         return []
-
-    def _list_refusal(self, task: Mapping[str, Any], project: str, words: str, reason: str) -> None:
-        """List on the jobs page why these words led to no job."""
-        log.warning("task %s: %s", task.get("id"), reason)
-        task_id, now = task.get("id"), time.time()
-        content = repr((project, task_id, words, reason))
-        record = JobRecord(
-            id=hashlib.sha256(content.encode()).hexdigest()[:16],
-            title=" ".join(words.split())[:_MOST_TITLE],
-            task_id=task_id if isinstance(task_id, int) else None,
-            project=project,
-            urgency=Priority.INTERACTIVE,
-            request=current_request(),
-            state=JobState.FAILED,
-            refused=True,
-            submitted_at=now,
-            finished_at=now,
-            error=reason,
-        )
-        try:
-            self._runtime.queue.list_refused(record)
-        except Exception as error:
-            if transient_reason(error) is None:
-                raise
-            log.warning("the jobs page does not say so: the queue cannot be written", exc_info=error)

@@ -20,11 +20,13 @@ from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import read_request
 from backend.logging import current_request
 from backend.runtime import Runtime
+from refam.pipeline.errors import WordsError
 from video.errors import UserError
 
 log = logging.getLogger("refam.jobs")
 
 _POLL_S, _DRAFT_POLL_S = 0.05, 0.4
+_MOST_TITLE = 200  # characters of refused words on the jobs page
 _JUST_NOW_S = 5.0  # another request was answered with the same prediction: Label Studio is storing it
 
 
@@ -92,6 +94,38 @@ class PredictService:
         self._wait(jobs, priority, deadline)
         return [self._answer_safely(item, interactive=interactive) for item in requested]
 
+    def list_refusal(
+        self,
+        task: Mapping[str, Any],
+        project: str,
+        words: str,
+        reason: str,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> None:
+        """List on the jobs page why these words led to no job."""
+        log.warning("task %s: %s", task.get("id"), reason)
+        task_id, now = task.get("id"), time.time()
+        content = repr((project, task_id, words, reason))
+        record = JobRecord(
+            id=hashlib.sha256(content.encode()).hexdigest()[:16],
+            title=" ".join(words.split())[:_MOST_TITLE],
+            task_id=task_id if isinstance(task_id, int) else None,
+            project=project,
+            urgency=priority,
+            request=current_request(),
+            state=JobState.FAILED,
+            refused=True,
+            submitted_at=now,
+            finished_at=now,
+            error=reason,
+        )
+        try:
+            self._queue.list_refused(record)
+        except Exception as error:
+            if transient_reason(error) is None:
+                raise
+            log.warning("the jobs page does not say so: the queue cannot be written", exc_info=error)
+
     # --- submit -------------------------------------------------------------------------------------------------
 
     def _read_task(
@@ -104,6 +138,12 @@ class PredictService:
         name = f"task {task.get('id')}"
         try:
             work = read_request(task, parse_label_config(label_config), context=context)
+            self._runtime.check_words(work)
+        except WordsError as error:
+            if context is None:  # what was typed is listed as it was typed, by those who read it
+                words = "; ".join(refused for refused, _ in error.errors)
+                self.list_refusal(task, project, words, str(error), Priority.BATCH)
+            return _RequestedTask(None, str(error))
         except UserError as error:
             log.warning("%s: %s", name, error)
             return _RequestedTask(None, str(error))

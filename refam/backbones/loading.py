@@ -115,7 +115,7 @@ def load_backbone(preset: Preset, *, device: str = "auto", loading: LoadOptions 
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise BackboneError(
             f"{directory} is not complete: {', '.join(missing[:3])}{more} missing, which its model_index.json names; "
-            f"fetch it again{_pull_command(preset)}"
+            f"fetch it again{preset.pull_command}"
         )
     pipeline = _from_pretrained(preset, directory, index, torch_device, loading)
     backbone = BACKBONES[preset.pipeline](pipeline, preset, torch_device)
@@ -187,25 +187,8 @@ def _directory_of(preset: Preset, *, download: bool) -> Path:
     if download and on_hub and (found is None or find_missing_files(found, read_index(found))):
         found = download_pipeline(preset.source, preset.revision)
     if found is None:
-        raise BackboneError(_missing_weights_message(preset))
+        raise BackboneError(preset.missing_weights_message)
     return found
-
-
-def _missing_weights_message(preset: Preset) -> str:
-    at = f" at revision {preset.revision}" if preset.revision else ""
-    size = f", about {preset.size_gb:.0f} GB" if preset.size_gb else ""
-    gate = " after its licence was accepted on the hub's page and `hf auth login`" if preset.gated else ""
-    licence = preset.licence or "see its model card"
-    return (
-        f"the weights of {preset.name!r} are not on this machine: {preset.source}{at}{size}. Licence: {licence}. "
-        f"Fetch them{gate}{_pull_command(preset)}"
-    )
-
-
-def _pull_command(preset: Preset) -> str:
-    here = Path(preset.source).expanduser().is_dir()
-    pinned = f"@{preset.revision}" if preset.revision else ""
-    return "" if here else f" with: refam models pull {preset.name}{pinned}"
 
 
 def _preset_for_index(preset: Preset, class_name: str) -> Preset:

@@ -72,6 +72,25 @@ class Preset:
         """All weights at 16 bits, in 10**9 bytes: about what is downloaded, and what loading needs."""
         return None if self.billion_parameters is None else 2 * sum(self.billion_parameters)
 
+    @property
+    def pull_command(self) -> str:
+        """The end of a sentence that says how to fetch the weights; "" for a directory."""
+        here = Path(self.source).expanduser().is_dir()
+        pinned = f"@{self.revision}" if self.revision else ""
+        return "" if here else f" with: refam models pull {self.name}{pinned}"
+
+    @property
+    def missing_weights_message(self) -> str:
+        """What to tell a person if the weights are not on this machine."""
+        at = f" at revision {self.revision}" if self.revision else ""
+        size = f", about {self.size_gb:.0f} GB" if self.size_gb else ""
+        gate = " after its licence was accepted on the hub's page and `hf auth login`" if self.gated else ""
+        licence = self.licence or "see its model card"
+        return (
+            f"the weights of {self.name!r} are not on this machine: {self.source}{at}{size}. Licence: {licence}. "
+            f"Fetch them{gate}{self.pull_command}"
+        )
+
 
 _T5, _CLIP_L, _CLIP_G, _UMT5, _LLAMA = 4.76, 0.12, 0.70, 5.68, 7.51
 _QWEN_VL, _QWEN3_4B, _MISTRAL = 8.29, 4.02, 24.0

@@ -50,6 +50,10 @@ class PromptTokenizer:
         """Return the pieces of these ids."""
         return self.tokenizer.convert_ids_to_tokens(ids)
 
+    def get_vocab(self) -> dict[str, int]:
+        """Return the id of every piece."""
+        return self.tokenizer.get_vocab()
+
     def prompt_start(self, prompt: str) -> int:
         """Return how many tokens precede the prompt's."""
         return self._encode(prompt)[2]

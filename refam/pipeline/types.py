@@ -10,20 +10,13 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from refam.pipeline.errors import PipelineError as PipelineError
+from refam.pipeline.errors import PromptError as PromptError
 from refam.version import __version__
 from video import masks
-from video.errors import UserError
 from video.keyframes import KEYFRAME_IOU
 from video.tracking.schedule import LookSchedule
 from video.types import Keyframe, MaskTrack, Rle
-
-
-class PipelineError(UserError):
-    """No target could be found; the text says why."""
-
-
-class PromptError(UserError):
-    """A prompt or another argument cannot be meant; the text says what would be right."""
 
 
 @dataclass(frozen=True)

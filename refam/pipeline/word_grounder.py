@@ -12,6 +12,7 @@ from refam.pipeline.stage_cache import heatmap_key
 from refam.pipeline.stages import Progress, Stage, ignore_progress
 from refam.pipeline.state import ObjectState
 from refam.pipeline.types import PipelineError
+from refam.text.expression import UnknownWordsError
 from video.types import Heatmap
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class WordGrounder:
             if not state.target.prompts:
                 state.failure = str(error)
             else:
-                state.notes.append(f"the words were not used: {error}")
+                reason = error.reason if isinstance(error, UnknownWordsError) else error
+                state.notes.append(f"the words were not used: {reason}")
             return False
         state.notes += [f"the model does not know the word {word!r}" for word in unknown] + notes
         return True

@@ -30,6 +30,8 @@ _WORD = regex.compile(r"\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X
 # They say how things stand to each other or to the frame, which no model reads from the words themselves.
 _GRAMMAR_WORDS = STOP_WORDS | RELATION_WORDS | APPEARANCE_WORDS | RELATIVE_PRONOUNS | FRAME_WORDS | PLACE_NOUNS
 
+_FEW_PIECES = 300  # of a vocabulary that an error lists
+
 
 class TokenRole(StrEnum):
     """What a token is for. The maps of CONTENT and HEAD make the heatmap; all others are dropped."""
@@ -120,6 +122,23 @@ class ExpressionError(UserError):
     """The expression cannot be grounded; the message says why and what would work."""
 
 
+class UnknownWordsError(ExpressionError):
+    """The model knows none of the words that would be looked for.
+
+    Args:
+        words: Those words.
+        known: What can be looked for, if that is few enough to be listed.
+
+    Attributes:
+        reason: The first half of the message, for those who need no advice.
+    """
+
+    def __init__(self, words: Sequence[str], known: Sequence[str]) -> None:
+        self.reason = f"the model in use knows none of the words {', '.join(map(repr, words))}"
+        instead = f"it knows {', '.join(known)}" if known else "use words that it knows"
+        super().__init__(f"{self.reason}; {instead}; or draw the object instead")
+
+
 def split_words(text: str) -> list[Word]:
     """Split a text into words; punctuation is words of its own, hyphens and apostrophes inside a word belong to it."""
     return [Word(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
@@ -187,7 +206,7 @@ def parse_expression(
     roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
     tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
     unknown = _unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)
-    _check_groundable(text, tokens, unknown, cues, directions)
+    _check_groundable(text, tokens, unknown, cues, directions, tokenizer)
     ignored = phrase.ignored if phrase else [IgnoredWords(d.text, d.reason) for d in directions]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note)
@@ -265,6 +284,7 @@ def _check_groundable(
     unknown: Sequence[str],
     cues: Sequence[SpatialCue],
     directions: Sequence[Direction],
+    tokenizer: Any,
 ) -> None:
     looked_for = {t.word for t in tokens if t.role in (TokenRole.CONTENT, TokenRole.HEAD)}
     if not looked_for and (cues or directions):
@@ -275,8 +295,17 @@ def _check_groundable(
     if not looked_for:
         raise ExpressionError(f"{text!r} names nothing to look for; add a noun, such as: the red car")
     if looked_for <= set(unknown):
-        named = ", ".join(repr(word) for word in unknown if word in looked_for)
-        raise ExpressionError(
-            f"the model in use knows none of the words {named}; use words that it knows, "
-            "a model that knows more, or a box or a point instead of words"
-        )
+        raise UnknownWordsError([word for word in unknown if word in looked_for], _list_known_words(tokenizer))
+
+
+def _list_known_words(tokenizer: Any) -> list[str]:
+    """Return the words of a small vocabulary that can be looked for, as the tokenizer orders them; of a large one none.
+
+    Pieces in the middle of words, grammar, and words of place and size are left out.
+    """
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    if len(vocabulary) > _FEW_PIECES:
+        return []
+    words = [piece.removeprefix("▁") for piece in sorted(vocabulary, key=vocabulary.__getitem__) if piece[0] == "▁"]
+    names_nothing = _GRAMMAR_WORDS | {"one"}
+    return [word for word in words if word.isalpha() and word not in names_nothing and not find_spatial_cues([word])]

@@ -60,8 +60,8 @@ class TruthPipeline:
         return [self._result(t) for t in targets]
 
     def _result(self, target):
-        if target.words == "nothing":
-            raise PipelineError("nothing in this video\nfits 'nothing'")
+        if target.words == "the red dragon":
+            raise PipelineError("nothing in this video\nfits 'the red dragon'")
         masks = true_masks()[2:]
         track = MaskTrack(
             label=target.label,
@@ -153,7 +153,7 @@ def test_brackets_in_expressions_are_printed_literally(truth_pipeline, video, tm
 
 def test_default_fps_is_the_frame_rate_of_the_video(truth_pipeline, tmp_path):
     clip = media.ntsc(tmp_path / "ntsc.mp4", media.numbered_frames(N))
-    assert refam("label", clip, "x", "--out", tmp_path / "out", "--url", "http://host/v.mp4").exit_code == 0
+    assert refam("label", clip, "star", "--out", tmp_path / "out", "--url", "http://host/v.mp4").exit_code == 0
     (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
     assert task["data"]["fps"] == pytest.approx(30_000 / 1001)
     assert task["data"]["video"] == "http://host/v.mp4"
@@ -171,15 +171,15 @@ def test_the_task_of_any_frame_rate_is_one_that_predict_takes(truth_pipeline, tm
 
 
 def test_a_second_run_deletes_the_masks_of_the_first(truth_pipeline, video, tmp_path):
-    assert refam("label", video, "a", "b", "--out", tmp_path / "out").exit_code == 0
-    assert refam("label", video, "a", "--out", tmp_path / "out").exit_code == 0
+    assert refam("label", video, "star", "ring", "--out", tmp_path / "out").exit_code == 0
+    assert refam("label", video, "star", "--out", tmp_path / "out").exit_code == 0
     assert [p.name for p in (tmp_path / "out" / "masks").iterdir()] == ["0"]
 
 
 def test_a_masks_folder_not_written_by_refam_is_not_overwritten(truth_pipeline, video, tmp_path):
     (tmp_path / "out" / "masks").mkdir(parents=True)
     (tmp_path / "out" / "masks" / "mine.png").write_text("mine")
-    result = refam("label", video, "a", "--out", tmp_path / "out")
+    result = refam("label", video, "star", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "not from an earlier run" in result.stderr
     assert (tmp_path / "out" / "masks" / "mine.png").read_text() == "mine"
@@ -222,9 +222,9 @@ def test_an_unreadable_file_prints_one_line_on_stderr_and_exits_with_1(name, tmp
 
 
 def test_a_pipeline_error_is_printed_in_one_line(truth_pipeline, video, tmp_path):
-    result = refam("label", video, "nothing", "--out", tmp_path / "out")
+    result = refam("label", video, "the red dragon", "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert "refam: nothing in this video fits 'nothing'" in result.stderr
+    assert "refam: nothing in this video fits 'the red dragon'" in result.stderr
     assert not (tmp_path / "out" / "masks").exists()
 
 
@@ -239,8 +239,8 @@ def test_a_prompt_after_the_last_frame_is_an_error(truth_pipeline, video, tmp_pa
     [
         ([], "say what to find"),
         ([""], "is empty"),
-        (["a", "a "], "was given twice"),
-        (["a", "b", "--point", "0.5,0.5@0"], "what is drawn goes with one expression, and 2 were given"),
+        (["star", "star "], "was given twice"),
+        (["star", "ring", "--point", "0.5,0.5@0"], "what is drawn goes with one expression, and 2 were given"),
         (["--point", "0.5"], "is not of the form x,y@frame"),
         (["--point", "0.5,nan@0"], "fractions of the frame"),
         (["--point", "120,40@0"], "fractions of the frame"),
@@ -249,18 +249,18 @@ def test_a_prompt_after_the_last_frame_is_an_error(truth_pipeline, video, tmp_pa
         (["--box", "0,0,1,1@0", "--box", "0,0,0.5,1@0"], "two boxes"),
         (["--point", "0.5,0.5@-1"], "counted from 0"),
         (["--not-point", "0.5,0.5@1"], "says only what is not the object"),
-        (["a", "--not-point", "0.5,1.5@1"], "--not-point 0.5,1.5@1: x and y are fractions of the frame"),
+        (["star", "--not-point", "0.5,1.5@1"], "--not-point 0.5,1.5@1: x and y are fractions of the frame"),
         (["--mask", "gone.png@0"], "there is no file gone.png"),
         (["--mask", "mask.png@one"], "is not of the form FILE@frame"),
-        (["a", "--range", "5"], "give FROM-TO, both frames counted from 0 (100-250) or seconds (4s-12.5s)"),
-        (["a", "--range", "9-5"], "--range 9-5 ends before it begins"),
-        (["a", "--range", "1s-9"], "give both as frames (100-250) or both as seconds"),
-        (["a", "--every", "0"], "every first, second, ... frame: give 1 or more"),
-        (["a", "--max-size", "9"], "give 64 or more pixels"),
-        (["a", "--fps", "0"], "positive number of frames"),
-        (["a", "--fps", "2000"], "at most 1000 frames per second"),
-        (["a", "--fps", "0.0001"], "at most 1000 frames per second"),
-        (["a", "--magnets", " "], "no magnets: give at least one word"),
+        (["star", "--range", "5"], "give FROM-TO, both frames counted from 0 (100-250) or seconds (4s-12.5s)"),
+        (["star", "--range", "9-5"], "--range 9-5 ends before it begins"),
+        (["star", "--range", "1s-9"], "give both as frames (100-250) or both as seconds"),
+        (["star", "--every", "0"], "every first, second, ... frame: give 1 or more"),
+        (["star", "--max-size", "9"], "give 64 or more pixels"),
+        (["star", "--fps", "0"], "positive number of frames"),
+        (["star", "--fps", "2000"], "at most 1000 frames per second"),
+        (["star", "--fps", "0.0001"], "at most 1000 frames per second"),
+        (["star", "--magnets", " "], "no magnets: give at least one word"),
     ],
 )
 def test_invalid_arguments_are_usage_errors(arguments, message, video, tmp_path):

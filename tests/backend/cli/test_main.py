@@ -55,14 +55,35 @@ def test_shells_complete_commands():
     assert completed.stdout.split() == ["models"]
 
 
+def imported(code):
+    """Which heavy libraries the code has imported at its end."""
+    code += f"\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    root = Path(__file__).parents[3]
+    process = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    return process.stdout.splitlines()[-1]
+
+
 def test_help_does_not_import_heavy_libraries():
     """Each of them would take longer than all the rest of a command's start."""
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom backend.cli.main import app\n"
         f"for words in {[list(words) for words in all_commands()]!r}:\n"
-        "    assert CliRunner().invoke(app, [*words, '--help']).exit_code == 0, words\n"
-        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+        "    assert CliRunner().invoke(app, [*words, '--help']).exit_code == 0, words"
     )
-    root = Path(__file__).parents[3]
-    process = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert process.stdout.strip() == "[]"
+    assert imported(code) == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["label", "no-such.mp4", "the red star", "--out", "out"],
+        ["label", __file__, "the dog", "--out", "out"],
+        ["explain", __file__, "the dog", "--out", "out.html"],
+    ],
+)
+def test_errors_that_need_no_video_do_not_import_heavy_libraries(arguments):
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom backend.cli.main import app\n"
+        f"assert CliRunner().invoke(app, {arguments!r}).exit_code == 1"
+    )
+    assert imported(code) == "[]"

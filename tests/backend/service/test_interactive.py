@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backend.runtime import Runtime
 from backend.service.model import RefAMBackend
 from tests.backend.predict_requests import VIDEO_CONFIG, task
 
@@ -20,3 +21,19 @@ def test_a_comment_is_neither_searched_for_nor_rewritten(runtime, words):
         [task(1)], context={"result": [comment | {"from_name": "say"}]}, label_config=WITH_COMMENT
     )
     assert answer["result"]
+
+
+def typed(words):
+    return {"result": [{"id": "c", "type": "textarea", "from_name": "say", "to_name": "v", "value": {"text": [words]}}]}
+
+
+@pytest.mark.parametrize("context", [None, typed("the dog")])
+def test_unknown_words_are_refused_without_the_video(context, runtime, monkeypatch):
+    """The small model's vocabulary decides; the video, which does not exist, is never asked for."""
+    monkeypatch.setattr(type(runtime), "check_words", Runtime.check_words)
+    asked = task(1, "the dog", video="no-such.mp4")
+    answers = RefAMBackend(runtime=runtime).predict([asked], context=context, label_config=WITH_COMMENT)
+    (record,) = runtime.queue.records()
+    assert (record.refused, record.title) == (True, "the dog")
+    assert "knows none of the words 'dog'; it knows red, green," in record.error
+    assert answers == ([] if context else [{"error": record.error}])

@@ -1,0 +1,59 @@
+"""Refuse words that cannot be looked for, at once, and print the commands that would help."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from backend.cli.console import err
+
+if TYPE_CHECKING:
+    from refam.pipeline.errors import WordsError
+    from refam.text.magnets import Magnets
+
+_KNOWS_MORE = "flux-schnell"
+_CLICK = "--point 0.42,0.61@0    # a click: 42 % of the width, 61 % of the height, frame 0"
+
+
+def refuse_words(
+    command: str, video: str, words: Sequence[str], *, backbone: str, magnets: Magnets, download: bool
+) -> None:
+    """If none of the words can be looked for, print why and what would help, and exit with code 1.
+
+    Args:
+        command: "label" or "explain": how it was asked for.
+        video: The video as it was given.
+        words: Of each object that nothing but words describes.
+        backbone: What reads the words.
+        magnets: Attention magnets to append.
+        download: Whether the backbone may be fetched.
+    """
+    from refam.pipeline.errors import WordsError
+    from refam.pipeline.word_check import check_words
+
+    try:
+        check_words(words, backbone, magnets=magnets, download=download)
+    except WordsError as error:
+        err.print(f"refam: {error}", markup=False, soft_wrap=True)
+        if commands := list(_commands_that_help(command, video, error, backbone)):
+            err.print("\n  ".join(["commands that help:", *commands]), markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def _commands_that_help(command: str, video: str, error: WordsError, backbone: str) -> Iterator[str]:
+    from refam.backbones.presets import PRESETS
+    from refam.backbones.weights import BackboneError, find_pipeline_directory
+    from refam.text.expression import UnknownWordsError
+
+    reasons = [reason for _, reason in error.errors]
+    if any(isinstance(reason, UnknownWordsError) for reason in reasons) and backbone != _KNOWS_MORE:
+        preset = PRESETS[_KNOWS_MORE]
+        if find_pipeline_directory(preset.source, preset.revision) is None:
+            yield f"refam models pull {_KNOWS_MORE}    # {preset.size_gb:.0f} GB, for a GPU; then:"
+        words = [words for words, _ in error.errors]
+        yield f"{shlex.join(['refam', command, video, *words])} --backbone {_KNOWS_MORE}"
+    if any(isinstance(reason, UnknownWordsError | BackboneError) for reason in reasons):
+        yield f"refam label {shlex.quote(video)} {_CLICK}"

@@ -1,0 +1,111 @@
+"""Reads expressions with a backbone's tokenizer alone: whether its words are known needs no weights and no video.
+
+torch, transformers and diffusers are not imported, so that words which cannot be looked for are refused at once.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from refam.backbones.presets import preset_for
+from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
+from refam.text.expression import Expression, parse_expression
+from refam.text.magnets import Magnets
+
+# The folders of the tokenizers whose tokens are read (`Backbone.tokenizer`), the first that a pipeline has. A chat
+# model's template stands around the prompt, whose tokens are the same without it.
+_TOKENIZERS = {
+    "FluxPipeline": ("tokenizer_2",),
+    "StableDiffusion3Pipeline": ("tokenizer_3", "tokenizer"),
+    **dict.fromkeys(
+        (
+            *("Flux2Pipeline", "Flux2KleinPipeline", "ChromaPipeline", "QwenImagePipeline", "MochiPipeline"),
+            *("CogVideoXPipeline", "HunyuanVideoPipeline", "WanPipeline", "LTXPipeline"),
+        ),
+        ("tokenizer",),
+    ),
+}
+_CLIP_LENGTH = 77  # of the sequence that StableDiffusion3Pipeline has without T5
+
+
+class WordReader:
+    """Parses expressions as a backbone would.
+
+    Args:
+        tokenizer: Called like a fast transformers tokenizer.
+        max_tokens: The length of the text encoder's sequence.
+    """
+
+    def __init__(self, tokenizer: Any, *, max_tokens: int) -> None:
+        self._tokenizer, self._max_tokens = tokenizer, max_tokens
+
+    def parse(self, expression: str, *, magnets: Magnets = Magnets()) -> Expression:  # noqa: B008 - frozen
+        """Parse an expression into tokens and their roles.
+
+        Args:
+            expression: What to look for.
+            magnets: Attention magnets to append.
+
+        Raises:
+            ExpressionError: If it cannot be grounded.
+        """
+        return parse_expression(expression, self._tokenizer, max_tokens=self._max_tokens, magnets=magnets)
+
+
+@cache
+def open_word_reader(backbone: str, *, download: bool = False) -> WordReader | None:
+    """Open the tokenizer of a backbone.
+
+    Args:
+        backbone: A preset, a pipeline directory or a hub id.
+        download: Whether the backbone may be fetched later.
+
+    Returns:
+        The reader; None if the pipeline is still to be fetched, or has no tokenizer that can be read without its model.
+
+    Raises:
+        BackboneError: If there is no such backbone, or if it is not on this machine and may not be fetched.
+    """
+    preset = preset_for(backbone)
+    directory = find_pipeline_directory(preset.source, preset.revision)
+    if directory is None:
+        if download:
+            return None
+        raise BackboneError(preset.missing_weights_message)
+    pipeline = read_index(directory)["_class_name"]
+    for folder in _TOKENIZERS.get(pipeline, ()):
+        file = directory / folder / "tokenizer.json"
+        if file.is_file():
+            is_clip = pipeline == "StableDiffusion3Pipeline" and folder == "tokenizer"
+            return WordReader(_FileTokenizer(file), max_tokens=_CLIP_LENGTH if is_clip else preset.text_length)
+    return None
+
+
+class _FileTokenizer:
+    """A tokenizer.json with the interface of a fast transformers tokenizer, as far as `parse_expression` uses it."""
+
+    def __init__(self, file: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(str(file))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.unk_token_id = self._unknown_id(file.with_name("tokenizer_config.json"))
+
+    def __call__(self, prompt: str, **_: Any) -> dict[str, Any]:
+        encoding = self._tokenizer.encode(prompt)
+        return {"input_ids": encoding.ids, "offset_mapping": encoding.offsets}
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        return [self._tokenizer.id_to_token(i) or "" for i in ids]
+
+    def get_vocab(self) -> dict[str, int]:
+        return self._tokenizer.get_vocab()
+
+    def _unknown_id(self, config: Path) -> int | None:
+        token = json.loads(config.read_text(encoding="utf-8")).get("unk_token") if config.is_file() else None
+        token = token.get("content") if isinstance(token, dict) else token
+        return None if token is None else self._tokenizer.token_to_id(token)

@@ -1,0 +1,27 @@
+"""The pipeline's errors. Imports nothing heavy, so that what can be refused at once is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from video.errors import UserError
+
+
+class PipelineError(UserError):
+    """No target could be found; the text says why."""
+
+
+class PromptError(UserError):
+    """A prompt or another argument cannot be meant; the text says what would be right."""
+
+
+class WordsError(PipelineError):
+    """None of the targets can be looked for by its words.
+
+    Args:
+        errors: (words, why not), one for each target.
+    """
+
+    def __init__(self, errors: Sequence[tuple[str, UserError]]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(f"{words}: {error}" for words, error in errors))

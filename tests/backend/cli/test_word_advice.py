@@ -1,0 +1,44 @@
+"""Words that the model does not know: what the command line says, and how soon."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from backend.cli.main import app
+from tests import media
+
+PULL, CLICK = "refam models pull flux-schnell    # 34 GB", "--point 0.42,0.61@0"
+
+
+def refam(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return media.cfr(tmp_path_factory.mktemp("v") / "my clip.mp4", media.numbered_frames(4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "advised", "not_advised"),
+    [
+        (["label", "V", "the dog"], "knows none of the words 'dog'; it knows red, green,", [PULL, CLICK], []),
+        (["label", "V", "the dog", "a cat"], "a cat: the model in use", ["'the dog' 'a cat' --backbone flux-s"], []),
+        (["explain", "V", "the dog", "--out", "OUT"], "'dog'", ["refam explain 'V' 'the dog' --backbone"], []),
+        (["label", "V", "on the left"], "add a noun", [], ["commands that help"]),
+        (["label", "V", "the dog", "--backbone", "flux-schnell"], "refam models pull flux-", [CLICK], [PULL]),
+        (["label", "V", "the dog", "--backbone", "flax"], "there is no backbone 'flax'", [CLICK], [PULL]),
+    ],
+)
+def test_refused_words_come_with_commands_that_help(arguments, said, advised, not_advised, video, tmp_path):
+    named = {"V": str(video), "OUT": str(tmp_path / "page.html")}
+    given = [named.get(argument, argument) for argument in arguments]
+    result = refam(*given, *(["--out", tmp_path / "out"] if arguments[0] == "label" else []))
+    assert result.exit_code == 1
+    assert said in result.stderr
+    for text in advised:
+        assert text.replace("'V'", f"'{video}'") in result.stderr
+    for text in not_advised:
+        assert text not in result.stderr
+    assert not (tmp_path / "out").exists()
