@@ -31,6 +31,7 @@ ROLE_TEXTS: dict[str, str] = {
     "size": "says how large",
     "motion": "says which way it moves or faces, left out",
     "stop": "left out",
+    "filler": "names nothing, left out",
     "other": "said of another thing, left out",
     "magnet": "magnet, appended",
     "end": "end of text",

@@ -16,6 +16,7 @@ from typing import Any
 import regex
 
 from refam.text.abbreviations import write_out_abbreviations
+from refam.text.instructions import find_instructions
 from refam.text.lexicon import APPEARANCE_WORDS, FRAME_WORDS, RELATION_WORDS, RELATIVE_PRONOUNS, STOP_WORDS
 from refam.text.magnets import Magnets
 from refam.text.motion import Direction, find_directions
@@ -39,6 +40,7 @@ class TokenRole(StrEnum):
     CONTENT = "content"
     HEAD = "head"  # of the head noun
     STOP = "stop"  # of a stop word
+    FILLER = "filler"  # of what names nothing, such as "segment" and "please", see refam.text.instructions
     PLACE = "place"  # of a spatial cue such as "left", see refam.text.spatial
     SIZE = "size"  # of a spatial cue such as "small"
     MOTION = "motion"  # of a direction of movement such as "turning left", see refam.text.motion
@@ -203,6 +205,8 @@ def parse_expression(
     for direction in directions:
         for i in direction.words:
             roles[i] = TokenRole.MOTION
+    for i in find_instructions(words):
+        roles[i] = TokenRole.FILLER
     roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
     tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
     unknown = _unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)
@@ -270,7 +274,7 @@ def _unknown_words(words: Sequence[Word], roles: Sequence[TokenRole], encoding: 
 
 def _has_meaning(word: str, role: TokenRole) -> bool:
     """Return whether people must be told if the model does not know a word."""
-    if role in (TokenRole.PLACE, TokenRole.SIZE, TokenRole.MOTION):  # these are not read
+    if role in (TokenRole.PLACE, TokenRole.SIZE, TokenRole.MOTION, TokenRole.FILLER):  # these are not read
         return False
     if role in (TokenRole.CONTENT, TokenRole.HEAD):
         return True

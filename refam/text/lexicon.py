@@ -14,7 +14,7 @@ STOP_WORDS = word_set(
     with without into onto over under up down off out about around near next beside between behind before after
     above below through during is are was were be been being am do does did has have had having it its he she they
     them his her their him who whom whose which what where when there here i you we me us my your our not very
-    just also only will would can could shall should may might must
+    just also only all both will would can could shall should may might must
     """
 )
 # The frame itself: "on the left of the picture" says where, "left of the tree" does not.
@@ -52,7 +52,7 @@ RELATION_WORDS = word_set(
     """
     of on at near behind beside besides under underneath beneath above below between among by from to toward towards
     across along over against around through off onto into inside outside within atop up down before after than while as
-    about alongside amid past away opposite like next during for without upon
+    about alongside amid past away opposite like next during for without upon throughout except excluding
     """
 )
 # After these comes what the thing looks like.

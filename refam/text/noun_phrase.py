@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from refam.text.instructions import find_instructions
 from refam.text.lexicon import (
     ADJECTIVES,
     ADVERBS,
@@ -20,6 +21,7 @@ from refam.text.lexicon import (
     APPEARANCE_WORDS,
     CLOTHES,
     COLOURS,
+    DETERMINERS,
     FRAME_WORDS,
     IRREGULAR_PARTICIPLES,
     MEASURE_NOUNS,
@@ -101,6 +103,8 @@ class _PhraseParser:
     def __init__(self, words: Sequence[str], cues: Sequence[SpatialCue], tags: Sequence[str] | None) -> None:
         self.words = words
         self.cue_words = {i for cue in cues for i in cue.words}
+        self.instructions = find_instructions(words)
+        self.first = next(i for i in range(len(words) + 1) if i not in self.instructions)
         directions = find_directions(words)
         self.direction_words = {i for direction in directions for i in direction.words}
         self.directions = {direction.words[0]: direction for direction in directions}
@@ -129,6 +133,8 @@ class _PhraseParser:
 
     def _classify(self, i: int, tag: str | None) -> str:
         word = self.words[i]
+        if i in self.instructions:
+            return "."
         if i in self.cue_words:
             return "c"
         if i in self.direction_words:
@@ -137,8 +143,10 @@ class _PhraseParser:
             return "J" if is_pictograph(word) else ","
         if word in APPEARANCE_WORDS or word in RELATION_WORDS or word == "in":
             return "p"
+        if word == "not" and "".join(self.words[i + 1 : i + 2]) in DETERMINERS:
+            return "p"  # "not the blue one"
         if word in RELATIVE_PRONOUNS:
-            return "w"
+            return "w" if i > self.first else "."  # "which car", "that dog"
         if word in STOP_WORDS or self._is_part_of_relation(i):
             return "."
         if word.endswith(("'s", "’s")) or (word == "light" and "".join(self.words[i + 1 : i + 2]) in COLOURS):
@@ -171,7 +179,9 @@ class _PhraseParser:
         if participle or word in IRREGULAR_PARTICIPLES or (len(word) > 4 and word.endswith(("ing", "ed"))):
             return "V" if self._follows_noun(i) else "J"
         third_person = word.endswith("s") and not word.endswith(("ss", "us", "is", "'s", "’s"))
-        singular = self.words[0] in ("a", "an") and i > 1 and self.classes[i - 1] == "N" and "p" not in self.classes
+        singular = (
+            self.words[self.first] in ("a", "an") and i > 1 and self.classes[i - 1] == "N" and "p" not in self.classes
+        )
         return "V" if third_person and singular else "N"  # "a cat jumps off the bed"
 
     def _follows_noun(self, i: int) -> bool:
