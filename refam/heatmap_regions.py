@@ -156,6 +156,10 @@ def _size(region: HeatmapRegion, cue: SpatialCue) -> float:
     return region.area**cue.sign
 
 
+def _height(region: HeatmapRegion, cue: SpatialCue) -> float:
+    return float(region.mask.any(axis=1).mean()) ** cue.sign
+
+
 def _nearness(region: HeatmapRegion, cue: SpatialCue) -> float:
     # In a level view, nearer objects stand lower and look larger. A single picture tells no more.
     return float((max(region.bottom, 0.02) * np.sqrt(region.area)) ** cue.sign)
@@ -164,6 +168,7 @@ def _nearness(region: HeatmapRegion, cue: SpatialCue) -> float:
 _MEASURES: dict[CueKind, Callable[[HeatmapRegion, SpatialCue], float]] = {
     CueKind.ORDER: _position_along,
     CueKind.SIZE: _size,
+    CueKind.HEIGHT: _height,
     CueKind.NEAR: _nearness,
 }
 

@@ -40,7 +40,7 @@ class TokenRole(StrEnum):
     CONTENT = "content"
     HEAD = "head"  # of the head noun
     STOP = "stop"  # of a stop word
-    FILLER = "filler"  # of what names nothing, such as "segment" and "please", see refam.text.instructions
+    FILLER = "filler"  # of what names nothing: "please", "a group of", see refam.text.instructions and .partitives
     PLACE = "place"  # of a spatial cue such as "left", see refam.text.spatial
     SIZE = "size"  # of a spatial cue such as "small"
     MOTION = "motion"  # of a direction of movement such as "turning left", see refam.text.motion
@@ -199,14 +199,14 @@ def parse_expression(
     directions = find_directions(words) if noun_phrase else ()
     excluded = phrase.excluded(len(words)) if phrase else frozenset()
     roles = [_role_of(i, word, phrase, excluded, stop_filter=stop_filter) for i, word in enumerate(words)]
+    for i in find_instructions(words) | (phrase.fillers if phrase else set()):
+        roles[i] = TokenRole.FILLER
     for cue in cues:
         for i in cue.words:
-            roles[i] = TokenRole.SIZE if cue.kind is CueKind.SIZE else TokenRole.PLACE
+            roles[i] = TokenRole.SIZE if cue.kind in (CueKind.SIZE, CueKind.HEIGHT) else TokenRole.PLACE
     for direction in directions:
         for i in direction.words:
             roles[i] = TokenRole.MOTION
-    for i in find_instructions(words):
-        roles[i] = TokenRole.FILLER
     roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
     tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
     unknown = _unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)

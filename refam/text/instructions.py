@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import regex
 
-from refam.text.lexicon import COLOURS, DETERMINERS, RELATION_WORDS, RELATIVE_PRONOUNS, word_set
+from refam.text.lexicon import COLOURS, DETERMINERS, NUMBERS, RELATION_WORDS, RELATIVE_PRONOUNS, word_set
 
 _POLITE = word_set("hey hi hello ok okay so now kindly please pls plz just only also then , !")
 _ASKING = sorted(
@@ -45,7 +45,6 @@ _VERBS = _CLEAR_VERBS | _OTHER_VERBS
 _VERB_PARTICLES = word_set("out for to at up me us please only just where all both every each any")
 _DRAWN = word_set("box boxes mask masks outline outlines contour polygon rectangle line circle annotation label dot")
 _DRAWN_ADJECTIVES = word_set("bounding segmentation tight binary instance")
-_NUMBERS = word_set("one two three four five six seven eight nine ten")
 _THEM = word_set("it him her them this that these those")
 _HAS_OR_IS = word_set("is are was were has have had")
 _ENDS = sorted(
@@ -145,7 +144,7 @@ def _read_order(words: Sequence[str], verb: int) -> int:
     if words[verb] in _CLEAR_VERBS or at > verb + 1:
         return at if _begins_a_thing(words, at) else verb
     next_word = _word(words, at)
-    opens = next_word in DETERMINERS or next_word in COLOURS or next_word in _NUMBERS
+    opens = next_word in DETERMINERS or next_word in COLOURS or next_word == "one" or next_word in NUMBERS
     return at if opens and not _is_said_of(words, at) else verb
 
 

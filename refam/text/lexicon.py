@@ -29,11 +29,14 @@ SIDED_PARTS = word_set(
     turn click winger back lip jaw body eyelid deck case brow thigh leg paws door seat bumper tooth teeth
     """
 )
+# Before one of these an ordinal does not count things: "first base", "second floor".
+AFTER_ORDINAL_IN_NAMES = word_set("base baseman aid floor hand class degree grade lady place party person-view gear")
 # "right" before one of these is an adverb: "right there".
 AFTER_EMPHATIC_RIGHT = word_set(
     "there here now behind next beside above below in on at by before after under near over"
 )
 DETERMINERS = word_set("the his her their its a an my your our this that these those")
+NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 ORDINALS = {
     word: n
     for n, words in enumerate(
@@ -62,7 +65,9 @@ RELATIVE_PRONOUNS = word_set("who that which whom where")
 MEASURE_NOUNS = word_set(
     """
     slice piece bowl glass cup plate pair group bunch stack pile row bottle box bag basket crowd herd flock team loaf
-    can jar kind type set couple picture photo painting statue tray mug carton pack bundle
+    can jar kind type set couple picture photo painting statue tray mug carton pack bundle vase bouquet sheet roll block
+    bar ear head strip wedge chunk scoop drop crate bucket tub field drawing poster sculpture figure figurine portrait
+    cutout spoonful pot pan jug pitcher shelf rack bed wreath
     """
 )
 CLOTHES = word_set(

@@ -18,6 +18,7 @@ from refam.text.lexicon import (
     ADJECTIVES,
     ADVERBS,
     AFTER_EMPHATIC_RIGHT,
+    AFTER_ORDINAL_IN_NAMES,
     APPEARANCE_WORDS,
     CLOTHES,
     COLOURS,
@@ -25,19 +26,21 @@ from refam.text.lexicon import (
     FRAME_WORDS,
     IRREGULAR_PARTICIPLES,
     MEASURE_NOUNS,
+    ORDINALS,
     RELATION_WORDS,
     RELATIVE_PRONOUNS,
     STOP_WORDS,
     word_set,
 )
 from refam.text.motion import find_directions
+from refam.text.partitives import COMPARATIVES, PartitiveKind, find_bare_sets, find_partitives
 from refam.text.spatial import SpatialCue
 
 Tagger = Callable[[Sequence[str]], Sequence[str]]
 """Words -> one part-of-speech tag of the Penn Treebank for each (NN, NNS, JJ, VBG, VBN, VBZ, ...)."""
 
 PLACE_NOUNS = word_set(
-    "left right top bottom front back side middle center centre corner edge end closest nearest close"
+    "left right top bottom front back side middle center centre corner edge end closest nearest close closer nearer"
 )
 _BEFORE_RELATION = PLACE_NOUNS | {"next", "in", "on", "at", "to", "the"}
 
@@ -59,12 +62,14 @@ class NounPhrase:
         ignored: What is said of other things.
         cue_words: Indices of the words of place and size that are about the head, and not about another noun ("a small
             hat").
+        fillers: Indices of words that name nothing: "a group of", "of the three".
     """
 
     head: int
     kept: set[int]
     ignored: list[IgnoredWords] = field(default_factory=list)
     cue_words: frozenset[int] = frozenset()
+    fillers: frozenset[int] = frozenset()
 
     def excluded(self, count: int) -> frozenset[int]:
         """Return which of `count` words are neither to be looked for nor words of place or size."""
@@ -107,33 +112,54 @@ class _PhraseParser:
         self.first = next(i for i in range(len(words) + 1) if i not in self.instructions)
         directions = find_directions(words)
         self.direction_words = {i for direction in directions for i in direction.words}
-        self.directions = {direction.words[0]: direction for direction in directions}
+        self.unused = {d.words[0]: IgnoredWords(d.text, d.reason) for d in directions}  # by their first word
+        self.partitives = find_partitives(words)
+        self.described = {i for p in self.partitives for i in p.described} - self.cue_words
+        self.fillers = {i for p in self.partitives for i in range(p.start, p.end)} | find_bare_sets(words)
+        self.fillers -= self.cue_words | self.described
+        self._note_unused()
         self.about_other = False  # whether the clause that is being read is about another thing
         self.classes: list[str] = []
         for i in range(len(words)):
             self.classes.append(self._classify(i, tags[i] if tags else None))
 
     def parse(self) -> NounPhrase | None:
-        start, end = self._first_phrase()
+        opening = self.partitives[-1].end if self.partitives else 0
+        start, end = self._first_phrase(opening)
         head = self._head_noun(start, end)
-        before = [c for c in self.classes[:start] if c in "pc"]
+        before = [c for c in self.classes[opening:start] if c in "pc"]
         if head is None or before[-1:] == ["p"]:  # "next to the dog" does not name what is next to it
             return None
         kept = {i for i in range(start, end) if self.classes[i] in "NJVR" and i not in self.cue_words}
-        phrase = NounPhrase(head, kept | {head})
+        phrase = NounPhrase(head, kept | self.described | {head}, fillers=frozenset(self.fillers))
         for i in range(end):
-            self._ignore_direction(i, phrase)
+            self._ignore_unused(i, phrase)
         at = end
         while at < len(self.words):
             at = self._read_clause(at, phrase)
         phrase.cue_words = frozenset(self.cue_words)
         return phrase
 
+    def _note_unused(self) -> None:
+        """Parts without a look of their own, and ordinals that do not say from where to count."""
+        for partitive in self.partitives:
+            if partitive.kind is PartitiveKind.PART:
+                text = " ".join(self.words[partitive.start : partitive.of + 1])
+                reason = "which part is meant is not read, only of what it is one."
+                self.unused[partitive.start] = IgnoredWords(text, reason)
+        for i, word in enumerate(self.words):
+            counts = word in ORDINALS and "".join(self.words[i + 1 : i + 2]) not in AFTER_ORDINAL_IN_NAMES
+            counts = counts or (word == "last" and i in self.fillers)
+            if counts and i not in self.cue_words | self.direction_words:
+                self.fillers.add(i)
+                reason = "it does not say from where to count. Write, for instance: the second from the left."
+                self.unused[i] = IgnoredWords(word, reason)
+
     # --- classes of words
 
     def _classify(self, i: int, tag: str | None) -> str:
         word = self.words[i]
-        if i in self.instructions:
+        if i in self.instructions or i in self.fillers:
             return "."
         if i in self.cue_words:
             return "c"
@@ -155,7 +181,9 @@ class _PhraseParser:
             word.endswith("ly") and len(word) > 6 and word not in ("butterfly", "dragonfly")
         ):
             return "R"
-        if word in ADJECTIVES or word[0].isdigit():
+        if word in ("closer", "nearer", "farther", "further"):
+            return "."
+        if word in ADJECTIVES or word in COMPARATIVES or word[0].isdigit():
             return "J"
         if i > 0 and self.classes[-1] == "w":
             return "V"  # "the cat that jumps"
@@ -191,9 +219,9 @@ class _PhraseParser:
 
     # --- the head noun phrase
 
-    def _first_phrase(self) -> tuple[int, int]:
-        """From the first word that may belong to it to the first that begins a clause."""
-        start = next((i for i, c in enumerate(self.classes) if c in "NJR"), 0)
+    def _first_phrase(self, opening: int) -> tuple[int, int]:
+        """From the first word that may belong to it, not before `opening`, to the first that begins a clause."""
+        start = next((i for i in range(opening, len(self.words)) if self.classes[i] in "NJR"), opening)
         end = start
         has_noun = False
         while end < len(self.words):
@@ -220,7 +248,7 @@ class _PhraseParser:
     def _read_clause(self, at: int, phrase: NounPhrase) -> int:
         """Read the clause that begins at `at`, and return where the next one begins."""
         word, word_class = self.words[at], self.classes[at]
-        self._ignore_direction(at, phrase)
+        self._ignore_unused(at, phrase)
         if word_class in ".cdR,w":
             self.about_other = self.about_other and word_class not in "c,"
             phrase.kept.update({at} if word_class == "R" and not self.about_other else ())
@@ -235,18 +263,19 @@ class _PhraseParser:
         is_appearance = word in APPEARANCE_WORDS or (
             word == "in" and any(self.words[i] in CLOTHES | COLOURS for i in content)
         )
-        is_measure = word == "of" and self.words[at - 1] in MEASURE_NOUNS and at - 1 in phrase.kept
+        measures = {self.words[at - 1], self.words[at - 1].removesuffix("s")} & MEASURE_NOUNS
+        is_measure = word == "of" and bool(measures) and at - 1 in phrase.kept
         if word_class in "NJ" or is_appearance or is_measure:
-            phrase.kept.update(content)
+            phrase.kept.update(i for i in content if self.words[i] not in ("one", "ones"))  # ", the taller one"
             phrase.kept.update({at} if word in ("wearing", "dressed") else ())
             return end
         self.about_other = bool(content)
         return self._ignore_other_thing(at + 1, phrase, at)
 
-    def _ignore_direction(self, at: int, phrase: NounPhrase) -> None:
-        """Leave out the direction of movement that begins at `at`, if one does."""
-        if direction := self.directions.get(at):
-            phrase.ignored.append(IgnoredWords(direction.text, direction.reason))
+    def _ignore_unused(self, at: int, phrase: NounPhrase) -> None:
+        """Say of words that begin at `at` that they are not used, if any do."""
+        if ignored := self.unused.get(at):
+            phrase.ignored.append(ignored)
 
     def _ignore_other_thing(self, start: int, phrase: NounPhrase, opener: int) -> int:
         """Leave out what follows a verb or a preposition, since it is another thing; return where that ends."""

@@ -12,8 +12,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from refam.text.lexicon import AFTER_EMPHATIC_RIGHT, DETERMINERS, FRAME_WORDS, ORDINALS, SIDED_PARTS, word_set
+from refam.text.lexicon import (
+    AFTER_EMPHATIC_RIGHT,
+    APPEARANCE_WORDS,
+    DETERMINERS,
+    FRAME_WORDS,
+    ORDINALS,
+    RELATIVE_PRONOUNS,
+    SIDED_PARTS,
+    word_set,
+)
 from refam.text.motion import find_directions
+from refam.text.partitives import PartitiveKind, find_partitives, read_count
 
 
 class CueKind(StrEnum):
@@ -24,6 +34,7 @@ class CueKind(StrEnum):
     MIDDLE = "middle"
     ORDER = "order"  # by rank among the regions, counted from one side
     SIZE = "size"
+    HEIGHT = "height"
     NEAR = "near"  # to the camera
 
 
@@ -36,7 +47,7 @@ class SpatialCue:
         words: Which words of the expression it consists of.
         text: Those words.
         direction: Direction of SIDE and ORDER, (x, y) with x to the right and y down.
-        sign: Sign of SIZE and NEAR, +1 for larger or nearer, -1 for smaller or farther.
+        sign: Sign of SIZE, HEIGHT and NEAR, +1 for larger, taller or nearer, -1 for smaller, shorter or farther.
         rank: The position in that order, from 1; None means the more the better.
     """
 
@@ -51,11 +62,15 @@ class SpatialCue:
 _SIDES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("left", "lefthand", "left-hand"), (-1.0, 0.0)),
     **dict.fromkeys(("right", "righthand", "right-hand"), (1.0, 0.0)),
-    **dict.fromkeys(("top", "upper", "uppermost"), (0.0, -1.0)),
+    **dict.fromkeys(("top", "upper", "uppermost", "higher"), (0.0, -1.0)),
     **dict.fromkeys(("bottom", "lower", "lowermost"), (0.0, 1.0)),
 }
-_OUTERMOST = {"leftmost": "left", "left-most": "left", "rightmost": "right", "right-most": "right", "topmost": "top",
-              "top-most": "top", "bottommost": "bottom", "bottom-most": "bottom"}  # fmt: skip
+_OUTERMOST = {
+    **dict.fromkeys(("leftmost", "left-most"), "left"),
+    **dict.fromkeys(("rightmost", "right-most"), "right"),
+    **dict.fromkeys(("topmost", "top-most", "highest"), "top"),
+    **dict.fromkeys(("bottommost", "bottom-most", "lowest"), "bottom"),
+}
 _MIDDLE = frozenset({"middle", "center", "centre", "central", "centermost"})
 _SIZES = {
     **dict.fromkeys(word_set("large larger big bigger huge giant gigantic enormous massive"), 1),
@@ -65,9 +80,10 @@ _SIZE_SUPERLATIVES = {
     **dict.fromkeys(("largest", "biggest"), 1),
     **dict.fromkeys(("smallest", "littlest", "tiniest"), -1),
 }
-_NEAR_SUPERLATIVES = {
-    **dict.fromkeys(("nearest", "closest", "foremost"), 1),
-    **dict.fromkeys(("farthest", "furthest"), -1),
+_HEIGHTS = {"taller": 1, "tallest": 1, "shorter": -1, "shortest": -1}
+_NEARER = {
+    **dict.fromkeys(word_set("nearest closest foremost frontmost nearer closer"), 1),
+    **dict.fromkeys(word_set("farthest furthest rearmost farther further"), -1),
 }
 _NEAR = {**dict.fromkeys(("foreground", "front"), 1), **dict.fromkeys(("background", "back", "rear"), -1)}
 _FAR = frozenset(("far", "furthest", "farthest", "extreme", "the"))
@@ -104,7 +120,11 @@ def _ordinal(words: Sequence[str], at: int) -> list[SpatialCue]:
         return []
     if _word_at(words, at + 1) in _SIZE_SUPERLATIVES:
         return [_cue(words, (at, at + 1), CueKind.SIZE, sign=_SIZE_SUPERLATIVES[words[at + 1]], rank=rank)]
-    for start in range(at + 1, min(at + 4, len(words))):  # "second", "second one", "second red car"
+    if _word_at(words, at + 1) in ("tallest", "shortest"):
+        return [_cue(words, (at, at + 1), CueKind.HEIGHT, sign=_HEIGHTS[words[at + 1]], rank=rank)]
+    for start in range(at + 1, min(at + 8, len(words))):  # "second", "second red car", "second of the three red cars"
+        if words[start] in RELATIVE_PRONOUNS or words[start] in APPEARANCE_WORDS or words[start] == ",":
+            break
         if words[start] == "from":
             side = start + 1
             while _word_at(words, side) in _FAR:
@@ -158,16 +178,28 @@ def _single(words: Sequence[str], at: int) -> list[SpatialCue]:
                 rank=1 if word in _SIZE_SUPERLATIVES else None,
             )
         ]
+    if word in _HEIGHTS:
+        return [
+            _cue(words, (at,), CueKind.HEIGHT, sign=_HEIGHTS[word], rank=1 if word in ("tallest", "shortest") else None)
+        ]
+    if word in ("far", "further", "farther", "way") and after == "back" and not _of_another_thing(words, at + 2):
+        return [_cue(words, (at, at + 1), CueKind.NEAR, sign=-1)]
     end = at + 1 + (after in _AREAS)
     if _of_another_thing(words, end) or after in SIDED_PARTS:
         return []
-    if word in _NEAR_SUPERLATIVES:
-        compared = after in ("to", "from") and not FRAME_WORDS.intersection(words[at + 2 : at + 4])
-        return [] if compared else [_cue(words, (at,), CueKind.NEAR, sign=_NEAR_SUPERLATIVES[word])]
+    if word in _NEARER:
+        compared = after in ("to", "from", "than") and not FRAME_WORDS.intersection(words[at + 2 : at + 4])
+        compared = compared or after in _SIDES or after in ("back", "away", "up", "down", "along", "in", "out", "apart")
+        return [] if compared else [_cue(words, (at,), CueKind.NEAR, sign=_NEARER[word])]
     if word in _NEAR:
         is_place = word.endswith("ground") or (before in ("the", "in", "at") and _after_preposition(words, at))
+        is_place = is_place or after == "row" or _selects(words, at + 1)
         return [_cue(words, range(at, end), CueKind.NEAR, sign=_NEAR[word])] if is_place else []
     if word in _MIDDLE and after not in ("aged", "console", "piece"):
+        of = at + 1 + (after == "one")
+        count = read_count(words, of) if after == "one" or _selects(words, of) else None
+        if count is not None and count % 2:  # "the middle of the three chairs"
+            return [_cue(words, (at,), CueKind.ORDER, direction=_SIDES["left"], rank=(count + 1) // 2)]
         return [_cue(words, range(at, end), CueKind.MIDDLE)]
     if word not in _SIDES or _only_looks_like_side(word, before, after):
         return []
@@ -186,8 +218,18 @@ def _only_looks_like_side(word: str, before: str, after: str) -> bool:
 
 
 def _of_another_thing(words: Sequence[str], end: int) -> bool:
-    """Whether "of ..." follows that is not the picture: then the words are about another thing."""
-    return _word_at(words, end) == "of" and not FRAME_WORDS.intersection(words[end + 1 : end + 4])
+    """Whether "of ..." follows that is not the picture: then the words are about another thing.
+
+    In "the leftmost of the three" and "the top row of" they are about the things themselves.
+    """
+    of_frame = FRAME_WORDS.intersection(words[end + 1 : end + 4])
+    return _word_at(words, end) == "of" and not of_frame and not _selects(words, end)
+
+
+def _selects(words: Sequence[str], of: int) -> bool:
+    """Whether what the words before "of" choose from, or the members of a group, follow."""
+    kinds = (PartitiveKind.SELECTION, PartitiveKind.COLLECTIVE)
+    return any(p.of == of and p.kind in kinds for p in find_partitives(words))
 
 
 def _after_preposition(words: Sequence[str], at: int) -> bool:

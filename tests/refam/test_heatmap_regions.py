@@ -30,6 +30,33 @@ def discs(*some: tuple[float, float, float, float], size: tuple[int, int] = SIZE
 ROW = ((0.15, 0.72, 8, 0.9), (0.5, 0.3, 3, 1.0), (0.85, 0.5, 5, 0.8))
 
 
+# A wide, B tall, C in between.
+ROW_OF_HEIGHTS = ((0.15, 12, 4), (0.5, 3, 20), (0.85, 5, 10))
+
+
+def bars() -> np.ndarray:
+    """A heatmap of boxes, each of which is weaker towards its edges: x (normalised), width and height (cells)."""
+    grid = np.zeros(SIZE, np.float32)
+    y, x = np.mgrid[0 : SIZE[0], 0 : SIZE[1]]
+    for cx, width, height in ROW_OF_HEIGHTS:
+        edge = np.maximum(np.abs(x + 0.5 - cx * SIZE[1]) / width, np.abs(y + 0.5 - 24) / height) * 2
+        grid = np.maximum(grid, np.clip(1.3 - 0.6 * edge, 0, 1)).astype(np.float32)
+    return grid
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the tallest star", "B"),
+        ("the taller of the two stars", "B"),
+        ("the shortest star", "A"),
+        ("the second tallest star", "C"),
+    ],
+)
+def test_heights_choose_among_regions(text: str, expected: str) -> None:
+    assert choose(text, bars()) == expected
+
+
 def choose(text: str, grid: np.ndarray) -> str:
     cues = find_spatial_cues([w.text for w in split_words(text)])
     regions = find_regions(grid)
