@@ -87,6 +87,17 @@ ADJECTIVES = COLOURS | word_set(
     """
 )
 ADVERBS = word_set("still together alone forward forwards backward backwards sideways fast quickly slowly")
+# Nouns that end like participles; of those that are participles as well ("a man building a wall"), they are nouns where
+# no noun is before them.
+NOUNS_IN_ING_AND_ED = word_set(
+    """
+    thing something anything everything nothing king string ceiling clothing earring sibling duckling gosling icing
+    railing awning lightning pudding stocking bedding darling dumpling plumbing scaffolding moped biped quadruped
+    """
+)
+ALSO_PARTICIPLES = word_set(
+    "building painting drawing crossing landing wiring parking carving filling frosting wedding sling spring topping"
+)
 # Participles without -ed that describe visible things.
 IRREGULAR_PARTICIPLES = word_set(
     """

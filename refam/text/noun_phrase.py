@@ -19,6 +19,7 @@ from refam.text.lexicon import (
     ADVERBS,
     AFTER_EMPHATIC_RIGHT,
     AFTER_ORDINAL_IN_NAMES,
+    ALSO_PARTICIPLES,
     APPEARANCE_WORDS,
     CLOTHES,
     COLOURS,
@@ -26,6 +27,7 @@ from refam.text.lexicon import (
     FRAME_WORDS,
     IRREGULAR_PARTICIPLES,
     MEASURE_NOUNS,
+    NOUNS_IN_ING_AND_ED,
     ORDINALS,
     RELATION_WORDS,
     RELATIVE_PRONOUNS,
@@ -34,6 +36,7 @@ from refam.text.lexicon import (
 )
 from refam.text.motion import find_directions
 from refam.text.partitives import COMPARATIVES, PartitiveKind, find_bare_sets, find_partitives
+from refam.text.relative_clauses import is_pronoun, read_object_relative
 from refam.text.spatial import SpatialCue
 
 Tagger = Callable[[Sequence[str]], Sequence[str]]
@@ -124,6 +127,11 @@ class _PhraseParser:
             self.classes.append(self._classify(i, tags[i] if tags else None))
 
     def parse(self) -> NounPhrase | None:
+        asks = self.words[self.first : self.first + 1] in (["what"], ["whatever"])
+        if asks and read_object_relative(
+            self.words, [*"w" * (self.first + 1), *self.classes[self.first + 1 :]], self.first
+        ):
+            return None  # "what the man is holding"
         opening = self.partitives[-1].end if self.partitives else 0
         start, end = self._first_phrase(opening)
         head = self._head_noun(start, end)
@@ -145,7 +153,7 @@ class _PhraseParser:
         for partitive in self.partitives:
             if partitive.kind is PartitiveKind.PART:
                 text = " ".join(self.words[partitive.start : partitive.of + 1])
-                reason = "which part is meant is not read, only of what it is one."
+                reason = "which part is meant is not read, only what it is a part of."
                 self.unused[partitive.start] = IgnoredWords(text, reason)
         for i, word in enumerate(self.words):
             counts = word in ORDINALS and "".join(self.words[i + 1 : i + 2]) not in AFTER_ORDINAL_IN_NAMES
@@ -173,7 +181,7 @@ class _PhraseParser:
             return "p"  # "not the blue one"
         if word in RELATIVE_PRONOUNS:
             return "w" if i > self.first else "."  # "which car", "that dog"
-        if word in STOP_WORDS or self._is_part_of_relation(i):
+        if word in STOP_WORDS or is_pronoun(word) or self._is_part_of_relation(i):
             return "."
         if word.endswith(("'s", "’s")) or (word == "light" and "".join(self.words[i + 1 : i + 2]) in COLOURS):
             return "J"
@@ -204,6 +212,8 @@ class _PhraseParser:
 
     def _classify_by_ending(self, i: int, word: str, *, participle: bool = False) -> str:
         """After a noun, a participle is a verb ("a dog running"); before one, an adjective ("a running dog")."""
+        if word in NOUNS_IN_ING_AND_ED or (word in ALSO_PARTICIPLES and not self._follows_noun(i)):
+            return "N"
         if participle or word in IRREGULAR_PARTICIPLES or (len(word) > 4 and word.endswith(("ing", "ed"))):
             return "V" if self._follows_noun(i) else "J"
         third_person = word.endswith("s") and not word.endswith(("ss", "us", "is", "'s", "’s"))
@@ -230,6 +240,8 @@ class _PhraseParser:
                 break
             if has_noun and (word_class in "cd" or (word_class == "J" and self.words[end] in ADJECTIVES)):
                 break  # "girl far left pink", "guy blue shirt"
+            if has_noun and read_object_relative(self.words, self.classes, end) > end:
+                break  # "the thing the man is holding"
             has_noun = has_noun or word_class == "N"
             end += 1
         return start, end
@@ -249,6 +261,9 @@ class _PhraseParser:
         """Read the clause that begins at `at`, and return where the next one begins."""
         word, word_class = self.words[at], self.classes[at]
         self._ignore_unused(at, phrase)
+        if not self.about_other and (end := read_object_relative(self.words, self.classes, at)) > at:
+            self._ignore_clause(at, end, phrase)
+            return end
         if word_class in ".cdR,w":
             self.about_other = self.about_other and word_class not in "c,"
             phrase.kept.update({at} if word_class == "R" and not self.about_other else ())
@@ -272,6 +287,15 @@ class _PhraseParser:
         self.about_other = bool(content)
         return self._ignore_other_thing(at + 1, phrase, at)
 
+    def _ignore_clause(self, start: int, end: int, phrase: NounPhrase) -> None:
+        """Leave out a clause that has a subject of its own."""
+        subject: list[str] = []
+        for i in range(start, end):
+            if self.classes[i] == "V" or (subject and self.classes[i] in ".p"):
+                break
+            subject += [self.words[i]] if self.classes[i] in "NJ" else []
+        phrase.ignored.append(IgnoredWords(" ".join(self.words[start:end]), _reason_for(" ".join(subject))))
+
     def _ignore_unused(self, at: int, phrase: NounPhrase) -> None:
         """Say of words that begin at `at` that they are not used, if any do."""
         if ignored := self.unused.get(at):
@@ -292,11 +316,7 @@ class _PhraseParser:
             ):
                 first -= 1
             thing = " ".join(self.words[i] for i in range(start, end) if self.classes[i] in "NJ")
-            reason = (
-                f"{thing!r} is another thing, which is not looked for, and how the two stand to each other is not read."
-            )
-            reason = reason if thing else "this is said of another thing, which is not looked for."
-            phrase.ignored.append(IgnoredWords(" ".join(self.words[first:end]), reason))
+            phrase.ignored.append(IgnoredWords(" ".join(self.words[first:end]), _reason_for(thing)))
         return end
 
     def _phrase_end(self, start: int) -> int:
@@ -318,3 +338,10 @@ class _PhraseParser:
 
     def _content(self, start: int, end: int) -> list[int]:
         return [i for i in range(start, end) if self.classes[i] in "NJVR"]
+
+
+def _reason_for(thing: str) -> str:
+    """Why what is said of another thing is left out."""
+    if not thing:
+        return "this is said of another thing, which is not looked for."
+    return f"{thing!r} is another thing, which is not looked for, and how the two stand to each other is not read."

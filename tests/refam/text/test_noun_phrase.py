@@ -33,7 +33,7 @@ def parse(text: str) -> tuple[list[str], NounPhrase | None]:
 @pytest.mark.parametrize(
     ("name", "count", "wrong"),
     [
-        ("first", 126, {"the couch that nobody is sitting on", "the toddler learning to walk"}),
+        ("first", 126, {"the toddler learning to walk"}),
         (
             "second",
             40,
@@ -44,7 +44,7 @@ def parse(text: str) -> tuple[list[str], NounPhrase | None]:
             },
         ),
         ("third", 40, set()),
-        ("written", 77, set()),
+        ("written", 100, set()),
     ],
 )
 def test_head_nouns_and_content_words_of_the_table(name: str, count: int, wrong: set[str]) -> None:
@@ -73,6 +73,9 @@ def test_head_nouns_and_content_words_of_the_table(name: str, count: int, wrong:
         ("the elephant closest to the camera", []),
         ("man in a blue shirt next to the dog", ["next to the dog"]),
         ("puppy carried by a woman in a green coat", ["by a woman", "in a green coat"]),
+        ("the thing the man is holding", ["the man is holding"]),
+        ("the bike that the boy is riding on the left", ["that the boy is riding"]),
+        ("the boat people are standing on", ["people are standing on"]),
     ],
 )
 def test_words_about_other_things_are_ignored_with_a_reason(text: str, ignored_words: list[str]) -> None:
@@ -128,7 +131,7 @@ def test_expressions_without_a_head_noun_are_read_whole_with_a_note(tiny: Any, t
     assert parse_expression("the red star", tiny, max_tokens=24).note == ""
 
 
-SOME = """one three among out group photo taller please track segment me it can you not :
+SOME = """he's they that are what thing one three among out group photo taller please track segment me it can you not :
     moving from to turning left its head toward facing up
     the a red star man dog left right of on in next to second from biggest who is walking cat's , . with
     wearing blue and jumps top corner 3 closest middle hand there"""
