@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from refam.pipeline.device import require_device
 from refam.pipeline.pipeline import Pipeline, run_in_region
 from refam.pipeline.quality import Quality
 from refam.pipeline.roi import RegionOfInterest
@@ -22,7 +22,8 @@ from refam.pipeline.word_check import check_targets
 from refam.segmenters.load import TrackerKind, load_segmenter
 from refam.segmenters.sam2_weights import fetch_default_weights
 from refam.text.magnets import Magnets
-from video.io.reader import Clip, open_clip
+from video.io.folder import open_video
+from video.io.reader import Clip
 from video.masks import encode
 from video.types import Candidate, Heatmap, Prompt, Segmenter
 
@@ -40,7 +41,6 @@ FrameMask = tuple[NDArray[np.bool_], int]
 """mask, frame: the mask (H, W) bool in the frame's size, frames counted from 0."""
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantisation = Literal["bnb-4bit", "bnb-8bit", "int8"]
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 class Model:
@@ -111,7 +111,7 @@ class Model:
         They are kept as they are, and overrule the words.
 
         Args:
-            video: A file, or a clip from `video.io.reader.open_clip`.
+            video: A file, a folder of pictures, or a clip from `video.io.folder.open_video`.
             words: A referring expression, or several: one object each.
             points: (x, y, frame) on the object; x and y are fractions of the frame from its top left, frames are
                 counted from 0.
@@ -145,7 +145,7 @@ class Model:
         region = RegionOfInterest(frame_range, every=every, max_side_px=max_side_px or self.quality.max_side_px)
         if self._check_targets is not None:
             self._check_targets(targets)
-        clip = video if isinstance(video, Clip) else open_clip(video, partial=True)
+        clip = video if isinstance(video, Clip) else open_video(video, partial=True)
         return self.run(clip, targets, region=region, progress=progress)
 
     def run(
@@ -298,15 +298,14 @@ def load(
         The model.
 
     Raises:
-        PromptError: If there is no such device, quality, dtype or quantisation.
+        PromptError: If there is no such quality, dtype or quantisation, or if the device is none that torch can use.
         SegmenterError: If the segmenter cannot be loaded, or if there is no such tracker.
         ValueError: If the magnets are malformed.
 
     Example:
         >>> model = refam.load(backbone="flux-schnell", segmenter="sam2-tiny", download=True)
     """
-    if not _DEVICE.fullmatch(device):
-        raise PromptError(f"device must be auto, cpu, mps, cuda or cuda:N, got {device!r}")
+    require_device(device)
     _require_choice("quality", quality, list(Quality))
     _require_choice("dtype", dtype, get_args(Dtype))
     if quantise is not None:
@@ -357,7 +356,7 @@ def track(
     """Find objects in one video, and track them. For several videos, `load` a model once and call its `track`.
 
     Args:
-        video: A file, or a clip from `video.io.reader.open_clip`.
+        video: A file, a folder of pictures, or a clip from `video.io.folder.open_video`.
         words: A referring expression, or several: one object each.
         points: (x, y, frame) on the object; x and y are fractions of the frame, frames are counted from 0.
         negative_points: (x, y, frame) off the object.

@@ -58,7 +58,7 @@ def explain(
         options = GroundingOptions(seed=seed, magnet_words=words_added)
         weights = weight_settings(download=download, offline=no_download)
         grounder = load_grounder(backbone, device=device, options=options, loading=weights.loading())
-        fetch_segmenter(weights, sam2, progress=step)
+        fetch_segmenter(weights, sam2, step=step)
         segmenter = weights.segmenter(sam2, device=device)
         page = explain_video(video, words, frame=frame, grounder=grounder, segmenter=segmenter, progress=step)
         out.parent.mkdir(parents=True, exist_ok=True)

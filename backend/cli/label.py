@@ -1,10 +1,9 @@
-"""`refam label`: find and track objects in a video, and write masks, tracks and a task."""
+"""`refam label`: find and track objects in videos, and write masks, tracks and a task for each."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -15,64 +14,105 @@ from backend.cli.console import (
     Magnets,
     NoDownload,
     Sam2,
-    fetch_segmenter,
     magnet_words,
     one_line_errors,
-    report,
-    require_file,
-    steps,
 )
-from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.cli.videos import find_videos, output_folders, split_arguments
 from backend.cli.word_advice import refuse_words
 from refam.pipeline.quality import Quality
 
 if TYPE_CHECKING:
-    from backend.settings import WeightSettings
-    from refam.model import Model
-    from refam.text.magnets import Magnets as MagnetWords
+    from collections.abc import Mapping, Sequence
+
+    from backend.cli.prompts import ObjectPlan, Option
+    from refam.pipeline.roi import RegionOfInterest
 
 LABEL_EXAMPLES = (
     "[b]Examples[/b]\n\n"
-    '  refam label clip.mp4 "the red star" --out found\n\n'
-    '  refam label clip.mp4 "the red star" "the small ring" --out found\n\n'
-    '  refam label clip.mp4 "the dog" --point 0.42,0.61@0 --out found\n\n'
-    "  refam label clip.mp4 --box 0.30,0.20,0.15,0.40@25 --out found\n\n"
-    "  refam label clip.mp4 --mask first.png@0 --not-point 0.9,0.1@40 --out found\n\n"
+    '  refam label clip.mp4 "the red star"\n\n'
+    '  refam label clip.mp4 "Car: the red square" "the small ring" --out found\n\n'
+    '  refam label a.mp4 b.mp4 clips/ "more/*.mp4" https://host/c.mp4 "the red star"\n\n'
+    '  refam label frames/ "the red star" --fps 25   [dim]# a folder of JPEGs is one video[/dim]\n\n'
+    "  refam label clip.mp4 --point 0.42,0.61\n\n"
+    '  refam label clip.mp4 --box "Car: 640,360,200,90@1.2s" --point "Dog: 120,80@30"\n\n'
+    "  refam label clip.mp4 --mask first.png@0 --not-point 0.9,0.1@40\n\n"
+    "Points and boxes are fractions of the frame, or pixels, x and y from the top left; @30 is a frame, counted from "
+    "0, @1.2s a time; @0 unless given. NAME: before them says which object they belong to, and is its label.\n\n"
     "Boxes and masks are kept as they are. A later point corrects the mask at which it is: on the object it adds the "
     "piece around it, off the object it takes it away. Only what lies between drawings is followed anew.\n\n"
-    "Points and boxes are in fractions of the frame, x and y from the top left; frames are counted from 0."
+    "Exit codes: 0 all done, 3 some videos or objects were not found or failed, 1 nothing was done, 2 wrong usage."
 )
 
 
 def label(
-    video: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
-    words: Annotated[
-        list[str] | None, typer.Argument(help="What to find; each quoted expression is one object.", show_default=False)
+    video: Annotated[
+        str,
+        typer.Argument(
+            help="A video file, a folder of videos, a folder of pictures (one video), a glob, a list of videos (.txt, "
+            "one a line), or an address.",
+            show_default=False,
+        ),
+    ],
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VIDEO | WORDS",
+            help="More videos, and what to find: each quoted expression is one object; with LABEL: before it, it gets "
+            "that label.",
+            show_default=False,
+        ),
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder to write to; with several videos a folder for each in it. Unless given, found/VIDEO.",
+            show_default=False,
+            callback=output_folder,
+        ),
+    ] = None,
+    name: Annotated[
+        list[str] | None, typer.Option("--label", help="The object's label. With several objects once for each.")
+    ] = None,
     point: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y@FRAME", help="A point on the object. May be given again.")
+        list[str] | None, typer.Option(metavar="[NAME:]X,Y[@WHEN]", help="A point on the object. May be given again.")
     ] = None,
     not_point: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y@FRAME", help="A point off the object. May be given again.")
+        list[str] | None, typer.Option(metavar="[NAME:]X,Y[@WHEN]", help="A point off the object. May be given again.")
     ] = None,
     box: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y,W,H@FRAME", help="A box around it. May be given again.")
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME:]X,Y,W,H[@WHEN]",
+            help="A box around it, from its top left corner. May be given again; several on one frame are as many "
+            "objects.",
+        ),
     ] = None,
     mask: Annotated[
-        list[str] | None, typer.Option(metavar="FILE@FRAME", help="Its mask, a PNG. May be given again.")
+        list[str] | None, typer.Option(metavar="[NAME: ]FILE[@WHEN]", help="Its mask, a PNG. May be given again.")
     ] = None,
     fps: Annotated[
-        float | None, typer.Option(help="The editor's frame rate in the task; the clip's own unless given.")
+        float | None,
+        typer.Option(
+            help="The editor's frame rate in the task; the clip's own unless given. Of a folder of pictures its rate, "
+            "24 unless given."
+        ),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="The video's address in the task; unless given, as a local file of that name.")
+        str | None,
+        typer.Option(
+            help="The video's address in the task, or with several videos that of their folder; unless given, as a "
+            "local file of that name."
+        ),
     ] = None,
     range_: Annotated[
         str,
-        typer.Option("--range", metavar="FROM-TO", help="Look at this part only: frames (100-250) or seconds (4s-9s)."),
+        typer.Option(
+            "--range",
+            metavar="FROM-TO",
+            help="Look at this part only: frames (100-250) or seconds (4s-9s). Masks are written for it alone.",
+        ),
     ] = "",
     every: Annotated[
         int, typer.Option(metavar="N", help="Look at every N-th frame; on those between, masks are interpolated.")
@@ -94,6 +134,8 @@ def label(
     again: Annotated[
         bool, typer.Option("--again", help="Begin anew; else a run that was stopped goes on where it was.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the overlay when it is done.")] = False,
     backbone: Backbone = "tiny",
     sam2: Sam2 = None,
     magnets: Magnets = None,
@@ -102,99 +144,73 @@ def label(
     download: Download = False,
     no_download: NoDownload = False,
 ) -> None:
-    """Find objects in a video by words, points, boxes or masks, and track them.
+    """Find objects in videos by words, points, boxes or masks, and track them.
 
-    Writes to OUT: masks/OBJECT/FRAME.png (0 or 255; both counted from 0; one for every frame), tracks.json,
-    label_studio.json (ready to import) with label_config.xml, overlay.mp4, and needs_a_look.jpg where frames need a
-    look: gaps, low scores, sudden changes. A file that breaks off is labelled up
-    to there, and that is said.
+    Writes to OUT: masks/OBJECT/FRAME.png (0 or 255; both counted from 0), tracks.json, label_studio.json (ready to
+    import) with label_config.xml, overlay.mp4, and needs_a_look.jpg where frames need a look: gaps, low scores, sudden
+    changes. A file that breaks off is labelled up to there, and that is said. One bad video of several costs only
+    itself.
     """
+    given, words = split_arguments([video, *(more or ())])
     words_added = magnet_words(magnets)
+    sources = find_videos(given)
     with one_line_errors():
-        require_file(video)
-    if words and all(w.strip() for w in words) and not (point or not_point or box or mask):
-        refuse_words("label", str(video), words, backbone=backbone, magnets=words_added, download=download)
-    from backend.cli.targets import PromptOptions, build_targets, check_prompts
-    from backend.labelstudio.timeline import editor_rate, rate_for_task
-    from refam.pipeline.roi import RegionOfInterest
-    from refam.pipeline.types import PromptError
+        if all(source.error for source in sources):
+            from backend.cli.videos import VideoError
+
+            raise VideoError("; ".join(f"{source.text}: {source.error}" for source in sources))
+    plans = _plan(words, {"--point": point, "--not-point": not_point, "--box": box, "--mask": mask}, name, given)
+    if not any(plan.drawings for plan in plans):
+        expressions = [plan.words or "" for plan in plans]
+        refuse_words("label", sources[0].text, expressions, backbone=backbone, magnets=words_added, download=download)
+    with one_line_errors():
+        from refam.pipeline.device import require_device
+
+        require_device(device)
+    region, rate = _check_numbers(range_, every, max_size or quality.max_side_px, fps)
+    from backend.cli.label_run import LabelRun, ModelOptions
+
+    options = ModelOptions(
+        backbone=backbone,
+        sam2=sam2,
+        magnets=words_added,
+        device=device,
+        seed=seed,
+        quality=quality,
+        cache=cache,
+        download=download,
+        offline=no_download,
+    )
+    run = LabelRun(plans, options, region=region, rate=rate, url=url, again=again, as_json=as_json, show=show)
+    raise typer.Exit(run(list(zip(sources, output_folders(sources, out), strict=True))))
+
+
+def _plan(
+    words: Sequence[str], texts: Mapping[Option, list[str] | None], labels: list[str] | None, videos: Sequence[str]
+) -> list[ObjectPlan]:
+    """Return the objects to find. Raises BadParameter."""
+    from backend.cli.prompts import parse_drawing, plan_objects
+    from refam.pipeline.errors import PromptError
 
     try:
-        targets = build_targets(words or [], PromptOptions(point or [], not_point or [], box or [], mask or []))
-        rate = None if fps is None else editor_rate(fps)
-        region = RegionOfInterest(range_, every=every, max_side_px=max_size or quality.max_side_px)
-    except (PromptError, ValueError) as error:
+        drawings = [parse_drawing(option, text) for option, given in texts.items() for text in given or ()]
+        return plan_objects(words, drawings, labels or ())
+    except PromptError as error:
+        hint = ""
+        if not words and len(videos) > 1:  # a word that is also the name of a folder
+            hint = f" ({videos[-1]!r} was taken for a video; more than one word is never)"
+        raise typer.BadParameter(f"{error}{hint}") from error
+
+
+def _check_numbers(
+    frame_range: str, every: int, max_side_px: int | None, fps: float | None
+) -> tuple[RegionOfInterest, float | None]:
+    """Return what to look at, and the editor's frame rate. Raises BadParameter."""
+    from backend.labelstudio.timeline import editor_rate
+    from refam.pipeline.roi import RegionOfInterest
+
+    try:
+        region = RegionOfInterest(frame_range, every=every, max_side_px=max_side_px)
+        return region, None if fps is None else editor_rate(fps)
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    with one_line_errors(), steps() as step:
-        from backend.cli.outputs import delete_stages, output_paths, stage_cache, write_outputs
-        from backend.settings import weight_settings
-        from video.io.reader import open_clip
-
-        output_paths(out)  # raises before hours of work, not after
-        step("open", 0.0)
-        clip = open_clip(video, partial=True)
-        step("open", 1.0)
-        check_prompts(targets, len(clip), clip.size)
-        region.view(clip, targets)  # raises before the models are loaded
-        stages = stage_cache(out, video, (backbone, seed, str(words_added), region, quality), again=again)
-        weights = weight_settings(download=download, offline=no_download)
-        why_no_weights = fetch_segmenter(weights, sam2, progress=step)
-        model = _load_model(
-            weights,
-            backbone,
-            sam2,
-            device=device,
-            seed=seed,
-            magnets=words_added,
-            quality=quality,
-            cache=cache,
-        )
-        results = model.run(clip, targets, region=region, progress=step, cache=stages)
-        written = write_outputs(
-            out,
-            clip,
-            results,
-            model_version=model.model_version,
-            video=url or f"/data/local-files/?d={quote(video.name)}",
-            fps=rate or rate_for_task(clip.average_fps),
-            progress=step,
-        )
-        if not any(result.read_errors for result in results):  # a later run may be able to read what this one could not
-            delete_stages(out)
-    report(clip, results, written, version=model.model_version)
-    if sam2 is None:
-        choice = weights.segmenter_choice(None, device=device, why_no_weights=why_no_weights)
-        stdout.print(f"{'masks by':<17}{choice.version}: {choice.why}", markup=False, soft_wrap=True)
-
-
-def _load_model(
-    weights: WeightSettings,
-    backbone: str,
-    sam2: str | None,
-    *,
-    device: str,
-    seed: int,
-    magnets: MagnetWords,
-    quality: Quality,
-    cache: Path | None,
-) -> Model:
-    import refam
-
-    return refam.load(
-        backbone,
-        sam2,
-        device=device,
-        quality=quality,
-        tracker=weights.tracker,
-        magnets=magnets,
-        seed=seed,
-        dtype=weights.dtype,
-        offload=weights.offload,
-        quantise=weights.quantise,
-        free_text=weights.free_text,
-        download=weights.download,
-        offline=True,  # what is to be fetched has been
-        models_dir=weights.models_dir,
-        feature_cache=cache or weights.data_dir / "features",
-        feature_cache_mb=weights.features_mb,
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +13,16 @@ import cv2
 import numpy as np
 
 from backend.labelstudio.edits import drawn_keyframes
-from backend.labelstudio.import_tasks import importable_task
+from backend.labelstudio.import_tasks import importable_picture_task, importable_task
 from backend.labelstudio.timeline import editor_frame_count
-from refam.pipeline.pipeline import TrackResult
+from refam.pipeline.types import Target, TrackResult
 from video.errors import UserError
+from video.io.folder import list_pictures
 from video.io.reader import Clip
 from video.masks import decode
 from video.types import MaskTrack
 from video.visualize.overlay import write_overlay
-from video.visualize.review_sheet import frames_to_review, write_sheet
+from video.visualize.review_sheet import ReviewFrame, frames_to_review, write_sheet
 
 if TYPE_CHECKING:
     from refam.pipeline.stage_cache import StageCache
@@ -36,7 +37,7 @@ class OutputError(UserError):
 
 @dataclass(frozen=True)
 class Outputs:
-    """The paths of the output files."""
+    """The paths of the output files, the frames that were looked at, and those that a person should look at."""
 
     masks: Path
     tracks: Path
@@ -44,6 +45,9 @@ class Outputs:
     config: Path
     overlay: Path
     sheet: Path  # written only if frames need review
+    preview: Path  # written by --preview
+    frames: range = range(0)
+    review: tuple[ReviewFrame, ...] = ()
 
 
 def output_paths(out: Path) -> Outputs:
@@ -57,6 +61,7 @@ def output_paths(out: Path) -> Outputs:
         config=out / "label_config.xml",
         overlay=out / "overlay.mp4",
         sheet=out / "needs_a_look.jpg",
+        preview=out / "preview.jpg",
     )
     # The masks folder is replaced as a whole, or the last masks of a longer clip would stay; but only one of our own.
     if paths.masks.exists() and not paths.tracks.exists():
@@ -68,12 +73,12 @@ def output_paths(out: Path) -> Outputs:
     return paths
 
 
-def stage_cache(out: Path, video: Path, options: object, *, again: bool) -> StageCache:
+def stage_cache(out: Path, clip: Clip, options: object, *, again: bool) -> StageCache:
     """Return the cache of finished stages, from which a run that was stopped continues.
 
     Args:
         out: The output folder.
-        video: The video file; its content is part of the key.
+        clip: The video; the content of its file, or of its pictures, is part of the key.
         options: Everything else that the stages depend on.
         again: Whether to delete the stages of an earlier run.
     """
@@ -81,12 +86,28 @@ def stage_cache(out: Path, video: Path, options: object, *, again: bool) -> Stag
 
     if again:
         delete_stages(out)
-    return StageCache(out / _STAGES, f"{hash_file(video)} {options!r}")
+    files = list_pictures(clip.path) if clip.path.is_dir() else [clip.path]
+    return StageCache(out / _STAGES, f"{' '.join(map(hash_file, files))} {options!r}")
 
 
 def delete_stages(out: Path) -> None:
     """Delete the finished stages, once their results are written."""
     shutil.rmtree(out / _STAGES, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class TaskAddress:
+    """How a task names its video.
+
+    Attributes:
+        name: The video's name, for tracks.json.
+        video: The address of the video file; of a folder of pictures, the folder's.
+        fps: The rate of the editor's frame grid.
+    """
+
+    name: str
+    video: str
+    fps: float
 
 
 def write_outputs(
@@ -95,8 +116,8 @@ def write_outputs(
     results: Sequence[TrackResult],
     *,
     model_version: str,
-    video: str,
-    fps: float,
+    address: TaskAddress,
+    frames: range,
     progress: Callable[[str, float], None],
 ) -> Outputs:
     """Write every file.
@@ -106,8 +127,8 @@ def write_outputs(
         clip: The clip.
         results: One track for each object.
         model_version: The models that made them.
-        video: The address of the video in the task.
-        fps: The rate of the editor's frame grid in the task.
+        address: How the task names the video.
+        frames: The frames that were looked at, of which masks are written.
         progress: Called with the name of a step and the share of it that is done.
 
     Raises:
@@ -117,45 +138,75 @@ def write_outputs(
     paths = output_paths(out)
     if not any(r.track.visible.any() for r in results):
         raise OutputError("no object is visible in any frame, so there is nothing to write")
-    words = ", ".join(r.target.words for r in results if r.target.words)
-    n = editor_frame_count(clip.duration_s, fps)
-    task, config = importable_task(
-        results,
-        clip,
-        video=video,
-        words=words,
-        fps=fps,
-        model_version=model_version,
-        edits=[drawn_keyframes(result.target, clip.times, n, fps) for result in results],
-    )
+    task, config = _make_task(clip, results, address, model_version)
     # tracks.json comes first, since it marks the folder as ours if the run is interrupted.
-    _write_json(paths.tracks, tracks_json(clip, results, model_version=model_version))
+    _write_json(paths.tracks, tracks_json(clip, results, name=address.name, model_version=model_version))
     _write_json(paths.task, [task])
     paths.config.write_text(config, encoding="utf-8")
-    _write_masks(paths.masks, clip, [r.track for r in results], progress)
+    _write_masks(paths.masks, clip, [r.track for r in results], frames, progress)
     progress("overlay", 0.0)
     keyframes = [[key.frame for key in r.keyframes] for r in results]
     write_overlay(clip, [r.track for r in results], paths.overlay, keyframes=keyframes)
     paths.sheet.unlink(missing_ok=True)  # of an earlier run
-    if frames := frames_to_review([r.track for r in results], clip.times, elsewhere=[r.disagreements for r in results]):
-        write_sheet(clip, [r.track for r in results], frames, paths.sheet)
+    paths.preview.unlink(missing_ok=True)
+    review = frames_to_review([r.track for r in results], clip.times, elsewhere=[r.disagreements for r in results])
+    if review:
+        write_sheet(clip, [r.track for r in results], review, paths.sheet)
     progress("overlay", 1.0)
-    return paths
+    return replace(paths, frames=frames, review=tuple(review))
 
 
-def tracks_json(clip: Clip, results: Sequence[TrackResult], *, model_version: str) -> dict[str, Any]:
-    """Return the content of tracks.json: boxes normalised xyxy, frames 0-based, masks as COCO RLE."""
+def _make_task(
+    clip: Clip, results: Sequence[TrackResult], address: TaskAddress, model_version: str
+) -> tuple[dict[str, Any], str]:
+    """Return the task with its prediction, and the label config."""
+    words = "; ".join(_task_words(r.target) for r in results if r.target.words)
+    if clip.path.is_dir():
+        names = [path.name for path in list_pictures(clip.path)]
+        return importable_picture_task(
+            results, clip, folder=address.video, names=names, words=words, model_version=model_version
+        )
+    n = editor_frame_count(clip.duration_s, address.fps)
+    return importable_task(
+        results,
+        clip,
+        video=address.video,
+        words=words,
+        fps=address.fps,
+        model_version=model_version,
+        edits=[drawn_keyframes(result.target, clip.times, n, address.fps) for result in results],
+    )
+
+
+def _task_words(target: Target) -> str:
+    """Return the words as an annotator would type them, with the label before a colon if it is another."""
+    assert target.words is not None
+    return target.words if target.label == target.words else f"{target.label}: {target.words}"
+
+
+def tracks_json(
+    clip: Clip, results: Sequence[TrackResult], *, model_version: str, name: str | None = None
+) -> dict[str, Any]:
+    """Return the content of tracks.json: boxes normalised xyxy, frames 0-based, masks as COCO RLE.
+
+    Args:
+        clip: The clip.
+        results: One track for each object.
+        model_version: The models that made them.
+        name: The video's name; its file's unless given.
+    """
     return {
         "format": FORMAT,
         "model_version": model_version,
         "video": {
-            "name": clip.path.name,
+            "name": name or clip.path.name,
             "width": clip.size[0],
             "height": clip.size[1],
             "frames": len(clip),
             "duration_s": round(clip.duration_s, 6),
             "average_fps": round(clip.average_fps, 6),
             "rotation": clip.rotation,
+            "times_s": [round(float(time), 6) for time in clip.times],
         },
         "objects": [_object_json(k, clip, r) for k, r in enumerate(results)],
     }
@@ -207,18 +258,21 @@ def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
     }
 
 
-def _write_masks(folder: Path, clip: Clip, tracks: Sequence[MaskTrack], progress: Callable[[str, float], None]) -> None:
+def _write_masks(
+    folder: Path, clip: Clip, tracks: Sequence[MaskTrack], frames: range, progress: Callable[[str, float], None]
+) -> None:
+    """Write a mask for each object and each of these frames."""
     part = folder.with_name(".masks.part")
     shutil.rmtree(part, ignore_errors=True)
     empty = _png(np.zeros((clip.size[1], clip.size[0]), np.bool_))
     for k, track in enumerate(tracks):
         (part / str(k)).mkdir(parents=True)
         row_of = {int(frame): row for row, frame in enumerate(track.frames) if track.visible[row]}
-        for frame in range(len(clip)):
+        for n, frame in enumerate(frames):
             row = row_of.get(frame)
             data = empty if row is None else _png(decode(track.rles[row]))
             (part / str(k) / f"{frame:05d}.png").write_bytes(data)
-            progress("masks", (k + (frame + 1) / len(clip)) / len(tracks))
+            progress("masks", (k + (n + 1) / len(frames)) / len(tracks))
     if folder.exists():
         shutil.rmtree(folder)
     part.rename(folder)

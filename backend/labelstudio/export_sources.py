@@ -133,10 +133,14 @@ def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> LoadedVideo
         keyframes = tuple(k["frame"] for k in item.get("keyframes", []) if k["frame"] in visible)
         objects.append(replace(track_from_masks(get_field(item, "label", str, where), visible), keyframes=keyframes))
     n = get_field(video_info, "frames", int, f"{path}: video")
-    if sorted(times) != list(range(n)):
-        raise FormatError(f"{path}: the video has {n} frames, and the times of {len(times)} are told")
-    frame_times = np.array([times[i] for i in range(n)], np.float64)
+    # A file without times_s tells the time of each frame in its row.
+    told = video_info.get("times_s") or [times[i] for i in sorted(times)]
+    if len(told) != n:
+        raise FormatError(f"{path}: the video has {n} frames, and the times of {len(told)} are told")
+    frame_times = np.array(told, np.float64)
     video = make_video(video_stem(name), size, frame_times, [o for o in objects if len(o.frames)])
+    if len(times) < n:  # of the frames beyond the range that was looked at nothing is known
+        video = video.select_frames(sorted(times))
     return LoadedVideo(video, name, videos.find(name) if videos else None)
 
 

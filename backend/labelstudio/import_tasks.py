@@ -13,6 +13,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.labelstudio.controls.image_masks import MaskControl
 from backend.labelstudio.edits import UserKeyframe
@@ -84,6 +85,41 @@ def importable_task(
     return {"data": {"video": video, "prompt": words, "fps": fps}, "predictions": [prediction]}, xml
 
 
+def importable_picture_task(
+    results: Sequence[TrackResult],
+    clip: TimedClip,
+    *,
+    folder: str,
+    names: Sequence[str],
+    words: str,
+    model_version: str,
+) -> tuple[dict[str, Any], str]:
+    """Return a task that shows a list of pictures, with masks as its prediction, and the label config that fits it.
+
+    Args:
+        results: The tracked objects.
+        clip: The clip that the pictures are.
+        folder: The address that Label Studio will have for the folder of the pictures.
+        names: The files' names, in the order of the frames.
+        words: What was looked for; the task's `$prompt`.
+        model_version: The prediction's model version.
+    """
+    xml = build_mask_label_config([r.target.label for r in results], "brush")
+    control = parse_label_config(xml).control
+    assert isinstance(control, MaskControl)
+    ids = [region_id_for(folder, position) for position in range(len(results))]
+    prediction = build_prediction(control.regions(results, region_ids=ids), model_version=model_version)
+    return {"data": _picture_data(folder, names, clip.times, words), "predictions": [prediction]}, xml
+
+
+def _picture_data(folder: str, names: Sequence[str], times: NDArray[np.float64], words: str) -> dict[str, Any]:
+    return {
+        "frames": [f"{folder.rstrip('/')}/{quote(name)}" for name in names],
+        "times_s": [round(float(t), 6) for t in times],
+        "prompt": words,
+    }
+
+
 def video_tasks(
     videos: Sequence[AnnotatedVideo], files: VideoFolder, *, url: str, version: str
 ) -> tuple[list[dict[str, Any]], str]:
@@ -142,11 +178,7 @@ def picture_tasks(
         ids = [region_id_for(f"{video.name}", position) for position in range(len(results))]
         regions = control.regions(results, region_ids=ids)
         names = [video.picture(frame) for frame in range(len(video.times))]
-        data = {
-            "frames": [f"{url.rstrip('/')}/{quote(name)}" for name in names],
-            "times_s": [round(float(t), 6) for t in video.times],
-            "prompt": "",
-        }
+        data = _picture_data(url, names, video.times, "")
         if regions:
             tasks.append({"data": data, "predictions": [build_prediction(regions, model_version=version)]})
     return tasks, xml

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -58,7 +58,7 @@ class Clip:
     rotation: int
     decoder: Literal["decord", "pyav", "pillow"]
     codec: str
-    _probe: Probe = field(repr=False)
+    _probe: Probe | None = field(repr=False)
     broken: str = field(default="", kw_only=True)
     pixel_aspect: float = field(default=1.0, kw_only=True)
 
@@ -136,6 +136,7 @@ class Clip:
         if self.decoder == "pillow":
             yield from read_webp(self.path, wanted)
             return
+        assert self._probe is not None
         given = 0
         if self.decoder == "decord" and len(wanted) > 1 and wanted[-1] == len(wanted) - 1:
             try:
@@ -214,8 +215,9 @@ class FrameSequence:
 
     rotation = 0
     pixel_aspect = 1.0
-    decoder = "pillow"
+    decoder: ClassVar[Literal["pillow"]] = "pillow"
     codec = "images"
+    broken = ""
 
     def __post_init__(self) -> None:
         if not self.paths or len(self.paths) != len(self.names):
@@ -336,7 +338,7 @@ class ClipView(Clip):
         frames: (n,) int64, strictly ascending frames of `whole`.
     """
 
-    whole: Clip
+    whole: Clip | FrameSequence
     frames: NDArray[np.int64]
 
     def __post_init__(self) -> None:

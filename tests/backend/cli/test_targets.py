@@ -9,7 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from backend.cli.main import app
-from backend.cli.targets import parse_mask, read_mask
+from backend.cli.mask_files import read_mask
+from backend.cli.prompts import parse_drawing
 from refam.pipeline.types import PromptError
 from tests import media
 from video import masks
@@ -37,11 +38,12 @@ def write_png(path, mask):
     ("arguments", "code", "message"),
     [
         (["--point", "1.2,0.5@0"], 2, "--point 1.2,0.5@0: x and y are fractions of the frame, from 0 to 1"),
+        (["--point", "300,20@0"], 1, "--point 300,20@0: the frames are 160x96 pixels"),
         (["--box", "0.2,0.2,0.1,0@0"], 2, "the width and the height must be more than 0"),
         (["--mask", "EMPTY@0"], 2, "the mask is empty; the object is to be white"),
         (["--mask", "SMALL@0"], 1, "the mask on frame 0 is 80x48; the video's frames are 160x96"),
         (["--mask", "FULL@12"], 1, "frame 12 was drawn on, and the video has the frames 0 to 11"),
-        (["--mask", "FULL@2", "--mask", "FULL@2"], 2, "two masks were given on frame 2"),
+        (["the star", "--mask", "FULL@2", "--mask", "FULL@2"], 2, "two masks were given on frame 2"),
         (["--mask", "TEXT@2"], 2, "cannot be read as a picture"),
         (["--point", "0.5,0.5@99"], 1, "frame 99 was drawn on, and the video has the frames 0 to 11"),
         (["--not-point", "0.5,0.5@2"], 2, "--not-point says only what is not the object"),
@@ -97,7 +99,8 @@ def test_read_mask_accepts_common_image_formats(kind, tmp_path):
     }[kind]
     picture.save(tmp_path / "m.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), mask)
-    rle, frame = parse_mask(f"{tmp_path / 'm.png'}@7")
-    assert (rle, frame) == (masks.encode(mask), 7)
+    for text, name in ((f"{tmp_path / 'm.png'}@7", ""), (f"Dog: {tmp_path / 'm.png'}@7", "Dog")):
+        drawing = parse_drawing("--mask", text)
+        assert (drawing.name, drawing.mask, drawing.at) == (name, masks.encode(mask), 7)
     with pytest.raises(PromptError, match="FILE@frame"):
-        parse_mask(f"{tmp_path / 'm.png'}@-1")
+        parse_drawing("--mask", f"{tmp_path / 'm.png'}@-1")

@@ -1,0 +1,216 @@
+"""The work of `refam label`: each video in turn, with models that are loaded once; a bad video costs only itself."""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import refam
+from backend.cli.console import describe_error, err, fetch_segmenter, steps
+from backend.cli.outputs import (
+    Outputs,
+    TaskAddress,
+    delete_stages,
+    output_paths,
+    stage_cache,
+    write_outputs,
+)
+from backend.cli.prompts import ObjectPlan
+from backend.cli.report import print_json, print_line, print_report, report_json
+from backend.cli.targets import make_targets
+from backend.cli.videos import VideoSource, open_source
+from backend.labelstudio.timeline import rate_for_task
+from backend.settings import WeightSettings, weight_settings
+from refam.pipeline.roi import RegionOfInterest
+from refam.pipeline.types import TrackResult
+from video.io.reader import Clip
+
+if TYPE_CHECKING:
+    from backend.cli.progress import Steps
+    from refam.model import Model
+    from refam.pipeline.quality import Quality
+    from refam.text.magnets import Magnets
+
+DONE, NOTHING_DONE, SOME_DONE = 0, 1, 3  # exit codes
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The options of `refam label` that say which models are used and how."""
+
+    backbone: str
+    sam2: str | None
+    magnets: Magnets
+    device: str
+    seed: int
+    quality: Quality
+    cache: Path | None
+    download: bool
+    offline: bool
+
+
+class LabelRun:
+    """Labels videos.
+
+    Args:
+        plans: The objects to find in each.
+        options: The models.
+        region: The frames to look at.
+        rate: The editor's frame rate; None for each video's own.
+        url: The video's address in the task, or that of the videos' folder; None for local files.
+        again: Whether to begin anew.
+        as_json: Whether the report is JSON.
+        show: Whether to open the overlays.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[ObjectPlan],
+        options: ModelOptions,
+        *,
+        region: RegionOfInterest,
+        rate: float | None = None,
+        url: str | None = None,
+        again: bool = False,
+        as_json: bool = False,
+        show: bool = False,
+    ) -> None:
+        self._plans, self._options, self._region = plans, options, region
+        self._rate, self._url, self._again, self._as_json, self._show = rate, url, again, as_json, show
+        self._why_no_weights: str | None = None
+
+    def __call__(self, videos: Sequence[tuple[VideoSource, Path]]) -> int:
+        """Label each video into its folder, print the reports, and return the exit code."""
+        reports: list[dict[str, Any]] = []
+        failures: list[str] = []
+        several = len(videos) > 1
+        done = 0
+        for i, (source, out) in enumerate(videos):
+            if several and not self._as_json:
+                print_line(f"video {i + 1} of {len(videos)}", source.text)
+            try:
+                clip, results, written, version = self._label(source, out, several=several)
+            except Exception as error:
+                text = describe_error(error)
+                if text is None:
+                    if not several:
+                        raise
+                    traceback.print_exc()
+                    text = f"unexpected {type(error).__name__}: {error}"
+                text = text if source.name in text or not (several or source.error) else f"{source.text}: {text}"
+                failures.append(text)
+                reports.append({"video": source.text, "error": text})
+                err.print(f"refam: {text}", markup=False, soft_wrap=True)
+                continue
+            done += 1
+            lost = [result for result in results if not result.track.visible.any()]
+            failures += [f"{source.name}: {r.target.label} was not found: {' '.join(r.notes[:1])}" for r in lost]
+            reports.append(
+                {"video": source.text, "out": str(out), **report_json(clip, results, written, version=version)}
+            )
+            if not self._as_json:
+                print_report(clip, results, written, version=version)
+                self._print_segmenter()
+            if self._show:
+                open_file(written.overlay)
+        if self._as_json:
+            print_json(reports if several else reports[0])
+        return self._sum_up(failures, done=done, count=len(videos))
+
+    def _sum_up(self, failures: Sequence[str], *, done: int, count: int) -> int:
+        """Say what failed, where that is far above by now, and return the exit code."""
+        if not failures:
+            return DONE
+        if count > 1 or done:
+            err.print(f"{done} of {count} videos done; not done or not found:", markup=False, soft_wrap=True)
+            for failure in failures:
+                err.print(f"  {failure}", markup=False, soft_wrap=True)
+        return SOME_DONE if done else NOTHING_DONE
+
+    def _label(self, source: VideoSource, out: Path, *, several: bool) -> tuple[Clip, list[TrackResult], Outputs, str]:
+        with steps() as step:
+            step("open", 0.0)
+            with open_source(source, fps=self._rate) as clip:
+                step("open", 1.0)
+                targets = make_targets(self._plans, clip)
+                view = self._region.view(clip, targets)  # raises before the models are loaded
+                output_paths(out)  # raises before hours of work, not after
+                options = self._options
+                key = (options.backbone, options.seed, str(options.magnets), self._region, options.quality)
+                stages = stage_cache(out, clip, key, again=self._again)
+                model = self._model(step)
+                results = model.run(clip, targets, region=self._region, progress=step, cache=stages)
+                written = write_outputs(
+                    out,
+                    clip,
+                    results,
+                    model_version=model.model_version,
+                    address=self._address(source, clip, several=several),
+                    frames=range(int(view.frames[0]), int(view.frames[-1]) + 1),
+                    progress=step,
+                )
+                # A later run may be able to read what this one could not.
+                if not any(result.read_errors for result in results):
+                    delete_stages(out)
+                return clip, results, written, model.model_version
+
+    def _address(self, source: VideoSource, clip: Clip, *, several: bool) -> TaskAddress:
+        address = self._url or (source.text if source.is_address else "/data/local-files/?d=")
+        if address.endswith(("/", "?d=")) or (several and self._url):
+            address = f"{address}{'' if address.endswith(('/', '=')) else '/'}{quote(source.name)}"
+        return TaskAddress(source.name, address, self._rate or rate_for_task(clip.average_fps))
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _weights(self) -> WeightSettings:
+        return weight_settings(download=self._options.download, offline=self._options.offline)
+
+    def _model(self, step: Steps) -> Model:
+        """Return the model; the first call fetches and loads it."""
+        if "_loaded" not in self.__dict__:
+            self._why_no_weights = fetch_segmenter(self._weights, self._options.sam2, step=step)
+        return self._loaded
+
+    @functools.cached_property
+    def _loaded(self) -> Model:
+        options, weights = self._options, self._weights
+        return refam.load(
+            options.backbone,
+            options.sam2,
+            device=options.device,
+            quality=options.quality,
+            tracker=weights.tracker,
+            magnets=options.magnets,
+            seed=options.seed,
+            dtype=weights.dtype,
+            offload=weights.offload,
+            quantise=weights.quantise,
+            free_text=weights.free_text,
+            download=weights.download,
+            offline=True,  # what is to be fetched has been
+            models_dir=weights.models_dir,
+            feature_cache=options.cache or weights.data_dir / "features",
+            feature_cache_mb=weights.features_mb,
+        )
+
+    def _print_segmenter(self) -> None:
+        """Say which segmenter was used, where none was named."""
+        if self._options.sam2 is None:
+            choice = self._weights.segmenter_choice(
+                None, device=self._options.device, why_no_weights=self._why_no_weights
+            )
+            print_line("masks by", f"{choice.version}: {choice.why}")
+
+
+def open_file(path: Path) -> None:
+    """Open a file with the program that the desktop has for it; say so where there is none."""
+    import typer
+
+    if typer.launch(str(path)) != 0:
+        err.print(f"{path} could not be opened here; open it yourself", markup=False, soft_wrap=True)

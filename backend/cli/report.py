@@ -1,0 +1,100 @@
+"""What `refam label` prints at its end: the objects, where the files are, what needs a look; as text or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from backend.cli.console import out
+
+if TYPE_CHECKING:
+    from backend.cli.outputs import Outputs
+    from refam.pipeline.types import TrackResult
+    from video.io.reader import Clip
+
+_ALL_WELL = "nothing: no gap, low score, sudden change or doubt of the words"
+
+
+def print_report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *, version: str) -> None:
+    """Print the scores, when each object is visible, and where the files are."""
+    from backend.cli.outputs import visible_spans_s
+
+    table = Table("object", "label", "score", "seen on", "seen from - to", box=None, pad_edge=False)
+    for k, result in enumerate(results):
+        spans_s = visible_spans_s(result.track, clip)
+        when = ", ".join(f"{a:.2f}-{b:.2f} s" for a, b in spans_s) or "never"
+        count = f"{int(result.track.visible.sum())} of {len(clip)}"
+        table.add_row(str(k), Text(result.target.label), f"{result.score:.2f}", count, when)
+    out.print(table, markup=False)
+    for k, result in enumerate(results):
+        for sentence in result.notes:
+            out.print(f"object {k}: {sentence}", markup=False, soft_wrap=True)
+    print_line("masks", f"{written.masks}{_part_of(clip, written.frames)}")
+    print_line("tracks", written.tracks)
+    print_line("task to import", written.task)
+    print_line("its label config", written.config)
+    print_line("overlay", written.overlay)
+    print_line("needs a look", written.sheet if written.review else _ALL_WELL)
+    for item in written.review:
+        what = f"{results[item.track].target.label}: " if len(results) > 1 else ""
+        print_line("", f"frame {item.frame} ({clip.times[item.frame]:.2f} s): {what}{item.why}")
+    print_line("made by", version)
+
+
+def print_line(name: str, text: str | Path) -> None:
+    """Print one line of the report."""
+    out.print(f"{name:<17}{text}", markup=False, soft_wrap=True)
+
+
+def _part_of(clip: Clip, frames: range) -> str:
+    return "" if len(frames) == len(clip) else f": frames {frames[0]} to {frames[-1]} of 0 to {len(clip) - 1}"
+
+
+def report_json(clip: Clip, results: Sequence[TrackResult], written: Outputs, *, version: str) -> dict[str, Any]:
+    """Return the report as JSON: paths, frames counted from 0, times in seconds, scores in [0, 1]."""
+    from backend.cli.outputs import visible_spans_s
+
+    return {
+        "made_by": version,
+        "frames": len(clip),
+        "objects": [
+            {
+                "object": k,
+                "label": result.target.label,
+                "words": result.target.words,
+                "score": round(result.score, 4),
+                "seen_frames": int(result.track.visible.sum()),
+                "seen_s": [[round(a, 6), round(b, 6)] for a, b in visible_spans_s(result.track, clip)],
+                "keyframes": [key.frame for key in result.keyframes],
+                "notes": list(result.notes),
+            }
+            for k, result in enumerate(results)
+        ],
+        "files": {
+            "masks": str(written.masks),
+            "tracks": str(written.tracks),
+            "task": str(written.task),
+            "label_config": str(written.config),
+            "overlay": str(written.overlay),
+            "review_sheet": str(written.sheet) if written.review else None,
+        },
+        "needs_a_look": [
+            {
+                "frame": item.frame,
+                "time_s": round(float(clip.times[item.frame]), 6),
+                "object": item.track,
+                "why": item.why,
+            }
+            for item in written.review
+        ],
+    }
+
+
+def print_json(content: Any) -> None:
+    """Print JSON and nothing else on stdout, without wrapping or markup."""
+    out.print(json.dumps(content, ensure_ascii=False, indent=1), markup=False, soft_wrap=True, highlight=False)

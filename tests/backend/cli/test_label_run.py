@@ -1,0 +1,168 @@
+"""`refam label` on several videos, folders of pictures and addresses: a bad one costs only itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from backend.cli.main import app
+from refam.pipeline.types import TrackResult
+from tests.doubles import track_of_masks
+from tests.loopback_files import serve_files
+from tests.media import cfr, garbage, numbered_frames
+
+SIZE = (96, 48)
+
+
+class BoxPipeline:
+    """Tracks a known box for every target; of words with `ghost` there is nothing to see."""
+
+    model_version = "refam-test/boxes"
+
+    def __init__(self, *_, **__):
+        pass
+
+    def run(self, clip, targets, progress, **_):
+        results = []
+        for target in targets:
+            is_there = "ghost" not in (target.words or "")
+            masks = np.zeros((len(clip), clip.size[1], clip.size[0]), bool)
+            masks[:, 10:30, 20:50] = is_there
+            track = track_of_masks(masks, label=target.label)
+            results.append(TrackResult(target, track, (), 0.8, 0, () if is_there else ("nothing fits",)))
+        return results
+
+
+@pytest.fixture(autouse=True)
+def boxes(monkeypatch, tmp_path):
+    """A pipeline that is fast, and a folder with two videos, a folder of pictures and a broken file."""
+    monkeypatch.setattr("refam.model.Pipeline", BoxPipeline)
+    monkeypatch.setattr("backend.cli.label_run.LabelRun._print_segmenter", lambda self: None)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        cfr(Path(f"{name}.mp4"), numbered_frames(6, size=SIZE))
+    garbage(Path("broken.mp4"))
+    Path("bear").mkdir()
+    for i, frame in enumerate(numbered_frames(4, size=SIZE)):
+        Image.fromarray(frame).save(f"bear/{i}.jpg")
+
+
+def refam(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.mark.parametrize(
+    ("videos", "done", "code"),
+    [
+        (["a.mp4"], ["a"], 0),
+        (["a.mp4", "b.mp4", "bear"], ["a", "b", "bear"], 0),
+        (["*.mp4"], ["a", "b"], 3),
+        (["a.mp4", "gone.mp4"], ["a"], 3),
+        (["broken.mp4", "b.mp4"], ["b"], 3),
+        (["broken.mp4", "gone.mp4"], [], 1),
+        (["broken.mp4"], [], 1),
+    ],
+)
+def test_a_bad_video_costs_only_itself(videos, done, code):
+    result = refam("label", *videos, "the red star")
+    assert result.exit_code == code, result.output
+    assert sorted(path.parent.name for path in Path("found").glob("*/tracks.json")) == done
+    bad = {name for name in ("gone.mp4", "broken.mp4") if name in result.stderr}
+    assert bool(bad) == (code != 0)
+    if code == 3:
+        tail = result.stderr[result.stderr.index("not done or not found:") :]
+        assert all(name in tail for name in bad)
+    assert "Traceback" not in result.output
+
+
+def test_a_bug_in_one_video_does_not_cost_the_others(monkeypatch):
+    run = BoxPipeline.run
+
+    def stumble(self, clip, *args, **kwargs):
+        if clip.path.name == "a.mp4":
+            raise ZeroDivisionError("a bug")
+        return run(self, clip, *args, **kwargs)
+
+    monkeypatch.setattr(BoxPipeline, "run", stumble)
+    result = refam("label", "a.mp4", "b.mp4", "the red star")
+    assert result.exit_code == 3
+    assert "a.mp4: unexpected ZeroDivisionError: a bug" in result.stderr
+    assert Path("found/b/tracks.json").exists()
+    assert isinstance(refam("label", "a.mp4", "the red star").exception, ZeroDivisionError)
+
+
+def test_an_object_that_is_not_found_is_said_at_the_end():
+    result = refam("label", "a.mp4", "the red star", "the ghost star", "--out", "o")
+    assert result.exit_code == 3
+    assert "a.mp4: the ghost star was not found: nothing fits" in result.stderr
+    assert [o["label"] for o in json.loads(Path("o/tracks.json").read_text())["objects"]] == [
+        "the red star",
+        "the ghost star",
+    ]
+
+
+def test_the_report_can_be_json():
+    one = refam("label", "a.mp4", "Toy: the red star", "--json", "--out", "o")
+    report = json.loads(one.stdout)
+    assert (report["video"], report["out"], report["frames"]) == ("a.mp4", "o", 6)
+    (found,) = report["objects"]
+    assert (found["label"], found["words"], found["seen_frames"]) == ("Toy", "the red star", 6)
+    assert Path(report["files"]["overlay"]).is_file()
+    several = refam("label", "a.mp4", "gone.mp4", "the red star", "--json")
+    good, bad = json.loads(several.stdout)
+    assert (good["objects"][0]["score"], bad) == (
+        0.8,
+        {"video": "gone.mp4", "error": "gone.mp4: there is no such file"},
+    )
+
+
+def test_a_folder_of_pictures_becomes_a_task_of_pictures():
+    assert refam("label", "bear", "Bear: the red star", "--fps", 12, "--url", "http://host/bear").exit_code == 0
+    (task,) = json.loads(Path("found/bear/label_studio.json").read_text())
+    assert task["data"]["frames"] == [f"http://host/bear/{i}.jpg" for i in range(4)]
+    assert task["data"]["times_s"] == pytest.approx([0, 1 / 12, 2 / 12, 3 / 12], abs=1e-6)
+    assert task["data"]["prompt"] == "Bear: the red star"
+    regions = task["predictions"][0]["result"]
+    assert {(r["type"], r["item_index"]) for r in regions} == {("brushlabels", i) for i in range(4)}
+    assert "<BrushLabels" in Path("found/bear/label_config.xml").read_text()
+    assert len(list(Path("found/bear/masks/0").iterdir())) == 4
+
+
+def test_a_video_is_fetched_from_its_address():
+    with serve_files({"/clips/far%20off.mp4": Path("a.mp4").read_bytes()}) as server:
+        address = f"{server.url}/clips/far%20off.mp4"
+        result = refam("label", address, f"{server.url}/gone.mp4", "the red star", "--out", "o")
+    assert result.exit_code == 3, result.output
+    (task,) = json.loads(Path("o/far off/label_studio.json").read_text())
+    assert task["data"]["video"] == address
+    assert json.loads(Path("o/far off/tracks.json").read_text())["video"]["name"] == "far off.mp4"
+    assert "gone.mp4" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "videos", "expected"),
+    [
+        (None, ["a.mp4"], ["/data/local-files/?d=a.mp4"]),
+        ("http://h/v.mp4", ["a.mp4"], ["http://h/v.mp4"]),
+        ("http://h/", ["a.mp4"], ["http://h/a.mp4"]),
+        ("http://h/c", ["a.mp4", "b.mp4"], ["http://h/c/a.mp4", "http://h/c/b.mp4"]),
+    ],
+)
+def test_tasks_name_their_videos(url, videos, expected):
+    assert refam("label", *videos, "the red star", *(["--url", url] if url else [])).exit_code == 0
+    tasks = [json.loads(Path(f"found/{Path(v).stem}/label_studio.json").read_text())[0] for v in videos]
+    assert [task["data"]["video"] for task in tasks] == expected
+
+
+def test_only_the_frames_that_were_looked_at_are_written_and_exported():
+    assert refam("label", "a.mp4", "--box", "Dog: 3,3,20,20", "--range", "0-2", "--out", "o").exit_code == 0
+    assert sorted(path.name for path in Path("o/masks/0").iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    result = refam("export", "o", "--format", "coco", "--out", "coco")
+    assert result.exit_code == 0, result.output
+    (file,) = Path("coco").rglob("*.json")
+    assert len(json.loads(file.read_text())["images"]) == 3
