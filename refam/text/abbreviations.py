@@ -21,13 +21,16 @@ _WORDS = {
     "btm": "bottom",
     "blk": "black",
     "wht": "white",
+    "L": "left",
+    "R": "right",
 }
 # "w/hat" and "w/o glasses" at any place; a sign or a word that stands by itself; a lone "w" only between two words, and
 # not as the name of the letter.
 _LONE_W = r"(?<=\S\s+)(?<!\b(?:letter|capital|a|the)\s+)w(?=\s+\w)(?!\s+(?:on|in|at|is)\b)"
+_SIDE_LETTER = r"(?-i:(?<=\w\s)(?<!(?:size|letter|capital|number|a)\s)[LR](?!\S))"
 _LETTERS = "|".join(word for word in _WORDS if word.isalpha() and len(word) > 1)
 _ABBREVIATION = regex.compile(
-    rf"(?<!\S)(?: w/o(?=\s|$) | w/ | {_LONE_W} | [&+@](?=\s) | (?:{_LETTERS})(?![\w'’/-]) )",
+    rf"(?<!\S)(?: w/o(?=\s|$) | w/ | {_LONE_W} | [&+@](?=\s) | {_SIDE_LETTER} | (?:{_LETTERS})(?![\w'’/-]) )",
     regex.VERBOSE | regex.IGNORECASE,
 )
 
@@ -35,12 +38,16 @@ _ABBREVIATION = regex.compile(
 def write_out_abbreviations(text: str) -> str:
     """Return a text with its abbreviations written out: "man w/ a hat" as "man with a hat".
 
+    Words with underscores, as labels are written, become several: "traffic_light".
+
     Args:
         text: An expression as a person typed it.
     """
 
     def write_out(match: regex.Match[str]) -> str:
         glued = match.group() in ("w/", "W/") and text[match.end() : match.end() + 1].strip()
-        return _WORDS[match.group().lower()] + (" " if glued else "")
+        written_out = _WORDS.get(match.group()) or _WORDS[match.group().lower()]
+        return written_out + (" " if glued else "")
 
+    text = regex.sub(r"(?<=\p{L})_(?=\p{L})", " ", text)  # "traffic_light", as labels are written
     return _ABBREVIATION.sub(write_out, text)

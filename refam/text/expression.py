@@ -20,8 +20,9 @@ from refam.text.instructions import find_instructions
 from refam.text.lexicon import APPEARANCE_WORDS, FRAME_WORDS, RELATION_WORDS, RELATIVE_PRONOUNS, STOP_WORDS
 from refam.text.magnets import Magnets
 from refam.text.motion import Direction, find_directions
-from refam.text.noun_phrase import PLACE_NOUNS, IgnoredWords, NounPhrase, is_pictograph, parse_noun_phrase
+from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
 from refam.text.spatial import CueKind, SpatialCue, find_spatial_cues
+from refam.text.word_classes import PLACE_NOUNS, is_pictograph
 from video.errors import UserError
 
 # A word with the marks of its letters ("é" in two characters, vowels of Hindi); else one visible character (an emoji).

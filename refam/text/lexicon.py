@@ -13,7 +13,7 @@ STOP_WORDS = word_set(
     a an the this that these those some any each every no and or but nor so as if than then of in on at to from by
     with without into onto over under up down off out about around near next beside between behind before after
     above below through during is are was were be been being am do does did has have had having it its he she they
-    them his her their him who whom whose which what where when there here i you we me us my your our not very
+    them his her their him who whom whose which what where when there here i you we me us my your our not very s
     just also only all both will would can could shall should may might must
     """
 )
@@ -55,7 +55,8 @@ RELATION_WORDS = word_set(
     """
     of on at near behind beside besides under underneath beneath above below between among by from to toward towards
     across along over against around through off onto into inside outside within atop up down before after than while as
-    about alongside amid past away opposite like next during for without upon throughout except excluding
+    about alongside amid past away opposite like next during for without upon throughout until till thru infront except
+    excluding
     """
 )
 # After these comes what the thing looks like.
@@ -83,7 +84,7 @@ ADJECTIVES = COLOURS | word_set(
     dark bright pale young old tall short long wide thin fat round square empty full open closed new dirty clean
     wooden furry fluffy hairy bald blond blonde brunette striped dotted spotted plain checkered bearded
     hot cold wet dry male female asian african american heavy skinny chubby curly straight double single whole half
-    broken last first second third other same two three four five six seven eight nine ten electric
+    broken neon medium last first second third other same two three four five six seven eight nine ten electric
     """
 )
 ADVERBS = word_set("still together alone forward forwards backward backwards sideways fast quickly slowly")
@@ -98,11 +99,16 @@ NOUNS_IN_ING_AND_ED = word_set(
 ALSO_PARTICIPLES = word_set(
     "building painting drawing crossing landing wiring parking carving filling frosting wedding sling spring topping"
 )
+# After a noun or a colour these say what the thing after them is like: "a tan colored mouse".
+COMPOUND_ENDS = word_set(
+    "sized colored coloured shaped haired faced skinned eyed legged sleeved tailed headed footed striped patterned"
+)
+CANS = word_set("trash garbage soda beer tin watering spray paint oil gas aluminum metal coke cola pepsi drink")
 # Participles without -ed that describe visible things.
 IRREGULAR_PARTICIPLES = word_set(
     """
     held ridden eaten taken worn thrown shown driven drawn built made hung led bitten hidden broken bent kept cut
-    caught fed flown hit laid lit lost pulled put sat seen set shot split spread stuck swung torn tied woven
+    caught fed flown hit used rode laid lit lost pulled put sat seen set shot split spread stuck swung torn tied woven
     written blown bound carried drunk frozen
     """
 )

@@ -122,7 +122,7 @@ _PARTICLES = word_set(
 )
 _HOW = ADVERBS | _PARTICLES | word_set("more then again just always far a bit little")
 _TO = word_set("to toward towards into from for")
-_PATHS = word_set("across along down up through around over past in on into out off from away after")
+_PATHS = word_set("across along down up through around over past in on into out off from away after among")
 _BODY_PARTS = word_set("head heads body face faces eyes neck gaze back arm arms hand hands nose")
 _AND = word_set("and then , or but")
 # "right" before one of these is an adverb, except after a verb of turning: "running right behind the car".
@@ -233,7 +233,7 @@ def _read_after_verb(words: Sequence[str], verb: int) -> tuple[int, int]:
 def _skip_how(words: Sequence[str], at: int) -> int:
     while _word(words, at) in _HOW or (_word(words, at).endswith("ly") and len(words[at]) > 3):
         at += 1
-    return at
+    return _skip_how(words, at + 3) if tuple(words[at : at + 3]) == ("all", "the", "way") else at
 
 
 def _read_targets(words: Sequence[str], at: int, verb: int) -> int:

@@ -8,43 +8,27 @@ they say of another thing is left out, with a sentence that says so.
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from refam.text.instructions import find_instructions
 from refam.text.lexicon import (
     ADJECTIVES,
-    ADVERBS,
-    AFTER_EMPHATIC_RIGHT,
     AFTER_ORDINAL_IN_NAMES,
-    ALSO_PARTICIPLES,
     APPEARANCE_WORDS,
     CLOTHES,
     COLOURS,
-    DETERMINERS,
     FRAME_WORDS,
-    IRREGULAR_PARTICIPLES,
     MEASURE_NOUNS,
-    NOUNS_IN_ING_AND_ED,
     ORDINALS,
-    RELATION_WORDS,
-    RELATIVE_PRONOUNS,
-    STOP_WORDS,
-    word_set,
 )
 from refam.text.motion import find_directions
-from refam.text.partitives import COMPARATIVES, PartitiveKind, find_bare_sets, find_partitives
-from refam.text.relative_clauses import is_pronoun, read_object_relative
+from refam.text.partitives import PartitiveKind, find_bare_sets, find_partitives
+from refam.text.relative_clauses import read_object_relative
 from refam.text.spatial import SpatialCue
+from refam.text.word_classes import PLACE_NOUNS, Tagger, classify_words
 
-Tagger = Callable[[Sequence[str]], Sequence[str]]
-"""Words -> one part-of-speech tag of the Penn Treebank for each (NN, NNS, JJ, VBG, VBN, VBZ, ...)."""
-
-PLACE_NOUNS = word_set(
-    "left right top bottom front back side middle center centre corner edge end closest nearest close closer nearer"
-)
 _BEFORE_RELATION = PLACE_NOUNS | {"next", "in", "on", "at", "to", "the"}
 
 
@@ -96,17 +80,8 @@ def parse_noun_phrase(
     return _PhraseParser(words, cues, tagger(words) if tagger else None).parse()
 
 
-def is_pictograph(word: str) -> bool:
-    """Return whether a word is an emoji or another pictograph, which says what a thing is or looks like."""
-    return any(unicodedata.category(c) == "So" for c in word)
-
-
 class _PhraseParser:
-    """One pass over the words, each of which has a class of one letter.
-
-    N noun, J adjective, V verb, R adverb, p preposition or word of appearance, w relative pronoun, c spatial cue, d
-    direction of movement, "," punctuation, "." other stop word.
-    """
+    """One pass over the words, each of which has a class of one letter, see `refam.text.word_classes`."""
 
     def __init__(self, words: Sequence[str], cues: Sequence[SpatialCue], tags: Sequence[str] | None) -> None:
         self.words = words
@@ -122,9 +97,9 @@ class _PhraseParser:
         self.fillers -= self.cue_words | self.described
         self._note_unused()
         self.about_other = False  # whether the clause that is being read is about another thing
-        self.classes: list[str] = []
-        for i in range(len(words)):
-            self.classes.append(self._classify(i, tags[i] if tags else None))
+        fixed = dict.fromkeys(self.cue_words, "c") | dict.fromkeys(self.direction_words, "d")
+        fixed |= dict.fromkeys((*self.fillers, *self.instructions), ".")
+        self.classes = classify_words(words, fixed=fixed, first=self.first, tags=tags)
 
     def parse(self) -> NounPhrase | None:
         asks = self.words[self.first : self.first + 1] in (["what"], ["whatever"])
@@ -162,70 +137,6 @@ class _PhraseParser:
                 self.fillers.add(i)
                 reason = "it does not say from where to count. Write, for instance: the second from the left."
                 self.unused[i] = IgnoredWords(word, reason)
-
-    # --- classes of words
-
-    def _classify(self, i: int, tag: str | None) -> str:
-        word = self.words[i]
-        if i in self.instructions or i in self.fillers:
-            return "."
-        if i in self.cue_words:
-            return "c"
-        if i in self.direction_words:
-            return "d"
-        if not any(c.isalnum() for c in word):
-            return "J" if is_pictograph(word) else ","
-        if word in APPEARANCE_WORDS or word in RELATION_WORDS or word == "in":
-            return "p"
-        if word == "not" and "".join(self.words[i + 1 : i + 2]) in DETERMINERS:
-            return "p"  # "not the blue one"
-        if word in RELATIVE_PRONOUNS:
-            return "w" if i > self.first else "."  # "which car", "that dog"
-        if word in STOP_WORDS or is_pronoun(word) or self._is_part_of_relation(i):
-            return "."
-        if word.endswith(("'s", "’s")) or (word == "light" and "".join(self.words[i + 1 : i + 2]) in COLOURS):
-            return "J"
-        if (word in ADVERBS and i > 0) or (
-            word.endswith("ly") and len(word) > 6 and word not in ("butterfly", "dragonfly")
-        ):
-            return "R"
-        if word in ("closer", "nearer", "farther", "further"):
-            return "."
-        if word in ADJECTIVES or word in COMPARATIVES or word[0].isdigit():
-            return "J"
-        if i > 0 and self.classes[-1] == "w":
-            return "V"  # "the cat that jumps"
-        if tag is None:
-            return self._classify_by_ending(i, word)
-        if tag.startswith(("VBG", "VBN", "VBD")) or (tag.startswith("NN") and word.endswith("ing")):
-            return self._classify_by_ending(i, word, participle=True)
-        if tag.startswith("VB"):
-            return "V" if "N" in self.classes else "N"
-        return "J" if tag.startswith("JJ") else "R" if tag.startswith("RB") else "N"
-
-    def _is_part_of_relation(self, i: int) -> bool:
-        """ "left" of "left of", "front" of "in front of", "closest" of "closest to"; "right" of "right there"."""
-        after = "".join(self.words[i + 1 : i + 2])
-        if self.words[i] == "right" and after in AFTER_EMPHATIC_RIGHT:
-            return True
-        return self.words[i] in PLACE_NOUNS and after in ("of", "to") and "N" in self.classes
-
-    def _classify_by_ending(self, i: int, word: str, *, participle: bool = False) -> str:
-        """After a noun, a participle is a verb ("a dog running"); before one, an adjective ("a running dog")."""
-        if word in NOUNS_IN_ING_AND_ED or (word in ALSO_PARTICIPLES and not self._follows_noun(i)):
-            return "N"
-        if participle or word in IRREGULAR_PARTICIPLES or (len(word) > 4 and word.endswith(("ing", "ed"))):
-            return "V" if self._follows_noun(i) else "J"
-        third_person = word.endswith("s") and not word.endswith(("ss", "us", "is", "'s", "’s"))
-        singular = (
-            self.words[self.first] in ("a", "an") and i > 1 and self.classes[i - 1] == "N" and "p" not in self.classes
-        )
-        return "V" if third_person and singular else "N"  # "a cat jumps off the bed"
-
-    def _follows_noun(self, i: int) -> bool:
-        """Whether there is a noun before, with only such words in between as may stand between it and its verb."""
-        before = [c for c in self.classes[:i] if c not in ".cdR"]
-        return bool(before) and before[-1] in "NwVpJ" and "N" in before
 
     # --- the head noun phrase
 
@@ -268,6 +179,10 @@ class _PhraseParser:
             self.about_other = self.about_other and word_class not in "c,"
             phrase.kept.update({at} if word_class == "R" and not self.about_other else ())
             return at + 1
+        if self.about_other and word_class == "V":
+            end = max(self._phrase_end(at + 1), at + 1)
+            self._ignore_clause(at, end, phrase)
+            return end
         if self.about_other:  # "by a woman in a green coat": it is her coat
             return self._ignore_other_thing(at + (word_class == "p"), phrase, at)
         if word_class == "V":
@@ -324,7 +239,8 @@ class _PhraseParser:
         end, has_noun = start, False
         while end < len(self.words):
             word_class = self.classes[end]
-            stops = word_class in "pwV," or (has_noun and word_class in "cd")
+            stops = word_class in "pwV" or (has_noun and word_class in "cd")
+            stops = stops or (word_class == "," and self.classes[end - 1] != "J")  # "the brown, black and yellow snake"
             stops = stops or (word_class == "d" and self.classes[end + 1 : end + 2] not in (["J"], ["N"]))
             if stops and not (self.words[end] == "of" and has_noun):
                 break

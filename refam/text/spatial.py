@@ -122,6 +122,10 @@ def _ordinal(words: Sequence[str], at: int) -> list[SpatialCue]:
         return [_cue(words, (at, at + 1), CueKind.SIZE, sign=_SIZE_SUPERLATIVES[words[at + 1]], rank=rank)]
     if _word_at(words, at + 1) in ("tallest", "shortest"):
         return [_cue(words, (at, at + 1), CueKind.HEIGHT, sign=_HEIGHTS[words[at + 1]], rank=rank)]
+    next_word = _word_at(words, at + 1)
+    counts_from_side = next_word in _SIDES and _word_at(words, at + 2) not in ("from", *_SIDES, *SIDED_PARTS)
+    if counts_from_side and not _of_another_thing(words, at + 2):  # "second left"
+        return [_cue(words, (at, at + 1), CueKind.ORDER, direction=_SIDES[next_word], rank=rank)]
     for start in range(at + 1, min(at + 8, len(words))):  # "second", "second red car", "second of the three red cars"
         if words[start] in RELATIVE_PRONOUNS or words[start] in APPEARANCE_WORDS or words[start] == ",":
             break
@@ -129,10 +133,15 @@ def _ordinal(words: Sequence[str], at: int) -> list[SpatialCue]:
             side = start + 1
             while _word_at(words, side) in _FAR:
                 side += 1
+            if _word_at(words, side) in ("front", "back") and not _of_another_thing(words, side + 1):
+                sign = _NEAR[words[side]]
+                return [_cue(words, (at, *range(start, side + 1)), CueKind.NEAR, sign=sign, rank=rank)]
             if _word_at(words, side) in _SIDES and not _of_another_thing(words, side + 1):
                 end = side + 1  # "second from left to right"
                 while _word_at(words, end) in ("to", "the", *_SIDES) and _word_at(words, side + 1) == "to":
                     end += 1
+                while _word_at(words, start - 1) in ("place", "position", "spot", "one"):
+                    start -= 1
                 side_words = range(start, end)
                 return [_cue(words, (at, *side_words), CueKind.ORDER, direction=_SIDES[words[side]], rank=rank)]
     return []
@@ -158,7 +167,7 @@ def _corner(words: Sequence[str], at: int) -> list[SpatialCue]:
     if first == "corner" and not _of_another_thing(words, at + 1):
         return [_cue(words, (at,), CueKind.CORNER)]
     across = first in _SIDES and second in _SIDES and bool(_SIDES[first][0]) != bool(_SIDES[second][0])
-    end = at + 2 + (_word_at(words, at + 2) in _AREAS)
+    end = _end_of_side(words, at + 1)
     if not across or _of_another_thing(words, end):
         return []
     one = _cue(words, (at,), CueKind.SIDE, direction=_SIDES[first])
@@ -168,6 +177,8 @@ def _corner(words: Sequence[str], at: int) -> list[SpatialCue]:
 def _single(words: Sequence[str], at: int) -> list[SpatialCue]:
     """ "small", "nearest", "background", "middle", "left", each with the area that may follow it ("left side")."""
     word, before, after = words[at], words[at - 1] if at else "", _word_at(words, at + 1)
+    if word == "giant" and after in ("panda", "pandas", "squid", "tortoise", "tortoises"):
+        return []
     if word in _SIZES or word in _SIZE_SUPERLATIVES:
         return [
             _cue(
@@ -184,8 +195,8 @@ def _single(words: Sequence[str], at: int) -> list[SpatialCue]:
         ]
     if word in ("far", "further", "farther", "way") and after == "back" and not _of_another_thing(words, at + 2):
         return [_cue(words, (at, at + 1), CueKind.NEAR, sign=-1)]
-    end = at + 1 + (after in _AREAS)
-    if _of_another_thing(words, end) or after in SIDED_PARTS:
+    end = _end_of_side(words, at)
+    if _of_another_thing(words, end) or (after in SIDED_PARTS and end == at + 1):
         return []
     if word in _NEARER:
         compared = after in ("to", "from", "than") and not FRAME_WORDS.intersection(words[at + 2 : at + 4])
@@ -201,6 +212,8 @@ def _single(words: Sequence[str], at: int) -> list[SpatialCue]:
         if count is not None and count % 2:  # "the middle of the three chairs"
             return [_cue(words, (at,), CueKind.ORDER, direction=_SIDES["left"], rank=(count + 1) // 2)]
         return [_cue(words, range(at, end), CueKind.MIDDLE)]
+    if before in ("its", "his", "her", "their", "my", "your"):
+        return []  # "with another on its left"
     if word not in _SIDES or _only_looks_like_side(word, before, after):
         return []
     if word in ("top", "bottom") and before and not _after_preposition(words, at) and before != "the" and end == at + 1:
@@ -208,6 +221,15 @@ def _single(words: Sequence[str], at: int) -> list[SpatialCue]:
     if word in ("top", "bottom") and before == "the" and at > 1 and not _after_preposition(words, at):
         return []  # "washing the top"
     return [_cue(words, range(at, end), CueKind.SIDE, direction=_SIDES[word])]
+
+
+def _end_of_side(words: Sequence[str], side: int) -> int:
+    """Where "left", "left side", "left hand side" end; in "left hand of the picture" the hand is no part either."""
+    end = side + 1
+    in_frame = _word_at(words, end + 1) == "of" and FRAME_WORDS.intersection(words[end + 2 : end + 4])
+    if _word_at(words, end) == "hand" and (_word_at(words, end + 1) in _AREAS or in_frame):
+        end += 1
+    return end + (_word_at(words, end) in _AREAS)
 
 
 def _only_looks_like_side(word: str, before: str, after: str) -> bool:

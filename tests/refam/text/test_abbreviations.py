@@ -26,6 +26,8 @@ from refam.tiny.model import build_tokenizer
         ("fg cow", "foreground cow"),
         ("blk shirt, rt side", "black shirt, right side"),
         ("lft cup", "left cup"),
+        ("front L chair, on R", "front left chair, on right"),
+        ("traffic_light", "traffic light"),
     ],
 )
 def test_abbreviations_are_written_out(text: str, expected: str) -> None:
@@ -37,6 +39,8 @@ def test_abbreviations_are_written_out(text: str, expected: str) -> None:
     [
         "the red car",
         "the letter w on the sign",
+        "the size L shirt",
+        "track_1",
         "a w on a shirt",
         "a sign that says w",
         "the h&m bag",
