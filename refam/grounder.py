@@ -71,8 +71,9 @@ class Grounder:
             GroundingError: If it cannot be grounded.
         """
         options = options or self.options
-        return parse_expression(
-            expression,
+        reworded, note = self.backbone.reword(expression)
+        parsed = parse_expression(
+            reworded,
             self.backbone.tokenizer,
             max_tokens=self.backbone.max_tokens,
             magnets=options.magnet_words if options.magnets else None,
@@ -80,6 +81,7 @@ class Grounder:
             spatial_bias=options.spatial_bias,
             noun_phrase=options.noun_phrase,
         )
+        return replace(parsed, text=" ".join(expression.split()), note=" ".join(filter(None, (note, parsed.note))))
 
     def unknown_words(self, expression: str) -> list[str]:
         """Return the words that the backbone's tokenizer does not know; they do not guide the search."""

@@ -32,6 +32,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("text",),
         ("attention_sinks", "attention"),
         ("tiny",),
+        ("photos",),
         ("backbones",),
         ("heatmaps", "heatmap_regions", "calibration", "oom", "grounding", "grounder"),
         ("segmenters",),

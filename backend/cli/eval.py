@@ -329,6 +329,36 @@ def scenes(
 
 
 @eval_app.command()
+def photos(
+    root: Annotated[Path, typer.Argument(help="Folder with objects.jsonl and a folder pictures.", show_default=False)],
+    *,
+    backbone: Annotated[str, typer.Option(help="Pipeline folder or preset that reads the words.", show_default=False)],
+    device: Device = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="How many pictures; all unless given.")] = None,
+) -> None:
+    """Ground the nouns of photographs whose objects are outlined: the share of peaks on the object, for each noun.
+
+    objects.jsonl has a line for each picture: {file, objects: [{name, polygon}]}, polygons in fractions of width and
+    height. Nouns that are not there are tried, too. Prints Markdown.
+    """
+    with one_line_errors(), steps() as step:
+        from refam.evaluation.photos import photo_table, read_outlined, score_pictures
+        from refam.grounder import GroundingError
+
+        grounder = _load_grounder(backbone, None, device)
+        pictures = read_outlined(root)[:limit]
+
+        def known(noun: str) -> bool:
+            try:
+                return not grounder.unknown_words(f"the {noun}")
+            except GroundingError:  # it knows none of the words
+                return False
+
+        scores = score_pictures(grounder, pictures, known, progress=lambda f: step("ground", f))
+        _print(photo_table(scores))
+
+
+@eval_app.command()
 def calibrate(
     *,
     backbone: Backbone = "tiny",

@@ -134,6 +134,10 @@ class Backbone(ABC):
         """How many tokens a prompt may have."""
         return self.preset.text_length
 
+    def reword(self, expression: str) -> tuple[str, str]:
+        """Return an expression in words that the text encoder knows, and a note on what was replaced or ""."""
+        return expression, ""
+
     def size_for(self, width: int, height: int) -> tuple[int, int]:
         """Return the size at which a frame is grounded: the preset's short side, rounded to whole tokens.
 

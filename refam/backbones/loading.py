@@ -13,6 +13,7 @@ import torch
 
 from refam.backbones.base import Backbone
 from refam.backbones.image_models import ChromaBackbone, Flux2Backbone, FluxBackbone, QwenImageBackbone, SD3Backbone
+from refam.backbones.photo_model import PhotoBackbone
 from refam.backbones.presets import Preset, preset_for_class
 from refam.backbones.tokenizers import ChatTokenizer
 from refam.backbones.video_models import (
@@ -45,6 +46,7 @@ BACKBONES: Mapping[str, type[Backbone]] = {
     "HunyuanVideoPipeline": HunyuanVideoBackbone,
     "WanPipeline": WanBackbone,
     "LTXPipeline": LTXBackbone,
+    "PhotoFluxPipeline": PhotoBackbone,
 }
 CHAT_PIPELINES = frozenset({"Flux2Pipeline", "Flux2KleinPipeline"})
 QUANTISATIONS = {"bnb-4bit": "bitsandbytes", "bnb-8bit": "bitsandbytes", "int8": "torchao"}
@@ -214,6 +216,9 @@ def _from_pretrained(
 ) -> Any:
     with quiet_libraries():
         import diffusers
+
+        from refam.photos.encoder import PhotoEncoder
+        from refam.photos.pipeline import PhotoFluxPipeline
     quantised = quantisation_config(loading.quantise, device)
     dtype = _dtype_of(preset, device, loading)
     components: dict[str, Any] = {name: None for name, value in index.items() if value == [None, None]}
@@ -224,9 +229,10 @@ def _from_pretrained(
             components |= _read_text_encoders(directory, index, dtype, quantised)
             if quantised is not None:
                 components["quantization_config"] = quantised
-            pipeline = getattr(diffusers, preset.pipeline).from_pretrained(
-                str(directory), dtype=dtype, local_files_only=True, **components
-            )
+            if preset.pipeline == PhotoFluxPipeline.__name__:
+                components["vae"] = PhotoEncoder.from_pretrained(directory / "vae", dtype=dtype)
+            kind = getattr(diffusers, preset.pipeline, PhotoFluxPipeline)
+            pipeline = kind.from_pretrained(str(directory), dtype=dtype, local_files_only=True, **components)
     except BackboneError:
         raise
     except Exception as error:  # each library has its own for a broken file, a wrong shape, an unknown class

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
+from refam.photos import TEXT_LENGTH
 from refam.tiny import TINY_DIRECTORY as TINY_DIRECTORY
 
 
@@ -264,9 +265,13 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+_PHOTOS = Preset("photos", "", noise=0.2, short_side_px=480, text_length=TEXT_LENGTH, pipeline="PhotoFluxPipeline")
+"""The settings of models that `refam train-photos` makes; none ships yet."""
+
+
 def known_pipeline_classes() -> list[str]:
     """Return the names of the pipeline classes that can be loaded."""
-    return sorted({p.pipeline for p in PRESETS.values()})
+    return sorted({p.pipeline for p in (*PRESETS.values(), _PHOTOS)})
 
 
 def preset_for_class(pipeline: str, *, name: str, source: str, licence: str) -> Preset:
@@ -281,7 +286,7 @@ def preset_for_class(pipeline: str, *, name: str, source: str, licence: str) -> 
     Raises:
         BackboneError: If the class is unknown.
     """
-    template = next((p for p in PRESETS.values() if p.pipeline == pipeline and p.name != "tiny"), None)
+    template = next((p for p in (*PRESETS.values(), _PHOTOS) if p.pipeline == pipeline and p.name != "tiny"), None)
     if template is None:
         raise BackboneError(
             f"{source} is a {pipeline}, whose attention cannot be read here; known are "

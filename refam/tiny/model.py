@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -33,15 +34,17 @@ TEXT_WIDTH = 128
 POOLED_WIDTH = 16
 
 
-def build_tokenizer() -> T5TokenizerFast:
+def build_tokenizer(vocabulary: Sequence[str] = VOCABULARY, *, text_length: int = TEXT_LENGTH) -> T5TokenizerFast:
     """Build a word-level tokenizer in T5's form (SentencePiece unigram, "▁" marks the start of a word).
 
-    Words outside the vocabulary are <unk>.
+    Args:
+        vocabulary: All words in lower case; others are <unk>.
+        text_length: Tokens of a text, the end token included.
     """
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0)]
     # Words also without the mark, for after a hyphen or a full stop, except short ones, which occur inside others.
-    inner = [w for w in VOCABULARY if len(w) > 3 or not w.isalpha()]
-    words = [("▁", -3.0), *(("▁" + w, -1.0) for w in VOCABULARY), *((w, -1.0) for w in inner)]
+    inner = [w for w in vocabulary if len(w) > 3 or not w.isalpha()]
+    words = [("▁", -3.0), *(("▁" + w, -1.0) for w in vocabulary), *((w, -1.0) for w in inner)]
     tokenizer = Tokenizer(Unigram(special + words, unk_id=2))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -49,7 +52,7 @@ def build_tokenizer() -> T5TokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return T5TokenizerFast(
         tokenizer_object=tokenizer,
-        model_max_length=TEXT_LENGTH,
+        model_max_length=text_length,
         extra_ids=0,
         pad_token="<pad>",  # noqa: S106
         eos_token="</s>",  # noqa: S106
@@ -57,7 +60,7 @@ def build_tokenizer() -> T5TokenizerFast:
     )
 
 
-def build_text_encoder(vocab_size: int) -> T5EncoderModel:
+def build_text_encoder(vocab_size: int, *, text_length: int = TEXT_LENGTH) -> T5EncoderModel:
     """Build a T5 encoder of two layers, which is trained together with the transformer."""
     return T5EncoderModel(
         T5Config(
@@ -68,7 +71,7 @@ def build_text_encoder(vocab_size: int) -> T5EncoderModel:
             d_ff=2 * TEXT_WIDTH,
             num_layers=2,
             relative_attention_num_buckets=16,
-            relative_attention_max_distance=TEXT_LENGTH,
+            relative_attention_max_distance=text_length,
             dropout_rate=0.0,
             feed_forward_proj="gated-gelu",
             is_encoder_decoder=False,
@@ -96,15 +99,17 @@ def build_vae() -> AutoencoderKL:
     )
 
 
-def build_transformer(*, double: int = 2, single: int = 2) -> FluxTransformer2DModel:
+def build_transformer(
+    *, double: int = 2, single: int = 2, in_channels: int = TOKEN_CHANNELS, heads: int = 6
+) -> FluxTransformer2DModel:
     """Build a FLUX transformer with few blocks, initialised as DiTs are (Xavier, adaLN-zero)."""
     model = FluxTransformer2DModel(
         patch_size=1,
-        in_channels=TOKEN_CHANNELS,
+        in_channels=in_channels,
         num_layers=double,
         num_single_layers=single,
         attention_head_dim=32,
-        num_attention_heads=6,
+        num_attention_heads=heads,
         joint_attention_dim=TEXT_WIDTH,
         pooled_projection_dim=POOLED_WIDTH,
         guidance_embeds=False,

@@ -19,7 +19,7 @@ from video import masks
 from video.io.reader import make_view, open_clip, open_sequence
 from video.masks import box_iou, box_of
 
-SIZE = (1280, 720)
+SIZE = (960, 540)
 N = 3
 
 

@@ -1,0 +1,40 @@
+"""The small model for photographs that ships: FLUX's transformer on the features of an image classifier."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from typing_extensions import override
+
+from refam.backbones.base import TextCondition
+from refam.backbones.image_models import FluxBackbone
+from refam.photos.pipeline import scaled_image_ids
+from refam.photos.rewording import reword
+from refam.photos.vocabulary import Vocabulary, load_vocabulary
+from refam.photos.words import model_words
+
+
+class PhotoBackbone(FluxBackbone):
+    """A PhotoFluxPipeline. Positions are relative to the picture, since it was trained on a grid of 10 x 10 tokens."""
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The nouns that this model was trained on."""
+        return load_vocabulary(Path(self.pipeline.name_or_path) / "vocabulary.json.gz")
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        return frozenset(model_words(self.vocabulary))
+
+    @override
+    def reword(self, expression: str) -> tuple[str, str]:
+        rewording = reword(expression, self.vocabulary, self._words)
+        return rewording.text, rewording.note
+
+    @override
+    def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        ids = scaled_image_ids(*self.grid(latents)[1:]).to(self.device, self.transformer.dtype)
+        return {**super()._inputs(latents, noise, text), "img_ids": ids}

@@ -1,0 +1,186 @@
+"""How well nouns are grounded in photographs whose objects are outlined by hand.
+
+A directory holds `objects.jsonl`, one line for each picture: {file, objects: [{name, polygon}]}, the polygon as (x, y)
+in fractions of the picture's width and height, and the pictures in its folder `pictures`. A pair is a picture and a
+noun of which it has an object; all objects of one noun are one mask. The peak of the heatmap must lie on it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from video.errors import UserError
+from video.metrics import estimate_share
+
+if TYPE_CHECKING:
+    from refam.grounder import Grounder
+
+LEAST_AREA = 0.01
+"""Of the picture, below which a pair is left out."""
+_ABSENT_PER_PICTURE = 4
+_MASK_SIDE = 320  # pixels of the longer side at which outlines are filled
+
+
+@dataclass(frozen=True, eq=False)
+class OutlinedPicture:
+    """One picture with the masks of its nouns.
+
+    Attributes:
+        file: The picture.
+        masks: By noun, (h, w) bool at a smaller size of the same shape.
+    """
+
+    file: Path
+    masks: dict[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """One noun in one picture.
+
+    Attributes:
+        noun: What was looked for.
+        present: Whether the picture has it.
+        hit: Whether the peak lies on it; False if it is not there.
+        centre: Whether the picture's centre lies on it, which is what always pointing there would have.
+        confidence: Of the heatmap.
+        seconds: For grounding the picture, shared by its nouns.
+    """
+
+    noun: str
+    present: bool
+    hit: bool
+    centre: bool
+    confidence: float
+    seconds: float
+
+
+def read_outlined(directory: Path) -> list[OutlinedPicture]:
+    """Read a directory as described at the top.
+
+    Raises:
+        UserError: If `objects.jsonl` is missing, or if a line of it is not as it should be.
+    """
+    listing = directory / "objects.jsonl"
+    if not listing.is_file():
+        raise UserError(f"{directory} has no objects.jsonl, which names each picture's objects with their outlines")
+    pictures = []
+    for number, line in enumerate(listing.read_text("utf-8").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            file = directory / "pictures" / entry["file"]
+            pictures.append(OutlinedPicture(file, _fill(file, entry["objects"])))
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{listing}, line {number}: not {{file, objects: [{{name, polygon}}]}}: {error}") from error
+    return pictures
+
+
+def _fill(file: Path, objects: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.bool_]]:
+    picture = read_picture(file)
+    scale = _MASK_SIDE / max(picture.shape[:2])
+    size = np.array([max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))])
+    masks: dict[str, NDArray[np.uint8]] = {}
+    for thing in objects:
+        outlines = thing["polygon"]
+        for outline in outlines if outlines and isinstance(outlines[0][0], list) else [outlines]:
+            mask = masks.setdefault(thing["name"], np.zeros(size[::-1], np.uint8))
+            cv2.fillPoly(mask, [np.round(np.array(outline) * size - 0.5).astype(np.int32)], 1)
+    return {name: mask.astype(bool) for name, mask in masks.items()}
+
+
+def read_picture(file: Path) -> NDArray[np.uint8]:
+    """Read a picture as (H, W, 3) uint8 RGB.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    data = np.fromfile(file, np.uint8) if file.is_file() else np.zeros(0, np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if picture is None:
+        raise UserError(f"{file} cannot be read as a picture")
+    return np.asarray(picture[..., ::-1], np.uint8).copy()
+
+
+def score_pictures(
+    grounder: Grounder,
+    pictures: Sequence[OutlinedPicture],
+    known: Callable[[str], bool],
+    *,
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[PairScore]:
+    """Ground every noun of every picture, and some that are not there.
+
+    Args:
+        grounder: What grounds them.
+        pictures: The pictures.
+        known: Whether a noun is in the model's vocabulary; others are left out.
+        seed: Chooses the absent nouns among those of all pictures.
+        progress: Called with the share that is done.
+    """
+    rng = np.random.default_rng(seed)
+    everything = sorted({n for p in pictures for n in p.masks if known(n)})
+    scores: list[PairScore] = []
+    for index, picture in enumerate(pictures):
+        there = [n for n, m in picture.masks.items() if known(n) and m.mean() >= LEAST_AREA]
+        absent = [n for n in everything if n not in picture.masks]
+        absent = [str(n) for n in rng.permutation(absent)[:_ABSENT_PER_PICTURE]]
+        nouns = there + absent
+        if not nouns:
+            continue
+        started = time.perf_counter()
+        rows = grounder.ground([read_picture(picture.file)], [f"the {n}" for n in nouns], indices=[index])
+        seconds = (time.perf_counter() - started) / len(nouns)
+        for noun, row in zip(nouns, rows, strict=True):
+            mask = picture.masks.get(noun)
+            hit = mask is not None and _at(mask, *row[0].peak)
+            centre = mask is not None and _at(mask, 0.5, 0.5)
+            scores.append(PairScore(noun, mask is not None, hit, centre, row[0].confidence, seconds))
+        progress((index + 1) / len(pictures))
+    return scores
+
+
+def _at(mask: NDArray[np.bool_], x: float, y: float) -> bool:
+    height, width = mask.shape
+    return bool(mask[min(height - 1, int(y * height)), min(width - 1, int(x * width))])
+
+
+def absence_auroc(scores: Sequence[PairScore]) -> float:
+    """Return how often a noun that is there has more confidence than one that is not; ties count half."""
+    there = np.array([s.confidence for s in scores if s.present])
+    absent = np.array([s.confidence for s in scores if not s.present])
+    if not len(there) or not len(absent):
+        return float("nan")
+    return float((there[:, None] > absent[None]).mean() + 0.5 * (there[:, None] == absent[None]).mean())
+
+
+def photo_table(scores: Sequence[PairScore]) -> str:
+    """Return the scores as Markdown: over all, people, others, and each noun."""
+    present = [s for s in scores if s.present]
+    lines = ["| noun | pairs | peak on the object | centre |", "|---|---|---|---|"]
+    groups = {"all": present, "person": [s for s in present if s.noun == "person"]}
+    groups["others"] = [s for s in present if s.noun != "person"]
+    by_noun: dict[str, list[PairScore]] = {}
+    for score in present:
+        by_noun.setdefault(score.noun, []).append(score)
+    ordered = dict(sorted(by_noun.items(), key=lambda item: (-len(item[1]), item[0])))
+    for name, some in {**groups, **{f"- {n}": s for n, s in ordered.items() if n != "person"}}.items():
+        if some:
+            centre = np.mean([s.centre for s in some])
+            lines.append(f"| {name} | {len(some)} | {estimate_share([s.hit for s in some])} | {centre:.3f} |")
+    seconds = np.median([s.seconds for s in scores])
+    lines += [
+        "",
+        f"Nouns that are not there: AUROC of the confidence {absence_auroc(scores):.3f} ({len(present)} there, "
+        f"{len(scores) - len(present)} not). {seconds:.2f} s a noun, the median.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,81 @@
+"""The word loss: the attention of image tokens to a noun must say whether the picture has it. No place is given.
+
+For every noun of the text and every block: log-sum-exp over the image tokens of the log-odds of the joint attention
+(softmax over text and image, mean over heads), with a learnt scale and offset, and binary cross-entropy with "the
+picture has it".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+_SHARPNESS = 2.0  # of the log-sum-exp: between the mean and the highest
+_EXPECTED_LOG_ODDS = -3.5  # of one text token among some hundred tokens
+_LEAST = 1e-7
+
+
+class RecordAttention(TorchFunctionMode):
+    """While it is active, keep what image tokens give to text tokens, with gradients.
+
+    Attributes:
+        maps: One (B, N, T) for each block, the mean over heads of the joint softmax.
+    """
+
+    def __init__(self, n_text: int) -> None:
+        super().__init__()
+        self.maps: list[torch.Tensor] = []
+        self._n_text = n_text
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replace the fused attention by a softmax that can be kept; text comes first in FLUX's sequence."""
+        kwargs = kwargs or {}
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        call = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
+        query, key, value = call["query"], call["key"], call["value"]
+        if query.shape[-2] <= self._n_text:  # the text encoder's own
+            return func(*args, **kwargs)
+        weights = (query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(-1)
+        self.maps.append(weights[:, :, self._n_text :, : self._n_text].mean(1))
+        return weights @ value
+
+
+class WordLoss(nn.Module):
+    """The loss over all blocks, with a scale and an offset for each."""
+
+    def __init__(self, n_blocks: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(n_blocks))
+        self.offset = nn.Parameter(torch.zeros(n_blocks))
+
+    def forward(
+        self,
+        maps: list[torch.Tensor],
+        pictures: torch.Tensor,
+        positions: torch.Tensor,
+        present: torch.Tensor,
+        weight: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the mean over nouns and blocks.
+
+        Args:
+            maps: (B, N, T) for each block, of `RecordAttention`.
+            pictures: (R,) which picture of the batch each noun is asked of.
+            positions: (R,) the noun's position in the text.
+            present: (R,) 1 if the picture has it, else 0.
+            weight: (R,) how far that is to be trusted.
+        """
+        losses = []
+        for block, attention in enumerate(maps):
+            given = attention[pictures, :, positions].clamp(_LEAST, 1 - 1e-6)
+            log_odds = torch.log(given) - torch.log1p(-given) - _EXPECTED_LOG_ODDS
+            pooled = (torch.logsumexp(log_odds * _SHARPNESS, 1) - math.log(log_odds.shape[1])) / _SHARPNESS
+            score = pooled * self.scale[block] + self.offset[block]
+            losses.append((F.binary_cross_entropy_with_logits(score, present, reduction="none") * weight).mean())
+        return torch.stack(losses).mean()

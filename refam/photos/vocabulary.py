@@ -1,0 +1,221 @@
+"""The nouns that the model for photographs knows, and the words that mean one of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refam.photos.wordnet import WordNet
+
+NOUNS_FILE = Path(__file__).with_name("nouns.txt")
+VOCABULARY_FILE = Path(__file__).with_name("vocabulary.json.gz")
+_BY_HAND = {
+    "bike": "bicycle",
+    "motorbike": "motorcycle",
+    "tv": "television",
+    "telly": "television",
+    "smartphone": "cell phone",
+    "mobile": "cell phone",
+    "mobile phone": "cell phone",
+    "iphone": "cell phone",
+    "lorry": "truck",
+    "suv": "car",
+    "kitten": "cat",
+    "kitty": "cat",
+    "puppy": "dog",
+    "labrador": "retriever",
+    "doggy": "dog",
+    "doggo": "dog",
+    "calf": "cow",
+    "bull": "cow",
+    "lamb": "sheep",
+    "foal": "horse",
+    "piglet": "pig",
+    "chick": "chicken",
+    "tennis racket": "racket",
+    "racquet": "racket",
+    "skis": "ski",
+    "baseball bat": "bat",
+    "dining table": "table",
+    "sports ball": "ball",
+    "human": "person",
+    "somebody": "person",
+    "someone": "person",
+    "biker": "person",
+    "hoodie": "sweatshirt",
+    "sneakers": "sneaker",
+    "trainers": "sneaker",
+    "handphone": "cell phone",
+    "telephone": "phone",
+    "fridge": "refrigerator",
+    "pc": "computer",
+}
+"""Words that WordNet lacks or that mean something else today."""
+
+
+@dataclass(frozen=True)
+class Noun:
+    """One noun of the vocabulary.
+
+    Attributes:
+        name: The word or words.
+        theme: What it is listed under.
+        classes: The classes of ImageNet that are kinds of it; may be empty.
+        above: Nouns of the vocabulary that it is a kind of.
+    """
+
+    name: str
+    theme: str
+    classes: tuple[int, ...]
+    above: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Nouns, and other words that are read as one of them.
+
+    Attributes:
+        nouns: By name.
+        read_as: From a word to the noun that it is read as: "terrier" -> "dog".
+    """
+
+    nouns: Mapping[str, Noun]
+    read_as: Mapping[str, str]
+
+    def noun_for(self, word: str) -> str | None:
+        """Return the noun that a word, singular or plural, is read as; None if it is unknown."""
+        for form in (word, *singular_forms(word)):
+            if form in self.nouns:
+                return form
+            if form in self.read_as:
+                return self.read_as[form]
+        return None
+
+
+def singular_forms(word: str) -> tuple[str, ...]:
+    """Return what the singular of a plural may be: boxes -> box, boxe; wolves -> wolf; men -> man."""
+    forms = []
+    if word.endswith("men"):
+        forms.append(word[:-2] + "an")
+    if word.endswith("ves"):
+        forms += [word[:-3] + "f", word[:-3] + "fe"]
+    if word.endswith("ies"):
+        forms.append(word[:-3] + "y")
+    if word.endswith("es"):
+        forms.append(word[:-2])
+    if word.endswith("s") and not word.endswith("ss"):
+        forms.append(word[:-1])
+    irregular = {"children": "child", "people": "person", "mice": "mouse", "geese": "goose", "feet": "foot"}
+    return (*((irregular[word],) if word in irregular else ()), *forms)
+
+
+def load_class_synsets(file: Path = VOCABULARY_FILE) -> list[str]:
+    """Return WordNet's synsets of ImageNet's 1000 classes, in their order, as `build_vocabulary` needs them."""
+    return list(json.loads(gzip.decompress(file.read_bytes()))["class_synsets"])
+
+
+def load_vocabulary(file: Path = VOCABULARY_FILE) -> Vocabulary:
+    """Read a vocabulary.
+
+    Args:
+        file: By default all nouns that a model can be trained on; a model's own file has those that it was trained on.
+    """
+    stored = json.loads(gzip.decompress(file.read_bytes()))
+    nouns = {name: Noun(name, theme, tuple(classes), tuple(above)) for name, theme, classes, above in stored["nouns"]}
+    read_as = {word: noun for noun, words in stored["words"].items() for word in words}
+    return Vocabulary(nouns, read_as)
+
+
+def build_vocabulary(wordnet: WordNet, class_synsets: Sequence[str], nouns_file: Path = NOUNS_FILE) -> Vocabulary:
+    """Build the vocabulary from a list of nouns and WordNet.
+
+    Args:
+        wordnet: WordNet 3.0.
+        class_synsets: Synsets of ImageNet's 1000 classes, in their order; they are WordNet 3.0's offsets.
+        nouns_file: See the file's own head.
+    """
+    ancestors = [wordnet.ancestors(synset) for synset in class_synsets]
+
+    def classes_of(synset: str) -> set[int]:
+        return {i for i, above in enumerate(ancestors) if synset in above}
+
+    meanings: dict[str, tuple[str, ...]] = {}
+    classes: dict[str, tuple[int, ...]] = {}
+    themes: dict[str, str] = {}
+    for line in nouns_file.read_text("utf-8").splitlines():
+        if line.startswith("#"):
+            continue
+        theme, _, entries = line.partition(": ")
+        for entry in entries.split(", "):
+            name, _, meaning = entry.partition("=")
+            themes[name] = theme
+            words = [name] if meaning in ("", "-") else meaning.split("+")
+            synsets = [s for word in words if (s := _usual_sense(wordnet, word, classes_of, meaning)) is not None]
+            meanings[name] = tuple(synsets)
+            classes[name] = tuple(sorted(set().union(*map(classes_of, synsets)))) if meaning != "-" else ()
+    above = {
+        name: tuple(
+            other
+            for other in meanings
+            if other != name
+            and any(s in wordnet.ancestors(own) for own in meanings[name] for s in meanings[other][:1])
+            and meanings[other][:1] != meanings[name][:1]
+        )
+        for name in meanings
+    }
+    below = {name: [n for n, parents in above.items() if name in parents] for name in meanings}
+    for name in meanings:  # what WordNet files elsewhere: a railway car is a kind of train here
+        if classes[name]:
+            classes[name] = tuple(sorted(set(classes[name]).union(*(classes[n] for n in below[name]))))
+    nouns = {n: Noun(n, themes[n], classes[n], above[n]) for n in meanings}
+    return Vocabulary(nouns, _other_words(wordnet, {n: m[:1] for n, m in meanings.items()}))
+
+
+def _usual_sense(wordnet: WordNet, word: str, classes_of: Callable[[str], set[int]], meaning: str) -> str | None:
+    senses = wordnet.senses(word)
+    if meaning != "-":
+        for synset in senses:
+            if classes_of(synset):
+                return synset
+    return senses[0] if senses else None
+
+
+def _other_words(wordnet: WordNet, meanings: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """All words of WordNet that mean a kind of a noun of the vocabulary, with the nearest such noun."""
+    noun_of = {synset: name for name, synsets in reversed(list(meanings.items())) for synset in synsets}
+    read_as = {}
+    for word in wordnet.nouns:
+        if word in meanings or any(c.isdigit() for c in word) or len(word.split()) > 2:
+            continue
+        # The most frequent sense alone: "poster" is seldom a person who posts.
+        noun = _nearest(wordnet, wordnet.senses(word)[0], noun_of)
+        if noun is not None:
+            read_as[word] = noun
+    return read_as | {word: noun for word, noun in _BY_HAND.items() if word not in meanings}
+
+
+def _nearest(wordnet: WordNet, synset: str, noun_of: Mapping[str, str]) -> str | None:
+    level = [synset]
+    while level:
+        for candidate in level:
+            if candidate in noun_of:
+                return noun_of[candidate]
+        level = [parent for candidate in level for parent in wordnet.parents(candidate)]
+    return None
+
+
+def save_vocabulary(vocabulary: Vocabulary, file: Path, *, class_synsets: Sequence[str] = ()) -> None:
+    """Write the vocabulary as `load_vocabulary` reads it; that which ships also holds ImageNet's synsets."""
+    words: dict[str, list[str]] = {}
+    for word, noun in vocabulary.read_as.items():
+        words.setdefault(noun, []).append(word)
+    stored = {
+        "source": "WordNet 3.0, (c) 2006 Princeton University; licence in WORDNET-LICENSE.txt",
+        "nouns": [(n.name, n.theme, n.classes, n.above) for n in vocabulary.nouns.values()],
+        "words": words,
+        "class_synsets": list(class_synsets),
+    }
+    file.write_bytes(gzip.compress(json.dumps(stored, separators=(",", ":")).encode(), mtime=0))

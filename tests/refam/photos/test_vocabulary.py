@@ -1,0 +1,152 @@
+"""Which noun a word is read as, with the vocabulary that ships."""
+
+from __future__ import annotations
+
+import pytest
+
+from refam.photos import TEXT_LENGTH
+from refam.photos.vocabulary import (
+    Noun,
+    Vocabulary,
+    build_vocabulary,
+    load_class_synsets,
+    load_vocabulary,
+    save_vocabulary,
+    singular_forms,
+)
+from refam.photos.wordnet import WordNet
+from refam.photos.words import model_words, restrict
+from video.errors import UserError
+
+SHIPPED = load_vocabulary()
+
+
+@pytest.mark.parametrize(
+    ("word", "noun"),
+    [
+        ("dog", "dog"),
+        ("dogs", "dog"),
+        ("puppy", "dog"),
+        ("labrador", "retriever"),
+        ("kittens", "cat"),
+        ("cars", "car"),
+        ("automobile", "car"),
+        ("suv", "car"),
+        ("lorry", "truck"),
+        ("men", "man"),
+        ("women", "woman"),
+        ("people", "person"),
+        ("skater", "person"),
+        ("policemen", "person"),
+        ("wolves", "wolf"),
+        ("tv", "television"),
+        ("couch", "sofa"),
+        ("cell phone", "cell phone"),
+        ("trousers", "pants"),
+        ("boulder", "rock"),
+        ("xyzzy", None),
+        ("poster", None),
+    ],
+)
+def test_words_of_annotators(word, noun):
+    assert SHIPPED.noun_for(word) == noun
+
+
+def test_there_are_many_nouns_and_each_class_of_a_kind_is_one_of_what_it_is_a_kind_of():
+    nouns = SHIPPED.nouns
+    assert len(nouns) >= 500
+    assert len(load_class_synsets()) == 1000
+    for noun in nouns.values():
+        for above in noun.above:
+            if nouns[above].classes:
+                assert set(noun.classes) <= set(nouns[above].classes), (noun.name, above)
+
+
+@pytest.mark.parametrize(
+    ("plural", "singular"), [("boxes", "box"), ("horses", "horse"), ("knives", "knife"), ("babies", "baby")]
+)
+def test_plurals(plural, singular):
+    assert singular in singular_forms(plural)
+
+
+def test_a_word_in_s_is_no_plural():
+    assert singular_forms("glass") == ()
+
+
+def small() -> Vocabulary:
+    nouns = [
+        Noun("animal", "animals", (1, 2, 3), ()),
+        Noun("dog", "animals", (1, 2), ("animal",)),
+        Noun("terrier", "dogs", (2,), ("animal", "dog")),
+        Noun("wine glass", "kitchen", (), ()),
+    ]
+    return Vocabulary({n.name: n for n in nouns}, {"puppy": "dog", "airedale": "terrier", "goblet": "wine glass"})
+
+
+def test_a_noun_that_is_left_out_is_read_as_the_nearest_that_stays():
+    kept = restrict(small(), ["animal", "dog"])
+    assert [kept.noun_for(w) for w in ("terrier", "airedale", "puppy", "wine glass", "goblet")] == [
+        "dog",
+        "dog",
+        "dog",
+        None,
+        None,
+    ]
+
+
+def test_a_vocabulary_is_read_as_it_was_written(tmp_path):
+    save_vocabulary(small(), tmp_path / "vocabulary.json.gz")
+    assert load_vocabulary(tmp_path / "vocabulary.json.gz") == small()
+
+
+def test_the_tokenizer_has_every_word_of_every_noun_once():
+    words = model_words(small())
+    assert len(words) == len(set(words))
+    assert {"wine", "glass", "terrier", "red", "the", "."} <= set(words)
+    assert TEXT_LENGTH > 20
+
+
+# --- built from a small WordNet, in the form of its database files
+
+INDEX = """  1 the licence
+animal n 1 1 @ 1 0 00000001
+dog n 2 1 @ 2 0 00000002 00000009
+puppy n 1 1 @ 1 0 00000003
+chair n 1 1 @ 1 0 00000009
+"""
+DATA = """  1 the licence
+00000001 03 n 01 animal 0 000 | a living thing
+00000002 03 n 02 dog 0 domestic_dog 0 001 @ 00000001 n 0000 | an animal
+00000003 03 n 01 puppy 0 001 @ 00000002 n 0000 | a young dog
+00000009 03 n 01 chair 0 000 | a seat
+"""
+
+
+@pytest.fixture
+def wordnet(tmp_path):
+    (tmp_path / "index.noun").write_text(INDEX)
+    (tmp_path / "data.noun").write_text(DATA)
+    return WordNet(tmp_path)
+
+
+def test_wordnet_is_read_from_its_own_files(wordnet):
+    assert wordnet.senses("dog") == ["00000002", "00000009"]
+    assert wordnet.lemmas("00000002") == ("dog", "domestic dog")
+    assert wordnet.ancestors("00000003") == {"00000001", "00000002", "00000003"}
+    assert wordnet.senses("cat") == []
+
+
+def test_a_vocabulary_is_built_from_nouns_and_wordnet(wordnet, tmp_path):
+    (tmp_path / "nouns.txt").write_text("# head\nanimals: animal, dog\nfurniture: chair=-\n")
+    built = build_vocabulary(wordnet, ["00000003", "00000009"], tmp_path / "nouns.txt")
+    assert built.nouns == {
+        "animal": Noun("animal", "animals", (0,), ()),
+        "dog": Noun("dog", "animals", (0,), ("animal",)),
+        "chair": Noun("chair", "furniture", (), ()),
+    }
+    assert built.noun_for("puppy") == "dog"
+
+
+def test_a_folder_without_wordnet_is_named(tmp_path):
+    with pytest.raises(UserError, match="wordnet-base"):
+        WordNet(tmp_path)
