@@ -41,6 +41,7 @@ _OTHER_VERBS = word_set(
     ground count see look search put make create generate add place
     """
 )
+_TRACKING = word_set("tracking segmenting detecting labeling labelling annotating finding locating highlighting")
 _VERBS = _CLEAR_VERBS | _OTHER_VERBS
 _VERB_PARTICLES = word_set("out for to at up me us please only just where all both every each any")
 _DRAWN = word_set("box boxes mask masks outline outlines contour polygon rectangle line circle annotation label dot")
@@ -121,6 +122,8 @@ def _skip_asking(words: Sequence[str], at: int) -> int:
 
 def _read_order(words: Sequence[str], verb: int) -> int:
     """ "find", "point out", "show me where", "draw a box around", each before what is to be found."""
+    if _word(words, verb) in _TRACKING and _word(words, verb + 1) in DETERMINERS:
+        return verb + 1
     if _word(words, verb) not in _VERBS:
         return verb
     at = verb + 1

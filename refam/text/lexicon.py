@@ -14,6 +14,7 @@ STOP_WORDS = word_set(
     with without into onto over under up down off out about around near next beside between behind before after
     above below through during is are was were be been being am do does did has have had having it its he she they
     them his her their him who whom whose which what where when there here i you we me us my your our not very s
+    whichever whatever
     just also only all both will would can could shall should may might must
     """
 )

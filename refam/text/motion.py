@@ -42,8 +42,8 @@ class Direction:
     @property
     def reason(self) -> str:
         """A sentence that says why they are not used."""
-        what = "a direction of movement" if self.moves else "the way that something faces"
-        return f"this is {what}, which is not measured. Say where the thing is instead, such as: on the left."
+        what = "how something moves" if self.moves else "which way something faces"
+        return f"this says {what}, which is not measured. Say where the thing is instead, such as: on the left."
 
 
 def _inflect(verbs: str) -> frozenset[str]:
@@ -87,32 +87,26 @@ _SIDES = word_set(
 )
 _SIDE_MODIFIERS = word_set("far very extreme lower upper top bottom")
 _AREAS = word_set("side corner half edge part end direction hand distance ground")
+_ALWAYS = word_set(
+    """
+    leftward leftwards rightward rightwards upward upwards downward downwards clockwise counterclockwise
+    counter-clockwise anticlockwise anti-clockwise faster slower fastest slowest quickest quicker
+    """
+)
+_BARE_WORDS = word_set(
+    """
+    left right up down back forward forwards backward backwards sideways straight ahead away diagonally horizontally
+    vertically inward inwards outward outwards first last
+    """
+)
 _BARE = tuple(
     tuple(phrase.split())
     for phrase in (
         *("back and forth", "up and down", "side to side", "left to right", "right to left", "top to bottom"),
         *("bottom to top", "back to front", "front to back", "round in circles", "around in circles", "in circles"),
-        *(
-            "left",
-            "right",
-            "up",
-            "down",
-            "back",
-            "forward",
-            "forwards",
-            "backward",
-            "backwards",
-            "sideways",
-            "straight",
-        ),
-        *("ahead", "away", "diagonally", "horizontally", "vertically", "inward", "inwards", "outward", "outwards"),
+        *("this way", "that way", "the fastest", "the slowest", "the most", "the least", "the farthest"),
+        *sorted(_BARE_WORDS | _ALWAYS),
     )
-)
-_ALWAYS = word_set(
-    """
-    leftward leftwards rightward rightwards upward upwards downward downwards clockwise counterclockwise
-    counter-clockwise anticlockwise anti-clockwise
-    """
 )
 _COMPOUND = regex.compile(
     r"(?:left|right|up|down|forward|backward)(?:wards?)?-(?:going|moving|turning|heading|bound|(facing|looking|pointing))"
@@ -242,7 +236,9 @@ def _read_targets(words: Sequence[str], at: int, verb: int) -> int:
     if end == at:
         return at
     after = _skip(words, end, _AND)
-    more = _read_targets(words, after, verb) if after > end else after
+    # "towards us from the left", "away first"
+    may_go_on = after > end or _word(words, end) in ("from", "to", "toward", "towards", "first", "last")
+    more = _read_targets(words, after, verb) if may_go_on else after
     return more if more > after else end
 
 
@@ -293,7 +289,13 @@ def _may_follow(words: Sequence[str], at: int) -> bool:
     if word in DETERMINERS - {"that"} or word == "of":
         return False
     function_word = word in RELATION_WORDS or word in STOP_WORDS or word in RELATIVE_PRONOUNS
-    return function_word or word in APPEARANCE_WORDS or word in _HOW or word.endswith(("ing", "ly", "ed"))
+    return (
+        function_word
+        or word in APPEARANCE_WORDS
+        or word in _HOW
+        or word in ORDINALS
+        or word.endswith(("ing", "ly", "ed"))
+    )
 
 
 def _skip(words: Sequence[str], at: int, some: frozenset[str]) -> int:

@@ -22,6 +22,7 @@ from refam.text.lexicon import (
     FRAME_WORDS,
     MEASURE_NOUNS,
     ORDINALS,
+    word_set,
 )
 from refam.text.motion import find_directions
 from refam.text.partitives import PartitiveKind, find_bare_sets, find_partitives
@@ -29,6 +30,7 @@ from refam.text.relative_clauses import read_object_relative
 from refam.text.spatial import SpatialCue
 from refam.text.word_classes import PLACE_NOUNS, Tagger, classify_words
 
+_NEGATIONS = word_set("without not except excluding")
 _BEFORE_RELATION = PLACE_NOUNS | {"next", "in", "on", "at", "to", "the"}
 
 
@@ -190,6 +192,11 @@ class _PhraseParser:
             return self._ignore_other_thing(at + 1, phrase, at)
         end = self._phrase_end(at if word_class in "NJ" else at + 1)  # without a preposition: "guy blue shirt"
         content = self._content(at, end)
+        is_negated = self.words[at - 1] in ("not", "never")  # "not wearing a hat"
+        if content and (word in _NEGATIONS or (is_negated and word_class == "p")):
+            reason = "this says what the thing is not or does not have, and is not looked for."
+            phrase.ignored.append(IgnoredWords(" ".join(self.words[at - is_negated : end]), reason))
+            return end
         is_appearance = word in APPEARANCE_WORDS or (
             word == "in" and any(self.words[i] in CLOTHES | COLOURS for i in content)
         )

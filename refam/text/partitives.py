@@ -86,7 +86,7 @@ _NO_SUPERLATIVES = word_set("forest guest chest nest vest crest harvest interest
 _NOUNS = (_COLLECTIVES | _PICTURES | _PARTS | {"one", "ones"}) - _PLACES
 _OF = (("out", "of"), ("from", "among"), ("of",), ("among",), ("amongst",))
 _SETS = frozenset(NUMBERS) | word_set("all them both bunch lot group pack set these those")
-_LINKS = DETERMINERS | {"and", "very", "more", "most", "less", "least"}
+_LINKS = DETERMINERS | {"and", "only", "very", "more", "most", "less", "least"}
 
 
 def find_partitives(words: Sequence[str]) -> tuple[Partitive, ...]:
@@ -115,23 +115,19 @@ def find_bare_sets(words: Sequence[str]) -> frozenset[int]:
         at = start + _length_of(words, start)
         if at == start:
             continue
-        while _word(words, at) in DETERMINERS or (
-            _word(words, at) in ("all", "them") and _word(words, at + 1) in _SETS
-        ):
-            at += 1
-        if _word(words, at) in _SETS and _may_end_at(words, at + 1):
+        at = _skip_determiners(words, at)
+        if _word(words, at) == "them":
+            at += _word(words, at + 1) == "all"
+        is_collective = _word(words, at) in _COLLECTIVES and words[start - 1] in _PARTS  # "to the front of the group"
+        if _word(words, at) in _SETS and not is_collective and _may_end_at(words, at + 1):
             found.update(range(start, at + 1))
     return frozenset(found)
 
 
 def read_count(words: Sequence[str], of: int) -> int | None:
     """Return how many there are in "of the three ...", where "of" is at the index `of`; None if that is not said."""
-    at = of + _length_of(words, of)
-    if at == of:
-        return None
-    while _word(words, at) in DETERMINERS:
-        at += 1
-    return NUMBERS.get(_word(words, at))
+    after = of + _length_of(words, of)
+    return NUMBERS.get(_word(words, _skip_determiners(words, after))) if after > of else None
 
 
 def _read_partitive(words: Sequence[str], start: int) -> Partitive | None:
@@ -139,9 +135,7 @@ def _read_partitive(words: Sequence[str], start: int) -> Partitive | None:
     after = of + _length_of(words, of)
     if after == of or not (content or _is_put_first(words, of)):
         return None
-    first = after
-    while _word(words, first) in DETERMINERS:
-        first += 1
+    first = _skip_determiners(words, after)
     has_number = _word(words, first) in NUMBERS or _word(words, first).isdigit() or _word(words, first) == "several"
     kind = _kind_of(words, content, has_number=has_number) if content else PartitiveKind.SELECTION
     if kind is None or not _may_be_thing(words, first + has_number):
@@ -166,7 +160,11 @@ def _read_before_of(words: Sequence[str], start: int) -> tuple[list[int], int]:
             content.append(at)
             at += 2
             continue
-        has_noun = bool(content) and any(w in _NOUNS for w in (words[content[-1]], _singular(words[content[-1]])))
+        has_noun = (
+            bool(content)
+            and _singular(word) not in _PICTURES
+            and any(w in _NOUNS for w in (words[content[-1]], _singular(words[content[-1]])))
+        )
         is_place = content and words[at - 1] in ("from", "on", "the") and word in _PLACES
         if word not in _LINKS and not is_place and (has_noun or not (_names_nothing(word) or _modifies(word))):
             break
@@ -220,6 +218,16 @@ def _describes(word: str) -> bool:
 def _is_superlative(word: str) -> bool:
     outermost = word.endswith("most") and word not in ("most", "almost")
     return outermost or (word.endswith("est") and len(word) > 4 and word not in _NO_SUPERLATIVES)
+
+
+def _skip_determiners(words: Sequence[str], at: int) -> int:
+    """Where "the", "all the", "both" and "all" before another word end."""
+    while True:
+        word, after = _word(words, at), _word(words, at + 1)
+        is_all = word in ("all", "both") and (after in DETERMINERS or not _may_end_at(words, at + 1))
+        if not (is_all or word in DETERMINERS):
+            return at
+        at += 1
 
 
 def _may_be_thing(words: Sequence[str], at: int) -> bool:

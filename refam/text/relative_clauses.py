@@ -48,8 +48,10 @@ def read_object_relative(words: Sequence[str], classes: Sequence[str], at: int) 
 
 def _begins_subject(words: Sequence[str], classes: Sequence[str], at: int, *, has_pronoun: bool) -> bool:
     word = words[at]
-    if has_pronoun and word not in _AUXILIARIES and "".join(words[at + 1 : at + 2]) in _AUXILIARIES:
-        return True  # "that people are standing on"
+    if has_pronoun:  # "that people are standing on", "which two dogs are chasing"
+        auxiliary = next((i for i in range(at, min(at + 4, len(words))) if words[i] in _AUXILIARIES), at)
+        if auxiliary > at and all(classes[i] in "JN" for i in range(at + 1, auxiliary)):
+            return True
     if is_pronoun(word) or word in DETERMINERS:
         return has_pronoun or (at > 0 and classes[at - 1] == "N")
     # "the boat people are standing on": two nouns, and a preposition without a thing.

@@ -18,8 +18,10 @@ from refam.text.lexicon import (
     DETERMINERS,
     FRAME_WORDS,
     ORDINALS,
+    RELATION_WORDS,
     RELATIVE_PRONOUNS,
     SIDED_PARTS,
+    STOP_WORDS,
     word_set,
 )
 from refam.text.motion import find_directions
@@ -86,6 +88,9 @@ _NEARER = {
     **dict.fromkeys(word_set("farthest furthest rearmost farther further"), -1),
 }
 _NEAR = {**dict.fromkeys(("foreground", "front"), 1), **dict.fromkeys(("background", "back", "rear"), -1)}
+_FRONT_PARTS = word_set(
+    "window windshield light lights grill hood yard porch pocket cover page desk pack drop end side"
+)
 _FAR = frozenset(("far", "furthest", "farthest", "extreme", "the"))
 _AREAS = frozenset(("side", "corner", "half", "edge", "part", "end", "row"))
 
@@ -204,7 +209,7 @@ def _single(words: Sequence[str], at: int) -> list[SpatialCue]:
         return [] if compared else [_cue(words, (at,), CueKind.NEAR, sign=_NEARER[word])]
     if word in _NEAR:
         is_place = word.endswith("ground") or (before in ("the", "in", "at") and _after_preposition(words, at))
-        is_place = is_place or after == "row" or _selects(words, at + 1)
+        is_place = is_place or after == "row" or _selects(words, at + 1) or _is_front_one(words, at)
         return [_cue(words, range(at, end), CueKind.NEAR, sign=_NEAR[word])] if is_place else []
     if word in _MIDDLE and after not in ("aged", "console", "piece"):
         of = at + 1 + (after == "one")
@@ -223,6 +228,17 @@ def _single(words: Sequence[str], at: int) -> list[SpatialCue]:
     return [_cue(words, range(at, end), CueKind.SIDE, direction=_SIDES[word])]
 
 
+def _is_front_one(words: Sequence[str], at: int) -> bool:
+    """ "the front zebra", "front left chair", "zebra front"; but "front wheel" and "looking back"."""
+    before, after = words[at - 1] if at else "", _word_at(words, at + 1)
+    if not after:
+        return bool(before) and not (before in STOP_WORDS or before in RELATION_WORDS or before.endswith(("ing", "ed")))
+    is_part = after in SIDED_PARTS or after in _FRONT_PARTS or after in ("and", "view")
+    is_grammar = after in STOP_WORDS or after in RELATION_WORDS or after in FRAME_WORDS or not after.isalpha()
+    is_verb = after.endswith(("ing", "ed"))
+    return before in ("", "the", "a", "that", "this") and not is_part and not is_grammar and not is_verb
+
+
 def _end_of_side(words: Sequence[str], side: int) -> int:
     """Where "left", "left side", "left hand side" end; in "left hand of the picture" the hand is no part either."""
     end = side + 1
@@ -236,7 +252,8 @@ def _only_looks_like_side(word: str, before: str, after: str) -> bool:
     """The adverb "right" and the verb "left"."""
     if word == "right" and (after in AFTER_EMPHATIC_RIGHT or before in ("all", "just")):
         return True  # "right there", "right behind"
-    return word == "left" and (after in DETERMINERS or before in ("who", "that", "just", "has", "had", "have", "being"))
+    is_verb = after in DETERMINERS and before not in ("the", "on", "far")  # "left the room"
+    return word == "left" and (is_verb or before in ("who", "that", "just", "has", "had", "have", "being"))
 
 
 def _of_another_thing(words: Sequence[str], end: int) -> bool:

@@ -114,7 +114,7 @@ def test_words_that_are_read_but_not_used_are_told(random_backbone: FluxBackbone
     grounder = Grounder(random_backbone)
     assert grounder.reading_notes("the red star on the left") == []
     moving, other = grounder.reading_notes("the star moving to the left behind a ring")
-    assert moving.startswith("'to the left' is not used: this is a direction of movement")
+    assert moving.startswith("'to the left' is not used: this says how something moves")
     assert other.startswith("'behind a ring' is not used: 'ring' is another thing")
     assert grounder.reading_notes("with star") == ["No head noun was found, so every word is looked for"]
 
