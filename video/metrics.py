@@ -194,3 +194,38 @@ def estimate_mean(
         return Estimate(m, *within, 1)
     half = float(stats.t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return Estimate(m, max(within[0], m - half), min(within[1], m + half), n)
+
+
+@dataclass(frozen=True)
+class Auroc:
+    """The area under the ROC curve with its standard error."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        half = 1.96 * self.error
+        return f"{self.value:.3f} ({max(0, self.value - half):.3f} - {min(1, self.value + half):.3f})"
+
+
+def auroc(scores: ArrayLike, correct: ArrayLike) -> Auroc:
+    """Compute the AUROC of scores: the probability that a correct item has a higher score than a wrong one.
+
+    Source: Mann and Whitney 1947; Hanley and McNeil 1982 for its standard error.
+
+    Args:
+        scores: (n,), larger means more likely correct.
+        correct: (n,) bool.
+
+    Raises:
+        ValueError: If all are correct or none is.
+    """
+    scores, correct = np.asarray(scores, np.float64), np.asarray(correct, np.bool_)
+    n, m = int(correct.sum()), int((~correct).sum())
+    if n == 0 or m == 0:
+        raise ValueError(f"{n} correct and {m} wrong: both kinds are needed to tell them apart")
+    ranks = stats.rankdata(scores)
+    a = float(ranks[correct].sum() - n * (n + 1) / 2) / (n * m)
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    variance = (a * (1 - a) + (n - 1) * (q1 - a * a) + (m - 1) * (q2 - a * a)) / (n * m)
+    return Auroc(a, math.sqrt(max(0.0, variance)))

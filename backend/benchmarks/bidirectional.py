@@ -21,12 +21,11 @@ import numpy as np
 
 import video.tracking.propagate as propagate_module
 from backend.benchmarks.davis_clips import clip_names, read_clip
-from backend.feedback.score_evaluation import auroc
 from refam.evaluation.synthetic import ArrayClip
 from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.tiny.scenes import draw_clip
 from video import masks
-from video.metrics import region_similarity
+from video.metrics import auroc, region_similarity
 from video.tracking import bidirectional
 from video.tracking.bidirectional import join_passes
 from video.tracking.flow_tracker import FlowTrackerOptions

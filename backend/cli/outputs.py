@@ -45,7 +45,6 @@ class Outputs:
     config: Path
     overlay: Path
     sheet: Path  # written only if frames need review
-    preview: Path  # written by --preview
     frames: range = range(0)
     review: tuple[ReviewFrame, ...] = ()
 
@@ -61,7 +60,6 @@ def output_paths(out: Path) -> Outputs:
         config=out / "label_config.xml",
         overlay=out / "overlay.mp4",
         sheet=out / "needs_a_look.jpg",
-        preview=out / "preview.jpg",
     )
     # The masks folder is replaced as a whole, or the last masks of a longer clip would stay; but only one of our own.
     if paths.masks.exists() and not paths.tracks.exists():
@@ -148,7 +146,6 @@ def write_outputs(
     keyframes = [[key.frame for key in r.keyframes] for r in results]
     write_overlay(clip, [r.track for r in results], paths.overlay, keyframes=keyframes)
     paths.sheet.unlink(missing_ok=True)  # of an earlier run
-    paths.preview.unlink(missing_ok=True)
     review = frames_to_review([r.track for r in results], clip.times, elsewhere=[r.disagreements for r in results])
     if review:
         write_sheet(clip, [r.track for r in results], review, paths.sheet)

@@ -2,19 +2,17 @@
 
 A track needs correction if on any frame, as the editor draws it, its IoU with the truth is below 0.8 or it is shown
 where the object is not. AUROC is the probability that of a track that needs correction and one that does not, the
-former has the lower score (Mann and Whitney 1947; Hanley and McNeil 1982 for its standard error).
+former has the lower score.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
+from numpy.typing import NDArray
 
 from backend.feedback.annotator import EditorTruth, find_wrong_frames
 from backend.feedback.project import FeedbackError
@@ -25,6 +23,7 @@ from refam.pipeline.confidence import FEATURES, ScoreModel, feature_vector, fit_
 from refam.pipeline.pipeline import Pipeline, PipelineError
 from refam.pipeline.types import Target, TrackResult
 from refam.tiny.scenes import draw_clip
+from video.metrics import auroc
 
 if TYPE_CHECKING:
     from video.io.reader import Clip
@@ -46,41 +45,6 @@ class TrackOutcome:
     features: NDArray[np.float64]
     raw_score: float
     correct: bool
-
-
-@dataclass(frozen=True)
-class Auroc:
-    """The area under the ROC curve with its standard error."""
-
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        half = 1.96 * self.error
-        return f"{self.value:.3f} ({max(0, self.value - half):.3f} - {min(1, self.value + half):.3f})"
-
-
-def auroc(scores: ArrayLike, correct: ArrayLike) -> Auroc:
-    """Compute the AUROC of scores.
-
-    Args:
-        scores: (n,), larger means more likely correct.
-        correct: (n,) bool.
-
-    Raises:
-        FeedbackError: If all are correct or none is.
-    """
-    scores, correct = np.asarray(scores, np.float64), np.asarray(correct, np.bool_)
-    n, m = int(correct.sum()), int((~correct).sum())
-    if n == 0 or m == 0:
-        raise FeedbackError(
-            f"{n} right and {m} wrong tracks: both kinds are needed to tell them apart; take more clips"
-        )
-    ranks = rankdata(scores)
-    a = float(ranks[correct].sum() - n * (n + 1) / 2) / (n * m)
-    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
-    variance = (a * (1 - a) + (n - 1) * (q1 - a * a) + (m - 1) * (q2 - a * a)) / (n * m)
-    return Auroc(a, math.sqrt(max(0.0, variance)))
 
 
 def track_drawn_clips(
@@ -139,8 +103,17 @@ def fit_outcomes(outcomes: Sequence[TrackOutcome], *, made_with: str, source: st
 
 
 def score_table(model: ScoreModel | None, outcomes: Sequence[TrackOutcome]) -> str:
-    """Return Markdown: the AUROC of every feature and of the scores, and the calibration of the fitted score."""
+    """Return Markdown: the AUROC of every feature and of the scores, and the calibration of the fitted score.
+
+    Raises:
+        FeedbackError: If all tracks are correct or none is.
+    """
     correct = np.array([outcome.correct for outcome in outcomes])
+    if correct.all() or not correct.any():
+        raise FeedbackError(
+            f"{int(correct.sum())} right and {int((~correct).sum())} wrong tracks: both kinds are needed to tell them "
+            "apart; take more clips"
+        )
     features = np.stack([outcome.features for outcome in outcomes])
     lines = [
         f"{len(outcomes)} tracks, {int((~correct).sum())} of them need correction",

@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refam.photos.features import read_picture
 from video.errors import UserError
-from video.metrics import estimate_share
+from video.metrics import auroc, estimate_share
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
@@ -97,19 +98,6 @@ def _fill(file: Path, objects: Sequence[Mapping[str, Any]]) -> dict[str, NDArray
     return {name: mask.astype(bool) for name, mask in masks.items()}
 
 
-def read_picture(file: Path) -> NDArray[np.uint8]:
-    """Read a picture as (H, W, 3) uint8 RGB.
-
-    Raises:
-        UserError: If it cannot be read.
-    """
-    data = np.fromfile(file, np.uint8) if file.is_file() else np.zeros(0, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if picture is None:
-        raise UserError(f"{file} cannot be read as a picture")
-    return np.asarray(picture[..., ::-1], np.uint8).copy()
-
-
 def score_pictures(
     grounder: Grounder,
     pictures: Sequence[OutlinedPicture],
@@ -154,15 +142,6 @@ def _at(mask: NDArray[np.bool_], x: float, y: float) -> bool:
     return bool(mask[min(height - 1, int(y * height)), min(width - 1, int(x * width))])
 
 
-def absence_auroc(scores: Sequence[PairScore]) -> float:
-    """Return how often a noun that is there has more confidence than one that is not; ties count half."""
-    there = np.array([s.confidence for s in scores if s.present])
-    absent = np.array([s.confidence for s in scores if not s.present])
-    if not len(there) or not len(absent):
-        return float("nan")
-    return float((there[:, None] > absent[None]).mean() + 0.5 * (there[:, None] == absent[None]).mean())
-
-
 def photo_table(scores: Sequence[PairScore]) -> str:
     """Return the scores as Markdown: over all, people, others, and each noun."""
     present = [s for s in scores if s.present]
@@ -177,10 +156,12 @@ def photo_table(scores: Sequence[PairScore]) -> str:
         if some:
             centre = np.mean([s.centre for s in some])
             lines.append(f"| {name} | {len(some)} | {estimate_share([s.hit for s in some])} | {centre:.3f} |")
+    absent = len(scores) - len(present)
+    told_apart = auroc([s.confidence for s in scores], [s.present for s in scores]) if present and absent else "-"
     seconds = np.median([s.seconds for s in scores])
     lines += [
         "",
-        f"Nouns that are not there: AUROC of the confidence {absence_auroc(scores):.3f} ({len(present)} there, "
-        f"{len(scores) - len(present)} not). {seconds:.2f} s a noun, the median.",
+        f"Nouns that are not there: AUROC of the confidence {told_apart} ({len(present)} there, {absent} not). "
+        f"{seconds:.2f} s a noun, the median.",
     ]
     return "\n".join(lines)

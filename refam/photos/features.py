@@ -35,18 +35,29 @@ class PhotoFeatures:
     logits: NDArray[np.float16]
 
 
+def read_picture(file: Path) -> NDArray[np.uint8]:
+    """Read a picture as (H, W, 3) uint8 RGB.
+
+    Raises:
+        UserError: If the file is missing, or no picture that OpenCV can read.
+    """
+    data = np.fromfile(file, np.uint8) if file.is_file() else np.zeros(0, np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if picture is None:
+        raise UserError(f"{file} cannot be read as a picture; use JPEG or PNG files")
+    return np.ascontiguousarray(picture[..., ::-1], np.uint8)
+
+
 def read_square(file: Path, side: int) -> NDArray[np.uint8]:
     """Read a picture and resize it to a square, (side, side, 3) uint8 RGB.
 
     Raises:
         UserError: If the file is no picture that OpenCV can read.
     """
-    picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise UserError(f"{file} cannot be read as a picture; use JPEG or PNG files")
+    picture = read_picture(file)
     shrink = max(picture.shape[:2]) > side
     square = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
-    return np.asarray(square[..., ::-1], np.uint8)
+    return np.asarray(square, np.uint8)
 
 
 def to_pixels(pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:

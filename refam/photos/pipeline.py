@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
-
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
-from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from refam.photos.encoder import PhotoEncoder
-from refam.tiny.model import build_clip
 
 
 class PhotoFluxPipeline(FluxPipeline):
@@ -30,34 +25,6 @@ class PhotoFluxPipeline(FluxPipeline):
         feature_extractor: None = None,
     ) -> None:
         super().__init__(scheduler, vae, text_encoder, tokenizer, text_encoder_2, tokenizer_2, transformer)
-
-
-def assemble(
-    encoder: PhotoEncoder,
-    transformer: FluxTransformer2DModel,
-    text_encoder: T5EncoderModel,
-    tokenizer: T5TokenizerFast,
-) -> PhotoFluxPipeline:
-    """Assemble the pipeline; CLIP's pooled text is always 0, as in the small model for drawn scenes."""
-    clip_tokenizer, clip = build_clip()
-    return PhotoFluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-        vae=encoder,
-        text_encoder=clip,
-        tokenizer=clip_tokenizer,
-        text_encoder_2=text_encoder,
-        tokenizer_2=tokenizer,
-        transformer=transformer,
-    )
-
-
-def save(pipeline: PhotoFluxPipeline, directory: Path) -> None:
-    """Save a half-precision copy; the components, which may still be in training, do not change."""
-    components = {name: copy.deepcopy(c) for name, c in pipeline.components.items() if c is not None}
-    for component in components.values():
-        if isinstance(component, nn.Module):
-            component.to(torch.float16)
-    PhotoFluxPipeline(**components).save_pretrained(directory, safe_serialization=True)
 
 
 def scaled_image_ids(height: int, width: int) -> torch.Tensor:

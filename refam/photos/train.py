@@ -25,12 +25,12 @@ from refam.photos.encoder import PACKED, PhotoEncoder
 from refam.photos.features import TRAINING_SIDE, PhotoFeatures, extract_features, read_square
 from refam.photos.labels import Labels, Photo, find_labels, read_photos
 from refam.photos.latents import NounData, Projection, fit_projection, project, rarity_of
-from refam.photos.pipeline import assemble, save, scaled_image_ids
+from refam.photos.pipeline import PhotoFluxPipeline, scaled_image_ids
 from refam.photos.texts import TextSampler, TrainingText
 from refam.photos.vocabulary import Vocabulary, load_vocabulary, save_vocabulary
 from refam.photos.words import model_words, restrict
 from refam.tiny.diffusion import TextToLatents
-from refam.tiny.model import build_text_encoder, build_tokenizer, build_transformer
+from refam.tiny.model import assemble, build_text_encoder, build_tokenizer, build_transformer, save
 from video.errors import UserError
 
 GRID = 10
@@ -136,11 +136,11 @@ def _prepare(
 
 
 def _side_for(files: Sequence[Path]) -> int:
-    sample = [read_picture_side(f) for f in files[:: max(1, len(files) // 20)]]
+    sample = [_short_side(f) for f in files[:: max(1, len(files) // 20)]]
     return TRAINING_SIDE // 2 if np.median(sample) < _SMALL_SIDE else TRAINING_SIDE
 
 
-def read_picture_side(file: Path) -> int:
+def _short_side(file: Path) -> int:
     """Return the shorter side of a picture in pixels, from its header."""
     from PIL import Image
 
@@ -338,7 +338,8 @@ class _Trainer:
         unfinished.replace(self.out / "checkpoint.pt")
         directory = self.out / "model"
         average = self.average
-        save(assemble(self.encoder, average.transformer, average.text_encoder, self.tokenizer), directory)
+        parts = (self.encoder, average.transformer, average.text_encoder, self.tokenizer)
+        save(assemble(*parts, kind=PhotoFluxPipeline, shift=1.0), directory)
         (directory / "vocabulary.json.gz").write_bytes((self.out / "vocabulary.json.gz").read_bytes())
         told = {"steps": self.step, "minutes": round(self.elapsed / 60, 1), "seed": self.settings.seed}
         (directory / "training.json").write_text(json.dumps(told) + "\n")

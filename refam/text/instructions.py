@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 import regex
 
-from refam.text.lexicon import COLOURS, DETERMINERS, NUMBERS, RELATION_WORDS, RELATIVE_PRONOUNS, word_set
+from refam.text.lexicon import (
+    COLOURS,
+    DETERMINERS,
+    NUMBERS,
+    RELATION_WORDS,
+    RELATIVE_PRONOUNS,
+    word_at,
+    word_set,
+)
 
 _POLITE = word_set("hey hi hello ok okay so now kindly please pls plz just only also then , !")
 _ASKING = sorted(
@@ -114,7 +122,7 @@ def _read_beginning(words: Sequence[str]) -> int:
 
 
 def _skip_asking(words: Sequence[str], at: int) -> int:
-    while _word(words, at) in _POLITE:
+    while word_at(words, at) in _POLITE:
         at += 1
     phrase = next((p for p in _ASKING if tuple(words[at : at + len(p)]) == p), ())
     return _skip_asking(words, at + len(phrase)) if phrase else at
@@ -122,19 +130,19 @@ def _skip_asking(words: Sequence[str], at: int) -> int:
 
 def _read_order(words: Sequence[str], verb: int) -> int:
     """ "find", "point out", "show me where", "draw a box around", each before what is to be found."""
-    if _word(words, verb) in _TRACKING and _word(words, verb + 1) in DETERMINERS:
+    if word_at(words, verb) in _TRACKING and word_at(words, verb + 1) in DETERMINERS:
         return verb + 1
-    if _word(words, verb) not in _VERBS:
+    if word_at(words, verb) not in _VERBS:
         return verb
     at = verb + 1
-    while _word(words, at) in _VERB_PARTICLES:
+    while word_at(words, at) in _VERB_PARTICLES:
         at += 1
-    if _word(words, at) in ("and", "then", ",") and _read_order(words, at + 1) > at + 1:
+    if word_at(words, at) in ("and", "then", ",") and _read_order(words, at + 1) > at + 1:
         return _read_order(words, at + 1)  # "find and track"
-    drawn = at + (_word(words, at) in DETERMINERS)
-    while _word(words, drawn) in _DRAWN_ADJECTIVES:
+    drawn = at + (word_at(words, at) in DETERMINERS)
+    while word_at(words, drawn) in _DRAWN_ADJECTIVES:
         drawn += 1
-    if _word(words, drawn) in _DRAWN and _word(words, drawn + 1) in (
+    if word_at(words, drawn) in _DRAWN and word_at(words, drawn + 1) in (
         "around",
         "over",
         "on",
@@ -146,13 +154,13 @@ def _read_order(words: Sequence[str], verb: int) -> int:
         return drawn + 2
     if words[verb] in _CLEAR_VERBS or at > verb + 1:
         return at if _begins_a_thing(words, at) else verb
-    next_word = _word(words, at)
+    next_word = word_at(words, at)
     opens = next_word in DETERMINERS or next_word in COLOURS or next_word == "one" or next_word in NUMBERS
     return at if opens and not _is_said_of(words, at) else verb
 
 
 def _begins_a_thing(words: Sequence[str], at: int) -> bool:
-    return _word(words, at) not in ("", "of", "on", "in", "with", "by", "is", "are", ",", ".")
+    return word_at(words, at) not in ("", "of", "on", "in", "with", "by", "is", "are", ",", ".")
 
 
 def _is_said_of(words: Sequence[str], at: int) -> bool:
@@ -178,7 +186,3 @@ def _read_ending(words: Sequence[str], start: int) -> int:
             return before
         end -= len(phrase) if phrase else len(pattern.group().split())
     return end
-
-
-def _word(words: Sequence[str], at: int) -> str:
-    return words[at] if at < len(words) else ""

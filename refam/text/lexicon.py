@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def word_set(text: str) -> frozenset[str]:
     """Return the words of a text that is separated by white space."""
     return frozenset(text.split())
+
+
+def word_at(words: Sequence[str], at: int) -> str:
+    """Return a word of an expression; "" behind its end."""
+    return words[at] if at < len(words) else ""
 
 
 STOP_WORDS = word_set(

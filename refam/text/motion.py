@@ -21,6 +21,7 @@ from refam.text.lexicon import (
     RELATION_WORDS,
     RELATIVE_PRONOUNS,
     STOP_WORDS,
+    word_at,
     word_set,
 )
 
@@ -169,18 +170,18 @@ def _is_verb(words: Sequence[str], at: int) -> bool:
     word = words[at]
     if word in _ALSO_NOUNS or word in _INFINITIVES:
         return at > 0 and (words[at - 1] in _BEFORE_VERB or words[at - 1].endswith("ly"))
-    takes_off = word in ("takes", "taking", "took") and _word(words, at + 1) == "off"
+    takes_off = word in ("takes", "taking", "took") and word_at(words, at + 1) == "off"
     return takes_off or word in _MOVING or word in _FACING
 
 
 def _read_from_to(words: Sequence[str], at: int) -> int:
     """ "from left to right", "toward the right from the left"; "third from left to right" counts."""
-    word = _word(words, at)
+    word = word_at(words, at)
     if word not in ("from", "to", "toward", "towards") or any(w in ORDINALS for w in words[max(0, at - 4) : at]):
         return at
     middle = _read_place(words, at + 1)
     other = ("to", "into", "toward", "towards") if word == "from" else ("from",)
-    if middle == at + 1 or _word(words, middle) not in other:
+    if middle == at + 1 or word_at(words, middle) not in other:
         return at
     end = _read_place(words, middle + 1)
     return end if end > middle + 1 else at
@@ -188,11 +189,11 @@ def _read_from_to(words: Sequence[str], at: int) -> int:
 
 def _read_turn(words: Sequence[str], at: int) -> int:
     """ "a left turn", "a sharp right", "a u-turn"."""
-    if _word(words, at) not in ("a", "an", "the"):
+    if word_at(words, at) not in ("a", "an", "the"):
         return at
     for i in (at + 1, at + 2):
-        is_side = _word(words, i) in ("left", "right", "u")
-        if (is_side and _word(words, i + 1) == "turn") or _word(words, i) in ("u-turn", "left-turn", "right-turn"):
+        is_side = word_at(words, i) in ("left", "right", "u")
+        if (is_side and word_at(words, i + 1) == "turn") or word_at(words, i) in ("u-turn", "left-turn", "right-turn"):
             return i + 1 + is_side
         if is_side and words[at - 1] != "in" and _may_follow(words, i + 1):
             return i + 1
@@ -202,8 +203,8 @@ def _read_turn(words: Sequence[str], at: int) -> int:
 def _read_after_verb(words: Sequence[str], verb: int) -> tuple[int, int]:
     """Return where the direction begins and ends that a verb is followed by; the two are equal if there is none."""
     at = verb + 1
-    if _word(words, at) in DETERMINERS and (part := _skip(words, at, DETERMINERS)) < at + 3:
-        if _word(words, part) in _BODY_PARTS:  # "turning its head to the left"
+    if word_at(words, at) in DETERMINERS and (part := _skip(words, at, DETERMINERS)) < at + 3:
+        if word_at(words, part) in _BODY_PARTS:  # "turning its head to the left"
             at = part + 1
         elif words[verb] in _FACING and (end := _read_place(words, at)) > at:  # "facing the right"
             return at, end
@@ -214,7 +215,7 @@ def _read_after_verb(words: Sequence[str], verb: int) -> tuple[int, int]:
                 start -= 1
             return start, end
     at = verb + 1
-    if _word(words, at) in DETERMINERS or _word(words, at) in _PATHS:  # "riding a bike to the left"
+    if word_at(words, at) in DETERMINERS or word_at(words, at) in _PATHS:  # "riding a bike to the left"
         for start in range(at + 1, min(at + 7, len(words))):
             if words[start] in RELATIVE_PRONOUNS or words[start] in APPEARANCE_WORDS or words[start] == ",":
                 break
@@ -225,7 +226,7 @@ def _read_after_verb(words: Sequence[str], verb: int) -> tuple[int, int]:
 
 
 def _skip_how(words: Sequence[str], at: int) -> int:
-    while _word(words, at) in _HOW or (_word(words, at).endswith("ly") and len(words[at]) > 3):
+    while word_at(words, at) in _HOW or (word_at(words, at).endswith("ly") and len(words[at]) > 3):
         at += 1
     return _skip_how(words, at + 3) if tuple(words[at : at + 3]) == ("all", "the", "way") else at
 
@@ -237,7 +238,7 @@ def _read_targets(words: Sequence[str], at: int, verb: int) -> int:
         return at
     after = _skip(words, end, _AND)
     # "towards us from the left", "away first"
-    may_go_on = after > end or _word(words, end) in ("from", "to", "toward", "towards", "first", "last")
+    may_go_on = after > end or word_at(words, end) in ("from", "to", "toward", "towards", "first", "last")
     more = _read_targets(words, after, verb) if may_go_on else after
     return more if more > after else end
 
@@ -246,14 +247,16 @@ def _read_target(words: Sequence[str], at: int, verb: int) -> int:
     for phrase in _BARE:
         end = at + len(phrase)
         if tuple(words[at:end]) == phrase and _may_follow(words, end):
-            emphatic = phrase == ("right",) and words[verb] not in _TURNING and _word(words, end) in _AFTER_ADVERB_RIGHT
-            away_from = phrase == ("away",) and _word(words, end) == "from"
+            emphatic = (
+                phrase == ("right",) and words[verb] not in _TURNING and word_at(words, end) in _AFTER_ADVERB_RIGHT
+            )
+            away_from = phrase == ("away",) and word_at(words, end) == "from"
             if not emphatic and not away_from:
                 return end
     if tuple(words[at : at + 2]) in (("away", "from"), ("out", "of")):
         camera = _read_camera(words, at + 2)
         return camera if camera > at + 2 else at
-    if _word(words, at) not in _TO:
+    if word_at(words, at) not in _TO:
         return at
     end = max(_read_place(words, at + 1), _read_camera(words, at + 1))
     return end if end > at + 1 else at
@@ -262,28 +265,28 @@ def _read_target(words: Sequence[str], at: int, verb: int) -> int:
 def _read_camera(words: Sequence[str], at: int) -> int:
     """ "the camera", "us"."""
     noun = _skip(words, at, DETERMINERS)
-    return noun + 1 if _word(words, noun) in FRAME_WORDS else at
+    return noun + 1 if word_at(words, noun) in FRAME_WORDS else at
 
 
 def _read_place(words: Sequence[str], at: int) -> int:
     """Return where the place in the frame that begins at `at` ends, or `at`: "the far left side of the picture"."""
     side = _skip(words, at, DETERMINERS | {"other", "opposite", "one"})
-    if side > at and words[side - 1] == "other" and _word(words, side) not in _SIDES and _may_follow(words, side):
+    if side > at and words[side - 1] == "other" and word_at(words, side) not in _SIDES and _may_follow(words, side):
         return side  # "from one side to the other"
-    while _word(words, side) in _SIDE_MODIFIERS and _word(words, side + 1) in _SIDES:
+    while word_at(words, side) in _SIDE_MODIFIERS and word_at(words, side + 1) in _SIDES:
         side += 1
-    if _word(words, side) not in _SIDES:
+    if word_at(words, side) not in _SIDES:
         return at
     end = _skip(words, side + 1, _AREAS)
-    if _word(words, end) == "of":
+    if word_at(words, end) == "of":
         noun = _skip(words, end + 1, DETERMINERS)
-        return noun + 1 if _word(words, noun) in FRAME_WORDS else at
+        return noun + 1 if word_at(words, noun) in FRAME_WORDS else at
     return end if _may_follow(words, end) else at
 
 
 def _may_follow(words: Sequence[str], at: int) -> bool:
     """Whether the word may stand after a direction: the left of "to the left goal" is the goal's."""
-    word = _word(words, at)
+    word = word_at(words, at)
     if not word or not any(c.isalnum() for c in word):
         return True
     if word in DETERMINERS - {"that"} or word == "of":
@@ -299,10 +302,6 @@ def _may_follow(words: Sequence[str], at: int) -> bool:
 
 
 def _skip(words: Sequence[str], at: int, some: frozenset[str]) -> int:
-    while _word(words, at) in some:
+    while word_at(words, at) in some:
         at += 1
     return at
-
-
-def _word(words: Sequence[str], at: int) -> str:
-    return words[at] if at < len(words) else ""

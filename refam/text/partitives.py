@@ -23,6 +23,7 @@ from refam.text.lexicon import (
     RELATION_WORDS,
     RELATIVE_PRONOUNS,
     STOP_WORDS,
+    word_at,
     word_set,
 )
 
@@ -116,10 +117,10 @@ def find_bare_sets(words: Sequence[str]) -> frozenset[int]:
         if at == start:
             continue
         at = _skip_determiners(words, at)
-        if _word(words, at) == "them":
-            at += _word(words, at + 1) == "all"
-        is_collective = _word(words, at) in _COLLECTIVES and words[start - 1] in _PARTS  # "to the front of the group"
-        if _word(words, at) in _SETS and not is_collective and _may_end_at(words, at + 1):
+        if word_at(words, at) == "them":
+            at += word_at(words, at + 1) == "all"
+        is_collective = word_at(words, at) in _COLLECTIVES and words[start - 1] in _PARTS  # "to the front of the group"
+        if word_at(words, at) in _SETS and not is_collective and _may_end_at(words, at + 1):
             found.update(range(start, at + 1))
     return frozenset(found)
 
@@ -127,7 +128,7 @@ def find_bare_sets(words: Sequence[str]) -> frozenset[int]:
 def read_count(words: Sequence[str], of: int) -> int | None:
     """Return how many there are in "of the three ...", where "of" is at the index `of`; None if that is not said."""
     after = of + _length_of(words, of)
-    return NUMBERS.get(_word(words, _skip_determiners(words, after))) if after > of else None
+    return NUMBERS.get(word_at(words, _skip_determiners(words, after))) if after > of else None
 
 
 def _read_partitive(words: Sequence[str], start: int) -> Partitive | None:
@@ -136,7 +137,9 @@ def _read_partitive(words: Sequence[str], start: int) -> Partitive | None:
     if after == of or not (content or _is_put_first(words, of)):
         return None
     first = _skip_determiners(words, after)
-    has_number = _word(words, first) in NUMBERS or _word(words, first).isdigit() or _word(words, first) == "several"
+    has_number = (
+        word_at(words, first) in NUMBERS or word_at(words, first).isdigit() or word_at(words, first) == "several"
+    )
     kind = _kind_of(words, content, has_number=has_number) if content else PartitiveKind.SELECTION
     if kind is None or not _may_be_thing(words, first + has_number):
         return None
@@ -153,10 +156,10 @@ def _read_before_of(words: Sequence[str], start: int) -> tuple[list[int], int]:
     at = start
     while at < len(words) and not _length_of(words, at):
         word = words[at]
-        if content and word in ("from", "on") and _word(words, at + 1 + (_word(words, at + 1) == "the")) in _PLACES:
+        if content and word in ("from", "on") and word_at(words, at + 1 + (word_at(words, at + 1) == "the")) in _PLACES:
             at += 1  # "second from the left of the three", "the one on the left of the two"
             continue
-        if (word, _word(words, at + 1)) == ("close", "up"):
+        if (word, word_at(words, at + 1)) == ("close", "up"):
             content.append(at)
             at += 2
             continue
@@ -223,7 +226,7 @@ def _is_superlative(word: str) -> bool:
 def _skip_determiners(words: Sequence[str], at: int) -> int:
     """Where "the", "all the", "both" and "all" before another word end."""
     while True:
-        word, after = _word(words, at), _word(words, at + 1)
+        word, after = word_at(words, at), word_at(words, at + 1)
         is_all = word in ("all", "both") and (after in DETERMINERS or not _may_end_at(words, at + 1))
         if not (is_all or word in DETERMINERS):
             return at
@@ -232,12 +235,12 @@ def _skip_determiners(words: Sequence[str], at: int) -> int:
 
 def _may_be_thing(words: Sequence[str], at: int) -> bool:
     """Whether a noun may begin there, or nothing more is said: "the leftmost of the three"."""
-    word = _word(words, at)
+    word = word_at(words, at)
     return not any(c.isalnum() for c in word) or not (_is_grammar(word) or word in FRAME_WORDS)
 
 
 def _may_end_at(words: Sequence[str], at: int) -> bool:
-    word = _word(words, at)
+    word = word_at(words, at)
     return not any(c.isalnum() for c in word) or (_is_grammar(word) and word != "of")
 
 
@@ -247,10 +250,6 @@ def _is_grammar(word: str) -> bool:
 
 def _singular(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
-
-
-def _word(words: Sequence[str], at: int) -> str:
-    return words[at] if at < len(words) else ""
 
 
 def _compare(adjective: str) -> str:

@@ -158,12 +158,18 @@ def build_clip() -> tuple[CLIPTokenizer, CLIPTextModel]:
 
 
 def assemble(
-    vae: AutoencoderKL, transformer: FluxTransformer2DModel, text_encoder: T5EncoderModel, tokenizer: T5TokenizerFast
+    vae: nn.Module,
+    transformer: FluxTransformer2DModel,
+    text_encoder: T5EncoderModel,
+    tokenizer: T5TokenizerFast,
+    *,
+    kind: type[FluxPipeline] = FluxPipeline,
+    shift: float = 3.0,
 ) -> FluxPipeline:
-    """Assemble an ordinary FluxPipeline."""
+    """Assemble an ordinary FluxPipeline, or one of a kind that has another encoder; shift: of the scheduler."""
     clip_tokenizer, clip = build_clip()
-    return FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    return kind(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
         vae=vae,
         text_encoder=clip,
         tokenizer=clip_tokenizer,
@@ -185,4 +191,4 @@ def save(pipeline: FluxPipeline, directory: Path) -> None:
     for component in components.values():
         if isinstance(component, nn.Module):
             component.to(torch.float16)
-    FluxPipeline(**components).save_pretrained(directory, safe_serialization=True)
+    type(pipeline)(**components).save_pretrained(directory, safe_serialization=True)

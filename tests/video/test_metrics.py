@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest, ttest_1samp
 
 from video.metrics import (
+    auroc,
     boundary_accuracy,
     estimate_mean,
     estimate_share,
@@ -247,3 +249,36 @@ def test_identity_switches_by_hand(rows, count) -> None:
 def test_two_tracks_that_swap_are_two_switches() -> None:
     straight, crossed = np.eye(2), np.eye(2)[::-1]
     assert identity_switches([straight, straight, crossed]) == 2
+
+
+# --- area under the ROC curve
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30))
+def test_auroc_is_the_probability_of_the_right_order(pairs):
+    scores, right = [s for s, _ in pairs], [r for _, r in pairs]
+    if all(right) or not any(right):
+        with pytest.raises(ValueError, match="both kinds"):
+            auroc(scores, right)
+        return
+    good = [s for s, r in pairs if r]
+    bad = [s for s, r in pairs if not r]
+    wins = [1.0 if g > b else 0.5 if g == b else 0.0 for g, b in itertools.product(good, bad)]
+    assert auroc(scores, right).value == pytest.approx(np.mean(wins))
+
+
+def test_auroc_error_follows_hanley():
+    """A worked value of the formula: A = 0.9, 50 of each kind."""
+    rng = np.random.default_rng(0)
+    right = np.repeat([True, False], 50)
+    scores = rng.normal(0, 1, 100) + 1.8 * right
+    found = auroc(scores, right)
+    a = found.value
+    q1, q2 = a / (2 - a), 2 * a**2 / (1 + a)
+    expected = np.sqrt((a * (1 - a) + 49 * (q1 - a**2) + 49 * (q2 - a**2)) / 2500)
+    assert found.error == pytest.approx(expected)
+    spread = np.std(
+        [auroc(np.concatenate([rng.normal(1.8, 1, 50), rng.normal(0, 1, 50)]), right).value for _ in range(200)]
+    )
+    assert found.error == pytest.approx(spread, rel=0.35)

@@ -13,11 +13,11 @@ from refam.grounder import Grounder
 from refam.photos import TEXT_LENGTH
 from refam.photos.attention_loss import RecordAttention
 from refam.photos.encoder import PhotoEncoder
-from refam.photos.pipeline import assemble, save, scaled_image_ids
+from refam.photos.pipeline import PhotoFluxPipeline, scaled_image_ids
 from refam.photos.vocabulary import save_vocabulary
 from refam.photos.words import model_words
 from refam.tiny.diffusion import TextToLatents
-from refam.tiny.model import build_text_encoder, build_tokenizer, build_transformer
+from refam.tiny.model import assemble, build_text_encoder, build_tokenizer, build_transformer, save
 from tests.refam.photos.small_data import small_vocabulary
 
 
@@ -28,7 +28,8 @@ def directory(tmp_path_factory):
     tokenizer = build_tokenizer(model_words(small_vocabulary()), text_length=TEXT_LENGTH)
     transformer = build_transformer(double=1, single=1, in_channels=16, heads=2)
     text_encoder = build_text_encoder(len(tokenizer), text_length=TEXT_LENGTH)
-    save(assemble(PhotoEncoder(latent_channels=4).eval(), transformer, text_encoder, tokenizer), folder)
+    encoder = PhotoEncoder(latent_channels=4).eval()
+    save(assemble(encoder, transformer, text_encoder, tokenizer, kind=PhotoFluxPipeline, shift=1.0), folder)
     save_vocabulary(small_vocabulary(), folder / "vocabulary.json.gz")
     return folder
 
