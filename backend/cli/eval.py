@@ -345,8 +345,8 @@ def photos(
         from refam.evaluation.photos import photo_table, read_outlined, score_pictures
         from refam.grounder import GroundingError
 
-        grounder = _load_grounder(backbone, None, device)
         pictures = read_outlined(root)[:limit]
+        grounder = _load_grounder(backbone, None, device)
 
         def known(noun: str) -> bool:
             try:

@@ -173,7 +173,7 @@ def plan_objects(
     """
     plans = _plan_expressions(words)
     named: dict[str, list[Drawing]] = {}
-    for drawing in drawings:
+    for drawing in drawings if words else _name_negative_points(drawings):
         named.setdefault(drawing.name.casefold(), []).append(drawing)
     for name, group in named.items():
         fits = [i for i in range(len(words)) if name in plans[i].names or (not name and len(words) == 1)]
@@ -193,6 +193,24 @@ def plan_objects(
     if not plans:
         raise PromptError("say what to find: words, or --point x,y@frame, or --box x,y,w,h@frame, or --mask FILE@frame")
     return _with_labels(plans, labels)
+
+
+def _name_negative_points(drawings: Sequence[Drawing]) -> list[Drawing]:
+    """Give points off the object that have no name to the only named object; nothing else can be meant.
+
+    Raises:
+        PromptError: If there are several named objects.
+    """
+    unnamed = [drawing for drawing in drawings if not drawing.name]
+    names = list(dict.fromkeys(drawing.name for drawing in drawings if drawing.name))
+    if not names or any(drawing.is_positive for drawing in unnamed):
+        return list(drawings)
+    if unnamed and len({name.casefold() for name in names}) > 1:
+        raise PromptError(
+            f"which object is {unnamed[0].text!r} off? "
+            f"Say it, as in {unnamed[0].option} '{names[0]}: {unnamed[0].text}'"
+        )
+    return [drawing if drawing.name else replace(drawing, name=names[0]) for drawing in drawings]
 
 
 def _plan_expressions(words: Sequence[str]) -> list[ObjectPlan]:

@@ -67,7 +67,10 @@ def train_photos(
     A second start with the same --out goes on from the last checkpoint.
     """
     with one_line_errors():
-        from refam.photos.train import PhotoTraining, train_photos
+        from refam.backbones.weights import quiet_libraries
+
+        with quiet_libraries():
+            from refam.photos.train import PhotoTraining, train_photos
 
         settings = PhotoTraining(
             minutes=minutes,

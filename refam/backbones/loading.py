@@ -216,9 +216,6 @@ def _from_pretrained(
 ) -> Any:
     with quiet_libraries():
         import diffusers
-
-        from refam.photos.encoder import PhotoEncoder
-        from refam.photos.pipeline import PhotoFluxPipeline
     quantised = quantisation_config(loading.quantise, device)
     dtype = _dtype_of(preset, device, loading)
     components: dict[str, Any] = {name: None for name, value in index.items() if value == [None, None]}
@@ -229,9 +226,17 @@ def _from_pretrained(
             components |= _read_text_encoders(directory, index, dtype, quantised)
             if quantised is not None:
                 components["quantization_config"] = quantised
-            if preset.pipeline == PhotoFluxPipeline.__name__:
-                components["vae"] = PhotoEncoder.from_pretrained(directory / "vae", dtype=dtype)
-            kind = getattr(diffusers, preset.pipeline, PhotoFluxPipeline)
+            if preset.pipeline == "PhotoFluxPipeline":
+                # Imported here: every other pipeline would pay for FLUX's, and print its libraries' remarks.
+                from refam.photos.encoder import PhotoEncoder
+                from refam.photos.pipeline import PhotoFluxPipeline
+
+                kind, components["vae"] = (
+                    PhotoFluxPipeline,
+                    PhotoEncoder.from_pretrained(directory / "vae", dtype=dtype),
+                )
+            else:
+                kind = getattr(diffusers, preset.pipeline)
             pipeline = kind.from_pretrained(str(directory), dtype=dtype, local_files_only=True, **components)
     except BackboneError:
         raise

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from refam.backbones.base import TextCondition
 from refam.backbones.image_models import FluxBackbone
-from refam.photos.pipeline import scaled_image_ids
+from refam.photos.positions import scaled_image_ids
 from refam.photos.rewording import reword
 from refam.photos.vocabulary import Vocabulary, load_vocabulary
 from refam.photos.words import model_words

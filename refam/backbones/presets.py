@@ -87,9 +87,10 @@ class Preset:
         size = f", about {self.size_gb:.0f} GB" if self.size_gb else ""
         gate = " after its licence was accepted on the hub's page and `hf auth login`" if self.gated else ""
         licence = self.licence or "see its model card"
+        no_folder = f"there is no folder {self.source!r}, and " if self.name == self.source else ""
         return (
-            f"the weights of {self.name!r} are not on this machine: {self.source}{at}{size}. Licence: {licence}. "
-            f"Fetch them{gate}{self.pull_command}"
+            f"{no_folder}the weights of {self.name!r} are not on this machine: {self.source}{at}{size}. "
+            f"Licence: {licence}. Fetch them{gate}{self.pull_command}"
         )
 
 

@@ -114,9 +114,18 @@ def score_pictures(
         known: Whether a noun is in the model's vocabulary; others are left out.
         seed: Chooses the absent nouns among those of all pictures.
         progress: Called with the share that is done.
+
+    Raises:
+        UserError: If no picture has an object whose noun is known.
     """
     rng = np.random.default_rng(seed)
-    everything = sorted({n for p in pictures for n in p.masks if known(n)})
+    named = sorted({n for p in pictures for n in p.masks})
+    everything = [n for n in named if known(n)]
+    if not any(p.masks[n].mean() >= LEAST_AREA for p in pictures for n in p.masks if n in everything):
+        raise UserError(
+            f"no picture has an object that fills {LEAST_AREA:.0%} of it and whose noun the model knows; "
+            f"the nouns are {', '.join(named) or 'none'}"
+        )
     scores: list[PairScore] = []
     for index, picture in enumerate(pictures):
         there = [n for n, m in picture.masks.items() if known(n) and m.mean() >= LEAST_AREA]

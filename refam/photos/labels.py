@@ -57,7 +57,9 @@ def read_photos(directory: Path) -> list[Photo]:
     """
     listing = directory / "photos.jsonl"
     if not listing.is_file():
-        raise UserError(f"{directory} has no photos.jsonl; it lists each picture as {{file, labels, captions}}")
+        raise UserError(
+            f"{directory} has no photos.jsonl; it lists each picture as {{file, labels, complete, captions}}"
+        )
     photos = []
     for number, line in enumerate(listing.read_text("utf-8").splitlines(), 1):
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
@@ -25,14 +24,3 @@ class PhotoFluxPipeline(FluxPipeline):
         feature_extractor: None = None,
     ) -> None:
         super().__init__(scheduler, vae, text_encoder, tokenizer, text_encoder_2, tokenizer_2, transformer)
-
-
-def scaled_image_ids(height: int, width: int) -> torch.Tensor:
-    """Return position ids (height * width, 3) of tokens, scaled so that every picture spans 10 both ways.
-
-    The model was trained on grids of 10 x 10 tokens; finer grids and other shapes lie between those positions.
-    """
-    ids = torch.zeros(height, width, 3)
-    ids[..., 1] = torch.arange(height)[:, None] * (10.0 / height)
-    ids[..., 2] = torch.arange(width)[None] * (10.0 / width)
-    return ids.flatten(0, 1)

@@ -25,7 +25,8 @@ from refam.photos.encoder import PACKED, PhotoEncoder
 from refam.photos.features import TRAINING_SIDE, PhotoFeatures, extract_features, read_square
 from refam.photos.labels import Labels, Photo, find_labels, read_photos
 from refam.photos.latents import NounData, Projection, fit_projection, project, rarity_of
-from refam.photos.pipeline import PhotoFluxPipeline, scaled_image_ids
+from refam.photos.pipeline import PhotoFluxPipeline
+from refam.photos.positions import scaled_image_ids
 from refam.photos.texts import TextSampler, TrainingText
 from refam.photos.vocabulary import Vocabulary, load_vocabulary, save_vocabulary
 from refam.photos.words import model_words, restrict
@@ -98,7 +99,6 @@ def train_photos(
     settings = settings or PhotoTraining()
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    out.mkdir(parents=True, exist_ok=True)
     names, vocabulary, noun_data = _prepare(data, out, settings, log)
     encoder, latents = _encode(noun_data, out, settings, rng, log)
     trainer = _Trainer(names, vocabulary, encoder, latents, settings, out, rng, log)
@@ -114,8 +114,7 @@ def _prepare(
 ) -> tuple[tuple[str, ...], Vocabulary, NounData]:
     """The columns' names (nouns, then colours), the vocabulary that the pictures allow, and the pictures."""
     sets: list[tuple[list[Photo], PhotoFeatures]] = []
-    for index, directory in enumerate(data):
-        photos = read_photos(directory)
+    for index, photos in enumerate([read_photos(directory) for directory in data]):
         files = [p.file for p in photos]
         folder = out / "features" / str(index)
         sets.append((photos, extract_features(files, folder, side=_side_for(files), variant=settings.variant, log=log)))

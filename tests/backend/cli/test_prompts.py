@@ -161,6 +161,17 @@ def test_unclear_objects_are_refused(words, points, boxes, labels, message):
         plan(words, points, boxes, labels)
 
 
+def test_a_point_off_the_object_belongs_to_the_only_object_that_is_named():
+    off = parse_drawing("--not-point", "100,60")
+    (one,) = plan_objects([], [parse_drawing("--box", "Dog: 10,10,40,40@0"), off])
+    assert (one.label, [d.option for d in one.drawings]) == ("Dog", ["--box", "--not-point"])
+    two = [parse_drawing("--box", "Dog: 10,10,40,40@0"), parse_drawing("--point", "Cat: 5,5")]
+    with pytest.raises(PromptError, match=r"which object is '100,60' off.*'Dog: 100,60'"):
+        plan_objects([], [*two, off])
+    with pytest.raises(PromptError, match="says only what is not the object"):
+        plan_objects([], [off])
+
+
 def test_two_drawings_of_a_kind_on_one_frame_are_told_apart_by_time_too():
     drawings = [parse_drawing("--box", text) for text in ("0,0,.1,.1@0", ".5,.5,.1,.1@0.05s", "0,0,.1,.1@9")]
     with pytest.raises(PromptError, match="two boxes are on frame 0"):

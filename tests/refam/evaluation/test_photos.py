@@ -71,3 +71,8 @@ def test_a_broken_line_is_named(directory, line):
     (directory / "objects.jsonl").write_text(line)
     with pytest.raises(UserError, match=r"objects\.jsonl, line 1"):
         read_outlined(directory)
+
+
+def test_pictures_of_nouns_that_the_model_does_not_know_are_refused(directory):
+    with pytest.raises(UserError, match="the nouns are car, cat, dog"):
+        score_pictures(PointsLeft(), read_outlined(directory), lambda noun: False)

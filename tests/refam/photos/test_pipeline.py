@@ -13,7 +13,8 @@ from refam.grounder import Grounder
 from refam.photos import TEXT_LENGTH
 from refam.photos.attention_loss import RecordAttention
 from refam.photos.encoder import PhotoEncoder
-from refam.photos.pipeline import PhotoFluxPipeline, scaled_image_ids
+from refam.photos.pipeline import PhotoFluxPipeline
+from refam.photos.positions import scaled_image_ids
 from refam.photos.vocabulary import save_vocabulary
 from refam.photos.words import model_words
 from refam.tiny.diffusion import TextToLatents
