@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +81,27 @@ def describe_error(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder without rights
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) if isinstance(error, UserError) else None
+
+
+DONE, NOTHING_DONE, SOME_DONE = 0, 1, 3
+"""Exit codes: all was done; nothing was; some items failed or were left out."""
+
+
+def exit_code(left_out: Sequence[str], *, done: int, of: str) -> int:
+    """Say on stderr which items were left out, and return the exit code.
+
+    Args:
+        left_out: A sentence for each.
+        done: How many items were done.
+        of: What they are, such as "videos".
+    """
+    if not left_out:
+        return DONE
+    if done:
+        err.print(f"{done} {of} done; left out:", markup=False, soft_wrap=True)
+    for sentence in left_out:
+        err.print(f"  {sentence}" if done else f"refam: {sentence}", markup=False, soft_wrap=True)
+    return SOME_DONE if done else NOTHING_DONE
 
 
 @contextmanager

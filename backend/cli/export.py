@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.console import err, one_line_errors, steps
+from backend.cli.console import err, exit_code, one_line_errors, require_file, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.labelstudio.picture_tasks import MaskTag
@@ -60,12 +60,20 @@ def export(
     if every is not None and fps is not None:
         raise typer.BadParameter("give --fps or --every, not both")
     shares = _parse_shares(split)
+    left_out: list[str] = []
     with one_line_errors(), steps() as step:
         from backend.labelstudio.export_sources import VideoFolder, rename_duplicates
+        from video.formats.base import leave_out
 
         folder = VideoFolder(videos) if videos else None
-        loaded = rename_duplicates([video for source in sources for video in _load(source, config, folder)])
+        found: list[LoadedVideo] = []
+        for source in sources:
+            with leave_out(left_out):
+                found += _load(source, config, folder, left_out)
+        loaded = rename_duplicates(found)
         _print_notes(source.video for source in loaded)
+        if left_out and not any(source.video.objects for source in loaded):
+            raise typer.Exit(exit_code(left_out, done=0, of="videos"))
         sampled = [(source, _sample_frames(source.video, every, fps)) for source in loaded]
         parts = _split_origins([source for source, _ in sampled], shares, seed)
         by_split = {
@@ -78,12 +86,13 @@ def export(
         if images:
             for name, origins in parts.items():
                 chosen = [(source, video) for source, video in sampled if source.origin in origins]
-                _write_images(chosen, module, out, name, progress=lambda share: step("pictures", share))
+                _write_images(chosen, module, out, name, left_out, progress=lambda share: step("pictures", share))
     for name, videos_in_split in by_split.items():
         objects = sum(len(video.objects) for video in videos_in_split)
         n_frames = sum(len(video.frames) for video in videos_in_split)
         stdout.print(f"{name}: {len(videos_in_split)} videos, {objects} objects, {n_frames} frames", markup=False)
     stdout.print(f"{form} written to {out}", markup=False, soft_wrap=True)
+    raise typer.Exit(exit_code(left_out, done=len(loaded), of="videos"))
 
 
 def import_(
@@ -100,23 +109,29 @@ def import_(
     masks: Annotated[MaskTag, typer.Option(help="How the editor shall keep masks.")] = "brush",
 ) -> None:
     """Make Label Studio tasks with predictions of annotations: OUT/tasks.json and OUT/label_config.xml."""
+    left_out: list[str] = []
     with one_line_errors():
+        require_file(path)
         from backend.labelstudio.export_sources import VideoFolder
         from backend.labelstudio.import_tasks import picture_tasks, video_tasks
         from video.formats.base import write_json, write_text
 
-        annotated = format_module(form)[0].read(path)
+        annotated = format_module(form)[0].read(path, skipped=left_out)
         _print_notes(annotated)
         version = f"imported/{form}"
         if videos is not None:
-            tasks, xml = video_tasks(annotated, VideoFolder(videos), url=url, version=version)
+            tasks, xml = video_tasks(annotated, VideoFolder(videos), url=url, version=version, skipped=left_out)
         else:
-            tasks, xml = picture_tasks(annotated, url=url, version=version, shape=masks)
+            tasks, xml = picture_tasks(annotated, url=url, version=version, shape=masks, skipped=left_out)
+        if not tasks and left_out:
+            raise typer.Exit(exit_code(left_out, done=0, of="videos"))
         write_json(out / "tasks.json", tasks)
         write_text(out / "label_config.xml", xml)
-    stdout.print(f"{len(tasks)} tasks of {len(annotated)} videos; the others have no objects", markup=False)
+    others = "; the others have no objects" if len(tasks) < len(annotated) and not left_out else ""
+    stdout.print(f"{len(tasks)} tasks of {len(annotated)} videos{others}", markup=False)
     stdout.print(f"tasks to import   {out / 'tasks.json'}", markup=False, soft_wrap=True)
     stdout.print(f"their label config {out / 'label_config.xml'}", markup=False, soft_wrap=True)
+    raise typer.Exit(exit_code(left_out, done=len(tasks), of="videos"))
 
 
 def _print_notes(videos: Iterable[AnnotatedVideo]) -> None:
@@ -126,23 +141,27 @@ def _print_notes(videos: Iterable[AnnotatedVideo]) -> None:
             err.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
-def _load(source: Path, config: Path | None, videos: VideoFolder | None) -> list[LoadedVideo]:
+def _load(source: Path, config: Path | None, videos: VideoFolder | None, left_out: list[str]) -> list[LoadedVideo]:
     from backend.labelstudio.export_reader import read_export
     from backend.labelstudio.export_sources import find_tracks_files, is_label_studio_export, read_tracks
     from backend.labelstudio.label_config import parse_label_config
-    from video.formats.base import FormatError
+    from video.formats.base import FormatError, leave_out
 
     if not source.exists():
-        raise FormatError(f"{source} is not there")
+        raise FormatError(f"{source}: there is no such file")
     if not is_label_studio_export(source):
-        return [read_tracks(path, videos=videos) for path in find_tracks_files(source)]
+        loaded = []
+        for path in find_tracks_files(source):
+            with leave_out(left_out):
+                loaded.append(read_tracks(path, videos=videos))
+        return loaded
     if config is None:
         raise FormatError(f"{source} is an export of Label Studio: give its project's label config with --config")
     try:
         xml = config.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"--config {config} cannot be read: {error}") from None
-    return read_export(source, parse_label_config(xml), videos=videos)
+    return read_export(source, parse_label_config(xml), videos=videos, skipped=left_out)
 
 
 def _sample_frames(video: AnnotatedVideo, every: int | None, fps: float | None) -> AnnotatedVideo:
@@ -190,21 +209,23 @@ def _write_images(
     module: ModuleType,
     out: Path,
     split: str,
+    left_out: list[str],
     *,
     progress: Callable[[float], None],
 ) -> None:
     from backend.labelstudio.picture_tasks import encode_jpeg
-    from video.formats.base import FormatError
-    from video.io.reader import open_clip
+    from video.formats.base import FormatError, leave_out
+    from video.io.folder import open_video
 
     if not hasattr(module, "image_path"):
         raise FormatError("CVAT takes the video itself: leave --images out")
     for i, (source, video) in enumerate(chosen):
         if source.media is None:
             raise FormatError(f"{video.name}: --images needs the video file: give --videos FOLDER")
-        for indices, frames in open_clip(source.media).batches(video.frames):
-            for frame, pixels in zip(indices.tolist(), frames, strict=True):
-                path = out / module.image_path(video, frame, split)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(encode_jpeg(pixels))
+        with leave_out(left_out):
+            for indices, frames in open_video(source.media).batches(video.frames):
+                for frame, pixels in zip(indices.tolist(), frames, strict=True):
+                    path = out / module.image_path(video, frame, split)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(encode_jpeg(pixels))
         progress((i + 1) / len(chosen))

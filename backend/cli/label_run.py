@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import refam
-from backend.cli.console import describe_error, err, fetch_segmenter, steps
+from backend.cli.console import DONE, NOTHING_DONE, SOME_DONE, describe_error, err, fetch_segmenter, steps
 from backend.cli.outputs import (
     Outputs,
     TaskAddress,
@@ -24,6 +23,7 @@ from backend.cli.prompts import ObjectPlan
 from backend.cli.report import print_json, print_line, print_report, report_json
 from backend.cli.targets import make_targets
 from backend.cli.videos import VideoSource, open_source
+from backend.labelstudio.addresses import address_in
 from backend.labelstudio.timeline import rate_for_task
 from backend.settings import WeightSettings, weight_settings
 from refam.pipeline.roi import RegionOfInterest
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from refam.model import Model
     from refam.pipeline.quality import Quality
     from refam.text.magnets import Magnets
-
-DONE, NOTHING_DONE, SOME_DONE = 0, 1, 3  # exit codes
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ class LabelRun:
     def _address(self, source: VideoSource, clip: Clip, *, several: bool) -> TaskAddress:
         address = self._url or (source.text if source.is_address else "/data/local-files/?d=")
         if address.endswith(("/", "?d=")) or (several and self._url):
-            address = f"{address}{'' if address.endswith(('/', '=')) else '/'}{quote(source.name)}"
+            address = address_in(address, source.name)
         return TaskAddress(source.name, address, self._rate or rate_for_task(clip.average_fps))
 
     # --- models -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from pathlib import PurePosixPath
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from video.formats.base import FormatError
 
@@ -34,6 +34,16 @@ def address_parts(address: str) -> tuple[str, ...]:
     if not names or names[-1] == "..":
         raise FormatError(f"{address!r} names no file")
     return tuple(names)
+
+
+def address_in(folder: str, path: str) -> str:
+    """Return the address of a file in a folder.
+
+    Args:
+        folder: The folder's address, such as http://host/clips, or the beginning `/data/local-files/?d=`.
+        path: The file's path in it, with slashes.
+    """
+    return f"{folder}{'' if folder.endswith(('/', '=')) else '/'}{quote(path)}"
 
 
 def cloud_address(address: str) -> str | None:

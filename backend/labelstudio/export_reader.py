@@ -25,7 +25,17 @@ from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import label_in_value, labels_in_value, region_answers
 from backend.labelstudio.timeline import region_rate
 from video import masks
-from video.formats.base import FormatError, even_times, get_field, make_video, read_json, track_from_masks
+from video.errors import UserError
+from video.formats.base import (
+    FormatError,
+    Skipped,
+    even_times,
+    get_field,
+    leave_out,
+    make_video,
+    read_json,
+    track_from_masks,
+)
 from video.io.reader import open_clip
 from video.masks import Mask
 from video.types import Rle
@@ -33,57 +43,76 @@ from video.types import Rle
 _MASK_REGION_ID = re.compile(r"^(refam-[0-9a-f]{10})-\d+(?:-\d+)?$")  # object, picture, part
 
 
-def read_export(path: Path, config: LabelConfig, *, videos: VideoFolder | None) -> list[LoadedVideo]:
+def read_export(
+    path: Path, config: LabelConfig, *, videos: VideoFolder | None, skipped: Skipped = None
+) -> list[LoadedVideo]:
     """Read the tasks of an export that somebody submitted.
 
     Args:
         path: The exported file, in the format JSON.
         config: The project's label config.
         videos: The video files, for tasks with a video: the export does not hold the times of their frames.
+        skipped: See `leave_out`.
 
     Raises:
-        FormatError: If the file or a region in it cannot be read, or videos is missing.
+        FormatError: If the file, a region in it or a video cannot be read, or videos is missing.
         LabelConfigError: If a task's frame rate is no rate.
-        ClipError: If a video cannot be opened.
     """
     content = read_json(path)
     if not isinstance(content, list):
         raise FormatError(f"{path} is no Label Studio export: choose the format JSON there, not JSON-MIN")
     loaded = []
     for task in content:
-        where = f"{path}: task {task.get('id') if isinstance(task, Mapping) else task!r:.40}"
-        missing = [name for name in ("data", "annotations") if not isinstance(task, Mapping) or name not in task]
-        if missing:
-            raise FormatError(
-                f"{where} has no {' and no '.join(missing)}: it was exported in another format, such as JSON-MIN; "
-                "export the project again in Label Studio and choose JSON"
-            )
-        data = get_field(task, "data", dict, where)
-        annotation = submitted_annotation(task)
-        if annotation is None:
-            continue
-        result = [r for r in get_field(annotation, "result", list, where) if isinstance(r, Mapping)]
-        regions = [r for r in result if r.get("to_name") == config.media]
-        if config.on_pictures:
-            loaded.append(_read_pictures(data, regions, config, f"task-{task.get('id')}", where))
-        else:
-            loaded.append(_read_video(data, regions, config, videos, where))
+        with leave_out(skipped):
+            loaded += _read_task(task, config, videos, path, skipped)
     return loaded
 
 
+def _read_task(
+    task: Any, config: LabelConfig, videos: VideoFolder | None, path: Path, skipped: Skipped
+) -> list[LoadedVideo]:
+    """Return the video of a task; none if nobody submitted it."""
+    where = f"{path}: task {task.get('id') if isinstance(task, Mapping) else task!r:.40}"
+    missing = [name for name in ("data", "annotations") if not isinstance(task, Mapping) or name not in task]
+    if missing:
+        raise FormatError(
+            f"{where} has no {' and no '.join(missing)}: it was exported in another format, such as JSON-MIN; "
+            "export the project again in Label Studio and choose JSON"
+        )
+    data = get_field(task, "data", dict, where)
+    annotation = submitted_annotation(task)
+    if annotation is None:
+        return []
+    result = [r for r in get_field(annotation, "result", list, where) if isinstance(r, Mapping)]
+    regions = [r for r in result if r.get("to_name") == config.media]
+    if config.on_pictures:
+        return [_read_pictures(data, regions, config, f"task-{task.get('id')}", where, skipped)]
+    return [_read_video(data, regions, config, videos, where, skipped)]
+
+
 def _read_video(
-    data: Mapping[str, Any], regions: Sequence[Any], config: LabelConfig, videos: VideoFolder | None, where: str
+    data: Mapping[str, Any],
+    regions: Sequence[Any],
+    config: LabelConfig,
+    videos: VideoFolder | None,
+    where: str,
+    skipped: Skipped,
 ) -> LoadedVideo:
     address = get_field(data, config.media_field, str, where)
     if videos is None:
         raise FormatError(f"{where}: --videos FOLDER is needed, with {address_parts(address)[-1]} in it, for its times")
-    media = videos.find(address)
-    clip = open_clip(media)
+    try:
+        media = videos.find(address)
+        clip = open_clip(media)
+    except UserError as error:
+        raise FormatError(f"{where}: {error}") from None
     fps = config.fps(data)
     objects, notes = [], []
     for region in regions:
         control = control_for_type(str(region.get("type")))
-        if control is not None and issubclass(control, VideoControl):
+        if control is None or not issubclass(control, VideoControl):
+            continue
+        with leave_out(skipped):
             value = get_field(region, "value", dict, where)
             own = region_rate(value, fps)
             if own != fps:
@@ -126,7 +155,7 @@ def _contradicted_rate(value: Mapping[str, Any], own: float, fps: float, where: 
 
 
 def _read_pictures(
-    data: Mapping[str, Any], regions: Sequence[Any], config: LabelConfig, name: str, where: str
+    data: Mapping[str, Any], regions: Sequence[Any], config: LabelConfig, name: str, where: str, skipped: Skipped
 ) -> LoadedVideo:
     addresses = get_field(data, config.media_field, list, where)
     controls = [(r, control) for r in regions if (control := _mask_control(r)) is not None]
@@ -139,13 +168,14 @@ def _read_pictures(
     rles: dict[tuple[str, str], dict[int, Rle]] = defaultdict(dict)
     shapes: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for (region, control), key in zip(controls, _assign_objects(mask_regions, labels), strict=True):
-        frame = int(region.get("item_index") or 0)
-        if not 0 <= frame < len(addresses):
-            raise FormatError(f"{where}: a mask is on picture {frame}, and there are {len(addresses)}")
-        mask = _read_mask(region, control, where)
-        by_frame = rles[key]
-        shapes[key].append(region)
-        by_frame[frame] = masks.encode(mask | masks.decode(by_frame[frame]) if frame in by_frame else mask)
+        with leave_out(skipped):
+            frame = int(region.get("item_index") or 0)
+            if not 0 <= frame < len(addresses):
+                raise FormatError(f"{where}: a mask is on picture {frame}, and there are {len(addresses)}")
+            mask = _read_mask(region, control, where)
+            by_frame = rles[key]
+            shapes[key].append(region)
+            by_frame[frame] = masks.encode(mask | masks.decode(by_frame[frame]) if frame in by_frame else mask)
     times_s = data.get("times_s")
     timed = isinstance(times_s, list) and len(times_s) == len(addresses)
     times = np.array(times_s, np.float64) if timed else even_times(len(addresses))

@@ -15,6 +15,7 @@ import numpy as np
 from backend.labelstudio.addresses import UPLOAD_PREFIX, address_parts, video_stem
 from video.formats.base import AnnotatedVideo, FormatError, get_field, make_video, read_json, track_from_masks
 from video.formats.coco import parse_segmentation
+from video.io.file_names import PICTURES
 
 # What Label Studio leaves out of names of uploads, after turning spaces into "_" (Django's get_valid_filename).
 _DROPPED_CHARACTERS = re.compile(r"[^-\w.]")
@@ -52,9 +53,15 @@ class VideoFolder:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_upload: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(folder.rglob("*")):
-            if path.is_file():
+            if path.is_dir() and any(inside.suffix.lower() in PICTURES for inside in path.iterdir()):
+                self._by_name[path.name].append(path)  # a video that is a folder of pictures
+            elif path.is_file():
                 self._by_name[path.name].append(path)
                 self._by_upload[_DROPPED_CHARACTERS.sub("", path.name.strip().replace(" ", "_"))].append(path)
+
+    def inside(self, path: Path) -> str:
+        """Return a file's path within the folder, with slashes."""
+        return path.relative_to(self._folder).as_posix()
 
     def find(self, address: str) -> Path:
         """Return the file of an address, by its name, with or without what Label Studio does to names of uploads.

@@ -15,6 +15,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.labelstudio.addresses import address_in
 from backend.labelstudio.controls.image_masks import MaskControl
 from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.export_sources import VideoFolder
@@ -24,7 +25,7 @@ from backend.labelstudio.regions import build_prediction, region_id_for
 from backend.labelstudio.timeline import TimedClip, rate_for_task
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video import masks
-from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack
+from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, Skipped, leave_out
 from video.io.reader import open_clip
 from video.types import MaskTrack
 
@@ -114,14 +115,14 @@ def importable_picture_task(
 
 def _picture_data(folder: str, names: Sequence[str], times: NDArray[np.float64], words: str) -> dict[str, Any]:
     return {
-        "frames": [f"{folder.rstrip('/')}/{quote(name)}" for name in names],
+        "frames": [address_in(folder, name) for name in names],
         "times_s": [round(float(t), 6) for t in times],
         "prompt": words,
     }
 
 
 def video_tasks(
-    videos: Sequence[AnnotatedVideo], files: VideoFolder, *, url: str, version: str
+    videos: Sequence[AnnotatedVideo], files: VideoFolder, *, url: str, version: str, skipped: Skipped = None
 ) -> tuple[list[dict[str, Any]], str]:
     """Return tasks with boxes on video, and their label config.
 
@@ -130,6 +131,7 @@ def video_tasks(
         files: The folder of video files.
         url: Address of the folder that the videos are served from.
         version: The predictions' model version.
+        skipped: See `leave_out`.
 
     Raises:
         FormatError: If a video file is missing or has another number of frames, fewer where the video has an open end.
@@ -137,23 +139,24 @@ def video_tasks(
     """
     tasks = []
     for video in videos:
-        path = _find_file(video, files)
-        clip = open_clip(path)
-        if len(clip) < len(video.times) or (len(clip) > len(video.times) and not video.open_end):
-            raise FormatError(
-                f"{video.name} has {len(video.times)} frames annotated, {path.name} has {len(clip)}: "
-                "they cannot be matched; import them as pictures, without --videos"
-            )
-        results = [_result_of(one, video) for one in video.objects]
-        if results:
-            fps, address = rate_for_task(clip.average_fps), f"{url.rstrip('/')}/{quote(path.name)}"
-            task, _ = importable_task(results, clip, video=address, words="", fps=fps, model_version=version)
-            tasks.append(task)
+        with leave_out(skipped):
+            path = _find_file(video, files)
+            clip = open_clip(path)
+            if len(clip) < len(video.times) or (len(clip) > len(video.times) and not video.open_end):
+                raise FormatError(
+                    f"{video.name} has {len(video.times)} frames annotated, {path.name} has {len(clip)}: "
+                    "they cannot be matched; import them as pictures, without --videos"
+                )
+            results = [_result_of(one, video) for one in video.objects]
+            if results:
+                fps, address = rate_for_task(clip.average_fps), address_in(url, files.inside(path))
+                task, _ = importable_task(results, clip, video=address, words="", fps=fps, model_version=version)
+                tasks.append(task)
     return tasks, build_label_config(_labels(videos))
 
 
 def picture_tasks(
-    videos: Sequence[AnnotatedVideo], *, url: str, version: str, shape: MaskTag
+    videos: Sequence[AnnotatedVideo], *, url: str, version: str, shape: MaskTag, skipped: Skipped = None
 ) -> tuple[list[dict[str, Any]], str]:
     """Return tasks with masks on lists of pictures, and their label config.
 
@@ -162,6 +165,7 @@ def picture_tasks(
         url: Address of the folder that the pictures are served from.
         version: The predictions' model version.
         shape: How the editor keeps masks.
+        skipped: See `leave_out`.
 
     Raises:
         FormatError: If an object has boxes alone.
@@ -171,16 +175,17 @@ def picture_tasks(
     assert isinstance(control, MaskControl)
     tasks = []
     for video in videos:
-        boxed = next((one.label for one in video.objects if not one.has_masks), None)
-        if boxed is not None:
-            raise FormatError(f"{video.name}: {boxed!r} has boxes and no masks; give --videos for boxes on video")
-        results = [_result_of(one, video) for one in video.objects]
-        ids = [region_id_for(f"{video.name}", position) for position in range(len(results))]
-        regions = control.regions(results, region_ids=ids)
-        names = [video.picture(frame) for frame in range(len(video.times))]
-        data = _picture_data(url, names, video.times, "")
-        if regions:
-            tasks.append({"data": data, "predictions": [build_prediction(regions, model_version=version)]})
+        with leave_out(skipped):
+            boxed = next((one.label for one in video.objects if not one.has_masks), None)
+            if boxed is not None:
+                raise FormatError(f"{video.name}: {boxed!r} has boxes and no masks; give --videos for boxes on video")
+            results = [_result_of(one, video) for one in video.objects]
+            ids = [region_id_for(f"{video.name}", position) for position in range(len(results))]
+            regions = control.regions(results, region_ids=ids)
+            names = [video.picture(frame) for frame in range(len(video.times))]
+            data = _picture_data(url, names, video.times, "")
+            if regions:
+                tasks.append({"data": data, "predictions": [build_prediction(regions, model_version=version)]})
     return tasks, xml
 
 

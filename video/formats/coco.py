@@ -23,11 +23,13 @@ from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     ObjectTrack,
+    Skipped,
     attributes_json,
     box_xywh,
     coco_header,
     even_times,
     get_field,
+    leave_out,
     make_video,
     number_labels,
     polygons_to_mask,
@@ -187,11 +189,15 @@ def _check_runs(runs: Sequence[int], size: tuple[int, int]) -> None:
         raise ValueError(f"its runs do not add up to {size[0]} x {size[1]} pixels")
 
 
-def read(path: Path) -> list[AnnotatedVideo]:
+def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     """Read an instances file. Images without `video_id` are videos of one frame.
 
     Annotations that name the same object are one object (see `coco_ids.read_object_id`); one that names none is an
     object by itself.
+
+    Args:
+        path: The file.
+        skipped: See `leave_out`.
 
     Raises:
         FormatError: If the file is invalid.
@@ -200,19 +206,28 @@ def read(path: Path) -> list[AnnotatedVideo]:
     names = read_category_names(content, path)
     by_image: dict[str, list[Any]] = defaultdict(list)
     for annotation in get_field(content, "annotations", list, str(path)):
-        by_image[read_id(annotation, "image_id", f"{path}: an annotation")].append(annotation)
+        with leave_out(skipped):
+            by_image[read_id(annotation, "image_id", f"{path}: an annotation")].append(annotation)
     listed = [video for video in content.get("videos") or [] if isinstance(video, Mapping)]
     titles = {read_id(v, "id", f"{path}: a video"): str(v.get("name") or v.get("id")) for v in listed}
     by_video: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    incomplete: set[str | None] = set()  # videos that lack an image: the frames behind it would be others
     for image in get_field(content, "images", list, str(path)):
-        where = f"{path}: an image"
-        video = read_optional_id(image, "video_id", where) if isinstance(image, Mapping) else None
-        by_video[("image", read_id(image, "id", where)) if video is None else ("video", video)].append(image)
+        where, video = f"{path}: an image", None
+        with leave_out(skipped):
+            video = read_optional_id(image, "video_id", where) if isinstance(image, Mapping) else None
+            name = read_id(image, "id", where)
+            by_video[("image", name) if video is None else ("video", video)].append(image)
+            continue
+        incomplete.add(video)
     videos = []
     for (kind, key), images in by_video.items():
         images.sort(key=_image_order)
         title = titles.get(key, key) if kind == "video" else Path(str(images[0].get("file_name", key))).stem
-        videos.append(_video(path, title, images, by_image, names))
+        with leave_out(skipped):
+            if kind == "video" and key in incomplete:
+                raise FormatError(f"{path}: video {title!r}: an image of it cannot be read, so its frames are unknown")
+            videos.append(_video(path, title, images, by_image, names, skipped))
     return videos
 
 
@@ -228,7 +243,12 @@ def _image_order(image: Mapping[str, Any]) -> tuple[float, list[tuple[int, str]]
 
 
 def _video(
-    path: Path, title: str, images: Sequence[Any], by_image: Mapping[str, Sequence[Any]], names: Mapping[str, str]
+    path: Path,
+    title: str,
+    images: Sequence[Any],
+    by_image: Mapping[str, Sequence[Any]],
+    names: Mapping[str, str],
+    skipped: Skipped,
 ) -> AnnotatedVideo:
     where = f"{path}: video {title!r}"
     size = (get_field(images[0], "width", int, where), get_field(images[0], "height", int, where))
@@ -242,8 +262,11 @@ def _video(
     rows, notes = _group_by_object(annotations, where)
     objects = []
     for name, found in rows.items():
-        label = read_category(next(iter(found.values())), names, f"{where}: {name}")
-        objects.append(_object(found, label, size, f"{where}: {name}"))
+        with leave_out(skipped):
+            label = read_category(next(iter(found.values())), names, f"{where}: {name}")
+            if (note := _describe_mixture(found, f"{where}: {name}")) is not None:
+                notes.append(note)
+            objects.append(_object(found, label, size, f"{where}: {name}"))
     given = [im.get("time_s") for im in images]
     times = np.array(given, np.float64) if all(isinstance(t, int | float) for t in given) else even_times(len(images))
     pictures = [get_field(im, "file_name", str, where) for im in images]
@@ -271,6 +294,14 @@ def _group_by_object(annotations: Sequence[tuple[int, Any]], where: str) -> tupl
         else:
             rows[name][frame] = annotation
     return rows, notes
+
+
+def _describe_mixture(found: Mapping[int, Any], where: str) -> str | None:
+    """Return a sentence about an object with masks on some frames only, whose boxes are read; None for others."""
+    with_mask = sum(bool(annotation.get("segmentation")) for annotation in found.values())
+    if with_mask in (0, len(found)):
+        return None
+    return f"{where} has masks on {with_mask} of its {len(found)} frames: it is read as boxes on all of them"
 
 
 def _object(found: Mapping[int, Any], label: str, size: tuple[int, int], where: str) -> ObjectTrack:

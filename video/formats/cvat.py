@@ -21,7 +21,9 @@ from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     ObjectTrack,
+    Skipped,
     even_times,
+    leave_out,
     make_video,
     safe_name,
     write_text,
@@ -97,11 +99,15 @@ def _box(
     SubElement(track, "box", {"frame": str(frame), **flags, **sides, "z_order": "0"})
 
 
-def read(path: Path) -> list[AnnotatedVideo]:
+def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     """Read a video task's annotations.xml, or a folder of such files.
 
-    A track that cannot be read, such as one of polygons, is left out, and a note of the video says so. A task may be
-    about a part of the video only, and nothing is known of the frames beyond it.
+    A track that cannot be read, such as one of polygons, is left out, and `skipped` or else a note of the video says
+    so. A task may be about a part of the video only, and nothing is known of the frames beyond it.
+
+    Args:
+        path: The file or folder.
+        skipped: See `leave_out`.
 
     Raises:
         FormatError: If a file is invalid.
@@ -109,10 +115,14 @@ def read(path: Path) -> list[AnnotatedVideo]:
     files = sorted(path.rglob("*.xml")) if path.is_dir() else [path]
     if not files:
         raise FormatError(f"{path} holds no XML file")
-    return [_video(file) for file in files]
+    videos = []
+    for file in files:
+        with leave_out(skipped):
+            videos.append(_video(file, skipped))
+    return videos
 
 
-def _video(path: Path) -> AnnotatedVideo:
+def _video(path: Path, skipped: Skipped) -> AnnotatedVideo:
     try:
         root = fromstring(path.read_text(encoding="utf-8"))
     except (ParseError, DefusedXmlException, UnicodeDecodeError) as error:
@@ -123,13 +133,14 @@ def _video(path: Path) -> AnnotatedVideo:
         raise FormatError(f"{path} is not CVAT for video: export the task as `CVAT for video 1.1`")
     meta = read_meta(root, path)
     last_frame = max(meta.last_frame, last_shown_frame(root)) if meta.open_end else meta.last_frame
-    objects, notes = [], []
+    objects: list[ObjectTrack] = []
+    notes: list[str] = []
     for track in root.findall("track"):
         where = f"{path}: track {track.get('id')} ({track.get('label')!r})"
         try:
             objects.append(read_track(track, meta.size, last_frame, where))
         except FormatError as error:
-            notes.append(f"{error}: the track is left out")
+            (notes if skipped is None else skipped).append(f"{error}: the track is left out")
     shown = [one for one in objects if len(one.frames)]
     video = make_video(meta.name, meta.size, even_times(last_frame + 1), shown, notes=notes)
     return replace(video, file_name=meta.source, open_end=True)

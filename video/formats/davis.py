@@ -18,7 +18,9 @@ from video import masks
 from video.formats.base import (
     AnnotatedVideo,
     FormatError,
+    Skipped,
     even_times,
+    leave_out,
     make_video,
     read_indices,
     read_json,
@@ -104,8 +106,12 @@ def _palette() -> list[int]:
     return colours
 
 
-def read(path: Path) -> list[AnnotatedVideo]:
+def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     """Read a folder with DAVIS's layout, or one whose subfolders are the videos' annotations.
+
+    Args:
+        path: The folder.
+        skipped: See `leave_out`.
 
     Raises:
         FormatError: If there are no annotations or a file is invalid.
@@ -116,7 +122,11 @@ def read(path: Path) -> list[AnnotatedVideo]:
     folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and any(folder.glob("*.png")))
     if not folders:
         raise FormatError(f"{root} has no folder with PNGs: a video's annotations are VIDEO/00000.png and so on")
-    return [_video(folder, meanings.get(folder.name, {})) for folder in folders]
+    videos = []
+    for folder in folders:
+        with leave_out(skipped):
+            videos.append(_video(folder, meanings.get(folder.name, {})))
+    return videos
 
 
 def annotation_root(path: Path) -> Path:

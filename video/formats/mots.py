@@ -19,7 +19,9 @@ from video import masks
 from video.formats.base import (
     AnnotatedVideo,
     FormatError,
+    Skipped,
     even_times,
+    leave_out,
     make_video,
     number_labels,
     require_masks,
@@ -88,11 +90,15 @@ def _seqinfo(video: AnnotatedVideo) -> str:
     )
 
 
-def read(path: Path) -> list[AnnotatedVideo]:
+def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     """Read a text file, or a folder of VIDEO/gt/gt.txt or of VIDEO.txt.
 
     Frames are counted from 0 if a line is of frame 0, else from 1; a line of a region to ignore counts. The names of
     the classes are read from a labels.txt at or above each file; without one they are "class 1" and so on.
+
+    Args:
+        path: The file or folder.
+        skipped: See `leave_out`.
 
     Raises:
         FormatError: If a file is invalid.
@@ -103,14 +109,22 @@ def read(path: Path) -> list[AnnotatedVideo]:
     flat = [] if deep else sorted(file for file in path.glob("*.txt") if file.name != "labels.txt")
     if not deep and not flat:
         raise FormatError(f"{path} holds no VIDEO/gt/gt.txt and no VIDEO.txt")
-    return [_video(file, file.parents[1].name) for file in deep] + [_video(file, file.stem) for file in flat]
+    videos = []
+    for file, name in [(file, file.parents[1].name) for file in deep] + [(file, file.stem) for file in flat]:
+        with leave_out(skipped):
+            videos.append(_video(file, name))
+    return videos
 
 
 def _video(file: Path, name: str) -> AnnotatedVideo:
     rows: dict[int, dict[int, Rle]] = defaultdict(dict)
     named: set[int] = set()  # the numbers of all frames with a line, be it only a region to ignore
     size: tuple[int, int] | None = None
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{file} is no text: {error}") from None
+    for number, line in enumerate(lines, start=1):
         where = f"{file}, line {number}"
         parts = line.split()
         if not parts:

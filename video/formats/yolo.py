@@ -1,7 +1,8 @@
 """YOLO boxes (https://docs.ultralytics.com/datasets/detect): `class x y width height`, centre and sides as fractions.
 
 Files: labels/SPLIT/VIDEO_000012.txt for each frame, empty where nothing is visible, images/SPLIT likewise, and
-data.yaml. The format has no identities of objects from frame to frame.
+data.yaml, which trainers find the images by and which must have `train` and `val`: without a split, and for a part of a
+split without videos, both are the same folder. The format has no identities of objects from frame to frame.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from video.formats.base import AnnotatedVideo, number_labels, write_text
+
+_PARTS = ("train", "val", "test")
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
@@ -31,8 +34,13 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
                         box = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
                         lines.append(" ".join([str(numbers[one.label] - 1), *(f"{v:.6f}" for v in box)]) + "\n")
                 write_text(out / "labels" / split / f"{_stem(video, frame)}.txt", "".join(lines))
-    # JSON is YAML as well, and needs no library to quote a label.
-    about = {"path": ".", **{split: f"images/{split}" for split in splits}, "names": list(numbers)}
+    folders = {split: f"images/{split}" for split, videos in splits.items() if videos}
+    for folder in folders.values():
+        (out / folder).mkdir(parents=True, exist_ok=True)  # for the images, if they are not written
+    first = next(iter(folders.values()), "images")
+    parts = {"train": first, "val": first} | {split: f for split, f in folders.items() if split in _PARTS}
+    # JSON is YAML as well, and needs no library to quote a label. Without `path` folders are relative to this file.
+    about = {**parts, "names": list(numbers)}
     text = "".join(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in about.items())
     return [write_text(out / "data.yaml", text), out / "labels"]
 

@@ -16,11 +16,13 @@ from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     ObjectTrack,
+    Skipped,
     attributes_json,
     box_xywh,
     coco_header,
     even_times,
     get_field,
+    leave_out,
     make_video,
     number_labels,
     read_json,
@@ -81,8 +83,12 @@ def _rows(one: ObjectTrack, video: AnnotatedVideo) -> dict[str, list[Any]]:
     return out
 
 
-def read(path: Path) -> list[AnnotatedVideo]:
+def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     """Read an instances file.
+
+    Args:
+        path: The file.
+        skipped: See `leave_out`.
 
     Raises:
         FormatError: If the file is invalid.
@@ -91,12 +97,19 @@ def read(path: Path) -> list[AnnotatedVideo]:
     names = read_category_names(content, path)
     objects: dict[str, list[Any]] = {}
     for annotation in get_field(content, "annotations", list, str(path)):
-        objects.setdefault(read_id(annotation, "video_id", f"{path}: an annotation"), []).append(annotation)
-    videos = get_field(content, "videos", list, str(path))
-    return [_video(path, v, objects.get(read_id(v, "id", f"{path}: a video"), []), names) for v in videos]
+        with leave_out(skipped):
+            objects.setdefault(read_id(annotation, "video_id", f"{path}: an annotation"), []).append(annotation)
+    videos = []
+    for video in get_field(content, "videos", list, str(path)):
+        with leave_out(skipped):
+            annotations = objects.get(read_id(video, "id", f"{path}: a video"), [])
+            videos.append(_video(path, video, annotations, names, skipped))
+    return videos
 
 
-def _video(path: Path, video: Any, annotations: Sequence[Any], names: Mapping[str, str]) -> AnnotatedVideo:
+def _video(
+    path: Path, video: Any, annotations: Sequence[Any], names: Mapping[str, str], skipped: Skipped
+) -> AnnotatedVideo:
     where = f"{path}: video {video.get('id')}"
     size = (get_field(video, "width", int, where), get_field(video, "height", int, where))
     pictures = get_field(video, "file_names", list, where)
@@ -107,7 +120,8 @@ def _video(path: Path, video: Any, annotations: Sequence[Any], names: Mapping[st
     objects = []
     for annotation in annotations:
         one = f"{where}: annotation {annotation.get('id')}"
-        objects.append(_object(annotation, read_category(annotation, names, one), size, len(pictures), one))
+        with leave_out(skipped):
+            objects.append(_object(annotation, read_category(annotation, names, one), size, len(pictures), one))
     return make_video(title, size, even_times(len(pictures)), objects, pictures=pictures)
 
 

@@ -553,8 +553,8 @@ def test_a_cvat_task_of_a_part_of_a_video_is_imported_by_the_name_of_its_file(la
     tracks = f'<track id="0" label="disk">{boxes}</track><track id="1" label="path"><polyline/></track>'
     (tmp_path / "a.xml").write_text(f"<annotations><meta>{meta}</meta>{tracks}</annotations>")
     result = refam("import", "cvat", tmp_path / "a.xml", "--out", tmp_path / "in", "--videos", tmp_path)
-    assert result.exit_code == 0, result.output
-    assert "track 1 ('path') has a <polyline>" in result.output
+    assert result.exit_code == 3, result.output
+    assert "track 1 ('path') has a <polyline>" in result.stderr
     (task,) = json.loads((tmp_path / "in/tasks.json").read_text())
     (region,) = task["predictions"][0]["result"]
     clip = open_clip(tmp_path / "camera #3 100%.mp4")
@@ -563,6 +563,61 @@ def test_a_cvat_task_of_a_part_of_a_video_is_imported_by_the_name_of_its_file(la
     (tmp_path / "camera #3 100%.mp4").rename(tmp_path / "other.mp4")
     result = refam("import", "cvat", tmp_path / "a.xml", "--out", tmp_path / "in", "--videos", tmp_path)
     assert "there is no camera #3 100%.mp4 below" in result.output
+
+
+def test_a_video_in_a_subfolder_keeps_its_folder_in_the_address(labelled):
+    refam("export", labelled / "found/one", "--format", "cvat", "--out", labelled / "out")
+    (labelled / "videos/day 1").mkdir()
+    (labelled / "videos/one.mp4").rename(labelled / "videos/day 1/one.mp4")
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    for more, address in (
+        ((), "/data/local-files/?d=day%201/one.mp4"),
+        (("--url", "http://host/v/"), "http://host/v/day%201/one.mp4"),
+    ):
+        assert refam("import", "cvat", labelled / "out/all", *args, *more).exit_code == 0
+        (task,) = json.loads((labelled / "in/tasks.json").read_text())
+        assert task["data"]["video"] == address
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "said"),
+    [
+        (lambda folder: (folder / "found/two/tracks.json").write_text("{"), 3, "two/tracks.json"),
+        (lambda folder: (folder / "found/two/tracks.json").write_text('{"video": {}, "objects": []}'), 3, "'name'"),
+        (lambda folder: (folder / "videos/two.mp4").unlink(), 3, "there is no two.mp4"),
+        (lambda folder: [path.write_text("{") for path in folder.glob("found/*/tracks.json")], 1, "tracks.json"),
+    ],
+)
+def test_a_bad_source_of_an_export_costs_only_itself(labelled, spoil, code, said):
+    spoil(labelled)
+    args = ("--format", "coco", "--out", labelled / "out", "--videos", labelled / "videos")
+    result = refam("export", labelled / "found", *args)
+    assert result.exit_code == code, result.output
+    assert said in result.stderr
+    if code == 3:
+        assert "videos done; left out:" in result.stderr
+        assert COCO(str(labelled / "out/annotations/instances_all.json")).anns
+    else:
+        assert not (labelled / "out").exists()
+
+
+def test_a_bad_task_or_region_costs_only_itself(labelled):
+    good = {"id": "a", "type": "videorectangle", "to_name": "video", "from_name": "box", "value": {"labels": ["disk"]}}
+    box = {"frame": 1, "x": 10, "y": 10, "width": 20, "height": 20, "enabled": False}
+    good["value"] |= {"sequence": [box], "framesCount": N, "duration": 1.0}
+    bad = {**good, "id": "b", "value": {**good["value"], "sequence": [{**box, "frame": "one"}]}}
+    tasks = [
+        {"id": 1, "data": {"video": "one.mp4"}, "annotations": [{"result": [good, bad]}]},
+        {"id": 2, "data": {"video": "gone.mp4"}, "annotations": [{"result": [good]}]},
+        {"id": 3, "data": {"video": 7}, "annotations": [{"result": []}]},
+    ]
+    (labelled / "e.json").write_text(json.dumps(tasks))
+    (labelled / "c.xml").write_text(build_label_config(["disk"]).replace("$fps", "30"))
+    args = ("--config", labelled / "c.xml", "--videos", labelled / "videos", "--format", "coco")
+    result = refam("export", labelled / "e.json", *args, "--out", labelled / "out")
+    assert result.exit_code == 3, result.output
+    assert all(name in result.stderr for name in ("task 1", "task 2", "there is no gone.mp4", "task 3"))
+    assert len(COCO(str(labelled / "out/annotations/instances_all.json")).anns) == 1
 
 
 def test_importing_boxes_needs_a_video_of_the_same_length(labelled):

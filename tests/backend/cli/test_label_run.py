@@ -133,6 +133,13 @@ def test_a_folder_of_pictures_becomes_a_task_of_pictures():
     assert len(list(Path("found/bear/masks/0").iterdir())) == 4
 
 
+def test_a_folder_of_pictures_is_exported_with_its_pictures():
+    assert refam("label", "bear", "Bear: the red star").exit_code == 0
+    result = refam("export", "found/bear", "--format", "coco", "--out", "coco", "--images", "--videos", ".")
+    assert result.exit_code == 0, result.output
+    assert len(list(Path("coco/images").rglob("*.jpg"))) == 4
+
+
 def test_a_video_is_fetched_from_its_address():
     with serve_files({"/clips/far%20off.mp4": Path("a.mp4").read_bytes()}) as server:
         address = f"{server.url}/clips/far%20off.mp4"

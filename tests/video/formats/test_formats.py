@@ -241,6 +241,26 @@ def test_yolo_by_its_own_rules(tmp_path):
     assert (tmp_path / "labels/val/u_000004.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        ({"all": ["s"]}, {"train": "images/all", "val": "images/all"}),
+        ({"train": ["s"], "val": []}, {"train": "images/train", "val": "images/train"}),
+        ({"train": ["s"], "val": ["u"], "test": []}, {"train": "images/train", "val": "images/val"}),
+        (
+            {"train": ["s"], "val": ["u"], "test": ["v"]},
+            {"train": "images/train", "val": "images/val", "test": "images/test"},
+        ),
+    ],
+)
+def test_yolo_names_folders_that_are_there(tmp_path, splits, expected):
+    yolo.write({split: [video(name) for name in names] for split, names in splits.items()}, tmp_path)
+    about = yaml.safe_load((tmp_path / "data.yaml").read_text())
+    assert {key: about[key] for key in about if key != "names"} == expected
+    assert all((tmp_path / folder).is_dir() for folder in expected.values())
+    assert not (tmp_path / "images/test").exists() or "test" in expected
+
+
 def naive_cvat(path):
     """{track: {frame: box or None}} by the format's rules: linear between keyframes, nothing while outside."""
     root = ElementTree.parse(path).getroot()
@@ -340,6 +360,99 @@ def test_what_is_wrong_is_named(tmp_path, case):
     with pytest.raises(FormatError, match=sentence) as error:
         form.read(tmp_path / name)
     assert name in str(error.value)
+
+
+HEADER = '"categories":[{"id":1,"name":"a"}]'
+GOOD = '{"id":1,"image_id":1,"category_id":1,"bbox":[1,1,3,3]}'
+IMAGES = '{"id":1,"file_name":"p","width":9,"height":9},{"id":2,"file_name":"q","width":9,"height":9}'
+VIDEO = '"width":9,"height":9,"file_names":["p"]'
+ONE_BAD = {
+    "coco object": (
+        coco,
+        "x.json",
+        f'{{{HEADER},"images":[{IMAGES}],"annotations":[{GOOD},{{"id":2,"image_id":2,"category_id":9,"bbox":[1,1,3,3]}}]}}',
+        {"p": 1, "q": 0},
+        "annotation 2",
+    ),
+    "coco annotation of no image": (
+        coco,
+        "x.json",
+        f'{{{HEADER},"images":[{IMAGES}],"annotations":[{GOOD},{{"id":2,"category_id":1}}]}}',
+        {"p": 1, "q": 0},
+        "'image_id'",
+    ),
+    "coco image of a video": (
+        coco,
+        "x.json",
+        f'{{{HEADER},"videos":[{{"id":7,"name":"bad"}},{{"id":8,"name":"good"}}],"images":[{{"video_id":7}},'
+        '{"id":3,"video_id":7,"file_name":"r","width":9,"height":9},'
+        '{"id":1,"video_id":8,"file_name":"p","width":9,"height":9}],"annotations":[]}',
+        {"good": 0},
+        "video 'bad'",
+    ),
+    "youtube-vis annotation": (
+        youtube_vis,
+        "x.json",
+        f'{{{HEADER},"videos":[{{"id":1,{VIDEO}}},{{"id":2,{VIDEO}}}],"annotations":['
+        '{"id":5,"video_id":1,"category_id":1,"bboxes":[[1,1,3,3]]},{"id":6,"video_id":1,"category_id":1,"bboxes":[]}]}',
+        {"1": 1, "2": 0},
+        "annotation 6",
+    ),
+    "youtube-vis video": (
+        youtube_vis,
+        "x.json",
+        f'{{{HEADER},"videos":[{{"id":1,{VIDEO}}},{{"id":2,"width":9,"height":9,"file_names":[]}}],"annotations":[]}}',
+        {"1": 0},
+        "video 2",
+    ),
+    "cvat track": (
+        cvat,
+        "x.xml",
+        "<annotations><meta><task><name>v</name><size>3</size><original_size><width>9</width><height>9</height>"
+        '</original_size></task></meta><track id="1" label="a"><points frame="0"/></track><track id="2" label="a">'
+        '<box frame="0" xtl="1" ytl="1" xbr="3" ybr="3"/></track></annotations>',
+        {"v": 1},
+        "track 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(ONE_BAD))
+def test_a_bad_item_costs_only_itself(tmp_path, case):
+    form, name, text, objects, sentence = ONE_BAD[case]
+    (tmp_path / name).write_text(text)
+    skipped: list[str] = []
+    videos = form.read(tmp_path / name, skipped=skipped)
+    assert {video.name: len(video.objects) for video in videos} == objects
+    assert sentence in " ".join(skipped)
+
+
+@pytest.mark.parametrize("spoil", ["davis", "mots"])
+def test_a_bad_video_costs_only_itself(tmp_path, spoil):
+    form = {"davis": davis, "mots": mots}[spoil]
+    form.write({"all": [video("good"), video("bad")]}, tmp_path)
+    if spoil == "davis":
+        next(tmp_path.rglob("Annotations/*/bad/*.png")).write_bytes(b"no picture")
+    else:
+        (tmp_path / "all/bad/gt/gt.txt").write_bytes(b"\xff\xfe no text")
+    with pytest.raises(FormatError):
+        form.read(tmp_path if spoil == "davis" else tmp_path / "all")
+    skipped: list[str] = []
+    (read,) = form.read(tmp_path if spoil == "davis" else tmp_path / "all", skipped=skipped)
+    assert (read.name, len(skipped)) == ("good", 1)
+
+
+def test_an_object_with_masks_on_some_frames_says_that_it_becomes_boxes(tmp_path):
+    images = ",".join(f'{{"id":{i},"video_id":1,"file_name":"{i}","width":9,"height":9}}' for i in (1, 2, 3))
+    mask = '"segmentation":[[1,1,4,1,4,4]],'
+    rows = ",".join(
+        f'{{"id":{i},"image_id":{i},"category_id":1,"track_id":5,{mask if i < 3 else ""}"bbox":[1,1,3,3]}}'
+        for i in (1, 2, 3)
+    )
+    (tmp_path / "x.json").write_text(f'{{{HEADER},"images":[{images}],"annotations":[{rows}]}}')
+    (found,) = coco.read(tmp_path / "x.json")
+    assert not found.objects[0].has_masks
+    assert "masks on 2 of its 3 frames: it is read as boxes" in found.notes[0]
 
 
 def test_a_coloured_png_is_no_annotation(tmp_path):
