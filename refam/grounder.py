@@ -26,7 +26,9 @@ from refam.backbones import (
 from refam.calibration import Calibration, calibration_path, load_calibration
 from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps, compute_heatmap
 from refam.oom import FrameLatents, OutOfMemoryGuard, resize_maps
-from refam.text.expression import Expression, ExpressionError, parse_expression
+from refam.presence import PresenceModel, load_presence, presence_path
+from refam.text.expression import Expression, ExpressionError, parse_expression, require_known_head
+from refam.text.lexicon import GENERIC_NOUNS
 from video.types import Heatmap
 
 __all__ = ["Grounder", "GroundingError", "GroundingOptions", "GroundingTrace", "TokenMaps", "load_grounder"]
@@ -50,12 +52,17 @@ class Grounder:
     """
 
     def __init__(
-        self, backbone: Backbone, options: GroundingOptions | None = None, *, calibration: Calibration | None = None
+        self,
+        backbone: Backbone,
+        options: GroundingOptions | None = None,
+        *,
+        calibration: Calibration | None = None,
+        presence: PresenceModel | None = None,
     ) -> None:
         self.backbone = backbone
         self.options = options or GroundingOptions()
         self.name = backbone.name
-        self._calibration = calibration
+        self._calibration, self._presence = calibration, presence
         self._memory_guard = OutOfMemoryGuard(backbone, batch=_BATCH)
         self._encoded_texts: dict[str, TextCondition] = {}
 
@@ -84,8 +91,15 @@ class Grounder:
         return replace(parsed, text=" ".join(expression.split()), note=" ".join(filter(None, (note, parsed.note))))
 
     def unknown_words(self, expression: str) -> list[str]:
-        """Return the words that the backbone's tokenizer does not know; they do not guide the search."""
-        return list(self.parse(expression).unknown)
+        """Return the words that the backbone's tokenizer does not know; they do not guide the search.
+
+        Raises:
+            GroundingError: If the expression cannot be grounded, or if its head noun is one of them: what is looked for
+                is not known then. (`ground` makes a heatmap of the other words all the same, with confidence 0.)
+        """
+        parsed = self.parse(expression)
+        require_known_head(parsed, self.backbone.tokenizer)
+        return [word for word in parsed.unknown if word not in GENERIC_NOUNS]
 
     def reading_notes(self, expression: str) -> list[str]:
         """Return what people should know of how an expression is read, such as which of its words are not used.
@@ -117,6 +131,12 @@ class Grounder:
         if self._calibration is None or self._calibration.made_with != self.heatmap_settings(options):
             return None
         return self._calibration
+
+    def valid_presence(self, options: GroundingOptions | None = None) -> PresenceModel | None:
+        """Return the presence model if it was fitted with these very weights and settings, else None."""
+        if self._presence is None or self._presence.made_with != self.heatmap_settings(options):
+            return None
+        return self._presence
 
     def ground(
         self,
@@ -217,8 +237,9 @@ class Grounder:
             balanced=preset.balanced,
             smooth_tokens=preset.smooth_tokens,
         )
-        calibration = self.valid_calibration(options)
-        return trace if calibration is None else trace.calibrate(calibration)
+        calibration, presence = self.valid_calibration(options), self.valid_presence(options)
+        trace = trace if calibration is None else trace.calibrate(calibration)
+        return trace if presence is None else trace.judge_presence(presence)
 
     # --- forward passes
 
@@ -330,7 +351,7 @@ def load_grounder(
     settings_from: str | None = None,
     loading: LoadOptions | None = None,
 ) -> Grounder:
-    """Load a grounder with its calibration, if there is one.
+    """Load a grounder with its calibration and its presence model, if there are any.
 
     Args:
         backbone: A preset name, a diffusers pipeline directory or a hub id.
@@ -351,4 +372,5 @@ def load_grounder(
         load_backbone(preset, device=device, loading=loading),
         options,
         calibration=load_calibration(calibration_path(preset.source)),
+        presence=load_presence(presence_path(preset.source)),
     )

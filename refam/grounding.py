@@ -15,10 +15,13 @@ from refam.attention_sinks import suppress_sinks
 from refam.calibration import Calibration, compute_features
 from refam.heatmap_regions import HeatmapRegion, apply_weights, find_regions, weigh_regions
 from refam.heatmaps import UPSAMPLING_FACTOR, joint_bilateral_upsample, make_heatmap, normalise, sum_word_maps
+from refam.presence import PresenceModel, WordAttention, measure_word_attention
 from refam.text.expression import Expression
 from refam.text.magnets import Magnets
 from video.types import Heatmap
 
+# What is known of whether a word is true of a thing where the model does not have the word: nothing.
+_UNKNOWN_WORD_SHARE = 0.5
 _MAX_PLAIN_RANGE = 2  # grey levels of 256 that a compressed frame of one colour may vary by
 
 
@@ -83,6 +86,9 @@ class GroundingTrace:
         heatmap: The result.
         features: (5,) what its confidence is calibrated on, see `refam.calibration`.
         weighted_regions: The modes that the spatial cues chose among, each with its weight; empty without cues.
+        word_attention: The words that can be borne out, each with the attention that it has at the peak; see
+            `refam.presence`.
+        doubt: What unknown words leave of any confidence: half for each, nothing if the head noun is one.
     """
 
     summed: NDArray[np.float32]
@@ -91,12 +97,23 @@ class GroundingTrace:
     heatmap: Heatmap
     features: NDArray[np.float64]
     weighted_regions: tuple[tuple[HeatmapRegion, float], ...] = ()
+    word_attention: WordAttention = ()
+    doubt: float = 1.0
 
     def calibrate(self, calibration: Calibration) -> GroundingTrace:
         """Return the same with the heatmap's confidence as a probability; a flat heatmap keeps 0."""
         if self.heatmap.grid.max() <= 0:
             return self
-        return replace(self, heatmap=replace(self.heatmap, confidence=float(calibration(self.features))))
+        confidence = float(calibration(self.features)) * self.doubt
+        return replace(self, heatmap=replace(self.heatmap, confidence=confidence))
+
+    def judge_presence(self, model: PresenceModel) -> GroundingTrace:
+        """Return the same with how likely the object is there; the heatmap's confidence is multiplied by it."""
+        presence = model(self.word_attention)
+        shown = self.heatmap.grid.max() > 0
+        presence = replace(presence, probability=presence.probability * self.doubt if shown else 0.0)
+        confidence = self.heatmap.confidence * (presence.probability / self.doubt if self.doubt else 0.0)
+        return replace(self, heatmap=replace(self.heatmap, confidence=confidence, presence=presence))
 
 
 def compute_heatmap(
@@ -144,7 +161,22 @@ def compute_heatmap(
         by_draw=[sum_words(draw, words) for draw in maps.draws],
         by_word=[sum_words(maps.maps, [word]) for word in words],
     )
-    return GroundingTrace(summed, upsampled, biased, heatmap, features, weighted_regions)
+    checkable = expression.checkable_words()
+    attention = measure_word_attention(
+        np.stack([maps.maps[word].sum(0) for word in checkable]), heatmap.grid, heatmap.peak
+    )
+    names = [expression.tokens[word[0]].word or "" for word in checkable]
+    doubt = 0.0 if expression.unknown_head else _UNKNOWN_WORD_SHARE ** len(expression.unchecked)
+    return GroundingTrace(
+        summed,
+        upsampled,
+        biased,
+        replace(heatmap, confidence=heatmap.confidence * doubt),
+        features,
+        weighted_regions,
+        tuple(zip(names, attention.tolist(), strict=True)),
+        doubt,
+    )
 
 
 def _is_plain(frame: NDArray[np.uint8]) -> bool:

@@ -34,7 +34,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("tiny",),
         ("photos",),
         ("backbones",),
-        ("heatmaps", "heatmap_regions", "calibration", "oom", "grounding", "grounder"),
+        ("heatmaps", "heatmap_regions", "calibration", "presence", "oom", "grounding", "grounder"),
         ("segmenters",),
         ("pipeline",),
         ("model",),

@@ -224,7 +224,7 @@ def _to_heatmap(own: Heatmap, grid: NDArray[np.float32], support: NDArray[np.flo
     blurred = cv2.GaussianBlur(grid, (0, 0), min(grid.shape) * _PEAK_BLUR)
     y, x = np.unravel_index(int(blurred.argmax()), grid.shape)
     peak = (float(x + 0.5) / grid.shape[1], float(y + 0.5) / grid.shape[0])
-    return Heatmap(own.frame, grid, peak, float(np.clip(support[y, x], 0, 1)))
+    return replace(own, grid=grid, peak=peak, confidence=float(np.clip(support[y, x], 0, 1)))
 
 
 def contrast_heatmaps(searches: Sequence[Sequence[Heatmap]], *, share: float = CONTRAST_SHARE) -> list[list[Heatmap]]:

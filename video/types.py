@@ -26,6 +26,22 @@ def _require(ok: bool, message: str) -> None:
         raise ValueError(message)
 
 
+@dataclass(frozen=True)
+class Presence:
+    """Whether a frame shows what was asked for at all.
+
+    Args:
+        probability: In [0, 1].
+        weakest: The word that the frame bears out least.
+    """
+
+    probability: float
+    weakest: str
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.probability <= 1, f"Presence.probability must be in [0, 1], got {self.probability}")
+
+
 @dataclass(frozen=True, eq=False)
 class Heatmap:
     """Where the words point in one frame.
@@ -34,13 +50,16 @@ class Heatmap:
         frame: The frame's index in the clip.
         grid: (h, w) float32 in [0, 1]. The maximum is 1 unless the grid is zero everywhere.
         peak: Normalised (x, y) of the maximum.
-        confidence: In [0, 1]: how concentrated the heatmap is.
+        confidence: In [0, 1]: how concentrated the heatmap is; where that was calibrated, the probability that the peak
+            is right.
+        presence: Whether the frame shows what was asked for; None where that is not known.
     """
 
     frame: int
     grid: NDArray[np.float32]
     peak: tuple[float, float]
     confidence: float
+    presence: Presence | None = None
 
     def __post_init__(self) -> None:
         _require(self.grid.ndim == 2, f"Heatmap.grid must be (h, w), got shape {self.grid.shape}")

@@ -183,9 +183,15 @@ def _load_models(
         from refam.backbones import preset_for
         from refam.calibration import calibration_path, load_calibration
         from refam.grounder import Grounder
+        from refam.presence import load_presence, presence_path
 
-        calibration = load_calibration(calibration_path(preset_for(backbone).source))
-        return Grounder(load_backbone().backbone, replace(grounding_options, seed=seed), calibration=calibration)
+        source = preset_for(backbone).source
+        return Grounder(
+            load_backbone().backbone,
+            replace(grounding_options, seed=seed),
+            calibration=load_calibration(calibration_path(source)),
+            presence=load_presence(presence_path(source)),
+        )
 
     return load_segmenter(sam2, device=device), make_grounder
 
@@ -359,6 +365,41 @@ def photos(
 
 
 @eval_app.command()
+def absent(
+    *,
+    backbone: Backbone = "tiny",
+    like: Like = None,
+    sam2: console.Sam2 = None,
+    device: Device = "auto",
+    pictures: Annotated[int, typer.Option(min=0, help="How many held-out drawn pictures.")] = 300,
+    clips: Annotated[int, typer.Option(min=0, help="How many held-out drawn clips, from words to scored tracks.")] = 40,
+) -> None:
+    """Whether what is not there is told from what is: AUROC on drawn pictures and clips that nothing was fitted on.
+
+    The expressions name a colour, a shape or a texture that nothing has, or that things have which are not the same.
+    Prints Markdown.
+    """
+    with one_line_errors(), steps() as step:
+        from refam.evaluation import presence_scores
+        from refam.pipeline.pipeline import Pipeline
+        from refam.pipeline.types import PipelineOptions
+        from refam.segmenters.load import load_segmenter
+        from refam.tiny.heldout import HELD_OUT_SEED
+
+        grounder = _load_grounder(backbone, like, device)
+        if pictures:
+            least = PipelineOptions().min_presence
+            scores = presence_scores.score_pictures(
+                grounder, pictures, HELD_OUT_SEED, least=least, progress=lambda f: step("pictures", f)
+            )
+            _print(f"{pictures} pictures\n\n{presence_scores.presence_table(scores)}\n")
+        if clips:
+            pipeline = Pipeline(load_segmenter(sam2, device=device), grounder=lambda: grounder)
+            scores = presence_scores.score_clips(pipeline, clips, HELD_OUT_SEED, progress=lambda f: step("clips", f))
+            _print(f"{clips} clips\n\n{presence_scores.presence_table(scores)}")
+
+
+@eval_app.command()
 def calibrate(
     *,
     backbone: Backbone = "tiny",
@@ -366,21 +407,23 @@ def calibrate(
     device: Device = "auto",
     limit: Annotated[int, typer.Option(min=50, help="How many scenes to fit on; none of them is held out.")] = 1000,
 ) -> None:
-    """Fit what a backbone's confidence means, and keep it beside the model.
+    """Fit what a backbone's confidence means, and how to tell what is not there; both are kept beside the model.
 
-    Writes refam_calibration.json into the pipeline's folder, or, for a hub name, into ~/.cache/refam. It counts for
-    these weights and settings alone, and for pictures like the drawn scenes.
+    Writes refam_calibration.json and refam_presence.json into the pipeline's folder, or, for a hub name, into
+    ~/.cache/refam. They count for these weights and settings alone, and for pictures like the drawn scenes.
     """
     with one_line_errors(), steps() as step:
         from refam.backbones import preset_for
         from refam.calibration import calibration_path
         from refam.evaluation.grounding_scores import calibrate_grounder
+        from refam.evaluation.presence_scores import calibrate_presence
+        from refam.presence import presence_path
 
-        grounder = _load_grounder(backbone, like, device)
-        fitted = calibrate_grounder(grounder, limit, progress=lambda f: step("ground", f))
-        path = calibration_path(preset_for(backbone).source)
-        fitted.save(path)
-        _print(f"written to {path}; see `refam eval scenes --calibration`")
+        grounder, source = _load_grounder(backbone, like, device), preset_for(backbone).source
+        calibrate_grounder(grounder, limit, progress=lambda f: step("ground", f)).save(calibration_path(source))
+        _print(f"written to {calibration_path(source)}; see `refam eval scenes --calibration`")
+        calibrate_presence(grounder, limit, progress=lambda f: step("tell", f)).save(presence_path(source))
+        _print(f"written to {presence_path(source)}; see `refam eval absent`")
 
 
 def _load_grounder(backbone: str, like: str | None, device: str) -> Grounder:

@@ -1,9 +1,10 @@
 """The score of a track: the probability that it is right as it is, so that a person has nothing to correct.
 
 It is a logistic model of a few features that the pipeline has anyway, fitted on drawn clips with a known truth
-(`refam eval need --fit`) or on what people corrected (`refam calibrate`). It holds for one backbone, segmenter and
-tracker; for others the raw score is used. As a prediction's score is this probability, sampling by uncertainty serves
-those tasks first that need a person.
+(`refam eval need --fit`) or on what people corrected (`refam calibrate`), times the probability that the video has what
+the words name at all (`refam.presence`). The model holds for one backbone, segmenter and tracker; for others the raw
+score is used. As a prediction's score is this probability, sampling by uncertainty serves those tasks first that need a
+person.
 """
 
 from __future__ import annotations

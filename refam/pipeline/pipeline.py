@@ -117,7 +117,7 @@ class Pipeline:
         progress(Stage.MASK, 0.0)
         for i, state in enumerate(states):
             if state.failure is None:
-                find_anchors(clip, state, self._segmenter, min_evidence=self._options.min_evidence)
+                find_anchors(clip, state, self._segmenter, options=self._options)
             progress(Stage.MASK, (i + 1) / len(states))
         found = [state for state in states if state.failure is None]
         if not found:
@@ -184,7 +184,8 @@ class Pipeline:
         backing, disagreements, word_notes = measure_word_support(state, track)
         features = track_features(state, track, backing=backing)
         score_model = self._score_model(state)
-        score = raw_score(features) if score_model is None else score_model(features)
+        presence = 1.0 if state.target.prompts else state.presence
+        score = presence * (raw_score(features) if score_model is None else score_model(features))
         keyframe_iou, drawn = self._options.keyframe_iou, {*state.prompt_anchors, *state.prompt_boxes}
         keep = {*drawn, *state.word_anchors}
         boxes = remove_outlier_boxes(track.boxes, track.visible, clip.times, tolerance_iou=keyframe_iou, keep=keep)
@@ -205,7 +206,7 @@ class Pipeline:
             score,
             state.anchor_frame,
             tuple(sentences),
-            features,
+            features | {"presence": presence},
             read_errors=read_errors,
             disagreements=tuple(disagreements),
         )

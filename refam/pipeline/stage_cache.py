@@ -25,7 +25,7 @@ from refam.pipeline.types import Target, TrackResult
 from refam.version import __version__
 from video.masks import encode
 from video.tracking.state import CheckpointStore
-from video.types import Heatmap, Keyframe, MaskTrack, Rle
+from video.types import Heatmap, Keyframe, MaskTrack, Presence, Rle
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("refam.jobs")
 
 _HASH_CHUNK = 1 << 20
+_FORMAT = 2  # counted up when what is stored, or what it is computed from, changes
 
 
 def hash_file(path: Path) -> str:
@@ -62,7 +63,8 @@ class StageCache:
         if stored is None:
             return None
         grid = np.frombuffer(bytes.fromhex(stored["grid"]), np.float32).reshape(stored["shape"])
-        return Heatmap(stored["frame"], grid.copy(), tuple(stored["peak"]), stored["confidence"])
+        presence = Presence(*stored["presence"]) if stored["presence"] is not None else None
+        return Heatmap(stored["frame"], grid.copy(), tuple(stored["peak"]), stored["confidence"], presence)
 
     def save_heatmap(self, key: Sequence[object], heatmap: Heatmap) -> None:
         """Store the heatmap of a grounded frame."""
@@ -73,6 +75,7 @@ class StageCache:
             "grid": grid.tobytes().hex(),
             "peak": [float(v) for v in heatmap.peak],
             "confidence": float(heatmap.confidence),
+            "presence": None if heatmap.presence is None else [heatmap.presence.probability, heatmap.presence.weakest],
         }
         self._write("heatmap", key, content)
 
@@ -137,7 +140,7 @@ class StageCache:
         self._write("results", key, content)
 
     def _path(self, stage: str, key: Sequence[object]) -> Path:
-        text = repr((self._content, stage, *key))
+        text = repr((_FORMAT, self._content, stage, *key))
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.{stage}"
 
     def _read(self, stage: str, key: Sequence[object]) -> Any:

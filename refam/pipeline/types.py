@@ -136,7 +136,8 @@ class TrackResult:
         score: In [0, 1]; the probability that nothing needs correction, where that was calibrated.
         anchor_frame: The frame of the clip from which tracking started.
         notes: Sentences for people.
-        features: What the score is made of; see refam.pipeline.confidence.
+        features: What the score is made of: those of refam.pipeline.confidence; and `presence`, how likely the video
+            has what the words name (1 where that is not known, or a person drew the object).
         interpolated: The frames that were not looked at; their masks are interpolated.
         read_errors: Where the clip could not be read any further. The same question may find more another time.
         disagreements: The frames on which the words point away from the track.
@@ -188,6 +189,8 @@ class PipelineOptions:
         keyframe_iou: How well boxes that are interpolated between keyframes fit the track, at least.
         redetect_rounds: How often the gaps of a track are searched again.
         min_evidence: An object with less evidence is not drawn. In [0, 1].
+        min_presence: An object that is less likely to be in the video at all is not drawn, where that is known. In
+            [0, 1].
         score_model_dir: A folder with a score model that was fitted here; see refam.pipeline.confidence.
         schedule: When a segmenter with features (SAM2) looks at frames of the video. None: `LookSchedule()`, or every
             frame for a segmenter that is fast where it runs.
@@ -199,6 +202,7 @@ class PipelineOptions:
     keyframe_iou: float = KEYFRAME_IOU
     redetect_rounds: int = 2
     min_evidence: float = 0.15
+    min_presence: float = 0.2
     score_model_dir: Path | None = None
     schedule: LookSchedule | None = None
     refit_every: int | None = None

@@ -7,9 +7,10 @@ are dropped. Source: RefAM, arXiv 2509.22650, sections on attention magnets and 
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -17,7 +18,17 @@ import regex
 
 from refam.text.abbreviations import write_out_abbreviations
 from refam.text.instructions import find_instructions
-from refam.text.lexicon import APPEARANCE_WORDS, FRAME_WORDS, RELATION_WORDS, RELATIVE_PRONOUNS, STOP_WORDS
+from refam.text.lexicon import (
+    ADJECTIVES,
+    ALSO_NOUNS,
+    APPEARANCE_WORDS,
+    ENDINGS,
+    FRAME_WORDS,
+    GENERIC_NOUNS,
+    RELATION_WORDS,
+    RELATIVE_PRONOUNS,
+    STOP_WORDS,
+)
 from refam.text.magnets import Magnets
 from refam.text.motion import Direction, find_directions
 from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
@@ -103,6 +114,18 @@ class Expression:
         """Return the positions in the sequence of the tokens with these roles."""
         return [i for i, t in enumerate(self.tokens) if t.role in roles]
 
+    @property
+    def unknown_head(self) -> str | None:
+        """The head noun if the tokenizer does not have it: what is looked for is not known then."""
+        heads = (t.word for t in self.tokens if t.role is TokenRole.HEAD)
+        return next((word for word in heads if word in self.unknown and word not in GENERIC_NOUNS), None)
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """The words said of the object that nothing can bear out, for the tokenizer does not have them."""
+        words = (self.tokens[i].word for i in self.positions(TokenRole.CONTENT, TokenRole.HEAD))
+        return tuple(w for w in dict.fromkeys(words) if w and w in self.unknown and w not in GENERIC_NOUNS)
+
     def content_words(self) -> list[list[int]]:
         """Return, for each word whose map makes the heatmap, the positions of its tokens.
 
@@ -120,24 +143,29 @@ class Expression:
                 words.append([i])
         return words
 
+    def checkable_words(self) -> list[list[int]]:
+        """Return `content_words` without those that any thing can be called by, unless there are no others."""
+        words = self.content_words()
+        return [w for w in words if self.tokens[w[0]].word not in GENERIC_NOUNS] or words
+
 
 class ExpressionError(UserError):
     """The expression cannot be grounded; the message says why and what would work."""
 
 
 class UnknownWordsError(ExpressionError):
-    """The model knows none of the words that would be looked for.
+    """The model does not know what would be looked for.
 
     Args:
-        words: Those words.
+        reason: Which words it does not know, as a clause.
         known: What can be looked for, if that is few enough to be listed.
 
     Attributes:
         reason: The first half of the message, for those who need no advice.
     """
 
-    def __init__(self, words: Sequence[str], known: Sequence[str]) -> None:
-        self.reason = f"the model in use knows none of the words {', '.join(map(repr, words))}"
+    def __init__(self, reason: str, known: Sequence[str]) -> None:
+        self.reason = reason
         instead = f"it knows {', '.join(known)}" if known else "use words that it knows"
         super().__init__(f"{self.reason}; {instead}; or draw the object instead")
 
@@ -212,6 +240,7 @@ def parse_expression(
     tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
     unknown = _unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)
     _check_groundable(text, tokens, unknown, cues, directions, tokenizer)
+    tokens = _move_unknown_head(tokens, unknown)
     ignored = phrase.ignored if phrase else [IgnoredWords(d.text, d.reason) for d in directions]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note)
@@ -257,7 +286,10 @@ def _find_word(words: Sequence[Word], start: int, end: int) -> int | None:
 
 
 def _unknown_words(words: Sequence[Word], roles: Sequence[TokenRole], encoding: Any, tokenizer: Any) -> tuple[str, ...]:
-    """Return the words without a known token; a word with one known token can still guide the search."""
+    """Return the words of which the tokenizer does not have enough to mean what was written.
+
+    "circles" is a circle where only its s is not known; "starfish" is no star, and "red-dog" is not red.
+    """
     pieces = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
     known = [
         span
@@ -267,10 +299,16 @@ def _unknown_words(words: Sequence[Word], roles: Sequence[TokenRole], encoding: 
     unknown = [
         word.text
         for word, role in zip(words, roles, strict=True)
-        if _has_meaning(word.text, role)
-        and not any(min(end, word.end) > max(start, word.start) for start, end in known)
+        if _has_meaning(word.text, role) and not _is_known(word, known)
     ]
     return tuple(dict.fromkeys(unknown))
+
+
+def _is_known(word: Word, known: Sequence[tuple[int, int]]) -> bool:
+    """Whether a word is made of known pieces but for an ending. known: characters of all known pieces."""
+    covered = {i for start, end in known for i in range(max(start, word.start), min(end, word.end))}
+    rest = "".join(c for i, c in enumerate(word.text, word.start) if i not in covered and c.isalnum())
+    return bool(covered) and (not rest or rest in ENDINGS)
 
 
 def _has_meaning(word: str, role: TokenRole) -> bool:
@@ -281,6 +319,18 @@ def _has_meaning(word: str, role: TokenRole) -> bool:
         return True
     is_sign = any(c.isalnum() or unicodedata.category(c).startswith("S") for c in word)  # "S": symbols
     return is_sign and word not in _GRAMMAR_WORDS
+
+
+def _move_unknown_head(tokens: tuple[Token, ...], unknown: Sequence[str]) -> tuple[Token, ...]:
+    """Make the known noun that directly follows an unknown head the head: "shiny" is none in "the shiny red star"."""
+    head = next((t.word_index for t in tokens if t.role is TokenRole.HEAD and t.word in unknown), None)
+    if head is None:
+        return tokens
+    content = {t.word_index: t.word for t in tokens if t.role is TokenRole.CONTENT}
+    after = itertools.takewhile(lambda i: i in content, itertools.count(head + 1))
+    nouns = [i for i in after if content[i] not in {*unknown, *(ADJECTIVES - ALSO_NOUNS)}]
+    roles = {head: TokenRole.CONTENT, nouns[-1]: TokenRole.HEAD} if nouns else {}
+    return tuple(replace(t, role=roles.get(t.word_index, t.role)) if t.word_index is not None else t for t in tokens)
 
 
 def _check_groundable(
@@ -300,7 +350,15 @@ def _check_groundable(
     if not looked_for:
         raise ExpressionError(f"{text!r} names nothing to look for; add a noun, such as: the red car")
     if looked_for <= set(unknown):
-        raise UnknownWordsError([word for word in unknown if word in looked_for], _list_known_words(tokenizer))
+        named = ", ".join(repr(word) for word in unknown if word in looked_for)
+        raise UnknownWordsError(f"the model in use knows none of the words {named}", _list_known_words(tokenizer))
+
+
+def require_known_head(expression: Expression, tokenizer: Any) -> None:
+    """Raise UnknownWordsError if the tokenizer does not have the head noun: what is looked for is not known then."""
+    if expression.unknown_head is not None:
+        reason = f"the model in use does not know {expression.unknown_head!r}, which is what {expression.text!r} names"
+        raise UnknownWordsError(reason, _list_known_words(tokenizer))
 
 
 def _list_known_words(tokenizer: Any) -> list[str]:

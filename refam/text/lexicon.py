@@ -29,6 +29,10 @@ STOP_WORDS = word_set(
 FRAME_WORDS = word_set(
     "picture image photo photograph frame screen scene view shot video pic clip camera us you viewer me"
 )
+# Nouns that any thing can be called by: nothing in a picture bears them out or not.
+GENERIC_NOUNS = word_set("one ones thing things object objects item items something anything stuff")
+# What may follow a known word without making another one of it: "circles", "star-shaped", but not "starfish".
+ENDINGS = word_set("s es d ed y er est ish like shaped colored coloured")
 # Parts that have sides of their own: "left hand" names a hand, not a place in the frame.
 SIDED_PARTS = word_set(
     """
@@ -95,6 +99,7 @@ ADJECTIVES = COLOURS | word_set(
     broken neon medium last first second third other same two three four five six seven eight nine ten electric
     """
 )
+ALSO_NOUNS = word_set("square male female")  # of the adjectives
 ADVERBS = word_set("still together alone forward forwards backward backwards sideways fast quickly slowly")
 # Nouns that end like participles; of those that are participles as well ("a man building a wall"), they are nouns where
 # no noun is before them.

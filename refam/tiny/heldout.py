@@ -82,7 +82,7 @@ def held_out_scenes(count: int, seed: int) -> Iterator[HeldOutScene]:
     for i in range(count):
         extent = EXTENTS[i % len(EXTENTS)]
         scene, referral = sample_referring_scene(rng, extent)
-        picture, masks = draw_scene(scene, _size(extent))
+        picture, masks = draw_scene(scene, picture_size(extent))
         yield HeldOutScene(picture, masks, referral)
 
 
@@ -106,12 +106,13 @@ def held_out_clips(count: int, seed: int, *, speed: float = 0.6) -> Iterator[Hel
         moving = set_in_motion(scene, rng, speed=speed)
         if referral.kind == "place":
             continue
-        frames, masks = draw_moving_scene(moving, _size(extent), n_frames=CLIP_FRAMES)
+        frames, masks = draw_moving_scene(moving, picture_size(extent), n_frames=CLIP_FRAMES)
         visible = masks[referral.target, list(planned)].sum((1, 2))
         if visible.min() >= 0.5 * visible.max():
             made += 1
             yield HeldOutClip(frames, masks, planned, referral)
 
 
-def _size(extent: tuple[float, float]) -> tuple[int, int]:
+def picture_size(extent: tuple[float, float]) -> tuple[int, int]:
+    """Return (width, height) in pixels of a picture of so many units."""
     return int(extent[0] * _PIXELS_PER_UNIT), int(extent[1] * _PIXELS_PER_UNIT)
