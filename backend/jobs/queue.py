@@ -169,6 +169,18 @@ class JobQueue:
         except (ValueError, TypeError):
             return None
 
+    def save_preview(self, job: str, prediction: dict[str, Any]) -> None:
+        """Write what is known of a running job's prediction before it is finished."""
+        self._storage.write_blob(f"preview:{job}", json.dumps(prediction).encode())
+
+    def preview(self, job: str) -> dict[str, Any] | None:
+        """Return what is known of the prediction of an unfinished job; None if nothing is, or it is damaged."""
+        raw = self._storage.read_blob(f"preview:{job}")
+        try:
+            return None if raw is None else json.loads(raw)
+        except (ValueError, TypeError):
+            return None
+
     def thumbnail(self, job: str) -> bytes | None:
         """Return a JPEG of the frame on which the first object has the highest score."""
         raw = self._storage.read_blob(f"thumb:{job}")
@@ -222,6 +234,7 @@ class JobQueue:
         self._storage.write_blob(f"result:{record.id}", json.dumps(prediction).encode())
         if thumbnail is not None:
             self._storage.write_blob(f"thumb:{record.id}", thumbnail)
+        self._storage.delete_blobs(f"preview:{record.id}")
         changes = {"fraction": 1.0, "left_s": 0.0, "stage": "", "error": None}
         return self._replace(record, record.but(state=JobState.DONE, finished_at=self._clock(), **changes))
 
@@ -270,7 +283,7 @@ class JobQueue:
         old = [record for record in self.records() if record.state.final][keep:]
         for record in old:
             self._storage.delete(record.id)
-            self._storage.delete_blobs(*(f"{kind}:{record.id}" for kind in ("spec", "result", "thumb")))
+            self._storage.delete_blobs(*(f"{kind}:{record.id}" for kind in ("spec", "result", "thumb", "preview")))
         return len(old)
 
     # --- deliveries ---------------------------------------------------------------------------------------------

@@ -7,13 +7,14 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from backend.jobs.models import JobRecord, JobSpec, JobState
+from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
 from backend.jobs.worker import JobResult, TransientError
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import build_prediction
+from backend.labelstudio.regions import build_prediction, mark_preview
 from backend.labelstudio.request import PredictRequest
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count, frame_aspect, pixel_aspect
 from backend.media.network_policy import redact_url
@@ -100,11 +101,30 @@ class JobRunner:
         cached = cache.load_results(key, targets)
         if cached is not None:
             return cached
+        preview = partial(self._save_preview, spec, clip) if self._wants_preview(spec) else None
         quality = self._settings.quality
-        results = quality.run(self._pipeline(), clip, targets, progress=progress, cache=cache)
+        results = quality.run(self._pipeline(), clip, targets, progress=progress, cache=cache, preview=preview)
         if not any(result.read_errors for result in results):  # reading may go well the next time
             cache.save_results(key, results)
         return results
+
+    def _wants_preview(self, spec: JobSpec) -> bool:
+        """Whether somebody who typed waits for an answer that can be shown before there are masks."""
+        if not parse_label_config(spec.label_config).control.BOXES_ONLY:
+            return False
+        record = self._queue.record(spec.id)
+        return record is not None and record.urgency >= Priority.INTERACTIVE
+
+    def _save_preview(self, spec: JobSpec, clip: Clip, results: Sequence[TrackResult]) -> None:
+        """Keep what is known before tracking, for a request that cannot wait for the end."""
+        work = spec.work
+        shown = [i for i, result in enumerate(results) if result.visible.any()]
+        regions = parse_label_config(spec.label_config).control.regions(
+            [results[i] for i in shown], clip, fps=work.fps, region_ids=[work.region_ids[i] for i in shown]
+        )
+        if regions:
+            prediction = build_prediction(list(map(mark_preview, regions)), model_version=spec.model_version)
+            self._queue.save_preview(spec.id, dict(prediction))
 
 
 class ClipOpener:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 REGION_PREFIX = "refam-"  # begins the ids of this backend's regions
 
@@ -20,6 +20,7 @@ class BoxKeyframe(TypedDict):
     of the frame. rotation: degrees clockwise about the top left corner; interpolated boxes become NaN without it.
     enabled: False hides the object from the next frame on, up to the next keyframe. score: in [0, 1]. words: those that
     the object was found with. check: the checksum of a keyframe that nobody edited (see `backend.labelstudio.edits`).
+    preview: whether it is of a preview, which the finished track is to replace.
     """
 
     frame: int
@@ -33,6 +34,7 @@ class BoxKeyframe(TypedDict):
     score: NotRequired[float]
     words: NotRequired[str]
     check: NotRequired[str]
+    preview: NotRequired[bool]
 
 
 class Vertex(TypedDict):
@@ -156,6 +158,19 @@ def build_prediction(regions: Sequence[Region], *, model_version: str) -> Predic
         "score": min(region["score"] for region in regions),
         "model_version": model_version,
     }
+
+
+def mark_preview(region: Region) -> Region:
+    """Return a region on video as a preview: each keyframe says so, and its score is 0, for it is not finished."""
+    value = cast(VideoValue, region["value"])
+    sequence = [{**keyframe, "preview": True} for keyframe in value["sequence"]]
+    return cast(Region, {**region, "score": 0.0, "value": {**value, "sequence": sequence}})
+
+
+def is_preview(region: Mapping[str, Any]) -> bool:
+    """Return whether a region on video is a preview that no finished track has replaced yet."""
+    value = region.get("value")
+    return any(keyframe.get("preview") for keyframe in read_mappings(value, "sequence"))
 
 
 def region_id_for(task: Mapping[str, Any] | str, position: int) -> str:

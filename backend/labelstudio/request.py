@@ -20,7 +20,7 @@ from backend.labelstudio.controls.image_masks import MaskError
 from backend.labelstudio.editor_state import EditorState, read_editor_state
 from backend.labelstudio.edits import UserEdit, region_words
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.regions import read_mappings, region_id_for
+from backend.labelstudio.regions import is_preview, read_mappings, region_id_for
 from refam.pipeline.types import Target
 from video.errors import UserError
 
@@ -70,7 +70,8 @@ class PredictRequest:
 class _Object:
     """One object of a request.
 
-    edits: the keyframes that a person set. unchanged: whether its region was found with these very words and label.
+    edits: the keyframes that a person set. unchanged: whether its region is the finished track of these very words and
+    this label.
     """
 
     target: Target
@@ -246,7 +247,7 @@ def _objects_for(
                 Target(label=label, words=words),
                 str(region["id"]) if region else region_id_for(task, position),
                 state.user_keyframes(region) if region else (),
-                region is not None and region_words(region) == words and label == current,
+                region is not None and region_words(region) == words and label == current and not is_preview(region),
             )
         )
     return objects

@@ -73,7 +73,8 @@ class PredictService:
         allowed_s = self._settings.deadline_s
         if single and not interactive:
             allowed_s = min(allowed_s, self._settings.page_deadline_s)
-        deadline = time.monotonic() + allowed_s
+        start = time.monotonic()
+        deadline = start + allowed_s
 
         def submit(tasks: Sequence[Mapping[str, Any]]) -> list[_RequestedTask]:
             requested = [self._read_task(task, label_config, context, project) for task in tasks]
@@ -91,7 +92,9 @@ class PredictService:
                 outdated, requested = requested, submit(drawn)
                 self._cancel_outdated(outdated, requested)
         jobs = [item.spec.id for item in requested if item.spec is not None and item.error is None]
-        self._wait(jobs, priority, deadline)
+        # What would come too late is answered by its preview as soon as a page would give up.
+        preview_from = start + self._settings.page_deadline_s if interactive else deadline
+        self._wait(jobs, priority, deadline, preview_from)
         return [self._answer_safely(item, interactive=interactive) for item in requested]
 
     def list_refusal(
@@ -193,14 +196,14 @@ class PredictService:
             if item.spec is not None and item.spec.id not in wanted:
                 self._queue.cancel(item.spec.id, "asked again with what was drawn since")
 
-    def _wait(self, jobs: Sequence[str], priority: Priority, deadline: float) -> None:
+    def _wait(self, jobs: Sequence[str], priority: Priority, deadline: float, preview_from: float) -> None:
         pending = list(jobs)
         while pending and time.monotonic() < deadline and not self._runtime.closing.is_set():
-            pending = [job for job in pending if not self._is_over(job, priority, deadline)]
+            pending = [job for job in pending if not self._is_over(job, priority, deadline, preview_from)]
             if pending:
                 time.sleep(min(_POLL_S * (1 + len(pending) / 10), max(0.0, deadline - time.monotonic())))
 
-    def _is_over(self, job: str, priority: Priority, deadline: float) -> bool:
+    def _is_over(self, job: str, priority: Priority, deadline: float, preview_from: float) -> bool:
         """Whether nothing more comes before the deadline: one bad address must not keep all others waiting."""
         try:
             record = self._queue.record(job)
@@ -209,6 +212,10 @@ class PredictService:
                 raise
             return False  # the queue is away for a moment
         if record is None or record.state.final:
+            return True
+        now = time.monotonic()
+        comes_in_time = record.left_s is not None and now + record.left_s < deadline
+        if now >= preview_from and not comes_in_time and self._queue.preview(job) is not None:
             return True
         # A retry whose priority this request has raised runs at once, as its record says when a worker has claimed it.
         late = record.retry_at is not None and record.retry_at - time.time() > deadline - time.monotonic()
@@ -234,6 +241,11 @@ class PredictService:
         prediction = self._queue.prediction(job) if record and record.state is JobState.DONE else None
         if record is not None and record.state is JobState.DONE and prediction is None:
             record = self._queue.fail(record, f"the result of {task} was damaged: retrieve again")
+        if record is not None and not record.state.final and interactive:
+            prediction = self._queue.preview(job)
+            return (
+                self._describe_preview(prediction, task, record) if prediction else {"error": _progress(task, record)}
+            )
         if record is None or prediction is None:
             return {"error": self._describe(task, record)}
         if not interactive:
@@ -249,16 +261,29 @@ class PredictService:
         """Why a job gave no prediction, or how far it is, as a sentence."""
         if record is not None and record.state in (JobState.FAILED, JobState.CANCELLED):
             return record.error or str(record.state)
-        if record is None or record.state is JobState.QUEUED:
-            progress = "waits for its turn"
-        else:
-            progress = f"is {record.fraction:.0%} done"
-        if record is not None and record.retry_at is not None:
-            wait_s = max(0.0, record.retry_at - time.time())
-            progress = f"failed ({record.error}) and is tried again in {wait_s:.0f} s"
-        if record is not None and record.left_s is not None:
-            progress += f", about {record.left_s:.0f} s are left"
-        pushed = "its prediction is stored when it is finished"
-        text = f"{task} {progress}; {pushed if self._settings.can_push else 'retrieve again later'}"
+        pushed = "its prediction is stored when it is finished" if self._settings.can_push else "retrieve again later"
+        text = f"{_progress(task, record)}; {pushed}"
         log.info("%s", text)
         return text
+
+    def _describe_preview(self, prediction: dict[str, Any], task: str, record: JobRecord) -> dict[str, Any]:
+        """Return a preview whose regions say that they are one, and how far the track is."""
+        note = f"preview: boxes on a few frames and straight lines between them. {_progress(task, record)}; " + (
+            "when it is finished, the same words with a further ';' bring the track"
+        )
+        log.info("%s", note)
+        return prediction | {"result": [{**region, "meta": {"text": [note]}} for region in prediction["result"]]}
+
+
+def _progress(task: str, record: JobRecord | None) -> str:
+    """How far a job that is not final is, as a clause."""
+    if record is None or record.state is JobState.QUEUED:
+        progress = "waits for its turn"
+    else:
+        progress = f"is {record.fraction:.0%} done"
+    if record is not None and record.retry_at is not None:
+        wait_s = max(0.0, record.retry_at - time.time())
+        progress = f"failed ({record.error}) and is tried again in {wait_s:.0f} s"
+    if record is not None and record.left_s is not None:
+        progress += f", about {record.left_s:.0f} s are left"
+    return f"{task} {progress}"

@@ -14,6 +14,7 @@ import numpy as np
 
 from refam.pipeline.anchors import find_anchors, measure_word_support
 from refam.pipeline.confidence import ScoreModel, load_score_model, raw_score, track_features
+from refam.pipeline.preview import Preview, on_size, preview_results
 from refam.pipeline.recovery import Redetector, describe_gaps
 from refam.pipeline.roi import (
     RegionOfInterest,
@@ -90,6 +91,7 @@ class Pipeline:
         *,
         progress: Progress | None = None,
         cache: StageCache | None = None,
+        preview: Preview | None = None,
     ) -> list[TrackResult]:
         """Find and track targets.
 
@@ -98,6 +100,7 @@ class Pipeline:
             targets: The objects to find.
             progress: Called with the stage's name and its finished fraction.
             cache: Where finished stages of this clip are stored and looked up.
+            preview: Called once before tracking, with what is known by then; see `refam.pipeline.preview`.
 
         Returns:
             One result per target, in their order. A target that could not be found has a track that is visible
@@ -123,6 +126,8 @@ class Pipeline:
         if not found:
             _raise_read_error(states)
             raise PipelineError("; ".join(f"{state.target.label}: {state.failure}" for state in states))
+        if preview is not None:
+            preview(preview_results(clip, states))
         tracker = SegmentTracker(
             clip,
             self._segmenter,
@@ -228,6 +233,7 @@ def run_in_region(
     *,
     progress: Progress | None = None,
     cache: StageCache | None = None,
+    preview: Preview | None = None,
 ) -> list[TrackResult]:
     """Run the pipeline on a region of interest.
 
@@ -238,6 +244,7 @@ def run_in_region(
         region: The frames to look at, and their size.
         progress: Called with the stage's name and its finished fraction.
         cache: Where finished stages of this region of this clip are stored and looked up.
+        preview: See `Pipeline.run`; on the region's frames, in the clip's size.
 
     Returns:
         One result per target, on the whole clip's frames and in its size.
@@ -248,7 +255,8 @@ def run_in_region(
         ReadingError: If nothing could be read.
     """
     view = region.view(clip, targets)
-    results = pipeline.run(view, map_targets_to_view(view, targets), progress=progress, cache=cache)
+    early = {} if preview is None else {"preview": lambda results: preview(on_size(results, clip.size))}
+    results = pipeline.run(view, map_targets_to_view(view, targets), progress=progress, cache=cache, **early)
     return map_results_to_clip(results, view, targets)
 
 

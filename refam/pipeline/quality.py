@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from refam.pipeline.pipeline import Pipeline
+    from refam.pipeline.preview import Preview
     from refam.pipeline.stage_cache import StageCache
     from refam.pipeline.stages import Progress
     from refam.pipeline.types import PipelineOptions, Target, TrackResult
@@ -66,6 +67,7 @@ class Quality(StrEnum):
         *,
         progress: Progress | None = None,
         cache: StageCache | None = None,
+        preview: Preview | None = None,
     ) -> list[TrackResult]:
         """Run a pipeline that was made with the options of this quality, on frames of this quality's size.
 
@@ -75,6 +77,7 @@ class Quality(StrEnum):
             targets: The objects to find.
             progress: Called with the stage's name and its finished fraction.
             cache: Where finished stages of this clip at this quality are stored and looked up.
+            preview: See `Pipeline.run`.
 
         Returns:
             One result per target, on the clip's own frames and in its size.
@@ -88,6 +91,7 @@ class Quality(StrEnum):
         from video.io.reader import Clip
 
         if self.max_side_px is None or not isinstance(clip, Clip) or max(clip.size) <= self.max_side_px:
-            return pipeline.run(clip, targets, progress=progress, cache=cache)
+            early = {} if preview is None else {"preview": preview}  # a pipeline need not be able to
+            return pipeline.run(clip, targets, progress=progress, cache=cache, **early)
         region = RegionOfInterest(max_side_px=self.max_side_px)
-        return run_in_region(pipeline, clip, targets, region, progress=progress, cache=cache)
+        return run_in_region(pipeline, clip, targets, region, progress=progress, cache=cache, preview=preview)

@@ -62,6 +62,8 @@ class Control(ABC):
     """Whether the tag draws on lists of pictures instead of videos."""
     PRIORITY: ClassVar[int] = 0
     """Where a config has several controls, the one of the lowest number is taken."""
+    BOXES_ONLY: ClassVar[bool] = False
+    """Whether its regions are made of boxes alone, so that a preview without masks can be shown."""
 
     name: str
     tag: str

@@ -40,6 +40,7 @@ class VideoRectangleControl(VideoControl):
 
     TAGS: ClassVar[tuple[str, ...]] = ("videorectangle",)
     PRIORITY: ClassVar[int] = 1
+    BOXES_ONLY: ClassVar[bool] = True
 
     @classmethod
     def explain_unusable(cls, tags: Sequence[Element], media: str) -> str | None:
