@@ -33,6 +33,7 @@ from video.keyframes import KEYFRAME_IOU
 if TYPE_CHECKING:
     from backend.labelstudio.request import PredictRequest
     from refam.grounder import Grounder
+    from refam.grounder_group import GrounderGroup
     from refam.segmenters.load import SegmenterChoice
     from video.types import Segmenter
 
@@ -57,7 +58,7 @@ class Runtime:
         settings: Settings,
         *,
         segmenter: Callable[[], Segmenter] | None = None,
-        grounder: Callable[[], Grounder] | None = None,
+        grounder: Callable[[], Grounder | GrounderGroup] | None = None,
     ) -> None:
         self.settings = settings
         self.media = MediaStore(settings)
@@ -71,7 +72,7 @@ class Runtime:
         self._segmenter_choice: SegmenterChoice | None = None
         self._why_no_weights: str | None = None
         self._pipeline: Pipeline | None = None
-        self._grounder: Grounder | None = None
+        self._grounder: Grounder | GrounderGroup | None = None
         self._queue: JobQueue | None = None
         self._pusher: PredictionPusher | None = None
         self._worker: Worker | None = None
@@ -142,11 +143,14 @@ class Runtime:
         if self._backbone_identity is None:
             try:
                 from refam.backbones.identity import name_with_weights
+                from refam.backbones.presets import members_of
 
                 found = name_with_weights(self.settings.backbone)
+                members = [name_with_weights(member) for member in members_of(self.settings.backbone)]
             except ValueError:  # no such backbone: /ready and the log say so when it is to be loaded
                 found = _last_part(self.settings.backbone)
-            self._calibrated = load_calibrated(self.settings.data_dir, found)
+                members = [found]
+            self._calibrated = load_calibrated(self.settings.data_dir, members)
             self._backbone_identity = found
         return self._backbone_identity
 
@@ -162,7 +166,7 @@ class Runtime:
                 self._pipeline = model.pipeline
             return self._pipeline
 
-    def grounder(self) -> Grounder:
+    def grounder(self) -> Grounder | GrounderGroup:
         """Return the grounder; the first call loads the backbone."""
         if self._grounder is None:
             self._grounder = self._load("backbone", self._grounder_loader)
@@ -185,12 +189,15 @@ class Runtime:
         log.info("masks and tracks by %s: %s", choice.version, choice.why)
         return self.settings.segmenter(choice.source or choice.name, device=self.settings.device)
 
-    def _default_grounder(self) -> Grounder:
-        from refam.grounder import GroundingOptions, load_grounder
+    def _default_grounder(self) -> Grounder | GrounderGroup:
+        from refam.grounder import GroundingOptions
+        from refam.grounder_loading import load_grounder_or_group
 
         settings = self.settings
         options = GroundingOptions(magnet_words=settings.magnet_words())
-        grounder = load_grounder(settings.backbone, device=settings.device, options=options, loading=settings.loading())
+        grounder = load_grounder_or_group(
+            settings.backbone, device=settings.device, options=options, loading=settings.loading()
+        )
         if self.calibrated is not None:
             self.calibrated.apply(grounder)
         return grounder

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.pipeline.quality import Quality
 from refam.text.magnets import Magnets
 from video.errors import UserError
@@ -173,7 +174,7 @@ class Settings(WeightSettings):
     label_studio_api_key: SecretStr | None = Field(default=None, validation_alias="LABEL_STUDIO_API_KEY")
     """Token for Label Studio's API, legacy or personal access token"""
 
-    backbone: str = Field(default="tiny", min_length=1)
+    backbone: str = Field(default=DEFAULT_BACKBONE, min_length=1)
     """Diffusion transformer that grounds words: a preset, a pipeline directory or a hub name"""
     sam2: str | None = None
     """Segmenter: a name of `refam models`, a directory, a hub name or `grabcut`; unset takes the best present"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,22 +15,18 @@ from refam.attention import TextAttention
 from refam.attention_sinks import find_sinks_in_samples
 from refam.backbones import (
     Backbone,
-    BackboneError,
-    LoadOptions,
     TextCondition,
     VideoBackbone,
-    load_backbone,
-    preset_for,
 )
-from refam.calibration import Calibration, calibration_path, load_calibration
+from refam.calibration import Calibration
 from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps, compute_heatmap
 from refam.oom import FrameLatents, OutOfMemoryGuard, resize_maps
-from refam.presence import PresenceModel, load_presence, presence_path
+from refam.presence import PresenceModel
 from refam.text.expression import Expression, ExpressionError, parse_expression, require_known_head
 from refam.text.lexicon import GENERIC_NOUNS
 from video.types import Heatmap
 
-__all__ = ["Grounder", "GroundingError", "GroundingOptions", "GroundingTrace", "TokenMaps", "load_grounder"]
+__all__ = ["Grounder", "GroundingError", "GroundingOptions", "GroundingTrace", "TokenMaps"]
 
 GroundingError = ExpressionError
 _BATCH = 16  # frames x noise samples in one forward pass
@@ -65,6 +60,18 @@ class Grounder:
         self._calibration, self._presence = calibration, presence
         self._memory_guard = OutOfMemoryGuard(backbone, batch=_BATCH)
         self._encoded_texts: dict[str, TextCondition] = {}
+
+    def for_words(self, expression: str) -> Grounder:
+        """Return the grounder that looks for an expression: this one. A `GrounderGroup` returns one of its members."""
+        return self
+
+    def members(self) -> list[Grounder]:
+        """Return this grounder alone; see `GrounderGroup.members`."""
+        return [self]
+
+    def with_options(self, options: GroundingOptions) -> Grounder:
+        """Return a grounder with other options that shares the backbone and what was fitted."""
+        return Grounder(self.backbone, options, calibration=self._calibration, presence=self._presence)
 
     @property
     def warnings(self) -> list[str]:
@@ -341,36 +348,3 @@ class Grounder:
 def _to_maps(attention: torch.Tensor, grid: tuple[int, ...]) -> NDArray[np.float32]:
     """(..., N, T) -> (..., T, *grid), where the grid has N tokens."""
     return attention.transpose(-1, -2).unflatten(-1, grid).cpu().numpy()
-
-
-def load_grounder(
-    backbone: str = "tiny",
-    *,
-    device: str = "auto",
-    options: GroundingOptions | None = None,
-    settings_from: str | None = None,
-    loading: LoadOptions | None = None,
-) -> Grounder:
-    """Load a grounder with its calibration and its presence model, if there are any.
-
-    Args:
-        backbone: A preset name, a diffusers pipeline directory or a hub id.
-        device: "auto", "cpu" or "cuda".
-        options: The parts of the method to use; None uses all.
-        settings_from: A preset whose settings (blocks, noise, sizes) to use, for a directory with a model of that kind.
-        loading: How weights are held, and whether they may be downloaded.
-
-    Raises:
-        BackboneError: If the backbone cannot be loaded.
-    """
-    preset = preset_for(backbone)
-    if backbone == "tiny" and not Path(preset.source).is_dir():
-        raise BackboneError("the small model's weights are missing from this checkout; `refam train-tiny` makes them")
-    if settings_from is not None:
-        preset = replace(preset_for(settings_from), name=preset.name, source=preset.source, licence=preset.licence)
-    return Grounder(
-        load_backbone(preset, device=device, loading=loading),
-        options,
-        calibration=load_calibration(calibration_path(preset.source)),
-        presence=load_presence(presence_path(preset.source)),
-    )

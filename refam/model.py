@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.pipeline.device import require_device
 from refam.pipeline.pipeline import Pipeline, run_in_region
 from refam.pipeline.quality import Quality
@@ -31,6 +32,7 @@ log = logging.getLogger("refam.model")
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
+    from refam.grounder_group import GrounderGroup
     from refam.pipeline.stage_cache import StageCache
 
 FramePoint = tuple[float, float, int]
@@ -68,7 +70,7 @@ class Model:
     def __init__(
         self,
         segmenter: Segmenter,
-        grounder: Callable[[], Grounder],
+        grounder: Callable[[], Grounder | GrounderGroup],
         *,
         check_targets: Callable[[Sequence[Target]], None] | None = None,
         quality: Quality | str = Quality.NORMAL,
@@ -87,7 +89,7 @@ class Model:
         return self.pipeline.model_version
 
     @property
-    def grounder(self) -> Grounder:
+    def grounder(self) -> Grounder | GrounderGroup:
         """What grounds words; loaded at first use."""
         return self._load_grounder()
 
@@ -247,7 +249,7 @@ class Model:
 
 
 def load(
-    backbone: str = "tiny",
+    backbone: str = DEFAULT_BACKBONE,
     segmenter: str | None = None,
     *,
     device: str = "auto",
@@ -271,8 +273,8 @@ def load(
     raise BackboneError, and `Model.track` raises PipelineError, which quotes that error.
 
     Args:
-        backbone: What grounds words: a preset ("tiny", which ships, "flux-schnell", ...), the directory of a diffusers
-            pipeline, or its name on the hub.
+        backbone: What grounds words: "small", which ships and knows drawn shapes and everyday nouns, another preset
+            ("flux-schnell", ...), the directory of a diffusers pipeline, or its name on the hub.
         segmenter: What outlines objects: "grabcut", which needs no weights, "sam2-tiny" and the like, a directory, or a
             name on the hub. None takes the best that is on this machine; if there is none, "sam2-tiny" is fetched
             (about 155 MB), or "grabcut" taken where it cannot be, which the log says.
@@ -312,13 +314,14 @@ def load(
         _require_choice("quantise", quantise, get_args(Quantisation))
     magnet_words = Magnets.parse(magnets) if isinstance(magnets, str) else magnets or Magnets()
 
-    def load_words() -> Grounder:
+    def load_words() -> Grounder | GrounderGroup:
         from refam.backbones import LoadOptions
-        from refam.grounder import GroundingOptions, load_grounder
+        from refam.grounder import GroundingOptions
+        from refam.grounder_loading import load_grounder_or_group
 
         options = GroundingOptions(seed=seed, magnet_words=magnet_words)
         loading = LoadOptions(dtype=dtype, offload=offload, quantise=quantise, free_text=free_text, download=download)
-        return load_grounder(backbone, device=device, options=options, loading=loading)
+        return load_grounder_or_group(backbone, device=device, options=options, loading=loading)
 
     models = models_dir or default_models_dir()
     offline = _offline_by_environment() if offline is None else offline
@@ -345,7 +348,7 @@ def track(
     negative_points: Sequence[FramePoint] = (),
     boxes: Sequence[FrameBox] = (),
     masks: Sequence[FrameMask] = (),
-    backbone: str = "tiny",
+    backbone: str = DEFAULT_BACKBONE,
     segmenter: str | None = None,
     device: str = "auto",
     quality: Quality | str = Quality.NORMAL,

@@ -24,7 +24,8 @@ import torch
 
 import refam.attention
 import refam.grounding
-from refam.grounder import Grounder, load_grounder
+from refam.grounder import Grounder
+from refam.grounder_loading import load_grounder
 from refam.tiny import scenes
 
 EXPRESSIONS = ("the red star", "the small blue ring", "the dotted square on the left", "the cross")

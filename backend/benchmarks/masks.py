@@ -64,7 +64,7 @@ class Answer:
 
 
 def scene_cases(n):
-    from refam.grounder import load_grounder
+    from refam.grounder_loading import load_grounder
     from refam.tiny import heldout
 
     grounder = load_grounder("tiny", device="cpu")
@@ -167,7 +167,7 @@ SAM2_METHODS: dict[str, tuple[tuple[str, ...], Callable]] = {
 
 def compare_contrast(n, segmenter):
     """Score heatmaps of four objects in one scene, alone and contrasted, as one group of the table."""
-    from refam.grounder import load_grounder
+    from refam.grounder_loading import load_grounder
     from refam.tiny.scenes import draw_clip
 
     grounder = load_grounder("tiny", device="cpu")

@@ -23,7 +23,8 @@ import torch
 
 from refam.attention import attention_modules
 from refam.attention_sinks import find_sinks, suppress_sinks
-from refam.grounder import Grounder, GroundingOptions, load_grounder
+from refam.grounder import Grounder, GroundingOptions
+from refam.grounder_loading import load_grounder
 from refam.grounding import TokenMaps
 from refam.tiny.heldout import HELD_OUT_SEED, HeldOutScene, held_out_scenes
 from video import metrics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from backend.feedback.calibrate import CalibrationReport
     from backend.feedback.project import CorrectedObject
     from backend.settings import Settings
+    from refam.grounder import Grounder
+    from refam.grounder_group import GrounderGroup
     from video.io.reader import Clip
 
 
@@ -85,7 +87,10 @@ def calibrate_project(settings: Settings, project: int, *, progress: Callable[[s
                 usable.append(item)
         yield f"{len(usable)} corrected object(s) in {len({item.video for item in usable})} video(s)"
         keyframe_iou = runtime.keyframe_iou
-        grounder, pipeline = runtime.grounder(), runtime.pipeline()
+        grounder, usable, left_out = _choose_grounder(runtime.grounder(), usable)
+        if left_out:
+            yield f"{left_out} object(s) are left out: their words are read by another model than {grounder.name}"
+        backbone_identity, pipeline = grounder.name.partition("+")[0], runtime.pipeline()
         report = calibrate_settings(
             grounder, pipeline, usable, lambda item: clips[item.video], keyframe_iou=keyframe_iou, progress=progress
         )
@@ -94,14 +99,36 @@ def calibrate_project(settings: Settings, project: int, *, progress: Callable[[s
         yield "nothing gained on videos that it was not chosen by, so nothing was changed"
         return
     magnets = str(grounder.options.magnet_words)
-    calibrated = report.to_settings(runtime.backbone_identity, project=project, magnets=magnets)
-    backbone, segmenter = f"{runtime.backbone_identity}+{calibrated.version}", runtime.segmenter_choice.version
+    calibrated = report.to_settings(backbone_identity, project=project, magnets=magnets)
+    segmenter = runtime.segmenter_choice.version
     if report.score_model is not None:
-        model = replace(report.score_model, made_with=f"{backbone}/{segmenter}")
+        model = replace(report.score_model, made_with=f"{backbone_identity}+{calibrated.version}/{segmenter}")
         save_score_model(model, settings.data_dir / SCORE_MODELS_FILE)
     path = save_calibrated(calibrated, settings.data_dir)
+    backbone = f"{runtime.backbone_identity}+{calibrated.version}"
     version = model_version(backbone, segmenter, settings.quality.version_suffix)
     yield f"kept in {path}; start `refam serve` anew, connect and retrieve again: the version is now {version}"
+
+
+def _choose_grounder(
+    grounder: Grounder | GrounderGroup, corrected: Sequence[CorrectedObject]
+) -> tuple[Grounder, list[CorrectedObject], int]:
+    """Of a group, choose the member that reads most objects' words; return it, those objects, and how many others."""
+    from backend.feedback.project import FeedbackError
+    from refam.text.expression import ExpressionError
+
+    readers: list[Grounder | None] = []
+    for item in corrected:
+        try:
+            readers.append(grounder.for_words(item.words))
+        except ExpressionError:  # words that no member knows
+            readers.append(None)
+    known = [reader for reader in readers if reader is not None]
+    if not known:
+        raise FeedbackError("no corrected object has words that the models in use know")
+    chosen = max(known, key=lambda reader: sum(other is reader for other in known))
+    usable = [item for item, reader in zip(corrected, readers, strict=True) if reader is chosen]
+    return chosen, usable, len(corrected) - len(usable)
 
 
 def _describe(report: CalibrationReport) -> Iterator[str]:

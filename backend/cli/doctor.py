@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +22,7 @@ import typer
 
 from backend.cli.console import Backbone, Device, Sam2, print_findings
 from backend.cli.console import out as stdout
+from refam.backbones.presets import DEFAULT_BACKBONE, members_of
 from refam.version import __version__
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Finding:
     text: str
 
 
-def doctor(backbone: Backbone = "tiny", sam2: Sam2 = None, device: Device = "auto") -> None:
+def doctor(backbone: Backbone = DEFAULT_BACKBONE, sam2: Sam2 = None, device: Device = "auto") -> None:
     """Say what is installed, what would be used, and whether it works. Exit code 1 when something will fail."""
     stdout.print(f"refam {__version__}")
     findings = itertools.chain(examine_models(backbone, sam2, device), examine_service())
@@ -63,9 +65,12 @@ def examine_models(backbone: str, sam2: str | None, device: str = "auto") -> Ite
         ("overlay", _encoder),
         ("device", lambda: _device(device)),
         ("segmenter", lambda: _segmenter(sam2, device)),
-        ("backbone", lambda: _backbone(backbone)),
-        ("confidence", lambda: _confidence(backbone)),
     ]
+    for member in members_of(backbone):
+        checks += [
+            ("backbone", partial(_backbone, member)),
+            ("confidence", partial(_confidence, member)),
+        ]
     for part, check in checks:
         try:
             yield check()
@@ -179,8 +184,10 @@ def _backbone(backbone: str) -> Finding:
 
     preset = preset_for(backbone)
     source = str(find_pipeline_directory(preset.source, preset.revision) or preset.source)
-    if backbone == "tiny" and not (Path(source) / "model_index.json").is_file():
-        return Finding("backbone", "wrong", "the small model's weights are not here; `refam train-tiny` makes them")
+    if preset.name in ("tiny", "photos") and not (Path(source) / "model_index.json").is_file():
+        return Finding(
+            "backbone", "wrong", f"the weights of {backbone} are not here; `refam train-{preset.name}` makes them"
+        )
     return _weights("backbone", source, f"{backbone}: " if source != backbone else "")
 
 

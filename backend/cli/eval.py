@@ -15,11 +15,13 @@ from backend.cli import console
 from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from refam.backbones.presets import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     from refam.evaluation.benchmark import SampleScore, Start
     from refam.evaluation.samples import BenchmarkSample
     from refam.grounder import Grounder, GroundingOptions
+    from refam.grounder_group import GrounderGroup
     from refam.pipeline.pipeline import Pipeline
 
 SPLITS = {
@@ -69,7 +71,9 @@ def _dataset_command(dataset: str) -> Callable[..., None]:
                 help="Folder for records, masks and the table; a second start goes on there.", callback=output_folder
             ),
         ] = None,
-        backbone: Annotated[str, typer.Option(envvar="REFAM_BACKBONE", help="What reads the words.")] = "tiny",
+        backbone: Annotated[
+            str, typer.Option(envvar="REFAM_BACKBONE", help="What reads the words.")
+        ] = DEFAULT_BACKBONE,
         like: Annotated[
             str | None, typer.Option(help="Settings of this preset, for a folder of the same kind.")
         ] = None,
@@ -112,7 +116,7 @@ def _evaluate_dataset(
     limit: int | None,
     out: Path | None,
     seed: int,
-    load_models: Callable[[], tuple[Any, Callable[[GroundingOptions], Grounder]]],
+    load_models: Callable[[], tuple[Any, Callable[[GroundingOptions], Grounder | GrounderGroup]]],
     progress: Callable[[float], None],
 ) -> None:
     from refam.evaluation.benchmark import (
@@ -166,32 +170,22 @@ def _evaluate_dataset(
 
 def _load_models(
     backbone: str, like: str | None, sam2: str | None, device: str, seed: int
-) -> tuple[Any, Callable[[GroundingOptions], Grounder]]:
+) -> tuple[Any, Callable[[GroundingOptions], Grounder | GrounderGroup]]:
     """Return the segmenter and a function that makes a grounder; the backbone loads once, when words first need it."""
     from dataclasses import replace
 
     from refam.segmenters.load import load_segmenter
 
     @lru_cache(maxsize=1)
-    def load_backbone() -> Grounder:
+    def load() -> Grounder | GrounderGroup:
         from backend.settings import weight_settings
-        from refam.grounder import load_grounder
+        from refam.grounder_loading import load_grounder_or_group
 
-        return load_grounder(backbone, device=device, settings_from=like, loading=weight_settings().loading())
+        loading = weight_settings().loading()
+        return load_grounder_or_group(backbone, device=device, settings_from=like, loading=loading)
 
-    def make_grounder(grounding_options: GroundingOptions) -> Grounder:
-        from refam.backbones import preset_for
-        from refam.calibration import calibration_path, load_calibration
-        from refam.grounder import Grounder
-        from refam.presence import load_presence, presence_path
-
-        source = preset_for(backbone).source
-        return Grounder(
-            load_backbone().backbone,
-            replace(grounding_options, seed=seed),
-            calibration=load_calibration(calibration_path(source)),
-            presence=load_presence(presence_path(source)),
-        )
+    def make_grounder(grounding_options: GroundingOptions) -> Grounder | GrounderGroup:
+        return load().with_options(replace(grounding_options, seed=seed))
 
     return load_segmenter(sam2, device=device), make_grounder
 
@@ -210,7 +204,7 @@ def strokes(
         list[float] | None,
         typer.Option(min=0.1, max=1.0, help="How closely keyframes keep the track; several compare."),
     ] = None,
-    backbone: console.Backbone = "tiny",
+    backbone: console.Backbone = DEFAULT_BACKBONE,
     sam2: console.Sam2 = None,
     device: console.Device = "auto",
 ) -> None:
@@ -274,11 +268,11 @@ def need(
 
 def _load_pipeline(backbone: str, sam2: str | None, device: str) -> Pipeline:
     from backend.settings import weight_settings
-    from refam.grounder import load_grounder
+    from refam.grounder_loading import load_grounder_or_group
     from refam.pipeline.pipeline import Pipeline
 
     weights = weight_settings()
-    grounder = load_grounder(backbone, device=device, loading=weights.loading())
+    grounder = load_grounder_or_group(backbone, device=device, loading=weights.loading())
     return Pipeline(weights.segmenter(sam2, device=device), grounder=lambda: grounder)
 
 
@@ -367,7 +361,7 @@ def photos(
 @eval_app.command()
 def absent(
     *,
-    backbone: Backbone = "tiny",
+    backbone: Backbone = "photos",
     like: Like = None,
     sam2: console.Sam2 = None,
     device: Device = "auto",
@@ -405,14 +399,25 @@ def calibrate(
     backbone: Backbone = "tiny",
     like: Like = None,
     device: Device = "auto",
-    limit: Annotated[int, typer.Option(min=50, help="How many scenes to fit on; none of them is held out.")] = 1000,
+    limit: Annotated[
+        int, typer.Option(min=50, help="How many scenes or pictures to fit on; none of them is held out.")
+    ] = 1000,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Fit on photographs: a folder as for `refam train-photos`, with `complete` lists."),
+    ] = None,
 ) -> None:
     """Fit what a backbone's confidence means, and how to tell what is not there; both are kept beside the model.
 
     Writes refam_calibration.json and refam_presence.json into the pipeline's folder, or, for a hub name, into
-    ~/.cache/refam. They count for these weights and settings alone, and for pictures like the drawn scenes.
+    ~/.cache/refam. They count for these weights and settings alone, and for pictures like those they were fitted on:
+    drawn scenes, or photographs, whose labels say what is there but not where, so that refam_presence.json alone is
+    written.
     """
     with one_line_errors(), steps() as step:
+        if photos is not None:
+            _calibrate_on_photos(backbone, like, device, photos, limit, lambda f: step("tell", f))
+            return
         from refam.backbones import preset_for
         from refam.calibration import calibration_path
         from refam.evaluation.grounding_scores import calibrate_grounder
@@ -426,10 +431,24 @@ def calibrate(
         _print(f"written to {presence_path(source)}; see `refam eval absent`")
 
 
+def _calibrate_on_photos(
+    backbone: str, like: str | None, device: str, directory: Path, limit: int, progress: Callable[[float], None]
+) -> None:
+    from refam.backbones import preset_for
+    from refam.evaluation.photo_presence import calibrate_presence_on_photos
+    from refam.photos.labels import read_photos
+    from refam.presence import presence_path
+
+    listed = read_photos(directory)
+    grounder, path = _load_grounder(backbone, like, device), presence_path(preset_for(backbone).source)
+    calibrate_presence_on_photos(grounder, listed, limit, progress=progress).save(path)
+    _print(f"written to {path}; see `refam eval photos`")
+
+
 def _load_grounder(backbone: str, like: str | None, device: str) -> Grounder:
     """Load the grounder with its shipped options and print its settings."""
     from backend.settings import weight_settings
-    from refam.grounder import load_grounder
+    from refam.grounder_loading import load_grounder
 
     grounder = load_grounder(backbone, device=device, settings_from=like, loading=weight_settings().loading())
     preset = grounder.backbone.preset

@@ -23,6 +23,7 @@ from backend.cli.console import (
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_page
 from backend.cli.word_advice import refuse_words
+from refam.backbones.presets import DEFAULT_BACKBONE
 
 
 def explain(
@@ -35,7 +36,7 @@ def explain(
     frame: Annotated[
         int | None, typer.Option(min=0, help="Which frame, from 0; the one on which the words are surest unless given.")
     ] = None,
-    backbone: Backbone = "tiny",
+    backbone: Backbone = DEFAULT_BACKBONE,
     sam2: Sam2 = None,
     magnets: Magnets = None,
     device: Device = "auto",
@@ -53,11 +54,12 @@ def explain(
     with one_line_errors(), steps() as step:
         from backend.settings import weight_settings
         from refam.explain.video import explain_video
-        from refam.grounder import GroundingOptions, load_grounder
+        from refam.grounder import GroundingOptions
+        from refam.grounder_loading import load_grounder_or_group
 
         options = GroundingOptions(seed=seed, magnet_words=words_added)
         weights = weight_settings(download=download, offline=no_download)
-        grounder = load_grounder(backbone, device=device, options=options, loading=weights.loading())
+        grounder = load_grounder_or_group(backbone, device=device, options=options, loading=weights.loading())
         fetch_segmenter(weights, sam2, step=step)
         segmenter = weights.segmenter(sam2, device=device)
         page = explain_video(video, words, frame=frame, grounder=grounder, segmenter=segmenter, progress=step)

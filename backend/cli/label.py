@@ -20,6 +20,7 @@ from backend.cli.console import (
 from backend.cli.out_option import output_folder
 from backend.cli.videos import find_videos, output_folders, split_arguments
 from backend.cli.word_advice import refuse_words
+from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.pipeline.quality import Quality
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def label(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     show: Annotated[bool, typer.Option("--open", help="Open the overlay when it is done.")] = False,
-    backbone: Backbone = "tiny",
+    backbone: Backbone = DEFAULT_BACKBONE,
     sam2: Sam2 = None,
     magnets: Magnets = None,
     device: Device = "auto",

@@ -20,6 +20,7 @@ from backend.cli.label import LABEL_EXAMPLES, label
 from backend.cli.models import models_app
 from backend.cli.serve import connect, serve, work
 from backend.cli.train import train_photos, train_tiny
+from backend.cli.words import words
 from refam.version import __version__
 
 app = typer.Typer(
@@ -55,6 +56,7 @@ app.command("import")(import_)
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
 app.command()(explain)
+app.command()(words)
 app.command()(doctor)
 app.command()(train_tiny)
 app.command()(train_photos)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from video.errors import UserError
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
+    from refam.grounder_group import GrounderGroup
 
 FILE_NAME = "tuned.json"
 
@@ -55,19 +57,30 @@ class CalibratedSettings:
         content = (self.backbone, self.blocks, self.noise, self.magnets, self.keyframe_iou, self.score)
         return hashlib.sha256(repr(content).encode()).hexdigest()[:6]
 
-    def apply(self, grounder: Grounder) -> None:
-        """Set the blocks, noise level and magnets of a grounder, and append the version to its name."""
-        grounder.backbone.preset = replace(grounder.backbone.preset, blocks=self.blocks, noise=self.noise)
-        words = Magnets.parse(self.magnets) if self.magnets else grounder.options.magnet_words
-        grounder.options = replace(grounder.options, magnets=bool(self.magnets), magnet_words=words)
-        grounder.name = f"{grounder.name}+{self.version}"
+    def apply(self, grounder: Grounder | GrounderGroup) -> None:
+        """Set the blocks, noise level and magnets of a grounder, and append the version to its name.
+
+        Of a group, which is loaded for it, that member is changed which the settings are for.
+        """
+        for member in grounder.members():
+            if member.name == self.backbone:
+                member.backbone.preset = replace(member.backbone.preset, blocks=self.blocks, noise=self.noise)
+                words = Magnets.parse(self.magnets) if self.magnets else member.options.magnet_words
+                member.options = replace(member.options, magnets=bool(self.magnets), magnet_words=words)
+                member.name = f"{member.name}+{self.version}"
+        if self.version not in grounder.name:
+            grounder.name = f"{grounder.name}+{self.version}"
 
 
-def load_calibrated(data_dir: Path, backbone: str) -> CalibratedSettings | None:
+def load_calibrated(data_dir: Path, backbones: Collection[str]) -> CalibratedSettings | None:
     """Load the calibrated settings of a backbone.
 
+    Args:
+        data_dir: The data directory.
+        backbones: Names and weights of the backbones that are in use.
+
     Returns:
-        The settings; None if there are none, or if they are for another backbone.
+        The settings; None if there are none, or if they are for other backbones.
 
     Raises:
         CalibratedSettingsError: If the file cannot be read.
@@ -83,7 +96,7 @@ def load_calibrated(data_dir: Path, backbone: str) -> CalibratedSettings | None:
         raise CalibratedSettingsError(
             f"{path} cannot be read ({error}); `refam calibrate --forget` removes it"
         ) from error
-    return loaded if loaded.backbone == backbone else None
+    return loaded if loaded.backbone in backbones else None
 
 
 def save_calibrated(calibrated: CalibratedSettings, data_dir: Path) -> Path:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from refam.backbones.presets import preset_for
+from refam.backbones.presets import GROUPS, members_of, preset_for
 from refam.backbones.weights import find_pipeline_directory
 
 _SAMPLE = 1 << 16  # bytes
@@ -50,7 +50,13 @@ def hash_files(files: Iterable[tuple[str, Path]]) -> str:
 
 
 def name_with_weights(name_or_source: str) -> str:
-    """Return `name@hash` of a preset, directory or hub id; the name alone if its weights are not on this machine."""
+    """Return `name@hash` of a preset, directory or hub id; the name alone if its weights are not on this machine.
+
+    The hash of a group is one of its members' names with their hashes.
+    """
+    if name_or_source in GROUPS:
+        members = " ".join(map(name_with_weights, members_of(name_or_source)))
+        return f"{name_or_source}@{hashlib.sha256(members.encode()).hexdigest()[:8]}"
     preset = preset_for(name_or_source)
     return append_weights_hash(preset.name, find_pipeline_directory(preset.source, preset.revision))
 

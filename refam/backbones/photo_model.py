@@ -12,27 +12,19 @@ from typing_extensions import override
 from refam.backbones.base import TextCondition
 from refam.backbones.image_models import FluxBackbone
 from refam.photos.positions import scaled_image_ids
-from refam.photos.rewording import reword
-from refam.photos.vocabulary import Vocabulary, load_vocabulary
-from refam.photos.words import model_words
+from refam.photos.rewording import Reword, open_rewording
 
 
 class PhotoBackbone(FluxBackbone):
     """A PhotoFluxPipeline. Positions are relative to the picture, since it was trained on a grid of 10 x 10 tokens."""
 
     @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The nouns that this model was trained on."""
-        return load_vocabulary(Path(self.pipeline.name_or_path) / "vocabulary.json.gz")
-
-    @cached_property
-    def _words(self) -> frozenset[str]:
-        return frozenset(model_words(self.vocabulary))
+    def _reword(self) -> Reword:
+        return open_rewording(Path(self.pipeline.name_or_path))
 
     @override
     def reword(self, expression: str) -> tuple[str, str]:
-        rewording = reword(expression, self.vocabulary, self._words)
-        return rewording.text, rewording.note
+        return self._reword(expression)
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
-from refam.photos import TEXT_LENGTH
+from refam.photos import PHOTOS_DIRECTORY, TEXT_LENGTH
 from refam.tiny import TINY_DIRECTORY as TINY_DIRECTORY
 
 
@@ -119,6 +120,15 @@ PRESETS: dict[str, Preset] = {
             draws=1,
             balanced=True,
             smooth_tokens=1.5,
+            licence="Apache-2.0",
+        ),
+        Preset(
+            "photos",
+            str(PHOTOS_DIRECTORY),
+            noise=0.2,
+            short_side_px=640,
+            text_length=TEXT_LENGTH,
+            pipeline="PhotoFluxPipeline",
             licence="Apache-2.0",
         ),
         _large(
@@ -266,13 +276,19 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-_PHOTOS = Preset("photos", "", noise=0.2, short_side_px=480, text_length=TEXT_LENGTH, pipeline="PhotoFluxPipeline")
-"""The settings of models that `refam train-photos` makes; none ships yet."""
+GROUPS: Mapping[str, tuple[str, ...]] = {"small": ("tiny", "photos")}
+"""Names that stand for several backbones, of which the words of an expression choose one: the first that knows them."""
+DEFAULT_BACKBONE = "small"
+
+
+def members_of(backbone: str) -> tuple[str, ...]:
+    """Return the backbones that a name stands for: the members of a group, or the backbone alone."""
+    return GROUPS.get(backbone, (backbone,))
 
 
 def known_pipeline_classes() -> list[str]:
     """Return the names of the pipeline classes that can be loaded."""
-    return sorted({p.pipeline for p in (*PRESETS.values(), _PHOTOS)})
+    return sorted({p.pipeline for p in PRESETS.values()})
 
 
 def preset_for_class(pipeline: str, *, name: str, source: str, licence: str) -> Preset:
@@ -287,7 +303,7 @@ def preset_for_class(pipeline: str, *, name: str, source: str, licence: str) -> 
     Raises:
         BackboneError: If the class is unknown.
     """
-    template = next((p for p in (*PRESETS.values(), _PHOTOS) if p.pipeline == pipeline and p.name != "tiny"), None)
+    template = next((p for p in PRESETS.values() if p.pipeline == pipeline and p.name != "tiny"), None)
     if template is None:
         raise BackboneError(
             f"{source} is a {pipeline}, whose attention cannot be read here; known are "
@@ -312,6 +328,9 @@ def preset_for(name_or_source: str) -> Preset:
     Raises:
         BackboneError: If there is no such backbone, or if its class is unknown.
     """
+    if name_or_source in GROUPS:
+        members = " or ".join(GROUPS[name_or_source])
+        raise BackboneError(f"{name_or_source!r} stands for several backbones; name one of them: {members}")
     for preset in PRESETS.values():
         if name_or_source in (preset.name, preset.source):
             return preset

@@ -6,19 +6,24 @@ torch, transformers and diffusers are not imported, so that words which cannot b
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from refam.backbones.presets import preset_for
+from refam.backbones.presets import GROUPS, members_of, preset_for
 from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
+from refam.photos.rewording import Reword, open_rewording
 from refam.text.expression import Expression, parse_expression
 from refam.text.magnets import Magnets
+from refam.text.model_choice import choose_model
 
 # The folders of the tokenizers whose tokens are read (`Backbone.tokenizer`), the first that a pipeline has. A chat
 # model's template stands around the prompt, whose tokens are the same without it.
 _TOKENIZERS = {
     "FluxPipeline": ("tokenizer_2",),
+    "PhotoFluxPipeline": ("tokenizer_2",),
     "StableDiffusion3Pipeline": ("tokenizer_3", "tokenizer"),
     **dict.fromkeys(
         (
@@ -34,13 +39,18 @@ _CLIP_LENGTH = 77  # of the sequence that StableDiffusion3Pipeline has without T
 class WordReader:
     """Parses expressions as a backbone would.
 
-    Args:
+    Attributes:
         tokenizer: Called like a fast transformers tokenizer.
+
+    Args:
+        tokenizer: See above.
         max_tokens: The length of the text encoder's sequence.
+        reword: Replaces words that the backbone lacks; returns the expression and a note, or "".
     """
 
-    def __init__(self, tokenizer: Any, *, max_tokens: int) -> None:
-        self._tokenizer, self._max_tokens = tokenizer, max_tokens
+    def __init__(self, tokenizer: Any, *, max_tokens: int, reword: Reword | None = None) -> None:
+        self.tokenizer, self._max_tokens = tokenizer, max_tokens
+        self._reword = reword or _keep
 
     def parse(self, expression: str, *, magnets: Magnets = Magnets()) -> Expression:  # noqa: B008 - frozen
         """Parse an expression into tokens and their roles.
@@ -52,15 +62,39 @@ class WordReader:
         Raises:
             ExpressionError: If it cannot be grounded.
         """
-        return parse_expression(expression, self._tokenizer, max_tokens=self._max_tokens, magnets=magnets)
+        text, note = self._reword(expression)
+        parsed = parse_expression(text, self.tokenizer, max_tokens=self._max_tokens, magnets=magnets)
+        return replace(parsed, text=" ".join(expression.split()), note=" ".join(filter(None, (note, parsed.note))))
 
 
-@cache
-def open_word_reader(backbone: str, *, download: bool = False) -> WordReader | None:
-    """Open the tokenizer of a backbone.
+class GroupReader:
+    """Parses expressions as the member of a group would that the words choose.
 
     Args:
-        backbone: A preset, a pipeline directory or a hub id.
+        readers: By the members' names, in order.
+    """
+
+    def __init__(self, readers: Mapping[str, WordReader]) -> None:
+        self._readers = readers
+
+    def choose(self, expression: str) -> str:
+        """Return the name of the member that is to look for an expression. Raises ExpressionError if none can."""
+        return choose_model(self._readers, expression)
+
+    def parse(self, expression: str, *, magnets: Magnets = Magnets()) -> Expression:  # noqa: B008 - frozen
+        """See `WordReader.parse`."""
+        return self._readers[self.choose(expression)].parse(expression, magnets=magnets)
+
+
+def _keep(expression: str) -> tuple[str, str]:
+    return expression, ""
+
+
+def open_word_reader(backbone: str, *, download: bool = False) -> WordReader | GroupReader | None:
+    """Open the tokenizer of a backbone, or of those that a group has.
+
+    Args:
+        backbone: A preset, a group, a pipeline directory or a hub id.
         download: Whether the backbone may be fetched later.
 
     Returns:
@@ -69,6 +103,22 @@ def open_word_reader(backbone: str, *, download: bool = False) -> WordReader | N
     Raises:
         BackboneError: If there is no such backbone, or if it is not on this machine and may not be fetched.
     """
+    return open_group(backbone) if backbone in GROUPS else _open_reader(backbone, download=download)
+
+
+@cache
+def open_group(group: str) -> GroupReader:
+    """Open the tokenizers of a group's members, which all ship.
+
+    Raises:
+        BackboneError: If a member is not in this checkout.
+    """
+    readers = {member: _open_reader(member) for member in members_of(group)}
+    return GroupReader({member: reader for member, reader in readers.items() if reader is not None})
+
+
+@cache
+def _open_reader(backbone: str, *, download: bool = False) -> WordReader | None:
     preset = preset_for(backbone)
     directory = find_pipeline_directory(preset.source, preset.revision)
     if directory is None:
@@ -80,7 +130,9 @@ def open_word_reader(backbone: str, *, download: bool = False) -> WordReader | N
         file = directory / folder / "tokenizer.json"
         if file.is_file():
             is_clip = pipeline == "StableDiffusion3Pipeline" and folder == "tokenizer"
-            return WordReader(_FileTokenizer(file), max_tokens=_CLIP_LENGTH if is_clip else preset.text_length)
+            length = _CLIP_LENGTH if is_clip else preset.text_length
+            reword = open_rewording(directory) if pipeline == "PhotoFluxPipeline" else None
+            return WordReader(_FileTokenizer(file), max_tokens=length, reword=reword)
     return None
 
 

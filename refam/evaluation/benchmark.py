@@ -31,6 +31,7 @@ from video.types import MaskTrack
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
+    from refam.grounder_group import GrounderGroup
     from video.io.reader import Clip
 
 Start = Literal["words", "paper", "click"]
@@ -99,7 +100,7 @@ class ScoredTrack:
 
 
 def evaluate_sample(
-    sample: BenchmarkSample, pipeline: Pipeline, grounder: Callable[[], Grounder], start: Start
+    sample: BenchmarkSample, pipeline: Pipeline, grounder: Callable[[], Grounder | GrounderGroup], start: Start
 ) -> ScoredTrack:
     """Track the object of one sample and score the track.
 
@@ -130,7 +131,7 @@ def evaluate_sample(
     return ScoredTrack(scored, track, clip.size)
 
 
-def _first_peak(sample: BenchmarkSample, clip: Clip, grounder: Grounder) -> tuple[float, float] | None:
+def _first_peak(sample: BenchmarkSample, clip: Clip, grounder: Grounder | GrounderGroup) -> tuple[float, float] | None:
     """Return the peak of the first frame's heatmap; None if it is flat or the words cannot be parsed."""
     if not sample.words:
         raise BenchmarkError(f"{sample.key} has no words: only --start click can ask it")

@@ -53,7 +53,7 @@ class PairScore:
         present: Whether the picture has it.
         hit: Whether the peak lies on it; False if it is not there.
         centre: Whether the picture's centre lies on it, which is what always pointing there would have.
-        confidence: Of the heatmap.
+        certainty: How likely the picture has it: the heatmap's presence, or its confidence where that is unknown.
         seconds: For grounding the picture, shared by its nouns.
     """
 
@@ -61,7 +61,7 @@ class PairScore:
     present: bool
     hit: bool
     centre: bool
-    confidence: float
+    certainty: float
     seconds: float
 
 
@@ -141,7 +141,8 @@ def score_pictures(
             mask = picture.masks.get(noun)
             hit = mask is not None and _at(mask, *row[0].peak)
             centre = mask is not None and _at(mask, 0.5, 0.5)
-            scores.append(PairScore(noun, mask is not None, hit, centre, row[0].confidence, seconds))
+            certainty = row[0].confidence if row[0].presence is None else row[0].presence.probability
+            scores.append(PairScore(noun, mask is not None, hit, centre, certainty, seconds))
         progress((index + 1) / len(pictures))
     return scores
 
@@ -166,11 +167,11 @@ def photo_table(scores: Sequence[PairScore]) -> str:
             centre = np.mean([s.centre for s in some])
             lines.append(f"| {name} | {len(some)} | {estimate_share([s.hit for s in some])} | {centre:.3f} |")
     absent = len(scores) - len(present)
-    told_apart = auroc([s.confidence for s in scores], [s.present for s in scores]) if present and absent else "-"
+    told_apart = auroc([s.certainty for s in scores], [s.present for s in scores]) if present and absent else "-"
     seconds = np.median([s.seconds for s in scores])
     lines += [
         "",
-        f"Nouns that are not there: AUROC of the confidence {told_apart} ({len(present)} there, {absent} not). "
+        f"Nouns that are not there: AUROC {told_apart} ({len(present)} there, {absent} not). "
         f"{seconds:.2f} s a noun, the median.",
     ]
     return "\n".join(lines)

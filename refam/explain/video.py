@@ -19,6 +19,7 @@ from video.types import Prompt, Segmenter
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
+    from refam.grounder_group import GrounderGroup
     from video.io.reader import Clip
 
 _MAX_CANDIDATES = 6
@@ -33,7 +34,7 @@ def explain_video(
     words: str,
     *,
     frame: int | None,
-    grounder: Grounder,
+    grounder: Grounder | GrounderGroup,
     segmenter: Segmenter,
     progress: Callable[[str, float], None],
 ) -> str:
@@ -59,6 +60,7 @@ def explain_video(
     progress("open", 1.0)
     if frame is not None and frame >= len(clip):
         raise ExplainError(f"there is no frame {frame}; {video.name} has frames 0 to {len(clip) - 1}")
+    grounder = grounder.for_words(words)
     frames = _explained_frames(clip, words, grounder, progress)
     if frame is None:
         frame = max((f.heatmap for f in frames), key=lambda h: h.confidence).frame

@@ -8,6 +8,7 @@ picture has it".
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 _SHARPNESS = 2.0  # of the log-sum-exp: between the mean and the highest
 _EXPECTED_LOG_ODDS = -3.5  # of one text token among some hundred tokens
 _LEAST = 1e-7
+_MORE_PRESENT = 2.0  # added to the weight of nouns that are there, since they are few and say more of where
 
 
 class RecordAttention(TorchFunctionMode):
@@ -46,6 +48,25 @@ class RecordAttention(TorchFunctionMode):
         return weights @ value
 
 
+@dataclass(frozen=True, eq=False)
+class AskedNouns:
+    """Of R nouns in the texts of a batch, what is known of them.
+
+    Attributes:
+        pictures: (R,) which picture of the batch each noun is asked of.
+        positions: (R,) the noun's position in the text.
+        present: (R,) 1 if the picture has it, else 0.
+        weight: (R,) how far that is to be trusted.
+        probe: (R, N) the linear probe's log-odds of the noun at each image token; the probe was trained on labels too.
+    """
+
+    pictures: torch.Tensor
+    positions: torch.Tensor
+    present: torch.Tensor
+    weight: torch.Tensor
+    probe: torch.Tensor
+
+
 class WordLoss(nn.Module):
     """The loss over all blocks, with a scale and an offset for each."""
 
@@ -54,28 +75,23 @@ class WordLoss(nn.Module):
         self.scale = nn.Parameter(torch.ones(n_blocks))
         self.offset = nn.Parameter(torch.zeros(n_blocks))
 
-    def forward(
-        self,
-        maps: list[torch.Tensor],
-        pictures: torch.Tensor,
-        positions: torch.Tensor,
-        present: torch.Tensor,
-        weight: torch.Tensor,
-    ) -> torch.Tensor:
-        """Return the mean over nouns and blocks.
+    def forward(self, maps: list[torch.Tensor], asked: AskedNouns) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the word loss and the map loss, each the mean over nouns and blocks.
 
         Args:
             maps: (B, N, T) for each block, of `RecordAttention`.
-            pictures: (R,) which picture of the batch each noun is asked of.
-            positions: (R,) the noun's position in the text.
-            present: (R,) 1 if the picture has it, else 0.
-            weight: (R,) how far that is to be trusted.
+            asked: What is known of the nouns of the texts.
         """
-        losses = []
+        # Where a noun is known to be absent it is at no token, whatever the probe says.
+        expected = asked.probe.sigmoid() * asked.present[:, None]
+        word, by_token = [], []
         for block, attention in enumerate(maps):
-            given = attention[pictures, :, positions].clamp(_LEAST, 1 - 1e-6)
+            given = attention[asked.pictures, :, asked.positions].clamp(_LEAST, 1 - 1e-6)
             log_odds = torch.log(given) - torch.log1p(-given) - _EXPECTED_LOG_ODDS
-            pooled = (torch.logsumexp(log_odds * _SHARPNESS, 1) - math.log(log_odds.shape[1])) / _SHARPNESS
-            score = pooled * self.scale[block] + self.offset[block]
-            losses.append((F.binary_cross_entropy_with_logits(score, present, reduction="none") * weight).mean())
-        return torch.stack(losses).mean()
+            scores = log_odds * self.scale[block] + self.offset[block]
+            pooled = (torch.logsumexp(scores * _SHARPNESS, 1) - math.log(scores.shape[1])) / _SHARPNESS
+            said = F.binary_cross_entropy_with_logits(pooled, asked.present, reduction="none")
+            word.append((said * asked.weight).mean())
+            placed = F.binary_cross_entropy_with_logits(scores, expected, reduction="none").mean(1)
+            by_token.append((placed * asked.weight * (1 + _MORE_PRESENT * asked.present)).mean())
+        return torch.stack(word).mean(), torch.stack(by_token).mean()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -56,7 +57,10 @@ class NounData:
         step = max(1, array.shape[1] // grid)
         y, x = rng.integers(0, step, 2)
         local = rows - (ends[k] - len(array))
-        return torch.from_numpy(np.stack([array[i, y::step, x::step] for i in local]).astype(np.float32))
+        tokens = np.stack([array[i, y::step, x::step] for i in local]).astype(np.float32)
+        flipped = rng.random(len(tokens)) < 0.5  # no text of training says left or right
+        tokens[flipped] = tokens[flipped, :, ::-1]
+        return torch.from_numpy(tokens)
 
 
 def rarity_of(present: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -71,10 +75,32 @@ def rarity_of(present: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A linear map of features to latents of mean 0 and variance 1: `features @ weight.T + bias`."""
+    """Linear maps of features to latents of mean 0 and variance 1, and of latents to nouns (the linear probe).
+
+    Attributes:
+        weight: (latents, C); latents are `features @ weight.T + bias`.
+        bias: (latents,).
+        probe_weight: (V, latents); the log-odds of each noun at a token are `latents @ probe_weight.T + probe_bias`.
+        probe_bias: (V,).
+    """
 
     weight: torch.Tensor
     bias: torch.Tensor
+    probe_weight: torch.Tensor
+    probe_bias: torch.Tensor
+
+    def save(self, file: Path) -> None:
+        """Write all of it to a file."""
+        torch.save(vars(self), file)
+
+    @classmethod
+    def load(cls, file: Path) -> Projection:
+        """Read what `save` wrote."""
+        return cls(**torch.load(file, weights_only=True))
+
+    def noun_log_odds(self, latents: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Return (R, N): for each of R rows of latents (R, N, latents) its noun's log-odds at every token."""
+        return (latents * self.probe_weight[columns, None]).sum(-1) + self.probe_bias[columns, None]
 
 
 def fit_projection(
@@ -86,7 +112,7 @@ def fit_projection(
     rng: np.random.Generator,
     log: Callable[[str], None] = print,
 ) -> Projection:
-    """Fit the projection.
+    """Fit the projection and the probe.
 
     Args:
         data: The pictures.
@@ -132,7 +158,13 @@ def fit_projection(
         projected = features @ columns
         weight = (columns / projected.std(0) / deviation[:, None]).T
         bias = -(projected.mean(0) / projected.std(0)) - weight @ mean
-    return Projection(weight.contiguous(), bias.contiguous())
+        # The readout was trained on directions of root mean square 1; the first latents are the same, standardised.
+        learnt = projected[:, :rank]
+        size = learnt.pow(2).mean(0).sqrt()
+        probe = torch.zeros(len(readout.weight), latents)
+        probe[:, :rank] = readout.weight * (learnt.std(0) / size)
+        probe_bias = readout.bias + readout.weight @ (learnt.mean(0) / size)
+    return Projection(weight.contiguous(), bias.contiguous(), probe, probe_bias)
 
 
 @torch.no_grad()

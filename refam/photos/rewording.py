@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 
-from refam.photos.vocabulary import Vocabulary, singular_forms
+from refam.photos.vocabulary import Vocabulary, load_vocabulary, singular_forms
+from refam.photos.words import model_words
 from refam.text.expression import split_words
 from refam.text.lexicon import STOP_WORDS
+
+Reword = Callable[[str], tuple[str, str]]
+"""Takes an expression; returns it in words that a model has, and a note of what was read as what, or ""."""
+
+
+def open_rewording(directory: Path) -> Reword:
+    """Return the rewording of a model for photographs, by the vocabulary that it was trained on.
+
+    Args:
+        directory: Of its pipeline.
+    """
+    vocabulary = load_vocabulary(directory / "vocabulary.json.gz")
+    known = frozenset(model_words(vocabulary))
+
+    def reword_for_model(expression: str) -> tuple[str, str]:
+        rewording = reword(expression, vocabulary, known)
+        return rewording.text, rewording.note
+
+    return reword_for_model
 
 
 @dataclass(frozen=True)

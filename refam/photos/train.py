@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from refam.photos import TEXT_LENGTH
-from refam.photos.attention_loss import RecordAttention, WordLoss
+from refam.photos.attention_loss import AskedNouns, RecordAttention, WordLoss
 from refam.photos.colours import ABSENT_SHARE, COLOURS, PRESENT_SHARE, colour_shares
 from refam.photos.efficientnet import load_published
 from refam.photos.encoder import PACKED, PhotoEncoder
@@ -36,11 +36,12 @@ from video.errors import UserError
 
 GRID = 10
 """Side of the grid of image tokens in training."""
-_LEAST_PICTURES = 4  # a noun needs so many to be in the vocabulary
+_LEAST_PICTURES = 6  # a noun needs so many to be in the vocabulary
 _BATCH = 32
 _SMALL_SIDE = 100  # pixels; sets of smaller pictures are read at half of `TRAINING_SIDE`
 _NOISE_MEAN, _NOISE_DEVIATION = -0.4, 1.2  # of the logit of the noise level
-_WORD_LOSS_WEIGHT = 1.0
+_WORD_LOSS_WEIGHT = 3.0
+_MAP_LOSS_WEIGHT = 10.0
 _COLOUR_SHARE = 0.2  # of the lists have colours among their words
 
 
@@ -100,8 +101,8 @@ def train_photos(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     names, vocabulary, noun_data = _prepare(data, out, settings, log)
-    encoder, latents = _encode(noun_data, out, settings, rng, log)
-    trainer = _Trainer(names, vocabulary, encoder, latents, settings, out, rng, log)
+    encoder, projection, latents = _encode(noun_data, out, settings, rng, log)
+    trainer = _Trainer(names, vocabulary, encoder, projection, latents, settings, out, rng, log)
     trainer.run()
     return out / "model"
 
@@ -168,18 +169,15 @@ def _write_counts(out: Path, labels: Labels, kept: Sequence[str]) -> None:
 
 def _encode(
     data: NounData, out: Path, settings: PhotoTraining, rng: np.random.Generator, log: Callable[[str], None]
-) -> tuple[PhotoEncoder, NounData]:
+) -> tuple[PhotoEncoder, Projection, NounData]:
     encoder = PhotoEncoder(settings.variant, settings.latent_channels)
     published = load_published(settings.variant).state_dict()
     encoder.features.load_state_dict({k: v for k, v in published.items() if k in encoder.features.state_dict()})
     file, width = out / "projection.pt", PACKED * settings.latent_channels
-    if file.is_file():
-        encoder.projection.load_state_dict(torch.load(file, weights_only=True))
-    else:
-        fitted = fit_projection(data, latents=width, steps=settings.projection_steps, rng=rng, log=log)
-        encoder.projection.load_state_dict({"weight": fitted.weight, "bias": fitted.bias})
-        torch.save(encoder.projection.state_dict(), file)
-    projection = Projection(encoder.projection.weight.detach(), encoder.projection.bias.detach())
+    if not file.is_file():
+        fit_projection(data, latents=width, steps=settings.projection_steps, rng=rng, log=log).save(file)
+    projection = Projection.load(file)
+    encoder.projection.load_state_dict({"weight": projection.weight, "bias": projection.bias})
     latents = []
     for index, maps in enumerate(data.maps):
         path, done = out / f"latents-{index}.npy", out / f"latents-{index}.done"
@@ -188,7 +186,7 @@ def _encode(
             project(maps, projection, np.lib.format.open_memmap(path, "w+", np.float16, shape))
             done.write_text("")
         latents.append(np.load(path, mmap_mode="r"))
-    return encoder.eval(), NounData(tuple(latents), data.present, data.weight)
+    return encoder.eval(), projection, NounData(tuple(latents), data.present, data.weight)
 
 
 # --- the transformer
@@ -200,6 +198,7 @@ class _Trainer:
         names: tuple[str, ...],
         vocabulary: Vocabulary,
         encoder: PhotoEncoder,
+        projection: Projection,
         data: NounData,
         settings: PhotoTraining,
         out: Path,
@@ -207,6 +206,7 @@ class _Trainer:
         log: Callable[[str], None],
     ) -> None:
         self.names, self.encoder, self.data, self.settings = names, encoder, data, settings
+        self.projection = projection
         self.out, self.rng, self.log = out, rng, log
         self.tokenizer = build_tokenizer(model_words(vocabulary), text_length=TEXT_LENGTH)
         self.net = TextToLatents(
@@ -228,29 +228,28 @@ class _Trainer:
         """Train for the given time, from the last checkpoint if there is one."""
         self._resume()
         started, saved_at = time.monotonic() - self.elapsed, self.elapsed
-        flow, word = 0.0, 0.0
+        losses: NDArray[np.float64] = np.zeros(3)
         most_steps = math.inf if self.settings.steps is None else self.settings.steps
         while self.elapsed < 60 * self.settings.minutes and self.step < most_steps:
             progress = self.elapsed / (60 * self.settings.minutes)
             rate = self.settings.rate * min(1, (self.step + 1) / 100)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-            flow_loss, word_loss = self._step()
-            share = 1 if flow == 0 else 0.02
-            flow, word = flow + share * (flow_loss - flow), word + share * (word_loss - word)
+            now = self._step()
+            losses = now if not losses.any() else 0.98 * losses + 0.02 * now
             self.step += 1
             self.elapsed = time.monotonic() - started
             if self.step % 50 == 0:
                 self.log(
                     f"step {self.step}: {self.elapsed / 60:.1f} of {self.settings.minutes:g} min, "
-                    f"flow loss {flow:.3f}, word loss {word:.4f}"
+                    f"flow loss {losses[0]:.3f}, word loss {losses[1]:.4f}, map loss {losses[2]:.4f}"
                 )
             if self.elapsed - saved_at > 60 * self.settings.checkpoint_minutes:
                 saved_at = self.elapsed
                 self._save()
         self._save()
 
-    def _step(self) -> tuple[float, float]:
+    def _step(self) -> NDArray[np.float64]:
         rows = self.data.sample_rows(self.rng, _BATCH, self.rarity)
         clean = self.data.tokens(rows, self.rng, GRID).flatten(1, 2)
         texts = [self._text_for(int(row)) for row in rows]
@@ -263,15 +262,15 @@ class _Trainer:
         is_true = torch.tensor([float(t.is_true) for t in texts])
         errors = F.mse_loss(velocity, noise - clean, reduction="none").mean((1, 2))
         flow_loss = (errors * is_true).sum() / is_true.sum().clamp_min(1)
-        word_loss = self.word_loss(attention.maps, *self._asked(rows, texts))
-        (flow_loss + _WORD_LOSS_WEIGHT * word_loss).backward()
+        word_loss, map_loss = self.word_loss(attention.maps, self._asked(rows, texts, clean))
+        (flow_loss + _WORD_LOSS_WEIGHT * word_loss + _MAP_LOSS_WEIGHT * map_loss).backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
             share = 1 - min(0.998, (1 + self.step) / (20 + self.step))
             torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), share)
-        return flow_loss.item(), word_loss.item()
+        return np.array([flow_loss.item(), word_loss.item(), map_loss.item()])
 
     def _text_for(self, row: int) -> TrainingText:
         present, weight = self.data.present[row], self.data.weight[row]
@@ -281,25 +280,25 @@ class _Trainer:
         if self.rng.random() > _COLOUR_SHARE:  # every picture has colours: in every list they would crowd out nouns
             there, absent = nouns_there, absent[absent < self.n_nouns]
         draw = self.rng.random()
-        if draw < 0.35 and len(nouns_there):
+        if draw < 0.25 and len(nouns_there):
             return self.texts.caption(nouns_there)
-        if draw < 0.5 and (len(nouns_there) or len(absent)):
+        if draw < 0.4 and (len(nouns_there) or len(absent)):
             is_true = len(nouns_there) > 0 and (self.rng.random() < 0.5 or not len(absent))
             return self.texts.single(int(self.rng.choice(nouns_there if is_true else absent)), is_true=is_true)
         return self.texts.nouns(there, absent)
 
-    def _asked(
-        self, rows: NDArray[np.int64], texts: Sequence[TrainingText]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _asked(self, rows: NDArray[np.int64], texts: Sequence[TrainingText], clean: torch.Tensor) -> AskedNouns:
         asked = [(b, position, column) for b, text in enumerate(texts) for position, column in text.asked]
         pictures, positions, columns = (np.array(values) for values in zip(*asked, strict=True))
         present = self.data.present[rows[pictures], columns].astype(np.float32)
         weight = self.data.weight[rows[pictures], columns]
-        return (
-            torch.from_numpy(pictures),
+        picture_rows = torch.from_numpy(pictures)
+        return AskedNouns(
+            picture_rows,
             torch.from_numpy(positions),
             torch.from_numpy(present),
             torch.from_numpy(weight),
+            self.projection.noun_log_odds(clean[picture_rows], torch.from_numpy(columns)),
         )
 
     def _state(self) -> Mapping[str, Any]:

@@ -47,6 +47,7 @@ from video.types import Segmenter
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
+    from refam.grounder_group import GrounderGroup
     from refam.pipeline.stage_cache import StageCache
     from video.io.reader import Clip
 
@@ -66,7 +67,7 @@ class Pipeline:
         self,
         segmenter: Segmenter,
         *,
-        grounder: Callable[[], Grounder] | None = None,
+        grounder: Callable[[], Grounder | GrounderGroup] | None = None,
         options: PipelineOptions | None = None,
     ) -> None:
         self._segmenter = segmenter
@@ -77,12 +78,15 @@ class Pipeline:
     @property
     def made_with(self) -> str:
         """The model version without the package's: backbone, segmenter and tracker."""
-        return self.model_version.partition("/")[2]
+        return self._made_with(self._words.name)
 
     @property
     def model_version(self) -> str:
         """Package version, backbone, segmenter and tracker. The backbone is `-` until words needed one."""
         return model_version(self._words.name, f"{self._segmenter.name}/{tracker_name(self._segmenter)}")
+
+    def _made_with(self, backbone: str) -> str:
+        return f"{backbone}/{self._segmenter.name}/{tracker_name(self._segmenter)}"
 
     def run(
         self,
@@ -220,9 +224,10 @@ class Pipeline:
         """Return the score model; None if none was fitted for these models, or a person drew the object."""
         if state.consensus is None or state.prompt_anchors:
             return None
-        if self.made_with not in self._score_models:  # read once, so that scores keep their meaning while we serve
-            self._score_models[self.made_with] = load_score_model(self.made_with, self._options.score_model_dir)
-        return self._score_models[self.made_with]
+        made_with = self._made_with(self._words.name_for(state.target.words))
+        if made_with not in self._score_models:  # read once, so that scores keep their meaning while we serve
+            self._score_models[made_with] = load_score_model(made_with, self._options.score_model_dir)
+        return self._score_models[made_with]
 
 
 def run_in_region(

@@ -17,6 +17,7 @@ from video.types import Heatmap
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
+    from refam.grounder_group import GrounderGroup
 
 _BATCH_FRAMES = 4  # grounded between two calls of the progress callback
 
@@ -24,17 +25,21 @@ _BATCH_FRAMES = 4  # grounded between two calls of the progress callback
 class WordGrounder:
     """Grounds the words of targets. The model is loaded when words first need it."""
 
-    def __init__(self, load: Callable[[], Grounder] | None) -> None:
+    def __init__(self, load: Callable[[], Grounder | GrounderGroup] | None) -> None:
         self._load = load
-        self._model: Grounder | None = None
+        self._model: Grounder | GrounderGroup | None = None
 
     @property
     def name(self) -> str:
         """The backbone's name in the model version; "-" until words needed one."""
         return self._model.name if self._model is not None else "-"
 
+    def name_for(self, words: str | None) -> str:
+        """The name of the backbone that looked for some words: of a group's members the one that they choose."""
+        return self.name if self._model is None or words is None else self._model.for_words(words).name
+
     @property
-    def model(self) -> Grounder:
+    def model(self) -> Grounder | GrounderGroup:
         """The grounder, loaded at first use. Raises PipelineError without one."""
         if self._model is None:
             if self._load is None:
@@ -98,7 +103,7 @@ class WordGrounder:
             return None
         heatmaps = []
         for index in indices:
-            heatmap = state.cache.load_heatmap(heatmap_key(state.target.words, self.model, indices, index))
+            heatmap = state.cache.load_heatmap(self._key(state, indices, index))
             if heatmap is None:
                 return None
             heatmaps.append(heatmap)
@@ -108,5 +113,9 @@ class WordGrounder:
         """Cache heatmaps, and return them."""
         if state.cache is not None:
             for index, heatmap in zip(indices, heatmaps, strict=True):
-                state.cache.save_heatmap(heatmap_key(state.target.words, self.model, indices, index), heatmap)
+                state.cache.save_heatmap(self._key(state, indices, index), heatmap)
         return heatmaps
+
+    def _key(self, state: ObjectState, indices: Sequence[int], index: int) -> tuple[object, ...]:
+        words = state.target.words or ""
+        return heatmap_key(words, self.model.for_words(words), indices, index)

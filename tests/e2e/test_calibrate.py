@@ -22,9 +22,9 @@ from backend.feedback.calibrated_settings import CalibratedSettings, load_calibr
 from backend.labelstudio.connect import connect
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.import_tasks import build_label_config
-from backend.runtime import Runtime
 from backend.service.app import BackgroundServer
 from backend.settings import Settings
+from refam.backbones.identity import name_with_weights
 from refam.tiny.scenes import draw_clip
 from tests.doubles import track_of_masks
 from tests.media import cfr
@@ -86,7 +86,7 @@ def test_corrections_restore_settings_that_suit_the_videos(
     tasks = studio.import_tasks(project, data)
 
     settings = settings_beside(studio, tmp_path)
-    backbone = Runtime(settings).backbone_identity
+    backbone = name_with_weights("tiny")
     save_calibrated(
         CalibratedSettings(backbone, (0,), 0.5, "", KEYFRAME_IOU, project=999, objects=8), settings.data_dir
     )
@@ -108,7 +108,7 @@ def test_corrections_restore_settings_that_suit_the_videos(
     result = CliRunner().invoke(app, ["calibrate", "--project", str(project)])
     assert result.exit_code == 0, result.output
     assert "reading: now" in result.output
-    calibrated = load_calibrated(settings.data_dir, backbone)
+    calibrated = load_calibrated(settings.data_dir, [backbone])
     assert calibrated is not None
     assert (calibrated.project, calibrated.objects) == (project, _CLIPS)
 

@@ -23,7 +23,8 @@ from refam.calibration import (
     fit_calibration,
     load_calibration,
 )
-from refam.grounder import Grounder, GroundingOptions, load_grounder
+from refam.grounder import Grounder, GroundingOptions
+from refam.grounder_loading import load_grounder
 from refam.tiny import TINY_DIRECTORY
 
 TRUE_WEIGHTS = np.array([3.0, 0.0, 1.5, 2.0, 0.0])

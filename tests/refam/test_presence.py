@@ -11,7 +11,8 @@ import pytest
 
 from refam.backbones import FluxBackbone
 from refam.calibration import CalibrationError
-from refam.grounder import Grounder, GroundingError, GroundingOptions, load_grounder
+from refam.grounder import Grounder, GroundingError, GroundingOptions
+from refam.grounder_loading import load_grounder
 from refam.presence import (
     FILE_NAME,
     PresenceModel,

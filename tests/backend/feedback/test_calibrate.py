@@ -22,7 +22,7 @@ from backend.feedback.cross_validation import assign_folds, choose_setting
 from backend.feedback.project import CorrectedObject, FeedbackError, task_corrected_objects
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.label_config import parse_label_config
-from refam.grounder import load_grounder
+from refam.grounder_loading import load_grounder
 from refam.pipeline.confidence import FEATURES, ScoreModel
 from refam.pipeline.pipeline import Pipeline
 from refam.segmenters.grabcut import GrabCutSegmenter
@@ -155,12 +155,12 @@ CALIBRATED = CalibratedSettings("tiny@28", (1, 2), 0.7, ". with to", 0.85, 3, 20
 
 def test_settings_are_loaded_for_their_backbone_alone(tmp_path):
     save_calibrated(CALIBRATED, tmp_path)
-    assert load_calibrated(tmp_path, "tiny@28") == CALIBRATED
-    assert load_calibrated(tmp_path, "flux@1") is None
-    assert load_calibrated(tmp_path / "none", "tiny@28") is None
+    assert load_calibrated(tmp_path, ["tiny@28"]) == CALIBRATED
+    assert load_calibrated(tmp_path, ["flux@1"]) is None
+    assert load_calibrated(tmp_path / "none", ["tiny@28"]) is None
     (tmp_path / "tuned.json").write_text('{"blocks": 3}')
     with pytest.raises(CalibratedSettingsError, match="--forget"):
-        load_calibrated(tmp_path, "tiny@28")
+        load_calibrated(tmp_path, ["tiny@28"])
 
 
 def test_the_version_depends_on_what_changes_predictions():

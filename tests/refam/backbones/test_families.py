@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from refam.attention import attention_modules, read_attention
 from refam.backbones import Backbone, VideoBackbone
-from refam.grounder import Grounder, GroundingOptions, load_grounder
+from refam.grounder import Grounder, GroundingOptions
+from refam.grounder_loading import load_grounder
 from tests.refam.backbones import pipelines
 from tests.refam.backbones.pipelines import ALL, random_frames
 

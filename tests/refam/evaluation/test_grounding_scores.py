@@ -23,7 +23,7 @@ from refam.evaluation.grounding_scores import (
     score_cases,
     score_heatmap,
 )
-from refam.grounder import load_grounder
+from refam.grounder_loading import load_grounder
 from refam.grounding import GroundingTrace
 from refam.heatmaps import make_heatmap
 from refam.segmenters.load import load_segmenter

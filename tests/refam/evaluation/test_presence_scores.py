@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from refam.evaluation.presence_scores import StatementScore, calibrate_presence, presence_table, score_pictures
-from refam.grounder import load_grounder
+from refam.grounder_loading import load_grounder
 from refam.presence import FILE_NAME
 from refam.tiny import TINY_DIRECTORY
 from refam.tiny.statements import PRESENT, Statement, stated_scenes

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from refam.evaluation.reading_scores import ReadingPlan, fusion_table, plan_table, read_with_plan
-from refam.grounder import Grounder, load_grounder
+from refam.grounder import Grounder
+from refam.grounder_loading import load_grounder
 from refam.grounding import TokenMaps
 from refam.segmenters.load import load_segmenter
 from refam.tiny import TINY_DIRECTORY

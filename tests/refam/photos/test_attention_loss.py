@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from refam.photos.attention_loss import RecordAttention, WordLoss
+from refam.photos.attention_loss import AskedNouns, RecordAttention, WordLoss
 
 
 def test_the_recorded_attention_is_the_joint_softmax_and_the_output_stays():
@@ -28,18 +28,33 @@ def test_attention_within_the_text_encoder_is_not_recorded():
     assert recorded.maps == []
 
 
-def test_the_loss_is_its_formula():
+def asked(*, position: int, present: float, weight: float, probe: list[float]) -> AskedNouns:
+    one = torch.ones(1)
+    return AskedNouns(torch.tensor([0]), torch.tensor([position]), one * present, one * weight, torch.tensor([probe]))
+
+
+def test_the_losses_are_their_formulas():
     attention = torch.tensor([[[0.01, 0.2], [0.02, 0.1], [0.03, 0.05]]])  # (1, 3 image tokens, 2 words)
-    loss = WordLoss(1)
-    given = loss([attention], torch.tensor([0]), torch.tensor([1]), torch.tensor([1.0]), torch.tensor([0.5]))
+    probe = [2.0, 0.0, -3.0]
+    word, by_token = WordLoss(1)([attention], asked(position=1, present=1.0, weight=0.5, probe=probe))
     log_odds = [math.log(p / (1 - p)) + 3.5 for p in (0.2, 0.1, 0.05)]
     pooled = math.log(sum(math.exp(2 * x) for x in log_odds) / 3) / 2
-    assert given.item() == pytest.approx(0.5 * math.log(1 + math.exp(-pooled)), rel=1e-5)
+    assert word.item() == pytest.approx(0.5 * math.log(1 + math.exp(-pooled)), rel=1e-5)
+    expected = [1 / (1 + math.exp(-x)) for x in probe]
+    cross = [math.log(1 + math.exp(x)) - y * x for x, y in zip(log_odds, expected, strict=True)]
+    assert by_token.item() == pytest.approx(0.5 * sum(cross) / 3, rel=1e-5)
+
+
+def test_an_absent_noun_is_at_no_token_whatever_the_probe_says():
+    attention = torch.full((1, 2, 1), 0.05)
+    given = [asked(position=0, present=0.0, weight=1.0, probe=[p, p]) for p in (-5.0, 5.0)]
+    assert len({WordLoss(1)([attention], a)[1].item() for a in given}) == 1
 
 
 @pytest.mark.parametrize("present", [0.0, 1.0])
 def test_training_moves_the_attention_the_right_way(present):
     attention = torch.full((1, 5, 1), 0.05, requires_grad=True)
-    one = torch.ones(1)
-    WordLoss(1)([attention], torch.tensor([0]), torch.tensor([0]), one * present, one).backward()
-    assert bool((attention.grad < 0).all()) == bool(present)  # a smaller loss with more attention, if it is there
+    word, by_token = WordLoss(1)([attention], asked(position=0, present=present, weight=1.0, probe=[4.0] * 5))
+    for loss in (word, by_token):
+        (gradient,) = torch.autograd.grad(loss, attention, retain_graph=True)
+        assert bool((gradient < 0).all()) == bool(present)  # a smaller loss with more attention, if it is there

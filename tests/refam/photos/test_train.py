@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from refam.grounder import load_grounder
+from refam.grounder_loading import load_grounder
 from refam.photos import train
 from refam.photos.features import extract_features, read_square
 from refam.photos.train import PhotoTraining, train_photos

@@ -1,0 +1,61 @@
+"""`refam words`: which words the models that ship know, and how an expression is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from backend.cli.console import one_line_errors
+from backend.cli.console import out as stdout
+
+
+def words(
+    expressions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORDS]...", help="What to find, such as 'the brown puppy'.", show_default=False),
+    ] = None,
+) -> None:
+    """List the words that the models which ship know, or say how expressions are read by them. Loads no model."""
+    with one_line_errors():
+        for line in _describe(expressions) if expressions else _list_known():
+            stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _list_known() -> Iterator[str]:
+    from refam.photos import PHOTOS_DIRECTORY
+    from refam.photos.colours import COLOURS
+    from refam.photos.vocabulary import load_vocabulary
+    from refam.tiny.language import ATTRIBUTES
+
+    vocabulary = load_vocabulary(PHOTOS_DIRECTORY / "vocabulary.json.gz")
+    yield f"on photographs, {len(vocabulary.nouns)} nouns and {len(vocabulary.read_as)} more words read as one of them:"
+    themes: dict[str, list[str]] = {}
+    for noun in vocabulary.nouns.values():
+        themes.setdefault(noun.theme, []).append(noun.name)
+    for theme, nouns in themes.items():
+        yield f"  {theme.replace('-', ' ')}: {', '.join(nouns)}"
+    yield f"  colours: {', '.join(COLOURS)}"
+    yield f"in drawn scenes: {', '.join(ATTRIBUTES)}"
+    yield "everywhere: places (left, right, top, bottom, middle), sizes, order (second from the left)"
+
+
+def _describe(expressions: list[str]) -> Iterator[str]:
+    from refam.backbones.presets import DEFAULT_BACKBONE
+    from refam.backbones.word_reader import open_group
+    from refam.text.expression import ExpressionError
+
+    reader = open_group(DEFAULT_BACKBONE)
+    for expression in expressions:
+        try:
+            name, parsed = reader.choose(expression), reader.parse(expression)
+        except ExpressionError as error:
+            yield f"{expression}: {error}"
+            continue
+        used = list(dict.fromkeys(parsed.tokens[word[0]].word for word in parsed.content_words()))
+        said = [f"{', '.join(map(str, used))}, read by {name}"]
+        said += [parsed.note.removesuffix(".")] if parsed.note else []
+        said += [f"{word!r} is not known" for word in parsed.unchecked]
+        said += [f"{ignored.words!r} is not used: {ignored.reason}" for ignored in parsed.ignored]
+        yield f"{expression}: {'; '.join(said)}"

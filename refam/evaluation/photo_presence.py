@@ -1,0 +1,86 @@
+"""Fits how to tell nouns that a photograph does not show, on photographs with labels of what is there and what not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from refam.photos.features import read_picture
+from refam.photos.labels import Photo
+from refam.presence import PresenceModel, WordAttention, fit_presence
+from video.errors import UserError
+
+if TYPE_CHECKING:
+    from refam.grounder import Grounder
+
+_PER_PICTURE = 2
+"""Nouns that are there, and as many that are not, asked of each picture at most."""
+
+
+def sample_nouns(
+    photos: Sequence[Photo], known: Callable[[str], bool], count: int, seed: int
+) -> Iterator[tuple[Photo, list[tuple[str, bool]]]]:
+    """Yield pictures in a random order, each with nouns of which it is known whether they are there.
+
+    Args:
+        photos: Only those whose `complete` names something that is not there, beside a label, are used.
+        known: Whether the model knows a noun.
+        count: How many pictures.
+        seed: Chooses pictures and nouns.
+    """
+    rng = np.random.default_rng(seed)
+    yielded = 0
+    for index in rng.permutation(len(photos)):
+        photo = photos[index]
+        there = [n for n in photo.labels if known(n)]
+        absent = [n for n in photo.complete if n not in photo.labels and known(n)]
+        if there and absent and yielded < count:
+            yielded += 1
+            chosen = [(str(n), True) for n in rng.permutation(there)[:_PER_PICTURE]]
+            chosen += [(str(n), False) for n in rng.permutation(absent)[:_PER_PICTURE]]
+            yield photo, chosen
+
+
+def calibrate_presence_on_photos(
+    grounder: Grounder,
+    photos: Sequence[Photo],
+    count: int,
+    *,
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda _: None,
+) -> PresenceModel:
+    """Fit the presence model of a grounder.
+
+    Args:
+        grounder: What grounds nouns.
+        photos: Pictures with labels, and with `complete` lists.
+        count: How many of them to use at most.
+        seed: Chooses pictures and nouns.
+        progress: Called with the share that is done.
+
+    Raises:
+        UserError: If there is no picture with a noun that is there and one that is not, both known to the model.
+    """
+
+    def known(noun: str) -> bool:
+        try:
+            return not grounder.unknown_words(f"the {noun}")
+        except UserError:  # its head noun is unknown
+            return False
+
+    attentions: list[WordAttention] = []
+    present: list[bool] = []
+    for done, (photo, nouns) in enumerate(sample_nouns(photos, known, count, seed)):
+        picture = read_picture(photo.file)
+        rows = grounder.read_token_maps([picture], [f"the {noun}" for noun, _ in nouns], indices=[done])
+        for (_, is_there), maps in zip(nouns, rows, strict=True):
+            attentions.append(grounder.compute_heatmap(maps[0], picture).word_attention)
+            present.append(is_there)
+        progress((done + 1) / count)
+    if not present:
+        raise UserError(
+            "no picture has a label and, in its `complete` list, a noun that is not there, both known to the model"
+        )
+    return fit_presence(attentions, np.array(present), made_with=grounder.heatmap_settings(), seed=seed)

@@ -1,0 +1,88 @@
+"""Several grounders of which the words of an expression choose one: the default knows drawn shapes and photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refam.backbones.word_reader import GroupReader
+from refam.grounder import Grounder
+from refam.grounding import GroundingOptions
+from refam.text.expression import Expression
+from video.types import Heatmap
+
+
+class GrounderGroup:
+    """Grounds each expression with the member that knows its words. A member is loaded when words first choose it.
+
+    Attributes:
+        name: Name of the group, with a hash of its members' weights.
+
+    Args:
+        name: See above.
+        reader: Chooses a member by words, without loading any.
+        members: By name, what loads them.
+    """
+
+    def __init__(self, name: str, reader: GroupReader, members: Mapping[str, Callable[[], Grounder]]) -> None:
+        self.name = name
+        self._reader = reader
+        self._members = {member: cache(load) for member, load in members.items()}
+        self._loaded: dict[str, Grounder] = {}
+
+    def with_options(self, options: GroundingOptions) -> GrounderGroup:
+        """Return a group with other options that shares the members' backbones."""
+        changed = {name: partial(_load_with_options, load, options) for name, load in self._members.items()}
+        return GrounderGroup(self.name, self._reader, changed)
+
+    @property
+    def warnings(self) -> list[str]:
+        """See `Grounder.warnings`; of all members that are loaded."""
+        return [sentence for grounder in self._loaded.values() for sentence in grounder.warnings]
+
+    def members(self) -> list[Grounder]:
+        """Return all members, loaded. Raises BackboneError if one cannot be."""
+        return [self._load(name) for name in self._members]
+
+    def for_words(self, expression: str) -> Grounder:
+        """Return the member that the words choose, see `refam.text.model_choice`. Raises GroundingError if none can."""
+        return self._load(self._reader.choose(expression))
+
+    def parse(self, expression: str, *, options: GroundingOptions | None = None) -> Expression:
+        """See `Grounder.parse`."""
+        return self.for_words(expression).parse(expression, options=options)
+
+    def unknown_words(self, expression: str) -> list[str]:
+        """See `Grounder.unknown_words`."""
+        return self.for_words(expression).unknown_words(expression)
+
+    def reading_notes(self, expression: str) -> list[str]:
+        """See `Grounder.reading_notes`."""
+        return self.for_words(expression).reading_notes(expression)
+
+    def ground(
+        self,
+        frames: Sequence[NDArray[np.uint8]],
+        expressions: Sequence[str],
+        *,
+        indices: Sequence[int] | None = None,
+    ) -> list[list[Heatmap]]:
+        """See `Grounder.ground`; each member grounds its expressions in one call."""
+        chosen = [self._reader.choose(expression) for expression in expressions]
+        heatmaps: dict[int, list[Heatmap]] = {}
+        for name in dict.fromkeys(chosen):
+            numbers = [i for i, other in enumerate(chosen) if other == name]
+            rows = self._load(name).ground(frames, [expressions[i] for i in numbers], indices=indices)
+            heatmaps |= dict(zip(numbers, rows, strict=True))
+        return [heatmaps[i] for i in range(len(expressions))]
+
+    def _load(self, name: str) -> Grounder:
+        self._loaded[name] = self._members[name]()
+        return self._loaded[name]
+
+
+def _load_with_options(load: Callable[[], Grounder], options: GroundingOptions) -> Grounder:
+    return load().with_options(options)
