@@ -35,6 +35,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("photos",),
         ("backbones",),
         ("heatmaps", "heatmap_regions", "calibration", "presence", "oom", "grounding", "grounder"),
+        ("grounder_group", "grounder_loading"),
         ("segmenters",),
         ("pipeline",),
         ("model",),
@@ -136,6 +137,8 @@ SCENARIOS = {
     "refam/backbones/test_families.py": "every family of models against diffusers' own pipeline",
     "refam/pipeline/test_grounded_masks.py": "from heatmaps to the mask on the frame where tracking starts",
     "refam/pipeline/test_recovery_drift.py": "a track that drifted onto something else is corrected from the words",
+    "backend/service/test_preview.py": "typed words are answered by a preview, then by the track",
+    "refam/pipeline/test_absence.py": "what is not in the video, from the words to the answer",
     "refam/test_api.py": "the public calls of the package itself",
 }
 

@@ -63,13 +63,13 @@ class CalibratedSettings:
         Of a group, which is loaded for it, that member is changed which the settings are for.
         """
         for member in grounder.members():
-            if member.name == self.backbone:
+            if member.name.partition("+")[0] == self.backbone:
                 member.backbone.preset = replace(member.backbone.preset, blocks=self.blocks, noise=self.noise)
                 words = Magnets.parse(self.magnets) if self.magnets else member.options.magnet_words
                 member.options = replace(member.options, magnets=bool(self.magnets), magnet_words=words)
                 member.name = f"{member.name}+{self.version}"
-        if self.version not in grounder.name:
-            grounder.name = f"{grounder.name}+{self.version}"
+                if member is not grounder:
+                    grounder.name = f"{grounder.name}+{self.version}"
 
 
 def load_calibrated(data_dir: Path, backbones: Collection[str]) -> CalibratedSettings | None:

@@ -126,7 +126,7 @@ PRESETS: dict[str, Preset] = {
             "photos",
             str(PHOTOS_DIRECTORY),
             noise=0.2,
-            short_side_px=640,
+            short_side_px=480,
             text_length=TEXT_LENGTH,
             pipeline="PhotoFluxPipeline",
             licence="Apache-2.0",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "grey", "black")
 """The eleven basic colour terms of English (Berlin and Kay, 1969)."""
@@ -20,6 +22,9 @@ def colour_shares(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     Args:
         picture: (H, W, 3) uint8 RGB.
     """
+    import cv2  # imported here, since the names alone are read before anything heavy is loaded
+    import numpy as np
+
     small = cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     channels = cv2.cvtColor(small, cv2.COLOR_RGB2HSV).astype(np.float32)
     hue, saturation, value = channels[..., 0] * 2, channels[..., 1] / 255, channels[..., 2] / 255  # hue in degrees

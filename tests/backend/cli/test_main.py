@@ -77,8 +77,8 @@ def test_help_does_not_import_heavy_libraries():
     "arguments",
     [
         ["label", "no-such.mp4", "the red star", "--out", "out"],
-        ["label", __file__, "the dog", "--out", "out"],
-        ["explain", __file__, "the dog", "--out", "out.html"],
+        ["label", __file__, "the xyzzy", "--out", "out"],
+        ["explain", __file__, "the xyzzy", "--out", "out.html"],
     ],
 )
 def test_errors_that_need_no_video_do_not_import_heavy_libraries(arguments):

@@ -82,8 +82,10 @@ def test_weight_loading_is_configured_by_the_environment(monkeypatch: pytest.Mon
     assert not loading.download
     assert weight_settings(download=True).loading().download
     load_calls: list[Any] = []
-    monkeypatch.setattr("refam.grounder.load_grounder", lambda name, **more: load_calls.append((name, more["loading"])))
-    Runtime(load_settings(backbone="mochi"))._default_grounder()
+    monkeypatch.setattr(
+        "refam.grounder_loading.load_grounder", lambda name, **more: load_calls.append((name, more["loading"]))
+    )
+    Runtime(load_settings(backbone="mochi")).grounder()
     assert load_calls == [("mochi", loading)]
     monkeypatch.setenv("REFAM_QUANTISE", "2-bit")
     with pytest.raises(SettingsError, match=r"REFAM_QUANTISE: input should be 'bnb-4bit', 'bnb-8bit' or 'int8'"):

@@ -23,9 +23,14 @@ def video(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "said", "advised", "not_advised"),
     [
-        (["label", "V", "the dog"], "knows none of the words 'dog'; it knows red, green,", [PULL, CLICK], []),
-        (["label", "V", "the dog", "a cat"], "a cat: the model in use", ["'the dog' 'a cat' --backbone flux-s"], []),
-        (["explain", "V", "the dog", "--out", "OUT"], "'dog'", ["refam explain 'V' 'the dog' --backbone"], []),
+        (
+            ["label", "V", "the xyzzy"],
+            "knows none of the words 'xyzzy'; it knows what `refam words` lists",
+            [PULL, CLICK],
+            [],
+        ),
+        (["label", "V", "the xyzzy", "a frob"], "a frob: the model", ["'the xyzzy' 'a frob' --backbone flux-s"], []),
+        (["explain", "V", "the xyzzy", "--out", "OUT"], "'xyzzy'", ["refam explain 'V' 'the xyzzy' --back"], []),
         (["label", "V", "on the left"], "add a noun", [], ["commands that help"]),
         (["label", "V", "the dog", "--backbone", "flux-schnell"], "refam models pull flux-", [CLICK], [PULL]),
         (["label", "V", "the dog", "--backbone", "flax"], "there is no backbone 'flax'", [CLICK], [PULL]),

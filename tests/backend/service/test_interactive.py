@@ -27,13 +27,13 @@ def typed(words):
     return {"result": [{"id": "c", "type": "textarea", "from_name": "say", "to_name": "v", "value": {"text": [words]}}]}
 
 
-@pytest.mark.parametrize("context", [None, typed("the dog")])
+@pytest.mark.parametrize("context", [None, typed("the xyzzy")])
 def test_unknown_words_are_refused_without_the_video(context, runtime, monkeypatch):
-    """The small model's vocabulary decides; the video, which does not exist, is never asked for."""
+    """The vocabularies of the models that ship decide; the video, which does not exist, is never asked for."""
     monkeypatch.setattr(type(runtime), "check_words", Runtime.check_words)
-    asked = task(1, "the dog", video="no-such.mp4")
+    asked = task(1, "the xyzzy", video="no-such.mp4")
     answers = RefAMBackend(runtime=runtime).predict([asked], context=context, label_config=WITH_COMMENT)
     (record,) = runtime.queue.records()
-    assert (record.refused, record.title) == (True, "the dog")
-    assert "knows none of the words 'dog'; it knows red, green," in record.error
+    assert (record.refused, record.title) == (True, "the xyzzy")
+    assert "knows none of the words 'xyzzy'; it knows what `refam words` lists" in record.error
     assert answers == ([] if context else [{"error": record.error}])

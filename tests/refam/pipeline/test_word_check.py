@@ -41,5 +41,5 @@ def test_a_drawn_object_can_do_without_words():
 
 def test_a_model_refuses_before_it_opens_the_video(tmp_path):
     model = refam.load(segmenter="grabcut", offline=True)
-    with pytest.raises(refam.PipelineError, match=r"the dog: .*'dog'"):
-        model.track(tmp_path / "no-such-video.mp4", "the dog")
+    with pytest.raises(refam.PipelineError, match=r"the xyzzy: .*'xyzzy'"):
+        model.track(tmp_path / "no-such-video.mp4", "the xyzzy")
