@@ -24,6 +24,7 @@ from refam.oom import FrameLatents, OutOfMemoryGuard, resize_maps
 from refam.presence import PresenceModel
 from refam.text.expression import Expression, ExpressionError, parse_expression, require_known_head
 from refam.text.lexicon import GENERIC_NOUNS
+from refam.text.rewording import restore_expression
 from video.types import Heatmap
 
 __all__ = ["Grounder", "GroundingError", "GroundingOptions", "GroundingTrace", "TokenMaps"]
@@ -85,9 +86,9 @@ class Grounder:
             GroundingError: If it cannot be grounded.
         """
         options = options or self.options
-        reworded, note = self.backbone.reword(expression)
+        rewording = self.backbone.reword(expression)
         parsed = parse_expression(
-            reworded,
+            rewording.text,
             self.backbone.tokenizer,
             max_tokens=self.backbone.max_tokens,
             magnets=options.magnet_words if options.magnets else None,
@@ -95,7 +96,7 @@ class Grounder:
             spatial_bias=options.spatial_bias,
             noun_phrase=options.noun_phrase,
         )
-        return replace(parsed, text=" ".join(expression.split()), note=" ".join(filter(None, (note, parsed.note))))
+        return restore_expression(parsed, expression, rewording)
 
     def unknown_words(self, expression: str) -> list[str]:
         """Return the words that the backbone's tokenizer does not know; they do not guide the search.

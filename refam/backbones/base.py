@@ -21,6 +21,7 @@ from refam.attention import TextAttention, attention_modules, read_attention
 from refam.backbones.identity import append_weights_hash
 from refam.backbones.presets import Preset
 from refam.backbones.weights import BackboneError
+from refam.text.rewording import Rewording
 
 _MAX_ASPECT = 8  # long side / short side
 
@@ -134,9 +135,9 @@ class Backbone(ABC):
         """How many tokens a prompt may have."""
         return self.preset.text_length
 
-    def reword(self, expression: str) -> tuple[str, str]:
-        """Return an expression in words that the text encoder knows, and a note on what was replaced or ""."""
-        return expression, ""
+    def reword(self, expression: str) -> Rewording:
+        """Return an expression in words that the text encoder knows; here as it is."""
+        return Rewording(expression)
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
         """Return the size at which a frame is grounded: the preset's short side, rounded to whole tokens.

@@ -12,7 +12,8 @@ from typing_extensions import override
 from refam.backbones.base import TextCondition
 from refam.backbones.image_models import FluxBackbone
 from refam.photos.positions import scaled_image_ids
-from refam.photos.rewording import Reword, open_rewording
+from refam.photos.rewording import open_rewording
+from refam.text.rewording import Reword, Rewording
 
 
 class PhotoBackbone(FluxBackbone):
@@ -23,7 +24,7 @@ class PhotoBackbone(FluxBackbone):
         return open_rewording(Path(self.pipeline.name_or_path))
 
     @override
-    def reword(self, expression: str) -> tuple[str, str]:
+    def reword(self, expression: str) -> Rewording:
         return self._reword(expression)
 
     @override

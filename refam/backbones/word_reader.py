@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from refam.backbones.presets import GROUPS, members_of, preset_for
 from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
-from refam.photos.rewording import Reword, open_rewording
+from refam.photos.rewording import open_rewording
 from refam.text.expression import Expression, parse_expression
 from refam.text.magnets import Magnets
 from refam.text.model_choice import choose_model
+from refam.text.rewording import Reword, keep_words, restore_expression
 
 # The folders of the tokenizers whose tokens are read (`Backbone.tokenizer`), the first that a pipeline has. A chat
 # model's template stands around the prompt, whose tokens are the same without it.
@@ -45,12 +45,12 @@ class WordReader:
     Args:
         tokenizer: See above.
         max_tokens: The length of the text encoder's sequence.
-        reword: Replaces words that the backbone lacks; returns the expression and a note, or "".
+        reword: Replaces words that the backbone lacks.
     """
 
     def __init__(self, tokenizer: Any, *, max_tokens: int, reword: Reword | None = None) -> None:
         self.tokenizer, self._max_tokens = tokenizer, max_tokens
-        self._reword = reword or _keep
+        self._reword = reword or keep_words
 
     def parse(self, expression: str, *, magnets: Magnets = Magnets()) -> Expression:  # noqa: B008 - frozen
         """Parse an expression into tokens and their roles.
@@ -62,9 +62,9 @@ class WordReader:
         Raises:
             ExpressionError: If it cannot be grounded.
         """
-        text, note = self._reword(expression)
-        parsed = parse_expression(text, self.tokenizer, max_tokens=self._max_tokens, magnets=magnets)
-        return replace(parsed, text=" ".join(expression.split()), note=" ".join(filter(None, (note, parsed.note))))
+        rewording = self._reword(expression)
+        parsed = parse_expression(rewording.text, self.tokenizer, max_tokens=self._max_tokens, magnets=magnets)
+        return restore_expression(parsed, expression, rewording)
 
 
 class GroupReader:
@@ -84,10 +84,6 @@ class GroupReader:
     def parse(self, expression: str, *, magnets: Magnets = Magnets()) -> Expression:  # noqa: B008 - frozen
         """See `WordReader.parse`."""
         return self._readers[self.choose(expression)].parse(expression, magnets=magnets)
-
-
-def _keep(expression: str) -> tuple[str, str]:
-    return expression, ""
 
 
 def open_word_reader(backbone: str, *, download: bool = False) -> WordReader | GroupReader | None:

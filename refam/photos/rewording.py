@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from refam.photos.vocabulary import Vocabulary, load_vocabulary, singular_forms
 from refam.photos.words import model_words
 from refam.text.expression import split_words
 from refam.text.lexicon import STOP_WORDS
-
-Reword = Callable[[str], tuple[str, str]]
-"""Takes an expression; returns it in words that a model has, and a note of what was read as what, or ""."""
+from refam.text.rewording import Reword, Rewording
 
 
 def open_rewording(directory: Path) -> Reword:
@@ -24,24 +22,7 @@ def open_rewording(directory: Path) -> Reword:
     vocabulary = load_vocabulary(directory / "vocabulary.json.gz")
     known = frozenset(model_words(vocabulary))
 
-    def reword_for_model(expression: str) -> tuple[str, str]:
-        rewording = reword(expression, vocabulary, known)
-        return rewording.text, rewording.note
-
-    return reword_for_model
-
-
-@dataclass(frozen=True)
-class Rewording:
-    """An expression in the model's words.
-
-    Attributes:
-        text: The expression with some of its words replaced.
-        note: What was read as what, as a sentence, or "". Plurals are replaced without a word.
-    """
-
-    text: str
-    note: str = ""
+    return partial(reword, vocabulary=vocabulary, known=known)
 
 
 def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewording:
@@ -54,14 +35,14 @@ def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewordi
     """
     words = split_words(text)
     pieces: list[str] = []
-    read_as: list[str] = []
+    read_as: list[tuple[str, str]] = []
     end, at = 0, 0
     while at < len(words):
         word = words[at].text
         pair = f"{word} {words[at + 1].text}" if at + 1 < len(words) else None
         taken = 1
         noun = None
-        if pair is not None and (noun := vocabulary.noun_for(pair)) is not None:
+        if pair is not None and (noun := vocabulary.noun_for(pair)) is not None and not _is_doing(pair, vocabulary):
             taken = 2
         elif word not in known and word not in STOP_WORDS:
             noun = vocabulary.noun_for(word)
@@ -70,7 +51,11 @@ def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewordi
         pieces.append(text[words[at].start : last.end] if noun is None else noun)
         written = word if taken == 1 else pair
         if noun is not None and written != noun and noun not in singular_forms(str(written)):
-            read_as.append(f'"{written}" is read as "{noun}"')
+            read_as.append((str(written), noun))
         end, at = last.end, at + taken
-    note = f"The model has a smaller vocabulary: {', '.join(read_as)}." if read_as else ""
-    return Rewording("".join(pieces) + text[end:], note)
+    return Rewording("".join(pieces) + text[end:], tuple(read_as))
+
+
+def _is_doing(pair: str, vocabulary: Vocabulary) -> bool:
+    """Whether two words may say what something does: "the elephant drinking water", but "the washing machine"."""
+    return pair.split()[0].endswith("ing") and pair not in vocabulary.nouns

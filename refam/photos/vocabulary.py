@@ -49,6 +49,7 @@ _BY_HAND = {
     "sneakers": "sneaker",
     "trainers": "sneaker",
     "handphone": "cell phone",
+    "guinea pig": "hamster",
     "telephone": "phone",
     "fridge": "refrigerator",
     "pc": "computer",
@@ -191,10 +192,19 @@ def _other_words(wordnet: WordNet, meanings: Mapping[str, tuple[str, ...]]) -> d
         if word in meanings or any(c.isdigit() for c in word) or len(word.split()) > 2:
             continue
         # The most frequent sense alone: "poster" is seldom a person who posts.
-        noun = _nearest(wordnet, wordnet.senses(word)[0], noun_of)
+        noun = _kind_of_its_last_word(wordnet, word, meanings) or _nearest(wordnet, wordnet.senses(word)[0], noun_of)
         if noun is not None:
             read_as[word] = noun
     return read_as | {word: noun for word, noun in _BY_HAND.items() if word not in meanings}
+
+
+def _kind_of_its_last_word(wordnet: WordNet, word: str, meanings: Mapping[str, tuple[str, ...]]) -> str | None:
+    """Drinking water is water, and a police car is a car, but a hot dog is no dog."""
+    *first, last = word.split()
+    if not first or last not in meanings:
+        return None
+    is_kind = any(set(meanings[last]) & set(wordnet.ancestors(sense)) for sense in wordnet.senses(word))
+    return last if is_kind else None
 
 
 def _nearest(wordnet: WordNet, synset: str, noun_of: Mapping[str, str]) -> str | None:

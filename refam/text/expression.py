@@ -25,6 +25,7 @@ from refam.text.lexicon import (
     ENDINGS,
     FRAME_WORDS,
     GENERIC_NOUNS,
+    NUMBERS,
     RELATION_WORDS,
     RELATIVE_PRONOUNS,
     STOP_WORDS,
@@ -228,7 +229,8 @@ def parse_expression(
     directions = find_directions(words) if noun_phrase else ()
     excluded = phrase.excluded(len(words)) if phrase else frozenset()
     roles = [_role_of(i, word, phrase, excluded, stop_filter=stop_filter) for i, word in enumerate(words)]
-    for i in find_instructions(words) | (phrase.fillers if phrase else set()):
+    numbers = {i for i, word in enumerate(words) if word in NUMBERS and roles[i] is TokenRole.CONTENT}
+    for i in find_instructions(words) | numbers | (phrase.fillers if phrase else set()):
         roles[i] = TokenRole.FILLER
     for cue in cues:
         for i in cue.words:

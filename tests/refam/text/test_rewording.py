@@ -1,0 +1,32 @@
+"""What is said of replaced words: only of those that guide the search."""
+
+from __future__ import annotations
+
+import pytest
+
+from refam.text.expression import parse_expression
+from refam.text.rewording import Rewording, restore_expression
+from refam.tiny.model import build_tokenizer
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "read_as", "note"),
+    [
+        ("the  puppy", "the dog", (("puppy", "dog"),), 'The model has a smaller vocabulary: "puppy" is read as "dog".'),
+        ("the dog", "the dog", (), ""),
+        ("a dog beside the jeep", "a dog beside the car", (("jeep", "car"),), ""),
+        (
+            "the red puppy beside the jeep",
+            "the red dog beside the car",
+            (("puppy", "dog"), ("jeep", "car")),
+            'The model has a smaller vocabulary: "puppy" is read as "dog".',
+        ),
+    ],
+)
+def test_the_note_names_the_words_that_are_looked_for(written, text, read_as, note):
+    tokenizer = build_tokenizer(("a", "the", "red", "dog", "car", "beside", "and"))
+    parsed = parse_expression(text, tokenizer, max_tokens=24)
+    restored = restore_expression(parsed, written, Rewording(text, read_as))
+    assert restored.text == " ".join(written.split())
+    assert restored.note == note
+    assert restored.tokens == parsed.tokens
