@@ -44,8 +44,8 @@ def list_models(context: typer.Context) -> None:
             "\nSizes are approximate: parameters, counted from the configurations, at 2 bytes each. So much is\n"
             "downloaded, and so much must a GPU hold for the weights alone. With REFAM_OFFLOAD=1 it holds the\n"
             "transformer or the other parts, whichever is larger. A folder or a hub name of any of these pipelines\n"
-            "will do as well. By default (`small`), the words choose between tiny, which knows drawn shapes, and photos, which\n"
-            "knows everyday nouns. Only these two were measured: the others' weights were not at hand.",
+            "will do as well. By default (`small`), the words choose between tiny, which knows drawn shapes, and\n"
+            "photos, which knows everyday nouns. Only these two were measured: the others' weights were not at hand.",
             markup=False,
             soft_wrap=True,
         )

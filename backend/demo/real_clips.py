@@ -28,6 +28,7 @@ class RealClip:
     Attributes:
         path: The file.
         words: What the object is called.
+        by_words: Whether the demo finds it by these words; otherwise it follows the box.
         box: Normalised xyxy around the object on the first frame, as a person draws it.
         fps: Frames per second.
         times: (N,) presentation times in seconds.
@@ -36,6 +37,7 @@ class RealClip:
 
     path: Path
     words: str
+    by_words: bool
     box: Box
     fps: float
     times: NDArray[np.float64]
@@ -74,5 +76,11 @@ def _read_clip(described: dict[str, Any]) -> RealClip:
         boxes[int(frame)] = rle_box(Rle((width, height), counts.encode()))
     x0, y0, x1, y1 = described["box"]
     return RealClip(
-        clip.path, described["words"], (x0, y0, x1, y1), float(described["fps"]), np.asarray(clip.times), boxes
+        clip.path,
+        described["words"],
+        described["by_words"],
+        (x0, y0, x1, y1),
+        float(described["fps"]),
+        np.asarray(clip.times),
+        boxes,
     )

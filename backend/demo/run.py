@@ -2,9 +2,10 @@
 
 python -m backend.demo.run [--check] [--port 8080] [--data DIR]
 
-It starts Label Studio and the backend on loopback and creates a project with two kinds of videos. On two excerpts of
-real video a box is drawn on the first frame, and the backend follows it. In three drawn scenes, whose truth is known,
-it finds the object by words. SAM2 is fetched first where it is needed and allowed. Ctrl-C stops everything.
+It starts Label Studio and the backend on loopback and creates a project with two kinds of videos: two excerpts of real
+video, in one of which the object is found by words and in the other followed from a box on the first frame; and three
+drawn scenes, whose truth is known, in which it is found by words. SAM2 is fetched first where it is needed and allowed.
+Ctrl-C stops everything.
 """
 
 from __future__ import annotations
@@ -133,19 +134,29 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     model = int(studio.connect(project.number, backend.url)["id"])
     started = time.monotonic()
     for task, clip in zip(project.real, clips, strict=True):
-        print(f"following {clip.words} from a box on the first frame ...", flush=True)
-        track_drawn_box(studio, model, task, clip, runtime.queue.records)
+        if clip.by_words:
+            print(f"finding {clip.words} by these words ...", flush=True)
+            _retrieve(studio, project, [task], log=data / "backend.log")
+        else:
+            print(f"following {clip.words} from a box on the first frame ...", flush=True)
+            track_drawn_box(studio, model, task, clip, runtime.queue.records)
+    if not check:  # the drawn scenes take longer than a first look can wait
+        _print_instructions(studio, backend.url, project, clips, scenes)
     print(f"finding objects by words in {len(scenes)} drawn scenes ...", flush=True)
-    studio.retrieve_predictions(project.number, project.drawn)
-    if not studio.wait_for_predictions(project.drawn, timeout_s=_MOST_S):  # what missed the deadline is pushed later
-        raise StudioError(f"not every task has a prediction after 15 minutes: see {data / 'backend.log'}")
-    print(f"predictions stored after {time.monotonic() - started:.0f} s")
+    _retrieve(studio, project, project.drawn, log=data / "backend.log")
+    print(f"predictions stored after {time.monotonic() - started:.0f} s", flush=True)
     if check:
         return _check(studio, project, clips, scenes, settings, log=data / "backend.log")
-    _print_instructions(studio, backend.url, project, clips, scenes)
     while studio.running:
         time.sleep(0.5)
     raise StudioError(f"Label Studio has ended by itself: see {studio.log}")
+
+
+def _retrieve(studio: LocalStudio, project: DemoProject, tasks: Sequence[int], *, log: Path) -> None:
+    """Have Label Studio ask for predictions of tasks, and wait for them. Raises StudioError after 15 minutes."""
+    studio.retrieve_predictions(project.number, tasks)
+    if not studio.wait_for_predictions(tasks, timeout_s=_MOST_S):  # what missed the deadline is pushed later
+        raise StudioError(f"not every task has a prediction after 15 minutes: see {log}")
 
 
 def _fetch_segmenter() -> str:
@@ -271,17 +282,17 @@ def _print_instructions(
     print(f"\nLabel Studio   {studio.url}/projects/{project.number}/data")
     print(f"log in as      {studio.login.user}   password  {studio.login.password}")
     print(f"the jobs       {backend_url}/\n")
-    print("Real video: a box was drawn on the first frame, and the backend followed it through the others.")
+    print("Real video:")
     for task, clip in zip(project.real, clips, strict=True):
-        print(f"  task {task}: {clip.words}")
+        how = "found by the words above the video" if clip.by_words else "followed from a box on the first frame"
+        print(f"  task {task}: {clip.words}, {how}")
     print("To correct it, put the box right on any frame, switch Auto-Annotation on (below the video), add a ';' to")
-    print("the words and press Enter: the track follows your box. Words alone find nothing here, for the model that")
-    print("ships knows no photographs.\n")
-    print("Drawn scenes: the box was found from the words above the video. Switch Auto-Annotation on, type other words")
+    print("the words and press Enter: the track follows your box. `refam words` lists the words that are known.\n")
+    print("Drawn scenes, which are labelled now: the box is found from the words above the video. Type other words")
     print("into the text field and press Enter; the box moves to the other object. For example:")
     for task, scene in zip(project.drawn, scenes, strict=True):
-        print(f"  task {task}: found {scene.expressions[0]!r}; try {' or '.join(map(repr, scene.expressions[1:]))}")
-    print("\nCtrl-C ends Label Studio and the backend.", flush=True)
+        print(f"  task {task}: {scene.expressions[0]!r}; try {' or '.join(map(repr, scene.expressions[1:]))}")
+    print("\nCtrl-C ends Label Studio and the backend.\n", flush=True)
 
 
 def _keyframe(item: dict[str, Any]) -> Keyframe:

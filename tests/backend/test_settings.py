@@ -24,7 +24,7 @@ def test_defaults_listen_on_loopback_and_allow_no_media() -> None:
     assert settings.host == "127.0.0.1"
     assert settings.media_root is None
     assert settings.allowed_hosts == ()
-    assert settings.backbone == "tiny"
+    assert settings.backbone == "small"
 
 
 def test_environment_is_read_and_overrides_win(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,9 +195,9 @@ def test_health_setup_versions_and_ready_load_nothing(client: TestClient, runtim
     assert client.get("/versions").json() == {"versions": [runtime.model_version]}
     ready = client.get("/ready")
     assert ready.status_code == 200
-    assert ready.json()["backbone"] == {"name": "tiny", "device": "auto", "state": "loads at first use"}
+    assert ready.json()["backbone"] == {"name": "small", "device": "auto", "state": "loads at first use"}
     assert any("LABEL_STUDIO_API_KEY" in problem for problem in ready.json()["problems"])
-    assert "tiny" in runtime.model_version
+    assert "small" in runtime.model_version
     assert "grabcut" in runtime.model_version
 
 
