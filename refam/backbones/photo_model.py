@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,24 @@ from typing import Any
 import torch
 from typing_extensions import override
 
+from refam.attention import TextAttention
+from refam.attention_sinks import SinkStats
 from refam.backbones.base import TextCondition
 from refam.backbones.image_models import FluxBackbone
-from refam.photos.positions import scaled_image_ids
+from refam.photos.positions import INTERLEAVED, scaled_image_ids
 from refam.photos.rewording import open_rewording
 from refam.text.rewording import Reword, Rewording
 
 
 class PhotoBackbone(FluxBackbone):
-    """A PhotoFluxPipeline. Positions are relative to the picture, since it was trained on a grid of 10 x 10 tokens."""
+    """A PhotoFluxPipeline.
+
+    It was trained on grids of 10 x 10 tokens, taken from finer ones. A frame's grid is finer; it is read as several
+    coarse ones, each with every n-th token, side by side in one forward pass: each is like those of training, and
+    together they cost less than the fine grid would. On 121 objects of COCO pictures of 560x416 pixels, block 0 read as
+    one sequence puts the peak on the object in .69 of the cases; as nine coarse grids in .70, and all blocks in .65
+    instead of .58. Positions are relative to the picture.
+    """
 
     @cached_property
     def _reword(self) -> Reword:
@@ -28,6 +38,47 @@ class PhotoBackbone(FluxBackbone):
         return self._reword(expression)
 
     @override
+    def tokens_for(self, width: int, height: int, *, short_side_px: int) -> tuple[int, int]:
+        scale = short_side_px / min(width, height) / self.pixels_per_token
+        w, h = (INTERLEAVED * max(1, round(side * scale / INTERLEAVED)) for side in (width, height))
+        return w, h
+
+    @override
+    def read_attention(
+        self, latents: torch.Tensor, text: TextCondition, noise: torch.Tensor, *, n_text: int, **options: Any
+    ) -> TextAttention:
+        _, height, width = self.grid(latents)
+        count = INTERLEAVED**2
+        rows = {k: v if v is None else v.repeat_interleave(count, 0) for k, v in text.inputs.items()}
+        texts = TextCondition(rows, tuple(start for start in text.starts for _ in range(count)))
+        parts = super().read_attention(_split(latents), texts, _split(noise), n_text=n_text, **options)
+
+        def merge(maps: torch.Tensor) -> torch.Tensor:
+            return _merge(maps, height, width)
+
+        stats = parts.sink_stats
+        if stats is not None:  # every part is one more sample of the same picture
+            mean, variation = (v.unflatten(1, (-1, count)).mean(2) for v in (stats.mean, stats.variation))
+            stats = SinkStats(stats.blocks, mean, variation)
+        by_block = {block: merge(maps) for block, maps in parts.by_block.items()}
+        return replace(parts, mean=merge(parts.mean), by_block=by_block, sink_stats=stats)
+
+    @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
         ids = scaled_image_ids(*self.grid(latents)[1:]).to(self.device, self.transformer.dtype)
         return {**super()._inputs(latents, noise, text), "img_ids": ids}
+
+
+def _split(latents: torch.Tensor) -> torch.Tensor:
+    """(B, C, 2h, 2w) -> (B * n * n, C, 2h / n, 2w / n): every n-th token of 2x2 latents, n = INTERLEAVED."""
+    n = INTERLEAVED
+    b, c, height, width = latents.shape
+    tokens = latents.reshape(b, c, height // (2 * n), n, 2, width // (2 * n), n, 2)
+    return tokens.permute(0, 3, 6, 1, 2, 4, 5, 7).reshape(b * n * n, c, height // n, width // n)
+
+
+def _merge(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """(B * n * n, h * w / n / n, T) -> (B, h * w, T), the inverse of `_split` for tokens."""
+    n = INTERLEAVED
+    parts = maps.reshape(-1, n, n, height // n, width // n, maps.shape[-1])
+    return parts.permute(0, 3, 1, 4, 2, 5).reshape(-1, height * width, maps.shape[-1])

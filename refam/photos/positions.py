@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+INTERLEAVED = 4
+"""Every n-th token of a frame, both ways, is one of the coarse grids that are read: about 10 x 10, as in training."""
+
 
 def scaled_image_ids(height: int, width: int) -> torch.Tensor:
     """Return position ids (height * width, 3) of tokens, scaled so that every picture spans 10 both ways.

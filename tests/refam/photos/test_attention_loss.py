@@ -42,7 +42,7 @@ def test_the_losses_are_their_formulas():
     assert word.item() == pytest.approx(0.5 * math.log(1 + math.exp(-pooled)), rel=1e-5)
     expected = [1 / (1 + math.exp(-x)) for x in probe]
     cross = [math.log(1 + math.exp(x)) - y * x for x, y in zip(log_odds, expected, strict=True)]
-    assert by_token.item() == pytest.approx(0.5 * sum(cross) / 3, rel=1e-5)
+    assert by_token.item() == pytest.approx(0.5 * 3 * sum(cross) / 3, rel=1e-5)  # three times the weight of absent ones
 
 
 def test_an_absent_noun_is_at_no_token_whatever_the_probe_says():

@@ -14,7 +14,7 @@ from refam.photos import TEXT_LENGTH
 from refam.photos.attention_loss import RecordAttention
 from refam.photos.encoder import PhotoEncoder
 from refam.photos.pipeline import PhotoFluxPipeline
-from refam.photos.positions import scaled_image_ids
+from refam.photos.positions import INTERLEAVED, scaled_image_ids
 from refam.photos.vocabulary import save_vocabulary
 from refam.photos.words import model_words
 from refam.tiny.diffusion import TextToLatents
@@ -48,7 +48,7 @@ def frame():
 def test_a_directory_is_loaded_as_what_it_is(backbone):
     assert isinstance(backbone, PhotoBackbone)
     assert backbone.pixels_per_token == 16
-    assert backbone.size_for(854, 480) == (848, 480)
+    assert backbone.size_for(854, 480) == (1024, 576)
 
 
 def test_a_token_is_one_position_of_the_projected_features():
@@ -62,19 +62,28 @@ def test_a_token_is_one_position_of_the_projected_features():
 
 
 def test_the_backbone_reads_what_training_saw(backbone, frame):
-    """The attention that grounding reads is the one that the word loss was on."""
-    latents = backbone.encode_frames([frame])
+    """The attention that grounding reads is the one that the word loss was on: of every n-th token, for each offset."""
+    latents = backbone.encode_frames([frame, frame[::-1]])
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
-    read = backbone.read_attention(latents, backbone.encode_text(["the dog"]), noise, n_text=3)
+    text = backbone.encode_text(["the dog"]).expand(2)
+    read = backbone.read_attention(latents, text, noise, n_text=3, keep_blocks=True, sink_stats=True)
     pipeline = backbone.pipeline
     net = TextToLatents(pipeline.transformer, pipeline.text_encoder_2).eval()
     ids = pipeline.tokenizer_2(["the dog"], padding="max_length", max_length=TEXT_LENGTH, return_tensors="pt").input_ids
-    level = backbone.preset.noise
+    level, n = backbone.preset.noise, INTERLEAVED
     _, height, width = backbone.grid(latents)
     noised = FluxPipeline._pack_latents((1 - level) * latents + level * noise, *latents.shape)
-    with torch.inference_mode(), RecordAttention(TEXT_LENGTH) as recorded:
-        net(noised, ids, torch.tensor([level]), scaled_image_ids(height, width))
-    assert torch.allclose(read.mean, torch.stack(recorded.maps).mean(0)[..., :3], atol=1e-5)
+    tokens = noised.unflatten(1, (height, width))
+    expected = torch.zeros(2, height, width, 3)
+    for y, x in np.ndindex(n, n):
+        part = tokens[:, y::n, x::n].flatten(1, 2)
+        with torch.inference_mode(), RecordAttention(TEXT_LENGTH) as recorded:
+            net(part, ids.expand(2, -1), torch.full((2,), level), scaled_image_ids(height // n, width // n))
+        maps = torch.stack([recorded.maps[block] for block in backbone.preset.blocks]).mean(0)[..., :3]
+        expected[:, y::n, x::n] = maps.unflatten(1, (height // n, width // n))
+    assert torch.allclose(read.mean, expected.flatten(1, 2), atol=1e-5)
+    assert torch.allclose(torch.stack(list(read.by_block.values())).mean(0), read.mean, atol=1e-6)
+    assert read.sink_stats.mean.shape == (len(backbone.preset.blocks), 2, 3)
 
 
 def test_every_picture_spans_the_same_positions():
