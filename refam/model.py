@@ -127,8 +127,9 @@ class Model:
 
         Returns:
             One result for each object, in the order of the words, with `frames`, `boxes`, `masks`, `visible`,
-            `keyframes`, `score` and `notes`; row i is frame `result.frames[i]`. An object that was not found is visible
-            nowhere, and its notes say why.
+            `keyframes`, `score` and `notes`. The rows of `boxes`, `masks` and `visible` are the frames of the range,
+            those between the n-th too: row i is frame `result.frames[i]` of the video. An object that was not found is
+            visible nowhere, and its notes say why.
 
         Raises:
             PromptError: If an argument is malformed or out of range.
@@ -348,6 +349,8 @@ def track(
     negative_points: Sequence[FramePoint] = (),
     boxes: Sequence[FrameBox] = (),
     masks: Sequence[FrameMask] = (),
+    frame_range: str = "",
+    every: int = 1,
     backbone: str = DEFAULT_BACKBONE,
     segmenter: str | None = None,
     device: str = "auto",
@@ -365,6 +368,8 @@ def track(
         negative_points: (x, y, frame) off the object.
         boxes: (x0, y0, x1, y1, frame) around the object, as fractions of the frame.
         masks: (mask, frame), the mask (H, W) bool in the frame's size.
+        frame_range: FROM-TO, both included: frames ("100-250") or seconds ("2.5s-4s"); "" for the whole video.
+        every: Look at every n-th frame; masks between them are interpolated.
         backbone: What grounds words; see `load`.
         segmenter: What outlines objects; see `load`.
         device: "auto", "cpu", "mps", "cuda" or one GPU of several such as "cuda:1".
@@ -374,7 +379,8 @@ def track(
         progress: Called with the stage's name and its finished fraction.
 
     Returns:
-        One result for each object, in the order of the words; row i is frame `result.frames[i]`. See `Model.track`.
+        One result for each object, in the order of the words. The rows of `boxes` and `masks` are the frames of the
+        range: row i is frame `result.frames[i]`. See `Model.track`.
 
     Raises:
         PromptError: If an argument is malformed or out of range.
@@ -396,6 +402,8 @@ def track(
         negative_points=negative_points,
         boxes=boxes,
         masks=masks,
+        frame_range=frame_range,
+        every=every,
         progress=progress,
     )
 

@@ -82,6 +82,16 @@ def test_a_part_of_the_video(model: refam.Model, scene: SceneClip, path: Path) -
     assert found.interpolated == (5, 7)
 
 
+def test_the_function_takes_a_part_of_the_video_too(scene: SceneClip, path: Path) -> None:
+    drawn = [(scene.masks[0, 4], 4)]
+    (found,) = refam.track(path, masks=drawn, frame_range="4-8", every=2, segmenter="grabcut", device="cpu")
+    assert (found.frames.tolist(), found.interpolated) == ([4, 5, 6, 7, 8], (5, 7))
+    assert (len(found.boxes), len(found.masks)) == (5, 5)
+    assert min(iou(found.masks[i], scene.masks[0, frame]) for i, frame in enumerate(found.frames)) > 0.5
+    with pytest.raises(refam.PromptError, match="begins behind the video's end"):
+        refam.track(path, masks=drawn, frame_range="90-99", segmenter="grabcut", device="cpu")
+
+
 def test_ground_and_segment_one_image(model: refam.Model, scene: SceneClip) -> None:
     image, words = scene.frames[0], scene.expressions[0]
     heatmap = model.ground(image, words)
