@@ -126,7 +126,7 @@ def write_outputs(
         results: One track for each object.
         model_version: The models that made them.
         address: How the task names the video.
-        frames: The frames that were looked at, of which masks are written.
+        frames: The frames that were looked at, of which masks and the overlay are written.
         progress: Called with the name of a step and the share of it that is done.
 
     Raises:
@@ -144,7 +144,7 @@ def write_outputs(
     _write_masks(paths.masks, clip, [r.track for r in results], frames, progress)
     progress("overlay", 0.0)
     keyframes = [[key.frame for key in r.keyframes] for r in results]
-    write_overlay(clip, [r.track for r in results], paths.overlay, keyframes=keyframes)
+    write_overlay(clip, [r.track for r in results], paths.overlay, keyframes=keyframes, frames=frames)
     paths.sheet.unlink(missing_ok=True)  # of an earlier run
     review = frames_to_review([r.track for r in results], clip.times, elsewhere=[r.disagreements for r in results])
     if review:

@@ -28,7 +28,7 @@ def print_report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *
     for k, result in enumerate(results):
         spans_s = visible_spans_s(result.track, clip)
         when = ", ".join(f"{a:.2f}-{b:.2f} s" for a, b in spans_s) or "never"
-        count = f"{int(result.track.visible.sum())} of {len(clip)}"
+        count = f"{int(result.track.visible.sum())} of {len(written.frames)}"
         table.add_row(str(k), Text(result.target.label), f"{result.score:.2f}", count, when)
     out.print(table, markup=False)
     for k, result in enumerate(results):
@@ -38,7 +38,7 @@ def print_report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *
     print_line("tracks", written.tracks)
     print_line("task to import", written.task)
     print_line("its label config", written.config)
-    print_line("overlay", written.overlay)
+    print_line("overlay", f"{written.overlay}{_part_of(clip, written.frames)}")
     print_line("needs a look", written.sheet if written.review else _ALL_WELL)
     for item in written.review:
         what = f"{results[item.track].target.label}: " if len(results) > 1 else ""
@@ -62,6 +62,7 @@ def report_json(clip: Clip, results: Sequence[TrackResult], written: Outputs, *,
     return {
         "made_by": version,
         "frames": len(clip),
+        "looked_at": [written.frames[0], written.frames[-1]],
         "objects": [
             {
                 "object": k,

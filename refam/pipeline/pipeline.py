@@ -23,6 +23,7 @@ from refam.pipeline.roi import (
     map_results_to_clip,
     map_targets_to_view,
     read_planned_frames,
+    whole_times,
 )
 from refam.pipeline.segments import SegmentTracker
 from refam.pipeline.stages import Progress, Stage, ignore_progress
@@ -206,7 +207,7 @@ class Pipeline:
             *describe_read_errors(state.read_errors),
             *state.notes,
             *word_notes,
-            *describe_gaps(track, clip.times),
+            *describe_gaps(track, clip.times, whole_times=whole_times(clip)),
         ]
         return TrackResult(
             state.target,

@@ -97,17 +97,30 @@ def find_gaps(track: MaskTrack) -> list[Gap]:
     return sorted(long_enough, key=lambda gap: gap.first - gap.last)[:GAPS_PER_ROUND]
 
 
-def describe_gaps(track: MaskTrack, times: NDArray[np.float64]) -> list[str]:
-    """Return sentences for people that say where the object is not visible. times: seconds of the clip's frames."""
+def describe_gaps(
+    track: MaskTrack, times: NDArray[np.float64], *, whole_times: NDArray[np.float64] | None = None
+) -> list[str]:
+    """Return sentences for people that say where the object is not visible.
+
+    Args:
+        track: The track.
+        times: (n,) seconds of the clip's frames.
+        whole_times: Seconds of the whole video's frames, if the clip is a part of it. Nothing is said of the rest.
+    """
+    begins = whole_times is None or times[0] <= whole_times[0]
+    ends = whole_times is None or times[-1] >= whole_times[-1]
     if not track.visible.any():
-        return ["it is not seen anywhere in the video"]
+        where = "in the video" if begins and ends else f"from {times[0]:.1f} s to {times[-1]:.1f} s"
+        return [f"it is not seen anywhere {where}"]
     sentences, last = [], len(track.frames) - 1
     for a, b in find_runs(~track.visible):
         start_s, end_s = float(times[track.frames[a]]), float(times[track.frames[b]])
         if a == 0:
-            sentences.append(f"not seen before {float(times[track.frames[b + 1]]):.1f} s")
+            when = "before" if begins else f"from {start_s:.1f} s, where the range begins, to"
+            sentences.append(f"not seen {when} {float(times[track.frames[b + 1]]):.1f} s")
         elif b == last:
-            sentences.append(f"lost from {start_s:.1f} s to the end")
+            to = "the end" if ends else f"{end_s:.1f} s, where the range ends"
+            sentences.append(f"lost from {start_s:.1f} s to {to}")
         else:
             found_s = float(times[track.frames[b + 1]])
             sentences.append(f"lost from {start_s:.1f} s to {end_s:.1f} s, found again at {found_s:.1f} s")

@@ -174,6 +174,13 @@ def frame_of_video(clip: Clip, frame: int) -> int:
     return int(clip.frames[frame]) if isinstance(clip, ClipView) else frame
 
 
+def whole_times(clip: Clip) -> NDArray[np.float64] | None:
+    """Return the seconds of the frames of the video that a view is a part of; None for a whole video."""
+    from video.io.reader import ClipView
+
+    return clip.whole.times if isinstance(clip, ClipView) else None
+
+
 @dataclass(frozen=True, eq=False)
 class VideoPrefix:
     """The first n frames of a clip, with the interface of a clip. The clip may be a sequence of pictures."""

@@ -55,11 +55,13 @@ def write_overlay(
     *,
     keyframes: Sequence[Sequence[int]] = (),
     most_px: int = 1280,
+    frames: range | None = None,
 ) -> Path:
     """Write a video with the tracks drawn into it and a timeline of the objects below.
 
-    It has square pixels and the shape in which players show the clip. Every frame has the clip's own time. The file is
-    written under another name and renamed at the end, so that a file at `path` is always whole.
+    It has square pixels and the shape in which players show the clip. Every frame has the clip's own time; of a part
+    of the clip, the time since the part's first frame. The file is written under another name and renamed at the end,
+    so that a file at `path` is always whole.
 
     Args:
         clip: The video.
@@ -67,6 +69,7 @@ def write_overlay(
         path: The MP4 to write (H.264, playable in browsers).
         keyframes: For each track the frames of its keyframes, shown in the timeline.
         most_px: The longer side is reduced to this. Sizes are made even, because H.264 stores colour at half size.
+        frames: The frames of the clip to write, step 1; all of them by default.
 
     Returns:
         The path.
@@ -77,10 +80,14 @@ def write_overlay(
     path = Path(path)
     shape = _bounded_size(clip.display_size, most_px)
     size = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2)
+    frames = range(len(clip)) if frames is None else frames
     ticks = _ascending(np.round(clip.times / float(_TICK)).astype(np.int64))
     ends = np.append(ticks[1:], max(round(clip.duration_s / _TICK), ticks[-1] + round(1 / clip.average_fps / _TICK)))
-    end_s = float(ends[-1] * _TICK)
-    timeline = TrackTimeline(tracks, clip.times, keyframes=keyframes, end_s=end_s, size=size) if tracks else None
+    end_s = float(ends[frames[-1]] * _TICK)
+    timeline = None
+    if tracks:
+        timeline = TrackTimeline(tracks, clip.times, keyframes=keyframes, end_s=end_s, size=size, frames=frames)
+    first_tick = int(ticks[frames[0]]) if frames[0] else 0
     part = path.with_name(f".{path.stem}.part.mp4")
     try:
         with av.open(str(part), "w", options={"movflags": "+faststart"}) as container:
@@ -89,12 +96,12 @@ def write_overlay(
             stream.width, stream.height = size[0], size[1] + (timeline.height if timeline else 0)
             stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = _TICK
-            for i, image in _read_frames(clip):
+            for i, image in _read_frames(clip, frames):
                 # Tracks are drawn after resizing, which keeps lines and letters sharp.
                 drawn = _pad(draw_tracks(resize_image(image, shape), tracks, i), size)
                 full_image = np.concatenate([drawn, timeline.render(i)]) if timeline else drawn
                 picture = av.VideoFrame.from_ndarray(full_image, format="rgb24")
-                picture.pts, picture.time_base = int(ticks[i]), _TICK
+                picture.pts, picture.time_base = int(ticks[i]) - first_tick, _TICK
                 picture.duration = int(ends[i] - ticks[i])
                 container.mux(stream.encode(picture))
             container.mux(stream.encode())
@@ -110,8 +117,8 @@ def _ascending(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.maximum.accumulate(ticks - steps) + steps
 
 
-def _read_frames(clip: Clip) -> Iterator[tuple[int, Image]]:
-    for indices, images in clip.batches(size=8):
+def _read_frames(clip: Clip, frames: range) -> Iterator[tuple[int, Image]]:
+    for indices, images in clip.batches(frames, size=8):
         yield from zip(indices.tolist(), images, strict=True)
 
 

@@ -19,7 +19,7 @@ from video.visualize.text import FAINT, INK, Image, object_colors, paste, render
 _LOW_SCORE = 0.8  # of a mask that is to be reviewed: the IoU under which it has to be corrected
 _AREA_RATIO = 1.6  # of the boxes on two neighbouring frames
 _JUMP = 0.5  # of the box's diagonal, between two neighbouring frames
-_MIN_DISTANCE = 0.04  # of the clip's length, between two tiles of one object
+_MIN_DISTANCE = 0.04  # of the longest track's length, between two tiles of one object
 _TILE_PX, _TEXT_PX, _COLUMNS, _GAP_PX = 400, 16, 3, 10
 _CARD, _PAGE = (255, 255, 255), 236
 
@@ -62,7 +62,7 @@ def frames_to_review(
     found = [item for k, track in enumerate(tracks) for item in _items_of_track(k, track, times)]
     found += [ReviewFrame(f, k, "the words point elsewhere", 1.2) for k, frames in enumerate(elsewhere) for f in frames]
     found.sort(key=lambda item: (-item.weight, item.frame))
-    min_distance = max(3, round(_MIN_DISTANCE * len(times)))
+    min_distance = max(3, round(_MIN_DISTANCE * max((len(track.frames) for track in tracks), default=0)))
     chosen: list[ReviewFrame] = []
     for item in found:
         near = [i for i, c in enumerate(chosen) if c.track == item.track and abs(c.frame - item.frame) < min_distance]

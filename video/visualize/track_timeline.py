@@ -27,8 +27,9 @@ class TrackTimeline:
         tracks: The tracks.
         times: (N,) seconds of the clip's frames.
         keyframes: For each track the frames of its keyframes.
-        end_s: When the last frame ends, in seconds.
+        end_s: When the last frame that is shown ends, in seconds.
         size: (width, height) of the video above, in pixels.
+        frames: The frames of the clip that are shown; all of them by default.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class TrackTimeline:
         keyframes: Sequence[Sequence[int]] = (),
         end_s: float,
         size: tuple[int, int],
+        frames: range | None = None,
     ) -> None:
         width, height = size
         lane = round(min(_LANE_HEIGHT * width, _MAX_HEIGHT * height / max(1, len(tracks))))
@@ -46,7 +48,9 @@ class TrackTimeline:
         self._px = max(8, round(self._lane * 0.6))
         self._left = min(width // 3, max(60, round(width * 0.16)))
         self._times, self._width = times, width
-        self._span_s = max(end_s - float(times[0]), 1e-6)
+        self._frames = range(len(times)) if frames is None else frames
+        self._start_s = float(times[self._frames[0]])
+        self._span_s = max(end_s - self._start_s, 1e-6)
         foot = self._px + 2 * max(1, self._px // 4) + 2
         raw = len(tracks) * (self._lane + 3) + foot + 3
         self.height = raw + raw % 2
@@ -79,8 +83,9 @@ class TrackTimeline:
     def _frames_of_columns(self) -> NDArray[np.int64]:
         """Return (columns + 1,) frames: column c shows those from entry c to entry c + 1, at least the first."""
         columns = max(1, self._width - 6 - self._left)
-        edges_s = self._times[0] + np.arange(columns + 1) / columns * self._span_s
-        return np.clip(np.searchsorted(self._times, edges_s, side="right") - 1, 0, len(self._times) - 1)
+        edges_s = self._start_s + np.arange(columns + 1) / columns * self._span_s
+        at = np.searchsorted(self._times, edges_s, side="right") - 1
+        return np.clip(at, self._frames[0], self._frames[-1])
 
     def _draw_lane(
         self, lane: Image, track: MaskTrack, columns: NDArray[np.int64], colour: tuple[int, int, int]
@@ -99,4 +104,4 @@ class TrackTimeline:
 
     def _x(self, time_s: float) -> int:
         columns = self._width - 6 - self._left
-        return self._left + min(columns - 1, round((time_s - float(self._times[0])) / self._span_s * columns))
+        return self._left + min(columns - 1, round((time_s - self._start_s) / self._span_s * columns))

@@ -15,6 +15,7 @@ from refam.pipeline.types import TrackResult
 from tests.doubles import track_of_masks
 from tests.loopback_files import serve_files
 from tests.media import cfr, garbage, numbered_frames
+from video.io.reader import open_clip
 
 SIZE = (96, 48)
 
@@ -164,6 +165,24 @@ def test_tasks_name_their_videos(url, videos, expected):
     assert refam("label", *videos, "the red star", *(["--url", url] if url else [])).exit_code == 0
     tasks = [json.loads(Path(f"found/{Path(v).stem}/label_studio.json").read_text())[0] for v in videos]
     assert [task["data"]["video"] for task in tasks] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "frames"),
+    [
+        (["--range", "0-2"], [0, 1, 2]),
+        (["--range", "2-5", "--every", "2"], [2, 3, 4, 5]),
+        (["--range", "3-"], [3, 4, 5]),
+    ],
+)
+def test_masks_and_overlay_are_of_the_range_alone(options, frames):
+    assert refam("label", "a.mp4", "the red star", "--out", "o").exit_code == 0
+    result = refam("label", "a.mp4", "the red star", *options, "--out", "o")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in Path("o/masks/0").iterdir()) == [f"{i:05d}.png" for i in frames]
+    assert len(open_clip("o/overlay.mp4")) == len(frames)
+    assert f"{len(frames)} of {len(frames)}" in result.stdout
+    assert f"frames {frames[0]} to {frames[-1]} of 0 to 5" in result.stdout
 
 
 def test_only_the_frames_that_were_looked_at_are_written_and_exported():

@@ -141,6 +141,24 @@ def test_describe_gaps(visible, said):
     assert describe_gaps(track_visible_on(visible), np.arange(len(visible)) / 10) == said
 
 
+@pytest.mark.parametrize(
+    ("visible", "first", "said"),
+    [
+        ([1, 1, 0, 0], 0, ["lost from 0.2 s to 0.3 s, where the range ends"]),
+        ([1, 1, 0, 0], 6, ["lost from 0.8 s to the end"]),
+        ([0, 0, 1, 1], 6, ["not seen from 0.6 s, where the range begins, to 0.8 s"]),
+        ([0, 0, 1, 1], 0, ["not seen before 0.2 s"]),
+        ([1, 0, 0, 1], 3, ["lost from 0.4 s to 0.5 s, found again at 0.6 s"]),
+        ([0, 0, 0], 3, ["it is not seen anywhere from 0.3 s to 0.5 s"]),
+        ([1, 1, 1], 3, []),
+    ],
+)
+def test_describe_gaps_of_a_part_says_nothing_of_the_rest(visible, first, said):
+    times = np.arange(10) / 10
+    part = times[first : first + len(visible)]
+    assert describe_gaps(track_visible_on(visible), part, whole_times=times) == said
+
+
 def test_find_gaps_returns_the_longest_few():
     track = track_visible_on([1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0])
     assert find_gaps(track) == [Gap(12, 16), Gap(7, 10)]

@@ -66,6 +66,19 @@ def test_times_and_content_are_the_clips_own(make, tmp_path):
     assert numbers == list(range(first, first + len(clip)))
 
 
+@pytest.mark.parametrize("frames", [range(5), range(7, 12), range(23, 24)])
+@pytest.mark.parametrize("make", [media.vfr, media.cfr, hours_late], ids=lambda make: make.__name__)
+def test_a_part_begins_at_once_and_has_its_frames_only(make, frames, tmp_path):
+    clip = open_clip(make(tmp_path / "clip.mp4", media.numbered_frames(24)))
+    track = track_of(moving_masks(24))
+    back = open_clip(write_overlay(clip, [track], tmp_path / "overlay.mp4", keyframes=[list(frames)], frames=frames))
+    part = clip.times[frames.start : frames.stop]
+    start = clip.times[0] if frames.start == 0 else 0
+    assert np.abs(back.times - (part - part[0] + start)).max() < 1e-4
+    shown = [media.read_number(i[: clip.size[1]]) for _, images in back.batches() for i in images]
+    assert shown == [media.read_number(clip.frame(i)) for i in frames]
+
+
 @pytest.mark.parametrize(
     ("size", "most_px", "expected"),
     [
@@ -158,6 +171,19 @@ def test_the_timeline_shows_scores_gaps_keyframes_and_the_playhead(clip):
     assert ((share < 7.7 / 24).sum(), (share > 16.3 / 24).sum()) > (300, 300)
     columns = np.flatnonzero((strip.render(20) != strip.render(2)).any(axis=(0, 2)) & (np.arange(1280) > 200))
     assert abs((columns.max() - left) / (right - left) - 20 / 24) < 0.05
+
+
+def test_the_timeline_of_a_part_spans_its_width(clip):
+    how = {"end_s": float(clip.times[12]), "size": (1280, 720), "frames": range(8, 12)}
+    strip = TrackTimeline([track_of(moving_masks(24))], clip.times, **how)
+    early, late = strip.render(8), strip.render(11)
+    columns = np.flatnonzero((early[:20] != late[:20]).any(axis=(0, 2)))
+    left = columns.min()
+    assert abs((columns.max() - left) / (1280 - 6 - left) - 3 / 4) < 0.02, "the playhead of the fourth of four frames"
+    colour = np.array(object_colors(1)[0])
+    filled = np.flatnonzero((late[24] == colour).all(axis=-1))
+    assert filled.max() > 1265
+    assert (filled > 200).sum() > 1000
 
 
 def test_keyframes_are_ticks_at_their_time(clip):

@@ -44,6 +44,13 @@ def test_neighbours_do_not_fill_the_sheet():
     assert np.diff(frames).min() >= 4
 
 
+def test_a_part_of_a_long_video_has_several_tiles():
+    part = replace(track_of(moving_masks(20, (320, 96))), frames=np.arange(50, 70), scores=np.full(20, 0.3))
+    frames = [look.frame for look in frames_to_review([part], np.arange(10_000) / 25)]
+    assert len(frames) >= 6
+    assert 50 <= min(frames) <= max(frames) < 70
+
+
 def test_the_sheet_is_a_picture_of_tiles(tmp_path):
     clip = open_clip(media.cfr(tmp_path / "clip.mp4", media.numbered_frames(24)))
     track = track_of(moving_masks(24), hidden=[8, 9])
