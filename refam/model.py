@@ -33,6 +33,7 @@ log = logging.getLogger("refam.model")
 if TYPE_CHECKING:
     from refam.grounder import Grounder
     from refam.grounder_group import GrounderGroup
+    from refam.pipeline.preview import Preview
     from refam.pipeline.stage_cache import StageCache
 
 FramePoint = tuple[float, float, int]
@@ -159,6 +160,7 @@ class Model:
         region: RegionOfInterest | None = None,
         progress: Progress | None = None,
         cache: StageCache | None = None,
+        preview: Preview | None = None,
     ) -> list[TrackResult]:
         """Track targets in an open clip: what `track` does, for callers with targets and a cache of their own.
 
@@ -168,6 +170,8 @@ class Model:
             region: The frames to look at, and their size; as the quality says unless given.
             progress: Called with the stage's name and its finished fraction.
             cache: Where finished stages of this clip, region and quality are stored and looked up.
+            preview: Called once before tracking, with the mask from which each object will be tracked; see
+                `refam.pipeline.preview`. What it raises ends the run.
 
         Returns:
             One result per target, on the clip's own frames and in its size.
@@ -179,8 +183,8 @@ class Model:
         """
         _check_mask_sizes(targets, clip.size)
         if region is None:
-            return self.quality.run(self.pipeline, clip, targets, progress=progress, cache=cache)
-        return run_in_region(self.pipeline, clip, targets, region, progress=progress, cache=cache)
+            return self.quality.run(self.pipeline, clip, targets, progress=progress, cache=cache, preview=preview)
+        return run_in_region(self.pipeline, clip, targets, region, progress=progress, cache=cache, preview=preview)
 
     def ground(self, image: NDArray[np.uint8], words: str) -> Heatmap:
         """Find where words point in an image.

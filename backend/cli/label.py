@@ -35,7 +35,7 @@ LABEL_EXAMPLES = (
     '  refam label clip.mp4 "Car: the red square" "the small ring" --out found\n\n'
     '  refam label a.mp4 b.mp4 clips/ "more/*.mp4" https://host/c.mp4 "the red star"\n\n'
     '  refam label frames/ "the red star" --fps 25   [dim]# a folder of JPEGs is one video[/dim]\n\n'
-    "  refam label clip.mp4 --point 0.42,0.61\n\n"
+    "  refam label clip.mp4 --point 0.42,0.61 --preview   [dim]# shows the first mask, then tracks it[/dim]\n\n"
     '  refam label clip.mp4 --box "Car: 640,360,200,90@1.2s" --point "Dog: 120,80@30"\n\n'
     "  refam label clip.mp4 --mask first.png@0 --not-point 0.9,0.1@40\n\n"
     "Points and boxes are fractions of the frame, or pixels, x and y from the top left; @30 is a frame, counted from "
@@ -135,6 +135,13 @@ def label(
     again: Annotated[
         bool, typer.Option("--again", help="Begin anew; else a run that was stopped goes on where it was.")
     ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option("--preview", help="First write OUT/preview.png, the mask that is to be tracked, and say so."),
+    ] = False,
+    preview_only: Annotated[
+        bool, typer.Option("--preview-only", help="Write OUT/preview.png and stop; a later run goes on from there.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     show: Annotated[bool, typer.Option("--open", help="Open the overlay when it is done.")] = False,
     backbone: Backbone = DEFAULT_BACKBONE,
@@ -182,7 +189,18 @@ def label(
         download=download,
         offline=no_download,
     )
-    run = LabelRun(plans, options, region=region, rate=rate, url=url, again=again, as_json=as_json, show=show)
+    run = LabelRun(
+        plans,
+        options,
+        region=region,
+        rate=rate,
+        url=url,
+        again=again,
+        preview=preview or preview_only,
+        preview_only=preview_only,
+        as_json=as_json,
+        show=show,
+    )
     raise typer.Exit(run(list(zip(sources, output_folders(sources, out), strict=True))))
 
 

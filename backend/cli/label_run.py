@@ -20,12 +20,13 @@ from backend.cli.outputs import (
     write_outputs,
 )
 from backend.cli.prompts import ObjectPlan
-from backend.cli.report import print_json, print_line, print_report, report_json
+from backend.cli.report import preview_json, print_json, print_line, print_notes, print_report, report_json
 from backend.cli.targets import make_targets
 from backend.cli.videos import VideoSource, open_source
 from backend.labelstudio.addresses import address_in
 from backend.labelstudio.timeline import rate_for_task
 from backend.settings import WeightSettings, weight_settings
+from refam.pipeline.preview import Preview, PreviewResult
 from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.types import TrackResult
 from video.io.reader import Clip
@@ -35,6 +36,14 @@ if TYPE_CHECKING:
     from refam.model import Model
     from refam.pipeline.quality import Quality
     from refam.text.magnets import Magnets
+
+
+class _PreviewOnlyError(Exception):
+    """Ends a run after its preview; `results` are what was previewed."""
+
+    def __init__(self, results: Sequence[PreviewResult]) -> None:
+        super().__init__("only a preview was asked for")
+        self.results = results
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class LabelRun:
         rate: The editor's frame rate; None for each video's own.
         url: The video's address in the task, or that of the videos' folder; None for local files.
         again: Whether to begin anew.
+        preview: Whether to write a picture of the first masks before anything is tracked.
+        preview_only: Whether to stop there.
         as_json: Whether the report is JSON.
         show: Whether to open the overlays.
     """
@@ -75,11 +86,14 @@ class LabelRun:
         rate: float | None = None,
         url: str | None = None,
         again: bool = False,
+        preview: bool = False,
+        preview_only: bool = False,
         as_json: bool = False,
         show: bool = False,
     ) -> None:
         self._plans, self._options, self._region = plans, options, region
         self._rate, self._url, self._again, self._as_json, self._show = rate, url, again, as_json, show
+        self._preview, self._preview_only = preview or preview_only, preview_only
         self._why_no_weights: str | None = None
 
     def __call__(self, videos: Sequence[tuple[VideoSource, Path]]) -> int:
@@ -93,6 +107,15 @@ class LabelRun:
                 print_line(f"video {i + 1} of {len(videos)}", source.text)
             try:
                 clip, results, written, version = self._label(source, out, several=several)
+            except _PreviewOnlyError as stopped:
+                done += 1
+                failures += _not_found(source, [r for r in stopped.results if r.first_mask is None])
+                reports.append(
+                    {"video": source.text, "out": str(out), **preview_json(output_paths(out).preview, stopped.results)}
+                )
+                if self._show:
+                    open_file(output_paths(out).preview)
+                continue
             except Exception as error:
                 text = describe_error(error)
                 if text is None:
@@ -106,8 +129,7 @@ class LabelRun:
                 err.print(f"refam: {text}", markup=False, soft_wrap=True)
                 continue
             done += 1
-            lost = [result for result in results if not result.track.visible.any()]
-            failures += [f"{source.name}: {r.target.label} was not found: {' '.join(r.notes[:1])}" for r in lost]
+            failures += _not_found(source, [result for result in results if not result.track.visible.any()])
             reports.append(
                 {"video": source.text, "out": str(out), **report_json(clip, results, written, version=version)}
             )
@@ -137,12 +159,15 @@ class LabelRun:
                 step("open", 1.0)
                 targets = make_targets(self._plans, clip)
                 view = self._region.view(clip, targets)  # raises before the models are loaded
-                output_paths(out)  # raises before hours of work, not after
+                paths = output_paths(out)  # raises before hours of work, not after
                 options = self._options
                 key = (options.backbone, options.seed, str(options.magnets), self._region, options.quality)
                 stages = stage_cache(out, clip, key, again=self._again)
                 model = self._model(step)
-                results = model.run(clip, targets, region=self._region, progress=step, cache=stages)
+                if paths.tracks.exists():
+                    paths.preview.unlink(missing_ok=True)  # of an earlier run
+                show_first = self._preview_writer(clip, paths.preview) if self._preview else None
+                results = model.run(clip, targets, region=self._region, progress=step, cache=stages, preview=show_first)
                 written = write_outputs(
                     out,
                     clip,
@@ -156,6 +181,25 @@ class LabelRun:
                 if not any(result.read_errors for result in results):
                     delete_stages(out)
                 return clip, results, written, model.model_version
+
+    def _preview_writer(self, clip: Clip, path: Path) -> Preview:
+        """Return what writes the first masks and says so; with --preview-only it raises _PreviewOnlyError."""
+
+        def write(results: list[PreviewResult]) -> None:
+            from backend.cli.preview_file import write_preview
+
+            frames = write_preview(clip, results, path)
+            where = ", ".join(f"frame {frame} ({clip.times[frame]:.2f} s)" for frame in frames)
+            if self._as_json:
+                err.print(f"first mask: {path}", markup=False, soft_wrap=True)
+            else:
+                print_line("first mask", f"{path}: {where}")
+            if self._preview_only:
+                if not self._as_json:
+                    print_notes(results)
+                raise _PreviewOnlyError(results)
+
+        return write
 
     def _address(self, source: VideoSource, clip: Clip, *, several: bool) -> TaskAddress:
         address = self._url or (source.text if source.is_address else "/data/local-files/?d=")
@@ -204,6 +248,10 @@ class LabelRun:
                 None, device=self._options.device, why_no_weights=self._why_no_weights
             )
             print_line("masks by", f"{choice.version}: {choice.why}")
+
+
+def _not_found(source: VideoSource, results: Sequence[TrackResult]) -> list[str]:
+    return [f"{source.name}: {r.target.label} was not found: {' '.join(r.notes[:1])}" for r in results]
 
 
 def open_file(path: Path) -> None:

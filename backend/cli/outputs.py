@@ -45,6 +45,7 @@ class Outputs:
     config: Path
     overlay: Path
     sheet: Path  # written only if frames need review
+    preview: Path  # written only with --preview
     frames: range = range(0)
     review: tuple[ReviewFrame, ...] = ()
 
@@ -60,6 +61,7 @@ def output_paths(out: Path) -> Outputs:
         config=out / "label_config.xml",
         overlay=out / "overlay.mp4",
         sheet=out / "needs_a_look.jpg",
+        preview=out / "preview.png",
     )
     # The masks folder is replaced as a whole, or the last masks of a longer clip would stay; but only one of our own.
     if paths.masks.exists() and not paths.tracks.exists():

@@ -14,6 +14,7 @@ from backend.cli.console import out
 
 if TYPE_CHECKING:
     from backend.cli.outputs import Outputs
+    from refam.pipeline.preview import PreviewResult
     from refam.pipeline.types import TrackResult
     from video.io.reader import Clip
 
@@ -31,9 +32,7 @@ def print_report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *
         count = f"{int(result.track.visible.sum())} of {len(written.frames)}"
         table.add_row(str(k), Text(result.target.label), f"{result.score:.2f}", count, when)
     out.print(table, markup=False)
-    for k, result in enumerate(results):
-        for sentence in result.notes:
-            out.print(f"object {k}: {sentence}", markup=False, soft_wrap=True)
+    print_notes(results)
     print_line("masks", f"{written.masks}{_part_of(clip, written.frames)}")
     print_line("tracks", written.tracks)
     print_line("task to import", written.task)
@@ -44,6 +43,13 @@ def print_report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *
         what = f"{results[item.track].target.label}: " if len(results) > 1 else ""
         print_line("", f"frame {item.frame} ({clip.times[item.frame]:.2f} s): {what}{item.why}")
     print_line("made by", version)
+
+
+def print_notes(results: Sequence[TrackResult]) -> None:
+    """Print what is to be said of each object."""
+    for k, result in enumerate(results):
+        for sentence in result.notes:
+            out.print(f"object {k}: {sentence}", markup=False, soft_wrap=True)
 
 
 def print_line(name: str, text: str | Path) -> None:
@@ -83,6 +89,7 @@ def report_json(clip: Clip, results: Sequence[TrackResult], written: Outputs, *,
             "label_config": str(written.config),
             "overlay": str(written.overlay),
             "review_sheet": str(written.sheet) if written.review else None,
+            "preview": str(written.preview) if written.preview.exists() else None,
         },
         "needs_a_look": [
             {
@@ -93,6 +100,24 @@ def report_json(clip: Clip, results: Sequence[TrackResult], written: Outputs, *,
             }
             for item in written.review
         ],
+    }
+
+
+def preview_json(path: Path, results: Sequence[PreviewResult]) -> dict[str, Any]:
+    """Return the report of --preview-only as JSON: boxes normalised xyxy, frames counted from 0."""
+    return {
+        "objects": [
+            {
+                "object": k,
+                "label": result.target.label,
+                "words": result.target.words,
+                "frame": result.anchor_frame if result.first_mask is not None else None,
+                "box": [round(float(c), 6) for c in result.first_mask.boxes[0]] if result.first_mask else None,
+                "notes": list(result.notes),
+            }
+            for k, result in enumerate(results)
+        ],
+        "files": {"preview": str(path)},
     }
 
 

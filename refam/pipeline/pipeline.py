@@ -14,7 +14,7 @@ import numpy as np
 
 from refam.pipeline.anchors import find_anchors, measure_word_support
 from refam.pipeline.confidence import ScoreModel, load_score_model, raw_score, track_features
-from refam.pipeline.preview import Preview, on_size, preview_results
+from refam.pipeline.preview import Preview, map_previews_to_clip, preview_results
 from refam.pipeline.recovery import Redetector, describe_gaps
 from refam.pipeline.roi import (
     RegionOfInterest,
@@ -250,7 +250,7 @@ def run_in_region(
         region: The frames to look at, and their size.
         progress: Called with the stage's name and its finished fraction.
         cache: Where finished stages of this region of this clip are stored and looked up.
-        preview: See `Pipeline.run`; on the region's frames, in the clip's size.
+        preview: See `Pipeline.run`; on the region's frames of the whole clip, in its size.
 
     Returns:
         One result per target, on the whole clip's frames and in its size.
@@ -261,7 +261,7 @@ def run_in_region(
         ReadingError: If nothing could be read.
     """
     view = region.view(clip, targets)
-    early = {} if preview is None else {"preview": lambda results: preview(on_size(results, clip.size))}
+    early = {} if preview is None else {"preview": lambda results: preview(map_previews_to_clip(results, view))}
     results = pipeline.run(view, map_targets_to_view(view, targets), progress=progress, cache=cache, **early)
     return map_results_to_clip(results, view, targets)
 

@@ -1,13 +1,14 @@
 """A preview of tracks: boxes on the grounded frames and between them, known before anything is tracked.
 
 Words are grounded on a few frames of a clip, and each gets a mask, which takes a small part of the time that tracking
-takes. The boxes of these masks, interpolated over time, show what was found and roughly where it goes.
+takes. The boxes of these masks, interpolated over time, show what was found and roughly where it goes. The mask from
+which tracking starts shows what exactly was found, be it by words or by what a person drew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,13 +21,26 @@ from video import masks
 from video.types import MaskTrack
 
 if TYPE_CHECKING:
-    from video.io.reader import Clip
+    from video.io.reader import Clip, ClipView
 
-Preview = Callable[[list[TrackResult]], None]
+
+@dataclass(frozen=True, eq=False)
+class PreviewResult(TrackResult):
+    """What is known of an object before it is tracked.
+
+    Attributes:
+        first_mask: A track of one row: the mask on `anchor_frame`, from which tracking starts, with its evidence as the
+            score. None where the object was not found.
+    """
+
+    first_mask: MaskTrack | None = None
+
+
+Preview = Callable[[list[PreviewResult]], None]
 """Takes one result per target, as `preview_results` returns them."""
 
 
-def preview_results(clip: Clip, states: Sequence[ObjectState]) -> list[TrackResult]:
+def preview_results(clip: Clip, states: Sequence[ObjectState]) -> list[PreviewResult]:
     """Return a preview of each object's track.
 
     Args:
@@ -34,22 +48,50 @@ def preview_results(clip: Clip, states: Sequence[ObjectState]) -> list[TrackResu
         states: The objects, with their anchors or failures.
 
     Returns:
-        One result per object, with score 0. Its boxes are on every frame, its masks are all empty. An object that was
-        not found, or that a person drew on, is visible nowhere: what is drawn already is better than a preview.
+        One result per object, with score 0. Its boxes are on every frame, its masks are all empty; only `first_mask`
+        has one. An object that was not found, or that a person drew on, is visible nowhere: what is drawn already is
+        better than a preview.
     """
     results = []
     for state in states:
         track = None if state.failure is not None or state.target.prompts else _boxes_between_looks(clip, state)
-        notes = (state.failure,) if state.failure is not None else ()
-        result = TrackResult(state.target, empty_track(clip, state.target.label), (), 0.0, state.anchor_frame, notes)
-        results.append(result if track is None else replace(result, track=track))
+        notes = (*([] if state.failure is None else [state.failure]), *state.notes)
+        track = track or empty_track(clip, state.target.label)
+        first = None if state.failure is not None else _first_mask(clip, state)
+        results.append(PreviewResult(state.target, track, (), 0.0, state.anchor_frame, notes, first_mask=first))
     return results
 
 
-def on_size(results: Sequence[TrackResult], size: tuple[int, int]) -> list[TrackResult]:
-    """Return previews of a clip whose frames were reduced as previews of the clip itself, of (width, height) pixels."""
+def map_previews_to_clip(results: Sequence[PreviewResult], view: ClipView) -> list[PreviewResult]:
+    """Return previews of a view on the frames of the whole clip, in its size."""
+    size = view.whole.size
     blank = masks.empty(size)
-    return [replace(r, track=replace(r.track, size=size, rles=(blank,) * len(r.track.rles))) for r in results]
+    mapped = []
+    for result in results:
+        track = replace(result.track, frames=view.frames, size=size, rles=(blank,) * len(view.frames))
+        first, anchor = result.first_mask, int(view.frames[result.anchor_frame])
+        if first is not None:
+            mask = masks.decode(first.rles[0])
+            rle = first.rles[0] if first.size == size else masks.encode(masks.resize_mask(mask, size))
+            first = replace(first, frames=np.array([anchor]), size=size, rles=(rle,))
+        mapped.append(replace(result, track=track, anchor_frame=anchor, first_mask=first))
+    return mapped
+
+
+def _first_mask(clip: Clip, state: ObjectState) -> MaskTrack | None:
+    mask = {**state.word_anchors, **state.prompt_anchors}.get(state.anchor_frame)
+    box = None if mask is None else masks.box_of(mask)
+    if mask is None or box is None:
+        return None
+    return MaskTrack(
+        label=state.target.label,
+        size=clip.size,
+        frames=np.array([state.anchor_frame]),
+        rles=(masks.encode(mask),),
+        boxes=np.array([box], np.float64),
+        scores=np.array([min(1.0, state.evidence)]),
+        visible=np.ones(1, np.bool_),
+    )
 
 
 def _boxes_between_looks(clip: Clip, state: ObjectState) -> MaskTrack | None:

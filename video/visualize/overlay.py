@@ -48,6 +48,24 @@ def draw_tracks(image: Image, tracks: Sequence[MaskTrack], frame: int) -> Image:
     return out
 
 
+def draw_frame(clip: Clip, tracks: Sequence[MaskTrack], frame: int, *, most_px: int = 1280) -> Image:
+    """Return one frame of a clip in the shape that players show, with the tracks drawn into it.
+
+    Args:
+        clip: The video.
+        tracks: The tracks.
+        frame: The frame's index in the clip.
+        most_px: The longer side is reduced to this.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ClipError: If the frame cannot be read.
+    """
+    return draw_tracks(resize_image(clip.frame(frame), _bounded_size(clip.display_size, most_px)), tracks, frame)
+
+
 def write_overlay(
     clip: Clip,
     tracks: Sequence[MaskTrack],

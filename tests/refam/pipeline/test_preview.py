@@ -56,6 +56,13 @@ def test_what_is_not_found_or_drawn_already_has_no_preview(scene):
     assert [bool(r.visible.any()) for r in early] == [True, False, False]
     assert [bool(r.visible.any()) for r in results] == [True, True, False]
     assert "the green cow" in early[2].notes[0]
+    truth = [scene[1][STAR], scene[1][DISC]]
+    for result, shown, masks_of in zip(results, early, truth, strict=False):
+        assert shown.first_mask.frames.tolist() == [shown.anchor_frame] == [result.anchor_frame]
+        mask = masks.decode(shown.first_mask.rles[0])
+        assert masks.iou(mask, masks_of[shown.anchor_frame]) > 0.7
+    assert early[1].anchor_frame == 6
+    assert early[2].first_mask is None
 
 
 def test_one_look_that_shows_something_else_does_not_bend_the_preview(scene):
@@ -75,6 +82,15 @@ def test_a_preview_of_reduced_frames_has_the_clips_size(scene, tmp_path):
     (early,) = seen
     assert early.track.size == SIZE
     assert box_iou(early.boxes, np.array([masks.box_of(mask) for mask in scene[1][STAR]])).min() > 0.45
+    assert early.first_mask.size == SIZE
+    assert masks.iou(masks.decode(early.first_mask.rles[0]), scene[1][STAR][early.anchor_frame]) > 0.6
+    box = masks.box_of(scene[1][STAR][13])
+    part = []
+    drawn = Target("star", prompts=(FramePrompt(13, box=box),))
+    run_in_region(pipeline, clip, [drawn], RegionOfInterest("9-20", every=3), preview=part.extend)
+    assert part[0].anchor_frame == 13
+    assert part[0].first_mask.frames.tolist() == [13]
+    assert part[0].frames.tolist() == [9, 12, 13, 15, 18, 20]
     with_quality = []
     Quality.NORMAL.run(pipeline, clip, [Target("star", STAR)], preview=with_quality.extend)
     assert len(with_quality) == 1

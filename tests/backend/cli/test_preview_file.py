@@ -1,0 +1,76 @@
+"""`refam label --preview` and `--preview-only`: the first mask is there before anything is tracked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from backend.cli.main import app
+from tests import media
+
+W, H, SIDE = 160, 96, 16
+
+
+@pytest.fixture(autouse=True)
+def videos(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        media.cfr(Path(f"{name}.mp4"), media.numbered_frames(12))
+
+
+def refam(*arguments):
+    return CliRunner().invoke(app, ["label", *arguments, "--sam2", "grabcut"], env={"COLUMNS": "200"})
+
+
+def box_on(frame):
+    """The box of the square of media.numbered_frames, in pixels."""
+    return f"{frame * 5},32,{SIDE},{SIDE}@{frame}"
+
+
+def coloured(picture):
+    """(H, W) bool: where a picture has the hue of the first object's outline."""
+    hsv = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV).astype(int)
+    return (abs(hsv[..., 0] - 20) < 4) & (hsv[..., 1] > 200) & (hsv[..., 2] > 150)
+
+
+@pytest.mark.parametrize(("option", "goes_on"), [("--preview", True), ("--preview-only", False)])
+@pytest.mark.parametrize("part", [[], ["--range", "2-9", "--every", "3"]])
+def test_the_first_mask_is_written_and_named(option, goes_on, part):
+    result = refam("a.mp4", "--box", box_on(4), option, *part, "--out", "o")
+    assert result.exit_code == 0, result.output
+    assert "first mask       o/preview.png: frame 4 (0.16 s)" in result.stdout
+    picture = cv2.imread("o/preview.png")
+    assert picture.shape == (H, W, 3)
+    columns = np.nonzero(coloured(picture)[31:])[1]  # below the plate with the label
+    assert abs(columns.mean() - (4 * 5 + SIDE / 2)) < 3
+    assert Path("o/tracks.json").exists() == Path("o/masks").exists() == goes_on
+
+
+def test_objects_on_several_frames_are_one_picture():
+    result = refam("a.mp4", "--box", f"A: {box_on(2)}", "--box", f"B: {box_on(8)}", "--preview-only", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert [(o["label"], o["frame"]) for o in report["objects"]] == [("A", 2), ("B", 8)]
+    assert report["objects"][1]["box"] == pytest.approx([40 / W, 32 / H, 56 / W, 48 / H], abs=0.02)
+    assert report["files"] == {"preview": "found/a/preview.png"}
+    assert cv2.imread("found/a/preview.png").shape == (2 * H, W, 3)
+
+
+def test_several_videos_have_a_preview_each_and_a_bad_one_costs_only_itself():
+    media.garbage(Path("bad.mp4"))
+    result = refam("a.mp4", "bad.mp4", "b.mp4", "--box", box_on(3), "--preview-only")
+    assert result.exit_code == 3, result.output
+    assert sorted(path.parent.name for path in Path("found").glob("*/preview.png")) == ["a", "b"]
+
+
+def test_a_full_run_goes_on_after_a_preview_and_deletes_an_old_one():
+    assert refam("a.mp4", "--box", box_on(4), "--preview-only", "--out", "o").exit_code == 0
+    assert refam("a.mp4", "--box", box_on(4), "--preview", "--out", "o").exit_code == 0
+    assert Path("o/preview.png").exists()
+    assert refam("a.mp4", "--box", box_on(5), "--out", "o").exit_code == 0
+    assert not Path("o/preview.png").exists()
