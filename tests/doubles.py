@@ -22,6 +22,9 @@ class ColourGrounder:
 
     name = "colour-double"
 
+    def for_words(self, expression: str) -> ColourGrounder:
+        return self
+
     def unknown_words(self, expression: str) -> list[str]:
         return []
 

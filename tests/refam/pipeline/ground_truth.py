@@ -23,6 +23,9 @@ class TruthGrounder:
         self.truth, self.noise, self.wrong, self.unknown = truth, noise, set(wrong), list(unknown)
         self.grounded = []
 
+    def for_words(self, expression):
+        return self
+
     def unknown_words(self, expression):
         if not expression.strip(" ?"):
             raise ValueError("the expression holds no word")

@@ -203,6 +203,9 @@ class TrueGrounder:
 
     name = "true-grounder"
 
+    def for_words(self, expression):
+        return self
+
     def unknown_words(self, expression):
         return []
 
