@@ -18,6 +18,7 @@ from backend.cli.feedback import feedback, next_tasks
 from backend.cli.frames import frames
 from backend.cli.label import LABEL_EXAMPLES, label
 from backend.cli.models import models_app
+from backend.cli.pick import pick
 from backend.cli.serve import connect, serve, work
 from backend.cli.train import train_photos, train_tiny
 from backend.cli.words import words
@@ -56,6 +57,7 @@ app.command("import")(import_)
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
 app.command()(explain)
+app.command()(pick)
 app.command()(words)
 app.command()(doctor)
 app.command()(train_tiny)

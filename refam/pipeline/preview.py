@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refam.pipeline.anchors import MIN_COLOR_SIMILARITY
+from refam.pipeline.anchors import MIN_COLOR_SIMILARITY, find_anchors
 from refam.pipeline.state import ObjectState
 from refam.pipeline.tracks import empty_track
-from refam.pipeline.types import TrackResult
+from refam.pipeline.types import PipelineOptions, Target, TrackResult
 from video import masks
-from video.types import MaskTrack
+from video.types import MaskTrack, Segmenter
 
 if TYPE_CHECKING:
     from video.io.reader import Clip, ClipView
@@ -60,6 +60,25 @@ def preview_results(clip: Clip, states: Sequence[ObjectState]) -> list[PreviewRe
         first = None if state.failure is not None else _first_mask(clip, state)
         results.append(PreviewResult(state.target, track, (), 0.0, state.anchor_frame, notes, first_mask=first))
     return results
+
+
+def find_first_mask(clip: Clip, target: Target, segmenter: Segmenter) -> PreviewResult:
+    """Outline what a person drew, as a run of the pipeline does before it tracks.
+
+    Args:
+        clip: The video.
+        target: The object, with prompts; words are not looked for.
+        segmenter: What outlines it.
+
+    Returns:
+        The preview; its notes say why if it has no `first_mask`.
+
+    Raises:
+        PipelineError: For a mask of another size than the clip's.
+    """
+    state = ObjectState(target)
+    find_anchors(clip, state, segmenter, options=PipelineOptions())
+    return preview_results(clip, [state])[0]
 
 
 def map_previews_to_clip(results: Sequence[PreviewResult], view: ClipView) -> list[PreviewResult]:

@@ -1,0 +1,64 @@
+"""`refam pick`: click on an object in a local page, see its first mask, and get the command that tracks it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend.cli.console import Device, NoDownload, Sam2, fetch_segmenter, one_line_errors, steps
+from backend.cli.console import out as stdout
+from backend.cli.out_option import output_folder
+from backend.cli.videos import VideoError, find_videos, open_source
+
+
+def pick(
+    video: Annotated[str, typer.Argument(help="A video file, a folder of pictures or an address.", show_default=False)],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The folder that `refam label` is to write to.", show_default=False, callback=output_folder),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--label", help="The object's label.")] = None,
+    sam2: Sam2 = None,
+    device: Device = "auto",
+    no_download: NoDownload = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any that is free.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the page's address.")] = False,
+) -> None:
+    """Click on an object in a page, see its mask at once, and get the `refam label` command that tracks it.
+
+    The page is for this machine only. A click is on the object, shift-click off it, drag a box. The command is printed
+    here too; a button runs it. Ctrl-C ends.
+    """
+    with one_line_errors():
+        sources = find_videos([video])
+        if len(sources) != 1:
+            raise VideoError(f"{video}: this names {len(sources)} videos; give one")
+        from backend.cli.pick_page import Picker, serve
+        from backend.settings import weight_settings
+        from refam.pipeline.device import require_device
+
+        require_device(device)
+        weights = weight_settings(offline=no_download)
+        options = [
+            *(["--label", name] if name else []),
+            *(["--out", str(out)] if out else []),
+            *(["--sam2", sam2] if sam2 else []),
+            *(["--device", device] if device != "auto" else []),
+            *(["--no-download"] if no_download else []),
+        ]
+        with open_source(sources[0]) as clip:
+            with steps() as step:
+                fetch_segmenter(weights, sam2, step=step)
+                step("load", 0.0)
+                segmenter = weights.segmenter(sam2, device=device)
+            picker = Picker(clip, segmenter, [sources[0].text, *options])
+            serve(picker, port=port, ready=lambda address: _announce(address, browser=not no_browser))
+
+
+def _announce(address: str, *, browser: bool) -> None:
+    stdout.print(f"open {address} in a browser on this machine; Ctrl-C ends", markup=False, soft_wrap=True)
+    if browser:
+        typer.launch(address)
