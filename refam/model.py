@@ -20,8 +20,8 @@ from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.stages import Progress
 from refam.pipeline.types import FramePrompt, PipelineOptions, PromptError, Target, TrackResult
 from refam.pipeline.word_check import check_targets
-from refam.segmenters.load import TrackerKind, load_segmenter
-from refam.segmenters.sam2_weights import fetch_default_weights
+from refam.segmenters.load import SegmenterError, TrackerKind, load_segmenter
+from refam.segmenters.sam2_weights import describe_missing, fetch_default_weights
 from refam.text.magnets import Magnets
 from video.io.folder import open_video
 from video.io.reader import Clip
@@ -331,6 +331,8 @@ def load(
     models = models_dir or default_models_dir()
     offline = _offline_by_environment() if offline is None else offline
     why_no_weights = fetch_default_weights(segmenter, models, offline=offline, report=log.warning)
+    if why_no_weights is not None and segmenter:
+        raise SegmenterError(describe_missing(segmenter, why_no_weights, offline=offline))
     if why_no_weights is not None and not offline:
         log.warning("masks are drawn by GrabCut: %s", why_no_weights)
     loaded = load_segmenter(

@@ -50,12 +50,20 @@ def fetch_segmenter(weights: WeightSettings, sam2: str | None, *, step: Steps) -
 
     Returns:
         Why there are no weights, for `WeightSettings.segmenter_choice`; None if there are some or another was named.
+
+    Raises:
+        SegmenterError: If it was named, and neither is here nor can be fetched.
     """
     why = weights.fetch_segmenter(
         sam2,
         report=lambda line: err.print(line, markup=False, soft_wrap=True),
         progress=lambda fraction: step("fetch", fraction),
     )
+    if why is not None and sam2:
+        from refam.segmenters.load import SegmenterError
+        from refam.segmenters.sam2_weights import describe_missing
+
+        raise SegmenterError(describe_missing(sam2, why, offline=weights.offline))
     if why is not None and not weights.offline:
         err.print(f"masks are drawn by GrabCut instead, for plain scenes only. {why}", markup=False, soft_wrap=True)
     return why

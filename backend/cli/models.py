@@ -11,6 +11,8 @@ from backend.cli.console import err, one_line_errors, steps
 from backend.cli.console import out as stdout
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
+
     from refam.backbones import Preset
     from refam.segmenters.sam2_weights import Sam2Weights
 
@@ -36,7 +38,8 @@ def list_models(context: typer.Context) -> None:
 
         table = Table(box=None, pad_edge=False)
         for heading in ("backbone", "reads", "weights", "offloaded", "licence", "on this machine"):
-            table.add_column(heading, justify="right" if heading in ("weights", "offloaded") else "left")
+            justify: JustifyMethod = "right" if heading in ("weights", "offloaded") else "left"
+            table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading == "backbone")
         for preset in PRESETS.values():
             table.add_row(*(Text(cell) for cell in _table_row(preset)))
         stdout.print(table, soft_wrap=True)
@@ -118,8 +121,16 @@ def _list_segmenters() -> None:
 
     weights = weight_settings()
     table = Table(box=None, pad_edge=False)
+    hub_width = max(len(known.hub) for known in sam2_store.SAM2_WEIGHTS.values())
     for heading in ("segmenter", "fetched from", "weights", "licence", "on this machine"):
-        table.add_column(heading, justify="right" if heading == "weights" else "left", no_wrap=True)
+        short = heading in ("segmenter", "weights")  # what people copy stays whole; the rest wraps
+        table.add_column(
+            heading,
+            justify="right" if heading == "weights" else "left",
+            overflow="fold",
+            no_wrap=short,
+            min_width=hub_width if heading == "fetched from" else None,
+        )
     for known in sam2_store.SAM2_WEIGHTS.values():
         folder = sam2_store.find_weights(known.name, weights.models_dir)
         here = "no" if folder is None else _format_size(sum(file.stat().st_size for file in folder.iterdir()))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refam.pipeline.click_masks import choose_click_mask
 from refam.pipeline.roi import frame_of_video
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from video.io.reader import Clip
 
 MIN_COLOR_SIMILARITY = 0.6  # from it on two masks may show the same object
+_LEAST_OF_BOX = 0.02  # a mask with less of the box's area is a speck of it, not the object that the box is around
+_SPECK_SCORE = 0.3  # what the scores of such a mask's track are limited to: under it all its frames are to be reviewed
+_SAME_OUTLINE_IOU = 0.99  # of the masks with and without points off the object: from it on these changed nothing
 _SAME_OBJECT_IOU = 0.5  # of the words' mask with the track from a prompt: from it on they mean the same object
 
 
@@ -76,19 +81,23 @@ def anchor_on_prompts(clip: Clip, state: ObjectState, segmenter: Segmenter, *, f
         elif (image := state.read_frame(clip, frame)) is None:
             continue
         else:
-            merged = merge_prompts(prompts)
-            if len(merged.points) == 1 and merged.box is None:
-                best = choose_click_mask(clip, frame, image, (merged.points[0, 0], merged.points[0, 1]), segmenter)
-            else:
-                best = _best_candidate(segmenter.segment(image, merged, frame=frame), prompts)
+            best = _outline(clip, frame, image, prompts, segmenter)
         if best is None:
             state.notes.append(f"no outline was found at the prompt on frame {frame_of_video(clip, frame)}")
             continue
         state.prompt_anchors[frame] = best.mask
-        state.notes += describe_violations(best.mask, prompts, frame_of_video(clip, frame))
+        named = frame_of_video(clip, frame)
+        state.notes += describe_violations(best.mask, prompts, named)
+        state.notes += _describe_idle_points(clip, frame, prompts, best.mask, segmenter, is_drawn=bool(drawn_masks))
         boxes = [p.box for p in prompts if p.box is not None]
         if boxes:
             state.prompt_boxes[frame] = boxes[-1]
+        if boxes and not drawn_masks and (share := _share_of_box(best.mask, boxes[-1])) < _LEAST_OF_BOX:
+            state.notes.append(
+                f"frame {named}: the mask fills only {share:.1%} of the box, so it is hardly the object: draw the box "
+                "close around it, or add a point on it"
+            )
+            state.max_score = _SPECK_SCORE
         scores.append(best.score)
     if scores:
         state.failure = None
@@ -318,6 +327,48 @@ def _point_accuracy(mask: Mask, prompts: Sequence[FramePrompt]) -> float:
     """Return the share of the points that lie on the right side of a mask's outline; 1 without points."""
     points = [point for p in prompts for point in p.points]
     return masks.point_accuracy(mask, points, [label for p in prompts for label in p.labels])
+
+
+def _outline(
+    clip: Clip, frame: int, image: NDArray[np.uint8], prompts: Sequence[FramePrompt], segmenter: Segmenter
+) -> Candidate | None:
+    """Return the outline that fits the points and the box that were drawn on a frame best."""
+    merged = merge_prompts(prompts)
+    if len(merged.points) == 1 and merged.box is None:
+        return choose_click_mask(clip, frame, image, (merged.points[0, 0], merged.points[0, 1]), segmenter)
+    return _best_candidate(segmenter.segment(image, merged, frame=frame), prompts)
+
+
+def _describe_idle_points(
+    clip: Clip, frame: int, prompts: Sequence[FramePrompt], mask: Mask, segmenter: Segmenter, *, is_drawn: bool
+) -> list[str]:
+    """Return a sentence if points off the object changed nothing of the outline on a frame, or of a drawn mask.
+
+    Whoever draws such a point wants to take something away. The points within the mask are named elsewhere
+    (`describe_violations`).
+    """
+    off = [point for p in prompts for point, label in zip(p.points, p.labels, strict=True) if not label]
+    if not off or any(masks.contains(mask, point) for point in off):
+        return []
+    if not is_drawn:
+        without = [positive for prompt in prompts if (positive := _without_negative_points(prompt)) is not None]
+        other = _outline(clip, frame, clip.frame(frame), without, segmenter)
+        if other is None or masks.iou(other.mask, mask) < _SAME_OUTLINE_IOU:
+            return []
+    points = "the point off the object changes" if len(off) == 1 else "the points off the object change"
+    return [f"frame {frame_of_video(clip, frame)}: {points} nothing: the mask does not reach there without it"]
+
+
+def _without_negative_points(prompt: FramePrompt) -> FramePrompt | None:
+    on = tuple(point for point, label in zip(prompt.points, prompt.labels, strict=True) if label)
+    if not on and prompt.box is None and prompt.mask is None:
+        return None
+    return replace(prompt, points=on, labels=(1,) * len(on))
+
+
+def _share_of_box(mask: Mask, box: tuple[float, float, float, float]) -> float:
+    """Return the area of a mask as a share of a box's."""
+    return float(mask.mean()) / max((box[2] - box[0]) * (box[3] - box[1]), 1e-9)
 
 
 def _best_candidate(candidates: Sequence[Candidate], prompts: Sequence[FramePrompt]) -> Candidate | None:

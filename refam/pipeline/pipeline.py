@@ -196,11 +196,12 @@ class Pipeline:
         score_model = self._score_model(state)
         presence = 1.0 if state.target.prompts else state.presence
         score = presence * (raw_score(features) if score_model is None else score_model(features))
+        score = min(score, state.max_score)
         keyframe_iou, drawn = self._options.keyframe_iou, {*state.prompt_anchors, *state.prompt_boxes}
         keep = {*drawn, *state.word_anchors}
         boxes = remove_outlier_boxes(track.boxes, track.visible, clip.times, tolerance_iou=keyframe_iou, keep=keep)
         boxes = smooth_boxes(boxes, track.visible, clip.times, keep=keep)
-        scores = calibrate_scores(track.scores, tracker_name(self._segmenter))
+        scores = calibrate_scores(track.scores, tracker_name(self._segmenter)).clip(max=state.max_score)
         track = apply_prompt_boxes(state, replace(track, boxes=boxes, scores=scores))
         keyframes = make_keyframes(track, clip.times, tolerance_iou=keyframe_iou, must=tuple(state.prompt_anchors))
         sentences = [

@@ -34,6 +34,7 @@ class ObjectState:
         anchor_frame: The frame from which tracking starts.
         evidence: In [0, 1]: how certain the anchor is.
         confidence: In [0, 1]: of the heatmap on the anchor's frame.
+        max_score: In [0, 1]: what the scores of the track are limited to.
         presence: In [0, 1]: how likely the video has what the words name; 1 where that is not known.
         appearance: The object's colours on the words' anchor.
         consensus: The heatmaps of the grounded frames, fused over time; None without words.
@@ -52,6 +53,7 @@ class ObjectState:
     anchor_frame: int = 0
     evidence: float = 0.0
     confidence: float = 0.0
+    max_score: float = 1.0
     presence: float = 1.0
     appearance: ColorModel | None = None
     consensus: FusedHeatmaps | None = None

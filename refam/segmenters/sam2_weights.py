@@ -150,6 +150,22 @@ def fetch_default_weights(
     return None
 
 
+def describe_missing(name: str, why: str, *, offline: bool) -> str:
+    """Return what an error says of weights that were asked for by name and are not here.
+
+    Args:
+        name: Theirs.
+        why: What `fetch_default_weights` has returned.
+        offline: Whether fetching was forbidden.
+    """
+    if not offline:
+        return why
+    return (
+        f"{name} is not on this machine, and REFAM_OFFLINE=1 (offline=True, --no-download) forbids downloading it; "
+        f"without that, `refam models pull {name}` does"
+    )
+
+
 def pull_weights(
     weights: Sam2Weights,
     models: Path,

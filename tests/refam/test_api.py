@@ -171,6 +171,15 @@ def test_loading_refuses_unknown_values(arguments: dict[str, str], kind: type[Us
         refam.load(segmenter="grabcut", **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("how", "variable"), [({}, "1"), ({"offline": True}, "0")])
+def test_weights_that_may_not_be_fetched_are_named_with_what_forbids_it(
+    how: dict[str, bool], variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REFAM_OFFLINE", variable)
+    with pytest.raises(SegmenterError, match=r"^sam2-tiny is not on this machine, and REFAM_OFFLINE=1 .*forbids"):
+        refam.load(segmenter="sam2-tiny", models_dir=tmp_path, **how)  # type: ignore[arg-type]
+
+
 def test_an_unknown_backbone_is_reported_by_the_first_call_with_words(scene: SceneClip, path: Path) -> None:
     model = refam.load("no-such-backbone", "grabcut", device="cpu")
     with pytest.raises(refam.PipelineError, match="no-such-backbone"):

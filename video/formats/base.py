@@ -273,6 +273,10 @@ def read_json(path: Path) -> Any:
     Raises:
         FormatError: If it cannot be read or is not JSON.
     """
+    if path.is_dir():
+        found = next((file for file in sorted(path.rglob("*.json"))), None)
+        hint = f", such as {found}" if found else "; there is none in it"
+        raise FormatError(f"{path} is a folder, and a JSON file is expected{hint}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -541,6 +541,18 @@ def test_boxes_are_imported_as_video_tracks(labelled, form):
     assert min(masks.box_iou(boxes[f], truth.boxes[f]) for f in boxes) > 0.8
 
 
+@pytest.mark.parametrize("form", ["coco", "youtube-vis"])
+def test_a_folder_where_a_file_is_expected_is_said(tmp_path, form):
+    (tmp_path / "set/annotations").mkdir(parents=True)
+    (tmp_path / "set/annotations/val.json").write_text("{}")
+    result = refam("import", form, tmp_path / "set", "--out", tmp_path / "in")
+    assert result.exit_code == 1
+    where = f"{tmp_path}/set is a folder, and a JSON file is expected, such as {tmp_path}/set/annotations/val.json"
+    assert where in result.stderr
+    result = refam("import", form, tmp_path / "set/annotations/..", "--out", tmp_path / "in")
+    assert "is a folder, and a JSON file is expected" in result.stderr
+
+
 def test_a_cvat_task_of_a_part_of_a_video_is_imported_by_the_name_of_its_file(labelled, tmp_path):
     """Every fifth frame from frame 5 to 20 of 30; the task has another name than its file, which has odd characters."""
     shutil.copy(labelled / "videos/one.mp4", tmp_path / "camera #3 100%.mp4")

@@ -13,6 +13,7 @@ from backend.cli.main import app
 from backend.runtime import Runtime
 from backend.settings import SettingsError, load_settings, weight_settings
 from refam.backbones import PRESETS
+from refam.segmenters.sam2_weights import SAM2_WEIGHTS
 
 runner = CliRunner()
 
@@ -35,6 +36,17 @@ def test_the_list_has_size_licence_and_download_state(tmp_path: Path, monkeypatc
     assert re.search(r"clips +30 GB +20 GB +Apache-2\.0 +no", lines["mochi"])
     assert re.search(r"MB, not complete", lines["ltx-video"])
     assert "FLUX [dev] Non-Commercial" in lines["flux2-dev"], "brackets in a licence are not read as markup"
+
+
+@pytest.mark.parametrize("columns", ["80", "60"])
+def test_the_tables_are_whole_on_a_narrow_terminal(columns: str) -> None:
+    output = runner.invoke(app, ["models"], env={"COLUMNS": columns}, catch_exceptions=False).output
+    assert "…" not in output
+    assert max(map(len, output.split("\nUnless REFAM_SAM2")[0].split("\nSizes are")[0].splitlines())) <= int(columns)
+    for name in [*PRESETS, *SAM2_WEIGHTS]:
+        assert re.search(rf"^{re.escape(name)} ", output, re.MULTILINE), name
+    assert "898 MB" in output
+    assert columns == "60" or "facebook/sam2.1-hiera-large " in output
 
 
 def test_pull_prints_and_downloads_the_named_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_points_lie_on_the_right_side_of_the_outline(scene):
     mask = masks.decode(found.track.rles[5])
     assert mask[int(on[1] * SIZE[1]), int(on[0] * SIZE[0])]
     assert not mask[int(off[1] * SIZE[1]), int(off[0] * SIZE[0])]
-    assert not any("point" in note for note in found.notes)
+    assert not any("was to be" in note for note in found.notes)
 
 
 class Stubborn(GrabCutSegmenter):
@@ -86,6 +86,69 @@ def test_a_drawn_mask_overrules_a_point_with_a_note(scene):
     found = run(scene, FramePrompt(3, points=(point,), labels=(0,), mask=masks.encode(mask)))
     np.testing.assert_array_equal(masks.decode(found.track.rles[3]), mask)
     assert any("was to be off the object and is within" in note for note in found.notes)
+
+
+class Fixed(GrabCutSegmenter):
+    """Outlines the given share of the box from its top left; without points, or else those off the object, more."""
+
+    share = 0.25
+    obeys = False
+
+    def segment(self, image, prompt, *, frame=0):
+        mask = np.zeros(image.shape[:2], bool)
+        h, w = mask.shape
+        x0, y0, x1, y1 = prompt.box or (0.25, 0.25, 0.75, 0.75)
+        side = self.share**0.5
+        right = x0 + (x1 - x0) * side * (0.5 if self.obeys and 0 in prompt.labels else 1)
+        mask[round(y0 * h) : round((y0 + (y1 - y0) * side) * h), round(x0 * w) : round(right * w)] = True
+        return [Candidate(frame, mask, 1.0)]
+
+
+@pytest.mark.parametrize(("share", "speck"), [(0.012, True), (0.03, False), (0.9, False)])
+def test_a_speck_in_a_loose_box_is_noted_and_scores_low(scene, share, speck):
+    segmenter = Fixed()
+    object.__setattr__(segmenter, "share", share)
+    found = run(scene, FramePrompt(4, box=(0.1, 0.1, 0.9, 0.9)), segmenter=segmenter)
+    assert any("frame 4: the mask fills only 1." in note for note in found.notes) == speck
+    assert (found.score <= 0.3) == speck
+    assert (found.track.scores.max() <= 0.3) == speck
+
+
+BOX = (0.2, 0.2, 0.8, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "obeys", "idle"),
+    [
+        ([FramePrompt(4, ((0.95, 0.95),), (0,), box=BOX)], False, "frame 4: the point off the object changes nothing"),
+        ([FramePrompt(4, ((0.95, 0.95),), (0,), box=BOX)], True, ""),
+        (
+            [FramePrompt(4, box=BOX), FramePrompt(4, ((0.95, 0.95), (0.05, 0.9)), (0, 0))],
+            False,
+            "frame 4: the points off the object change nothing",
+        ),
+        (
+            [FramePrompt(4, ((0.3, 0.3), (0.9, 0.9)), (1, 0))],
+            False,
+            "frame 4: the point off the object changes nothing",
+        ),
+        ([FramePrompt(4, ((0.3, 0.3), (0.9, 0.9)), (1, 0))], True, ""),
+        ([FramePrompt(4, ((0.3, 0.3),), (1,), box=BOX)], False, ""),
+    ],
+)
+def test_a_point_off_the_object_that_changes_nothing_is_noted(scene, prompts, obeys, idle):
+    segmenter = Fixed()
+    object.__setattr__(segmenter, "obeys", obeys)
+    found = run(scene, *prompts, segmenter=segmenter)
+    said = [note for note in found.notes if "off the object change" in note]
+    assert bool(said) == bool(idle)
+    assert not idle or said[0].startswith(idle)
+
+
+def test_a_point_off_a_drawn_mask_is_noted(scene):
+    mask = scene[1][STAR][3]
+    found = run(scene, FramePrompt(3, points=((0.01, 0.01),), labels=(0,), mask=masks.encode(mask)))
+    assert any("frame 3: the point off the object changes nothing" in note for note in found.notes)
 
 
 # --- clips of any kind ------------------------------------------------------------------------------------------------
