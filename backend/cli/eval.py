@@ -78,7 +78,11 @@ def _dataset_command(dataset: str) -> Callable[..., None]:
             str | None, typer.Option(help="Settings of this preset, for a folder of the same kind.")
         ] = None,
         sam2: Annotated[
-            str | None, typer.Option(envvar="REFAM_SAM2", help="SAM2 folder or hub name; without it GrabCut.")
+            str | None,
+            typer.Option(
+                envvar="REFAM_SAM2",
+                help="As in `refam label`; unless given, the best that is on this machine, or else GrabCut.",
+            ),
         ] = None,
         device: Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
         seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
@@ -174,20 +178,20 @@ def _load_models(
     """Return the segmenter and a function that makes a grounder; the backbone loads once, when words first need it."""
     from dataclasses import replace
 
-    from refam.segmenters.load import load_segmenter
+    from backend.settings import weight_settings
+
+    weights = weight_settings()
 
     @lru_cache(maxsize=1)
     def load() -> Grounder | GrounderGroup:
-        from backend.settings import weight_settings
         from refam.grounder_loading import load_grounder_or_group
 
-        loading = weight_settings().loading()
-        return load_grounder_or_group(backbone, device=device, settings_from=like, loading=loading)
+        return load_grounder_or_group(backbone, device=device, settings_from=like, loading=weights.loading())
 
     def make_grounder(grounding_options: GroundingOptions) -> Grounder | GrounderGroup:
         return load().with_options(replace(grounding_options, seed=seed))
 
-    return load_segmenter(sam2, device=device), make_grounder
+    return weights.segmenter(sam2, device=device), make_grounder
 
 
 # --- annotation effort -----------------------------------------------------------------------------------------------
@@ -374,10 +378,10 @@ def absent(
     Prints Markdown.
     """
     with one_line_errors(), steps() as step:
+        from backend.settings import weight_settings
         from refam.evaluation import presence_scores
         from refam.pipeline.pipeline import Pipeline
         from refam.pipeline.types import PipelineOptions
-        from refam.segmenters.load import load_segmenter
         from refam.tiny.heldout import HELD_OUT_SEED
 
         grounder = _load_grounder(backbone, like, device)
@@ -388,7 +392,7 @@ def absent(
             )
             _print(f"{pictures} pictures\n\n{presence_scores.presence_table(scores)}\n")
         if clips:
-            pipeline = Pipeline(load_segmenter(sam2, device=device), grounder=lambda: grounder)
+            pipeline = Pipeline(weight_settings().segmenter(sam2, device=device), grounder=lambda: grounder)
             scores = presence_scores.score_clips(pipeline, clips, HELD_OUT_SEED, progress=lambda f: step("clips", f))
             _print(f"{clips} clips\n\n{presence_scores.presence_table(scores)}")
 

@@ -15,6 +15,7 @@ from backend.settings import SettingsError, load_settings, weight_settings
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.segmenters.sam2_weights import DECODER, ENCODER, Sam2Weights, SegmenterError
 from tests.media import cfr
+from tests.refam.evaluation.layouts import write_davis
 
 runner = CliRunner()
 
@@ -205,6 +206,25 @@ def test_offline_forbids_a_pull(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     result = runner.invoke(app, ["models", "pull", name])
     assert result.exit_code == 1
     assert "REFAM_OFFLINE is set, which forbids fetching" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["davis", "strokes", "absent"])
+@pytest.mark.parametrize("named", [[], ["--sam2", "sam2-tiny"]])
+def test_evaluations_use_the_weights_that_were_pulled(
+    command: str, named: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pulled, loaded = write_weights("sam2-tiny", "config.json", "model.safetensors"), []
+
+    def load(source: str, **_: Any) -> None:
+        loaded.append(source)
+        raise SegmenterError("these are no weights")
+
+    monkeypatch.setattr("refam.segmenters.sam2.Sam2Segmenter.load", load)
+    write_davis(tmp_path)
+    arguments = {"davis": [str(tmp_path)], "strokes": [], "absent": ["--pictures", "0", "--clips", "1"]}[command]
+    result = runner.invoke(app, ["eval", command, *arguments, "--backbone", "tiny", "--device", "cpu", *named])
+    assert result.exit_code == 1, result.output
+    assert loaded == [str(pulled)]
 
 
 def test_offline_and_download_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

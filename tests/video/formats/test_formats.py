@@ -246,6 +246,7 @@ def test_yolo_by_its_own_rules(tmp_path):
     [
         ({"all": ["s"]}, {"train": "images/all", "val": "images/all"}),
         ({"train": ["s"], "val": []}, {"train": "images/train", "val": "images/train"}),
+        ({"train": [], "val": ["u"]}, {"train": "images/val", "val": "images/val"}),
         ({"train": ["s"], "val": ["u"], "test": []}, {"train": "images/train", "val": "images/val"}),
         (
             {"train": ["s"], "val": ["u"], "test": ["v"]},
