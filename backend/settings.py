@@ -52,7 +52,7 @@ class WeightSettings(BaseSettings):
     free_text: bool = False
     """Free text encoders once words are encoded, and load them again for new words"""
     download: bool = False
-    """Fetch a backbone that is not on this machine; SAM2-tiny (about 155 MB) is fetched at first use without this"""
+    """Fetch a backbone that is not on this machine; SAM2-tiny (about 156 MB) is fetched at first use without this"""
     offline: bool = False
     """Download no weights, SAM2-tiny included: without any, GrabCut draws masks"""
     data_dir: Path = Path("~/.local/share/refam")

@@ -282,7 +282,7 @@ def load(
             ("flux-schnell", ...), the directory of a diffusers pipeline, or its name on the hub.
         segmenter: What outlines objects: "grabcut", which needs no weights, "sam2-tiny" and the like, a directory, or a
             name on the hub. None takes the best that is on this machine; if there is none, "sam2-tiny" is fetched
-            (about 155 MB), or "grabcut" taken where it cannot be, which the log says.
+            (about 156 MB), or "grabcut" taken where it cannot be, which the log says.
         device: "auto", "cpu", "mps", "cuda" or one GPU of several such as "cuda:1"; for both. "auto" is CUDA if there
             is any, else the CPU.
         quality: "fast", "normal" or "best": how closely videos are looked at.

@@ -111,6 +111,18 @@ def test_the_cli_guide_lists_every_command() -> None:
     assert listed == set(get_command(app).commands) - {"version"}  # type: ignore[attr-defined]
 
 
+def test_the_size_of_the_download_is_the_same_everywhere() -> None:
+    from refam.segmenters.sam2_weights import DEFAULT_WEIGHTS, SAM2_WEIGHTS
+
+    sources = [*PAGES, *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))]
+    found = {
+        size: file.name
+        for file in sources
+        for size in re.findall(r"about (1[45]\d MB)", file.read_text(encoding="utf-8"))
+    }
+    assert list(found) == [f"{SAM2_WEIGHTS[DEFAULT_WEIGHTS].hub_mb} MB"], found
+
+
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_bytes()) <= README_BYTES
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,13 +89,34 @@ class RayWorker:
 
 
 @contextmanager
+def _hold_stderr() -> Iterator[None]:
+    """Keep what native code writes on standard error from people, unless the block raises."""
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+@contextmanager
 def ray_cluster(address: str | None) -> Iterator[dict[str, float]]:
     """Start Ray on this machine, or connect to a cluster, and yield its resources. Raises WorkersError."""
     options: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
     started_here = not ray.is_initialized()
     try:
         if started_here:
-            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
+            # Ray writes a line of level ERROR about its own actors at each start (ray-project/ray#53727), which people
+            # take for a failure. What fails is raised as an exception, and is not in this log.
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+            with _hold_stderr():  # a line on the level of the log
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
         context = DataContext.get_current()
         context.enable_progress_bars = False  # the command line has its own
         context.max_errored_blocks = -1  # lost rows are submitted again below

@@ -141,7 +141,7 @@ NoDownload = Annotated[
     typer.Option(
         "--no-download",
         envvar="REFAM_OFFLINE",
-        help="Download nothing. Else SAM2-tiny (about 155 MB) is fetched where no --sam2 is given and none is here.",
+        help="Download nothing. Else SAM2-tiny (about 156 MB) is fetched where no --sam2 is given and none is here.",
     ),
 ]
 Magnets = Annotated[

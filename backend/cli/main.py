@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from backend.cli.calibrate import calibrate
 from backend.cli.console import out as stdout
@@ -24,8 +25,22 @@ from backend.cli.train import train_photos, train_tiny
 from backend.cli.words import words
 from refam.version import __version__
 
+
+class _Group(TyperGroup):
+    """The commands; what pydantic puts before the sentence of a wrong choice is left out of its error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
     name="refam",
+    cls=_Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,

@@ -73,10 +73,16 @@ def pull(
             _pull_segmenter(SAM2_WEIGHTS[name])
             return
         from backend.settings import SettingsError, weight_settings
-        from refam.backbones import preset_for
+        from refam.backbones import BackboneError, preset_for
         from refam.backbones.weights import directory_size, download_pipeline
 
-        preset = preset_for(name)
+        try:
+            preset = preset_for(name)
+        except BackboneError as error:
+            if name.count("/") or Path(name).exists():
+                raise
+            segmenters = ", ".join(SAM2_WEIGHTS)
+            raise BackboneError(f"there is no segmenter {name!r}: give one of {segmenters}; and {error}") from None
         if Path(preset.source).is_dir():
             stdout.print(f"{preset.source} is a folder on this machine already", markup=False, soft_wrap=True)
             return

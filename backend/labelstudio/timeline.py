@@ -69,9 +69,10 @@ def editor_rate(frame_rate: float | None) -> float:
 def rate_for_task(average_fps: float) -> float:
     """Return the frame rate to write into a task for a clip: its own, as far as the editor can show it.
 
-    The editor shows one frame per second at least, and 500 at most, because it seeks in steps of 2 ms.
+    The editor shows one frame per second at least, and 500 at most, because it seeks in steps of 2 ms. Times are read
+    as floats, so that a rate such as 24 comes out of them with noise in its last digits, which is rounded away.
     """
-    return min(max(1.0, average_fps), 1 / _STEP_S)
+    return round(min(max(1.0, average_fps), 1 / _STEP_S), 9)
 
 
 def editor_frame_count(duration_s: float, fps: float) -> int:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from video.errors import UserError
 
@@ -115,7 +116,22 @@ def download_pipeline(source: str, revision: str | None = None) -> Path:
         with quiet_libraries():
             return Path(DiffusionPipeline.download(source, revision=revision))
     except (OSError, ValueError) as error:  # hub and network errors are OSErrors
-        raise BackboneError(f"{source} could not be downloaded: {_first_line(error)}") from error
+        raise BackboneError(f"{source} could not be downloaded: {_describe_hub_error(error)}") from error
+
+
+def _describe_hub_error(error: Exception) -> str:
+    """Return what went wrong in one line.
+
+    Where the hub does not answer, diffusers looks into the cache and its error is about that; the cause is the hub's.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set, which forbids it: unset it"
+    if not isinstance(error.__cause__, Exception):
+        return _first_line(error)
+    host, text = urlsplit(constants.ENDPOINT).hostname or "", _first_line(error.__cause__)
+    return text if host in text else f"{host}: {text}"
 
 
 def _first_line(error: Exception) -> str:

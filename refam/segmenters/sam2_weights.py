@@ -56,13 +56,26 @@ class NpmPackage:
 
 @dataclass(frozen=True)
 class Sam2Weights:
-    """Weights that can be fetched by name. hub: the repository of the weights for transformers; hub_mb: its size."""
+    """Weights that can be fetched by name.
+
+    Attributes:
+        name: What people call them.
+        hub: The repository of the weights for transformers.
+        parameters: How many million parameters of 4 bytes these are.
+        licence: Theirs.
+        npm: Where the image part is for onnxruntime, if anywhere.
+    """
 
     name: str
     hub: str
-    hub_mb: int
+    parameters: float
     licence: str = "Apache-2.0"
     npm: NpmPackage | None = None
+
+    @property
+    def hub_mb(self) -> int:
+        """The size of the download from the hub, in MB."""
+        return round(4 * self.parameters)
 
 
 _ANNOTORIOUS = NpmPackage(
@@ -84,13 +97,13 @@ _ANNOTORIOUS = NpmPackage(
     ),
 )
 
-# The best first: the first that is on this machine is used. 224.4, 38.9 and 38.9 million parameters of 4 bytes.
+# The best first: the first that is on this machine is used.
 SAM2_WEIGHTS = {
     weights.name: weights
     for weights in (
-        Sam2Weights("sam2.1-large", "facebook/sam2.1-hiera-large", 898),
-        Sam2Weights("sam2.1-tiny", "facebook/sam2.1-hiera-tiny", 156),
-        Sam2Weights("sam2-tiny", "facebook/sam2-hiera-tiny", 156, npm=_ANNOTORIOUS),
+        Sam2Weights("sam2.1-large", "facebook/sam2.1-hiera-large", 224.4),
+        Sam2Weights("sam2.1-tiny", "facebook/sam2.1-hiera-tiny", 38.9),
+        Sam2Weights("sam2-tiny", "facebook/sam2-hiera-tiny", 38.9, npm=_ANNOTORIOUS),
     )
 }
 DEFAULT_WEIGHTS = "sam2-tiny"  # what is fetched where nothing is asked for

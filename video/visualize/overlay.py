@@ -19,7 +19,9 @@ from video.visualize.text import Colour, Image, object_colors, paste, render_tex
 from video.visualize.track_timeline import TrackTimeline
 
 _TICK = Fraction(1, 90_000)  # fine enough for every usual rate and for variable ones
-_FILL = 0.45  # opacity of the object's colour
+_FILL = 0.25  # opacity of the object's colour: what is under it stays readable
+_OWN_COLOUR = 60.0  # distance in RGB under which a thing has the colour that its mask is drawn in
+_OWN_FILL = 0.4  # of such a thing, which is filled with white or black instead
 
 
 def draw_tracks(image: Image, tracks: Sequence[MaskTrack], frame: int) -> Image:
@@ -147,8 +149,13 @@ def _draw_object(image: Image, mask: NDArray[np.uint8], label: str, score: float
     left, top, width, height = cv2.boundingRect(np.concatenate(outline))
     # Only within the object's box: blending a whole frame of 720p would take most of the time.
     region = image[top : top + height, left : left + width]
-    filled = cv2.addWeighted(region, 1 - _FILL, np.full_like(region, colour), _FILL, 0)
-    cv2.copyTo(filled, mask[top : top + height, left : left + width], region)
+    inside = mask[top : top + height, left : left + width]
+    mean = np.asarray(cv2.mean(region, inside))[:3]
+    fill, opacity = colour, _FILL
+    if np.linalg.norm(mean - colour) < _OWN_COLOUR:
+        fill, opacity = ((255, 255, 255) if mean.mean() < 170 else (0, 0, 0)), _OWN_FILL
+    filled = cv2.addWeighted(region, 1 - opacity, np.full_like(region, fill), opacity, 0)
+    cv2.copyTo(filled, inside, region)
     thick = max(2, round(2 * max(image.shape[:2]) / 1280))
     # A dark line below a bright one, so that one of them is visible on any background. The bright one is at least as
     # wide, or its colour could not be recognised on a small image.

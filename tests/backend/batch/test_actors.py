@@ -103,3 +103,10 @@ def test_a_run_resumes_after_its_driver_is_killed(tmp_path):
     assert Counter(item["row"] for item in read_results(tmp_path)) == Counter(range(1, 61))
     new_calls = count_calls(tmp_path) - calls_before
     assert not written_keys & new_calls.keys(), "rows that have a result are not processed again"
+
+
+def test_a_run_writes_nothing_on_stderr(tmp_path):
+    """Ray's own lines about its start look like failures to people."""
+    process = start_driver(tmp_path, ["a", "b"])
+    assert process.communicate(timeout=120)[0].split()[-1] == "2"
+    assert (tmp_path / "log").read_text() == ""

@@ -150,6 +150,21 @@ def test_brackets_in_expressions_are_printed_literally(truth_pipeline, video, tm
     assert "the [red] square" in result.stdout
 
 
+@pytest.mark.parametrize(("rate", "written"), [(24, "24.0"), (Fraction(30_000, 1001), "29.97002997"), (25, "25.0")])
+def test_a_rate_is_written_without_the_noise_of_floats(truth_pipeline, tmp_path, rate, written):
+    clip = media.cfr(tmp_path / "clip.mp4", media.numbered_frames(N), fps=rate)
+    assert refam("label", clip, "star", "--out", tmp_path / "out").exit_code == 0
+    assert f'"fps": {written}\n' in (tmp_path / "out" / "label_studio.json").read_text()
+
+
+@pytest.mark.parametrize("arguments", [["--quality", "ultra"], ["--range"]])
+def test_usage_errors_do_not_name_the_library(truth_pipeline, video, arguments):
+    result = refam("label", video, "star", *arguments)
+    assert result.exit_code == 2
+    assert "Value error" not in result.stderr
+    assert "--quality" not in arguments or "'ultra' is not one of 'fast'" in result.stderr
+
+
 def test_default_fps_is_the_frame_rate_of_the_video(truth_pipeline, tmp_path):
     clip = media.ntsc(tmp_path / "ntsc.mp4", media.numbered_frames(N))
     assert refam("label", clip, "star", "--out", tmp_path / "out", "--url", "http://host/v.mp4").exit_code == 0

@@ -76,6 +76,14 @@ def test_an_unknown_backbone_is_an_error(command: list[str]) -> None:
     assert "there is no backbone 'no-such': give one of tiny" in " ".join((result.output + result.stderr).split())
 
 
+def test_pull_of_an_unknown_name_lists_segmenters_and_backbones() -> None:
+    result = runner.invoke(app, ["models", "pull", "sam3"])
+    assert result.exit_code == 1
+    listed = result.stderr.partition("there is no segmenter 'sam3': give one of ")[2]
+    assert listed.startswith("sam2.1-large, sam2.1-tiny, sam2-tiny; and there is no backbone 'sam3': give one of ")
+    assert "flux-schnell" in listed
+
+
 def test_doctor_names_the_command_that_downloads_missing_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

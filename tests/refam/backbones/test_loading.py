@@ -159,7 +159,33 @@ def test_a_failed_download_reports_the_hubs_answer(monkeypatch: pytest.MonkeyPat
         raise OSError("401 Client Error: access to this model is restricted\nlong trace")
 
     monkeypatch.setattr("diffusers.DiffusionPipeline.download", refused)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(BackboneError, match=r"owner/name could not be downloaded: 401 Client Error: .* restricted$"):
+        load_backbone(preset_for("owner/name"), device="cpu", loading=LoadOptions(download=True))
+
+
+@pytest.mark.parametrize(
+    ("cause", "offline", "said"),
+    [
+        (
+            ConnectionError("[Errno -2] Name or service not known"),
+            False,
+            r"huggingface\.co: \[Errno -2\] Name .*known$",
+        ),
+        (ConnectionError("Cannot reach https://huggingface.co/api\nmore"), False, r"Cannot reach https://.*/api$"),
+        (ConnectionError("whatever"), True, "HF_HUB_OFFLINE is set, which forbids it: unset it$"),
+        (None, True, "HF_HUB_OFFLINE is set, which forbids it: unset it$"),
+    ],
+)
+def test_an_unreachable_hub_is_named_not_what_the_cache_lacks(
+    cause: Exception | None, offline: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("not cached (outgoing traffic has been disabled)") from cause
+
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", fail)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    with pytest.raises(BackboneError, match=f"^owner/name could not be downloaded: {said}"):
         load_backbone(preset_for("owner/name"), device="cpu", loading=LoadOptions(download=True))
 
 

@@ -122,7 +122,7 @@ def test_the_hub_is_tried_first(tmp_path, hub):
     assert folder == models / "sam2-tiny" == sam2_store.find_weights("sam2-tiny", models)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == HUB_FILES
     assert "/owner/name/resolve/c0ffee/original.pt" not in dict(hub.asked)
-    assert told == ["fetching owner/name from the hub, about 5 MB. Licence: Apache-2.0."]
+    assert told == ["fetching owner/name from the hub, about 20 MB. Licence: Apache-2.0."]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert not list(models.glob("*.part")), "no trace of the download"

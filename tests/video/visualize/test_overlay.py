@@ -135,6 +135,22 @@ def test_the_object_is_coloured_and_the_rest_left_alone(clip):
     assert out is not image
 
 
+@pytest.mark.parametrize("index", range(14))
+def test_objects_of_their_own_colour_are_seen_and_others_are_not_hidden(index):
+    colour = object_colors(14)[index]
+    image = np.full((200, 300, 3), colour, np.uint8)
+    mask = np.zeros((1, 200, 300), bool)
+    mask[0, 60:140, 80:220] = True
+    track = track_of(mask)
+    hidden = [replace(track, visible=np.zeros(1, bool))] * index
+    inner = (slice(75, 125), slice(95, 205))
+    drawn = draw_tracks(image, [*hidden, track], 0)
+    assert np.abs(drawn[inner].astype(int) - colour).max(axis=-1).min() >= 30, "it differs from what is around it"
+    other = np.random.default_rng(0).integers(0, 256, image.shape).astype(np.uint8)
+    shown = draw_tracks(other, [*hidden, track], 0)[inner].astype(float)
+    assert shown.std() > 0.7 * other[inner].std(), "the fill is light"
+
+
 @pytest.mark.parametrize("frame", [3, 10, 23])
 def test_objects_are_not_drawn_where_hidden_or_missing(clip, frame):
     hidden = track_of(moving_masks(24), hidden=[3, 10, 23])
