@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 from collections.abc import Callable
-from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backend.cli import console
 from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
-from backend.cli.out_option import output_folder
+from backend.cli.eval_datasets import SPLITS, dataset_command
 from refam.backbones.presets import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
-    from refam.evaluation.benchmark import SampleScore, Start
-    from refam.evaluation.samples import BenchmarkSample
-    from refam.grounder import Grounder, GroundingOptions
-    from refam.grounder_group import GrounderGroup
+    from refam.grounder import Grounder
     from refam.pipeline.pipeline import Pipeline
-
-SPLITS = {
-    "ref-davis17": "valid",
-    "refer-youtube-vos": "valid",
-    "mevis": "valid_u",
-    "davis": "val",
-    "refcoco": "val",
-    "refcoco+": "val",
-    "refcocog": "val",
-}
-"""The datasets, and the split of each that is the default."""
 
 eval_app = typer.Typer(help="Judge a backbone on scenes whose truth is known, and on benchmarks.", no_args_is_help=True)
 Backbone = Annotated[
@@ -45,153 +29,8 @@ Like = Annotated[
 ]
 Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 
-
-# --- benchmarks ------------------------------------------------------------------------------------------------------
-
-
-def _dataset_command(dataset: str) -> Callable[..., None]:
-    """Return the command `refam eval DATASET`."""
-
-    def evaluate(
-        root: Annotated[Path, typer.Argument(help="The dataset's folder.", show_default=False)],
-        *,
-        split: Annotated[str, typer.Option(help="Which part of it.")] = SPLITS[dataset],
-        start: Annotated[
-            Literal["words", "paper", "click"],
-            typer.Option(
-                help="words: the whole pipeline. paper: as RefAM, a click at the strongest place of the first "
-                "frame's heatmap. click: no words, a click on the truth."
-            ),
-        ] = "words",
-        ablate: Annotated[bool, typer.Option("--ablate", help="The rows of the paper's ablation.")] = False,
-        limit: Annotated[int | None, typer.Option(min=1, help="How many expressions; all unless given.")] = None,
-        out: Annotated[
-            Path | None,
-            typer.Option(
-                help="Folder for records, masks and the table; a second start goes on there.", callback=output_folder
-            ),
-        ] = None,
-        backbone: Annotated[
-            str, typer.Option(envvar="REFAM_BACKBONE", help="What reads the words.")
-        ] = DEFAULT_BACKBONE,
-        like: Annotated[
-            str | None, typer.Option(help="Settings of this preset, for a folder of the same kind.")
-        ] = None,
-        sam2: Annotated[
-            str | None,
-            typer.Option(
-                envvar="REFAM_SAM2",
-                help="As in `refam label`; unless given, the best that is on this machine, or else GrabCut.",
-            ),
-        ] = None,
-        device: Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-        seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
-    ) -> None:
-        if ablate and start == "click":
-            raise typer.BadParameter("--ablate is about words, and --start click has none")
-        with one_line_errors(), steps() as step:
-            _evaluate_dataset(
-                dataset,
-                root,
-                split,
-                start=start,
-                ablate=ablate,
-                limit=limit,
-                out=out,
-                seed=seed,
-                load_models=partial(_load_models, backbone, like, sam2, device, seed),
-                progress=lambda share: step("expressions", share),
-            )
-
-    return evaluate
-
-
 for _name in SPLITS:
-    eval_app.command(_name, help=f"Judge on {_name}, in its official layout below ROOT.")(_dataset_command(_name))
-
-
-def _evaluate_dataset(
-    dataset: str,
-    root: Path,
-    split: str,
-    *,
-    start: Start,
-    ablate: bool,
-    limit: int | None,
-    out: Path | None,
-    seed: int,
-    load_models: Callable[[], tuple[Any, Callable[[GroundingOptions], Grounder | GrounderGroup]]],
-    progress: Callable[[float], None],
-) -> None:
-    from refam.evaluation.benchmark import (
-        ABLATION_ROWS,
-        EvaluationRun,
-        evaluate_sample,
-        record_settings,
-        results_table,
-    )
-    from refam.evaluation.datasets import STILL_DATASETS, read_dataset
-    from refam.evaluation.samples import one_per_object
-    from refam.pipeline.pipeline import Pipeline
-    from video.formats.base import FormatError, write_text
-
-    everything = read_dataset(dataset, root, split)
-    samples: list[BenchmarkSample] = list(
-        itertools.islice(one_per_object(everything) if start == "click" else everything, limit)
-    )
-    if not samples:
-        raise FormatError(f"{root} has no expressions in the split {split!r}")
-    segmenter, make_grounder = load_models()
-    rows = ABLATION_ROWS if ablate else {"as it ships": ABLATION_ROWS["as it ships"]}
-    scores: dict[str, list[SampleScore]] = {name: [] for name in rows}
-    done = 0
-    for name, grounding_options in rows.items():
-        grounder = lru_cache(maxsize=1)(partial(make_grounder, grounding_options))
-        pipeline = Pipeline(segmenter, grounder=grounder)
-        if out is not None and name == next(iter(rows)):
-            reads = "-" if start == "click" else grounder().name
-            settings = {"dataset": dataset, "split": split, "start": start, "rows": list(rows), "seed": seed}
-            settings |= {"backbone": reads, "segmenter": pipeline.model_version.split("/", 2)[2]}
-            record_settings(out, settings, package="refam-label-studio")
-        run = None if out is None else EvaluationRun(out, name, masks=dataset not in STILL_DATASETS)
-        for sample in samples:
-            if run is None or sample.key not in run.scores:
-                scored = evaluate_sample(sample, pipeline, grounder, start)
-                scores[name].append(scored.score)
-                if run is not None:
-                    run.add(sample, scored)
-            else:
-                scores[name].append(run.scores[sample.key])
-            done += 1
-            progress(done / (len(rows) * len(samples)))
-        if run is not None and (submission := run.write_submission(samples)):
-            _print(f"masks are in {submission}")
-    table = results_table(dataset, split, scores)
-    if out is not None:
-        write_text(out / "table.md", table + "\n")
-    _print(table)
-
-
-def _load_models(
-    backbone: str, like: str | None, sam2: str | None, device: str, seed: int
-) -> tuple[Any, Callable[[GroundingOptions], Grounder | GrounderGroup]]:
-    """Return the segmenter and a function that makes a grounder; the backbone loads once, when words first need it."""
-    from dataclasses import replace
-
-    from backend.settings import weight_settings
-
-    weights = weight_settings()
-
-    @lru_cache(maxsize=1)
-    def load() -> Grounder | GrounderGroup:
-        from refam.grounder_loading import load_grounder_or_group
-
-        return load_grounder_or_group(backbone, device=device, settings_from=like, loading=weights.loading())
-
-    def make_grounder(grounding_options: GroundingOptions) -> Grounder | GrounderGroup:
-        return load().with_options(replace(grounding_options, seed=seed))
-
-    return weights.segmenter(sam2, device=device), make_grounder
+    eval_app.command(_name, help=f"Judge on {_name}, in its official layout below ROOT.")(dataset_command(_name))
 
 
 # --- annotation effort -----------------------------------------------------------------------------------------------

@@ -25,7 +25,16 @@ from refam.evaluation.samples import (
     first_existing,
     require_files,
 )
-from video.formats.base import FormatError, get_field, image_size, read_indices, read_json, safe_name
+from video.formats.base import (
+    FormatError,
+    Skipped,
+    get_field,
+    image_size,
+    leave_out,
+    read_indices,
+    read_json,
+    safe_name,
+)
 
 _META = "meta_expressions.json"
 _DAVIS_RESOLUTIONS = ("480p", "Full-Resolution", "")
@@ -35,32 +44,33 @@ STILL_DATASETS = ("refcoco", "refcoco+", "refcocog")
 """The datasets of single pictures; the others hold videos."""
 
 
-def read_dataset(name: str, root: Path, split: str) -> Iterator[BenchmarkSample]:
+def read_dataset(name: str, root: Path, split: str, *, skipped: Skipped = None) -> Iterator[BenchmarkSample]:
     """Read every expression of a dataset.
 
     Args:
         name: ref-davis17, refer-youtube-vos, mevis, davis, refcoco, refcoco+ or refcocog.
         root: The dataset's folder; the readers below describe its layout.
         split: The part of the dataset, as its authors call it.
+        skipped: If given, a video or expression that cannot be read is left out, and its error's text appended here.
 
     Raises:
         FormatError: If files are missing or malformed.
         KeyError: If no dataset has that name.
     """
-    readers: dict[str, Callable[[Path, str], Iterator[BenchmarkSample]]] = {
+    readers: dict[str, Callable[..., Iterator[BenchmarkSample]]] = {
         "ref-davis17": read_ref_davis17,
         "refer-youtube-vos": read_refer_youtube_vos,
         "mevis": read_mevis,
         "davis": read_davis,
         **{still: partial(read_refcoco, name=still) for still in STILL_DATASETS},
     }
-    return readers[name](root, split)
+    return readers[name](root, split, skipped=skipped)
 
 
 # --- Refer-YouTube-VOS, Ref-DAVIS17 and MeViS ------------------------------------------------------------------------
 
 
-def read_refer_youtube_vos(root: Path, split: str) -> Iterator[BenchmarkSample]:
+def read_refer_youtube_vos(root: Path, split: str, *, skipped: Skipped = None) -> Iterator[BenchmarkSample]:
     """Read Refer-YouTube-VOS (https://youtube-vos.org/dataset/rvos/).
 
     The layout is ROOT/meta_expressions/SPLIT/meta_expressions.json, ROOT/SPLIT/JPEGImages/VIDEO/FRAME.jpg and, where
@@ -76,10 +86,12 @@ def read_refer_youtube_vos(root: Path, split: str) -> Iterator[BenchmarkSample]:
     annotations = root / split / "Annotations"
     for name, video in _read_videos(path).items():
         if name not in left_out:
-            yield from _indexed_samples(path, name, video, root / split / "JPEGImages", annotations, has_void=False)
+            with leave_out(skipped):
+                pictures = root / split / "JPEGImages"
+                yield from _indexed_samples(path, name, video, pictures, annotations, skipped, has_void=False)
 
 
-def read_ref_davis17(root: Path, split: str) -> Iterator[BenchmarkSample]:
+def read_ref_davis17(root: Path, split: str, *, skipped: Skipped = None) -> Iterator[BenchmarkSample]:
     """Read Ref-DAVIS17 in the form that ReferFormer converts it to.
 
     The layout is that of Refer-YouTube-VOS with DAVIS 2017's Annotations_unsupervised, where 255 marks void pixels;
@@ -101,10 +113,11 @@ def read_ref_davis17(root: Path, split: str) -> Iterator[BenchmarkSample]:
         f"annotations of {split!r}",
     )
     for name, video in _read_videos(path).items():
-        yield from _indexed_samples(path, name, video, pictures, annotations, has_void=True)
+        with leave_out(skipped):
+            yield from _indexed_samples(path, name, video, pictures, annotations, skipped, has_void=True)
 
 
-def read_mevis(root: Path, split: str) -> Iterator[BenchmarkSample]:
+def read_mevis(root: Path, split: str, *, skipped: Skipped = None) -> Iterator[BenchmarkSample]:
     """Read MeViS (https://henghuiding.github.io/MeViS/).
 
     The layout is ROOT/SPLIT/meta_expressions.json, mask_dict.json and JPEGImages. The list "anno_id" of an expression
@@ -118,13 +131,16 @@ def read_mevis(root: Path, split: str) -> Iterator[BenchmarkSample]:
     coded = path.with_name("mask_dict.json")
     masks = read_json(coded) if coded.is_file() else None
     for name, video in _read_videos(path).items():
-        where = f"{path}: {name}"
-        frames = _frame_names(video, where)
-        pictures = _picture_files(path.parent / "JPEGImages", name, frames)
-        size = image_size(pictures[0]) if masks is not None else (1, 1)
-        for key, expression in get_field(video, "expressions", dict, where).items():
-            truth = None if masks is None else _union_truth(expression, masks, len(frames), size, f"{where}/{key}")
-            yield _sample(name, key, expression, pictures, frames, truth, where)
+        with leave_out(skipped):
+            where = f"{path}: {name}"
+            frames = _frame_names(video, where)
+            pictures = _picture_files(path.parent / "JPEGImages", name, frames)
+            size = image_size(pictures[0]) if masks is not None else (1, 1)
+            for key, expression in get_field(video, "expressions", dict, where).items():
+                with leave_out(skipped):
+                    at = f"{where}/{key}"
+                    truth = None if masks is None else _union_truth(expression, masks, len(frames), size, at)
+                    yield _sample(name, key, expression, pictures, frames, truth, where)
 
 
 def _union_truth(expression: Any, masks: Mapping[str, Any], n: int, size: tuple[int, int], where: str) -> CocoTruth:
@@ -155,20 +171,21 @@ def _picture_files(folder: Path, name: str, frames: list[str]) -> tuple[Path, ..
 
 
 def _indexed_samples(
-    path: Path, name: str, video: Any, pictures: Path, annotations: Path, *, has_void: bool
+    path: Path, name: str, video: Any, pictures: Path, annotations: Path, skipped: Skipped, *, has_void: bool
 ) -> Iterator[BenchmarkSample]:
     where = f"{path}: {name}"
     frames = _frame_names(video, where)
     files = _picture_files(pictures, name, frames)
     for key, expression in get_field(video, "expressions", dict, where).items():
-        truth = None
-        if annotations.is_dir() and isinstance(expression, Mapping) and "obj_id" in expression:
-            number = str(expression["obj_id"])
-            if not number.isdigit() or not 0 < int(number) < 255:
-                raise FormatError(f"{where}/{key}: obj_id must be a number from 1 to 254, got {number!r}")
-            masks = require_files([annotations / name / f"{f}.png" for f in frames], f"video {name}")
-            truth = IndexedTruth(masks, int(number), has_void)
-        yield _sample(name, key, expression, files, frames, truth, where)
+        with leave_out(skipped):
+            truth = None
+            if annotations.is_dir() and isinstance(expression, Mapping) and "obj_id" in expression:
+                number = str(expression["obj_id"])
+                if not number.isdigit() or not 0 < int(number) < 255:
+                    raise FormatError(f"{where}/{key}: obj_id must be a number from 1 to 254, got {number!r}")
+                masks = require_files([annotations / name / f"{f}.png" for f in frames], f"video {name}")
+                truth = IndexedTruth(masks, int(number), has_void)
+            yield _sample(name, key, expression, files, frames, truth, where)
 
 
 def _sample(
@@ -190,7 +207,7 @@ def _sample(
 # --- DAVIS -----------------------------------------------------------------------------------------------------------
 
 
-def read_davis(root: Path, split: str) -> Iterator[BenchmarkSample]:
+def read_davis(root: Path, split: str, *, skipped: Skipped = None) -> Iterator[BenchmarkSample]:
     """Read DAVIS 2016 or 2017 (https://davischallenge.org): JPEGImages/[480p/]VIDEO and Annotations/[480p/]VIDEO.
 
     ImageSets/2017/SPLIT.txt (or 2016 or 480p) lists the videos; without ImageSets all are read. DAVIS has no
@@ -208,20 +225,28 @@ def read_davis(root: Path, split: str) -> Iterator[BenchmarkSample]:
     semantics = root / "davis_semantics.json"
     object_names = read_json(semantics) if semantics.is_file() else {}
     for name in _davis_videos(root, pictures, split):
-        files = require_files(sorted((pictures / name).glob("*.jpg")), f"video {name}")
-        annotated = require_files([annotations / name / f"{f.stem}.png" for f in files], f"video {name}")
-        if len(files) < 3:
-            raise FormatError(f"{pictures / name} has {len(files)} pictures; without the first and last none is judged")
-        indices = [int(n) for n in np.unique(read_indices(annotated[0])) if n]
-        single_mask = indices == [VOID]  # DAVIS 2016
-        numbers = indices if single_mask else [n for n in indices if n != VOID]
-        for number in numbers:
-            truth = IndexedTruth(annotated, number, has_void=not single_mask)
-            words = _davis_words(clips.get(name, {}), object_names.get(name, {}), number, single=len(numbers) == 1)
-            for k, expression in enumerate(words):
-                key = f"{number}-{k}" if not single_mask else str(k)
-                frames = tuple(f.stem for f in files)
-                yield BenchmarkSample(name, key, expression, files, frames, truth, tuple(range(1, len(files) - 1)))
+        with leave_out(skipped):
+            yield from _davis_samples(name, pictures, annotations, clips.get(name, {}), object_names.get(name, {}))
+
+
+def _davis_samples(
+    name: str, pictures: Path, annotations: Path, clip: Mapping[str, list[str]], names: Mapping[str, str]
+) -> Iterator[BenchmarkSample]:
+    files = require_files(sorted((pictures / name).glob("*.jpg")), f"video {name}")
+    annotated = require_files([annotations / name / f"{f.stem}.png" for f in files], f"video {name}")
+    if len(files) < 3:
+        raise FormatError(f"{pictures / name} has {len(files)} pictures; without the first and last none is judged")
+    indices = [int(n) for n in np.unique(read_indices(annotated[0])) if n]
+    single_mask = indices == [VOID]  # DAVIS 2016
+    numbers = indices if single_mask else [n for n in indices if n != VOID]
+    if not numbers:
+        raise FormatError(f"video {name}: {annotated[0]} shows no object, and DAVIS says by it which there are")
+    for number in numbers:
+        truth = IndexedTruth(annotated, number, has_void=not single_mask)
+        for k, expression in enumerate(_davis_words(clip, names, number, single=len(numbers) == 1)):
+            key = f"{number}-{k}" if not single_mask else str(k)
+            frames = tuple(f.stem for f in files)
+            yield BenchmarkSample(name, key, expression, files, frames, truth, tuple(range(1, len(files) - 1)))
 
 
 def _davis_words(clip: Mapping[str, list[str]], names: Mapping[str, str], number: int, *, single: bool) -> list[str]:
@@ -246,7 +271,7 @@ def _davis_videos(root: Path, pictures: Path, split: str) -> list[str]:
 
 
 def read_refcoco(
-    root: Path, split: str, *, name: str = "refcoco", partition: str | None = None
+    root: Path, split: str, *, name: str = "refcoco", partition: str | None = None, skipped: Skipped = None
 ) -> Iterator[BenchmarkSample]:
     """Read RefCOCO, RefCOCO+ or RefCOCOg as the `refer` toolkit stores them (https://github.com/lichengunc/refer).
 
@@ -258,6 +283,7 @@ def read_refcoco(
         split: val, testA or testB; for RefCOCOg val or test.
         name: refcoco, refcoco+ or refcocog.
         partition: unc, umd or google; unless given, the first of the dataset's usual ones that is there.
+        skipped: See `read_dataset`.
 
     Raises:
         FormatError: If files are missing or malformed, or the split is empty.
@@ -273,22 +299,29 @@ def read_refcoco(
     found = False
     for ref in load_plain_pickle(refs):
         where = f"{refs}: ref {ref.get('ref_id') if isinstance(ref, dict) else ref!r:.40}"
-        if get_field(ref, "split", str, where) != split:
-            continue
-        found = True
-        image, annotation = images.get(ref.get("image_id")), annotations.get(ref.get("ann_id"))
-        if image is None or annotation is None:
-            raise FormatError(f"{where}: instances.json has no image {ref.get('image_id')} or no {ref.get('ann_id')}")
-        size = (get_field(image, "width", int, where), get_field(image, "height", int, where))
-        truth = CocoTruth(((annotation.get("segmentation"),),), size, where)
-        file = get_field(image, "file_name", str, where)
-        path = require_files([pictures / safe_name(file, where)], where)
-        for sentence in get_field(ref, "sentences", list, where):
-            words = " ".join(get_field(sentence, "sent", str, where).split())
-            key = str(get_field(sentence, "sent_id", int, where))
-            yield BenchmarkSample(Path(file).stem, key, words, path, (Path(file).stem,), truth, (0,))
+        with leave_out(skipped):
+            if get_field(ref, "split", str, where) != split:
+                continue
+            found = True
+            yield from _ref_samples(ref, images, annotations, pictures, where)
     if not found:
         raise FormatError(f"{refs} has no refs of the split {split!r}")
+
+
+def _ref_samples(
+    ref: Any, images: Mapping[Any, Any], annotations: Mapping[Any, Any], pictures: Path, where: str
+) -> Iterator[BenchmarkSample]:
+    image, annotation = images.get(ref.get("image_id")), annotations.get(ref.get("ann_id"))
+    if image is None or annotation is None:
+        raise FormatError(f"{where}: instances.json has no image {ref.get('image_id')} or no {ref.get('ann_id')}")
+    size = (get_field(image, "width", int, where), get_field(image, "height", int, where))
+    truth = CocoTruth(((annotation.get("segmentation"),),), size, where)
+    file = get_field(image, "file_name", str, where)
+    path = require_files([pictures / safe_name(file, where)], where)
+    for sentence in get_field(ref, "sentences", list, where):
+        words = " ".join(get_field(sentence, "sent", str, where).split())
+        key = str(get_field(sentence, "sent_id", int, where))
+        yield BenchmarkSample(Path(file).stem, key, words, path, (Path(file).stem,), truth, (0,))
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from backend.cli.main import app
@@ -22,6 +24,7 @@ from tests.refam.evaluation.layouts import (
     TRUTH,
     N,
     read_samples,
+    write_davis,
     write_expressions,
     write_mevis,
     write_ref_davis17,
@@ -74,6 +77,104 @@ def test_an_empty_folder_says_what_belongs_there(tmp_path, dataset):
     ran = run(dataset, tmp_path)
     assert ran.exit_code == 1
     assert "looked for" in ran.output
+
+
+# --- one bad item costs only itself ----------------------------------------------------------------------------------
+
+
+def another_video(root, listed, name="v2"):
+    """Copy the video v1 of a dataset as another, in its list or file of expressions too."""
+    for folder in list(root.rglob("v1")):
+        shutil.copytree(folder, folder.with_name(name))
+    path = root / listed
+    if path.suffix == ".txt":
+        path.write_text(f"v1\n{name}\n")
+        return
+    content = json.loads(path.read_text())
+    content["videos"][name] = content["videos"]["v1"]
+    path.write_text(json.dumps(content))
+
+
+def erase_mask(root):
+    for path in root.glob("**/Annotations*/**/v2/*.png"):
+        cv2.imwrite(str(path), np.zeros(TRUTH.shape[2:], np.uint8))
+
+
+def erase_first_mask(root):
+    cv2.imwrite(str(min(root.glob("**/Annotations*/**/v2/*.png"))), np.zeros(TRUTH.shape[2:], np.uint8))
+
+
+def break_frame(root):
+    next(root.glob("**/JPEGImages/**/v2/00002.jpg")).write_bytes(b"no picture")
+
+
+def break_mask(root):
+    next(root.glob("**/Annotations*/**/v2/00003.png")).write_bytes(b"no picture")
+
+
+def remove_frames(root):
+    shutil.rmtree(next(root.glob("**/JPEGImages/**/v2")))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (erase_mask, "shows no object"),
+        (erase_first_mask, "shows no object"),
+        (break_frame, "00002.jpg"),
+        (break_mask, "00003.png"),
+        (remove_frames, "v2"),
+    ],
+)
+def test_a_bad_clip_of_davis_costs_only_itself(tmp_path, spoil, sentence):
+    root, out = tmp_path / "data", tmp_path / "out"
+    write_davis(root)
+    another_video(root, "ImageSets/2017/val.txt")
+    spoil(root)
+    ran = run("davis", root, "--start", "click", "--out", out)
+    assert ran.exit_code == 3, ran.output
+    said = " ".join(ran.output.split())
+    assert "2 expressions done; left out:" in said
+    assert sentence in said.partition("left out:")[2]
+    assert "v2" in said.partition("left out:")[2]
+    assert "| as it ships | 2 |" in (out / "table.md").read_text()
+    records = [json.loads(line) for line in (out / "as-it-ships/results.jsonl").read_text().splitlines()]
+    assert [r["key"] for r in records] == ["v1/1-0", "v1/2-0"]
+    with zipfile.ZipFile(out / "as-it-ships/submission.zip") as archive:
+        assert {name.split("/")[1] for name in archive.namelist()} == {"v1"}
+    assert run("davis", root, "--start", "click", "--out", out).exit_code == 3, "a second start says it again"
+
+
+def test_an_object_that_is_never_seen_costs_only_its_expression(tmp_path):
+    write_ref_davis17(tmp_path)
+    for path in (tmp_path / "valid/Annotations/v1").iterdir():
+        picture = np.array(Image.open(path))
+        picture[picture == 2] = 0
+        Image.fromarray(picture, mode="L").save(path)
+    ran = run("ref-davis17", tmp_path, "--start", "click")
+    assert ran.exit_code == 3, ran.output
+    assert "1 expressions done; left out:" in ran.output
+    assert "v1/4 is seen on no picture" in " ".join(ran.output.split())
+
+
+def test_a_bad_expression_costs_only_itself(tmp_path):
+    write_mevis(tmp_path)
+    path = tmp_path / "valid_u/meta_expressions.json"
+    content = json.loads(path.read_text())
+    content["videos"]["v1"]["expressions"] |= {"2": {"exp": "the ring", "anno_id": [77]}, "3": {"exp": 5}, "4": None}
+    path.write_text(json.dumps(content))
+    ran = run("mevis", tmp_path, "--start", "click")
+    assert ran.exit_code == 3, ran.output
+    said = " ".join(ran.output.split())
+    assert "2 expressions done; left out:" in said
+    assert all(f"v1/{key}" in said for key in "234")
+
+
+def test_a_model_that_is_not_there_is_said_once(tmp_path):
+    write_ref_davis17(tmp_path)
+    ran = run("ref-davis17", tmp_path, "--backbone", str(tmp_path / "none"))
+    assert ran.exit_code == 1
+    assert "left out" not in ran.output
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
