@@ -1,5 +1,7 @@
 """Manifests: a row for each video in Parquet, CSV or JSON lines, all checked before any work begins.
 
+A line or row that is malformed costs only itself.
+
 Columns: `video` (a path relative to the manifest's folder, or a URL that fsspec or the fetcher knows), `expressions` (a
 list, or text separated by `;`), and optionally `labels` (the same), `id` (unique) and `prompts` (JSON, see
 `ManifestRow`).
@@ -7,20 +9,19 @@ list, or text separated by `;`), and optionally `labels` (the same), `id` (uniqu
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from backend.batch.manifest_file import COLUMNS, ManifestError, read_rows
 from backend.media.network_policy import redact_url
 from refam.pipeline.types import FramePrompt, Target
-from video.errors import UserError
+from video.formats.base import Skipped
 
-_COLUMNS = ("video", "expressions", "labels", "id", "prompts")
 _PROMPT_FIELDS = {"object", "frame", "box", "points", "labels"}
 _MAX_PROBLEMS = 5  # in one message
 
@@ -91,10 +92,6 @@ class ManifestRow:
         return cls(**{**content, "expressions": tuple(content["expressions"]), "labels": tuple(content["labels"])})
 
 
-class ManifestError(UserError):
-    """The manifest cannot be used; the message names file, row and column."""
-
-
 @dataclass(frozen=True)
 class Manifest:
     """A manifest.
@@ -110,17 +107,28 @@ class Manifest:
     unused: tuple[str, ...]
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read and check a manifest. Raises ManifestError, which names the first problems of all rows."""
+def read_manifest(path: Path, *, skipped: Skipped = None) -> Manifest:
+    """Read and check a manifest.
+
+    Args:
+        path: The file.
+        skipped: If given, a bad row is left out, and a sentence that names it is appended here.
+
+    Raises:
+        ManifestError: If the file cannot be read or no row of it can be used. Without `skipped` also for one bad row;
+            the message names the first ones.
+    """
     rows: dict[str, ManifestRow] = {}
     ids: dict[str, ManifestRow] = {}
     schemes: dict[str, str | None] = {}
     problems: list[str] = []
     columns: set[str] = set()
     number = 0
-    for number, content in enumerate(_read_rows(path), start=1):
-        columns |= content.keys()
+    for number, content in enumerate(read_rows(path), start=1):
         try:
+            if isinstance(content, str):
+                raise ValueError(content)
+            columns |= content.keys()
             row = _parse_row(number, content, path.parent)
             _check_scheme(row.video, schemes)
             if row.id and (first := ids.setdefault(row.id, row)).key != row.key:
@@ -131,62 +139,17 @@ def read_manifest(path: Path) -> Manifest:
         rows.setdefault(row.key, row)
     if number == 0:
         raise ManifestError(f"{path} has no rows")
-    if "video" not in columns or not columns & {"expressions", "prompts"}:
+    if columns and ("video" not in columns or not columns & {"expressions", "prompts"}):
         raise ManifestError(
-            f"{path} has the columns {', '.join(sorted(columns)) or 'none'}; it needs video, and expressions or prompts"
+            f"{path} has the columns {', '.join(sorted(columns))}; it needs video, and expressions or prompts"
         )
-    if problems:
+    if problems and (skipped is None or not rows):
         more = f"; and {len(problems) - _MAX_PROBLEMS} more rows" if len(problems) > _MAX_PROBLEMS else ""
         raise ManifestError("; ".join(problems[:_MAX_PROBLEMS]) + more)
-    return Manifest(tuple(rows.values()), number - len(rows), tuple(sorted(columns - set(_COLUMNS))))
-
-
-def _read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    readers = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines}
-    read = readers.get(path.suffix.lower())
-    if read is None:
-        raise ManifestError(f"{path}: a manifest is a .parquet, .csv or .jsonl file")
-    if not path.is_file():
-        raise ManifestError(f"there is no file {path}")
-    try:
-        yield from read(path)
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path} is not UTF-8: {error}") from None
-    except csv.Error as error:
-        raise ManifestError(f"{path} cannot be read as CSV: {error}") from None
-
-
-def _read_csv(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        for number, content in enumerate(reader, start=1):
-            if None in content:
-                n = len(reader.fieldnames or ())
-                raise ManifestError(f"{path}, row {number}: it has more than the {n} columns of the first line")
-            yield content
-
-
-def _read_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate((text for text in file if text.strip()), start=1):
-            try:
-                content = json.loads(line)
-            except ValueError as error:
-                raise ManifestError(f"{path}, row {number}: it is no JSON: {error}") from None
-            if not isinstance(content, dict):
-                raise ManifestError(f"{path}, row {number}: it must be an object with the fields {', '.join(_COLUMNS)}")
-            yield content
-
-
-def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
-            yield from batch.to_pylist()
-    except pa.ArrowException as error:
-        raise ManifestError(f"{path} cannot be read as Parquet: {error}") from None
+    if skipped is not None:
+        skipped += problems
+    repeated = number - len(problems) - len(rows)
+    return Manifest(tuple(rows.values()), repeated, tuple(sorted(columns - set(COLUMNS))))
 
 
 def _parse_row(number: int, content: Mapping[str, Any], folder: Path) -> ManifestRow:
@@ -245,8 +208,9 @@ def _canonical_prompts(value: Any) -> str:
 
 
 def _count_objects(prompts: str) -> int:
+    """Return how many objects prompts describe: each has one or more, so that there are no more than prompts."""
     numbers = [item.get("object", 0) for item in json.loads(prompts or "[]") if isinstance(item, dict)]
-    return 1 + max((n for n in numbers if isinstance(n, int)), default=-1) if numbers else 0
+    return min(len(numbers), 1 + max((n for n in numbers if isinstance(n, int)), default=-1))
 
 
 def _check_scheme(video: str, known: dict[str, str | None]) -> None:

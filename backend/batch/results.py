@@ -275,6 +275,7 @@ class RunSummary:
         seconds: Wall time of all rows.
         stages_s: Seconds in each stage.
         errors: Number of rows with each error message.
+        failed: Number, video and error of each row that ended in an error.
         model_version: The models that made the results.
     """
 
@@ -285,6 +286,7 @@ class RunSummary:
     seconds: float = 0.0
     stages_s: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    failed: list[tuple[int, str, str]] = field(default_factory=list)
     model_version: str = ""
 
     @property
@@ -297,7 +299,7 @@ def summarize_results(out: Path) -> RunSummary:
     """Sum up the parts without reading masks. Raises ResultFolderError."""
     info = read_info(out)
     summary = RunSummary(rows=info.rows if info else 0, model_version=info.model_version if info else "")
-    columns = ["status", "error", "duration_s", "seconds", "stages_s", "labels"]
+    columns = ["row", "video", "status", "error", "duration_s", "seconds", "stages_s", "labels"]
     for item in read_parts(out, columns):
         summary.statuses[item["status"]] += 1
         summary.objects += len(item["labels"]) if item["status"] == "done" else 0
@@ -306,6 +308,8 @@ def summarize_results(out: Path) -> RunSummary:
         summary.stages_s.update(dict(item["stages_s"] or []))
         if item["status"] != "done":
             summary.errors[str(item["error"])] += 1
+        if item["status"] == "error":
+            summary.failed.append((item["row"], item["video"], str(item["error"])))
     return summary
 
 

@@ -11,9 +11,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from backend.cli.console import NoDownload, err, fetch_at_start, one_line_errors
+from backend.cli.console import NoDownload, err, exit_code, fetch_at_start, one_line_errors
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.labelstudio.addresses import file_name
 from video.formats.registry import ExportFormat
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from backend.batch.results import RunSummary
 
-_MAX_ERRORS = 5
+_MAX_ERRORS = 5  # different ones, in the summary
+_MAX_LEFT_OUT = 20  # rows that are named
 
 
 def curate(
@@ -62,7 +64,8 @@ def curate(
 ) -> None:
     """Find the objects of a whole manifest: OUT/parts/*.parquet, one row for each of its rows.
 
-    A video that cannot be used becomes a row with its error. Started again after a crash or Ctrl+C, it goes on where it
+    A row that is malformed or whose video cannot be used costs only itself: it is named at the end, and the exit code
+    is 3. Started again after a crash or Ctrl+C, it goes on where it
     was. Models and limits are set by the environment as for `refam serve` (REFAM_BACKBONE, REFAM_SAM2, ...).
     """
     if (manifest is None or out is None) == (status is None):
@@ -73,16 +76,28 @@ def curate(
 
         if status is not None:
             _print_summary(status, summarize_results(status))
-            return
+            raise typer.Exit(0)
         assert manifest is not None
         assert out is not None
-        _process(manifest, out, address, (workers, cpus, gpus, tries, clip_limit), retry_errors, no_download)
-        _print_summary(out, summarize_results(out))
+        left_out: list[str] = []
+        plan = (workers, cpus, gpus, tries, clip_limit)
+        _process(manifest, out, address, plan, retry_errors, no_download, left_out)
+        summary = summarize_results(out)
+        _print_summary(out, summary)
         if export is not None:
             from backend.batch.results import export_results
 
             folders = export_results(out, export)
             stdout.print(f"{export:<16}{out / 'exports' / export}, {len(folders)} folder(s)", markup=False)
+    left_out += [_describe_failure(*failure) for failure in sorted(summary.failed)]
+    if (more := len(left_out) - _MAX_LEFT_OUT) > 0:
+        left_out[_MAX_LEFT_OUT:] = [f"and {more} more: the results have the error of each"]
+    raise typer.Exit(exit_code(left_out, done=summary.finished - len(summary.failed), of="rows"))
+
+
+def _describe_failure(row: int, video: str, error: str) -> str:
+    name = file_name(video)
+    return f"row {row}: {error}" if name in error else f"row {row}, {name}: {error}"
 
 
 def _process(
@@ -92,10 +107,15 @@ def _process(
     plan: tuple[int | None, float, float | None, int, float],
     retry_errors: bool,
     no_download: bool,
+    left_out: list[str],
 ) -> None:
+    """left_out: gets a sentence for each row that cannot be used."""
     from backend.batch.manifest import read_manifest
 
-    manifest = read_manifest(source)
+    manifest = read_manifest(source, skipped=left_out)
+    if left_out:
+        text = f"{len(left_out)} row(s) cannot be used: the others are done, and these are named at the end"
+        err.print(text, markup=False)
     if manifest.repeated:
         err.print(f"{manifest.repeated} row(s) say the same as an earlier one: done once", markup=False)
     if manifest.unused:

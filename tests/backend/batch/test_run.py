@@ -106,7 +106,7 @@ def test_manifest_errors_name_the_file_row_and_column(tmp_path, records, message
         ("m.csv", b"", "has no rows"),
         ("m.csv", b"video,expressions\na,b,c\n", "row 1: it has more than the 2 columns"),
         ("m.csv", b"video,expressions\na,\xff\n", "is not UTF-8"),
-        ("m.jsonl", b'{"video": 1}\n{', "row 2: it is no JSON"),
+        ("m.jsonl", b'{"video": "a", "expressions": "x"}\n{', "row 2: it is no JSON"),
         ("m.jsonl", b"[1]\n", "row 1: it must be an object"),
         ("m.parquet", b"PAR1", "cannot be read as Parquet"),
     ],
@@ -115,6 +115,53 @@ def test_invalid_manifest_files_are_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ManifestError, match=message):
         read_manifest(tmp_path / name)
+
+
+CSV = "video,expressions\na.mp4,x\n"
+JSON = '{"video": "a.mp4", "expressions": "x"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "good", "bad"),
+    [
+        ("m.csv", CSV + "b.mp4,y,z\nc.mp4,w\n", [1, 3], ["row 2: it has more than the 2 columns"]),
+        ("m.csv", CSV + 'b.mp4,"y\nc.mp4,w\nd.mp4,v\n', [1, 3, 4], ["row 2: it cannot be read as CSV"]),
+        ("m.csv", CSV + 'b.mp4,"y" z\nc.mp4,"w\nv"\n', [1, 3], ["row 2: it cannot be read as CSV"]),
+        ("m.csv", CSV + "b.mp4,\udcff\nc.mp4,w\n", [1, 3], ["row 2: it is not UTF-8"]),
+        ("m.csv", CSV + ",y\nc.mp4,w;w\nd.mp4,\n\ne.mp4,é\n", [1, 5], ["row 2: video", "row 3: exp", "row 4: exp"]),
+        ("m.jsonl", JSON + '{"video": \n' + JSON.replace("a.", "b."), [1, 3], ["row 2: it is no JSON"]),
+        (
+            "m.jsonl",
+            "7\n\udcff\n" + JSON + "[" * 100_000,
+            [3],
+            ["row 1: it must be", "row 2: it is not", "row 4: it is"],
+        ),
+        (
+            "m.jsonl",
+            JSON
+            + '{"video": "b.mp4", "prompts": [{"frame": "first", "points": [[0.5, 0.5]]}]}\n'
+            + '{"video": "c.mp4", "prompts": [{"object": 999999999999, "frame": 0, "points": [[0.5, 0.5]]}]}\n',
+            [1],
+            ["row 2: prompts, entry 0: frame must be", "row 3: prompts, entry 0: there is no object 999999999999"],
+        ),
+    ],
+)
+def test_a_bad_row_costs_only_itself(tmp_path, name, content, good, bad):
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8", errors="surrogateescape")
+    skipped = []
+    found = read_manifest(path, skipped=skipped)
+    assert [r.number for r in found.rows] == good
+    assert found.repeated == 0
+    assert len(skipped) == len(bad)
+    for sentence, expected in zip(skipped, bad, strict=True):
+        assert f"{path}, {expected}" in sentence
+
+
+def test_a_manifest_without_any_good_row_is_refused(tmp_path):
+    (tmp_path / "m.csv").write_text("video,expressions\n,x\na.mp4,\n")
+    with pytest.raises(ManifestError, match=r"row 1: video.*row 2: expressions"):
+        read_manifest(tmp_path / "m.csv", skipped=[])
 
 
 def test_the_key_does_not_depend_on_the_row_number():

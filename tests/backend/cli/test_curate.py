@@ -65,14 +65,19 @@ def test_a_manifest_becomes_results_and_an_export(tmp_path):
         {"video": "good.mp4", "expressions": f"{RED}; {BLUE}", "labels": "star;ring", "note": "unread"},
         {"video": "good.mp4", "expressions": f"{RED}; {BLUE}", "labels": "star;ring", "note": "the same"},
         {"video": "bad.mp4", "expressions": RED, "labels": "star", "note": ""},
+        {"video": "none.mp4", "expressions": RED, "labels": "star", "note": ""},
+        {"video": "good.mp4", "expressions": f"{RED}; {BLUE}", "labels": "star", "note": ""},
     ]
     manifest = write_manifest(tmp_path / "m.csv", rows)
     first = curate(manifest, "--out", tmp_path / "out", "--workers", 1, "--export", "coco")
-    assert first.returncode == 0, first.stderr
+    assert first.returncode == 3, first.stderr
+    named = first.stderr.partition("1 rows done; left out:")[2]
+    for piece in ("row 5: labels has 1 entries for 2", "row 3: bad.mp4", "row 4: there is no file", "none.mp4"):
+        assert piece in named
     assert "1 row(s) say the same as an earlier one" in first.stderr
     assert "columns that nothing reads: note" in first.stderr
     said = " ".join(first.stdout.split())
-    for piece in ("done 1", "error 1", "still to do 0", "2 objects", "bad.mp4", "made by refam-", "exports/coco"):
+    for piece in ("done 1", "error 2", "still to do 0", "2 objects", "bad.mp4", "made by refam-", "exports/coco"):
         assert piece in said
     (path,) = (tmp_path / "out" / "exports" / "coco").rglob("*.json")
     coco = json.loads(path.read_text())
@@ -85,7 +90,7 @@ def test_a_manifest_becomes_results_and_an_export(tmp_path):
         true = box_of(truth[["star", "ring"].index(names[one["category_id"]]), ids[one["image_id"]]])
         assert box_iou(box, np.array([true]))[0] > 0.75
     again = curate(manifest, "--out", tmp_path / "out", "--workers", 1)
-    assert again.returncode == 0, again.stderr
-    assert " ".join(again.stdout.split()).startswith("rows done 1 error 1 still to do 0"), "nothing is done twice"
+    assert again.returncode == 3, again.stderr
+    assert " ".join(again.stdout.split()).startswith("rows done 1 error 2 still to do 0"), "nothing is done twice"
     status = curate("--status", tmp_path / "out")
     assert status.stdout.splitlines()[:4] == again.stdout.splitlines()[:4]
