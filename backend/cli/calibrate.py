@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.console import one_line_errors, steps
+from backend.cli.console import exit_code, one_line_errors, steps
 from backend.cli.console import out as stdout
+from video.errors import UserError
 
 if TYPE_CHECKING:
     from backend.feedback.calibrate import CalibrationReport
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from refam.grounder import Grounder
     from refam.grounder_group import GrounderGroup
     from video.io.reader import Clip
+
+
+@dataclass
+class TaskTally:
+    """The tasks that settings are chosen by, and a sentence for each that cannot be used."""
+
+    used: set[int] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
 
 
 def calibrate(
@@ -30,8 +39,10 @@ def calibrate(
 
     Blocks, noise level and magnets, the keyframes' tolerance and the meaning of the score, each by cross-validation
     over videos: what does not gain on videos that it was not chosen by stays as it is. The model version changes with
-    the settings, so retrieving predictions again shows the gain.
+    the settings, so retrieving predictions again shows the gain. A task whose annotation is malformed or whose video is
+    missing costs only itself; the exit code is 3 then.
     """
+    tally = TaskTally()
     with one_line_errors(), steps() as step:
         from backend.feedback.calibrated_settings import FILE_NAME
         from backend.settings import load_settings
@@ -45,12 +56,25 @@ def calibrate(
             raise typer.Exit(0)
         if project is None:
             raise typer.BadParameter("name the project to learn from", param_hint="--project")
-        for sentence in calibrate_project(settings, project, progress=step):
-            stdout.print(sentence, markup=False, soft_wrap=True)
+        try:
+            for sentence in calibrate_project(settings, project, tally, progress=step):
+                stdout.print(sentence, markup=False, soft_wrap=True)
+        except UserError:
+            exit_code(tally.left_out, done=0, of="tasks")  # says why there may be too few
+            raise
+    raise typer.Exit(exit_code(tally.left_out, done=len(tally.used), of="tasks"))
 
 
-def calibrate_project(settings: Settings, project: int, *, progress: Callable[[str, float], None]) -> Iterator[str]:
+def calibrate_project(
+    settings: Settings, project: int, tally: TaskTally, *, progress: Callable[[str, float], None]
+) -> Iterator[str]:
     """Read a project's corrections, choose settings by them, and save those that gain.
+
+    Args:
+        settings: The data directory, the models, and how to reach Label Studio.
+        project: The project's number.
+        tally: Gets the tasks that are used and those that are left out.
+        progress: Called with the stage and how much of it is done.
 
     Yields:
         Sentences that say what was done.
@@ -70,26 +94,29 @@ def calibrate_project(settings: Settings, project: int, *, progress: Callable[[s
     from video.io.reader import open_clip
 
     runtime = Runtime(settings)
-    corrected = read_corrected_objects(settings, project)
+    corrected = read_corrected_objects(settings, project, skipped=tally.left_out)
     with contextlib.ExitStack() as files:
         clips: dict[str, Clip] = {}
-        errors: dict[str, str] = {}
+        errors: dict[str, UserError] = {}
         usable: list[CorrectedObject] = []
         for item in corrected:
             if item.video not in clips and item.video not in errors:
                 try:
-                    clips[item.video] = open_clip(files.enter_context(runtime.media.local_file(item.video)))
+                    clip = open_clip(files.enter_context(runtime.media.local_file(item.video, task_id=item.task)))
+                    clip.frame(len(clip) - 1)
+                    clips[item.video] = clip
                 except (MediaError, ClipError) as error:
-                    errors[item.video] = f"task {item.task} is left out: {error}"
-            if item.video in errors:
-                yield errors[item.video]
-            else:
+                    errors[item.video] = error
+            if item.video not in errors:
                 usable.append(item)
+            elif (text := f"task {item.task}: {errors[item.video]}") not in tally.left_out:
+                tally.left_out.append(text)
+        tally.used |= {item.task for item in usable}
         yield f"{len(usable)} corrected object(s) in {len({item.video for item in usable})} video(s)"
         keyframe_iou = runtime.keyframe_iou
-        grounder, usable, left_out = _choose_grounder(runtime.grounder(), usable)
-        if left_out:
-            yield f"{left_out} object(s) are left out: their words are read by another model than {grounder.name}"
+        grounder, usable, others = _choose_grounder(runtime.grounder(), usable)
+        if others:
+            yield f"{others} object(s) are left out: their words are read by another model than {grounder.name}"
         backbone_identity, pipeline = grounder.name.partition("+")[0], runtime.pipeline()
         report = calibrate_settings(
             grounder, pipeline, usable, lambda item: clips[item.video], keyframe_iou=keyframe_iou, progress=progress

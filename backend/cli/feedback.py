@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from backend.cli.console import one_line_errors, steps
+from backend.cli.console import exit_code, one_line_errors, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_page
 
@@ -33,8 +33,10 @@ def feedback(
 ) -> None:
     """What people made of the predictions: kept, moved, relabelled, deleted, added; strokes; overlap over time.
 
-    `refam serve` learns it from the project's webhook (`refam connect` sets it up), without slowing anybody down.
+    `refam serve` learns it from the project's webhook (`refam connect` sets it up), without slowing anybody down. A
+    task whose annotation is malformed or whose video is missing costs only itself; the exit code is 3 then.
     """
+    left_out: list[str] = []
     with one_line_errors(), steps() as step:
         from backend.feedback.collector import compare_pending
         from backend.feedback.report import open_videos, render_page, summarize, summary_tables
@@ -46,21 +48,22 @@ def feedback(
         since = 0.0 if days is None else time.time() - 86_400 * days
         store = CorrectionStore(settings.data_dir)
         # Those that the backend has just received, or could not ask Label Studio about.
-        pending = compare_pending(store, label_studio_client(settings)) if store.pending() else 0
+        pending = compare_pending(store, label_studio_client(settings), skipped=left_out) if store.pending() else 0
         corrections = store.corrections(project=project, since=since)
         if pending:
             stdout.print(f"{pending} annotation(s) wait to be compared: Label Studio cannot be asked at present")
         if not corrections:
             stdout.print(f"no corrections are known in {settings.data_dir} yet", markup=False, soft_wrap=True)
-            raise typer.Exit(0)
+            raise typer.Exit(exit_code(left_out, done=0, of="tasks"))
         for name, lines in {"all": [summarize("all", corrections)], **summary_tables(corrections)}.items():
             stdout.print(_table(name, lines))
         if out is not None:
             step("pictures", 0.0)
             with open_videos(settings) as open_clip:
                 out.parent.mkdir(parents=True, exist_ok=True)
-                out.write_text(render_page(corrections, open_clip), encoding="utf-8")
+                out.write_text(render_page(corrections, open_clip, skipped=left_out), encoding="utf-8")
             stdout.print(f"written to {out}", markup=False, soft_wrap=True)
+    raise typer.Exit(exit_code(left_out, done=len({stored.task for stored in corrections}), of="tasks"))
 
 
 def _table(name: str, lines: list[ReportLine]) -> Table:

@@ -19,6 +19,8 @@ from backend.labelstudio.client import LabelStudioAuthError, label_studio_client
 from backend.labelstudio.config_xml import LabelConfigError
 from backend.labelstudio.label_config import parse_label_config
 from backend.settings import Settings
+from video.errors import UserError
+from video.formats.base import Skipped
 
 log = logging.getLogger("refam.loop")
 
@@ -84,7 +86,7 @@ class CorrectionCollector:
                 wait_s = _RETRY_S
 
 
-def compare_pending(store: CorrectionStore, client: Any) -> int:
+def compare_pending(store: CorrectionStore, client: Any, *, skipped: Skipped = None) -> int:
     """Compare the annotations that wait with the predictions that they began from, and store the corrections.
 
     Several processes may do so at the same time: each annotation is stored once.
@@ -92,9 +94,11 @@ def compare_pending(store: CorrectionStore, client: Any) -> int:
     Args:
         store: Holds the annotations and their corrections.
         client: Label Studio's own client; None where its address or token is not set.
+        skipped: If given, it gets a sentence for each annotation that is malformed. These cost only themselves: they
+            wait on, since a later version of the annotation may replace them.
 
     Returns:
-        How many annotations still wait, because their prediction cannot be read at present.
+        How many other annotations still wait, because their prediction cannot be read at present.
     """
     left = 0
     for submitted, received_at in store.pending():
@@ -104,7 +108,16 @@ def compare_pending(store: CorrectionStore, client: Any) -> int:
             log.info("annotation %d is compared later: %s", submitted.annotation, error)
             left += 1
             continue
-        corrections = compare(before, submitted.result)
+        try:
+            corrections = compare(before, submitted.result)
+        except Exception as error:  # what stands in an annotation is validated by nobody
+            expected = isinstance(error, UserError)
+            why = str(error) if expected else f"it is malformed ({type(error).__name__}: {error})"
+            text = f"task {submitted.task}: annotation {submitted.annotation} cannot be compared: {why}"
+            log.warning("%s", text, exc_info=None if expected else error)
+            if skipped is not None:
+                skipped.append(text)
+            continue
         store.save(submitted, received_at, corrections, model_version=version)
         log.info("annotation %d: %s", submitted.annotation, ", ".join(c.fate for c in corrections) or "no region")
     return left
@@ -126,7 +139,8 @@ def _prediction(submitted: SubmittedAnnotation, client: Any) -> tuple[Sequence[M
         raise LabelStudioAuthError(f"the prediction cannot be read: {type(error).__name__}", transient=True) from None
     if prediction is None:
         return [], ""
-    return [r for r in prediction.result or [] if isinstance(r, Mapping)], str(prediction.model_version or "")
+    result = prediction.result if isinstance(prediction.result, list) else []
+    return [r for r in result if isinstance(r, Mapping)], str(prediction.model_version or "")
 
 
 def parse_event(data: Mapping[str, Any]) -> SubmittedAnnotation | None:

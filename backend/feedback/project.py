@@ -15,13 +15,14 @@ from backend.feedback.compare import region_label
 from backend.feedback.next_tasks import WaitingTask, select_waiting_tasks
 from backend.labelstudio.client import label_studio_client
 from backend.labelstudio.config_xml import LabelConfigError
-from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
+from backend.labelstudio.controls.video_rectangle import VideoRectangleControl, interpolate_boxes
 from backend.labelstudio.edits import region_words
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.request import FALLBACK_FIELDS, task_expressions
 from backend.labelstudio.timeline import editor_frame_count, frame_aspect, region_rate
 from backend.settings import Settings
 from video.errors import UserError
+from video.formats.base import Skipped, get_field, leave_out
 
 if TYPE_CHECKING:
     from video.io.reader import Clip
@@ -91,8 +92,13 @@ def read_waiting_tasks(settings: Settings, project: int) -> list[WaitingTask]:
     return select_waiting_tasks(tasks, predictions, video_field=config.media_field, word_fields=fields)
 
 
-def read_corrected_objects(settings: Settings, project: int) -> list[CorrectedObject]:
+def read_corrected_objects(settings: Settings, project: int, *, skipped: Skipped = None) -> list[CorrectedObject]:
     """Return all objects with words in the project's submitted annotations.
+
+    Args:
+        settings: How to reach Label Studio.
+        project: The project's number.
+        skipped: If given, a task whose annotation is malformed is left out, and a sentence that names it appended here.
 
     Raises:
         FeedbackError: If the project cannot be read, or holds no boxes on video.
@@ -102,7 +108,11 @@ def read_corrected_objects(settings: Settings, project: int) -> list[CorrectedOb
     if not isinstance(config.control, VideoRectangleControl):
         kind = "pictures" if config.on_pictures else "outlines"
         raise FeedbackError(f"project {project} is one of {kind}; settings are chosen by boxes on video")
-    return [corrected for task in tasks for corrected in task_corrected_objects(task, config)]
+    corrected: list[CorrectedObject] = []
+    for task in tasks:
+        with leave_out(skipped):
+            corrected += task_corrected_objects(task, config)
+    return corrected
 
 
 def task_corrected_objects(task: Any, config: LabelConfig) -> Iterator[CorrectedObject]:
@@ -110,20 +120,37 @@ def task_corrected_objects(task: Any, config: LabelConfig) -> Iterator[Corrected
 
     A region holds the words that it was found with. One that a person drew takes the task's words if it is the only
     region and the words name one object.
+
+    Raises:
+        FeedbackError, FormatError: If what was submitted is malformed; the text names the task.
     """
     data = task.data if isinstance(task.data, Mapping) else {}
     video = data.get(config.media_field)
     submitted = [a for a in task.annotations or [] if isinstance(a, Mapping) and not a.get("was_cancelled")]
-    if not submitted or not isinstance(video, str):
+    if not submitted:
         return
-    newest = max(submitted, key=lambda a: int(a.get("id") or 0))
-    regions = [r for r in newest.get("result") or [] if isinstance(r, Mapping) and r.get("type") == "videorectangle"]
-    expressions = task_expressions(data, config) if len(regions) == 1 else []
+    if not isinstance(video, str) or not video.strip():
+        raise FeedbackError(
+            f'task {task.id}: the field "{config.media_field}" must be a video\'s address, got {video!r}'
+        )
+    newest = max(submitted, key=lambda a: a["id"] if isinstance(a.get("id"), int) else 0)
+    where = f"task {task.id}, annotation {newest.get('id')}"
+    result = newest.get("result") or []
+    if not isinstance(result, list):
+        raise FeedbackError(f"{where}: result must be a list of regions, got {result!r:.80}")
+    regions = [r for r in result if isinstance(r, Mapping) and r.get("type") == "videorectangle"]
+    try:
+        fps = config.fps(data)
+        expressions = task_expressions(data, config) if len(regions) == 1 else []
+    except UserError as error:
+        raise FeedbackError(f"task {task.id}: {error}") from None
     task_words = expressions[0] if len(expressions) == 1 else None
     for region in regions:
-        value = region.get("value")
-        sequence = value.get("sequence") if isinstance(value, Mapping) else None
+        value = get_field(region, "value", dict, f"{where}: a region")
+        sequence = get_field(value, "sequence", list, f"{where}: a region")
+        interpolate_boxes(sequence, 1, where, aspect=1.0)  # raises FormatError where an item is no keyframe
         words = region_words(region) or task_words
         if words and sequence:
-            fps = region_rate(region["value"], config.fps(data))
-            yield CorrectedObject(int(task.id), video, fps, words, region_label(region), tuple(sequence))
+            yield CorrectedObject(
+                int(task.id), video, region_rate(value, fps), words, region_label(region), tuple(sequence)
+            )

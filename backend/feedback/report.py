@@ -21,6 +21,8 @@ from backend.feedback.store import StoredCorrection
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count, frame_aspect
 from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
+from video.errors import UserError
+from video.formats.base import Skipped
 from video.io.display import resize_image
 from video.io.probe import ClipError
 
@@ -31,7 +33,7 @@ log = logging.getLogger("refam.loop")
 
 _WIDTH_PX = 480  # of a picture on the page
 _BEFORE_RGB, _AFTER_RGB = (245, 140, 25), (35, 165, 55)  # orange and green
-OpenClip = Callable[[StoredCorrection], "Clip | None"]
+OpenClip = Callable[[StoredCorrection], "Clip"]
 
 
 @dataclass(frozen=True)
@@ -126,15 +128,24 @@ def draw_correction(stored: StoredCorrection, clip: Clip) -> NDArray[np.uint8]:
     return np.asarray(small, np.uint8)
 
 
-def render_page(corrections: Sequence[StoredCorrection], open_clip: OpenClip, *, max_pictures: int = 12) -> str:
+def render_page(
+    corrections: Sequence[StoredCorrection], open_clip: OpenClip, *, max_pictures: int = 12, skipped: Skipped = None
+) -> str:
     """Render a self-contained HTML page: the tables, and pictures of the most costly corrections.
 
     Args:
         corrections: The corrections to report.
-        open_clip: Returns the clip of a correction, None if it cannot be read; see `open_videos`.
+        open_clip: Returns the clip of a correction, or raises MediaError or ClipError; see `open_videos`.
         max_pictures: The most pictures to show.
+        skipped: If given, it gets a sentence for each task whose video cannot be read; its corrections have no picture.
     """
-    costly = [CorrectionPicture(row, _encode_picture(row, open_clip)) for row in most_costly(corrections, max_pictures)]
+    problems: dict[int | None, str] = {}
+    costly = [
+        CorrectionPicture(row, _encode_picture(row, open_clip, problems))
+        for row in most_costly(corrections, max_pictures)
+    ]
+    if skipped is not None:
+        skipped += problems.values()
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
@@ -148,34 +159,37 @@ def render_page(corrections: Sequence[StoredCorrection], open_clip: OpenClip, *,
 
 @contextlib.contextmanager
 def open_videos(settings: Settings) -> Iterator[OpenClip]:
-    """Yield a function that opens the video of a correction and returns None, with a warning in the log, if it cannot.
-
-    Downloaded files are kept until the block ends.
-    """
+    """Yield a function that opens the video of a correction. Downloaded files are kept until the block ends."""
     from video.io.reader import open_clip
 
     media = MediaStore(settings)
-    clips: dict[str, Clip | None] = {}
+    clips: dict[str, Clip | UserError] = {}
     with contextlib.ExitStack() as files:
 
-        def open_video(stored: StoredCorrection) -> Clip | None:
+        def open_video(stored: StoredCorrection) -> Clip:
             if stored.video not in clips:
                 try:
                     path = files.enter_context(media.local_file(stored.video, task_id=stored.task))
                     clips[stored.video] = open_clip(path)
                 except (MediaError, ClipError) as error:
-                    log.warning("task %s: %s", stored.task, error)
-                    clips[stored.video] = None
-            return clips[stored.video]
+                    clips[stored.video] = error
+            clip = clips[stored.video]
+            if isinstance(clip, UserError):
+                raise clip
+            return clip
 
         yield open_video
 
 
-def _encode_picture(stored: StoredCorrection, open_clip: OpenClip) -> str:
-    clip = open_clip(stored)
-    if clip is None:
+def _encode_picture(stored: StoredCorrection, open_clip: OpenClip, problems: dict[int | None, str]) -> str:
+    """Return the picture, or "" and a sentence by its task in `problems` if the video cannot be read."""
+    try:
+        drawn = draw_correction(stored, open_clip(stored))
+    except (MediaError, ClipError) as error:
+        log.warning("task %s: %s", stored.task, error)
+        problems.setdefault(stored.task, f"task {stored.task}: its corrections have no picture: {error}")
         return ""
-    ok, jpeg = cv2.imencode(".jpg", draw_correction(stored, clip)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    ok, jpeg = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not ok:
         raise RuntimeError("OpenCV could not write a JPEG")
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()

@@ -231,7 +231,10 @@ def interpolate_boxes(
         if frame is None:
             raise FormatError(f"{where}: a keyframe needs 'frame', a whole number, got {item!r:.80}")
         sides = [float(get_field(item, s, (int, float), f"{where}: a keyframe")) for s in ("x", "y", "width", "height")]
-        keys[frame] = ([*sides, float(item.get("rotation") or 0)], keyframe_enabled(item))
+        rotation = get_field({"rotation": 0, **item}, "rotation", (int, float, type(None)), f"{where}: a keyframe")
+        if not np.isfinite([*sides, rotation or 0.0]).all():
+            raise FormatError(f"{where}: a keyframe needs finite numbers, got {item!r:.120}")
+        keys[frame] = ([*sides, float(rotation or 0)], keyframe_enabled(item))
     if not keys:
         return np.zeros((n, 4)), np.zeros(n, np.bool_)
     at = np.array(sorted(keys))

@@ -23,11 +23,11 @@ def store():
     return store
 
 
-def run_feedback(monkeypatch, get_prediction):
+def run_feedback(monkeypatch, get_prediction, *options, code=0):
     client = SimpleNamespace(predictions=SimpleNamespace(get=get_prediction))
     monkeypatch.setattr("backend.labelstudio.client.label_studio_client", lambda settings: client)
-    result = CliRunner().invoke(app, ["feedback", "--project", "1"])
-    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(app, ["feedback", "--project", "1", *options])
+    assert result.exit_code == code, result.output
     return " ".join(result.output.split())
 
 
@@ -45,3 +45,21 @@ def test_what_cannot_be_compared_yet_is_counted(store, monkeypatch):
     assert "1 annotation(s) wait to be compared: Label Studio cannot be asked at present" in output
     assert "no corrections are known" in output
     assert len(store.pending()) == 1
+
+
+def test_a_task_that_cannot_be_used_costs_only_itself(store, monkeypatch, tmp_path):
+    moved = {**REGION, "value": {**REGION["value"], "sequence": [{**BOX, "x": 30}]}}
+    malformed = {**REGION, "value": {**REGION["value"], "sequence": [{**BOX, "x": "left"}]}}
+    store.receive(SubmittedAnnotation(6, 1, 4, 7, "gone.mp4", 25.0, (moved,)))
+    store.receive(SubmittedAnnotation(7, 1, 9, 7, "a.mp4", 25.0, (malformed,)))
+
+    def predicted(id):
+        return SimpleNamespace(id=id, result=[REGION], model_version="m")
+
+    page = tmp_path / "feedback.html"
+    output = run_feedback(monkeypatch, predicted, "--out", str(page), code=3)
+    named = output.partition("2 tasks done; left out:")[2]
+    assert "task 9: annotation 7 cannot be compared" in named
+    assert "task 4: its corrections have no picture" in named
+    assert "gone.mp4" in named
+    assert page.is_file()

@@ -13,6 +13,7 @@ from backend.feedback.compare import RegionFate, compare
 from backend.feedback.report import draw_correction, most_costly, render_page, summarize, summary_tables
 from backend.feedback.store import CorrectionStore, StoredCorrection, SubmittedAnnotation
 from backend.labelstudio.controls.video_rectangle import box_sequence
+from backend.media.store import MediaError
 from backend.settings import load_settings
 from tests.doubles import moving_box
 
@@ -236,6 +237,28 @@ def test_annotations_wait_on_disk_while_label_studio_is_away(collector, tmp_path
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"x": "left"},
+        {"rotation": "none"},
+        {"rotation": {}},
+        {"width": None},
+        {"frame": 10**15},
+        {"y": float("inf")},
+    ],
+)
+def test_a_malformed_annotation_costs_only_itself(collector, change):
+    broken = _changed(_region(), lambda value: value["sequence"][0].update(change))
+    for annotation, region in ((4, broken), (5, _region())):
+        collector.store.receive(SubmittedAnnotation(annotation, 1, 10 + annotation, 7, "a.mp4", 25.0, (region,)))
+    skipped = []
+    assert collector_module.compare_pending(collector.store, collector.client, skipped=skipped) == 0
+    assert [row.annotation for row in collector.store.corrections()] == [5]
+    (sentence,) = skipped
+    assert sentence.startswith("task 14: annotation 4 cannot be compared: ")
+
+
+@pytest.mark.parametrize(
     ("event", "data"),
     [
         ("PROJECT_UPDATED", {"project": {"id": 1}}),
@@ -279,7 +302,15 @@ def test_the_tables_count_what_there_is():
 def test_the_page_shows_the_worst_and_escapes_what_people_wrote():
     rows = _rows()
     rows[0] = replace(rows[0], correction=replace(rows[0].correction, words="<script>alert(1)</script>"))
-    html = render_page(rows, lambda row: _Clip() if row.task == 0 else None)
+
+    def open_clip(row):
+        if row.task:
+            raise MediaError("there is no such file")
+        return _Clip()
+
+    skipped = []
+    html = render_page(rows, open_clip, skipped=skipped)
+    assert skipped == ["task 3: its corrections have no picture: there is no such file"]
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
     assert html.count("data:image/jpeg;base64,") == 1
