@@ -23,7 +23,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore
 
-from backend.media.network_policy import FetchError, PublicOnlyBackend, redact_url
+from backend.media.network_policy import FetchError, PublicOnlyBackend, redact_url, refuse_hopeless_host
 
 _MAX_REDIRECTS = 5
 _CONNECT_S, _READ_S = 10.0, 30.0
@@ -109,7 +109,13 @@ class Fetcher:
             allowed.add(f"{self._trusted.host}:{self._trusted.port}")
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
-        self._new_pool = lambda: httpcore.ConnectionPool(network_backend=PublicOnlyBackend(frozenset(allowed)))
+        self._allowed = frozenset(allowed)
+        self._new_pool = lambda: httpcore.ConnectionPool(network_backend=PublicOnlyBackend(self._allowed))
+
+    def check(self, url: str) -> None:
+        """Raise FetchError if an address can never be fetched, as far as that is known without the network."""
+        origin = Origin.of(url)
+        refuse_hopeless_host(origin.host.strip("[]"), origin.port, self._allowed)
 
     def fetch(
         self,

@@ -52,16 +52,10 @@ class PublicOnlyBackend(httpcore.NetworkBackend):
         name = host.lower().rstrip(".").strip("[]")
         try:
             found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):
             raise FetchError(f"the host {name!r} is not known") from None
         addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
-        # One private address among public ones is refused as a whole: a mixed answer is an attack's sign.
-        private = [address for address in addresses if not is_public(address)]
-        if private and not self._allowed & {name, f"{name}:{port}"}:
-            raise FetchError(
-                f"the host {name!r} is not on the public network ({private[0]}): "
-                f"add it to REFAM_ALLOWED_HOSTS if media may come from there"
-            )
+        refuse_private(name, port, addresses, self._allowed)
         failure: Exception | None = None
         for address in addresses:
             try:
@@ -73,6 +67,49 @@ class PublicOnlyBackend(httpcore.NetworkBackend):
     def connect_unix_socket(self, path: str, *_: Any, **__: Any) -> httpcore.NetworkStream:
         """Refuse always."""
         raise FetchError("unix sockets are not fetched from")
+
+
+def refuse_private(name: str, port: int, addresses: Iterable[str], allowed: frozenset[str]) -> None:
+    """Raise FetchError if a host is neither public nor allowed.
+
+    One private address among public ones is refused as a whole: a mixed answer is an attack's sign.
+
+    Args:
+        name: The host, in lower case and without brackets.
+        port: Its port.
+        addresses: Its IP addresses.
+        allowed: See `PublicOnlyBackend`.
+    """
+    private = [address for address in addresses if not is_public(address)]
+    if private and not allowed & {name, f"{name}:{port}"}:
+        raise FetchError(
+            f"the host {name!r} is not on the public network ({private[0]}): "
+            f"add it to REFAM_ALLOWED_HOSTS if media may come from there"
+        )
+
+
+def refuse_hopeless_host(name: str, port: int, allowed: frozenset[str]) -> None:
+    """Raise FetchError if a host can never be fetched from, as far as that is known without asking any name server.
+
+    Args:
+        name: The host, in lower case and without brackets.
+        port: Its port.
+        allowed: See `PublicOnlyBackend`.
+    """
+    try:
+        encoded = name.encode("idna")
+    except UnicodeError:
+        encoded = b""
+    if not encoded or any(c.isspace() or not c.isprintable() for c in name):
+        raise FetchError(f"{name!r} is no name of a host")
+    if name == "localhost" or name.endswith(".localhost"):
+        refuse_private(name, port, ["127.0.0.1"], allowed)
+        return
+    try:  # also 2130706433 and 0x7f.1, which are 127.0.0.1
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        return  # a name, which only a name server knows
+    refuse_private(name, port, [str(info[4][0]) for info in found], allowed)
 
 
 def is_public(address: str) -> bool:

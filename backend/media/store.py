@@ -123,21 +123,44 @@ class MediaStore:
                 f"the copy of {path.name} in the media cache was damaged; it is fetched again", transient=True
             )
 
-    def locate(self, address: str, *, task_id: int | None = None) -> Path | RemoteFile:
-        """Return where an address leads: a path under the media root, or a file to download.
+    def check(self, address: str, *, task_id: int | None = None) -> None:
+        """Refuse an address that can never be had. The network is not asked, nor whether a file is there.
 
         Raises:
             MediaError: If the address is refused.
         """
+        source = self._resolve(address, task_id)
+        if isinstance(source, RemoteFile):
+            try:
+                self._fetcher.check(source.url)
+            except FetchError as error:
+                text, name = str(error), repr(redact_url(address))
+                raise MediaError(text if name in text else f"{name} is refused: {text}") from None
+
+    def locate(self, address: str, *, task_id: int | None = None) -> Path | RemoteFile:
+        """Return where an address leads: a file under the media root, or one to download.
+
+        Raises:
+            MediaError: If the address is refused, or there is no such file under the media root.
+        """
+        source = self._resolve(address, task_id)
+        if isinstance(source, Path) and not _is_file(source):
+            raise MediaError(f"{redact_url(address)!r} is no file under REFAM_MEDIA_ROOT")
+        return source
+
+    def _resolve(self, address: str, task_id: int | None) -> Path | RemoteFile:
         if _WINDOWS_PATH.match(address):
             raise MediaError(
                 f"{address[:200]!r} is a path of a Windows machine: give the address that Label Studio serves the file "
                 "at, or a path under REFAM_MEDIA_ROOT"
             )
         address = _with_slashes(address)
-        if not address or any(ord(c) < 32 for c in address) or "\\" in address.partition("?")[0]:
+        if not address or any(_is_control(c) for c in address) or "\\" in address.partition("?")[0]:
             raise MediaError(f"{redact_url(address)!r} is no address of a video")
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+        except ValueError as error:
+            raise MediaError(f"{redact_url(address)!r} is no address: {error}") from None
         if _leaves_folder(parts.path) or any(_leaves_folder(value) for value in parse_qs(parts.query).get("d", [])):
             raise MediaError(f"{redact_url(address)!r} leaves its folder ('..')")
         if parts.scheme in ("http", "https"):
@@ -173,12 +196,25 @@ class MediaStore:
     def _under_root(self, address: str) -> Path:
         if self._root is None:
             raise MediaError(f"{redact_url(address)!r} is a path: to read files of this machine set REFAM_MEDIA_ROOT")
-        path = (self._root / address).resolve()  # an absolute address replaces the root here, and fails below
+        try:
+            path = (self._root / address).resolve()  # an absolute address replaces the root here, and fails below
+        except (OSError, RuntimeError) as error:  # longer than a name may be, or links that go round
+            raise MediaError(f"{redact_url(address)!r} is no path: {error}") from None
         if not path.is_relative_to(self._root):
             raise MediaError(f"{redact_url(address)!r} is not under REFAM_MEDIA_ROOT")
-        if not path.is_file():
-            raise MediaError(f"{redact_url(address)!r} is no file under REFAM_MEDIA_ROOT")
         return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _is_control(character: str) -> bool:
+    """Whether this is a control character, or half a character that JSON let through and no file name can hold."""
+    return ord(character) < 32 or ord(character) == 127 or "\ud800" <= character <= "\udfff"
 
 
 def _explain(source: RemoteFile, error: FetchError | LabelStudioAuthError) -> str:

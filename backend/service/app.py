@@ -18,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -36,10 +36,18 @@ log = logging.getLogger("refam.server")
 class PredictBody(BaseModel):
     """What Label Studio posts to /predict. Other fields are ignored."""
 
-    tasks: list[dict[str, Any]]
+    tasks: list[Any]
     label_config: str | None = None
     params: dict[str, Any] | None = None
     project: str | int | None = None
+
+    @field_validator("tasks")
+    @classmethod
+    def _has_an_object(cls, tasks: list[Any]) -> list[Any]:
+        """One bad task of several costs only itself; a list without any good one is no request."""
+        if tasks and not any(isinstance(task, dict) for task in tasks):
+            raise ValueError("each task must be an object")
+        return tasks
 
 
 class WebhookBody(BaseModel):

@@ -65,7 +65,12 @@ class RefAMBackend(LabelStudioMLBase):
         project = str(kwargs.get("project") or "")
         if context:  # label-studio-ml 2.x gives an empty mapping where there is none
             predictor = InteractivePredictor(self._runtime)
-            return [p for task in tasks for p in predictor.predict(task, label_config, context, project=project)]
+            return [
+                p
+                for t in tasks
+                if isinstance(t, Mapping)
+                for p in predictor.predict(t, label_config, context, project=project)
+            ]
         answers = PredictService(self._runtime).predict(tasks, label_config, project=project)
         return [{"error": answer["error"]} if "error" in answer else answer for answer in answers]
 

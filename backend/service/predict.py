@@ -17,8 +17,9 @@ from typing import Any
 from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
 from backend.jobs.worker import transient_reason
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.request import read_request
+from backend.labelstudio.request import PredictRequest, read_request
 from backend.logging import current_request
+from backend.media.store import MediaError
 from backend.runtime import Runtime
 from refam.pipeline.errors import WordsError
 from video.errors import UserError
@@ -107,12 +108,12 @@ class PredictService:
     ) -> None:
         """List on the jobs page why these words led to no job."""
         log.warning("task %s: %s", task.get("id"), reason)
-        task_id, now = task.get("id"), time.time()
+        task_id, now = _task_id(task), time.time()
         content = repr((project, task_id, words, reason))
         record = JobRecord(
             id=hashlib.sha256(content.encode()).hexdigest()[:16],
             title=" ".join(words.split())[:_MOST_TITLE],
-            task_id=task_id if isinstance(task_id, int) else None,
+            task_id=task_id,
             project=project,
             urgency=priority,
             request=current_request(),
@@ -138,13 +139,21 @@ class PredictService:
         context: Mapping[str, Any] | None,
         project: str,
     ) -> _RequestedTask:
+        if not isinstance(task, Mapping):
+            return _RequestedTask(None, f"a task must be an object with its data, got {task!r:.80}")
         name = f"task {task.get('id')}"
         try:
             work = read_request(task, parse_label_config(label_config), context=context)
+            self._check_media(work, task)
             self._runtime.check_words(work)
         except WordsError as error:
             if context is None:  # what was typed is listed as it was typed, by those who read it
                 words = "; ".join(refused for refused, _ in error.errors)
+                self.list_refusal(task, project, words, str(error), Priority.BATCH)
+            return _RequestedTask(None, str(error))
+        except MediaError as error:
+            if context is None:
+                words = "; ".join(target.words or target.label for target in work.targets)
                 self.list_refusal(task, project, words, str(error), Priority.BATCH)
             return _RequestedTask(None, str(error))
         except UserError as error:
@@ -153,17 +162,26 @@ class PredictService:
         except Exception:
             log.exception("%s: failed unexpectedly", name)
             return _RequestedTask(None, f"{name} failed unexpectedly: the backend's log says more")
-        task_id, model_version = task.get("id"), self._runtime.model_version
+        task_id, model_version = _task_id(task), self._runtime.model_version
         content = repr((project, name, work, label_config, model_version))
         spec = JobSpec(
             id=hashlib.sha256(content.encode()).hexdigest()[:16],
-            task_id=task_id if isinstance(task_id, int) else None,
+            task_id=task_id,
             project=project,
             work=work,
             label_config=label_config or "",
             model_version=model_version,
         )
         return _RequestedTask(spec)
+
+    def _check_media(self, work: PredictRequest, task: Mapping[str, Any]) -> None:
+        """Raise MediaError, which names the task, for an address that can never be had: it would only fail later."""
+        for number, address in enumerate(work.frames or (work.video,)):
+            try:
+                self._runtime.media.check(address, task_id=_task_id(task))
+            except MediaError as error:
+                frame = f", frame {number} (from 0)" if work.frames else ""
+                raise MediaError(f"{work.task}{frame}: {error}") from None
 
     def _submit(self, item: _RequestedTask, priority: Priority, allowed_s: float, *, push_late: bool) -> None:
         assert item.spec is not None
@@ -273,6 +291,10 @@ class PredictService:
         )
         log.info("%s", note)
         return prediction | {"result": [{**region, "meta": {"text": [note]}} for region in prediction["result"]]}
+
+
+def _task_id(task: Mapping[str, Any]) -> int | None:
+    return number if isinstance(number := task.get("id"), int) else None
 
 
 def _progress(task: str, record: JobRecord | None) -> str:

@@ -219,6 +219,60 @@ def test_unsafe_addresses_are_refused(address: str, words: str, tmp_path: Path) 
         MediaStore(settings_for(tmp_path)).locate(address)
 
 
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("http://192.168.1.5/a.mp4", "REFAM_ALLOWED_HOSTS"),
+        ("http://localhost:8000/a.mp4", "REFAM_ALLOWED_HOSTS"),
+        ("https://app.localhost./a.mp4", "REFAM_ALLOWED_HOSTS"),
+        ("http://2130706433/a.mp4", "REFAM_ALLOWED_HOSTS"),
+        ("http://0x7f.1/a.mp4", "REFAM_ALLOWED_HOSTS"),
+        ("http://[::1]/a.mp4", "REFAM_ALLOWED_HOSTS"),
+        ("http://[::ffff:10.0.0.1]/a.mp4", "REFAM_ALLOWED_HOSTS"),
+        ("http://169.254.169.254/latest", "REFAM_ALLOWED_HOSTS"),
+        ("http://user:secret@example.com/a.mp4", "user or password"),
+        ("http://[::1/a.mp4", "no address"),
+        ("http://example.com:port/a.mp4", "no address"),
+        ("http://example.com:99999/a.mp4", "no address"),
+        ("http:///a.mp4", "are fetched"),
+        ("http://a..b/a.mp4", "no name of a host"),
+        (f"http://{'a' * 64}.com/a.mp4", "no name of a host"),
+        ("http://a b/a.mp4", "no name of a host"),
+        ("ftp://example.com/a.mp4", "not fetched"),
+        ("data:video/mp4;base64,AAAA", "not fetched"),
+        ("/etc/passwd", "REFAM_MEDIA_ROOT"),
+        ("clip\ud800.mp4", "no address"),
+    ],
+)
+def test_hopeless_addresses_are_refused_without_the_network(address: str, words: str, tmp_path: Path) -> None:
+    store = MediaStore(settings_for(tmp_path))
+    with pytest.raises(MediaError, match=words) as raised:
+        store.check(address)
+    assert "secret" not in str(raised.value)
+    assert not raised.value.transient
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://example.com/a.mp4",
+        "https://bücher.example/ein film.mp4",
+        "http://8.8.8.8/a.mp4",
+        "http://nas/a.mp4",  # what it is only a name server knows
+        "http://192.168.1.5:8000/a.mp4",
+        "http://localhost:8080/data/upload/1/a.mp4",
+        "/data/upload/1/a.mp4",
+        "s3://bucket/a.mp4",
+        "clips/later.mp4",  # may come
+    ],
+)
+def test_addresses_that_may_work_pass(address: str, tmp_path: Path) -> None:
+    settings = settings_for(
+        tmp_path, media_root=tmp_path, allowed_hosts="192.168.1.5:8000", label_studio_url="http://localhost:8080"
+    )
+    MediaStore(settings).check(address, task_id=7)
+
+
 def test_paths_are_read_only_under_the_media_root(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "clips").mkdir(parents=True)
