@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from refam.backbones.presets import DEFAULT_BACKBONE
+from refam.pipeline.device import is_device_name
 from refam.pipeline.quality import Quality
 from refam.text.magnets import Magnets
 from video.errors import UserError
@@ -178,7 +179,7 @@ class Settings(WeightSettings):
     """Diffusion transformer that grounds words: a preset, a pipeline directory or a hub name"""
     sam2: str | None = None
     """Segmenter: a name of `refam models`, a directory, a hub name or `grabcut`; unset takes the best present"""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: str = "auto"
     """Device of the models: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`"""
     magnets: str = str(Magnets())
     """Words appended to every expression to draw attention off the object's words, separated by spaces"""
@@ -272,6 +273,13 @@ class Settings(WeightSettings):
         if parts.username or parts.password:
             raise ValueError("leave user and password out of the address; give LABEL_STUDIO_API_KEY instead")
         return value.rstrip("/")
+
+    @field_validator("device")
+    @classmethod
+    def _name_a_device(cls, device: str) -> str:
+        if not is_device_name(device):
+            raise ValueError(f"must be auto, cpu, mps, cuda or cuda:N, got {device!r}")
+        return device
 
     @field_validator("cache_dir", "media_root")
     @classmethod

@@ -134,6 +134,7 @@ SCENARIOS = {
     "backend/jobs/test_faults.py": "damaged databases, full disks, a Label Studio in trouble",
     "backend/labelstudio/controls/test_mask_edits.py": "masks that a person drew, for every control tag",
     "backend/service/test_broken_media.py": "videos that cannot be read, from the request to the answer",
+    "backend/service/test_refused_media.py": "addresses and tasks that can never work, in one request with good ones",
     "refam/backbones/test_families.py": "every family of models against diffusers' own pipeline",
     "refam/pipeline/test_grounded_masks.py": "from heatmaps to the mask on the frame where tracking starts",
     "refam/pipeline/test_recovery_drift.py": "a track that drifted onto something else is corrected from the words",

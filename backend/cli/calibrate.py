@@ -42,6 +42,8 @@ def calibrate(
     the settings, so retrieving predictions again shows the gain. A task whose annotation is malformed or whose video is
     missing costs only itself; the exit code is 3 then.
     """
+    if project is None and not forget:
+        raise typer.BadParameter("name the project to learn from", param_hint="--project")
     tally = TaskTally()
     with one_line_errors(), steps() as step:
         from backend.feedback.calibrated_settings import FILE_NAME
@@ -54,8 +56,7 @@ def calibrate(
                 (settings.data_dir / name).unlink(missing_ok=True)
             stdout.print("the settings that ship are used from the next start on")
             raise typer.Exit(0)
-        if project is None:
-            raise typer.BadParameter("name the project to learn from", param_hint="--project")
+        assert project is not None
         try:
             for sentence in calibrate_project(settings, project, tally, progress=step):
                 stdout.print(sentence, markup=False, soft_wrap=True)
@@ -83,9 +84,11 @@ def calibrate_project(
         FeedbackError: If the project cannot be read or its corrections are not enough; settings and models raise
             errors of their own.
     """
+    from backend.feedback.project import read_corrected_objects
+
+    corrected = read_corrected_objects(settings, project, skipped=tally.left_out)  # before the models are imported
     from backend.feedback.calibrate import calibrate_settings
     from backend.feedback.calibrated_settings import save_calibrated
-    from backend.feedback.project import read_corrected_objects
     from backend.media.store import MediaError
     from backend.runtime import Runtime
     from refam.pipeline.confidence import SCORE_MODELS_FILE, save_score_model
@@ -94,7 +97,6 @@ def calibrate_project(
     from video.io.reader import open_clip
 
     runtime = Runtime(settings)
-    corrected = read_corrected_objects(settings, project, skipped=tally.left_out)
     with contextlib.ExitStack() as files:
         clips: dict[str, Clip] = {}
         errors: dict[str, UserError] = {}

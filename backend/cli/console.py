@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -33,6 +34,11 @@ def print_findings(findings: Iterable[tuple[str, str]]) -> int:
         out.print(f"{signs[state]} ", end="")
         out.print(text, markup=False, soft_wrap=True)
     return wrong
+
+
+def print_json(content: Any) -> None:
+    """Print JSON and nothing else on stdout, without wrapping or markup."""
+    out.print(json.dumps(content, ensure_ascii=False, indent=1), markup=False, soft_wrap=True, highlight=False)
 
 
 def steps() -> AbstractContextManager[Steps]:
@@ -159,7 +165,29 @@ Sam2 = Annotated[
         "memory, sam2-video, flow): what follows them.",
     ),
 ]
-Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+def check_device(context: typer.Context, device: str | None) -> str | None:
+    """Refuse a device that is not there, as the callback of --device: before any model or video is opened."""
+    if device is not None and not context.resilient_parsing:
+        with one_line_errors():
+            from refam.pipeline.device import require_device
+
+            require_device(device)
+    return device
+
+
+Device = Annotated[
+    str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.", callback=check_device)
+]
+GivenDevice = Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_DEVICE].", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def given_settings(options: Mapping[str, Any], no_download: bool) -> dict[str, Any]:
+    """Return the options that were given, as settings that win over the environment."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return given | ({"offline": True} if no_download else {})
 
 
 def magnet_words(text: str | None) -> MagnetWords:

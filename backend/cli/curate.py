@@ -11,16 +11,25 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from backend.cli.console import NoDownload, err, exit_code, fetch_at_start, one_line_errors
+from backend.cli.console import (
+    GivenDevice,
+    NoDownload,
+    err,
+    exit_code,
+    fetch_at_start,
+    given_settings,
+    one_line_errors,
+)
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
-from backend.labelstudio.addresses import file_name
+from refam.pipeline.device import require_device
 from video.formats.registry import ExportFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backend.batch.results import RunSummary
+    from backend.settings import Settings
 
 _MAX_ERRORS = 5  # different ones, in the summary
 _MAX_LEFT_OUT = 20  # rows that are named
@@ -60,6 +69,7 @@ def curate(
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Try rows again that ended in an error.")
     ] = False,
+    device: GivenDevice = None,
     no_download: NoDownload = False,
 ) -> None:
     """Find the objects of a whole manifest: OUT/parts/*.parquet, one row for each of its rows.
@@ -71,17 +81,24 @@ def curate(
     if (manifest is None or out is None) == (status is None):
         raise typer.BadParameter("give MANIFEST and --out DIR, or --status DIR alone")
     with one_line_errors():
+        from backend.settings import load_settings
+
+        settings = load_settings(**given_settings({"device": device}, no_download))
+        if status is None and address is None:  # else the models are on the cluster's machines
+            require_device(settings.device)
         _check_installed()
-        from backend.batch.results import summarize_results
+        from backend.batch.results import ResultFolderError, summarize_results
 
         if status is not None:
+            if not (status / "run.json").is_file():
+                raise ResultFolderError(f"{status} holds no run of `refam curate`: there is no run.json in it")
             _print_summary(status, summarize_results(status))
             raise typer.Exit(0)
         assert manifest is not None
         assert out is not None
         left_out: list[str] = []
         plan = (workers, cpus, gpus, tries, clip_limit)
-        _process(manifest, out, address, plan, retry_errors, no_download, left_out)
+        _process(manifest, out, address, plan, retry_errors, settings, left_out)
         summary = summarize_results(out)
         _print_summary(out, summary)
         if export is not None:
@@ -96,6 +113,8 @@ def curate(
 
 
 def _describe_failure(row: int, video: str, error: str) -> str:
+    from backend.labelstudio.addresses import file_name
+
     name = file_name(video)
     return f"row {row}: {error}" if name in error else f"row {row}, {name}: {error}"
 
@@ -106,7 +125,7 @@ def _process(
     address: str | None,
     plan: tuple[int | None, float, float | None, int, float],
     retry_errors: bool,
-    no_download: bool,
+    settings: Settings,
     left_out: list[str],
 ) -> None:
     """left_out: gets a sentence for each row that cannot be used."""
@@ -123,9 +142,7 @@ def _process(
     from backend.batch.clips import worker_settings
     from backend.batch.run import WorkerPlan, run
     from backend.runtime import Runtime
-    from backend.settings import load_settings
 
-    settings = load_settings(**({"offline": True} if no_download else {}))
     runtime = Runtime(settings)
     fetch_at_start(runtime)
     workers, cpus, gpus, tries, limit_s = plan

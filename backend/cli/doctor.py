@@ -13,14 +13,14 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from backend.cli.console import Backbone, Device, Sam2, print_findings
+from backend.cli.console import AsJson, Backbone, Sam2, print_findings, print_json
 from backend.cli.console import out as stdout
 from refam.backbones.presets import DEFAULT_BACKBONE, members_of
 from refam.version import __version__
@@ -28,6 +28,8 @@ from refam.version import __version__
 if TYPE_CHECKING:
     from backend.settings import Settings
 
+CheckedDevice = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
+"""As `console.Device`, but one that is not there is a finding, not an error."""
 State = Literal["ok", "note", "wrong"]
 _PACKAGES = ("av", "decord", "opencv-python", "opencv-python-headless", "torch", "diffusers", "transformers")
 _STUDIO_PACKAGES = ("label-studio-ml", "label-studio-sdk")
@@ -42,10 +44,16 @@ class Finding:
     text: str
 
 
-def doctor(backbone: Backbone = DEFAULT_BACKBONE, sam2: Sam2 = None, device: Device = "auto") -> None:
+def doctor(
+    backbone: Backbone = DEFAULT_BACKBONE, sam2: Sam2 = None, device: CheckedDevice = "auto", as_json: AsJson = False
+) -> None:
     """Say what is installed, what would be used, and whether it works. Exit code 1 when something will fail."""
-    stdout.print(f"refam {__version__}")
     findings = itertools.chain(examine_models(backbone, sam2, device), examine_service())
+    if as_json:
+        found = [asdict(finding) for finding in findings]
+        print_json({"version": __version__, "findings": found})
+        raise typer.Exit(1 if any(finding["state"] == "wrong" for finding in found) else 0)
+    stdout.print(f"refam {__version__}")
     wrong = print_findings((finding.state, f"{finding.part:<12}{finding.text}") for finding in findings)
     if wrong:
         raise typer.Exit(1)
@@ -133,13 +141,16 @@ def _encoder() -> Finding:
 def _device(requested: str) -> Finding:
     import torch
 
+    from refam.pipeline.device import require_device
+    from refam.pipeline.errors import PromptError
+
+    try:
+        require_device(requested)
+    except PromptError as error:
+        return Finding("device", "wrong", str(error))
     if torch.cuda.is_available():
         gib = torch.cuda.get_device_properties(0).total_memory / 2**30
         return Finding("device", "ok", f"cuda: {torch.cuda.get_device_name(0)}, {gib:.0f} GiB (asked: {requested})")
-    if requested.startswith("cuda"):
-        return Finding(
-            "device", "wrong", f"{requested} was asked for, and torch {torch.__version__} sees no CUDA device"
-        )
     return Finding("device", "note", f"cpu, {torch.get_num_threads()} threads; the large models need a GPU")
 
 

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend.cli import console
-from backend.cli.console import one_line_errors, steps
+from backend.cli.console import one_line_errors, require_file, steps
 from backend.cli.console import out as stdout
 from backend.cli.eval_datasets import SPLITS, dataset_command
+from backend.cli.examples import examples
 from refam.backbones.presets import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
     from refam.pipeline.pipeline import Pipeline
 
-eval_app = typer.Typer(help="Judge a backbone on scenes whose truth is known, and on benchmarks.", no_args_is_help=True)
+eval_app = typer.Typer(
+    help="Judge a backbone on scenes whose truth is known, and on benchmarks.",
+    epilog=examples("eval"),
+    no_args_is_help=True,
+)
 Backbone = Annotated[
     str, typer.Option(envvar="REFAM_BACKBONE", help="Preset name, pipeline folder or hub name that reads the words.")
 ]
@@ -30,13 +35,14 @@ Like = Annotated[
 Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 
 for _name in SPLITS:
-    eval_app.command(_name, help=f"Judge on {_name}, in its official layout below ROOT.")(dataset_command(_name))
+    _help = f"Judge on {_name}, in its official layout below ROOT."
+    eval_app.command(_name, help=_help, epilog=examples(f"eval {_name}"))(dataset_command(_name))
 
 
 # --- annotation effort -----------------------------------------------------------------------------------------------
 
 
-@eval_app.command()
+@eval_app.command(epilog=examples("eval strokes"))
 def strokes(
     root: Annotated[Path | None, typer.Argument(help="Clips laid out as DAVIS; drawn ones without it.")] = None,
     *,
@@ -57,6 +63,8 @@ def strokes(
     words; those of ROOT by one click, for the small model knows no photographs. Prints Markdown.
     """
     with one_line_errors(), steps() as show_step:
+        if root is not None:
+            require_file(root / "JPEGImages")
         from backend.feedback.effort import AnnotationEffort, davis_cases, drawn_cases, effort_table, measure_effort
         from video.keyframes import KEYFRAME_IOU
 
@@ -78,7 +86,7 @@ def strokes(
             _print(f"keyframes within IoU {iou}\n\n{effort_table(efforts)}\n")
 
 
-@eval_app.command()
+@eval_app.command(epilog=examples("eval need"))
 def need(
     *,
     clips: Annotated[int, typer.Option(min=2, help="Held-out drawn clips of three objects each.")] = 60,
@@ -122,12 +130,12 @@ def _load_pipeline(backbone: str, sam2: str | None, device: str) -> Pipeline:
 # --- drawn scenes ----------------------------------------------------------------------------------------------------
 
 
-@eval_app.command()
+@eval_app.command(epilog=examples("eval scenes"))
 def scenes(
     *,
     backbone: Backbone = "tiny",
     like: Like = None,
-    device: Device = "auto",
+    device: console.Device = "auto",
     limit: Annotated[int, typer.Option(min=2, max=1000, help="How many of the 1000 held-out scenes.")] = 1000,
     ablate: Annotated[bool, typer.Option("--ablate", help="What each part of the method is worth.")] = False,
     looks: Annotated[
@@ -171,12 +179,12 @@ def scenes(
             _print("\n" + grounding_scores.confidence_report(grounder, shipped))
 
 
-@eval_app.command()
+@eval_app.command(epilog=examples("eval photos"))
 def photos(
     root: Annotated[Path, typer.Argument(help="Folder with objects.jsonl and a folder pictures.", show_default=False)],
     *,
     backbone: Annotated[str, typer.Option(help="Pipeline folder or preset that reads the words.", show_default=False)],
-    device: Device = "auto",
+    device: console.Device = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="How many pictures; all unless given.")] = None,
 ) -> None:
     """Ground the nouns of photographs whose objects are outlined: the share of peaks on the object, for each noun.
@@ -185,6 +193,7 @@ def photos(
     height. Nouns that are not there are tried, too. Prints Markdown.
     """
     with one_line_errors(), steps() as step:
+        require_file(root)
         from refam.evaluation.photos import photo_table, read_outlined, score_pictures
         from refam.grounder import GroundingError
 
@@ -201,13 +210,13 @@ def photos(
         _print(photo_table(scores))
 
 
-@eval_app.command()
+@eval_app.command(epilog=examples("eval absent"))
 def absent(
     *,
     backbone: Backbone = "photos",
     like: Like = None,
     sam2: console.Sam2 = None,
-    device: Device = "auto",
+    device: console.Device = "auto",
     pictures: Annotated[int, typer.Option(min=0, help="How many held-out drawn pictures.")] = 300,
     clips: Annotated[int, typer.Option(min=0, help="How many held-out drawn clips, from words to scored tracks.")] = 40,
 ) -> None:
@@ -236,12 +245,12 @@ def absent(
             _print(f"{clips} clips\n\n{presence_scores.presence_table(scores)}")
 
 
-@eval_app.command()
+@eval_app.command(epilog=examples("eval calibrate"))
 def calibrate(
     *,
     backbone: Backbone = "tiny",
     like: Like = None,
-    device: Device = "auto",
+    device: console.Device = "auto",
     limit: Annotated[
         int, typer.Option(min=50, help="How many scenes or pictures to fit on; none of them is held out.")
     ] = 1000,
@@ -259,6 +268,7 @@ def calibrate(
     """
     with one_line_errors(), steps() as step:
         if photos is not None:
+            require_file(photos)
             _calibrate_on_photos(backbone, like, device, photos, limit, lambda f: step("tell", f))
             return
         from refam.backbones import preset_for

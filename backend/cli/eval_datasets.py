@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from backend.cli.console import exit_code, one_line_errors, steps
+from backend.cli.console import Device, exit_code, one_line_errors, require_file, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from refam.backbones.presets import DEFAULT_BACKBONE
@@ -70,12 +70,13 @@ def dataset_command(dataset: str) -> Callable[..., None]:
                 help="As in `refam label`; unless given, the best that is on this machine, or else GrabCut.",
             ),
         ] = None,
-        device: Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+        device: Device = "auto",
         seed: Annotated[int, typer.Option(min=0, help="Of the noise that the words are read with.")] = 0,
     ) -> None:
         if ablate and start == "click":
             raise typer.BadParameter("--ablate is about words, and --start click has none")
         with one_line_errors(), steps() as step:
+            require_file(root)
             code = _evaluate_dataset(
                 dataset,
                 root,

@@ -14,20 +14,23 @@ from backend.cli.console import (
     Magnets,
     NoDownload,
     Sam2,
+    err,
     fetch_segmenter,
     magnet_words,
     one_line_errors,
-    require_file,
     steps,
 )
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_page
+from backend.cli.videos import VideoError, find_one_video, open_source
 from backend.cli.word_advice import refuse_words
 from refam.backbones.presets import DEFAULT_BACKBONE
 
 
 def explain(
-    video: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
+    video: Annotated[
+        str, typer.Argument(help="A video file, a folder of pictures (one video) or an address.", show_default=False)
+    ],
     words: Annotated[str, typer.Argument(help="What to find.", show_default=False)],
     *,
     out: Annotated[
@@ -49,9 +52,11 @@ def explain(
     if not words.strip():
         raise typer.BadParameter("say what to find, for example 'the red star'", param_hint="WORDS")
     with one_line_errors():
-        require_file(video)
-    refuse_words("explain", str(video), [words], backbone=backbone, magnets=words_added, download=download)
-    with one_line_errors(), steps() as step:
+        source = find_one_video(video)
+    refuse_words("explain", source.text, [words], backbone=backbone, magnets=words_added, download=download)
+    with one_line_errors(), steps() as step, open_source(source) as clip:
+        if frame is not None and frame >= len(clip):  # before models are loaded
+            raise VideoError(f"there is no frame {frame}; {source.name} has frames 0 to {len(clip) - 1}")
         from backend.settings import weight_settings
         from refam.explain.video import explain_video
         from refam.grounder import GroundingOptions
@@ -62,7 +67,11 @@ def explain(
         grounder = load_grounder_or_group(backbone, device=device, options=options, loading=weights.loading())
         fetch_segmenter(weights, sam2, step=step)
         segmenter = weights.segmenter(sam2, device=device)
-        page = explain_video(video, words, frame=frame, grounder=grounder, segmenter=segmenter, progress=step)
+        page = explain_video(
+            clip, words, source=source.name, frame=frame, grounder=grounder, segmenter=segmenter, progress=step
+        )
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8")
+    if clip.broken:
+        err.print(f"note: {clip.broken}", markup=False, soft_wrap=True)
     stdout.print(f"written to {out}", markup=False, soft_wrap=True)

@@ -10,11 +10,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from backend.cli.console import exit_code, one_line_errors, steps
+from backend.cli.console import AsJson, exit_code, one_line_errors, print_json, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_page
 
 if TYPE_CHECKING:
+    from backend.feedback.next_tasks import TaskSuggestion
     from backend.feedback.report import ReportLine
 
 _MAX_LINES = 12  # of a table in the terminal; the page has them all
@@ -84,6 +85,7 @@ def next_tasks(
     *,
     project: Annotated[int, typer.Option(min=1, help="The project's number.")],
     count: Annotated[int, typer.Option(min=1, help="How many tasks.")] = 10,
+    as_json: AsJson = False,
 ) -> None:
     """The tasks a person should look at next: where most strokes are expected, spread over the videos.
 
@@ -100,6 +102,9 @@ def next_tasks(
         corrections = CorrectionStore(settings.data_dir).corrections(project=project)
         waiting = read_waiting_tasks(settings, project)
         suggestions = suggest_tasks(waiting, mean_strokes_by_label(corrections), count=count)
+        if as_json:
+            print_json([_describe_suggestion(suggestion) for suggestion in suggestions])
+            return
         if not suggestions:
             stdout.print(f"project {project} has no task that has a prediction and no annotation")
             return
@@ -114,3 +119,14 @@ def next_tasks(
             probability, strokes = f"{suggestion.probability:.2f}", f"{suggestion.strokes:.1f}"
             table.add_row(str(task.task), probability, strokes, words, video)
         stdout.print(table)
+
+
+def _describe_suggestion(suggestion: TaskSuggestion) -> dict[str, object]:
+    task = suggestion.waiting
+    return {
+        "task": task.task,
+        "video": task.video,
+        "words": task.words,
+        "needs_a_person": round(suggestion.probability, 4),
+        "strokes_expected": round(suggestion.strokes, 2),
+    }

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from backend.cli.console import one_line_errors
+from backend.cli.console import AsJson, err, one_line_errors, print_json
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.cli.videos import find_one_video, open_source
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config, write_frames
+
+if TYPE_CHECKING:
+    from video.io.reader import Clip
 
 
 def frames(
-    video: Annotated[Path, typer.Argument(help="The video file.", show_default=False)],
+    video: Annotated[
+        str, typer.Argument(help="A video file, a folder of pictures (one video) or an address.", show_default=False)
+    ],
     *,
     out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)],
-    fps: Annotated[float | None, typer.Option(help="So many pictures a second, by presentation time.")] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="So many pictures a second, by presentation time; pictures in a folder count as 24."),
+    ] = None,
     every: Annotated[int | None, typer.Option(min=1, help="Every so many frames; 1 takes all.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="A label to offer. May be given again.")] = None,
     words: Annotated[str, typer.Option(help="What to find; the task's `prompt`.")] = "",
@@ -27,6 +36,7 @@ def frames(
     url: Annotated[
         str | None, typer.Option(help="Address of the folder of pictures; as local files of OUT's name unless given.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Cut a clip into a task of pictures, for masks: OUT/frames/*.jpg, OUT/tasks.json and OUT/label_config.xml."""
     if fps is not None and every is not None:
@@ -34,20 +44,46 @@ def frames(
     if fps is not None and not 0 < fps <= 1000:
         raise typer.BadParameter("--fps must be above 0, and at most 1000")
     with one_line_errors():
-        from video.formats.base import frames_at_rate
-        from video.io.reader import open_clip
+        source = find_one_video(video)
+        with open_source(source) as clip:
+            report = _write_task(clip, out, fps=fps, every=every, labels=label, words=words, masks=masks, url=url)
+            broken = clip.broken
+    if broken:
+        err.print(f"note: {broken}", markup=False, soft_wrap=True)
+    if as_json:
+        print_json({**report, "broken": broken or None})
+        return
+    stdout.print(
+        f"{report['frames']} of {report['of']} frames written to {report['folder']}", markup=False, soft_wrap=True
+    )
+    stdout.print(f"task to import   {report['task']}", markup=False, soft_wrap=True)
+    stdout.print(f"its label config {report['label_config']}", markup=False, soft_wrap=True)
 
-        clip = open_clip(video)
-        chosen = frames_at_rate(clip.times, fps).tolist() if fps else list(range(0, len(clip), every or 1))
-        names = write_frames(clip, chosen, out / "frames")
-        folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}/frames").rstrip("/")
-        task = {
-            "frames": [f"{folder}/{quote(name)}" for name in names],
-            "times_s": [round(float(clip.times[i]), 6) for i in chosen],
-            "prompt": words,
-        }
-        (out / "tasks.json").write_text(json.dumps([{"data": task}], indent=1, ensure_ascii=False), encoding="utf-8")
-        (out / "label_config.xml").write_text(build_mask_label_config(label or ["Object"], masks), encoding="utf-8")
-    stdout.print(f"{len(chosen)} of {len(clip)} frames written to {out / 'frames'}", markup=False, soft_wrap=True)
-    stdout.print(f"task to import   {out / 'tasks.json'}", markup=False, soft_wrap=True)
-    stdout.print(f"its label config {out / 'label_config.xml'}", markup=False, soft_wrap=True)
+
+def _write_task(
+    clip: Clip,
+    out: Path,
+    *,
+    fps: float | None,
+    every: int | None,
+    labels: list[str] | None,
+    words: str,
+    masks: MaskTag,
+    url: str | None,
+) -> dict[str, Any]:
+    """Write the pictures, the task and the label config, and return how many there are and where they are."""
+    from video.formats.base import frames_at_rate
+
+    chosen = frames_at_rate(clip.times, fps).tolist() if fps else list(range(0, len(clip), every or 1))
+    names = write_frames(clip, chosen, out / "frames")
+    folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}/frames").rstrip("/")
+    task = {
+        "frames": [f"{folder}/{quote(name)}" for name in names],
+        "times_s": [round(float(clip.times[i]), 6) for i in chosen],
+        "prompt": words,
+    }
+    files = {"task": out / "tasks.json", "label_config": out / "label_config.xml"}
+    files["task"].write_text(json.dumps([{"data": task}], indent=1, ensure_ascii=False), encoding="utf-8")
+    files["label_config"].write_text(build_mask_label_config(labels or ["Object"], masks), encoding="utf-8")
+    counts = {"frames": len(chosen), "of": len(clip), "folder": str(out / "frames")}
+    return {**counts, **{name: str(path) for name, path in files.items()}}

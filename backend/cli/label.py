@@ -171,10 +171,6 @@ def label(
     if not any(plan.drawings for plan in plans):
         expressions = [plan.words or "" for plan in plans]
         refuse_words("label", sources[0].text, expressions, backbone=backbone, magnets=words_added, download=download)
-    with one_line_errors():
-        from refam.pipeline.device import require_device
-
-        require_device(device)
     region, rate = _check_numbers(range_, every, max_size or quality.max_side_px, fps)
     from backend.cli.label_run import LabelRun, ModelOptions
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import refam
-from backend.cli.console import DONE, NOTHING_DONE, SOME_DONE, describe_error, err, fetch_segmenter, steps
+from backend.cli.console import DONE, NOTHING_DONE, SOME_DONE, describe_error, err, fetch_segmenter, print_json, steps
 from backend.cli.outputs import (
     Outputs,
     TaskAddress,
@@ -20,7 +20,7 @@ from backend.cli.outputs import (
     write_outputs,
 )
 from backend.cli.prompts import ObjectPlan
-from backend.cli.report import preview_json, print_json, print_line, print_notes, print_report, report_json
+from backend.cli.report import preview_json, print_line, print_notes, print_report, report_json
 from backend.cli.targets import make_targets
 from backend.cli.videos import VideoSource, open_source
 from backend.labelstudio.addresses import address_in

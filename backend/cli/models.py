@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.console import err, one_line_errors, steps
+from backend.cli.console import AsJson, err, one_line_errors, print_json, steps
 from backend.cli.console import out as stdout
+from backend.cli.examples import examples
+from backend.cli.other_names import Group
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
@@ -17,20 +19,24 @@ if TYPE_CHECKING:
     from refam.segmenters.sam2_weights import Sam2Weights
 
 models_app = typer.Typer(
+    cls=Group,
     help="The backbones that read words and the segmenters that draw masks: list them, fetch one.",
     epilog="How weights are held is set by REFAM_DTYPE (auto, float32, bfloat16, float16), REFAM_OFFLOAD=1 (parts "
     "visit the GPU one at a time), REFAM_QUANTISE (bnb-4bit, bnb-8bit, int8), REFAM_FREE_TEXT=1 (text encoders are let "
-    "go between calls) and REFAM_DOWNLOAD=1.",
+    "go between calls) and REFAM_DOWNLOAD=1.\n\n" + examples("models"),
     invoke_without_command=True,
 )
 
 
 @models_app.callback()
-def list_models(context: typer.Context) -> None:
+def list_models(context: typer.Context, as_json: AsJson = False) -> None:
     """List backbones and segmenters: size, memory, licence, and what is on this machine. Asks no network."""
     if context.invoked_subcommand is not None:
         return
     with one_line_errors():
+        if as_json:
+            print_json(_describe_models())
+            return
         from rich.table import Table
         from rich.text import Text
 
@@ -55,7 +61,7 @@ def list_models(context: typer.Context) -> None:
         _list_segmenters()
 
 
-@models_app.command()
+@models_app.command(epilog=examples("models pull"))
 def pull(
     name: Annotated[
         str,
@@ -151,15 +157,65 @@ def _list_segmenters() -> None:
     stdout.print(f"\nUnless REFAM_SAM2 names another: {choice.version}, {choice.why}.", markup=False, soft_wrap=True)
 
 
-def _table_row(preset: Preset) -> tuple[str, ...]:
+def _describe_models() -> dict[str, Any]:
+    """Return backbones and segmenters as JSON: sizes in bytes, null where they are not known or not on this machine."""
+    from backend.settings import weight_settings
+    from refam.backbones import PRESETS
     from refam.backbones.loading import BACKBONES
+    from refam.segmenters import sam2_weights as sam2_store
+
+    backbones = []
+    for preset in PRESETS.values():
+        size, complete = _on_this_machine(preset)
+        backbones.append(
+            {
+                "name": preset.name,
+                "reads": "clips" if BACKBONES[preset.pipeline].is_video else "frames",
+                "source": preset.source,
+                "weights_bytes": preset.billion_parameters and round(2e9 * sum(preset.billion_parameters)),
+                "licence": preset.licence,
+                "gated": preset.gated,
+                "bytes_here": size,
+                "complete": complete,
+            }
+        )
+    weights = weight_settings()
+    segmenters: list[dict[str, Any]] = []
+    for known in sam2_store.SAM2_WEIGHTS.values():
+        folder = sam2_store.find_weights(known.name, weights.models_dir)
+        segmenters.append(
+            {
+                "name": known.name,
+                "source": known.hub,
+                "weights_bytes": known.hub_mb * 1_000_000,
+                "licence": known.licence,
+                "bytes_here": None if folder is None else sum(file.stat().st_size for file in folder.iterdir()),
+            }
+        )
+    segmenters.append({"name": "grabcut", "source": None, "weights_bytes": 0, "licence": None, "bytes_here": 0})
+    choice = weights.segmenter_choice(None)
+    return {
+        "backbones": backbones,
+        "segmenters": segmenters,
+        "segmenter_in_use": {"version": choice.version, "why": choice.why},
+    }
+
+
+def _on_this_machine(preset: Preset) -> tuple[int | None, bool]:
+    """Return how many bytes of a backbone are here, None without any, and whether it is complete."""
     from refam.backbones.weights import directory_size, find_missing_files, find_pipeline_directory, read_index
 
-    here = "no"
     directory = find_pipeline_directory(preset.source, preset.revision)
-    if directory is not None and (directory / "model_index.json").is_file():
-        missing = find_missing_files(directory, read_index(directory))
-        here = f"{_format_size(directory_size(directory))}{', not complete' if missing else ''}"
+    if directory is None or not (directory / "model_index.json").is_file():
+        return None, False
+    return directory_size(directory), not find_missing_files(directory, read_index(directory))
+
+
+def _table_row(preset: Preset) -> tuple[str, ...]:
+    from refam.backbones.loading import BACKBONES
+
+    size, complete = _on_this_machine(preset)
+    here = "no" if size is None else f"{_format_size(size)}{'' if complete else ', not complete'}"
     weights = offloaded = "-"
     if preset.billion_parameters is not None:
         weights = f"{2 * sum(preset.billion_parameters):.0f} GB"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,8 +118,3 @@ def preview_json(path: Path, results: Sequence[PreviewResult]) -> dict[str, Any]
         ],
         "files": {"preview": str(path)},
     }
-
-
-def print_json(content: Any) -> None:
-    """Print JSON and nothing else on stdout, without wrapping or markup."""
-    out.print(json.dumps(content, ensure_ascii=False, indent=1), markup=False, soft_wrap=True, highlight=False)

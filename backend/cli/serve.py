@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.console import NoDownload, fetch_at_start, one_line_errors, print_findings
+from backend.cli.console import GivenDevice, NoDownload, fetch_at_start, given_settings, one_line_errors, print_findings
+from refam.pipeline.device import require_device
 
 if TYPE_CHECKING:
     from backend.runtime import Runtime
@@ -25,7 +25,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on \\[env: REFAM_PORT; 9090].")] = None,
     backbone: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_BACKBONE].")] = None,
     sam2: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_SAM2].")] = None,
-    device: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_DEVICE].")] = None,
+    device: GivenDevice = None,
     no_download: NoDownload = False,
 ) -> None:
     """Serve as a Label Studio ML backend.
@@ -33,18 +33,21 @@ def serve(
     Everything else is set by REFAM_* variables (see backend/guides/operations.md).
     """
     with one_line_errors():
-        from backend.service.app import run_server
         from backend.settings import load_settings
 
         given = {"host": host, "port": port, "backbone": backbone, "sam2": sam2, "device": device}
-        settings = load_settings(**_given(given, no_download))
+        settings = load_settings(**given_settings(given, no_download))
+        if settings.work:  # else the models are on the workers' machines
+            require_device(settings.device)
+        from backend.service.app import run_server
+
         run_server(settings, prepare=fetch_at_start)
 
 
 def work(
     backbone: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_BACKBONE].")] = None,
     sam2: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_SAM2].")] = None,
-    device: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_DEVICE].")] = None,
+    device: GivenDevice = None,
     metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Serve metrics for Prometheus.")] = None,
     no_download: NoDownload = False,
 ) -> None:
@@ -53,7 +56,8 @@ def work(
         from backend.settings import load_settings
 
         given = {"backbone": backbone, "sam2": sam2, "device": device}
-        settings = load_settings(work=False, **_given(given, no_download))
+        settings = load_settings(work=False, **given_settings(given, no_download))
+        require_device(settings.device)
         run_worker(settings, metrics_port=metrics_port)
 
 
@@ -102,12 +106,6 @@ def run_worker(settings: Settings, *, metrics_port: int | None = None) -> None:
     log.info("stopping: the job in hand goes back to the queue")
     worker.stop(wait_s=60.0)
     runtime.close()
-
-
-def _given(options: Mapping[str, Any], no_download: bool) -> dict[str, Any]:
-    """Return the options that were given, as settings that win over the environment."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return given | ({"offline": True} if no_download else {})
 
 
 def _serve_metrics(runtime: Runtime, port: int) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.console import one_line_errors
+from backend.cli.console import one_line_errors, require_file
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 
@@ -67,6 +67,8 @@ def train_photos(
     A second start with the same --out goes on from the last checkpoint.
     """
     with one_line_errors():
+        for folder in data:
+            require_file(folder / "photos.jsonl")
         from refam.backbones.weights import quiet_libraries
 
         with quiet_libraries():

@@ -177,6 +177,21 @@ def output_folders(sources: Sequence[VideoSource], out: Path | None) -> list[Pat
     return folders
 
 
+def find_one_video(argument: str) -> VideoSource:
+    """Find the only video that an argument names: a file, an address, a folder of pictures or one with one video.
+
+    Raises:
+        VideoError: If there is none, or there are several.
+    """
+    found = find_videos([argument])
+    if len(found) > 1:
+        text = f"{argument} names {len(found)} videos, and one is looked at: give it, such as {found[0].text}"
+        raise VideoError(text)
+    if found[0].error:
+        raise VideoError(f"{found[0].text or repr(argument)}: {found[0].error}")
+    return found[0]
+
+
 @contextmanager
 def open_source(source: VideoSource, *, fps: float | None = None) -> Iterator[Clip]:
     """Open a video; an address is fetched into the media cache first, from whatever host the person named.

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refam.explain.page import ExplainedFrame, render_page
 from refam.explain.steps import Explanation, explain
 from refam.pipeline.stages import Stage
 from refam.pipeline.types import PipelineOptions
-from video.errors import UserError
 from video.heatmap_fusion import fuse_heatmaps, link_frames
-from video.io.reader import open_clip
 from video.sampling import plan_frames
 from video.types import Prompt, Segmenter
 
@@ -25,14 +22,11 @@ if TYPE_CHECKING:
 _MAX_CANDIDATES = 6
 
 
-class ExplainError(UserError):
-    """The frame to explain does not exist."""
-
-
 def explain_video(
-    video: Path,
+    clip: Clip,
     words: str,
     *,
+    source: str,
     frame: int | None,
     grounder: Grounder | GrounderGroup,
     segmenter: Segmenter,
@@ -41,9 +35,10 @@ def explain_video(
     """Ground words in one frame of a video and show every step on an HTML page.
 
     Args:
-        video: The video file.
+        clip: The video, or a list of pictures.
         words: The expression.
-        frame: 0-based; None for the planned frame with the most confident heatmap.
+        source: What the page calls the video.
+        frame: 0-based, one that the clip has; None for the planned frame with the most confident heatmap.
         grounder: Grounds the words.
         segmenter: Makes masks of the heatmap.
         progress: Called with the name of a stage and the share of it that is done.
@@ -52,14 +47,8 @@ def explain_video(
         The page as self-contained HTML.
 
     Raises:
-        ExplainError: If the video has no such frame.
-        ClipError: If the video cannot be read.
+        ClipError: If a frame cannot be read.
     """
-    progress("open", 0.0)
-    clip = open_clip(video)
-    progress("open", 1.0)
-    if frame is not None and frame >= len(clip):
-        raise ExplainError(f"there is no frame {frame}; {video.name} has frames 0 to {len(clip) - 1}")
     grounder = grounder.for_words(words)
     frames = _explained_frames(clip, words, grounder, progress)
     if frame is None:
@@ -74,7 +63,7 @@ def explain_video(
     progress(Stage.MASK, 1.0)
     return render_page(
         explanation,
-        source=video.name,
+        source=source,
         time_s=float(clip.times[frame]),
         candidates=candidates[:_MAX_CANDIDATES],
         frames=frames,

@@ -13,6 +13,11 @@ _NOT_BUILT = re.compile(r"^cuda\b.*=\s*None\s*$", re.MULTILINE)
 _NOT_BUILT_FOR_AMD = re.compile(r"^hip\b.*=\s*None\s*$", re.MULTILINE)
 
 
+def is_device_name(device: str) -> bool:
+    """Return whether a text names a device, whether it is there or not."""
+    return _DEVICE.fullmatch(device) is not None
+
+
 def require_device(device: str) -> None:
     """Check that a device exists and that torch can use it.
 

@@ -43,6 +43,7 @@ def curate(*arguments):
         (["m.csv", "--out", "o", "--status", "o"], "or --status DIR alone"),
         (["none.csv", "--out", "o"], "none.csv"),
         (["m.txt", "--out", "o"], "m.txt"),
+        (["--status", "nowhere"], "nowhere holds no run of `refam curate`"),
         (["m.csv", "--out", "o", "--export", "xml"], "'xml' is not one of"),
     ],
 )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from typer.testing import CliRunner
 
 from backend.cli.doctor import examine_service
+from backend.cli.main import app
+from refam.version import __version__
 from tests.backend.fake_studio import TOKEN
 
 
@@ -106,3 +111,15 @@ def test_networks_that_label_studio_may_call_are_reported(
     finding = _examine(monkeypatch, LABEL_STUDIO_URL=url, LABEL_STUDIO_API_KEY=TOKEN, REFAM_HOST=host)["networks"]
     assert (finding.state, message in finding.text) == (state, True), finding
     assert not fake_studio.stored, "the check must not store anything"
+
+
+@pytest.mark.parametrize(("device", "code"), [("cpu", 0), ("cudda", 1)])
+def test_the_report_is_json_for_a_machine(device, code):
+    arguments = ["doctor", "--backbone", "tiny", "--device", device]
+    printed = CliRunner().invoke(app, [*arguments, "--json"])
+    report = json.loads(printed.stdout)
+    assert report["version"] == __version__
+    states = {finding["part"]: finding["state"] for finding in report["findings"]}
+    assert (states["device"] == "wrong") == bool(code)
+    assert printed.exit_code == code == CliRunner().invoke(app, arguments).exit_code
+    assert {"python", "decoder", "segmenter", "queue"} <= states.keys()

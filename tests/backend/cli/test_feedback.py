@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli.main import app
+from backend.feedback.next_tasks import WaitingTask
 from backend.feedback.store import CorrectionStore, SubmittedAnnotation
 
 BOX = {"frame": 1, "enabled": True, "rotation": 0, "x": 10, "y": 10, "width": 20, "height": 20}
@@ -63,3 +65,14 @@ def test_a_task_that_cannot_be_used_costs_only_itself(store, monkeypatch, tmp_pa
     assert "task 4: its corrections have no picture" in named
     assert "gone.mp4" in named
     assert page.is_file()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_what_is_next_is_json_for_a_machine(count, monkeypatch):
+    waiting = [WaitingTask(3, "/data/a.mp4", "the dog", (("Dog", 0.25),))][:count]
+    monkeypatch.setattr("backend.feedback.project.read_waiting_tasks", lambda settings, project: waiting)
+    result = CliRunner().invoke(app, ["next", "--project", "1", "--json"], catch_exceptions=False)
+    expected = [
+        {"task": 3, "video": "/data/a.mp4", "words": "the dog", "needs_a_person": 0.75, "strokes_expected": 0.75}
+    ]
+    assert json.loads(result.stdout) == expected[:count]

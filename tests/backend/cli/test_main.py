@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from backend.cli.examples import EXAMPLES
 from backend.cli.main import app
+from refam.pipeline.device import require_device
+from refam.pipeline.errors import PromptError
 from refam.version import __version__
 
 HEAVY = ("torch", "cv2", "numpy", "av", "fastapi", "transformers", "scipy", "rich.progress")
@@ -39,6 +43,53 @@ def test_h_is_help(arguments):
     short, long = refam(*arguments, "-h"), refam(*arguments, "--help")
     assert short.exit_code == 0
     assert short.stdout == long.stdout
+
+
+@pytest.mark.parametrize("path", all_commands(), ids=" ".join)
+def test_every_help_ends_with_examples(path):
+    printed = refam(*path, "--help").stdout
+    assert "Example" in printed
+    command = " ".join(["refam", *path])
+    assert command.replace("track", "label") in printed.partition("Example")[2]
+
+
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+def test_examples_can_be_typed(line):
+    """Each names a command, options that it has, and all that it needs."""
+    words = [word for word in shlex.split(line) if not word.startswith(("REFAM_", "LABEL_STUDIO_"))]
+    assert words.pop(0) == "refam"
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands") and words and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    parser = command.make_parser(command.context_class(command))
+    given, left, _ = parser.parse_args(words)
+    assert not left
+    assert [p.name for p in command.params if p.required and not given.get(p.name)] == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        (["predict", "clip.mp4"], "`refam label`"),
+        (["app"], "`refam serve`"),
+        (["models", "download", "x"], "`refam models pull`"),
+        (["label", "clip.mp4", "x", "--output", "y"], "--out."),
+        (["label", "clip.mp4", "x", "--weights=sam2.pt"], "--backbone."),
+        (["label", "clip.mp4", "x", "--imgsz", "640"], "--max-size."),
+        (["explain", "clip.mp4", "x", "-o", "y"], "--out."),
+        (["frames", "clip.mp4", "--out", "y", "--vid-stride", "5"], "--every."),
+        (["export", "found", "--type", "coco", "--out", "y"], "--format."),
+    ],
+)
+def test_what_other_programs_call_it_is_answered_with_its_name(typed, hint):
+    result = refam(*typed)
+    assert result.exit_code == 2
+    assert f"Here it is {hint}" in " ".join(result.output.split())
+
+
+def test_words_that_look_like_such_options_stay_words():
+    result = refam("words", "--", "--model")
+    assert result.exit_code == 0
 
 
 def test_track_takes_what_label_takes():
@@ -73,9 +124,52 @@ def test_help_does_not_import_heavy_libraries():
     assert imported(code) == "[]"
 
 
+MODEL_COMMANDS = [
+    ["label", __file__, "--point", "0.5,0.5", "--out", "out"],
+    ["explain", __file__, "the red star", "--out", "out.html"],
+    ["serve"],
+    ["work"],
+    ["curate", "none.csv", "--out", "out"],
+    *(["eval", name, "none"] for name in ("ref-davis17", "davis", "mevis", "refcoco+")),
+    *(["eval", name] for name in ("strokes", "need", "scenes", "absent", "calibrate")),
+    ["eval", "photos", "none", "--backbone", "photos"],
+]
+
+
+@pytest.mark.parametrize("arguments", MODEL_COMMANDS, ids=lambda words: " ".join(words[:2]))
+def test_a_device_that_is_not_there_is_refused(arguments):
+    by_option, by_variable = refam(*arguments, "--device", "cuda:99"), refam(*arguments, REFAM_DEVICE="cuda:99")
+    with pytest.raises(PromptError) as raised:
+        require_device("cuda:99")
+    assert (by_option.exit_code, by_variable.exit_code) == (1, 1)
+    assert by_option.output == by_variable.output == f"refam: {raised.value}\n"
+    assert refam(*arguments, "--device", "gpu").output.endswith("must be auto, cpu, mps, cuda or cuda:N, got 'gpu'\n")
+
+
+def test_a_device_is_refused_before_models_are_imported():
+    """device must be auto, ...: known without torch, as is a torch that was built without CUDA."""
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom backend.cli.main import app\n"
+        f"for words in {MODEL_COMMANDS!r}:\n"
+        "    assert CliRunner().invoke(app, [*words, '--device', 'gpu']).exit_code == 1, words"
+    )
+    assert imported(code) == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["curate", "--address", "host:1", "none.csv", "--out", "out"]])
+def test_a_device_of_other_machines_is_not_looked_for_here(arguments):
+    assert "device" not in refam(*arguments, "--device", "cuda:99").output
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["frames", "no-such.mp4", "--out", "out"],
+        ["explain", "no-such.mp4", "the red star", "--out", "out.html"],
+        ["eval", "davis", "no-such"],
+        ["eval", "strokes", "no-such"],
+        ["eval", "photos", "no-such", "--backbone", "photos"],
+        ["train-photos", "no-such", "--out", "out"],
         ["label", "no-such.mp4", "the red star", "--out", "out"],
         ["label", __file__, "the xyzzy", "--out", "out"],
         ["explain", __file__, "the xyzzy", "--out", "out.html"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,17 @@ def test_the_tables_are_whole_on_a_narrow_terminal(columns: str) -> None:
         assert re.search(rf"^{re.escape(name)} ", output, re.MULTILINE), name
     assert "898 MB" in output
     assert columns == "60" or "facebook/sam2.1-hiera-large " in output
+
+
+def test_the_list_is_json_for_a_machine() -> None:
+    found = json.loads(runner.invoke(app, ["models", "--json"], catch_exceptions=False).stdout)
+    backbones = {model["name"]: model for model in found["backbones"]}
+    assert set(backbones) == set(PRESETS)
+    assert backbones["tiny"]["bytes_here"] > 1_000_000
+    assert backbones["tiny"]["complete"] is True
+    assert (backbones["flux-dev"]["weights_bytes"], backbones["flux-dev"]["gated"]) == (pytest.approx(34e9, 0.02), True)
+    assert {"sam2-tiny", "grabcut"} <= {model["name"] for model in found["segmenters"]}
+    assert found["segmenter_in_use"]["why"]
 
 
 def test_pull_prints_and_downloads_the_named_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

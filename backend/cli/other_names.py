@@ -1,0 +1,105 @@
+"""Hints for what users of other programs type: Ultralytics, CVAT, FiftyOne. Nothing of it is an alias."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_COMMANDS = {
+    "predict": "label",
+    "detect": "label",
+    "segment": "label",
+    "annotate": "label",
+    "run": "label",
+    "convert": "export",
+    "dump": "export",
+    "upload": "import",
+    "app": "serve",
+    "launch": "serve",
+    "start": "serve",
+    "val": "eval",
+    "validate": "eval",
+    "benchmark": "eval",
+    "train": "train-photos",
+    "checks": "doctor",
+    "check": "doctor",
+    "info": "doctor",
+    "settings": "doctor",
+    "download": "models pull",
+    "pull": "models pull",
+    "extract": "frames",
+    "suggest": "next",
+}
+# By an option of another program: those of this one, of which a command has one.
+_OPTIONS = {
+    "--output": ("--out",),
+    "--output-dir": ("--out",),
+    "--export-dir": ("--out",),
+    "--save-dir": ("--out",),
+    "--save-path": ("--out",),
+    "-o": ("--out",),
+    "--model": ("--backbone", "--sam2"),
+    "--weights": ("--backbone", "--sam2"),
+    "--checkpoint": ("--sam2", "--backbone"),
+    "--text": ("--words",),
+    "--prompt": ("--words",),
+    "--name": ("--label",),
+    "--classes": ("--label",),
+    "--class": ("--label",),
+    "--bbox": ("--box",),
+    "--bboxes": ("--box",),
+    "--points": ("--point",),
+    "--vid-stride": ("--every",),
+    "--stride": ("--every",),
+    "--frame-step": ("--every",),
+    "--frame-filter": ("--every",),
+    "--imgsz": ("--max-size",),
+    "--size": ("--max-size",),
+    "--frames": ("--range",),
+    "--start-frame": ("--range",),
+    "--stop-frame": ("--range",),
+    "--show": ("--open",),
+    "--dataset-type": ("--format",),
+    "--type": ("--format",),
+    "--label-field": ("--label",),
+    "--labels": ("--label", "--config"),
+    "--save-images": ("--images",),
+    "--gpu": ("--device",),
+    "--offline": ("--no-download",),
+    "--task": ("--project",),
+    "--address": ("--host",),
+}
+
+
+class Command(TyperCommand):
+    """A command that answers an option of another program with its own."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as Typer does, whose own suggestions go by spelling alone."""
+        own = {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        options = itertools.takewhile(lambda argument: argument != "--", args)
+        for name in (argument.partition("=")[0] for argument in options):
+            if name not in own and (here := next((n for n in _OPTIONS.get(name, ()) if n in own), None)):
+                ctx.fail(f"No such option: {name}. Here it is {here}.")
+        return super().parse_args(ctx, args)
+
+
+class Group(TyperGroup):
+    """A group that answers a command of another program with its own, and says wrong values plainly."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what pydantic puts before the sentence of a wrong choice is left out of its error."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command as Typer does."""
+        if args[0] not in self.commands and args[0] in _COMMANDS and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {args[0]!r}. Here it is `refam {_COMMANDS[args[0]]}`.")
+        return super().resolve_command(ctx, args)

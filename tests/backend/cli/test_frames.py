@@ -1,0 +1,105 @@
+"""`refam frames`: the videos that it takes, and its report for a machine."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from backend.cli.main import app
+from tests.loopback_files import serve_files
+from tests.media import cfr, garbage, numbered_frames, truncated
+
+N = 6
+
+
+def frames(*arguments):
+    return CliRunner().invoke(app, ["frames", *map(str, arguments)])
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "clips" / "a.mp4"
+    path.parent.mkdir()
+    cfr(path, numbered_frames(N))
+    return path
+
+
+def pictures(folder, count=N):
+    folder.mkdir()
+    for i in range(count):
+        Image.fromarray(np.full((40, 64, 3), 40 * i, np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def written(out):
+    (task,) = json.loads((out / "tasks.json").read_text())
+    return sorted(path.name for path in (out / "frames").iterdir()), task["data"]
+
+
+def test_a_folder_of_pictures_is_one_video(tmp_path):
+    ran = frames(pictures(tmp_path / "p"), "--out", tmp_path / "out", "--every", 2)
+    assert ran.exit_code == 0, ran.output
+    names, task = written(tmp_path / "out")
+    assert names == ["000000.jpg", "000002.jpg", "000004.jpg"]
+    assert task["times_s"] == pytest.approx([0, 2 / 24, 4 / 24], abs=1e-6)
+    third = np.asarray(Image.open(tmp_path / "out/frames/000004.jpg"))
+    assert np.abs(third.astype(int) - 160).max() < 4
+
+
+def test_a_folder_with_one_video_is_that_video(clip, tmp_path):
+    assert frames(clip.parent, "--out", tmp_path / "out").exit_code == 0
+    assert len(written(tmp_path / "out")[0]) == N
+
+
+def test_an_address_is_fetched(clip, tmp_path):
+    with serve_files({"/a.mp4": clip.read_bytes()}) as server:
+        ran = frames(f"{server.url}/a.mp4", "--out", tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    assert len(written(tmp_path / "out")[0]) == N
+
+
+def test_the_report_is_json_for_a_machine(clip, tmp_path):
+    out = tmp_path / "out [1]"
+    ran = frames(clip, "--out", out, "--every", 3, "--json")
+    report = json.loads(ran.stdout)
+    assert (report["frames"], report["of"], report["broken"]) == (2, N, None)
+    assert (report["folder"], report["task"]) == (str(out / "frames"), str(out / "tasks.json"))
+    assert f"2 of {N} frames written to {out / 'frames'}" in frames(clip, "--out", out, "--every", 3).stdout
+
+
+def test_a_file_that_breaks_off_is_cut_up_to_there_and_that_is_said(tmp_path):
+    path = truncated(tmp_path / "cut.mp4", numbered_frames(24))
+    ran = frames(path, "--out", tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    assert 0 < len(written(tmp_path / "out")[0]) < 24
+    assert "note: " in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("none.mp4", "there is no such file"),
+        ("empty", "neither videos nor pictures"),
+        ("two", "names 2 videos, and one is looked at"),
+        ("*.mkv", "no video fits this pattern"),
+        ("", "the name of the video is empty"),
+        ("broken.mp4", "broken.mp4"),
+        ("http://127.0.0.1:9/a.mp4", "127.0.0.1"),
+    ],
+)
+def test_what_is_no_video_is_named(clip, tmp_path, name, sentence, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "two").mkdir()
+    for copy in ("a.mp4", "b.mp4"):
+        (tmp_path / "two" / copy).write_bytes(clip.read_bytes())
+    garbage(tmp_path / "broken.mp4")
+    ran = frames(name, "--out", "out")
+    assert ran.exit_code == 1
+    assert sentence in ran.output
+    assert ran.output.count("\n") == 1
+    assert not (tmp_path / "out").exists()
