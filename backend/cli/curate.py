@@ -19,6 +19,7 @@ from backend.cli.console import (
     fetch_at_start,
     given_settings,
     one_line_errors,
+    require_file,
 )
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
@@ -75,8 +76,8 @@ def curate(
     """Find the objects of a whole manifest: OUT/parts/*.parquet, one row for each of its rows.
 
     A row that is malformed or whose video cannot be used costs only itself: it is named at the end, and the exit code
-    is 3. Started again after a crash or Ctrl+C, it goes on where it
-    was. Models and limits are set by the environment as for `refam serve` (REFAM_BACKBONE, REFAM_SAM2, ...).
+    is 3. Started again after a crash or Ctrl+C, it goes on where it was. Models and limits are set by the environment
+    as for `refam serve` (REFAM_BACKBONE, REFAM_SAM2, ...).
     """
     if (manifest is None or out is None) == (status is None):
         raise typer.BadParameter("give MANIFEST and --out DIR, or --status DIR alone")
@@ -87,15 +88,18 @@ def curate(
         if status is None and address is None:  # else the models are on the cluster's machines
             require_device(settings.device)
         _check_installed()
-        from backend.batch.results import ResultFolderError, summarize_results
-
         if status is not None:
+            from backend.batch.results import ResultFolderError, summarize_results
+
             if not (status / "run.json").is_file():
                 raise ResultFolderError(f"{status} holds no run of `refam curate`: there is no run.json in it")
             _print_summary(status, summarize_results(status))
             raise typer.Exit(0)
         assert manifest is not None
         assert out is not None
+        require_file(manifest)
+        from backend.batch.results import summarize_results
+
         left_out: list[str] = []
         plan = (workers, cpus, gpus, tries, clip_limit)
         _process(manifest, out, address, plan, retry_errors, settings, left_out)
@@ -161,13 +165,13 @@ def _process(
 
 
 def _check_installed() -> None:
-    from backend.batch.manifest import ManifestError
+    """Raise ManifestError if Ray is not installed; importing it would take seconds."""
+    from importlib.util import find_spec
 
-    try:
-        import pyarrow  # noqa: F401
-        import ray  # noqa: F401
-    except ImportError:
-        raise ManifestError("`refam curate` needs Ray: pip install 'refam-label-studio[curate]'") from None
+    from backend.batch.manifest_file import ManifestError
+
+    if any(find_spec(name) is None for name in ("pyarrow", "ray")):
+        raise ManifestError("`refam curate` needs Ray: pip install 'refam-label-studio[curate]'")
 
 
 @contextmanager
