@@ -183,7 +183,7 @@ def scenes(
 def photos(
     root: Annotated[Path, typer.Argument(help="Folder with objects.jsonl and a folder pictures.", show_default=False)],
     *,
-    backbone: Annotated[str, typer.Option(help="Pipeline folder or preset that reads the words.", show_default=False)],
+    backbone: Backbone = "photos",
     device: console.Device = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="How many pictures; all unless given.")] = None,
 ) -> None:
@@ -213,7 +213,7 @@ def photos(
 @eval_app.command(epilog=examples("eval absent"))
 def absent(
     *,
-    backbone: Backbone = "photos",
+    backbone: Backbone = "tiny",
     like: Like = None,
     sam2: console.Sam2 = None,
     device: console.Device = "auto",

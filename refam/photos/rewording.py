@@ -57,5 +57,6 @@ def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewordi
 
 
 def _is_doing(pair: str, vocabulary: Vocabulary) -> bool:
-    """Whether two words may say what something does: "the elephant drinking water", but "the washing machine"."""
-    return pair.split()[0].endswith("ing") and pair not in vocabulary.nouns
+    """Whether two words may say what something does: "the elephant drinking water", but "the dining table"."""
+    first, last = pair.split()
+    return first.endswith("ing") and pair not in vocabulary.nouns and vocabulary.noun_for(pair) != last
