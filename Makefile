@@ -9,7 +9,7 @@ OFFLINE := HF_HUB_OFFLINE=1 REFAM_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # One process a core, at most four: each needs up to 1.5 GB. worksteal keeps the tests of a module together, for its fixtures.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: setup label-studio demo test lint e2e browser slow bench-tiny bench-masks bench-clicks bench-track bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
+.PHONY: setup label-studio demo test lint e2e browser slow bench-tiny bench-masks bench-clicks bench-track bench-words bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
 
 setup: $(VENV)/.ready
 
@@ -79,6 +79,10 @@ compose: $(VENV)/.ready
 # make bench-track DAVIS=DIR SAM2=DIR; so bench-curves and bench-lost
 bench-track: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.track --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
+
+# make bench-words DAVIS=DIR SAM2=DIR ARGS="--words camel='the camel'"
+bench-words: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.words --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
 
 bench-curves: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.curves --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)

@@ -136,14 +136,14 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     for task, clip in zip(project.real, clips, strict=True):
         if clip.by_words:
             print(f"finding {clip.words} by these words ...", flush=True)
-            _retrieve(studio, project, [task], log=data / "backend.log")
+            find_by_words(studio, project, [task], log=data / "backend.log")
         else:
             print(f"following {clip.words} from a box on the first frame ...", flush=True)
             track_drawn_box(studio, model, task, clip, runtime.queue.records)
     if not check:  # the drawn scenes take longer than a first look can wait
         _print_instructions(studio, backend.url, project, clips, scenes)
     print(f"finding objects by words in {len(scenes)} drawn scenes ...", flush=True)
-    _retrieve(studio, project, project.drawn, log=data / "backend.log")
+    find_by_words(studio, project, project.drawn, log=data / "backend.log")
     print(f"predictions stored after {time.monotonic() - started:.0f} s", flush=True)
     if check:
         return _check(studio, project, clips, scenes, settings, log=data / "backend.log")
@@ -152,7 +152,7 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     raise StudioError(f"Label Studio has ended by itself: see {studio.log}")
 
 
-def _retrieve(studio: LocalStudio, project: DemoProject, tasks: Sequence[int], *, log: Path) -> None:
+def find_by_words(studio: LocalStudio, project: DemoProject, tasks: Sequence[int], *, log: Path) -> None:
     """Have Label Studio ask for predictions of tasks, and wait for them. Raises StudioError after 15 minutes."""
     studio.retrieve_predictions(project.number, tasks)
     if not studio.wait_for_predictions(tasks, timeout_s=_MOST_S):  # what missed the deadline is pushed later

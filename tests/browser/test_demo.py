@@ -1,4 +1,4 @@
-"""The demo's real video in a real editor: the box that was followed, where the checked masks are."""
+"""The demo's real video in a real editor: the box that was found by words, where the checked masks are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from backend.demo.local_studio import LocalStudio
 from backend.demo.real_clips import load_real_clips
-from backend.demo.run import MIN_REAL_IOU, create_demo_project, track_drawn_box
+from backend.demo.run import MIN_REAL_IOU, create_demo_project, find_by_words
 from backend.labelstudio.timeline import clip_frame_of_editor
 from backend.runtime import Runtime
 from backend.service.app import BackgroundServer
@@ -35,8 +35,8 @@ def test_the_box_follows_the_dog_of_the_demo(studio: LocalStudio, browser: Brows
     runtime = Runtime(settings)
     with BackgroundServer(settings, runtime) as backend:
         project = create_demo_project(studio, [clip], [], jobs_page=f"{backend.url}/")
-        model = int(studio.connect(project.number, backend.url)["id"])
-        track_drawn_box(studio, model, project.real[0], clip, runtime.queue.records)
+        studio.connect(project.number, backend.url)
+        find_by_words(studio, project, project.real, log=tmp_path)
         with new_page(browser) as page:
             editor = Editor(page, studio)
             editor.open(project.number, project.real[0])
