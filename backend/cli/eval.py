@@ -252,7 +252,7 @@ def calibrate(
     like: Like = None,
     device: console.Device = "auto",
     limit: Annotated[
-        int, typer.Option(min=50, help="How many scenes or pictures to fit on; none of them is held out.")
+        int, typer.Option(min=10, help="How many scenes or pictures to fit on; none of them is held out.")
     ] = 1000,
     photos: Annotated[
         Path | None,

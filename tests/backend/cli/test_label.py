@@ -59,8 +59,8 @@ class TruthPipeline:
         return [self._result(t) for t in targets]
 
     def _result(self, target):
-        if target.words == "the red dragon":
-            raise PipelineError("nothing in this video\nfits 'the red dragon'")
+        if target.words == "the red boat":
+            raise PipelineError("nothing in this video\nfits 'the red boat'")
         masks = true_masks()[2:]
         track = MaskTrack(
             label=target.label,
@@ -236,9 +236,9 @@ def test_an_unreadable_file_prints_one_line_on_stderr_and_exits_with_1(name, tmp
 
 
 def test_a_pipeline_error_is_printed_in_one_line(truth_pipeline, video, tmp_path):
-    result = refam("label", video, "the red dragon", "--out", tmp_path / "out")
+    result = refam("label", video, "the red boat", "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert "refam: nothing in this video fits 'the red dragon'" in result.stderr
+    assert "refam: nothing in this video fits 'the red boat'" in result.stderr
     assert not (tmp_path / "out" / "masks").exists()
 
 

@@ -193,7 +193,7 @@ def test_the_shipped_model_is_judged_end_to_end(tmp_path, dataset):
     assert record.hit is True
     assert record.j > 0.8
     recorded = json.loads((out / "settings.json").read_text())
-    assert recorded["settings"]["backbone"].startswith("tiny")
+    assert recorded["settings"]["backbone"].startswith("small")
     assert recorded["versions"]["torch"]
     if dataset == "refcoco":
         assert "46.91" in ran.output
