@@ -6,8 +6,9 @@ PARSERS_VENV := .venv-parsers
 BIN := $(VENV)/bin
 # Tests and benchmarks never use the network: what they need is in the repository. The demo alone fetches SAM2-tiny.
 OFFLINE := HF_HUB_OFFLINE=1 REFAM_OFFLINE=1 TOKENIZERS_PARALLELISM=false
-# One process a core, at most four: each needs up to 1.5 GB. worksteal keeps the tests of a module together, for its fixtures.
-PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+# One process more than cores, since some tests wait; at most four: each needs up to 1.5 GB. worksteal keeps the tests of
+# a module together, for its fixtures.
+PARALLEL := -n $(shell n=$$(nproc); echo $$((n < 3 ? n + 1 : 4))) --dist worksteal
 
 .PHONY: setup label-studio demo test lint e2e browser slow bench-tiny bench-masks bench-clicks bench-track bench-words bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
 
@@ -54,9 +55,11 @@ e2e: $(VENV)/.ready label-studio
 browser: $(VENV)/.ready label-studio
 	$(OFFLINE) $(BIN)/pytest -m "browser and not slow" $(ARGS)
 
-# Slow tests that need no other models: Ray workers, a killed worker, a whole `refam curate`.
+# Slow tests that need no other models: Ray workers, killed workers, a whole `refam curate`, every quality, long clips.
+SLOW := tests/backend/batch tests/backend/cli/test_curate.py tests/backend/jobs tests/refam/evaluation tests/refam/pipeline \
+	tests/video/io tests/video/test_heatmap_fusion.py tests/video/test_keyframes.py
 slow: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/pytest -m slow tests/backend/batch tests/backend/cli/test_curate.py $(ARGS)
+	$(OFFLINE) $(BIN)/pytest -m slow $(SLOW) $(ARGS)
 
 bench-tiny: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/refam eval scenes $(ARGS)

@@ -94,6 +94,7 @@ def accuracies(speed_px):
     return np.mean(raw), np.mean(still), np.mean(flowed)
 
 
+@pytest.mark.slow
 def test_smoothing_along_the_motion_helps_at_every_speed():
     slow, fast = accuracies(0.5), accuracies(9)
     assert slow[2] > slow[0] + 0.05

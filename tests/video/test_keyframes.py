@@ -177,6 +177,7 @@ def test_spans_cover_exactly_what_is_visible(visible):
     np.testing.assert_array_equal(covered, visible)
 
 
+@pytest.mark.slow
 def test_a_long_stay_costs_few_keyframes():
     """Longer than runs whose fewest are searched: what the pieces need is thinned, and every box is kept."""
     n = 5000

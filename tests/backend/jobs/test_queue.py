@@ -322,6 +322,7 @@ def _start_killable_worker(address, tmp_path):
     return process
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_job_and_no_finished_stage(queue, address, tmp_path):
     for i in range(3):
         queue.submit(spec(f"j{i}"), Priority.BATCH, fresh_s=60)

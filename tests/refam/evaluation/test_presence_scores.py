@@ -63,6 +63,7 @@ def test_the_table_has_figures_worked_out_by_hand() -> None:
         presence_table(scores[:3])
 
 
+@pytest.mark.slow
 @shipped
 def test_the_shipped_model_tells_what_is_not_there_on_pictures_that_nothing_was_fitted_on() -> None:
     ran = CliRunner().invoke(app, ["eval", "absent", "--pictures", "16", "--clips", "0"])

@@ -73,6 +73,7 @@ def answered(clip, tmp_path, quality, *, task_id=1):
     return runtime
 
 
+@pytest.mark.slow
 def test_each_quality_makes_a_prediction_of_its_own(clip, tmp_path):
     """One data directory: what one quality keeps is not taken for another's."""
     for quality, size, tail in [("fast", (640, 360), ":fast"), ("normal", SIZE, "/dis-flow"), ("best", SIZE, ":best")]:

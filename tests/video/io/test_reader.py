@@ -360,6 +360,7 @@ print(read, clip.decoder, peak_mb() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_of_the_decoder_does_not_grow_with_the_clip(tmp_path):
     """Seen from outside the process: decord's own buffers, which Python does not know, would be 1.2 GB here."""
     n, (w, h) = 420, (1280, 720)
