@@ -205,12 +205,17 @@ def _backbone(backbone: str) -> Finding:
 def _confidence(backbone: str) -> Finding:
     from refam.backbones import preset_for
     from refam.calibration import calibration_path, load_calibration
+    from refam.presence import load_presence, presence_path
 
-    calibration = load_calibration(calibration_path(preset_for(backbone).source))
-    if calibration is None:
-        text = "not calibrated for this backbone, so scores are no probabilities; `refam eval calibrate` does it"
-        return Finding("confidence", "note", text)
-    return Finding("confidence", "ok", f"calibrated on {calibration.scenes} drawn scenes")
+    source = preset_for(backbone).source
+    calibration, presence = load_calibration(calibration_path(source)), load_presence(presence_path(source))
+    if calibration is not None:
+        return Finding("confidence", "ok", f"{backbone}: calibrated on {calibration.scenes} drawn scenes")
+    if presence is not None:
+        known = f"what is not there is told by {presence.scenes} examples, but scores are no probabilities"
+        return Finding("confidence", "note", f"{backbone}: {known}")
+    text = f"{backbone}: not calibrated, so scores are no probabilities; `refam eval calibrate` does it"
+    return Finding("confidence", "note", text)
 
 
 def _weights(part: str, source: str, what: str) -> Finding:
