@@ -41,7 +41,7 @@ class AnnotatedClip:
 class VideoInMemory(ArrayClip):
     """An `ArrayClip` with the rest of the interface of `Clip`, so that views of it can be made."""
 
-    rotation, decoder, codec, broken, _probe = 0, "memory", "none", "", None
+    rotation, decoder, codec, broken, pixel_aspect, _probe = 0, "memory", "none", "", 1.0, None
 
     def __init__(self, frames, *, name, fps=24.0):
         super().__init__(frames, fps=fps)
