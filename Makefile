@@ -14,18 +14,23 @@ PARALLEL := -n $(shell n=$$(nproc); echo $$((n < 3 ? n + 1 : 4))) --dist workste
 
 setup: $(VENV)/.ready
 
+# On a terminal pip shows what it fetches and how far it is.
+PIP_QUIET := $(shell test -t 2 || echo --quiet)
+
 $(VENV)/.ready: requirements.txt pyproject.toml
+	@echo "installing torch, diffusers, transformers and others into $(VENV): about 3 GB, several minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -r requirements.txt
-	$(BIN)/pip install --quiet -e '.[test,onnx,curate]'
+	$(BIN)/pip install $(PIP_QUIET) -r requirements.txt
+	$(BIN)/pip install $(PIP_QUIET) -e '.[test,onnx,curate]'
 	touch $@
 
 # Label Studio pins other versions than this project, so it gets an environment of its own.
 $(LS_VENV)/.ready:
+	@echo "installing Label Studio into $(LS_VENV): about 1 GB"
 	$(PYTHON) -m venv $(LS_VENV)
 	$(LS_VENV)/bin/pip install --quiet --upgrade pip
-	$(LS_VENV)/bin/pip install --quiet label-studio==1.23.2
+	$(LS_VENV)/bin/pip install $(PIP_QUIET) label-studio==1.23.2
 	touch $@
 
 # An empty database, which takes a minute to build: each Label Studio that is started begins with a copy of it.
@@ -36,7 +41,7 @@ $(LS_VENV)/empty-database/label_studio.sqlite3: $(LS_VENV)/.ready
 label-studio: $(LS_VENV)/empty-database/label_studio.sqlite3
 
 demo: $(VENV)/.ready label-studio
-	TOKENIZERS_PARALLELISM=false $(BIN)/python -m backend.demo.run $(if $(CHECK),--check)
+	TOKENIZERS_PARALLELISM=false $(BIN)/python -m backend.demo.run $(if $(CHECK),--check) $(if $(PORT),--port $(PORT))
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -69,10 +69,14 @@ def find_label_studio() -> Path:
     raise StudioError(f"Label Studio was not found ({where}): run `make demo`, which installs it beside the project")
 
 
-def free_port() -> int:
-    """Return a free TCP port on loopback."""
+def free_port(preferred: int = 0) -> int:
+    """Return a free TCP port on loopback: the preferred one if nobody listens on it, else any."""
     with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was closed a minute ago is free
+        try:
+            s.bind(("127.0.0.1", preferred))
+        except OSError:
+            return free_port()
         return int(s.getsockname()[1])
 
 

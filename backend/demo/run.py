@@ -44,6 +44,7 @@ MIN_MEAN_IOU, MIN_TASK_IOU = 0.8, 0.65  # of the drawn scenes
 MIN_REAL_IOU = 0.8  # mean of each real clip
 _SCENES = ((204, 24), (205, 25), (203, 30))  # seed of the drawing, frames per second
 _MOST_S = 900.0
+_STUDIO_PORT, _BACKEND_PORT = 8080, 9090  # if they are free
 
 
 class TimedVideo(Protocol):
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit code: 1 if something failed or the check found wrong boxes, else 0."""
     parser = argparse.ArgumentParser(prog="python -m backend.demo.run", description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="compare the predictions with the truth, then end")
-    parser.add_argument("--port", type=int, help="Label Studio's port (default: a free one)")
+    parser.add_argument("--port", type=int, help="Label Studio's port (default: 8080, or a free one if it is taken)")
     parser.add_argument("--data", type=Path, default=Path("demo-data"), help="where everything is kept")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
@@ -118,11 +119,11 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     print("drawing videos ...")
     scenes, clips = list(draw_videos(data / "videos", _SCENES)), load_real_clips()
     print("starting Label Studio (the first start takes half a minute) ...")
-    studio = stack.enter_context(LocalStudio(data / "label-studio", port=port))
+    studio = stack.enter_context(LocalStudio(data / "label-studio", port=port or free_port(_STUDIO_PORT)))
     settings = load_settings(
         label_studio_url=studio.url,
         label_studio_api_key=studio.login.token,
-        port=free_port(),
+        port=free_port(_BACKEND_PORT),
         cache_dir=data.absolute() / "cache",
         data_dir=data.absolute() / "jobs",
         sam2=segmenter,

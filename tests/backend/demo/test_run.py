@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from backend.batch.manifest import read_manifest
 from backend.cli.main import app
-from backend.demo.local_studio import LocalStudio, StudioError, StudioLogin, find_label_studio
+from backend.demo.local_studio import LocalStudio, StudioError, StudioLogin, find_label_studio, free_port
 from backend.demo.run import box_ious
 from backend.demo.synthetic_videos import SyntheticVideo, draw_videos
 from backend.labelstudio.controls.video_rectangle import box_sequence
@@ -57,6 +58,15 @@ def test_drawn_videos_play_as_their_truth_says(tmp_path: Path) -> None:
         times = [frame.time for frame in container.decode(video=0)]
     np.testing.assert_allclose(times, video.times, atol=1e-6)
     assert video.boxes.shape == (len(video.expressions), len(times), 4)
+
+
+def test_a_taken_port_is_left_to_who_has_it() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert free_port(port) != port
+    assert free_port(port) == port
 
 
 def test_a_missing_label_studio_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
