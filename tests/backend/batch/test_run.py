@@ -197,6 +197,7 @@ def test_fetch_video_enforces_size_and_network_limits(tmp_path):
 # --- isolated workers
 
 
+@pytest.mark.slow
 def test_a_failing_clip_does_not_stop_the_worker(tmp_path):
     settings = {"call_log": str(tmp_path / "call_log"), "slow_s": 0}
     worker = IsolatedWorker(FAKE_WORKER, settings, tries=2, limit_s=5)
@@ -306,6 +307,7 @@ def results(tmp_path_factory):
     return folder / "out", masks
 
 
+@pytest.mark.slow
 def test_a_truncated_video_is_processed_up_to_its_last_readable_frame(tmp_path):
     frames, _ = red_star_and_blue_ring(50, size=(320, 180))
     truncated_video = truncated(tmp_path / "cut.mp4", frames)

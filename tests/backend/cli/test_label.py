@@ -316,7 +316,7 @@ def test_doctor_reports_missing_weights_and_an_uncalibrated_backbone(tmp_path):
     assert result.exit_code == 1
     assert "no-weights-here is not a folder" in result.stdout
     assert "decord, and PyAV where decord cannot" in result.stdout
-    assert "not calibrated for this backbone" in result.stdout
+    assert "not calibrated, so scores are no probabilities" in result.stdout
 
 
 def test_serve_names_the_invalid_setting(monkeypatch):

@@ -69,6 +69,7 @@ def test_a_cut_ends_the_track():
     assert not track.visible[11:].any()
 
 
+@pytest.mark.slow
 def test_an_object_that_reappears_from_behind_another_is_complete():
     bar = ("yellow", "square", "plain", "large")
     paths = [(STAR, 11, lambda t: (25 + 60 * t, 30)), (bar, 8, lambda t: (55, 34))]
