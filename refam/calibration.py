@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ from scipy.special import expit
 from refam.heatmaps import normalise
 from video.errors import UserError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Fitted = TypeVar("Fitted")
 FEATURES = ("contrast", "compactness", "order", "draws", "words")
 """The names of the features, in the order of `compute_features`."""
 FILE_NAME = "refam_calibration.json"
@@ -114,9 +118,8 @@ class Calibration:
         return predict_logistic(features, self.weights, self.bias)
 
     def save(self, path: Path) -> None:
-        """Write the calibration as JSON, with the folders that lead to it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        """Write the calibration as JSON; see `save_fitted`."""
+        save_fitted(self, path)
 
 
 def calibration_path(source: str) -> Path:
@@ -141,14 +144,40 @@ def load_calibration(path: Path) -> Calibration | None:
     Raises:
         CalibrationError: If the file is not a calibration.
     """
+    return load_fitted(
+        path, "calibration", lambda fields: Calibration(**{**fields, "weights": tuple(map(float, fields["weights"]))})
+    )
+
+
+def save_fitted(model: DataclassInstance, path: Path) -> None:
+    """Write what was fitted as JSON, with the folders that lead to it; a link is replaced, and its target stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(asdict(model), indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def load_fitted(path: Path, what: str, build: Callable[[dict[str, Any]], Fitted]) -> Fitted | None:
+    """Load what `save_fitted` wrote.
+
+    Args:
+        path: The JSON file.
+        what: What it holds, such as "calibration".
+        build: Makes it of the file's fields.
+
+    Returns:
+        It, or None if there is no such file.
+
+    Raises:
+        CalibrationError: If the file holds something else.
+    """
     if not path.is_file():
         return None
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return Calibration(**{**fields, "weights": tuple(float(w) for w in fields["weights"])})
-    except (ValueError, TypeError, KeyError) as error:
+        return build(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CalibrationError(
-            f"{path} is no calibration ({error}); delete it, or make it anew with `refam eval calibrate`"
+            f"{path} is no {what} ({error}); delete it, or make it anew with `refam eval calibrate`"
         ) from error
 
 

@@ -22,9 +22,9 @@ from refam.calibration import Calibration
 from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps, compute_heatmap
 from refam.oom import FrameLatents, OutOfMemoryGuard, resize_maps
 from refam.presence import PresenceModel
-from refam.text.expression import Expression, ExpressionError, parse_expression, require_known_head
+from refam.text.expression import Expression, ExpressionError, require_known_head
 from refam.text.lexicon import GENERIC_NOUNS
-from refam.text.rewording import restore_expression
+from refam.text.rewording import parse_reworded
 from video.types import Heatmap
 
 __all__ = ["Grounder", "GroundingError", "GroundingOptions", "GroundingTrace", "TokenMaps"]
@@ -86,9 +86,9 @@ class Grounder:
             GroundingError: If it cannot be grounded.
         """
         options = options or self.options
-        rewording = self.backbone.reword(expression)
-        parsed = parse_expression(
-            rewording.text,
+        return parse_reworded(
+            expression,
+            self.backbone.reword,
             self.backbone.tokenizer,
             max_tokens=self.backbone.max_tokens,
             magnets=options.magnet_words if options.magnets else None,
@@ -96,7 +96,6 @@ class Grounder:
             spatial_bias=options.spatial_bias,
             noun_phrase=options.noun_phrase,
         )
-        return restore_expression(parsed, expression, rewording)
 
     def unknown_words(self, expression: str) -> list[str]:
         """Return the words that the backbone's tokenizer does not know; they do not guide the search.

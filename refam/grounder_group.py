@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,12 @@ class GrounderGroup:
     def __init__(self, name: str, reader: GroupReader, members: Mapping[str, Callable[[], Grounder]]) -> None:
         self.name = name
         self._reader = reader
-        self._members = {member: cache(load) for member, load in members.items()}
+        self._members = members
         self._loaded: dict[str, Grounder] = {}
 
     def with_options(self, options: GroundingOptions) -> GrounderGroup:
         """Return a group with other options that shares the members' backbones."""
-        changed = {name: partial(_load_with_options, load, options) for name, load in self._members.items()}
+        changed = {name: partial(self._load_with, options, name) for name in self._members}
         return GrounderGroup(self.name, self._reader, changed)
 
     @property
@@ -80,9 +80,9 @@ class GrounderGroup:
         return [heatmaps[i] for i in range(len(expressions))]
 
     def _load(self, name: str) -> Grounder:
-        self._loaded[name] = self._members[name]()
+        if name not in self._loaded:
+            self._loaded[name] = self._members[name]()
         return self._loaded[name]
 
-
-def _load_with_options(load: Callable[[], Grounder], options: GroundingOptions) -> Grounder:
-    return load().with_options(options)
+    def _load_with(self, options: GroundingOptions, name: str) -> Grounder:
+        return self._load(name).with_options(options)

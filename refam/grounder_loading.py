@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from refam.backbones import BackboneError, LoadOptions, load_backbone, preset_for
 from refam.backbones.identity import name_with_weights
@@ -15,8 +14,6 @@ from refam.grounder import Grounder
 from refam.grounder_group import GrounderGroup
 from refam.grounding import GroundingOptions
 from refam.presence import load_presence, presence_path
-
-_TRAINED_BY = {"tiny": "train-tiny", "photos": "train-photos"}
 
 
 def load_grounder_or_group(
@@ -68,10 +65,6 @@ def load_grounder(
         BackboneError: If the backbone cannot be loaded.
     """
     preset = preset_for(backbone)
-    if backbone in _TRAINED_BY and not Path(preset.source).is_dir():
-        raise BackboneError(
-            f"the weights of {backbone!r} are missing from this checkout; `refam {_TRAINED_BY[backbone]}` makes them"
-        )
     if settings_from is not None:
         preset = replace(preset_for(settings_from), name=preset.name, source=preset.source, licence=preset.licence)
     return Grounder(

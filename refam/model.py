@@ -7,25 +7,25 @@ import logging
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refam.backbones.presets import DEFAULT_BACKBONE
+from refam.pipeline.arguments import FrameBox, FrameMask, FramePoint, check_mask_sizes, to_prompts, to_targets
 from refam.pipeline.device import require_device
 from refam.pipeline.pipeline import Pipeline, run_in_region
 from refam.pipeline.quality import Quality
 from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.stages import Progress
-from refam.pipeline.types import FramePrompt, PipelineOptions, PromptError, Target, TrackResult
+from refam.pipeline.types import PipelineOptions, PromptError, Target, TrackResult
 from refam.pipeline.word_check import check_targets
 from refam.segmenters.load import SegmenterError, TrackerKind, load_segmenter
 from refam.segmenters.sam2_weights import describe_missing, fetch_default_weights
 from refam.text.magnets import Magnets
 from video.io.folder import open_video
 from video.io.reader import Clip
-from video.masks import encode
 from video.types import Candidate, Heatmap, Prompt, Segmenter
 
 log = logging.getLogger("refam.model")
@@ -36,12 +36,6 @@ if TYPE_CHECKING:
     from refam.pipeline.preview import Preview
     from refam.pipeline.stage_cache import StageCache
 
-FramePoint = tuple[float, float, int]
-"""x, y, frame: x and y as fractions of the frame from its top left, frames counted from 0."""
-FrameBox = tuple[float, float, float, float, int]
-"""x0, y0, x1, y1, frame: the corners as fractions of the frame from its top left, frames counted from 0."""
-FrameMask = tuple[NDArray[np.bool_], int]
-"""mask, frame: the mask (H, W) bool in the frame's size, frames counted from 0."""
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantisation = Literal["bnb-4bit", "bnb-8bit", "int8"]
 
@@ -144,8 +138,8 @@ class Model:
             >>> dog.boxes[dog.visible].mean(0)
             >>> (ball,) = model.track("clip.mp4", points=[(0.42, 0.61, 0)])
         """
-        prompts = _to_prompts(points, negative_points, boxes, masks)
-        targets = _to_targets([words] if isinstance(words, str) else words, prompts)
+        prompts = to_prompts(points, negative_points, boxes, masks)
+        targets = to_targets([words] if isinstance(words, str) else words, prompts)
         region = RegionOfInterest(frame_range, every=every, max_side_px=max_side_px or self.quality.max_side_px)
         if self._check_targets is not None:
             self._check_targets(targets)
@@ -181,7 +175,7 @@ class Model:
             PipelineError: If none of the targets was found; see `track`.
             ReadingError: If no frame could be read.
         """
-        _check_mask_sizes(targets, clip.size)
+        check_mask_sizes(targets, clip.size)
         if region is None:
             return self.quality.run(self.pipeline, clip, targets, progress=progress, cache=cache, preview=preview)
         return run_in_region(self.pipeline, clip, targets, region, progress=progress, cache=cache, preview=preview)
@@ -423,82 +417,8 @@ def _offline_by_environment() -> bool:
     return os.environ.get("REFAM_OFFLINE", "").lower() in {"1", "true", "t", "yes", "y", "on"}
 
 
-def _to_prompts(
-    points: Sequence[FramePoint],
-    negative_points: Sequence[FramePoint],
-    boxes: Sequence[FrameBox],
-    masks: Sequence[FrameMask],
-) -> tuple[FramePrompt, ...]:
-    """Return one prompt for each point, box and mask; raises PromptError if one is malformed or out of range."""
-    for point in (*points, *negative_points):
-        _require_numbers(point, 3, "a point is (x, y, frame)")
-    for box in boxes:
-        _require_numbers(box, 5, "a box is (x0, y0, x1, y1, frame)")
-    for pair in masks:
-        if not (isinstance(pair, tuple | list) and len(pair) == 2 and np.ndim(pair[0]) == 2 and np.ndim(pair[1]) == 0):
-            raise PromptError(f"a mask is (mask, frame), the mask an array (H, W) of bool, got {_describe(pair)}")
-    try:
-        return (
-            *(FramePrompt(int(frame), points=((x, y),), labels=(1,)) for x, y, frame in points),
-            *(FramePrompt(int(frame), points=((x, y),), labels=(0,)) for x, y, frame in negative_points),
-            *(FramePrompt(int(frame), box=(x0, y0, x1, y1)) for x0, y0, x1, y1, frame in boxes),
-            *(FramePrompt(int(frame), mask=encode(np.asarray(mask, np.bool_))) for mask, frame in masks),
-        )
-    except ValueError as error:
-        raise PromptError(str(error)) from error
-
-
-def _require_numbers(values: Any, count: int, form: str) -> None:
-    """Raise PromptError unless `values` are so many numbers; form: what the error says is right."""
-    numbers = np.asarray(values) if isinstance(values, tuple | list | np.ndarray) and len(values) == count else None
-    if numbers is None or numbers.ndim != 1 or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
-        raise PromptError(f"{form}, got {_describe(values)}")
-
-
-def _describe(value: Any) -> str:
-    """Return a short text for an argument: arrays by their shape, all else as Python prints it."""
-    if isinstance(value, np.ndarray) and value.size > 8:
-        return f"an array of shape {value.shape}"
-    if isinstance(value, tuple | list):
-        return f"({', '.join(map(_describe, value))}{',' if len(value) == 1 else ''})"
-    return repr(value)
-
-
 def _require_choice(name: str, value: str, choices: Collection[str]) -> None:
     """Raise PromptError unless the value of an argument is one of the choices."""
     if value not in choices:
         *others, last = choices
         raise PromptError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")
-
-
-def _check_mask_sizes(targets: Sequence[Target], size: tuple[int, int]) -> None:
-    """Raise PromptError if a drawn mask has another size than the video, which is (width, height) pixels."""
-    for prompt in (prompt for target in targets for prompt in target.prompts):
-        if prompt.mask is not None and prompt.mask.size != size:
-            width, height = prompt.mask.size
-            raise PromptError(
-                f"the mask on frame {prompt.frame} is {height}x{width} pixels (height x width); "
-                f"the video's frames are {size[1]}x{size[0]}"
-            )
-
-
-def _to_targets(words: Sequence[str], prompts: tuple[FramePrompt, ...]) -> list[Target]:
-    """Return one target for each expression; prompts belong to the only one, or are an object by themselves."""
-    expressions = [" ".join(expression.split()) for expression in words]
-    if not expressions and not prompts:
-        raise PromptError("nothing to track: give words, points, boxes or masks")
-    if not all(expressions):
-        raise PromptError("an expression is empty: say what to find, for example 'the red star'")
-    if len(set(expressions)) < len(expressions):
-        raise PromptError(f"the same words were given twice: {expressions}; each object needs words of its own")
-    if prompts and len(expressions) > 1:
-        raise PromptError(
-            f"points, boxes and masks describe one object, and {len(expressions)} expressions were given: "
-            "track the objects one call after the other"
-        )
-    try:
-        if not expressions:
-            return [Target("object", prompts=prompts)]
-        return [Target(expression, words=expression, prompts=prompts) for expression in expressions]
-    except ValueError as error:
-        raise PromptError(str(error)) from error

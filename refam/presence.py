@@ -9,10 +9,9 @@ calibrate`). What was fitted is valid only for the weights and the settings it w
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.calibration import CalibrationError, calibration_path, fit_logistic, predict_logistic
+from refam.calibration import (
+    CalibrationError,
+    calibration_path,
+    fit_logistic,
+    load_fitted,
+    predict_logistic,
+    save_fitted,
+)
 from refam.text.lexicon import ENDINGS
 from video.types import Presence
 
@@ -112,11 +118,8 @@ class PresenceModel:
         return Presence(float(probability), attention[int(relative.argmin())][0])
 
     def save(self, path: Path) -> None:
-        """Write the model as JSON, with the folders that lead to it; a link is replaced, and its target stays."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        """Write the model as JSON; see `refam.calibration.save_fitted`."""
+        save_fitted(self, path)
 
 
 def presence_path(source: str) -> Path:
@@ -133,17 +136,13 @@ def load_presence(path: Path) -> PresenceModel | None:
     Raises:
         CalibrationError: If the file is no presence model.
     """
-    if not path.is_file():
-        return None
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        weights = tuple(float(w) for w in fields["weights"])
-        levels = {str(word): float(level) for word, level in fields["levels"].items()}
-        return PresenceModel(**{**fields, "weights": weights, "levels": levels, "level": float(fields["level"])})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CalibrationError(
-            f"{path} is no presence model ({error}); delete it, or make it anew with `refam eval calibrate`"
-        ) from error
+    return load_fitted(path, "presence model", _build)
+
+
+def _build(fields: dict[str, Any]) -> PresenceModel:
+    weights = tuple(map(float, fields["weights"]))
+    levels = {str(word): float(level) for word, level in fields["levels"].items()}
+    return PresenceModel(**{**fields, "weights": weights, "levels": levels, "level": float(fields["level"])})
 
 
 def fit_presence(

@@ -19,7 +19,7 @@ FLOORS = ("video", "refam", "backend")
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "video": (
         ("errors", "types"),
-        ("masks", "contours", "keyframes", "metrics"),
+        ("masks", "contours", "keyframes", "metrics", "images"),
         ("io",),
         ("shots", "optical_flow", "relative_motion", "sampling"),
         ("heatmap_fusion",),

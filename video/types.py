@@ -70,6 +70,11 @@ class Heatmap:
         _require(all(0 <= c <= 1 for c in self.peak), f"Heatmap.peak must be normalised, got {self.peak}")
         _require(0 <= self.confidence <= 1, f"Heatmap.confidence must be in [0, 1], got {self.confidence}")
 
+    @property
+    def certainty(self) -> float:
+        """How likely the frame shows what was asked for: its presence, or the confidence where that is not known."""
+        return self.confidence if self.presence is None else self.presence.probability
+
     def __repr__(self) -> str:
         h, w = self.grid.shape
         x, y = self.peak

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from backend.batch.manifest_file import COLUMNS, ManifestError, read_rows
 from backend.media.network_policy import redact_url
 from refam.pipeline.types import FramePrompt, Target
-from video.formats.base import Skipped
+from video.errors import Skipped
 
 _PROMPT_FIELDS = {"object", "frame", "box", "points", "labels"}
 _MAX_PROBLEMS = 5  # in one message

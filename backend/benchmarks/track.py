@@ -151,6 +151,14 @@ def no_words():
     raise RuntimeError("a click needs no words")
 
 
+def score_masks(tracked, truth):
+    """Return J and F of each frame, (N,) float each, of masks and true masks (N, H, W) bool."""
+    return tuple(
+        np.array([measure(mask, true) for mask, true in zip(tracked, truth, strict=True)])
+        for measure in (region_similarity, boundary_accuracy)
+    )
+
+
 def evaluate(method, clip, segmenter, start, *, fps=FPS):
     """Run a method on a clip from its first frame; see `track_with`.
 
@@ -161,10 +169,7 @@ def evaluate(method, clip, segmenter, start, *, fps=FPS):
     tracked = track_with(method, clip, segmenter, start, fps=fps)
     spent_s = time.process_time() - begin - (segmenter.encoder_s - encoded_s)
     looks = segmenter.looks - looks
-    j, f = (
-        np.array([measure(mask, truth) for mask, truth in zip(tracked, clip.truth, strict=True)])
-        for measure in (region_similarity, boundary_accuracy)
-    )
+    j, f = score_masks(tracked, clip.truth)
     return Outcome(clip.name, j, f, looks, looks * segmenter.look_s, spent_s)
 
 

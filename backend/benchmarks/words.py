@@ -17,14 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from backend.benchmarks.davis_clips import VideoInMemory, read_clip
-from backend.benchmarks.track import FPS, load_segmenter
+from backend.benchmarks.track import FPS, load_segmenter, score_masks
 from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.grounder_loading import load_grounder_or_group
 from refam.model import Model
 from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.types import PipelineError, Target
 from video import masks
-from video.metrics import boundary_accuracy, region_similarity
 
 
 def find_and_track(model, clip, words, *, fps):
@@ -62,11 +61,7 @@ def main():
     for name, words in asked.items():
         clip = read_clip(args.davis, name, step=args.step, max_frames=1000)
         found, result = find_and_track(model, clip, words, fps=FPS / args.step)
-        scores = [
-            np.mean([measure(mask, truth) for mask, truth in zip(found, clip.truth, strict=True)])
-            for measure in (region_similarity, boundary_accuracy)
-        ]
-        total.append(np.mean(scores))
+        total.append(np.mean(score_masks(found, clip.truth)))
         if isinstance(result, str):
             said = f"{0:5.2f}  {0:5.2f}  {result}"
         else:

@@ -23,6 +23,7 @@ import typer
 from backend.cli.console import AsJson, Backbone, Sam2, print_findings, print_json
 from backend.cli.console import out as stdout
 from refam.backbones.presets import DEFAULT_BACKBONE, members_of
+from refam.backbones.weights import directory_size
 from refam.version import __version__
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _onnx(folder: Path, tracker: str, remark: str) -> Finding:
     if tracker == "sam2-video":
         text = f"{folder.name} holds SAM2's image part alone: REFAM_TRACKER=auto, memory or flow"
         return Finding("segmenter", "wrong", text)
-    mb = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+    mb = directory_size(folder) / 1e6
     text = f"SAM2 from {folder.name} ({mb:.0f} MB of weights) in onnxruntime {runtime} on the processor {remark}"
     return Finding("segmenter", "ok", text)
 
@@ -195,10 +196,8 @@ def _backbone(backbone: str) -> Finding:
 
     preset = preset_for(backbone)
     source = str(find_pipeline_directory(preset.source, preset.revision) or preset.source)
-    if preset.name in ("tiny", "photos") and not (Path(source) / "model_index.json").is_file():
-        return Finding(
-            "backbone", "wrong", f"the weights of {backbone} are not here; `refam train-{preset.name}` makes them"
-        )
+    if preset.trained_by and not (Path(source) / "model_index.json").is_file():
+        return Finding("backbone", "wrong", preset.missing_weights_message)
     return _weights("backbone", source, f"{backbone}: " if source != backbone else "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,6 @@ Like = Annotated[
     str | None,
     typer.Option(help="Blocks, noise level and sizes of this preset, for a folder of the same kind, e.g. tiny."),
 ]
-Device = Annotated[str, typer.Option(envvar="REFAM_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 
 for _name in SPLITS:
     _help = f"Judge on {_name}, in its official layout below ROOT."
@@ -194,18 +194,11 @@ def photos(
     """
     with one_line_errors(), steps() as step:
         require_file(root)
-        from refam.evaluation.photos import photo_table, read_outlined, score_pictures
-        from refam.grounder import GroundingError
+        from refam.evaluation.photos import knows_noun, photo_table, read_outlined, score_pictures
 
         pictures = read_outlined(root)[:limit]
         grounder = _load_grounder(backbone, None, device)
-
-        def known(noun: str) -> bool:
-            try:
-                return not grounder.unknown_words(f"the {noun}")
-            except GroundingError:  # it knows none of the words
-                return False
-
+        known = cache(partial(knows_noun, grounder))
         scores = score_pictures(grounder, pictures, known, progress=lambda f: step("ground", f))
         _print(photo_table(scores))
 

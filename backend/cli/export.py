@@ -63,7 +63,7 @@ def export(
     left_out: list[str] = []
     with one_line_errors(), steps() as step:
         from backend.labelstudio.export_sources import VideoFolder, rename_duplicates
-        from video.formats.base import leave_out
+        from video.errors import leave_out
 
         folder = VideoFolder(videos) if videos else None
         found: list[LoadedVideo] = []
@@ -145,7 +145,8 @@ def _load(source: Path, config: Path | None, videos: VideoFolder | None, left_ou
     from backend.labelstudio.export_reader import read_export
     from backend.labelstudio.export_sources import find_tracks_files, is_label_studio_export, read_tracks
     from backend.labelstudio.label_config import parse_label_config
-    from video.formats.base import FormatError, leave_out
+    from video.errors import leave_out
+    from video.formats.base import FormatError
 
     if not source.exists():
         raise FormatError(f"{source}: there is no such file")
@@ -214,7 +215,8 @@ def _write_images(
     progress: Callable[[float], None],
 ) -> None:
     from backend.labelstudio.picture_tasks import encode_jpeg
-    from video.formats.base import FormatError, leave_out
+    from video.errors import leave_out
+    from video.formats.base import FormatError
     from video.io.folder import open_video
 
     if not hasattr(module, "image_path"):

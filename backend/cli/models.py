@@ -11,6 +11,7 @@ from backend.cli.console import AsJson, err, one_line_errors, print_json, steps
 from backend.cli.console import out as stdout
 from backend.cli.examples import examples
 from backend.cli.other_names import Group
+from refam.backbones.weights import directory_size
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
@@ -80,7 +81,7 @@ def pull(
             return
         from backend.settings import SettingsError, weight_settings
         from refam.backbones import BackboneError, preset_for
-        from refam.backbones.weights import directory_size, download_pipeline
+        from refam.backbones.weights import download_pipeline
 
         try:
             preset = preset_for(name)
@@ -118,7 +119,7 @@ def _pull_segmenter(weights: Sam2Weights) -> None:
                 report=lambda line: err.print(line, markup=False, soft_wrap=True),
                 progress=lambda fraction: step("fetch", fraction),
             )
-    size = _format_size(sum(file.stat().st_size for file in folder.iterdir()))
+    size = _format_size(directory_size(folder))
     stdout.print(f"{folder} ({size}). It draws masks from now on, unless REFAM_SAM2 names another.", soft_wrap=True)
     if sam2_store.is_for_onnx(folder) and find_spec("onnxruntime") is None:
         stdout.print("It needs onnxruntime, which is not installed: pip install onnxruntime", soft_wrap=True)
@@ -145,7 +146,7 @@ def _list_segmenters() -> None:
         )
     for known in sam2_store.SAM2_WEIGHTS.values():
         folder = sam2_store.find_weights(known.name, weights.models_dir)
-        here = "no" if folder is None else _format_size(sum(file.stat().st_size for file in folder.iterdir()))
+        here = "no" if folder is None else _format_size(directory_size(folder))
         if folder is not None and sam2_store.is_for_onnx(folder):
             here += ", for onnxruntime"
         source = known.hub if known.npm is None else f"{known.hub}, or npm"
@@ -189,7 +190,7 @@ def _describe_models() -> dict[str, Any]:
                 "source": known.hub,
                 "weights_bytes": known.hub_mb * 1_000_000,
                 "licence": known.licence,
-                "bytes_here": None if folder is None else sum(file.stat().st_size for file in folder.iterdir()),
+                "bytes_here": None if folder is None else directory_size(folder),
             }
         )
     segmenters.append({"name": "grabcut", "source": None, "weights_bytes": 0, "licence": None, "bytes_here": 0})
@@ -203,7 +204,7 @@ def _describe_models() -> dict[str, Any]:
 
 def _on_this_machine(preset: Preset) -> tuple[int | None, bool]:
     """Return how many bytes of a backbone are here, None without any, and whether it is complete."""
-    from refam.backbones.weights import directory_size, find_missing_files, find_pipeline_directory, read_index
+    from refam.backbones.weights import find_missing_files, find_pipeline_directory, read_index
 
     directory = find_pipeline_directory(preset.source, preset.revision)
     if directory is None or not (directory / "model_index.json").is_file():

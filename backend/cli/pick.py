@@ -38,9 +38,7 @@ def pick(
             raise VideoError(f"{video}: this names {len(sources)} videos; give one")
         from backend.cli.pick_page import Picker, serve
         from backend.settings import weight_settings
-        from refam.pipeline.device import require_device
 
-        require_device(device)
         weights = weight_settings(offline=no_download)
         options = [
             *(["--label", name] if name else []),

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import cv2
 import numpy as np
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
@@ -29,6 +28,7 @@ from backend.cli.targets import make_targets
 from refam.pipeline.preview import find_first_mask
 from refam.pipeline.types import PromptError
 from video.errors import UserError
+from video.images import encode_jpeg
 from video.io.reader import Clip
 from video.types import Segmenter
 from video.visualize.overlay import draw_frame
@@ -183,7 +183,7 @@ def create_app(picker: Picker, token: str) -> FastAPI:
             picker.printed = command
             stdout.print(command, markup=False, soft_wrap=True)
         return {
-            "picture": f"data:image/jpeg;base64,{base64.b64encode(_jpeg(image)).decode()}",
+            "picture": f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(image, quality=88)).decode()}",
             "notes": notes,
             "command": command,
             "time_s": float(picker.clip.times[drawn.frame]),
@@ -226,10 +226,3 @@ def serve(picker: Picker, *, port: int, ready: Callable[[str], None]) -> None:
         ready(f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/")
         # The log of requests would show the token.
         uvicorn.Server(uvicorn.Config(create_app(picker, token), log_level="warning", access_log=False)).run([listener])
-
-
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-    if not ok:
-        raise RuntimeError("OpenCV could not write a JPEG")
-    return data.tobytes()

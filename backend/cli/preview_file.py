@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from refam.pipeline.preview import PreviewResult
 from refam.pipeline.tracks import empty_track
+from video.images import encode_png
 from video.io.reader import Clip
 from video.visualize.overlay import draw_frame
 
@@ -33,8 +33,5 @@ def write_preview(clip: Clip, results: Sequence[PreviewResult], path: Path) -> l
     tracks = [result.first_mask or nothing for result in results]
     frames = sorted({result.anchor_frame for result in results if result.first_mask is not None})
     picture = np.concatenate([draw_frame(clip, tracks, frame) for frame in frames])
-    ok, data = cv2.imencode(".png", picture[..., ::-1])
-    if not ok:
-        raise RuntimeError("OpenCV could not write a PNG")
-    path.write_bytes(data.tobytes())
+    path.write_bytes(encode_png(picture))
     return frames

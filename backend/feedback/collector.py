@@ -19,8 +19,7 @@ from backend.labelstudio.client import LabelStudioAuthError, label_studio_client
 from backend.labelstudio.config_xml import LabelConfigError
 from backend.labelstudio.label_config import parse_label_config
 from backend.settings import Settings
-from video.errors import UserError
-from video.formats.base import Skipped
+from video.errors import Skipped, UserError
 
 log = logging.getLogger("refam.loop")
 

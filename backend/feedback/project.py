@@ -21,8 +21,8 @@ from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.request import FALLBACK_FIELDS, task_expressions
 from backend.labelstudio.timeline import editor_frame_count, frame_aspect, region_rate
 from backend.settings import Settings
-from video.errors import UserError
-from video.formats.base import Skipped, get_field, leave_out
+from video.errors import Skipped, UserError, leave_out
+from video.formats.base import get_field
 
 if TYPE_CHECKING:
     from video.io.reader import Clip

@@ -21,8 +21,8 @@ from backend.feedback.store import StoredCorrection
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count, frame_aspect
 from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
-from video.errors import UserError
-from video.formats.base import Skipped
+from video.errors import Skipped, UserError
+from video.images import encode_jpeg
 from video.io.display import resize_image
 from video.io.probe import ClipError
 
@@ -189,10 +189,7 @@ def _encode_picture(stored: StoredCorrection, open_clip: OpenClip, problems: dic
         log.warning("task %s: %s", stored.task, error)
         problems.setdefault(stored.task, f"task {stored.task}: its corrections have no picture: {error}")
         return ""
-    ok, jpeg = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    if not ok:
-        raise RuntimeError("OpenCV could not write a JPEG")
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(drawn, quality=80)).decode()
 
 
 def _format_time(seconds: float) -> str:

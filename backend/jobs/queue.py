@@ -163,11 +163,7 @@ class JobQueue:
 
     def prediction(self, job: str) -> dict[str, Any] | None:
         """Return the finished prediction as Label Studio stores it; None where there is none, or it is damaged."""
-        raw = self._storage.read_blob(f"result:{job}")
-        try:
-            return None if raw is None else json.loads(raw)
-        except (ValueError, TypeError):
-            return None
+        return self._read_json(f"result:{job}")
 
     def save_preview(self, job: str, prediction: dict[str, Any]) -> None:
         """Write what is known of a running job's prediction before it is finished."""
@@ -175,7 +171,10 @@ class JobQueue:
 
     def preview(self, job: str) -> dict[str, Any] | None:
         """Return what is known of the prediction of an unfinished job; None if nothing is, or it is damaged."""
-        raw = self._storage.read_blob(f"preview:{job}")
+        return self._read_json(f"preview:{job}")
+
+    def _read_json(self, blob: str) -> dict[str, Any] | None:
+        raw = self._storage.read_blob(blob)
         try:
             return None if raw is None else json.loads(raw)
         except (ValueError, TypeError):

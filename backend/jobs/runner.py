@@ -24,6 +24,7 @@ from refam.pipeline.pipeline import PipelineError
 from refam.pipeline.stage_cache import StageCache, hash_file, trim_cache
 from refam.pipeline.stages import Stage
 from refam.pipeline.types import Target, TrackResult
+from video.images import encode_jpeg
 from video.io.probe import ReadingError, VideoLimits
 from video.io.reader import open_sequence
 from video.keyframes import KEYFRAME_IOU
@@ -292,7 +293,4 @@ def render_thumbnail(clip: Clip, results: Sequence[TrackResult]) -> bytes:
             mask = cv2.resize(decode(result.track.rles[row]).astype("uint8"), small.shape[1::-1])
             outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
             small = np.asarray(cv2.drawContours(small.copy(), outlines, -1, _OUTLINE_RGB, 2), np.uint8)
-    ok, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    if not ok:
-        raise RuntimeError("OpenCV could not write a JPEG")
-    return bytes(jpeg.tobytes())
+    return encode_jpeg(small, quality=80)

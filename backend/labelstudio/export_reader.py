@@ -25,17 +25,8 @@ from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import label_in_value, labels_in_value, region_answers
 from backend.labelstudio.timeline import region_rate
 from video import masks
-from video.errors import UserError
-from video.formats.base import (
-    FormatError,
-    Skipped,
-    even_times,
-    get_field,
-    leave_out,
-    make_video,
-    read_json,
-    track_from_masks,
-)
+from video.errors import Skipped, UserError, leave_out
+from video.formats.base import FormatError, even_times, get_field, make_video, read_json, track_from_masks
 from video.io.reader import open_clip
 from video.masks import Mask
 from video.types import Rle

@@ -25,7 +25,8 @@ from backend.labelstudio.regions import build_prediction, region_id_for
 from backend.labelstudio.timeline import TimedClip, rate_for_task
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video import masks
-from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, Skipped, leave_out
+from video.errors import Skipped, leave_out
+from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack
 from video.io.reader import open_clip
 from video.types import MaskTrack
 

@@ -37,12 +37,9 @@ def write_frames(clip: Clip, chosen: list[int], folder: Path) -> list[str]:
 
 def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
     """Return an image (H, W, 3) uint8 RGB as a JPEG of quality 95."""
-    import cv2
+    from video import images  # OpenCV, which the command line's help does not need
 
-    ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not ok:
-        raise RuntimeError("OpenCV could not write a JPEG")
-    return data.tobytes()
+    return images.encode_jpeg(image, quality=_JPEG_QUALITY)
 
 
 def build_mask_label_config(labels: list[str], masks: MaskTag) -> str:

@@ -66,6 +66,7 @@ class Backbone(ABC):
 
     Attributes:
         is_video: Whether all frames are grounded in one pass, as a clip; otherwise each frame by itself.
+        grid_multiple: Both sides of the grid of image tokens are multiples of it.
         text_encoders: Set if the text encoders are to be unloaded between calls.
         preset: The settings, of which `short_side_px` may change.
         device: Where the pipeline runs.
@@ -80,6 +81,7 @@ class Backbone(ABC):
     """
 
     is_video: ClassVar[bool] = False
+    grid_multiple: ClassVar[int] = 1
     text_encoders: TextEncoders | None = None
 
     def __init__(self, pipeline: Any, preset: Preset, device: torch.device) -> None:
@@ -162,8 +164,9 @@ class Backbone(ABC):
 
     def tokens_for(self, width: int, height: int, *, short_side_px: int) -> tuple[int, int]:
         """Return (w, h), the tokens of a frame of this size when it is resized to that short side."""
-        scale, step = short_side_px / min(width, height), self.pixels_per_token
-        return max(1, round(width * scale / step)), max(1, round(height * scale / step))
+        many = self.grid_multiple
+        scale = short_side_px / min(width, height) / (self.pixels_per_token * many)
+        return many * max(1, round(width * scale)), many * max(1, round(height * scale))
 
     @torch.inference_mode()
     def encode_text(self, prompts: Sequence[str]) -> TextCondition:

@@ -231,10 +231,8 @@ def _from_pretrained(
                 from refam.photos.encoder import PhotoEncoder
                 from refam.photos.pipeline import PhotoFluxPipeline
 
-                kind, components["vae"] = (
-                    PhotoFluxPipeline,
-                    PhotoEncoder.from_pretrained(directory / "vae", dtype=dtype),
-                )
+                kind = PhotoFluxPipeline
+                components["vae"] = PhotoEncoder.from_pretrained(directory / "vae", dtype=dtype)
             else:
                 kind = getattr(diffusers, preset.pipeline)
             pipeline = kind.from_pretrained(str(directory), dtype=dtype, local_files_only=True, **components)

@@ -29,6 +29,8 @@ class PhotoBackbone(FluxBackbone):
     instead of .58. Positions are relative to the picture.
     """
 
+    grid_multiple = INTERLEAVED
+
     @cached_property
     def _reword(self) -> Reword:
         return open_rewording(Path(self.pipeline.name_or_path))
@@ -36,12 +38,6 @@ class PhotoBackbone(FluxBackbone):
     @override
     def reword(self, expression: str) -> Rewording:
         return self._reword(expression)
-
-    @override
-    def tokens_for(self, width: int, height: int, *, short_side_px: int) -> tuple[int, int]:
-        scale = short_side_px / min(width, height) / self.pixels_per_token
-        w, h = (INTERLEAVED * max(1, round(side * scale / INTERLEAVED)) for side in (width, height))
-        return w, h
 
     @override
     def read_attention(
@@ -52,16 +48,12 @@ class PhotoBackbone(FluxBackbone):
         rows = {k: v if v is None else v.repeat_interleave(count, 0) for k, v in text.inputs.items()}
         texts = TextCondition(rows, tuple(start for start in text.starts for _ in range(count)))
         parts = super().read_attention(_split(latents), texts, _split(noise), n_text=n_text, **options)
-
-        def merge(maps: torch.Tensor) -> torch.Tensor:
-            return _merge(maps, height, width)
-
         stats = parts.sink_stats
         if stats is not None:  # every part is one more sample of the same picture
             mean, variation = (v.unflatten(1, (-1, count)).mean(2) for v in (stats.mean, stats.variation))
             stats = SinkStats(stats.blocks, mean, variation)
-        by_block = {block: merge(maps) for block, maps in parts.by_block.items()}
-        return replace(parts, mean=merge(parts.mean), by_block=by_block, sink_stats=stats)
+        by_block = {block: _merge(maps, height, width) for block, maps in parts.by_block.items()}
+        return replace(parts, mean=_merge(parts.mean, height, width), by_block=by_block, sink_stats=stats)
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:

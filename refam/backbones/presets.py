@@ -36,6 +36,7 @@ class Preset:
         gated: Whether the hub asks for a login and for the licence to be accepted first.
         billion_parameters: Billions of parameters, of the transformer and of all other components, counted from the
             configurations of their classes.
+        trained_by: The command that makes the weights, for a model that ships.
 
     Raises:
         ValueError: If a number is out of range.
@@ -58,6 +59,7 @@ class Preset:
     repeat_frames: bool = True
     gated: bool = False
     billion_parameters: tuple[float, float] | None = None
+    trained_by: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.noise < 1:
@@ -84,6 +86,8 @@ class Preset:
     @property
     def missing_weights_message(self) -> str:
         """What to tell a person if the weights are not on this machine."""
+        if self.trained_by:
+            return f"the weights of {self.name!r} are missing from this checkout; `refam {self.trained_by}` makes them"
         at = f" at revision {self.revision}" if self.revision else ""
         size = f", about {self.size_gb:.0f} GB" if self.size_gb else ""
         gate = " after its licence was accepted on the hub's page and `hf auth login`" if self.gated else ""
@@ -121,6 +125,7 @@ PRESETS: dict[str, Preset] = {
             balanced=True,
             smooth_tokens=1.5,
             licence="Apache-2.0",
+            trained_by="train-tiny",
         ),
         Preset(
             "photos",
@@ -131,6 +136,7 @@ PRESETS: dict[str, Preset] = {
             blocks=(0, 1),
             pipeline="PhotoFluxPipeline",
             licence="Apache-2.0",
+            trained_by="train-photos",
         ),
         _large(
             "flux-schnell",
@@ -311,7 +317,14 @@ def preset_for_class(pipeline: str, *, name: str, source: str, licence: str) -> 
             f"{', '.join(known_pipeline_classes())}"
         )
     return replace(
-        template, name=name, source=source, licence=licence, gated=False, billion_parameters=None, revision=None
+        template,
+        name=name,
+        source=source,
+        licence=licence,
+        gated=False,
+        billion_parameters=None,
+        revision=None,
+        trained_by="",
     )
 
 

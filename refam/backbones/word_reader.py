@@ -14,10 +14,10 @@ from typing import Any
 from refam.backbones.presets import GROUPS, members_of, preset_for
 from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
 from refam.photos.rewording import open_rewording
-from refam.text.expression import Expression, parse_expression
+from refam.text.expression import Expression
 from refam.text.magnets import Magnets
 from refam.text.model_choice import choose_model
-from refam.text.rewording import Reword, keep_words, restore_expression
+from refam.text.rewording import Reword, Rewording, parse_reworded
 
 # The folders of the tokenizers whose tokens are read (`Backbone.tokenizer`), the first that a pipeline has. A chat
 # model's template stands around the prompt, whose tokens are the same without it.
@@ -45,12 +45,12 @@ class WordReader:
     Args:
         tokenizer: See above.
         max_tokens: The length of the text encoder's sequence.
-        reword: Replaces words that the backbone lacks.
+        reword: Replaces words that the backbone lacks; by default none.
     """
 
-    def __init__(self, tokenizer: Any, *, max_tokens: int, reword: Reword | None = None) -> None:
+    def __init__(self, tokenizer: Any, *, max_tokens: int, reword: Reword = Rewording) -> None:
         self.tokenizer, self._max_tokens = tokenizer, max_tokens
-        self._reword = reword or keep_words
+        self._reword = reword
 
     def parse(self, expression: str, *, magnets: Magnets = Magnets()) -> Expression:  # noqa: B008 - frozen
         """Parse an expression into tokens and their roles.
@@ -62,9 +62,7 @@ class WordReader:
         Raises:
             ExpressionError: If it cannot be grounded.
         """
-        rewording = self._reword(expression)
-        parsed = parse_expression(rewording.text, self.tokenizer, max_tokens=self._max_tokens, magnets=magnets)
-        return restore_expression(parsed, expression, rewording)
+        return parse_reworded(expression, self._reword, self.tokenizer, max_tokens=self._max_tokens, magnets=magnets)
 
 
 class GroupReader:
@@ -127,7 +125,7 @@ def _open_reader(backbone: str, *, download: bool = False) -> WordReader | None:
         if file.is_file():
             is_clip = pipeline == "StableDiffusion3Pipeline" and folder == "tokenizer"
             length = _CLIP_LENGTH if is_clip else preset.text_length
-            reword = open_rewording(directory) if pipeline == "PhotoFluxPipeline" else None
+            reword = open_rewording(directory) if pipeline == "PhotoFluxPipeline" else Rewording
             return WordReader(_FileTokenizer(file), max_tokens=length, reword=reword)
     return None
 

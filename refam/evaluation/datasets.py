@@ -25,16 +25,8 @@ from refam.evaluation.samples import (
     first_existing,
     require_files,
 )
-from video.formats.base import (
-    FormatError,
-    Skipped,
-    get_field,
-    image_size,
-    leave_out,
-    read_indices,
-    read_json,
-    safe_name,
-)
+from video.errors import Skipped, leave_out
+from video.formats.base import FormatError, get_field, image_size, read_indices, read_json, safe_name
 
 _META = "meta_expressions.json"
 _DAVIS_RESOLUTIONS = ("480p", "Full-Resolution", "")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refam.evaluation.photos import knows_noun
+from refam.evaluation.presence_scores import fit_on_pictures
 from refam.photos.features import read_picture
 from refam.photos.labels import Photo
-from refam.presence import PresenceModel, WordAttention, fit_presence
+from refam.presence import PresenceModel
 from video.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,13 +34,15 @@ def sample_nouns(
         seed: Chooses pictures and nouns.
     """
     rng = np.random.default_rng(seed)
-    yielded = 0
+    left = count
     for index in rng.permutation(len(photos)):
+        if not left:
+            return
         photo = photos[index]
         there = [n for n in photo.labels if known(n)]
         absent = [n for n in photo.complete if n not in photo.labels and known(n)]
-        if there and absent and yielded < count:
-            yielded += 1
+        if there and absent:
+            left -= 1
             chosen = [(str(n), True) for n in rng.permutation(there)[:_PER_PICTURE]]
             chosen += [(str(n), False) for n in rng.permutation(absent)[:_PER_PICTURE]]
             yield photo, chosen
@@ -63,24 +68,11 @@ def calibrate_presence_on_photos(
     Raises:
         UserError: If there is no picture with a noun that is there and one that is not, both known to the model.
     """
-
-    def known(noun: str) -> bool:
-        try:
-            return not grounder.unknown_words(f"the {noun}")
-        except UserError:  # its head noun is unknown
-            return False
-
-    attentions: list[WordAttention] = []
-    present: list[bool] = []
-    for done, (photo, nouns) in enumerate(sample_nouns(photos, known, count, seed)):
-        picture = read_picture(photo.file)
-        rows = grounder.read_token_maps([picture], [f"the {noun}" for noun, _ in nouns], indices=[done])
-        for (_, is_there), maps in zip(nouns, rows, strict=True):
-            attentions.append(grounder.compute_heatmap(maps[0], picture).word_attention)
-            present.append(is_there)
-        progress((done + 1) / count)
-    if not present:
+    known = cache(partial(knows_noun, grounder))
+    sampled = list(sample_nouns(photos, known, count, seed))
+    if not sampled:
         raise UserError(
             "no picture has a label and, in its `complete` list, a noun that is not there, both known to the model"
         )
-    return fit_presence(attentions, np.array(present), made_with=grounder.heatmap_settings(), seed=seed)
+    asked = ((read_picture(p.file), [(f"the {noun}", is_there) for noun, is_there in nouns]) for p, nouns in sampled)
+    return fit_on_pictures(grounder, asked, len(sampled), seed=seed, progress=progress)

@@ -53,7 +53,7 @@ class PairScore:
         present: Whether the picture has it.
         hit: Whether the peak lies on it; False if it is not there.
         centre: Whether the picture's centre lies on it, which is what always pointing there would have.
-        certainty: How likely the picture has it: the heatmap's presence, or its confidence where that is unknown.
+        certainty: Of the heatmap.
         seconds: For grounding the picture, shared by its nouns.
     """
 
@@ -96,6 +96,14 @@ def _fill(file: Path, objects: Sequence[Mapping[str, Any]]) -> dict[str, NDArray
             mask = masks.setdefault(thing["name"], np.zeros(size[::-1], np.uint8))
             cv2.fillPoly(mask, [np.round(np.array(outline) * size - 0.5).astype(np.int32)], 1)
     return {name: mask.astype(bool) for name, mask in masks.items()}
+
+
+def knows_noun(grounder: Grounder, noun: str) -> bool:
+    """Return whether a grounder knows every word of a noun."""
+    try:
+        return not grounder.unknown_words(f"the {noun}")
+    except UserError:  # GroundingError: its head noun is unknown
+        return False
 
 
 def score_pictures(
@@ -141,8 +149,7 @@ def score_pictures(
             mask = picture.masks.get(noun)
             hit = mask is not None and _at(mask, *row[0].peak)
             centre = mask is not None and _at(mask, 0.5, 0.5)
-            certainty = row[0].confidence if row[0].presence is None else row[0].presence.probability
-            scores.append(PairScore(noun, mask is not None, hit, centre, certainty, seconds))
+            scores.append(PairScore(noun, mask is not None, hit, centre, row[0].certainty, seconds))
         progress((index + 1) / len(pictures))
     return scores
 

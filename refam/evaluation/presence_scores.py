@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,18 +43,39 @@ class StatementScore:
 
 def calibrate_presence(grounder: Grounder, count: int, *, progress: Progress) -> PresenceModel:
     """Fit the presence model of a grounder on statements about `count` drawn pictures, none of which is held out."""
+    asked = (
+        (stated.picture, [(statement.text, statement.is_present) for statement in stated.statements])
+        for stated in stated_scenes(count, CHOICE_SEED)
+    )
+    return fit_on_pictures(grounder, asked, count, seed=CHOICE_SEED, progress=progress)
+
+
+def fit_on_pictures(
+    grounder: Grounder,
+    asked: Iterable[tuple[NDArray[np.uint8], Sequence[tuple[str, bool]]]],
+    count: int,
+    *,
+    seed: int,
+    progress: Progress,
+) -> PresenceModel:
+    """Fit the presence model of a grounder on pictures.
+
+    Args:
+        grounder: What grounds the expressions.
+        asked: Pictures (h, w, 3) uint8 RGB, each with expressions and whether it has what they name.
+        count: How many pictures these are.
+        seed: That chose them, for the record.
+        progress: Called with the share that is done.
+    """
     attentions: list[WordAttention] = []
     present: list[bool] = []
-    for i, stated in enumerate(stated_scenes(count, CHOICE_SEED)):
-        texts = [statement.text for statement in stated.statements]
-        for statement, maps in zip(
-            stated.statements, grounder.read_token_maps([stated.picture], texts, indices=[i]), strict=True
-        ):
-            attentions.append(grounder.compute_heatmap(maps[0], stated.picture).word_attention)
-            present.append(statement.is_present)
+    for i, (picture, expressions) in enumerate(asked):
+        rows = grounder.read_token_maps([picture], [text for text, _ in expressions], indices=[i])
+        for (_, is_there), maps in zip(expressions, rows, strict=True):
+            attentions.append(grounder.compute_heatmap(maps[0], picture).word_attention)
+            present.append(is_there)
         progress((i + 1) / count)
-    settings = grounder.heatmap_settings()
-    return fit_presence(attentions, np.array(present), made_with=settings, seed=CHOICE_SEED)
+    return fit_presence(attentions, np.array(present), made_with=grounder.heatmap_settings(), seed=seed)
 
 
 def score_pictures(
@@ -75,8 +96,8 @@ def score_pictures(
         for statement, (heatmap,) in zip(
             stated.statements, grounder.ground([stated.picture], texts, indices=[i]), strict=True
         ):
-            score = heatmap.confidence if heatmap.presence is None else heatmap.presence.probability
-            scores.append(StatementScore(statement, score, heatmap.presence is None or score >= least))
+            found = heatmap.presence is None or heatmap.certainty >= least
+            scores.append(StatementScore(statement, heatmap.certainty, found))
         progress((i + 1) / count)
     return scores
 

@@ -1,8 +1,11 @@
-"""The word loss: the attention of image tokens to a noun must say whether the picture has it. No place is given.
+"""The losses on the attention itself: of image tokens to a noun. No place is given.
 
-For every noun of the text and every block: log-sum-exp over the image tokens of the log-odds of the joint attention
-(softmax over text and image, mean over heads), with a learnt scale and offset, and binary cross-entropy with "the
-picture has it".
+The word loss: whether the picture has the noun must follow from its attention. For every noun of the text and every
+block: log-sum-exp over the image tokens of the log-odds of the joint attention (softmax over text and image, mean over
+heads), with a learnt scale and offset, and binary cross-entropy with "the picture has it".
+
+The map loss: at every token these log-odds follow the linear probe's (`refam.photos.latents`), which was itself fitted
+to say which nouns a picture has.
 """
 
 from __future__ import annotations
@@ -68,7 +71,7 @@ class AskedNouns:
 
 
 class WordLoss(nn.Module):
-    """The loss over all blocks, with a scale and an offset for each."""
+    """Both losses over all blocks, with a scale and an offset for each."""
 
     def __init__(self, n_blocks: int) -> None:
         super().__init__()

@@ -262,8 +262,8 @@ def run_in_region(
         ReadingError: If nothing could be read.
     """
     view = region.view(clip, targets)
-    early = {} if preview is None else {"preview": lambda results: preview(map_previews_to_clip(results, view))}
-    results = pipeline.run(view, map_targets_to_view(view, targets), progress=progress, cache=cache, **early)
+    early = None if preview is None else lambda previews: preview(map_previews_to_clip(previews, view))
+    results = pipeline.run(view, map_targets_to_view(view, targets), progress=progress, cache=cache, preview=early)
     return map_results_to_clip(results, view, targets)
 
 

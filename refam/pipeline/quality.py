@@ -91,7 +91,6 @@ class Quality(StrEnum):
         from video.io.reader import Clip
 
         if self.max_side_px is None or not isinstance(clip, Clip) or max(clip.size) <= self.max_side_px:
-            early = {} if preview is None else {"preview": preview}  # a pipeline need not be able to
-            return pipeline.run(clip, targets, progress=progress, cache=cache, **early)
+            return pipeline.run(clip, targets, progress=progress, cache=cache, preview=preview)
         region = RegionOfInterest(max_side_px=self.max_side_px)
         return run_in_region(pipeline, clip, targets, region, progress=progress, cache=cache, preview=preview)

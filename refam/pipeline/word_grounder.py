@@ -102,8 +102,8 @@ class WordGrounder:
         if state.cache is None:
             return None
         heatmaps = []
-        for index in indices:
-            heatmap = state.cache.load_heatmap(self._key(state, indices, index))
+        for key in self._keys(state, indices):
+            heatmap = state.cache.load_heatmap(key)
             if heatmap is None:
                 return None
             heatmaps.append(heatmap)
@@ -112,10 +112,12 @@ class WordGrounder:
     def _save(self, state: ObjectState, indices: Sequence[int], heatmaps: list[Heatmap]) -> list[Heatmap]:
         """Cache heatmaps, and return them."""
         if state.cache is not None:
-            for index, heatmap in zip(indices, heatmaps, strict=True):
-                state.cache.save_heatmap(self._key(state, indices, index), heatmap)
+            for key, heatmap in zip(self._keys(state, indices), heatmaps, strict=True):
+                state.cache.save_heatmap(key, heatmap)
         return heatmaps
 
-    def _key(self, state: ObjectState, indices: Sequence[int], index: int) -> tuple[object, ...]:
+    def _keys(self, state: ObjectState, indices: Sequence[int]) -> list[tuple[object, ...]]:
+        """The keys of the heatmaps of frames that are grounded together."""
         words = state.target.words or ""
-        return heatmap_key(words, self.model.for_words(words), indices, index)
+        model = self.model.for_words(words)
+        return [heatmap_key(words, model, indices, index) for index in indices]

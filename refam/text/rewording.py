@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from refam.text.expression import Expression, TokenRole
+from refam.text.expression import Expression, TokenRole, parse_expression
 
 
 @dataclass(frozen=True)
@@ -24,22 +25,24 @@ class Rewording:
 Reword = Callable[[str], Rewording]
 
 
-def keep_words(expression: str) -> Rewording:
-    """Return an expression as it is."""
-    return Rewording(expression)
+def parse_reworded(expression: str, reword: Reword, tokenizer: Any, **how: Any) -> Expression:
+    """Parse an expression in words that a model has; the result has the text that the person wrote.
 
-
-def restore_expression(parsed: Expression, written: str, rewording: Rewording) -> Expression:
-    """Return a parsed rewording with what the person wrote as its text, and a note of what was read as what.
-
-    What is said of other things is not looked for, so that nothing is said of its words.
+    Its note says what was read as what, of the words that guide the search: what is said of other things is not looked
+    for, so that nothing is said of their words.
 
     Args:
-        parsed: The rewording, parsed.
-        written: What the person wrote.
-        rewording: What became of it.
+        expression: What the person wrote.
+        reword: Replaces words that the model lacks.
+        tokenizer: See `parse_expression`.
+        **how: The other arguments of `parse_expression`.
+
+    Raises:
+        ExpressionError: If it cannot be grounded.
     """
+    rewording = reword(expression)
+    parsed = parse_expression(rewording.text, tokenizer, **how)
     used = {parsed.tokens[i].word for i in parsed.positions(TokenRole.CONTENT, TokenRole.HEAD)}
     said = [f'"{word}" is read as "{noun}"' for word, noun in rewording.read_as if used.intersection(noun.split())]
     note = f"The model has a smaller vocabulary: {', '.join(said)}." if said else ""
-    return replace(parsed, text=" ".join(written.split()), note=" ".join(filter(None, (note, parsed.note))))
+    return replace(parsed, text=" ".join(expression.split()), note=" ".join(filter(None, (note, parsed.note))))

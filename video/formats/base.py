@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,25 +25,6 @@ from video.types import DEFAULT_FPS, Rle
 
 class FormatError(UserError):
     """A file or folder is not of the expected format, or a format cannot hold some data. The text is for people."""
-
-
-Skipped = list[str] | None
-"""Collects why items were left out; None where the first bad item is an error."""
-
-
-@contextmanager
-def leave_out(skipped: Skipped) -> Iterator[None]:
-    """Let a bad video, object or region cost only itself: note its error and go on behind the block.
-
-    Args:
-        skipped: Gets the error's text; if it is None, the error passes.
-    """
-    try:
-        yield
-    except UserError as error:
-        if skipped is None:
-            raise
-        skipped.append(str(error))
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,17 +19,16 @@ import numpy as np
 
 from video import masks
 from video.contours import mask_to_polygons
+from video.errors import Skipped, leave_out
 from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     ObjectTrack,
-    Skipped,
     attributes_json,
     box_xywh,
     coco_header,
     even_times,
     get_field,
-    leave_out,
     make_video,
     number_labels,
     polygons_to_mask,

@@ -17,17 +17,8 @@ import numpy as np
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from video.formats.base import (
-    AnnotatedVideo,
-    FormatError,
-    ObjectTrack,
-    Skipped,
-    even_times,
-    leave_out,
-    make_video,
-    safe_name,
-    write_text,
-)
+from video.errors import Skipped, leave_out
+from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, even_times, make_video, safe_name, write_text
 from video.formats.cvat_tracks import last_shown_frame, read_meta, read_track
 from video.keyframes import KEYFRAME_IOU, select_keyframes
 

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from video import masks
+from video.errors import Skipped, leave_out
 from video.formats.base import (
     AnnotatedVideo,
     FormatError,
-    Skipped,
     even_times,
-    leave_out,
     make_video,
     read_indices,
     read_json,

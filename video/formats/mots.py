@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from video import masks
+from video.errors import Skipped, leave_out
 from video.formats.base import (
     AnnotatedVideo,
     FormatError,
-    Skipped,
     even_times,
-    leave_out,
     make_video,
     number_labels,
     require_masks,

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from video import masks
+from video.errors import Skipped, leave_out
 from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     ObjectTrack,
-    Skipped,
     attributes_json,
     box_xywh,
     coco_header,
     even_times,
     get_field,
-    leave_out,
     make_video,
     number_labels,
     read_json,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from video.images import encode_jpeg
 from video.io.display import resize_image
 from video.io.reader import Clip
 from video.types import MaskTrack
@@ -107,10 +107,7 @@ def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], items: Sequence[ReviewF
     sheet = np.full((rows * (height + _GAP_PX) + _GAP_PX, columns * (width + _GAP_PX) + _GAP_PX, 3), _PAGE, np.uint8)
     for i, tile in enumerate(tiles):
         paste(sheet, tile, _GAP_PX + i % columns * (width + _GAP_PX), _GAP_PX + i // columns * (height + _GAP_PX))
-    ok, data = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    if not ok:
-        raise RuntimeError("OpenCV could not write a JPEG")
-    Path(path).write_bytes(data.tobytes())
+    Path(path).write_bytes(encode_jpeg(sheet, quality=85))
     return Path(path)
 
 

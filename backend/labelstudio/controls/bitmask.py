@@ -7,12 +7,12 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from backend.labelstudio.controls.image_masks import MaskControl
 from backend.labelstudio.regions import BitmaskValue
+from video.images import encode_png
 from video.masks import Mask
 
 
@@ -45,7 +45,5 @@ class BitmaskControl(MaskControl):
 
 def _png(mask: Mask) -> str:
     """Return a data URL: white where the mask is, clear elsewhere. The editor paints the opaque pixels itself."""
-    ok, data = cv2.imencode(".png", np.repeat(mask[..., None].astype(np.uint8) * 255, 4, axis=-1))
-    if not ok:
-        raise RuntimeError("OpenCV could not write a PNG")
-    return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()
+    png = encode_png(np.repeat(mask[..., None].astype(np.uint8) * 255, 4, axis=-1))
+    return "data:image/png;base64," + base64.b64encode(png).decode()

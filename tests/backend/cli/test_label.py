@@ -52,7 +52,7 @@ class TruthPipeline:
     def __init__(self, segmenter, *, grounder=None, options=None):
         pass
 
-    def run(self, clip, targets, *, progress=None, cache=None):
+    def run(self, clip, targets, *, progress=None, **_):
         type(self).requested_targets = list(targets)
         for stage in ("ground", "track"):
             progress(stage, 1.0)

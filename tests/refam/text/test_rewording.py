@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from refam.text.expression import parse_expression
-from refam.text.rewording import Rewording, restore_expression
+from refam.text.rewording import Rewording, parse_reworded
 from refam.tiny.model import build_tokenizer
 
 
@@ -25,8 +25,7 @@ from refam.tiny.model import build_tokenizer
 )
 def test_the_note_names_the_words_that_are_looked_for(written, text, read_as, note):
     tokenizer = build_tokenizer(("a", "the", "red", "dog", "car", "beside", "and"))
-    parsed = parse_expression(text, tokenizer, max_tokens=24)
-    restored = restore_expression(parsed, written, Rewording(text, read_as))
+    restored = parse_reworded(written, lambda _: Rewording(text, read_as), tokenizer, max_tokens=24)
     assert restored.text == " ".join(written.split())
     assert restored.note == note
-    assert restored.tokens == parsed.tokens
+    assert restored.tokens == parse_expression(text, tokenizer, max_tokens=24).tokens
