@@ -6,6 +6,8 @@ PARSERS_VENV := .venv-parsers
 BIN := $(VENV)/bin
 # Tests and benchmarks never use the network: what they need is in the repository. The demo alone fetches SAM2-tiny.
 OFFLINE := HF_HUB_OFFLINE=1 REFAM_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# Container images often forbid compiled files: then each process that a test starts would compile the project anew.
+export PYTHONDONTWRITEBYTECODE :=
 # One process more than cores, since some tests wait; at most four: each needs up to 1.5 GB. worksteal keeps the tests of
 # a module together, for its fixtures.
 PARALLEL := -n $(shell n=$$(nproc); echo $$((n < 3 ? n + 1 : 4))) --dist worksteal

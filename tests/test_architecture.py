@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -78,7 +79,9 @@ def imports_of(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in FLOORS}
 
 
-IMPORTS = {name: imports_of(path) - {name} for name, path in MODULES.items()}
+@cache
+def imports() -> dict[str, set[str]]:
+    return {name: imports_of(path) - {name} for name, path in MODULES.items()}
 
 
 def room_of(module: str) -> str:
@@ -99,21 +102,21 @@ def test_every_module_stands_in_a_room(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_floors_import_downwards(module: str) -> None:
     floor = FLOORS.index(module.split(".")[0])
-    upward = {name for name in IMPORTS[module] if FLOORS.index(name.split(".")[0]) > floor}
+    upward = {name for name in imports()[module] if FLOORS.index(name.split(".")[0]) > floor}
     assert not upward, f"{module} imports {upward}, which stands above it"
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room_of(m)])
 def test_rooms_import_downwards(module: str) -> None:
     floor = module.split(".")[0]
-    own = {name for name in IMPORTS[module] if name.split(".")[0] == floor and room_of(name)}
+    own = {name for name in imports()[module] if name.split(".")[0] == floor and room_of(name)}
     upward = {name for name in own if rank_of(name) > rank_of(module)}
     assert not upward, f"{module} imports {upward}, which stands above it"
 
 
 def test_there_are_no_circles() -> None:
     try:
-        TopologicalSorter(IMPORTS).prepare()
+        TopologicalSorter(imports()).prepare()
     except CycleError as error:
         pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
 

@@ -149,13 +149,21 @@ def train_autoencoder(
 
 
 @torch.no_grad()
-def fold_statistics(vae: AutoencoderKL, pools: Sequence[ScenePool], rng: np.random.Generator) -> None:
+def fold_statistics(vae: AutoencoderKL, pools: Sequence[ScenePool], rng: np.random.Generator, batches: int = 4) -> None:
     """Make the latents zero-mean and unit-variance per channel by changing the 1x1 convolutions around them.
 
     The stored model then needs no further statistics, and FluxPipeline's scalar scaling_factor is 1.
+
+    Args:
+        vae: The autoencoder, changed in place.
+        pools: Where pictures come from.
+        rng: Which of them.
+        batches: How many times 128 pictures of each pool are measured.
     """
     vae.eval()
-    z = torch.cat([_latents(vae, p.sample(rng, 128)[1]).transpose(0, 1).flatten(1) for p in pools for _ in range(4)], 1)
+    z = torch.cat(
+        [_latents(vae, p.sample(rng, 128)[1]).transpose(0, 1).flatten(1) for p in pools for _ in range(batches)], 1
+    )
     mean, std = z.mean(1), z.std(1)
     c = model.LATENT_CHANNELS
     vae.quant_conv.weight[:c] /= std[:, None, None, None]

@@ -65,7 +65,8 @@ def transformers_of(pipeline: Any) -> list[torch.nn.Module]:
 def call_pipeline(name: str, backbone: Backbone, latents: torch.Tensor, replacement: Any = None) -> dict[str, Any]:
     """The keyword arguments of the second step; its latents can be given."""
 
-    def swap(_pipeline: Any, step: int, _t: Any, values: dict[str, Any]) -> dict[str, Any]:
+    def swap(pipeline: Any, step: int, _t: Any, values: dict[str, Any]) -> dict[str, Any]:
+        pipeline._interrupt = step == 1  # the steps after it are of no use here
         swapped = step == 0 and replacement is not None
         return {"latents": replacement.to(values["latents"].dtype)} if swapped else values
 

@@ -32,7 +32,7 @@ def test_folding_standardises_latents_and_keeps_the_reconstruction() -> None:
     torch.manual_seed(0)
     vae = model.build_vae()
     pool = draw_pool(BUCKETS[0], 64, 3, workers=1)
-    autoencoder.fold_statistics(vae, [pool], np.random.default_rng(0))
+    autoencoder.fold_statistics(vae, [pool], np.random.default_rng(0), batches=1)
     _, pictures = pool.sample(np.random.default_rng(1), 64)
     with torch.no_grad():
         posterior = vae.encode(pictures).latent_dist
