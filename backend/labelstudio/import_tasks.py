@@ -36,6 +36,8 @@ _ENDINGS = ("", ".mp4", ".webm", ".mov", ".mkv", ".avi", ".y4m", ".gif", ".webp"
 def build_label_config(labels: Sequence[str], *, jobs_page: str | None = None) -> str:
     """Return a label config for `importable_task`: words above the video, these labels, boxes, frame rate `$fps`.
 
+    The video is 420 pixels high (Label Studio's default is 600), so that a screen of 1440x900 shows the timeline too.
+
     Args:
         labels: The labels to choose from.
         jobs_page: Address of the backend's list of jobs, to be shown above the words: the editor itself says neither
@@ -50,7 +52,7 @@ def build_label_config(labels: Sequence[str], *, jobs_page: str | None = None) -
   <Labels name="labels" toName="video">
 {choices}
   </Labels>
-  <Video name="video" value="$video" frameRate="$fps"/>
+  <Video name="video" value="$video" frameRate="$fps" height="420"/>
   <VideoRectangle name="box" toName="video"/>
 </View>
 """

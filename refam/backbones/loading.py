@@ -15,7 +15,7 @@ from refam.backbones.base import Backbone
 from refam.backbones.image_models import ChromaBackbone, Flux2Backbone, FluxBackbone, QwenImageBackbone, SD3Backbone
 from refam.backbones.photo_model import PhotoBackbone
 from refam.backbones.presets import Preset, preset_for_class
-from refam.backbones.tokenizers import ChatTokenizer
+from refam.backbones.tokenizers import ChatTokenizer, restore_normalizer
 from refam.backbones.video_models import (
     CogVideoXBackbone,
     HunyuanVideoBackbone,
@@ -245,6 +245,9 @@ def _from_pretrained(
         ) from error
     if preset.pipeline in CHAT_PIPELINES:
         pipeline.tokenizer = ChatTokenizer.from_pretrained(directory / "tokenizer")
+    for name in pipeline.components:
+        if name.startswith("tokenizer"):
+            restore_normalizer(getattr(pipeline, name), directory / name)
     _check_complete(pipeline, directory)
     with quiet_libraries():
         for name in ("transformer", "transformer_2"):

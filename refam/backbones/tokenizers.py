@@ -1,4 +1,4 @@
-"""Tokenizers for prompts inside templates: which tokens are the prompt's, and how chat templates are filled in."""
+"""Tokenizers as the backbones need them: normalisers as stored, prompts inside templates, filled-in chat templates."""
 
 from __future__ import annotations
 
@@ -15,6 +15,26 @@ from refam.backbones.weights import BackboneError
 
 log = logging.getLogger("refam.backbones")
 _PLACEHOLDER = "\N{SNOWMAN}"
+
+
+def restore_normalizer(tokenizer: Any, folder: Path) -> None:
+    """Give a loaded tokenizer the normaliser that its file has, if transformers left it out.
+
+    transformers 5 builds a T5 tokenizer anew from its vocabulary and keeps no normaliser but SentencePiece's: the
+    models that ship would know "car", but not "Car".
+
+    Args:
+        tokenizer: A transformers tokenizer, changed in place; slow ones are left as they are.
+        folder: Where it was loaded from.
+    """
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and backend.normalizer is None and file.is_file():
+        stored = Tokenizer.from_file(str(file)).normalizer
+        if stored is not None:
+            backend.normalizer = stored
 
 
 class PromptTokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from refam.backbones import Backbone, BackboneError
 from refam.backbones.word_reader import open_word_reader
 from refam.grounder import Grounder
+from refam.grounder_loading import load_grounder
 from refam.text.expression import ExpressionError, TokenRole
 from tests.refam.backbones.pipelines import ALL
 
 EXPRESSIONS = (
     "the red star",
+    "The RED Star",
     "the small ring on the left",
     "two zebras near the blue circle",
     "🟣",
@@ -43,6 +46,24 @@ def test_words_are_read_as_the_loaded_backbone_reads_them(
     assert reader is not None
     for text in EXPRESSIONS:
         assert read(reader.parse, text) == read(grounder.parse, text)
+
+
+@pytest.mark.parametrize("name", ["tiny", "photos"])
+def test_capitals_are_read_as_small_letters_by_the_models_that_ship(name: str) -> None:
+    reader, grounder = open_word_reader(name), load_grounder(name, device="cpu")
+    assert reader is not None
+    plain = {"tiny": "the red star", "photos": "a white car"}[name]
+    for text in (
+        plain,
+        plain.title(),
+        plain.upper(),
+        plain.split()[-1].capitalize(),
+        plain.replace("r", "\N{FULLWIDTH LATIN SMALL LETTER R}"),
+    ):
+        for parsed in (reader.parse(text), grounder.parse(text)):
+            assert parsed.unknown == (), text
+            heads = {unicodedata.normalize("NFKC", t.word) for t in parsed.tokens if t.role is TokenRole.HEAD}
+            assert heads == {plain.split()[-1]}
 
 
 def test_what_is_not_here_is_refused_unless_it_may_be_fetched() -> None:
