@@ -38,7 +38,7 @@ from refam.pipeline.types import (
     model_version,
 )
 from refam.pipeline.word_grounder import WordGrounder
-from video.heatmap_fusion import contrast_heatmaps, fuse_heatmaps
+from video.heatmap_fusion import FusedHeatmaps, contrast_heatmaps, fuse_heatmaps
 from video.io.probe import ReadingError
 from video.keyframes import make_keyframes
 from video.tracking.box_smoothing import remove_outlier_boxes, smooth_boxes
@@ -168,10 +168,14 @@ class Pipeline:
         progress(Stage.CONSENSUS, 0.0)
         links = link_readable_frames(clip, planned, read_errors)
         fused = [fuse_heatmaps(row[: len(links) + 1], links) for row in heatmaps]
-        contrasted = contrast_heatmaps([consensus.heatmaps for consensus in fused])
-        for state, consensus, row in zip(states, fused, contrasted, strict=True):
-            state.consensus = replace(consensus, heatmaps=tuple(row))
-            state.read_errors += read_errors
+        by_model: dict[str, list[tuple[ObjectState, FusedHeatmaps]]] = {}
+        for state, consensus in zip(states, fused, strict=True):
+            by_model.setdefault(self._words.name_for(state.target.words), []).append((state, consensus))
+        for found in by_model.values():  # heatmaps of different models cannot be compared
+            contrasted = contrast_heatmaps([consensus.heatmaps for _, consensus in found])
+            for (state, consensus), row in zip(found, contrasted, strict=True):
+                state.consensus = replace(consensus, heatmaps=tuple(row))
+                state.read_errors += read_errors
         progress(Stage.CONSENSUS, 1.0)
 
     # --- results ---------------------------------------------------------------------------------------------------

@@ -279,8 +279,9 @@ class VideoControl(Control):
                 "score": round_score(result.score),
                 "value": cast(VideoValue, value),
             }
-            if notes := [*result.notes, *more_notes]:  # the editor shows them when the region is selected (measured)
-                region["meta"] = {"text": ["; ".join(notes)]}
+            words = [f"words: {result.target.words}"] if result.target.words else []
+            if texts := [*words, *result.notes, *more_notes]:  # shown when the region is selected (measured)
+                region["meta"] = {"text": ["; ".join(texts)]}
             regions.append(region)
         return regions
 

@@ -34,7 +34,7 @@ def test_a_broken_file_is_answered_as_far_as_it_can_be_read(breaks, runtime, tmp
     (prediction,) = predict(runtime, path.name)
     (region,) = prediction["result"]
     (told,) = region["meta"]["text"]
-    assert told == f"lost for a while; {clip.broken}"
+    assert told == f"words: the star; lost for a while; {clip.broken}"
     last = region["value"]["sequence"][-1]
     assert (last["frame"], last["enabled"]) == (round(clip.times[-1] * 25) + 1, False)
 

@@ -159,7 +159,7 @@ def test_the_shape_of_a_region() -> None:
         "type": "videorectangle",
         "origin": "prediction",
         "score": 0.7,
-        "meta": {"text": ["lost for a while"]},
+        "meta": {"text": ["words: the star; lost for a while"]},
         "value": {
             "framesCount": 10,
             "duration": 0.4,
@@ -171,7 +171,7 @@ def test_the_shape_of_a_region() -> None:
             ],
         },
     }  # fmt: skip
-    assert "meta" not in regions[1]
+    assert regions[1]["meta"] == {"text": ["words: the star"]}
     assert build_prediction(regions, model_version="m")["score"] == 0.4
 
 

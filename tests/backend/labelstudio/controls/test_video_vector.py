@@ -166,9 +166,9 @@ def test_an_object_in_several_parts_has_a_note():
     masks = _star()
     masks[3:6, 70:85, 5:30] = True
     assert _region(masks)["meta"]["text"] == [
-        "on 3 frames the object is in several parts; the outline goes round the largest"
+        "words: the red star; on 3 frames the object is in several parts; the outline goes round the largest"
     ]
-    assert "meta" not in _star_region()
+    assert _star_region()["meta"]["text"] == ["words: the red star"]
 
 
 # --- the label config --------------------------------------------------------------------------------------------
