@@ -9,31 +9,40 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from refam.heatmaps import normalise
+from video.checked_json import STRICT, JsonError, parse_json
 from video.errors import UserError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Fitted = TypeVar("Fitted")
+Weight = Annotated[float, Field(ge=0, le=1e4)]
+Bias = Annotated[float, Field(ge=-1e4, le=1e4)]
 FEATURES = ("contrast", "compactness", "order", "draws", "words")
 """The names of the features, in the order of `compute_features`."""
 FILE_NAME = "refam_calibration.json"
+LEAST_OF_EACH_KIND = 8
+"""Examples of a hit, and of a miss, from which a logistic model is fitted."""
+_LEAST_GAIN = (
+    3.84  # twice the log likelihood over a constant: what one weight without effect exceeds in 5 % of the fits
+)
 _RIDGE = 0.02  # keeps the weights finite when the examples are separable
 
 
 class CalibrationError(UserError):
-    """A calibration file cannot be used; the message says which file and why."""
+    """A calibration cannot be used or fitted; the message says which one and why."""
 
 
 def compute_features(
@@ -103,8 +112,10 @@ class Calibration:
         CalibrationError: If the weights are too few, too many or negative.
     """
 
-    weights: tuple[float, ...]
-    bias: float
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    weights: tuple[Weight, ...]
+    bias: Bias
     made_with: dict[str, Any]
     scenes: int
     seed: int
@@ -144,9 +155,7 @@ def load_calibration(path: Path) -> Calibration | None:
     Raises:
         CalibrationError: If the file is not a calibration.
     """
-    return load_fitted(
-        path, "calibration", lambda fields: Calibration(**{**fields, "weights": tuple(map(float, fields["weights"]))})
-    )
+    return load_fitted(path, "calibration", Calibration)
 
 
 def save_fitted(model: DataclassInstance, path: Path) -> None:
@@ -157,27 +166,28 @@ def save_fitted(model: DataclassInstance, path: Path) -> None:
     part.replace(path)
 
 
-def load_fitted(path: Path, what: str, build: Callable[[dict[str, Any]], Fitted]) -> Fitted | None:
+def load_fitted(path: Path, what: str, kind: type[Fitted]) -> Fitted | None:
     """Load what `save_fitted` wrote.
 
     Args:
         path: The JSON file.
         what: What it holds, such as "calibration".
-        build: Makes it of the file's fields.
+        kind: Its class, a dataclass.
 
     Returns:
         It, or None if there is no such file.
 
     Raises:
-        CalibrationError: If the file holds something else.
+        CalibrationError: If the file holds something else, or cannot be read.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
-        return build(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return parse_json(path.read_bytes(), kind)
+    except (OSError, JsonError) as error:
+        reason = error if isinstance(error, JsonError) else error.strerror
         raise CalibrationError(
-            f"{path} is no {what} ({error}); delete it, or make it anew with `refam eval calibrate`"
+            f"{path} is no {what} ({reason}); delete it, or make it anew with `refam eval calibrate`"
         ) from error
 
 
@@ -193,12 +203,58 @@ def fit_calibration(
         seed: The seed of the scenes.
 
     Raises:
-        ValueError: If the shapes do not match, or if all peaks are right or all are wrong.
+        ValueError: If the shapes do not match.
+        CalibrationError: If too few peaks are right or too few are wrong, or if the features do not tell them apart.
     """
     if features.shape != (len(hits), len(FEATURES)):
         raise ValueError(f"features must be ({len(hits)}, {len(FEATURES)}), got {features.shape}")
-    weights, bias = fit_logistic(features, hits)
+    require_both_kinds(hits, ("heatmaps whose peak is on the object", "heatmaps whose peak is beside it"))
+    weights, bias = fit_telling(features, hits, "heatmaps whose peak is right from those whose peak is wrong")
     return Calibration(weights, bias, made_with, len(hits), seed)
+
+
+# --- what is enough to fit on -----------------------------------------------------------------------------------------
+
+
+def require_both_kinds(hits: NDArray[np.bool_], kinds: tuple[str, str]) -> None:
+    """Check that there are enough examples of either kind to fit on.
+
+    Args:
+        hits: (n,) the outcomes.
+        kinds: What True and False are, in the plural.
+
+    Raises:
+        CalibrationError: If there are not.
+    """
+    counts = (int(np.count_nonzero(hits)), int(np.count_nonzero(~hits)))
+    if min(counts) < LEAST_OF_EACH_KIND:
+        raise CalibrationError(
+            f"{counts[0]} {kinds[0]} and {counts[1]} {kinds[1]}: at least {LEAST_OF_EACH_KIND} of each are needed "
+            "to fit on; take more"
+        )
+
+
+def fit_telling(features: NDArray[np.float64], hits: NDArray[np.bool_], what: str) -> tuple[tuple[float, ...], float]:
+    """Fit a logistic model, see `fit_logistic`, that must tell hits from misses better than a constant does.
+
+    Args:
+        features: (n, k).
+        hits: (n,) the outcomes.
+        what: Of what it tells what, for the error.
+
+    Raises:
+        CalibrationError: If the features do not tell them apart.
+    """
+    weights, bias = fit_logistic(features, hits)
+    fitted = predict_logistic(features, weights, bias)
+    gain = _log_likelihood(fitted, hits) - _log_likelihood(np.full(len(hits), hits.mean()), hits)
+    if not max(weights) > 0 or not 2 * gain > _LEAST_GAIN:
+        raise CalibrationError(f"{len(hits)} examples do not tell {what}; take more, or check their labels")
+    return weights, bias
+
+
+def _log_likelihood(probabilities: NDArray[np.float64], hits: NDArray[np.bool_]) -> float:
+    return float(np.log(np.clip(np.where(hits, probabilities, 1 - probabilities), 1e-12, 1)).sum())
 
 
 # --- logistic regression with non-negative weights --------------------------------------------------------------------

@@ -13,26 +13,34 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
 from refam.calibration import (
+    Bias,
     CalibrationError,
+    Weight,
     calibration_path,
-    fit_logistic,
+    fit_telling,
     load_fitted,
     predict_logistic,
+    require_both_kinds,
     save_fitted,
 )
 from refam.text.lexicon import ENDINGS
+from video.checked_json import STRICT
 from video.types import Presence
 
 WordAttention = tuple[tuple[str, float], ...]
 """The words of an expression, each with the decimal logarithm of the attention that it has."""
 
+Level = Annotated[float, Field(ge=-100, le=100)]
+"""A decimal logarithm of attention."""
+KINDS = ("expressions whose object is there", "expressions whose object is not there")
 FILE_NAME = "refam_presence.json"
 _SMOOTH_TOKENS = 0.7  # sigma; of 0.7, 1.0 and 1.3 the best on 300 scenes with and without the object
 _REGION_SHARE = 0.5  # of the heatmap's maximum: what is as high and connected with the peak belongs to its object
@@ -95,10 +103,12 @@ class PresenceModel:
         CalibrationError: If the weights are too few, too many or negative.
     """
 
-    weights: tuple[float, float]
-    bias: float
-    levels: dict[str, float]
-    level: float
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    weights: tuple[Weight, Weight]
+    bias: Bias
+    levels: dict[str, Level]
+    level: Level
     made_with: dict[str, Any]
     scenes: int
     seed: int
@@ -136,13 +146,7 @@ def load_presence(path: Path) -> PresenceModel | None:
     Raises:
         CalibrationError: If the file is no presence model.
     """
-    return load_fitted(path, "presence model", _build)
-
-
-def _build(fields: dict[str, Any]) -> PresenceModel:
-    weights = tuple(map(float, fields["weights"]))
-    levels = {str(word): float(level) for word, level in fields["levels"].items()}
-    return PresenceModel(**{**fields, "weights": weights, "levels": levels, "level": float(fields["level"])})
+    return load_fitted(path, "presence model", PresenceModel)
 
 
 def fit_presence(
@@ -158,10 +162,12 @@ def fit_presence(
         seed: The seed of the scenes.
 
     Raises:
-        ValueError: If the lengths differ, if all expressions are present or none is, or if one has no words.
+        ValueError: If the lengths differ, or if an expression has no words.
+        CalibrationError: If too few are present or too few are absent, or if their attention does not tell them apart.
     """
     if len(attentions) != len(present):
         raise ValueError(f"{len(attentions)} expressions but {len(present)} outcomes")
+    require_both_kinds(present, KINDS)
     seen: dict[str, list[float]] = defaultdict(list)
     for attention, is_there in zip(attentions, present, strict=True):
         for word, value in attention if is_there else ():
@@ -169,7 +175,7 @@ def fit_presence(
     levels = {word: round(float(np.median(v)), 4) for word, v in sorted(seen.items()) if len(v) >= _LEAST_SEEN}
     level = round(float(np.median(list(levels.values()) or [v for values in seen.values() for v in values] or [0])), 4)
     features = np.stack([_features(_relative(attention, levels, level)) for attention in attentions])
-    weights, bias = fit_logistic(features, present)
+    weights, bias = fit_telling(features, present, "what is there from what is not")
     return PresenceModel((weights[0], weights[1]), bias, levels, level, made_with, len(present), seed)
 
 

@@ -257,7 +257,7 @@ def calibrate(
     Writes refam_calibration.json and refam_presence.json into the pipeline's folder, or, for a hub name, into
     ~/.cache/refam. They count for these weights and settings alone, and for pictures like those they were fitted on:
     drawn scenes, or photographs, whose labels say what is there but not where, so that refam_presence.json alone is
-    written.
+    written. Fewer than 8 examples of either kind, or examples that are not told apart, leave the old file as it is.
     """
     with one_line_errors(), steps() as step:
         if photos is not None:

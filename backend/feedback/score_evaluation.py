@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from backend.feedback.annotator import EditorTruth, find_wrong_frames
 from backend.feedback.project import FeedbackError
 from backend.labelstudio.controls.video_rectangle import box_sequence
+from refam.calibration import require_both_kinds
 from refam.evaluation.grounding_scores import expected_calibration_error, reliability_table
 from refam.evaluation.synthetic import as_clip
 from refam.pipeline.confidence import FEATURES, ScoreModel, feature_vector, fit_score_model, raw_score
@@ -91,13 +92,10 @@ def fit_outcomes(outcomes: Sequence[TrackOutcome], *, made_with: str, source: st
         source: What it was fitted on, for the record.
 
     Raises:
-        FeedbackError: If all tracks are correct or none is.
+        CalibrationError: If too few tracks are correct, or too few are not.
     """
     correct = np.array([outcome.correct for outcome in outcomes])
-    if correct.all() or not correct.any():
-        raise FeedbackError(
-            f"of {len(outcomes)} tracks all are {'right' if correct.all() else 'wrong'}; take more clips to fit on"
-        )
+    require_both_kinds(correct, ("tracks are right", "are wrong"))
     features = np.stack([outcome.features for outcome in outcomes])
     return fit_score_model(features, correct, made_with=made_with, source=source)
 

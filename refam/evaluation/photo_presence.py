@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refam.calibration import require_both_kinds
 from refam.evaluation.photos import knows_noun
 from refam.evaluation.presence_scores import fit_on_pictures
 from refam.photos.features import read_picture
 from refam.photos.labels import Photo
-from refam.presence import PresenceModel
+from refam.presence import KINDS, PresenceModel
 from video.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def calibrate_presence_on_photos(
         progress: Called with the share that is done.
 
     Raises:
-        UserError: If there is no picture with a noun that is there and one that is not, both known to the model.
+        UserError: If there are too few pictures with a noun that is there and one that is not, both known to the
+            model, or if the model does not tell such nouns apart.
     """
     known = cache(partial(knows_noun, grounder))
     sampled = list(sample_nouns(photos, known, count, seed))
@@ -74,5 +76,6 @@ def calibrate_presence_on_photos(
         raise UserError(
             "no picture has a label and, in its `complete` list, a noun that is not there, both known to the model"
         )
+    require_both_kinds(np.array([is_there for _, nouns in sampled for _, is_there in nouns]), KINDS)
     asked = ((read_picture(p.file), [(f"the {noun}", is_there) for noun, is_there in nouns]) for p, nouns in sampled)
     return fit_on_pictures(grounder, asked, len(sampled), seed=seed, progress=progress)

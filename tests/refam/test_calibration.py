@@ -79,8 +79,11 @@ def test_probability_never_falls_with_a_feature(features: list[float], index: in
 @pytest.mark.parametrize(
     ("features", "hits", "message"),
     [
-        (np.zeros((4, 5)), np.ones(4, bool), "all scenes ended alike"),
-        (np.zeros((4, 5)), np.zeros(4, bool), "all scenes ended alike"),
+        (np.zeros((40, 5)), np.ones(40, bool), "40 heatmaps whose peak is on the object and 0 "),
+        (np.zeros((40, 5)), np.arange(40) < 7, "at least 8 of each"),
+        (np.zeros((40, 5)), np.arange(40) < 33, "at least 8 of each"),
+        (np.zeros((40, 5)), np.arange(40) < 20, "40 examples do not tell"),
+        (np.eye(40, 5), np.arange(40) % 2 < 1, "do not tell heatmaps whose peak is right"),
         (np.zeros((4, 3)), np.array([True, False, True, True]), r"features must be \(4, 5\)"),
     ],
 )
@@ -124,11 +127,35 @@ def test_a_saved_calibration_loads_equal(tmp_path: Path) -> None:
     assert load_calibration(tmp_path / FILE_NAME) is None
 
 
-@pytest.mark.parametrize("text", ["no json", "[]", '{"weights": [1, 2]}', '{"weights": null}', "{}"])
+STORED = {"weights": [1, 0.5, 0, 0, 2], "bias": -1, "made_with": {}, "scenes": 5, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("no json", "[]", '{"weights": [1, 2]}', '{"weights": null}', "{}", "[" * 100_000, ""),
+        *(json.dumps({**STORED, "weights": [1, 0, 0, 0, bad]}) for bad in (np.nan, np.inf, -1, "1", None, 1e30)),
+        *(json.dumps({**STORED, "bias": bad}) for bad in (np.nan, -np.inf, "x", None, [0], 1e30)),
+        *(json.dumps({**STORED, "made_with": bad}) for bad in ("x", None, [])),
+        json.dumps({**STORED, "scenes": "5"}),
+        json.dumps({**STORED, "other": 1}),
+    ],
+)
 def test_a_broken_file_is_named_in_the_error(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE_NAME).write_text(text)
     with pytest.raises(CalibrationError, match=r"refam_calibration\.json is no calibration .* delete it"):
         load_calibration(tmp_path / FILE_NAME)
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    with pytest.raises(CalibrationError, match=r"is no calibration .*directory"):
+        load_calibration(tmp_path / FILE_NAME)
+    (tmp_path / FILE_NAME).rmdir()
+    (tmp_path / FILE_NAME).write_text(json.dumps(STORED))
+    loaded = load_calibration(tmp_path / FILE_NAME)
+    assert loaded is not None
+    assert loaded.weights == (1, 0.5, 0, 0, 2)
 
 
 def test_weights_are_never_negative() -> None:

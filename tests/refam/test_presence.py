@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -125,9 +125,12 @@ def test_a_fit_finds_the_usual_attention_and_separates_new_data() -> None:
 @pytest.mark.parametrize(
     ("attentions", "present", "message"),
     [
-        ([(("blue", -1.0),)] * 4, [True] * 4, "ended alike"),
+        ([(("blue", -1.0),)] * 40, [True] * 40, "40 expressions whose object is there and 0"),
+        ([(("blue", -1.0),)] * 15, [True] * 7 + [False] * 8, "at least 8 of each"),
+        ([(("blue", -1.0),)] * 40, [True, False] * 20, "40 examples do not tell what is there"),
+        ([(("blue", -1.0),)] * 20 + [(("blue", 1.0),)] * 20, [True] * 20 + [False] * 20, "40 examples do not tell"),
         ([(("blue", -1.0),)] * 4, [True] * 3, "4 expressions but 3"),
-        ([(("blue", -1.0),), ()], [True, False], "without words"),
+        ([(("blue", -1.0),), ()] * 8, [True, False] * 8, "without words"),
     ],
 )
 def test_data_that_cannot_be_fitted_is_refused(attentions: list, present: list, message: str) -> None:
@@ -142,7 +145,12 @@ def test_a_saved_model_loads_equal_and_a_broken_file_is_named(tmp_path: Path) ->
     (tmp_path / "linked").symlink_to(tmp_path / "deep" / FILE_NAME)
     make_model(bias=0.0).save(tmp_path / "linked")
     assert load_presence(tmp_path / "deep" / FILE_NAME) == make_model(), "the model of another folder stays"
-    for text in ("no json", "[]", '{"weights": [1, 2]}', '{"weights": [1, 2], "levels": [], "level": 0}'):
+    stored = asdict(make_model())
+    wrong = [{"weights": [np.nan, 1]}, {"weights": [np.inf, 1]}, {"weights": "ab"}, {"bias": "x"}, {"bias": None}]
+    wrong += [{"bias": np.nan}, {"level": np.nan}, {"level": 1e9}, {"levels": [1]}, {"levels": {"dog": np.inf}}]
+    wrong += [{"levels": {"dog": "1"}}, {"made_with": "x"}, {"made_with": None}, {"scenes": "x"}, {"other": 1}]
+    broken = ["no json", "[]", '{"weights": [1, 2]}', "[" * 100_000, "", *(json.dumps(stored | bad) for bad in wrong)]
+    for text in broken:
         (tmp_path / FILE_NAME).write_text(text)
         with pytest.raises(CalibrationError, match=r"refam_presence\.json is no presence model .* delete it"):
             load_presence(tmp_path / FILE_NAME)

@@ -9,16 +9,15 @@ import pytest
 
 from backend.feedback.project import FeedbackError
 from backend.feedback.score_evaluation import TrackOutcome, fit_outcomes, score_table
-from refam.pipeline.confidence import (
-    FEATURES,
-)
+from refam.calibration import CalibrationError
+from refam.pipeline.confidence import FEATURES
 from video.metrics import auroc
 
 
-@pytest.mark.parametrize(("right", "words"), [(True, "all are right"), (False, "all are wrong")])
+@pytest.mark.parametrize(("right", "words"), [(True, "12 tracks are right and 0 are"), (False, "0 tracks are right")])
 def test_outcomes_of_one_kind_are_refused(right, words):
     alike = [replace(a, correct=right) for a in _outcomes(12)]
-    with pytest.raises(FeedbackError, match=words):
+    with pytest.raises(CalibrationError, match=words):
         fit_outcomes(alike, made_with="m", source="s")
     with pytest.raises(FeedbackError, match="take more clips"):
         score_table(None, alike)

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli.main import app
+from refam.evaluation import grounding_scores
 from refam.evaluation.grounding_scores import (
     ABLATION,
     SHIPPED,
@@ -170,20 +171,39 @@ def test_the_command_prints_tables(options: list[str], expected: list[str]) -> N
         assert text in done.output
 
 
+def _every_other_scene_is_empty(count: int, seed: int) -> Iterator[HeldOutScene]:
+    """So that half of the heatmaps are misses."""
+    for i, case in enumerate(held_out_scenes(count, seed)):
+        yield replace(case, picture=np.full_like(case.picture, 128)) if i % 2 else case
+
+
 @shipped
-def test_calibrating_writes_beside_the_model(tmp_path: Path) -> None:
+def test_calibrating_writes_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grounding_scores, "held_out_scenes", _every_other_scene_is_empty)
     there = tmp_path / "model"
     there.mkdir()
     for part in TINY_DIRECTORY.iterdir():
         if part.name != "refam_calibration.json":
             (there / part.name).symlink_to(part)
-    done = CliRunner().invoke(app, ["eval", "calibrate", "--backbone", str(there), "--like", "tiny", "--limit", "10"])
+    done = CliRunner().invoke(app, ["eval", "calibrate", "--backbone", str(there), "--like", "tiny", "--limit", "20"])
     assert done.exit_code == 0, done.output
     grounder = load_grounder(str(there), device="cpu", settings_from="tiny")
     made = grounder.valid_calibration()
     assert made is not None
-    assert (made.scenes, made.seed) == (10, CHOICE_SEED)
+    assert (made.scenes, made.seed) == (20, CHOICE_SEED)
     assert not (TINY_DIRECTORY / "refam_calibration.json").is_symlink()
+
+
+@shipped
+def test_a_fit_on_too_few_scenes_leaves_the_old_file(tmp_path: Path) -> None:
+    there = tmp_path / "model"
+    there.mkdir()
+    for part in TINY_DIRECTORY.iterdir():
+        (there / part.name).symlink_to(part)
+    done = CliRunner().invoke(app, ["eval", "calibrate", "--backbone", str(there), "--like", "tiny", "--limit", "10"])
+    assert done.exit_code == 1
+    assert "9 heatmaps whose peak is on the object and 1" in done.output
+    assert all((there / part.name).is_symlink() for part in TINY_DIRECTORY.iterdir())
 
 
 def test_a_backbone_that_is_not_there_is_one_line() -> None:

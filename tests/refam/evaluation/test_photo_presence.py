@@ -72,3 +72,22 @@ def test_pictures_and_nouns_are_sampled_once_and_by_the_seed(photos):
 def test_pictures_that_say_nothing_of_absence_are_refused(photos):
     with pytest.raises(UserError, match="no picture has a label and"):
         calibrate_presence_on_photos(SeesColours(), photos[-2:], 10)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 expressions whose object is there and 1"), (7, "at least 8")])
+def test_too_few_pictures_are_refused_before_any_is_read(photos, count, words):
+    class Reads(SeesColours):
+        def read_token_maps(self, frames, expressions, indices):
+            raise AssertionError("it read a picture")
+
+    with pytest.raises(UserError, match=words):
+        calibrate_presence_on_photos(Reads(), photos, count)
+
+
+def test_a_model_that_sees_no_difference_is_refused(photos):
+    class SeesNothing(SeesColours):
+        def compute_heatmap(self, expression, frame):
+            return SimpleNamespace(word_attention=((expression.removeprefix("the "), -2.0),))
+
+    with pytest.raises(UserError, match="do not tell what is there"):
+        calibrate_presence_on_photos(SeesNothing(), photos, 30)
