@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from refam.backbones.weights import (
     quiet_libraries,
     read_index,
 )
+from refam.photos.vocabulary import VOCABULARY_FILE, load_vocabulary
+from refam.photos.words import model_words
 
 BACKBONES: Mapping[str, type[Backbone]] = {
     "FluxPipeline": FluxBackbone,
@@ -116,8 +118,7 @@ def load_backbone(preset: Preset, *, device: str = "auto", loading: LoadOptions 
     if missing := find_missing_files(directory, index):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise BackboneError(
-            f"{directory} is not complete: {', '.join(missing[:3])}{more} missing, which its model_index.json names; "
-            f"fetch it again{preset.pull_command}"
+            f"{directory} is not complete: {', '.join(missing[:3])}{more} missing; fetch it again{preset.pull_command}"
         )
     pipeline = _from_pretrained(preset, directory, index, torch_device, loading)
     backbone = BACKBONES[preset.pipeline](pipeline, preset, torch_device)
@@ -249,6 +250,10 @@ def _from_pretrained(
         if name.startswith("tokenizer"):
             restore_normalizer(getattr(pipeline, name), directory / name)
     _check_complete(pipeline, directory)
+    if quantised is None:
+        _check_depth(pipeline, directory)
+    if preset.pipeline == "PhotoFluxPipeline":
+        _check_vocabulary(pipeline.tokenizer_2.get_vocab(), directory)
     with quiet_libraries():
         for name in ("transformer", "transformer_2"):
             if getattr(pipeline, name, None) is not None:
@@ -292,6 +297,44 @@ def _check_complete(pipeline: Any, directory: Path) -> None:
             missing = [key for key, value in component.state_dict().items() if value.is_meta]
             if missing:
                 raise BackboneError(_mismatch_message(directory / name, missing))
+
+
+def _check_depth(pipeline: Any, directory: Path) -> None:
+    """Refuse a component whose files have more blocks than its config.json: the libraries leave them out silently."""
+    from safetensors import safe_open
+
+    for name, component in pipeline.components.items():
+        if not isinstance(component, torch.nn.Module):
+            continue
+        lists = {n: len(m) for n, m in component.named_modules() if isinstance(m, torch.nn.ModuleList)}
+        for file in sorted((directory / name).glob("*.safetensors")):
+            with safe_open(file, "pt") as tensors:
+                stored = [place for key in tensors.keys() for place in _places_in_lists(key)]  # noqa: SIM118 - no dict
+            for blocks, number in stored:
+                if number >= lists.get(blocks, number + 1):
+                    raise BackboneError(
+                        f"the weights in {directory / name} do not match its config.json: they have {blocks}.{number}, "
+                        f"but it says {lists[blocks]} of these; fetch the directory again"
+                    )
+
+
+def _places_in_lists(key: str) -> Iterator[tuple[str, int]]:
+    """Yield each list in the name of a tensor, and the number in it: "blocks.3.to_q.weight" -> ("blocks", 3)."""
+    parts = key.split(".")
+    for i, part in enumerate(parts):
+        if part.isdecimal():
+            yield ".".join(parts[:i]), int(part)
+
+
+def _check_vocabulary(tokens: Collection[str], directory: Path) -> None:
+    """Refuse a vocabulary that is not that of the tokenizer, whose words start with "▁"."""
+    file = directory / VOCABULARY_FILE.name
+    lacking = [word for word in model_words(load_vocabulary(file)) if f"▁{word}" not in tokens]
+    if lacking:
+        raise BackboneError(
+            f"{file} is of another model: the tokenizer lacks {len(lacking)} of its words, {lacking[0]!r} among them; "
+            "fetch the directory again"
+        )
 
 
 def _mismatch_message(folder: Path, keys: list[str]) -> str:

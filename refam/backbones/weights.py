@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +9,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from refam.photos.vocabulary import VOCABULARY_FILE
+from video.checked_json import JsonError, parse_json
 from video.errors import UserError
 
 ModelIndex = Mapping[str, Any]
 """The content of a pipeline's model_index.json."""
+
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "tekken.json")
+"""Patterns of the files of which a tokenizer has one."""
 
 
 class BackboneError(UserError):
@@ -65,12 +70,23 @@ def read_index(directory: Path) -> ModelIndex:
     file = directory / "model_index.json"
     if not file.is_file():
         raise BackboneError(f"{directory} is not a diffusers pipeline directory: it has no model_index.json")
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-        index["_class_name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BackboneError(f"{file} is broken ({type(error).__name__}); fetch the directory again") from error
+    index = read_model_json(file)
+    if not isinstance(index.get("_class_name"), str):
+        raise BackboneError(f"{file} is broken (it has no _class_name); fetch the directory again")
     return index
+
+
+def read_model_json(file: Path) -> dict[str, Any]:
+    """Read a JSON file of a model.
+
+    Raises:
+        BackboneError: If it cannot be read or is no JSON object.
+    """
+    try:
+        return parse_json(file.read_bytes(), dict[str, Any])
+    except (OSError, JsonError) as error:
+        reason = error if isinstance(error, JsonError) else error.strerror
+        raise BackboneError(f"{file} is broken ({reason}); fetch the directory again") from error
 
 
 def pipeline_components(index: ModelIndex) -> list[PipelineComponent]:
@@ -81,7 +97,10 @@ def pipeline_components(index: ModelIndex) -> list[PipelineComponent]:
 
 def find_missing_files(directory: Path, index: ModelIndex) -> list[str]:
     """Return what model_index.json names and the directory lacks: folders, weights, shards of weights."""
-    return [file for component in pipeline_components(index) for file in _missing_files_of(directory, component.name)]
+    missing = [f for component in pipeline_components(index) for f in _missing_files_of(directory, component.name)]
+    if index["_class_name"] == "PhotoFluxPipeline" and not (directory / VOCABULARY_FILE.name).exists():
+        missing.append(VOCABULARY_FILE.name)
+    return missing
 
 
 def _missing_files_of(directory: Path, component: str) -> Iterator[str]:
@@ -91,12 +110,19 @@ def _missing_files_of(directory: Path, component: str) -> Iterator[str]:
         return
     shards: set[str] = set()
     for listing in folder.glob("*.index.json"):
-        shards |= set(json.loads(listing.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        weight_map = read_model_json(listing).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+            raise BackboneError(f"{listing} is broken (it has no weight_map of file names); fetch the directory again")
+        shards |= set(weight_map.values())
     yield from (f"{component}/{shard}" for shard in sorted(shards) if not (folder / shard).is_file())
     has_weights = shards or any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
     # Only models have a config.json; the configurations of tokenizers and schedulers have other names.
     if (folder / "config.json").is_file() and not has_weights:
         yield f"{component}/*.safetensors"
+    if component.startswith("tokenizer") and not any(
+        f.is_file() for name in _TOKENIZER_FILES for f in folder.glob(name)
+    ):
+        yield f"{component}/{_TOKENIZER_FILES[0]}"
 
 
 def directory_size(directory: Path) -> int:

@@ -5,13 +5,12 @@ torch, transformers and diffusers are not imported, so that words which cannot b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from refam.backbones.presets import GROUPS, members_of, preset_for
+from refam.backbones.tokenizer_file import FileTokenizer
 from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
 from refam.photos.rewording import open_rewording
 from refam.text.expression import Expression
@@ -126,32 +125,5 @@ def _open_reader(backbone: str, *, download: bool = False) -> WordReader | None:
             is_clip = pipeline == "StableDiffusion3Pipeline" and folder == "tokenizer"
             length = _CLIP_LENGTH if is_clip else preset.text_length
             reword = open_rewording(directory) if pipeline == "PhotoFluxPipeline" else Rewording
-            return WordReader(_FileTokenizer(file), max_tokens=length, reword=reword)
+            return WordReader(FileTokenizer(file), max_tokens=length, reword=reword)
     return None
-
-
-class _FileTokenizer:
-    """A tokenizer.json with the interface of a fast transformers tokenizer, as far as `parse_expression` uses it."""
-
-    def __init__(self, file: Path) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(str(file))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self.unk_token_id = self._unknown_id(file.with_name("tokenizer_config.json"))
-
-    def __call__(self, prompt: str, **_: Any) -> dict[str, Any]:
-        encoding = self._tokenizer.encode(prompt)
-        return {"input_ids": encoding.ids, "offset_mapping": encoding.offsets}
-
-    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-        return [self._tokenizer.id_to_token(i) or "" for i in ids]
-
-    def get_vocab(self) -> dict[str, int]:
-        return self._tokenizer.get_vocab()
-
-    def _unknown_id(self, config: Path) -> int | None:
-        token = json.loads(config.read_text(encoding="utf-8")).get("unk_token") if config.is_file() else None
-        token = token.get("content") if isinstance(token, dict) else token
-        return None if token is None else self._tokenizer.token_to_id(token)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field
 
 from refam.photos.wordnet import WordNet
+from video.checked_json import LENIENT, JsonError, parse_json
+from video.errors import UserError
 
 NOUNS_FILE = Path(__file__).with_name("nouns.txt")
 VOCABULARY_FILE = Path(__file__).with_name("vocabulary.json.gz")
@@ -113,6 +119,24 @@ def singular_forms(word: str) -> tuple[str, ...]:
     return (*((irregular[word],) if word in irregular else ()), *forms)
 
 
+class VocabularyError(UserError):
+    """A vocabulary cannot be read; the message says which file and why."""
+
+
+_Word = Annotated[str, Field(min_length=1)]
+_ImageNetClass = Annotated[int, Field(ge=0, lt=1000)]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What `save_vocabulary` writes: nouns as (name, theme, classes, above), and words by the noun they are read as."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = LENIENT
+
+    nouns: Annotated[list[tuple[_Word, str, list[_ImageNetClass], list[str]]], Field(min_length=1)]
+    words: dict[str, list[_Word]]
+
+
 def load_class_synsets(file: Path = VOCABULARY_FILE) -> list[str]:
     """Return WordNet's synsets of ImageNet's 1000 classes, in their order, as `build_vocabulary` needs them."""
     return list(json.loads(gzip.decompress(file.read_bytes()))["class_synsets"])
@@ -123,11 +147,23 @@ def load_vocabulary(file: Path = VOCABULARY_FILE) -> Vocabulary:
 
     Args:
         file: By default all nouns that a model can be trained on; a model's own file has those that it was trained on.
+
+    Raises:
+        VocabularyError: If the file is missing, broken, or no vocabulary.
     """
-    stored = json.loads(gzip.decompress(file.read_bytes()))
-    nouns = {name: Noun(name, theme, tuple(classes), tuple(above)) for name, theme, classes, above in stored["nouns"]}
-    read_as = {word: noun for noun, words in stored["words"].items() for word in words}
-    return Vocabulary(nouns, read_as)
+    if not file.exists():
+        raise VocabularyError(f"{file.parent} is not complete: {file.name} is missing; fetch the directory again")
+    try:
+        stored = parse_json(gzip.decompress(file.read_bytes()), _Stored)
+    except (OSError, EOFError, zlib.error, JsonError) as error:
+        raise VocabularyError(f"{file} is no vocabulary ({error}); fetch the directory again") from error
+    nouns = {name: Noun(name, theme, tuple(classes), tuple(above)) for name, theme, classes, above in stored.nouns}
+    if strays := [noun for noun in stored.words if noun not in nouns]:
+        raise VocabularyError(
+            f"{file} is no vocabulary (words are read as {strays[0]!r}, which is none of its {len(nouns)} nouns); "
+            "fetch the directory again"
+        )
+    return Vocabulary(nouns, {word: noun for noun, words in stored.words.items() for word in words})
 
 
 def build_vocabulary(wordnet: WordNet, class_synsets: Sequence[str], nouns_file: Path = NOUNS_FILE) -> Vocabulary:

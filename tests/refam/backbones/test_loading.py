@@ -53,7 +53,7 @@ def test_an_unknown_class_is_refused_with_a_list_of_known_ones(tmp_path: Path) -
         preset_for(str(tmp_path))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"_class_name": 5}', "[" * 100_000])
 def test_a_broken_model_index_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "model_index.json").write_text(text)
     with pytest.raises(BackboneError, match=r"model_index\.json is broken"):
@@ -129,9 +129,7 @@ def test_an_incomplete_download_is_reported_and_resumed(
     snapshot = cache(tmp_path, "genmo/mochi-1-preview", saved("Mochi"), "a" * 40)
     shutil.rmtree(snapshot / "vae")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(
-        BackboneError, match=r"complete: vae/ missing, .*; fetch it again with: refam models pull mochi"
-    ):
+    with pytest.raises(BackboneError, match=r"complete: vae/ missing; fetch it again with: refam models pull mochi"):
         load_backbone(preset_for("mochi"), device="cpu")
     monkeypatch.setattr("refam.backbones.loading.download_pipeline", lambda *_: saved("Mochi"))
     assert load_backbone(preset_for("mochi"), device="cpu", loading=LoadOptions(download=True)).preset.name == "mochi"
@@ -196,7 +194,7 @@ def test_an_unreachable_hub_is_named_not_what_the_cache_lacks(
 def test_a_directory_with_a_missing_component_is_refused(copy_pipeline: Callable[[str], Path], gone: str) -> None:
     directory = copy_pipeline("FLUX.1")
     shutil.rmtree(directory / gone)
-    with pytest.raises(BackboneError, match=f"is not complete: {gone}/ missing, which its model_index.json names"):
+    with pytest.raises(BackboneError, match=f"is not complete: {gone}/ missing; fetch it again"):
         load(directory)
 
 
@@ -245,6 +243,43 @@ def test_weights_that_do_not_match_their_class_are_refused(
     }
     with pytest.raises(BackboneError, match=messages[how]):
         load(weights.parents[1])
+
+
+@pytest.mark.parametrize(
+    ("component", "setting", "blocks"),
+    [
+        ("transformer", "num_layers", "transformer_blocks"),
+        ("transformer", "num_single_layers", "single_transformer_blocks"),
+        ("text_encoder", "num_hidden_layers", "encoder.layers"),
+        ("text_encoder_2", "num_layers", "encoder.block"),
+    ],
+)
+def test_a_config_with_fewer_blocks_than_the_weights_is_refused(
+    copy_pipeline: Callable[[str], Path], component: str, setting: str, blocks: str
+) -> None:
+    """The libraries would leave the others out, and the attention would be that of another model."""
+    file = copy_pipeline("FLUX.1") / component / "config.json"
+    config = json.loads(file.read_text())
+    assert config[setting] > 0
+    for fewer in {0, config[setting] - 1}:
+        file.write_text(json.dumps({**config, setting: fewer}))
+        with pytest.raises(BackboneError, match=rf"they have \S*{blocks}.{fewer}, but it says {fewer} of these"):
+            load(file.parents[1])
+
+
+def test_a_broken_list_of_shards_and_a_lost_tokenizer_are_named(copy_pipeline: Callable[[str], Path]) -> None:
+    directory = copy_pipeline("FLUX.1")
+    index = directory / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
+    for broken in ("{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 5}}'):
+        index.write_text(broken)
+        with pytest.raises(BackboneError, match=r"safetensors\.index\.json is broken"):
+            load(directory)
+    index.unlink()
+    for file in (directory / "tokenizer_2").iterdir():
+        if file.name != "tokenizer_config.json":
+            file.unlink()
+    with pytest.raises(BackboneError, match=r"is not complete: tokenizer_2/tokenizer\.json missing"):
+        load(directory)
 
 
 def test_weights_of_another_family_are_refused(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,14 @@ from diffusers import FluxPipeline
 
 from refam.backbones import load_backbone, preset_for
 from refam.backbones.photo_model import PhotoBackbone
+from refam.backbones.weights import BackboneError
 from refam.grounder import Grounder
 from refam.photos import TEXT_LENGTH
 from refam.photos.attention_loss import RecordAttention
 from refam.photos.encoder import PhotoEncoder
 from refam.photos.pipeline import PhotoFluxPipeline
 from refam.photos.positions import INTERLEAVED, scaled_image_ids
-from refam.photos.vocabulary import save_vocabulary
+from refam.photos.vocabulary import Noun, Vocabulary, save_vocabulary
 from refam.photos.words import model_words
 from refam.tiny.diffusion import TextToLatents
 from refam.tiny.model import assemble, build_text_encoder, build_tokenizer, build_transformer, save
@@ -101,3 +104,16 @@ def test_words_are_read_as_nouns_that_the_model_knows_and_that_is_said(backbone,
     terrier, dog = grounder.ground([frame], ["the terrier", "the dog"])
     assert np.array_equal(terrier[0].grid, dog[0].grid)
     assert grounder.unknown_words("the xyzzy dog") == ["xyzzy"]
+
+
+def test_a_vocabulary_that_is_missing_or_of_another_model_is_refused(directory, tmp_path):
+    copied = shutil.copytree(directory, tmp_path / "model")
+    file = copied / "vocabulary.json.gz"
+    vocabulary = small_vocabulary()
+    zebu = Noun("zebu", "animals", (), ())
+    save_vocabulary(Vocabulary({**vocabulary.nouns, "zebu": zebu}, vocabulary.read_as), file)
+    with pytest.raises(BackboneError, match="is of another model: the tokenizer lacks 1 of its words, 'zebu'"):
+        load_backbone(preset_for(str(copied)), device="cpu")
+    file.unlink()
+    with pytest.raises(BackboneError, match=r"is not complete: vocabulary\.json\.gz missing"):
+        load_backbone(preset_for(str(copied)), device="cpu")

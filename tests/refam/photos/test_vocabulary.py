@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+
 import pytest
 
 from refam.photos import TEXT_LENGTH
 from refam.photos.vocabulary import (
     Noun,
     Vocabulary,
+    VocabularyError,
     build_vocabulary,
     load_class_synsets,
     load_vocabulary,
@@ -155,3 +159,45 @@ def test_a_vocabulary_is_built_from_nouns_and_wordnet(wordnet, tmp_path):
 def test_a_folder_without_wordnet_is_named(tmp_path):
     with pytest.raises(UserError, match="wordnet-base"):
         WordNet(tmp_path)
+
+
+def stored(**changes):
+    """A vocabulary as JSON, with some of its fields changed."""
+    fields = {"nouns": [["dog", "animals", [151], []], ["cat", "animals", [], ["dog"]]], "words": {"dog": ["puppy"]}}
+    return gzip.compress(json.dumps(fields | changes).encode())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "EOF"),
+        (b"{}", "Not a gzip"),
+        (stored()[:-9], "ended before"),
+        (stored()[:-8] + b"12345678", "CRC"),
+        (stored()[:20] + b"\xff" + stored()[21:], r"invalid|CRC|Error"),
+        (gzip.compress(b"{}"), "nouns: field required"),
+        (gzip.compress(b"[]"), "should be an object"),
+        (gzip.compress(b"[" * 100_000), "recursion limit"),
+        (gzip.compress(b"\xff"), "invalid JSON"),
+        (stored(nouns=[]), "at least 1"),
+        (stored(nouns=[["dog"]]), r"nouns\.0\.1"),
+        (stored(nouns=[["dog", "animals", [1000], []]]), "less than 1000"),
+        (stored(nouns=[["dog", "animals", ["151"], []]]), "valid integer"),
+        (stored(words="x"), "words: "),
+        (stored(words={"dog": "puppy"}), r"words\.dog: "),
+        (stored(words={"dog": [None]}), r"words\.dog\.0: "),
+        (stored(words={"ghost": ["phantom"]}), "read as 'ghost', which is none of its 2 nouns"),
+    ],
+)
+def test_a_broken_vocabulary_is_named(tmp_path, content, message):
+    file = tmp_path / "vocabulary.json.gz"
+    file.write_bytes(stored())
+    assert load_vocabulary(file).noun_for("puppies") == "dog"
+    file.write_bytes(content)
+    with pytest.raises(VocabularyError, match=rf"vocabulary\.json\.gz is no vocabulary \(.*({message}).*; fetch"):
+        load_vocabulary(file)
+
+
+def test_a_missing_vocabulary_is_named(tmp_path):
+    with pytest.raises(VocabularyError, match=r"is not complete: vocabulary\.json\.gz is missing"):
+        load_vocabulary(tmp_path / "vocabulary.json.gz")
