@@ -26,7 +26,7 @@ def test_a_prompt_is_split_before_its_words(folder: Path) -> None:
     encoded = read("the red circle")
     assert [tuple(o) for o in encoded["offset_mapping"]][:3] == [(0, 3), (3, 7), (7, 14)]
     assert all(token in read.get_vocab() for token in read.convert_ids_to_tokens(encoded["input_ids"]))
-    assert read.unk_token_id == read("zyxgarble")["input_ids"][0]
+    assert read.unk_token_id in read("zyxgarble")["input_ids"]
     (folder / "tokenizer_config.json").unlink()
     assert FileTokenizer(folder / "tokenizer.json").unk_token_id is None
 
