@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
+import regex
+
 from refam.photos.vocabulary import Vocabulary, load_vocabulary, singular_forms
 from refam.photos.words import model_words
-from refam.text.expression import split_words
+from refam.text.expression import Word, split_words
 from refam.text.lexicon import STOP_WORDS
 from refam.text.rewording import Reword, Rewording
+
+_GRAY = regex.compile("^gray(?=$|-|ish|er)", regex.IGNORECASE)
+_LIVING = frozenset({"person", "animal"})
 
 
 def open_rewording(directory: Path) -> Reword:
@@ -28,6 +33,8 @@ def open_rewording(directory: Path) -> Reword:
 def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewording:
     """Replace words that the model does not know by the nearest noun that it does.
 
+    A word before a noun is no second thing to look for: a chocolate dog is no food, and a young one not two animals.
+
     Args:
         text: The expression.
         vocabulary: The nouns, and the words that are read as one of them.
@@ -38,25 +45,46 @@ def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewordi
     read_as: list[tuple[str, str]] = []
     end, at = 0, 0
     while at < len(words):
-        word = words[at].text
-        pair = f"{word} {words[at + 1].text}" if at + 1 < len(words) else None
-        taken = 1
-        noun = None
-        if pair is not None and (noun := vocabulary.noun_for(pair)) is not None and not _is_doing(pair, vocabulary):
-            taken = 2
-        elif word not in known and word not in STOP_WORDS:
-            noun = vocabulary.noun_for(word)
+        taken, noun = _read_noun(words, at, vocabulary, known)
+        if noun is not None and _describes(words, at, taken, noun, vocabulary):
+            taken, noun = 1, None
         last = words[at + taken - 1]
         pieces.append(text[end : words[at].start])
-        pieces.append(text[words[at].start : last.end] if noun is None else noun)
-        written = word if taken == 1 else pair
-        if noun is not None and written != noun and noun not in singular_forms(str(written)):
-            read_as.append((str(written), noun))
+        pieces.append(_GRAY.sub("grey", text[words[at].start : last.end]) if noun is None else noun)
+        written = " ".join(word.text for word in words[at : at + taken])
+        if noun is not None and written != noun and noun not in singular_forms(written):
+            read_as.append((written, noun))
         end, at = last.end, at + taken
     return Rewording("".join(pieces) + text[end:], tuple(read_as))
 
 
+def _read_noun(
+    words: Sequence[Word], at: int, vocabulary: Vocabulary, known: Collection[str]
+) -> tuple[int, str | None]:
+    """Return how many words are read as a noun, and which; None leaves the word as it is."""
+    word = words[at].text
+    pair = f"{word} {words[at + 1].text}" if at + 1 < len(words) else ""
+    noun = vocabulary.noun_for(pair)
+    before = words[at - 1].text if at > 0 else ""
+    if noun is not None and (vocabulary.noun_for(before) is None or not _is_doing(pair, vocabulary)):
+        return 2, noun
+    return 1, None if word in known or word in STOP_WORDS else vocabulary.noun_for(word)
+
+
+def _describes(words: Sequence[Word], at: int, taken: int, noun: str, vocabulary: Vocabulary) -> bool:
+    """Whether words that are not among the nouns stand before one, and so say what it is like: "the salmon shirt"."""
+    written = " ".join(word.text for word in words[at : at + taken])
+    if written in vocabulary.nouns or noun in singular_forms(written) or at + taken == len(words):
+        return False
+    after = words[at + taken].text
+    if after in STOP_WORDS or vocabulary.noun_for(after) is None:
+        return False
+    # "the skater swings": what somebody does may look like a plural.
+    may_act = after.endswith("s") and not _LIVING.isdisjoint({noun, *vocabulary.nouns[noun].above})
+    return not may_act or after in vocabulary.nouns
+
+
 def _is_doing(pair: str, vocabulary: Vocabulary) -> bool:
-    """Whether two words may say what something does: "the elephant drinking water", but "the dining table"."""
+    """Whether two words after a noun may say what it does: "the elephant drinking water", but "the dining table"."""
     first, last = pair.split()
     return first.endswith("ing") and pair not in vocabulary.nouns and vocabulary.noun_for(pair) != last

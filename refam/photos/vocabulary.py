@@ -12,55 +12,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from refam.photos.other_words import find_other_words
 from refam.photos.wordnet import WordNet
 from video.checked_json import LENIENT, JsonError, parse_json
 from video.errors import UserError
 
 NOUNS_FILE = Path(__file__).with_name("nouns.txt")
 VOCABULARY_FILE = Path(__file__).with_name("vocabulary.json.gz")
-_BY_HAND = {
-    "bike": "bicycle",
-    "motorbike": "motorcycle",
-    "tv": "television",
-    "telly": "television",
-    "smartphone": "cell phone",
-    "mobile": "cell phone",
-    "mobile phone": "cell phone",
-    "iphone": "cell phone",
-    "lorry": "truck",
-    "suv": "car",
-    "kitten": "cat",
-    "kitty": "cat",
-    "puppy": "dog",
-    "labrador": "retriever",
-    "doggy": "dog",
-    "doggo": "dog",
-    "calf": "cow",
-    "bull": "cow",
-    "lamb": "sheep",
-    "foal": "horse",
-    "piglet": "pig",
-    "chick": "chicken",
-    "tennis racket": "racket",
-    "racquet": "racket",
-    "skis": "ski",
-    "baseball bat": "bat",
-    "dining table": "table",
-    "sports ball": "ball",
-    "human": "person",
-    "somebody": "person",
-    "someone": "person",
-    "biker": "person",
-    "hoodie": "sweatshirt",
-    "sneakers": "sneaker",
-    "trainers": "sneaker",
-    "handphone": "cell phone",
-    "guinea pig": "hamster",
-    "telephone": "phone",
-    "fridge": "refrigerator",
-    "pc": "computer",
-}
-"""Words that WordNet lacks or that mean something else today."""
 
 
 @dataclass(frozen=True)
@@ -189,10 +147,10 @@ def build_vocabulary(wordnet: WordNet, class_synsets: Sequence[str], nouns_file:
         for entry in entries.split(", "):
             name, _, meaning = entry.partition("=")
             themes[name] = theme
-            words = [name] if meaning in ("", "-") else meaning.split("+")
+            words = (meaning.removeprefix("-") or name).split("+")
             synsets = [s for word in words if (s := _usual_sense(wordnet, word, classes_of, meaning)) is not None]
             meanings[name] = tuple(synsets)
-            classes[name] = tuple(sorted(set().union(*map(classes_of, synsets)))) if meaning != "-" else ()
+            classes[name] = tuple(sorted(set().union(*map(classes_of, synsets)))) if meaning[:1] != "-" else ()
     above = {
         name: tuple(
             other
@@ -208,49 +166,16 @@ def build_vocabulary(wordnet: WordNet, class_synsets: Sequence[str], nouns_file:
         if classes[name]:
             classes[name] = tuple(sorted(set(classes[name]).union(*(classes[n] for n in below[name]))))
     nouns = {n: Noun(n, themes[n], classes[n], above[n]) for n in meanings}
-    return Vocabulary(nouns, _other_words(wordnet, {n: m[:1] for n, m in meanings.items()}))
+    return Vocabulary(nouns, find_other_words(wordnet, {n: m[:1] for n, m in meanings.items()}, above))
 
 
 def _usual_sense(wordnet: WordNet, word: str, classes_of: Callable[[str], set[int]], meaning: str) -> str | None:
     senses = wordnet.senses(word)
-    if meaning != "-":
+    if meaning[:1] != "-":
         for synset in senses:
             if classes_of(synset):
                 return synset
     return senses[0] if senses else None
-
-
-def _other_words(wordnet: WordNet, meanings: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """All words of WordNet that mean a kind of a noun of the vocabulary, with the nearest such noun."""
-    noun_of = {synset: name for name, synsets in reversed(list(meanings.items())) for synset in synsets}
-    read_as = {}
-    for word in wordnet.nouns:
-        if word in meanings or any(c.isdigit() for c in word) or len(word.split()) > 2:
-            continue
-        # The most frequent sense alone: "poster" is seldom a person who posts.
-        noun = _kind_of_its_last_word(wordnet, word, meanings) or _nearest(wordnet, wordnet.senses(word)[0], noun_of)
-        if noun is not None:
-            read_as[word] = noun
-    return read_as | {word: noun for word, noun in _BY_HAND.items() if word not in meanings}
-
-
-def _kind_of_its_last_word(wordnet: WordNet, word: str, meanings: Mapping[str, tuple[str, ...]]) -> str | None:
-    """Drinking water is water, and a police car is a car, but a hot dog is no dog."""
-    *first, last = word.split()
-    if not first or last not in meanings:
-        return None
-    is_kind = any(set(meanings[last]) & set(wordnet.ancestors(sense)) for sense in wordnet.senses(word))
-    return last if is_kind else None
-
-
-def _nearest(wordnet: WordNet, synset: str, noun_of: Mapping[str, str]) -> str | None:
-    level = [synset]
-    while level:
-        for candidate in level:
-            if candidate in noun_of:
-                return noun_of[candidate]
-        level = [parent for candidate in level for parent in wordnet.parents(candidate)]
-    return None
 
 
 def save_vocabulary(vocabulary: Vocabulary, file: Path, *, class_synsets: Sequence[str] = ()) -> None:

@@ -1,18 +1,41 @@
-"""WordNet's nouns, read from its own database files; needed only to build the vocabulary anew.
+"""WordNet's nouns and adjectives, read from its own database files; needed only to build the vocabulary anew.
 
-Source: WordNet 3.0 (wordnet.princeton.edu), the files `index.noun` and `data.noun` as wndb(5WN) describes them; on
-Debian: apt install wordnet-base.
+Source: WordNet 3.0 (wordnet.princeton.edu), the files `index.noun`, `data.noun`, `index.adj` and `cntlist.rev` as
+wndb(5WN) and cntlist(5WN) describe them; on Debian: apt install wordnet-base.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
 from video.errors import UserError
 
 WORDNET_DIRECTORY = Path("/usr/share/wordnet")
-_HYPERNYMS = ("@", "@i")
+_HYPERNYM, _INSTANCE_HYPERNYM = "@", "@i"
+_DESCRIBES = frozenset("&!")  # pointers to similar adjectives and to opposites: "red", "old", but not "German"
+_CLASS_OF_TYPE = {"1": "noun", "2": "verb", "3": "adjective", "5": "adjective"}  # types of a sense key
+
+
+class WordClass(StrEnum):
+    """A word class whose use is counted."""
+
+    NOUN = "noun"
+    VERB = "verb"
+    ADJECTIVE = "adjective"
+
+
+class NounDomain(StrEnum):
+    """What a noun is about: some of WordNet's lexicographer files, by their numbers."""
+
+    ANIMAL = "05"
+    ARTIFACT = "06"
+    FOOD = "13"
+    PERSON = "18"
+    PLANT = "20"
+    SUBSTANCE = "27"
 
 
 class WordNet:
@@ -29,15 +52,32 @@ class WordNet:
         self._lemmas: dict[str, tuple[str, ...]] = {}
         self._hypernyms: dict[str, tuple[str, ...]] = {}
         self._ancestors: dict[str, frozenset[str]] = {}
+        self._domains: dict[str, str] = {}
+        self._instances: set[str] = set()
+        self._uses: Counter[tuple[str, str]] = Counter()
+        self._sense_uses: Counter[tuple[str, int]] = Counter()
         for fields in _entries(directory / "index.noun"):
             self._senses[fields[0].replace("_", " ")] = fields[-int(fields[2]) :]
         for fields in _entries(directory / "data.noun"):
             n_words = int(fields[3], 16)
             pointers = fields[5 + 2 * n_words :]
             self._lemmas[fields[0]] = tuple(w.replace("_", " ") for w in fields[4 : 4 + 2 * n_words : 2])
-            self._hypernyms[fields[0]] = tuple(
-                pointers[i + 1] for i in range(0, len(pointers) - 3, 4) if pointers[i] in _HYPERNYMS
-            )
+            parents = [(pointers[i], pointers[i + 1]) for i in range(0, len(pointers) - 3, 4)]
+            self._hypernyms[fields[0]] = tuple(to for sign, to in parents if sign in (_HYPERNYM, _INSTANCE_HYPERNYM))
+            self._domains[fields[0]] = fields[1]
+            if any(sign == _INSTANCE_HYPERNYM for sign, _ in parents):
+                self._instances.add(fields[0])
+        self._adjectives = frozenset(
+            fields[0].replace("_", " ")
+            for fields in _entries(directory / "index.adj")
+            if _DESCRIBES.intersection(fields[4 : 4 + int(fields[3])])
+        )
+        for key, number, count in _entries(directory / "cntlist.rev"):
+            word, _, rest = key.partition("%")
+            if (word_class := _CLASS_OF_TYPE.get(rest[:1])) is not None:
+                self._uses[word.replace("_", " "), word_class] += int(count)
+                if word_class == WordClass.NOUN:
+                    self._sense_uses[word.replace("_", " "), int(number) - 1] += int(count)
 
     def senses(self, noun: str) -> list[str]:
         """Return the synsets of a noun, its most frequent sense first; none if it is not known."""
@@ -57,6 +97,26 @@ class WordNet:
             above = (self.ancestors(parent) for parent in self._hypernyms[synset])
             self._ancestors[synset] = frozenset({synset}).union(*above)
         return self._ancestors[synset]
+
+    def domain(self, synset: str) -> str:
+        """Return what the synset is about, the number of its lexicographer file; see `NounDomain`."""
+        return self._domains[synset]
+
+    def is_instance(self, synset: str) -> bool:
+        """Return whether the synset is one thing or person of a name, not a kind: Stephen Crane."""
+        return synset in self._instances
+
+    def uses(self, word: str, word_class: WordClass) -> int:
+        """Return how often a word is of a class in the texts whose senses were tagged; 0 also if that is not known."""
+        return self._uses[word, word_class]
+
+    def sense_uses(self, noun: str, sense: int) -> int:
+        """Return how often the n-th of `senses`, counted from 0, is meant in those texts."""
+        return self._sense_uses[noun, sense]
+
+    def is_descriptive(self, word: str) -> bool:
+        """Return whether a word is an adjective that says what a thing is like: "red" and "old", but not "German"."""
+        return word in self._adjectives
 
     @cached_property
     def nouns(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def restrict(vocabulary: Vocabulary, nouns: Iterable[str]) -> Vocabulary:
         above = [a for a in vocabulary.nouns[name].above if a in kept]
         return max(above, key=lambda a: len(vocabulary.nouns[a].above), default=None)
 
-    dropped = {n: nearest(n) for n in vocabulary.nouns if n not in kept}
+    dropped = {n: nearest(n) for n in vocabulary.nouns if n not in kept and n not in vocabulary.read_as}
     read_as = {word: nearest(noun) for word, noun in vocabulary.read_as.items()} | dropped
     return Vocabulary(
         {n: noun for n, noun in vocabulary.nouns.items() if n in kept},

@@ -34,6 +34,9 @@ _ABBREVIATION = regex.compile(
     regex.VERBOSE | regex.IGNORECASE,
 )
 
+# "traffic_light", as labels are written, and "_dog_"; "track_1" is a name.
+_UNDERSCORES = regex.compile(r"(?<![^\W_])_+|_+(?![^\W_])|(?<=\p{L})_+(?=\p{L})")
+
 
 def write_out_abbreviations(text: str) -> str:
     """Return a text with its abbreviations written out: "man w/ a hat" as "man with a hat".
@@ -49,5 +52,5 @@ def write_out_abbreviations(text: str) -> str:
         written_out = _WORDS.get(match.group()) or _WORDS[match.group().lower()]
         return written_out + (" " if glued else "")
 
-    text = regex.sub(r"(?<=\p{L})_(?=\p{L})", " ", text)  # "traffic_light", as labels are written
+    text = " ".join(_UNDERSCORES.sub(" ", text).split())
     return _ABBREVIATION.sub(write_out, text)

@@ -34,6 +34,7 @@ from refam.text.magnets import Magnets
 from refam.text.motion import Direction, find_directions
 from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
 from refam.text.spatial import CueKind, SpatialCue, find_spatial_cues
+from refam.text.typed_text import clean_text, is_text
 from refam.text.word_classes import PLACE_NOUNS, is_pictograph
 from video.errors import UserError
 
@@ -44,6 +45,7 @@ _WORD = regex.compile(r"\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X
 # They say how things stand to each other or to the frame, which no model reads from the words themselves.
 _GRAMMAR_WORDS = STOP_WORDS | RELATION_WORDS | APPEARANCE_WORDS | RELATIVE_PRONOUNS | FRAME_WORDS | PLACE_NOUNS
 
+_NEGATIONS = frozenset({"no", "not", "never", "neither", "none", "except", "without", "excluding"})
 _FEW_PIECES = 300  # of a vocabulary that an error lists
 
 
@@ -205,14 +207,18 @@ def parse_expression(
         ExpressionError: If there is nothing to look for, if the tokenizer knows none of the words, or if the text
             encoder would cut the expression off.
     """
-    text = " ".join(text.split())
+    text = clean_text(text)
+    require_text(text)
     if not text:
         raise ExpressionError("the expression is empty; write what to look for, such as: the red car")
     written_out = write_out_abbreviations(text)
-    prompt = written_out
-    if magnets:
-        prompt = " ".join([written_out, *magnets.choose_for(w.text for w in split_words(written_out))])
+    magnet_words = magnets.choose_for(w.text for w in split_words(written_out)) if magnets else ()
+    prompt = " ".join([written_out, *magnet_words])
     encoding = tokenizer(prompt, return_offsets_mapping=True, truncation=False)
+    if _runs_words_together(prompt, encoding, tokenizer):
+        written_out = " ".join(written_out[w.start : w.end] for w in split_words(written_out))
+        prompt = " ".join([written_out, *magnet_words])
+        encoding = tokenizer(prompt, return_offsets_mapping=True, truncation=False)
     if len(encoding["input_ids"]) > max_tokens:
         raise ExpressionError(
             f"the expression {text[:60]!r} has {len(encoding['input_ids'])} tokens with its magnets, but this model "
@@ -229,7 +235,11 @@ def parse_expression(
     directions = find_directions(words) if noun_phrase else ()
     excluded = phrase.excluded(len(words)) if phrase else frozenset()
     roles = [_role_of(i, word, phrase, excluded, stop_filter=stop_filter) for i, word in enumerate(words)]
-    numbers = {i for i, word in enumerate(words) if word in NUMBERS and roles[i] is TokenRole.CONTENT}
+    numbers = {
+        i
+        for i, word in enumerate(words)
+        if roles[i] is TokenRole.CONTENT and (word in NUMBERS or words[max(0, i - 1) : i + 1] == ["number", "one"])
+    }
     for i in find_instructions(words) | numbers | (phrase.fillers if phrase else set()):
         roles[i] = TokenRole.FILLER
     for cue in cues:
@@ -238,14 +248,53 @@ def parse_expression(
     for direction in directions:
         for i in direction.words:
             roles[i] = TokenRole.MOTION
+    if (negation := _find_negation(words, roles)) is not None:
+        roles[negation] = TokenRole.FILLER
     roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
     tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
     unknown = _unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)
     _check_groundable(text, tokens, unknown, cues, directions, tokenizer)
     tokens = _move_unknown_head(tokens, unknown)
     ignored = phrase.ignored if phrase else [IgnoredWords(d.text, d.reason) for d in directions]
+    if negation is not None:
+        ignored = [IgnoredWords(words[negation], "what is named is looked for, not that it is absent."), *ignored]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note)
+
+
+def _find_negation(words: Sequence[str], roles: Sequence[TokenRole]) -> int | None:
+    """Index of the negation of what is looked for: "no dog", "with no hat"; "no. 7" is a number."""
+    looked_for = (TokenRole.CONTENT, TokenRole.HEAD)
+    first = next((i for i, role in enumerate(roles) if role in looked_for and words[i] not in _NEGATIONS), len(words))
+    for i, word in enumerate(words):
+        is_said = word in _NEGATIONS and (
+            i < first or (word == "no" and any(r in looked_for for r in roles[i : i + 3]))
+        )
+        if is_said and words[i + 1 : i + 2] != ["."]:
+            return i
+    return None
+
+
+def require_text(text: str) -> None:
+    """Raise ExpressionError if a text is not made of characters alone."""
+    if not is_text(text):
+        raise ExpressionError(f"{text[:60]!r} has bytes that are no text in UTF-8; write the expression in UTF-8")
+
+
+def _runs_words_together(prompt: str, encoding: Any, tokenizer: Any) -> bool:
+    """Whether the tokenizer does not know a piece at a word that another one touches: '"dog"', "dog/cat"."""
+    words = split_words(prompt)
+    touching = [
+        word
+        for before, word, after in zip([None, *words], words, [*words[1:], None], strict=False)
+        if (before and before.end == word.start) or (after and after.start == word.end)
+    ]
+    unknown = [
+        span
+        for token_id, span in zip(encoding["input_ids"], encoding["offset_mapping"], strict=True)
+        if token_id == tokenizer.unk_token_id
+    ]
+    return any(start < word.end and word.start < end for start, end in unknown for word in touching)
 
 
 def _role_of(
@@ -309,8 +358,11 @@ def _unknown_words(words: Sequence[Word], roles: Sequence[TokenRole], encoding: 
 def _is_known(word: Word, known: Sequence[tuple[int, int]]) -> bool:
     """Whether a word is made of known pieces but for an ending. known: characters of all known pieces."""
     covered = {i for start, end in known for i in range(max(start, word.start), min(end, word.end))}
-    rest = "".join(c for i, c in enumerate(word.text, word.start) if i not in covered and c.isalnum())
-    return bool(covered) and (not rest or rest in ENDINGS)
+    missing = [i for i in range(word.start, word.end) if i not in covered and word.text[i - word.start].isalnum()]
+    if not covered or not missing:
+        return bool(covered)
+    stem, rest = word.text[: missing[0] - word.start], word.text[missing[0] - word.start :]
+    return rest in ENDINGS and stem not in STOP_WORDS  # "driver" is no river, and "anything" no thing
 
 
 def _has_meaning(word: str, role: TokenRole) -> bool:

@@ -163,6 +163,8 @@ class _PhraseParser:
         nouns = [i for i in range(start, end) if self.classes[i] == "N"]
         if len(nouns) > 1 and self.words[nouns[-1]] == "number":
             nouns.pop()  # "player number 10"
+        elif len(nouns) > 2 and [self.words[i] for i in nouns[-2:]] == ["number", "one"]:
+            del nouns[-2:]
         if nouns:
             return nouns[-1]
         # "the red", "orange on the left": an adjective stands for the thing.

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from refam.text.expression import Expression, TokenRole, parse_expression
+from refam.text.abbreviations import write_out_abbreviations
+from refam.text.expression import Expression, TokenRole, parse_expression, require_text
+from refam.text.typed_text import clean_text
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,11 @@ def parse_reworded(expression: str, reword: Reword, tokenizer: Any, **how: Any) 
     Raises:
         ExpressionError: If it cannot be grounded.
     """
-    rewording = reword(expression)
+    require_text(expression)
+    typed = clean_text(expression)
+    rewording = reword(write_out_abbreviations(typed))
     parsed = parse_expression(rewording.text, tokenizer, **how)
     used = {parsed.tokens[i].word for i in parsed.positions(TokenRole.CONTENT, TokenRole.HEAD)}
     said = [f'"{word}" is read as "{noun}"' for word, noun in rewording.read_as if used.intersection(noun.split())]
     note = f"The model has a smaller vocabulary: {', '.join(said)}." if said else ""
-    return replace(parsed, text=" ".join(expression.split()), note=" ".join(filter(None, (note, parsed.note))))
+    return replace(parsed, text=typed, note=" ".join(filter(None, (note, parsed.note))))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from refam.photos.rewording import reword
+from refam.photos import PHOTOS_DIRECTORY
+from refam.photos.rewording import open_rewording, reword
 from refam.photos.words import model_words
 from tests.refam.photos.small_data import small_vocabulary
 
@@ -31,3 +32,90 @@ def test_words_are_replaced_by_nouns_that_are_known(text, read, noted):
     rewording = reword(text, VOCABULARY, KNOWN)
     assert rewording.text == read
     assert list(rewording.read_as) == noted
+
+
+SHIPPED = open_rewording(PHOTOS_DIRECTORY)
+# Phrases that are one thing, and what they are read as.
+COMPOUNDS = {
+    "hot dog": "food",
+    "teddy bear": "toy",
+    "the polar bear": "the bear",
+    "the grizzly bear": "the bear",
+    "golden retriever": "golden retriever",
+    "german shepherd": "sheepdog",
+    "the great dane": "the dog",
+    "guinea pig": "animal",
+    "sea lion": "animal",
+    "killer whale": "whale",
+    "the police car": "the car",
+    "the fire truck": "the truck",
+    "a school bus": "a bus",
+    "the station wagon": "the car",
+    "mountain bike": "bicycle",
+    "the dining table": "the table",
+    "table lamp": "lamp",
+    "street sign": "sign",
+    "the wall clock": "the wall clock",
+    "the old man": "the man",
+    "baseball player": "person",
+    "the taxi driver": "the person",
+    "top hat": "hat",
+    "bathing suit": "swimsuit",
+    "palm tree": "tree",
+    "christmas tree": "tree",
+    "electric guitar": "electric guitar",
+}
+# Phrases whose first words say what a thing is like, how large, where or which one, and what is left of them.
+DESCRIBED = {
+    "the small white dog": "the small white dog",
+    "the large white car": "the large white car",
+    "the big fish": "the big fish",
+    "the top dog": "the top dog",
+    "the bottom dog": "the bottom dog",
+    "the old bag": "the old bag",
+    "the big wheel": "the big wheel",
+    "the fat cat": "the fat cat",
+    "the crazy horse": "the crazy horse",
+    "the blue cat": "the blue cat",
+    "the white sheep": "the white sheep",
+    "black bear and brown bear": "black bear and brown bear",
+    "black sheep": "black sheep",
+    "red squirrel": "red animal",
+    "red carpet": "red rug",
+    "black woman": "black woman",
+    "white house": "white house",
+    "the giant turtle": "the giant turtle",
+    "the second banana": "the second fruit",
+    "the first lady": "the first woman",
+    "cow number one": "cow number one",
+    "the stone wall": "the stone wall",
+    "the lower dog": "the lower dog",
+    "the young dog": "the young dog",
+    "the same dog": "the same dog",
+    "the chocolate dog": "the chocolate dog",
+    "the salmon shirt": "the salmon shirt",
+    "the female dog": "the female dog",
+    "the gray wolf": "the grey animal",
+    "the grayish dog": "the greyish dog",
+}
+
+
+@pytest.mark.parametrize(("text", "read"), [*COMPOUNDS.items(), *DESCRIBED.items()])
+def test_a_pair_of_words_is_one_thing_only_if_it_is_a_compound(text, read):
+    assert SHIPPED(text).text == read
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("the man with the bat", "the man with the bat"),
+        ("the monitor on the desk", "the television on the table"),
+        ("the queen", "the woman"),
+        ("the young one", "the young one"),
+        ("the skater swims", "the person swims"),
+        ("guy blue shirt", "man blue shirt"),
+        ("the puppies", "the dog"),
+    ],
+)
+def test_a_word_is_read_by_the_sense_that_pictures_show(text, read):
+    assert SHIPPED(text).text == read

@@ -53,7 +53,15 @@ SHIPPED = load_vocabulary()
         ("guinea pig", "hamster"),
         ("trousers", "pants"),
         ("boulder", "rock"),
+        ("driver", "person"),
+        ("queen", "woman"),
+        ("mango", "fruit"),
+        ("wasp", "insect"),
         ("xyzzy", None),
+        ("scanner", None),
+        ("factory", None),
+        ("lower", None),
+        ("same", None),
         ("poster", None),
     ],
 )
@@ -103,6 +111,11 @@ def test_a_noun_that_is_left_out_is_read_as_the_nearest_that_stays():
     ]
 
 
+def test_a_word_by_hand_for_a_noun_that_is_left_out_is_read_as_said():
+    vocabulary = Vocabulary(small().nouns, {"wine glass": "terrier"})
+    assert restrict(vocabulary, ["animal", "dog"]).noun_for("wine glass") == "dog"
+
+
 def test_a_vocabulary_is_read_as_it_was_written(tmp_path):
     save_vocabulary(small(), tmp_path / "vocabulary.json.gz")
     assert load_vocabulary(tmp_path / "vocabulary.json.gz") == small()
@@ -121,13 +134,37 @@ INDEX = """  1 the licence
 animal n 1 1 @ 1 0 00000001
 dog n 2 1 @ 2 0 00000002 00000009
 puppy n 1 1 @ 1 0 00000003
+whelp n 1 1 @ 1 0 00000003
+young n 1 1 @ 1 0 00000003
+tell n 1 1 @ 1 0 00000003
+fido n 2 1 @ 2 0 00000004 00000009
 chair n 1 1 @ 1 0 00000009
+big_chair n 1 1 @ 1 0 00000003
+old_chair n 1 1 @ 1 0 00000003
+red_puppy n 1 1 @ 1 0 00000003
+german_chair n 1 1 @ 1 0 00000003
+gold n 1 1 @ 1 0 00000010
+gold_chair n 1 1 @ 1 0 00000003
+toy_chair n 1 1 @ 1 0 00000003
+sea_lion n 1 1 @ 1 0 00000003
 """
 DATA = """  1 the licence
-00000001 03 n 01 animal 0 000 | a living thing
-00000002 03 n 02 dog 0 domestic_dog 0 001 @ 00000001 n 0000 | an animal
-00000003 03 n 01 puppy 0 001 @ 00000002 n 0000 | a young dog
-00000009 03 n 01 chair 0 000 | a seat
+00000001 05 n 01 animal 0 000 | a living thing
+00000002 05 n 02 dog 0 domestic_dog 0 001 @ 00000001 n 0000 | an animal
+00000003 05 n 01 puppy 0 001 @ 00000002 n 0000 | a young dog
+00000004 05 n 01 Fido 0 001 @i 00000002 n 0000 | a dog of this name
+00000009 06 n 01 chair 0 000 | a seat
+00000010 27 n 01 gold 0 000 | a metal
+"""
+ADJECTIVES = """  1 the licence
+young a 1 2 ! & 1 1 00000001
+ancient a 1 1 & 1 1 00000002
+german a 1 1 \\ 1 1 00000003
+"""
+COUNTS = """young%3:00:00:: 1 90
+young%1:05:00:: 1 2
+tell%2:32:00:: 1 500
+puppy%1:05:00:: 1 3
 """
 
 
@@ -135,6 +172,8 @@ DATA = """  1 the licence
 def wordnet(tmp_path):
     (tmp_path / "index.noun").write_text(INDEX)
     (tmp_path / "data.noun").write_text(DATA)
+    (tmp_path / "index.adj").write_text(ADJECTIVES)
+    (tmp_path / "cntlist.rev").write_text(COUNTS)
     return WordNet(tmp_path)
 
 
@@ -153,7 +192,14 @@ def test_a_vocabulary_is_built_from_nouns_and_wordnet(wordnet, tmp_path):
         "dog": Noun("dog", "animals", (0,), ("animal",)),
         "chair": Noun("chair", "furniture", (), ()),
     }
-    assert built.noun_for("puppy") == "dog"
+    read = {
+        **{"puppy": "dog", "whelp": "dog", "toy chair": "dog", "german chair": "dog", "sea lion": "dog"},
+        **{"young": None, "tell": None},  # an adjective and a verb first of all
+        "fido": "chair",  # not the name
+        **{"big chair": None, "old chair": None, "gold chair": None},  # what a chair is like
+        "red puppy": None,  # a puppy, and red
+    }
+    assert {word: built.noun_for(word) for word in read} == read
 
 
 def test_a_folder_without_wordnet_is_named(tmp_path):

@@ -160,3 +160,56 @@ def test_every_unknown_thing_is_named_and_none_is_looked_for(
     expression = parse_expression(text, tiny, max_tokens=24)
     assert list(expression.unknown) == unknown
     assert [expression.tokens[positions[0]].word for positions in expression.content_words()] == looked_for
+
+
+QUOTED = [
+    *('"star"', "“star”", "‘star’", "«star»", "(star)", "[star]", "{star}", "<star>", "*star*", "`star`", "_star_"),
+    *("-star", ".star", ",star", "#star", "star!", "star?", "star:", "star;", "star…", "…star", "• star", "~star"),
+    *("\ufeffstar", "st\u00adar", "star\u200b"),
+]
+
+
+@pytest.mark.parametrize("word", QUOTED)
+@pytest.mark.parametrize("around", ["{}", "the red {} on the left"])
+def test_signs_around_a_word_leave_it_known(tiny: Any, word: str, around: str) -> None:
+    expression = parse_expression(around.format(word), tiny, max_tokens=32)
+    assert [expression.tokens[p[0]].word for p in expression.content_words()][-1] == "star"
+    assert expression.unchecked == ()
+    assert expression.unknown_head is None
+
+
+@pytest.mark.parametrize("text", ["star/ring", "star|ring", "star&ring", "star=ring", "star,ring", "(star)ring"])
+def test_words_with_a_sign_in_between_are_both_known(tiny: Any, text: str) -> None:
+    expression = parse_expression(text, tiny, max_tokens=32)
+    assert [expression.tokens[p[0]].word for p in expression.content_words()] == ["star", "ring"]
+
+
+@pytest.mark.parametrize("text", ["anything", "everything", "starlet", "costar", "thes"])
+def test_a_word_is_not_known_by_another_one_inside_it(text: str) -> None:
+    tokenizer = build_tokenizer(("the", "a", "an", "thing", "star", "."), text_length=32)
+    with pytest.raises(ExpressionError, match=f"knows none of the words '{text}'"):
+        parse_expression(text, tokenizer, max_tokens=32)
+
+
+@pytest.mark.parametrize(
+    ("text", "looked_for", "not_used"),
+    [
+        ("no star", ["star"], ["no"]),
+        ("there is no red star", ["red", "star"], ["no"]),
+        ("not the star", ["star"], ["not"]),
+        ("star no. 7", ["star"], []),
+        ("the star with no ring", ["star", "ring"], ["no"]),
+        ("the star without a ring", ["star"], ["without a ring"]),
+    ],
+)
+def test_what_is_negated_is_said(tiny: Any, text: str, looked_for: list[str], not_used: list[str]) -> None:
+    expression = parse_expression(text, tiny, max_tokens=32)
+    assert [expression.tokens[p[0]].word for p in expression.content_words()] == looked_for
+    assert [ignored.words for ignored in expression.ignored] == not_used
+
+
+@pytest.mark.parametrize("text", ["\ud800 star", "star \udcff", "\udfff"])
+def test_what_is_no_text_is_refused(tiny: Any, text: str) -> None:
+    with pytest.raises(ExpressionError, match="no text in UTF-8") as caught:
+        parse_expression(text, tiny, max_tokens=32)
+    str(caught.value).encode()

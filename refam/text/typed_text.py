@@ -1,0 +1,20 @@
+"""An expression as it was typed: white space, invisible characters, and what is no text at all."""
+
+from __future__ import annotations
+
+import regex
+
+# A soft hyphen, zero-width spaces and joiners of words, and the mark of byte order, as copied text has them. The
+# joiners of emoji and of Indic letters stay.
+_INVISIBLE = regex.compile("[\u00ad\u200b\u2060\ufeff]")
+_NO_CHARACTERS = regex.compile(r"[\ud800-\udfff]")
+
+
+def clean_text(text: str) -> str:
+    """Return a text with single spaces, without characters that cannot be seen."""
+    return " ".join(_INVISIBLE.sub("", text).split())
+
+
+def is_text(text: str) -> bool:
+    """Return whether a text is made of characters alone, not of surrogates, which stand for bytes outside UTF-8."""
+    return _NO_CHARACTERS.search(text) is None
