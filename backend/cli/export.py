@@ -40,7 +40,10 @@ def export(
     ] = None,
     videos: Annotated[
         Path | None,
-        typer.Option(help="The folder of the video files: needed for boxes from Label Studio, and for --images."),
+        typer.Option(
+            help="The folder of the video files: needed for boxes from Label Studio, and for --images where a video is "
+            "no longer where `refam label` found it."
+        ),
     ] = None,
     every: Annotated[int | None, typer.Option(min=1, help="Every so many frames; all unless given.")] = None,
     fps: Annotated[float | None, typer.Option(help="So many frames a second, by presentation time.")] = None,
@@ -60,6 +63,9 @@ def export(
     if every is not None and fps is not None:
         raise typer.BadParameter("give --fps or --every, not both")
     shares = _parse_shares(split)
+    module, options = format_module(form)
+    if images and not hasattr(module, "image_path"):
+        raise typer.BadParameter("CVAT takes the video itself: leave --images out")
     left_out: list[str] = []
     with one_line_errors(), steps() as step:
         from backend.labelstudio.export_sources import VideoFolder, rename_duplicates
@@ -70,6 +76,8 @@ def export(
         for source in sources:
             with leave_out(left_out):
                 found += _load(source, config, folder, left_out)
+        if images:
+            found = _keep_readable(found, left_out)
         loaded = rename_duplicates(found)
         _print_notes(source.video for source in loaded)
         if left_out and not any(source.video.objects for source in loaded):
@@ -79,7 +87,6 @@ def export(
         by_split = {
             name: [video for source, video in sampled if source.origin in origins] for name, origins in parts.items()
         }
-        module, options = format_module(form)
         module.write(by_split, out, **options)
         if (lost := describe_lost_attributes(form, (video for _, video in sampled))) is not None:
             err.print(f"note: {lost}", markup=False, soft_wrap=True)
@@ -165,6 +172,42 @@ def _load(source: Path, config: Path | None, videos: VideoFolder | None, left_ou
     return read_export(source, parse_label_config(xml), videos=videos, skipped=left_out)
 
 
+def _keep_readable(loaded: Sequence[LoadedVideo], left_out: list[str]) -> list[LoadedVideo]:
+    """Return the videos whose frames can be read from their files; of the others say why in `left_out`."""
+    from video.errors import leave_out
+
+    kept = []
+    for source in loaded:
+        with leave_out(left_out):
+            _require_file(source)
+            kept.append(source)
+    return kept
+
+
+def _require_file(source: LoadedVideo) -> None:
+    """Check that a video's file is there and is the one that was annotated.
+
+    Raises:
+        FormatError: If it is not.
+        ClipError: If it cannot be opened.
+    """
+    from video.formats.base import FormatError
+    from video.io.folder import open_video
+
+    name, video = source.video.name, source.video
+    if source.media is None and video.pictures:
+        raise FormatError(f"{name}: its frames are pictures already: leave --images out")
+    if source.media is None:
+        raise FormatError(f"{name}: --images needs the video file: give --videos FOLDER, with {source.origin} in it")
+    clip = open_video(source.media, partial=True)
+    if len(clip) != len(video.times) or clip.size != video.size:
+        (w, h), (clip_w, clip_h) = video.size, clip.size
+        raise FormatError(
+            f"{name}: {source.media} is not the video that was annotated: it has {len(clip)} frames of "
+            f"{clip_w}x{clip_h}, and {len(video.times)} of {w}x{h} are expected; give --videos FOLDER"
+        )
+
+
 def _sample_frames(video: AnnotatedVideo, every: int | None, fps: float | None) -> AnnotatedVideo:
     from video.formats import base as annotated
     from video.formats.base import FormatError
@@ -216,16 +259,12 @@ def _write_images(
 ) -> None:
     from backend.labelstudio.picture_tasks import encode_jpeg
     from video.errors import leave_out
-    from video.formats.base import FormatError
     from video.io.folder import open_video
 
-    if not hasattr(module, "image_path"):
-        raise FormatError("CVAT takes the video itself: leave --images out")
     for i, (source, video) in enumerate(chosen):
-        if source.media is None:
-            raise FormatError(f"{video.name}: --images needs the video file: give --videos FOLDER")
+        assert source.media is not None  # of _keep_readable
         with leave_out(left_out):
-            for indices, frames in open_video(source.media).batches(video.frames):
+            for indices, frames in open_video(source.media, partial=True).batches(video.frames):
                 for frame, pixels in zip(indices.tolist(), frames, strict=True):
                     path = out / module.image_path(video, frame, split)
                     path.parent.mkdir(parents=True, exist_ok=True)

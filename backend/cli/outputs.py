@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -103,11 +104,13 @@ class TaskAddress:
         name: The video's name, for tracks.json.
         video: The address of the video file; of a folder of pictures, the folder's.
         fps: The rate of the editor's frame grid.
+        fetched: Whether the file is a copy of what the address names, and may be deleted.
     """
 
     name: str
     video: str
     fps: float
+    fetched: bool = False
 
 
 def write_outputs(
@@ -140,7 +143,8 @@ def write_outputs(
         raise OutputError("no object is visible in any frame, so there is nothing to write")
     task, config = _make_task(clip, results, address, model_version)
     # tracks.json comes first, since it marks the folder as ours if the run is interrupted.
-    _write_json(paths.tracks, tracks_json(clip, results, name=address.name, model_version=model_version))
+    near = None if address.fetched else out
+    _write_json(paths.tracks, tracks_json(clip, results, name=address.name, model_version=model_version, near=near))
     _write_json(paths.task, [task])
     paths.config.write_text(config, encoding="utf-8")
     _write_masks(paths.masks, clip, [r.track for r in results], frames, progress)
@@ -184,7 +188,7 @@ def _task_words(target: Target) -> str:
 
 
 def tracks_json(
-    clip: Clip, results: Sequence[TrackResult], *, model_version: str, name: str | None = None
+    clip: Clip, results: Sequence[TrackResult], *, model_version: str, name: str | None = None, near: Path | None = None
 ) -> dict[str, Any]:
     """Return the content of tracks.json: boxes normalised xyxy, frames 0-based, masks as COCO RLE.
 
@@ -193,12 +197,15 @@ def tracks_json(
         results: One track for each object.
         model_version: The models that made them.
         name: The video's name; its file's unless given.
+        near: The folder of the tracks.json, from which it tells the video's path; None to leave that out.
     """
+    path = {} if near is None else {"path": _path_from(near, clip.path)}
     return {
         "format": FORMAT,
         "model_version": model_version,
         "video": {
             "name": name or clip.path.name,
+            **path,
             "width": clip.size[0],
             "height": clip.size[1],
             "frames": len(clip),
@@ -209,6 +216,14 @@ def tracks_json(
         },
         "objects": [_object_json(k, clip, r) for k, r in enumerate(results)],
     }
+
+
+def _path_from(folder: Path, file: Path) -> str:
+    """Return a file's path relative to a folder, with slashes; the absolute path where there is no relative one."""
+    try:
+        return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return file.resolve().as_posix()
 
 
 def visible_spans_s(track: MaskTrack, clip: Clip) -> list[tuple[float, float]]:

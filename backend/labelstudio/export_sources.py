@@ -28,7 +28,7 @@ class LoadedVideo:
     Attributes:
         video: The video with its objects.
         origin: The video file's name, or the task. Videos of one origin all go to one part of a split.
-        media: The video file, None if it was not looked for.
+        media: The video file or folder of pictures, None if it was not looked for or is not where it was.
     """
 
     video: AnnotatedVideo
@@ -109,7 +109,7 @@ def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> LoadedVideo
 
     Args:
         path: The file.
-        videos: Where to find the video file; None if it is not needed.
+        videos: Where to find the video file. Unless given, it is where it was when the file was written, or nowhere.
 
     Raises:
         FormatError: If it cannot be read, or the video file is missing.
@@ -148,7 +148,15 @@ def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> LoadedVideo
     video = make_video(video_stem(name), size, frame_times, [o for o in objects if len(o.frames)])
     if len(times) < n:  # of the frames beyond the range that was looked at nothing is known
         video = video.select_frames(sorted(times))
-    return LoadedVideo(video, name, videos.find(name) if videos else None)
+    return LoadedVideo(video, name, videos.find(name) if videos else _recorded_file(path, video_info))
+
+
+def _recorded_file(path: Path, video_info: Mapping[str, Any]) -> Path | None:
+    """Return the video of a tracks.json by the path in it; None if it tells none, or nothing is there any more."""
+    if "path" not in video_info:
+        return None
+    file = path.parent.resolve() / get_field(video_info, "path", str, f"{path}: video")
+    return file if file.exists() else None
 
 
 def rename_duplicates(loaded: Sequence[LoadedVideo]) -> list[LoadedVideo]:

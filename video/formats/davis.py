@@ -42,14 +42,17 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
         FormatError: For objects without masks, and for more than 254 objects in a video.
         OSError: If a file cannot be written.
     """
-    meanings = {}
-    for split, videos in splits.items():
+    for videos in splits.values():  # before anything is written
         require_masks(videos, "DAVIS")
         for video in videos:
+            safe_name(video.name, "a video")
             if len(video.objects) >= VOID:
                 raise FormatError(f"{video.name} has {len(video.objects)} objects; DAVIS has room for {VOID - 1}")
+    meanings = {}
+    for split, videos in splits.items():
+        for video in videos:
             meanings[video.name] = {str(i): one.label for i, one in enumerate(video.objects, start=1)}
-            folder = out / "Annotations" / RESOLUTION / safe_name(video.name, "a video")
+            folder = out / "Annotations" / RESOLUTION / video.name
             folder.mkdir(parents=True, exist_ok=True)
             for frame, picture in index_images(video):
                 save_indexed(folder / f"{frame:05d}.png", picture)

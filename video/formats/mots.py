@@ -44,12 +44,15 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
         OSError: If a file cannot be written.
     """
     numbers = number_labels(video for videos in splits.values() for video in videos)
+    ids: dict[str, list[int]] = {}
+    for videos in splits.values():  # before anything is written
+        require_masks(videos, "MOTS")
+        ids |= {safe_name(video.name, "a video"): _object_ids(video, numbers) for video in videos}
     written = [write_text(out / "labels.txt", "".join(f"{label}\n" for label in numbers))]
     for split, videos in splits.items():
-        require_masks(videos, "MOTS")
         for video in videos:
-            folder = out / split / safe_name(video.name, "a video")
-            written.append(write_text(folder / "gt" / "gt.txt", "".join(_lines(video, numbers))))
+            folder = out / split / video.name
+            written.append(write_text(folder / "gt" / "gt.txt", "".join(_lines(video, numbers, ids[video.name]))))
             write_text(folder / "seqinfo.ini", _seqinfo(video))
     return written
 
@@ -59,7 +62,8 @@ def image_path(video: AnnotatedVideo, frame: int, split: str) -> str:
     return f"{split}/{video.name}/img1/{int(np.searchsorted(video.frames, frame)) + 1:06d}.jpg"
 
 
-def _lines(video: AnnotatedVideo, numbers: Mapping[str, int]) -> list[str]:
+def _object_ids(video: AnnotatedVideo, numbers: Mapping[str, int]) -> list[int]:
+    """Return the id of each object: its class and its number in the class. Raises FormatError if a class is full."""
     count: dict[int, int] = defaultdict(int)
     ids = []
     for one in video.objects:
@@ -68,6 +72,11 @@ def _lines(video: AnnotatedVideo, numbers: Mapping[str, int]) -> list[str]:
         if count[kind] >= _PER_CLASS:
             raise FormatError(f"{video.name} has {_PER_CLASS} objects {one.label!r} or more; MOTS has room for 999")
         ids.append(kind * _PER_CLASS + count[kind])
+    return ids
+
+
+def _lines(video: AnnotatedVideo, numbers: Mapping[str, int], ids: Sequence[int]) -> list[str]:
+    """Return the lines of gt.txt. numbers: of the labels. ids: of the objects."""
     lines = []
     for position, (_, found) in enumerate(disjoint_masks(video), start=1):
         for i in sorted(found):

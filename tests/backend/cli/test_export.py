@@ -71,9 +71,10 @@ def labelled_once(tmp_path_factory):
     for name in ("one", "two"):
         (folder / "videos").mkdir(exist_ok=True)
         clip = open_clip(cfr(folder / "videos" / f"{name}.mp4", numbered_frames(N, size=(W, H))))
-        content = tracks_json(clip, [make_result(make_track(), clip.times)], model_version="v")
-        (folder / "found" / name).mkdir(parents=True)
-        (folder / "found" / name / "tracks.json").write_text(json.dumps(content))
+        out = folder / "found" / name
+        content = tracks_json(clip, [make_result(make_track(), clip.times)], model_version="v", near=out)
+        out.mkdir(parents=True)
+        (out / "tracks.json").write_text(json.dumps(content))
     return folder
 
 
@@ -126,10 +127,44 @@ def test_a_sampled_export_has_the_images_of_its_annotations(labelled):
         np.testing.assert_array_equal(coco.annToMask(annotation), disk_mask(frame))
 
 
+def test_images_are_read_from_the_video_that_was_labelled(labelled):
+    result = refam("export", labelled / "found/two", "--format", "yolo", "--images", "--out", labelled / "out")
+    assert result.exit_code == 0, result.output
+    pictures = sorted((labelled / "out/images/all").iterdir())
+    assert [read_number(cv2.imread(str(path))[..., ::-1]) for path in pictures] == list(range(N))
+
+
+def _other_video(path):
+    path.unlink()
+    cfr(path, numbered_frames(N - 1, size=(W, H)))
+
+
+@pytest.mark.parametrize("form", ["yolo", "coco", "davis"])
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (Path.unlink, "--images needs the video file: give --videos FOLDER, with one.mp4 in it"),
+        (lambda path: path.write_bytes(b"no video"), "one.mp4"),
+        (_other_video, "not the video that was annotated: it has 29 frames of 160x96, and 30 of 160x96 are expected"),
+    ],
+)
+def test_nothing_is_written_where_images_cannot_be(labelled, form, harm, message):
+    harm(labelled / "videos/one.mp4")
+    args = ("--format", form, "--images", "--out", labelled / "out")
+    result = refam("export", labelled / "found/one", *args)
+    assert result.exit_code == 1
+    assert message in " ".join(result.output.split())
+    assert not (labelled / "out").exists()
+    result = refam("export", labelled / "found", *args)  # the other video is whole
+    assert result.exit_code == 3
+    assert "1 videos, 1 objects, 30 frames" in result.output
+    assert {path.parent.name for path in (labelled / "out").rglob("*.jpg")} <= {"all", "two"}
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--images"], "--images needs the video file"),
+        (["--images", "--format", "cvat"], "CVAT takes the video itself"),
         (["--split", "1,2,3"], "without dividing"),
         (["--split", "1"], "two or three"),
         (["--split", "1,x"], "two or three"),
