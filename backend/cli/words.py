@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.console import one_line_errors
+from backend.cli.console import NOTHING_DONE, SOME_DONE, one_line_errors
 from backend.cli.console import out as stdout
 
 
@@ -17,13 +17,25 @@ def words(
         typer.Argument(metavar="[WORDS]...", help="What to find, such as 'the brown puppy'.", show_default=False),
     ] = None,
 ) -> None:
-    """List the words that the models which ship know, or say how expressions are read by them. Loads no model."""
+    """List the words that the models which ship know, or say how expressions are read by them. Loads no model.
+
+    The exit code is 1 if all expressions are refused, and 3 if some are.
+    """
+    refused = 0
     with one_line_errors():
-        for line in _describe(expressions) if expressions else _list_known():
+        for is_refused, line in _describe(expressions) if expressions else _list_known():
+            refused += is_refused
             stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+    if refused:
+        raise typer.Exit(SOME_DONE if refused < len(expressions or ()) else NOTHING_DONE)
 
 
-def _list_known() -> Iterator[str]:
+def _list_known() -> Iterator[tuple[bool, str]]:
+    for line in _known_lines():
+        yield False, line
+
+
+def _known_lines() -> Iterator[str]:
     from refam.photos import PHOTOS_DIRECTORY
     from refam.photos.colours import COLOURS
     from refam.photos.vocabulary import load_vocabulary
@@ -41,21 +53,23 @@ def _list_known() -> Iterator[str]:
     yield "everywhere: places (left, right, top, bottom, middle), sizes, order (second from the left)"
 
 
-def _describe(expressions: list[str]) -> Iterator[str]:
+def _describe(expressions: list[str]) -> Iterator[tuple[bool, str]]:
+    """Whether each expression is refused, and how it is read or why it is refused."""
     from refam.backbones.presets import DEFAULT_BACKBONE
     from refam.backbones.word_reader import open_group
     from refam.text.expression import ExpressionError
+    from refam.text.typed_text import replace_no_text
 
     reader = open_group(DEFAULT_BACKBONE)
     for expression in expressions:
         try:
             name, parsed = reader.choose(expression), reader.parse(expression)
         except ExpressionError as error:
-            yield f"{expression}: {error}"
+            yield True, f"{replace_no_text(expression)}: {error}"
             continue
         used = list(dict.fromkeys(parsed.tokens[word[0]].word for word in parsed.content_words()))
         said = [f"{', '.join(map(str, used))}, read by {name}"]
         said += [parsed.note.removesuffix(".")] if parsed.note else []
         said += [f"{word!r} is not known" for word in parsed.unchecked]
         said += [f"{ignored.words!r} is not used: {ignored.reason}" for ignored in parsed.ignored]
-        yield f"{expression}: {'; '.join(said)}"
+        yield False, f"{expression}: {'; '.join(said)}"

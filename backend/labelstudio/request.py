@@ -22,6 +22,7 @@ from backend.labelstudio.edits import UserEdit, region_words
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import is_preview, read_mappings, region_id_for
 from refam.pipeline.types import Target
+from refam.text.typed_text import is_text
 from video.errors import UserError
 
 FALLBACK_FIELDS = ("prompt", "text", "expression")
@@ -154,7 +155,7 @@ def split_expressions(value: Any) -> list[str]:
         value: A string or a list of strings; anything else holds no expression.
 
     Raises:
-        RequestError: If an expression has more than 500 characters.
+        RequestError: If an expression has more than 500 characters, or is no text.
     """
     parts = value if isinstance(value, list | tuple) else [value]
     texts = [part for part in parts if isinstance(part, str)]
@@ -162,6 +163,8 @@ def split_expressions(value: Any) -> list[str]:
     for expression in expressions:
         if len(expression) > LONGEST_EXPRESSION:
             raise RequestError(f"an expression must have at most {LONGEST_EXPRESSION} characters: {expression[:40]}...")
+        if not is_text(expression):
+            raise RequestError(f"the words {expression[:60]!r} have bytes that are no text in UTF-8; type them again")
     return [expression for expression in expressions if expression]
 
 

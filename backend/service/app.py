@@ -18,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -27,13 +27,23 @@ from backend.runtime import Runtime
 from backend.service.dashboard import dashboard_routes
 from backend.service.middleware import BasicAuth, BodyLimit, RateLimit, RequestLog
 from backend.service.model import RefAMBackend
+from backend.service.surrogates import replace_surrogates
 from backend.settings import Settings, unknown_variables
 from refam.version import __version__
 
 log = logging.getLogger("refam.server")
 
 
-class PredictBody(BaseModel):
+class _Body(BaseModel):
+    """A body in which all text can be stored and printed: JSON may hold lone surrogates, which neither can be."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_surrogates(cls, body: Any) -> Any:
+        return replace_surrogates(body)
+
+
+class PredictBody(_Body):
     """What Label Studio posts to /predict. Other fields are ignored."""
 
     tasks: list[Any]
@@ -50,7 +60,7 @@ class PredictBody(BaseModel):
         return tasks
 
 
-class WebhookBody(BaseModel):
+class WebhookBody(_Body):
     """What Label Studio posts to /webhook: an action, and fields that depend on it."""
 
     model_config = ConfigDict(extra="allow")

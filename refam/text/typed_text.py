@@ -1,4 +1,4 @@
-"""An expression as it was typed: white space, invisible characters, and what is no text at all."""
+"""Text as it was typed: white space, invisible characters, and what is no text at all."""
 
 from __future__ import annotations
 
@@ -16,5 +16,13 @@ def clean_text(text: str) -> str:
 
 
 def is_text(text: str) -> bool:
-    """Return whether a text is made of characters alone, not of surrogates, which stand for bytes outside UTF-8."""
-    return _NO_CHARACTERS.search(text) is None
+    """Return whether a text is made of characters alone.
+
+    Surrogates stand for bytes outside UTF-8, and so does the replacement character, which other programs put there.
+    """
+    return "\N{REPLACEMENT CHARACTER}" not in text and _NO_CHARACTERS.search(text) is None
+
+
+def replace_no_text(text: str) -> str:
+    """Return a text that can be printed and stored, with a replacement character for each surrogate."""
+    return _NO_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", text)

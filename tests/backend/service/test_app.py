@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -90,6 +91,32 @@ def test_a_failed_task_of_a_batch_is_an_error_beside_the_others_predictions(
     assert "division" not in bad["error"]
 
 
+def _post(client: TestClient, path: str, body: str) -> Any:
+    """Post JSON with escapes, which no JSON library writes for lone surrogates unless it is told to."""
+    answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (200, 201), answer.text
+    return answer.json()
+
+
+def test_lone_surrogates_are_refused_where_they_are_words_and_readable_elsewhere(client: TestClient) -> None:
+    def body(*tasks: dict[str, Any], project: str = "1", context: Any = None) -> str:
+        return json.dumps(
+            {"tasks": tasks, "project": project, "label_config": VIDEO_CONFIG, "params": {"context": context}}
+        )
+
+    good, bad = _post(client, "/predict", body(_task(), _task(prompt="\ud800 star")))["results"]
+    assert len(good["result"]) == 1
+    assert "no text in UTF-8" in bad["error"]
+    (good,) = _post(client, "/predict", body(_task(), project="\ud800"))["results"]
+    assert len(good["result"]) == 1
+    (bad,) = _post(client, "/predict", body(_task("\udfff.mp4")))["results"]
+    assert "\N{REPLACEMENT CHARACTER}.mp4" in bad["error"]
+    typed = {"result": [_text_region("\ud800 star")]}
+    assert _post(client, "/predict", body(_task(), context=typed))["results"] == []
+    assert any("no text in UTF-8" in (job["error"] or "") for job in client.get("/jobs").json()["jobs"])
+    _post(client, "/webhook", '{"action": "ANNOTATIONS_DELETED", "annotations": ["x"], "task": {"id": "\\ud800"}}')
+
+
 def _text_region(*texts: Any, source: str = "say") -> dict[str, Any]:
     return {"id": "t", "type": "textarea", "from_name": source, "to_name": "v", "value": {"text": list(texts)}}
 
@@ -136,6 +163,7 @@ def test_an_empty_context_is_no_context(context: Any, client: TestClient, runtim
         ({"id": 1, "data": {}}, "the ring", "must be a video's address"),
         (_task(), "x" * 501, "an expression must have at most 500 characters"),
         (_task(), "-the bus", "nothing to remove is called 'the bus'"),
+        (_task(), "\ufffd star", "no text in UTF-8"),
     ],
 )
 def test_words_in_vain_have_no_answer_and_their_reason_is_among_the_jobs(

@@ -1,0 +1,35 @@
+"""`refam words`: the words that are known, and how expressions are read."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from backend.cli.main import app
+
+
+@pytest.mark.parametrize(
+    ("expressions", "code", "lines"),
+    [
+        (["the dog"], 0, ["the dog: dog, read by photos"]),
+        (["the puppy", "the red circle"], 0, ['"puppy" is read as "dog"', "red, circle, read by tiny"]),
+        (["no dog"], 0, ["'no' is not used: what is named is looked for"]),
+        (["the xyzzy"], 1, ["the xyzzy: the model in use knows none of the words 'xyzzy'"]),
+        (["the xyzzy", "the dog"], 3, ["'xyzzy'", "the dog: dog, read by photos"]),
+        (["", "on the left"], 1, ["the expression is empty", "names nothing to look for"]),
+        (["\udcff dog"], 1, ["\ufffd dog: '\\udcff dog' has bytes that are no text in UTF-8"]),
+    ],
+)
+def test_the_exit_code_says_whether_expressions_are_refused(expressions, code, lines):
+    result = CliRunner().invoke(app, ["words", *expressions])
+    assert result.exit_code == code
+    printed = result.stdout.splitlines()
+    assert len(printed) == len(expressions)
+    for line, text in zip(printed, lines, strict=True):
+        assert text in line
+
+
+def test_without_expressions_all_words_are_listed():
+    result = CliRunner().invoke(app, ["words"])
+    assert result.exit_code == 0
+    assert "people: person, man, woman" in result.stdout
