@@ -31,9 +31,13 @@ def parse_json(text: str | bytes, kind: type[T]) -> T:
         JsonError: If it is broken, nested too deeply, or of another type.
     """
     try:
+        if isinstance(text, bytes):
+            text.decode("utf-8")
         return cast(T, _adapter(cast(Hashable, kind)).validate_json(text, strict=True))
     except ValidationError as error:
         raise JsonError(_describe(error)) from error
+    except UnicodeDecodeError as error:
+        raise JsonError("not UTF-8 text") from error
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend.cli import console
-from backend.cli.console import one_line_errors, require_file, steps
+from backend.cli.console import exit_code, one_line_errors, require_file, steps
 from backend.cli.console import out as stdout
 from backend.cli.eval_datasets import SPLITS, dataset_command
 from backend.cli.examples import examples
@@ -190,17 +190,20 @@ def photos(
     """Ground the nouns of photographs whose objects are outlined: the share of peaks on the object, for each noun.
 
     objects.jsonl has a line for each picture: {file, objects: [{name, polygon}]}, polygons in fractions of width and
-    height. Nouns that are not there are tried, too. Prints Markdown.
+    height. Nouns that are not there are tried, too. A line or picture that cannot be read costs only itself. Prints
+    Markdown.
     """
+    left_out: list[str] = []
     with one_line_errors(), steps() as step:
         require_file(root)
         from refam.evaluation.photos import knows_noun, photo_table, read_outlined, score_pictures
 
-        pictures = read_outlined(root)[:limit]
+        pictures = read_outlined(root, skipped=left_out)[:limit]
         grounder = _load_grounder(backbone, None, device)
         known = cache(partial(knows_noun, grounder))
         scores = score_pictures(grounder, pictures, known, progress=lambda f: step("ground", f))
         _print(photo_table(scores))
+    raise typer.Exit(exit_code(left_out, done=len(pictures), of="pictures"))
 
 
 @eval_app.command(epilog=examples("eval absent"))
@@ -262,8 +265,8 @@ def calibrate(
     with one_line_errors(), steps() as step:
         if photos is not None:
             require_file(photos)
-            _calibrate_on_photos(backbone, like, device, photos, limit, lambda f: step("tell", f))
-            return
+            code = _calibrate_on_photos(backbone, like, device, photos, limit, lambda f: step("tell", f))
+            raise typer.Exit(code)
         from refam.backbones import preset_for
         from refam.calibration import calibration_path
         from refam.evaluation.grounding_scores import calibrate_grounder
@@ -279,16 +282,25 @@ def calibrate(
 
 def _calibrate_on_photos(
     backbone: str, like: str | None, device: str, directory: Path, limit: int, progress: Callable[[float], None]
-) -> None:
+) -> int:
+    """Fit and write, say which lines and pictures were left out, and return the exit code."""
     from refam.backbones import preset_for
     from refam.evaluation.photo_presence import calibrate_presence_on_photos
     from refam.photos.labels import read_photos
     from refam.presence import presence_path
+    from video.errors import UserError
 
-    listed = read_photos(directory)
+    left_out: list[str] = []
+    listed = read_photos(directory, skipped=left_out)
     grounder, path = _load_grounder(backbone, like, device), presence_path(preset_for(backbone).source)
-    calibrate_presence_on_photos(grounder, listed, limit, progress=progress).save(path)
+    try:
+        model = calibrate_presence_on_photos(grounder, listed, limit, progress=progress, skipped=left_out)
+    except UserError:
+        exit_code(left_out, done=0, of="pictures")  # says why there may be too few
+        raise
+    model.save(path)
     _print(f"written to {path}; see `refam eval photos`")
+    return exit_code(left_out, done=model.scenes, of="expressions")
 
 
 def _load_grounder(backbone: str, like: str | None, device: str) -> Grounder:

@@ -7,6 +7,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refam.calibration import require_both_kinds
 from refam.evaluation.photos import knows_noun
@@ -14,7 +15,7 @@ from refam.evaluation.presence_scores import fit_on_pictures
 from refam.photos.features import read_picture
 from refam.photos.labels import Photo
 from refam.presence import KINDS, PresenceModel
-from video.errors import UserError
+from video.errors import Skipped, UserError, leave_out
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
@@ -56,6 +57,7 @@ def calibrate_presence_on_photos(
     *,
     seed: int = 0,
     progress: Callable[[float], None] = lambda _: None,
+    skipped: Skipped = None,
 ) -> PresenceModel:
     """Fit the presence model of a grounder.
 
@@ -65,6 +67,7 @@ def calibrate_presence_on_photos(
         count: How many of them to use at most.
         seed: Chooses pictures and nouns.
         progress: Called with the share that is done.
+        skipped: Gets a sentence for each picture that cannot be read; if it is None, the first one is an error.
 
     Raises:
         UserError: If there are too few pictures with a noun that is there and one that is not, both known to the
@@ -77,5 +80,15 @@ def calibrate_presence_on_photos(
             "no picture has a label and, in its `complete` list, a noun that is not there, both known to the model"
         )
     require_both_kinds(np.array([is_there for _, nouns in sampled for _, is_there in nouns]), KINDS)
-    asked = ((read_picture(p.file), [(f"the {noun}", is_there) for noun, is_there in nouns]) for p, nouns in sampled)
-    return fit_on_pictures(grounder, asked, len(sampled), seed=seed, progress=progress)
+    return fit_on_pictures(grounder, _read(sampled, skipped), len(sampled), seed=seed, progress=progress)
+
+
+def _read(
+    sampled: Sequence[tuple[Photo, list[tuple[str, bool]]]], skipped: Skipped
+) -> Iterator[tuple[NDArray[np.uint8], list[tuple[str, bool]]]]:
+    for photo, nouns in sampled:
+        pictures = []
+        with leave_out(skipped):
+            pictures.append(read_picture(photo.file))
+        for picture in pictures:
+            yield picture, [(f"the {noun}", is_there) for noun, is_there in nouns]

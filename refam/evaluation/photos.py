@@ -7,19 +7,21 @@ noun of which it has an object; all objects of one noun are one mask. The peak o
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from refam.photos.features import read_picture
-from video.errors import UserError
+from refam.photos.listing import read_listing
+from video.checked_json import LENIENT
+from video.errors import Skipped, UserError
 from video.metrics import auroc, estimate_share
 
 if TYPE_CHECKING:
@@ -65,35 +67,75 @@ class PairScore:
     seconds: float
 
 
-def read_outlined(directory: Path) -> list[OutlinedPicture]:
+_NEAR = 0.01  # how far rounding may move a point out of the picture, as a fraction of it
+
+
+def _require_fraction(value: float) -> float:
+    if not -_NEAR <= value <= 1 + _NEAR:
+        raise ValueError(f"points are fractions of the picture's width and height, from 0 to 1, not {value:g}")
+    return value
+
+
+_Point = Annotated[list[Annotated[float, AfterValidator(_require_fraction)]], Field(min_length=2, max_length=2)]
+_Outline = Annotated[list[_Point], Field(min_length=3)]
+
+
+def _as_outlines(polygon: Any) -> Any:
+    """One outline, or several, as a list of outlines."""
+    is_one = isinstance(polygon, list) and polygon and isinstance(polygon[0], list) and polygon[0]
+    return [polygon] if is_one and not isinstance(polygon[0][0], list) else polygon
+
+
+@dataclass(frozen=True)
+class _Object:
+    """An object in a line of `objects.jsonl`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = LENIENT
+
+    name: Annotated[str, Field(min_length=1)]
+    polygon: Annotated[list[_Outline], Field(min_length=1), BeforeValidator(_as_outlines)]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of `objects.jsonl`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = LENIENT
+
+    file: Annotated[str, Field(min_length=1)]
+    objects: list[_Object]
+
+
+def read_outlined(directory: Path, *, skipped: Skipped = None) -> list[OutlinedPicture]:
     """Read a directory as described at the top.
 
+    Args:
+        directory: The directory.
+        skipped: Gets a sentence for each line that is not as it should be, or whose picture cannot be read; if it is
+            None, the first one is an error.
+
     Raises:
-        UserError: If `objects.jsonl` is missing, or if a line of it is not as it should be.
+        UserError: If `objects.jsonl` is missing, or if none of its lines can be used.
     """
     listing = directory / "objects.jsonl"
     if not listing.is_file():
         raise UserError(f"{directory} has no objects.jsonl, which names each picture's objects with their outlines")
-    pictures = []
-    for number, line in enumerate(listing.read_text("utf-8").splitlines(), 1):
-        try:
-            entry = json.loads(line)
-            file = directory / "pictures" / entry["file"]
-            pictures.append(OutlinedPicture(file, _fill(file, entry["objects"])))
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{listing}, line {number}: not {{file, objects: [{{name, polygon}}]}}: {error}") from error
-    return pictures
+
+    def make(row: _Row) -> OutlinedPicture:
+        file = directory / "pictures" / row.file
+        return OutlinedPicture(file, _fill(file, row.objects))
+
+    return read_listing(listing, _Row, make, form="{file, objects: [{name, polygon}]}", skipped=skipped)
 
 
-def _fill(file: Path, objects: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.bool_]]:
+def _fill(file: Path, objects: Sequence[_Object]) -> dict[str, NDArray[np.bool_]]:
     picture = read_picture(file)
     scale = _MASK_SIDE / max(picture.shape[:2])
     size = np.array([max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))])
     masks: dict[str, NDArray[np.uint8]] = {}
     for thing in objects:
-        outlines = thing["polygon"]
-        for outline in outlines if outlines and isinstance(outlines[0][0], list) else [outlines]:
-            mask = masks.setdefault(thing["name"], np.zeros(size[::-1], np.uint8))
+        mask = masks.setdefault(thing.name, np.zeros(size[::-1], np.uint8))
+        for outline in thing.polygon:
             cv2.fillPoly(mask, [np.round(np.array(outline) * size - 0.5).astype(np.int32)], 1)
     return {name: mask.astype(bool) for name, mask in masks.items()}
 

@@ -41,7 +41,10 @@ def read_picture(file: Path) -> NDArray[np.uint8]:
     Raises:
         UserError: If the file is missing, or no picture that OpenCV can read.
     """
-    data = np.fromfile(file, np.uint8) if file.is_file() else np.zeros(0, np.uint8)
+    try:
+        data = np.fromfile(file, np.uint8) if file.is_file() else np.zeros(0, np.uint8)
+    except OSError as error:  # a name that is too long, a file without rights
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if picture is None:
         raise UserError(f"{file} cannot be read as a picture; use JPEG or PNG files")

@@ -6,18 +6,21 @@ of (a dog is an animal).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
+from refam.photos.listing import read_listing
 from refam.photos.vocabulary import Vocabulary
-from video.errors import UserError
+from video.checked_json import LENIENT
+from video.errors import Skipped, UserError
 
 _SHARPEN = 2.0
 """Factor on the encoder's logits: it was trained with smoothed labels and is right more often than it is sure."""
@@ -49,26 +52,40 @@ class Photo:
     captions: tuple[str, ...] = ()
 
 
-def read_photos(directory: Path) -> list[Photo]:
+_FORM = "{file, labels, complete, captions}"
+_Words = list[Annotated[str, Field(min_length=1)]]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of `photos.jsonl`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = LENIENT
+
+    file: Annotated[str, Field(min_length=1)]
+    labels: _Words = field(default_factory=list)
+    complete: _Words = field(default_factory=list)
+    captions: _Words = field(default_factory=list)
+
+
+def read_photos(directory: Path, *, skipped: Skipped = None) -> list[Photo]:
     """Read `photos.jsonl` of a directory whose pictures are in its folder `pictures`.
 
+    Args:
+        directory: The directory.
+        skipped: Gets a sentence for each line that is not as it should be; if it is None, the first one is an error.
+
     Raises:
-        UserError: If the file is missing, or if a line of it is not as it should be.
+        UserError: If the file is missing, or if none of its lines can be used.
     """
     listing = directory / "photos.jsonl"
     if not listing.is_file():
-        raise UserError(
-            f"{directory} has no photos.jsonl; it lists each picture as {{file, labels, complete, captions}}"
-        )
-    photos = []
-    for number, line in enumerate(listing.read_text("utf-8").splitlines(), 1):
-        try:
-            entry = json.loads(line)
-            fields = {key: tuple(entry.get(key, ())) for key in ("labels", "complete", "captions")}
-            photos.append(Photo(directory / "pictures" / entry["file"], **fields))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{listing}, line {number}: not a JSON object with a file and lists: {error}") from error
-    return photos
+        raise UserError(f"{directory} has no photos.jsonl; it lists each picture as {_FORM}")
+
+    def make(row: _Row) -> Photo:
+        return Photo(directory / "pictures" / row.file, tuple(row.labels), tuple(row.complete), tuple(row.captions))
+
+    return read_listing(listing, _Row, make, form=_FORM, skipped=skipped)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -91,3 +92,12 @@ def test_a_model_that_sees_no_difference_is_refused(photos):
 
     with pytest.raises(UserError, match="do not tell what is there"):
         calibrate_presence_on_photos(SeesNothing(), photos, 30)
+
+
+def test_a_picture_that_cannot_be_read_costs_only_itself(photos):
+    lost = [replace(photo, file=photo.file.with_name("lost.png")) for photo in photos[:3]]
+    with pytest.raises(UserError, match=r"lost\.png cannot be read"):
+        calibrate_presence_on_photos(SeesColours(), [*lost, *photos], 50)
+    skipped = []
+    model = calibrate_presence_on_photos(SeesColours(), [*lost, *photos], 50, skipped=skipped)
+    assert (model.scenes, len(skipped)) == (80, 3)

@@ -7,7 +7,9 @@ import json
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from backend.cli.main import app
 from refam.evaluation.photos import PairScore, photo_table, read_outlined, score_pictures
 from video.errors import UserError
 from video.types import Heatmap
@@ -66,11 +68,93 @@ def test_outlines_keep_the_pictures_shape(directory):
     assert picture.masks["cat"].mean() == pytest.approx(0.3 * 0.8, abs=0.01)
 
 
-@pytest.mark.parametrize("line", ["{", '{"file": "a.png"}', '{"file": "a.png", "objects": [{"name": "dog"}]}'])
-def test_a_broken_line_is_named(directory, line):
-    (directory / "objects.jsonl").write_text(line)
-    with pytest.raises(UserError, match=r"objects\.jsonl, line 1"):
+SQUARE = [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]]
+
+
+def row(file="a.png", **changes):
+    return json.dumps({"file": file, "objects": [{"name": "dog", "polygon": SQUARE} | changes]})
+
+
+BROKEN = {
+    "{": "invalid JSON",
+    "[]": "should be an object",
+    "[" * 100_000: "recursion limit",
+    '{"file": "a.png"}': "objects: field required",
+    '{"file": "a.png", "objects": {}}': "objects: .*valid array",
+    row("zz.png"): "cannot be read as a picture",
+    row("a" * 300): "File name too long",
+    row("a\0.png"): "cannot be read",
+    row(""): "file: ",
+    row(None): "file: ",
+    row(name=5): "name: .*valid string, not 5",
+    row(name=None): "name: ",
+    row(name=""): "name: ",
+    row(name="\ud800"): "invalid JSON",
+    row(polygon="x"): "polygon: ",
+    row(polygon=[]): "polygon: .*at least 1",
+    row(polygon=[[]]): "at least 3",
+    row(polygon=SQUARE[:2]): "at least 3",
+    row(polygon=[SQUARE, []]): "at least 3",
+    row(polygon=[0.1, 0.1, 0.5, 0.5]): "valid array",
+    row(polygon=[[*p, 0.5] for p in SQUARE]): "at most 2",
+    row(polygon=[*SQUARE, [np.nan, 0.1]]): "finite number, not nan",
+    row(polygon=[*SQUARE, [1e30, 0.1]]): "fractions of .* not 1e\\+30",
+    row(polygon=[[70, 40], [140, 40], [140, 90]]): "fractions of .* not 70",
+}
+
+
+@pytest.mark.parametrize(("line", "message"), BROKEN.items())
+def test_a_broken_line_is_named_and_costs_only_itself(directory, line, message):
+    listing = directory / "objects.jsonl"
+    whole = listing.read_text()
+    listing.write_text(line)
+    with pytest.raises(UserError, match=rf"objects\.jsonl, line 1.*{message}"):
         read_outlined(directory)
+    listing.write_text(f"{whole}\n\n{line}\n\n")
+    skipped = []
+    assert [p.file.name for p in read_outlined(directory, skipped=skipped)] == ["a.png", "b.png", "c.png"]
+    assert len(skipped) == 1
+    assert "objects.jsonl, line 5" in skipped[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.encode("utf-16"), "no UTF-8 text; save it as UTF-8"),
+        (lambda text: b"", "lists no pictures"),
+        (lambda text: b"\n \n", "lists no pictures"),
+        (lambda text: "hündin".encode("latin-1"), "line 1.*not UTF-8"),
+        (lambda text: b"1\n2", "line 1.*its other lines cannot be used either"),
+    ],
+)
+def test_a_list_without_a_line_that_can_be_used_is_refused(directory, change, message):
+    listing = directory / "objects.jsonl"
+    listing.write_bytes(change(listing.read_text()))
+    with pytest.raises(UserError, match=message):
+        read_outlined(directory, skipped=[])
+
+
+def test_line_separators_inside_a_name_and_a_byte_order_mark_are_harmless(directory):
+    listing = directory / "objects.jsonl"
+    listing.write_bytes("\ufeff".encode() + listing.read_bytes().replace(b"car", "c\u2028\x85ar".encode()) + b"\r\n")
+    assert list(read_outlined(directory)[2].masks) == ["c\u2028\x85ar"]
+
+
+def test_the_command_says_what_it_left_out(directory, monkeypatch):
+    monkeypatch.setattr("backend.cli.eval._load_grounder", lambda *_: PointsLeft())
+    monkeypatch.setattr("refam.evaluation.photos.knows_noun", lambda *_: True)
+    listing = directory / "objects.jsonl"
+    whole = listing.read_text()
+    assert CliRunner().invoke(app, ["eval", "photos", str(directory)]).exit_code == 0
+    listing.write_text(whole + "\n" + row("zz.png"))
+    done = CliRunner().invoke(app, ["eval", "photos", str(directory)])
+    assert done.exit_code == 3
+    assert "3 pictures done; left out:" in done.output
+    assert "zz.png cannot be read as a picture" in done.output
+    listing.write_text(row("zz.png"))
+    done = CliRunner().invoke(app, ["eval", "photos", str(directory)])
+    assert done.exit_code == 1
+    assert "zz.png cannot be read as a picture" in done.output
 
 
 def test_pictures_of_nouns_that_the_model_does_not_know_are_refused(directory):

@@ -72,11 +72,22 @@ def test_a_listing_is_read(tmp_path):
     assert read_photos(tmp_path) == [photo]
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"labels": ["dog"]}', '{"file": "a.jpg", "labels": 3}'])
-def test_a_broken_line_is_named(tmp_path, line):
-    (tmp_path / "photos.jsonl").write_text('{"file": "a.jpg"}\n' + line + "\n")
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("{", "[]", "[" * 100_000, '{"labels": ["dog"]}', '{"file": 5}', '{"file": null}', '{"file": ""}'),
+        *(json.dumps({"file": "a.jpg", "labels": bad}) for bad in (3, "dog", {"dog": 1}, [5], [None], [""], None)),
+        *(json.dumps({"file": "a.jpg", key: "dog"}) for key in ("complete", "captions")),
+        '{"file": "h\xfcndin.jpg"}',
+    ],
+)
+def test_a_broken_line_is_named_and_costs_only_itself(tmp_path, line):
+    (tmp_path / "photos.jsonl").write_bytes(b'{"file": "a.jpg"}\n' + line.encode("latin-1") + b"\n")
     with pytest.raises(UserError, match=r"photos\.jsonl, line 2"):
         read_photos(tmp_path)
+    skipped = []
+    assert [p.file.name for p in read_photos(tmp_path, skipped=skipped)] == ["a.jpg"]
+    assert len(skipped) == 1
 
 
 def test_a_folder_without_a_listing_is_named(tmp_path):
