@@ -77,6 +77,20 @@ def test_a_late_clip_has_its_boxes_where_the_editor_shows_it(project: Project, l
         assert worst_side(region["box"], editor.box_of_color(COLOURS["red"])) < 3.0, frame
 
 
+def test_the_timeline_is_in_view_on_a_screen_of_1440x900(project: Project) -> None:
+    sequence = [{"frame": 1, "time": 0, "enabled": True, "x": 10, "y": 35, "width": 17, "height": 29, "rotation": 0}]
+    value = {"framesCount": 40, "duration": 4.0, "labels": ["Object"], "sequence": sequence}
+    editor = project.open_task(
+        project.plain, [{"id": "r", "type": "videorectangle", "from_name": "box", "to_name": "video", "value": value}]
+    )
+    editor.page.set_viewport_size({"width": 1440, "height": 900})
+    keyframes = editor.page.locator(".lsf-timeline-frames__keypoints").first.bounding_box()
+    buttons = editor.page.locator(".lsf-bottombar").first.bounding_box()
+    assert keyframes is not None
+    assert buttons is not None
+    assert keyframes["y"] + keyframes["height"] <= buttons["y"]
+
+
 @pytest.mark.parametrize("flags", [({}, {}), ({"enabled": None}, {"enabled": False}), ({"enabled": True}, {})])
 def test_keyframes_without_enabled_are_drawn_as_they_are_read(
     project: Project, flags: tuple[dict[str, Any], ...]
