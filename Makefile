@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # a module together, for its fixtures.
 PARALLEL := -n $(shell n=$$(nproc); echo $$((n < 3 ? n + 1 : 4))) --dist worksteal
 
-.PHONY: setup label-studio demo test lint e2e browser slow bench-tiny bench-masks bench-clicks bench-track bench-words bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
+.PHONY: setup label-studio demo test lint e2e browser slow bench-tiny bench-masks bench-clicks bench-track bench-review bench-words bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
 
 setup: $(VENV)/.ready
 
@@ -93,6 +93,9 @@ bench-track: $(VENV)/.ready
 # make bench-words DAVIS=DIR SAM2=DIR ARGS="--words camel='the camel'"
 bench-words: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.words --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
+
+bench-review: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.review --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
 
 bench-curves: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.curves --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)

@@ -115,6 +115,32 @@ class Outcome:
         return float((self.j.mean() + self.f.mean()) / 2)
 
 
+def track_as_label_does(quality, clip, segmenter, start, *, fps):
+    """Track a clip's object as `refam label` does at a quality; the first frame's click or mask is given.
+
+    Args:
+        quality: A `Quality`.
+        clip: An `AnnotatedClip`.
+        segmenter: The segmenter.
+        start: "click" or "mask".
+        fps: Frames per second of the clip.
+
+    Returns:
+        The `MaskTrack`; None if nothing was found at the click.
+    """
+    if start == "mask":
+        prompt = FramePrompt(0, mask=masks.encode(clip.truth[0]))
+    else:
+        prompt = FramePrompt(0, points=(masks.deepest_point(clip.truth[0]),), labels=(1,))
+    video = VideoInMemory(clip.frames, name=clip.name, fps=fps)
+    model = Model(segmenter, no_words, quality=quality)
+    region = RegionOfInterest(max_side_px=quality.max_side_px)
+    try:
+        return model.run(video, [Target("object", prompts=(prompt,))], region=region)[0].track
+    except PipelineError:
+        return None
+
+
 def track_with(method, clip, segmenter, start, *, fps):
     """Return the masks of a method on each frame of a clip, (N, H, W) bool; the first frame's click or mask is given.
 
@@ -125,20 +151,12 @@ def track_with(method, clip, segmenter, start, *, fps):
         start: "click" or "mask".
         fps: Frames per second of the clip.
     """
-    video = VideoInMemory(clip.frames, name=clip.name, fps=fps)
     if method in list(Quality):
-        quality = Quality(method)
-        if start == "mask":
-            prompt = FramePrompt(0, mask=masks.encode(clip.truth[0]))
-        else:
-            prompt = FramePrompt(0, points=(masks.deepest_point(clip.truth[0]),), labels=(1,))
-        model = Model(segmenter, no_words, quality=quality)
-        region = RegionOfInterest(max_side_px=quality.max_side_px)
-        try:
-            track = model.run(video, [Target("object", prompts=(prompt,))], region=region)[0].track
-        except PipelineError:  # nothing was found at the click
+        track = track_as_label_does(Quality(method), clip, segmenter, start, fps=fps)
+        if track is None:
             return np.zeros_like(clip.truth)
     else:
+        video = VideoInMemory(clip.frames, name=clip.name, fps=fps)
         mask = first_mask(segmenter, clip.frames[0], clip.truth[0], start)
         if mask is None:
             return np.zeros_like(clip.truth)
