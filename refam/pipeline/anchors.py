@@ -38,7 +38,14 @@ _SAME_OUTLINE_IOU = 0.99  # of the masks with and without points off the object:
 _SAME_OBJECT_IOU = 0.5  # of the words' mask with the track from a prompt: from it on they mean the same object
 
 
-def find_anchors(clip: Clip, state: ObjectState, segmenter: Segmenter, *, options: PipelineOptions) -> None:
+def find_anchors(
+    clip: Clip,
+    state: ObjectState,
+    segmenter: Segmenter,
+    *,
+    options: PipelineOptions,
+    progress: Callable[[float], object] | None = None,
+) -> None:
     """Find the masks from which one object can be tracked, and store them in its state.
 
     Args:
@@ -46,9 +53,10 @@ def find_anchors(clip: Clip, state: ObjectState, segmenter: Segmenter, *, option
         state: The object's; gets anchors, or a failure.
         segmenter: What outlines the object.
         options: Say how much evidence words need to lead to an anchor.
+        progress: Is called with the share of the grounded frames that are done, in [0, 1].
     """
     if state.consensus is not None:
-        anchor_on_words(clip, state, segmenter, options=options)
+        anchor_on_words(clip, state, segmenter, options=options, progress=progress)
     by_frame = prompts_by_frame(state.target.prompts)
     if drawn := [frame for frame, prompts in by_frame.items() if any(map(_is_outlined, prompts))]:
         anchor_on_prompts(clip, state, segmenter, frames=drawn)
@@ -146,10 +154,17 @@ def drop_conflicting_words(
     state.word_anchors = {f: m for f, m in state.word_anchors.items() if f not in state.prompt_anchors}
 
 
-def anchor_on_words(clip: Clip, state: ObjectState, segmenter: Segmenter, *, options: PipelineOptions) -> None:
+def anchor_on_words(
+    clip: Clip,
+    state: ObjectState,
+    segmenter: Segmenter,
+    *,
+    options: PipelineOptions,
+    progress: Callable[[float], object] | None = None,
+) -> None:
     """Anchor the object on the grounded mask that ranks first among those with enough evidence.
 
-    There is none where the video does not bear out the words.
+    There is none where the video does not bear out the words. The arguments are those of `find_anchors`.
     """
     if state.consensus is None:
         raise RuntimeError("an anchor on words needs heatmaps")
@@ -159,7 +174,9 @@ def anchor_on_words(clip: Clip, state: ObjectState, segmenter: Segmenter, *, opt
         if state.presence < options.min_presence:
             state.failure = describe_absence(clip, state.target.words or "", state.presence, guess)
             return
-    ranked = ground_masks(clip, state.consensus, segmenter, read_errors=state.read_errors, cache=state.cache)
+    ranked = ground_masks(
+        clip, state.consensus, segmenter, read_errors=state.read_errors, cache=state.cache, progress=progress
+    )
     for i, grounded in enumerate(ranked):
         evidence = _combine_evidence(grounded.heatmap.confidence, grounded.agreement, grounded.score)
         if evidence < options.min_evidence:
@@ -213,6 +230,7 @@ def ground_masks(
     *,
     read_errors: list[ReadingError] | None = None,
     cache: StageCache | None = None,
+    progress: Callable[[float], object] | None = None,
 ) -> list[GroundedMask]:
     """Segment each grounded frame with its heatmap as the prompt.
 
@@ -222,6 +240,7 @@ def ground_masks(
         segmenter: What turns a heatmap into a mask.
         read_errors: Collects the errors of frames that cannot be read; those frames are left out.
         cache: Where the masks are stored and looked up.
+        progress: Is called with the share of the frames that are done, in [0, 1].
 
     Returns:
         One mask for each frame on which one is found, the best anchor first.
@@ -232,6 +251,8 @@ def ground_masks(
     grounded = []
     certainties = anchor_scores(consensus.heatmaps, consensus.agreement)
     for i, heatmap in enumerate(consensus.heatmaps):
+        if progress is not None:
+            progress(i / len(consensus.heatmaps))
         if heatmap.grid.max() <= 0:
             continue
         key = (segmenter.name, heatmap.frame, hashlib.sha256(heatmap.grid.tobytes()).hexdigest())

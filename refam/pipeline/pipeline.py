@@ -122,11 +122,15 @@ class Pipeline:
         _check_prompt_frames(clip, targets)
         states = [ObjectState(target, cache=cache) for target in targets]
         self._ground_words(clip, [state for state in states if state.target.words], progress)
-        progress(Stage.MASK, 0.0)
         for i, state in enumerate(states):
+
+            def mask_progress(share: float, done: int = i) -> None:
+                progress(Stage.MASK, (done + share) / len(states))
+
+            mask_progress(0.0)
             if state.failure is None:
-                find_anchors(clip, state, self._segmenter, options=self._options)
-            progress(Stage.MASK, (i + 1) / len(states))
+                find_anchors(clip, state, self._segmenter, options=self._options, progress=mask_progress)
+        progress(Stage.MASK, 1.0)
         found = [state for state in states if state.failure is None]
         if not found:
             _raise_read_error(states)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from video.masks import CRUMB_PX, MAIN_SHARE, Mask, components, deepest_point, resize_map
+from video.masks import CRUMB_PX, MAIN_SHARE, Mask, components, deepest_point, distance_to, resize_map
 from video.tracking.memory_bank import Grid
 from video.types import Candidate, Prompt
 
+_MAX_STRANGER_SHARE = 0.5  # of the object's area: a larger part may be the object itself
+_MIN_STRANGER_DISTANCE = 0.6  # of the object's size (square root of its area)
 _MIN_PART_PROBABILITY = 0.5  # mean probability from which on a small part of a mask belongs to the object
 
 
@@ -85,6 +87,31 @@ def drop_unlikely_parts(mask: Mask, probability: Grid) -> Mask:
         if part.sum() >= MAIN_SHARE * parts[0].sum() or _mean_under(part, probability) >= _MIN_PART_PROBABILITY
     ]
     return np.asarray(np.logical_or.reduce(kept), np.bool_)
+
+
+def drop_new_far_parts(mask: Mask, before: Mask) -> Mask:
+    """Return a mask without the small parts that are new and far from the object.
+
+    What belongs to an object comes out near it, or was part of it before. What appears at once at a distance is usually
+    something that looks like it, as the next one of several cups.
+
+    Args:
+        mask: (H, W) bool.
+        before: (H, W) bool, where the object was expected, as flow carried it here.
+    """
+    main, *others = components(mask) or [mask]
+    if not others:
+        return mask
+    size = float(np.sqrt(main.sum()))
+    distance = distance_to(main)
+    strangers = [
+        part
+        for part in others
+        if part.sum() < _MAX_STRANGER_SHARE * main.sum()
+        and distance[part].min() > _MIN_STRANGER_DISTANCE * size
+        and not (part & before).any()
+    ]
+    return mask & ~np.logical_or.reduce(strangers) if strangers else mask
 
 
 def _mean_under(part: Mask, probability: Grid) -> float:

@@ -24,6 +24,7 @@ from video.tracking.appearance import ColorModel
 from video.tracking.flow_tracker import assign_shared_pixels
 from video.tracking.mask_evidence import (
     MaskEvidence,
+    drop_new_far_parts,
     drop_unlikely_parts,
     keep_main_part,
     prompt_from_probability,
@@ -354,6 +355,8 @@ class MemoryTracker:
         for k, o in self._objects.items():
             best = found.get(k)
             mask = drop_unlikely_parts(separate[k], probabilities[k]) if k in separate else None
+            if mask is not None and o.visible:
+                mask = drop_new_far_parts(mask, o.mask)
             score = 0.0 if best is None else self._score(best)
             threshold = self._options.min_score if o.visible else self._options.redetect_score
             if mask is None or mask.sum() < _MIN_MASK_PX or score < threshold:
