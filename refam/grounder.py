@@ -114,9 +114,7 @@ class Grounder:
         Raises:
             GroundingError: If it cannot be grounded.
         """
-        parsed = self.parse(expression)
-        unused = [f"{ignored.words!r} is not used: {ignored.reason}" for ignored in parsed.ignored]
-        return [sentence.removesuffix(".") for sentence in (parsed.note, *unused) if sentence]
+        return self.parse(expression).notes
 
     def heatmap_settings(self, options: GroundingOptions | None = None) -> dict[str, Any]:
         """Return all that heatmaps depend on, except the frame and the words; a calibration is valid for it only."""

@@ -53,7 +53,8 @@ class GrounderGroup:
 
     def parse(self, expression: str, *, options: GroundingOptions | None = None) -> Expression:
         """See `Grounder.parse`."""
-        return self.for_words(expression).parse(expression, options=options)
+        name = self._reader.choose(expression)
+        return self._reader.note_choice(name, self._load(name).parse(expression, options=options))
 
     def unknown_words(self, expression: str) -> list[str]:
         """See `Grounder.unknown_words`."""
@@ -61,7 +62,7 @@ class GrounderGroup:
 
     def reading_notes(self, expression: str) -> list[str]:
         """See `Grounder.reading_notes`."""
-        return self.for_words(expression).reading_notes(expression)
+        return self.parse(expression).notes
 
     def ground(
         self,

@@ -69,7 +69,5 @@ def _describe(expressions: list[str]) -> Iterator[tuple[bool, str]]:
             continue
         used = list(dict.fromkeys(parsed.tokens[word[0]].word for word in parsed.content_words()))
         said = [f"{', '.join(map(str, used))}, read by {name}"]
-        said += [parsed.note.removesuffix(".")] if parsed.note else []
-        said += [f"{word!r} is not known" for word in parsed.unchecked]
-        said += [f"{ignored.words!r} is not used: {ignored.reason}" for ignored in parsed.ignored]
+        said += [f"{word!r} is not known" for word in parsed.unchecked] + parsed.notes
         yield False, f"{expression}: {'; '.join(said)}"

@@ -5,7 +5,7 @@ torch, transformers and diffusers are not imported, so that words which cannot b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,9 +13,10 @@ from refam.backbones.presets import GROUPS, members_of, preset_for
 from refam.backbones.tokenizer_file import FileTokenizer
 from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
 from refam.photos.rewording import open_rewording
+from refam.photos.vocabulary import VOCABULARY_FILE, load_vocabulary
 from refam.text.expression import Expression
 from refam.text.magnets import Magnets
-from refam.text.model_choice import choose_model
+from refam.text.model_choice import choose_model, note_choice
 from refam.text.rewording import Reword, Rewording, parse_reworded
 
 # The folders of the tokenizers whose tokens are read (`Backbone.tokenizer`), the first that a pipeline has. A chat
@@ -40,16 +41,20 @@ class WordReader:
 
     Attributes:
         tokenizer: Called like a fast transformers tokenizer.
+        nouns: The things that it knows on photographs, if they are listed.
 
     Args:
         tokenizer: See above.
         max_tokens: The length of the text encoder's sequence.
         reword: Replaces words that the backbone lacks; by default none.
+        nouns: See above.
     """
 
-    def __init__(self, tokenizer: Any, *, max_tokens: int, reword: Reword = Rewording) -> None:
+    def __init__(
+        self, tokenizer: Any, *, max_tokens: int, reword: Reword = Rewording, nouns: Collection[str] = ()
+    ) -> None:
         self.tokenizer, self._max_tokens = tokenizer, max_tokens
-        self._reword = reword
+        self._reword, self.nouns = reword, nouns
 
     def parse(self, expression: str, *, magnets: Magnets = Magnets()) -> Expression:  # noqa: B008 - frozen
         """Parse an expression into tokens and their roles.
@@ -80,7 +85,12 @@ class GroupReader:
 
     def parse(self, expression: str, *, magnets: Magnets = Magnets()) -> Expression:  # noqa: B008 - frozen
         """See `WordReader.parse`."""
-        return self._readers[self.choose(expression)].parse(expression, magnets=magnets)
+        name = self.choose(expression)
+        return self.note_choice(name, self._readers[name].parse(expression, magnets=magnets))
+
+    def note_choice(self, name: str, parsed: Expression) -> Expression:
+        """Say in the note of a parsed expression why this member reads it, where that is not to be expected."""
+        return note_choice(self._readers, name, parsed)
 
 
 def open_word_reader(backbone: str, *, download: bool = False) -> WordReader | GroupReader | None:
@@ -124,6 +134,9 @@ def _open_reader(backbone: str, *, download: bool = False) -> WordReader | None:
         if file.is_file():
             is_clip = pipeline == "StableDiffusion3Pipeline" and folder == "tokenizer"
             length = _CLIP_LENGTH if is_clip else preset.text_length
-            reword = open_rewording(directory) if pipeline == "PhotoFluxPipeline" else Rewording
-            return WordReader(FileTokenizer(file), max_tokens=length, reword=reword)
+            if pipeline != "PhotoFluxPipeline":
+                return WordReader(FileTokenizer(file), max_tokens=length)
+            nouns = frozenset(load_vocabulary(directory / VOCABULARY_FILE.name).nouns)
+            reword = open_rewording(directory)
+            return WordReader(FileTokenizer(file), max_tokens=length, reword=reword, nouns=nouns)
     return None

@@ -6,15 +6,12 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
-import regex
-
 from refam.photos.vocabulary import Vocabulary, load_vocabulary, singular_forms
 from refam.photos.words import model_words
 from refam.text.expression import Word, split_words
 from refam.text.lexicon import STOP_WORDS
 from refam.text.rewording import Reword, Rewording
 
-_GRAY = regex.compile("^gray(?=$|-|ish|er)", regex.IGNORECASE)
 _LIVING = frozenset({"person", "animal"})
 
 
@@ -50,7 +47,7 @@ def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewordi
             taken, noun = 1, None
         last = words[at + taken - 1]
         pieces.append(text[end : words[at].start])
-        pieces.append(_GRAY.sub("grey", text[words[at].start : last.end]) if noun is None else noun)
+        pieces.append(text[words[at].start : last.end] if noun is None else noun)
         written = " ".join(word.text for word in words[at : at + taken])
         if noun is not None and written != noun and noun not in singular_forms(written):
             read_as.append((written, noun))

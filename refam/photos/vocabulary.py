@@ -61,7 +61,7 @@ class Vocabulary:
 
 
 def singular_forms(word: str) -> tuple[str, ...]:
-    """Return what the singular of a plural may be: boxes -> box, boxe; wolves -> wolf; men -> man."""
+    """Return what the singular of a plural may be: boxes -> boxe, box; wolves -> wolf; men -> man."""
     forms = []
     if word.endswith("men"):
         forms.append(word[:-2] + "an")
@@ -69,10 +69,10 @@ def singular_forms(word: str) -> tuple[str, ...]:
         forms += [word[:-3] + "f", word[:-3] + "fe"]
     if word.endswith("ies"):
         forms.append(word[:-3] + "y")
+    if word.endswith("s") and not word.endswith("ss"):
+        forms.append(word[:-1])  # before the next: oranges are no orangs
     if word.endswith("es"):
         forms.append(word[:-2])
-    if word.endswith("s") and not word.endswith("ss"):
-        forms.append(word[:-1])
     irregular = {"children": "child", "people": "person", "mice": "mouse", "geese": "goose", "feet": "foot"}
     return (*((irregular[word],) if word in irregular else ()), *forms)
 

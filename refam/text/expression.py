@@ -22,6 +22,7 @@ from refam.text.lexicon import (
     ADJECTIVES,
     ALSO_NOUNS,
     APPEARANCE_WORDS,
+    DETERMINERS,
     ENDINGS,
     FRAME_WORDS,
     GENERIC_NOUNS,
@@ -32,6 +33,7 @@ from refam.text.lexicon import (
 )
 from refam.text.magnets import Magnets
 from refam.text.motion import Direction, find_directions
+from refam.text.negation import find_negation
 from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
 from refam.text.spatial import CueKind, SpatialCue, find_spatial_cues
 from refam.text.typed_text import clean_text, is_text
@@ -45,7 +47,6 @@ _WORD = regex.compile(r"\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X
 # They say how things stand to each other or to the frame, which no model reads from the words themselves.
 _GRAMMAR_WORDS = STOP_WORDS | RELATION_WORDS | APPEARANCE_WORDS | RELATIVE_PRONOUNS | FRAME_WORDS | PLACE_NOUNS
 
-_NEGATIONS = frozenset({"no", "not", "never", "neither", "none", "except", "without", "excluding"})
 _FEW_PIECES = 300  # of a vocabulary that an error lists
 
 
@@ -128,6 +129,27 @@ class Expression:
         """The words said of the object that nothing can bear out, for the tokenizer does not have them."""
         words = (self.tokens[i].word for i in self.positions(TokenRole.CONTENT, TokenRole.HEAD))
         return tuple(w for w in dict.fromkeys(words) if w and w in self.unknown and w not in GENERIC_NOUNS)
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know of how it is read, without full stops."""
+        unused = [f"{ignored.words!r} is not used: {ignored.reason}" for ignored in self.ignored]
+        return [sentence.removesuffix(".") for sentence in (self.note, *unused) if sentence]
+
+    @property
+    def lacks_noun(self) -> bool:
+        """Whether all that is looked for is what a thing is like: "the black one", "something striped"."""
+        words = {self.tokens[i].word for i in self.positions(TokenRole.CONTENT, TokenRole.HEAD)}
+        return words <= GENERIC_NOUNS | (ADJECTIVES - ALSO_NOUNS)
+
+    @property
+    def bare_noun(self) -> str | None:
+        """The head, if nothing but a determiner and words of place stand with it: "the orange" is a thing."""
+        heads = [t for t in self.tokens if t.role is TokenRole.HEAD]
+        if not heads or self.positions(TokenRole.CONTENT):
+            return None
+        before = {t.word for t in self.tokens if t.word_index is not None and t.word_index < (heads[0].word_index or 0)}
+        return heads[0].word if before & (DETERMINERS | NUMBERS.keys()) else None
 
     def content_words(self) -> list[list[int]]:
         """Return, for each word whose map makes the heatmap, the positions of its tokens.
@@ -248,7 +270,8 @@ def parse_expression(
     for direction in directions:
         for i in direction.words:
             roles[i] = TokenRole.MOTION
-    if (negation := _find_negation(words, roles)) is not None:
+    looked_for = [role in (TokenRole.CONTENT, TokenRole.HEAD) for role in roles]
+    if (negation := find_negation(words, looked_for)) is not None:
         roles[negation] = TokenRole.FILLER
     roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
     tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
@@ -260,19 +283,6 @@ def parse_expression(
         ignored = [IgnoredWords(words[negation], "what is named is looked for, not that it is absent."), *ignored]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note)
-
-
-def _find_negation(words: Sequence[str], roles: Sequence[TokenRole]) -> int | None:
-    """Index of the negation of what is looked for: "no dog", "with no hat"; "no. 7" is a number."""
-    looked_for = (TokenRole.CONTENT, TokenRole.HEAD)
-    first = next((i for i, role in enumerate(roles) if role in looked_for and words[i] not in _NEGATIONS), len(words))
-    for i, word in enumerate(words):
-        is_said = word in _NEGATIONS and (
-            i < first or (word == "no" and any(r in looked_for for r in roles[i : i + 3]))
-        )
-        if is_said and words[i + 1 : i + 2] != ["."]:
-            return i
-    return None
 
 
 def require_text(text: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import regex
+
 from refam.text.abbreviations import write_out_abbreviations
 from refam.text.expression import Expression, TokenRole, parse_expression, require_text
 from refam.text.typed_text import clean_text
@@ -24,6 +26,7 @@ class Rewording:
     read_as: tuple[tuple[str, str], ...] = ()
 
 
+_GRAY = regex.compile(r"\b(gr)a(y(?:ish|er|est)?)\b", regex.IGNORECASE)
 Reword = Callable[[str], Rewording]
 
 
@@ -44,9 +47,18 @@ def parse_reworded(expression: str, reword: Reword, tokenizer: Any, **how: Any) 
     """
     require_text(expression)
     typed = clean_text(expression)
-    rewording = reword(write_out_abbreviations(typed))
+    rewording = reword(_spell_grey(write_out_abbreviations(typed), tokenizer))
     parsed = parse_expression(rewording.text, tokenizer, **how)
     used = {parsed.tokens[i].word for i in parsed.positions(TokenRole.CONTENT, TokenRole.HEAD)}
     said = [f'"{word}" is read as "{noun}"' for word, noun in rewording.read_as if used.intersection(noun.split())]
     note = f"The model has a smaller vocabulary: {', '.join(said)}." if said else ""
     return replace(parsed, text=typed, note=" ".join(filter(None, (note, parsed.note))))
+
+
+def _spell_grey(text: str, tokenizer: Any) -> str:
+    """Write "grey" for "gray" if only that is a word of the model."""
+    if _GRAY.search(text) is None:
+        return text
+    vocabulary = tokenizer.get_vocab()
+    has_gray, has_grey = ("▁gray" in vocabulary, "▁grey" in vocabulary)
+    return _GRAY.sub(r"\1e\2", text) if has_grey and not has_gray else text

@@ -13,6 +13,8 @@ from backend.cli.main import app
     [
         (["the dog"], 0, ["the dog: dog, read by photos"]),
         (["the puppy", "the red circle"], 0, ['"puppy" is read as "dog"', "red, circle, read by tiny"]),
+        (["the black one"], 0, ["black, one, read by tiny; No thing is named, so it is looked for by tiny"]),
+        (["the orange", "two oranges"], 0, ["the orange: orange, read by photos", ": orange, read by photos"]),
         (["no dog"], 0, ["'no' is not used: what is named is looked for"]),
         (["the xyzzy"], 1, ["the xyzzy: the model in use knows none of the words 'xyzzy'"]),
         (["the xyzzy", "the dog"], 3, ["'xyzzy'", "the dog: dog, read by photos"]),

@@ -95,8 +95,6 @@ DESCRIBED = {
     "the chocolate dog": "the chocolate dog",
     "the salmon shirt": "the salmon shirt",
     "the female dog": "the female dog",
-    "the gray wolf": "the grey animal",
-    "the grayish dog": "the greyish dog",
 }
 
 

@@ -54,6 +54,8 @@ SHIPPED = load_vocabulary()
         ("trousers", "pants"),
         ("boulder", "rock"),
         ("driver", "person"),
+        ("oranges", "orange"),
+        ("boxes", "box"),
         ("queen", "woman"),
         ("mango", "fruit"),
         ("wasp", "insect"),

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from refam.text.expression import Expression, ExpressionError, UnknownWordsError, parse_expression
-from refam.text.model_choice import choose_model
+from refam.text.model_choice import choose_model, note_choice
 from refam.tiny.model import build_tokenizer
 
 
 @dataclass
 class Reader:
     tokenizer: Any
+    nouns: tuple[str, ...] = ()
 
     def parse(self, expression: str) -> Expression:
         return parse_expression(expression, self.tokenizer, max_tokens=32)
@@ -22,8 +23,9 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def readers() -> dict[str, Reader]:
-    everyday = ("the", "a", "dog", "car", "red", "furry", "star", "with", "to", ".")
-    return {"shapes": Reader(build_tokenizer()), "photos": Reader(build_tokenizer(everyday, text_length=32))}
+    everyday = ("the", "a", "dog", "car", "red", "furry", "star", "orange", "with", "to", ".")
+    photos = Reader(build_tokenizer(everyday, text_length=32), ("dog", "car", "orange"))
+    return {"shapes": Reader(build_tokenizer()), "photos": photos}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,15 @@ def readers() -> dict[str, Reader]:
         ("the dotted star", "shapes"),
         ("the glossy dog", "photos"),
         ("the red one", "shapes"),
+        ("the orange one", "shapes"),
+        ("orange", "shapes"),
+        ("the orange", "photos"),  # the fruit
+        ("the orange on the left", "photos"),
+        ("an orange beside the star", "photos"),
+        ("two oranges", "photos"),
+        ("the orange star", "shapes"),
+        ("the orange stars", "shapes"),
+        ("the red", "shapes"),
     ],
 )
 def test_the_words_choose(readers: dict[str, Reader], expression: str, chosen: str) -> None:
@@ -54,3 +65,26 @@ def test_what_no_model_could_read_is_refused_for_that_reason(readers: dict[str, 
     with pytest.raises(ExpressionError, match=r"empty|names nothing to look for") as caught:
         choose_model(readers, expression)
     assert not isinstance(caught.value, UnknownWordsError)
+
+
+@pytest.mark.parametrize(
+    ("expression", "name", "noted"),
+    [
+        ("the red one", "shapes", True),
+        ("red", "shapes", True),
+        ("the striped one on the left", "shapes", True),
+        ("something red", "shapes", True),
+        ("the one that is red", "shapes", True),
+        ("the red star", "shapes", False),
+        ("the circle", "shapes", False),
+        ("the red dog", "photos", False),
+    ],
+)
+def test_words_without_a_noun_are_said_to_be_read_as_drawn(
+    readers: dict[str, Reader], expression: str, name: str, noted: bool
+) -> None:
+    parsed = note_choice(readers, name, readers[name].parse(expression))
+    assert ("drawn shapes only" in parsed.note) == noted
+    alone = {"shapes": readers["shapes"]}
+    if name in alone:
+        assert "drawn shapes only" not in note_choice(alone, name, readers[name].parse(expression)).note

@@ -29,3 +29,19 @@ def test_the_note_names_the_words_that_are_looked_for(written, text, read_as, no
     assert restored.text == " ".join(written.split())
     assert restored.note == note
     assert restored.tokens == parse_expression(text, tokenizer, max_tokens=24).tokens
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "text", "prompt"),
+    [
+        (("the", "grey", "dog", "."), "the gray dog", "the grey dog"),
+        (("the", "grey", "dog", "."), "the Grayish dog", "the Greyish dog"),
+        (("the", "grey", "dog", "."), "the gray-haired dog", "the grey-haired dog"),
+        (("the", "grey", "gray", "dog", "."), "the gray dog", "the gray dog"),
+        (("the", "dog", "."), "the gray dog", "the gray dog"),
+        (("the", "grey", "dog", "."), "the grayling dog", "the grayling dog"),
+    ],
+)
+def test_grey_has_two_spellings(vocabulary, text, prompt):
+    parsed = parse_reworded(text, Rewording, build_tokenizer(vocabulary), max_tokens=32, magnets=None)
+    assert (parsed.text, parsed.prompt) == (text, prompt)
