@@ -13,7 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.backbones.presets import DEFAULT_BACKBONE
-from refam.pipeline.arguments import FrameBox, FrameMask, FramePoint, check_mask_sizes, to_prompts, to_targets
+from refam.pipeline.arguments import (
+    FrameBox,
+    FrameMask,
+    FramePoint,
+    check_mask_sizes,
+    require_image,
+    require_path,
+    require_text,
+    require_whole,
+    to_image_prompt,
+    to_prompts,
+    to_region,
+    to_targets,
+)
 from refam.pipeline.device import require_device
 from refam.pipeline.pipeline import Pipeline, run_in_region
 from refam.pipeline.quality import Quality
@@ -26,7 +39,7 @@ from refam.segmenters.sam2_weights import describe_missing, fetch_default_weight
 from refam.text.magnets import Magnets
 from video.io.folder import open_video
 from video.io.reader import Clip
-from video.types import Candidate, Heatmap, Prompt, Segmenter
+from video.types import Candidate, Heatmap, Segmenter
 
 log = logging.getLogger("refam.model")
 
@@ -139,8 +152,10 @@ class Model:
             >>> (ball,) = model.track("clip.mp4", points=[(0.42, 0.61, 0)])
         """
         prompts = to_prompts(points, negative_points, boxes, masks)
-        targets = to_targets([words] if isinstance(words, str) else words, prompts)
-        region = RegionOfInterest(frame_range, every=every, max_side_px=max_side_px or self.quality.max_side_px)
+        targets = to_targets(words, prompts)
+        region = to_region(frame_range, every, max_side_px, default_side_px=self.quality.max_side_px)
+        if not isinstance(video, Clip):
+            video = require_path("video", video, "a video file or a folder of pictures")
         if self._check_targets is not None:
             self._check_targets(targets)
         clip = video if isinstance(video, Clip) else open_video(video, partial=True)
@@ -191,15 +206,17 @@ class Model:
             The heatmap: `grid` (h, w) float32 in [0, 1], `peak` (x, y) as fractions of the image, `confidence`.
 
         Raises:
+            PromptError: If the image is not RGB, or if the words are no text.
             GroundingError: If the words cannot be grounded.
             BackboneError: If the backbone cannot be loaded.
-            ValueError: If the image is not RGB.
 
         Example:
             >>> heatmap = model.ground(image, "the dog on the left")
             >>> heatmap.peak
             (0.31, 0.58)
         """
+        require_image(image)
+        require_text("words", words, "the dog on the left")
         return self.grounder.ground([image], [words])[0][0]
 
     def segment(
@@ -226,25 +243,21 @@ class Model:
             Candidates, the best first: `mask` (H, W) bool and `score` in [0, 1]. Empty if nothing stands out.
 
         Raises:
+            PromptError: If neither words, points, a box nor a prior are given, if one of them is malformed or out of
+                range, or if the image is not RGB.
             GroundingError: If the words cannot be grounded.
             BackboneError: If words are given and the backbone cannot be loaded.
-            ValueError: If neither words, points, a box nor a prior are given, or if the image is not RGB.
 
         Example:
             >>> best = model.segment(image, points=[(0.42, 0.61)])[0]
             >>> best.mask.sum(), best.score
         """
+        require_image(image)
         if words is not None:
             if prior is not None:
-                raise ValueError("give words or a prior, not both: the words' heatmap is the prior")
+                raise PromptError("give words or a prior, not both: the words' heatmap is the prior")
             prior = self.ground(image, words).grid
-        prompt = Prompt(
-            points=np.array([*points, *negative_points], np.float64).reshape(-1, 2),
-            labels=np.array([1] * len(points) + [0] * len(negative_points), np.int64),
-            box=box,
-            prior=prior,
-        )
-        return self.segmenter.segment(image, prompt)
+        return self.segmenter.segment(image, to_image_prompt(points, negative_points, box, prior))
 
 
 def load(
@@ -299,19 +312,23 @@ def load(
         The model.
 
     Raises:
-        PromptError: If there is no such quality, dtype or quantisation, or if the device is none that torch can use.
+        PromptError: If an argument is malformed, if there is no such quality, dtype or quantisation, or if the device
+            is none that torch can use.
         SegmenterError: If the segmenter cannot be loaded, or if there is no such tracker.
-        ValueError: If the magnets are malformed.
 
     Example:
         >>> model = refam.load(backbone="flux-schnell", segmenter="sam2-tiny", download=True)
     """
-    require_device(device)
+    require_text("backbone", backbone, DEFAULT_BACKBONE)
+    if segmenter is not None and segmenter != "":
+        require_text("segmenter", segmenter, "sam2-tiny")
+    require_device(require_text("device", device, "auto"))
+    require_whole("seed", seed, least=0)
     _require_choice("quality", quality, list(Quality))
     _require_choice("dtype", dtype, get_args(Dtype))
     if quantise is not None:
         _require_choice("quantise", quantise, get_args(Quantisation))
-    magnet_words = Magnets.parse(magnets) if isinstance(magnets, str) else magnets or Magnets()
+    magnet_words = _to_magnets(magnets)
 
     def load_words() -> Grounder | GrounderGroup:
         from refam.backbones import LoadOptions
@@ -322,7 +339,7 @@ def load(
         loading = LoadOptions(dtype=dtype, offload=offload, quantise=quantise, free_text=free_text, download=download)
         return load_grounder_or_group(backbone, device=device, options=options, loading=loading)
 
-    models = models_dir or default_models_dir()
+    models = default_models_dir() if models_dir is None else require_path("models_dir", models_dir, "a folder")
     offline = _offline_by_environment() if offline is None else offline
     why_no_weights = fetch_default_weights(segmenter, models, offline=offline, report=log.warning)
     if why_no_weights is not None and segmenter:
@@ -415,6 +432,17 @@ def default_models_dir() -> Path:
 
 def _offline_by_environment() -> bool:
     return os.environ.get("REFAM_OFFLINE", "").lower() in {"1", "true", "t", "yes", "y", "on"}
+
+
+def _to_magnets(magnets: object) -> Magnets:
+    try:
+        if isinstance(magnets, str):
+            return Magnets.parse(magnets)
+    except ValueError as error:
+        raise PromptError(f"magnets: {error}") from error
+    if magnets is None or isinstance(magnets, Magnets):
+        return magnets or Magnets()
+    raise PromptError(f"magnets must be words with spaces between them, such as 'with to . pink', got {magnets!r}")
 
 
 def _require_choice(name: str, value: str, choices: Collection[str]) -> None:

@@ -171,7 +171,7 @@ def label(
     if not any(plan.drawings for plan in plans):
         expressions = [plan.words or "" for plan in plans]
         refuse_words("label", sources[0].text, expressions, backbone=backbone, magnets=words_added, download=download)
-    region, rate = _check_numbers(range_, every, max_size or quality.max_side_px, fps)
+    region, rate = _check_numbers(range_, every, quality.max_side_px if max_size is None else max_size, fps)
     from backend.cli.label_run import LabelRun, ModelOptions
 
     options = ModelOptions(

@@ -355,12 +355,12 @@ def preset_for(name_or_source: str) -> Preset:
         if not revision or Path(pinned.source).is_dir():
             raise BackboneError(f"{name_or_source!r}: only a hub repository has revisions, as in owner/name@revision")
         return replace(pinned, revision=revision)
-    if path.exists():
+    if name_or_source and path.exists():  # "" would be the current folder
         index = read_index(path)
         return preset_for_class(
             index["_class_name"], name=path.resolve().name, source=str(path), licence="see its directory"
         )
-    if name_or_source.startswith((".", "/", "~")) or name_or_source.count("/") != 1:
+    if not name_or_source or name_or_source.startswith((".", "/", "~")) or name_or_source.count("/") != 1:
         known = ", ".join(PRESETS)
         raise BackboneError(
             f"there is no backbone {name_or_source!r}: give one of {known}, a diffusers pipeline directory, "

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Images = NDArray[np.uint8]
 _RANGE_END = re.compile(r"(\d+)|(\d+(?:\.\d+)?)s")
-_MIN_SIDE_PX = 64
+MIN_SIDE_PX = 64
 _INCOMPLETE = "the object is followed as far as frames could be read: ask again for the rest"
 
 
@@ -52,10 +52,10 @@ class RegionOfInterest:
             _parse_range(self.frame_range)
         if self.every < 1:
             raise PromptError(f"--every {self.every}: every first, second, ... frame: give 1 or more")
-        if self.max_side_px is not None and self.max_side_px < _MIN_SIDE_PX:
+        if self.max_side_px is not None and self.max_side_px < MIN_SIDE_PX:
             raise PromptError(
                 f"--max-size {self.max_side_px}: nothing is found in frames that small; "
-                f"give {_MIN_SIDE_PX} or more pixels"
+                f"give {MIN_SIDE_PX} or more pixels"
             )
 
     def view(self, clip: Clip, targets: Sequence[Target]) -> ClipView:

@@ -44,8 +44,8 @@ class FramePrompt:
     mask: Rle | None = None
 
     def __post_init__(self) -> None:
-        if self.frame < 0:
-            raise ValueError(f"FramePrompt.frame must be 0 or more, got {self.frame}")
+        if not isinstance(self.frame, int | np.integer) or self.frame < 0:
+            raise ValueError(f"FramePrompt.frame must be a whole number, 0 or more, got {self.frame!r}")
         if not self.points and self.box is None and self.mask is None:
             raise ValueError("a FramePrompt needs a point or a box or a mask")
         if len(self.labels) != len(self.points):

@@ -171,12 +171,21 @@ def test_points_may_be_rows_of_an_array(model: refam.Model, scene: SceneClip, pa
             "^dtype must be auto, float32, bfloat16 or float16, got 'float8'$",
         ),
         ({"quantise": "4bit"}, refam.PromptError, "^quantise must be bnb-4bit, bnb-8bit or int8, got '4bit'$"),
+        *(({"backbone": bad}, refam.PromptError, "^backbone must be text, .*, got") for bad in (5, None, "", " ")),
+        *(({"segmenter": bad}, refam.PromptError, "^segmenter must be text, .*, got") for bad in (5, " ", ["grabcut"])),
+        *(({"device": bad}, refam.PromptError, "^device must be text, .*, got") for bad in (None, 0)),
+        *(({"seed": bad}, refam.PromptError, "^seed must be a whole number, 0 or") for bad in ("x", None, -1, 0.5)),
+        *(({"magnets": bad}, refam.PromptError, "^magnets must be words with spaces") for bad in (5, ["a"])),
+        ({"magnets": ""}, refam.PromptError, "^magnets: no magnets"),
+        *(({"dtype": bad}, refam.PromptError, "^dtype must be auto") for bad in (None, 5)),
+        ({"quality": None}, refam.PromptError, "^quality must be fast"),
+        ({"models_dir": 5}, refam.PromptError, "^models_dir must be the path of a folder, got 5$"),
         ({"tracker": "foo"}, SegmenterError, "^there is no tracker 'foo': give auto, flow, memory or sam2-video$"),
     ],
 )
 def test_loading_refuses_unknown_values(arguments: dict[str, str], kind: type[UserError], sentence: str) -> None:
     with pytest.raises(kind, match=sentence):
-        refam.load(segmenter="grabcut", **arguments)  # type: ignore[arg-type]
+        refam.load(**{"segmenter": "grabcut", **arguments})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("how", "variable"), [({}, "1"), ({"offline": True}, "0")])
