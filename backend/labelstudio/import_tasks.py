@@ -27,6 +27,7 @@ from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video import masks
 from video.errors import Skipped, leave_out
 from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack
+from video.formats.frame_numbers import place_on_video
 from video.io.reader import open_clip
 from video.types import MaskTrack
 
@@ -130,14 +131,14 @@ def video_tasks(
     """Return tasks with boxes on video, and their label config.
 
     Args:
-        videos: The annotated videos. Their frame k must be the video file's frame k.
+        videos: The annotated videos; see `place_on_video` for those that have not all frames of the file.
         files: The folder of video files.
         url: Address of the folder that the videos are served from.
         version: The predictions' model version.
         skipped: See `leave_out`.
 
     Raises:
-        FormatError: If a video file is missing or has another number of frames, fewer where the video has an open end.
+        FormatError: If a video file is missing, or the frames cannot be matched with it.
         ClipError: If a video file cannot be opened.
     """
     tasks = []
@@ -145,12 +146,8 @@ def video_tasks(
         with leave_out(skipped):
             path = _find_file(video, files)
             clip = open_clip(path)
-            if len(clip) < len(video.times) or (len(clip) > len(video.times) and not video.open_end):
-                raise FormatError(
-                    f"{video.name} has {len(video.times)} frames annotated, {path.name} has {len(clip)}: "
-                    "they cannot be matched; import them as pictures, without --videos"
-                )
-            results = [_result_of(one, video) for one in video.objects]
+            placed = place_on_video(video, len(clip), path.name)
+            results = [_result_of(one, placed) for one in placed.objects]
             if results:
                 fps, address = rate_for_task(clip.average_fps), address_in(url, files.inside(path))
                 task, _ = importable_task(results, clip, video=address, words="", fps=fps, model_version=version)

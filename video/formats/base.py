@@ -94,6 +94,8 @@ class AnnotatedVideo:
         notes: What people have to know of how it was read, as sentences: what was left out, what was contradictory.
         file_name: Name of the video file, where the format tells it and it is not the video's name.
         open_end: Whether the video file may have more frames than these N, with nothing known of them.
+        numbers: Which frame of the video file each of the N frames is, ascending from 0; empty if not known.
+        length: The number of frames of the video file that `numbers` count; 0 if not known.
     """
 
     name: str
@@ -105,6 +107,8 @@ class AnnotatedVideo:
     notes: tuple[str, ...] = ()
     file_name: str = ""
     open_end: bool = False
+    numbers: tuple[int, ...] = ()
+    length: int = 0
 
     def __post_init__(self) -> None:
         n = len(self.times)
@@ -112,6 +116,8 @@ class AnnotatedVideo:
             raise ValueError(f"{self.name}: times must be (N,) seconds that ascend, with N > 0")
         if len(self.pictures) not in (0, n):
             raise ValueError(f"{self.name}: {n} frames, but {len(self.pictures)} pictures")
+        if len(self.numbers) not in (0, n):
+            raise ValueError(f"{self.name}: {n} frames, but {len(self.numbers)} numbers")
         for one in self.objects:
             if len(one.frames) and int(one.frames[-1]) >= n:
                 raise ValueError(f"{self.name}: {one.label!r} is on frame {one.frames[-1]}, the last one is {n - 1}")
@@ -125,6 +131,11 @@ class AnnotatedVideo:
     def picture(self, frame: int) -> str:
         """Return the image file of a frame: as the format names it, else by the video's name and the frame's number."""
         return self.pictures[frame] if self.pictures else f"{self.name}/{frame:06d}.jpg"
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether some of its frames are left out."""
+        return len(self.frames) < len(self.times)
 
     def select_frames(self, frames: Sequence[int] | NDArray[np.int64]) -> AnnotatedVideo:
         """Return the video with only these frames of those that are kept, and with what is on them."""

@@ -1,10 +1,11 @@
 """COCO instances (https://cocodataset.org/#format-data), with the members for videos that COCO-VID and TAO add.
 
-These members are `videos`; `video_id`, `frame_index` (0-based, of the clip) and `time_s` of each image; and `track_id`
-of each annotation. Readers without support for videos ignore them. Further labels and choices of an object are in
-`attributes` of its annotations, as CVAT writes them. A segmentation is run-length encoded or polygons. Polygons fit the
-mask with an IoU of 0.96 or better and have no holes: a slit without width joins each hole to the outline. Where only
-boxes are known, `segmentation` is an empty list and `area` is the box's.
+These members are `videos`, with the `length` of the video file; `video_id`, `frame_index` (0-based, of the clip) and
+`time_s` of each image; and `track_id` of each annotation. Readers without support for videos ignore them. Further
+labels and choices of an object are in `attributes` of its annotations, as CVAT writes them. A segmentation is
+run-length encoded or polygons. Polygons fit the mask with an IoU of 0.96 or better and have no holes: a slit without
+width joins each hole to the outline. Where only boxes are known, `segmentation` is an empty list and `area` is the
+box's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +41,7 @@ from video.formats.base import (
     xywh_box,
 )
 from video.formats.coco_ids import read_category, read_category_names, read_id, read_object_id, read_optional_id
+from video.formats.frame_numbers import numbers_in_names, read_numbers
 from video.types import Rle
 
 Shape = Literal["rle", "polygons"]
@@ -208,6 +211,7 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
         with leave_out(skipped):
             by_image[read_id(annotation, "image_id", f"{path}: an annotation")].append(annotation)
     listed = [video for video in content.get("videos") or [] if isinstance(video, Mapping)]
+    lengths = {read_id(v, "id", f"{path}: a video"): v.get("length") for v in listed}
     titles = {read_id(v, "id", f"{path}: a video"): str(v.get("name") or v.get("id")) for v in listed}
     by_video: dict[tuple[str, str], list[Any]] = defaultdict(list)
     incomplete: set[str | None] = set()  # videos that lack an image: the frames behind it would be others
@@ -226,8 +230,18 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
         with leave_out(skipped):
             if kind == "video" and key in incomplete:
                 raise FormatError(f"{path}: video {title!r}: an image of it cannot be read, so its frames are unknown")
-            videos.append(_video(path, title, images, by_image, names, skipped))
+            read_video = _video(path, title, images, by_image, names, skipped)
+            videos.append(_number_frames(read_video, images, lengths.get(key) if kind == "video" else None))
     return videos
+
+
+def _number_frames(video: AnnotatedVideo, images: Sequence[Mapping[str, Any]], length: Any) -> AnnotatedVideo:
+    """Return the video with the numbers of its images in the video file, where they tell. length: of the JSON."""
+    stated = read_numbers([image.get("frame_index") for image in images])
+    numbers = stated or read_numbers([im.get("frame_id") for im in images]) or numbers_in_names(video.pictures)
+    # COCO itself has no length of videos: of a file of others it may as well be the number of images.
+    of_file = stated and isinstance(length, int) and length > stated[-1] and length > len(images)
+    return replace(video, numbers=numbers, length=length if of_file else 0)
 
 
 def _image_order(image: Mapping[str, Any]) -> tuple[float, list[tuple[int, str]]]:

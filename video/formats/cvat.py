@@ -16,6 +16,7 @@ from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostr
 import numpy as np
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
+from numpy.typing import NDArray
 
 from video.errors import Skipped, leave_out
 from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, even_times, make_video, safe_name, write_text
@@ -24,7 +25,7 @@ from video.keyframes import KEYFRAME_IOU, select_keyframes
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
-    """Write OUT/SPLIT/VIDEO.xml for each video, and return the files. The frames of a sampled video are renumbered.
+    """Write OUT/SPLIT/VIDEO.xml for each video, and return the files. Frames keep the numbers of the video file.
 
     Raises:
         OSError: If a file cannot be written.
@@ -41,8 +42,10 @@ def _document(video: AnnotatedVideo) -> str:
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
     task = SubElement(SubElement(root, "meta"), "task")
-    meta = {"name": video.name, "size": str(len(video.frames)), "mode": "interpolation", "start_frame": "0"}
-    for tag, text in (meta | {"stop_frame": str(len(video.frames) - 1), "frame_filter": ""}).items():
+    first, last, step = int(video.frames[0]), int(video.frames[-1]), _step(video.frames)
+    meta = {"name": video.name, "size": str((last - first) // step + 1), "mode": "interpolation"}
+    meta |= {"start_frame": str(first), "stop_frame": str(last), "frame_filter": f"step={step}" if step > 1 else ""}
+    for tag, text in meta.items():
         SubElement(task, tag).text = text
     labels = SubElement(task, "labels")
     for name in sorted({one.label for one in video.objects}):
@@ -66,18 +69,25 @@ def _document(video: AnnotatedVideo) -> str:
     return tostring(root, encoding="unicode") + "\n"
 
 
+def _step(frames: NDArray[np.int64]) -> int:
+    """Return the distance between frames in a row, 1 if it is not the same everywhere: then they are in one task."""
+    gaps = np.unique(np.diff(frames))
+    return int(gaps[0]) if len(gaps) == 1 else 1
+
+
 def _boxes(track: Element, one: ObjectTrack, video: AnnotatedVideo) -> None:
     n = len(video.frames)
     boxes, visible = np.zeros((n, 4)), np.zeros(n, np.bool_)
     rows = np.searchsorted(video.frames, one.frames)
     boxes[rows], visible[rows] = one.boxes, True
     must = [int(np.searchsorted(video.frames, k)) for k in one.keyframes]
-    chosen = select_keyframes(boxes, visible, positions=np.arange(n), tolerance_iou=KEYFRAME_IOU, must=must)
+    chosen = select_keyframes(boxes, visible, positions=video.frames, tolerance_iou=KEYFRAME_IOU, must=must)
     keys = {row for row, _ in chosen}
     for row in np.flatnonzero(visible).tolist():
-        _box(track, row, boxes[row], video.size, outside=False, key=row in keys)
+        frame = int(video.frames[row])
+        _box(track, frame, boxes[row], video.size, outside=False, key=row in keys)
         if row + 1 < n and not visible[row + 1]:
-            _box(track, row + 1, boxes[row], video.size, outside=True, key=True)
+            _box(track, int(video.frames[row + 1]), boxes[row], video.size, outside=True, key=True)
 
 
 def _box(

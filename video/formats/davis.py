@@ -2,12 +2,14 @@
 
 Files: Annotations/RESOLUTION/VIDEO/00000.png, JPEGImages likewise, ImageSets/2017/SPLIT.txt with the names of the
 videos, and davis_semantics.json with the labels of the objects. A pixel belongs to one object: where several claim it,
-to the smallest, which would vanish otherwise. Frames keep the clip's numbers.
+to the smallest, which would vanish otherwise. Frames keep the clip's numbers; video_lengths.json tells the number of
+frames of each video of which frames are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +31,12 @@ from video.formats.base import (
     write_json,
     write_text,
 )
+from video.formats.frame_numbers import numbers_in_names
 from video.types import Rle
 
 RESOLUTION = "Full-Resolution"
 VOID = 255
+_LENGTHS = "video_lengths.json"
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
@@ -58,6 +62,10 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
                 save_indexed(folder / f"{frame:05d}.png", picture)
         write_text(out / "ImageSets" / "2017" / f"{split}.txt", "".join(f"{video.name}\n" for video in videos))
     write_json(out / "davis_semantics.json", meanings)
+    sampled = {video.name: len(video.times) for videos in splits.values() for video in videos if video.is_sampled}
+    (out / _LENGTHS).unlink(missing_ok=True)  # of an earlier export
+    if sampled:
+        write_json(out / _LENGTHS, sampled)
     return [out / "Annotations" / RESOLUTION, out / "ImageSets" / "2017", out / "davis_semantics.json"]
 
 
@@ -121,13 +129,17 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     root = annotation_root(path)
     semantics = path / "davis_semantics.json"
     meanings = read_json(semantics) if semantics.is_file() else {}
+    lengths = read_json(path / _LENGTHS) if (path / _LENGTHS).is_file() else {}
     folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and any(folder.glob("*.png")))
     if not folders:
         raise FormatError(f"{root} has no folder with PNGs: a video's annotations are VIDEO/00000.png and so on")
     videos = []
     for folder in folders:
         with leave_out(skipped):
-            videos.append(_video(folder, meanings.get(folder.name, {})))
+            video = _video(folder, meanings.get(folder.name, {}))
+            numbers, length = numbers_in_names(video.pictures), lengths.get(folder.name)
+            stated = length if numbers and isinstance(length, int) and length > numbers[-1] else 0
+            videos.append(replace(video, numbers=numbers, length=stated))
     return videos
 
 

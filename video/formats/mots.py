@@ -2,7 +2,8 @@
 
 An id is 1000 x class + instance; 10000 is a region to ignore. The layout is MOTSChallenge's: SPLIT/VIDEO/gt/gt.txt with
 frames from 1 on, SPLIT/VIDEO/seqinfo.ini, and labels.txt with the names of the classes. Masks do not overlap: where
-several claim a pixel, the smallest has it. The frames of a sampled video are renumbered.
+several claim a pixel, the smallest has it. The frames of a sampled video are renumbered; the seqinfo.ini tells
+which of the video's they are, as videoFrames (from 0 on) and videoLength.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from video.formats.base import (
 )
 from video.formats.coco import parse_segmentation
 from video.formats.davis import disjoint_masks
+from video.formats.frame_numbers import read_numbers
 from video.types import DEFAULT_FPS, Rle
 
 IGNORE = 10_000
@@ -94,8 +96,15 @@ def _seqinfo(video: AnnotatedVideo) -> str:
     w, h = video.size
     return (
         f"[Sequence]\nname={video.name}\nimDir=img1\nframeRate={rate:.6g}\nseqLength={len(kept)}\n"
-        f"imWidth={w}\nimHeight={h}\nimExt=.jpg\n"
+        f"imWidth={w}\nimHeight={h}\nimExt=.jpg\n{_sampling(video)}"
     )
+
+
+def _sampling(video: AnnotatedVideo) -> str:
+    """Return which frames of the video file are kept, and of how many, as lines of a seqinfo.ini; "" for all."""
+    if not video.is_sampled:
+        return ""
+    return f"videoFrames={','.join(map(str, video.frames.tolist()))}\nvideoLength={len(video.times)}\n"
 
 
 def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
@@ -159,7 +168,9 @@ def _video(file: Path, name: str) -> AnnotatedVideo:
         objects.append(track_from_masks(label, {frame - first: rle for frame, rle in row.items()}))
     names = [f"{name}/img1/{frame + first:06d}.jpg" for frame in range(n)]
     video = make_video(name, size, even_times(n, fps), objects, pictures=names)
-    return replace(video, open_end=not is_stated)  # frames without an object have no line, also at the end
+    numbers, length = _video_frames(file, n)
+    # Frames without an object have no line, also at the end.
+    return replace(video, numbers=numbers, length=length, open_end=not is_stated)
 
 
 def _labels(file: Path) -> list[str]:
@@ -169,10 +180,27 @@ def _labels(file: Path) -> list[str]:
     return []
 
 
-def _length(file: Path, least: int) -> tuple[int, float, bool]:
-    """Return the number of frames, the frame rate, and whether a seqinfo.ini says the number."""
+def _sequence_info(file: Path) -> configparser.ConfigParser:
+    """Return the seqinfo.ini of a text file; an empty one if there is none."""
     about = configparser.ConfigParser()
     about.read(file.parents[1] / "seqinfo.ini" if file.name == "gt.txt" else file.with_suffix(".ini"))
+    return about
+
+
+def _video_frames(file: Path, n: int) -> tuple[tuple[int, ...], int]:
+    """Return which frames of the video file the n frames are, and of how many; ((), 0) where that is not told."""
+    about = _sequence_info(file)
+    listed = about.get("Sequence", "videoFrames", fallback="").split(",")
+    length = about.get("Sequence", "videoLength", fallback="")
+    numbers = read_numbers([int(text) for text in listed]) if all(text.strip().isdecimal() for text in listed) else ()
+    if len(numbers) != n or not length.isdecimal() or int(length) <= numbers[-1]:
+        return (), 0
+    return numbers, int(length)
+
+
+def _length(file: Path, least: int) -> tuple[int, float, bool]:
+    """Return the number of frames, the frame rate, and whether a seqinfo.ini says the number."""
+    about = _sequence_info(file)
     try:
         n = about.getint("Sequence", "seqLength", fallback=least)
         fps = about.getfloat("Sequence", "frameRate", fallback=DEFAULT_FPS)

@@ -2,12 +2,14 @@
 
 `segmentations`, `bboxes` and `areas` have an entry for each of the video's `file_names`, null where the object is not
 visible. Where only boxes are known, the segmentations are all null. `attributes`, as in `video.formats.coco`, hold
-further labels and choices.
+further labels and choices. A video of which frames are left out has the members `frame_indices`, the frames of the
+video file that its images are, counted from 0, and `video_length`, the number of the file's frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from video.formats.base import (
 )
 from video.formats.coco import parse_segmentation, rle_json
 from video.formats.coco_ids import read_category, read_category_names, read_id
+from video.formats.frame_numbers import numbers_in_names, read_numbers
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
@@ -48,6 +51,8 @@ def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Pat
             names = [video.picture(frame) for frame in video.frames.tolist()]
             shape = {"width": video.size[0], "height": video.size[1], "length": len(names)}
             content["videos"].append({"id": video_id, **shape, "file_names": names})
+            if video.is_sampled:
+                content["videos"][-1] |= {"frame_indices": video.frames.tolist(), "video_length": len(video.times)}
             for one in video.objects:
                 content["annotations"].append(
                     {
@@ -121,7 +126,12 @@ def _video(
         one = f"{where}: annotation {annotation.get('id')}"
         with leave_out(skipped):
             objects.append(_object(annotation, read_category(annotation, names, one), size, len(pictures), one))
-    return make_video(title, size, even_times(len(pictures)), objects, pictures=pictures)
+    made = make_video(title, size, even_times(len(pictures)), objects, pictures=pictures)
+    stated, length = video.get("frame_indices"), video.get("video_length")
+    numbers = read_numbers(stated) if isinstance(stated, list) and len(stated) == len(pictures) else ()
+    if numbers and isinstance(length, int) and length > numbers[-1]:
+        return replace(made, numbers=numbers, length=length)
+    return replace(made, numbers=numbers_in_names(pictures))
 
 
 def _object(annotation: Any, label: str, size: tuple[int, int], n: int, where: str) -> ObjectTrack:

@@ -576,6 +576,67 @@ def test_boxes_are_imported_as_video_tracks(labelled, form):
     assert min(masks.box_iou(boxes[f], truth.boxes[f]) for f in boxes) > 0.8
 
 
+_FORMATS = {
+    "coco": "annotations/instances_all.json",
+    "youtube-vis": "all/instances.json",
+    "davis": ".",
+    "mots": "all",
+    "cvat": "all",
+}
+
+
+def _keep_range(tracks, first, last):
+    """Write a tracks.json as `refam label --range` does."""
+    content = json.loads(tracks.read_text())
+    (one,) = content["objects"]
+    one["frames"] = [row for row in one["frames"] if first <= row["frame"] <= last]
+    one["keyframes"] = [row for row in one["keyframes"] if first <= row["frame"] <= last]
+    tracks.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("form", list(_FORMATS))
+@pytest.mark.parametrize(
+    ("frames", "sampling", "annotated"),
+    [
+        ((0, 9), (), range(10)),
+        ((15, 24), (), range(15, 25)),
+        ((20, 29), (), range(20, 30)),
+        ((0, 29), ("--every", 4), range(0, 29, 4)),
+        ((14, 27), ("--every", 5), range(15, 26, 5)),
+        ((14, 29), ("--fps", 11), [15, 18, 20, 22, 25, 27]),  # of 25 a second: 15.9, 18.2, 20.5, ...
+        ((17, 17), (), [17]),
+    ],
+)
+def test_a_part_of_a_video_is_imported_onto_its_own_frames(labelled, form, frames, sampling, annotated):
+    _keep_range(labelled / "found/one/tracks.json", *frames)
+    result = refam("export", labelled / "found/one", "--format", form, "--out", labelled / "out", *sampling)
+    assert result.exit_code == 0, result.output
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    result = refam("import", form, labelled / "out" / _FORMATS[form], *args)
+    assert result.exit_code == 0, result.output
+    (task,) = json.loads((labelled / "in/tasks.json").read_text())
+    (region,) = task["predictions"][0]["result"]
+    clip = open_clip(labelled / "videos/one.mp4")
+    boxes, _ = boxes_on_clip(region["value"]["sequence"], clip, fps=task["data"]["fps"])
+    truth = make_track()
+    shown = [frame for frame in annotated if truth.visible[frame]]
+    assert set(shown) <= set(boxes)
+    assert set(boxes) <= set(range(annotated[0], annotated[-1] + 1))
+    assert min(masks.box_iou(boxes[f], truth.boxes[f]) for f in shown) > 0.75
+
+
+@pytest.mark.parametrize("form", ["coco", "youtube-vis", "davis", "mots"])
+def test_a_part_of_a_video_is_not_imported_onto_another_one(labelled, form):
+    _keep_range(labelled / "found/one/tracks.json", 5, 14)
+    refam("export", labelled / "found/one", "--format", form, "--out", labelled / "out")
+    cfr(labelled / "videos/one.mp4", numbered_frames(10, size=(W, H)))
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    result = refam("import", form, labelled / "out" / _FORMATS[form], *args)
+    assert result.exit_code == 1
+    assert "one was annotated on a video of 30 frames, and one.mp4 has 10" in " ".join(result.output.split())
+    assert not (labelled / "in").exists()
+
+
 @pytest.mark.parametrize("form", ["coco", "youtube-vis"])
 def test_a_folder_where_a_file_is_expected_is_said(tmp_path, form):
     (tmp_path / "set/annotations").mkdir(parents=True)
