@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ from backend.cli.console import (
     one_line_errors,
 )
 from backend.cli.out_option import output_folder
-from backend.cli.videos import find_videos, output_folders, split_arguments
+from backend.cli.videos import find_videos, looks_like_a_video, output_folders, split_arguments
 from backend.cli.word_advice import refuse_words
 from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.pipeline.quality import Quality
@@ -207,6 +208,9 @@ def _plan(
     from backend.cli.prompts import parse_drawing, plan_objects
     from refam.pipeline.errors import PromptError
 
+    if not words and len(videos) > 1 and not any(texts.values()) and not looks_like_a_video(videos[0]):
+        command = shlex.join(["refam", "label", *videos[1:], videos[0]])
+        raise typer.BadParameter(f"{videos[0]!r} is no video; the video comes first, then the words: {command}")
     try:
         drawings = [parse_drawing(option, text) for option, given in texts.items() for text in given or ()]
         return plan_objects(words, drawings, labels or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,7 +124,8 @@ class LabelRun:
                         raise
                     traceback.print_exc()
                     text = f"unexpected {type(error).__name__}: {error}"
-                text = text if source.name in text or not (several or source.error) else f"{source.text}: {text}"
+                is_named = re.search(rf"(?<!\w){re.escape(source.name)}(?!\w)", text) is not None
+                text = text if is_named or not (several or source.error) else f"{source.text}: {text}"
                 failures.append(text)
                 reports.append({"video": source.text, "error": text})
                 err.print(f"refam: {text}", markup=False, soft_wrap=True)

@@ -68,12 +68,13 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     videos: list[str] = []
     words: list[str] = []
     for argument in arguments:
-        is_video = not videos or (argument not in videos and _looks_like_a_video(argument))
+        is_video = not videos or (argument not in videos and looks_like_a_video(argument))
         (videos if is_video else words).append(argument)
     return videos, words
 
 
-def _looks_like_a_video(argument: str) -> bool:
+def looks_like_a_video(argument: str) -> bool:
+    """Return whether an argument is an address or a path, rather than words."""
     if not argument.strip():
         return False
     if _ADDRESS.fullmatch(argument) or _PATH.fullmatch(argument):

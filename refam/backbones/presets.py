@@ -361,7 +361,7 @@ def preset_for(name_or_source: str) -> Preset:
             index["_class_name"], name=path.resolve().name, source=str(path), licence="see its directory"
         )
     if not name_or_source or name_or_source.startswith((".", "/", "~")) or name_or_source.count("/") != 1:
-        known = ", ".join(PRESETS)
+        known = ", ".join([f"{DEFAULT_BACKBONE} (the default)", *PRESETS])
         raise BackboneError(
             f"there is no backbone {name_or_source!r}: give one of {known}, a diffusers pipeline directory, "
             "or a hub id (owner/name)"

@@ -48,6 +48,7 @@ _WORD = regex.compile(r"\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X
 _GRAMMAR_WORDS = STOP_WORDS | RELATION_WORDS | APPEARANCE_WORDS | RELATIVE_PRONOUNS | FRAME_WORDS | PLACE_NOUNS
 
 _FEW_PIECES = 300  # of a vocabulary that an error lists
+_MANY_PIECES = 3000  # of one that is no list of words any more: CLIP's has 49408, T5's 32128
 
 
 class TokenRole(StrEnum):
@@ -428,11 +429,13 @@ def require_known_head(expression: Expression, tokenizer: Any) -> None:
 def _list_known_words(tokenizer: Any) -> list[str]:
     """Return the words of a small vocabulary that can be looked for, as the tokenizer orders them; of a large one none.
 
+    Of the vocabulary for photographs it says where they are listed.
+
     Pieces in the middle of words, grammar, and words of place and size are left out.
     """
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     if len(vocabulary) > _FEW_PIECES:
-        return []
+        return ["what `refam words` lists on photographs"] if len(vocabulary) < _MANY_PIECES else []
     words = [piece.removeprefix("▁") for piece in sorted(vocabulary, key=vocabulary.__getitem__) if piece[0] == "▁"]
     names_nothing = _GRAMMAR_WORDS | {"one"}
     return [word for word in words if word.isalpha() and word not in names_nothing and not find_spatial_cues([word])]

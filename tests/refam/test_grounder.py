@@ -164,7 +164,7 @@ def test_frames_of_two_sizes_are_refused(random_backbone: FluxBackbone) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no-such-preset", "there is no backbone 'no-such-preset': give one of tiny"),
+        ("no-such-preset", "there is no backbone 'no-such-preset': give one of small .the default., tiny"),
         ("./nowhere", r"there is no backbone '\./nowhere'"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from fractions import Fraction
 
 import cv2
@@ -281,6 +282,15 @@ def test_invalid_arguments_are_usage_errors(arguments, message, video, tmp_path)
     result = refam("label", video, *arguments, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("words", ["star", "the red star", "Car: the star"])
+def test_words_before_the_video_are_told_where_they_belong(words, video, tmp_path):
+    result = refam("label", words, video, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    said = "".join(result.stderr.replace("│", "").split())
+    assert f"{words!r} is no video; the video comes first".replace(" ", "") in said
+    assert shlex.join(["refam", "label", str(video), words]).replace(" ", "") in said
 
 
 def test_visible_spans_are_in_seconds(video):

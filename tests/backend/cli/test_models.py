@@ -85,7 +85,8 @@ def test_an_unknown_backbone_is_an_error(command: list[str]) -> None:
     argument = ["--backbone", "no-such"] if command == ["doctor"] else ["no-such"]
     result = runner.invoke(app, [*command, *argument])
     assert result.exit_code == 1
-    assert "there is no backbone 'no-such': give one of tiny" in " ".join((result.output + result.stderr).split())
+    printed = " ".join((result.output + result.stderr).split())
+    assert "there is no backbone 'no-such': give one of small (the default), tiny" in printed
 
 
 def test_pull_of_an_unknown_name_lists_segmenters_and_backbones() -> None:

@@ -33,7 +33,8 @@ def video(tmp_path_factory):
         (["explain", "V", "the xyzzy", "--out", "OUT"], "'xyzzy'", ["refam explain 'V' 'the xyzzy' --back"], []),
         (["label", "V", "on the left"], "add a noun", [], ["commands that help"]),
         (["label", "V", "the dog", "--backbone", "flux-schnell"], "refam models pull flux-", [CLICK], [PULL]),
-        (["label", "V", "the dog", "--backbone", "flax"], "there is no backbone 'flax'", [CLICK], [PULL]),
+        (["label", "V", "the xyzzy", "--backbone", "photos"], "it knows what `refam words` lists", [PULL, CLICK], []),
+        (["label", "V", "the dog", "--backbone", "flax"], "'flax': give one of small (the default)", [CLICK], [PULL]),
     ],
 )
 def test_refused_words_come_with_commands_that_help(arguments, said, advised, not_advised, video, tmp_path):
