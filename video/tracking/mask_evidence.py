@@ -11,6 +11,7 @@ from video.masks import CRUMB_PX, MAIN_SHARE, Mask, components, deepest_point, d
 from video.tracking.memory_bank import Grid
 from video.types import Candidate, Prompt
 
+_WHOLE_SHARE = 0.75  # of its area: from it on nothing of an object is missing
 _MAX_STRANGER_SHARE = 0.5  # of the object's area: a larger part may be the object itself
 _MIN_STRANGER_DISTANCE = 0.6  # of the object's size (square root of its area)
 _MIN_PART_PROBABILITY = 0.5  # mean probability from which on a small part of a mask belongs to the object
@@ -89,18 +90,19 @@ def drop_unlikely_parts(mask: Mask, probability: Grid) -> Mask:
     return np.asarray(np.logical_or.reduce(kept), np.bool_)
 
 
-def drop_new_far_parts(mask: Mask, before: Mask) -> Mask:
-    """Return a mask without the small parts that are new and far from the object.
+def drop_new_far_parts(mask: Mask, before: Mask, whole_area: float) -> Mask:
+    """Return a mask without small parts that are new and far from an object of which nothing is missing.
 
-    What belongs to an object comes out near it, or was part of it before. What appears at once at a distance is usually
-    something that looks like it, as the next one of several cups.
+    What belongs to an object comes out near it, was part of it before, or was hidden and left the rest smaller. What
+    else appears at a distance looks like the object, as the next one of several cups.
 
     Args:
         mask: (H, W) bool.
         before: (H, W) bool, where the object was expected, as flow carried it here.
+        whole_area: Pixels of the object when it was last fully visible.
     """
     main, *others = components(mask) or [mask]
-    if not others:
+    if not others or main.sum() < _WHOLE_SHARE * whole_area:
         return mask
     size = float(np.sqrt(main.sum()))
     distance = distance_to(main)

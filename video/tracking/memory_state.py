@@ -30,6 +30,7 @@ class MemoryObject:
         score: In [0, 1].
         colors: Its colours at the last look; None while it is lost.
         area: Its area in pixels at the last look.
+        whole_area: Its area in pixels when it was last fully visible.
     """
 
     mask: Mask
@@ -40,6 +41,7 @@ class MemoryObject:
     score: float = 1.0
     colors: ColorModel | None = None
     area: int = 0
+    whole_area: float = 0.0
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> MemoryObject:

@@ -37,6 +37,7 @@ from video.tracking.schedule import FlowEvidence, LookPlan, LookSchedule
 from video.types import FeatureSource, Observation, Segmenter
 
 _MIN_FLOW_PX, _MIN_MASK_PX = 12, 4  # smaller masks, after warping and after a look, count as lost
+_MAX_SHRINKAGE = 0.98  # of a whole object from one look to the next, as it goes away from the camera
 
 
 class SegmenterWithFeatures(Segmenter, FeatureSource, Protocol):
@@ -256,7 +257,9 @@ class MemoryTracker:
         size = (small.shape[1], small.shape[0])
         for k, o in self._objects.items():
             colors = ColorModel.of(small, resize_mask(o.mask, size)) if o.visible else None
-            self._objects[k] = replace(o, colors=colors, area=int(o.mask.sum()))
+            area = int(o.mask.sum())
+            whole_area = max(area, _MAX_SHRINKAGE * o.whole_area) if o.visible else o.whole_area
+            self._objects[k] = replace(o, colors=colors, area=area, whole_area=whole_area)
         self._objects_at_look = dict(self._objects)
 
     def _revise(self, frames: list[PendingFrame]) -> None:
@@ -356,7 +359,7 @@ class MemoryTracker:
             best = found.get(k)
             mask = drop_unlikely_parts(separate[k], probabilities[k]) if k in separate else None
             if mask is not None and o.visible:
-                mask = drop_new_far_parts(mask, o.mask)
+                mask = drop_new_far_parts(mask, o.mask, o.whole_area)
             score = 0.0 if best is None else self._score(best)
             threshold = self._options.min_score if o.visible else self._options.redetect_score
             if mask is None or mask.sum() < _MIN_MASK_PX or score < threshold:

@@ -34,4 +34,10 @@ TAIL = (70, 40, 80, 50)  # 10 pixels from the object, as behind a pole
     ],
 )
 def test_new_parts_far_from_the_object_are_dropped(found, before, kept):
-    assert np.array_equal(drop_new_far_parts(mask_of(*found), mask_of(*before)), mask_of(*kept))
+    assert np.array_equal(drop_new_far_parts(mask_of(*found), mask_of(*before), 1600), mask_of(*kept))
+
+
+@pytest.mark.parametrize(("whole_area", "is_kept"), [(1600, False), (2000, False), (3200, True)])
+def test_what_a_hidden_object_lacks_may_come_out_anywhere(whole_area, is_kept):
+    kept = drop_new_far_parts(mask_of(OBJECT, FAR), mask_of(OBJECT), whole_area)
+    assert np.array_equal(kept, mask_of(OBJECT, FAR) if is_kept else mask_of(OBJECT))
