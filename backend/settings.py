@@ -143,6 +143,7 @@ class WeightSettings(BaseSettings):
             tracker=self.tracker,
             cache=cache or self.data_dir / "features",
             cache_mb=self.features_mb,
+            offline=self.offline,
         )
 
     def loading(self) -> LoadOptions:

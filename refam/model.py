@@ -353,6 +353,7 @@ def load(
         tracker=tracker,
         cache=feature_cache,
         cache_mb=feature_cache_mb,
+        offline=offline,
     )
     check = functools.partial(check_targets, backbone=backbone, magnets=magnet_words, download=download)
     return Model(loaded, load_words, check_targets=check, quality=quality)

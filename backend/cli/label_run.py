@@ -238,7 +238,7 @@ class LabelRun:
             quantise=weights.quantise,
             free_text=weights.free_text,
             download=weights.download,
-            offline=True,  # what is to be fetched has been
+            offline=weights.offline or self._why_no_weights is not None,  # what cannot be fetched is not tried twice
             models_dir=weights.models_dir,
             feature_cache=options.cache or weights.data_dir / "features",
             feature_cache_mb=weights.features_mb,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
+from refam.backbones.weights import BackboneError, find_pipeline_directory, is_hub_id, read_index
 from refam.photos import PHOTOS_DIRECTORY, TEXT_LENGTH
 from refam.tiny import TINY_DIRECTORY as TINY_DIRECTORY
 
@@ -360,7 +360,7 @@ def preset_for(name_or_source: str) -> Preset:
         return preset_for_class(
             index["_class_name"], name=path.resolve().name, source=str(path), licence="see its directory"
         )
-    if not name_or_source or name_or_source.startswith((".", "/", "~")) or name_or_source.count("/") != 1:
+    if not is_hub_id(name_or_source):
         known = ", ".join([f"{DEFAULT_BACKBONE} (the default)", *PRESETS])
         raise BackboneError(
             f"there is no backbone {name_or_source!r}: give one of {known}, a diffusers pipeline directory, "

@@ -53,12 +53,23 @@ def find_pipeline_directory(source: str, revision: str | None = None) -> Path | 
     path = Path(source).expanduser()
     if path.is_dir():
         return path
-    if source.count("/") != 1:
+    if not is_hub_id(source):
         return None
     from huggingface_hub import try_to_load_from_cache
 
     file = try_to_load_from_cache(source, "model_index.json", revision=revision)
     return Path(file).parent if isinstance(file, str) else None
+
+
+def is_hub_id(source: str) -> bool:
+    """Return whether text can be the name of a repository on the hub, owner/name."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        return False
+    return source.count("/") == 1
 
 
 def read_index(directory: Path) -> ModelIndex:

@@ -6,13 +6,21 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refam.backbones.weights import is_hub_id
 from refam.segmenters.grabcut import GrabCutSegmenter
-from refam.segmenters.sam2_weights import DEFAULT_WEIGHTS, SAM2_WEIGHTS, SegmenterError, find_weights, is_for_onnx
+from refam.segmenters.sam2_weights import (
+    DEFAULT_WEIGHTS,
+    SAM2_WEIGHTS,
+    SegmenterError,
+    describe_missing,
+    find_weights,
+    is_for_onnx,
+)
 from video.types import Candidate, Prompt, Segmenter
 
 if TYPE_CHECKING:
@@ -105,6 +113,7 @@ def load_segmenter(
     tracker: TrackerKind = "auto",
     cache: Path | None = None,
     cache_mb: float = 2000,
+    offline: bool = False,
 ) -> Segmenter:
     """Load what `choose_segmenter` chooses.
 
@@ -115,10 +124,11 @@ def load_segmenter(
         tracker: See `choose_segmenter`.
         cache: A directory for SAM2's features of frames.
         cache_mb: What it may hold.
+        offline: Send no request to the hub: a name there must be in its cache on this machine.
 
     Raises:
-        SegmenterError: If there is no such tracker, if the weights cannot be loaded, or if they do not allow the
-            tracker. What was asked for is never replaced silently.
+        SegmenterError: If there is no such segmenter or tracker, if the weights cannot be loaded, or if they do not
+            allow the tracker. What was asked for is never replaced silently.
     """
     trackers = get_args(TrackerKind)
     if tracker not in trackers:
@@ -133,24 +143,45 @@ def load_segmenter(
         return GrabCutSegmenter()
     if choice.source in SAM2_WEIGHTS:
         raise SegmenterError(f"{choice.source} is not on this machine: refam models pull {choice.source}")
+    _require_source(choice.source, offline=offline)
+    options: dict[str, Any] = {"device": device, "cache": cache, "cache_mb": cache_mb, "local_files_only": offline}
     if choice.tracker == "sam2-video":
         from refam.segmenters.sam2_video import Sam2VideoSegmenter
 
-        return Sam2VideoSegmenter.load(choice.source, device=device, cache=cache, cache_mb=cache_mb)
+        return Sam2VideoSegmenter.load(choice.source, **options)
     from refam.segmenters.sam2 import Sam2Segmenter
 
-    segmenter = Sam2Segmenter.load(choice.source, device=device, cache=cache, cache_mb=cache_mb)
+    segmenter = Sam2Segmenter.load(choice.source, **options)
     return MaskOnlySegmenter(segmenter) if choice.tracker == "flow" else segmenter
+
+
+def _require_source(source: str, *, offline: bool) -> None:
+    """Raise SegmenterError unless a source is a directory or a name on the hub, and here if it may not be fetched."""
+    if Path(source).expanduser().is_dir():
+        return
+    if not is_hub_id(source):
+        names = ", ".join(SAM2_WEIGHTS)
+        raise SegmenterError(
+            f"there is no segmenter {source!r}: give {GRABCUT}, {names}, the directory of a SAM2 model, "
+            "or its name on the hub (owner/name)"
+        )
+    if offline and _cached_config(source) is None:
+        raise SegmenterError(describe_missing(source, "", offline=True, pull=False))
+
+
+def _cached_config(source: str) -> Path | None:
+    """Return the config.json of a model on the hub if it is in the hub's cache on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(source, "config.json")
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def has_video_memory(source: str) -> bool:
     """Return whether a directory, or a name on the hub that is cached here, holds a model with video memory."""
     file = Path(source).expanduser() / "config.json"
-    if not file.is_file() and source.count("/") == 1:
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = try_to_load_from_cache(source, "config.json")
-        file = Path(cached) if isinstance(cached, str) else file
+    if not file.is_file() and is_hub_id(source):
+        file = _cached_config(source) or file
     try:
         return str(json.loads(file.read_text(encoding="utf-8")).get("model_type", "")).endswith("_video")
     except (OSError, ValueError, AttributeError):

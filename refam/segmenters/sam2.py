@@ -47,7 +47,13 @@ class Sam2Segmenter:
 
     @classmethod
     def load(
-        cls, name_or_dir: str, *, device: str = "auto", cache: Path | None = None, cache_mb: float = 2000
+        cls,
+        name_or_dir: str,
+        *,
+        device: str = "auto",
+        cache: Path | None = None,
+        cache_mb: float = 2000,
+        local_files_only: bool = False,
     ) -> Sam2Segmenter:
         """Load SAM2.
 
@@ -56,13 +62,16 @@ class Sam2Segmenter:
             device: "auto", or a torch device.
             cache: A directory for features; see `open_feature_cache`.
             cache_mb: What it may hold.
+            local_files_only: Send no request to the hub.
 
         Raises:
             SegmenterError: If there is no SAM2 model there.
         """
         folder = Path(name_or_dir).expanduser()
-        is_onnx = (folder / ENCODER).is_file()
-        engine = OnnxEngine.load(folder) if is_onnx else TorchEngine.load(name_or_dir, device=device)
+        if (folder / ENCODER).is_file():
+            engine: Sam2Engine = OnnxEngine.load(folder)
+        else:
+            engine = TorchEngine.load(name_or_dir, device=device, local_files_only=local_files_only)
         return cls(engine, name=folder.name or name_or_dir, features=open_feature_cache(name_or_dir, cache, cache_mb))
 
     def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:

@@ -93,18 +93,27 @@ class TorchEngine:
         self.is_fast = device != "cpu"  # there an image takes seconds
 
     @classmethod
-    def load(cls, name_or_dir: str, *, device: str = "auto") -> TorchEngine:
-        """Load SAM2 from a directory, or by its name on the hub. Raises SegmenterError if there is none."""
+    def load(cls, name_or_dir: str, *, device: str = "auto", local_files_only: bool = False) -> TorchEngine:
+        """Load SAM2 from a directory, or by its name on the hub.
+
+        Args:
+            name_or_dir: See above.
+            device: "auto", or a torch device.
+            local_files_only: Send no request to the hub.
+
+        Raises:
+            SegmenterError: If there is none.
+        """
         with quiet_libraries():
             import transformers
 
         try:
-            config = transformers.AutoConfig.from_pretrained(name_or_dir)
+            config = transformers.AutoConfig.from_pretrained(name_or_dir, local_files_only=local_files_only)
             if config.model_type not in _CLASSES:
                 raise SegmenterError(f"{name_or_dir} holds a {config.model_type!r} model, not SAM2")
             with quiet_libraries():
                 model_class = getattr(transformers, _CLASSES[config.model_type])
-                model = model_class.from_pretrained(name_or_dir, dtype=torch.float32)
+                model = model_class.from_pretrained(name_or_dir, dtype=torch.float32, local_files_only=local_files_only)
         except SegmenterError:
             raise
         except (OSError, ValueError, ImportError) as error:  # ImportError: EdgeTAM's backbone needs timm

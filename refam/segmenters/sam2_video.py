@@ -186,7 +186,13 @@ class Sam2VideoSegmenter(Sam2Segmenter):
 
     @classmethod
     def load(
-        cls, name_or_dir: str, *, device: str = "auto", cache: Path | None = None, cache_mb: float = 2000
+        cls,
+        name_or_dir: str,
+        *,
+        device: str = "auto",
+        cache: Path | None = None,
+        cache_mb: float = 2000,
+        local_files_only: bool = False,
     ) -> Sam2VideoSegmenter:
         """Load a video model.
 
@@ -195,6 +201,7 @@ class Sam2VideoSegmenter(Sam2Segmenter):
             device: "auto", or a torch device.
             cache: A directory for features; see `open_feature_cache`.
             cache_mb: What it may hold.
+            local_files_only: Send no request to the hub.
 
         Raises:
             SegmenterError: If there is no complete video model there.
@@ -205,7 +212,8 @@ class Sam2VideoSegmenter(Sam2Segmenter):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            model_type = transformers.AutoConfig.from_pretrained(name_or_dir).model_type
+            local: dict[str, Any] = {"local_files_only": local_files_only}
+            model_type = transformers.AutoConfig.from_pretrained(name_or_dir, **local).model_type
             if model_type not in _CLASSES:
                 raise SegmenterError(
                     f"{name_or_dir} holds a {model_type!r} model, without SAM2's video memory: "
@@ -213,8 +221,10 @@ class Sam2VideoSegmenter(Sam2Segmenter):
                 )
             video_class, _, image_class = (getattr(transformers, name) for name in _CLASSES[model_type])
             with quiet_libraries():
-                model, report = video_class.from_pretrained(name_or_dir, dtype=torch.float32, output_loading_info=True)
-                image_model = image_class.from_pretrained(name_or_dir, dtype=torch.float32)
+                model, report = video_class.from_pretrained(
+                    name_or_dir, dtype=torch.float32, output_loading_info=True, **local
+                )
+                image_model = image_class.from_pretrained(name_or_dir, dtype=torch.float32, **local)
         except SegmenterError:
             raise
         except (OSError, ValueError, ImportError) as error:  # ImportError: EdgeTAM's backbone needs timm

@@ -163,19 +163,21 @@ def fetch_default_weights(
     return None
 
 
-def describe_missing(name: str, why: str, *, offline: bool) -> str:
+def describe_missing(name: str, why: str, *, offline: bool, pull: bool = True) -> str:
     """Return what an error says of weights that were asked for by name and are not here.
 
     Args:
         name: Theirs.
         why: What `fetch_default_weights` has returned.
         offline: Whether fetching was forbidden.
+        pull: Whether `refam models pull` fetches them; else loading them does.
     """
     if not offline:
         return why
+    how = f"`refam models pull {name}` does" if pull else "it is fetched from the hub when it is loaded"
     return (
         f"{name} is not on this machine, and REFAM_OFFLINE=1 (offline=True, --no-download) forbids downloading it; "
-        f"without that, `refam models pull {name}` does"
+        f"without that, {how}"
     )
 
 

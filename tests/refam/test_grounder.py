@@ -166,6 +166,9 @@ def test_frames_of_two_sizes_are_refused(random_backbone: FluxBackbone) -> None:
     [
         ("no-such-preset", "there is no backbone 'no-such-preset': give one of small .the default., tiny"),
         ("./nowhere", r"there is no backbone '\./nowhere'"),
+        ("", "there is no backbone ''"),
+        ("owner/na me", "there is no backbone 'owner/na me'"),
+        ("-a/b", "there is no backbone '-a/b'"),
     ],
 )
 def test_unknown_backbones_are_refused(name: str, message: str) -> None:

@@ -256,3 +256,42 @@ def test_missing_weights_are_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(SegmenterError, match="'bert' model, not SAM2"):
         load_segmenter(str(tmp_path))
+
+
+# --- what is no segmenter --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """An empty cache of the hub; whoever asks for an address fails."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a request was sent")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+
+@pytest.mark.parametrize("named", ["5", "sam", "a/b/c", "no folder", "owner/na me", "/nowhere", "./sam2", "grabcut "])
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_name_that_nothing_can_have_is_refused_at_once(no_network, named, offline):
+    with pytest.raises(SegmenterError, match=r"^there is no segmenter '.*': give grabcut, .*sam2-tiny, the directory"):
+        load_segmenter(named, device="cpu", offline=offline)
+
+
+@pytest.mark.parametrize("tracker", ["auto", "flow", "memory", "sam2-video"])
+def test_offline_a_name_on_the_hub_is_refused_without_a_request(no_network, tracker):
+    with pytest.raises(SegmenterError, match=r"^nosuch/model is not on this machine, and REFAM_OFFLINE=1 .* forbids"):
+        load_segmenter("nosuch/model", device="cpu", tracker=tracker, offline=True)
+
+
+def test_offline_a_model_in_the_hubs_cache_is_loaded_from_it(no_network, monkeypatch, tmp_path):
+    folder = tmp_path / "models--some--model" / "snapshots" / ("a" * 40)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "sam2"}')
+    (folder.parents[1] / "refs").mkdir()
+    (folder.parents[1] / "refs" / "main").write_text("a" * 40)
+    loaded = []
+    monkeypatch.setattr(Sam2Segmenter, "load", lambda source, **how: loaded.append((source, how["local_files_only"])))
+    load_segmenter("some/model", device="cpu", offline=True)
+    assert loaded == [("some/model", True)]
