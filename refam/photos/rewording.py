@@ -9,7 +9,7 @@ from pathlib import Path
 from refam.photos.vocabulary import Vocabulary, load_vocabulary, singular_forms
 from refam.photos.words import model_words
 from refam.text.expression import Word, split_words
-from refam.text.lexicon import STOP_WORDS
+from refam.text.lexicon import STOP_WORDS, is_shade
 from refam.text.rewording import Reword, Rewording
 
 _LIVING = frozenset({"person", "animal"})
@@ -65,7 +65,8 @@ def _read_noun(
     before = words[at - 1].text if at > 0 else ""
     if noun is not None and (vocabulary.noun_for(before) is None or not _is_doing(pair, vocabulary)):
         return 2, noun
-    return 1, None if word in known or word in STOP_WORDS else vocabulary.noun_for(word)
+    stays = word in known or word in STOP_WORDS or is_shade([w.text for w in words], at)
+    return 1, None if stays else vocabulary.noun_for(word)
 
 
 def _describes(words: Sequence[Word], at: int, taken: int, noun: str, vocabulary: Vocabulary) -> bool:

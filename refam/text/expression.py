@@ -30,6 +30,7 @@ from refam.text.lexicon import (
     RELATION_WORDS,
     RELATIVE_PRONOUNS,
     STOP_WORDS,
+    is_shade,
 )
 from refam.text.magnets import Magnets
 from refam.text.motion import Direction, find_directions
@@ -263,7 +264,8 @@ def parse_expression(
         for i, word in enumerate(words)
         if roles[i] is TokenRole.CONTENT and (word in NUMBERS or words[max(0, i - 1) : i + 1] == ["number", "one"])
     }
-    for i in find_instructions(words) | numbers | (phrase.fillers if phrase else set()):
+    shades = {i for i, role in enumerate(roles) if role is TokenRole.CONTENT and is_shade(words, i)}
+    for i in find_instructions(words) | numbers | shades | (phrase.fillers if phrase else set()):
         roles[i] = TokenRole.FILLER
     for cue in cues:
         for i in cue.words:
@@ -280,6 +282,7 @@ def parse_expression(
     _check_groundable(text, tokens, unknown, cues, directions, tokenizer)
     tokens = _move_unknown_head(tokens, unknown)
     ignored = phrase.ignored if phrase else [IgnoredWords(d.text, d.reason) for d in directions]
+    ignored = [*ignored, *(IgnoredWords(words[i], "which shade of a colour is meant is not read.") for i in shades)]
     if negation is not None:
         ignored = [IgnoredWords(words[negation], "what is named is looked for, not that it is absent."), *ignored]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""

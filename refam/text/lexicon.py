@@ -10,6 +10,11 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def is_shade(words: Sequence[str], at: int) -> bool:
+    """Return whether a word says which shade of the colour behind it is meant: "snow white", "jet black"."""
+    return word_at(words, at) in SHADES and word_at(words, at + 1) in COLOURS
+
+
 def word_at(words: Sequence[str], at: int) -> str:
     """Return a word of an expression; "" behind its end."""
     return words[at] if at < len(words) else ""
@@ -60,6 +65,13 @@ COLOURS = word_set(
     """
     red green blue yellow orange purple pink cyan white black brown grey gray beige gold golden silver violet magenta
     turquoise teal maroon navy tan cream crimson lime indigo
+    """
+)
+# Before a colour these say which shade of it.
+SHADES = word_set(
+    """
+    sky navy jet snow coal blood wine brick rose lime mint olive chocolate coffee cherry lemon sea ocean grass forest
+    sand ivory salmon rust honey peach charcoal pitch ruby emerald mustard
     """
 )
 # After these comes another thing, to which the wanted one stands in a relation.

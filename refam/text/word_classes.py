@@ -25,6 +25,7 @@ from refam.text.lexicon import (
     RELATION_WORDS,
     RELATIVE_PRONOUNS,
     STOP_WORDS,
+    is_shade,
     word_set,
 )
 from refam.text.partitives import COMPARATIVES
@@ -87,7 +88,8 @@ class _Classifier:
             return rule
         if word in STOP_WORDS or is_pronoun(word) or self._is_part_of_relation(i):
             return "."
-        if word.endswith(("'s", "’s")) or (word == "light" and "".join(self.words[i + 1 : i + 2]) in COLOURS):
+        is_light = word == "light" and "".join(self.words[i + 1 : i + 2]) in COLOURS
+        if word.endswith(("'s", "’s")) or is_light or is_shade(self.words, i):
             return "J"
         if (word in ADVERBS and i > 0) or (
             word.endswith("ly") and len(word) > 6 and word not in ("butterfly", "dragonfly")

@@ -113,6 +113,8 @@ def test_a_pair_of_words_is_one_thing_only_if_it_is_a_compound(text, read):
         ("the skater swims", "the person swims"),
         ("guy blue shirt", "man blue shirt"),
         ("the puppies", "the dog"),
+        ("the jet black dog", "the jet black dog"),
+        ("the jet", "the airplane"),
     ],
 )
 def test_a_word_is_read_by_the_sense_that_pictures_show(text, read):

@@ -213,3 +213,19 @@ def test_what_is_no_text_is_refused(tiny: Any, text: str) -> None:
     with pytest.raises(ExpressionError, match="no text in UTF-8") as caught:
         parse_expression(text, tiny, max_tokens=32)
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "looked_for", "not_used"),
+    [
+        ("the ring white star", ["ring", "white", "star"], []),
+        ("the snow white star", ["white", "star"], ["snow"]),
+        ("a star in wine red", ["star", "red"], ["wine"]),
+        ("the star next to the sky blue ring", ["star"], ["next to the sky blue ring"]),
+    ],
+)
+def test_the_shade_of_a_colour_is_no_thing(text: str, looked_for: list[str], not_used: list[str]) -> None:
+    tokenizer = build_tokenizer(("the", "star", "ring", "white", "red", "blue", "snow", "wine", "sky"), text_length=32)
+    expression = parse_expression(text, tokenizer, max_tokens=32)
+    assert {expression.tokens[p[0]].word for p in expression.content_words()} == set(looked_for)
+    assert [ignored.words for ignored in expression.ignored] == not_used
