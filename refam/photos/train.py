@@ -95,7 +95,8 @@ def train_photos(
         The directory of the model.
 
     Raises:
-        UserError: If a directory is not as it should be, or if `out` is of other pictures or settings.
+        UserError: If a directory is not as it should be, if no noun can be learnt from it, or if `out` is of other
+            pictures or settings.
     """
     settings = settings or PhotoTraining()
     torch.manual_seed(settings.seed)
@@ -114,8 +115,11 @@ def _prepare(
     data: Sequence[Path], out: Path, settings: PhotoTraining, log: Callable[[str], None]
 ) -> tuple[tuple[str, ...], Vocabulary, NounData]:
     """The columns' names (nouns, then colours), the vocabulary that the pictures allow, and the pictures."""
+    listed = [read_photos(directory) for directory in data]
+    if (count := sum(map(len, listed))) < _LEAST_PICTURES:
+        raise UserError(f"no noun can be learnt from {count} pictures: each needs {_LEAST_PICTURES}; list more")
     sets: list[tuple[list[Photo], PhotoFeatures]] = []
-    for index, photos in enumerate([read_photos(directory) for directory in data]):
+    for index, photos in enumerate(listed):
         files = [p.file for p in photos]
         folder = out / "features" / str(index)
         sets.append((photos, extract_features(files, folder, side=_side_for(files), variant=settings.variant, log=log)))
@@ -123,6 +127,12 @@ def _prepare(
     photos = [p for some, _ in sets for p in some]
     labels = find_labels(photos, whole, np.concatenate([f.logits for _, f in sets]))
     kept = [n for n, count in zip(labels.nouns, labels.present.sum(0), strict=True) if count >= _LEAST_PICTURES]
+    if not kept:
+        most = labels.nouns[int(labels.present.sum(0).argmax())]
+        raise UserError(
+            f"none of the nouns can be learnt from {len(photos)} pictures: each needs {_LEAST_PICTURES} with it, and "
+            f"{most!r}, which has the most, is in {int(labels.present.sum(0).max())}; list more pictures or labels"
+        )
     vocabulary = restrict(whole, kept)
     save_vocabulary(vocabulary, out / "vocabulary.json.gz")
     shares = _colours_of(photos, out / "colours.npy", log)
