@@ -36,6 +36,8 @@ def pick(
         sources = find_videos([video])
         if len(sources) != 1:
             raise VideoError(f"{video}: this names {len(sources)} videos; give one")
+        if sources[0].error:
+            raise VideoError(f"{video}: {sources[0].error}")
         from backend.cli.pick_page import Picker, serve
         from backend.settings import weight_settings
 

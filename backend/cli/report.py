@@ -37,7 +37,8 @@ def print_report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *
     print_line("task to import", written.task)
     print_line("its label config", written.config)
     print_line("overlay", f"{written.overlay}{_part_of(clip, written.frames)}")
-    print_line("needs a look", written.sheet if written.review else _ALL_WELL)
+    never = ", ".join(f"object {k}" for k, result in enumerate(results) if not result.track.visible.any())
+    print_line("needs a look", written.sheet if written.review else f"{never}: never seen" if never else _ALL_WELL)
     for item in written.review:
         what = f"{results[item.track].target.label}: " if len(results) > 1 else ""
         print_line("", f"frame {item.frame} ({clip.times[item.frame]:.2f} s): {what}{item.why}")

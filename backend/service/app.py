@@ -216,10 +216,22 @@ def _predict(runtime: Runtime, body: PredictBody) -> list[dict[str, Any]]:
     )
 
 
+def _describe_unread_body(error: BaseException | None) -> str | None:
+    """Say why a body could not be read where FastAPI says only that; None for other errors."""
+    if isinstance(error, RecursionError):
+        return "the body is JSON that is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "the body is no UTF-8 text"
+    if isinstance(error, ValueError):  # Python reads no integer of more than 4300 digits
+        return "the body has a number with too many digits"
+    return None
+
+
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": str(error.detail)}, status_code=error.status_code, headers=error.headers)
+        text = _describe_unread_body(error.__cause__) or str(error.detail)
+        return JSONResponse({"error": text}, status_code=error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid_body(_: Request, error: RequestValidationError) -> JSONResponse:

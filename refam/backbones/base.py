@@ -152,8 +152,10 @@ class Backbone(ABC):
             (w, h) in pixels.
 
         Raises:
-            BackboneError: If one side is so much longer than the other that there would be very many tokens.
+            BackboneError: If a side is 0, or so much longer than the other that there would be very many tokens.
         """
+        if min(width, height) < 1:
+            raise BackboneError(f"a frame of {width}x{height} pixels is empty; give one with pixels")
         if max(width, height) > _MAX_ASPECT * min(width, height):
             raise BackboneError(
                 f"a frame of {width}x{height} pixels cannot be grounded: one side is more than {_MAX_ASPECT} times the "

@@ -136,6 +136,8 @@ def _items_of_track(k: int, track: MaskTrack, times: NDArray[np.float64]) -> lis
             items.append(ReviewFrame(frame, k, f"suddenly {change:.1f} times {word}", min(1.4, 0.5 + change / 5)))
         if jump > _JUMP:
             items.append(ReviewFrame(frame, k, f"jumped by {jump:.1f} of its size", min(1.4, 0.6 + jump / 3)))
+    if len(rows) and rows[-1] < len(track.frames) - 1:
+        items.append(ReviewFrame(int(frames[-1]), k, "last seen here, then gone to the end", 0.9))
     return items
 
 

@@ -175,9 +175,15 @@ def test_the_command_serves_on_loopback_with_a_token(clip, monkeypatch):
 
 @pytest.mark.parametrize(
     ("video", "sentence"),
-    [("gone.mp4", "there is no such file"), ("clips", "this names 2 videos; give one"), ("bad.mp4", "bad.mp4")],
+    [
+        ("gone.mp4", "gone.mp4: there is no such file"),
+        ("empty", "empty: the folder holds neither"),
+        ("clips", "this names 2 videos; give one"),
+        ("bad.mp4", "bad.mp4"),
+    ],
 )
 def test_a_video_that_cannot_be_had_is_said(clip, video, sentence):
+    Path("empty").mkdir()
     Path("clips").mkdir()
     for name in "ab":
         media.cfr(Path(f"clips/{name}.mp4"), media.numbered_frames(3))

@@ -217,6 +217,21 @@ def test_malformed_bodies_are_refused(body: bytes, client: TestClient) -> None:
     assert isinstance(answer.json()["error"], str)
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"tasks": ' + b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"tasks": [], "project": ' + b"9" * 5000 + b"}", "a number with too many digits"),
+        (b'{"tasks": "\xff"}', "no UTF-8 text"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused_with_the_reason(body: bytes, reason: str, client: TestClient) -> None:
+    answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert reason in answer.json()["error"]
+
+
 def test_health_setup_versions_and_ready_load_nothing(client: TestClient, runtime: TruthRuntime) -> None:
     assert client.get("/health").json()["status"] == client.get("/").json()["status"] == "UP"
     assert client.post("/setup", json={"access_token": "x"}).json() == {"model_version": runtime.model_version}

@@ -318,6 +318,8 @@ def test_a_very_elongated_frame_is_refused(loaded: Callable[..., Backbone]) -> N
         BackboneError, match="a frame of 1x500 pixels cannot be grounded: one side is more than 8 times"
     ):
         loaded("FLUX.1").encode_frames([np.zeros((500, 1, 3), np.uint8)])
+    with pytest.raises(BackboneError, match="a frame of 0x500 pixels is empty"):
+        loaded("FLUX.1").encode_frames([np.zeros((500, 0, 3), np.uint8)])
 
 
 # --- how weights are held

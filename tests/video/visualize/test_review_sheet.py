@@ -31,6 +31,13 @@ def test_gaps_jumps_and_low_scores_are_found_where_they_are():
     assert "jumped" in looks[3].why
 
 
+@pytest.mark.parametrize(("first_hidden", "last_seen"), [(1, 0), (70, 69), (99, 98)])
+def test_an_object_that_is_lost_to_the_end_is_shown_where_it_was_seen_last(first_hidden, last_seen):
+    track = track_of(moving_masks(100, (320, 96)), hidden=range(first_hidden, 100))
+    looks = frames_to_review([track], TIMES)
+    assert [(look.frame, look.why) for look in looks] == [(last_seen, "last seen here, then gone to the end")]
+
+
 def test_frames_on_which_the_words_disagree_are_reported():
     tracks = [track_of(moving_masks(100, (320, 96))) for _ in range(2)]
     looks = frames_to_review(tracks, TIMES, elsewhere=[[], [40]])
