@@ -28,7 +28,7 @@ class CalibratedSettings:
     """The content of tuned.json.
 
     Attributes:
-        backbone: Name and weights of the backbone that the settings are for, such as tiny@28f20505.
+        backbone: Name and weights of the backbone that the settings are for, such as tiny@34081d94.
         blocks: The transformer blocks to read, as in a preset; None for all.
         noise: The noise level, as in a preset, in (0, 1).
         magnets: The magnet words to append; "" for none.

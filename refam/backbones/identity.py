@@ -8,6 +8,7 @@ from pathlib import Path
 
 from refam.backbones.presets import GROUPS, members_of, preset_for
 from refam.backbones.weights import find_pipeline_directory
+from refam.photos.vocabulary import VOCABULARY_FILE
 
 _SAMPLE = 1 << 16  # bytes
 _SAMPLES = 16  # of each file, evenly spread, so that 24 GB are hashed in milliseconds
@@ -15,15 +16,20 @@ _TRANSFORMERS = ("transformer", "transformer_2")
 
 
 def hash_weights(directory: Path) -> str | None:
-    """Hash the transformer's weights in a pipeline directory.
+    """Hash the weights of all components in a pipeline directory, and the vocabulary of a model for photographs.
+
+    Args:
+        directory: The directory. Some 20 ms for the models that ship.
 
     Returns:
-        Eight hex digits, or None if there are no weights.
+        Eight hex digits, or None if there are no weights of a transformer.
     """
-    files = [
-        (f"{name}/{f.name}", f) for name in _TRANSFORMERS for f in sorted((directory / name).glob("*.safetensors"))
-    ]
-    return hash_files(files) if files else None
+    files = sorted(directory.glob("*/*.safetensors"))
+    if not any(file.parent.name in _TRANSFORMERS for file in files):
+        return None
+    vocabulary = directory / VOCABULARY_FILE.name
+    files += [vocabulary] if vocabulary.is_file() else []
+    return hash_files((file.relative_to(directory).as_posix(), file) for file in files)
 
 
 def hash_files(files: Iterable[tuple[str, Path]]) -> str:

@@ -207,4 +207,4 @@ def test_lines_that_were_not_printed_are_found() -> None:
     assert first_missing_line(step.shown, "task   score\nmade by refam\n") == "  5   0.31"
     assert first_missing_line(step.shown, "task   score\n  7    0.99\n") == "made by..."
     assert first_missing_line(["  5  0.31", "  6  0.32"], "  7    0.99\n") == "  6  0.32"
-    assert first_missing_line(["made by  refam/tiny@28f20505"], "made by  refam/flux@28f20505") is not None
+    assert first_missing_line(["made by  refam/tiny@34081d94"], "made by  refam/flux@34081d94") is not None

@@ -25,7 +25,7 @@ from refam.backbones.loading import BACKBONES, quantisation_config
 from refam.backbones.presets import known_pipeline_classes
 from refam.backbones.tokenizers import ChatTokenizer, PromptTokenizer, render_chat_template
 from refam.backbones.weights import directory_size, find_pipeline_directory
-from refam.tiny import TINY_DIRECTORY
+from refam.photos import PHOTOS_DIRECTORY
 from tests.refam.backbones.pipelines import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer
 
 CPU = torch.device("cpu")
@@ -496,17 +496,30 @@ def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
     assert CHAT_TEMPLATE
 
 
-def test_name_with_weights_depends_on_the_files_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "transformer/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+        "text_encoder_2/model.safetensors",
+        "vocabulary.json.gz",
+    ],
+)
+def test_another_file_of_weights_or_words_is_another_name(tmp_path: Path, changed: str) -> None:
     same, other = tmp_path / "same", tmp_path / "other"
     for copy in (same, other):
-        shutil.copytree(TINY_DIRECTORY, copy)
-    weights = other / "transformer" / "diffusion_pytorch_model.safetensors"
-    data = bytearray(weights.read_bytes())
+        shutil.copytree(PHOTOS_DIRECTORY, copy)
+    data = bytearray((other / changed).read_bytes())
     data[-100] ^= 1
-    weights.write_bytes(data)
+    (other / changed).write_bytes(data)
+    photos = name_with_weights("photos")
+    assert photos.startswith("photos@")
+    assert name_with_weights(str(same)).split("@")[1] == photos.split("@")[1]
+    assert name_with_weights(str(other)).split("@")[1] != photos.split("@")[1]
+
+
+def test_the_name_with_weights_is_the_loaded_backbones() -> None:
     tiny = name_with_weights("tiny")
-    assert tiny.startswith("tiny@")
-    assert name_with_weights(str(same)).split("@")[1] == tiny.split("@")[1]
-    assert name_with_weights(str(other)).split("@")[1] != tiny.split("@")[1]
     assert load_backbone(preset_for("tiny")).name == tiny
     assert name_with_weights("mochi") == "mochi"  # not on this machine
