@@ -19,6 +19,7 @@ from backend.cli.console import (
     one_line_errors,
 )
 from backend.cli.out_option import output_folder
+from backend.cli.region_options import Every, MaxSize, QualityOption, Range, Rate, read_rate, read_region
 from backend.cli.videos import find_videos, looks_like_a_video, output_folders, split_arguments
 from backend.cli.word_advice import refuse_words
 from refam.backbones.presets import DEFAULT_BACKBONE
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backend.cli.prompts import ObjectPlan, Option
-    from refam.pipeline.roi import RegionOfInterest
 
 LABEL_EXAMPLES = (
     "[b]Examples[/b]\n\n"
@@ -94,13 +94,7 @@ def label(
     mask: Annotated[
         list[str] | None, typer.Option(metavar="[NAME: ]FILE[@WHEN]", help="Its mask, a PNG. May be given again.")
     ] = None,
-    fps: Annotated[
-        float | None,
-        typer.Option(
-            help="The editor's frame rate in the task; the clip's own unless given. Of a folder of pictures its rate, "
-            "24 unless given."
-        ),
-    ] = None,
+    fps: Rate = None,
     url: Annotated[
         str | None,
         typer.Option(
@@ -108,23 +102,10 @@ def label(
             "local file of that name."
         ),
     ] = None,
-    range_: Annotated[
-        str,
-        typer.Option(
-            "--range",
-            metavar="FROM-TO",
-            help="Look at this part only: frames (100-250) or seconds (4s-9s). Masks are written for it alone.",
-        ),
-    ] = "",
-    every: Annotated[
-        int, typer.Option(metavar="N", help="Look at every N-th frame; on those between, masks are interpolated.")
-    ] = 1,
-    max_size: Annotated[
-        int | None, typer.Option(metavar="PX", help="Look at frames of this longer side; masks come in full size.")
-    ] = None,
-    quality: Annotated[
-        Quality, typer.Option(help="How closely to look: frames grounded, how often masks are looked at, size.")
-    ] = Quality.NORMAL,
+    range_: Range = "",
+    every: Every = 1,
+    max_size: MaxSize = None,
+    quality: QualityOption = Quality.NORMAL,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -172,7 +153,7 @@ def label(
     if not any(plan.drawings for plan in plans):
         expressions = [plan.words or "" for plan in plans]
         refuse_words("label", sources[0].text, expressions, backbone=backbone, magnets=words_added, download=download)
-    region, rate = _check_numbers(range_, every, quality.max_side_px if max_size is None else max_size, fps)
+    region, rate = read_region(range_, every, max_size, quality), read_rate(fps)
     from backend.cli.label_run import LabelRun, ModelOptions
 
     options = ModelOptions(
@@ -219,17 +200,3 @@ def _plan(
         if not words and len(videos) > 1:  # a word that is also the name of a folder
             hint = f" ({videos[-1]!r} was taken for a video; more than one word is never)"
         raise typer.BadParameter(f"{error}{hint}") from error
-
-
-def _check_numbers(
-    frame_range: str, every: int, max_side_px: int | None, fps: float | None
-) -> tuple[RegionOfInterest, float | None]:
-    """Return what to look at, and the editor's frame rate. Raises BadParameter."""
-    from backend.labelstudio.timeline import editor_rate
-    from refam.pipeline.roi import RegionOfInterest
-
-    try:
-        region = RegionOfInterest(frame_range, every=every, max_side_px=max_side_px)
-        return region, None if fps is None else editor_rate(fps)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error

@@ -10,7 +10,9 @@ import typer
 from backend.cli.console import Device, NoDownload, Sam2, fetch_segmenter, one_line_errors, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.cli.region_options import Every, MaxSize, QualityOption, Range, Rate, read_rate, read_region
 from backend.cli.videos import VideoError, find_videos, open_source
+from refam.pipeline.quality import Quality
 
 
 def pick(
@@ -21,6 +23,11 @@ def pick(
         typer.Option(help="The folder that `refam label` is to write to.", show_default=False, callback=output_folder),
     ] = None,
     name: Annotated[str | None, typer.Option("--label", help="The object's label.")] = None,
+    fps: Rate = None,
+    range_: Range = "",
+    every: Every = 1,
+    max_size: MaxSize = None,
+    quality: QualityOption = Quality.NORMAL,
     sam2: Sam2 = None,
     device: Device = "auto",
     no_download: NoDownload = False,
@@ -32,6 +39,7 @@ def pick(
     The page is for this machine only. A click is on the object, shift-click off it, drag a box. The command is printed
     here too; a button runs it. Ctrl-C ends.
     """
+    region, rate = read_region(range_, every, max_size, quality), read_rate(fps)
     with one_line_errors():
         sources = find_videos([video])
         if len(sources) != 1:
@@ -45,16 +53,22 @@ def pick(
         options = [
             *(["--label", name] if name else []),
             *(["--out", str(out)] if out else []),
+            *(["--fps", f"{fps:g}"] if fps is not None else []),
+            *(["--range", range_] if range_ else []),
+            *(["--every", str(every)] if every != 1 else []),
+            *(["--max-size", str(max_size)] if max_size is not None else []),
+            *(["--quality", str(quality)] if quality is not Quality.NORMAL else []),
             *(["--sam2", sam2] if sam2 else []),
             *(["--device", device] if device != "auto" else []),
             *(["--no-download"] if no_download else []),
         ]
-        with open_source(sources[0]) as clip:
+        with open_source(sources[0], fps=rate) as clip:
             with steps() as step:
                 fetch_segmenter(weights, sam2, step=step)
                 step("load", 0.0)
                 segmenter = weights.segmenter(sam2, device=device)
-            picker = Picker(clip, segmenter, [sources[0].text, *options])
+            region.view(clip, [])  # raises for a range outside of the video before anything is drawn
+            picker = Picker(clip, segmenter, [sources[0].text, *options], region)
             serve(picker, port=port, ready=lambda address: _announce(address, browser=not no_browser))
 
 

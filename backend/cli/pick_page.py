@@ -26,6 +26,7 @@ from backend.cli.console import out as stdout
 from backend.cli.prompts import Drawing, Option, parse_drawing, plan_objects
 from backend.cli.targets import make_targets
 from refam.pipeline.preview import find_first_mask
+from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.types import PromptError
 from video.errors import UserError
 from video.images import encode_jpeg
@@ -89,12 +90,14 @@ class Picker:
         clip: The video.
         segmenter: What outlines objects; one call at a time.
         arguments: Of `refam label`: the video and options, all but what is drawn.
+        region: The frames that these options look at, and their size.
         start: Runs `refam` with arguments, and yields lines of output and last the exit code.
     """
 
     clip: Clip
     segmenter: Segmenter
     arguments: Sequence[str]
+    region: RegionOfInterest = field(default_factory=RegionOfInterest)
     start: Callable[[Sequence[str]], Iterator[str | int]] = run_refam
     lines: list[str] = field(default_factory=list)
     exit_code: int | None = None
@@ -104,7 +107,7 @@ class Picker:
 
     def command(self, drawings: Sequence[Drawing]) -> list[str]:
         """Return the arguments of `refam` that track what was drawn. Raises PromptError if that is no object."""
-        make_targets(plan_objects([], drawings), self.clip)
+        self.region.view(self.clip, make_targets(plan_objects([], drawings), self.clip))
         video, *options = self.arguments
         return ["label", video, *(part for d in drawings for part in (d.option, d.text)), *options]
 
@@ -122,7 +125,7 @@ class Picker:
             if not any(drawing.is_positive for drawing in drawn):
                 return draw_frame(self.clip, [], frame), []
             (target,) = make_targets(plan_objects([], drawn), self.clip)
-            found = find_first_mask(self.clip, target, self.segmenter)
+            found = find_first_mask(self.clip, target, self.segmenter, region=self.region)
             tracks = [] if found.first_mask is None else [found.first_mask]
             return draw_frame(self.clip, tracks, frame), list(found.notes)
 

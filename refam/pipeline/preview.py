@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refam.pipeline.anchors import MIN_COLOR_SIMILARITY, find_anchors
+from refam.pipeline.roi import RegionOfInterest, map_targets_to_view
 from refam.pipeline.state import ObjectState
 from refam.pipeline.tracks import empty_track
 from refam.pipeline.types import PipelineOptions, Target, TrackResult
@@ -62,23 +63,28 @@ def preview_results(clip: Clip, states: Sequence[ObjectState]) -> list[PreviewRe
     return results
 
 
-def find_first_mask(clip: Clip, target: Target, segmenter: Segmenter) -> PreviewResult:
+def find_first_mask(
+    clip: Clip, target: Target, segmenter: Segmenter, *, region: RegionOfInterest | None = None
+) -> PreviewResult:
     """Outline what a person drew, as a run of the pipeline does before it tracks.
 
     Args:
         clip: The video.
         target: The object, with prompts; words are not looked for.
         segmenter: What outlines it.
+        region: The frames to look at, and their size; the whole clip as it is unless given.
 
     Returns:
         The preview; its notes say why if it has no `first_mask`.
 
     Raises:
         PipelineError: For a mask of another size than the clip's.
+        PromptError: For a region that does not fit the clip, or a prompt outside of it.
     """
-    state = ObjectState(target)
-    find_anchors(clip, state, segmenter, options=PipelineOptions())
-    return preview_results(clip, [state])[0]
+    view = (region or RegionOfInterest()).view(clip, [target])
+    state = ObjectState(map_targets_to_view(view, [target])[0])
+    find_anchors(view, state, segmenter, options=PipelineOptions())
+    return map_previews_to_clip(preview_results(view, [state]), view)[0]
 
 
 def map_previews_to_clip(results: Sequence[PreviewResult], view: ClipView) -> list[PreviewResult]:

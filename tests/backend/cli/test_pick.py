@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app as cli
 from backend.cli.pick_page import Picker, create_app
+from refam.pipeline.roi import RegionOfInterest
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests import media
 from video.io.reader import open_clip
@@ -79,6 +80,55 @@ def test_the_command_does_what_the_page_shows(clip):
     result = CliRunner().invoke(cli, [*command[1:], "--preview-only"])
     assert result.exit_code == 0, result.output
     assert Path("o/preview.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "carried"),
+    [
+        ([], []),
+        (["--quality", "normal", "--every", "1"], []),
+        (["--quality", "best"], ["--quality", "best"]),
+        (["--range", "2-8", "--every", "3"], ["--range", "2-8", "--every", "3"]),
+        (["--max-size", "96", "--fps", "12.5"], ["--fps", "12.5", "--max-size", "96"]),
+        (["--out", "o", "--label", "Dog"], ["--label", "Dog", "--out", "o"]),
+    ],
+)
+def test_options_of_label_are_carried_to_its_command(clip, monkeypatch, options, carried):
+    apps = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: apps.append(self.config.app))
+    arguments = ["pick", "my clip.mp4", "--sam2", "grabcut", "--no-download", "--no-browser", *options]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    token = re.search(r"http://127\.0\.0\.1:\d+/([\w-]{32})/", result.stdout)[1]
+    answer = TestClient(apps[0]).post(f"/{token}/mask", json={"frame": 4, "marks": [BOX]})
+    assert answer.status_code == 200, answer.text
+    command = shlex.split(answer.json()["command"])
+    assert command[5:] == [*carried, "--sam2", "grabcut", "--no-download"]
+    result = CliRunner().invoke(cli, [*command[1:], "--preview-only"])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (["--range", "20-30"], 1, "begins behind the video's end"),
+        (["--range", "x"], 2, "--range x: give FROM-TO"),
+        (["--every", "0"], 2, "--every 0"),
+        (["--quality", "great"], 2, "'great' is not one of"),
+    ],
+)
+def test_options_that_label_would_refuse_are_refused_at_once(clip, options, code, sentence):
+    arguments = ["pick", "my clip.mp4", "--sam2", "grabcut", "--no-browser", *options]
+    result = CliRunner().invoke(cli, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == code
+    assert sentence in " ".join(result.output.split())
+
+
+def test_a_mark_outside_of_the_range_is_refused_in_the_page(clip):
+    picker = Picker(clip, SquareSegmenter(), ["my clip.mp4"], RegionOfInterest("5-9"))
+    answer = ask(TestClient(create_app(picker, "secret")), BOX)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "frame 4 was drawn on, and --range 5-9 has the frames 5 to 9"
 
 
 def test_the_mask_is_drawn_on_the_frame_of_its_marks_only(client):
