@@ -37,7 +37,7 @@ from refam.text.motion import Direction, find_directions
 from refam.text.negation import find_negation
 from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
 from refam.text.spatial import CueKind, SpatialCue, find_spatial_cues
-from refam.text.typed_text import clean_text, is_text
+from refam.text.typed_text import clean_text, is_text, part_signs
 from refam.text.word_classes import PLACE_NOUNS, is_pictograph
 from video.errors import UserError
 
@@ -240,9 +240,10 @@ def parse_expression(
     prompt = " ".join([written_out, *magnet_words])
     encoding = tokenizer(prompt, return_offsets_mapping=True, truncation=False)
     if _runs_words_together(prompt, encoding, tokenizer):
-        written_out = " ".join(written_out[w.start : w.end] for w in split_words(written_out))
-        prompt = " ".join([written_out, *magnet_words])
-        encoding = tokenizer(prompt, return_offsets_mapping=True, truncation=False)
+        parted = part_signs(written_out, [(w.start, w.end) for w in split_words(written_out)])
+        parted_encoding = tokenizer(" ".join([parted, *magnet_words]), return_offsets_mapping=True, truncation=False)
+        if len(parted_encoding["input_ids"]) <= max_tokens:  # else there are more signs than can be read
+            written_out, prompt, encoding = parted, " ".join([parted, *magnet_words]), parted_encoding
     if len(encoding["input_ids"]) > max_tokens:
         raise ExpressionError(
             f"the expression {text[:60]!r} has {len(encoding['input_ids'])} tokens with its magnets, but this model "

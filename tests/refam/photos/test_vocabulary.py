@@ -226,7 +226,7 @@ def stored(**changes):
         (gzip.compress(b"{}"), "nouns: field required"),
         (gzip.compress(b"[]"), "should be an object"),
         (gzip.compress(b"[" * 100_000), "recursion limit"),
-        (gzip.compress(b"\xff"), "invalid JSON"),
+        (gzip.compress(b"\xff"), "invalid JSON|not UTF-8"),
         (stored(nouns=[]), "at least 1"),
         (stored(nouns=[["dog"]]), r"nouns\.0\.1"),
         (stored(nouns=[["dog", "animals", [1000], []]]), "less than 1000"),

@@ -184,6 +184,12 @@ def test_words_with_a_sign_in_between_are_both_known(tiny: Any, text: str) -> No
     assert [expression.tokens[p[0]].word for p in expression.content_words()] == ["star", "ring"]
 
 
+@pytest.mark.parametrize("text", ["star " + "<b>" * 20, "red star" + "(!)" * 20])
+def test_more_signs_than_can_be_read_are_no_error(tiny: Any, text: str) -> None:
+    parsed = parse_expression(text, tiny, max_tokens=70)
+    assert "star" in {parsed.tokens[p[0]].word for p in parsed.content_words()} | set(parsed.unknown)
+
+
 @pytest.mark.parametrize("text", ["anything", "everything", "starlet", "costar", "thes"])
 def test_a_word_is_not_known_by_another_one_inside_it(text: str) -> None:
     tokenizer = build_tokenizer(("the", "a", "an", "thing", "star", "."), text_length=32)
