@@ -186,6 +186,7 @@ def photos(
     backbone: Backbone = "photos",
     device: console.Device = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="How many pictures; all unless given.")] = None,
+    places: Annotated[bool, typer.Option(help="Also ask for the left and the right one of two of a kind.")] = False,
 ) -> None:
     """Ground the nouns of photographs whose objects are outlined: the share of peaks on the object, for each noun.
 
@@ -196,13 +197,23 @@ def photos(
     left_out: list[str] = []
     with one_line_errors(), steps() as step:
         require_file(root)
-        from refam.evaluation.photos import knows_noun, photo_table, read_outlined, score_pictures
+        from refam.evaluation.photos import (
+            knows_noun,
+            photo_table,
+            place_table,
+            read_outlined,
+            score_pictures,
+            score_places,
+        )
 
         pictures = read_outlined(root, skipped=left_out)[:limit]
         grounder = _load_grounder(backbone, None, device)
         known = cache(partial(knows_noun, grounder))
         scores = score_pictures(grounder, pictures, known, progress=lambda f: step("ground", f))
         _print(photo_table(scores))
+        if places:
+            beside = score_places(grounder, pictures, known, progress=lambda f: step("ground words of place", f))
+            _print("\n" + place_table(beside))
     raise typer.Exit(exit_code(left_out, done=len(pictures), of="pictures"))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 LEAST_AREA = 0.01
 """Of the picture, below which a pair is left out."""
 _ABSENT_PER_PICTURE = 4
+_LEAST_APART = 0.2  # of the picture's width: centres of two objects that are left and right of each other
 _MASK_SIDE = 320  # pixels of the longer side at which outlines are filled
 
 
@@ -39,11 +41,16 @@ class OutlinedPicture:
 
     Attributes:
         file: The picture.
-        masks: By noun, (h, w) bool at a smaller size of the same shape.
+        objects: By noun, one mask for each object, (h, w) bool at a smaller size of the same shape.
     """
 
     file: Path
-    masks: dict[str, NDArray[np.bool_]]
+    objects: dict[str, list[NDArray[np.bool_]]]
+
+    @cached_property
+    def masks(self) -> dict[str, NDArray[np.bool_]]:
+        """By noun, the mask of all its objects."""
+        return {name: np.logical_or.reduce(each) for name, each in self.objects.items()}
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,21 @@ class PairScore:
     centre: bool
     certainty: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class PlaceScore:
+    """One of two objects of a noun that stand side by side, asked for by its place.
+
+    Attributes:
+        noun: The noun.
+        named: Whether the peak lies on the object that was asked for.
+        other: Whether it lies on the other one.
+    """
+
+    noun: str
+    named: bool
+    other: bool
 
 
 _NEAR = 0.01  # how far rounding may move a point out of the picture, as a fraction of it
@@ -128,16 +150,17 @@ def read_outlined(directory: Path, *, skipped: Skipped = None) -> list[OutlinedP
     return read_listing(listing, _Row, make, form="{file, objects: [{name, polygon}]}", skipped=skipped)
 
 
-def _fill(file: Path, objects: Sequence[_Object]) -> dict[str, NDArray[np.bool_]]:
+def _fill(file: Path, objects: Sequence[_Object]) -> dict[str, list[NDArray[np.bool_]]]:
     picture = read_picture(file)
     scale = _MASK_SIDE / max(picture.shape[:2])
     size = np.array([max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))])
-    masks: dict[str, NDArray[np.uint8]] = {}
+    masks: dict[str, list[NDArray[np.bool_]]] = {}
     for thing in objects:
-        mask = masks.setdefault(thing.name, np.zeros(size[::-1], np.uint8))
+        mask = np.zeros(size[::-1], np.uint8)
         for outline in thing.polygon:
             cv2.fillPoly(mask, [np.round(np.array(outline) * size - 0.5).astype(np.int32)], 1)
-    return {name: mask.astype(bool) for name, mask in masks.items()}
+        masks.setdefault(thing.name, []).append(mask.astype(bool))
+    return masks
 
 
 def knows_noun(grounder: Grounder, noun: str) -> bool:
@@ -194,6 +217,57 @@ def score_pictures(
             scores.append(PairScore(noun, mask is not None, hit, centre, row[0].certainty, seconds))
         progress((index + 1) / len(pictures))
     return scores
+
+
+def score_places(
+    grounder: Grounder,
+    pictures: Sequence[OutlinedPicture],
+    known: Callable[[str], bool],
+    *,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[PlaceScore]:
+    """Ask for each of two objects of one noun that stand side by side, by "on the left" and "on the right".
+
+    Args:
+        grounder: What grounds them.
+        pictures: The pictures; those with exactly two objects of a noun count, each at least `LEAST_AREA` of the
+            picture, their centres at least `_LEAST_APART` of its width apart.
+        known: Whether a noun is in the model's vocabulary; others are left out.
+        progress: Called with the share that is done.
+    """
+    scores: list[PlaceScore] = []
+    for index, picture in enumerate(pictures):
+        pairs = {n: sorted(each, key=_centre_x) for n, each in picture.objects.items() if known(n) and _is_pair(each)}
+        if pairs:
+            phrases = [(noun, side) for noun in pairs for side in (0, 1)]
+            words = [f"the {noun} on the {('left', 'right')[side]}" for noun, side in phrases]
+            rows = grounder.ground([read_picture(picture.file)], words, indices=[index])
+            for (noun, side), row in zip(phrases, rows, strict=True):
+                right_one, other = (_at(pairs[noun][k], *row[0].peak) for k in (side, 1 - side))
+                scores.append(PlaceScore(noun, right_one, other and not right_one))
+        progress((index + 1) / len(pictures))
+    return scores
+
+
+def _centre_x(mask: NDArray[np.bool_]) -> float:
+    return float(np.nonzero(mask)[1].mean()) / mask.shape[1]
+
+
+def _is_pair(objects: Sequence[NDArray[np.bool_]]) -> bool:
+    if len(objects) != 2 or min(mask.mean() for mask in objects) < LEAST_AREA:
+        return False
+    return abs(_centre_x(objects[0]) - _centre_x(objects[1])) >= _LEAST_APART
+
+
+def place_table(scores: Sequence[PlaceScore]) -> str:
+    """Return the scores of places as a line of Markdown; a plain sentence if there is none."""
+    if not scores:
+        return "Words of place: no picture has two objects of one noun side by side."
+    named, other = estimate_share([s.named for s in scores]), estimate_share([s.other for s in scores])
+    return (
+        f"Words of place, two of a kind side by side, {len(scores)} phrases: the peak is on the one that is named in "
+        f"{named}, on the other one in {other}."
+    )
 
 
 def _at(mask: NDArray[np.bool_], x: float, y: float) -> bool:

@@ -10,7 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli.main import app
-from refam.evaluation.photos import PairScore, photo_table, read_outlined, score_pictures
+from refam.evaluation.photos import (
+    PairScore,
+    photo_table,
+    place_table,
+    read_outlined,
+    score_pictures,
+    score_places,
+)
 from video.errors import UserError
 from video.types import Heatmap
 
@@ -59,6 +66,22 @@ def test_the_table_has_people_and_each_noun(directory):
     assert "| - dog | 2 | 1.000" in table
     assert "| all | 4 | 0.750" in table
     assert "AUROC" in table
+
+
+@pytest.mark.parametrize(
+    ("left_ends", "right_begins", "count", "asked"),
+    [(0.4, 0.6, 2, 2), (0.4, 0.6, 3, 0), (0.5, 0.55, 1, 0), (0.52, 0.05, 2, 0)],
+    ids=["two of a kind", "three of them", "one alone", "not side by side"],
+)
+def test_one_of_two_is_asked_for_by_its_place(tmp_path, left_ends, right_begins, count, asked):
+    (tmp_path / "pictures").mkdir()
+    cv2.imwrite(str(tmp_path / "pictures" / "a.png"), np.zeros((60, 100, 3), np.uint8))
+    spans = [(0.0, left_ends), (right_begins, right_begins + 0.4), (0.45, 0.5)][:count]
+    objects = [{"name": "dog", "polygon": [[a, 0.2], [b, 0.2], [b, 0.9], [a, 0.9]]} for a, b in spans]
+    (tmp_path / "objects.jsonl").write_text(json.dumps({"file": "a.png", "objects": objects}))
+    scores = score_places(PointsLeft(), read_outlined(tmp_path), lambda _: True)
+    assert [(s.named, s.other) for s in scores] == [(True, False), (False, True)][:asked]
+    assert (f"{asked} phrases" in place_table(scores)) == bool(asked)
 
 
 def test_outlines_keep_the_pictures_shape(directory):
