@@ -88,8 +88,9 @@ def test_what_other_programs_call_it_is_answered_with_its_name(typed, hint):
 
 
 def test_words_that_look_like_such_options_stay_words():
-    result = refam("words", "--", "--model")
-    assert result.exit_code == 0
+    result = refam("words", "the red star", "--", "--model")
+    assert result.exit_code == 3  # one of two is not known
+    assert "Here it is" not in result.output
 
 
 def test_track_takes_what_label_takes():
