@@ -19,6 +19,8 @@ from video.visualize.text import Colour, Image, object_colors, paste, render_tex
 from video.visualize.track_timeline import TrackTimeline
 
 _TICK = Fraction(1, 90_000)  # fine enough for every usual rate and for variable ones
+# Without these parameters x264 leaves small changes out, such as the last digit of a frame's number from 8 to 9.
+_ENCODER = {"preset": "veryfast", "crf": "20", "x264-params": "no-fast-pskip=1:no-dct-decimate=1"}
 _FILL = 0.25  # opacity of the object's colour: what is under it stays readable
 _OWN_COLOUR = 60.0  # distance in RGB under which a thing has the colour that its mask is drawn in
 _OWN_FILL = 0.4  # of such a thing, which is filled with white or black instead
@@ -112,7 +114,7 @@ def write_overlay(
     try:
         with av.open(str(part), "w", options={"movflags": "+faststart"}) as container:
             rate = Fraction(clip.average_fps).limit_denominator(1001)
-            stream = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
+            stream = container.add_stream("libx264", rate=rate, options=_ENCODER)
             stream.width, stream.height = size[0], size[1] + (timeline.height if timeline else 0)
             stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = _TICK

@@ -78,6 +78,11 @@ def render_text(text: str, px: int, *, swatch: Colour | None = None, paper: Colo
     return out
 
 
+def fitting_size(text: str, px: int, width: int) -> int:
+    """Return the largest size of letters, `px` at most and 1 at least, at which a rendered text is within `width`."""
+    return next((size for size in range(px, 1, -1) if render_text(text, size).shape[1] <= width), 1)
+
+
 def truncate_text(text: str, px: int, width: int) -> str:
     """Return a text, cut to `width` pixels with an ellipsis if it is longer."""
     font = _font(px)

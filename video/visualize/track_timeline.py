@@ -8,11 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.types import MaskTrack
-from video.visualize.text import FAINT, INK, PAPER, Image, mix_colors, object_colors, paste, render_text, truncate_text
+from video.visualize.text import (
+    INK,
+    PAPER,
+    Image,
+    fitting_size,
+    mix_colors,
+    object_colors,
+    paste,
+    render_text,
+    truncate_text,
+)
 
 _LANE_HEIGHT = 26 / 1280  # of the video's width
 _MIN_LANE_PX = 10
 _MAX_HEIGHT = 1 / 3  # of the video's height for all lanes, unless they would be too low to be read
+_FOOT_PX = 12  # of the letters of time and frame, which a video encoder must keep apart; less where they do not fit
 _EMPTY = (228, 228, 225)
 
 
@@ -51,7 +62,9 @@ class TrackTimeline:
         self._frames = range(len(times)) if frames is None else frames
         self._start_s = float(times[self._frames[0]])
         self._span_s = max(end_s - self._start_s, 1e-6)
-        foot = self._px + 2 * max(1, self._px // 4) + 2
+        last = f"frame {len(times) - 1} of {len(times)}"
+        self._foot_px = max(self._px, fitting_size(last, _FOOT_PX, self._left - 4))
+        foot = self._foot_px + 2 * max(1, self._foot_px // 4) + 2
         raw = len(tracks) * (self._lane + 3) + foot + 3
         self.height = raw + raw % 2
         self._ground = np.full((self.height, width, 3), PAPER, np.uint8)
@@ -74,9 +87,9 @@ class TrackTimeline:
         x = self._x(float(self._times[frame]))
         out[: self._foot + 2, max(0, x - 1) : x + 2] = (255, 255, 255)
         out[: self._foot + 2, x : x + 1] = INK
-        text = render_text(f"{self._times[frame] - self._times[0]:.2f} s", self._px)
-        paste(out[self._foot :], text, x - text.shape[1] // 2, 0)
-        count = render_text(f"frame {frame} of {len(self._times)}", self._px, ink=FAINT)
+        text = render_text(f"{self._times[frame] - self._times[0]:.2f} s", self._foot_px)
+        paste(out[self._foot :], text, max(self._left, x - text.shape[1] // 2), 0)  # right of the frame's number
+        count = render_text(f"frame {frame} of {len(self._times)}", self._foot_px)
         paste(out[self._foot :, : self._left - 4], count, 2, 0)
         return out
 

@@ -235,3 +235,23 @@ def test_a_column_of_several_frames_shows_the_lowest_score():
         for t in (low, replace(track, scores=scores.clip(0.9)))
     ]
     assert (pictures[0] != pictures[1]).any()
+
+
+@pytest.mark.parametrize(("size", "n"), [((640, 360), 24), ((480, 270), 24)])
+def test_the_number_of_each_frame_survives_the_encoder(size, n, tmp_path):
+    """The decoded number looks more like that of its own frame than like that of any other."""
+    w, h = size
+    rng = np.random.default_rng(0)
+    ground = rng.integers(0, 255, (h, w + n, 3)).astype(np.uint8)
+    clip = open_clip(media.cfr(tmp_path / "clip.mp4", np.stack([ground[:, i : i + w] for i in range(n)])))
+    shapes = [np.zeros((h, w), bool) for _ in range(n)]
+    for i, shape in enumerate(shapes):
+        shape[100:180, 50 + 5 * i : 130 + 5 * i] = True
+    track = track_of(shapes)
+    back = open_clip(write_overlay(clip, [track], tmp_path / "overlay.mp4"))
+    timeline = TrackTimeline([track], clip.times, end_s=clip.duration_s, size=size)
+    width = w // 7  # the number stands left of the lane
+    expected = np.stack([timeline.render(i)[:, :width].astype(np.float32) for i in range(n)])
+    decoded = [image[h:, :width] for _, images in back.batches() for image in images]
+    for i, shown in enumerate(decoded):
+        assert int(np.abs(expected - shown).mean((1, 2, 3)).argmin()) == i
