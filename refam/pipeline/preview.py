@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from video.io.reader import Clip, ClipView
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PreviewResult(TrackResult):
     """What is known of an object before it is tracked.
 

@@ -154,6 +154,12 @@ class TrackResult:
     read_errors: tuple[str, ...] = ()
     disagreements: tuple[int, ...] = ()
 
+    def __repr__(self) -> str:
+        seen = self.track.frames[self.track.visible].tolist()
+        where = f"found on {len(seen)} of {len(self.track.frames)} frames"
+        span = f" ({seen[0]} to {seen[-1]})" if seen else ""
+        return f"{type(self).__name__}({self.label!r}, {where}{span}, score={self.score:.2f})"
+
     @property
     def label(self) -> str:
         """What the object is called."""
