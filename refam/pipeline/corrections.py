@@ -71,7 +71,7 @@ def _correct_frame(
     mask, prompt = mask_at(state.track, frame), merge_prompts(prompts)
     is_positive, named = any(p.is_positive for p in prompts), frame_of_video(clip, frame)
     if mask is None and not is_positive:
-        state.notes.append(f"the object is not seen on frame {named}, so nothing was taken from it there")
+        state.notes.append(f"the object was not found on frame {named}, so nothing was taken from it there")
         return False
     if mask is None:
         anchor_on_prompts(clip, state, segmenter, frames=[frame])

@@ -100,7 +100,7 @@ def find_gaps(track: MaskTrack) -> list[Gap]:
 def describe_gaps(
     track: MaskTrack, times: NDArray[np.float64], *, whole_times: NDArray[np.float64] | None = None
 ) -> list[str]:
-    """Return sentences for people that say where the object is not visible.
+    """Return sentences for people that say where the object was not found: it may be there all the same.
 
     Args:
         track: The track.
@@ -111,13 +111,13 @@ def describe_gaps(
     ends = whole_times is None or times[-1] >= whole_times[-1]
     if not track.visible.any():
         where = "in the video" if begins and ends else f"from {times[0]:.1f} s to {times[-1]:.1f} s"
-        return [f"it is not seen anywhere {where}"]
+        return [f"it is not found anywhere {where}"]
     sentences, last = [], len(track.frames) - 1
     for a, b in find_runs(~track.visible):
         start_s, end_s = float(times[track.frames[a]]), float(times[track.frames[b]])
         if a == 0:
             when = "before" if begins else f"from {start_s:.1f} s, where the range begins, to"
-            sentences.append(f"not seen {when} {float(times[track.frames[b + 1]]):.1f} s")
+            sentences.append(f"not found {when} {float(times[track.frames[b + 1]]):.1f} s")
         elif b == last:
             to = "the end" if ends else f"{end_s:.1f} s, where the range ends"
             sentences.append(f"lost from {start_s:.1f} s to {to}")

@@ -113,7 +113,7 @@ def test_points_where_the_object_is_not_seen():
     first = drawn(0, truth[0, 0])
     found = run((frames, {}), first, off(10, truth[10, 1]))
     assert not found.track.visible[10]
-    assert any("not seen on frame 10, so nothing was taken" in note for note in found.notes)
+    assert any("not found on frame 10, so nothing was taken" in note for note in found.notes)
     found = run((frames, {}), first, on(10, truth[10, 1]))
     assert masks.iou(masks.decode(found.track.rles[10]), truth[10, 1]) > 0.85
 

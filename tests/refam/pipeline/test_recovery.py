@@ -131,10 +131,10 @@ def test_a_template_does_not_match_where_the_object_is_absent(picture):
     ("visible", "said"),
     [
         ([1, 1, 1, 1], []),
-        ([0, 0, 1, 1], ["not seen before 0.2 s"]),
+        ([0, 0, 1, 1], ["not found before 0.2 s"]),
         ([1, 1, 0, 0], ["lost from 0.2 s to the end"]),
         ([1, 0, 0, 1], ["lost from 0.1 s to 0.2 s, found again at 0.3 s"]),
-        ([0, 0], ["it is not seen anywhere in the video"]),
+        ([0, 0], ["it is not found anywhere in the video"]),
     ],
 )
 def test_describe_gaps(visible, said):
@@ -146,10 +146,10 @@ def test_describe_gaps(visible, said):
     [
         ([1, 1, 0, 0], 0, ["lost from 0.2 s to 0.3 s, where the range ends"]),
         ([1, 1, 0, 0], 6, ["lost from 0.8 s to the end"]),
-        ([0, 0, 1, 1], 6, ["not seen from 0.6 s, where the range begins, to 0.8 s"]),
-        ([0, 0, 1, 1], 0, ["not seen before 0.2 s"]),
+        ([0, 0, 1, 1], 6, ["not found from 0.6 s, where the range begins, to 0.8 s"]),
+        ([0, 0, 1, 1], 0, ["not found before 0.2 s"]),
         ([1, 0, 0, 1], 3, ["lost from 0.4 s to 0.5 s, found again at 0.6 s"]),
-        ([0, 0, 0], 3, ["it is not seen anywhere from 0.3 s to 0.5 s"]),
+        ([0, 0, 0], 3, ["it is not found anywhere from 0.3 s to 0.5 s"]),
         ([1, 1, 1], 3, []),
     ],
 )
