@@ -120,7 +120,25 @@ def test_the_size_of_the_download_is_the_same_everywhere() -> None:
         for file in sources
         for size in re.findall(r"about (1[45]\d MB)", file.read_text(encoding="utf-8"))
     }
-    assert list(found) == [f"{SAM2_WEIGHTS[DEFAULT_WEIGHTS].hub_mb} MB"], found
+    weights = SAM2_WEIGHTS[DEFAULT_WEIGHTS]
+    assert list(found) == [f"{weights.hub_mb} MB"], found
+    assert weights.npm is not None
+    guide = (ROOT / "backend/guides/cli.md").read_text(encoding="utf-8")
+    npm = f"npm ({weights.npm.download_mb} MB, of which {weights.npm.kept_mb} MB are kept)"
+    assert f"the hub ({weights.hub_mb} MB) or else from {npm}" in guide
+
+
+@pytest.mark.parametrize("name", ["tiny", "photos"])
+def test_the_size_of_a_model_that_ships_is_the_same_everywhere(name: str) -> None:
+    from refam.backbones.presets import preset_for
+    from refam.backbones.weights import directory_size
+
+    size = f"{directory_size(Path(preset_for(name).source)) / 1e6:.0f} MB"
+    assert f"backbone    {name}: flux ({size})" in (ROOT / "backend/guides/cli.md").read_text(encoding="utf-8")
+    models = (ROOT / "refam/README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| `{name}` \|.*$", models, re.MULTILINE)
+    assert size in row
+    assert re.search(rf"^`{name}` is .*\({size}", models, re.MULTILINE)
 
 
 def test_the_example_of_readme_is_the_one_that_is_run() -> None:

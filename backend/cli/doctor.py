@@ -185,8 +185,8 @@ def _onnx(folder: Path, tracker: str, remark: str) -> Finding:
     if tracker == "sam2-video":
         text = f"{folder.name} holds SAM2's image part alone: REFAM_TRACKER=auto, memory or flow"
         return Finding("segmenter", "wrong", text)
-    mb = directory_size(folder) / 1e6
-    text = f"SAM2 from {folder.name} ({mb:.0f} MB of weights) in onnxruntime {runtime} on the processor {remark}"
+    size = _size_text(folder)
+    text = f"SAM2 from {folder.name} ({size}) in onnxruntime {runtime} on the processor {remark}"
     return Finding("segmenter", "ok", text)
 
 
@@ -217,14 +217,17 @@ def _confidence(backbone: str) -> Finding:
     return Finding("confidence", "note", text)
 
 
+def _size_text(folder: Path) -> str:
+    """Return the size of all files of a folder, as `refam models` and the documents have it."""
+    return f"{directory_size(folder) / 1e6:.0f} MB"
+
+
 def _weights(part: str, source: str, what: str) -> Finding:
     folder = Path(source).expanduser()
     if folder.is_dir():
-        files = list(folder.rglob("*.safetensors"))
-        if not files:
+        if not any(folder.rglob("*.safetensors")):
             return Finding(part, "wrong", f"{what}{folder} holds no .safetensors file")
-        mb = sum(f.stat().st_size for f in files) / 1e6
-        return Finding(part, "ok", f"{what}{folder.name} ({mb:.0f} MB of weights)")
+        return Finding(part, "ok", f"{what}{folder.name} ({_size_text(folder)})")
     if folder.is_absolute() or source.startswith("."):
         return Finding(part, "wrong", f"{what}{folder} is not a folder")
     if part == "backbone":
