@@ -52,9 +52,10 @@ class VideoFolder:
         self._folder = folder
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_upload: dict[str, list[Path]] = defaultdict(list)
+        self._folders: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(folder.rglob("*")):
-            if path.is_dir() and any(inside.suffix.lower() in PICTURES for inside in path.iterdir()):
-                self._by_name[path.name].append(path)  # a video that is a folder of pictures
+            if path.is_dir():
+                self._folders[path.name].append(path)
             elif path.is_file():
                 self._by_name[path.name].append(path)
                 self._by_upload[_DROPPED_CHARACTERS.sub("", path.name.strip().replace(" ", "_"))].append(path)
@@ -63,10 +64,14 @@ class VideoFolder:
         """Return a file's path within the folder, with slashes."""
         return path.relative_to(self._folder).as_posix()
 
-    def find(self, address: str) -> Path:
+    def find(self, address: str, *, pictures: bool = False) -> Path:
         """Return the file of an address, by its name, with or without what Label Studio does to names of uploads.
 
         Of several files of one name the one is taken whose folders fit most of the address.
+
+        Args:
+            address: The address.
+            pictures: Whether a folder of pictures will do where there is no such file.
 
         Raises:
             FormatError: If there is no such file, or several fit.
@@ -74,13 +79,22 @@ class VideoFolder:
         parts = address_parts(address)
         name = UPLOAD_PREFIX.sub("", parts[-1])
         same_name = self._by_name.get(parts[-1]) or self._by_name.get(name) or self._by_upload.get(name) or []
+        if not same_name and pictures:
+            same_name = [folder for folder in self._folders.get(parts[-1], ()) if _holds_pictures(folder)]
         fits = [_common_tail(path.parts[:-1], parts[:-1]) for path in same_name]
         best = [path for path, fit in zip(same_name, fits, strict=True) if fit == max(fits)]
         if not best:
             raise FormatError(f"{address}: there is no {parts[-1]} below --videos {self._folder}")
-        if len(best) > 1:
+        if len({path.resolve() for path in best}) > 1:
             raise FormatError(f"{address}: it could be {best[0]} or {best[1]}; leave one of them below --videos")
         return best[0]
+
+
+def _holds_pictures(folder: Path) -> bool:
+    try:
+        return any(inside.suffix.lower() in PICTURES for inside in folder.iterdir())
+    except OSError:  # not to be read: a folder of somebody else
+        return False
 
 
 def _common_tail(one: Sequence[str], other: Sequence[str]) -> int:
@@ -148,7 +162,7 @@ def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> LoadedVideo
     video = make_video(video_stem(name), size, frame_times, [o for o in objects if len(o.frames)])
     if len(times) < n:  # of the frames beyond the range that was looked at nothing is known
         video = video.select_frames(sorted(times))
-    return LoadedVideo(video, name, videos.find(name) if videos else _recorded_file(path, video_info))
+    return LoadedVideo(video, name, videos.find(name, pictures=True) if videos else _recorded_file(path, video_info))
 
 
 def _recorded_file(path: Path, video_info: Mapping[str, Any]) -> Path | None:

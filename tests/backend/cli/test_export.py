@@ -673,6 +673,37 @@ def test_a_cvat_task_of_a_part_of_a_video_is_imported_by_the_name_of_its_file(la
     assert "there is no camera #3 100%.mp4 below" in result.output
 
 
+@pytest.mark.parametrize("form", ["cvat", "davis"])
+def test_only_video_files_of_a_name_are_looked_at(labelled, form):
+    """--videos holds the exports themselves, folders of masks named like the video, and other files."""
+    for name in ("davis", "cvat"):
+        refam("export", labelled / "found/one", "--format", name, "--out", labelled / f"videos/ex-{name}")
+    (labelled / "videos/one").mkdir()
+    (labelled / "videos/one/00000.jpg").write_bytes(b"no picture")
+    (labelled / "videos/one.txt").write_text("notes")
+    (labelled / "videos/zlinks").mkdir()
+    (labelled / "videos/zlinks/one.mp4").symlink_to(labelled / "videos/one.mp4")
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    result = refam("import", form, labelled / f"videos/ex-{form}" / ("all" if form == "cvat" else "."), *args)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    (task,) = json.loads((labelled / "in/tasks.json").read_text())
+    assert task["data"]["video"].endswith("=one.mp4")
+
+
+def test_a_labelled_folder_of_pictures_is_found_by_its_name(labelled):
+    tracks = labelled / "found/one/tracks.json"
+    content = json.loads(tracks.read_text())
+    content["video"]["name"] = "shots"
+    tracks.write_text(json.dumps(content))
+    (labelled / "videos/day/shots").mkdir(parents=True)
+    with pytest.raises(FormatError, match="there is no shots below"):
+        read_tracks(tracks, videos=VideoFolder(labelled / "videos"))
+    (labelled / "videos/day/shots/1.png").write_bytes(b"")
+    loaded = read_tracks(tracks, videos=VideoFolder(labelled / "videos"))
+    assert loaded.media == labelled / "videos/day/shots"
+
+
 def test_a_video_in_a_subfolder_keeps_its_folder_in_the_address(labelled):
     refam("export", labelled / "found/one", "--format", "cvat", "--out", labelled / "out")
     (labelled / "videos/day 1").mkdir()
