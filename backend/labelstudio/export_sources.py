@@ -36,6 +36,10 @@ class LoadedVideo:
     media: Path | None = None
 
 
+class SeveralFilesError(FormatError):
+    """Several files may be meant by one address."""
+
+
 class VideoFolder:
     """Video files below a folder, found by the addresses that tasks name them by.
 
@@ -74,7 +78,8 @@ class VideoFolder:
             pictures: Whether a folder of pictures will do where there is no such file.
 
         Raises:
-            FormatError: If there is no such file, or several fit.
+            FormatError: If there is no such file.
+            SeveralFilesError: If several fit.
         """
         parts = address_parts(address)
         name = UPLOAD_PREFIX.sub("", parts[-1])
@@ -86,7 +91,7 @@ class VideoFolder:
         if not best:
             raise FormatError(f"{address}: there is no {parts[-1]} below --videos {self._folder}")
         if len({path.resolve() for path in best}) > 1:
-            raise FormatError(f"{address}: it could be {best[0]} or {best[1]}; leave one of them below --videos")
+            raise SeveralFilesError(f"{address}: it could be {best[0]} or {best[1]}; leave one of them below --videos")
         return best[0]
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from backend.labelstudio.addresses import address_in
 from backend.labelstudio.controls.image_masks import MaskControl
 from backend.labelstudio.edits import UserKeyframe
-from backend.labelstudio.export_sources import VideoFolder
+from backend.labelstudio.export_sources import SeveralFilesError, VideoFolder
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config
 from backend.labelstudio.regions import build_prediction, region_id_for
@@ -196,6 +196,8 @@ def _find_file(video: AnnotatedVideo, files: VideoFolder) -> Path:
         if name:
             try:
                 return files.find(quote(name))
+            except SeveralFilesError:
+                raise
             except FormatError as error:
                 errors.append(error)
     also = ", ".join(video.name + ending for ending in _ENDINGS[not video.file_name :])

@@ -691,6 +691,17 @@ def test_only_video_files_of_a_name_are_looked_at(labelled, form):
     assert task["data"]["video"].endswith("=one.mp4")
 
 
+def test_two_videos_of_one_name_are_named(labelled):
+    refam("export", labelled / "found/one", "--format", "cvat", "--out", labelled / "out")
+    (labelled / "videos/copy").mkdir()
+    shutil.copy(labelled / "videos/one.mp4", labelled / "videos/copy/one.mp4")
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    result = refam("import", "cvat", labelled / "out/all", *args)
+    assert result.exit_code == 1
+    assert "one.mp4; leave one of them below --videos" in " ".join(result.output.split())
+    assert "there is no one" not in result.output
+
+
 def test_a_labelled_folder_of_pictures_is_found_by_its_name(labelled):
     tracks = labelled / "found/one/tracks.json"
     content = json.loads(tracks.read_text())
