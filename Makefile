@@ -53,18 +53,20 @@ lint: $(VENV)/.ready
 test: lint
 	$(OFFLINE) $(BIN)/pytest $(PARALLEL) $(ARGS)
 
+# Two processes, each with a Label Studio of its own: these tests often wait.
+BESIDE := -n 2 --dist worksteal
+
 # Tests with a real Label Studio.
 e2e: $(VENV)/.ready label-studio
-	$(OFFLINE) $(BIN)/pytest -m "e2e and not slow" $(ARGS)
+	$(OFFLINE) $(BIN)/pytest $(BESIDE) -m "e2e and not slow" $(ARGS)
 
-# Tests with a real browser, too (Debian: apt install chromium). One at a time: an editor that waits for the other's
-# answers shows its own too late.
+# Tests with a real browser, too (Debian: apt install chromium).
 browser: $(VENV)/.ready label-studio
-	$(OFFLINE) $(BIN)/pytest -m "browser and not slow" $(ARGS)
+	$(OFFLINE) $(BIN)/pytest $(BESIDE) -m "browser and not slow" $(ARGS)
 
 # Slow tests that need no other models: Ray workers, killed workers, a whole `refam curate`, every quality, long clips.
-SLOW := tests/backend/batch tests/backend/cli/test_curate.py tests/backend/jobs tests/refam/evaluation tests/refam/pipeline \
-	tests/video/io tests/video/test_heatmap_fusion.py tests/video/test_keyframes.py tests/video/tracking/test_flow_tracker.py
+SLOW := tests/backend/batch tests/backend/cli/test_curate.py tests/backend/jobs tests/refam/backbones tests/refam/evaluation \
+	tests/refam/pipeline tests/video/io tests/video/test_heatmap_fusion.py tests/video/test_keyframes.py tests/video/tracking
 slow: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/pytest -m slow $(SLOW) $(ARGS)
 

@@ -78,6 +78,18 @@ class Editor:
         self.page.wait_for_timeout(400)  # the picture follows the seek by a frame or two
         return self.state()
 
+    def shown_region(self, frame: int) -> dict[str, Any]:
+        """Go to an editor frame and return its only region, which must be shown there.
+
+        A task that was just opened may be loaded once more: then its regions are there before they are shown.
+        """
+        for _ in range(10):
+            (region,) = self.seek(frame)["regions"]
+            if region["shown"]:
+                return dict(region)
+            self.page.wait_for_timeout(500)
+        raise AssertionError(f"no box on editor frame {frame}")
+
     def state(self) -> dict[str, Any]:
         """frame, length, seconds, and regions with id, labels, box (percent) and whether it is shown."""
         state: dict[str, Any] = self.page.evaluate(_STATE)

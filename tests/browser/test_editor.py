@@ -70,8 +70,7 @@ def test_the_box_is_on_the_object_at_five_frames(name: str, project: Project, tm
     length = editor.state()["length"]
     errors = {}
     for frame in [1 + round(share * (length - 1)) for share in (0.02, 0.25, 0.5, 0.75, 0.97)]:
-        (region,) = editor.seek(frame)["regions"]
-        assert region["shown"], f"no box on frame {frame} of {length}"
+        region = editor.shown_region(frame)
         assert region["labels"] == ["Object"]
         errors[frame] = round(worst_side(region["box"], editor.box_of_color(COLOURS["red"])), 2)
     print(name, "error in percent of the frame by editor frame:", errors)

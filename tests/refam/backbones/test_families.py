@@ -98,7 +98,7 @@ def noise_of_second_step(backbone: Backbone) -> float:
     return (1 - signal) ** 0.5 / ((1 - signal) ** 0.5 + signal**0.5)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ALL)
 def test_the_transformer_gets_exactly_the_inputs_of_its_pipeline(
     loaded: Callable[..., Backbone], name: str, dtype: str

@@ -180,7 +180,9 @@ def test_a_model_that_is_not_there_is_said_once(tmp_path):
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dataset", LAYOUTS)
+@pytest.mark.parametrize(
+    "dataset", [name if i == 0 else pytest.param(name, marks=pytest.mark.slow) for i, name in enumerate(LAYOUTS)]
+)
 def test_the_shipped_model_is_judged_end_to_end(tmp_path, dataset):
     make, split = LAYOUTS[dataset]
     make(tmp_path / "data")

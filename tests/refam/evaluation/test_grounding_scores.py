@@ -178,6 +178,7 @@ def _every_other_scene_is_empty(count: int, seed: int) -> Iterator[HeldOutScene]
 
 
 @shipped
+@pytest.mark.slow
 def test_calibrating_writes_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grounding_scores, "held_out_scenes", _every_other_scene_is_empty)
     there = tmp_path / "model"

@@ -100,13 +100,13 @@ SPOTTED = ("red", "circle", "striped", "small")
     ("thing", "heights", "ways", "together"),
     [
         pytest.param(STAR, (24, 42), (70, -70), True, id="they pass"),
-        pytest.param(STAR, (28, 38), (70, -70), True, id="they all but touch"),
-        pytest.param(STAR, (30, 34), (70, -70), True, id="they graze"),
+        pytest.param(STAR, (28, 38), (70, -70), True, id="they all but touch", marks=pytest.mark.slow),
+        pytest.param(STAR, (30, 34), (70, -70), True, id="they graze", marks=pytest.mark.slow),
         pytest.param(DISC, (32, 32), (70, -70), True, id="one hides the other"),
-        pytest.param(DISC, (32, 32), (70, -70), False, id="the other hides the one"),
+        pytest.param(DISC, (32, 32), (70, -70), False, id="the other hides the one", marks=pytest.mark.slow),
         pytest.param(STAR, (32, 32), (70, -70), False, id="a star behind a star"),
         pytest.param(RING, (32, 33), (80, -20), True, id="one overtakes the other"),
-        pytest.param(SPOTTED, (32, 33), (80, -20), False, id="it is overtaken"),
+        pytest.param(SPOTTED, (32, 33), (80, -20), False, id="it is overtaken", marks=pytest.mark.slow),
     ],
 )
 def test_look_alikes_that_cross_do_not_swap(thing, heights, ways, together):

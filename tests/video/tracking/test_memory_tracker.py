@@ -126,8 +126,13 @@ def test_an_object_is_lost_at_a_cut_and_found_after_it():
 
 @pytest.mark.parametrize(
     ("heights", "together"),
-    [((24, 42), True), ((24, 42), False), ((30, 34), True), ((32, 32), True), ((32, 32), False)],
-    ids=["they pass", "one of them", "they graze", "one hides the other", "the other hides the one"],
+    [
+        pytest.param((24, 42), True, id="they pass"),
+        pytest.param((24, 42), False, id="one of them", marks=pytest.mark.slow),
+        pytest.param((30, 34), True, id="they graze", marks=pytest.mark.slow),
+        pytest.param((32, 32), True, id="one hides the other"),
+        pytest.param((32, 32), False, id="the other hides the one", marks=pytest.mark.slow),
+    ],
 )
 def test_look_alikes_that_cross_do_not_swap(heights, together):
     """Nothing but how they move tells them apart."""
@@ -205,7 +210,7 @@ def test_what_flow_got_wrong_before_a_look_is_looked_at_again():
     assert not track.visible[12:].any(), "no frame of the bar keeps the mask that flow left there"
 
 
-@pytest.mark.parametrize("stop", [3, 9, 10, 17])
+@pytest.mark.parametrize("stop", [3, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (9, 10)), 17])
 def test_a_pass_that_is_resumed_between_two_looks_gives_the_same_masks(stop):
     frames, truth = scene_clip([(STAR, 9, lambda t: (22 + 60 * t, 30))], n=24)
 

@@ -70,7 +70,10 @@ def interrupted_after(count, scene, segmenter, store):
         propagate_all(ArrayClip(frames), starts, segmenter(), progress=report, checkpoints=store)
 
 
-@pytest.mark.parametrize("count", [1, 7, TOTAL // 2 + 1, TOTAL - 4])
+@pytest.mark.parametrize(
+    "count",
+    [1, pytest.param(7, marks=pytest.mark.slow), TOTAL // 2 + 1, pytest.param(TOTAL - 4, marks=pytest.mark.slow)],
+)
 def test_a_resumed_pass_gives_the_same_masks_and_reads_only_the_rest(count, scene, segmenter, uninterrupted):
     frames, starts = scene
     store, clip, fractions = MemoryStore(), ArrayClip(frames), []
