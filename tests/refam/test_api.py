@@ -58,8 +58,8 @@ def test_track_follows_what_the_words_mean(model: refam.Model, scene: SceneClip,
 def test_expressions_of_different_models_are_tracked_in_one_call(scene: SceneClip, path: Path) -> None:
     """Each model's heatmaps have a grid of their own; an object of one model is no contrast for another's."""
     model = refam.load(segmenter="grabcut", device="cpu")
-    star, bus = model.track(path, [scene.expressions[0], "the bus"])
-    assert min(iou(mask, truth) for mask, truth in zip(star.masks, scene.masks[0], strict=True)) > 0.5
+    star, bus = model.track(path, [scene.expressions[0], "the bus"], frame_range="0-2")
+    assert min(iou(mask, truth) for mask, truth in zip(star.masks, scene.masks[0][:3], strict=True)) > 0.5
     assert not bus.visible.any()
 
 
