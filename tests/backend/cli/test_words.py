@@ -11,6 +11,7 @@ from backend.cli.main import app
 @pytest.mark.parametrize(
     ("expressions", "code", "lines"),
     [
+        (["the cup on the left"], 0, ["the cup on the left: cup, read by photos; chosen by 'left'"]),
         (["the dog"], 0, ["the dog: dog, read by photos"]),
         (["the puppy", "the red circle"], 0, ['"puppy" is read as "dog"', "red, circle, read by tiny"]),
         (["the black one"], 0, ["black, one, read by tiny; No thing is named, so it is looked for by tiny"]),
