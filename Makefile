@@ -68,7 +68,7 @@ browser: $(VENV)/.ready label-studio
 SLOW := tests/backend/batch tests/backend/cli/test_curate.py tests/backend/jobs tests/refam/backbones tests/refam/evaluation \
 	tests/refam/explain tests/refam/pipeline tests/video/io tests/video/test_heatmap_fusion.py tests/video/test_keyframes.py tests/video/tracking
 slow: $(VENV)/.ready
-	$(OFFLINE) $(BIN)/pytest -m slow $(SLOW) $(ARGS)
+	$(OFFLINE) $(BIN)/pytest -m slow -k "not with_sam2" $(SLOW) $(ARGS)
 
 bench-tiny: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/refam eval scenes $(ARGS)
