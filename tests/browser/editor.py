@@ -88,7 +88,7 @@ class Editor:
             if region["shown"]:
                 return dict(region)
             self.page.wait_for_timeout(500)
-        raise AssertionError(f"no box on editor frame {frame}")
+        raise AssertionError(f"no box on editor frame {frame}: {self.page.evaluate(SERIALISED)}")
 
     def state(self) -> dict[str, Any]:
         """frame, length, seconds, and regions with id, labels, box (percent) and whether it is shown."""
