@@ -36,12 +36,12 @@ def _list_known() -> Iterator[tuple[bool, str]]:
 
 
 def _known_lines() -> Iterator[str]:
-    from refam.photos import PHOTOS_DIRECTORY
+    from refam.photos import PHOTOS_DIRECTORY, VOCABULARY_NAME
     from refam.photos.colours import COLOURS
     from refam.photos.vocabulary import load_vocabulary
     from refam.tiny.language import ATTRIBUTES
 
-    vocabulary = load_vocabulary(PHOTOS_DIRECTORY / "vocabulary.json.gz")
+    vocabulary = load_vocabulary(PHOTOS_DIRECTORY / VOCABULARY_NAME)
     yield f"on photographs, {len(vocabulary.nouns)} nouns and {len(vocabulary.read_as)} more words read as one of them:"
     themes: dict[str, list[str]] = {}
     for noun in vocabulary.nouns.values():

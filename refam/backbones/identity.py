@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refam.backbones.presets import GROUPS, members_of, preset_for
 from refam.backbones.weights import find_pipeline_directory
-from refam.photos.vocabulary import VOCABULARY_FILE
+from refam.photos import VOCABULARY_NAME
 
 _SAMPLE = 1 << 16  # bytes
 _SAMPLES = 16  # of each file, evenly spread, so that 24 GB are hashed in milliseconds
@@ -27,7 +27,7 @@ def hash_weights(directory: Path) -> str | None:
     files = sorted(directory.glob("*/*.safetensors"))
     if not any(file.parent.name in _TRANSFORMERS for file in files):
         return None
-    vocabulary = directory / VOCABULARY_FILE.name
+    vocabulary = directory / VOCABULARY_NAME
     files += [vocabulary] if vocabulary.is_file() else []
     return hash_files((file.relative_to(directory).as_posix(), file) for file in files)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,6 @@ from refam.backbones.weights import (
     quiet_libraries,
     read_index,
 )
-from refam.photos.vocabulary import VOCABULARY_FILE, load_vocabulary
-from refam.photos.words import model_words
 
 BACKBONES: Mapping[str, type[Backbone]] = {
     "FluxPipeline": FluxBackbone,
@@ -252,8 +250,6 @@ def _from_pretrained(
     _check_complete(pipeline, directory)
     if quantised is None:
         _check_depth(pipeline, directory)
-    if preset.pipeline == "PhotoFluxPipeline":
-        _check_vocabulary(pipeline.tokenizer_2.get_vocab(), directory)
     with quiet_libraries():
         for name in ("transformer", "transformer_2"):
             if getattr(pipeline, name, None) is not None:
@@ -324,17 +320,6 @@ def _places_in_lists(key: str) -> Iterator[tuple[str, int]]:
     for i, part in enumerate(parts):
         if part.isdecimal():
             yield ".".join(parts[:i]), int(part)
-
-
-def _check_vocabulary(tokens: Collection[str], directory: Path) -> None:
-    """Refuse a vocabulary that is not that of the tokenizer, whose words start with "▁"."""
-    file = directory / VOCABULARY_FILE.name
-    lacking = [word for word in model_words(load_vocabulary(file)) if f"▁{word}" not in tokens]
-    if lacking:
-        raise BackboneError(
-            f"{file} is of another model: the tokenizer lacks {len(lacking)} of its words, {lacking[0]!r} among them; "
-            "fetch the directory again"
-        )
 
 
 def _mismatch_message(folder: Path, keys: list[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,14 @@ from refam.attention import TextAttention
 from refam.attention_sinks import SinkStats
 from refam.backbones.base import TextCondition
 from refam.backbones.image_models import FluxBackbone
+from refam.backbones.presets import Preset
+from refam.backbones.weights import BackboneError
+from refam.photos import VOCABULARY_NAME
 from refam.photos.positions import INTERLEAVED, scaled_image_ids
-from refam.photos.rewording import open_rewording
-from refam.text.rewording import Reword, Rewording
+from refam.photos.rewording import make_rewording
+from refam.photos.vocabulary import load_vocabulary
+from refam.photos.words import model_words
+from refam.text.rewording import Rewording
 
 
 class PhotoBackbone(FluxBackbone):
@@ -31,9 +35,18 @@ class PhotoBackbone(FluxBackbone):
 
     grid_multiple = INTERLEAVED
 
-    @cached_property
-    def _reword(self) -> Reword:
-        return open_rewording(Path(self.pipeline.name_or_path))
+    def __init__(self, pipeline: Any, preset: Preset, device: torch.device) -> None:
+        """Wrap a pipeline; see `Backbone`. Raises BackboneError if the vocabulary is not that of its tokenizer."""
+        super().__init__(pipeline, preset, device)
+        file = Path(pipeline.name_or_path) / VOCABULARY_NAME
+        vocabulary, tokens = load_vocabulary(file), self.tokenizer.get_vocab()
+        lacking = [word for word in model_words(vocabulary) if f"▁{word}" not in tokens]
+        if lacking:
+            raise BackboneError(
+                f"{file} is of another model: the tokenizer lacks {len(lacking)} of its words, {lacking[0]!r} among "
+                "them; fetch the directory again"
+            )
+        self._reword = make_rewording(vocabulary)
 
     @override
     def reword(self, expression: str) -> Rewording:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from refam.photos.vocabulary import VOCABULARY_FILE
-from video.checked_json import JsonError, parse_json
+from refam.photos import VOCABULARY_NAME
 from video.errors import UserError
 
 ModelIndex = Mapping[str, Any]
@@ -93,6 +92,8 @@ def read_model_json(file: Path) -> dict[str, Any]:
     Raises:
         BackboneError: If it cannot be read or is no JSON object.
     """
+    from video.checked_json import JsonError, parse_json  # pydantic would be a fifth of a command's start
+
     try:
         return parse_json(file.read_bytes(), dict[str, Any])
     except (OSError, JsonError) as error:
@@ -109,8 +110,8 @@ def pipeline_components(index: ModelIndex) -> list[PipelineComponent]:
 def find_missing_files(directory: Path, index: ModelIndex) -> list[str]:
     """Return what model_index.json names and the directory lacks: folders, weights, shards of weights."""
     missing = [f for component in pipeline_components(index) for f in _missing_files_of(directory, component.name)]
-    if index["_class_name"] == "PhotoFluxPipeline" and not (directory / VOCABULARY_FILE.name).exists():
-        missing.append(VOCABULARY_FILE.name)
+    if index["_class_name"] == "PhotoFluxPipeline" and not (directory / VOCABULARY_NAME).exists():
+        missing.append(VOCABULARY_NAME)
     return missing
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from refam.backbones.presets import GROUPS, members_of, preset_for
 from refam.backbones.tokenizer_file import FileTokenizer
 from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
-from refam.photos.rewording import open_rewording
-from refam.photos.vocabulary import VOCABULARY_FILE, load_vocabulary
+from refam.photos import VOCABULARY_NAME
+from refam.photos.rewording import make_rewording
+from refam.photos.vocabulary import load_vocabulary
 from refam.text.expression import Expression
 from refam.text.magnets import Magnets
 from refam.text.model_choice import choose_model, note_choice
@@ -136,7 +137,7 @@ def _open_reader(backbone: str, *, download: bool = False) -> WordReader | None:
             length = _CLIP_LENGTH if is_clip else preset.text_length
             if pipeline != "PhotoFluxPipeline":
                 return WordReader(FileTokenizer(file), max_tokens=length)
-            nouns = frozenset(load_vocabulary(directory / VOCABULARY_FILE.name).nouns)
-            reword = open_rewording(directory)
-            return WordReader(FileTokenizer(file), max_tokens=length, reword=reword, nouns=nouns)
+            vocabulary = load_vocabulary(directory / VOCABULARY_NAME)
+            reword = make_rewording(vocabulary)
+            return WordReader(FileTokenizer(file), max_tokens=length, reword=reword, nouns=vocabulary.nouns)
     return None

@@ -243,8 +243,8 @@ def score_places(
             words = [f"the {noun} on the {('left', 'right')[side]}" for noun, side in phrases]
             rows = grounder.ground([read_picture(picture.file)], words, indices=[index])
             for (noun, side), row in zip(phrases, rows, strict=True):
-                right_one, other = (_at(pairs[noun][k], *row[0].peak) for k in (side, 1 - side))
-                scores.append(PlaceScore(noun, right_one, other and not right_one))
+                named, other = (_at(pairs[noun][k], *row[0].peak) for k in (side, 1 - side))
+                scores.append(PlaceScore(noun, named, other and not named))
         progress((index + 1) / len(pictures))
     return scores
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
-from pathlib import Path
 
-from refam.photos.vocabulary import Vocabulary, load_vocabulary, singular_forms
+from refam.photos.vocabulary import Vocabulary, singular_forms
 from refam.photos.words import model_words
 from refam.text.expression import Word, split_words
 from refam.text.lexicon import STOP_WORDS, is_shade
@@ -15,16 +14,13 @@ from refam.text.rewording import Reword, Rewording
 _LIVING = frozenset({"person", "animal"})
 
 
-def open_rewording(directory: Path) -> Reword:
-    """Return the rewording of a model for photographs, by the vocabulary that it was trained on.
+def make_rewording(vocabulary: Vocabulary) -> Reword:
+    """Return the rewording of a model for photographs.
 
     Args:
-        directory: Of its pipeline.
+        vocabulary: What it was trained on.
     """
-    vocabulary = load_vocabulary(directory / "vocabulary.json.gz")
-    known = frozenset(model_words(vocabulary))
-
-    return partial(reword, vocabulary=vocabulary, known=known)
+    return partial(reword, vocabulary=vocabulary, known=frozenset(model_words(vocabulary)))
 
 
 def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewording:

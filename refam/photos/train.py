@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from refam.photos import TEXT_LENGTH
+from refam.photos import TEXT_LENGTH, VOCABULARY_NAME
 from refam.photos.attention_loss import AskedNouns, RecordAttention, WordLoss
 from refam.photos.colours import ABSENT_SHARE, COLOURS, PRESENT_SHARE, colour_shares
 from refam.photos.efficientnet import load_published
@@ -134,7 +134,7 @@ def _prepare(
             f"{most!r}, which has the most, is in {int(labels.present.sum(0).max())}; list more pictures or labels"
         )
     vocabulary = restrict(whole, kept)
-    save_vocabulary(vocabulary, out / "vocabulary.json.gz")
+    save_vocabulary(vocabulary, out / VOCABULARY_NAME)
     shares = _colours_of(photos, out / "colours.npy", log)
     columns = [labels.nouns.index(n) for n in kept]
     present = np.concatenate([labels.present[:, columns], shares >= PRESENT_SHARE], 1)
@@ -348,7 +348,7 @@ class _Trainer:
         average = self.average
         parts = (self.encoder, average.transformer, average.text_encoder, self.tokenizer)
         save(assemble(*parts, kind=PhotoFluxPipeline, shift=1.0), directory)
-        (directory / "vocabulary.json.gz").write_bytes((self.out / "vocabulary.json.gz").read_bytes())
+        (directory / VOCABULARY_NAME).write_bytes((self.out / VOCABULARY_NAME).read_bytes())
         told = {"steps": self.step, "minutes": round(self.elapsed / 60, 1), "seed": self.settings.seed}
         (directory / "training.json").write_text(json.dumps(told) + "\n")
         self.log(f"wrote {directory} after {self.step} steps")

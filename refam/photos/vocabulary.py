@@ -12,13 +12,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from refam.photos import VOCABULARY_NAME
 from refam.photos.other_words import find_other_words
 from refam.photos.wordnet import WordNet
 from video.checked_json import LENIENT, JsonError, parse_json
 from video.errors import UserError
 
 NOUNS_FILE = Path(__file__).with_name("nouns.txt")
-VOCABULARY_FILE = Path(__file__).with_name("vocabulary.json.gz")
+VOCABULARY_FILE = Path(__file__).with_name(VOCABULARY_NAME)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from refam.photos import PHOTOS_DIRECTORY
-from refam.photos.rewording import open_rewording, reword
+from refam.photos import PHOTOS_DIRECTORY, VOCABULARY_NAME
+from refam.photos.rewording import make_rewording, reword
+from refam.photos.vocabulary import load_vocabulary
 from refam.photos.words import model_words
 from tests.refam.photos.small_data import small_vocabulary
 
@@ -34,7 +35,7 @@ def test_words_are_replaced_by_nouns_that_are_known(text, read, noted):
     assert list(rewording.read_as) == noted
 
 
-SHIPPED = open_rewording(PHOTOS_DIRECTORY)
+SHIPPED = make_rewording(load_vocabulary(PHOTOS_DIRECTORY / VOCABULARY_NAME))
 # Phrases that are one thing, and what they are read as.
 COMPOUNDS = {
     "hot dog": "food",
