@@ -1,7 +1,8 @@
-"""A fake Label Studio on loopback, and a runtime beside it whose models answer with known boxes."""
+"""A fake Label Studio on loopback, a runtime beside it whose models answer with known boxes, and labelled videos."""
 
 from __future__ import annotations
 
+import shutil
 import threading
 from http.server import ThreadingHTTPServer
 
@@ -9,6 +10,7 @@ import pytest
 
 from backend.settings import load_settings
 from tests.backend.fake_studio import TOKEN, FakeStudio
+from tests.backend.moving_disk import write_labelled
 from tests.doubles import TruthRuntime
 from tests.media import cfr, numbered_frames
 
@@ -59,3 +61,26 @@ def patient_runtime(runtime):
     """A runtime that waits for its answers however slow the machine is."""
     runtime.settings.__dict__.update(deadline_s=60.0, page_deadline_s=60.0)
     return runtime
+
+
+@pytest.fixture(scope="session")
+def labelled_once(tmp_path_factory):
+    """What `write_labelled` writes, for all tests to copy."""
+    folder = tmp_path_factory.mktemp("labelled")
+    write_labelled(folder)
+    return folder
+
+
+@pytest.fixture
+def labelled(labelled_once, tmp_path):
+    """The test's own folder, with what `write_labelled` writes."""
+    shutil.copytree(labelled_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """The folder `videos` of the test's own folder."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    return folder

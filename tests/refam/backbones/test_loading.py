@@ -1,4 +1,4 @@
-"""Loading: the class, what is missing, what does not fit; nothing is downloaded unless that is asked for."""
+"""Loading: the class of a pipeline, files that are missing or do not fit, and how weights are held."""
 
 from __future__ import annotations
 
@@ -7,26 +7,16 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import pytest
 import torch
-import transformers
-from packaging.version import Version
 from safetensors.torch import load_file, save_file
 
-from refam.backbones import PRESETS, Backbone, BackboneError, LoadOptions, Preset, load_backbone, preset_for
-from refam.backbones.identity import name_with_weights
-from refam.backbones.loading import BACKBONES, quantisation_config
-from refam.backbones.presets import known_pipeline_classes
-from refam.backbones.tokenizers import ChatTokenizer, PromptTokenizer, render_chat_template
-from refam.backbones.weights import directory_size, find_pipeline_directory
-from refam.photos import PHOTOS_DIRECTORY
-from tests.refam.backbones.pipelines import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer
+from refam.backbones import PRESETS, Backbone, BackboneError, LoadOptions, load_backbone, preset_for
+from refam.backbones.loading import quantisation_config
 
 CPU = torch.device("cpu")
 
@@ -38,26 +28,6 @@ def copy_pipeline(saved: Callable[[str], Path], tmp_path: Path) -> Callable[[str
 
 def load(directory: Path, **loading: Any) -> Backbone:
     return load_backbone(preset_for(str(directory)), device="cpu", loading=LoadOptions(**loading))
-
-
-# --- which
-
-
-def test_every_known_class_has_a_preset_and_a_backbone() -> None:
-    assert set(known_pipeline_classes()) == set(BACKBONES)
-
-
-def test_an_unknown_class_is_refused_with_a_list_of_known_ones(tmp_path: Path) -> None:
-    (tmp_path / "model_index.json").write_text('{"_class_name": "KandinskyPipeline"}')
-    with pytest.raises(BackboneError, match=r"is a KandinskyPipeline, whose .*; known are ChromaPipeline, .*WanPipe"):
-        preset_for(str(tmp_path))
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"_class_name": 5}', "[" * 100_000])
-def test_a_broken_model_index_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "model_index.json").write_text(text)
-    with pytest.raises(BackboneError, match=r"model_index\.json is broken"):
-        preset_for(str(tmp_path))
 
 
 def test_a_preset_for_another_class_is_refused(saved: Callable[[str], Path]) -> None:
@@ -84,107 +54,6 @@ def test_a_hub_id_gets_the_settings_of_its_class_after_the_download(
     assert asked == [("somebody/some-mochi", None)]
     assert backbone.preset.pipeline == "MochiPipeline"
     assert backbone.name.startswith("somebody/some-mochi@")
-
-
-def test_a_revision_is_pinned_with_an_at_sign() -> None:
-    assert preset_for("mochi@" + "e" * 40) == replace(PRESETS["mochi"], revision="e" * 40)
-    assert preset_for("owner/name@v1.0").revision == "v1.0"
-    for wrong in ("tiny@main", "mochi@"):
-        with pytest.raises(BackboneError, match="only a hub repository has revisions"):
-            preset_for(wrong)
-
-
-# --- what is not here
-
-
-def cache(tmp_path: Path, source: str, directory: Path, revision: str) -> Path:
-    """A hub cache as huggingface_hub lays it out, with this repository at this commit."""
-    repo = tmp_path / f"models--{source.replace('/', '--')}"
-    (repo / "refs").mkdir(parents=True)
-    (repo / "refs" / "main").write_text(revision)
-    return Path(shutil.copytree(directory, repo / "snapshots" / revision))
-
-
-def test_weights_in_the_hub_cache_are_found_and_loaded_without_network(
-    saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commit = "a" * 40
-    snapshot = cache(tmp_path, "genmo/mochi-1-preview", saved("Mochi"), commit)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
-    found = find_pipeline_directory("genmo/mochi-1-preview")
-    assert found is not None
-    assert found.resolve() == snapshot.resolve()
-    assert find_pipeline_directory("genmo/mochi-1-preview", commit) is not None
-    assert find_pipeline_directory("genmo/mochi-1-preview", "b" * 40) is None, "another revision is not here"
-    assert directory_size(found) > 10_000
-    assert load_backbone(preset_for("mochi"), device="cpu").preset.name == "mochi"
-    with pytest.raises(BackboneError, match=f"at revision {'b' * 40}"):
-        load_backbone(replace(preset_for("mochi"), revision="b" * 40), device="cpu")
-
-
-def test_an_incomplete_download_is_reported_and_resumed(
-    saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    snapshot = cache(tmp_path, "genmo/mochi-1-preview", saved("Mochi"), "a" * 40)
-    shutil.rmtree(snapshot / "vae")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(BackboneError, match=r"complete: vae/ missing; fetch it again with: refam models pull mochi"):
-        load_backbone(preset_for("mochi"), device="cpu")
-    monkeypatch.setattr("refam.backbones.loading.download_pipeline", lambda *_: saved("Mochi"))
-    assert load_backbone(preset_for("mochi"), device="cpu", loading=LoadOptions(download=True)).preset.name == "mochi"
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("flux-dev", r"not on this machine: .*FLUX\.1-dev, about 34 GB\. Licence: FLUX\.1-dev, non-commercial\. "
-                     r"Fetch them after its licence was accepted .*: refam models pull flux-dev"),
-        ("wan-1.3b", r"about 14 GB\. Licence: Apache-2\.0\. Fetch them with: refam models pull wan-1\.3b"),
-    ],
-)  # fmt: skip
-def test_missing_weights_are_reported_with_size_licence_and_command(
-    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("diffusers.DiffusionPipeline.download", lambda *_, **__: pytest.fail("it was not asked for"))
-    with pytest.raises(BackboneError, match=message):
-        load_backbone(preset_for(name), device="cpu")
-
-
-def test_a_failed_download_reports_the_hubs_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: Any, **__: Any) -> None:
-        raise OSError("401 Client Error: access to this model is restricted\nlong trace")
-
-    monkeypatch.setattr("diffusers.DiffusionPipeline.download", refused)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    with pytest.raises(BackboneError, match=r"owner/name could not be downloaded: 401 Client Error: .* restricted$"):
-        load_backbone(preset_for("owner/name"), device="cpu", loading=LoadOptions(download=True))
-
-
-@pytest.mark.parametrize(
-    ("cause", "offline", "said"),
-    [
-        (
-            ConnectionError("[Errno -2] Name or service not known"),
-            False,
-            r"huggingface\.co: \[Errno -2\] Name .*known$",
-        ),
-        (ConnectionError("Cannot reach https://huggingface.co/api\nmore"), False, r"Cannot reach https://.*/api$"),
-        (ConnectionError("whatever"), True, "HF_HUB_OFFLINE is set, which forbids it: unset it$"),
-        (None, True, "HF_HUB_OFFLINE is set, which forbids it: unset it$"),
-    ],
-)
-def test_an_unreachable_hub_is_named_not_what_the_cache_lacks(
-    cause: Exception | None, offline: bool, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise OSError("not cached (outgoing traffic has been disabled)") from cause
-
-    monkeypatch.setattr("diffusers.DiffusionPipeline.download", fail)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
-    with pytest.raises(BackboneError, match=f"^owner/name could not be downloaded: {said}"):
-        load_backbone(preset_for("owner/name"), device="cpu", loading=LoadOptions(download=True))
 
 
 # --- what is broken
@@ -379,147 +248,3 @@ def test_invalid_options_are_refused(saved: Callable[[str], Path], options: dict
 def test_a_quantisation_without_its_package_is_refused() -> None:
     with pytest.raises(BackboneError, match="needs the package bitsandbytes: pip install bitsandbytes"):
         quantisation_config("bnb-8bit", torch.device("cuda"))
-
-
-# --- presets
-
-FULL_SIZE: dict[str, Callable[[], torch.nn.Module]] = {
-    "flux-dev": lambda: diffusers.FluxTransformer2DModel(guidance_embeds=True),
-    "flux2-dev": diffusers.Flux2Transformer2DModel,
-    "flux2-klein-4b": lambda: diffusers.Flux2Transformer2DModel(
-        num_layers=5, num_single_layers=20, num_attention_heads=24, joint_attention_dim=7680, guidance_embeds=False
-    ),
-    "chroma": diffusers.ChromaTransformer2DModel,
-    "sd3.5-large": lambda: diffusers.SD3Transformer2DModel(
-        sample_size=128, num_layers=38, num_attention_heads=38, joint_attention_dim=4096, caption_projection_dim=2432,
-        out_channels=16, pos_embed_max_size=192, qk_norm="rms_norm",
-    ),
-    "qwen-image": diffusers.QwenImageTransformer2DModel,
-    "mochi": diffusers.MochiTransformer3DModel,
-    "cogvideox-2b": diffusers.CogVideoXTransformer3DModel,
-    "hunyuan-video": diffusers.HunyuanVideoTransformer3DModel,
-    "wan-14b": diffusers.WanTransformer3DModel,
-    "ltx-video": diffusers.LTXVideoTransformer3DModel,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FULL_SIZE)
-def test_sizes_are_the_parameter_counts_of_the_full_configurations(name: str) -> None:
-    with torch.device("meta"):
-        count = sum(p.numel() for p in FULL_SIZE[name]().parameters()) / 1e9
-    billion_parameters = PRESETS[name].billion_parameters
-    assert billion_parameters is not None
-    assert billion_parameters[0] == pytest.approx(count, rel=0.01)
-
-
-def test_the_largest_text_encoder_is_counted_right() -> None:
-    config = transformers.T5Config(
-        d_model=4096, d_ff=10240, num_layers=24, num_heads=64, d_kv=64, feed_forward_proj="gated-gelu"
-    )
-    with torch.device("meta"):
-        count = sum(p.numel() for p in transformers.T5EncoderModel(config).parameters()) / 1e9
-    billion_parameters = PRESETS["chroma"].billion_parameters
-    assert billion_parameters is not None
-    assert billion_parameters[1] == pytest.approx(count + 0.08, rel=0.01)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"noise": 0.0}, {"noise": 1.0}, {"draws": 0}, {"short_side_px": 0}, {"text_length": 0}]
-)
-def test_invalid_presets_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        Preset(**{"name": "x", "source": "x", "noise": 0.5, "short_side_px": 64, "text_length": 24, **wrong})
-
-
-# --- chat templates
-
-MESSAGES = [{"role": "user", "content": "the red star"}]
-
-
-def test_a_chat_template_is_rendered_as_transformers_does() -> None:
-    tokenizer = qwen_tokenizer()
-    ours = ChatTokenizer(tokenizer)
-    text = ours.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-    assert text == "<|im_start|>user\nthe red star<|im_end|>\n<|im_start|>assistant\n"
-    two = [[{"role": "user", "content": [{"type": "text", "text": t}]}] for t in ("a", "b c")]
-    assert [render_chat_template(MISTRAL_TEMPLATE, m, bos_token="<s>") for m in two] == [
-        "<s>[user]a[/user]",
-        "<s>[user]b c[/user]",
-    ]
-    if Version(version("jinja2")) >= Version("3.1.6"):  # else it refuses
-        theirs = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
-        assert text == theirs
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ ''.format.__globals__ }}",
-        "{{ '{0.__class__}'.format(messages) }}",
-        "{{ ('{0.__class__}'|attr('format'))(messages) }}",
-        "{{ ''['format'](messages) }}",
-        "{{ ['{0.__class__}']|map('format', messages)|list }}",
-        "{{ messages.append(1) }}",
-        "{{ raise_exception('no') }}",
-        "{% for %}",
-    ],
-)
-def test_templates_that_leave_the_sandbox_or_fail_are_refused(template: str) -> None:
-    with pytest.raises(BackboneError, match="chat template of this pipeline's tokenizer cannot be filled in"):
-        render_chat_template(template, MESSAGES)
-
-
-def test_the_tokenizer_of_another_pipeline_is_reported(caplog: pytest.LogCaptureFixture) -> None:
-    tokenizer = PromptTokenizer(qwen_tokenizer(), "<|im_start|>user\n{}<|im_end|>".format)
-    head = tokenizer.prompt_start("a")
-    assert tokenizer.start_after_crop(head) == 0
-    assert not caplog.records
-    assert tokenizer.start_after_crop(head - 2) == 2
-    assert f"makes {head} tokens of what its pipeline puts before a prompt, but the pipeline cuts off" in caplog.text
-    with pytest.raises(BackboneError, match=f"makes {head} tokens .* cuts off {head + 1}: it is not the tokenizer"):
-        tokenizer.start_after_crop(head + 1)
-
-
-def test_mochi_with_a_left_padding_tokenizer_is_refused(loaded: Callable[..., Backbone]) -> None:
-    tokenizer = loaded("Mochi").pipeline.tokenizer
-    tokenizer.padding_side = "left"
-    with pytest.raises(BackboneError, match="pads on the left, and Mochi's pads on the right"):
-        loaded("Mochi").encode_text(["the red star"])
-    tokenizer.padding_side = "right"
-
-
-def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
-    tokenizer = qwen_tokenizer()
-    tokenizer.chat_template = None
-    with pytest.raises(BackboneError, match="has no chat template"):
-        ChatTokenizer(tokenizer)
-    assert CHAT_TEMPLATE
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        "transformer/diffusion_pytorch_model.safetensors",
-        "vae/diffusion_pytorch_model.safetensors",
-        "text_encoder/model.safetensors",
-        "text_encoder_2/model.safetensors",
-        "vocabulary.json.gz",
-    ],
-)
-def test_another_file_of_weights_or_words_is_another_name(tmp_path: Path, changed: str) -> None:
-    same, other = tmp_path / "same", tmp_path / "other"
-    for copy in (same, other):
-        shutil.copytree(PHOTOS_DIRECTORY, copy)
-    data = bytearray((other / changed).read_bytes())
-    data[-100] ^= 1
-    (other / changed).write_bytes(data)
-    photos = name_with_weights("photos")
-    assert photos.startswith("photos@")
-    assert name_with_weights(str(same)).split("@")[1] == photos.split("@")[1]
-    assert name_with_weights(str(other)).split("@")[1] != photos.split("@")[1]
-
-
-def test_the_name_with_weights_is_the_loaded_backbones() -> None:
-    tiny = name_with_weights("tiny")
-    assert load_backbone(preset_for("tiny")).name == tiny
-    assert name_with_weights("mochi") == "mochi"  # not on this machine

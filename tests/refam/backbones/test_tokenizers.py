@@ -1,21 +1,25 @@
-"""Words and tokens with tokenizers of every kind: FLUX's real T5 and CLIP, and byte-level and byte-fallback BPE."""
+"""Words, tokens and chat templates with tokenizers of every kind: FLUX's T5 and CLIP, byte-level, byte-fallback BPE."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import CLIPTokenizerFast, PreTrainedTokenizerFast, T5TokenizerFast
 
-from refam.backbones.tokenizers import PromptTokenizer
+from refam.backbones import Backbone, BackboneError
+from refam.backbones.tokenizers import ChatTokenizer, PromptTokenizer, render_chat_template
 from refam.text.expression import ExpressionError, TokenRole, parse_expression, split_words
 from refam.tiny.model import build_tokenizer
+from tests.refam.backbones.pipelines import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer
 
 SHARED = Path(__file__).parents[3].parent / "shared/tokenizers"
 CORPUS = [
@@ -167,3 +171,68 @@ def test_tokens_have_the_same_roles_inside_a_template() -> None:
     first = inside.prompt_start(templated_expression.prompt)
     whole = plain.convert_ids_to_tokens(plain(TEMPLATE.format(templated_expression.prompt))["input_ids"])
     assert whole[first : first + count] == [t.text for t in templated_expression.tokens[:count]]
+
+
+# --- chat templates
+
+MESSAGES = [{"role": "user", "content": "the red star"}]
+
+
+def test_a_chat_template_is_rendered_as_transformers_does() -> None:
+    tokenizer = qwen_tokenizer()
+    ours = ChatTokenizer(tokenizer)
+    text = ours.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    assert text == "<|im_start|>user\nthe red star<|im_end|>\n<|im_start|>assistant\n"
+    two = [[{"role": "user", "content": [{"type": "text", "text": t}]}] for t in ("a", "b c")]
+    assert [render_chat_template(MISTRAL_TEMPLATE, m, bos_token="<s>") for m in two] == [
+        "<s>[user]a[/user]",
+        "<s>[user]b c[/user]",
+    ]
+    if Version(version("jinja2")) >= Version("3.1.6"):  # else it refuses
+        theirs = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
+        assert text == theirs
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.format.__globals__ }}",
+        "{{ '{0.__class__}'.format(messages) }}",
+        "{{ ('{0.__class__}'|attr('format'))(messages) }}",
+        "{{ ''['format'](messages) }}",
+        "{{ ['{0.__class__}']|map('format', messages)|list }}",
+        "{{ messages.append(1) }}",
+        "{{ raise_exception('no') }}",
+        "{% for %}",
+    ],
+)
+def test_templates_that_leave_the_sandbox_or_fail_are_refused(template: str) -> None:
+    with pytest.raises(BackboneError, match="chat template of this pipeline's tokenizer cannot be filled in"):
+        render_chat_template(template, MESSAGES)
+
+
+def test_the_tokenizer_of_another_pipeline_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = PromptTokenizer(qwen_tokenizer(), "<|im_start|>user\n{}<|im_end|>".format)
+    head = tokenizer.prompt_start("a")
+    assert tokenizer.start_after_crop(head) == 0
+    assert not caplog.records
+    assert tokenizer.start_after_crop(head - 2) == 2
+    assert f"makes {head} tokens of what its pipeline puts before a prompt, but the pipeline cuts off" in caplog.text
+    with pytest.raises(BackboneError, match=f"makes {head} tokens .* cuts off {head + 1}: it is not the tokenizer"):
+        tokenizer.start_after_crop(head + 1)
+
+
+def test_mochi_with_a_left_padding_tokenizer_is_refused(loaded: Callable[..., Backbone]) -> None:
+    tokenizer = loaded("Mochi").pipeline.tokenizer
+    tokenizer.padding_side = "left"
+    with pytest.raises(BackboneError, match="pads on the left, and Mochi's pads on the right"):
+        loaded("Mochi").encode_text(["the red star"])
+    tokenizer.padding_side = "right"
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
+    tokenizer = qwen_tokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(BackboneError, match="has no chat template"):
+        ChatTokenizer(tokenizer)
+    assert CHAT_TEMPLATE

@@ -1,3 +1,5 @@
+"""Boxes on video: keyframes of a track as the editor draws them, and the editor's keyframes on the clip's frames."""
+
 from __future__ import annotations
 
 import itertools
@@ -10,13 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from backend.labelstudio.controls.video_rectangle import box_sequence
+from backend.labelstudio.controls.video_rectangle import box_sequence, boxes_on_clip
 from backend.labelstudio.edits import UserKeyframe
-from backend.labelstudio.import_tasks import build_label_config, importable_task
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import build_prediction, region_id_for
-from tests.backend.labelstudio.track_playback import Timing, drawn_boxes, even_timing, result_of
+from tests.backend.labelstudio.track_playback import (
+    Timing,
+    boxes_by_loop,
+    drawn_boxes,
+    even_timing,
+    last_editor_box,
+    result_of,
+)
+from tests.backend.moving_disk import H, N, W, make_track
 from tests.doubles import moving_box, track_of_masks
+from tests.media import vfr_times
+from video import masks
 from video.types import MaskTrack
 
 CONFIG = parse_label_config(
@@ -196,21 +207,77 @@ def test_ids_are_stable_and_differ_by_task_and_object() -> None:
     assert ids[0] == region_id_for({"id": 1, "data": {}}, 0)
 
 
-def test_an_importable_task_fits_its_config() -> None:
-    results = [result_of(moving_box(10), label='a "red" <star>'), result_of(moving_box(10), label="b")]
-    task, xml = importable_task(
-        results, even_timing(10, 25), video="/data/local-files/?d=a.mp4", words="a; b", fps=25.0, model_version="m"
-    )
-    config = parse_label_config(xml)
-    assert {label.result for label in config.labels} == {'a "red" <star>', "b"}
-    assert task["data"][config.media_field] == "/data/local-files/?d=a.mp4"
-    assert config.fps(task["data"]) == 25
-    assert task["data"][config.word_fields[0]] == "a; b"
-    (prediction,) = task["predictions"]
-    assert [r["from_name"] for r in prediction["result"]] == [config.control.name] * 2
-    assert len({r["id"] for r in prediction["result"]}) == 2
+KEYFRAMES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "frame": st.integers(1, 60),
+            "x": st.floats(0, 60),
+            "y": st.floats(0, 60),
+            "width": st.floats(1, 20),
+            "height": st.floats(1, 20),
+            "rotation": st.sampled_from([0, 0, 15, -40]),
+        },
+        optional={"enabled": st.booleans()},
+    ),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda k: k["frame"],
+)
 
 
-def test_the_config_has_the_words_above_the_video() -> None:
-    xml = build_label_config(["x"])
-    assert xml.index("<TextArea") < xml.index("<Video ")
+@settings(max_examples=60, deadline=None)
+@given(
+    KEYFRAMES,
+    st.sampled_from([24.0, 25.0, 30.0, 12.5, 59.94]),
+    st.sampled_from(["constant", "variable"]),
+    st.sampled_from([(320, 160), (90, 160), (64, 64)]),
+)
+def test_boxes_on_clip_match_the_boxes_drawn_by_the_editor(
+    sequence: list[dict[str, Any]], fps: float, kind: str, size: tuple[int, int]
+) -> None:
+    times = np.arange(N) / 25 if kind == "constant" else vfr_times(N)
+    clip = Timing(times, float(times[-1] + 0.04), size)
+    boxes, keys = boxes_on_clip(sequence, clip, fps=fps)
+    expected = boxes_by_loop(sequence, times, clip.duration_s, fps, size)
+    for frame, box in expected.items():
+        assert (frame in boxes) == (box is not None)
+        if box is not None:
+            np.testing.assert_allclose(np.clip(boxes[frame], 0, 1), box, atol=1e-9)
+    for frame in boxes.keys() - expected.keys():  # not shown by the editor: interpolated
+        if frame > max(expected):  # after its last frame: the box of that frame
+            np.testing.assert_allclose(np.clip(boxes[frame], 0, 1), last_editor_box(sequence, clip, fps), atol=1e-9)
+            continue
+        a, b = max(f for f in expected if f < frame), min(f for f in expected if f > frame)
+        share = (times[frame] - times[a]) / (times[b] - times[a])
+        interpolated = [p + share * (q - p) for p, q in zip(boxes[a], boxes[b], strict=True)]
+        np.testing.assert_allclose(boxes[frame], interpolated, atol=1e-9)
+    assert set(keys) <= boxes.keys()
+
+
+@pytest.mark.parametrize(
+    ("at", "box"),
+    [
+        ((50, 20, 30, 20, 90), (128, 32, 160, 128)),  # measured in the editor
+        ((50, 20, 30, 20, -90), (160, -64, 192, 32)),
+        ((50, 50, 30, 20, 180), (64, 48, 160, 80)),
+        ((50, 20, 10, 20, 45), (160 - 16 * 2**0.5, 32, 160 + 16 * 2**0.5, 32 + 32 * 2**0.5)),  # a square of 32 pixels
+    ],
+)
+def test_a_rotated_box_is_turned_in_pixels(at: tuple[float, ...], box: tuple[float, ...]) -> None:
+    sides = dict(zip(("x", "y", "width", "height", "rotation"), at, strict=True))
+    clip = Timing(np.arange(3) / 10, 0.3, (320, 160))
+    boxes, _ = boxes_on_clip([{"frame": 1, "enabled": True, **sides}], clip, fps=10)
+    assert boxes[2] == pytest.approx([v / side for v, side in zip(box, (320, 160) * 2, strict=True)])
+
+
+@pytest.mark.parametrize("fps", [25.0, 24.0, 12.5])
+def test_box_sequence_round_trip_keeps_the_boxes(fps: float) -> None:
+    times = np.arange(N) / 25
+    clip = Timing(times, N / 25, (W, H))
+    track = make_track()
+    boxes, _ = boxes_on_clip(box_sequence(track, clip, fps=fps), clip, fps=fps)
+    last = N - 1 if fps == 25 else N - 3  # at a lower fps the editor does not show the last frames
+    ious = [masks.box_iou(boxes[f], track.boxes[f]) for f in boxes if track.visible[f] and f <= last]
+    assert min(ious) > (0.89 if fps == 25 else 0.75)
+    if fps == 25:
+        assert sorted(boxes) == np.flatnonzero(track.visible).tolist()

@@ -1,0 +1,226 @@
+"""`refam import`: masks on pictures, boxes on the frames of their video, and which video that is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from backend.labelstudio.controls.video_rectangle import boxes_on_clip
+from backend.labelstudio.export_reader import read_export
+from backend.labelstudio.import_tasks import build_label_config, importable_task
+from backend.labelstudio.label_config import parse_label_config
+from tests.backend.labelstudio.track_playback import even_timing, result_of
+from tests.backend.moving_disk import H, N, W, disk_mask, make_track, refam
+from tests.doubles import moving_box
+from tests.media import cfr, numbered_frames
+from video import masks
+from video.io.reader import open_clip
+
+_WRITTEN = {
+    "coco": "annotations/instances_all.json",
+    "youtube-vis": "all/instances.json",
+    "davis": ".",
+    "mots": "all",
+    "cvat": "all",
+}
+"""Where `refam export` puts what `refam import` reads."""
+
+
+@pytest.mark.parametrize("form", ["coco", "youtube-vis", "davis", "mots"])
+@pytest.mark.parametrize("shape", ["brush", "bitmask"])
+def test_masks_are_imported_as_pictures(labelled, form, shape):
+    result = refam("export", labelled / "found/one", "--format", form, "--out", labelled / "out")
+    assert result.exit_code == 0, result.output
+    args = (labelled / "out" / _WRITTEN[form], "--out", labelled / "in", "--masks", shape, "--url", "http://host/x")
+    result = refam("import", form, *args)
+    assert result.exit_code == 0, result.output
+    config = parse_label_config((labelled / "in/label_config.xml").read_text())
+    (task,) = json.loads((labelled / "in/tasks.json").read_text())
+    assert task["data"]["frames"][0].startswith("http://host/x/one/")
+    task |= {"id": 1, "annotations": [{"result": task["predictions"][0]["result"]}]}
+    (labelled / "e.json").write_text(json.dumps([task]))
+    (loaded,) = read_export(labelled / "e.json", config, videos=None)
+    (track,) = loaded.video.objects
+    assert track.label == "disk"
+    np.testing.assert_array_equal(track.frames, np.flatnonzero(make_track().visible))
+    for frame, rle in zip(track.frames, track.rles, strict=True):
+        np.testing.assert_array_equal(masks.decode(rle), disk_mask(frame))
+
+
+@pytest.mark.parametrize("form", ["cvat", "coco"])
+def test_boxes_are_imported_as_video_tracks(labelled, form):
+    result = refam("export", labelled / "found/one", "--format", form, "--out", labelled / "out")
+    assert result.exit_code == 0, result.output
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    result = refam("import", form, labelled / "out" / _WRITTEN[form], *args)
+    assert result.exit_code == 0, result.output
+    (task,) = json.loads((labelled / "in/tasks.json").read_text())
+    (region,) = task["predictions"][0]["result"]
+    clip = open_clip(labelled / "videos/one.mp4")
+    boxes, _ = boxes_on_clip(region["value"]["sequence"], clip, fps=task["data"]["fps"])
+    truth = make_track()
+    assert sorted(boxes) == np.flatnonzero(truth.visible).tolist()
+    assert min(masks.box_iou(boxes[f], truth.boxes[f]) for f in boxes) > 0.8
+
+
+def _keep_range(tracks, first, last):
+    """Write a tracks.json as `refam label --range` does."""
+    content = json.loads(tracks.read_text())
+    (one,) = content["objects"]
+    one["frames"] = [row for row in one["frames"] if first <= row["frame"] <= last]
+    one["keyframes"] = [row for row in one["keyframes"] if first <= row["frame"] <= last]
+    tracks.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("form", list(_WRITTEN))
+@pytest.mark.parametrize(
+    ("frames", "sampling", "annotated"),
+    [
+        ((0, 9), (), range(10)),
+        ((15, 24), (), range(15, 25)),
+        ((20, 29), (), range(20, 30)),
+        ((0, 29), ("--every", 4), range(0, 29, 4)),
+        ((14, 27), ("--every", 5), range(15, 26, 5)),
+        ((14, 29), ("--fps", 11), [15, 18, 20, 22, 25, 27]),  # of 25 a second: 15.9, 18.2, 20.5, ...
+        ((17, 17), (), [17]),
+    ],
+)
+def test_a_part_of_a_video_is_imported_onto_its_own_frames(labelled, form, frames, sampling, annotated):
+    _keep_range(labelled / "found/one/tracks.json", *frames)
+    result = refam("export", labelled / "found/one", "--format", form, "--out", labelled / "out", *sampling)
+    assert result.exit_code == 0, result.output
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    result = refam("import", form, labelled / "out" / _WRITTEN[form], *args)
+    assert result.exit_code == 0, result.output
+    (task,) = json.loads((labelled / "in/tasks.json").read_text())
+    (region,) = task["predictions"][0]["result"]
+    clip = open_clip(labelled / "videos/one.mp4")
+    boxes, _ = boxes_on_clip(region["value"]["sequence"], clip, fps=task["data"]["fps"])
+    truth = make_track()
+    shown = [frame for frame in annotated if truth.visible[frame]]
+    assert set(shown) <= set(boxes)
+    assert set(boxes) <= set(range(annotated[0], annotated[-1] + 1))
+    assert min(masks.box_iou(boxes[f], truth.boxes[f]) for f in shown) > 0.75
+
+
+@pytest.mark.parametrize("form", ["coco", "youtube-vis", "davis", "mots"])
+def test_a_part_of_a_video_is_not_imported_onto_another_one(labelled, form):
+    _keep_range(labelled / "found/one/tracks.json", 5, 14)
+    refam("export", labelled / "found/one", "--format", form, "--out", labelled / "out")
+    cfr(labelled / "videos/one.mp4", numbered_frames(10, size=(W, H)))
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    result = refam("import", form, labelled / "out" / _WRITTEN[form], *args)
+    assert result.exit_code == 1
+    assert "one was annotated on a video of 30 frames, and one.mp4 has 10" in " ".join(result.output.split())
+    assert not (labelled / "in").exists()
+
+
+def test_importing_boxes_needs_a_video_of_the_same_length(labelled):
+    refam("export", labelled / "found/one", "--format", "cvat", "--out", labelled / "out")
+    result = refam("import", "cvat", labelled / "out/all", "--out", labelled / "in")
+    assert "give --videos" in result.output
+    cfr(labelled / "videos/one.mp4", numbered_frames(N - 5, size=(W, H)))
+    result = refam("import", "cvat", labelled / "out/all", "--out", labelled / "in", "--videos", labelled / "videos")
+    assert "one has 30 frames annotated, one.mp4 has 25" in result.output
+
+
+@pytest.mark.parametrize("form", ["coco", "youtube-vis"])
+def test_a_folder_where_a_file_is_expected_is_said(tmp_path, form):
+    (tmp_path / "set/annotations").mkdir(parents=True)
+    (tmp_path / "set/annotations/val.json").write_text("{}")
+    result = refam("import", form, tmp_path / "set", "--out", tmp_path / "in")
+    assert result.exit_code == 1
+    where = f"{tmp_path}/set is a folder, and a JSON file is expected, such as {tmp_path}/set/annotations/val.json"
+    assert where in result.stderr
+    result = refam("import", form, tmp_path / "set/annotations/..", "--out", tmp_path / "in")
+    assert "is a folder, and a JSON file is expected" in result.stderr
+
+
+def test_a_cvat_task_of_a_part_of_a_video_is_imported_by_the_name_of_its_file(labelled, tmp_path):
+    """Every fifth frame from frame 5 to 20 of 30; the task has another name than its file, which has odd characters."""
+    shutil.copy(labelled / "videos/one.mp4", tmp_path / "camera #3 100%.mp4")
+    meta = (
+        "<task><name>Warehouse, camera 3</name><size>4</size><start_frame>5</start_frame><stop_frame>20</stop_frame>"
+        "<frame_filter>step=5</frame_filter><original_size><width>160</width><height>96</height></original_size>"
+        "<source>camera #3 100%.mp4</source></task>"
+    )
+    boxes = "".join(f'<box frame="{f}" xtl="{f}" ytl="10" xbr="{f + 40}" ybr="50"/>' for f in (5, 20))
+    tracks = f'<track id="0" label="disk">{boxes}</track><track id="1" label="path"><polyline/></track>'
+    (tmp_path / "a.xml").write_text(f"<annotations><meta>{meta}</meta>{tracks}</annotations>")
+    result = refam("import", "cvat", tmp_path / "a.xml", "--out", tmp_path / "in", "--videos", tmp_path)
+    assert result.exit_code == 3, result.output
+    assert "track 1 ('path') has a <polyline>" in result.stderr
+    (task,) = json.loads((tmp_path / "in/tasks.json").read_text())
+    (region,) = task["predictions"][0]["result"]
+    clip = open_clip(tmp_path / "camera #3 100%.mp4")
+    found, _ = boxes_on_clip(region["value"]["sequence"], clip, fps=task["data"]["fps"])
+    assert {f: round(b[0] * W, 2) for f, b in found.items()} == {f: f for f in range(5, 21)}
+    (tmp_path / "camera #3 100%.mp4").rename(tmp_path / "other.mp4")
+    result = refam("import", "cvat", tmp_path / "a.xml", "--out", tmp_path / "in", "--videos", tmp_path)
+    assert "there is no camera #3 100%.mp4 below" in result.output
+
+
+@pytest.mark.parametrize("form", ["cvat", "davis"])
+def test_only_video_files_of_a_name_are_looked_at(labelled, form):
+    """--videos holds the exports themselves, folders of masks named like the video, and other files."""
+    for name in ("davis", "cvat"):
+        refam("export", labelled / "found/one", "--format", name, "--out", labelled / f"videos/ex-{name}")
+    (labelled / "videos/one").mkdir()
+    (labelled / "videos/one/00000.jpg").write_bytes(b"no picture")
+    (labelled / "videos/one.txt").write_text("notes")
+    (labelled / "videos/zlinks").mkdir()
+    (labelled / "videos/zlinks/one.mp4").symlink_to(labelled / "videos/one.mp4")
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    result = refam("import", form, labelled / f"videos/ex-{form}" / ("all" if form == "cvat" else "."), *args)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    (task,) = json.loads((labelled / "in/tasks.json").read_text())
+    assert task["data"]["video"].endswith("=one.mp4")
+
+
+def test_two_videos_of_one_name_are_named(labelled):
+    refam("export", labelled / "found/one", "--format", "cvat", "--out", labelled / "out")
+    (labelled / "videos/copy").mkdir()
+    shutil.copy(labelled / "videos/one.mp4", labelled / "videos/copy/one.mp4")
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    result = refam("import", "cvat", labelled / "out/all", *args)
+    assert result.exit_code == 1
+    assert "one.mp4; leave one of them below --videos" in " ".join(result.output.split())
+    assert "there is no one" not in result.output
+
+
+def test_a_video_in_a_subfolder_keeps_its_folder_in_the_address(labelled):
+    refam("export", labelled / "found/one", "--format", "cvat", "--out", labelled / "out")
+    (labelled / "videos/day 1").mkdir()
+    (labelled / "videos/one.mp4").rename(labelled / "videos/day 1/one.mp4")
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    for more, address in (
+        ((), "/data/local-files/?d=day%201/one.mp4"),
+        (("--url", "http://host/v/"), "http://host/v/day%201/one.mp4"),
+    ):
+        assert refam("import", "cvat", labelled / "out/all", *args, *more).exit_code == 0
+        (task,) = json.loads((labelled / "in/tasks.json").read_text())
+        assert task["data"]["video"] == address
+
+
+def test_an_importable_task_fits_its_config() -> None:
+    results = [result_of(moving_box(10), label='a "red" <star>'), result_of(moving_box(10), label="b")]
+    task, xml = importable_task(
+        results, even_timing(10, 25), video="/data/local-files/?d=a.mp4", words="a; b", fps=25.0, model_version="m"
+    )
+    config = parse_label_config(xml)
+    assert {label.result for label in config.labels} == {'a "red" <star>', "b"}
+    assert task["data"][config.media_field] == "/data/local-files/?d=a.mp4"
+    assert config.fps(task["data"]) == 25
+    assert task["data"][config.word_fields[0]] == "a; b"
+    (prediction,) = task["predictions"]
+    assert [r["from_name"] for r in prediction["result"]] == [config.control.name] * 2
+    assert len({r["id"] for r in prediction["result"]}) == 2
+
+
+def test_the_config_has_the_words_above_the_video() -> None:
+    xml = build_label_config(["x"])
+    assert xml.index("<TextArea") < xml.index("<Video ")
