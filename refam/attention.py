@@ -42,10 +42,12 @@ class AttentionLayout:
     Attributes:
         modules: A regular expression for the names of the attention modules, in the order in which they run.
         text: Where the text keys are: "first" or "last" in a joint sequence, or "cross" if every key is text.
+        text_queries: Whether text tokens attend too; in cross-attention they never do.
     """
 
     modules: str
     text: Literal["first", "last", "cross"]
+    text_queries: bool = True
 
 
 _DOUBLE_AND_SINGLE = r"(single_)?transformer_blocks\.\d+\.attn"
@@ -63,6 +65,7 @@ LAYOUTS: Mapping[str, AttentionLayout] = {
     "HunyuanVideoTransformer3DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "last"),
     "WanTransformer3DModel": AttentionLayout(r"blocks\.\d+\.attn2", "cross"),
     "LTXVideoTransformer3DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn2", "cross"),
+    "PRXTransformer2DModel": AttentionLayout(r"blocks\.\d+\.attention", "first", text_queries=False),
 }
 
 
@@ -252,7 +255,7 @@ class _AttentionTap(TorchFunctionMode):
         rows, columns = self._image_rows_and_text_columns(q.shape[2])
         image = self._gather_batch(self.image_rows, _mean_of_slice(q, k, lse, mask, scale, rows, columns))
         text = None
-        if self.gather_sink_stats and self.layout.text != "cross":
+        if self.gather_sink_stats and self.layout.text != "cross" and self.layout.text_queries:
             probabilities = _mean_of_slice(q, k, lse, mask, scale, columns, columns)
             text = self._gather_batch(self.text_rows, probabilities, square=True)
         if image is not None:

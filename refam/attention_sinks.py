@@ -22,8 +22,8 @@ _EPSILON = 1e-12  # keeps quotients of attention finite
 class SinkStats:
     """Statistics of the attention to each text token, in each block that was read.
 
-    Queries are ALL image tokens and, in joint attention, the text tokens that were read, without masked padding.
-    Cross-attention has image queries only.
+    Queries are ALL image tokens and, where text attends too, the text tokens that were read, without masked padding.
+    Cross-attention and PRX have image queries only.
 
     Attributes:
         blocks: (n_blocks,) indices of the attention modules, as in `refam.attention.read_attention`.

@@ -1,8 +1,8 @@
 """Diffusion pipelines as backbones, whose attention is read.
 
-`presets` lists those that are known, `loading` loads one, `base` is what all share, and `image_models` and
-`video_models` hold the families. The small model that ships and full-size models use the same code. `word_reader`
-reads words without loading any.
+`presets` lists those that are known, `loading` loads one, `base` is what all share, and `image_models`,
+`compact_models` and `video_models` hold the families. The small model that ships and full-size models use the same
+code. `word_reader` reads words without loading any.
 """
 
 from __future__ import annotations

@@ -94,7 +94,24 @@ class ChromaBackbone(_PackedBackbone):
         return inputs
 
 
-class Flux2Backbone(Backbone):
+class TemplateBackbone(Backbone):
+    """The tokenizer is a PromptTokenizer, and the pipeline pads prompt and template to `preset.text_length`."""
+
+    tokenizer: PromptTokenizer
+
+    @property
+    @override
+    def max_tokens(self) -> int:
+        return self.preset.text_length - self.tokenizer.sequence_length("a") + len(self.tokenizer("a")["input_ids"])
+
+    @override
+    def _prompt_start(self, prompt: str) -> int:
+        inner = self.tokenizer.tokenizer
+        pads = self.preset.text_length - self.tokenizer.sequence_length(prompt) if inner.padding_side == "left" else 0
+        return pads + self.tokenizer.prompt_start(prompt)
+
+
+class Flux2Backbone(TemplateBackbone):
     """A Flux2Pipeline or a Flux2KleinPipeline: text first, from a chat model; Flux2Pipeline adds a system message."""
 
     @override
@@ -119,17 +136,6 @@ class Flux2Backbone(Backbone):
             )
 
         return PromptTokenizer(chat.tokenizer, render_klein)
-
-    @property
-    @override
-    def max_tokens(self) -> int:
-        return self.preset.text_length - self.tokenizer.sequence_length("a") + len(self.tokenizer("a")["input_ids"])
-
-    @override
-    def _prompt_start(self, prompt: str) -> int:
-        inner = self.tokenizer.tokenizer
-        pads = self.preset.text_length - self.tokenizer.sequence_length(prompt) if inner.padding_side == "left" else 0
-        return pads + self.tokenizer.prompt_start(prompt)
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from refam.backbones.base import Backbone
+from refam.backbones.compact_models import PRXBackbone
 from refam.backbones.image_models import ChromaBackbone, Flux2Backbone, FluxBackbone, QwenImageBackbone, SD3Backbone
 from refam.backbones.photo_model import PhotoBackbone
 from refam.backbones.presets import Preset, preset_for_class
@@ -41,6 +42,7 @@ BACKBONES: Mapping[str, type[Backbone]] = {
     "ChromaPipeline": ChromaBackbone,
     "StableDiffusion3Pipeline": SD3Backbone,
     "QwenImagePipeline": QwenImageBackbone,
+    "PRXPipeline": PRXBackbone,
     "MochiPipeline": MochiBackbone,
     "CogVideoXPipeline": CogVideoXBackbone,
     "HunyuanVideoPipeline": HunyuanVideoBackbone,
@@ -222,9 +224,6 @@ def _from_pretrained(
         components["tokenizer"] = None  # replaced below
     try:
         with quiet_libraries():
-            components |= _read_text_encoders(directory, index, dtype, quantised)
-            if quantised is not None:
-                components["quantization_config"] = quantised
             if preset.pipeline == "PhotoFluxPipeline":
                 # Imported here: every other pipeline would pay for FLUX's, and print its libraries' remarks.
                 from refam.photos.encoder import PhotoEncoder
@@ -233,7 +232,10 @@ def _from_pretrained(
                 kind = PhotoFluxPipeline
                 components["vae"] = PhotoEncoder.from_pretrained(directory / "vae", dtype=dtype)
             else:
-                kind = getattr(diffusers, preset.pipeline)
+                kind = getattr(diffusers, preset.pipeline)  # PRX's adds its text encoder's class to transformers
+            components |= _read_text_encoders(directory, index, dtype, quantised)
+            if quantised is not None:
+                components["quantization_config"] = quantised
             pipeline = kind.from_pretrained(str(directory), dtype=dtype, local_files_only=True, **components)
     except BackboneError:
         raise

@@ -100,7 +100,7 @@ class Preset:
 
 
 _T5, _CLIP_L, _CLIP_G, _UMT5, _LLAMA = 4.76, 0.12, 0.70, 5.68, 7.51
-_QWEN_VL, _QWEN3_4B, _MISTRAL = 8.29, 4.02, 24.0
+_QWEN_VL, _QWEN3_4B, _MISTRAL, _GEMMA2_2B = 8.29, 4.02, 24.0, 2.61
 _STABILITY = "Stability AI Community License"
 _FLUX_DEV = "FLUX [dev] Non-Commercial License"
 
@@ -214,6 +214,15 @@ PRESETS: dict[str, Preset] = {
             512,
             licence="Apache-2.0",
             billion_parameters=(20.4, _QWEN_VL + 0.13),
+        ),
+        _large(
+            "prx-512",
+            "Photoroom/prx-512-t2i-sft",
+            "PRXPipeline",
+            512,
+            256,
+            licence="Apache-2.0; text encoder: Gemma Terms of Use",
+            billion_parameters=(1.17, _GEMMA2_2B + 0.08),
         ),
         _large(
             "mochi",

@@ -44,16 +44,20 @@ class PromptTokenizer:
     prompt is returned too, with empty offsets, like T5's end token.
     """
 
-    def __init__(self, tokenizer: Any, render: Callable[[str], str], **options: Any) -> None:
+    def __init__(
+        self, tokenizer: Any, render: Callable[[str], str] = str, *, lower: bool = False, **options: Any
+    ) -> None:
         """Wrap a tokenizer.
 
         Args:
             tokenizer: A fast transformers tokenizer.
-            render: Fills a prompt into the template.
+            render: Fills a prompt into the template; by default there is none.
+            lower: Whether the pipeline puts the prompt into lower case. Offsets are into the prompt as it was given.
             **options: Options of the tokenizer's call.
         """
         self.tokenizer = tokenizer
         self._render = render
+        self._lower = lower
         self._options = options
         self.unk_token_id = tokenizer.unk_token_id
 
@@ -111,13 +115,16 @@ class PromptTokenizer:
     def _encode(self, prompt: str) -> tuple[list[int], list[tuple[int, int]], int, int]:
         """Ids and offsets up to the token after the prompt, the index of its first token, and the number of tokens."""
         before = len(self._render(_PLACEHOLDER).split(_PLACEHOLDER)[0])
+        text = prompt.lower() if self._lower else prompt
         encoding: Any = self.tokenizer(
-            self._render(prompt), return_offsets_mapping=True, truncation=False, **self._options
+            self._render(text), return_offsets_mapping=True, truncation=False, **self._options
         )
+        # In lower case, a few letters become two: "İ".
+        origin = [i for i, letter in enumerate(prompt) for _ in (letter.lower() if self._lower else letter)]
         offsets: list[tuple[int, int]] = []
         for start, end in encoding["offset_mapping"]:
-            start, end = max(start, before) - before, min(end, before + len(prompt)) - before
-            offsets.append((start, end) if start < end else (0, 0))
+            start, end = max(start, before) - before, min(end, before + len(text)) - before
+            offsets.append((origin[start], origin[end - 1] + 1) if start < end else (0, 0))
         own = [i for i, (start, end) in enumerate(offsets) if start < end]
         if not own:
             raise BackboneError(f"the tokenizer lost the prompt {prompt!r} in its template")

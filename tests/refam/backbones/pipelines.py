@@ -33,6 +33,8 @@ from diffusers import (
     LTXVideoTransformer3DModel,
     MochiPipeline,
     MochiTransformer3DModel,
+    PRXPipeline,
+    PRXTransformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
@@ -43,7 +45,7 @@ from diffusers import (
 )
 from diffusers.pipelines.flux2.system_messages import SYSTEM_MESSAGE
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
-from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
 from transformers import (
     CLIPTextConfig,
@@ -64,6 +66,8 @@ from transformers import (
     UMT5Config,
     UMT5EncoderModel,
 )
+from transformers.models.t5gemma import T5GemmaConfig, T5GemmaModuleConfig
+from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
 from refam.tiny import model
 from refam.tiny.language import VOCABULARY
@@ -123,6 +127,15 @@ def qwen_tokenizer() -> Qwen2TokenizerFast:
     made = Qwen2TokenizerFast(tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>")
     made.chat_template = CHAT_TEMPLATE
     return made
+
+
+def gemma_tokenizer(*texts: str) -> PreTrainedTokenizerFast:
+    """As Gemma's: a token before the text, none after it, padding on the left."""
+    tokenizer = byte_pairs(["<pad>", "<eos>", "<bos>"], *texts)
+    tokenizer.post_processor = processors.TemplateProcessing("<bos> $A", special_tokens=[("<bos>", 2)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", padding_side="left"
+    )
 
 
 def image_vae(**kwargs: Any) -> AutoencoderKL:
@@ -248,6 +261,29 @@ def qwen_image() -> Any:
     )  # fmt: skip
 
 
+def prx() -> Any:
+    tokenizer = gemma_tokenizer()
+    config = T5GemmaModuleConfig(
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, query_pre_attn_scalar=8, dropout_rate=0.0,
+    )  # fmt: skip
+    encoder = T5GemmaEncoder(config)
+
+    def save(folder: Any, **kwargs: Any) -> None:
+        """As published: the encoder of a model whose configuration holds a decoder, too."""
+        T5GemmaEncoder.save_pretrained(encoder, folder, **kwargs)
+        T5GemmaConfig(encoder=config, decoder=config).save_pretrained(folder)
+
+    encoder.save_pretrained = save
+    return PRXPipeline(
+        PRXTransformer2DModel(
+            in_channels=4, patch_size=2, context_in_dim=WIDTH, hidden_size=32, mlp_ratio=2.0, num_heads=2, depth=3,
+            axes_dim=[8, 8],
+        ),
+        flow(), encoder, tokenizer, image_vae(),
+    )  # fmt: skip
+
+
 def mochi() -> Any:
     tokenizer, text_encoder = t5()
     return MochiPipeline(
@@ -355,7 +391,7 @@ def randomise(pipeline: Any) -> Any:
     for transformer in (pipeline.transformer, getattr(pipeline, "transformer_2", None)):
         for name, parameter in transformer.named_parameters() if transformer is not None else ():
             if parameter.ndim == 2:
-                torch.nn.init.normal_(parameter, std=0.3 if "attn" in name else 0.1)
+                torch.nn.init.normal_(parameter, std=0.3 if "att" in name else 0.1)
     return pipeline
 
 
@@ -367,6 +403,7 @@ IMAGES: dict[str, Callable[[], Any]] = {
     "SD3": sd3,
     "SD3 without T5": lambda: sd3(with_t5=False),
     "Qwen-Image": qwen_image,
+    "PRX": prx,
 }
 CLIPS: dict[str, Callable[[], Any]] = {
     "Mochi": mochi,

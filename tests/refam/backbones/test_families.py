@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +24,7 @@ from tests.refam.backbones.pipelines import ALL, random_frames
 
 PROMPTS = ["the red star", "a small blue ring on the left . a with to pink"]
 # These would run every step twice, once without the words, unless told not to.
-NO_GUIDANCE = {"Chroma", "SD3", "SD3 without T5", *pipelines.CLIPS} - {"HunyuanVideo"}
+NO_GUIDANCE = {"Chroma", "SD3", "SD3 without T5", "PRX", *pipelines.CLIPS} - {"HunyuanVideo"}
 TEXT_LAST = ("SD3", "SD3 without T5", "Mochi", "HunyuanVideo")
 CROSS = ("Wan", "Wan 2.2 A14B", "Wan 2.2 5B", "LTX")
 N_BLOCKS = 3
@@ -49,7 +50,11 @@ def make_latents(backbone: Backbone, count: int = 2) -> tuple[torch.Tensor, torc
 @contextmanager
 def record_inputs(*modules: torch.nn.Module) -> Iterator[list[dict[str, Any]]]:
     recorded: list[dict[str, Any]] = []
-    hooks = [m.register_forward_pre_hook(lambda _, a, k: recorded.append(k), with_kwargs=True) for m in modules]
+
+    def record(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        recorded.append({**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs})
+
+    hooks = [m.register_forward_pre_hook(record, with_kwargs=True) for m in modules]
     yield recorded
     for hook in hooks:
         hook.remove()
@@ -67,8 +72,9 @@ def call_pipeline(name: str, backbone: Backbone, latents: torch.Tensor, replacem
 
     def swap(pipeline: Any, step: int, _t: Any, values: dict[str, Any]) -> dict[str, Any]:
         pipeline._interrupt = step == 1  # the steps after it are of no use here
-        swapped = step == 0 and replacement is not None
-        return {"latents": replacement.to(values["latents"].dtype)} if swapped else values
+        if step == 0 and replacement is not None:
+            values["latents"].copy_(replacement)  # in place, since not every pipeline takes what this returns
+        return values
 
     pixels = 8 * latents.shape[-2], 8 * latents.shape[-1]
     if not backbone.is_video:
@@ -76,15 +82,20 @@ def call_pipeline(name: str, backbone: Backbone, latents: torch.Tensor, replacem
         pixels = h * backbone.pixels_per_token, w * backbone.pixels_per_token
     elif name == "LTX":
         pixels = 16 * latents.shape[-2], 16 * latents.shape[-1]
+    pipeline = backbone.pipeline
+    length = "tokenizer_max_length" if name == "PRX" else "max_sequence_length"
     more: dict[str, Any] = {"height": pixels[0], "width": pixels[1], "output_type": "latent"}
+    more[length] = backbone.preset.text_length
     if name in NO_GUIDANCE:
         more["guidance_scale"] = 1.0
     if isinstance(backbone, VideoBackbone):
         more["num_frames"] = (latents.shape[2] - 1) * backbone.stride + 1
-    more["max_sequence_length"] = backbone.preset.text_length
-    with record_inputs(*transformers_of(backbone.pipeline)) as recorded:
+    if name == "PRX":
+        more |= {"skip_text_cleaning": True, "use_resolution_binning": False}
+        pipeline.text_preprocessor.basic_clean = str  # needs ftfy, and finds nothing to clean in these prompts
+    with record_inputs(*transformers_of(pipeline)) as recorded:
         generator = torch.Generator().manual_seed(3)
-        backbone.pipeline(prompt=PROMPTS, num_inference_steps=4, generator=generator, callback_on_step_end=swap, **more)
+        pipeline(prompt=PROMPTS, num_inference_steps=4, generator=generator, callback_on_step_end=swap, **more)
     return recorded[1]
 
 
@@ -217,7 +228,7 @@ def whole_softmax(name: str, calls: list[Any], n_image: int, n_text: int) -> tor
         elif name in TEXT_LAST:
             rows.append(p[:, :n_image, n_image:])
         else:
-            rows.append(p[:, n_text:, :n_text])
+            rows.append(p[:, -n_image:, :n_text])
     return torch.cat(rows)
 
 
@@ -247,11 +258,11 @@ def test_maps_equal_a_naive_softmax_and_the_output_is_untouched(named: tuple[str
 
 
 def test_padding_gets_no_attention_where_the_model_masks_it(loaded: Callable[[str], Backbone]) -> None:
-    for name in ("Mochi", "HunyuanVideo", "LTX", "Qwen-Image"):
+    for name in ("Mochi", "HunyuanVideo", "LTX", "Qwen-Image", "PRX"):
         backbone = loaded(name)
         latents, noise = make_latents(backbone)
         text = backbone.encode_text(PROMPTS)
-        mask = text.inputs.get("encoder_attention_mask", text.inputs.get("encoder_hidden_states_mask"))
+        mask = next(value for key, value in text.inputs.items() if "mask" in key)
         assert mask is not None
         inputs = {**backbone._inputs(latents, noise, text), "return_dict": False}
         reading, _ = read_attention(backbone.transformer, inputs)
@@ -259,6 +270,16 @@ def test_padding_gets_no_attention_where_the_model_masks_it(loaded: Callable[[st
         assert int(pads.sum()) > 0, name
         assert float(reading.mean[0][:, pads].max()) < 1e-6, name
         assert float(reading.mean[0][:, ~pads].min()) > 0, name
+
+
+def test_sink_statistics_are_over_image_queries_where_text_asks_nothing(loaded: Callable[[str], Backbone]) -> None:
+    backbone = loaded("PRX")
+    latents, noise = make_latents(backbone)
+    inputs = {**backbone._inputs(latents, noise, backbone.encode_text(PROMPTS)), "return_dict": False}
+    reading, _ = read_attention(backbone.transformer, inputs, keep_blocks=True, sink_stats=True)
+    assert reading.sink_stats is not None
+    for block, maps in reading.by_block.items():
+        torch.testing.assert_close(reading.sink_stats.mean[block], maps.mean(1))
 
 
 # --- where things stand
@@ -326,7 +347,7 @@ def test_a_patch_of_the_latent_stands_where_the_grid_says(named: tuple[str, Back
         planted[(slice(None), slice(None), *where)] += 3
         after, _ = first_keys_and_queries(backbone, backbone._inputs(planted, noise, text))
         moved = (after - before).abs().sum(1)
-        start = 0 if name in (*TEXT_LAST, *CROSS) else n_text
+        start = 0 if name in (*TEXT_LAST, *CROSS, "PRX") else n_text  # PRX's text asks nothing
         expected = start + (cell[0] * h + cell[1]) * w + cell[2]
         assert int(moved.argmax()) == expected
         if name not in CROSS:  # there each place has seen all others before it looks at the text

@@ -173,6 +173,22 @@ def test_tokens_have_the_same_roles_inside_a_template() -> None:
     assert whole[first : first + count] == [t.text for t in templated_expression.tokens[:count]]
 
 
+@pytest.mark.parametrize("prompt", ["The RED car", "İstanbul's RED car İ", "ein großes Auto"])
+@pytest.mark.parametrize("render", [str, "say: {} now".format])
+def test_offsets_are_into_the_prompt_as_it_was_given(prompt: str, render: Callable[[str], str]) -> None:
+    """A pipeline that lowers the prompt sees other text, in which one letter may be two."""
+    inner = byte_level()
+    coded = PromptTokenizer(inner, render, lower=True)(prompt)
+    offsets = [(start, end) for start, end in coded["offset_mapping"] if end > start]
+    letters = {i for start, end in offsets for i in range(start, end)}
+    assert {i for i, letter in enumerate(prompt) if letter != " "} <= letters
+    lowered = "".join(prompt[a:b].lower() for a, b in dict.fromkeys(offsets))
+    for word in ("red", "car"):
+        assert (word in lowered) == (word in prompt.lower())
+    own = coded["input_ids"] if render is str else coded["input_ids"][:-1]  # the token after the prompt
+    assert prompt.lower() in inner.decode(own)
+
+
 # --- chat templates
 
 MESSAGES = [{"role": "user", "content": "the red star"}]
