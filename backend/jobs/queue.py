@@ -277,6 +277,18 @@ class JobQueue:
                     changed.append(self.fail(crashed, text))
         return changed
 
+    def give_back(self, worker: str) -> list[JobRecord]:
+        """Queue again what a worker that stops in order still runs: no crash. It can write nothing more of these jobs.
+
+        Args:
+            worker: Its name.
+
+        Returns:
+            The records that were changed.
+        """
+        running = [record for record in self.records() if record.state is JobState.RUNNING and record.worker == worker]
+        return [self.requeue(record) for record in running]
+
     def prune(self, *, keep: int = KEPT) -> int:
         """Delete the oldest final jobs beyond `keep`; return how many."""
         old = [record for record in self.records() if record.state.final][keep:]

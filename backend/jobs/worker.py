@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import fcntl
@@ -191,16 +192,40 @@ class Worker:
             thread = threading.Thread(target=target, name=f"refam-{target.__name__}", daemon=True)
             thread.start()
             self._threads.append(thread)
+        atexit.register(self._end_step)
 
     def stop(self, *, wait_s: float = 10.0) -> None:
-        """Claim no more jobs. The one that runs goes back to the queue at its next step.
+        """Claim no more jobs. The one that runs goes back to the queue at its next step, or after the wait.
 
         Args:
-            wait_s: How long each thread is waited for, in seconds.
+            wait_s: How long the threads are waited for, in seconds. A step that takes longer is lost.
         """
         self._stop.set()
+        end = time.monotonic() + wait_s
         for thread in self._threads:
-            thread.join(wait_s)
+            thread.join(max(0.0, end - time.monotonic()))
+        try:
+            self._queue.give_back(self.name)
+        except Exception as error:  # then `recover` finds it, and counts a crash
+            if transient_reason(error) is None:
+                raise
+            log.warning("the job that runs could not be given back", exc_info=error)
+        if not any(thread.is_alive() for thread in self._threads):
+            atexit.unregister(self._end_step)
+
+    def _end_step(self) -> None:
+        """Keep the process until the step that runs has ended: Python would end its thread within C++, which aborts.
+
+        A second Ctrl-C ends the process without waiting.
+        """
+        self._stop.set()
+        running = self._threads[0]
+        if running.is_alive():
+            log.info("the process ends when the step that runs does")
+        try:
+            running.join()
+        except KeyboardInterrupt:
+            os._exit(130)
 
     def run(self) -> None:
         """Work on this thread until `stop`."""

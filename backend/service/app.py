@@ -147,7 +147,7 @@ class BackgroundServer:
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
-        self._thread.join(timeout=15)
+        self._thread.join()  # each part of its end has a limit; the last one gives the running job back
 
 
 class _Server(uvicorn.Server):

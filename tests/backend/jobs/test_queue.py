@@ -308,6 +308,63 @@ def test_a_stopping_worker_queues_its_job_again(queue, tmp_path):
     assert make_worker(queue, tmp_path, succeed).work_once()
 
 
+def test_a_worker_that_stops_in_a_long_step_gives_its_job_back(queue, tmp_path):
+    begun, end_step = threading.Event(), threading.Event()
+
+    def run_job(spec, progress):
+        progress("track", 0.4)
+        begun.set()
+        assert end_step.wait(60)
+        return JobResult(ANSWER)  # the step ends after all: this attempt has lost its job
+
+    queue.submit(spec(), Priority.BATCH, fresh_s=60)
+    worker = make_worker(queue, tmp_path, run_job)
+    worker.start()
+    assert begun.wait(60)
+    worker.stop(wait_s=0.1)
+    record = queue.record("a")
+    assert (record.state, record.crashes, record.attempt, record.fraction) == (JobState.QUEUED, 0, 2, 0.4)
+    assert queue.recover(lambda name: True) == []
+    end_step.set()
+    worker.stop(wait_s=60)
+    assert queue.record("a") == record
+
+
+def test_a_process_ends_after_the_step_that_its_worker_is_in(tmp_path):
+    """A thread that Python ends within C++ aborts the process: Error 134."""
+    program = """
+import sys, time
+from pathlib import Path
+from tests.backend.jobs.queues import spec
+from backend.jobs.models import Priority
+from backend.jobs.queue import JobQueue
+from backend.jobs.worker import JobResult, Worker
+
+folder = Path(sys.argv[1])
+
+def run_job(spec, progress):
+    (folder / "begun").touch()
+    time.sleep(1.5)
+    (folder / "ended").touch()
+    return JobResult({"result": []})
+
+queue = JobQueue("sqlite", folder)
+queue.submit(spec(), Priority.BATCH, fresh_s=60)
+worker = Worker(queue, run_job, data_dir=folder, accelerator="cpu")
+worker.start()
+while not (folder / "begun").exists():
+    time.sleep(0.01)
+if sys.argv[2] == "stop":
+    worker.stop(wait_s=0.0)
+"""
+    for how in ("stop", "leave"):
+        folder = tmp_path / how
+        folder.mkdir()
+        command = [sys.executable, "-c", program, str(folder), how]
+        assert subprocess.run(command, cwd=Path(__file__).parents[3], timeout=60).returncode == 0
+        assert (folder / "ended").exists()
+
+
 def _start_killable_worker(address, tmp_path):
     command = [
         sys.executable,
