@@ -43,17 +43,55 @@ class AttentionLayout:
         modules: A regular expression for the names of the attention modules, in the order in which they run.
         text: Where the text keys are: "first" or "last" in a joint sequence, or "cross" if every key is text.
         text_queries: Whether text tokens attend too; in cross-attention they never do.
+        find_spans: Where the tokens of each sample stand, from the transformer's keyword arguments; None if all samples
+            have the same number of text tokens, padding included.
     """
 
     modules: str
     text: Literal["first", "last", "cross"]
     text_queries: bool = True
+    find_spans: Callable[[Mapping[str, Any]], list[TokenSpans]] | None = None
+
+
+@dataclass(frozen=True)
+class TokenSpans:
+    """Where the tokens of one sample stand in its joint sequence.
+
+    Attributes:
+        image: The image tokens, without padding.
+        text: The text tokens, without padding.
+    """
+
+    image: slice
+    text: slice
+
+
+_PATCH = 2  # latent pixels on a side of an image token, in Lumina-Image-2.0 and Z-Image
+_Z_IMAGE_MULTIPLE = 32  # Z-Image pads image and text to whole multiples of it, with tokens that are attended to
+
+
+def _lumina2_spans(inputs: Mapping[str, Any]) -> list[TokenSpans]:
+    """Text, then the image at once, then padding."""
+    height, width = inputs["hidden_states"].shape[-2:]
+    n_image = (height // _PATCH) * (width // _PATCH)
+    counts = inputs["encoder_attention_mask"].sum(1).tolist()
+    return [TokenSpans(slice(n, n + n_image), slice(0, n)) for n in counts]
+
+
+def _z_image_spans(inputs: Mapping[str, Any]) -> list[TokenSpans]:
+    """The image, padded; then the text, padded."""
+    spans = []
+    for image, text in zip(inputs["x"], inputs["cap_feats"], strict=True):
+        n_image = (image.shape[-2] // _PATCH) * (image.shape[-1] // _PATCH)
+        start = -(-n_image // _Z_IMAGE_MULTIPLE) * _Z_IMAGE_MULTIPLE
+        spans.append(TokenSpans(slice(0, n_image), slice(start, start + len(text))))
+    return spans
 
 
 _DOUBLE_AND_SINGLE = r"(single_)?transformer_blocks\.\d+\.attn"
 
-# The patterns leave out attention among tokens of one kind: token refiners, SD3.5's image-only `attn2`, and the
-# self-attention `attn1` of LTX and Wan.
+# The patterns leave out attention among tokens of one kind: refiners of text and of the image, SD3.5's image-only
+# `attn2`, and the self-attention `attn1` of LTX, PixArt, Sana (linear, without a softmax), SkyReels and Wan.
 LAYOUTS: Mapping[str, AttentionLayout] = {
     "FluxTransformer2DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "first"),
     "Flux2Transformer2DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "first"),
@@ -66,6 +104,11 @@ LAYOUTS: Mapping[str, AttentionLayout] = {
     "WanTransformer3DModel": AttentionLayout(r"blocks\.\d+\.attn2", "cross"),
     "LTXVideoTransformer3DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn2", "cross"),
     "PRXTransformer2DModel": AttentionLayout(r"blocks\.\d+\.attention", "first", text_queries=False),
+    "PixArtTransformer2DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn2", "cross"),
+    "SanaTransformer2DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn2", "cross"),
+    "Lumina2Transformer2DModel": AttentionLayout(r"layers\.\d+\.attn", "first", find_spans=_lumina2_spans),
+    "ZImageTransformer2DModel": AttentionLayout(r"layers\.\d+\.attention", "last", find_spans=_z_image_spans),
+    "SkyReelsV2Transformer3DModel": AttentionLayout(r"blocks\.\d+\.attn2", "cross"),
 }
 
 
@@ -133,7 +176,8 @@ def read_attention(
 
     Args:
         transformer: A diffusers transformer of a class in `LAYOUTS`.
-        inputs: Its keyword arguments, among them `encoder_hidden_states` (B, T, D).
+        inputs: Its keyword arguments, among them `encoder_hidden_states` (B, T, D), or Z-Image's `cap_feats`, B tensors
+            (T, D).
         blocks: Which attention modules to read, counted from 0 in the order in which they run; None reads all.
         n_text: How many text tokens to read; None reads all, padding included.
         first_text: The first text token to read.
@@ -153,12 +197,15 @@ def read_attention(
     wanted = sorted(range(len(modules)) if blocks is None else blocks)
     if not wanted or wanted[0] < 0 or wanted[-1] >= len(modules):
         raise ValueError(f"blocks {list(wanted)} are not in 0..{len(modules) - 1}, the blocks of this transformer")
-    batch, length = inputs["encoder_hidden_states"].shape[:2]
+    texts = inputs["cap_feats"] if "cap_feats" in inputs else inputs["encoder_hidden_states"]
+    batch, length = len(texts), max(len(text) for text in texts)
     stop = length if n_text is None else min(first_text + n_text, length)
     if not 0 <= first_text < stop:
         raise ValueError(f"text tokens {first_text} to {stop} cannot be read: the text has {length} tokens")
+    layout = attention_layout(transformer)
     tap = _AttentionTap(
-        layout=attention_layout(transformer),
+        layout=layout,
+        spans=layout.find_spans(inputs) if layout.find_spans is not None else None,
         batch=batch,
         n_text=length,
         columns=slice(first_text, stop),
@@ -201,6 +248,7 @@ class _AttentionTap(TorchFunctionMode):
     """
 
     layout: AttentionLayout
+    spans: list[TokenSpans] | None  # of each sample, where samples differ
     batch: int
     n_text: int  # text tokens in the model's input
     columns: slice  # of these, the ones to read
@@ -227,7 +275,7 @@ class _AttentionTap(TorchFunctionMode):
             hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
             text = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
             joint_already = text is None and self.layout.text != "cross"  # FLUX's single blocks get one sequence
-            self.n_image = hidden.shape[1] - (self.n_text if joint_already else 0)
+            self.n_image = hidden.shape[1] - (self.n_text if joint_already else 0)  # unless there are `spans`
             self.block = index
             self.__enter__()
 
@@ -252,17 +300,43 @@ class _AttentionTap(TorchFunctionMode):
             raise ValueError("causal or grouped-query attention is not read: no supported family uses it")
         scale = call.get("scale") or q.shape[-1] ** -0.5
         out, lse = attend_with_lse(q, k, call["value"], mask=mask, scale=scale)
-        rows, columns = self._image_rows_and_text_columns(q.shape[2])
-        image = self._gather_batch(self.image_rows, _mean_of_slice(q, k, lse, mask, scale, rows, columns))
+        image = self._gather_batch(self.image_rows, self._probabilities(q, k, lse, mask, scale, of_text=False))
         text = None
         if self.gather_sink_stats and self.layout.text != "cross" and self.layout.text_queries:
-            probabilities = _mean_of_slice(q, k, lse, mask, scale, columns, columns)
+            probabilities = self._probabilities(q, k, lse, mask, scale, of_text=True)
             text = self._gather_batch(self.text_rows, probabilities, square=True)
         if image is not None:
             self._accumulate(image, text)
             if self.early_exit and self.block == self.last_block:
                 raise _StopForward
         return out
+
+    def _probabilities(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        lse: torch.Tensor,
+        mask: torch.Tensor | None,
+        scale: float,
+        *,
+        of_text: bool,
+    ) -> torch.Tensor:
+        """The softmax from the image tokens, or from the text tokens that are read, to the latter."""
+        if self.spans is None:
+            image, text = self._image_rows_and_text_columns(q.shape[2])
+            return _mean_of_slice(q, k, lse, mask, scale, text if of_text else image, text)
+        width = self.columns.stop - self.columns.start
+        samples = []
+        for i, span in enumerate(self.spans):
+            one = slice(i, i + 1)
+            first, stop = (min(span.text.start + n, span.text.stop) for n in (self.columns.start, self.columns.stop))
+            text = slice(first, stop)
+            rows = text if of_text else span.image
+            own_mask = mask if mask is None or mask.shape[0] == 1 else mask[one]
+            maps = _mean_of_slice(q[one], k[one], lse[one], own_mask, scale, rows, text)
+            pads = width - maps.shape[2]  # zeros, since nothing attends to the padding of a shorter text
+            samples.append(F.pad(maps, (0, pads, 0, pads if of_text else 0)))
+        return torch.cat(samples)
 
     def _accumulate(self, image: torch.Tensor, text: torch.Tensor | None) -> None:
         """Add one block's attention, of image queries (B, N, T) and of text queries (B, T, T)."""

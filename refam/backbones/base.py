@@ -258,6 +258,17 @@ class Backbone(ABC):
             sigma = 1.0 - sigma
         return (sigma * config.num_train_timesteps).expand(count)
 
+    def _scheduler_timestep(self) -> torch.Tensor:
+        """The timestep as the pipeline's scheduler counts it: solvers with flow sigmas have whole ones only (int64)."""
+        value = self._timestep(1)[0]
+        return value if "FlowMatch" in type(self.pipeline.scheduler).__name__ else value.to(torch.int64)
+
+    def _variance_preserving_timestep(self) -> int:
+        """The timestep whose noise-to-signal ratio is that of `preset.noise` in rectified flow."""
+        signal = self.pipeline.scheduler.alphas_cumprod.double()
+        share = (1 - signal).sqrt() / ((1 - signal).sqrt() + signal.sqrt())
+        return int((share - self.preset.noise).abs().argmin())
+
     def _pixels(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         """(F, H, W, 3) uint8 -> (F, 3, H, W) in [-1, 1]."""
         return torch.from_numpy(frames).permute(0, 3, 1, 2).to(self.device, self.pipeline.vae.dtype) / 127.5 - 1

@@ -12,7 +12,13 @@ from typing import Any
 import torch
 
 from refam.backbones.base import Backbone
-from refam.backbones.compact_models import PRXBackbone
+from refam.backbones.compact_models import (
+    Lumina2Backbone,
+    PixArtSigmaBackbone,
+    PRXBackbone,
+    SanaBackbone,
+    ZImageBackbone,
+)
 from refam.backbones.image_models import ChromaBackbone, Flux2Backbone, FluxBackbone, QwenImageBackbone, SD3Backbone
 from refam.backbones.photo_model import PhotoBackbone
 from refam.backbones.presets import Preset, preset_for_class
@@ -22,6 +28,7 @@ from refam.backbones.video_models import (
     HunyuanVideoBackbone,
     LTXBackbone,
     MochiBackbone,
+    SkyReelsV2Backbone,
     WanBackbone,
 )
 from refam.backbones.weights import (
@@ -43,14 +50,20 @@ BACKBONES: Mapping[str, type[Backbone]] = {
     "StableDiffusion3Pipeline": SD3Backbone,
     "QwenImagePipeline": QwenImageBackbone,
     "PRXPipeline": PRXBackbone,
+    "PixArtSigmaPipeline": PixArtSigmaBackbone,
+    "SanaPipeline": SanaBackbone,
+    "Lumina2Pipeline": Lumina2Backbone,
+    "ZImagePipeline": ZImageBackbone,
     "MochiPipeline": MochiBackbone,
     "CogVideoXPipeline": CogVideoXBackbone,
     "HunyuanVideoPipeline": HunyuanVideoBackbone,
     "WanPipeline": WanBackbone,
+    "SkyReelsV2Pipeline": SkyReelsV2Backbone,
+    "SkyReelsV2DiffusionForcingPipeline": SkyReelsV2Backbone,
     "LTXPipeline": LTXBackbone,
     "PhotoFluxPipeline": PhotoBackbone,
 }
-CHAT_PIPELINES = frozenset({"Flux2Pipeline", "Flux2KleinPipeline"})
+CHAT_PIPELINES = frozenset({"Flux2Pipeline", "Flux2KleinPipeline", "ZImagePipeline"})
 QUANTISATIONS = {"bnb-4bit": "bitsandbytes", "bnb-8bit": "bitsandbytes", "int8": "torchao"}
 """The ways to quantise weights, and the package that each needs."""
 _QUANTISED = ("transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3")

@@ -101,6 +101,8 @@ class Preset:
 
 _T5, _CLIP_L, _CLIP_G, _UMT5, _LLAMA = 4.76, 0.12, 0.70, 5.68, 7.51
 _QWEN_VL, _QWEN3_4B, _MISTRAL, _GEMMA2_2B = 8.29, 4.02, 24.0, 2.61
+_DC_AE = 0.36  # Sana's autoencoder
+_GEMMA = "text encoder: Gemma Terms of Use"
 _STABILITY = "Stability AI Community License"
 _FLUX_DEV = "FLUX [dev] Non-Commercial License"
 
@@ -221,8 +223,53 @@ PRESETS: dict[str, Preset] = {
             "PRXPipeline",
             512,
             256,
-            licence="Apache-2.0; text encoder: Gemma Terms of Use",
+            licence=f"Apache-2.0; {_GEMMA}",
             billion_parameters=(1.17, _GEMMA2_2B + 0.08),
+        ),
+        _large(
+            "pixart-sigma",
+            "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+            "PixArtSigmaPipeline",
+            512,
+            300,
+            licence="OpenRAIL++",
+            billion_parameters=(0.61, _T5 + 0.08),
+        ),
+        _large(
+            "sana-0.6b",
+            "Efficient-Large-Model/Sana_600M_512px_diffusers",
+            "SanaPipeline",
+            512,
+            300,
+            licence=f"NSCL v2-custom (NVIDIA, non-commercial); {_GEMMA}",
+            billion_parameters=(0.59, _GEMMA2_2B + _DC_AE),
+        ),
+        _large(
+            "sana-1.6b",
+            "Efficient-Large-Model/Sana_1600M_512px_diffusers",
+            "SanaPipeline",
+            512,
+            300,
+            licence=f"NSCL v2-custom (NVIDIA, non-commercial); {_GEMMA}",
+            billion_parameters=(1.60, _GEMMA2_2B + _DC_AE),
+        ),
+        _large(
+            "lumina-image-2",
+            "Alpha-VLLM/Lumina-Image-2.0",
+            "Lumina2Pipeline",
+            512,
+            256,
+            licence=f"Apache-2.0; {_GEMMA}",
+            billion_parameters=(2.61, _GEMMA2_2B + 0.08),
+        ),
+        _large(
+            "z-image-turbo",
+            "Tongyi-MAI/Z-Image-Turbo",
+            "ZImagePipeline",
+            512,
+            512,
+            licence="Apache-2.0",
+            billion_parameters=(6.15, _QWEN3_4B + 0.08),
         ),
         _large(
             "mochi",
@@ -277,6 +324,24 @@ PRESETS: dict[str, Preset] = {
             480,
             512,
             licence="Apache-2.0",
+            billion_parameters=(14.3, _UMT5 + 0.13),
+        ),
+        _large(
+            "skyreels-v2-1.3b",
+            "Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers",
+            "SkyReelsV2DiffusionForcingPipeline",
+            480,
+            512,
+            licence="Skywork's own, see its model card",
+            billion_parameters=(1.44, _UMT5 + 0.13),
+        ),
+        _large(
+            "skyreels-v2-14b",
+            "Skywork/SkyReels-V2-T2V-14B-540P-Diffusers",
+            "SkyReelsV2Pipeline",
+            480,
+            512,
+            licence="Skywork's own, see its model card",
             billion_parameters=(14.3, _UMT5 + 0.13),
         ),
         _large(

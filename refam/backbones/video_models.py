@@ -1,7 +1,7 @@
-"""Video models: Mochi, CogVideoX, HunyuanVideo, Wan and LTX-Video. One forward pass grounds all frames of a clip.
+"""Video models: Mochi, CogVideoX, HunyuanVideo, Wan, SkyReels-V2 and LTX-Video. One pass grounds all frames of a clip.
 
 Sources: Mochi (github.com/genmoai/mochi), CogVideoX (arXiv 2408.06072), HunyuanVideo (arXiv 2412.03603), Wan (arXiv
-2503.20314), LTX-Video (arXiv 2501.00103).
+2503.20314), SkyReels-V2 (arXiv 2504.13074), LTX-Video (arXiv 2501.00103).
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class VideoBackbone(Backbone):
 
 
 _FRAME_RATE = 25  # the default of LTXPipeline
+_SKYREELS_FPS_ID = 1  # SkyReels-V2's number for 24 frames per second, the default; 16 have the number 0
 
 
 class MochiBackbone(VideoBackbone):
@@ -171,16 +172,10 @@ class CogVideoXBackbone(VideoBackbone):
         latents = self.pipeline.vae.encode(self._clip_pixels(frames)).latent_dist.mode()
         return self.pipeline.vae_scaling_factor_image * latents
 
-    def timestep(self) -> int:
-        """Return the timestep whose noise-to-signal ratio is that of `preset.noise` in rectified flow."""
-        signal = self.pipeline.scheduler.alphas_cumprod.double()
-        share = (1 - signal).sqrt() / ((1 - signal).sqrt() + signal.sqrt())
-        return int((share - self.preset.noise).abs().argmin())
-
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
         b, _, f, h, w = latents.shape
-        timestep = torch.full((b,), self.timestep(), dtype=torch.int64, device=self.device)
+        timestep = torch.full((b,), self._variance_preserving_timestep(), dtype=torch.int64, device=self.device)
         noised = self.pipeline.scheduler.add_noise(latents, noise, timestep).to(self.transformer.dtype)
         rotary = None
         if self.transformer.config.use_rotary_positional_embeddings:
@@ -257,8 +252,11 @@ class WanBackbone(VideoBackbone):
     @property
     @override
     def transformer(self) -> Any:
-        boundary = self.pipeline.config.boundary_ratio
-        if boundary is None or self._timestep_value() >= boundary * self.pipeline.scheduler.config.num_train_timesteps:
+        boundary = self.pipeline.config.get("boundary_ratio")
+        if (
+            boundary is None
+            or self._scheduler_timestep() >= boundary * self.pipeline.scheduler.config.num_train_timesteps
+        ):
             return self.pipeline.transformer
         return self.pipeline.transformer_2
 
@@ -287,24 +285,40 @@ class WanBackbone(VideoBackbone):
         latents = vae.encode(self._clip_pixels(frames)).latent_dist.mode()
         return standardise_latents(latents, vae.config.latents_mean, vae.config.latents_std)
 
-    def _timestep_value(self) -> float:
-        """The timestep as this pipeline's scheduler counts it; UniPC, which Wan ships with, has whole ones only."""
-        value = float(self._timestep(1)[0])
-        return value if "FlowMatch" in type(self.pipeline.scheduler).__name__ else float(int(value))
-
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
-        b = len(latents)
-        is_whole = "FlowMatch" not in type(self.pipeline.scheduler).__name__
-        timestep = torch.tensor(
-            self._timestep_value(), device=self.device, dtype=torch.int64 if is_whole else torch.float32
-        )
-        if self.pipeline.config.expand_timesteps:  # Wan 2.2 5B: one for each token
+        b, timestep = len(latents), self._scheduler_timestep()
+        if self.pipeline.config.get("expand_timesteps"):  # Wan 2.2 5B: one for each token
             tokens = torch.ones(latents.shape[2:], dtype=torch.float32, device=self.device)[:, ::2, ::2]
             expanded = (tokens * timestep).flatten().expand(b, -1)
         else:
             expanded = timestep.expand(b)
         return {"hidden_states": self._noised(latents, noise), "timestep": expanded, **text.inputs}
+
+
+class SkyReelsV2Backbone(WanBackbone):
+    """A SkyReelsV2Pipeline, Wan's under another name, or a SkyReelsV2DiffusionForcingPipeline."""
+
+    @override
+    def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
+        # As `encode_prompt`, whose cleaning needs the package ftfy: prompts are clean here.
+        tokens = self.pipeline.tokenizer(
+            prompts, padding="max_length", max_length=self.preset.text_length, truncation=True, return_tensors="pt"
+        ).to(self.device)
+        mask = tokens["attention_mask"]
+        embeds = self.pipeline.text_encoder(tokens["input_ids"], mask).last_hidden_state
+        embeds = embeds.masked_fill(mask[:, :, None] == 0, 0)
+        return {"encoder_hidden_states": embeds.to(self.transformer.dtype)}
+
+    @override
+    def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
+        inputs = super()._inputs(latents, noise, text)
+        if "DiffusionForcing" not in type(self.pipeline).__name__:
+            return inputs
+        # Each latent frame has a timestep of its own: here the same. One rate stands for all samples, since diffusers
+        # 0.42 cannot add those of several.
+        timestep = self._scheduler_timestep().expand(len(latents), latents.shape[2])
+        return {**inputs, "timestep": timestep, "enable_diffusion_forcing": True, "fps": [_SKYREELS_FPS_ID]}
 
 
 class LTXBackbone(VideoBackbone):

@@ -11,6 +11,7 @@ from typing import Any
 
 from refam.backbones.presets import GROUPS, members_of, preset_for
 from refam.backbones.tokenizer_file import FileTokenizer
+from refam.backbones.tokenizers import PromptTokenizer
 from refam.backbones.weights import BackboneError, find_pipeline_directory, read_index
 from refam.photos import VOCABULARY_NAME
 from refam.photos.rewording import make_rewording
@@ -29,11 +30,15 @@ _TOKENIZERS = {
     **dict.fromkeys(
         (
             *("Flux2Pipeline", "Flux2KleinPipeline", "ChromaPipeline", "QwenImagePipeline", "MochiPipeline"),
-            *("CogVideoXPipeline", "HunyuanVideoPipeline", "WanPipeline", "LTXPipeline"),
+            *("CogVideoXPipeline", "HunyuanVideoPipeline", "WanPipeline", "LTXPipeline", "ZImagePipeline"),
+            *("PRXPipeline", "PixArtSigmaPipeline", "SanaPipeline", "Lumina2Pipeline"),
+            *("SkyReelsV2Pipeline", "SkyReelsV2DiffusionForcingPipeline"),
         ),
         ("tokenizer",),
     ),
 }
+_LOWER_CASE = ("PRXPipeline", "PixArtSigmaPipeline", "SanaPipeline")  # they put prompts into lower case
+_AFTER_A_SPACE = ("SanaPipeline", "Lumina2Pipeline")  # their templates end with one
 _CLIP_LENGTH = 77  # of the sequence that StableDiffusion3Pipeline has without T5
 
 
@@ -135,8 +140,12 @@ def _open_reader(backbone: str, *, download: bool = False) -> WordReader | None:
         if file.is_file():
             is_clip = pipeline == "StableDiffusion3Pipeline" and folder == "tokenizer"
             length = _CLIP_LENGTH if is_clip else preset.text_length
+            tokenizer: Any = FileTokenizer(file)
+            if pipeline in _LOWER_CASE or pipeline in _AFTER_A_SPACE:
+                render = " {}".format if pipeline in _AFTER_A_SPACE else str
+                tokenizer = PromptTokenizer(tokenizer, render, lower=pipeline in _LOWER_CASE)
             if pipeline != "PhotoFluxPipeline":
-                return WordReader(FileTokenizer(file), max_tokens=length)
+                return WordReader(tokenizer, max_tokens=length)
             vocabulary = load_vocabulary(directory / VOCABULARY_NAME)
             reword = make_rewording(vocabulary)
             return WordReader(FileTokenizer(file), max_tokens=length, reword=reword, nouns=vocabulary.nouns)

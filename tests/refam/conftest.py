@@ -55,7 +55,7 @@ def loaded(saved: Callable[[str], Path]) -> Callable[..., Backbone]:
     def of(name: str, dtype: str = "float32") -> Backbone:
         if (name, dtype) not in made:
             length = pipelines.TEXT_LENGTH.get(name, 24)
-            side = 64 if name == "LTX" else 48 if name in pipelines.CLIPS else 16
+            side = 64 if name in ("LTX", "Sana") else 48 if name in pipelines.CLIPS else 16
             preset = replace(preset_for(str(saved(name))), short_side_px=side, text_length=length)
             made[name, dtype] = load_backbone(preset, device="cpu", loading=LoadOptions(dtype=dtype))
         return made[name, dtype]

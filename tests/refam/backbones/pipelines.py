@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLCogVideoX,
     AutoencoderKLFlux2,
@@ -21,6 +22,7 @@ from diffusers import (
     CogVideoXDDIMScheduler,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
@@ -31,17 +33,28 @@ from diffusers import (
     HunyuanVideoTransformer3DModel,
     LTXPipeline,
     LTXVideoTransformer3DModel,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
     MochiPipeline,
     MochiTransformer3DModel,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
     PRXPipeline,
     PRXTransformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
+    SkyReelsV2DiffusionForcingPipeline,
+    SkyReelsV2Pipeline,
+    SkyReelsV2Transformer3DModel,
     StableDiffusion3Pipeline,
     UniPCMultistepScheduler,
     WanPipeline,
     WanTransformer3DModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from diffusers.pipelines.flux2.system_messages import SYSTEM_MESSAGE
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
@@ -51,6 +64,8 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
     LlamaConfig,
     LlamaModel,
     Mistral3Config,
@@ -61,6 +76,7 @@ from transformers import (
     Qwen2TokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     UMT5Config,
@@ -284,6 +300,75 @@ def prx() -> Any:
     )  # fmt: skip
 
 
+def pixart_sigma() -> Any:
+    tokenizer, text_encoder = t5()
+    return PixArtSigmaPipeline(
+        tokenizer, text_encoder, image_vae(),
+        PixArtTransformer2DModel(
+            num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=8, num_layers=3,
+            cross_attention_dim=32, sample_size=8, caption_channels=WIDTH, use_additional_conditions=False,
+        ),
+        DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02),
+    )  # fmt: skip
+
+
+def gemma2(*texts: str) -> tuple[Any, Any]:
+    tokenizer = gemma_tokenizer(*texts)
+    config = Gemma2Config(
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, query_pre_attn_scalar=8,
+    )  # fmt: skip
+    return tokenizer, Gemma2Model(config)
+
+
+def sana() -> Any:
+    tokenizer, text_encoder = gemma2()
+    return SanaPipeline(
+        tokenizer, text_encoder,
+        AutoencoderDC(
+            latent_channels=4, attention_head_dim=2, scaling_factor=0.7, encoder_block_types=("ResBlock",) * 4,
+            decoder_block_types=("ResBlock",) * 4, encoder_block_out_channels=(8,) * 4,
+            decoder_block_out_channels=(8,) * 4,
+            encoder_qkv_multiscales=((),) * 4, decoder_qkv_multiscales=((),) * 4, encoder_layers_per_block=(1,) * 4,
+            decoder_layers_per_block=(1,) * 4, decoder_norm_types="rms_norm", decoder_act_fns="silu",
+            downsample_block_type="conv", upsample_block_type="interpolate",
+        ),
+        SanaTransformer2DModel(
+            in_channels=4, out_channels=4, num_attention_heads=4, attention_head_dim=8, num_layers=3,
+            num_cross_attention_heads=2, cross_attention_head_dim=16, cross_attention_dim=32, caption_channels=WIDTH,
+            sample_size=8,
+        ),
+        DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+    )  # fmt: skip
+
+
+def lumina2() -> Any:
+    tokenizer, text_encoder = gemma2(
+        "You are an assistant designed to generate superior images with the superior degree of image-text alignment "
+        "based on textual prompts or user prompts. <Prompt Start> "
+    )
+    return Lumina2Pipeline(
+        Lumina2Transformer2DModel(
+            sample_size=8, in_channels=4, hidden_size=24, num_layers=3, num_refiner_layers=1, num_attention_heads=2,
+            num_kv_heads=1, multiple_of=16, axes_dim_rope=(4, 4, 4), axes_lens=(96, 32, 32), cap_feat_dim=WIDTH,
+        ),
+        flow(), image_vae(), text_encoder, tokenizer,
+    )  # fmt: skip
+
+
+def z_image() -> Any:
+    tokenizer = qwen_tokenizer()
+    encoder = Qwen3Model(
+        Qwen3Config(vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=2,
+                    num_attention_heads=2, num_key_value_heads=1, head_dim=8)
+    )  # fmt: skip
+    transformer = ZImageTransformer2DModel(
+        in_channels=4, dim=48, n_layers=3, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=WIDTH,
+        axes_dims=[8, 8, 8], axes_lens=[128, 32, 32],
+    )  # fmt: skip
+    return ZImagePipeline(flow(), image_vae(), encoder, tokenizer, transformer)
+
+
 def mochi() -> Any:
     tokenizer, text_encoder = t5()
     return MochiPipeline(
@@ -368,6 +453,21 @@ def wan(*, kind: str = "2.1") -> Any:
     )  # fmt: skip
 
 
+def skyreels_v2(*, diffusion_forcing: bool = False) -> Any:
+    tokenizer, text_encoder = t5(UMT5EncoderModel, UMT5Config)
+    kind = SkyReelsV2DiffusionForcingPipeline if diffusion_forcing else SkyReelsV2Pipeline
+    return kind(
+        tokenizer=tokenizer, text_encoder=text_encoder,
+        transformer=SkyReelsV2Transformer3DModel(
+            patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=16, out_channels=16,
+            text_dim=WIDTH, freq_dim=16, ffn_dim=32, num_layers=3, rope_max_seq_len=32,
+            inject_sample_info=diffusion_forcing,
+        ),
+        vae=AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1),
+        scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0),
+    )  # fmt: skip
+
+
 def ltx() -> Any:
     tokenizer, text_encoder = t5()
     return LTXPipeline(
@@ -404,6 +504,10 @@ IMAGES: dict[str, Callable[[], Any]] = {
     "SD3 without T5": lambda: sd3(with_t5=False),
     "Qwen-Image": qwen_image,
     "PRX": prx,
+    "PixArt-Sigma": pixart_sigma,
+    "Sana": sana,
+    "Lumina-Image-2.0": lumina2,
+    "Z-Image": z_image,
 }
 CLIPS: dict[str, Callable[[], Any]] = {
     "Mochi": mochi,
@@ -414,11 +518,20 @@ CLIPS: dict[str, Callable[[], Any]] = {
     "Wan": wan,
     "Wan 2.2 A14B": lambda: wan(kind="2.2 A14B"),
     "Wan 2.2 5B": lambda: wan(kind="2.2 5B"),
+    "SkyReels-V2": skyreels_v2,
+    "SkyReels-V2 DF": lambda: skyreels_v2(diffusion_forcing=True),
     "LTX": ltx,
 }
 ALL = {**IMAGES, **CLIPS}
 # Room for the longest prompt and its template.
-TEXT_LENGTH = {"FLUX.2": 96, "FLUX.2 Klein": 64, "Qwen-Image": 64, "HunyuanVideo": 40}
+TEXT_LENGTH = {
+    "FLUX.2": 96,
+    "FLUX.2 Klein": 64,
+    "Qwen-Image": 64,
+    "HunyuanVideo": 40,
+    "Lumina-Image-2.0": 64,
+    "Z-Image": 64,
+}
 
 
 def random_frames(count: int, seed: int = 0) -> list[np.ndarray]:

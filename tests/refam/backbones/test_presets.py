@@ -59,6 +59,18 @@ FULL_SIZE: dict[str, Callable[[], torch.nn.Module]] = {
     "hunyuan-video": diffusers.HunyuanVideoTransformer3DModel,
     "wan-14b": diffusers.WanTransformer3DModel,
     "ltx-video": diffusers.LTXVideoTransformer3DModel,
+    "prx-512": diffusers.PRXTransformer2DModel,
+    "pixart-sigma": lambda: diffusers.PixArtTransformer2DModel(caption_channels=4096, use_additional_conditions=False),
+    "sana-0.6b": lambda: diffusers.SanaTransformer2DModel(
+        num_attention_heads=36, num_layers=28, num_cross_attention_heads=16, cross_attention_head_dim=72,
+        cross_attention_dim=1152,
+    ),
+    "sana-1.6b": diffusers.SanaTransformer2DModel,
+    "lumina-image-2": lambda: diffusers.Lumina2Transformer2DModel(cap_feat_dim=2304),
+    "z-image-turbo": diffusers.ZImageTransformer2DModel,
+    "skyreels-1.3b": lambda: diffusers.SkyReelsV2Transformer3DModel(
+        num_attention_heads=12, ffn_dim=8960, num_layers=30, inject_sample_info=True
+    ),
 }  # fmt: skip
 
 
@@ -80,6 +92,14 @@ def test_the_largest_text_encoder_is_counted_right() -> None:
     billion_parameters = PRESETS["chroma"].billion_parameters
     assert billion_parameters is not None
     assert billion_parameters[1] == pytest.approx(count + 0.08, rel=0.01)
+
+
+def test_gemmas_and_their_autoencoders_are_counted_right() -> None:
+    with torch.device("meta"):
+        gemma = sum(p.numel() for p in transformers.Gemma2Model(transformers.Gemma2Config()).parameters()) / 1e9
+    billion_parameters = PRESETS["prx-512"].billion_parameters
+    assert billion_parameters is not None
+    assert billion_parameters[1] == pytest.approx(gemma + 0.08, rel=0.01)
 
 
 @pytest.mark.parametrize(
