@@ -16,6 +16,7 @@ from refam.backbones.weights import directory_size
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
+    from backend.cli.model_choice import Machine
     from refam.backbones import Preset
     from refam.segmenters.sam2_weights import Sam2Weights
 
@@ -41,24 +42,30 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
         from rich.table import Table
         from rich.text import Text
 
+        from backend.cli.model_choice import choose_backbone, describe_choice, read_machine
+        from backend.settings import weight_settings
         from refam.backbones import PRESETS
 
+        machine = read_machine(weight_settings().dtype)
         table = Table(box=None, pad_edge=False)
-        for heading in ("backbone", "reads", "weights", "offloaded", "licence", "on this machine"):
-            justify: JustifyMethod = "right" if heading in ("weights", "offloaded") else "left"
+        for heading in ("backbone", "reads", "weights", "offloaded", "s/frame", "licence", "on this machine"):
+            justify: JustifyMethod = "right" if heading in ("weights", "offloaded", "s/frame") else "left"
             table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading == "backbone")
         for preset in PRESETS.values():
-            table.add_row(*(Text(cell) for cell in _table_row(preset)))
+            table.add_row(*(Text(cell) for cell in _table_row(preset, machine)))
         stdout.print(table, soft_wrap=True)
         stdout.print(
             "\nSizes are approximate: parameters, counted from the configurations, at 2 bytes each. So much is\n"
             "downloaded, and so much must a GPU hold for the weights alone. With REFAM_OFFLOAD=1 it holds the\n"
-            "transformer or the other parts, whichever is larger. A folder or a hub name of any of these pipelines\n"
-            "will do as well. By default (`small`), the words choose between tiny, which knows drawn shapes, and\n"
-            "photos, which knows everyday nouns. Only these two were measured: the others' weights were not at hand.",
+            "transformer or the other parts, whichever is larger. s/frame is what one 16:9 frame takes at the speed\n"
+            "that a matrix product has now; operations are counted from the configurations, other work comes on\n"
+            "top, and - is not counted. A folder or a hub name of any of these pipelines will do as well. By default\n"
+            "(`small`), the words choose between tiny, which knows drawn shapes, and photos, which knows everyday\n"
+            "nouns. Only these two were measured: the others' weights were not at hand.",
             markup=False,
             soft_wrap=True,
         )
+        stdout.print(f"\n{describe_choice(choose_backbone(machine), machine)}", markup=False, soft_wrap=True)
         _list_segmenters()
 
 
@@ -160,12 +167,15 @@ def _list_segmenters() -> None:
 
 def _describe_models() -> dict[str, Any]:
     """Return backbones and segmenters as JSON: sizes in bytes, null where they are not known or not on this machine."""
+    from backend.cli.model_choice import choose_backbone, frame_seconds, read_machine
     from backend.settings import weight_settings
     from refam.backbones import PRESETS
     from refam.backbones.loading import BACKBONES
     from refam.segmenters import sam2_weights as sam2_store
 
     backbones = []
+    machine = read_machine(weight_settings().dtype)
+    choice = choose_backbone(machine)
     for preset in PRESETS.values():
         size, complete = _on_this_machine(preset)
         backbones.append(
@@ -174,6 +184,7 @@ def _describe_models() -> dict[str, Any]:
                 "reads": "clips" if BACKBONES[preset.pipeline].is_video else "frames",
                 "source": preset.source,
                 "weights_bytes": preset.billion_parameters and round(2e9 * sum(preset.billion_parameters)),
+                "seconds_per_frame": frame_seconds(preset, machine),
                 "licence": preset.licence,
                 "gated": preset.gated,
                 "bytes_here": size,
@@ -194,11 +205,18 @@ def _describe_models() -> dict[str, Any]:
             }
         )
     segmenters.append({"name": "grabcut", "source": None, "weights_bytes": 0, "licence": None, "bytes_here": 0})
-    choice = weights.segmenter_choice(None)
+    in_use = weights.segmenter_choice(None)
     return {
         "backbones": backbones,
+        "recommended_backbone": {
+            "name": None if choice.preset is None else choice.preset.name,
+            "offload": choice.offload,
+            "device": machine.name,
+            "free_bytes": round(1e9 * machine.free_gb),
+            "flops_per_second": machine.flops,
+        },
         "segmenters": segmenters,
-        "segmenter_in_use": {"version": choice.version, "why": choice.why},
+        "segmenter_in_use": {"version": in_use.version, "why": in_use.why},
     }
 
 
@@ -212,7 +230,8 @@ def _on_this_machine(preset: Preset) -> tuple[int | None, bool]:
     return directory_size(directory), not find_missing_files(directory, read_index(directory))
 
 
-def _table_row(preset: Preset) -> tuple[str, ...]:
+def _table_row(preset: Preset, machine: Machine) -> tuple[str, ...]:
+    from backend.cli.model_choice import frame_seconds
     from refam.backbones.loading import BACKBONES
 
     size, complete = _on_this_machine(preset)
@@ -227,9 +246,14 @@ def _table_row(preset: Preset) -> tuple[str, ...]:
         "clips" if BACKBONES[preset.pipeline].is_video else "frames",
         weights,
         offloaded,
+        _format_seconds(frame_seconds(preset, machine)),
         licence,
         here,
     )
+
+
+def _format_seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
 def _format_size(count: int) -> str:

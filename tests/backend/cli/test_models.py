@@ -33,9 +33,11 @@ def test_the_list_has_size_licence_and_download_state(tmp_path: Path, monkeypatc
     output = runner.invoke(app, ["models"], env={"COLUMNS": "200"}, catch_exceptions=False).output
     lines = {line.split()[0]: line for line in output.splitlines() if line.split()}
     assert set(PRESETS) <= set(lines)
-    assert re.search(r"frames +34 GB +24 GB +FLUX\.1-dev, non-commercial \(to accept .*\) +no", lines["flux-dev"])
-    assert re.search(r"clips +30 GB +20 GB +Apache-2\.0 +no", lines["mochi"])
+    assert re.search(r"frames +34 GB +24 GB +- +FLUX\.1-dev, non-commercial \(to accept .*\) +no", lines["flux-dev"])
+    assert re.search(r"clips +30 GB +20 GB +- +Apache-2\.0 +no", lines["mochi"])
+    assert re.search(r"frames +8 GB +5 GB +[\d.]+ +Apache-2\.0; text encoder: Gemma Terms of Use +no", lines["prx-512"])
     assert re.search(r"MB, not complete", lines["ltx-video"])
+    assert "This machine (" in output
     assert "FLUX [dev] Non-Commercial" in lines["flux2-dev"], "brackets in a licence are not read as markup"
 
 
@@ -57,6 +59,9 @@ def test_the_list_is_json_for_a_machine() -> None:
     assert backbones["tiny"]["bytes_here"] > 1_000_000
     assert backbones["tiny"]["complete"] is True
     assert (backbones["flux-dev"]["weights_bytes"], backbones["flux-dev"]["gated"]) == (pytest.approx(34e9, 0.02), True)
+    assert backbones["prx-512"]["seconds_per_frame"] > 0
+    assert backbones["flux-dev"]["seconds_per_frame"] is None
+    assert found["recommended_backbone"]["free_bytes"] > 0
     assert {"sam2-tiny", "grabcut"} <= {model["name"] for model in found["segmenters"]}
     assert found["segmenter_in_use"]["why"]
 
