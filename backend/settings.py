@@ -52,6 +52,8 @@ class WeightSettings(BaseSettings):
     """Quantise the backbone's weights: `bnb-4bit`, `bnb-8bit` or `int8`"""
     free_text: bool = False
     """Free text encoders once words are encoded, and load them again for new words"""
+    blocks: str | None = None
+    """Transformer blocks to read, as in `14-17` or `all`; unset takes the preset's, see `refam eval photos --choose`"""
     download: bool = False
     """Fetch a backbone that is not on this machine; SAM2-tiny (about 156 MB) is fetched at first use without this"""
     offline: bool = False
@@ -156,6 +158,7 @@ class WeightSettings(BaseSettings):
             quantise=self.quantise,
             free_text=self.free_text,
             download=self.download,
+            blocks=self.blocks,
         )
 
 

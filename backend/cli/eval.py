@@ -187,6 +187,9 @@ def photos(
     device: console.Device = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="How many pictures; all unless given.")] = None,
     places: Annotated[bool, typer.Option(help="Also ask for the left and the right one of two of a kind.")] = False,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Compare blocks instead: the current ones, published ones, all, thirds.")
+    ] = False,
 ) -> None:
     """Ground the nouns of photographs whose objects are outlined: the share of peaks on the object, for each noun.
 
@@ -209,8 +212,13 @@ def photos(
         pictures = read_outlined(root, skipped=left_out)[:limit]
         grounder = _load_grounder(backbone, None, device)
         known = cache(partial(knows_noun, grounder))
-        scores = score_pictures(grounder, pictures, known, progress=lambda f: step("ground", f))
-        _print(photo_table(scores))
+        if choose:
+            from refam.evaluation.block_choice import compare_blocks
+
+            _print(compare_blocks(grounder, pictures, known, progress=lambda f: step("ground", f)))
+        else:
+            scores = score_pictures(grounder, pictures, known, progress=lambda f: step("ground", f))
+            _print(photo_table(scores))
         if places:
             beside = score_places(grounder, pictures, known, progress=lambda f: step("ground words of place", f))
             _print("\n" + place_table(beside))

@@ -121,12 +121,16 @@ def score_model_id(model: ScoreModel) -> str:
 
 
 def candidate_readings(grounder: Grounder) -> tuple[ReadingSettings, ...]:
-    """Return the readings to compare, the current one first: thirds of the depth, three noise levels, both magnets."""
+    """Return the readings to compare, the current one first: published blocks, thirds of the depth, three noise levels.
+
+    Each with and without magnets.
+    """
     preset = grounder.backbone.preset
     n = len(attention_modules(grounder.backbone.pipeline.transformer))
     third = max(1, round(n / 3))
     parts = [range(n), range(third), range(third, n - third), range(n - third, n), range(third, n), range(n - third)]
-    blocks = [preset.blocks, *(tuple(p) for p in parts if len(p))]
+    priors = (prior.blocks for prior in preset.block_priors if max(prior.blocks) < n)
+    blocks = [preset.blocks, *priors, *(tuple(p) for p in parts if len(p))]
     levels = [preset.noise, *(round(preset.noise + d, 2) for d in (-0.2, 0.2) if 0.05 <= preset.noise + d <= 0.95)]
     current = grounder.options.magnets
     readings = [ReadingSettings(b, s, m) for m, s, b in itertools.product((current, not current), levels, blocks)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from refam.backbones.compact_models import (
 )
 from refam.backbones.image_models import ChromaBackbone, Flux2Backbone, FluxBackbone, QwenImageBackbone, SD3Backbone
 from refam.backbones.photo_model import PhotoBackbone
-from refam.backbones.presets import Preset, preset_for_class
+from refam.backbones.presets import Preset, parse_blocks, preset_for_class
 from refam.backbones.tokenizers import ChatTokenizer, restore_normalizer
 from refam.backbones.video_models import (
     CogVideoXBackbone,
@@ -80,9 +80,10 @@ class LoadOptions:
         free_text: Unload the text encoders once the words of a call are encoded, and read them from disk again for new
             words.
         download: Fetch weights that are not on this machine.
+        blocks: Read these blocks instead of the preset's, as in "14-17", see `parse_blocks`; None keeps the preset's.
 
     Raises:
-        BackboneError: If the dtype is unknown.
+        BackboneError: If the dtype is unknown, or if the blocks cannot be read.
     """
 
     dtype: str = "auto"
@@ -90,8 +91,11 @@ class LoadOptions:
     quantise: str | None = None
     free_text: bool = False
     download: bool = False
+    blocks: str | None = None
 
     def __post_init__(self) -> None:
+        if self.blocks is not None:
+            parse_blocks(self.blocks)
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise BackboneError(f"dtype must be auto, float32, bfloat16 or float16, not {self.dtype!r}")
 
@@ -128,6 +132,8 @@ def load_backbone(preset: Preset, *, device: str = "auto", loading: LoadOptions 
     directory = _directory_of(preset, download=loading.download)
     index = read_index(directory)
     preset = _preset_for_index(preset, index["_class_name"])
+    if loading.blocks is not None:
+        preset = replace(preset, blocks=parse_blocks(loading.blocks))
     if missing := find_missing_files(directory, index):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise BackboneError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,38 @@ from typing import Any
 from refam.backbones.weights import BackboneError, find_pipeline_directory, is_hub_id, read_index
 from refam.photos import PHOTOS_DIRECTORY, TEXT_LENGTH
 from refam.tiny import TINY_DIRECTORY as TINY_DIRECTORY
+
+
+@dataclass(frozen=True)
+class BlockPrior:
+    """Blocks that a publication reads. They were found with another readout or on other data: compare before use.
+
+    Attributes:
+        blocks: Their numbers, in the order in which they run.
+        source: The publication.
+    """
+
+    blocks: tuple[int, ...]
+    source: str
+
+
+def parse_blocks(text: str) -> tuple[int, ...] | None:
+    """Read blocks as people write them: numbers and ranges, "0,14-17"; None for "all".
+
+    Raises:
+        BackboneError: If it is something else.
+    """
+    if text == "all":
+        return None
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        raise BackboneError(f"blocks are numbers and ranges, as in 9 or 14-17 or 0,2-3, or all; not {text!r}")
+    blocks: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if int(last or first) < int(first):
+            raise BackboneError(f"blocks are numbers and ranges, as in 9 or 14-17 or 0,2-3, or all; not {text!r}")
+        blocks |= set(range(int(first), int(last or first) + 1))
+    return tuple(sorted(blocks))
 
 
 @dataclass(frozen=True)
@@ -24,6 +57,7 @@ class Preset:
         text_length: Positions of the text encoder's sequence.
         blocks: Attention modules to read, in the order in which they run; None reads all, as the paper averages over
             them.
+        block_priors: Blocks that were published for this model, which `refam eval photos --choose` compares.
         draws: Noise samples averaged for each frame.
         balanced: See `refam.heatmaps.sum_word_maps`.
         smooth_tokens: See `refam.heatmaps.sum_word_maps`.
@@ -60,6 +94,7 @@ class Preset:
     gated: bool = False
     billion_parameters: tuple[float, float] | None = None
     trained_by: str = ""
+    block_priors: tuple[BlockPrior, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.noise < 1:
@@ -107,6 +142,11 @@ _STABILITY = "Stability AI Community License"
 _FLUX_DEV = "FLUX [dev] Non-Commercial License"
 
 
+_CONCEPT_ATTENTION = BlockPrior(tuple(range(14, 18)), "ConceptAttention (arXiv 2502.04320)")
+_SEG4DIFF = BlockPrior((9,), "Seg4Diff, for SD3-medium (arXiv 2509.18096)")
+_REFAM = BlockPrior(tuple(range(20, 48)), "RefAM (arXiv 2509.22650)")
+
+
 def _large(name: str, source: str, pipeline: str, short_side_px: int, text_length: int, **more: Any) -> Preset:
     """A published model: all blocks, half noise. These two are not tuned, since the weights were not available."""
     return Preset(name, source, 0.5, short_side_px, text_length, pipeline=pipeline, dtype="bfloat16", **more)
@@ -147,6 +187,7 @@ PRESETS: dict[str, Preset] = {
             512,
             256,
             licence="Apache-2.0",
+            block_priors=(_CONCEPT_ATTENTION,),
             billion_parameters=(11.9, _T5 + _CLIP_L + 0.08),
         ),
         _large(
@@ -157,6 +198,7 @@ PRESETS: dict[str, Preset] = {
             512,
             licence="FLUX.1-dev, non-commercial",
             gated=True,
+            block_priors=(_CONCEPT_ATTENTION,),
             billion_parameters=(11.9, _T5 + _CLIP_L + 0.08),
         ),
         _large(
@@ -196,6 +238,7 @@ PRESETS: dict[str, Preset] = {
             256,
             licence=_STABILITY,
             gated=True,
+            block_priors=(_SEG4DIFF,),
             billion_parameters=(2.24, _T5 + _CLIP_L + _CLIP_G + 0.08),
         ),
         _large(
@@ -278,6 +321,7 @@ PRESETS: dict[str, Preset] = {
             480,
             256,
             licence="Apache-2.0",
+            block_priors=(_REFAM,),
             billion_parameters=(10.0, _T5 + 0.46),
         ),
         _large(
@@ -327,7 +371,7 @@ PRESETS: dict[str, Preset] = {
             billion_parameters=(14.3, _UMT5 + 0.13),
         ),
         _large(
-            "skyreels-v2-1.3b",
+            "skyreels-1.3b",
             "Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers",
             "SkyReelsV2DiffusionForcingPipeline",
             480,
@@ -336,7 +380,7 @@ PRESETS: dict[str, Preset] = {
             billion_parameters=(1.44, _UMT5 + 0.13),
         ),
         _large(
-            "skyreels-v2-14b",
+            "skyreels-14b",
             "Skywork/SkyReels-V2-T2V-14B-540P-Diffusers",
             "SkyReelsV2Pipeline",
             480,
@@ -397,6 +441,7 @@ def preset_for_class(pipeline: str, *, name: str, source: str, licence: str) -> 
         licence=licence,
         gated=False,
         billion_parameters=None,
+        block_priors=(),
         revision=None,
         trained_by="",
     )

@@ -212,8 +212,8 @@ def score_pictures(
         seconds = (time.perf_counter() - started) / len(nouns)
         for noun, row in zip(nouns, rows, strict=True):
             mask = picture.masks.get(noun)
-            hit = mask is not None and _at(mask, *row[0].peak)
-            centre = mask is not None and _at(mask, 0.5, 0.5)
+            hit = mask is not None and is_at(mask, *row[0].peak)
+            centre = mask is not None and is_at(mask, 0.5, 0.5)
             scores.append(PairScore(noun, mask is not None, hit, centre, row[0].certainty, seconds))
         progress((index + 1) / len(pictures))
     return scores
@@ -243,7 +243,7 @@ def score_places(
             words = [f"the {noun} on the {('left', 'right')[side]}" for noun, side in phrases]
             rows = grounder.ground([read_picture(picture.file)], words, indices=[index])
             for (noun, side), row in zip(phrases, rows, strict=True):
-                named, other = (_at(pairs[noun][k], *row[0].peak) for k in (side, 1 - side))
+                named, other = (is_at(pairs[noun][k], *row[0].peak) for k in (side, 1 - side))
                 scores.append(PlaceScore(noun, named, other and not named))
         progress((index + 1) / len(pictures))
     return scores
@@ -270,7 +270,8 @@ def place_table(scores: Sequence[PlaceScore]) -> str:
     )
 
 
-def _at(mask: NDArray[np.bool_], x: float, y: float) -> bool:
+def is_at(mask: NDArray[np.bool_], x: float, y: float) -> bool:
+    """Return whether a point, in fractions of width and height, lies on a mask."""
     height, width = mask.shape
     return bool(mask[min(height - 1, int(y * height)), min(width - 1, int(x * width))])
 

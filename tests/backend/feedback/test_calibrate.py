@@ -22,6 +22,7 @@ from backend.feedback.cross_validation import assign_folds, choose_setting
 from backend.feedback.project import CorrectedObject, FeedbackError, task_corrected_objects
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.label_config import parse_label_config
+from refam.backbones.presets import BlockPrior
 from refam.grounder_loading import load_grounder
 from refam.pipeline.confidence import FEATURES, ScoreModel
 from refam.pipeline.pipeline import Pipeline
@@ -145,6 +146,16 @@ def test_the_current_reading_comes_first_and_none_twice(grounder):
     preset = grounder.backbone.preset
     assert (found[0].blocks, found[0].noise, found[0].magnets) == (preset.blocks, preset.noise, True)
     assert len(set(found)) == len(found) > 10
+
+
+def test_published_blocks_are_among_the_readings_if_the_transformer_has_them(grounder):
+    backbone, preset = grounder.backbone, grounder.backbone.preset
+    assert all(reading.blocks != (1,) for reading in candidate_readings(grounder))
+    backbone.preset = replace(preset, block_priors=(BlockPrior((1,), "a paper"), BlockPrior((99,), "another")))
+    found = {reading.blocks for reading in candidate_readings(grounder)}
+    backbone.preset = preset
+    assert (1,) in found
+    assert (99,) not in found
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
