@@ -141,6 +141,7 @@ SCENARIOS = {
     "refam/backbones/test_families.py": "every family of models against diffusers' own pipeline",
     "refam/pipeline/test_grounded_masks.py": "from heatmaps to the mask on the frame where tracking starts",
     "refam/pipeline/test_recovery_drift.py": "a track that drifted onto something else is corrected from the words",
+    "backend/service/test_timeline_answers.py": "times in sight, from the words to the answer",
     "backend/service/test_preview.py": "typed words are answered by a preview, then by the track",
     "refam/pipeline/test_absence.py": "what is not in the video, from the words to the answer",
     "refam/test_api.py": "the public calls of the package itself",

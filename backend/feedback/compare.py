@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.feedback.annotator import interpolate_sequence
+from backend.labelstudio.controls.timeline_labels import TimelineLabelsControl, is_user_edited, read_ranges
 from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
 from backend.labelstudio.controls.video_vector import VectorKeyframes, VideoVectorControl
 from backend.labelstudio.edits import is_vertex_list, keyframe_checksum, read_user_keyframes, region_words
@@ -20,8 +21,17 @@ from video.contours import polygon_to_mask
 from video.masks import box_iou, iou
 
 Region = Mapping[str, Any]
-_LABELS = ("labels", "videorectangle", "brushlabels", "polygonlabels", "bitmasklabels", "videovectorlabels")
+_LABELS = (
+    "labels",
+    "videorectangle",
+    "brushlabels",
+    "polygonlabels",
+    "bitmasklabels",
+    "videovectorlabels",
+    "timelinelabels",
+)
 _ON_VIDEO = (*VideoRectangleControl.TAGS, *VideoVectorControl.TAGS)
+_IN_SIGHT = TimelineLabelsControl.TAGS
 _OUTLINE_GRID = (256, 256)  # (width, height) in pixels, on which outlines are compared
 _SAME_IOU = 0.999  # not 1: the editor rounds coordinates differently
 
@@ -46,9 +56,10 @@ class Correction:
         label: Its label after the edits; before them if it was deleted.
         relabelled: Whether its label was changed.
         words: The expression that it was found with; None if a person drew it.
-        iou: The mean IoU of before and after over the editor frames that show either; None if the prediction is not
-            known.
-        strokes: Keyframes set, switched or deleted, and one each for another label, other words or a deletion.
+        iou: The mean IoU of before and after over the editor frames that show either; of times in sight the frames in
+            both over the frames in either; None if the prediction is not known.
+        strokes: Keyframes set, switched or deleted, ends of times moved, and one each for another label, other words or
+            a deletion.
         worst: The 1-based editor frame on which before and after differ most.
         before: The box on that frame before the edits, normalised xyxy; None where it is hidden.
         after: The box on that frame after the edits.
@@ -67,7 +78,9 @@ class Correction:
 
 
 def compare(before: Sequence[Region], after: Sequence[Region]) -> list[Correction]:
-    """Compare regions by their id, which the editor keeps. Regions that are no boxes, outlines or masks are ignored.
+    """Compare regions by their id, which the editor keeps.
+
+    Regions that are no boxes, outlines, masks or times in sight are ignored.
 
     Args:
         before: The prediction's result.
@@ -76,15 +89,15 @@ def compare(before: Sequence[Region], after: Sequence[Region]) -> list[Correctio
     Returns:
         A correction for each region, those of the annotation first.
     """
-    predicted = {str(r.get("id")): r for r in before if _is_spatial(r)}
-    submitted = [r for r in after if _is_spatial(r) and not is_empty(r)]  # an emptied region counts as deleted
+    predicted = {str(r.get("id")): r for r in before if _is_object(r)}
+    submitted = [r for r in after if _is_object(r) and not is_empty(r)]  # an emptied region counts as deleted
     corrections = [_compare_region(predicted.get(str(r.get("id"))), r) for r in submitted]
     names = {str(r.get("id")) for r in submitted}
     return corrections + [_deletion(r) for name, r in predicted.items() if name not in names]
 
 
-def _is_spatial(region: Region) -> bool:
-    return region.get("type") in (*_ON_VIDEO, "brushlabels", "polygonlabels", "bitmasklabels")
+def _is_object(region: Region) -> bool:
+    return region.get("type") in (*_ON_VIDEO, *_IN_SIGHT, "brushlabels", "polygonlabels", "bitmasklabels")
 
 
 def _compare_region(ours: Region | None, theirs: Region) -> Correction:
@@ -93,10 +106,14 @@ def _compare_region(ours: Region | None, theirs: Region) -> Correction:
         if not has_predicted_keyframe(theirs):
             return Correction(name, RegionFate.ADDED, label, False, None, 0.0, _count_added(theirs))
         # From an interactive prediction, which is not stored, so that there are no boxes to compare with.
-        strokes = len(read_user_keyframes(theirs))
+        strokes = int(is_user_edited(theirs)) if theirs.get("type") in _IN_SIGHT else len(read_user_keyframes(theirs))
         return Correction(name, RegionFate.MOVED if strokes else RegionFate.KEPT, label, False, words, None, strokes)
     words = words or region_words(ours)  # where a person replaced every keyframe, none holds the words
     relabelled = label != region_label(ours)
+    if theirs.get("type") in _IN_SIGHT:
+        iou, strokes = _compare_times(read_ranges(_value(ours)), read_ranges(_value(theirs)))
+        fate = RegionFate.MOVED if strokes else RegionFate.RELABELLED if relabelled else RegionFate.KEPT
+        return Correction(name, fate, label, relabelled, words, iou, strokes + relabelled)
     if theirs.get("type") not in _ON_VIDEO:
         same = _value(ours) == _value(theirs)
         fate = RegionFate.RELABELLED if relabelled and same else RegionFate.KEPT if same else RegionFate.MOVED
@@ -106,6 +123,23 @@ def _compare_region(ours: Region | None, theirs: Region) -> Correction:
     moved = iou < _SAME_IOU
     fate = RegionFate.MOVED if moved else RegionFate.RELABELLED if relabelled else RegionFate.KEPT
     return Correction(name, fate, label, relabelled, words, iou, strokes, worst, box_before, box_after)
+
+
+def _compare_times(ours: Sequence[tuple[int, int]], theirs: Sequence[tuple[int, int]]) -> tuple[float, int]:
+    """Return the IoU of two lists of ranges, and how many ends of ranges differ: each is dragged, or drawn, apart.
+
+    ours, theirs: (first, last) frames, ascending and apart from one another, as `read_ranges` returns them.
+    """
+    both = i = j = 0
+    while i < len(ours) and j < len(theirs):
+        both += max(0, min(ours[i][1], theirs[j][1]) - max(ours[i][0], theirs[j][0]) + 1)
+        if ours[i][1] < theirs[j][1]:
+            i += 1
+        else:
+            j += 1
+    either = sum(last - first + 1 for first, last in (*ours, *theirs)) - both
+    ends = [({r[side] for r in ours}, {r[side] for r in theirs}) for side in (0, 1)]
+    return both / either if either else 1.0, sum(max(len(a - b), len(b - a)) for a, b in ends)
 
 
 def _deletion(ours: Region) -> Correction:
@@ -128,7 +162,10 @@ def _count_added(region: Region) -> int:
 
 
 def has_predicted_keyframe(region: Region) -> bool:
-    """Return whether a keyframe of the region is still as the model predicted it."""
+    """Return whether a keyframe of the region is still as the model predicted it, or its times in sight began so."""
+    if region.get("type") in _IN_SIGHT:
+        meta = region.get("meta")
+        return isinstance(meta, Mapping) and "check" in meta
     return any(item.get("check") == keyframe_checksum(item) for item in _items(region))
 
 

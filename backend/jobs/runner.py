@@ -247,20 +247,27 @@ def _stage_progress(
 
 
 def _make_result(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyframe_iou: float) -> JobResult:
-    control, work = parse_label_config(spec.label_config).control, spec.work
-    if work.labels is not None:
-        control = control.with_labels(work.labels)
-    regions = control.regions(
-        results, clip, fps=work.fps, region_ids=work.region_ids, edits=work.edits, keyframe_iou=keyframe_iou
+    config, work = parse_label_config(spec.label_config), spec.work
+    made = config.regions(
+        results,
+        clip,
+        fps=work.fps,
+        region_ids=work.region_ids,
+        edits=work.edits,
+        keyframe_iou=keyframe_iou,
+        labels=work.labels,
     )
+    regions = [region for region in made if region["id"] not in work.kept_regions]
     notes = tuple(f"{r.target.words or r.target.label}: {note}" for r in results for note in r.notes)
     for note in notes:
         log.info("%s, %s", spec.work.task, note)
+    if made and not regions:
+        raise PipelineError("the times were set by hand and stay: delete the region to have them found again")
     if not regions:
         reasons = "; ".join(dict.fromkeys(note for result in results for note in result.notes))
         raise PipelineError(f"nothing was found: {reasons or 'no object fits the words'}")
     prediction = build_prediction(regions, model_version=spec.model_version)
-    prediction["result"] += control.clear_missing_masks(work.unedited_masks, regions)
+    prediction["result"] += config.control.clear_missing_masks(work.unedited_masks, regions)
     try:
         thumbnail = render_thumbnail(clip, results)
     except ReadingError as error:  # the answer is there; only its picture cannot be made

@@ -135,13 +135,27 @@ def check_label_config(xml: str) -> Iterator[ConnectFinding]:
     except LabelConfigError as error:
         yield ConnectFinding("wrong", str(error))
         return
-    yield ConnectFinding("ok", config.control.description)
+    for control in config.controls:
+        yield ConnectFinding("ok", control.description)
+    yield from _check_timeline(config)
     if config.on_pictures:
         yield ConnectFinding("note", f"masks: {AUTO_ACCEPT}")
     yield from _check_text_areas(config)
     if not config.on_pictures and "framerate" not in xml.lower():
         yield ConnectFinding(
             "note", "the Video has no frameRate: Label Studio assumes 24 frames a second, and so does this backend"
+        )
+
+
+def _check_timeline(config: LabelConfig) -> Iterator[ConnectFinding]:
+    """Say which objects get no time in sight: those whose label the timeline does not offer."""
+    if config.timeline is None:
+        return
+    missing = [label.result for label in config.labels if not config.timeline.offers(label.result)]
+    if missing:
+        names = ", ".join(f'"{name}"' for name in missing)
+        yield ConnectFinding(
+            "note", f'<TimelineLabels name="{config.timeline.name}"> has no label {names}: such objects get boxes alone'
         )
 
 

@@ -165,6 +165,11 @@ def polygon_checksum(points: Sequence[Sequence[float]]) -> str:
     return _checksum([[_rounded(v) for v in point] for point in points])
 
 
+def ranges_checksum(ranges: Sequence[Mapping[str, Any]]) -> str:
+    """Return the checksum of the times in which an object is in sight. ranges: {"start", "end"}, frames."""
+    return _checksum([[item.get("start"), item.get("end")] for item in ranges])
+
+
 def _rounded(number: float) -> float:
     """Round to the digits that this backend writes; + 0.0 turns -0.0 into 0.0."""
     return round(float(number), _DIGITS) + 0.0
@@ -208,7 +213,9 @@ def region_words(region: Mapping[str, Any]) -> str | None:
     """Return the words that a region on video was found with, None for one that a person drew."""
     value = region.get("value")
     sequence: Sequence[Any] = (value.get("sequence") if isinstance(value, Mapping) else None) or []
-    words = [item["words"] for item in sequence if isinstance(item, Mapping) and isinstance(item.get("words"), str)]
+    # Keyframes carry the words, or the meta where there are none.
+    carriers = (*sequence, region.get("meta"))
+    words = [item["words"] for item in carriers if isinstance(item, Mapping) and isinstance(item.get("words"), str)]
     return words[0] if words else None
 
 

@@ -14,9 +14,10 @@ from typing import Any, cast
 
 from backend.labelstudio.controls import control_for_type
 from backend.labelstudio.controls.base import Control
+from backend.labelstudio.controls.timeline_labels import read_ranges
 from backend.labelstudio.editor_state import read_editor_state
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.regions import Region
+from backend.labelstudio.regions import Region, labels_in_value
 from backend.labelstudio.request import normalize_words, split_expressions, submitted_text
 
 _SIGN = "-"
@@ -58,14 +59,13 @@ def read_removal(task: Mapping[str, Any], config: LabelConfig, context: Mapping[
     removed = [e.removeprefix(_SIGN).strip() for e in expressions if e.startswith(_SIGN)]
     if not removed:
         return None
-    control = config.control
-    shown = control.shown_regions(read_editor_state(task, context))
+    shown = config.shown_regions(read_editor_state(task, context))
     regions: list[Region] = []
     locked_pictures: list[int] = []
     missing: list[str] = []
     for words in removed:
-        matches = [region for region in shown if _matches(region, words, control)]
-        for region in matches:
+        matches = [(control, region) for control, region in shown if _matches(region, words, control)]
+        for control, region in matches:
             if control.is_locked(region):
                 locked_pictures.append(region["item_index"] + 1)
             else:
@@ -74,7 +74,8 @@ def read_removal(task: Mapping[str, Any], config: LabelConfig, context: Mapping[
             missing.append(words)
     others = [e for e in expressions if not e.startswith(_SIGN)]
     remaining = {**context, "result": [{**text_region, "value": {"text": ["; ".join(others)]}}]} if others else None
-    known = {repr(w) for region in shown if (w := _words(region, control)) and removed_words(region) is None}
+    found_with = (_words(region, control) for control, region in shown if removed_words(region) is None)
+    known = {repr(words) for words in found_with if words}
     by_id = {region["id"]: region for region in regions}
     return Removal(tuple(by_id.values()), remaining, _explain_failure(missing, locked_pictures, sorted(known)))
 
@@ -98,10 +99,12 @@ def removed_words(region: Mapping[str, Any]) -> str | None:
 
 
 def is_empty(region: Mapping[str, Any]) -> bool:
-    """Return whether a region has nothing to draw: no keyframe, no vertex, or no point of a polygon."""
+    """Return whether a region draws nothing: no keyframe, no vertex, no time in sight, or no point of a polygon."""
     value = region.get("value")
     value = value if isinstance(value, Mapping) else {}
-    sequence = value.get("sequence")
+    sequence, ranges = value.get("sequence"), value.get("ranges")
+    if isinstance(ranges, list):
+        return not read_ranges(value)
     bare = isinstance(sequence, list) and all(isinstance(i, Mapping) and i.get("vertices") == [] for i in sequence)
     return bare or value.get("points") == []
 
@@ -123,7 +126,7 @@ def _words(region: Mapping[str, Any], control: Control) -> str | None:
 
 def _labels(region: Mapping[str, Any]) -> list[str]:
     own = region.get("labels")
-    labels = own if own is not None else region["value"].get("labels")
+    labels = own if own is not None else labels_in_value(region["value"], str(region.get("type")))
     return [label for label in labels or [] if isinstance(label, str)]
 
 

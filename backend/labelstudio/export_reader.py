@@ -20,6 +20,7 @@ from backend.labelstudio.addresses import address_parts, video_stem
 from backend.labelstudio.controls import control_for_type
 from backend.labelstudio.controls.base import VideoControl
 from backend.labelstudio.controls.image_masks import MaskControl, MaskError
+from backend.labelstudio.controls.timeline_labels import TimelineLabelsControl
 from backend.labelstudio.export_sources import LoadedVideo, VideoFolder, submitted_annotation
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import label_in_value, labels_in_value, region_answers
@@ -111,6 +112,8 @@ def _read_video(
             one = control.read_object(value, clip, fps=own, where=where)
             label = next(iter(_labels([region], regions)), one.label)
             objects.append(replace(one, label=label, attributes=_attributes([region], regions)))
+    if spans := sum(region.get("type") in TimelineLabelsControl.TAGS for region in regions):
+        notes.append(f"{where}: {spans} times in sight (TimelineLabels) have no boxes and are left out")
     visible = [one for one in objects if len(one.frames)]
     return LoadedVideo(make_video(video_stem(address), clip.size, clip.times, visible, notes=notes), media.name, media)
 

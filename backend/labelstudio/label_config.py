@@ -21,10 +21,18 @@ from backend.labelstudio.config_xml import (
     tags_named,
     variable_name,
 )
-from backend.labelstudio.controls import explain_missing_control, find_control
+from backend.labelstudio.controls import explain_missing_control, find_control, find_timeline
 from backend.labelstudio.controls.base import Control
+from backend.labelstudio.controls.timeline_labels import TimelineLabelsControl
+from backend.labelstudio.editor_state import EditorState
+from backend.labelstudio.edits import UserEdit
+from backend.labelstudio.regions import Region
 from backend.labelstudio.text_areas import NO_TEXT_AREA, WordsTextArea, find_words_text_area
-from backend.labelstudio.timeline import DEFAULT_RATE, MAX_RATE, editor_rate
+from backend.labelstudio.timeline import DEFAULT_RATE, MAX_RATE, TimedClip, editor_rate
+from refam.pipeline.types import TrackResult
+from video.keyframes import KEYFRAME_IOU
+
+_IN_SIGHT = "-seen"  # ends the id of the region with an object's times in sight, after the id of its boxes or outlines
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class LabelConfig:
 
     Attributes:
         control: The tag that takes the objects, with its labels.
+        timeline: The `<TimelineLabels>` beside it, which takes the times that objects of its labels are in sight.
         media_field: Key of the task's data (without the `$`) that holds the video's address, or the list of the
             pictures' addresses.
         frame_rate: The `<Video>`'s frame rate as written, None where it is missing or stands in a field.
@@ -47,6 +56,7 @@ class LabelConfig:
     frame_rate_field: str | None = None
     text_area: WordsTextArea = NO_TEXT_AREA
     word_fields: tuple[str, ...] = ()
+    timeline: TimelineLabelsControl | None = None
 
     @property
     def media(self) -> str:
@@ -61,7 +71,18 @@ class LabelConfig:
     @property
     def labels(self) -> tuple[Label, ...]:
         """The labels that stand in the label config; empty without any, or where they come with the task."""
-        return self.control.labels
+        return self._labelled.labels
+
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        """The control, then the timeline beside it."""
+        return (self.control,) if self.timeline is None else (self.control, self.timeline)
+
+    @property
+    def _labelled(self) -> Control:
+        """The control with the labels of objects: the timeline where the other has none."""
+        bare = not self.control.labels and self.control.labels_field is None
+        return self.timeline if bare and self.timeline is not None else self.control
 
     def fps(self, data: Mapping[str, Any]) -> float:
         """Return the frames per second of the editor's timeline for a task: 24 where nothing is given.
@@ -85,9 +106,40 @@ class LabelConfig:
 
     def labels_for(self, data: Mapping[str, Any]) -> tuple[Label, ...]:
         """Return the labels that regions of a task can have: those of the config, then those of the task's data."""
-        if self.control.labels_field is None:
-            return self.labels
-        return self.labels + tuple(_labels_in_task(data.get(self.control.labels_field)))
+        field = self._labelled.labels_field
+        return self.labels if field is None else self.labels + tuple(_labels_in_task(data.get(field)))
+
+    def shown_regions(self, state: EditorState) -> list[tuple[Control, Mapping[str, Any]]]:
+        """Return the regions that the caller of an interactive call sees, each with its control."""
+        return [(control, region) for control in self.controls for region in control.shown_regions(state)]
+
+    def kept_regions(self, state: EditorState) -> tuple[str, ...]:
+        """Return the ids of the regions that no answer may replace. See `Control.kept_regions`."""
+        return tuple(name for control in self.controls for name in control.kept_regions(state))
+
+    def regions(
+        self,
+        results: Sequence[TrackResult],
+        clip: TimedClip,
+        *,
+        fps: float,
+        region_ids: Sequence[str],
+        edits: Sequence[Sequence[UserEdit]] = (),
+        keyframe_iou: float = KEYFRAME_IOU,
+        labels: Sequence[str] | None = None,
+    ) -> list[Region]:
+        """Return the regions of tracked objects for all controls: see `Control.regions`.
+
+        Args:
+            results, clip, fps, region_ids, edits, keyframe_iou: As there.
+            labels: The labels that the task's regions can have, as regions carry them; None: those of the label config.
+        """
+        regions: list[Region] = []
+        for control, suffix in zip(self.controls, ("", _IN_SIGHT), strict=False):
+            offered = control if labels is None else control.with_labels([n for n in labels if control.offers(n)])
+            ids = [region_id + suffix for region_id in region_ids]
+            regions += offered.regions(results, clip, fps=fps, region_ids=ids, edits=edits, keyframe_iou=keyframe_iou)
+        return regions
 
 
 def parse_label_config(xml: str | None) -> LabelConfig:
@@ -132,6 +184,7 @@ def _video_config(tags: Sequence[Element], videos: Mapping[str, Element]) -> Lab
         frame_rate_field=variable_name(rate),
         text_area=text_area,
         word_fields=word_fields,
+        timeline=find_timeline(tags, control),
     )
 
 

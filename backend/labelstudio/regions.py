@@ -99,6 +99,20 @@ class BitmaskValue(TypedDict):
     labels: NotRequired[list[str]]
 
 
+class TimeRange(TypedDict):
+    """Frames of the editor in which an object is in sight. start, end: 1-based, both included."""
+
+    start: int
+    end: int
+
+
+class TimelineValue(TypedDict):
+    """The times in which an object is in sight. The editor keeps nothing else in such a value (1.23.2)."""
+
+    ranges: list[TimeRange]
+    timelinelabels: list[str]
+
+
 class TextValue(TypedDict):
     """What was typed into a text field: the whole list of submissions, the last one last."""
 
@@ -109,10 +123,14 @@ MaskValue = BrushValue | PolygonValue | BitmaskValue
 
 
 class Meta(TypedDict, total=False):
-    """text: what the editor shows when the region is selected. check: the checksum of a polygon that nobody edited."""
+    """text: what the editor shows when the region is selected. words: those that the object was found with.
+
+    check: the checksum of a polygon, or of times in sight, that nobody edited.
+    """
 
     text: list[str]
     check: str
+    words: str
 
 
 class Region(TypedDict):
@@ -126,7 +144,7 @@ class Region(TypedDict):
     from_name: str
     to_name: str
     type: str
-    value: VideoValue | MaskValue | TextValue | dict[str, Any]
+    value: VideoValue | TimelineValue | MaskValue | TextValue | dict[str, Any]
     origin: NotRequired[str]
     score: NotRequired[float]
     meta: NotRequired[Meta]

@@ -20,7 +20,7 @@ from backend.labelstudio.controls.image_masks import MaskError
 from backend.labelstudio.editor_state import EditorState, read_editor_state
 from backend.labelstudio.edits import UserEdit, region_words
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.regions import is_preview, read_mappings, region_id_for
+from backend.labelstudio.regions import is_preview, labels_in_value, read_mappings, region_id_for
 from refam.pipeline.types import Target
 from refam.text.typed_text import is_text
 from video.errors import UserError
@@ -48,6 +48,7 @@ class PredictRequest:
         labels: The labels that the task's regions can have, as regions carry them; None: those of the label config.
         unedited_masks: Masks of these objects that the editor shows and nobody edited. Those that the answer does not
             replace are emptied.
+        kept_regions: The ids of regions that the answer must not replace: a person's edits are all that they hold.
     """
 
     task: str
@@ -59,6 +60,7 @@ class PredictRequest:
     frames: tuple[str, ...] = ()
     labels: tuple[str, ...] | None = None
     unedited_masks: Annotated[tuple[UneditedMask, ...], Field(alias="shown")] = ()
+    kept_regions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if bool(self.video) == bool(self.frames):
@@ -127,6 +129,7 @@ def read_request(
         frames=frames,
         labels=tuple(label.result for label in labels),
         unedited_masks=unedited_masks,
+        kept_regions=config.kept_regions(state),
     )
 
 
@@ -292,10 +295,6 @@ def _pop_by_label(regions: list[Mapping[str, Any]], label: str | None) -> Mappin
 
 def _labels_in(region: Mapping[str, Any] | None) -> list[str]:
     value = region.get("value") if isinstance(region, Mapping) else None
-    if not isinstance(value, Mapping):
+    if region is None or not isinstance(value, Mapping):
         return []
-    return _strings(value.get("labels")) or _strings(value.get("videovectorlabels"))
-
-
-def _strings(value: Any) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    return labels_in_value(value, str(region.get("type")))

@@ -12,12 +12,14 @@ from backend.labelstudio.controls.base import Control
 from backend.labelstudio.controls.bitmask import BitmaskControl
 from backend.labelstudio.controls.brush import BrushControl
 from backend.labelstudio.controls.polygon import PolygonControl
+from backend.labelstudio.controls.timeline_labels import TimelineLabelsControl
 from backend.labelstudio.controls.video_rectangle import VideoRectangleControl
 from backend.labelstudio.controls.video_vector import VideoVectorControl
 
 CONTROLS: tuple[type[Control], ...] = (
     VideoRectangleControl,
     VideoVectorControl,
+    TimelineLabelsControl,
     BrushControl,
     PolygonControl,
     BitmaskControl,
@@ -45,6 +47,14 @@ def find_control(tags: Sequence[Element], media: Collection[str], *, on_pictures
                 if priority == control.PRIORITY and (found := control.from_tag(tag, tags, media)) is not None:
                     return found
     return None
+
+
+def find_timeline(tags: Sequence[Element], control: Control) -> TimelineLabelsControl | None:
+    """Return the `<TimelineLabels>` beside a control that draws objects on the same video, None without one."""
+    if control.ON_PICTURES or isinstance(control, TimelineLabelsControl):
+        return None
+    found = (TimelineLabelsControl.from_tag(tag, tags, (control.media,)) for tag in tags)
+    return next((timeline for timeline in found if timeline is not None), None)
 
 
 def explain_missing_control(tags: Sequence[Element], video: str) -> str | None:

@@ -172,6 +172,10 @@ class Control(ABC):
         """Return the regions that stand for a whole object each, so that a new answer can take one over by its id."""
         return []
 
+    def kept_regions(self, state: EditorState) -> tuple[str, ...]:
+        """Return the ids of the regions that no answer may replace, since a person's edits are all that they hold."""
+        return ()
+
     def read_words(self, region: Mapping[str, Any]) -> str | None:
         """Return the words that a region was found with, None for one that a person drew."""
         return None
@@ -279,9 +283,8 @@ class VideoControl(Control):
                 "score": round_score(result.score),
                 "value": cast(VideoValue, value),
             }
-            words = [f"words: {result.target.words}"] if result.target.words else []
-            if texts := [*words, *result.notes, *more_notes]:  # shown when the region is selected (measured)
-                region["meta"] = {"text": ["; ".join(texts)]}
+            if text := describe_object(result, more_notes):  # shown when the region is selected (measured)
+                region["meta"] = {"text": [text]}
             regions.append(region)
         return regions
 
@@ -302,6 +305,12 @@ def check_region_ids(results: Sequence[TrackResult], region_ids: Sequence[str]) 
     """Raise ValueError if there are not as many region ids as results."""
     if len(region_ids) != len(results):
         raise ValueError(f"{len(results)} results need as many region ids, got {len(region_ids)}")
+
+
+def describe_object(result: TrackResult, more_notes: Sequence[str] = ()) -> str:
+    """Return the words that an object was found with, and all notes on it, in one line; "" without any."""
+    words = [f"words: {result.target.words}"] if result.target.words else []
+    return "; ".join([*words, *result.notes, *more_notes])
 
 
 def tags_of(tags: Sequence[Element], control: type[Control]) -> list[Element]:

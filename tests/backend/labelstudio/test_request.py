@@ -137,5 +137,6 @@ def test_an_invalid_rate_in_the_task_is_refused() -> None:
 def test_a_request_keeps_the_names_under_which_the_job_queue_stores_it() -> None:
     request = read_request(_task(prompt="x"), CONFIG)
     stored = TypeAdapter(PredictRequest).dump_python(request, by_alias=True)
-    assert list(stored) == ["task", "video", "fps", "targets", "region_ids", "fixed", "frames", "labels", "shown"]
+    names = ["task", "video", "fps", "targets", "region_ids", "fixed", "frames", "labels", "shown"]
+    assert list(stored) == [*names, "kept_regions"]
     assert TypeAdapter(PredictRequest).validate_python(stored) == request
