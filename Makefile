@@ -66,7 +66,7 @@ browser: $(VENV)/.ready label-studio
 	$(OFFLINE) $(BIN)/pytest -m "browser and not slow" $(ARGS)
 
 # Slow tests that need no other models: Ray workers, killed workers, a whole `refam curate`, every quality, long clips.
-SLOW := tests/backend/batch tests/backend/cli/test_curate.py tests/backend/jobs tests/refam/backbones tests/refam/evaluation \
+SLOW := tests/backend/batch tests/backend/cli/test_curate.py tests/backend/jobs tests/backend/wsgi tests/refam/backbones tests/refam/evaluation \
 	tests/refam/explain tests/refam/pipeline tests/video/io tests/video/test_heatmap_fusion.py tests/video/test_keyframes.py tests/video/tracking
 slow: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/pytest -m slow -k "not with_sam2" $(SLOW) $(ARGS)

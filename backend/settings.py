@@ -4,13 +4,16 @@ A field's variable is `REFAM_<FIELD>`, but for Label Studio's own two, `LABEL_ST
 An error names the variable and what would be right, never the value of a secret. Times are in seconds, sizes in MB
 (10**6 bytes), as the names say. An empty variable counts as unset.
 
+Some variables have a second name, under which backends made with label-studio-ml have the same setting (`ALIASES`). The
+first name wins.
+
 `python -m backend.settings` prints them as the Markdown table of backend/guides/operations.md.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -31,6 +34,20 @@ if TYPE_CHECKING:
 
 _PREFIX = "REFAM_"
 _LABEL_STUDIO = {"label_studio_url": "LABEL_STUDIO_URL", "label_studio_api_key": "LABEL_STUDIO_API_KEY"}
+
+ALIASES = {
+    "data_dir": "MODEL_DIR",
+    "port": "PORT",
+    "basic_auth_user": "BASIC_AUTH_USER",
+    "basic_auth_pass": "BASIC_AUTH_PASS",
+    "log_level": "LOG_LEVEL",
+}
+"""The names of label-studio-ml's layout for settings, by field."""
+
+_WITHOUT_MEANING = {
+    "WORKERS": "WORKERS is set, but this is one process: start `refam work` for more (see REFAM_QUEUE), or gunicorn",
+    "THREADS": "THREADS is set, but has no meaning here: a server answers requests at the same time without it",
+}
 
 
 class SettingsError(UserError):
@@ -293,7 +310,7 @@ class Settings(WeightSettings):
     @model_validator(mode="after")
     def _check_together(self) -> Settings:
         if (self.basic_auth_user is None) != (self.basic_auth_pass is None):
-            raise ValueError("REFAM_BASIC_AUTH_USER and REFAM_BASIC_AUTH_PASS must be set together")
+            raise ValueError("REFAM_BASIC_AUTH_USER and REFAM_BASIC_AUTH_PASS (or their aliases) must be set together")
         if self.label_studio_api_key is not None and self.label_studio_url is None:
             raise ValueError("LABEL_STUDIO_API_KEY is set, but LABEL_STUDIO_URL is not: say whom the token is for")
         if self.media_root is not None and not self.media_root.is_dir():
@@ -312,10 +329,11 @@ def load_settings(**overrides: Any) -> Settings:
     """
     # Aliased fields are looked up by alias first, so an override must come under the alias to win.
     given = {_LABEL_STUDIO.get(name, name): value for name, value in overrides.items()}
+    aliased = _aliased_values(given)
     try:
-        return Settings(**given)
+        return Settings(**aliased | given)
     except ValidationError as error:
-        raise _settings_error(error) from None
+        raise _settings_error(error, aliased) from None
 
 
 def weight_settings(*, download: bool = False, offline: bool = False) -> WeightSettings:
@@ -329,11 +347,12 @@ def weight_settings(*, download: bool = False, offline: bool = False) -> WeightS
         SettingsError: Some variables are wrong; one sentence for each.
     """
     asked = {"download": download, "offline": offline}
+    given: dict[str, Any] = {name: True for name, wanted in asked.items() if wanted}
+    aliased = {name: value for name, value in _aliased_values(given).items() if name in WeightSettings.model_fields}
     try:
-        given: dict[str, Any] = {name: True for name, wanted in asked.items() if wanted}
-        return WeightSettings(**given)
+        return WeightSettings(**aliased | given)
     except ValidationError as error:
-        raise _settings_error(error) from None
+        raise _settings_error(error, aliased) from None
 
 
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -342,17 +361,43 @@ def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     return sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
 
 
+def read_aliases(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return which variables of `ALIASES` are read as a setting, a sentence for each."""
+    read = ((alias, _variable(field)) for field, alias in ALIASES.items())
+    return [f"{alias} is read as {ours}" for alias, ours in read if environ.get(alias) and not environ.get(ours)]
+
+
+def ignored_aliases(environ: Mapping[str, str] = os.environ, *, workers: bool = False) -> list[str]:
+    """Return which variables of label-studio-ml's layout are set and not read, a sentence with the reason for each.
+
+    Args:
+        environ: The environment.
+        workers: Whether WORKERS has been read, as gunicorn's configuration does.
+    """
+    both = ((alias, _variable(field)) for field, alias in ALIASES.items())
+    ignored = [f"{alias} is ignored: {ours} is set" for alias, ours in both if environ.get(alias) and environ.get(ours)]
+    meant = {"WORKERS"} if workers or environ.get("WORKERS") == "1" else set()
+    return ignored + [text for name, text in _WITHOUT_MEANING.items() if environ.get(name) and name not in meant]
+
+
 def render_settings_table() -> str:
     """Return all settings as a Markdown table: variable, default, what it does."""
     lines = ["| variable | default | what it does |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = _shown_default(field.default)
-        lines.append(f"| `{_variable(name)}` | {default} | {field.description} |")
+        also = f", also `{ALIASES[name]}`" if name in ALIASES else ""
+        lines.append(f"| `{_variable(name)}`{also} | {default} | {field.description} |")
     return "\n".join(lines) + "\n"
 
 
 def _variable(field: str) -> str:
     return _LABEL_STUDIO.get(field, _PREFIX + field.upper())
+
+
+def _aliased_values(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return values by field: of aliases that are set, where the field is not given and its own variable is not set."""
+    values = {field: os.environ.get(alias, "") for field, alias in ALIASES.items()}
+    return {f: v for f, v in values.items() if v and f not in given and not os.environ.get(_variable(f))}
 
 
 def _shown_default(value: Any) -> str:
@@ -363,17 +408,17 @@ def _shown_default(value: Any) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def _settings_error(error: ValidationError) -> SettingsError:
-    return SettingsError("; ".join(_sentence(dict(item)) for item in error.errors()))
+def _settings_error(error: ValidationError, aliased: Collection[str]) -> SettingsError:
+    return SettingsError("; ".join(_sentence(dict(item), aliased) for item in error.errors()))
 
 
-def _sentence(item: dict[str, Any]) -> str:
-    """One error of pydantic in words that name the variable."""
+def _sentence(item: dict[str, Any], aliased: Collection[str]) -> str:
+    """One error of pydantic in words that name the variable. aliased: the fields that were read by their alias."""
     message = str(item["msg"]).removeprefix("Value error, ")
     if not item["loc"]:
         return message
     name = str(item["loc"][0])
-    variable = name if name.isupper() else _variable(name)
+    variable = name if name.isupper() else ALIASES[name] if name in aliased else _variable(name)
     secret = "PASS" in variable or "KEY" in variable
     got = "" if secret or item["type"] == "value_error" else f", got {item['input']!r}"
     return f"{variable}: {message[0].lower()}{message[1:]}{got}"

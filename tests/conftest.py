@@ -13,6 +13,7 @@ from hypothesis import settings
 from typer.main import get_command
 
 from backend.demo.local_studio import LocalStudio
+from backend.settings import ALIASES
 
 # The same examples in every run; `--hypothesis-profile default` draws others.
 # No deadline: an example may take long on a machine that does other work.
@@ -33,7 +34,7 @@ def _own_wishes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REFAM_DATA_DIR", str(tmp_path_factory.mktemp("data")))
         patch.setenv("REFAM_OFFLINE", "1")
-        for name in ("REFAM_SAM2", "REFAM_TRACKER", "REFAM_DOWNLOAD"):
+        for name in ("REFAM_SAM2", "REFAM_TRACKER", "REFAM_DOWNLOAD", *ALIASES.values(), "WORKERS", "THREADS"):
             patch.delenv(name, raising=False)
         yield
 

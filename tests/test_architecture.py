@@ -51,6 +51,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("feedback",),
         ("runtime",),
         ("service",),
+        ("wsgi",),
         ("batch", "demo"),
         ("cli",),
         ("benchmarks",),

@@ -28,7 +28,7 @@ from backend.service.dashboard import dashboard_routes
 from backend.service.middleware import BasicAuth, BodyLimit, RateLimit, RequestLog
 from backend.service.model import RefAMBackend
 from backend.service.surrogates import replace_surrogates
-from backend.settings import Settings, unknown_variables
+from backend.settings import Settings, ignored_aliases, read_aliases, unknown_variables
 from refam.version import __version__
 
 log = logging.getLogger("refam.server")
@@ -110,16 +110,35 @@ def run_server(settings: Settings, *, prepare: Callable[[Runtime], None] | None 
         settings: What the process is configured with.
         prepare: Called before the server listens.
     """
-    configure_logging(settings)
-    for name in unknown_variables():
-        log.warning("%s is set, but no setting has that name", name)
+    configure_process(settings)
     runtime = Runtime(settings)
     if prepare is not None:
         prepare(runtime)
     log.info("serving %s on %s:%d", runtime.model_version, settings.host, settings.port)
+    log_problems(runtime)
+    _Server(settings, runtime).run()
+
+
+def configure_process(settings: Settings, *, workers: bool = False) -> None:
+    """Configure the log, and say there which variables of the environment are not read as they may be meant.
+
+    Args:
+        settings: What the process is configured with.
+        workers: Whether WORKERS has been read, as gunicorn.conf.py does.
+    """
+    configure_logging(settings)
+    for name in unknown_variables():
+        log.warning("%s is set, but no setting has that name", name)
+    for sentence in read_aliases():
+        log.info("%s", sentence)
+    for sentence in ignored_aliases(workers=workers):
+        log.warning("%s", sentence)
+
+
+def log_problems(runtime: Runtime) -> None:
+    """Log what is wrong before the first request."""
     for problem in runtime.ready()["problems"]:
         log.warning("%s", problem)
-    _Server(settings, runtime).run()
 
 
 class BackgroundServer:

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 import backend
-from backend.settings import Settings, SettingsError, load_settings, render_settings_table, unknown_variables
+from backend.settings import (
+    Settings,
+    SettingsError,
+    ignored_aliases,
+    load_settings,
+    read_aliases,
+    render_settings_table,
+    unknown_variables,
+    weight_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +98,64 @@ def test_magnets_are_split_into_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_misspelled_variables_are_found() -> None:
     assert unknown_variables({"REFAM_SAM": "x", "REFAM_SAM2": "y", "HOME": "z"}) == ["REFAM_SAM"]
+
+
+@pytest.mark.parametrize(
+    ("alias", "value", "field", "expected"),
+    [
+        ("PORT", "9191", "port", 9191),
+        ("LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
+        ("MODEL_DIR", "/data/models", "data_dir", Path("/data/models")),
+    ],
+)
+def test_names_of_label_studio_ml_are_read(alias, value, field, expected, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = f"REFAM_{field.upper()}"
+    monkeypatch.delenv(ours, raising=False)
+    default = getattr(load_settings(), field)
+    monkeypatch.setenv(alias, "")  # as compose files leave what is not filled in
+    assert getattr(load_settings(), field) == default
+    monkeypatch.setenv(alias, value)
+    assert getattr(load_settings(), field) == expected
+    assert read_aliases() == [f"{alias} is read as {ours}"]
+    monkeypatch.setenv(ours, str(default))
+    assert getattr(load_settings(), field) == default, "our name wins"
+    assert (read_aliases(), ignored_aliases()) == ([], [f"{alias} is ignored: {ours} is set"])
+    monkeypatch.delenv(ours)
+    assert getattr(load_settings(**{field: default}), field) == default, "and an option before both"
+
+
+def test_weights_are_where_the_server_looks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REFAM_DATA_DIR", raising=False)
+    monkeypatch.setenv("MODEL_DIR", "/data/models")
+    assert weight_settings().data_dir == load_settings().data_dir == Path("/data/models")
+
+
+def test_user_and_password_by_their_other_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASIC_AUTH_USER", "anna")
+    with pytest.raises(SettingsError, match=r"\(or their aliases\) must be set together"):
+        load_settings()
+    monkeypatch.setenv("BASIC_AUTH_PASS", "s3cret")
+    settings = load_settings()
+    assert (settings.basic_auth_user, settings.basic_auth_pass.get_secret_value()) == ("anna", "s3cret")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("alias", "value", "message"),
+    [("PORT", "99999", "^PORT: .*65535, got '99999'"), ("LOG_LEVEL", "debug", "^LOG_LEVEL: .*'WARNING' or 'ERROR'")],
+)
+def test_a_wrong_value_is_reported_by_the_name_that_was_set(
+    alias, value, message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(alias, value)
+    with pytest.raises(SettingsError, match=message):
+        load_settings()
+
+
+def test_names_without_a_meaning_are_said() -> None:
+    (workers, threads) = ignored_aliases({"WORKERS": "2", "THREADS": "8", "PORT": "1", "MODEL_DIR": ""})
+    assert workers.startswith("WORKERS is set, but this is one process: start `refam work`")
+    assert threads.startswith("THREADS is set, but has no meaning here")
+    assert ignored_aliases({"WORKERS": "1"}) == ignored_aliases({"WORKERS": "2"}, workers=True) == []
 
 
 def test_settings_are_frozen() -> None:

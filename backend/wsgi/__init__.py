@@ -1,0 +1,1 @@
+"""The layout that `label-studio-ml start` and gunicorn users expect."""
