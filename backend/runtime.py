@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from backend.feedback.calibrated_settings import CalibratedSettings, load_calibrated
 from backend.feedback.collector import CorrectionCollector
+from backend.jobs.known_clips import KnownClips
 from backend.jobs.models import JobState
 from backend.jobs.push import PredictionPusher
 from backend.jobs.queue import JobQueue
@@ -63,6 +64,7 @@ class Runtime:
         self.settings = settings
         self.media = MediaStore(settings)
         self.drafts = DraftReader(settings)
+        self.known_clips = KnownClips()
         self.closing = threading.Event()
         self._segmenter_loader = segmenter or self._default_segmenter
         self._grounder_loader = grounder or self._default_grounder

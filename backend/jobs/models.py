@@ -57,7 +57,7 @@ class JobSpec(BaseModel):
     @property
     def words(self) -> str:
         """The expressions of all targets, for people."""
-        return "; ".join(target.words or target.label for target in self.work.targets)
+        return "; ".join(target.words or target.label for target in self.work.targets) or "frames of the editor"
 
 
 class JobRecord(BaseModel):

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
 from backend.jobs.worker import JobResult, TransientError
+from backend.labelstudio.editor_events import FrameSpan, mask_frames
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import build_prediction, mark_preview
 from backend.labelstudio.request import PredictRequest
@@ -28,6 +29,7 @@ from video.images import encode_jpeg
 from video.io.probe import ReadingError, VideoLimits
 from video.io.reader import open_sequence
 from video.keyframes import KEYFRAME_IOU
+from video.types import FeatureSource
 
 if TYPE_CHECKING:
     from backend.jobs.queue import JobQueue
@@ -84,6 +86,8 @@ class JobRunner:
         try:
             with contextlib.ExitStack() as files:
                 clip, content = self._opener.open(spec, files, lambda fraction: stage_progress("fetch", fraction))
+                if spec.work.span is not None:
+                    return JobResult(self._run_event(spec, spec.work.span, clip, stage_progress))
                 cache = StageCache(self._stages_dir, content + self._settings.quality.version_suffix)
                 results = note_broken_file(clip, self._track(spec, clip, cache, stage_progress))
                 return _make_result(spec, clip, results, self._keyframe_iou())
@@ -108,6 +112,26 @@ class JobRunner:
         if not any(result.read_errors for result in results):  # reading may go well the next time
             cache.save_results(key, results)
         return results
+
+    def _run_event(
+        self, spec: JobSpec, span: FrameSpan, clip: Clip, progress: Callable[[str, float], None]
+    ) -> dict[str, Any]:
+        """Return the masks of an object on the frames of a span; or encode these frames, and return nothing."""
+        from refam.pipeline.pipeline import run_in_region
+        from refam.pipeline.roi import RegionOfInterest
+
+        pipeline = self._pipeline()
+        max_side_px = self._settings.quality.max_side_px
+        region = RegionOfInterest(f"{span.first}-{span.last}", max_side_px=max_side_px)
+        if span.purpose == "features":
+            view = region.view(clip, ())
+            if isinstance(pipeline.segmenter, FeatureSource):
+                for i in range(len(view)):
+                    pipeline.segmenter.features(view.frame(i))  # which keeps them on disk, where tracking finds them
+                    progress(Stage.TRACK, (i + 1) / len(view))
+            return {"frames": []}
+        (result,) = run_in_region(pipeline, clip, spec.work.targets, region, progress=progress)
+        return {"frames": mask_frames(result, clip.times, span)}
 
     def _wants_preview(self, spec: JobSpec) -> bool:
         """Whether somebody who typed waits for an answer that can be shown before there are masks."""

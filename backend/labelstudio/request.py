@@ -17,6 +17,7 @@ from pydantic import Field
 from backend.labelstudio.config_xml import Label
 from backend.labelstudio.controls.base import UneditedMask
 from backend.labelstudio.controls.image_masks import MaskError
+from backend.labelstudio.editor_events import FrameSpan
 from backend.labelstudio.editor_state import EditorState, read_editor_state
 from backend.labelstudio.edits import UserEdit, region_words
 from backend.labelstudio.label_config import LabelConfig
@@ -49,6 +50,7 @@ class PredictRequest:
         unedited_masks: Masks of these objects that the editor shows and nobody edited. Those that the answer does not
             replace are emptied.
         kept_regions: The ids of regions that the answer must not replace: a person's edits are all that they hold.
+        span: The frames that an event of the editor is about; None for any other request.
     """
 
     task: str
@@ -61,6 +63,7 @@ class PredictRequest:
     labels: tuple[str, ...] | None = None
     unedited_masks: Annotated[tuple[UneditedMask, ...], Field(alias="shown")] = ()
     kept_regions: tuple[str, ...] = ()
+    span: FrameSpan | None = None
 
     def __post_init__(self) -> None:
         if bool(self.video) == bool(self.frames):

@@ -13,11 +13,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from backend.labelstudio.config_xml import LabelConfigError
+from backend.labelstudio.editor_events import read_event
 from backend.labelstudio.empty_regions import read_removal
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import RequestError, submitted_text
 from backend.runtime import Runtime
+from backend.service.events import EventService
 from backend.service.predict import PredictService
+from video.errors import UserError
 
 log = logging.getLogger("refam.jobs")
 
@@ -30,7 +33,7 @@ class InteractivePredictor:
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime, self._service = runtime, PredictService(runtime)
+        self._runtime, self._service, self._events = runtime, PredictService(runtime), EventService(runtime)
 
     def predict(
         self, task: Mapping[str, Any], label_config: str | None, context: Mapping[str, Any], *, project: str = ""
@@ -47,8 +50,16 @@ class InteractivePredictor:
             project: Label Studio's name of the project.
 
         Returns:
-            One prediction, or none where there is nothing to show.
+            One prediction, or none where there is nothing to show. An event of Label Studio Enterprise's editor
+            (`context.event`) is never taken for words: it is answered as such, or by `{"error": sentence}`.
         """
+        try:
+            event = read_event(context)
+            if event is not None:
+                return [self._events.answer(event, task, label_config, context, project=project)]
+        except UserError as error:
+            log.warning("task %s: %s", task.get("id"), error)
+            return [{"error": str(error)}]
         try:
             config = parse_label_config(label_config)
         except LabelConfigError as error:

@@ -65,12 +65,10 @@ class RefAMBackend(LabelStudioMLBase):
         project = str(kwargs.get("project") or "")
         if context:  # label-studio-ml 2.x gives an empty mapping where there is none
             predictor = InteractivePredictor(self._runtime)
-            return [
-                p
-                for t in tasks
-                if isinstance(t, Mapping)
-                for p in predictor.predict(t, label_config, context, project=project)
-            ]
+            objects = [t for t in tasks if isinstance(t, Mapping)]
+            if "event" in context and not objects:  # what a backend can do is asked without a task
+                objects = [{}]
+            return [p for t in objects for p in predictor.predict(t, label_config, context, project=project)]
         answers = PredictService(self._runtime).predict(tasks, label_config, project=project)
         return [{"error": answer["error"]} if "error" in answer else answer for answer in answers]
 

@@ -77,6 +77,11 @@ class Pipeline:
         self._score_models: dict[str, ScoreModel | None] = {}
 
     @property
+    def segmenter(self) -> Segmenter:
+        """What outlines objects."""
+        return self._segmenter
+
+    @property
     def made_with(self) -> str:
         """The model version without the package's: backbone, segmenter and tracker."""
         return self._made_with(self._words.name)

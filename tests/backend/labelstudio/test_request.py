@@ -138,5 +138,5 @@ def test_a_request_keeps_the_names_under_which_the_job_queue_stores_it() -> None
     request = read_request(_task(prompt="x"), CONFIG)
     stored = TypeAdapter(PredictRequest).dump_python(request, by_alias=True)
     names = ["task", "video", "fps", "targets", "region_ids", "fixed", "frames", "labels", "shown"]
-    assert list(stored) == [*names, "kept_regions"]
+    assert list(stored) == [*names, "kept_regions", "span"]
     assert TypeAdapter(PredictRequest).validate_python(stored) == request
