@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from refam.heatmaps import normalise
+from video.atomic_files import write_text
 from video.checked_json import STRICT, JsonError, parse_json
 from video.errors import UserError
 
@@ -160,10 +161,7 @@ def load_calibration(path: Path) -> Calibration | None:
 
 def save_fitted(model: DataclassInstance, path: Path) -> None:
     """Write what was fitted as JSON, with the folders that lead to it; a link is replaced, and its target stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(asdict(model), indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(asdict(model), indent=1) + "\n")
 
 
 def load_fitted(path: Path, what: str, kind: type[Fitted]) -> Fitted | None:

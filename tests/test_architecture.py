@@ -19,7 +19,7 @@ FLOORS = ("video", "refam", "backend")
 # Lowest first. What stands together in a tuple may import each other (there are no circles between modules anyway).
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "video": (
-        ("errors", "types", "checked_json"),
+        ("errors", "types", "checked_json", "atomic_files"),
         ("masks", "contours", "keyframes", "metrics", "images"),
         ("io",),
         ("shots", "optical_flow", "relative_motion", "sampling"),

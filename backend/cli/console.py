@@ -90,10 +90,15 @@ def require_file(path: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
 
 
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE)
+
+
 def describe_error(error: Exception) -> str | None:
     """Return the text of an expected error, in one line; None for an error that is a bug."""
-    if isinstance(error, OSError) and error.filename is not None:  # a full disk, a folder without rights
+    if isinstance(error, OSError) and error.filename is not None:  # a folder without rights
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:  # write() names no file
+        return error.strerror
     return " ".join(str(error).split()) if isinstance(error, UserError) else None
 
 
@@ -175,6 +180,13 @@ def check_device(context: typer.Context, device: str | None) -> str | None:
 
             require_device(device)
     return device
+
+
+def check_label(label: str | list[str] | None) -> str | list[str] | None:
+    """Refuse an empty label, as the callback of --label."""
+    if any(not name.strip() for name in ([label] if isinstance(label, str) else label or ())):
+        raise typer.BadParameter("it is empty: give the name that the object is to have")
+    return label
 
 
 Device = Annotated[

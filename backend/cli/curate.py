@@ -23,6 +23,7 @@ from backend.cli.console import (
 )
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.cli.result_folder import refuse_overwriting
 from refam.pipeline.device import require_device
 from video.formats.registry import ExportFormat
 
@@ -47,7 +48,8 @@ def curate(
     ] = None,
     *,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)
+        Path | None,
+        typer.Option(help="The folder to write to.", show_default=False, parser=output_folder, metavar="<path>"),
     ] = None,
     status: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Only say how far the run in this folder is.", show_default=False)
@@ -98,6 +100,7 @@ def curate(
         assert manifest is not None
         assert out is not None
         require_file(manifest)
+        refuse_overwriting([out / "run.json", out / "parts", out / "exports"], [manifest])
         from backend.batch.results import summarize_results
 
         left_out: list[str] = []

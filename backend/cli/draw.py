@@ -13,10 +13,13 @@ import typer
 from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.cli.result_folder import hold_folder, replace_results
 
 
 def draw(
-    out: Annotated[Path, typer.Argument(help="The folder to write to.", show_default=False, callback=output_folder)],
+    out: Annotated[
+        Path, typer.Argument(help="The folder to write to.", show_default=False, parser=output_folder, metavar="out")
+    ],
     *,
     count: Annotated[int, typer.Option(min=1, help="How many videos.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of the first drawing; the others follow it.")] = 1,
@@ -29,19 +32,19 @@ def draw(
     Writes OUT/scene-*.mp4; tasks.json and label_config.xml for Label Studio; manifest.csv for `refam curate`; and
     truth.json, the tasks as if a person had drawn their objects right, for `refam export`.
     """
-    with one_line_errors(), steps() as step:
+    with one_line_errors(), steps() as step, hold_folder(out), replace_results(out) as part:
         from backend.demo.synthetic_videos import LABEL, draw_videos, list_scenes, task_data, truth_task
         from backend.labelstudio.import_tasks import build_label_config
 
         folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}").rstrip("/")
         videos = []
-        for video in draw_videos(out, list_scenes(seed, count)):
+        for video in draw_videos(part, list_scenes(seed, count)):
             videos.append(video)
             step("draw", len(videos) / count)
-        _write_json(out / "tasks.json", [{"data": task_data(video, folder_url=folder)} for video in videos])
-        _write_json(out / "truth.json", [truth_task(video, folder_url=folder) for video in videos])
-        (out / "label_config.xml").write_text(build_label_config([LABEL]), encoding="utf-8")
-        with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        _write_json(part / "tasks.json", [{"data": task_data(video, folder_url=folder)} for video in videos])
+        _write_json(part / "truth.json", [truth_task(video, folder_url=folder) for video in videos])
+        (part / "label_config.xml").write_text(build_label_config([LABEL]), encoding="utf-8")
+        with (part / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["id", "video", "expressions"])
             rows.writerows([v.path.stem, v.path.name, "; ".join(v.expressions)] for v in videos)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +14,7 @@ import typer
 from backend.cli.console import Device, exit_code, one_line_errors, require_file, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.cli.result_folder import hold_folder
 from refam.backbones.presets import DEFAULT_BACKBONE
 from video.errors import UserError
 
@@ -54,7 +55,9 @@ def dataset_command(dataset: str) -> Callable[..., None]:
         out: Annotated[
             Path | None,
             typer.Option(
-                help="Folder for records, masks and the table; a second start goes on there.", callback=output_folder
+                help="Folder for records, masks and the table; a second start goes on there.",
+                parser=output_folder,
+                metavar="<path>",
             ),
         ] = None,
         backbone: Annotated[
@@ -75,8 +78,10 @@ def dataset_command(dataset: str) -> Callable[..., None]:
     ) -> None:
         if ablate and start == "click":
             raise typer.BadParameter("--ablate is about words, and --start click has none")
-        with one_line_errors(), steps() as step:
+        with one_line_errors(), ExitStack() as held, steps() as step:
             require_file(root)
+            if out is not None:
+                held.enter_context(hold_folder(out))
             code = _evaluate_dataset(
                 dataset,
                 root,
@@ -118,7 +123,8 @@ def _evaluate_dataset(
     from refam.evaluation.datasets import STILL_DATASETS, read_dataset
     from refam.evaluation.samples import one_per_object
     from refam.pipeline.pipeline import Pipeline
-    from video.formats.base import FormatError, write_text
+    from video.atomic_files import write_text
+    from video.formats.base import FormatError
 
     left_out: list[str] = []
     everything = read_dataset(dataset, root, split, skipped=left_out)

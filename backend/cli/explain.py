@@ -22,9 +22,11 @@ from backend.cli.console import (
 )
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_page
+from backend.cli.result_folder import refuse_overwriting
 from backend.cli.videos import VideoError, find_one_video, open_source
 from backend.cli.word_advice import refuse_words
 from refam.backbones.presets import DEFAULT_BACKBONE
+from video.atomic_files import write_text
 
 
 def explain(
@@ -34,7 +36,10 @@ def explain(
     words: Annotated[str, typer.Argument(help="What to find.", show_default=False)],
     *,
     out: Annotated[
-        Path, typer.Option(help="The page to write, an .html file.", show_default=False, callback=output_page)
+        Path,
+        typer.Option(
+            help="The page to write, an .html file.", show_default=False, parser=output_page, metavar="<path>"
+        ),
     ],
     frame: Annotated[
         int | None, typer.Option(min=0, help="Which frame, from 0; the one on which the words are surest unless given.")
@@ -53,6 +58,7 @@ def explain(
         raise typer.BadParameter("say what to find, for example 'the red star'", param_hint="WORDS")
     with one_line_errors():
         source = find_one_video(video)
+        refuse_overwriting([out], [] if source.is_address else [Path(source.text)])
     refuse_words("explain", source.text, [words], backbone=backbone, magnets=words_added, download=download)
     with one_line_errors(), steps() as step, open_source(source) as clip:
         if frame is not None and frame >= len(clip):  # before models are loaded
@@ -70,8 +76,7 @@ def explain(
         page = explain_video(
             clip, words, source=source.name, frame=frame, grounder=grounder, segmenter=segmenter, progress=step
         )
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8")
+        write_text(out, page)
     if clip.broken:
         err.print(f"note: {clip.broken}", markup=False, soft_wrap=True)
     stdout.print(f"written to {out}", markup=False, soft_wrap=True)

@@ -11,11 +11,12 @@ import typer
 from backend.cli.console import err, exit_code, one_line_errors, require_file, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.cli.result_folder import hold_folder, refuse_overwriting, replace_results
 from backend.labelstudio.picture_tasks import MaskTag
 from video.formats.registry import ExportFormat, ImportFormat, describe_lost_attributes, format_module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from backend.labelstudio.export_sources import LoadedVideo, VideoFolder
     from video.formats.base import AnnotatedVideo
@@ -34,7 +35,9 @@ def export(
     ],
     *,
     form: Annotated[ExportFormat, typer.Option("--format", help="What to write.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)],
+    out: Annotated[
+        Path, typer.Option(help="The folder to write to.", show_default=False, parser=output_folder, metavar="<path>")
+    ],
     config: Annotated[
         Path | None, typer.Option(help="The project's label config (XML): needed for Label Studio's exports.")
     ] = None,
@@ -87,13 +90,19 @@ def export(
         by_split = {
             name: [video for source, video in sampled if source.origin in origins] for name, origins in parts.items()
         }
-        module.write(by_split, out, **options)
-        if (lost := describe_lost_attributes(form, (video for _, video in sampled))) is not None:
-            err.print(f"note: {lost}", markup=False, soft_wrap=True)
-        if images:
-            for name, origins in parts.items():
-                chosen = [(source, video) for source, video in sampled if source.origin in origins]
-                _write_images(chosen, module, out, name, left_out, progress=lambda share: step("pictures", share))
+        chosen = {name: [pair for pair in sampled if pair[0].origin in origins] for name, origins in parts.items()}
+        inputs = [path for path in (*sources, config) if path is not None and path.is_file()]
+        inputs += [source.media for source, _ in sampled if source.media is not None]
+        if images:  # before any is written
+            refuse_overwriting(_image_paths(chosen, module, out), inputs)
+        optional = getattr(module, "OPTIONAL_FILES", ())
+        with hold_folder(out), replace_results(out, inputs=inputs, optional=optional) as part:
+            module.write(by_split, part, **options)
+            if (lost := describe_lost_attributes(form, (video for _, video in sampled))) is not None:
+                err.print(f"note: {lost}", markup=False, soft_wrap=True)
+            if images:
+                for name, pairs in chosen.items():
+                    _write_images(pairs, module, part, name, left_out, progress=lambda share: step("pictures", share))
     for name, videos_in_split in by_split.items():
         objects = sum(len(video.objects) for video in videos_in_split)
         n_frames = sum(len(video.frames) for video in videos_in_split)
@@ -106,7 +115,9 @@ def import_(
     form: Annotated[ImportFormat, typer.Argument(metavar="FORMAT", help="coco, youtube-vis, davis, mots or cvat.")],
     path: Annotated[Path, typer.Argument(help="The file or folder of annotations.", show_default=False)],
     *,
-    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)],
+    out: Annotated[
+        Path, typer.Option(help="The folder to write to.", show_default=False, parser=output_folder, metavar="<path>")
+    ],
     url: Annotated[
         str, typer.Option(help="Address of the folder that the videos or pictures are served from.")
     ] = "/data/local-files/?d=",
@@ -119,9 +130,11 @@ def import_(
     left_out: list[str] = []
     with one_line_errors():
         require_file(path)
+        refuse_overwriting([out / "tasks.json", out / "label_config.xml"], [path])
         from backend.labelstudio.export_sources import VideoFolder
         from backend.labelstudio.import_tasks import picture_tasks, video_tasks
-        from video.formats.base import write_json, write_text
+        from video.atomic_files import write_text
+        from video.formats.base import write_json
 
         annotated = format_module(form)[0].read(path, skipped=left_out)
         _print_notes(annotated)
@@ -132,8 +145,9 @@ def import_(
             tasks, xml = picture_tasks(annotated, url=url, version=version, shape=masks, skipped=left_out)
         if not tasks and left_out:
             raise typer.Exit(exit_code(left_out, done=0, of="videos"))
-        write_json(out / "tasks.json", tasks)
-        write_text(out / "label_config.xml", xml)
+        with hold_folder(out), replace_results(out, inputs=[path]) as part:
+            write_json(part / "tasks.json", tasks)
+            write_text(part / "label_config.xml", xml)
     others = "; the others have no objects" if len(tasks) < len(annotated) and not left_out else ""
     stdout.print(f"{len(tasks)} tasks of {len(annotated)} videos{others}", markup=False)
     stdout.print(f"tasks to import   {out / 'tasks.json'}", markup=False, soft_wrap=True)
@@ -246,6 +260,15 @@ def _parse_shares(text: str | None) -> list[float] | None:
     if not 2 <= len(shares) <= len(_SPLITS) or not all(0 < share < float("inf") for share in shares):
         raise typer.BadParameter(f"--split must be two or three positive shares such as 0.8,0.1,0.1, not {text!r}")
     return shares
+
+
+def _image_paths(
+    chosen: Mapping[str, Sequence[tuple[LoadedVideo, AnnotatedVideo]]], module: ModuleType, out: Path
+) -> Iterator[Path]:
+    """Yield where the picture of each frame belongs."""
+    for split, pairs in chosen.items():
+        for _, video in pairs:
+            yield from (out / module.image_path(video, frame, split) for frame in video.frames.tolist())
 
 
 def _write_images(

@@ -13,6 +13,7 @@ from rich.text import Text
 from backend.cli.console import AsJson, exit_code, one_line_errors, print_json, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_page
+from video.atomic_files import write_text
 
 if TYPE_CHECKING:
     from backend.feedback.next_tasks import TaskSuggestion
@@ -28,7 +29,9 @@ def feedback(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write a page with pictures of the most costly ones, such as feedback.html.", callback=output_page
+            help="Write a page with pictures of the most costly ones, such as feedback.html.",
+            parser=output_page,
+            metavar="<path>",
         ),
     ] = None,
 ) -> None:
@@ -61,8 +64,7 @@ def feedback(
         if out is not None:
             step("pictures", 0.0)
             with open_videos(settings) as open_clip:
-                out.parent.mkdir(parents=True, exist_ok=True)
-                out.write_text(render_page(corrections, open_clip, skipped=left_out), encoding="utf-8")
+                write_text(out, render_page(corrections, open_clip, skipped=left_out))
             stdout.print(f"written to {out}", markup=False, soft_wrap=True)
     raise typer.Exit(exit_code(left_out, done=len({stored.task for stored in corrections}), of="tasks"))
 

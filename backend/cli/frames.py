@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 import typer
 
-from backend.cli.console import AsJson, err, one_line_errors, print_json
+from backend.cli.console import AsJson, check_label, err, one_line_errors, print_json
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.cli.result_folder import OutputError, hold_folder, refuse_overwriting, replace_results
 from backend.cli.videos import find_one_video, open_source
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config, write_frames
 
@@ -24,13 +25,17 @@ def frames(
         str, typer.Argument(help="A video file, a folder of pictures (one video) or an address.", show_default=False)
     ],
     *,
-    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False, callback=output_folder)],
+    out: Annotated[
+        Path, typer.Option(help="The folder to write to.", show_default=False, parser=output_folder, metavar="<path>")
+    ],
     fps: Annotated[
         float | None,
         typer.Option(help="So many pictures a second, by presentation time; pictures in a folder count as 24."),
     ] = None,
     every: Annotated[int | None, typer.Option(min=1, help="Every so many frames; 1 takes all.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="A label to offer. May be given again.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="A label to offer. May be given again.", callback=check_label)
+    ] = None,
     words: Annotated[str, typer.Option(help="What to find; the task's `prompt`.")] = "",
     masks: Annotated[MaskTag, typer.Option(help="How the editor shall keep masks.")] = "brush",
     url: Annotated[
@@ -45,8 +50,12 @@ def frames(
         raise typer.BadParameter("--fps must be above 0, and at most 1000")
     with one_line_errors():
         source = find_one_video(video)
-        with open_source(source) as clip:
-            report = _write_task(clip, out, fps=fps, every=every, labels=label, words=words, masks=masks, url=url)
+        inputs = [] if source.is_address else [Path(source.text)]
+        if (out / "frames").exists() and not (out / "tasks.json").exists():
+            raise OutputError(f"{out / 'frames'} is there already and is not from an earlier run; choose another --out")
+        refuse_overwriting([out / "frames", out / "tasks.json", out / "label_config.xml"], inputs)
+        with hold_folder(out), open_source(source) as clip, replace_results(out, inputs=inputs) as part:
+            report = _write_task(clip, out, part, fps=fps, every=every, labels=label, words=words, masks=masks, url=url)
             broken = clip.broken
     if broken:
         err.print(f"note: {broken}", markup=False, soft_wrap=True)
@@ -63,6 +72,7 @@ def frames(
 def _write_task(
     clip: Clip,
     out: Path,
+    part: Path,
     *,
     fps: float | None,
     every: int | None,
@@ -71,19 +81,22 @@ def _write_task(
     masks: MaskTag,
     url: str | None,
 ) -> dict[str, Any]:
-    """Write the pictures, the task and the label config, and return how many there are and where they are."""
+    """Write the pictures, the task and the label config, and return how many there are and where they will be.
+
+    part: The folder to write to, whose files are moved to OUT.
+    """
     from video.formats.base import frames_at_rate
 
     chosen = frames_at_rate(clip.times, fps).tolist() if fps else list(range(0, len(clip), every or 1))
-    names = write_frames(clip, chosen, out / "frames")
+    names = write_frames(clip, chosen, part / "frames")
     folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}/frames").rstrip("/")
     task = {
         "frames": [f"{folder}/{quote(name)}" for name in names],
         "times_s": [round(float(clip.times[i]), 6) for i in chosen],
         "prompt": words,
     }
-    files = {"task": out / "tasks.json", "label_config": out / "label_config.xml"}
-    files["task"].write_text(json.dumps([{"data": task}], indent=1, ensure_ascii=False), encoding="utf-8")
-    files["label_config"].write_text(build_mask_label_config(labels or ["Object"], masks), encoding="utf-8")
+    files = {"task": "tasks.json", "label_config": "label_config.xml"}
+    (part / files["task"]).write_text(json.dumps([{"data": task}], indent=1, ensure_ascii=False), encoding="utf-8")
+    (part / files["label_config"]).write_text(build_mask_label_config(labels or ["Object"], masks), encoding="utf-8")
     counts = {"frames": len(chosen), "of": len(clip), "folder": str(out / "frames")}
-    return {**counts, **{name: str(path) for name, path in files.items()}}
+    return {**counts, **{name: str(out / file) for name, file in files.items()}}

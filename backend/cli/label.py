@@ -71,7 +71,8 @@ def label(
         typer.Option(
             help="The folder to write to; with several videos a folder for each in it. Unless given, found/VIDEO.",
             show_default=False,
-            callback=output_folder,
+            parser=output_folder,
+            metavar="<path>",
         ),
     ] = None,
     name: Annotated[

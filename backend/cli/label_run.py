@@ -15,6 +15,7 @@ from backend.cli.console import DONE, NOTHING_DONE, SOME_DONE, describe_error, e
 from backend.cli.outputs import (
     Outputs,
     TaskAddress,
+    check_outputs,
     delete_stages,
     output_paths,
     stage_cache,
@@ -22,11 +23,13 @@ from backend.cli.outputs import (
 )
 from backend.cli.prompts import ObjectPlan
 from backend.cli.report import preview_json, print_line, print_notes, print_report, report_json
+from backend.cli.result_folder import hold_folder
 from backend.cli.targets import make_targets
 from backend.cli.videos import VideoSource, open_source
 from backend.labelstudio.addresses import address_in
 from backend.labelstudio.timeline import rate_for_task
 from backend.settings import WeightSettings, weight_settings
+from refam.pipeline.errors import PipelineError
 from refam.pipeline.preview import Preview, PreviewResult
 from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.types import TrackResult
@@ -135,6 +138,12 @@ class LabelRun:
             reports.append(
                 {"video": source.text, "out": str(out), **report_json(clip, results, written, version=version)}
             )
+            if written.replaced:
+                err.print(
+                    f"note: {out} held other results ({written.replaced}); they are replaced",
+                    markup=False,
+                    soft_wrap=True,
+                )
             if not self._as_json:
                 print_report(clip, results, written, version=version)
                 self._print_segmenter()
@@ -157,19 +166,30 @@ class LabelRun:
     def _label(self, source: VideoSource, out: Path, *, several: bool) -> tuple[Clip, list[TrackResult], Outputs, str]:
         with steps() as step:
             step("open", 0.0)
-            with open_source(source, fps=self._rate) as clip:
+            inputs = [path for plan in self._plans for path in plan.files]
+            if not source.is_address:
+                inputs.append(Path(source.text))
+            check_outputs(out, inputs)  # raises before hours of work, not after
+            with hold_folder(out), open_source(source, fps=self._rate) as clip:
                 step("open", 1.0)
                 targets = make_targets(self._plans, clip)
                 view = self._region.view(clip, targets)  # raises before the models are loaded
-                paths = output_paths(out)  # raises before hours of work, not after
                 options = self._options
                 key = (options.backbone, options.seed, str(options.magnets), self._region, options.quality)
                 stages = stage_cache(out, clip, key, again=self._again)
                 model = self._model(step)
-                if paths.tracks.exists():
-                    paths.preview.unlink(missing_ok=True)  # of an earlier run
-                show_first = self._preview_writer(clip, paths.preview) if self._preview else None
-                results = model.run(clip, targets, region=self._region, progress=step, cache=stages, preview=show_first)
+                show_first = self._preview_writer(clip, output_paths(out).preview) if self._preview else None
+                try:
+                    results = model.run(
+                        clip, targets, region=self._region, progress=step, cache=stages, preview=show_first
+                    )
+                except PipelineError:  # it would end the same way again
+                    delete_stages(out)
+                    raise
+                # A later run may be able to read what this one could not.
+                is_complete = not any(result.read_errors for result in results)
+                if is_complete and not any(result.track.visible.any() for result in results):
+                    delete_stages(out)
                 written = write_outputs(
                     out,
                     clip,
@@ -178,9 +198,10 @@ class LabelRun:
                     address=self._address(source, clip, several=several),
                     frames=range(int(view.frames[0]), int(view.frames[-1]) + 1),
                     progress=step,
+                    inputs=inputs,
+                    keep_preview=self._preview,
                 )
-                # A later run may be able to read what this one could not.
-                if not any(result.read_errors for result in results):
+                if is_complete:
                     delete_stages(out)
                 return clip, results, written, model.model_version
 

@@ -21,13 +21,14 @@ _FILES = (
 )
 
 
-def output_folder(path: Path | None) -> Path | None:
-    """Return a folder to write to, as a callback of its option or argument; it need not exist.
+def output_folder(text: str) -> Path:
+    """Return a folder to write to, as the parser of its option or argument; it need not exist.
 
     Raises:
-        BadParameter: If it is a file, or has a file's name.
+        BadParameter: If it has no name, is a file, or has a file's name.
     """
-    if path is None or path.is_dir():
+    path = _named(text, "folder")
+    if path.is_dir():
         return path
     if path.exists():
         raise typer.BadParameter(f"{path} is a file; name a folder")
@@ -38,14 +39,13 @@ def output_folder(path: Path | None) -> Path | None:
     return path
 
 
-def output_page(path: Path | None) -> Path | None:
-    """Return the HTML file to write, as a callback of its option; .html is added to a name without an ending.
+def output_page(text: str) -> Path:
+    """Return the HTML file to write, as the parser of its option; .html is added to a name without an ending.
 
     Raises:
-        BadParameter: If it is a folder, or has another file's name.
+        BadParameter: If it has no name, is a folder, or has another file's name.
     """
-    if path is None:
-        return None
+    path = _named(text, "file")
     if path.is_dir():
         raise typer.BadParameter(f"{path} is a folder; name a file, such as {path / 'page.html'}")
     ending = path.suffix.lower()
@@ -54,6 +54,22 @@ def output_page(path: Path | None) -> Path | None:
     if (parent := _file_above(path)) is not None:
         raise typer.BadParameter(f"{path} cannot be made: {parent} is a file")
     return path if ending in _PAGES else path.with_name(path.name + ".html")
+
+
+def _named(text: str, kind: str) -> Path:
+    """Return the path of what somebody typed. An empty one would be the current folder, which is `.`."""
+    if not text.strip():
+        raise typer.BadParameter(f"the name is empty; name a {kind}")
+    if text == "-":
+        raise typer.BadParameter(f"nothing is written to the standard output; name a {kind} (./- if that is its name)")
+    path = Path(text)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # a name that is too long, a folder without rights
+        raise typer.BadParameter(f"{text}: {error.strerror}") from None
+    return path
 
 
 def _file_above(path: Path) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from backend.cli.result_folder import OutputError, refuse_overwriting, replace_results
 from backend.labelstudio.edits import drawn_keyframes
 from backend.labelstudio.import_tasks import importable_picture_task, importable_task
 from backend.labelstudio.timeline import editor_frame_count
-from refam.pipeline.types import Target, TrackResult
-from video.errors import UserError
+from refam.pipeline.types import FramePrompt, Target, TrackResult
+from video.formats.coco import rle_json
 from video.io.folder import list_pictures
 from video.io.reader import Clip
 from video.masks import decode
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of tracks.json
 _STAGES = ".unfinished"  # the folder of finished stages
-
-
-class OutputError(UserError):
-    """The output folder cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +46,12 @@ class Outputs:
     preview: Path  # written only with --preview
     frames: range = range(0)
     review: tuple[ReviewFrame, ...] = ()
+    replaced: str = ""  # whose results were there; empty if there were none, or of the same question
 
 
 def output_paths(out: Path) -> Outputs:
-    """Create the folder and return the paths in it. Raises OutputError if files of others are in the way."""
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file; --out names a folder")
-    paths = Outputs(
+    """Return the paths in the output folder, which need not exist."""
+    return Outputs(
         masks=out / "masks",
         tracks=out / "tracks.json",
         task=out / "label_studio.json",
@@ -64,13 +60,17 @@ def output_paths(out: Path) -> Outputs:
         sheet=out / "needs_a_look.jpg",
         preview=out / "preview.png",
     )
+
+
+def check_outputs(out: Path, inputs: Iterable[Path]) -> Outputs:
+    """Return the paths in the output folder. Raises OutputError if an input or files of others are in the way."""
+    paths = output_paths(out)
+    refuse_overwriting(
+        (paths.masks, paths.tracks, paths.task, paths.config, paths.overlay, paths.sheet, paths.preview), inputs
+    )
     # The masks folder is replaced as a whole, or the last masks of a longer clip would stay; but only one of our own.
     if paths.masks.exists() and not paths.tracks.exists():
         raise OutputError(f"{paths.masks} is there already and is not from an earlier run; choose another --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be made: {error.strerror}") from error
     return paths
 
 
@@ -122,8 +122,10 @@ def write_outputs(
     address: TaskAddress,
     frames: range,
     progress: Callable[[str, float], None],
+    inputs: Iterable[Path] = (),
+    keep_preview: bool = False,
 ) -> Outputs:
-    """Write every file.
+    """Write every file; until all are written, the folder keeps what it holds. Hold the folder (`hold_folder`).
 
     Args:
         out: The output folder.
@@ -133,30 +135,58 @@ def write_outputs(
         address: How the task names the video.
         frames: The frames that were looked at, of which masks and the overlay are written.
         progress: Called with the name of a step and the share of it that is done.
+        inputs: What was read, which is not written over.
+        keep_preview: Whether the preview is of this run; that of an earlier run is deleted with its results.
 
     Raises:
         OutputError: If no object is visible, or the folder cannot be used.
         ClipError: If a frame cannot be read.
     """
-    paths = output_paths(out)
+    paths = check_outputs(out, inputs)
     if not any(r.track.visible.any() for r in results):
         raise OutputError("no object is visible in any frame, so there is nothing to write")
     task, config = _make_task(clip, results, address, model_version)
-    # tracks.json comes first, since it marks the folder as ours if the run is interrupted.
     near = None if address.fetched else out
-    _write_json(paths.tracks, tracks_json(clip, results, name=address.name, model_version=model_version, near=near))
-    _write_json(paths.task, [task])
-    paths.config.write_text(config, encoding="utf-8")
-    _write_masks(paths.masks, clip, [r.track for r in results], frames, progress)
-    progress("overlay", 0.0)
-    keyframes = [[key.frame for key in r.keyframes] for r in results]
-    write_overlay(clip, [r.track for r in results], paths.overlay, keyframes=keyframes, frames=frames)
-    paths.sheet.unlink(missing_ok=True)  # of an earlier run
-    review = frames_to_review([r.track for r in results], clip.times, elsewhere=[r.disagreements for r in results])
-    if review:
-        write_sheet(clip, [r.track for r in results], review, paths.sheet)
+    content = tracks_json(clip, results, name=address.name, model_version=model_version, near=near)
+    replaced = _other_question(paths.tracks, content)
+    tracks = [r.track for r in results]
+    review = frames_to_review(tracks, clip.times, elsewhere=[r.disagreements for r in results])
+    optional = (
+        [paths.sheet.name] if keep_preview or not paths.tracks.exists() else [paths.sheet.name, paths.preview.name]
+    )
+    with replace_results(out, inputs=inputs, whole=[paths.masks.name], optional=optional) as part:
+        new = output_paths(part)
+        _write_json(new.tracks, content)
+        _write_json(new.task, [task])
+        new.config.write_text(config, encoding="utf-8")
+        _write_masks(new.masks, clip, tracks, frames, progress)
+        progress("overlay", 0.0)
+        keyframes = [[key.frame for key in r.keyframes] for r in results]
+        write_overlay(clip, tracks, new.overlay, keyframes=keyframes, frames=frames)
+        if review:
+            write_sheet(clip, tracks, review, new.sheet)
     progress("overlay", 1.0)
-    return replace(paths, frames=frames, review=tuple(review))
+    return replace(paths, frames=frames, review=tuple(review), replaced=replaced)
+
+
+def _other_question(path: Path, new: Mapping[str, Any]) -> str:
+    """Return the video and objects of a tracks.json; "" if there is none, or if it answers the question of `new`."""
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        if _question(old) == _question(new):
+            return ""
+        return f"{old['video']['name']}: {', '.join(one['label'] for one in old['objects'])}"
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        return "a tracks.json that cannot be read"
+
+
+def _question(content: Mapping[str, Any]) -> object:
+    """Return what a tracks.json says of what was asked for: the video, and the words and drawings of each object."""
+    video = content["video"]
+    asked = [(one["label"], one["words"], one.get("prompts")) for one in content["objects"]]
+    return json.dumps([video["name"], video.get("path"), asked])
 
 
 def _make_task(
@@ -241,6 +271,7 @@ def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
         "object": k,
         "label": result.target.label,
         "words": result.target.words,
+        "prompts": [_prompt_json(prompt) for prompt in result.target.prompts],
         "score": round(result.score, 4),
         "anchor": result.anchor_frame,
         "notes": list(result.notes),
@@ -272,24 +303,30 @@ def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
     }
 
 
+def _prompt_json(prompt: FramePrompt) -> dict[str, Any]:
+    """Return what a person drew on a frame; points and boxes as fractions of it, masks as COCO RLE."""
+    return {
+        "frame": int(prompt.frame),
+        "points": [[round(float(c), 6) for c in point] for point in prompt.points],
+        "labels": list(prompt.labels),
+        "box": None if prompt.box is None else [round(float(c), 6) for c in prompt.box],
+        "mask": None if prompt.mask is None else rle_json(prompt.mask),
+    }
+
+
 def _write_masks(
     folder: Path, clip: Clip, tracks: Sequence[MaskTrack], frames: range, progress: Callable[[str, float], None]
 ) -> None:
     """Write a mask for each object and each of these frames."""
-    part = folder.with_name(".masks.part")
-    shutil.rmtree(part, ignore_errors=True)
     empty = _png(np.zeros((clip.size[1], clip.size[0]), np.bool_))
     for k, track in enumerate(tracks):
-        (part / str(k)).mkdir(parents=True)
+        (folder / str(k)).mkdir(parents=True)
         row_of = {int(frame): row for row, frame in enumerate(track.frames) if track.visible[row]}
         for n, frame in enumerate(frames):
             row = row_of.get(frame)
             data = empty if row is None else _png(decode(track.rles[row]))
-            (part / str(k) / f"{frame:05d}.png").write_bytes(data)
+            (folder / str(k) / f"{frame:05d}.png").write_bytes(data)
             progress("masks", (k + (n + 1) / len(frames)) / len(tracks))
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.rename(folder)
 
 
 def _png(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> bytes:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.console import Device, NoDownload, Sam2, fetch_segmenter, one_line_errors, steps
+from backend.cli.console import Device, NoDownload, Sam2, check_label, fetch_segmenter, one_line_errors, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.cli.region_options import Every, MaxSize, QualityOption, Range, Rate, read_rate, read_region
-from backend.cli.videos import VideoError, find_videos, open_source
+from backend.cli.videos import VideoError, find_videos, open_source, output_folders
 from refam.pipeline.quality import Quality
 
 
@@ -20,9 +20,14 @@ def pick(
     *,
     out: Annotated[
         Path | None,
-        typer.Option(help="The folder that `refam label` is to write to.", show_default=False, callback=output_folder),
+        typer.Option(
+            help="The folder that `refam label` is to write to.",
+            show_default=False,
+            parser=output_folder,
+            metavar="<path>",
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option("--label", help="The object's label.")] = None,
+    name: Annotated[str | None, typer.Option("--label", help="The object's label.", callback=check_label)] = None,
     fps: Rate = None,
     range_: Range = "",
     every: Every = 1,
@@ -46,9 +51,12 @@ def pick(
             raise VideoError(f"{video}: this names {len(sources)} videos; give one")
         if sources[0].error:
             raise VideoError(f"{video}: {sources[0].error}")
+        from backend.cli.outputs import check_outputs
         from backend.cli.pick_page import Picker, serve
         from backend.settings import weight_settings
 
+        (folder,) = output_folders(sources, out)
+        check_outputs(folder, [] if sources[0].is_address else [Path(sources[0].text)])  # as `refam label` will
         weights = weight_settings(offline=no_download)
         options = [
             *(["--label", name] if name else []),

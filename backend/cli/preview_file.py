@@ -9,6 +9,7 @@ import numpy as np
 
 from refam.pipeline.preview import PreviewResult
 from refam.pipeline.tracks import empty_track
+from video.atomic_files import write_bytes
 from video.images import encode_png
 from video.io.reader import Clip
 from video.visualize.overlay import draw_frame
@@ -33,5 +34,5 @@ def write_preview(clip: Clip, results: Sequence[PreviewResult], path: Path) -> l
     tracks = [result.first_mask or nothing for result in results]
     frames = sorted({result.anchor_frame for result in results if result.first_mask is not None})
     picture = np.concatenate([draw_frame(clip, tracks, frame) for frame in frames])
-    path.write_bytes(encode_png(picture))
+    write_bytes(path, encode_png(picture))
     return frames

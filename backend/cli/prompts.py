@@ -36,6 +36,7 @@ class Drawing:
         in_pixels: Whether the values are pixels; otherwise fractions of the frame.
         at: The frame (int), counted from 0, or the time in seconds (float).
         mask: The mask of --mask.
+        file: The file of the mask.
     """
 
     option: Option
@@ -45,6 +46,7 @@ class Drawing:
     in_pixels: bool
     at: int | float
     mask: Rle | None = None
+    file: Path | None = None
 
     @property
     def is_positive(self) -> bool:
@@ -67,6 +69,11 @@ class ObjectPlan:
     words: str | None = None
     drawings: tuple[Drawing, ...] = ()
     names: frozenset[str] = frozenset()
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of its masks."""
+        return [drawing.file for drawing in self.drawings if drawing.file is not None]
 
 
 def parse_drawing(option: Option, text: str) -> Drawing:
@@ -135,7 +142,7 @@ def _parse_mask(text: str) -> Drawing:
     from video.masks import encode
 
     name, colon, rest = text.partition(": ")  # with a space: C:\mask.png is a file
-    name, file = (name.strip(), rest.strip()) if colon and not Path(text).exists() else ("", text)
+    name, file = (name.strip(), rest.strip()) if colon and not _exists(text) else ("", text)
     path, at, when = file.rpartition("@")
     if not at:
         path, when = file, ""
@@ -144,7 +151,14 @@ def _parse_mask(text: str) -> Drawing:
     mask = read_mask(Path(path))
     if not mask.any():
         raise PromptError(f"--mask {text}: the mask is empty; the object is to be white (or opaque)")
-    return Drawing("--mask", text, name, (), False, _parse_time(text, when), encode(mask))
+    return Drawing("--mask", text, name, (), False, _parse_time(text, when), encode(mask), Path(path))
+
+
+def _exists(file: str) -> bool:
+    try:
+        return Path(file).exists()
+    except OSError:  # longer than a name may be
+        return False
 
 
 def split_label(text: str) -> tuple[str, str]:

@@ -10,11 +10,15 @@ import typer
 from backend.cli.console import one_line_errors, require_file
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
+from backend.cli.result_folder import hold_folder
 
 
 def train_tiny(
     out: Annotated[
-        Path, typer.Option(help="The FluxPipeline folder to write.", show_default=False, callback=output_folder)
+        Path,
+        typer.Option(
+            help="The FluxPipeline folder to write.", show_default=False, parser=output_folder, metavar="<path>"
+        ),
     ],
     autoencoder_minutes: Annotated[float, typer.Option(min=0.01, help="Time for the autoencoder.")] = 30.0,
     transformer_minutes: Annotated[float, typer.Option(min=0.01, help="Time for the transformer.")] = 75.0,
@@ -28,7 +32,7 @@ def train_tiny(
     ] = None,
 ) -> None:
     """Train the small model from drawn scenes and their captions alone."""
-    with one_line_errors():
+    with one_line_errors(), hold_folder(out):
         from refam.tiny.train import train_tiny
 
         made = train_tiny(
@@ -53,7 +57,10 @@ def train_photos(
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder for features, checkpoints and the model.", show_default=False, callback=output_folder
+            help="Folder for features, checkpoints and the model.",
+            show_default=False,
+            parser=output_folder,
+            metavar="<path>",
         ),
     ],
     minutes: Annotated[float, typer.Option(min=0.01, help="Time for the transformer, over all starts.")] = 60.0,
@@ -66,7 +73,7 @@ def train_photos(
 
     A second start with the same --out goes on from the last checkpoint.
     """
-    with one_line_errors():
+    with one_line_errors(), hold_folder(out):
         for folder in data:
             require_file(folder / "photos.jsonl")
         from refam.backbones.weights import quiet_libraries

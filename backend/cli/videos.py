@@ -53,7 +53,8 @@ class VideoSource:
     @property
     def stem(self) -> str:
         """The name without its ending."""
-        return self.name if Path(self.text).is_dir() else Path(self.name).stem
+        is_folder = not self.is_address and not self.error and Path(self.text).is_dir()
+        return self.name if is_folder else Path(self.name).stem
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -79,12 +80,12 @@ def looks_like_a_video(argument: str) -> bool:
         return False
     if _ADDRESS.fullmatch(argument) or _PATH.fullmatch(argument):
         return True
-    path = Path(argument).expanduser()
     try:
+        path = Path(argument).expanduser()
         if path.is_dir():
             return any(_is_media(entry) for entry in path.iterdir())
         is_file = path.is_file()
-    except OSError:  # longer than a name may be
+    except (OSError, RuntimeError):  # longer than a name may be; ~ of nobody
         return False
     return is_file or path.suffix.lower() in VIDEOS or (glob.has_magic(argument) and any(glob.iglob(argument)))
 
@@ -116,9 +117,13 @@ def _expand(argument: str, base: Path) -> Iterator[VideoSource]:
     if not argument.strip():
         yield VideoSource(argument, "the name of the video is empty")
         return
-    path = Path(argument).expanduser()
-    near = base / path
-    path = near if near.exists() or not path.exists() else path
+    try:
+        path = Path(argument).expanduser()
+        near = base / path
+        path = near if near.exists() or not path.exists() else path
+    except (OSError, RuntimeError) as error:  # longer than a name may be; ~ of nobody
+        yield VideoSource(argument, getattr(error, "strerror", None) or str(error))
+        return
     if path.is_dir():
         yield from _expand_folder(path)
     elif path.is_file():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refam.text.magnets import Magnets
+from video.atomic_files import write_text
 from video.errors import UserError
 
 if TYPE_CHECKING:
@@ -102,6 +103,4 @@ def load_calibrated(data_dir: Path, backbones: Collection[str]) -> CalibratedSet
 def save_calibrated(calibrated: CalibratedSettings, data_dir: Path) -> Path:
     """Write the settings to the data directory, replacing earlier ones, and return the file's path."""
     path = data_dir / FILE_NAME
-    data_dir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(calibrated), indent=1) + "\n", encoding="utf-8")
-    return path
+    return write_text(path, json.dumps(asdict(calibrated), indent=1) + "\n")

@@ -24,8 +24,9 @@ from refam.evaluation.samples import BenchmarkSample, Mask, visible_frames
 from refam.grounding import GroundingOptions
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, Target
 from video import masks, metrics
+from video.atomic_files import write_beside, write_text
 from video.errors import UserError
-from video.formats.base import FormatError, read_json, write_json, write_png, write_text
+from video.formats.base import FormatError, read_json, write_json, write_png
 from video.io.reader import open_sequence
 from video.types import MaskTrack
 
@@ -256,13 +257,14 @@ class EvaluationRun:
         if not self._masks:
             return None
         path = self._folder / "submission.zip"
-        part = path.with_suffix(".part")
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
+        with (
+            write_beside(path) as part,
+            zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,  # PNG is compressed already
+        ):
             for sample in samples:
                 for name in sample.frames:
                     member = f"Annotations/{sample.video}/{sample.expression}/{name}.png"
                     archive.write(self._folder / member, member)
-        part.replace(path)
         return path
 
     def _read(self) -> Iterator[SampleScore]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from video import masks
+from video.atomic_files import write_bytes, write_text
 from video.errors import UserError
 from video.types import DEFAULT_FPS, Rle
 
@@ -276,17 +277,8 @@ def read_json(path: Path) -> Any:
         raise FormatError(f"{path} is not JSON: {error}") from None
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file as a whole or not at all; makes its folders. Returns the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-    return path
-
-
 def write_json(path: Path, content: Any) -> Path:
-    """Write a compact JSON file. Returns the path."""
+    """Write a compact JSON file as a whole or not at all; makes its folders. Returns the path."""
     return write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n")
 
 
@@ -458,6 +450,4 @@ def write_png(path: Path, picture: NDArray[np.uint8]) -> Path:
     ok, data = cv2.imencode(".png", picture)
     if not ok:
         raise OSError(5, "OpenCV could not write a PNG", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.tobytes())
-    return path
+    return write_bytes(path, data.tobytes())

@@ -18,8 +18,9 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
+from video.atomic_files import write_text
 from video.errors import Skipped, leave_out
-from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, even_times, make_video, safe_name, write_text
+from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, even_times, make_video, safe_name
 from video.formats.cvat_tracks import last_shown_frame, read_meta, read_track
 from video.keyframes import KEYFRAME_IOU, select_keyframes
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from video import masks
+from video.atomic_files import write_text
 from video.errors import Skipped, leave_out
 from video.formats.base import (
     AnnotatedVideo,
@@ -29,7 +30,6 @@ from video.formats.base import (
     safe_name,
     track_from_masks,
     write_json,
-    write_text,
 )
 from video.formats.frame_numbers import numbers_in_names
 from video.types import Rle
@@ -37,6 +37,8 @@ from video.types import Rle
 RESOLUTION = "Full-Resolution"
 VOID = 255
 _LENGTHS = "video_lengths.json"
+OPTIONAL_FILES = (_LENGTHS,)
+"""What an export may have or not, below OUT; that of an earlier one is removed."""
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:

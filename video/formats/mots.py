@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from video import masks
+from video.atomic_files import write_text
 from video.errors import Skipped, leave_out
 from video.formats.base import (
     AnnotatedVideo,
@@ -27,7 +28,6 @@ from video.formats.base import (
     require_masks,
     safe_name,
     track_from_masks,
-    write_text,
 )
 from video.formats.coco import parse_segmentation
 from video.formats.davis import disjoint_masks

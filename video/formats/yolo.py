@@ -11,7 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from video.formats.base import AnnotatedVideo, number_labels, write_text
+from video.atomic_files import write_text
+from video.formats.base import AnnotatedVideo, number_labels
 
 _PARTS = ("train", "val", "test")
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from video.atomic_files import write_beside
 from video.io.display import resize_image
 from video.io.reader import Clip
 from video.masks import decode
@@ -110,26 +111,24 @@ def write_overlay(
     if tracks:
         timeline = TrackTimeline(tracks, clip.times, keyframes=keyframes, end_s=end_s, size=size, frames=frames)
     first_tick = int(ticks[frames[0]]) if frames[0] else 0
-    part = path.with_name(f".{path.stem}.part.mp4")
-    try:
-        with av.open(str(part), "w", options={"movflags": "+faststart"}) as container:
-            rate = Fraction(clip.average_fps).limit_denominator(1001)
-            stream = container.add_stream("libx264", rate=rate, options=_ENCODER)
-            stream.width, stream.height = size[0], size[1] + (timeline.height if timeline else 0)
-            stream.pix_fmt = "yuv420p"
-            stream.codec_context.time_base = _TICK
-            for i, image in _read_frames(clip, frames):
-                # Tracks are drawn after resizing, which keeps lines and letters sharp.
-                drawn = _pad(draw_tracks(resize_image(image, shape), tracks, i), size)
-                full_image = np.concatenate([drawn, timeline.render(i)]) if timeline else drawn
-                picture = av.VideoFrame.from_ndarray(full_image, format="rgb24")
-                picture.pts, picture.time_base = int(ticks[i]) - first_tick, _TICK
-                picture.duration = int(ends[i] - ticks[i])
-                container.mux(stream.encode(picture))
-            container.mux(stream.encode())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        write_beside(path) as part,
+        av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container,
+    ):
+        rate = Fraction(clip.average_fps).limit_denominator(1001)
+        stream = container.add_stream("libx264", rate=rate, options=_ENCODER)
+        stream.width, stream.height = size[0], size[1] + (timeline.height if timeline else 0)
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = _TICK
+        for i, image in _read_frames(clip, frames):
+            # Tracks are drawn after resizing, which keeps lines and letters sharp.
+            drawn = _pad(draw_tracks(resize_image(image, shape), tracks, i), size)
+            full_image = np.concatenate([drawn, timeline.render(i)]) if timeline else drawn
+            picture = av.VideoFrame.from_ndarray(full_image, format="rgb24")
+            picture.pts, picture.time_base = int(ticks[i]) - first_tick, _TICK
+            picture.duration = int(ends[i] - ticks[i])
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ from pycocotools.coco import COCO
 from backend.labelstudio.import_tasks import build_label_config
 from tests.backend.moving_disk import H, N, W, disk_mask, make_export, refam
 from tests.media import cfr, numbered_frames, read_number
+from tests.small_files import small_files
 
 
 @pytest.mark.parametrize("form", ["coco", "coco-polygons", "youtube-vis", "davis", "mots", "yolo", "cvat"])
@@ -203,3 +205,36 @@ def test_all_that_was_said_of_a_region_is_exported(tmp_path, videos, labels, mor
     assert {a.findtext("name") for a in root.findall("meta//attribute")} == flat.keys()
     assert ("yolo has no attributes" in ran.stderr) == bool(attributes)
     assert all(f"'{name}' of 1 object" in ran.stderr for name in attributes if name != "labels")
+
+
+def test_pictures_that_were_labelled_are_never_written_over(labelled):
+    """An export in DAVIS's own layout, into the folder whose pictures were labelled."""
+    one = labelled / "found/one/tracks.json"
+    folder = labelled / "set/JPEGImages/Full-Resolution/one"
+    folder.mkdir(parents=True)
+    for i, picture in enumerate(numbered_frames(N, size=(W, H))):
+        cv2.imwrite(str(folder / f"{i:05d}.jpg"), picture)
+    content = json.loads(one.read_text())
+    content["video"] |= {"path": os.path.relpath(folder, one.parent), "times_s": [i / 24 for i in range(N)]}
+    one.write_text(json.dumps(content))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    ran = refam("export", one, "--format", "davis", "--images", "--out", labelled / "set")
+    assert (ran.exit_code, "choose another --out" in ran.output) == (1, True), ran.output
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in (labelled / "set").iterdir()] == ["JPEGImages"]
+
+
+@pytest.mark.parametrize("form", ["coco", "davis", "yolo", "mots"])
+def test_an_export_that_fails_leaves_the_one_that_was_there(form, labelled):
+    def export(*more):
+        return refam("export", labelled / "found", "--format", form, "--out", labelled / "out", *more)
+
+    def written():
+        return {path: path.read_bytes() for path in (labelled / "out").rglob("*") if path.is_file()}
+
+    assert export().exit_code == 0
+    before = written()
+    with small_files(40):
+        ran = export("--every", 2)
+    assert (ran.exit_code, "out cannot be written to: File too large" in ran.stderr) == (1, True), ran.output
+    assert written() == before

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,3 +105,40 @@ def test_what_is_no_video_is_named(clip, tmp_path, name, sentence, monkeypatch):
     assert sentence in ran.output
     assert ran.output.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_are_read_are_never_written_over(tmp_path):
+    """Numbered from 1 on, each would be written over by the one before it."""
+    source = tmp_path / "pb" / "frames"
+    source.parent.mkdir()
+    pictures(source)
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    ran = frames(source, "--out", tmp_path / "pb")
+    assert (ran.exit_code, "frames is there already and is not from an earlier run" in ran.stderr) == (1, True)
+    (tmp_path / "pb/tasks.json").write_text("[]")
+    ran = frames(source, "--out", tmp_path / "pb")
+    assert (ran.exit_code, f"{source} is what is read" in ran.stderr) == (1, True), ran.output
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before
+
+
+def test_a_run_that_fails_leaves_the_task_that_was_there(clip, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert frames(clip, "--out", out).exit_code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    ran = frames(clip, "--out", out, "--every", 2)
+    assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1), ran.output
+    assert "out cannot be written to: No space left on device" in ran.stderr
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert frames(clip, "--out", tmp_path / "new").exit_code == 1
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("label", ["", "  "])
+def test_an_empty_label_is_refused(label, clip, tmp_path):
+    ran = frames(clip, "--out", tmp_path / "out", "--label", "Car", "--label", label)
+    assert (ran.exit_code, "it is empty: give the name" in ran.output) == (2, True), ran.output

@@ -11,10 +11,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from backend.cli.main import app
+from backend.cli.result_folder import hold_folder
 from refam.pipeline.types import TrackResult
 from tests.doubles import track_of_masks
 from tests.loopback_files import serve_files
 from tests.media import cfr, garbage, numbered_frames
+from tests.small_files import small_files
 from video.io.reader import open_clip
 
 SIZE = (96, 48)
@@ -192,3 +194,100 @@ def test_only_the_frames_that_were_looked_at_are_written_and_exported():
     assert result.exit_code == 0, result.output
     (file,) = Path("coco").rglob("*.json")
     assert len(json.loads(file.read_text())["images"]) == 3
+
+
+# --- the output folder -----------------------------------------------------------------------------------------------
+
+
+def state(folder):
+    """Return the content of every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_video_is_never_written_over():
+    Path("overlay.mp4").write_bytes(Path("a.mp4").read_bytes())
+    before = state(Path())
+    for video, out in (("overlay.mp4", "."), (Path("overlay.mp4").resolve(), "."), ("bear", "bear")):
+        ran = refam("label", video, "the red star", "--out", out)
+        assert (ran.exit_code, "choose another --out" in ran.stderr) == (1, True), ran.output
+        assert state(Path()) == before
+    ran = refam("label", "a.mp4", "overlay.mp4", "the red star", "--out", "overlay")
+    assert ran.exit_code == 0, ran.output  # each has a folder of its own
+
+
+def test_a_mask_that_was_given_is_never_written_over():
+    assert refam("label", "a.mp4", "the red star", "--out", "o").exit_code == 0
+    before = state(Path())
+    ran = refam("label", "a.mp4", "--mask", "o/masks/0/00000.png@0", "--out", "o")
+    assert (ran.exit_code, "o/masks/0/00000.png is what is read" in ran.stderr) == (1, True), ran.output
+    assert state(Path()) == before
+
+
+@pytest.mark.parametrize("limit", [100, 3000], ids=["first-file", "overlay"])
+def test_a_full_disk_leaves_the_results_that_were_there(limit):
+    with small_files(limit):
+        ran = refam("label", "a.mp4", "the red star", "--out", "o")
+    sentence = "o cannot be written to: File too large; what was in it is as it was"
+    assert (ran.exit_code, " ".join(ran.stderr.split())) == (1, f"refam: {sentence}"), ran.output
+    assert not Path("o").exists()
+    assert refam("label", "b.mp4", "the red star", "--out", "o").exit_code == 0
+    before = state(Path("o"))
+    with small_files(limit):
+        ran = refam("label", "a.mp4", "b.mp4", "the blue star", "--out", ".")
+        assert (ran.exit_code, ran.stderr.count("cannot be written to: File too large")) == (1, 2 * 2), ran.output
+        assert refam("label", "a.mp4", "the blue star", "--out", "o").exit_code == 1
+    assert state(Path("o")) == before
+
+
+def test_it_is_said_that_results_of_another_question_are_replaced():
+    def label(video, *asked):
+        ran = refam("label", video, *asked, "--out", "o")
+        assert ran.exit_code == 0, ran.output
+        return ran.stderr
+
+    assert label("a.mp4", "the red star") == ""
+    assert label("a.mp4", "the red star") == ""
+    star = "note: o held other results (a.mp4: the red star); they are replaced\n"
+    assert label("b.mp4", "the red star") == star
+    assert label("b.mp4", "the blue star") == star.replace("a.mp4", "b.mp4")
+    box = ("--box", "0.1,0.1,0.4,0.4@0", "--label", "star")
+    assert label("b.mp4", *box) == star.replace("a.mp4", "b.mp4").replace("red", "blue")
+    assert label("b.mp4", *box) == ""
+    assert "(b.mp4: star)" in label("b.mp4", "--box", "0.1,0.1,0.4,0.5@0", "--label", "star")
+    (drawn,) = json.loads(Path("o/tracks.json").read_text())["objects"][0]["prompts"]
+    assert drawn == {"frame": 0, "points": [], "labels": [], "box": [0.1, 0.1, 0.5, 0.6], "mask": None}
+    Path("o/tracks.json").write_text("{")
+    assert "a tracks.json that cannot be read" in label("b.mp4", *box)
+
+
+def test_two_runs_do_not_write_to_one_folder():
+    with hold_folder(Path("found/a")):
+        ran = refam("label", "a.mp4", "b.mp4", "the red star")
+    assert ran.exit_code == 3
+    assert "another run is writing to found/a: wait until it is done, or choose another --out" in ran.stderr
+    assert [path.name for path in Path("found").iterdir()] == ["b"]
+
+
+def test_what_was_not_found_leaves_no_folder():
+    assert refam("label", "a.mp4", "the ghost star", "--out", "new/o").exit_code == 1
+    assert not Path("new").exists()
+
+
+def test_a_name_that_is_too_long_costs_only_itself():
+    long = "n" * 300
+    Path("x").mkdir()
+    Path("list.txt").write_text(f"{long}\na.mp4\n{long}.mp4\nx/{long}/y.mp4\n")
+    ran = refam("label", "list.txt", "the red star", "--out", "o")
+    assert (ran.exit_code, "Traceback" in ran.output) == (3, False), ran.output
+    assert ran.stderr.count("File name too long") == 3 * 2  # when it happens, and at the end
+    assert [path.parent.name for path in Path().glob("o/*/tracks.json")] == ["a"]
+    for arguments in ([f"{long}.mp4", "the red star"], [f"./{long}", "a star"], ["a.mp4", "--mask", f"{long}.png@0"]):
+        ran = refam("label", *arguments)
+        assert ran.exit_code in (1, 2)
+        assert "File name too long" in ran.stderr
+        assert "Traceback" not in ran.output
+
+
+def test_the_home_of_nobody_is_no_place():
+    ran = refam("label", "~nobody-of-this-name/a.mp4", "the red star")
+    assert (ran.exit_code, "home directory" in ran.stderr) == (1, True), ran.output

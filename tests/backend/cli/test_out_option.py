@@ -45,6 +45,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("found.mp4", "found.mp4 is a file's name; name a folder, such as found"),
         ("there", "there is a file; name a folder"),
         ("there/found", "there/found cannot be made: there is a file"),
+        ("", "the name is empty; name a folder"),
+        (" ", "the name is empty; name a folder"),
+        ("-", "nothing is written to the standard output; name a folder (./- if that is its name)"),
+        ("n" * 256, "File name too long"),
     ],
 )
 def test_a_folder_is_no_file(command: str, out: str, message: str, folder: Path) -> None:
@@ -60,6 +64,9 @@ def test_a_folder_is_no_file(command: str, out: str, message: str, folder: Path)
         ("x.PNG", "an HTML page is written, not .PNG: name it x.html"),
         ("data", "data is a folder; name a file, such as data/page.html"),
         ("there/x.html", "there is a file"),
+        ("", "the name is empty; name a file"),
+        ("-", "nothing is written to the standard output; name a file"),
+        ("n" * 252 + ".html", "File name too long"),
     ],
 )
 def test_a_page_is_an_html_file(command: str, out: str, message: str, folder: Path) -> None:
@@ -72,16 +79,16 @@ def test_a_page_is_an_html_file(command: str, out: str, message: str, folder: Pa
     [("x.html", "x.html"), ("x.HTM", "x.HTM"), ("x", "x.html"), ("run-0.5", "run-0.5.html"), ("a.b/x", "a.b/x.html")],
 )
 def test_a_page_without_an_ending_gets_one(name: str, page: str) -> None:
-    assert output_page(Path(name)) == Path(page)
+    assert output_page(name) == Path(page)
 
 
-@pytest.mark.parametrize("name", ["found", "run-0.5", "a/b.c/d", "data", ".hidden", "v1.2.3"])
+@pytest.mark.parametrize("name", ["found", "run-0.5", "a/b.c/d", "data", ".hidden", "v1.2.3", ".", "./-"])
 def test_folders_may_have_dots(name: str) -> None:
-    assert output_folder(Path(name)) == Path(name)
+    assert output_folder(name) == Path(name)
 
 
 def test_a_folder_that_is_there_is_taken_whatever_its_name(folder: Path) -> None:
     (folder / "old.mp4").mkdir()
-    assert output_folder(Path("old.mp4")) == Path("old.mp4")
+    assert output_folder("old.mp4") == Path("old.mp4")
     with pytest.raises(typer.BadParameter):
-        output_folder(Path("new.mp4"))
+        output_folder("new.mp4")
