@@ -242,6 +242,7 @@ class Grounder:
             balanced=preset.balanced,
             smooth_tokens=preset.smooth_tokens,
         )
+        trace = replace(trace, heatmap=replace(trace.heatmap, whole_bias=preset.whole_bias))
         calibration, presence = self.valid_calibration(options), self.valid_presence(options)
         trace = trace if calibration is None else trace.calibrate(calibration)
         return trace if presence is None else trace.judge_presence(presence)

@@ -53,6 +53,7 @@ class Heatmap:
         confidence: In [0, 1]: how concentrated the heatmap is; where that was calibrated, the probability that the peak
             is right.
         presence: Whether the frame shows what was asked for; None where that is not known.
+        whole_bias: How far larger masks are preferred when a segmenter outlines what it points at: see `Prompt`.
     """
 
     frame: int
@@ -60,6 +61,7 @@ class Heatmap:
     peak: tuple[float, float]
     confidence: float
     presence: Presence | None = None
+    whole_bias: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.grid.ndim == 2, f"Heatmap.grid must be (h, w), got shape {self.grid.shape}")
@@ -74,6 +76,10 @@ class Heatmap:
     def certainty(self) -> float:
         """How likely the frame shows what was asked for: its presence, or the confidence where that is not known."""
         return self.confidence if self.presence is None else self.presence.probability
+
+    def to_prompt(self) -> Prompt:
+        """Return the prompt with which a segmenter outlines what the heatmap points at."""
+        return Prompt(prior=self.grid, whole_bias=self.whole_bias)
 
     def __repr__(self) -> str:
         h, w = self.grid.shape
@@ -91,12 +97,16 @@ class Prompt:
         box: Normalised xyxy around the object.
         prior: Mask prompt, (h, w) float32 in [0, 1] at any resolution: a heatmap, or the previous frame's mask warped
             to this frame.
+        whole_bias: For a heatmap as the prior: of several masks that fit, the one is meant whose score times its area
+            to this power is highest. 0 takes the one that fits best; attention that is strongest on a part of its
+            object, as on a face, needs more.
     """
 
     points: FloatArray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     box: tuple[float, float, float, float] | None = None
     prior: NDArray[np.float32] | None = None
+    whole_bias: float = 0.0
 
     def __post_init__(self) -> None:
         _require(
@@ -108,6 +118,7 @@ class Prompt:
             len(self.points) > 0 or self.box is not None or self.prior is not None,
             "an empty prompt: give a point, a box or a prior",
         )
+        _require(self.whole_bias >= 0, f"Prompt.whole_bias must not be negative, got {self.whole_bias}")
         if self.box is not None:
             x0, y0, x1, y1 = self.box
             _require(

@@ -190,6 +190,8 @@ def photos(
     choose: Annotated[
         bool, typer.Option("--choose", help="Compare blocks instead: the current ones, published ones, all, thirds.")
     ] = False,
+    masks: Annotated[bool, typer.Option(help="Also outline what is found: the IoU of the first mask.")] = False,
+    sam2: console.Sam2 = None,
 ) -> None:
     """Ground the nouns of photographs whose objects are outlined: the share of peaks on the object, for each noun.
 
@@ -200,6 +202,7 @@ def photos(
     left_out: list[str] = []
     with one_line_errors(), steps() as step:
         require_file(root)
+        from backend.settings import weight_settings
         from refam.evaluation.photos import (
             knows_noun,
             photo_table,
@@ -217,7 +220,10 @@ def photos(
 
             _print(compare_blocks(grounder, pictures, known, progress=lambda f: step("ground", f)))
         else:
-            scores = score_pictures(grounder, pictures, known, progress=lambda f: step("ground", f))
+            segmenter = weight_settings().segmenter(sam2, device=device) if masks else None
+            scores = score_pictures(
+                grounder, pictures, known, segmenter=segmenter, progress=lambda f: step("ground", f)
+            )
             _print(photo_table(scores))
         if places:
             beside = score_places(grounder, pictures, known, progress=lambda f: step("ground words of place", f))

@@ -15,7 +15,7 @@ from refam.calibration import Calibration, fit_calibration
 from refam.grounding import GroundingOptions, GroundingTrace
 from refam.tiny.heldout import CHOICE_SEED, GROUPS, HeldOutScene, held_out_scenes
 from video import metrics
-from video.types import Prompt, Segmenter
+from video.types import Segmenter
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
@@ -75,7 +75,7 @@ def score_heatmap(case: HeldOutScene, trace: GroundingTrace, segmenter: Segmente
     """Score a heatmap and its mask. The mask is empty if the heatmap is flat or the segmenter returns none."""
     heatmap, truth = trace.heatmap, case.truth
     has_peak = bool(heatmap.grid.max() > 0)
-    candidates = segmenter.segment(case.picture, Prompt(prior=heatmap.grid)) if has_peak else []
+    candidates = segmenter.segment(case.picture, heatmap.to_prompt()) if has_peak else []
     mask: NDArray[np.bool_] = candidates[0].mask if candidates else np.zeros_like(truth)
     return GroundingScore(
         kind=case.referral.kind,

@@ -23,10 +23,12 @@ from refam.photos.features import read_picture
 from refam.photos.listing import read_listing
 from video.checked_json import LENIENT
 from video.errors import Skipped, UserError
-from video.metrics import auroc, estimate_share
+from video.masks import iou, resize_map
+from video.metrics import auroc, estimate_mean, estimate_share
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
+    from video.types import Heatmap, Segmenter
 
 LEAST_AREA = 0.01
 """Of the picture, below which a pair is left out."""
@@ -64,6 +66,8 @@ class PairScore:
         centre: Whether the picture's centre lies on it, which is what always pointing there would have.
         certainty: Of the heatmap.
         seconds: For grounding the picture, shared by its nouns.
+        mask_iou: IoU of the mask that the words lead to with the object of that noun that it fits best; None if no
+            mask was asked for.
     """
 
     noun: str
@@ -72,6 +76,7 @@ class PairScore:
     centre: bool
     certainty: float
     seconds: float
+    mask_iou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,7 @@ def score_pictures(
     known: Callable[[str], bool],
     *,
     seed: int = 0,
+    segmenter: Segmenter | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[PairScore]:
     """Ground every noun of every picture, and some that are not there.
@@ -186,6 +192,7 @@ def score_pictures(
         pictures: The pictures.
         known: Whether a noun is in the model's vocabulary; others are left out.
         seed: Chooses the absent nouns among those of all pictures.
+        segmenter: Outlines what the heatmaps of nouns that are there point at; None leaves that out.
         progress: Called with the share that is done.
 
     Raises:
@@ -208,15 +215,31 @@ def score_pictures(
         if not nouns:
             continue
         started = time.perf_counter()
-        rows = grounder.ground([read_picture(picture.file)], [f"the {n}" for n in nouns], indices=[index])
+        image = read_picture(picture.file)
+        rows = grounder.ground([image], [f"the {n}" for n in nouns], indices=[index])
         seconds = (time.perf_counter() - started) / len(nouns)
         for noun, row in zip(nouns, rows, strict=True):
             mask = picture.masks.get(noun)
             hit = mask is not None and is_at(mask, *row[0].peak)
             centre = mask is not None and is_at(mask, 0.5, 0.5)
-            scores.append(PairScore(noun, mask is not None, hit, centre, row[0].certainty, seconds))
+            outlined = None
+            if mask is not None and segmenter is not None:
+                outlined = _score_mask(segmenter, image, row[0], picture.objects[noun])
+            scores.append(PairScore(noun, mask is not None, hit, centre, row[0].certainty, seconds, outlined))
         progress((index + 1) / len(pictures))
     return scores
+
+
+def _score_mask(
+    segmenter: Segmenter, image: NDArray[np.uint8], heatmap: Heatmap, objects: Sequence[NDArray[np.bool_]]
+) -> float:
+    """IoU of the mask of a heatmap with the object that it fits best; 0 without a mask."""
+    candidates = segmenter.segment(image, heatmap.to_prompt()) if heatmap.grid.max() > 0 else []
+    if not candidates:
+        return 0.0
+    height, width = objects[0].shape
+    found = resize_map(candidates[0].mask, (width, height)) >= 0.5
+    return max(iou(found, each) for each in objects)
 
 
 def score_places(
@@ -290,6 +313,10 @@ def photo_table(scores: Sequence[PairScore]) -> str:
         if some:
             centre = np.mean([s.centre for s in some])
             lines.append(f"| {name} | {len(some)} | {estimate_share([s.hit for s in some])} | {centre:.3f} |")
+    by_group = {name: [s.mask_iou for s in some if s.mask_iou is not None] for name, some in groups.items()}
+    if by_group["all"]:
+        means = ", ".join(f"{name} {estimate_mean(some, within=(0, 1))}" for name, some in by_group.items() if some)
+        lines += ["", f"IoU of the first mask with the object of that noun that it fits best: {means}."]
     absent = len(scores) - len(present)
     told_apart = auroc([s.certainty for s in scores], [s.present for s in scores]) if present and absent else "-"
     seconds = np.median([s.seconds for s in scores])

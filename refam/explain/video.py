@@ -12,7 +12,7 @@ from refam.pipeline.stages import Stage
 from refam.pipeline.types import PipelineOptions
 from video.heatmap_fusion import fuse_heatmaps, link_frames
 from video.sampling import plan_frames
-from video.types import Prompt, Segmenter
+from video.types import Segmenter
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
@@ -58,7 +58,7 @@ def explain_video(
     progress(Stage.MASK, 0.0)
     start = time.perf_counter()
     is_flat = explanation.heatmap.grid.max() <= 0
-    candidates = [] if is_flat else segmenter.segment(image, Prompt(prior=explanation.heatmap.grid), frame=frame)
+    candidates = [] if is_flat else segmenter.segment(image, explanation.heatmap.to_prompt(), frame=frame)
     mask_s = time.perf_counter() - start
     progress(Stage.MASK, 1.0)
     return render_page(

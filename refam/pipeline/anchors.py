@@ -255,7 +255,7 @@ def ground_masks(
             progress(i / len(consensus.heatmaps))
         if heatmap.grid.max() <= 0:
             continue
-        key = (segmenter.name, heatmap.frame, hashlib.sha256(heatmap.grid.tobytes()).hexdigest())
+        key = (segmenter.name, heatmap.frame, hashlib.sha256(heatmap.grid.tobytes()).hexdigest(), heatmap.whole_bias)
         try:
             image = clip.frame(heatmap.frame)
         except ReadingError as error:
@@ -265,7 +265,7 @@ def ground_masks(
             continue
         outline = cache.load_mask(key) if cache is not None else None
         if outline is None:
-            candidates = segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame)
+            candidates = segmenter.segment(image, heatmap.to_prompt(), frame=heatmap.frame)
             best = candidates[0] if candidates else None
             outline = (masks.encode(best.mask), best.score) if best is not None else (masks.empty(clip.size), 0.0)
             if cache is not None:

@@ -187,7 +187,7 @@ class Redetector:
             match = recognise(
                 image,
                 heatmap,
-                self._segmenter.segment(image, Prompt(prior=heatmap.grid), frame=heatmap.frame),
+                self._segmenter.segment(image, heatmap.to_prompt(), frame=heatmap.frame),
                 appearance,
                 occupied=[mask for mask in occupied if mask is not None],
                 min_confidence=0.5 * state.confidence,

@@ -60,11 +60,13 @@ class StageCache:
     def load_heatmap(self, key: Sequence[object]) -> Heatmap | None:
         """Return the heatmap of a grounded frame, or None."""
         stored = self._read("heatmap", key)
-        if stored is None:
+        if stored is None or "whole_bias" not in stored:  # stored before heatmaps had it
             return None
         grid = np.frombuffer(bytes.fromhex(stored["grid"]), np.float32).reshape(stored["shape"])
         presence = Presence(*stored["presence"]) if stored["presence"] is not None else None
-        return Heatmap(stored["frame"], grid.copy(), tuple(stored["peak"]), stored["confidence"], presence)
+        return Heatmap(
+            stored["frame"], grid.copy(), tuple(stored["peak"]), stored["confidence"], presence, stored["whole_bias"]
+        )
 
     def save_heatmap(self, key: Sequence[object], heatmap: Heatmap) -> None:
         """Store the heatmap of a grounded frame."""
@@ -75,6 +77,7 @@ class StageCache:
             "grid": grid.tobytes().hex(),
             "peak": [float(v) for v in heatmap.peak],
             "confidence": float(heatmap.confidence),
+            "whole_bias": heatmap.whole_bias,
             "presence": None if heatmap.presence is None else [heatmap.presence.probability, heatmap.presence.weakest],
         }
         self._write("heatmap", key, content)

@@ -2,9 +2,9 @@
 
 SAM2 was trained on points, boxes and its own masks, never on heatmaps. A heatmap becomes point prompts: at its peak and
 in the middle of what rises above several levels, one at a time and two at a time. SAM2 answers a single point with
-three masks; they are ranked by how much of the heatmap they cover, by the model's IoU prediction, and by their
-stability score. The heatmap's bounding box, the heatmap as a mask prompt, and negative points on its other modes cost
-more than they gain (`make bench-masks` prints it).
+three masks; they are ranked by how much of the heatmap they cover, by the model's IoU prediction, by their stability
+score and, for models whose attention marks a part of its object, by their area. The heatmap's bounding box, the heatmap
+as a mask prompt, and negative points on its other modes cost more than they gain (`make bench-masks` prints it).
 """
 
 from __future__ import annotations
@@ -66,6 +66,17 @@ def score_mask(logits: torch.Tensor, mask: Mask, predicted_iou: float, prompt: P
     if is_mask(prompt.prior) or len(prompt.points) or prompt.box is not None:
         return float(np.clip(score * soft_dice(prompt.prior, mask), 0, 1))
     return float(np.clip(score * np.sqrt(stability_score(logits) * prior_coverage(prompt.prior, mask)), 0, 1))
+
+
+def rank_mask(score: float, mask: Mask, prompt: Prompt) -> float:
+    """Return by what a mask is chosen among those that SAM2 gives for a prompt.
+
+    Args:
+        score: As `score_mask` returns it.
+        mask: (H, W) bool.
+        prompt: The original prompt; `Prompt.whole_bias` says how far a larger mask is preferred.
+    """
+    return score * float(mask.mean()) ** prompt.whole_bias
 
 
 def prior_coverage(prior: NDArray[np.float32], mask: Mask) -> float:

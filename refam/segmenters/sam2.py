@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from refam.segmenters.feature_cache import FeatureCache, Levels, image_key, weights_id
-from refam.segmenters.prompts import expand_prompt, score_mask
+from refam.segmenters.prompts import expand_prompt, rank_mask, score_mask
 from refam.segmenters.sam2_engines import OnnxEngine, Sam2Engine, ScoredLogits, TorchEngine
 from refam.segmenters.sam2_weights import ENCODER
 from video.masks import iou
@@ -83,7 +83,8 @@ class Sam2Segmenter:
             frame: What `Candidate.frame` says.
 
         Returns:
-            Candidates, best first. A score is the model's IoU prediction times the agreement with the prompt.
+            Candidates, the one that is meant first (`rank_mask`). A score is the model's IoU prediction times the
+            agreement with the prompt.
 
         Raises:
             ValueError: For anything but an RGB image.
@@ -91,13 +92,13 @@ class Sam2Segmenter:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         levels = self._embed(image)
-        candidates: list[Candidate] = []
+        ranked: list[tuple[float, Candidate]] = []
         for logits, predicted_iou in chain.from_iterable(self._decode(levels, expand_prompt(prompt))):
             mask = resize_logits(logits, (image.shape[1], image.shape[0])) > 0
             if mask.any():
                 score = score_mask(logits, mask, predicted_iou, prompt)
-                candidates.append(Candidate(frame=frame, mask=mask, score=score))
-        return _drop_duplicates(sorted((c for c in candidates if c.score > 0), key=lambda c: -c.score))
+                ranked.append((rank_mask(score, mask, prompt), Candidate(frame=frame, mask=mask, score=score)))
+        return _drop_duplicates([c for rank, c in sorted(ranked, key=lambda pair: -pair[0]) if rank > 0])
 
     def _decode(self, levels: Levels, prompts: list[Prompt]) -> list[list[ScoredLogits]]:
         """Decode prompts: three masks for points, which may mean a part, an object or a group; one for others."""
@@ -164,7 +165,7 @@ def resize_logits(logits: torch.Tensor, size: tuple[int, int]) -> NDArray[np.flo
 
 
 def _drop_duplicates(candidates: list[Candidate]) -> list[Candidate]:
-    """Return the candidates without those that are nearly the same as a better one."""
+    """Return the candidates without those that are nearly the same as an earlier one."""
     kept: list[Candidate] = []
     for candidate in candidates:
         if not any(iou(candidate.mask, other.mask) > _DUPLICATE_IOU for other in kept):

@@ -19,7 +19,7 @@ from refam.evaluation.photos import (
     score_places,
 )
 from video.errors import UserError
-from video.types import Heatmap
+from video.types import Candidate, Heatmap
 
 
 @pytest.fixture
@@ -59,6 +59,27 @@ def test_absent_nouns_should_have_less_confidence(there, absent, expected):
     scores = [PairScore("dog", True, True, True, c, 0.1) for c in there]
     scores += [PairScore("cat", False, False, False, c, 0.1) for c in absent]
     assert f"AUROC {expected:.3f}" in photo_table(scores)
+
+
+class LeftHalf:
+    """Outlines the left half, whatever it is asked."""
+
+    def segment(self, image, prompt, *, frame=0):
+        mask = np.zeros(image.shape[:2], bool)
+        mask[:, : image.shape[1] // 2] = True
+        return [Candidate(frame, mask, 0.9)]
+
+
+def test_the_first_mask_is_compared_with_the_object_that_it_fits_best(directory):
+    scores = score_pictures(PointsLeft(), read_outlined(directory), lambda _: True, segmenter=LeftHalf())
+    by_noun = {s.noun: s.mask_iou for s in scores if s.present}
+    assert by_noun == {
+        "dog": pytest.approx(1, abs=0.02),
+        "cat": pytest.approx(0, abs=0.02),
+        "car": pytest.approx(1, abs=0.02),
+    }
+    assert "IoU of the first mask with the object of that noun that it fits best: all 0.7" in photo_table(scores)
+    assert all(s.mask_iou is None for s in scores if not s.present)
 
 
 def test_the_table_has_people_and_each_noun(directory):

@@ -8,7 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refam.segmenters.prompts import expand_prompt, point_prompt, prior_coverage, score_mask, stability_score
+from refam.segmenters.prompts import (
+    expand_prompt,
+    point_prompt,
+    prior_coverage,
+    rank_mask,
+    score_mask,
+    stability_score,
+)
 from video import masks
 from video.types import Prompt
 
@@ -116,3 +123,13 @@ def test_score_mask():
     )
     assert score_mask(sharp, wrong, 0.9, told) == 0
     assert score_mask(sharp, right | wrong, 0.9, told) == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(("whole_bias", "first"), [(0.0, "part"), (0.3, "part"), (0.7, "whole"), (1.0, "whole")])
+def test_a_bias_to_the_whole_prefers_larger_masks(whole_bias, first):
+    """A head of a sixteenth of the picture with a score of .9, and the whole animal, four times as large, with .5."""
+    head, animal = np.zeros((16, 16), bool), np.zeros((16, 16), bool)
+    head[:4, :4], animal[:8, :8] = True, True
+    prompt = Prompt(prior=np.ones((2, 2), np.float32), whole_bias=whole_bias)
+    ranks = {"part": rank_mask(0.9, head, prompt), "whole": rank_mask(0.5, animal, prompt)}
+    assert max(ranks, key=ranks.get) == first
