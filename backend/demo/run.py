@@ -5,7 +5,8 @@ python -m backend.demo.run [--check] [--port 8080] [--data DIR]
 It starts Label Studio and the backend on loopback and creates a project with two kinds of videos: two excerpts of real
 video, in one of which the object is found by words and in the other followed from a box on the first frame; and three
 drawn scenes, whose truth is known, in which it is found by words. SAM2 is fetched first where it is needed and allowed.
-Ctrl-C stops everything.
+The address is printed as soon as Label Studio is open. A task whose job makes no progress gets its box later. Ctrl-C
+stops everything, and another `make demo` takes up what was computed.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,10 +28,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from backend.demo.labelling import (
+    JobWatch,
+    LabelledTask,
+    NotReady,
+    ask_by_box,
+    ask_by_words,
+    look,
+    wait_for,
+)
 from backend.demo.local_studio import LocalStudio, StudioError, free_port
 from backend.demo.real_clips import RealClip, load_real_clips
 from backend.demo.synthetic_videos import LABEL, SyntheticVideo, draw_videos
-from backend.jobs.models import JobRecord, JobState
 from backend.labelstudio.import_tasks import build_label_config
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from backend.logging import configure_logging
@@ -43,7 +53,8 @@ from video.types import Keyframe
 MIN_MEAN_IOU, MIN_TASK_IOU = 0.8, 0.65  # of the drawn scenes
 MIN_REAL_IOU = 0.8  # mean of each real clip
 _SCENES = ((204, 24), (205, 25), (203, 30))  # seed of the drawing, frames per second
-_MOST_S = 900.0
+_LATE_POLL_S = 5.0
+_GOES_ON = "Another `make demo` takes up what was computed."
 _STUDIO_PORT, _BACKEND_PORT = 8080, 9090  # if they are free
 
 
@@ -88,9 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _demo(stack, data, port=options.port, check=options.check)
     except (StudioError, SettingsError) as error:
         print(f"demo: {error}", file=sys.stderr)
+        if not options.check:
+            print(_GOES_ON, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nended.")
+        print(f"ended. {'' if options.check else _GOES_ON}".rstrip())
         return 130 if options.check else 0
 
 
@@ -131,33 +144,54 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     configure_logging(settings, data / "backend.log")
     runtime = Runtime(settings)
     backend = stack.enter_context(BackgroundServer(settings, runtime))
+    stack.callback(print, "\nending Label Studio and the backend ...", flush=True)
     project = create_demo_project(studio, clips, scenes, jobs_page=f"{backend.url}/")
     model = int(studio.connect(project.number, backend.url)["id"])
+    jobs = JobWatch(runtime.queue.records)
     started = time.monotonic()
-    for task, clip in zip(project.real, clips, strict=True):
+    if not check:
+        _print_address(studio, backend.url, project)
+    late: list[LabelledTask] = []
+    for number, clip in zip(project.real, clips, strict=True):
         if clip.by_words:
             print(f"finding {clip.words} by these words ...", flush=True)
-            find_by_words(studio, project, [task], log=data / "backend.log")
+            asked = ask_by_words(studio, project.number, [(number, clip.path.name)])
         else:
             print(f"following {clip.words} from a box on the first frame ...", flush=True)
-            track_drawn_box(studio, model, task, clip, runtime.queue.records)
+            asked = [ask_by_box(studio, model, number, clip)]
+        late += _wait_for_all(asked, jobs)
     if not check:  # the drawn scenes take longer than a first look can wait
-        _print_instructions(studio, backend.url, project, clips, scenes)
+        _print_instructions(project, clips, scenes)
     print(f"finding objects by words in {len(scenes)} drawn scenes ...", flush=True)
-    find_by_words(studio, project, project.drawn, log=data / "backend.log")
-    print(f"predictions stored after {time.monotonic() - started:.0f} s", flush=True)
+    names = [(number, scene.path.name) for number, scene in zip(project.drawn, scenes, strict=True)]
+    late += _wait_for_all(ask_by_words(studio, project.number, names), jobs)
+    if not late:
+        print(f"predictions stored after {time.monotonic() - started:.0f} s", flush=True)
     if check:
         return _check(studio, project, clips, scenes, settings, log=data / "backend.log")
     while studio.running:
-        time.sleep(0.5)
+        late = [task for task in late if not _report(task, look(task, jobs), late=True)]
+        time.sleep(_LATE_POLL_S if late else 0.5)
     raise StudioError(f"Label Studio has ended by itself: see {studio.log}")
 
 
-def find_by_words(studio: LocalStudio, project: DemoProject, tasks: Sequence[int], *, log: Path) -> None:
-    """Have Label Studio ask for predictions of tasks, and wait for them. Raises StudioError after 15 minutes."""
-    studio.retrieve_predictions(project.number, tasks)
-    if not studio.wait_for_predictions(tasks, timeout_s=_MOST_S):  # what missed the deadline is pushed later
-        raise StudioError(f"not every task has a prediction after 15 minutes: see {log}")
+def _wait_for_all(tasks: Sequence[LabelledTask], jobs: JobWatch) -> list[LabelledTask]:
+    """Wait for one task after the other, say which are not ready, and return those that may still come."""
+    return [task for task in tasks if not _report(task, wait_for(task, jobs, say=partial(print, flush=True)))]
+
+
+def _report(task: LabelledTask, missing: NotReady | None, *, late: bool = False) -> bool:
+    """Say how a task ended; return False where its prediction may still come. late: whether that was said before."""
+    if missing is None:
+        if late:
+            print(f"task {task.number}, {task.name}, is ready now", flush=True)
+    elif missing.final:
+        print(f"task {task.number}, {task.name}, has no box: {missing.why}", flush=True)
+    elif not late:
+        print(
+            f"task {task.number}, {task.name}, is not ready: {missing.why}. Its box comes when it is done.", flush=True
+        )
+    return missing is None or missing.final
 
 
 def _fetch_segmenter() -> str:
@@ -197,35 +231,6 @@ def create_demo_project(
     ]
     tasks = studio.import_tasks(project, data)
     return DemoProject(project, tuple(tasks[: len(clips)]), tuple(tasks[len(clips) :]))
-
-
-def track_drawn_box(
-    studio: LocalStudio, model: int, task: int, clip: RealClip, jobs: Callable[[], Sequence[JobRecord]]
-) -> None:
-    """Draw the clip's first box in a task, ask the model as an annotator does, and store what it answers.
-
-    Args:
-        studio: The Label Studio.
-        model: The number of the project's model.
-        task: The task of the clip, without predictions.
-        clip: The clip.
-        jobs: Returns the backend's jobs, the newest first: they say why there is no answer.
-
-    Raises:
-        StudioError: If the model finds nothing, or takes longer than 15 minutes.
-    """
-    draft = studio.save_draft(task, [clip.drawn_region()])
-    typed = {"id": "words", "type": "textarea", "from_name": "words", "to_name": "video"}
-    text = {**typed, "value": {"text": [clip.words]}}
-    end = time.monotonic() + _MOST_S
-    while (answer := studio.predict_interactively(model, task, [text])) is None:
-        # An answer that misses the deadline is finished in the queue, and asked for again.
-        job = next((job for job in jobs() if job.task_id == task), None)
-        if job is None or (job.state.final and job.state is not JobState.DONE) or time.monotonic() > end:
-            why = (job.error or f"it is {job.fraction:.0%} done") if job else "the backend was not asked: see its log"
-            raise StudioError(f"{clip.path.name}: {clip.words} was not followed: {why}")
-    studio.store_prediction(task, answer["result"], score=answer["score"], model_version=answer["model_version"])
-    studio.api("DELETE", f"/api/drafts/{draft}/")
 
 
 def _check(
@@ -273,27 +278,31 @@ def _print_ious(studio: LocalStudio, task: int, words: str, truth: NDArray[np.fl
     return float(ious.mean())
 
 
-def _print_instructions(
-    studio: LocalStudio,
-    backend_url: str,
-    project: DemoProject,
-    clips: Sequence[RealClip],
-    scenes: Sequence[SyntheticVideo],
-) -> None:
+def _print_address(studio: LocalStudio, backend_url: str, project: DemoProject) -> None:
     print(f"\nLabel Studio   {studio.url}/projects/{project.number}/data")
     print(f"log in as      {studio.login.user}   password  {studio.login.password}")
     print(f"the jobs       {backend_url}/\n")
-    print("Real video:")
+    print(
+        "The real videos are labelled first; the page of the jobs shows how far they are. What to try is printed then."
+    )
+    print("Ctrl-C ends Label Studio and the backend.\n", flush=True)
+
+
+def _print_instructions(project: DemoProject, clips: Sequence[RealClip], scenes: Sequence[SyntheticVideo]) -> None:
+    print("\nReal video:")
     for task, clip in zip(project.real, clips, strict=True):
         how = "found by the words above the video" if clip.by_words else "followed from a box on the first frame"
         print(f"  task {task}: {clip.words}, {how}")
     print("To correct it, put the box right on any frame, switch Auto-Annotation on (below the video), add a ';' to")
     print("the words and press Enter: the track follows your box. `refam words` lists the words that are known.\n")
-    print("Drawn scenes, which are labelled now: the box is found from the words above the video. Type other words")
-    print("into the text field and press Enter; the box moves to the other object. For example:")
+    print("Drawn scenes, which are labelled now, one after the other: the page of the jobs shows how far. The box is")
+    print(
+        "found from the words above the video. Once a task has its box, type other words into the text field and press"
+    )
+    print("Enter; the box moves to the other object. For example:")
     for task, scene in zip(project.drawn, scenes, strict=True):
         print(f"  task {task}: {scene.expressions[0]!r}; try {' or '.join(map(repr, scene.expressions[1:]))}")
-    print("\nCtrl-C ends Label Studio and the backend.\n", flush=True)
+    print(flush=True)
 
 
 def _keyframe(item: dict[str, Any]) -> Keyframe:

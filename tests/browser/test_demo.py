@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from backend.demo.labelling import JobWatch, ask_by_words, wait_for
 from backend.demo.local_studio import LocalStudio
 from backend.demo.real_clips import load_real_clips
-from backend.demo.run import MIN_REAL_IOU, create_demo_project, find_by_words
+from backend.demo.run import MIN_REAL_IOU, create_demo_project
 from backend.labelstudio.timeline import clip_frame_of_editor
 from backend.runtime import Runtime
 from backend.service.app import BackgroundServer
@@ -36,7 +37,8 @@ def test_the_box_follows_the_dog_of_the_demo(studio: LocalStudio, browser: Brows
     with BackgroundServer(settings, runtime) as backend:
         project = create_demo_project(studio, [clip], [], jobs_page=f"{backend.url}/")
         studio.connect(project.number, backend.url)
-        find_by_words(studio, project, project.real, log=tmp_path)
+        (task,) = ask_by_words(studio, project.number, [(project.real[0], clip.path.name)])
+        assert wait_for(task, JobWatch(runtime.queue.records), say=print) is None
         with new_page(browser) as page:
             editor = Editor(page, studio)
             editor.open(project.number, project.real[0])
