@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from backend.batch.manifest import ManifestRow
 from backend.jobs.worker import try_lock
 from backend.media.network_policy import redact_url
+from refam.pipeline.quality import Quality
 from video.errors import UserError
 from video.formats.base import AnnotatedVideo, make_video, track_from_masks
 from video.formats.registry import ExportFormat, format_module
@@ -240,13 +241,59 @@ def write_info(out: Path, info: ResultFolderInfo) -> None:
     if before is None and part_files(out):
         raise ResultFolderError(f"{out} holds parts, but no run.json that says what made them: choose another --out")
     if before is not None and before.model_version != info.model_version:
+        options = describe_models(before.model_version, info.model_version)
         raise ResultFolderError(
-            f"{out} holds results of {before.model_version}; now it would be {info.model_version}: choose another "
-            "--out, or set up the models as they were"
+            f"{out} holds results of {before.model_version}; now it would be {info.model_version}: "
+            + (f"go on with {options}, or choose another --out" if options else "choose another --out")
         )
     partial = out / ".run.json.tmp"
     partial.write_text(json.dumps(asdict(info), indent=1) + "\n", encoding="utf-8")
     partial.replace(out / "run.json")
+
+
+def describe_models(wanted: str, now: str) -> str:
+    """Return what to set so that the models are those of a version; "" where settings do not suffice.
+
+    Args:
+        wanted: The version, see `backend.runtime.model_version`.
+        now: That of the settings in use.
+    """
+    try:
+        (package, backbone, segmenter, tracker, quality), there = _split_version(wanted), _split_version(now)
+    except ValueError:
+        return ""
+    name, other = (text.partition("@")[0] for text in (backbone, there[1]))
+    if package != there[0] or (backbone != there[1] and name == other):
+        return ""  # another release, other weights of that name, or calibrated since
+    options = []
+    if backbone != there[1]:
+        options.append(f"REFAM_BACKBONE={name}")
+    if segmenter != there[2]:
+        options.append(f"--sam2 {segmenter}")
+    elif tracker != there[3]:
+        options.append(f"REFAM_TRACKER={tracker.removeprefix('dis-')}")
+    if quality != there[4]:
+        options.append(f"--quality {quality}")
+    return " ".join(options)
+
+
+def _split_version(version: str) -> tuple[str, str, str, str, str]:
+    """Return package, backbone, segmenter, tracker and quality of a version. Raises ValueError for any other text."""
+    package, backbone, segmenter, tracker = version.split("/")
+    tracker, _, quality = tracker.partition(":")
+    return package, backbone, segmenter, tracker, quality or str(Quality.NORMAL)
+
+
+def has_results(out: Path, keys: Set[str], *, retry_errors: bool) -> bool:
+    """Return whether all of these rows have a result that stays. Raises ResultFolderError.
+
+    Args:
+        out: The folder of results.
+        keys: Of the rows.
+        retry_errors: Whether errors are to be tried again.
+    """
+    results = read_parts(out, ["key", "status"])
+    return keys <= {item["key"] for item in results if not (retry_errors and item["status"] == "error")}
 
 
 def read_info(out: Path) -> ResultFolderInfo | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,13 @@ from backend.cli.console import (
     given_settings,
     one_line_errors,
     require_file,
+    steps,
 )
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.cli.result_folder import refuse_overwriting
 from refam.pipeline.device import require_device
+from refam.pipeline.quality import Quality
 from video.formats.registry import ExportFormat
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 _MAX_ERRORS = 5  # different ones, in the summary
 _MAX_LEFT_OUT = 20  # rows that are named
+_REPEAT_S = 1.0  # `steps` says how far it is much more rarely
 
 
 def curate(
@@ -72,21 +76,26 @@ def curate(
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Try rows again that ended in an error.")
     ] = False,
+    quality: Annotated[
+        Quality | None,
+        typer.Option(help="See `refam label` \\[env: REFAM_QUALITY; normal].", show_default=False),
+    ] = None,
+    sam2: Annotated[str | None, typer.Option(help="See `refam label` \\[env: REFAM_SAM2].", show_default=False)] = None,
     device: GivenDevice = None,
     no_download: NoDownload = False,
 ) -> None:
     """Find the objects of a whole manifest: OUT/parts/*.parquet, one row for each of its rows.
 
     A row that is malformed or whose video cannot be used costs only itself: it is named at the end, and the exit code
-    is 3. Started again after a crash or Ctrl+C, it goes on where it was. Models and limits are set by the environment
-    as for `refam serve` (REFAM_BACKBONE, REFAM_SAM2, ...).
+    is 3. Started again after a crash or Ctrl+C, it goes on where it was, with the same models. Other models and limits
+    are set by the environment as for `refam serve` (REFAM_BACKBONE, ...).
     """
     if (manifest is None or out is None) == (status is None):
         raise typer.BadParameter("give MANIFEST and --out DIR, or --status DIR alone")
     with one_line_errors():
         from backend.settings import load_settings
 
-        settings = load_settings(**given_settings({"device": device}, no_download))
+        settings = load_settings(**given_settings({"quality": quality, "sam2": sam2, "device": device}, no_download))
         if status is None and address is None:  # else the models are on the cluster's machines
             require_device(settings.device)
         _check_installed()
@@ -146,6 +155,11 @@ def _process(
         err.print(f"{manifest.repeated} row(s) say the same as an earlier one: done once", markup=False)
     if manifest.unused:
         err.print(f"columns that nothing reads: {', '.join(manifest.unused)}", markup=False)
+    from backend.batch.results import has_results, read_info
+
+    info = read_info(out)
+    if info is not None and has_results(out, {row.key for row in manifest.rows}, retry_errors=retry_errors):
+        return  # what is asked for is there, so it does not matter which models there are now
     from backend.batch.clips import worker_settings
     from backend.batch.run import WorkerPlan, run
     from backend.runtime import Runtime
@@ -153,7 +167,7 @@ def _process(
     runtime = Runtime(settings)
     fetch_at_start(runtime)
     workers, cpus, gpus, tries, limit_s = plan
-    with _progress_bar() as progress:
+    with _show_progress() as progress:
         run(
             manifest,
             str(source),
@@ -178,6 +192,39 @@ def _check_installed() -> None:
 
 
 @contextmanager
+def _show_progress() -> Iterator[Callable[[int, int, int], None]]:
+    """Show on stderr how many rows are done: a bar on a terminal, lines in a log or a pipe."""
+    with _progress_bar() if err.is_terminal else _progress_lines() as update:
+        yield update
+
+
+@contextmanager
+def _progress_lines() -> Iterator[Callable[[int, int, int], None]]:
+    """Lines come between two rows too, since one may take minutes."""
+    ended, lock, fraction = threading.Event(), threading.Lock(), 0.0
+    with steps() as step:
+
+        def update(done: int, failed: int, total: int) -> None:
+            nonlocal fraction
+            with lock:
+                fraction = done / max(total, 1)
+                step("videos", fraction)
+
+        def repeat() -> None:
+            while not ended.wait(_REPEAT_S):
+                with lock:
+                    step("videos", fraction)
+
+        thread = threading.Thread(target=repeat, name="refam-progress", daemon=True)
+        thread.start()
+        try:
+            yield update
+        finally:
+            ended.set()
+            thread.join()
+
+
+@contextmanager
 def _progress_bar() -> Iterator[Callable[[int, int, int], None]]:
     from rich.progress import (
         BarColumn,
@@ -196,7 +243,7 @@ def _progress_bar() -> Iterator[Callable[[int, int, int], None]]:
         TextColumn("left:"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("videos", total=None)
 
         def update(done: int, failed: int, total: int) -> None:

@@ -26,6 +26,7 @@ _STEPS: dict[str, str] = {
     Stage.KEYFRAMES: "choose keyframes",
     "masks": "write the masks",
     "overlay": "write the overlay",
+    "videos": "find the objects of all videos",
 }
 _FIRST_LINE_S, _LINE_S = 5.0, 20.0  # from a step's start to its first line, and between two lines
 

@@ -103,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(_GOES_ON, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"ended. {'' if options.check else _GOES_ON}".rstrip())
+        if not options.check:
+            print(_GOES_ON)
         return 130 if options.check else 0
 
 
@@ -144,7 +145,7 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     configure_logging(settings, data / "backend.log")
     runtime = Runtime(settings)
     backend = stack.enter_context(BackgroundServer(settings, runtime))
-    stack.callback(print, "\nending Label Studio and the backend ...", flush=True)
+    stack.callback(print, "\nending Label Studio and the backend, after the step that runs ...", flush=True)
     project = create_demo_project(studio, clips, scenes, jobs_page=f"{backend.url}/")
     model = int(studio.connect(project.number, backend.url)["id"])
     jobs = JobWatch(runtime.queue.records)

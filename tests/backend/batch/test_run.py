@@ -278,6 +278,36 @@ def test_damaged_parts_other_models_and_locked_folders_are_refused(tmp_path):
         result_folder.read_keys(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "now", "options"),
+    [
+        ("small@1/grabcut/dis-flow", "small@1/sam2-tiny/memory", "--sam2 grabcut"),
+        ("small@1/sam2-tiny/memory", "small@1/grabcut/dis-flow", "--sam2 sam2-tiny"),
+        ("small@1/sam2-tiny/dis-flow", "small@1/sam2-tiny/memory", "REFAM_TRACKER=flow"),
+        ("small@1/grabcut/dis-flow:best", "small@1/grabcut/dis-flow", "--quality best"),
+        ("small@1/grabcut/dis-flow", "small@1/grabcut/dis-flow:fast", "--quality normal"),
+        ("tiny@1/grabcut/dis-flow", "photos@2/grabcut/dis-flow", "REFAM_BACKBONE=tiny"),
+        ("small@1/grabcut/dis-flow", "small@2/grabcut/dis-flow", ""),  # other weights under the same name
+        ("small@1+77/grabcut/dis-flow", "small@1/grabcut/dis-flow", ""),  # calibrated since
+        ("something", "small@1/grabcut/dis-flow", ""),
+    ],
+)
+def test_other_models_are_refused_with_what_to_set(wanted, now, options):
+    assert result_folder.describe_models(f"refam-1/{wanted}", f"refam-1/{now}") == options
+    assert result_folder.describe_models(f"refam-0/{wanted}", f"refam-1/{now}") == "", "another release"
+
+
+def test_errors_are_results_unless_they_are_retried(tmp_path):
+    sink = result_folder.ResultSink(tmp_path)
+    sink.add(row("a"), DONE)
+    sink.add(row("b"), {"status": "error", "error": "why"})
+    sink.flush()
+    keys = {row("a").key, row("b").key}
+    assert result_folder.has_results(tmp_path, keys, retry_errors=False)
+    assert not result_folder.has_results(tmp_path, keys, retry_errors=True)
+    assert not result_folder.has_results(tmp_path, {*keys, row("c").key}, retry_errors=False)
+
+
 def test_video_addresses_are_stored_without_signatures(tmp_path):
     sink = result_folder.ResultSink(tmp_path)
     sink.add(row(video="https://host/a.mp4?X-Signature=secret"), DONE)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,12 @@ from typer.testing import CliRunner
 
 pytest.importorskip("ray", reason="pip install 'refam-label-studio[curate]'")
 
+from backend.batch.manifest import read_manifest
+from backend.batch.results import ResultFolderInfo, ResultSink, write_info
+from backend.cli.curate import _show_progress
 from backend.cli.main import app
+from backend.runtime import Runtime
+from backend.settings import load_settings
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from tests.backend.batch.manifests import write_manifest
 from tests.media import cfr, truncated
@@ -54,6 +60,51 @@ def test_invalid_arguments_are_explained(arguments, message, tmp_path):
     assert result.exit_code in (1, 2)
     assert message in " ".join(result.output.replace("│", " ").split())
     assert isinstance(result.exception, SystemExit), "an error that nobody expected"
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A manifest and the folder of its finished run by GrabCut: one row whose video could not be used."""
+    manifest = write_manifest(tmp_path / "m.csv", [{"video": "none.mp4", "expressions": RED}])
+    (manifest_row,) = read_manifest(manifest).rows
+    out = tmp_path / "out"
+    out.mkdir()
+    version = Runtime(load_settings(sam2="grabcut")).model_version
+    write_info(out, ResultFolderInfo(str(manifest), 1, 0, version))
+    sink = ResultSink(out)
+    sink.add(manifest_row, {"status": "error", "error": "there is no none.mp4"})
+    sink.flush()
+    return manifest, out, version
+
+
+def test_a_finished_run_needs_no_model(finished, monkeypatch):
+    manifest, out, version = finished
+    monkeypatch.setattr(Runtime, "fetch_segmenter", lambda self, **_: pytest.fail("a model is fetched"))
+    given = ["curate", str(manifest), "--out", str(out), "--quality", "best", "--export", "coco"]
+    result = CliRunner().invoke(app, given)
+    assert "none.mp4" in result.output
+    assert f"made by {version}" in " ".join(result.output.split())
+    assert "exports/coco" in result.output
+    assert result.exit_code == 1, "its only row has no result that is of use"
+
+
+def test_other_models_go_on_with_a_run_only_when_set_so(finished):
+    manifest, out, _ = finished
+    again = ["curate", str(manifest), "--out", str(out), "--retry-errors"]
+    refused = CliRunner().invoke(app, [*again, "--sam2", "grabcut", "--quality", "best"], env={"COLUMNS": "500"})
+    assert refused.exit_code == 1
+    assert "go on with --quality normal, or choose another --out" in refused.output
+
+
+def test_a_pipe_gets_lines_between_rows(monkeypatch, capsys):
+    monkeypatch.setattr("backend.cli.curate._REPEAT_S", 0.01)
+    monkeypatch.setattr("backend.cli.progress._FIRST_LINE_S", 0.05)
+    with _show_progress() as progress:
+        progress(1, 0, 4)
+        time.sleep(0.5)
+        between = capsys.readouterr().err
+        progress(4, 1, 4)
+    assert between.startswith("find the objects of all videos: 25% after 0 s")
 
 
 @pytest.mark.slow
