@@ -42,8 +42,9 @@ $(LS_VENV)/empty-database/label_studio.sqlite3: $(LS_VENV)/.ready
 
 label-studio: $(LS_VENV)/empty-database/label_studio.sqlite3
 
+# exec: a signal that ends make then reaches Python, not a shell in between.
 demo: $(VENV)/.ready label-studio
-	TOKENIZERS_PARALLELISM=false $(BIN)/python -m backend.demo.run $(if $(CHECK),--check) $(if $(PORT),--port $(PORT))
+	exec env TOKENIZERS_PARALLELISM=false $(BIN)/python -m backend.demo.run $(if $(CHECK),--check) $(if $(PORT),--port $(PORT))
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
