@@ -7,7 +7,6 @@ object is on exactly the frames that the track has.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -198,6 +197,21 @@ def track_from_boxes(label: str, by_frame: dict[int, masks.Box], *, keyframes: S
     return ObjectTrack(label, np.array(frames, np.int64), np.array(boxes, np.float64).reshape(-1, 4), (), kept)
 
 
+def require_visible(track: ObjectTrack, where: str) -> ObjectTrack:
+    """Return an object that is on a frame at least.
+
+    Args:
+        track: The object.
+        where: What the error's text calls it.
+
+    Raises:
+        FormatError: If it is on none.
+    """
+    if not len(track.frames):
+        raise FormatError(f"{where} is on no frame: it has no box or mask with an area inside the picture")
+    return track
+
+
 def every_nth_frame(video: AnnotatedVideo, step: int) -> NDArray[np.int64]:
     """Return every n-th frame of a video, from the first one on.
 
@@ -275,6 +289,20 @@ def read_json(path: Path) -> Any:
         raise FormatError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is not JSON: {error}") from None
+
+
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8.
+
+    Raises:
+        FormatError: If it cannot be read or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is no text: {error}") from None
 
 
 def write_json(path: Path, content: Any) -> Path:
@@ -366,21 +394,6 @@ def attributes_json(one: ObjectTrack) -> dict[str, dict[str, str | list[str]]]:
     return {"attributes": values} if values else {}
 
 
-def xywh_box(box: Any, size: tuple[int, int], where: str) -> tuple[float, float, float, float]:
-    """Turn [x, y, width, height] in pixels into a normalised xyxy box. size: (width, height) of the image.
-
-    Raises:
-        FormatError: If it is no such list.
-    """
-    numbers = isinstance(box, list | tuple) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in box
-    )
-    if not numbers or len(box) != 4:
-        raise FormatError(f"{where}: a box must be [x, y, width, height] in pixels, got {box!r:.80}")
-    x, y, width, height = (float(v) for v in box)
-    return (x / size[0], y / size[1], (x + width) / size[0], (y + height) / size[1])
-
-
 def box_xywh(box: NDArray[np.float64], size: tuple[int, int]) -> list[float]:
     """Turn a normalised xyxy box into [x, y, width, height] in pixels, rounded to 1/1000."""
     scale = np.array([*size, *size], np.float64)
@@ -416,29 +429,6 @@ def image_size(path: Path) -> tuple[int, int]:
             return picture.size
     except (OSError, Image.DecompressionBombError) as error:
         raise FormatError(f"{path} cannot be read as a picture: {error}") from None
-
-
-def polygons_to_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int], where: str) -> NDArray[np.bool_]:
-    """Fill polygons as pycocotools does.
-
-    Args:
-        polygons: [[x0, y0, x1, y1, ...], ...] in pixels.
-        size: (width, height) of the mask.
-        where: What the error's text calls them.
-
-    Returns:
-        (H, W) bool.
-
-    Raises:
-        FormatError: If a polygon has fewer than three corners.
-    """
-    from pycocotools import mask as coco
-
-    w, h = size
-    if not polygons or any(len(p) < 6 or len(p) % 2 for p in polygons):
-        raise FormatError(f"{where}: a polygon needs three corners or more, x and y of each")
-    parts = coco.frPyObjects([[float(v) for v in p] for p in polygons], h, w)
-    return np.ascontiguousarray(coco.decode(coco.merge(parts))).astype(np.bool_)
 
 
 def write_png(path: Path, picture: NDArray[np.uint8]) -> Path:

@@ -10,6 +10,7 @@ box's.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from video import masks
 from video.contours import mask_to_polygons
@@ -33,15 +35,15 @@ from video.formats.base import (
     get_field,
     make_video,
     number_labels,
-    polygons_to_mask,
     read_json,
+    require_visible,
     track_from_boxes,
     track_from_masks,
     write_json,
-    xywh_box,
 )
 from video.formats.coco_ids import read_category, read_category_names, read_id, read_object_id, read_optional_id
 from video.formats.frame_numbers import numbers_in_names, read_numbers
+from video.formats.values import finite_number, get_size, polygons_to_mask, xywh_box
 from video.types import Rle
 
 Shape = Literal["rle", "polygons"]
@@ -144,13 +146,15 @@ def parse_segmentation(value: Any, size: tuple[int, int], where: str) -> Rle:
 
     if isinstance(value, list):
         return masks.encode(polygons_to_mask(value, size, where))
-    shape, counts = get_field(value, "size", list, where), value.get("counts")
-    if [int(v) for v in shape] != [size[1], size[0]]:
-        raise FormatError(f"{where}: the mask's size is {shape}, [height, width], but the picture's is {size[::-1]}")
+    shape, counts = get_field(value, "size", list, where), get_field(value, "counts", (str, list), where)
+    if shape != [size[1], size[0]]:
+        raise FormatError(
+            f"{where}: the mask's size is {shape!r:.80}, [height, width], but the picture's is {size[::-1]}"
+        )
     try:
         if isinstance(counts, list):
             _check_runs(counts, size)
-            counts = coco.frPyObjects({"size": shape, "counts": counts}, size[1], size[0])["counts"]
+            counts = coco.frPyObjects({"size": size[::-1], "counts": counts}, size[1], size[0])["counts"]
         coded = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
         _check_runs(runs_of(coded), size)
         return Rle(size=size, counts=coded)
@@ -187,7 +191,7 @@ def runs_of(coded: bytes) -> list[int]:
 
 
 def _check_runs(runs: Sequence[int], size: tuple[int, int]) -> None:
-    if any(not isinstance(run, int) or run < 0 for run in runs) or sum(runs) != size[0] * size[1]:
+    if any(type(run) is not int or run < 0 for run in runs) or sum(runs) != size[0] * size[1]:
         raise ValueError(f"its runs do not add up to {size[0]} x {size[1]} pixels")
 
 
@@ -205,14 +209,16 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
         FormatError: If the file is invalid.
     """
     content = read_json(path)
-    names = read_category_names(content, path)
+    names = read_category_names(content, path, skipped=skipped)
     by_image: dict[str, list[Any]] = defaultdict(list)
     for annotation in get_field(content, "annotations", list, str(path)):
         with leave_out(skipped):
             by_image[read_id(annotation, "image_id", f"{path}: an annotation")].append(annotation)
-    listed = [video for video in content.get("videos") or [] if isinstance(video, Mapping)]
-    lengths = {read_id(v, "id", f"{path}: a video"): v.get("length") for v in listed}
-    titles = {read_id(v, "id", f"{path}: a video"): str(v.get("name") or v.get("id")) for v in listed}
+    lengths, titles = {}, {}
+    for listed in [] if content.get("videos") is None else get_field(content, "videos", list, str(path)):
+        with leave_out(skipped):
+            key = read_id(listed, "id", f"{path}: a video")
+            lengths[key], titles[key] = listed.get("length"), str(listed.get("name") or key)
     by_video: dict[tuple[str, str], list[Any]] = defaultdict(list)
     incomplete: set[str | None] = set()  # videos that lack an image: the frames behind it would be others
     for image in get_field(content, "images", list, str(path)):
@@ -264,7 +270,7 @@ def _video(
     skipped: Skipped,
 ) -> AnnotatedVideo:
     where = f"{path}: video {title!r}"
-    size = (get_field(images[0], "width", int, where), get_field(images[0], "height", int, where))
+    size = get_size(images[0], where)
     if any((im.get("width"), im.get("height")) != size for im in images):
         raise FormatError(f"{where}: its pictures have several sizes")
     annotations = [
@@ -280,10 +286,19 @@ def _video(
             if (note := _describe_mixture(found, f"{where}: {name}")) is not None:
                 notes.append(note)
             objects.append(_object(found, label, size, f"{where}: {name}"))
-    given = [im.get("time_s") for im in images]
-    times = np.array(given, np.float64) if all(isinstance(t, int | float) for t in given) else even_times(len(images))
     pictures = [get_field(im, "file_name", str, where) for im in images]
-    return make_video(title, size, times, objects, pictures=pictures, notes=notes)
+    return make_video(title, size, _times(images, where), objects, pictures=pictures, notes=notes)
+
+
+def _times(images: Sequence[Any], where: str) -> NDArray[np.float64]:
+    """Return when the images are shown, (N,) seconds; evenly spaced where no image says it."""
+    given = [image.get("time_s") for image in images]
+    if all(time is None for time in given):
+        return even_times(len(images))
+    times = [time for time in map(finite_number, given) if time is not None]
+    if len(times) != len(given) or not all(a < b for a, b in itertools.pairwise(times)):
+        raise FormatError(f"{where}: time_s must be a number of seconds that rises from image to image")
+    return np.array(times, np.float64)
 
 
 def _group_by_object(annotations: Sequence[tuple[int, Any]], where: str) -> tuple[dict[str, dict[int, Any]], list[str]]:
@@ -319,7 +334,7 @@ def _describe_mixture(found: Mapping[int, Any], where: str) -> str | None:
 
 def _object(found: Mapping[int, Any], label: str, size: tuple[int, int], where: str) -> ObjectTrack:
     if all(a.get("segmentation") for a in found.values()):
-        return track_from_masks(
-            label, {f: parse_segmentation(a["segmentation"], size, where) for f, a in found.items()}
-        )
-    return track_from_boxes(label, {f: xywh_box(a.get("bbox"), size, where) for f, a in found.items()})
+        rles = {f: parse_segmentation(a["segmentation"], size, where) for f, a in found.items()}
+        return require_visible(track_from_masks(label, rles), where)
+    boxes = {f: xywh_box(a.get("bbox"), size, where) for f, a in found.items()}
+    return require_visible(track_from_boxes(label, boxes), where)

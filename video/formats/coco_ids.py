@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from video.errors import Skipped, leave_out
 from video.formats.base import FormatError, get_field
 
 _OBJECT_FIELDS = ("track_id", "instance_id")
@@ -52,20 +53,25 @@ def read_object_id(annotation: Mapping[str, Any]) -> str | None:
     return None
 
 
-def read_category_names(content: Any, path: Path) -> dict[str, str]:
+def read_category_names(content: Any, path: Path, *, skipped: Skipped = None) -> dict[str, str]:
     """Return the label of each category id of a file in COCO's manner.
 
     Args:
         content: The file's JSON.
         path: The file, for errors.
+        skipped: See `leave_out`.
 
     Raises:
         FormatError: If categories, or their ids or names, are missing or of another kind.
     """
-    return {
-        read_id(c, "id", f"{path}: a category"): get_field(c, "name", str, f"{path}: a category")
-        for c in get_field(content, "categories", list, str(path))
-    }
+    names: dict[str, str] = {}
+    for category in get_field(content, "categories", list, str(path)):
+        with leave_out(skipped):
+            key = read_id(category, "id", f"{path}: a category")
+            name = get_field(category, "name", str, f"{path}: a category")
+            if names.setdefault(key, name) != name:
+                raise FormatError(f"{path}: the category {key} is {names[key]!r} and again {name!r}; the first counts")
+    return names
 
 
 def read_category(annotation: Mapping[str, Any], names: Mapping[str, str], where: str) -> str:

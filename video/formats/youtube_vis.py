@@ -27,14 +27,15 @@ from video.formats.base import (
     make_video,
     number_labels,
     read_json,
+    require_visible,
     track_from_boxes,
     track_from_masks,
     write_json,
-    xywh_box,
 )
 from video.formats.coco import parse_segmentation, rle_json
 from video.formats.coco_ids import read_category, read_category_names, read_id
 from video.formats.frame_numbers import numbers_in_names, read_numbers
+from video.formats.values import get_size, xywh_box
 
 
 def write(splits: Mapping[str, Sequence[AnnotatedVideo]], out: Path) -> list[Path]:
@@ -98,7 +99,7 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
         FormatError: If the file is invalid.
     """
     content = read_json(path)
-    names = read_category_names(content, path)
+    names = read_category_names(content, path, skipped=skipped)
     objects: dict[str, list[Any]] = {}
     for annotation in get_field(content, "annotations", list, str(path)):
         with leave_out(skipped):
@@ -115,7 +116,7 @@ def _video(
     path: Path, video: Any, annotations: Sequence[Any], names: Mapping[str, str], skipped: Skipped
 ) -> AnnotatedVideo:
     where = f"{path}: video {video.get('id')}"
-    size = (get_field(video, "width", int, where), get_field(video, "height", int, where))
+    size = get_size(video, where)
     pictures = get_field(video, "file_names", list, where)
     if not pictures or not all(isinstance(name, str) for name in pictures):
         raise FormatError(f"{where}: file_names must be the names of one picture or more")
@@ -135,12 +136,14 @@ def _video(
 
 
 def _object(annotation: Any, label: str, size: tuple[int, int], n: int, where: str) -> ObjectTrack:
-    rows = annotation.get("segmentations") or []
+    rows = get_field({"segmentations": [], **annotation}, "segmentations", (list, type(None)), where) or []
     if any(rows):
         if len(rows) != n:
             raise FormatError(f"{where} has {len(rows)} segmentations, its video {n} frames")
-        return track_from_masks(label, {f: parse_segmentation(s, size, where) for f, s in enumerate(rows) if s})
+        rles = {f: parse_segmentation(s, size, where) for f, s in enumerate(rows) if s}
+        return require_visible(track_from_masks(label, rles), where)
     rows = get_field(annotation, "bboxes", list, where)
     if len(rows) != n:
         raise FormatError(f"{where} has {len(rows)} boxes, its video {n} frames")
-    return track_from_boxes(label, {f: xywh_box(b, size, where) for f, b in enumerate(rows) if b})
+    boxes = {f: xywh_box(b, size, where) for f, b in enumerate(rows) if b}
+    return require_visible(track_from_boxes(label, boxes), where)

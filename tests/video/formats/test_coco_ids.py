@@ -6,35 +6,9 @@ import json
 
 import pytest
 
-from video.formats import coco, youtube_vis
+from tests.video.formats.coco_files import SHAPE, annotation, objects, read
+from video.formats import youtube_vis
 from video.formats.base import FormatError
-
-SHAPE = {"width": 160, "height": 96}
-
-
-def annotation(frame, x, *, category=1, **more):
-    return {"image_id": frame, "category_id": category, "bbox": [x, 10, 20, 20], "area": 400, "iscrowd": 0, **more}
-
-
-def read(tmp_path, *annotations, frames=3, **members):
-    numbered = [{"id": number, **a} for number, a in enumerate(annotations, start=1)]
-    images = [{"id": f, "file_name": f"a/{f}.jpg", "video_id": 1, "frame_id": f, **SHAPE} for f in range(frames)]
-    content = {
-        "videos": [{"id": 1, "name": "a", **SHAPE}],
-        "categories": [{"id": 1, "name": "disc"}, {"id": 2, "name": "box"}],
-        "images": images,
-        "annotations": numbered,
-        **members,
-    }
-    (tmp_path / "a.json").write_text(json.dumps(content))
-    (video,) = coco.read(tmp_path / "a.json")
-    return video
-
-
-def objects(video):
-    """[(label, {frame: left side in pixels})]"""
-    lefts = [dict(zip(o.frames.tolist(), (o.boxes[:, 0] * 160).round(6).tolist(), strict=True)) for o in video.objects]
-    return sorted(zip((o.label for o in video.objects), lefts, strict=True), key=str)
 
 
 @pytest.mark.parametrize(
