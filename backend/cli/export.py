@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.cli.result_folder import hold_folder, refuse_overwriting, replace_results
 from backend.labelstudio.picture_tasks import MaskTag
-from video.formats.registry import ExportFormat, ImportFormat, describe_lost_attributes, format_module
+from video.formats.registry import ExportFormat, ImportFormat, describe_lost_attributes, format_module, read_videos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -132,15 +133,17 @@ def import_(
         require_file(path)
         refuse_overwriting([out / "tasks.json", out / "label_config.xml"], [path])
         from backend.labelstudio.export_sources import VideoFolder
-        from backend.labelstudio.import_tasks import picture_tasks, video_tasks
+        from backend.labelstudio.import_tasks import picture_tasks, video_length, video_tasks
         from video.atomic_files import write_text
         from video.formats.base import write_json
 
-        annotated = format_module(form)[0].read(path, skipped=left_out)
+        files = VideoFolder(videos) if videos is not None else None
+        length_of = functools.partial(video_length, files=files) if files is not None else None
+        annotated = read_videos(form, path, skipped=left_out, length_of=length_of)
         _print_notes(annotated)
         version = f"imported/{form}"
-        if videos is not None:
-            tasks, xml = video_tasks(annotated, VideoFolder(videos), url=url, version=version, skipped=left_out)
+        if files is not None:
+            tasks, xml = video_tasks(annotated, files, url=url, version=version, skipped=left_out)
         else:
             tasks, xml = picture_tasks(annotated, url=url, version=version, shape=masks, skipped=left_out)
         if not tasks and left_out:

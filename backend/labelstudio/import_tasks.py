@@ -144,7 +144,7 @@ def video_tasks(
     tasks = []
     for video in videos:
         with leave_out(skipped):
-            path = _find_file(video, files)
+            path = _find_file(video.name, video.file_name, files)
             clip = open_clip(path)
             placed = place_on_video(video, len(clip), path.name)
             results = [_result_of(one, placed) for one in placed.objects]
@@ -189,10 +189,25 @@ def picture_tasks(
     return tasks, xml
 
 
-def _find_file(video: AnnotatedVideo, files: VideoFolder) -> Path:
+def video_length(name: str, file_name: str, files: VideoFolder) -> int:
+    """Return how many frames the file of a video has.
+
+    Args:
+        name: The video's name.
+        file_name: The file's name, "" where it is not known.
+        files: The folder of video files.
+
+    Raises:
+        FormatError: If there is no such file.
+        ClipError: If it cannot be opened.
+    """
+    return len(open_clip(_find_file(name, file_name, files)))
+
+
+def _find_file(video: str, file_name: str, files: VideoFolder) -> Path:
     """Find a video's file: by the file's name if that is known, else by the video's name with any usual ending."""
     errors = []
-    for name in (video.file_name, *(video.name + ending for ending in _ENDINGS)):
+    for name in (file_name, *(video + ending for ending in _ENDINGS)):
         if name:
             try:
                 return files.find(quote(name))
@@ -200,8 +215,8 @@ def _find_file(video: AnnotatedVideo, files: VideoFolder) -> Path:
                 raise
             except FormatError as error:
                 errors.append(error)
-    also = ", ".join(video.name + ending for ending in _ENDINGS[not video.file_name :])
-    raise FormatError(f"{video.name}: {errors[0]}, nor {also}")
+    also = ", ".join(video + ending for ending in _ENDINGS[not file_name :])
+    raise FormatError(f"{video}: {errors[0]}, nor {also}")
 
 
 def _labels(videos: Sequence[AnnotatedVideo]) -> list[str]:

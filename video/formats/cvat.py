@@ -22,6 +22,7 @@ from video.atomic_files import write_text
 from video.errors import Skipped, leave_out
 from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, even_times, make_video, safe_name
 from video.formats.cvat_tracks import last_shown_frame, read_meta, read_track
+from video.formats.frame_numbers import LengthOf, check_frame_count
 from video.keyframes import KEYFRAME_IOU, select_keyframes
 
 
@@ -101,7 +102,7 @@ def _box(
     SubElement(track, "box", {"frame": str(frame), **flags, **sides, "z_order": "0"})
 
 
-def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
+def read(path: Path, *, skipped: Skipped = None, length_of: LengthOf | None = None) -> list[AnnotatedVideo]:
     """Read a video task's annotations.xml, or a folder of such files.
 
     A track that cannot be read, such as one of polygons, is left out, and `skipped` or else a note of the video says
@@ -110,6 +111,7 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     Args:
         path: The file or folder.
         skipped: See `leave_out`.
+        length_of: See `check_frame_count`.
 
     Raises:
         FormatError: If a file is invalid.
@@ -120,11 +122,11 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     videos = []
     for file in files:
         with leave_out(skipped):
-            videos.append(_video(file, skipped))
+            videos.append(_video(file, skipped, length_of))
     return videos
 
 
-def _video(path: Path, skipped: Skipped) -> AnnotatedVideo:
+def _video(path: Path, skipped: Skipped, length_of: LengthOf | None) -> AnnotatedVideo:
     try:
         root = fromstring(path.read_text(encoding="utf-8"))
     except (ParseError, DefusedXmlException, UnicodeDecodeError) as error:
@@ -135,6 +137,7 @@ def _video(path: Path, skipped: Skipped) -> AnnotatedVideo:
         raise FormatError(f"{path} is not CVAT for video: export the task as `CVAT for video 1.1`")
     meta = read_meta(root, path)
     last_frame = max(meta.last_frame, last_shown_frame(root)) if meta.open_end else meta.last_frame
+    check_frame_count(last_frame + 1, str(path), meta.name, meta.source, length_of=length_of)
     objects: list[ObjectTrack] = []
     notes: list[str] = []
     for track in root.findall("track"):
@@ -143,6 +146,5 @@ def _video(path: Path, skipped: Skipped) -> AnnotatedVideo:
             objects.append(read_track(track, meta.size, last_frame, where))
         except FormatError as error:
             (notes if skipped is None else skipped).append(f"{error}: the track is left out")
-    shown = [one for one in objects if len(one.frames)]
-    video = make_video(meta.name, meta.size, even_times(last_frame + 1), shown, notes=notes)
+    video = make_video(meta.name, meta.size, even_times(last_frame + 1), objects, notes=notes)
     return replace(video, file_name=meta.source, open_end=True)

@@ -8,6 +8,7 @@ the box's centre, in pixels.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from video.formats.base import FormatError, ObjectTrack, track_from_boxes
+from video.formats.base import FormatError, ObjectTrack, require_visible, track_from_boxes
+from video.formats.values import check_size, parse_count
 from video.masks import Box
 
-_STEP = re.compile(r"\s*step\s*=\s*([1-9]\d*)\s*")
+_STEP = re.compile(r"\s*step\s*=\s*([1-9]\d{0,8})\s*")
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,12 @@ def read_meta(root: Element, path: Path) -> TrackMeta:
     """
     task, job = root.find("meta/task"), root.find("meta/job")
     meta = task if task is not None else job
+    if meta is None and root.find("meta/project") is not None:
+        raise FormatError(f"{path} is the export of a project: export each of its tasks by itself in CVAT")
     if meta is None:
         raise FormatError(f"{path} has no <meta><task>: the size of the video is not known")
-    size = (_whole_number(meta, "original_size/width", path), _whole_number(meta, "original_size/height", path))
+    sides = (_whole_number(meta, "original_size/width", path), _whole_number(meta, "original_size/height", path))
+    size = check_size(sides, str(path))
     count = _whole_number(meta, "size", path)
     start = _whole_number(meta, "start_frame", path, least=0, default=0)
     stop = _whole_number(meta, "stop_frame", path, least=0, default=0)
@@ -80,16 +85,17 @@ def _whole_number(meta: Element, tag: str, path: Path, *, least: int = 1, defaul
     text = (meta.findtext(tag) or "").strip()
     if not text and default is not None:
         return default
-    if not text.isdecimal() or int(text) < least:
+    number = parse_count(text)
+    if number is None or number < least:
         wanted = "a whole number" if least == 0 else f"a whole number of {least} or more"
-        raise FormatError(f"{path}: <{tag}> must be {wanted}, got {text!r}")
-    return int(text)
+        raise FormatError(f"{path}: <{tag}> must be {wanted}, got {text!r:.80}")
+    return number
 
 
 def last_shown_frame(root: Element) -> int:
     """Return the last frame that a box is shown on, -1 without any."""
     frames = (box.get("frame", "") for box in root.iterfind("track/box") if box.get("outside") != "1")
-    return max((int(frame) for frame in frames if frame.isdecimal()), default=-1)
+    return max((number for number in map(parse_count, frames) if number is not None), default=-1)
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,8 @@ def read_track(track: Element, size: tuple[int, int], last_frame: int, where: st
         The object, with the smallest upright boxes around rotated ones.
 
     Raises:
-        FormatError: If it has a shape that is no box, or a box that cannot be read or is beyond the last frame.
+        FormatError: If it has a shape that is no box, a box that cannot be read or is beyond the last frame, or no
+            frame on which it is seen.
     """
     other = next((item.tag for item in track if item.tag not in ("box", "attribute")), None)
     if other is not None:
@@ -128,7 +135,7 @@ def read_track(track: Element, size: tuple[int, int], last_frame: int, where: st
             keys[frame] = key
     found: dict[int, Box] = {}
     order = sorted(keys)
-    for at, after in zip(order, [*order[1:], last_frame + 1], strict=True):
+    for at, after in itertools.pairwise([*order, last_frame + 1]):
         key, target = keys[at], keys.get(after, keys[at])
         if key.outside:
             continue
@@ -138,7 +145,7 @@ def read_track(track: Element, size: tuple[int, int], last_frame: int, where: st
             sides = key.sides + share * (target.sides - key.sides)
             found[frame] = _upright_box(sides, key.rotation + share * turn, size)
     shown = [frame for frame in order if not keys[frame].outside]
-    return track_from_boxes(track.get("label", "object"), found, keyframes=shown)
+    return require_visible(track_from_boxes(track.get("label", "object"), found, keyframes=shown), where)
 
 
 def _read_box(box: Element, where: str) -> tuple[int, _Key]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,6 +17,11 @@ import numpy as np
 
 from video.formats.base import AnnotatedVideo, FormatError, ObjectTrack, track_from_boxes
 from video.masks import Box
+
+LengthOf = Callable[[str, str], int]
+"""Returns the number of frames of the video with a (name, file name); raises UserError where there is none."""
+MAX_PICTURES = 100_000
+_BELIEVED = 10_000  # frames, for which memory and time are small
 
 
 def read_numbers(values: Sequence[Any]) -> tuple[int, ...]:
@@ -27,8 +32,29 @@ def read_numbers(values: Sequence[Any]) -> tuple[int, ...]:
 
 def numbers_in_names(names: Sequence[str]) -> tuple[int, ...]:
     """Return the last number in the name of each image, without its folder; () unless all have one and they ascend."""
-    found = [re.findall(r"\d+", PurePosixPath(name).stem) for name in names]
+    found = [re.findall(r"\d{1,18}", PurePosixPath(name).stem) for name in names]
     return read_numbers([int(digits[-1]) for digits in found]) if all(found) else ()
+
+
+def check_frame_count(n: int, where: str, name: str, file_name: str = "", *, length_of: LengthOf | None = None) -> None:
+    """Check a number of frames that a file only tells, before memory is taken for as many.
+
+    Args:
+        n: The number.
+        where: What the error's text calls the file.
+        name: Name of the video.
+        file_name: Name of its file, "" where it is not known.
+        length_of: Returns how many frames the video of a name and a file name has. It is asked for large numbers
+            only, since that opens the video.
+
+    Raises:
+        FormatError: If it is more than the video has, or, without `length_of`, more than a list of pictures can be.
+    """
+    if length_of is None:
+        if n > MAX_PICTURES:
+            raise FormatError(f"{where} tells of {n} frames; without --videos, {MAX_PICTURES} at most are read")
+    elif n > _BELIEVED and n > (known := length_of(name, file_name)):
+        raise FormatError(f"{where} tells of {n} frames, and the video {name} has {known}")
 
 
 def place_on_video(video: AnnotatedVideo, n_frames: int, file_name: str) -> AnnotatedVideo:

@@ -9,6 +9,7 @@ which of the video's they are, as videoFrames (from 0 on) and videoLength.
 from __future__ import annotations
 
 import configparser
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,13 +26,16 @@ from video.formats.base import (
     even_times,
     make_video,
     number_labels,
+    read_text,
     require_masks,
+    require_visible,
     safe_name,
     track_from_masks,
 )
 from video.formats.coco import parse_segmentation
 from video.formats.davis import disjoint_masks
-from video.formats.frame_numbers import read_numbers
+from video.formats.frame_numbers import LengthOf, check_frame_count, read_numbers
+from video.formats.values import check_size, parse_count
 from video.types import DEFAULT_FPS, Rle
 
 IGNORE = 10_000
@@ -107,7 +111,7 @@ def _sampling(video: AnnotatedVideo) -> str:
     return f"videoFrames={','.join(map(str, video.frames.tolist()))}\nvideoLength={len(video.times)}\n"
 
 
-def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
+def read(path: Path, *, skipped: Skipped = None, length_of: LengthOf | None = None) -> list[AnnotatedVideo]:
     """Read a text file, or a folder of VIDEO/gt/gt.txt or of VIDEO.txt.
 
     Frames are counted from 0 if a line is of frame 0, else from 1; a line of a region to ignore counts. The names of
@@ -116,12 +120,13 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     Args:
         path: The file or folder.
         skipped: See `leave_out`.
+        length_of: See `check_frame_count`.
 
     Raises:
         FormatError: If a file is invalid.
     """
     if path.is_file():
-        return [_video(path, path.stem if path.name != "gt.txt" else path.parents[1].name)]
+        return [_video(path, path.stem if path.name != "gt.txt" else path.parents[1].name, skipped, length_of)]
     deep = sorted(path.rglob("gt/gt.txt"))
     flat = [] if deep else sorted(file for file in path.glob("*.txt") if file.name != "labels.txt")
     if not deep and not flat:
@@ -129,19 +134,15 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     videos = []
     for file, name in [(file, file.parents[1].name) for file in deep] + [(file, file.stem) for file in flat]:
         with leave_out(skipped):
-            videos.append(_video(file, name))
+            videos.append(_video(file, name, skipped, length_of))
     return videos
 
 
-def _video(file: Path, name: str) -> AnnotatedVideo:
+def _video(file: Path, name: str, skipped: Skipped, length_of: LengthOf | None) -> AnnotatedVideo:
     rows: dict[int, dict[int, Rle]] = defaultdict(dict)
     named: set[int] = set()  # the numbers of all frames with a line, be it only a region to ignore
     size: tuple[int, int] | None = None
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{file} is no text: {error}") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         where = f"{file}, line {number}"
         parts = line.split()
         if not parts:
@@ -152,7 +153,7 @@ def _video(file: Path, name: str) -> AnnotatedVideo:
             frame = -1
         if len(parts) != 6 or frame < 0:
             raise FormatError(f"{where} is not `frame id class height width rle`: {line!r:.80}")
-        size = size or (w, h)
+        size = size or check_size((w, h), where)
         named.add(frame)
         if key != IGNORE:
             rows[key][frame] = parse_segmentation({"size": [h, w], "counts": parts[5]}, size, where)
@@ -160,15 +161,19 @@ def _video(file: Path, name: str) -> AnnotatedVideo:
         raise FormatError(f"{file} has no line: the size of its frames is not known")
     first = 0 if 0 in named else 1
     labels = _labels(file)
-    n, fps, is_stated = _length(file, max(named) - first + 1)
+    about, source = _read_sequence_info(file)
+    n, fps, is_stated = _length(about, source, max(named) - first + 1)
+    check_frame_count(n, str(source if is_stated else file), name, length_of=length_of)
     objects = []
     for key, row in sorted(rows.items()):
         kind = key // _PER_CLASS
         label = labels[kind - 1] if 0 < kind <= len(labels) else f"class {kind}"
-        objects.append(track_from_masks(label, {frame - first: rle for frame, rle in row.items()}))
+        with leave_out(skipped):
+            found = track_from_masks(label, {frame - first: rle for frame, rle in row.items()})
+            objects.append(require_visible(found, f"{file}: object {key}"))
     names = [f"{name}/img1/{frame + first:06d}.jpg" for frame in range(n)]
     video = make_video(name, size, even_times(n, fps), objects, pictures=names)
-    numbers, length = _video_frames(file, n)
+    numbers, length = _video_frames(about, n)
     # Frames without an object have no line, also at the end.
     return replace(video, numbers=numbers, length=length, open_end=not is_stated)
 
@@ -176,34 +181,54 @@ def _video(file: Path, name: str) -> AnnotatedVideo:
 def _labels(file: Path) -> list[str]:
     for folder in list(file.parents)[:4]:
         if (folder / "labels.txt").is_file():
-            return (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
+            return read_text(folder / "labels.txt").splitlines()
     return []
 
 
-def _sequence_info(file: Path) -> configparser.ConfigParser:
-    """Return the seqinfo.ini of a text file; an empty one if there is none."""
-    about = configparser.ConfigParser()
-    about.read(file.parents[1] / "seqinfo.ini" if file.name == "gt.txt" else file.with_suffix(".ini"))
-    return about
+def _read_sequence_info(file: Path) -> tuple[Mapping[str, str], Path]:
+    """Return what the seqinfo.ini of a text file says of the sequence, {} if there is none, and which file that is.
+
+    Raises:
+        FormatError: If it cannot be read.
+    """
+    path = file.parents[1] / "seqinfo.ini" if file.name == "gt.txt" else file.with_suffix(".ini")
+    about = configparser.ConfigParser(interpolation=None)
+    if path.is_file():
+        try:
+            about.read_string(read_text(path), str(path))
+        except configparser.Error as error:
+            raise FormatError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    return about["Sequence"] if about.has_section("Sequence") else {}, path
 
 
-def _video_frames(file: Path, n: int) -> tuple[tuple[int, ...], int]:
+def _video_frames(about: Mapping[str, str], n: int) -> tuple[tuple[int, ...], int]:
     """Return which frames of the video file the n frames are, and of how many; ((), 0) where that is not told."""
-    about = _sequence_info(file)
-    listed = about.get("Sequence", "videoFrames", fallback="").split(",")
-    length = about.get("Sequence", "videoLength", fallback="")
-    numbers = read_numbers([int(text) for text in listed]) if all(text.strip().isdecimal() for text in listed) else ()
-    if len(numbers) != n or not length.isdecimal() or int(length) <= numbers[-1]:
+    listed = [parse_count(text) for text in about.get("videoFrames", "").split(",")]
+    length = parse_count(about.get("videoLength", ""))
+    numbers = read_numbers(listed)
+    if len(numbers) != n or length is None or length <= numbers[-1]:
         return (), 0
-    return numbers, int(length)
+    return numbers, length
 
 
-def _length(file: Path, least: int) -> tuple[int, float, bool]:
-    """Return the number of frames, the frame rate, and whether a seqinfo.ini says the number."""
-    about = _sequence_info(file)
+def _length(about: Mapping[str, str], path: Path, least: int) -> tuple[int, float, bool]:
+    """Return the number of frames, the frame rate, and whether the seqinfo.ini says the number.
+
+    Args:
+        about: What the seqinfo.ini says.
+        path: That file, for errors.
+        least: How many frames the lines are about.
+
+    Raises:
+        FormatError: If they are none.
+    """
+    n = parse_count(about.get("seqLength", str(least)))
+    if n is None:
+        raise FormatError(f"{path}: seqLength must be a whole number of frames, got {about['seqLength']!r:.80}")
     try:
-        n = about.getint("Sequence", "seqLength", fallback=least)
-        fps = about.getfloat("Sequence", "frameRate", fallback=DEFAULT_FPS)
-    except ValueError as error:
-        raise FormatError(f"{file.parents[1] / 'seqinfo.ini'}: {error}") from None
-    return max(n, least), fps if fps > 0 else DEFAULT_FPS, about.has_option("Sequence", "seqLength")
+        fps = float(about.get("frameRate", str(DEFAULT_FPS)))
+    except ValueError:
+        fps = math.nan
+    if not 0 < fps < math.inf:
+        raise FormatError(f"{path}: frameRate must be a positive number, got {about['frameRate']!r:.80}")
+    return max(n, least), fps, "seqLength" in about

@@ -8,7 +8,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from video.errors import Skipped
     from video.formats.base import AnnotatedVideo
+    from video.formats.frame_numbers import LengthOf
 
 ExportFormat = Literal["coco", "coco-polygons", "youtube-vis", "davis", "mots", "yolo", "cvat"]
 ImportFormat = Literal["coco", "youtube-vis", "davis", "mots", "cvat"]
@@ -36,11 +40,34 @@ def describe_lost_attributes(name: str, videos: Iterable[AnnotatedVideo]) -> str
     return f"{name} has no attributes, so this is left out: {lost}; {', '.join(_WITH_ATTRIBUTES)} have them"
 
 
-def format_module(name: str) -> tuple[ModuleType, dict[str, Any]]:
-    """Return the module that writes and reads a format, and the keyword arguments of its `write`.
+def read_videos(
+    name: ImportFormat, path: Path, *, skipped: Skipped = None, length_of: LengthOf | None = None
+) -> list[AnnotatedVideo]:
+    """Read the annotated videos of a file or folder.
 
     Args:
-        name: One of `ExportFormat`. `yolo` cannot be read.
+        name: The format.
+        path: The file or folder.
+        skipped: See `leave_out`.
+        length_of: See `check_frame_count`; for the formats that tell of frames without listing them.
+
+    Raises:
+        FormatError: If it is invalid.
+    """
+    from video.formats import coco, cvat, davis, mots, youtube_vis
+
+    if name == "mots":
+        return mots.read(path, skipped=skipped, length_of=length_of)
+    if name == "cvat":
+        return cvat.read(path, skipped=skipped, length_of=length_of)
+    return {"coco": coco, "youtube-vis": youtube_vis, "davis": davis}[name].read(path, skipped=skipped)
+
+
+def format_module(name: str) -> tuple[ModuleType, dict[str, Any]]:
+    """Return the module that writes a format, and the keyword arguments of its `write`.
+
+    Args:
+        name: One of `ExportFormat`.
 
     Raises:
         KeyError: For any other name.

@@ -127,6 +127,40 @@ def test_importing_boxes_needs_a_video_of_the_same_length(labelled):
     assert "one has 30 frames annotated, one.mp4 has 25" in result.output
 
 
+def _cvat(size, tracks):
+    meta = (
+        f"<task><name>one</name><size>{size}</size><original_size><width>160</width><height>96</height></original_size>"
+        "</task>"
+    )
+    return f"<annotations><meta>{meta}</meta>{tracks}</annotations>"
+
+
+GOOD_TRACK = '<track id="0" label="disk"><box frame="0" xtl="16" ytl="24" xbr="48" ybr="48"/></track>'
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        (_cvat(N, GOOD_TRACK + '<track id="1" label="b"/>'), 3, "track 1 ('b') is on no frame"),
+        (_cvat(N, '<track id="1" label="b"/>'), 1, "track 1 ('b') is on no frame"),
+        (_cvat(10**9, GOOD_TRACK), 1, "tells of 1000000000 frames, and the video one has 30"),
+        (_cvat(10**5, GOOD_TRACK), 1, "tells of 100000 frames, and the video one has 30"),
+        (_cvat(N + 1, GOOD_TRACK), 1, "one has 31 frames annotated, one.mp4 has 30"),
+    ],
+)
+def test_what_cannot_be_imported_is_said_beside_what_can(labelled, content, code, said):
+    (labelled / "a.xml").write_text(content)
+    args = ("--out", labelled / "in", "--videos", labelled / "videos")
+    result = refam("import", "cvat", labelled / "a.xml", *args)
+    assert result.exit_code == code, result.output
+    assert said in " ".join(result.stderr.split())
+    assert (labelled / "in/tasks.json").exists() == (code == 3)
+    if code == 3:
+        (task,) = json.loads((labelled / "in/tasks.json").read_text())
+        (region,) = task["predictions"][0]["result"]
+        assert region["value"]["labels"] == ["disk"]
+
+
 @pytest.mark.parametrize("form", ["coco", "youtube-vis"])
 def test_a_folder_where_a_file_is_expected_is_said(tmp_path, form):
     (tmp_path / "set/annotations").mkdir(parents=True)

@@ -139,13 +139,27 @@ def test_tracks_of_other_shapes_are_left_out_and_named(tmp_path, shape):
 
 
 @pytest.mark.parametrize(
-    "bad", [box(20, 1), box(-1, 1), box(3, 1).replace('ytl="20"', 'ytl="nan"'), box(3, 1).replace("xbr", "right")]
+    "bad",
+    [
+        "",
+        box(3, 1, keyframe=0),
+        box(3, 1, outside=1),
+        box(3, 1, width=0),
+        box(3, 400),
+        box(20, 1),
+        box(-1, 1),
+        box("9" * 5000, 1),
+        box(3, 1).replace('ytl="20"', 'ytl="nan"'),
+        box(3, 1).replace("xbr", "right"),
+    ],
+    ids=["empty", "no keyframe", "outside", "no width", "beside", "behind", "before", "far", "nan", "no side"],
 )
 def test_a_track_that_cannot_be_read_costs_that_track(tmp_path, bad):
     video = read(tmp_path, bad, box(0, 10))
     assert lefts(video)[0] == 10
     (note,) = video.notes
     assert "track 0" in note
+    assert len(video.objects) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,6 +168,10 @@ def test_a_track_that_cannot_be_read_costs_that_track(tmp_path, bad):
         ("<frame_filter>every second</frame_filter>", "step=5"),
         ("<start_frame>-1</start_frame>", "<start_frame> must be a whole number, got '-1'"),
         ("<stop_frame>x</stop_frame>", "<stop_frame>"),
+        ("<stop_frame>999999999</stop_frame>", "tells of 1000000000 frames; without --videos, 100000 at most"),
+        ("<start_frame>999999999</start_frame>", "tells of 1000000019 frames"),
+        ("<frame_filter>step=999999999</frame_filter>", "tells of 18999999982 frames"),
+        pytest.param(f"<stop_frame>{'9' * 5000}</stop_frame>", "<stop_frame> must be a whole number", id="far"),
     ],
 )
 def test_unreadable_frames_of_a_task_are_refused(tmp_path, meta, message):
@@ -165,3 +183,32 @@ def test_unreadable_frames_of_a_task_are_refused(tmp_path, meta, message):
 def test_the_name_of_the_video_file_is_read(tmp_path, source):
     video = read(tmp_path, box(0, 1), meta=f"<source>{source}</source>")
     assert (video.name, video.file_name) == ("Warehouse", "disc.mp4")
+
+
+@pytest.mark.parametrize(("frames", "fits"), [(10_000, True), (20_000, True), (20_001, False), (999_999_999, False)])
+def test_more_frames_than_the_video_has_are_refused(tmp_path, frames, fits):
+    """The video is looked at only where a number is large: opening it takes time."""
+    (tmp_path / "a.xml").write_text(
+        f"<annotations><meta><task><name>W</name><size>{frames}</size><source>disc.mp4</source><original_size>"
+        "<width>160</width><height>96</height></original_size></task></meta></annotations>"
+    )
+    asked = []
+
+    def length_of(name, file_name):
+        asked.append((name, file_name))
+        return 20_000
+
+    if fits:
+        (video,) = cvat.read(tmp_path / "a.xml", length_of=length_of)
+        assert len(video.times) == frames
+    else:
+        with pytest.raises(FormatError, match=f"a.xml tells of {frames} frames, and the video W has 20000"):
+            cvat.read(tmp_path / "a.xml", length_of=length_of)
+    assert asked == [("W", "disc.mp4")] * (frames > 10_000)
+
+
+def test_the_export_of_a_project_is_named(tmp_path):
+    task = "<task><name>a</name><size>20</size></task>"
+    (tmp_path / "a.xml").write_text(f"<annotations><meta><project><tasks>{task}</tasks></project></meta></annotations>")
+    with pytest.raises(FormatError, match="export of a project: export each of its tasks by itself"):
+        cvat.read(tmp_path / "a.xml")
