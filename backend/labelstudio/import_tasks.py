@@ -144,7 +144,7 @@ def video_tasks(
     tasks = []
     for video in videos:
         with leave_out(skipped):
-            path = _find_file(video.name, video.file_name, files)
+            path = _find_file(video.name, video.file_name, files, pictures=video.pictures)
             clip = open_clip(path)
             placed = place_on_video(video, len(clip), path.name)
             results = [_result_of(one, placed) for one in placed.objects]
@@ -204,8 +204,18 @@ def video_length(name: str, file_name: str, files: VideoFolder) -> int:
     return len(open_clip(_find_file(name, file_name, files)))
 
 
-def _find_file(video: str, file_name: str, files: VideoFolder) -> Path:
-    """Find a video's file: by the file's name if that is known, else by the video's name with any usual ending."""
+def _find_file(video: str, file_name: str, files: VideoFolder, *, pictures: Sequence[str] = ()) -> Path:
+    """Find a video's file: by the file's name if that is known, else by the video's name with any usual ending.
+
+    Args:
+        video: The video's name.
+        file_name: The file's name, "" where it is not known.
+        files: The folder of video files.
+        pictures: Names of its pictures, for the error's text.
+
+    Raises:
+        FormatError: If there is no such file, or several.
+    """
     errors = []
     for name in (file_name, *(video + ending for ending in _ENDINGS)):
         if name:
@@ -216,7 +226,8 @@ def _find_file(video: str, file_name: str, files: VideoFolder) -> Path:
             except FormatError as error:
                 errors.append(error)
     also = ", ".join(video + ending for ending in _ENDINGS[not file_name :])
-    raise FormatError(f"{video}: {errors[0]}, nor {also}")
+    seen = f"; the first of its pictures is {pictures[0]}" if pictures else ""
+    raise FormatError(f"{video}: {errors[0]}, nor {also}{seen}")
 
 
 def _labels(videos: Sequence[AnnotatedVideo]) -> list[str]:

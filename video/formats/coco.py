@@ -11,11 +11,12 @@ box's.
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -41,7 +42,7 @@ from video.formats.base import (
     track_from_masks,
     write_json,
 )
-from video.formats.coco_ids import read_category, read_category_names, read_id, read_object_id, read_optional_id
+from video.formats.coco_ids import group_by_object, read_category, read_category_names, read_id, read_optional_id
 from video.formats.frame_numbers import numbers_in_names, read_numbers
 from video.formats.values import finite_number, get_size, polygons_to_mask, xywh_box
 from video.types import Rle
@@ -199,7 +200,7 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     """Read an instances file. Images without `video_id` are videos of one frame.
 
     Annotations that name the same object are one object (see `coco_ids.read_object_id`); one that names none is an
-    object by itself.
+    object by itself. A video that `videos` does not list has the name of the folder of its images.
 
     Args:
         path: The file.
@@ -229,14 +230,23 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
             by_video[("image", name) if video is None else ("video", video)].append(image)
             continue
         incomplete.add(video)
+    folders = {key: _title(images) for (kind, key), images in by_video.items() if kind == "video" and key not in titles}
+    titles |= {key: folder for key, folder in folders.items() if folder and list(folders.values()).count(folder) == 1}
+    times_seen = Counter(read_id(image, "id", str(path)) for images in by_video.values() for image in images)
     videos = []
     for (kind, key), images in by_video.items():
-        images.sort(key=_image_order)
         title = titles.get(key, key) if kind == "video" else Path(str(images[0].get("file_name", key))).stem
+        where = f"{path}: video {title!r}"
         with leave_out(skipped):
             if kind == "video" and key in incomplete:
-                raise FormatError(f"{path}: video {title!r}: an image of it cannot be read, so its frames are unknown")
-            read_video = _video(path, title, images, by_image, names, skipped)
+                raise FormatError(f"{where}: an image of it cannot be read, so its frames are unknown")
+            repeated = [key for key in (read_id(image, "id", where) for image in images) if times_seen[key] > 1]
+            if repeated:
+                raise FormatError(
+                    f"{where}: several images have the id {repeated[0]!r}, so nothing says what is on which"
+                )
+            images = _order_images(images, where)
+            read_video = _video(where, title, images, by_image, names, skipped)
             videos.append(_number_frames(read_video, images, lengths.get(key) if kind == "video" else None))
     return videos
 
@@ -250,26 +260,58 @@ def _number_frames(video: AnnotatedVideo, images: Sequence[Mapping[str, Any]], l
     return replace(video, numbers=numbers, length=length if of_file else 0)
 
 
-def _image_order(image: Mapping[str, Any]) -> tuple[float, list[tuple[int, str]]]:
-    """Return what orders the images of a video: the frame's number, then the file's name with its numbers as such."""
-    number = next((image[key] for key in ("frame_index", "frame_id") if image.get(key) is not None), 0)
+def _order_images(images: Sequence[Mapping[str, Any]], where: str) -> list[Mapping[str, Any]]:
+    """Return the images of a video in the order of their frames, else of the numbers in their names.
+
+    Raises:
+        FormatError: If some of them tell their frame and others do not.
+    """
+    by_name = sorted(images, key=_name_order)
+    wrong = None
+    for name in ("frame_index", "frame_id"):
+        frames = [_frame_number(image.get(name)) for image in by_name]
+        numbered = [(frame, image) for frame, image in zip(frames, by_name, strict=True) if frame is not None]
+        if len(numbered) == len(images):
+            return [image for _, image in sorted(numbered, key=operator.itemgetter(0))]
+        if any(image.get(name) is not None for image in images):
+            wrong = wrong or (name, by_name[frames.index(None)])
+    if wrong is not None:
+        name, image = wrong
+        raise FormatError(
+            f"{where}: {name!r} must be a number in all images or in none, and is {image.get(name)!r:.40} in "
+            f"{image.get('file_name')!r:.80}"
+        )
+    return by_name
+
+
+def _frame_number(value: Any) -> float | None:
+    """Return a number, which may be written as a text; None for all else."""
     try:
-        frame = float(number)
-    except (TypeError, ValueError):
-        frame = 0.0
-    parts = re.findall(r"\d+|\D+", str(image.get("file_name")))
-    return frame, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+        return finite_number(float(value) if isinstance(value, str) else value)
+    except ValueError:
+        return None
+
+
+def _name_order(image: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """Return what orders images by their names, with the numbers in them as such."""
+    parts = re.findall(r"\d{1,18}|\D+", str(image.get("file_name")))
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _title(images: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the folder that all images of a video are in, which is its name in most data sets; None for several."""
+    folders = {str(PurePosixPath(str(image.get("file_name"))).parent) for image in images} - {"."}
+    return folders.pop() if len(folders) == 1 else None
 
 
 def _video(
-    path: Path,
+    where: str,
     title: str,
     images: Sequence[Any],
     by_image: Mapping[str, Sequence[Any]],
     names: Mapping[str, str],
     skipped: Skipped,
 ) -> AnnotatedVideo:
-    where = f"{path}: video {title!r}"
     size = get_size(images[0], where)
     if any((im.get("width"), im.get("height")) != size for im in images):
         raise FormatError(f"{where}: its pictures have several sizes")
@@ -278,7 +320,7 @@ def _video(
         for frame, image in enumerate(images)
         for annotation in by_image.get(read_id(image, "id", where), ())
     ]
-    rows, notes = _group_by_object(annotations, where)
+    rows, notes = group_by_object(annotations, where, is_video=len(images) > 1)
     objects = []
     for name, found in rows.items():
         with leave_out(skipped):
@@ -299,29 +341,6 @@ def _times(images: Sequence[Any], where: str) -> NDArray[np.float64]:
     if len(times) != len(given) or not all(a < b for a, b in itertools.pairwise(times)):
         raise FormatError(f"{where}: time_s must be a number of seconds that rises from image to image")
     return np.array(times, np.float64)
-
-
-def _group_by_object(annotations: Sequence[tuple[int, Any]], where: str) -> tuple[dict[str, dict[int, Any]], list[str]]:
-    """Return the annotations of each object by frame, and notes on those that are left out.
-
-    Where an id stands twice on one frame, it names an object of each category, as some files count.
-    """
-    names = [read_object_id(annotation) for _, annotation in annotations]
-    counts = Counter((name, frame) for name, (frame, _) in zip(names, annotations, strict=True))
-    ambiguous = {name for (name, _), count in counts.items() if count > 1}
-    rows: dict[str, dict[int, Any]] = defaultdict(dict)
-    notes = []
-    for number, (name, (frame, annotation)) in enumerate(zip(names, annotations, strict=True)):
-        if name is None:
-            rows[f"annotation {annotation.get('id')} (number {number})"][frame] = annotation
-            continue
-        if name in ambiguous:
-            name = f"{name} of category {annotation.get('category_id')}"
-        if frame in rows[name]:
-            notes.append(f"{where}: {name} is annotated twice on frame {frame}; the second one is left out")
-        else:
-            rows[name][frame] = annotation
-    return rows, notes
 
 
 def _describe_mixture(found: Mapping[int, Any], where: str) -> str | None:

@@ -1,20 +1,23 @@
 """Ids in files of COCO's manner, where they are numbers or texts, and which annotations are of one object.
 
-Files that extend COCO to videos name an object differently: `track_id` (COCO-VID, TAO), `instance_id`, or `track_id`
-among an annotation's `attributes` (CVAT, Datumaro).
+Files that extend COCO to videos name an object differently: `track_id` (COCO-VID, TAO), `instance_id`, `object_id`, or
+one of these among an annotation's `attributes`, which are an object (Datumaro) or a list of names and values (CVAT).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from video.errors import Skipped, leave_out
 from video.formats.base import FormatError, get_field
 
-_OBJECT_FIELDS = ("track_id", "instance_id")
+_OBJECT_FIELDS = ("track_id", "instance_id", "object_id")
+_NO_OBJECT = re.compile(r"(-[0-9]+(\.0*)?|none|null|nan|n/a)?", re.IGNORECASE)
+_NUMBER = re.compile(r"0*([0-9]+)(\.0*)?")
 
 
 def read_id(item: Any, name: str, where: str) -> str:
@@ -42,15 +45,61 @@ def read_optional_id(item: Mapping[str, Any], name: str, where: str) -> str | No
 def read_object_id(annotation: Mapping[str, Any]) -> str | None:
     """Return which object of its video an annotation shows, None where it does not say.
 
-    Null, an empty text and a number below 0, which trackers write for what they do not follow, name no object.
+    Null, what programs write for it as a text, an empty text and a number below 0, which trackers write for what they
+    do not follow, name no object. 7, "7", "007" and "7.0" are the same one.
     """
-    attributes = annotation.get("attributes")
-    for source in (annotation, attributes if isinstance(attributes, Mapping) else {}):
+    for source in (annotation, _read_attributes(annotation.get("attributes"))):
         for name in _OBJECT_FIELDS:
             text = _id_text(source.get(name))
-            if text is not None and not re.fullmatch(r"\s*(-\d+)?\s*", text):
-                return f"{name} {text}"
+            if text is not None and not _NO_OBJECT.fullmatch(text):
+                number = _NUMBER.fullmatch(text)
+                return f"{name} {number[1] if number else text}"
     return None
+
+
+def _read_attributes(attributes: Any) -> Mapping[str, Any]:
+    """Return the attributes of an annotation by name; none where they are of another form."""
+    if isinstance(attributes, list):
+        listed = [a for a in attributes if isinstance(a, Mapping) and isinstance(a.get("name"), str)]
+        return {attribute["name"]: attribute.get("value") for attribute in listed}
+    return attributes if isinstance(attributes, Mapping) else {}
+
+
+def group_by_object(
+    annotations: Sequence[tuple[int, Any]], where: str, *, is_video: bool
+) -> tuple[dict[str, dict[int, Any]], list[str]]:
+    """Return the annotations of each object by frame, and notes on what is left out or names no object.
+
+    Where an id stands twice on one frame, it names an object of each category, as some files count.
+
+    Args:
+        annotations: (frame, annotation), with frames from 0 on.
+        where: What the notes call the video.
+        is_video: Whether objects are expected to have names, so that a note says how many have none.
+    """
+    names = [read_object_id(annotation) for _, annotation in annotations]
+    counts = Counter((name, frame) for name, (frame, _) in zip(names, annotations, strict=True))
+    ambiguous = {name for (name, _), count in counts.items() if count > 1}
+    rows: dict[str, dict[int, Any]] = defaultdict(dict)
+    notes = []
+    if is_video and None in names:
+        first = annotations[names.index(None)][1]
+        said = next((f" ({name} is {first[name]!r:.40})" for name in _OBJECT_FIELDS if name in first), "")
+        notes.append(
+            f"{where}: {names.count(None)} annotations name no object by track_id, instance_id or object_id{said}: "
+            "each is an object by itself"
+        )
+    for number, (name, (frame, annotation)) in enumerate(zip(names, annotations, strict=True)):
+        if name is None:
+            rows[f"annotation {annotation.get('id')} (number {number})"][frame] = annotation
+            continue
+        if name in ambiguous:
+            name = f"{name} of category {annotation.get('category_id')}"
+        if frame in rows[name]:
+            notes.append(f"{where}: {name} is annotated twice on frame {frame}; the second one is left out")
+        else:
+            rows[name][frame] = annotation
+    return rows, notes
 
 
 def read_category_names(content: Any, path: Path, *, skipped: Skipped = None) -> dict[str, str]:

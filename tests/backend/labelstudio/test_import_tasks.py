@@ -215,6 +215,17 @@ def test_only_video_files_of_a_name_are_looked_at(labelled, form):
     assert task["data"]["video"].endswith("=one.mp4")
 
 
+def test_a_video_that_is_not_found_is_named_with_its_first_picture(labelled):
+    image = {"id": 1, "file_name": "all/0001.jpg", "video_id": 5, "width": 160, "height": 96}
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}
+    content = {"categories": [{"id": 1, "name": "disk"}], "images": [image], "annotations": [annotation]}
+    (labelled / "a.json").write_text(json.dumps(content | {"videos": [{"id": 5}]}))
+    result = refam("import", "coco", labelled / "a.json", "--out", labelled / "in", "--videos", labelled / "videos")
+    assert result.exit_code == 1
+    assert "there is no 5 below" in result.stderr
+    assert result.stderr.endswith("; the first of its pictures is all/0001.jpg\n")
+
+
 def test_two_videos_of_one_name_are_named(labelled):
     refam("export", labelled / "found/one", "--format", "cvat", "--out", labelled / "out")
     (labelled / "videos/copy").mkdir()

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.video.formats.coco_files import SHAPE, annotation, objects, read
-from video.formats import youtube_vis
+from video.formats import coco, youtube_vis
 from video.formats.base import FormatError
 
 
@@ -21,6 +21,11 @@ from video.formats.base import FormatError
         lambda k, frame: {"track_id": -1, "attributes": {"track_id": k, "occluded": False}},
         lambda k, frame: {"attributes": {"instance_id": k}},
         lambda k, frame: {"track_id": [k, str(k), float(k)][frame]},  # as several tools leave it
+        lambda k, frame: {"track_id": [k, f"00{k}", f"{k}.0"][frame]},
+        lambda k, frame: {"object_id": k},
+        lambda k, frame: {"attributes": {"object_id": f"{k}", "track_id": None}},
+        lambda k, frame: {"attributes": [{"name": "occluded", "value": False}, {"name": "track_id", "value": k}, 5]},
+        lambda k, frame: {"track_id": "None", "instance_id": k},
     ],
 )
 def test_annotations_that_name_one_object_are_one(tmp_path, named):
@@ -29,12 +34,36 @@ def test_annotations_that_name_one_object_are_one(tmp_path, named):
 
 
 @pytest.mark.parametrize(
-    "nameless", [{}, {"track_id": None}, {"track_id": -1}, {"track_id": ""}, {"attributes": None}, {"track_id": True}]
+    "nameless",
+    [
+        {},
+        {"track_id": None},
+        {"track_id": -1},
+        {"track_id": ""},
+        {"attributes": None},
+        {"track_id": True},
+        {"track_id": 3.5},
+        {"track_id": [3]},
+        {"track_id": "None"},
+        {"track_id": " null "},
+        {"track_id": "nan"},
+        {"track_id": "-1.0"},
+        {"attributes": "x"},
+        {"attributes": ["track_id", {"name": ["track_id"], "value": 1}]},
+    ],
 )
 @pytest.mark.parametrize("identity", [{}, {"id": None}])
 def test_annotations_that_name_no_object_are_never_merged(tmp_path, nameless, identity):
     rows = [annotation(f, 10 * f, **nameless, **identity) for f in (0, 2)] + [annotation(0, 70, **nameless, **identity)]
-    assert objects(read(tmp_path, *rows)) == [("disc", {0: 0}), ("disc", {0: 70}), ("disc", {2: 20})]
+    video = read(tmp_path, *rows)
+    assert objects(video) == [("disc", {0: 0}), ("disc", {0: 70}), ("disc", {2: 20})]
+    (note,) = video.notes
+    assert "video 'a': 3 annotations name no object" in note
+    assert all(f"{name} is {value!r}" in note for name, value in nameless.items() if name == "track_id")
+
+
+def test_pictures_need_no_objects_with_names(tmp_path):
+    assert read(tmp_path, annotation(0, 10), annotation(0, 30), frames=1).notes == ()
 
 
 def test_an_id_that_stands_twice_on_a_frame_names_an_object_of_each_category(tmp_path):
@@ -66,6 +95,70 @@ def test_ids_may_be_texts(tmp_path):
 def test_pictures_without_frame_numbers_are_in_the_order_of_the_numbers_in_their_names(tmp_path):
     images = [{"id": f, "file_name": f"a/frame_{f}.jpg", "video_id": 1, **SHAPE} for f in (10, 2, 1)]
     assert read(tmp_path, images=images).pictures == ("a/frame_1.jpg", "a/frame_2.jpg", "a/frame_10.jpg")
+
+
+def _numbered(*frames, key="frame_id"):
+    return [{"id": i, "file_name": f"{i}.jpg", "video_id": 1, key: f, **SHAPE} for i, f in enumerate(frames)]
+
+
+@pytest.mark.parametrize(
+    ("images", "order"),
+    [
+        (_numbered(2, 1, 0), "210"),
+        (_numbered(30, 20, 10, key="frame_index"), "210"),
+        (_numbered("10", "9", "8.0"), "210"),
+        (_numbered(None, None, None), "012"),
+        (_numbered(1, 1, 0), "201"),  # two of one number: by their names
+        ([image | {"frame_index": None if image["id"] else 7} for image in _numbered(2, 1, 0)], "210"),
+    ],
+)
+def test_images_are_in_the_order_of_their_frames(tmp_path, images, order):
+    assert read(tmp_path, images=images).pictures == tuple(f"{number}.jpg" for number in order)
+
+
+@pytest.mark.parametrize("wrong", ["zz", None, [1], True, float("nan"), 10**400])
+def test_an_image_whose_place_is_unknown_costs_its_video(tmp_path, wrong):
+    """At any place it would move others, and boxes with them."""
+    other = {"id": 9, "file_name": "b/9.jpg", "video_id": 2, **SHAPE}
+    skipped = []
+    assert read(tmp_path, images=[*_numbered(0, wrong, 2), other], skipped=skipped).name == "b"
+    (line,) = skipped
+    assert "video 'a': 'frame_id' must be a number in all images or in none" in line
+    assert "in '1.jpg'" in line
+
+
+@pytest.mark.parametrize(("repeated", "lost"), [(0, "a"), ("0", "a"), (9, "ab")])
+def test_two_images_of_one_id_cost_their_videos(tmp_path, repeated, lost):
+    """Nothing says which of them an annotation is on."""
+    images = _numbered(0, 1, 2)
+    images[2]["id"] = repeated
+    others = [{"id": i, "file_name": f"{name}/1.jpg", "video_id": name, **SHAPE} for i, name in ((9, "b"), (10, "c"))]
+    content = {"videos": [{"id": 1, "name": "a"}], "categories": [], "images": [*images, *others], "annotations": []}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    skipped = []
+    left = coco.read(tmp_path / "a.json", skipped=skipped)
+    assert "".join(video.name for video in left) == "abc".replace(lost, "")
+    for name, line in zip(lost, skipped, strict=True):
+        assert f"video '{name}': several images have the id '{repeated}'" in line
+
+
+@pytest.mark.parametrize(
+    ("files", "listed", "names"),
+    [
+        (("x/disc/1.jpg", "x/disc/2.jpg", "y/1.jpg"), None, ["x/disc", "y"]),
+        (("all/1.jpg", "all/2.jpg", "all/3.jpg"), None, ["1", "2"]),  # one folder for all: it names no video
+        (("1.jpg", "2.jpg", "3.jpg"), None, ["1", "2"]),
+        (("x/1.jpg", "y/2.jpg", "z/3.jpg"), None, ["1", "z"]),
+        (("x/1.jpg", "x/2.jpg", "y/3.jpg"), [{"id": 1, "name": "disc"}], ["disc", "y"]),
+        (("x/1.jpg", "x/2.jpg", "y/3.jpg"), [{"id": 1}], ["1", "y"]),
+    ],
+)
+def test_a_video_that_is_not_listed_has_the_name_of_its_folder(tmp_path, files, listed, names):
+    images = [{"id": i, "file_name": f, "video_id": 1 + i // 2, **SHAPE} for i, f in enumerate(files)]
+    (tmp_path / "a.json").write_text(
+        json.dumps({"videos": listed, "categories": [], "images": images, "annotations": []})
+    )
+    assert [video.name for video in coco.read(tmp_path / "a.json")] == names
 
 
 @pytest.mark.parametrize(
