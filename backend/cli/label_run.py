@@ -228,7 +228,7 @@ class LabelRun:
         address = self._url or (source.text if source.is_address else "/data/local-files/?d=")
         if address.endswith(("/", "?d=")) or (several and self._url):
             address = address_in(address, source.name)
-        rate = self._rate or rate_for_task(clip.average_fps)
+        rate = self._rate or rate_for_task(clip)
         return TaskAddress(source.name, address, rate, fetched=source.is_address)
 
     # --- models -------------------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def video_tasks(
             placed = place_on_video(video, len(clip), path.name)
             results = [_result_of(one, placed) for one in placed.objects]
             if results:
-                fps, address = rate_for_task(clip.average_fps), address_in(url, files.inside(path))
+                fps, address = rate_for_task(clip), address_in(url, files.inside(path))
                 task, _ = importable_task(results, clip, video=address, words="", fps=fps, model_version=version)
                 tasks.append(task)
     return tasks, build_label_config(_labels(videos))

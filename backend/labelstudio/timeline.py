@@ -66,13 +66,22 @@ def editor_rate(frame_rate: float | None) -> float:
     return fps
 
 
-def rate_for_task(average_fps: float) -> float:
+def rate_for_task(clip: TimedClip) -> float:
     """Return the frame rate to write into a task for a clip: its own, as far as the editor can show it.
 
-    The editor shows one frame per second at least, and 500 at most, because it seeks in steps of 2 ms. Times are read
-    as floats, so that a rate such as 24 comes out of them with noise in its last digits, which is rounded away.
+    That is the average rate, without the pauses: the editor would skip frames at a rate that a pause of a minute
+    lowers. A pause is longer than twice the median distance of frames. Distances below 2 ms, which the editor cannot
+    seek to, count in the average only; frames that were stored with one time have them. The editor shows one frame per
+    second at least, and 500 at most. Times are read as floats, so that a rate such as 24 comes out of them with noise
+    in its last digits, which is rounded away.
     """
-    return round(min(max(1.0, average_fps), 1 / _STEP_S), 9)
+    distances = np.diff(clip.times)
+    average = len(distances) / float(distances.sum()) if len(distances) else 1 / clip.duration_s
+    shown = distances[distances >= _STEP_S]
+    usual = shown[shown <= 2 * np.median(shown)] if len(shown) else shown
+    if len(usual) < len(shown):
+        average = max(average, 1 / float(usual.mean()))
+    return round(min(max(1.0, average), 1 / _STEP_S), 9)
 
 
 def editor_frame_count(duration_s: float, fps: float) -> int:

@@ -183,7 +183,7 @@ class EventService:
             return spec, known
         with contextlib.ExitStack() as files:
             clip, _ = self._opener.open(spec, files, lambda _: None)
-            times = ClipTimes(clip.times, clip.duration_s, rate_for_task(clip.average_fps))
+            times = ClipTimes(clip.times, clip.duration_s, rate_for_task(clip))
         clips.add(*key, times)
         return spec, times
 

@@ -18,6 +18,7 @@ from backend.labelstudio.timeline import (
     region_rate,
     thin_still_stretches,
 )
+from tests.backend.labelstudio.track_playback import Timing, even_timing
 
 RATES = st.one_of(st.sampled_from([1.0, 12.5, 23.976, 24.0, 25.0, 29.97, 30.0, 50.0, 60.0]), st.floats(1, 240))
 
@@ -117,10 +118,45 @@ def test_more_than_a_thousand_frames_a_second_are_refused(rate):
 
 
 @pytest.mark.parametrize(
-    ("average_fps", "rate"), [(25.0, 25.0), (0.1, 1.0), (500.0, 500.0), (2000.0, 500.0), (1e6, 500.0)]
+    ("fps", "rate"),
+    [(25.0, 25.0), (24.0, 24.0), (0.1, 1.0), (500.0, 500.0), (2000.0, 500.0), (1e6, 500.0)],
 )
-def test_the_rate_of_a_task_is_the_clips_own_as_far_as_the_editor_can_show_it(average_fps, rate):
-    assert rate_for_task(average_fps) == rate
+@pytest.mark.parametrize("n", [1, 2, 60])
+def test_the_rate_of_a_task_is_the_clips_own_as_far_as_the_editor_can_show_it(fps, rate, n):
+    assert rate_for_task(even_timing(n, fps)) == rate
+
+
+def _steps(*steps_s, start_s=0.0):
+    """Times of which these are the distances."""
+    return start_s + np.concatenate([[0.0], np.cumsum(steps_s)])
+
+
+@pytest.mark.parametrize(
+    ("times", "rate"),
+    [
+        (_steps(*[0.1] * 5, 60, *[0.1] * 5), 10.0),
+        (_steps(0.1, 60, 0.1, 60, 0.1, 3600, 0.1, 0.1), 10.0),
+        (_steps(60, *[0.1] * 10), 10.0),
+        (_steps(*[0.1] * 10, start_s=5000), 10.0),
+        (_steps(*[0.033, 0.033, 0.034] * 20), 30.0),  # rounded to milliseconds
+        (_steps(*[0.033, 0.033, 0.034] * 20, 60), 30.0),
+        (_steps(*[1e-6, 1e-6, 0.3 - 2e-6] * 4), 12 / 1.2),  # three frames at each time
+        (_steps(*[0.04, 0.06] * 10), 20.0),  # a variable rate
+        (_steps(*[0.02, 0.02, 0.5] * 10), 50.0),  # a screen that was recorded where it changed
+        (_steps(20, 20), 1.0),
+    ],
+    ids=["a pause", "pauses", "at first", "late", "ms", "ms and a pause", "threes", "variable", "screen", "slow"],
+)
+def test_pauses_do_not_lower_the_rate_of_a_task(times, rate):
+    assert rate_for_task(Timing(times, float(times[-1]) + 0.04)) == pytest.approx(rate, abs=1e-6)
+
+
+def test_every_frame_is_shown_where_the_clip_pauses() -> None:
+    times = _steps(*[0.1] * 5, 60, *[0.1] * 5)
+    clip = Timing(times, float(times[-1]) + 0.1)
+    fps = rate_for_task(clip)
+    shown = clip_frame_of_editor(times, editor_frame_count(clip.duration_s, fps), fps)
+    assert np.unique(shown).tolist() == list(range(len(times)))
 
 
 @pytest.mark.parametrize("rate", [0, -25, math.nan, math.inf])
