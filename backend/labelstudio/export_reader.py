@@ -14,20 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from backend.labelstudio.addresses import address_parts, video_stem
 from backend.labelstudio.controls import control_for_type
 from backend.labelstudio.controls.base import VideoControl
 from backend.labelstudio.controls.image_masks import MaskControl, MaskError
 from backend.labelstudio.controls.timeline_labels import TimelineLabelsControl
-from backend.labelstudio.export_sources import LoadedVideo, VideoFolder, submitted_annotation
+from backend.labelstudio.export_sources import LoadedVideo, VideoFolder, submitted_annotations
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import label_in_value, labels_in_value, region_answers
 from backend.labelstudio.timeline import region_rate
 from video import masks
 from video.errors import Skipped, UserError, leave_out
 from video.formats.base import FormatError, even_times, get_field, make_video, read_json, track_from_masks
+from video.formats.values import check_size, read_times
 from video.io.reader import open_clip
 from video.masks import Mask
 from video.types import Rle
@@ -72,14 +71,37 @@ def _read_task(
             "export the project again in Label Studio and choose JSON"
         )
     data = get_field(task, "data", dict, where)
-    annotation = submitted_annotation(task)
-    if annotation is None:
+    annotations = submitted_annotations(task, where)
+    if not annotations:
         return []
-    result = [r for r in get_field(annotation, "result", list, where) if isinstance(r, Mapping)]
-    regions = [r for r in result if r.get("to_name") == config.media]
+    regions = []
+    for region in get_field(annotations[0], "result", list, where):
+        if isinstance(region, Mapping) and region.get("to_name") == config.media:
+            with leave_out(skipped):
+                regions.append(_check_id(region, where))
     if config.on_pictures:
-        return [_read_pictures(data, regions, config, f"task-{task.get('id')}", where, skipped)]
-    return [_read_video(data, regions, config, videos, where, skipped)]
+        loaded = _read_pictures(data, regions, config, f"task-{task.get('id')}", where, skipped)
+    else:
+        loaded = _read_video(data, regions, config, videos, where, skipped)
+    if len(annotations) == 1:
+        return [loaded]
+    notes = (_describe_choice(annotations, where), *loaded.video.notes)
+    return [replace(loaded, video=replace(loaded.video, notes=notes))]
+
+
+def _check_id(region: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return a region if results that belong to it can be found by its id. Raises FormatError if not."""
+    if not isinstance(region.get("id"), str | int | None):
+        raise FormatError(f"{where}: a region's 'id' must be a text, got {region['id']!r:.80}")
+    return region
+
+
+def _describe_choice(annotations: Sequence[Mapping[str, Any]], where: str) -> str:
+    """Return a sentence that says which annotation of a task is exported. annotations: the chosen one first."""
+    chosen, others = annotations[0], len(annotations) - 1
+    why = "it is the ground truth" if chosen.get("ground_truth") else "it is the newest"
+    by = f" of user {chosen['completed_by']}" if isinstance(chosen.get("completed_by"), int) else ""
+    return f"{where}: annotation {chosen.get('id')}{by} is exported, for {why}; {others} other(s) of the task are not"
 
 
 def _read_video(
@@ -111,6 +133,8 @@ def _read_video(
                 notes.append(_contradicted_rate(value, own, fps, where))
             one = control.read_object(value, clip, fps=own, where=where)
             label = next(iter(_labels([region], regions)), one.label)
+            if value["sequence"] and not len(one.frames):
+                notes.append(_describe_unseen(label, region.get("id"), where))
             objects.append(replace(one, label=label, attributes=_attributes([region], regions)))
     if spans := sum(region.get("type") in TimelineLabelsControl.TAGS for region in regions):
         notes.append(f"{where}: {spans} times in sight (TimelineLabels) have no boxes and are left out")
@@ -136,7 +160,7 @@ def _labels(shapes: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, 
     """Return all labels of an object: those in its regions, then those in results of their own with the same id."""
     ids = {shape.get("id") for shape in shapes}
     same = [*shapes, *(r for r in results if r.get("id") in ids and str(r.get("type")).endswith("labels"))]
-    found = [labels_in_value(r.get("value") or {}, str(r.get("type"))) for r in same]
+    found = [labels_in_value(r.get("value"), str(r.get("type"))) for r in same]
     return tuple(dict.fromkeys(label for labels in found for label in labels))
 
 
@@ -152,34 +176,43 @@ def _read_pictures(
     data: Mapping[str, Any], regions: Sequence[Any], config: LabelConfig, name: str, where: str, skipped: Skipped
 ) -> LoadedVideo:
     addresses = get_field(data, config.media_field, list, where)
+    if not addresses:
+        raise FormatError(f"{where}: {config.media_field!r} is a list without a picture")
     controls = [(r, control) for r in regions if (control := _mask_control(r)) is not None]
     mask_regions = [region for region, _ in controls]
-    sizes = {(r.get("original_width"), r.get("original_height")) for r in mask_regions}
-    if len(sizes) > 1 or not all(isinstance(side, int) for size in sizes for side in size):
-        raise FormatError(f"{where}: its masks must be of pictures of one size, got {sorted(sizes, key=str)}")
-    size = next(iter(sizes), (1, 1))
-    labels = {r.get("id"): label_in_value(r["value"]) for r in regions if r.get("type") == "labels"}
+    sizes = [(r.get("original_width"), r.get("original_height")) for r in mask_regions]
+    if any(size != sizes[0] or not all(isinstance(side, int) for side in size) for size in sizes):
+        raise FormatError(f"{where}: its masks must be of pictures of one size, got {sizes!r:.80}")
+    size = check_size(sizes[0], where) if sizes else (1, 1)
+    labels = {r.get("id"): label_in_value(r.get("value")) for r in regions if r.get("type") == "labels"}
     rles: dict[tuple[str, str], dict[int, Rle]] = defaultdict(dict)
     shapes: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for (region, control), key in zip(controls, _assign_objects(mask_regions, labels), strict=True):
         with leave_out(skipped):
-            frame = int(region.get("item_index") or 0)
-            if not 0 <= frame < len(addresses):
-                raise FormatError(f"{where}: a mask is on picture {frame}, and there are {len(addresses)}")
+            frame = region.get("item_index") or 0
+            if not isinstance(frame, int) or not 0 <= frame < len(addresses):
+                raise FormatError(f"{where}: a mask is on picture {frame!r:.40}, and there are {len(addresses)}")
             mask = _read_mask(region, control, where)
             by_frame = rles[key]
             shapes[key].append(region)
             by_frame[frame] = masks.encode(mask | masks.decode(by_frame[frame]) if frame in by_frame else mask)
     times_s = data.get("times_s")
-    timed = isinstance(times_s, list) and len(times_s) == len(addresses)
-    times = np.array(times_s, np.float64) if timed else even_times(len(addresses))
+    known = times_s if isinstance(times_s, list) and len(times_s) == len(addresses) else None
+    times = even_times(len(addresses)) if known is None else read_times(known, where)
     objects = [
         replace(track_from_masks(key[1], by_frame), attributes=_attributes(shapes[key], regions))
         for key, by_frame in rles.items()
     ]
     pictures = [f"{name}/{address_parts(str(address))[-1]}" for address in addresses]
+    found = zip(rles, objects, strict=True)
+    notes = [_describe_unseen(one.label, key, where) for (key, _), one in found if not len(one.frames)]
     visible = [one for one in objects if len(one.frames)]
-    return LoadedVideo(make_video(name, size, times, visible, pictures=pictures), name)
+    return LoadedVideo(make_video(name, size, times, visible, pictures=pictures, notes=notes), name)
+
+
+def _describe_unseen(label: str, key: Any, where: str) -> str:
+    """Return a sentence for an object that is left out. key: what tells it from others of its label."""
+    return f"{where}: {label!r} ({key}) has no area inside the picture on any frame, so it is left out"
 
 
 def _assign_objects(regions: Sequence[Any], labels: Mapping[Any, str]) -> list[tuple[str, str]]:
@@ -192,7 +225,7 @@ def _assign_objects(regions: Sequence[Any], labels: Mapping[Any, str]) -> list[t
         regions: The masks.
         labels: Labels that stand in a region of their own, by its id.
     """
-    own = [labels.get(r.get("id")) or label_in_value(r.get("value") or {}, str(r.get("type"))) for r in regions]
+    own = [labels.get(r.get("id")) or label_in_value(r.get("value"), str(r.get("type"))) for r in regions]
     matches = [_MASK_REGION_ID.match(str(r.get("id"))) for r in regions]
     known = {(match.group(1), label) for match, label in zip(matches, own, strict=True) if match}
     count = Counter(label for _, label in known)

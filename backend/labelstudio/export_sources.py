@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from backend.labelstudio.addresses import UPLOAD_PREFIX, address_parts, video_stem
+from backend.labelstudio.regions import annotation_age
 from video.formats.base import AnnotatedVideo, FormatError, get_field, make_video, read_json, track_from_masks
 from video.formats.coco import parse_segmentation
+from video.formats.values import get_size, read_times
 from video.io.file_names import PICTURES
 
 # What Label Studio leaves out of names of uploads, after turning spaces into "_" (Django's get_valid_filename).
@@ -141,29 +141,29 @@ def read_tracks(path: Path, *, videos: VideoFolder | None = None) -> LoadedVideo
         )
     video_info = get_field(content, "video", dict, str(path))
     name = get_field(video_info, "name", str, f"{path}: video")
-    size = (
-        get_field(video_info, "width", int, f"{path}: video"),
-        get_field(video_info, "height", int, f"{path}: video"),
-    )
+    size = get_size(video_info, f"{path}: video")
     times: dict[int, float] = {}
     objects = []
     for item in get_field(content, "objects", list, str(path)):
-        where = f"{path}: object {item.get('object')}"
+        where = f"{path}: object {item.get('object') if isinstance(item, Mapping) else item!r:.40}"
         rows = get_field(item, "frames", list, where)
-        times |= {get_field(r, "frame", int, where): float(get_field(r, "time_s", (int, float), where)) for r in rows}
+        times |= {get_field(r, "frame", int, where): get_field(r, "time_s", (int, float), where) for r in rows}
         visible = {
             r["frame"]: parse_segmentation(get_field(r, "mask", dict, where), size, where)
             for r in rows
             if r.get("visible")
         }
-        keyframes = tuple(k["frame"] for k in item.get("keyframes", []) if k["frame"] in visible)
+        marked = get_field({"keyframes": [], **item}, "keyframes", list, where)
+        keyframes = tuple(frame for k in marked if (frame := get_field(k, "frame", int, where)) in visible)
         objects.append(replace(track_from_masks(get_field(item, "label", str, where), visible), keyframes=keyframes))
     n = get_field(video_info, "frames", int, f"{path}: video")
     # A file without times_s tells the time of each frame in its row.
-    told = video_info.get("times_s") or [times[i] for i in sorted(times)]
+    told = get_field({"times_s": [], **video_info}, "times_s", list, str(path)) or [times[i] for i in sorted(times)]
     if len(told) != n:
         raise FormatError(f"{path}: the video has {n} frames, and the times of {len(told)} are told")
-    frame_times = np.array(told, np.float64)
+    if times and not 0 <= min(times) <= max(times) < n:
+        raise FormatError(f"{path}: the video has the frames 0 to {n - 1}, and an object is on others")
+    frame_times = read_times(told, str(path))
     video = make_video(video_stem(name), size, frame_times, [o for o in objects if len(o.frames)])
     if len(times) < n:  # of the frames beyond the range that was looked at nothing is known
         video = video.select_frames(sorted(times))
@@ -199,10 +199,18 @@ def is_label_studio_export(source: Path) -> bool:
     return source.is_file() and isinstance(read_json(source), list)
 
 
-def submitted_annotation(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return a task's annotation that counts: ground truth before others, then the newest; None without any.
+def submitted_annotations(task: Mapping[str, Any], where: str) -> list[Mapping[str, Any]]:
+    """Return a task's annotations, the one that counts first: ground truth before others, then the newest.
 
     Annotations that were skipped do not count.
+
+    Args:
+        task: The task.
+        where: What the error's text calls it.
+
+    Raises:
+        FormatError: If its annotations are no list.
     """
-    annotations = [a for a in task.get("annotations") or [] if isinstance(a, Mapping) and not a.get("was_cancelled")]
-    return max(annotations, key=lambda a: (bool(a.get("ground_truth")), str(a.get("updated_at"))), default=None)
+    listed = get_field({"annotations": None, **task}, "annotations", (list, type(None)), where) or []
+    annotations = [a for a in listed if isinstance(a, Mapping) and not a.get("was_cancelled")]
+    return sorted(annotations, key=lambda a: (bool(a.get("ground_truth")), *annotation_age(a)), reverse=True)

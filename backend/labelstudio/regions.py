@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 REGION_PREFIX = "refam-"  # begins the ids of this backend's regions
@@ -208,9 +209,12 @@ def round_score(score: float) -> float:
 
 
 def keyframe_frame(keyframe: Mapping[str, Any]) -> int | None:
-    """Return the frame of the editor that a keyframe is on; None if it has no whole number. JSON may write 1 as 1.0."""
+    """Return the frame of the editor that a keyframe is on; None if it has no whole number. JSON may write 1 as 1.0.
+
+    A number beyond 2^53, which the editor's JavaScript cannot count to, is none.
+    """
     frame = keyframe.get("frame")
-    if not isinstance(frame, int | float) or isinstance(frame, bool) or frame != frame // 1:
+    if not isinstance(frame, int | float) or isinstance(frame, bool) or abs(frame) > 2**53 or frame != frame // 1:
         return None
     return int(frame)
 
@@ -224,18 +228,19 @@ def keyframe_enabled(keyframe: Mapping[str, Any]) -> bool:
     return bool(keyframe.get("enabled"))
 
 
-def labels_in_value(value: Mapping[str, Any], tag: str = "labels") -> list[str]:
-    """Return all labels in a region's value, in order; [] without one.
+def labels_in_value(value: Any, tag: str = "labels") -> list[str]:
+    """Return all labels in a region's value, in order; [] without one, and of a value that is no mapping.
 
     Args:
         value: The region's value.
         tag: A control tag with labels of its own, whose key is looked at before "labels".
     """
-    lists = [labels for key in (tag, "labels") if isinstance(labels := value.get(key), list)]
+    known = value if isinstance(value, Mapping) else {}
+    lists = [labels for key in (tag, "labels") if isinstance(labels := known.get(key), list)]
     return list(dict.fromkeys(str(label) for labels in lists for label in labels if label))
 
 
-def label_in_value(value: Mapping[str, Any], tag: str = "labels", *, default: str = "object") -> str:
+def label_in_value(value: Any, tag: str = "labels", *, default: str = "object") -> str:
     """Return the first label in a region's value (see `labels_in_value`), the default without one."""
     return next(iter(labels_in_value(value, tag)), default)
 
@@ -270,12 +275,12 @@ def region_answers(results: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str,
 
 
 def _plain(item: Any) -> str:
-    return f"{item:g}" if isinstance(item, float) else str(item)
+    return str(item).removesuffix(".0") if isinstance(item, float) else str(item)
 
 
 def sources_by_age(task: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
     """Return a task's "drafts", "annotations" or "predictions" (the kind), the newest first."""
-    return sorted(read_mappings(task, kind), key=_age, reverse=True)
+    return sorted(read_mappings(task, kind), key=annotation_age, reverse=True)
 
 
 def read_mappings(source: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:
@@ -284,6 +289,17 @@ def read_mappings(source: Mapping[str, Any] | None, key: str) -> list[Mapping[st
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def _age(source: Mapping[str, Any]) -> tuple[str, int]:
-    identity = source.get("id")
-    return str(source.get("updated_at") or source.get("created_at") or ""), identity if isinstance(identity, int) else 0
+def annotation_age(source: Mapping[str, Any]) -> tuple[datetime, int]:
+    """Return what orders annotations, drafts and predictions from the oldest to the newest.
+
+    Returns:
+        When it was changed, or else made, in UTC; the earliest of all times where it does not say. Then its number,
+        which later ones have higher.
+    """
+    text, identity = str(source.get("updated_at") or source.get("created_at") or ""), source.get("id")
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        moment = datetime.min.replace(tzinfo=UTC)
+    return moment, identity if isinstance(identity, int) else 0

@@ -124,7 +124,7 @@ def region_rate(value: Mapping[str, Any], fps: float) -> float:
 
 
 def _is_positive(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**53
 
 
 def editor_times(n: int, fps: float) -> NDArray[np.float64]:

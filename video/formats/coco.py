@@ -10,7 +10,6 @@ box's.
 
 from __future__ import annotations
 
-import itertools
 import operator
 import re
 from collections import Counter, defaultdict
@@ -18,9 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from video import masks
 from video.contours import mask_to_polygons
@@ -44,7 +40,7 @@ from video.formats.base import (
 )
 from video.formats.coco_ids import group_by_object, read_category, read_category_names, read_id, read_optional_id
 from video.formats.frame_numbers import numbers_in_names, read_numbers
-from video.formats.values import finite_number, get_size, polygons_to_mask, xywh_box
+from video.formats.values import finite_number, get_size, polygons_to_mask, read_times, xywh_box
 from video.types import Rle
 
 Shape = Literal["rle", "polygons"]
@@ -329,18 +325,9 @@ def _video(
                 notes.append(note)
             objects.append(_object(found, label, size, f"{where}: {name}"))
     pictures = [get_field(im, "file_name", str, where) for im in images]
-    return make_video(title, size, _times(images, where), objects, pictures=pictures, notes=notes)
-
-
-def _times(images: Sequence[Any], where: str) -> NDArray[np.float64]:
-    """Return when the images are shown, (N,) seconds; evenly spaced where no image says it."""
     given = [image.get("time_s") for image in images]
-    if all(time is None for time in given):
-        return even_times(len(images))
-    times = [time for time in map(finite_number, given) if time is not None]
-    if len(times) != len(given) or not all(a < b for a, b in itertools.pairwise(times)):
-        raise FormatError(f"{where}: time_s must be a number of seconds that rises from image to image")
-    return np.array(times, np.float64)
+    times = even_times(len(images)) if all(time is None for time in given) else read_times(given, where)
+    return make_video(title, size, times, objects, pictures=pictures, notes=notes)
 
 
 def _describe_mixture(found: Mapping[int, Any], where: str) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,22 @@ def finite_number(value: Any) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+def read_times(values: Sequence[Any], where: str) -> NDArray[np.float64]:
+    """Return when frames are shown, (N,) seconds.
+
+    Args:
+        values: The JSON values.
+        where: What the error's text calls their file.
+
+    Raises:
+        FormatError: If they are no numbers, or do not ascend.
+    """
+    times = [time for time in map(finite_number, values) if time is not None]
+    if len(times) != len(values) or not all(a < b for a, b in itertools.pairwise(times)):
+        raise FormatError(f"{where}: time_s must be a number of seconds that rises from picture to picture")
+    return np.array(times, np.float64)
 
 
 def parse_count(text: str) -> int | None:

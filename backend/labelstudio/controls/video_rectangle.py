@@ -27,6 +27,7 @@ from backend.labelstudio.timeline import (
 )
 from refam.pipeline.types import TrackResult
 from video.formats.base import FormatError, ObjectTrack, get_field, track_from_boxes
+from video.formats.values import finite_number
 from video.keyframes import KEYFRAME_IOU, fit_keyframe_boxes, select_keyframes
 from video.masks import Box
 from video.types import MaskTrack
@@ -230,11 +231,12 @@ def interpolate_boxes(
         frame = keyframe_frame(item) if isinstance(item, Mapping) else None
         if frame is None:
             raise FormatError(f"{where}: a keyframe needs 'frame', a whole number, got {item!r:.80}")
-        sides = [float(get_field(item, s, (int, float), f"{where}: a keyframe")) for s in ("x", "y", "width", "height")]
+        given = [get_field(item, s, (int, float), f"{where}: a keyframe") for s in ("x", "y", "width", "height")]
         rotation = get_field({"rotation": 0, **item}, "rotation", (int, float, type(None)), f"{where}: a keyframe")
-        if not np.isfinite([*sides, rotation or 0.0]).all():
+        numbers = [number for number in map(finite_number, [*given, rotation or 0]) if number is not None]
+        if len(numbers) < 5:
             raise FormatError(f"{where}: a keyframe needs finite numbers, got {item!r:.120}")
-        keys[frame] = ([*sides, float(rotation or 0)], keyframe_enabled(item))
+        keys[frame] = (numbers, keyframe_enabled(item))
     if not keys:
         return np.zeros((n, 4)), np.zeros(n, np.bool_)
     at = np.array(sorted(keys))

@@ -42,7 +42,7 @@ def answered_task(kind):
     ]
     task = {"id": 7, "data": {"pics": ["a.png", "b.png", "c.png"], "say": "the star; the ring"}}
     ids = read_request(task, config).region_ids
-    draft = {"id": 1, "updated_at": "2026", "result": config.control.regions(results, region_ids=ids)}
+    draft = {"id": 1, "updated_at": "2026-01-01", "result": config.control.regions(results, region_ids=ids)}
     return config, {**task, "drafts": [draft]}, ids
 
 

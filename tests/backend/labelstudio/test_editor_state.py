@@ -41,9 +41,9 @@ MINE, OTHER = "me@example.com", "other@example.com"
     ("task", "shown", "edited"),
     [
         ({"drafts": [source(drawn("d"))]}, ["d"], True),
-        ({"drafts": [source(drawn("d")), source(drawn("e"), updated_at="2027")]}, ["e"], True),
+        ({"drafts": [source(drawn("d")), source(drawn("e"), updated_at="2027-01-01")]}, ["e"], True),
         # The draft that the text stands in, though another of this person is newer.
-        ({"drafts": [source(drawn("d"), text()), source(drawn("e"), updated_at="2027")]}, ["d"], True),
+        ({"drafts": [source(drawn("d"), text()), source(drawn("e"), updated_at="2027-01-01")]}, ["d"], True),
         # The annotation that is open, and not a draft of another one.
         ({"annotations": [source(drawn("a"), text())], "drafts": [source(drawn("d"))]}, ["a"], True),
         *(({"annotations": [annotation], "drafts": []}, [], False) for annotation in NOT_THEIRS),
@@ -52,7 +52,7 @@ MINE, OTHER = "me@example.com", "other@example.com"
         # An emptied draft: everything was deleted.
         ({"drafts": [source()], "predictions": [source(drawn("p"))]}, [], False),
         ({"drafts": [source(text())], "annotations": NOT_THEIRS, "predictions": [source(drawn("p"))]}, [], False),
-        ({"drafts": [source(), source(drawn("d"), updated_at="2025")]}, [], False),
+        ({"drafts": [source(), source(drawn("d"), updated_at="2025-01-01")]}, [], False),
         # Drafts of several people: whose call it is says only the text.
         ({"drafts": [source(drawn("d"), user=MINE), source(drawn("e"), user=OTHER)]}, [], False),
         ({"drafts": [source(drawn("d"), user=MINE), source(drawn("e"), text(), user=OTHER)]}, ["e"], True),

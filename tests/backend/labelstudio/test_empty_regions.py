@@ -84,7 +84,7 @@ def test_other_words_remove_nothing(words):
 def test_removing_twice_changes_nothing_and_a_new_object_takes_the_place():
     original = task(*TWO)
     (gone,) = read_removal(original, CONFIG, typed("-the red car")).regions
-    original["drafts"] = [{"id": 1, "updated_at": "2026", "result": [gone, boxes(*TWO)[1]]}]
+    original["drafts"] = [{"id": 1, "updated_at": "2026-01-01", "result": [gone, boxes(*TWO)[1]]}]
     again = read_removal(original, CONFIG, typed("-the red car"))
     assert (again.regions, again.failure) == ((gone,), "")
     assert "the red car" not in read_removal(original, CONFIG, typed("-the bus")).failure

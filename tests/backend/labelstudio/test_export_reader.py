@@ -144,3 +144,134 @@ def test_the_task_of_an_invalid_mask_is_named(tmp_path):
         (tmp_path / "e.json").write_text(json.dumps([task]))
         with pytest.raises(FormatError, match="task 4"):
             read_export(tmp_path / "e.json", config, videos=None)
+
+
+SIDES = {"x": 10, "y": 35, "width": 17, "height": 29, "rotation": 0}
+
+
+def _box(frame=1, **more):
+    keyframe = {"frame": frame, **SIDES, "enabled": True, **more}
+    value = {"labels": ["disk"], "sequence": [keyframe]}
+    return {"id": "r", "type": "videorectangle", "from_name": "box", "to_name": "video", "value": value}
+
+
+def _annotation(identity, *result, **more):
+    return {"id": identity, "result": list(result), **more}
+
+
+def _read(tmp_path, videos, annotations, *, skipped=None):
+    """Return what is read of a task with these annotations, and of a good one beside it."""
+    cfr(videos / "disc.mp4", numbered_frames(3, size=(W, H)), fps=10)
+    good = {"id": 8, "data": {"video": "disc.mp4", "fps": 10}, "annotations": [_annotation(1, _box())]}
+    (tmp_path / "e.json").write_text(json.dumps([{**good, "id": 7, "annotations": annotations}, good]))
+    config = parse_label_config(build_label_config(["disk"]))
+    return read_export(tmp_path / "e.json", config, videos=VideoFolder(videos), skipped=skipped)
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ([_box(1e300)], "needs 'frame', a whole number"),
+        ([_box(10**400)], "needs 'frame', a whole number"),
+        ([_box(x=10**400)], "needs finite numbers"),
+        ([_box() | {"id": ["x"]}], "a region's 'id' must be a text, got ['x']"),
+        ([_box() | {"id": {}, "type": "labels"}], "a region's 'id' must be a text"),
+        ([_box() | {"value": None}], "needs 'value', dict"),
+        ([_box() | {"value": {"sequence": 5}}], "needs 'sequence', list"),
+    ],
+    ids=["far", "farther", "wide", "id", "label's id", "value", "sequence"],
+)
+def test_a_region_that_cannot_be_read_costs_itself(tmp_path, videos, result, said):
+    skipped = []
+    loaded = _read(tmp_path, videos, [_annotation(1, *result, _box())], skipped=skipped)
+    assert [len(one.video.objects) for one in loaded] == [1, 1]
+    (line,) = skipped
+    assert "task 7" in line
+    assert said in line
+
+
+@pytest.mark.parametrize("annotations", [5, "x", {"id": 1}])
+def test_a_task_without_a_list_of_annotations_costs_itself(tmp_path, videos, annotations):
+    skipped = []
+    (loaded,) = _read(tmp_path, videos, annotations, skipped=skipped)
+    assert len(loaded.video.objects) == 1
+    assert "task 7 needs 'annotations', list" in skipped[0]
+
+
+OTHER = {"labels": ["other"], "sequence": [{"frame": 1, **SIDES, "enabled": True}]}
+
+
+@pytest.mark.parametrize(
+    ("used", "other", "said"),
+    [
+        (
+            {"updated_at": "2026-01-02T00:00:00Z", "completed_by": 4},
+            {"updated_at": "2026-01-01"},
+            "1 of user 4 is exported, for it is the newest",
+        ),
+        ({"updated_at": "2026-01-02T00:00:00Z"}, {}, "annotation 1 is exported, for it is the newest"),
+        ({"updated_at": "2026-01-02T00:00:00Z"}, {"updated_at": "yesterday"}, "the newest"),
+        ({"created_at": "2026-01-02T00:00:00Z"}, {"updated_at": "2026-01-01T00:00:00Z"}, "the newest"),
+        # 00:30 and 23:30 of the day before
+        ({"updated_at": "2026-01-02T00:30:00Z"}, {"updated_at": "2026-01-02T01:30:00+02:00"}, "the newest"),
+        ({"ground_truth": True}, {"updated_at": "2026-01-02T00:00:00Z"}, "the ground truth"),
+        ({"updated_at": None}, {"updated_at": None, "id": 0}, "the newest"),
+    ],
+)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_which_of_several_annotations_is_exported_is_said(tmp_path, videos, used, other, said, reverse):
+    several = [_annotation(1, _box(), **used), {**_annotation(2, _box() | {"value": OTHER}), **other}]
+    several.append(_annotation(3, was_cancelled=True, updated_at="2027-01-01T00:00:00Z"))
+    loaded, alone = _read(tmp_path, videos, several[::-1] if reverse else several)
+    assert [one.label for one in loaded.video.objects] == ["disk"]
+    (note,) = loaded.video.notes
+    assert said in note
+    assert note.endswith("; 1 other(s) of the task are not")
+    assert alone.video.notes == ()
+
+
+@pytest.mark.parametrize("sides", [{"x": 120}, {"y": -60}, {"width": 0}, {"height": 0}])
+def test_an_object_that_is_not_in_the_picture_is_said(tmp_path, videos, sides):
+    loaded, _ = _read(tmp_path, videos, [_annotation(1, _box(**sides), _box())])
+    assert len(loaded.video.objects) == 1
+    (note,) = loaded.video.notes
+    assert "task 7: 'disk' (r) has no area inside the picture on any frame" in note
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"item_index": "x"},
+        {"item_index": 9},
+        {"original_width": [8]},
+        {"original_width": 10**9, "original_height": 10**9},
+        {"original_width": 0},
+        {"value": None},
+        {"id": ["a"]},
+    ],
+)
+def test_a_mask_that_cannot_be_read_is_said(tmp_path, harm):
+    config = parse_label_config(build_mask_label_config(["disk"], "polygon"))
+    value = {"points": [[10, 10], [90, 10], [90, 90]], "polygonlabels": ["disk"]}
+    base = {"id": "a", "type": "polygonlabels", "to_name": "image", "original_width": 8, "original_height": 8}
+    task = {"id": 4, "data": {"frames": ["a.jpg"]}, "annotations": [{"result": [base | {"value": value} | harm]}]}
+    (tmp_path / "e.json").write_text(json.dumps([task]))
+    with pytest.raises(FormatError, match="task 4"):
+        read_export(tmp_path / "e.json", config, videos=None)
+
+
+def test_a_task_without_pictures_is_said(tmp_path):
+    config = parse_label_config(build_mask_label_config(["disk"], "polygon"))
+    task = {"id": 4, "data": {"frames": []}, "annotations": [{"result": []}]}
+    (tmp_path / "e.json").write_text(json.dumps([task]))
+    with pytest.raises(FormatError, match="task 4: 'frames' is a list without a picture"):
+        read_export(tmp_path / "e.json", config, videos=None)
+
+
+@pytest.mark.parametrize("times_s", [[1, 0], [0, 0], [0, None], [0, float("nan")]])
+def test_times_of_pictures_that_do_not_rise_are_said(tmp_path, times_s):
+    config = parse_label_config(build_mask_label_config(["disk"], "polygon"))
+    task = {"id": 4, "data": {"frames": ["a.jpg", "b.jpg"], "times_s": times_s}, "annotations": [{"result": []}]}
+    (tmp_path / "e.json").write_text(json.dumps([task]))
+    with pytest.raises(FormatError, match="task 4: time_s must be a number of seconds that rises"):
+        read_export(tmp_path / "e.json", config, videos=None)

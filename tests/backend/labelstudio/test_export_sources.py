@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 
 import numpy as np
 import pytest
@@ -61,3 +62,23 @@ def test_a_labelled_folder_of_pictures_is_found_by_its_name(labelled):
     (labelled / "videos/day/shots/1.png").write_bytes(b"")
     loaded = read_tracks(tracks, videos=VideoFolder(labelled / "videos"))
     assert loaded.media == labelled / "videos/day/shots"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["video"].update(width=0), "has pictures of 0 x 96 pixels"),
+        (lambda c: c["video"].update(times_s=[0] * N), "time_s must be a number of seconds that rises"),
+        (lambda c: c["video"].update(times_s=5), "needs 'times_s', list"),
+        (lambda c: c["objects"].append(5), "object 5 needs 'frames'"),
+        (lambda c: c["objects"][0]["frames"].append({"frame": N, "time_s": 9.0, "visible": False}), "is on others"),
+        (lambda c: c["objects"][0].update(keyframes=[5]), "needs 'frame'"),
+    ],
+)
+def test_a_damaged_tracks_file_is_named(labelled, change, said):
+    tracks = labelled / "found/one/tracks.json"
+    content = json.loads(tracks.read_text())
+    change(content)
+    tracks.write_text(json.dumps(content))
+    with pytest.raises(FormatError, match=re.escape(said)):
+        read_tracks(tracks)

@@ -73,10 +73,10 @@ def test_the_newest_draft_counts():
     older = copy.deepcopy(task["drafts"][0])
     assert len(read_request(task, config, context=TYPED).targets[0].prompts) == 1
     task["annotations"] = [older]
-    task["drafts"] = [{**older, "updated_at": "2025", "result": []}]
+    task["drafts"] = [{**older, "updated_at": "2025-01-01", "result": []}]
     assert read_request(task, config, context=TYPED).targets[0].prompts == ()
     touched = copy.deepcopy(older)
-    newest = {"updated_at": "2027", "result": [{**r, "origin": "prediction"} for r in touched["result"]]}
+    newest = {"updated_at": "2027-01-01", "result": [{**r, "origin": "prediction"} for r in touched["result"]]}
     task["drafts"] = [older, newest]
     assert read_request(task, config, context=TYPED).targets[0].prompts == ()
 

@@ -225,7 +225,7 @@ def _task(region: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": 5,
         "data": {"video": "a.mp4", "prompt": "the red star"},
-        "drafts": [{"id": 1, "result": [region], "created_at": "2026"}],
+        "drafts": [{"id": 1, "result": [region], "created_at": "2026-01-01"}],
     }
 
 
