@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="Label Studio's port (default: 8080, or a free one if it is taken)")
     parser.add_argument("--data", type=Path, default=Path("demo-data"), help="where everything is kept")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    signal.signal(signal.SIGTERM, _interrupt_once)
     try:
         with ExitStack() as stack:
             data = options.data
@@ -106,6 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.check:
             print(_GOES_ON)
         return 130 if options.check else 0
+
+
+def _interrupt_once(*_: object) -> None:
+    """End as Ctrl-C does. `kill %1` sends two signals, one of them through make: the second changes nothing."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def box_ious(prediction: dict[str, Any], truth: NDArray[np.float64], video: TimedVideo) -> NDArray[np.float64]:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +18,7 @@ from typer.testing import CliRunner
 from backend.batch.manifest import read_manifest
 from backend.cli.main import app
 from backend.demo.local_studio import LocalStudio, StudioError, StudioLogin, find_label_studio, free_port
-from backend.demo.run import box_ious
+from backend.demo.run import box_ious, main
 from backend.demo.synthetic_videos import SyntheticVideo, draw_videos
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.export_reader import read_export
@@ -58,6 +62,28 @@ def test_drawn_videos_play_as_their_truth_says(tmp_path: Path) -> None:
         times = [frame.time for frame in container.decode(video=0)]
     np.testing.assert_allclose(times, video.times, atol=1e-6)
     assert video.boxes.shape == (len(video.expressions), len(times), 4)
+
+
+def test_a_second_signal_does_not_disturb_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = []
+
+    def demo(stack: ExitStack, data: Path, **_: object) -> int:
+        stack.callback(ended.append, "Label Studio")
+        stack.callback(os.kill, os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        return 1
+
+    monkeypatch.setattr("backend.demo.run._demo", demo)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["--data", str(tmp_path)]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended == ["Label Studio"]
+    assert "Another `make demo` takes up what was computed" in capsys.readouterr().out
 
 
 def test_a_taken_port_is_left_to_who_has_it() -> None:
