@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from video.formats.base import (
     AnnotatedVideo,
     FormatError,
     even_times,
+    get_field,
     make_video,
     read_indices,
     read_json,
@@ -130,19 +132,27 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     """
     root = annotation_root(path)
     semantics = path / "davis_semantics.json"
-    meanings = read_json(semantics) if semantics.is_file() else {}
-    lengths = read_json(path / _LENGTHS) if (path / _LENGTHS).is_file() else {}
+    meanings, lengths = _read_members(semantics), _read_members(path / _LENGTHS)
     folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and any(folder.glob("*.png")))
     if not folders:
         raise FormatError(f"{root} has no folder with PNGs: a video's annotations are VIDEO/00000.png and so on")
     videos = []
     for folder in folders:
         with leave_out(skipped):
-            video = _video(folder, meanings.get(folder.name, {}))
+            of_video = {folder.name: {}, **meanings}
+            video = _video(folder, get_field(of_video, folder.name, dict, str(semantics)))
             numbers, length = numbers_in_names(video.pictures), lengths.get(folder.name)
             stated = length if numbers and isinstance(length, int) and length > numbers[-1] else 0
             videos.append(replace(video, numbers=numbers, length=stated))
     return videos
+
+
+def _read_members(path: Path) -> Mapping[str, Any]:
+    """Return the members of a JSON file by the name of the video; none if there is no such file."""
+    content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, Mapping):
+        raise FormatError(f"{path} must be an object with a member for each video, got {content!r:.80}")
+    return content
 
 
 def annotation_root(path: Path) -> Path:

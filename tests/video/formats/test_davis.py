@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,3 +56,26 @@ def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path):
     for name in ("../x", "/x"):
         with pytest.raises(FormatError, match="leads out"):
             davis.write({"all": [two_objects(name)]}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said", "left"),
+    [
+        ("davis_semantics.json", {"a": 5}, "needs 'a', dict, got 5", ["b"]),
+        ("davis_semantics.json", [1], "davis_semantics.json must be an object with a member for each video", None),
+        ("video_lengths.json", 7, "video_lengths.json must be an object", None),
+        ("video_lengths.json", {"a": "x"}, None, ["a", "b"]),
+    ],
+)
+def test_a_file_beside_the_pictures_that_cannot_be_read_is_named(tmp_path, file, content, said, left):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((H, W), 1, np.uint8)).save(tmp_path / name / "00000.png")
+    (tmp_path / file).write_text(json.dumps(content))
+    skipped = []
+    if left is None:
+        with pytest.raises(FormatError, match=said):
+            davis.read(tmp_path, skipped=skipped)
+    else:
+        assert [video.name for video in davis.read(tmp_path, skipped=skipped)] == left
+        assert [said in line for line in skipped] == [True] * (said is not None)
