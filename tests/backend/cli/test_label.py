@@ -334,7 +334,7 @@ def test_serve_names_the_invalid_setting(monkeypatch):
     monkeypatch.delenv("REFAM_BASIC_AUTH_PASS", raising=False)
     result = refam("serve")
     assert result.exit_code == 1
-    assert "REFAM_BASIC_AUTH_USER and REFAM_BASIC_AUTH_PASS must be set together" in result.stderr
+    assert "REFAM_BASIC_AUTH_USER and REFAM_BASIC_AUTH_PASS (or their aliases) must be set together" in result.stderr
     assert "Traceback" not in result.output
 
 

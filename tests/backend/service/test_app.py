@@ -131,7 +131,6 @@ def _text_region(*texts: Any, source: str = "say") -> dict[str, Any]:
         {"result": [_text_region(" \n ")]},
         {"result": [_text_region("the ring", source="remarks")]},
         {"result": [{"id": "b", "type": "videorectangle", "from_name": "box", "value": {"sequence": []}}]},
-        {"event": "release"},
     ],
 )
 def test_a_call_in_which_nothing_was_typed_changes_nothing(
