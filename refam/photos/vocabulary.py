@@ -56,7 +56,7 @@ class Vocabulary:
         for form in (word, *singular_forms(word)):
             if form in self.nouns:
                 return form
-            if form in self.read_as:
+            if len(form) > 1 and form in self.read_as:  # to WordNet a letter is a vitamin, and so food
                 return self.read_as[form]
         return None
 

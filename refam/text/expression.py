@@ -17,6 +17,7 @@ from typing import Any
 import regex
 
 from refam.text.abbreviations import write_out_abbreviations
+from refam.text.coordination import describe_several
 from refam.text.instructions import find_instructions
 from refam.text.lexicon import (
     ADJECTIVES,
@@ -287,6 +288,7 @@ def parse_expression(
     if negation is not None:
         ignored = [IgnoredWords(words[negation], "what is named is looked for, not that it is absent."), *ignored]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
+    note = note or describe_several(words, looked_for)
     return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note)
 
 
