@@ -246,6 +246,16 @@ def _describe_unread_body(error: BaseException | None) -> str | None:
     return None
 
 
+def _describe_invalid(error: Mapping[str, Any]) -> str:
+    """Say what is wrong with a field of a body, or with a body that is no JSON."""
+    if error["type"] == "json_invalid":
+        why = f"{error['ctx']['error']} at character {error['loc'][-1]}"
+        return f"the body is no JSON ({why}): a JSON object is expected, sent as application/json"
+    if error["loc"] == ("body",) and error["type"] == "missing":
+        return "the body is empty: a JSON object is expected, sent as application/json"
+    return f"{'.'.join(str(x) for x in error['loc'])}: {error['msg']}"
+
+
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> JSONResponse:
@@ -255,7 +265,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid_body(_: Request, error: RequestValidationError) -> JSONResponse:
         # Values are left out: a body may hold secrets.
-        text = "; ".join(f"{'.'.join(str(x) for x in e['loc'])}: {e['msg']}" for e in error.errors()[:5])
+        text = "; ".join(map(_describe_invalid, error.errors()[:5]))
         return JSONResponse({"error": text}, status_code=422)
 
     @app.exception_handler(Exception)

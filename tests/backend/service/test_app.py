@@ -231,6 +231,21 @@ def test_a_body_that_cannot_be_read_is_refused_with_the_reason(body: bytes, reas
     assert reason in answer.json()["error"]
 
 
+@pytest.mark.parametrize("path", ["/predict", "/webhook"])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the body is empty: a JSON object is expected, sent as application/json"),
+        (b"{", "the body is no JSON (Expecting property name enclosed in double quotes at character 1)"),
+        (b"video=a.mp4", "the body is no JSON (Expecting value at character 0): a JSON object is expected"),
+    ],
+)
+def test_a_body_that_is_no_json_is_said(path: str, body: bytes, reason: str, client: TestClient) -> None:
+    answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(reason)
+
+
 def test_health_setup_versions_and_ready_load_nothing(client: TestClient, runtime: TruthRuntime) -> None:
     assert client.get("/health").json()["status"] == client.get("/").json()["status"] == "UP"
     assert client.post("/setup", json={"access_token": "x"}).json() == {"model_version": runtime.model_version}
