@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.regions import keyframe_enabled, keyframe_frame
+from backend.labelstudio.regions import keyframe_enabled, keyframe_frame, read_mappings
 from backend.labelstudio.rotation import upright_boxes
 from backend.labelstudio.timeline import clip_frame_of_editor
 from refam.pipeline.tracks import spread_box_edits
@@ -212,7 +212,7 @@ def read_user_keyframes(region: Mapping[str, Any], predicted: Iterable[Mapping[s
 def region_words(region: Mapping[str, Any]) -> str | None:
     """Return the words that a region on video was found with, None for one that a person drew."""
     value = region.get("value")
-    sequence: Sequence[Any] = (value.get("sequence") if isinstance(value, Mapping) else None) or []
+    sequence = read_mappings(value if isinstance(value, Mapping) else None, "sequence")
     # Keyframes carry the words, or the meta where there are none.
     carriers = (*sequence, region.get("meta"))
     words = [item["words"] for item in carriers if isinstance(item, Mapping) and isinstance(item.get("words"), str)]

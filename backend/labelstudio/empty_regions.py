@@ -126,8 +126,8 @@ def _words(region: Mapping[str, Any], control: Control) -> str | None:
 
 def _labels(region: Mapping[str, Any]) -> list[str]:
     own = region.get("labels")
-    labels = own if own is not None else labels_in_value(region["value"], str(region.get("type")))
-    return [label for label in labels or [] if isinstance(label, str)]
+    labels = own if isinstance(own, list) else labels_in_value(region["value"], str(region.get("type")))
+    return [label for label in labels if isinstance(label, str)]
 
 
 def _texts(region: Mapping[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from backend.labelstudio.config_xml import attribute, split_names, tag_name, tag
 from backend.labelstudio.controls.base import Control, UneditedMask, check_region_ids
 from backend.labelstudio.editor_state import EditorState
 from backend.labelstudio.edits import UserEdit
-from backend.labelstudio.regions import REGION_PREFIX, MaskValue, Meta, Region, round_score
+from backend.labelstudio.regions import REGION_PREFIX, MaskValue, Meta, Region, labels_in_value, round_score
 from backend.labelstudio.timeline import TimedClip
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video.errors import UserError
@@ -215,7 +215,9 @@ class MaskControl(Control):
             w, h = region.get("original_width"), region.get("original_height")
             ours = not self.is_user_edited(region) and str(region.get("id")).startswith(prefixes)
             if ours and isinstance(w, int) and isinstance(h, int) and w > 0 and h > 0:
-                label = next(iter(region.get("labels") or region["value"].get(self.tag) or []), "")
+                own = region.get("labels")
+                labels = own if isinstance(own, list) and own else labels_in_value(region["value"], self.tag)
+                label = labels[0] if labels else ""
                 masks.append(UneditedMask(str(region["id"]), region["item_index"], (w, h), str(label)))
         return tuple(masks)
 

@@ -1,11 +1,15 @@
+import contextlib
+import itertools
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
 from backend.labelstudio.config_xml import LabelConfigError
+from backend.labelstudio.empty_regions import read_removal
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.request import PredictRequest, RequestError, read_request, split_expressions
+from video.errors import UserError
 
 XML = """<View><Header value="$title"/><TextArea name="say" toName="v" value="$words"/>
 <Labels name="l" toName="v"><Label value="Target"/><Label value="Red car" alias="car"/><Label value="Car"/></Labels>
@@ -140,3 +144,19 @@ def test_a_request_keeps_the_names_under_which_the_job_queue_stores_it() -> None
     names = ["task", "video", "fps", "targets", "region_ids", "fixed", "frames", "labels", "shown"]
     assert list(stored) == [*names, "kept_regions", "span"]
     assert TypeAdapter(PredictRequest).validate_python(stored) == request
+
+
+@pytest.mark.parametrize("wrong", [5, 1.5, True, "text", {"a": 1}, [5], None], ids=str)
+def test_stored_regions_with_fields_of_other_types_are_read(wrong):
+    """What other tools store is their own; no field of it makes a request a fault of this program."""
+    value = {"framesCount": 20, "duration": 0.8, "labels": ["Car"], "sequence": []}
+    region = {"id": "r", "type": "videorectangle", "from_name": "box", "to_name": "v", "origin": "manual"}
+    regions = [{**region, "value": {**value, key: wrong}} for key in value]
+    regions += [{**region, "value": value, key: wrong} for key in ("labels", "meta", "id", "value", "origin", "score")]
+    for typed in ("the star", "-the star"):
+        for stored, place in itertools.product(regions, ("drafts", "predictions", "annotations")):
+            asked = {**_task(words="the star"), place: [{"id": 5, "user": 1, "result": [stored]}]}
+            with contextlib.suppress(UserError):
+                read_request(asked, CONFIG, context=_typed(typed))
+            with contextlib.suppress(UserError):
+                read_removal(asked, CONFIG, _typed(typed))
