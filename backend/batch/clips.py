@@ -19,8 +19,9 @@ import numpy as np
 
 from backend.batch.manifest import ManifestRow
 from backend.jobs.runner import note_broken_file
+from backend.labelstudio.addresses import redact_url
 from backend.media.fetch import Fetcher
-from backend.media.network_policy import FetchError, redact_url
+from backend.media.network_policy import FetchError
 from backend.runtime import Runtime
 from backend.settings import Settings, load_settings
 from refam.pipeline.pipeline import PipelineError
@@ -183,7 +184,7 @@ def fetch_video(video: str, settings: Settings) -> Iterator[Path]:
     """
     if "://" not in video:
         if not Path(video).is_file():
-            raise VideoError(f"there is no file {video}")
+            raise VideoError(f"there is no file {redact_url(video)}")
         yield Path(video)
         return
     suffix = Path(redact_url(video)).suffix[:12]

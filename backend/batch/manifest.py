@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backend.batch.manifest_file import COLUMNS, ManifestError, read_rows
-from backend.media.network_policy import redact_url
+from backend.labelstudio.addresses import redact_url
 from refam.pipeline.types import FramePrompt, Target
 from video.errors import Skipped
 

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from backend.batch.manifest import ManifestRow
 from backend.jobs.worker import try_lock
-from backend.media.network_policy import redact_url
+from backend.labelstudio.addresses import redact_url
 from refam.pipeline.quality import Quality
 from video.errors import UserError
 from video.formats.base import AnnotatedVideo, make_video, track_from_masks
@@ -147,7 +147,9 @@ class ResultSink:
                 "key": row.key,
                 "row": row.number,
                 "id": row.id,
-                "video": redact_url(row.video) if "://" in row.video else row.video,  # addresses may be signed
+                "video": redact_url(row.video)
+                if "://" in row.video or "?" in row.video
+                else row.video,  # may be signed
                 "expressions": list(row.expressions),
                 "labels": list(row.labels),
                 **fields,

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
 from backend.jobs.worker import JobResult, TransientError
+from backend.labelstudio.addresses import redact_url
 from backend.labelstudio.editor_events import FrameSpan, mask_frames
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import build_prediction, mark_preview
 from backend.labelstudio.request import PredictRequest
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count, frame_aspect, pixel_aspect
-from backend.media.network_policy import redact_url
 from backend.media.store import MediaError, MediaStore
 from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError

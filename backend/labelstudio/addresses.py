@@ -12,6 +12,9 @@ from video.formats.base import FormatError
 
 UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the names of uploaded files
 _DRIVE = re.compile(r"^[A-Za-z]:$")
+_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:[\\/]*|[\\/]{2})([^\\/]*)@")
+_LOCAL_FILE = re.compile(r"/data/local-files/?\?(?:[^#]*&)?(d=[^&#]*)")
+_LONGEST_SHOWN = 200
 
 
 def address_parts(address: str) -> tuple[str, ...]:
@@ -26,13 +29,13 @@ def address_parts(address: str) -> tuple[str, ...]:
     try:
         parts = urlsplit(cloud_address(address) or address)
     except ValueError:
-        raise FormatError(f"{address!r} is no address") from None
+        raise FormatError(f"{redact_url(address)!r} is no address") from None
     path = parts.netloc + parts.path if parts.scheme == "file" else parts.path
     inside = parse_qs(parts.query).get("d", [unquote(path)])[0]
     names = [name for name in PurePosixPath(inside.replace("\\", "/")).parts if name.strip("/")]
     names = [name for name in names if not _DRIVE.match(name)]
     if not names or names[-1] == "..":
-        raise FormatError(f"{address!r} names no file")
+        raise FormatError(f"{redact_url(address)!r} names no file")
     return tuple(names)
 
 
@@ -71,4 +74,22 @@ def file_name(address: str) -> str:
     try:
         return address_parts(address)[-1]
     except FormatError:
-        return address
+        return redact_url(address)
+
+
+def redact_url(address: str) -> str:
+    """Return an address or a path as people and logs may see it: without login, query and fragment, where secrets are.
+
+    The query of `/data/local-files/?d=FILE` stays, for it names the file; so does what follows a # in the name of a
+    file that stands alone, unless it is like a parameter (`#token=...`). At most 200 characters.
+    """
+    if (local := _LOCAL_FILE.match(address)) is not None:
+        return f"/data/local-files/?{local[1]}"[:_LONGEST_SHOWN]
+    if (login := _LOGIN.match(address)) is not None:
+        if re.search(r"[?#]", login[2]):  # it may be a part of the login or of the query
+            return f"{login[1]}..."
+        address = login[1] + address[login.end() :]
+    shown = address.partition("?")[0]
+    path, _, fragment = shown.partition("#")
+    is_file_name = "=" not in fragment and re.match(r"/|[A-Za-z][A-Za-z0-9+.-]+:", shown) is None
+    return (shown if is_file_name else path)[:_LONGEST_SHOWN]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backend.labelstudio.addresses import UPLOAD_PREFIX, address_parts, video_stem
+from backend.labelstudio.addresses import UPLOAD_PREFIX, address_parts, redact_url, video_stem
 from backend.labelstudio.regions import annotation_age
 from video.formats.base import AnnotatedVideo, FormatError, get_field, make_video, read_json, track_from_masks
 from video.formats.coco import parse_segmentation
@@ -89,9 +89,11 @@ class VideoFolder:
         fits = [_common_tail(path.parts[:-1], parts[:-1]) for path in same_name]
         best = [path for path, fit in zip(same_name, fits, strict=True) if fit == max(fits)]
         if not best:
-            raise FormatError(f"{address}: there is no {parts[-1]} below --videos {self._folder}")
+            raise FormatError(f"{redact_url(address)}: there is no {parts[-1]} below --videos {self._folder}")
         if len({path.resolve() for path in best}) > 1:
-            raise SeveralFilesError(f"{address}: it could be {best[0]} or {best[1]}; leave one of them below --videos")
+            raise SeveralFilesError(
+                f"{redact_url(address)}: it could be {best[0]} or {best[1]}; leave one of them below --videos"
+            )
         return best[0]
 
 

@@ -23,7 +23,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore
 
-from backend.media.network_policy import FetchError, PublicOnlyBackend, redact_url, refuse_hopeless_host
+from backend.labelstudio.addresses import redact_url
+from backend.media.network_policy import FetchError, PublicOnlyBackend, refuse_hopeless_host
 
 _MAX_REDIRECTS = 5
 _CONNECT_S, _READ_S = 10.0, 30.0

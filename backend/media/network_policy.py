@@ -6,11 +6,19 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpcore
 
 from video.errors import UserError
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+# What Python takes for global, and routers may pass on into private networks.
+_NEVER_PUBLIC = (
+    ipaddress.IPv6Network("::/96"),  # IPv4-compatible (RFC 4291), deprecated
+    ipaddress.IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated (RFC 2765)
+    ipaddress.IPv6Network("64:ff9b:1::/48"),  # NAT64 inside one network (RFC 8215)
+    ipaddress.IPv6Network("fec0::/10"),  # site-local (RFC 3879), deprecated
+)
 
 
 class FetchError(UserError):
@@ -105,6 +113,13 @@ def refuse_hopeless_host(name: str, port: int, allowed: frozenset[str]) -> None:
     if name == "localhost" or name.endswith(".localhost"):
         refuse_private(name, port, ["127.0.0.1"], allowed)
         return
+    if ":" in name:  # IPv6; the zone behind a % is looked up as a name would be
+        try:
+            literal = ipaddress.IPv6Address(name.partition("%")[0])
+        except ValueError:
+            raise FetchError(f"{name!r} is no name of a host") from None
+        refuse_private(name, port, [str(literal)], allowed)
+        return
     try:  # also 2130706433 and 0x7f.1, which are 127.0.0.1
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except OSError:
@@ -113,26 +128,14 @@ def refuse_hopeless_host(name: str, port: int, allowed: frozenset[str]) -> None:
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is public; IPv4 inside IPv6 counts as the IPv4 address."""
+    """Return whether an IP address is public; IPv4 inside IPv6 counts as the IPv4 address, where that is in use."""
     ip = ipaddress.ip_address(address.split("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):  # NAT64
+        if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if any(ip in network for network in _NEVER_PUBLIC):
+            return False
     return ip.is_global and not ip.is_multicast
-
-
-def redact_url(address: str) -> str:
-    """Return an address without login, query (signatures live there) and fragment, at most 200 characters.
-
-    A path is returned as it is.
-    """
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return address.partition("?")[0][:200]
-    if not parts.netloc:
-        return address[:200]
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from backend.labelstudio.addresses import cloud_address, file_name
+from backend.labelstudio.addresses import cloud_address, file_name, redact_url
 from backend.labelstudio.client import LabelStudioAuth, LabelStudioAuthError
 from backend.media.cache import MediaCache
 from backend.media.fetch import Fetcher
-from backend.media.network_policy import FetchError, redact_url
+from backend.media.network_policy import FetchError
 from backend.settings import Settings
 from video.errors import UserError
 
@@ -151,16 +151,16 @@ class MediaStore:
     def _resolve(self, address: str, task_id: int | None) -> Path | RemoteFile:
         if _WINDOWS_PATH.match(address):
             raise MediaError(
-                f"{address[:200]!r} is a path of a Windows machine: give the address that Label Studio serves the file "
-                "at, or a path under REFAM_MEDIA_ROOT"
+                f"{redact_url(address)!r} is a path of a Windows machine: give the address that Label Studio serves "
+                "the file at, or a path under REFAM_MEDIA_ROOT"
             )
         address = _with_slashes(address)
         if not address or any(_is_control(c) for c in address) or "\\" in address.partition("?")[0]:
             raise MediaError(f"{redact_url(address)!r} is no address of a video")
         try:
             parts = urlsplit(address)
-        except ValueError as error:
-            raise MediaError(f"{redact_url(address)!r} is no address: {error}") from None
+        except ValueError:  # its text has the login
+            raise MediaError(f"{redact_url(address)!r} is no address: its host cannot be read") from None
         if _leaves_folder(parts.path) or any(_leaves_folder(value) for value in parse_qs(parts.query).get("d", [])):
             raise MediaError(f"{redact_url(address)!r} leaves its folder ('..')")
         if parts.scheme in ("http", "https"):
@@ -199,7 +199,8 @@ class MediaStore:
         try:
             path = (self._root / address).resolve()  # an absolute address replaces the root here, and fails below
         except (OSError, RuntimeError) as error:  # longer than a name may be, or links that go round
-            raise MediaError(f"{redact_url(address)!r} is no path: {error}") from None
+            why = error.strerror if isinstance(error, OSError) else "its links lead in a circle"
+            raise MediaError(f"{redact_url(address)!r} is no path: {why}") from None
         if not path.is_relative_to(self._root):
             raise MediaError(f"{redact_url(address)!r} is not under REFAM_MEDIA_ROOT")
         return path

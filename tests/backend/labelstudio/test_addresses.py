@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from backend.labelstudio.addresses import address_parts, cloud_address, file_name, video_stem
+from backend.labelstudio.addresses import address_parts, cloud_address, file_name, redact_url, video_stem
 from video.formats.base import FormatError
 
 
@@ -68,3 +68,31 @@ def test_what_label_studio_passes_on_from_cloud_storage(address, cloud):
 )
 def test_the_stem_of_a_video(address, stem):
     assert video_stem(address) == stem
+
+
+SECRETS = {
+    "/data/upload/x.mp4?token=S": "/data/upload/x.mp4",
+    "/data/upload/../../api/x?token=S": "/data/upload/../../api/x",
+    "/data/upload/x.mp4#token=S": "/data/upload/x.mp4",
+    "http:/127.0.0.1/x?token=S": "http:/127.0.0.1/x",
+    "http://u:S@host/a.mp4?x#y": "http://host/a.mp4",
+    "http:\\\\u:S@host\\a.mp4": "http:\\\\host\\a.mp4",
+    "//u:S@host/x": "//host/x",
+    "http://u:pa?S@host/x": "http://...",
+    "http://u:pa#S@host/x": "http://...",
+    "http://[::1/a.mp4?S": "http://[::1/a.mp4",
+    "s3://bucket/a.mp4?sig=S#S": "s3://bucket/a.mp4",
+    "a.mp4?S": "a.mp4",
+    "a.mp4#access_token=S": "a.mp4",
+    "C:\\clips\\a@b.mp4?S": "C:\\clips\\a@b.mp4",
+    "/data/local-files/?token=S&d=a/b%20c.mp4&sig=S": "/data/local-files/?d=a/b%20c.mp4",
+    "/data/local-files/?token=S": "/data/local-files/",
+    "camera #3 100%.mp4": "camera #3 100%.mp4",
+    "a@b.mp4": "a@b.mp4",
+}
+
+
+@pytest.mark.parametrize(("address", "shown"), SECRETS.items(), ids=SECRETS)
+def test_an_address_is_shown_without_its_secrets(address, shown):
+    assert redact_url(address) == shown
+    assert len(redact_url(address + "x" * 999)) <= 200

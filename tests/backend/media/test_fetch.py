@@ -77,6 +77,17 @@ def test_loopback_is_refused_in_every_spelling(host: str, other_site: Site) -> N
         ("::ffff:8.8.8.8", True),
         ("64:ff9b::a00:1", False),
         ("2002:a00:1::", False),
+        ("2002:808:808::", True),
+        ("64:ff9b::808:808", True),
+        ("::7f00:1", False),
+        ("::a9fe:a9fe", False),
+        ("::808:808", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("64:ff9b:1:ffff::808:808", False),
+        ("::ffff:0:7f00:1", False),
+        ("::ffff:0:808:808", False),
+        ("fec0::1", False),
+        ("feff::1", False),
     ],
 )
 def test_is_public(address: str, public: bool) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
+from backend.media.store import MediaError, MediaStore
 from backend.service.app import create_app
+from backend.settings import load_settings
 from tests.backend.predict_requests import VIDEO_CONFIG, predict, task
 
 PICTURES_CONFIG = """<View><TextArea name="say" toName="v" value="$prompt"/><Image name="v" valueList="$frames"/>
@@ -72,3 +74,37 @@ def test_a_bad_task_of_several_costs_only_itself(bad, patient_runtime):
     assert "result" in first
     assert "result" in last
     assert set(refused) == {"error"}
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        "/data/upload/../../api/x?token=SEKRET",
+        "http:/127.0.0.1/x?token=SEKRET",
+        "/nope/x.mp4#token=SEKRET",
+        "nope.mp4?SEKRET",
+        "n" * 300 + ".mp4?SEKRET",
+        "C:\\x.mp4?SEKRET",
+        "http://u:SEKRET@ho\u2100st/x.mp4",
+        "//u:SEKRET@host/x.mp4",
+    ],
+)
+def test_no_secret_of_an_address_reaches_an_answer_the_log_or_the_jobs_page(video, patient_runtime, caplog):
+    (answer,) = predict(patient_runtime, task(3, video=video))
+    assert "error" in answer
+    records = list(patient_runtime.queue.records())
+    assert records
+    assert "SEKRET" not in f"{answer} {caplog.text} {[(record.title, record.error) for record in records]}"
+
+
+@pytest.mark.parametrize("host", ["[fe80::1%25lo]", "[fe80::1%lo]", "[::7f00:1]", "[fec0::1]", "[64:ff9b:1::7f00:1]"])
+def test_an_ipv6_address_that_is_not_public_is_refused_at_once(host, runtime):
+    (answer,) = predict(runtime, task(3, video=f"http://{host}/a.mp4"))
+    assert "add it to REFAM_ALLOWED_HOSTS" in answer["error"]
+
+
+def test_a_file_of_label_studio_is_named_without_its_query(tmp_path):
+    store = MediaStore(load_settings(cache_dir=tmp_path, data_dir=tmp_path, label_studio_url=None))
+    with pytest.raises(MediaError) as refused:
+        store.check("/data/upload/x.mp4?token=SEKRET")
+    assert str(refused.value) == "'/data/upload/x.mp4' is a file of Label Studio: set LABEL_STUDIO_URL"
