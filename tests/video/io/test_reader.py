@@ -478,3 +478,26 @@ def test_partial_opening_of_a_whole_file_and_of_one_without_frames(clip, tmp_pat
     assert open_clip(clip.path, partial=True).broken == ""
     with pytest.raises(ClipError, match="no frame can be read"):
         open_clip(media.garbage(tmp_path / "garbage.mp4"), partial=True)
+
+
+_READ_LARGE = """
+import sys
+from pathlib import Path
+from video.formats.base import image_size
+from video.io.reader import open_sequence
+path = Path(sys.argv[1])
+print(image_size(path), open_sequence([path]).size)
+"""
+
+
+@pytest.mark.parametrize(("side", "is_read"), [(9500, True), (13_500, False)])
+def test_pillow_prints_no_warning_of_large_pictures(side, is_read, tmp_path):
+    """Of 90 to 178 million pixels it would; larger ones are an error."""
+    path = tmp_path / "large.png"
+    Image.new("1", (side, side)).save(path)
+    ran = subprocess.run([sys.executable, "-c", _READ_LARGE, str(path)], capture_output=True, text=True)
+    assert "Warning" not in ran.stderr
+    if is_read:
+        assert (ran.stdout, ran.stderr) == (f"({side}, {side}) ({side}, {side})\n", "")
+    else:
+        assert "cannot be read as a picture" in ran.stderr
