@@ -81,7 +81,7 @@ def test_a_finished_run_needs_no_model(finished, monkeypatch):
     manifest, out, version = finished
     monkeypatch.setattr(Runtime, "fetch_segmenter", lambda self, **_: pytest.fail("a model is fetched"))
     given = ["curate", str(manifest), "--out", str(out), "--quality", "best", "--export", "coco"]
-    result = CliRunner().invoke(app, given)
+    result = CliRunner().invoke(app, given, env={"COLUMNS": "500"})
     assert "none.mp4" in result.output
     assert f"made by {version}" in " ".join(result.output.split())
     assert "exports/coco" in result.output
