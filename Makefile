@@ -61,10 +61,9 @@ BESIDE := -n 2 --dist worksteal
 e2e: $(VENV)/.ready label-studio
 	$(OFFLINE) $(BIN)/pytest $(BESIDE) -m "e2e and not slow" $(ARGS)
 
-# Tests with a real browser, too (Debian: apt install chromium). One at a time: an editor that waits for the other's
-# answers shows its own too late.
+# Tests with a real browser, too (Debian: apt install chromium).
 browser: $(VENV)/.ready label-studio
-	$(OFFLINE) $(BIN)/pytest -m "browser and not slow" $(ARGS)
+	$(OFFLINE) $(BIN)/pytest $(BESIDE) -m "browser and not slow" $(ARGS)
 
 # Slow tests that need no other models: Ray workers, killed workers, a whole `refam curate`, every quality, long clips.
 SLOW := tests/backend/batch tests/backend/cli/test_curate.py tests/backend/jobs tests/backend/wsgi tests/refam/backbones tests/refam/evaluation \

@@ -69,5 +69,6 @@ def data_dirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStudio]:
     """A Label Studio of its own, started once. It is not skipped when there is none: whoever asks for it wants it."""
-    with LocalStudio(tmp_path_factory.mktemp("label-studio")) as studio:
+    with pytest.MonkeyPatch.context() as patch, LocalStudio(tmp_path_factory.mktemp("label-studio")) as studio:
+        patch.setattr("backend.jobs.worker._NICENESS", 0)  # or a busy machine seldom comes to the jobs
         yield studio

@@ -29,11 +29,22 @@ WITHIN_PERCENT = 3.0
 
 @dataclass
 class Project:
+    """A project with CLIPS, and an editor. addresses: of the clips, by name."""
+
     editor: Editor
     studio: LocalStudio
     number: int
-    tasks: dict[str, int]
+    addresses: dict[str, str]
     jobs: Callable[[], list[JobRecord]]
+
+    def open_new_task(self, name: str) -> tuple[Editor, int]:
+        """Open a new task of a clip once it has its prediction: each test has its own, and may change it."""
+        data = {"video": self.addresses[name], "prompt": RED, "fps": CLIPS[name]}
+        (task,) = self.studio.import_tasks(self.number, [data])
+        self.studio.retrieve_predictions(self.number, [task])
+        assert self.studio.wait_for_predictions([task], timeout_s=900)
+        self.editor.open(self.number, task)
+        return self.editor, task
 
 
 @pytest.fixture(scope="module")
@@ -49,24 +60,17 @@ def project(studio: LocalStudio, browser: Browser, tmp_path_factory: pytest.Temp
     ]
     settings = settings_beside(studio, folder)
     number, addresses = studio.create_project("browser", build_label_config(["Object"]), videos)
-    data = [
-        {"video": address, "prompt": RED, "fps": fps} for address, fps in zip(addresses, CLIPS.values(), strict=True)
-    ]
-    tasks = studio.import_tasks(number, data)
     runtime = Runtime(settings)
     with BackgroundServer(settings, runtime) as backend:
         studio.connect(number, backend.url)
-        studio.retrieve_predictions(number)
-        assert studio.wait_for_predictions(tasks, timeout_s=900)
         with new_page(browser) as page:
-            ids = dict(zip(CLIPS, tasks, strict=True))
-            yield Project(Editor(page, studio), studio, number, ids, lambda: runtime.queue.records())
+            named = dict(zip(CLIPS, addresses, strict=True))
+            yield Project(Editor(page, studio), studio, number, named, lambda: runtime.queue.records())
 
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_the_box_is_on_the_object_at_five_frames(name: str, project: Project, tmp_path: Path) -> None:
-    editor = project.editor
-    editor.open(project.number, project.tasks[name])
+    editor, _ = project.open_new_task(name)
     length = editor.state()["length"]
     errors = {}
     for frame in [1 + round(share * (length - 1)) for share in (0.02, 0.25, 0.5, 0.75, 0.97)]:
@@ -78,8 +82,7 @@ def test_the_box_is_on_the_object_at_five_frames(name: str, project: Project, tm
 
 
 def test_other_words_move_the_track_to_the_other_object(project: Project, tmp_path: Path) -> None:
-    editor = project.editor
-    editor.open(project.number, project.tasks["constant rate"])
+    editor, _ = project.open_new_task("constant rate")
     (before,) = editor.seek(30)["regions"]
     assert worst_side(before["box"], editor.box_of_color(COLOURS["red"])) < WITHIN_PERCENT
     editor.page.screenshot(path=screenshot_path(tmp_path, "screenshot.png"))
@@ -95,8 +98,7 @@ def test_other_words_move_the_track_to_the_other_object(project: Project, tmp_pa
 
 
 def test_words_that_find_nothing_leave_the_annotation_as_it_is(project: Project) -> None:
-    editor = project.editor
-    editor.open(project.number, project.tasks["rotated"])
+    editor, _ = project.open_new_task("rotated")
     (before,) = editor.seek(10)["regions"]
     assert not editor.submit_words("xyzzy").get("data")
     (after,) = editor.seek(10)["regions"]
@@ -112,8 +114,7 @@ def test_words_that_find_nothing_leave_the_annotation_as_it_is(project: Project)
 
 
 def test_a_minus_removes_the_box_from_every_frame_until_the_words_return(project: Project) -> None:
-    editor, task = project.editor, project.tasks["29.97 shown at 24"]
-    editor.open(project.number, task)
+    editor, task = project.open_new_task("29.97 shown at 24")
     (before,) = editor.seek(10)["regions"]
     assert "errors" not in editor.type_words(f"-{RED}")
     length = editor.state()["length"]
@@ -140,8 +141,7 @@ _MOVE_BOX = """([id, frame, box]) => { const s = window.Htx.annotationStore.sele
     [("29.97 shown at 30", RED), ("variable rate", f"{RED};")],  # what is typed first, and the same once more
 )
 def test_a_corrected_box_stays_and_the_track_follows_it(project: Project, name: str, words: str) -> None:
-    editor = project.editor
-    editor.open(project.number, project.tasks[name])
+    editor, _ = project.open_new_task(name)
     if words != RED:
         editor.type_words(RED)  # the editor sends nothing when the text is the same to the letter, so ";" is added
     before = {frame: editor.seek(frame)["regions"][0] for frame in (10, 40)}
@@ -158,10 +158,7 @@ def test_a_corrected_box_stays_and_the_track_follows_it(project: Project, name: 
 
 def test_a_worse_answer_is_undone_with_one_key(project: Project) -> None:
     """As the guide says, and as `refam eval strokes` counts it: what the annotator drew before is back."""
-    editor = project.editor
-    editor.open(project.number, project.tasks["constant rate"])
-    for words in (f"{BLUE};", f"{RED};"):  # whatever another test left there, the text differs and is sent
-        editor.type_words(words)
+    editor, _ = project.open_new_task("constant rate")
     before = {frame: editor.seek(frame)["regions"][0]["box"] for frame in (10, 40)}
     region = editor.seek(40)["regions"][0]["id"]
     user_box = {**before[40], "x": before[40]["x"] - 4, "y": before[40]["y"] + 3, "rotation": 0}
