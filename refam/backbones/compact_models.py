@@ -42,6 +42,17 @@ class _PatchBackbone(Backbone):
         latents = encoded.latent if hasattr(encoded, "latent") else encoded.latent_dist.mode()  # AutoencoderDC
         return (latents - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor
 
+    def _encode_with_mask(self, prompts: list[str], **options: Any) -> dict[str, torch.Tensor | None]:
+        """Encode text with the pipeline's own `encode_prompt`; the transformer is given which of it is padding."""
+        embeds, mask, *_ = self.pipeline.encode_prompt(
+            prompt=prompts,
+            do_classifier_free_guidance=False,
+            device=self.device,
+            max_sequence_length=self.preset.text_length,
+            **options,
+        )
+        return {"encoder_hidden_states": embeds.to(self.transformer.dtype), "encoder_attention_mask": mask}
+
 
 class PRXBackbone(TemplateBackbone, _PatchBackbone):
     """A PRXPipeline: text first, as keys only; the same text in every block."""
@@ -82,14 +93,7 @@ class PixArtSigmaBackbone(TemplateBackbone, _PatchBackbone):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        embeds, mask, *_ = self.pipeline.encode_prompt(
-            prompt=prompts,
-            do_classifier_free_guidance=False,
-            device=self.device,
-            clean_caption=False,  # it would take out magnets
-            max_sequence_length=self.preset.text_length,
-        )
-        return {"encoder_hidden_states": embeds.to(self.transformer.dtype), "encoder_attention_mask": mask}
+        return self._encode_with_mask(prompts, clean_caption=False)  # cleaning would take out magnets
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
@@ -138,14 +142,7 @@ class SanaBackbone(TemplateBackbone, _PatchBackbone):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        embeds, mask, *_ = self.pipeline.encode_prompt(
-            prompt=prompts,
-            do_classifier_free_guidance=False,
-            device=self.device,
-            max_sequence_length=self.preset.text_length,
-            complex_human_instruction=self._instruction,
-        )
-        return {"encoder_hidden_states": embeds.to(self.transformer.dtype), "encoder_attention_mask": mask}
+        return self._encode_with_mask(prompts, complex_human_instruction=self._instruction)
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
@@ -167,13 +164,7 @@ class Lumina2Backbone(TemplateBackbone, _PatchBackbone):
 
     @override
     def _encode(self, prompts: list[str]) -> dict[str, torch.Tensor | None]:
-        embeds, mask, *_ = self.pipeline.encode_prompt(
-            prompt=prompts,
-            do_classifier_free_guidance=False,
-            device=self.device,
-            max_sequence_length=self.preset.text_length,
-        )
-        return {"encoder_hidden_states": embeds.to(self.transformer.dtype), "encoder_attention_mask": mask}
+        return self._encode_with_mask(prompts)
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:
