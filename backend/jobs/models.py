@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -31,6 +32,11 @@ class JobState(StrEnum):
     def final(self) -> bool:
         """Whether nothing more happens by itself."""
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+def content_id(*parts: object) -> str:
+    """Return a job's id, a hash of the representations of what it is about: the same content is the same job."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 class JobSpec(BaseModel):

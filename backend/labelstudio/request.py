@@ -136,6 +136,11 @@ def read_request(
     )
 
 
+def read_task_id(task: Mapping[str, Any]) -> int | None:
+    """Return a task's number; None for one that Label Studio has not stored."""
+    return number if isinstance(number := task.get("id"), int) else None
+
+
 def _read_media(value: Any, config: LabelConfig, name: str) -> tuple[str, tuple[str, ...]]:
     """Return the address of a video and no frames, or "" and the addresses of the frames."""
     if not config.on_pictures:

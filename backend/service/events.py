@@ -8,7 +8,6 @@ come with the answer that says it is done: the segmenter's own tracker goes thro
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import time
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from backend.jobs.known_clips import ClipTimes
-from backend.jobs.models import JobSpec, JobState, Priority
+from backend.jobs.models import JobSpec, JobState, Priority, content_id
 from backend.jobs.runner import ClipOpener
 from backend.labelstudio.editor_events import (
     EditorEvent,
@@ -30,7 +29,7 @@ from backend.labelstudio.editor_events import (
     read_track_span,
 )
 from backend.labelstudio.label_config import LabelConfig, parse_label_config
-from backend.labelstudio.request import PredictRequest
+from backend.labelstudio.request import PredictRequest, read_task_id
 from backend.labelstudio.timeline import rate_for_task
 from backend.logging import current_request
 from backend.runtime import Runtime
@@ -169,12 +168,11 @@ class EventService:
         address = data.get(config.media_field) if isinstance(data, Mapping) else None
         if config.on_pictures or not isinstance(address, str) or not address.strip():
             raise EventError(f'task {task.get("id")}: the field "{config.media_field}" must be a video\'s address')
-        number = task.get("id")
         spec = JobSpec(
             id="",
-            task_id=number if isinstance(number, int) else None,
+            task_id=read_task_id(task),
             project=project,
-            work=PredictRequest(f"task {number}", address.strip(), config.fps(task["data"]), (), ()),
+            work=PredictRequest(f"task {task.get('id')}", address.strip(), config.fps(task["data"]), (), ()),
             label_config=label_config,
             model_version=self._runtime.model_version,
         )
@@ -189,7 +187,7 @@ class EventService:
 
     def _submit(self, spec: JobSpec, work: PredictRequest, priority: Priority = Priority.INTERACTIVE) -> str:
         """Queue a job, and return its id: the same event on the same task is the same job."""
-        content = repr((spec.project, work, spec.label_config, spec.model_version))
-        job = spec.model_copy(update={"id": hashlib.sha256(content.encode()).hexdigest()[:16], "work": work})
+        name = content_id(spec.project, work, spec.label_config, spec.model_version)
+        job = spec.model_copy(update={"id": name, "work": work})
         self._queue.submit(job, priority, fresh_s=self._runtime.settings.fresh_s, request=current_request())
         return job.id

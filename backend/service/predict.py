@@ -7,17 +7,16 @@ backend.service.model).
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
+from backend.jobs.models import JobRecord, JobSpec, JobState, Priority, content_id
 from backend.jobs.worker import transient_reason
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.request import PredictRequest, read_request
+from backend.labelstudio.request import PredictRequest, read_request, read_task_id
 from backend.logging import current_request
 from backend.media.store import MediaError
 from backend.runtime import Runtime
@@ -108,10 +107,9 @@ class PredictService:
     ) -> None:
         """List on the jobs page why these words led to no job."""
         log.warning("task %s: %s", task.get("id"), reason)
-        task_id, now = _task_id(task), time.time()
-        content = repr((project, task_id, words, reason))
+        task_id, now = read_task_id(task), time.time()
         record = JobRecord(
-            id=hashlib.sha256(content.encode()).hexdigest()[:16],
+            id=content_id(project, task_id, words, reason),
             title=" ".join(words.split())[:_MOST_TITLE],
             task_id=task_id,
             project=project,
@@ -162,10 +160,9 @@ class PredictService:
         except Exception:
             log.exception("%s: failed unexpectedly", name)
             return _RequestedTask(None, f"{name} failed unexpectedly: the backend's log says more")
-        task_id, model_version = _task_id(task), self._runtime.model_version
-        content = repr((project, name, work, label_config, model_version))
+        task_id, model_version = read_task_id(task), self._runtime.model_version
         spec = JobSpec(
-            id=hashlib.sha256(content.encode()).hexdigest()[:16],
+            id=content_id(project, name, work, label_config, model_version),
             task_id=task_id,
             project=project,
             work=work,
@@ -178,7 +175,7 @@ class PredictService:
         """Raise MediaError, which names the task, for an address that can never be had: it would only fail later."""
         for number, address in enumerate(work.frames or (work.video,)):
             try:
-                self._runtime.media.check(address, task_id=_task_id(task))
+                self._runtime.media.check(address, task_id=read_task_id(task))
             except MediaError as error:
                 frame = f", frame {number} (from 0)" if work.frames else ""
                 raise MediaError(f"{work.task}{frame}: {error}") from None
@@ -291,10 +288,6 @@ class PredictService:
         )
         log.info("%s", note)
         return prediction | {"result": [{**region, "meta": {"text": [note]}} for region in prediction["result"]]}
-
-
-def _task_id(task: Mapping[str, Any]) -> int | None:
-    return number if isinstance(number := task.get("id"), int) else None
 
 
 def _progress(task: str, record: JobRecord | None) -> str:
