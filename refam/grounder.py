@@ -242,7 +242,10 @@ class Grounder:
             balanced=preset.balanced,
             smooth_tokens=preset.smooth_tokens,
         )
-        trace = replace(trace, heatmap=replace(trace.heatmap, whole_bias=preset.whole_bias))
+        choice = preset.mask_choice
+        if expression.cues:  # they have chosen among the modes
+            choice = replace(choice, mode_level=1.0)
+        trace = replace(trace, heatmap=replace(trace.heatmap, mask_choice=choice))
         calibration, presence = self.valid_calibration(options), self.valid_presence(options)
         trace = trace if calibration is None else trace.calibrate(calibration)
         return trace if presence is None else trace.judge_presence(presence)

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -253,11 +254,13 @@ class Model:
             >>> best.mask.sum(), best.score
         """
         require_image(image)
-        if words is not None:
-            if prior is not None:
-                raise PromptError("give words or a prior, not both: the words' heatmap is the prior")
-            prior = self.ground(image, words).grid
-        return self.segmenter.segment(image, to_image_prompt(points, negative_points, box, prior))
+        if words is None:
+            return self.segmenter.segment(image, to_image_prompt(points, negative_points, box, prior))
+        if prior is not None:
+            raise PromptError("give words or a prior, not both: the words' heatmap is the prior")
+        heatmap = self.ground(image, words)
+        prompt = to_image_prompt(points, negative_points, box, heatmap.grid)
+        return self.segmenter.segment(image, replace(prompt, mask_choice=heatmap.mask_choice))
 
 
 def load(

@@ -42,6 +42,29 @@ class Presence:
         _require(0 <= self.probability <= 1, f"Presence.probability must be in [0, 1], got {self.probability}")
 
 
+@dataclass(frozen=True)
+class MaskChoice:
+    """Which of the masks that fit a heatmap is meant.
+
+    Args:
+        whole_bias: The one whose score times its area to this power is highest. 0 takes the one that fits best;
+            attention that is strongest on a part of its object, as on a face, needs more.
+        mode_level: In (0, 1]: masks are looked for at all modes of the heatmap that are at least so high, as a share of
+            the highest; 1 looks at the highest alone. Where words fit many things, as "the dancer" before an audience,
+            the highest may be any of them, and the largest is the likeliest to be meant.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
+
+    whole_bias: float = 0.0
+    mode_level: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.whole_bias >= 0, f"MaskChoice.whole_bias must not be negative, got {self.whole_bias}")
+        _require(0 < self.mode_level <= 1, f"MaskChoice.mode_level must be in (0, 1], got {self.mode_level}")
+
+
 @dataclass(frozen=True, eq=False)
 class Heatmap:
     """Where the words point in one frame.
@@ -53,7 +76,7 @@ class Heatmap:
         confidence: In [0, 1]: how concentrated the heatmap is; where that was calibrated, the probability that the peak
             is right.
         presence: Whether the frame shows what was asked for; None where that is not known.
-        whole_bias: How far larger masks are preferred when a segmenter outlines what it points at: see `Prompt`.
+        mask_choice: Which of the masks that fit it is meant.
     """
 
     frame: int
@@ -61,7 +84,7 @@ class Heatmap:
     peak: tuple[float, float]
     confidence: float
     presence: Presence | None = None
-    whole_bias: float = 0.0
+    mask_choice: MaskChoice = MaskChoice()
 
     def __post_init__(self) -> None:
         _require(self.grid.ndim == 2, f"Heatmap.grid must be (h, w), got shape {self.grid.shape}")
@@ -79,7 +102,7 @@ class Heatmap:
 
     def to_prompt(self) -> Prompt:
         """Return the prompt with which a segmenter outlines what the heatmap points at."""
-        return Prompt(prior=self.grid, whole_bias=self.whole_bias)
+        return Prompt(prior=self.grid, mask_choice=self.mask_choice)
 
     def __repr__(self) -> str:
         h, w = self.grid.shape
@@ -97,16 +120,14 @@ class Prompt:
         box: Normalised xyxy around the object.
         prior: Mask prompt, (h, w) float32 in [0, 1] at any resolution: a heatmap, or the previous frame's mask warped
             to this frame.
-        whole_bias: For a heatmap as the prior: of several masks that fit, the one is meant whose score times its area
-            to this power is highest. 0 takes the one that fits best; attention that is strongest on a part of its
-            object, as on a face, needs more.
+        mask_choice: For a heatmap as the prior: which of the masks that fit it is meant.
     """
 
     points: FloatArray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     box: tuple[float, float, float, float] | None = None
     prior: NDArray[np.float32] | None = None
-    whole_bias: float = 0.0
+    mask_choice: MaskChoice = MaskChoice()
 
     def __post_init__(self) -> None:
         _require(
@@ -118,7 +139,6 @@ class Prompt:
             len(self.points) > 0 or self.box is not None or self.prior is not None,
             "an empty prompt: give a point, a box or a prior",
         )
-        _require(self.whole_bias >= 0, f"Prompt.whole_bias must not be negative, got {self.whole_bias}")
         if self.box is not None:
             x0, y0, x1, y1 = self.box
             _require(

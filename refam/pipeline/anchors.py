@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -255,7 +255,8 @@ def ground_masks(
             progress(i / len(consensus.heatmaps))
         if heatmap.grid.max() <= 0:
             continue
-        key = (segmenter.name, heatmap.frame, hashlib.sha256(heatmap.grid.tobytes()).hexdigest(), heatmap.whole_bias)
+        content = hashlib.sha256(heatmap.grid.tobytes()).hexdigest()
+        key = (segmenter.name, heatmap.frame, content, *astuple(heatmap.mask_choice))
         try:
             image = clip.frame(heatmap.frame)
         except ReadingError as error:

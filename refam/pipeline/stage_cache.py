@@ -25,7 +25,7 @@ from refam.pipeline.types import Target, TrackResult
 from refam.version import __version__
 from video.masks import encode
 from video.tracking.state import CheckpointStore
-from video.types import Heatmap, Keyframe, MaskTrack, Presence, Rle
+from video.types import Heatmap, Keyframe, MaskChoice, MaskTrack, Presence, Rle
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
@@ -60,13 +60,12 @@ class StageCache:
     def load_heatmap(self, key: Sequence[object]) -> Heatmap | None:
         """Return the heatmap of a grounded frame, or None."""
         stored = self._read("heatmap", key)
-        if stored is None or "whole_bias" not in stored:  # stored before heatmaps had it
+        if stored is None or "mask_choice" not in stored:  # stored before heatmaps had it
             return None
         grid = np.frombuffer(bytes.fromhex(stored["grid"]), np.float32).reshape(stored["shape"])
         presence = Presence(*stored["presence"]) if stored["presence"] is not None else None
-        return Heatmap(
-            stored["frame"], grid.copy(), tuple(stored["peak"]), stored["confidence"], presence, stored["whole_bias"]
-        )
+        choice = MaskChoice(**stored["mask_choice"])
+        return Heatmap(stored["frame"], grid.copy(), tuple(stored["peak"]), stored["confidence"], presence, choice)
 
     def save_heatmap(self, key: Sequence[object], heatmap: Heatmap) -> None:
         """Store the heatmap of a grounded frame."""
@@ -77,7 +76,7 @@ class StageCache:
             "grid": grid.tobytes().hex(),
             "peak": [float(v) for v in heatmap.peak],
             "confidence": float(heatmap.confidence),
-            "whole_bias": heatmap.whole_bias,
+            "mask_choice": asdict(heatmap.mask_choice),
             "presence": None if heatmap.presence is None else [heatmap.presence.probability, heatmap.presence.weakest],
         }
         self._write("heatmap", key, content)

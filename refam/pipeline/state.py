@@ -109,10 +109,14 @@ class GroundedMask:
     def quality(self) -> float:
         """How good an anchor the mask is, in [0, 1].
 
+        Where larger masks are preferred within a frame, they are so among frames: the heat is strongest on parts, so
+        that its mean is highest under a mask of a part.
         On 180 objects of drawn clips the mask that ranks first by this has a mean IoU of .941, the most certain one
         .924; .939 and .906 of them have .8 or more. The similarity to the masks of other frames adds nothing.
         """
-        return self.certainty**3 * self.fill
+        bias = self.heatmap.mask_choice.whole_bias
+        fit = self.fill if bias == 0 else self.score * float(self.mask.mean()) ** bias
+        return self.certainty**3 * fit
 
 
 def appearance_similarity(a: ColorModel, b: ColorModel) -> float:

@@ -1,7 +1,8 @@
 """From a prompt to the prompts that SAM2 understands, and from its masks to a score.
 
 SAM2 was trained on points, boxes and its own masks, never on heatmaps. A heatmap becomes point prompts: at its peak and
-in the middle of what rises above several levels, one at a time and two at a time. SAM2 answers a single point with
+in the middle of what rises above several levels, one at a time and two at a time; for models whose words fit many
+things, also at its other modes. SAM2 answers a single point with
 three masks; they are ranked by how much of the heatmap they cover, by the model's IoU prediction, by their stability
 score and, for models whose attention marks a part of its object, by their area. The heatmap's bounding box, the heatmap
 as a mask prompt, and negative points on its other modes cost more than they gain (`make bench-masks` prints it).
@@ -20,6 +21,8 @@ from refam.segmenters.grabcut import LEVELS, is_mask
 from video.masks import Mask, box_of, components, deepest_point, point_accuracy, resize_map
 from video.types import Prompt
 
+_MODE_DISTANCE = 0.05  # of the heatmap's longer side: modes that are closer are one
+_MOST_MODES = 12
 PAIR_LEVEL = 0.65  # the level of a heatmap at which two points prompt together: for the whole, not for a part
 Point = tuple[float, float]
 
@@ -34,7 +37,9 @@ def expand_prompt(prompt: Prompt) -> list[Prompt]:
         return _refine_mask(prompt, np.asarray(prior, np.float32))
     if has_hints:
         return [_without_prior(prompt)]
-    return [point_prompt(points) for points in _heatmap_points(np.asarray(prior, np.float32))]
+    heatmap = np.asarray(prior, np.float32)
+    points = [*_heatmap_points(heatmap), *([mode] for mode in _other_modes(heatmap, prompt.mask_choice.mode_level))]
+    return [point_prompt(some) for some in points]
 
 
 def point_prompt(positive: Sequence[Point], negative: Sequence[Point] = ()) -> Prompt:
@@ -74,9 +79,9 @@ def rank_mask(score: float, mask: Mask, prompt: Prompt) -> float:
     Args:
         score: As `score_mask` returns it.
         mask: (H, W) bool.
-        prompt: The original prompt; `Prompt.whole_bias` says how far a larger mask is preferred.
+        prompt: The original prompt; its `mask_choice` says how far a larger mask is preferred.
     """
-    return score * float(mask.mean()) ** prompt.whole_bias
+    return score * float(mask.mean()) ** prompt.mask_choice.whole_bias
 
 
 def prior_coverage(prior: NDArray[np.float32], mask: Mask) -> float:
@@ -122,6 +127,24 @@ def _heatmap_points(heatmap: NDArray[np.float32]) -> Iterator[list[Point]]:
             yield [middle]
             if level == PAIR_LEVEL and (other := _farthest_point(part, middle)) is not None:
                 yield [middle, other]
+
+
+def _other_modes(heatmap: NDArray[np.float32], level: float) -> list[Point]:
+    """Return the local maxima of a heatmap, without the highest, that have at least this share of its height."""
+    if level >= 1:
+        return []
+    longer = max(heatmap.shape)
+    smooth = cv2.GaussianBlur(heatmap, (0, 0), longer / 100)
+    width = 2 * max(1, round(longer * _MODE_DISTANCE / 2)) + 1
+    is_top = (smooth >= cv2.dilate(smooth, np.ones((width, width), np.uint8))) & (smooth >= level * smooth.max())
+    ys, xs = np.nonzero(is_top)
+    kept: list[tuple[int, int]] = []
+    for i in np.argsort(-smooth[ys, xs], kind="stable"):
+        y, x = int(ys[i]), int(xs[i])
+        if all(np.hypot(x - other_x, y - other_y) > _MODE_DISTANCE * longer for other_y, other_x in kept):
+            kept.append((y, x))
+    h, w = heatmap.shape
+    return [((x + 0.5) / w, (y + 0.5) / h) for y, x in kept[1 : _MOST_MODES + 1]]
 
 
 def _farthest_point(part: Mask, point: Point) -> Point | None:

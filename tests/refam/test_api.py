@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import refam
 from refam.backbones import BackboneError
@@ -18,7 +20,7 @@ from tests import media
 from video.errors import UserError
 from video.io.reader import open_clip
 from video.masks import box_of, iou
-from video.types import Heatmap
+from video.types import Candidate, Heatmap, Prompt
 
 N = 12
 
@@ -113,6 +115,31 @@ def test_ground_and_segment_one_image(model: refam.Model, scene: SceneClip) -> N
         assert iou(candidate.mask, scene.masks[0, 0]) > 0.6
     with pytest.raises(ValueError, match="not both"):
         model.segment(image, words, prior=heatmap.grid)
+
+
+@dataclass
+class _PromptRecorder:
+    """A segmenter that keeps what it is asked for and finds nothing."""
+
+    name: str = "recorder"
+    prompts: list[Prompt] = field(default_factory=list)
+
+    def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
+        self.prompts.append(prompt)
+        return []
+
+
+def test_words_in_an_image_ask_for_the_whole_thing_as_in_a_video(scene: SceneClip) -> None:
+    """The model for photographs marks parts, so its heatmaps say that larger masks are meant."""
+    model = refam.load(backbone="photos", segmenter="grabcut", device="cpu")
+    recorder = _PromptRecorder()
+    asked = refam.Model(recorder, lambda: model.grounder)
+    asked.segment(scene.frames[0], "the dog")
+    heatmap = model.ground(scene.frames[0], "the dog")
+    (prompt,) = recorder.prompts
+    assert prompt.mask_choice == heatmap.to_prompt().mask_choice
+    assert prompt.mask_choice.whole_bias > 0
+    np.testing.assert_array_equal(prompt.prior, heatmap.grid)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from refam.segmenters.prompts import (
     stability_score,
 )
 from video import masks
-from video.types import Prompt
+from video.types import MaskChoice, Prompt
 
 
 def blob(size, x, y, sigma, height=1.0):
@@ -130,6 +130,39 @@ def test_a_bias_to_the_whole_prefers_larger_masks(whole_bias, first):
     """A head of a sixteenth of the picture with a score of .9, and the whole animal, four times as large, with .5."""
     head, animal = np.zeros((16, 16), bool), np.zeros((16, 16), bool)
     head[:4, :4], animal[:8, :8] = True, True
-    prompt = Prompt(prior=np.ones((2, 2), np.float32), whole_bias=whole_bias)
+    choice = MaskChoice(whole_bias=whole_bias)
+    prompt = Prompt(prior=np.ones((2, 2), np.float32), mask_choice=choice)
     ranks = {"part": rank_mask(0.9, head, prompt), "whole": rank_mask(0.5, animal, prompt)}
     assert max(ranks, key=ranks.get) == first
+
+
+def test_other_modes_are_prompted_where_the_heatmap_asks_for_them():
+    """Three blobs of height 1, .6 and .3: the second is a mode from a level of .4 on, the third from .2 on."""
+    grid = scaled(
+        blob((96, 54), 20, 27, 4) + blob((96, 54), 60, 20, 4, height=0.6) + blob((96, 54), 80, 45, 3, height=0.3)
+    )
+    for level, expected in ((1.0, []), (0.4, [(60, 20)]), (0.2, [(60, 20), (80, 45)])):
+        choice = MaskChoice(mode_level=level)
+        prompts = expand_prompt(Prompt(prior=grid, mask_choice=choice))
+        plain = expand_prompt(Prompt(prior=grid))
+        others = [prompt.points[0] for prompt in prompts[len(plain) :]]
+        assert [p.points.tolist() for p in prompts[: len(plain)]] == [p.points.tolist() for p in plain]
+        assert len(others) == len(expected)
+        for (x, y), (expected_x, expected_y) in zip(others, expected, strict=True):
+            assert np.hypot(x * 96 - expected_x, y * 54 - expected_y) <= 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), level=st.floats(0.05, 0.95))
+def test_modes_are_few_apart_and_high_enough(seed, level):
+    grid = scaled(np.random.default_rng(seed).random((24, 40)).astype(np.float32))
+    prompts = expand_prompt(Prompt(prior=grid, mask_choice=MaskChoice(mode_level=level)))
+    modes = [p.points[0] * (40, 24) for p in prompts[len(expand_prompt(Prompt(prior=grid))) :]]
+    assert len(modes) <= 12
+    assert all(np.hypot(*(a - b)) > 2 for i, a in enumerate(modes) for b in modes[:i])
+
+
+@pytest.mark.parametrize("arguments", [{"whole_bias": -0.1}, {"mode_level": 0.0}, {"mode_level": 1.1}])
+def test_a_choice_out_of_range_is_refused(arguments):
+    with pytest.raises(ValueError, match="must"):
+        MaskChoice(**arguments)
