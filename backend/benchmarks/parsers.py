@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from refam.text.abbreviations import write_out_abbreviations
-from refam.text.expression import split_words
 from refam.text.noun_phrase import parse_noun_phrase
 from refam.text.spatial import find_spatial_cues
 from refam.text.word_classes import Tagger
+from refam.text.words import split_words
 
 TABLE = Path(__file__).parents[2] / "tests/refam/text/expressions.tsv"
 Answer = tuple[str, list[str] | None]

@@ -27,6 +27,7 @@ _QUALITY = 88  # of JPEG and WebP
 ROLE_TEXTS: dict[str, str] = {
     "content": "looked for",
     "head": "the thing itself",
+    "quantity": "says how many",
     "place": "says where",
     "size": "says how large",
     "motion": "says which way it moves or faces, left out",

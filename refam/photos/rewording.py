@@ -7,9 +7,9 @@ from functools import partial
 
 from refam.photos.vocabulary import Vocabulary, singular_forms
 from refam.photos.words import model_words
-from refam.text.expression import Word, split_words
 from refam.text.lexicon import STOP_WORDS, is_shade
 from refam.text.rewording import Reword, Rewording
+from refam.text.words import Word, split_words
 
 _LIVING = frozenset({"person", "animal"})
 

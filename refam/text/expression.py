@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-import regex
-
 from refam.text.abbreviations import write_out_abbreviations
 from refam.text.coordination import describe_several
 from refam.text.instructions import find_instructions
@@ -37,14 +35,12 @@ from refam.text.magnets import Magnets
 from refam.text.motion import Direction, find_directions
 from refam.text.negation import find_negation
 from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
+from refam.text.quantity import ONE, Quantity, find_quantity
 from refam.text.spatial import CueKind, SpatialCue, find_spatial_cues
 from refam.text.typed_text import clean_text, is_text, part_signs
 from refam.text.word_classes import PLACE_NOUNS, is_pictograph
+from refam.text.words import Word, split_words
 from video.errors import UserError
-
-# A word with the marks of its letters ("é" in two characters, vowels of Hindi); else one visible character (an emoji).
-_WORD = regex.compile(r"\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X")
-
 
 # They say how things stand to each other or to the frame, which no model reads from the words themselves.
 _GRAMMAR_WORDS = STOP_WORDS | RELATION_WORDS | APPEARANCE_WORDS | RELATIVE_PRONOUNS | FRAME_WORDS | PLACE_NOUNS
@@ -60,6 +56,7 @@ class TokenRole(StrEnum):
     HEAD = "head"  # of the head noun
     STOP = "stop"  # of a stop word
     FILLER = "filler"  # of what names nothing: "please", "a group of", see refam.text.instructions and .partitives
+    QUANTITY = "quantity"  # of a number or a quantifier such as "every", see refam.text.quantity
     PLACE = "place"  # of a spatial cue such as "left", see refam.text.spatial
     SIZE = "size"  # of a spatial cue such as "small"
     MOTION = "motion"  # of a direction of movement such as "turning left", see refam.text.motion
@@ -86,15 +83,6 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Word:
-    """One word of a prompt, lower case; start and end are its characters."""
-
-    text: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True)
 class Expression:
     """A parsed expression.
 
@@ -107,6 +95,7 @@ class Expression:
         cues: Words of place and size, which choose among the modes of the heatmap.
         ignored: What is said of other things and of directions of movement, which does not guide the search.
         note: What else to know about how the words were read, or "".
+        quantity: How many objects are meant.
     """
 
     text: str
@@ -116,6 +105,7 @@ class Expression:
     cues: tuple[SpatialCue, ...] = ()
     ignored: tuple[IgnoredWords, ...] = ()
     note: str = ""
+    quantity: Quantity = ONE
 
     def positions(self, *roles: TokenRole) -> list[int]:
         """Return the positions in the sequence of the tokens with these roles."""
@@ -198,11 +188,6 @@ class UnknownWordsError(ExpressionError):
         super().__init__(f"{self.reason}; {instead}; or draw the object instead")
 
 
-def split_words(text: str) -> list[Word]:
-    """Split a text into words; punctuation is words of its own, hyphens and apostrophes inside a word belong to it."""
-    return [Word(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
-
-
 def parse_expression(
     text: str,
     tokenizer: Any,
@@ -269,6 +254,10 @@ def parse_expression(
     shades = {i for i, role in enumerate(roles) if role is TokenRole.CONTENT and is_shade(words, i)}
     for i in find_instructions(words) | numbers | shades | (phrase.fillers if phrase else set()):
         roles[i] = TokenRole.FILLER
+    quantity = find_quantity(words, phrase)
+    for i in quantity.words:
+        if stop_filter or not _is_stop_word(words[i]):
+            roles[i] = TokenRole.QUANTITY
     for cue in cues:
         for i in cue.words:
             roles[i] = TokenRole.SIZE if cue.kind in (CueKind.SIZE, CueKind.HEIGHT) else TokenRole.PLACE
@@ -289,7 +278,7 @@ def parse_expression(
         ignored = [IgnoredWords(words[negation], "what is named is looked for, not that it is absent."), *ignored]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     note = note or describe_several(words, looked_for)
-    return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note)
+    return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note, quantity)
 
 
 def require_text(text: str) -> None:
@@ -384,8 +373,8 @@ def _is_known(word: Word, known: Sequence[tuple[int, int]]) -> bool:
 
 def _has_meaning(word: str, role: TokenRole) -> bool:
     """Return whether people must be told if the model does not know a word."""
-    if role in (TokenRole.PLACE, TokenRole.SIZE, TokenRole.MOTION, TokenRole.FILLER):  # these are not read
-        return False
+    if role in (TokenRole.PLACE, TokenRole.SIZE, TokenRole.MOTION, TokenRole.FILLER, TokenRole.QUANTITY):
+        return False  # these are not read
     if role in (TokenRole.CONTENT, TokenRole.HEAD):
         return True
     is_sign = any(c.isalnum() or unicodedata.category(c).startswith("S") for c in word)  # "S": symbols

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from refam.text.expression import Expression, ExpressionError, UnknownWordsError, require_known_head, split_words
+from refam.text.expression import Expression, ExpressionError, UnknownWordsError, require_known_head
 from refam.text.lexicon import COLOURS
+from refam.text.words import split_words
 
 
 class ExpressionReader(Protocol):

@@ -10,6 +10,7 @@ import regex
 
 from refam.text.abbreviations import write_out_abbreviations
 from refam.text.expression import Expression, TokenRole, parse_expression, require_text
+from refam.text.quantity import read_quantity
 from refam.text.typed_text import clean_text
 
 
@@ -31,7 +32,7 @@ Reword = Callable[[str], Rewording]
 
 
 def parse_reworded(expression: str, reword: Reword, tokenizer: Any, **how: Any) -> Expression:
-    """Parse an expression in words that a model has; the result has the text that the person wrote.
+    """Parse an expression in words that a model has; the result has the text and the quantity that the person wrote.
 
     Its note says what was read as what, of the words that guide the search: what is said of other things is not looked
     for, so that nothing is said of their words.
@@ -52,7 +53,8 @@ def parse_reworded(expression: str, reword: Reword, tokenizer: Any, **how: Any) 
     used = {parsed.tokens[i].word for i in parsed.positions(TokenRole.CONTENT, TokenRole.HEAD)}
     said = [f'"{word}" is read as "{noun}"' for word, noun in rewording.read_as if used.intersection(noun.split())]
     note = f"The model has a smaller vocabulary: {', '.join(said)}." if said else ""
-    return replace(parsed, text=typed, note=" ".join(filter(None, (note, parsed.note))))
+    quantity = replace(parsed.quantity, most=read_quantity(typed).most)  # plurals were replaced by singulars
+    return replace(parsed, text=typed, note=" ".join(filter(None, (note, parsed.note))), quantity=quantity)
 
 
 def _spell_grey(text: str, tokenizer: Any) -> str:

@@ -37,6 +37,7 @@ Tagger = Callable[[Sequence[str]], Sequence[str]]
 PLACE_NOUNS = word_set(
     "left right top bottom front back side middle center centre corner edge end closest nearest close closer nearer"
 )
+_AFTER_A_OF_SEVERAL = word_set("few couple dozen hundred")  # "a few birds"
 _MODALS = word_set("can could will would should must may might")
 
 
@@ -143,7 +144,11 @@ class _Classifier:
             return "V" if self._follows_noun(i) else "J"
         third_person = word.endswith("s") and not word.endswith(("ss", "us", "is", "'s", "’s"))
         singular = (
-            self.words[self.first] in ("a", "an") and i > 1 and self.classes[i - 1] == "N" and "p" not in self.classes
+            self.words[self.first] in ("a", "an")
+            and "".join(self.words[self.first + 1 : self.first + 2]) not in _AFTER_A_OF_SEVERAL
+            and i > 1
+            and self.classes[i - 1] == "N"
+            and "p" not in self.classes
         )
         return "V" if third_person and singular else "N"  # "a cat jumps off the bed"
 

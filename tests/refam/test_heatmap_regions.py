@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from refam.heatmap_regions import MIN_FIT, apply_weights, find_regions, weigh_regions
-from refam.text.expression import split_words
 from refam.text.spatial import find_spatial_cues
+from refam.text.words import split_words
 
 SIZE = (48, 96)  # h, w
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from refam.text.expression import split_words
 from refam.text.spatial import find_spatial_cues
+from refam.text.words import split_words
 
 LEFT, RIGHT, UP, DOWN = "left", "right", "up", "down"
 DIRECTIONS = {(-1.0, 0.0): LEFT, (1.0, 0.0): RIGHT, (0.0, -1.0): UP, (0.0, 1.0): DOWN}

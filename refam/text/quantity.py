@@ -1,0 +1,198 @@
+"""How many objects an expression means: one ("the dog"), so many ("the two dogs"), or any number ("every dog").
+
+What counts is how it is written, whatever the model knows: the form of the head noun, and the words before it. A noun
+whose plural is one thing means one, unless it is counted: "the scissors", but "two scissors". So does a noun whose
+plural looks like its singular, unless a word says more: "the sheep", but "all sheep".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from refam.text.abbreviations import write_out_abbreviations
+from refam.text.lexicon import NUMBERS, word_at, word_set
+from refam.text.noun_phrase import NounPhrase, parse_noun_phrase
+from refam.text.partitives import Partitive, PartitiveKind, find_partitives
+from refam.text.spatial import find_spatial_cues
+from refam.text.typed_text import clean_text
+from refam.text.words import split_words
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How many objects an expression means.
+
+    Attributes:
+        most: So many at most; None is any number.
+        words: Indices of the words of the expression that say so: "two", "every", "pair".
+    """
+
+    most: int | None = 1
+    words: tuple[int, ...] = ()
+
+    @property
+    def is_plural(self) -> bool:
+        """Whether it may be more than one."""
+        return self.most != 1
+
+
+ONE = Quantity()
+
+
+class _Form(Enum):
+    """What the form of a noun says."""
+
+    SINGULAR = "singular"
+    PLURAL = "plural"
+    EITHER = "either"  # its plural looks like its singular: "sheep"
+    ONE_THING = "one thing"  # its plural is one thing: "scissors"
+
+
+_COUNTS = {**NUMBERS, "eleven": 11, "twelve": 12, "both": 2, "couple": 2, "dozen": 12}
+_COLLECTIVE_COUNTS = {"pair": 2, "couple": 2, "duo": 2, "trio": 3, "dozen": 12}
+_KINDS = word_set("kind type sort breed species style variety mixture mix")
+_DISTRIBUTIVES = word_set("every each")
+_QUANTIFIERS = word_set("all several many few multiple various numerous hundreds dozens some these those")
+_ALSO_BEFORE_ONE_THING = word_set("some these those")  # "these scissors" may be one thing
+_SINGULAR_DETERMINERS = word_set("a an this another one")
+_SELECT_MANY = word_set("each every all some many several few most ones")
+_MEASURES = word_set("year yr day month week door story storey wheel foot feet inch seat seater lane tone piece part")
+_MOST_COUNTED = 50  # a larger number is no count: "the 1950 cars"
+
+_IRREGULAR = word_set("people cattle folk mice geese feet teeth oxen lice cacti octopi fungi dormice")
+_IRREGULAR_ENDINGS = ("men", "children", "people")
+_NO_MEN = word_set("specimen omen ramen semen abdomen regimen stamen amen acumen bitumen hymen yemen")
+_EITHER = word_set(
+    """
+    sheep fish deer moose bison elk shrimp squid salmon trout tuna carp cod swine aircraft spacecraft hovercraft
+    watercraft offspring series species
+    """
+)
+_ONE_THING = word_set(
+    """
+    scissors trousers pants jeans shorts leggings tights pajamas pyjamas overalls dungarees glasses eyeglasses
+    sunglasses spectacles goggles binoculars headphones earphones pliers tongs tweezers clippers shears skis clothes
+    stairs woods headquarters barracks remains surroundings goods groceries bleachers
+    """
+)
+# What a glass is for: "the wine glasses" are several, "the glasses" may be worn.
+_DRINKS = word_set("wine beer water drinking champagne cocktail shot whisky whiskey martini juice milk glasses")
+_SINGULAR_IN_S = word_set(
+    """
+    bus minibus gas lens canvas christmas pancreas alias atlas texas adidas mercedes rhinoceros cosmos chaos thermos
+    news mathematics physics gymnastics athletics tennis chess yes
+    """
+)
+_PLURAL_IN_US_AND_IS = word_set("menus emus gnus taxis kiwis bikinis safaris zucchinis martinis jacuzzis yetis chilis")
+
+
+def read_quantity(text: str) -> Quantity:
+    """Return how many objects an expression means, as a person typed it.
+
+    Args:
+        text: The expression.
+
+    Returns:
+        The quantity; one for an expression without a head noun.
+
+    Example:
+        >>> read_quantity("the two dogs on the left").most
+        2
+    """
+    words = [word.text for word in split_words(write_out_abbreviations(clean_text(text)))]
+    return find_quantity(words, parse_noun_phrase(words, find_spatial_cues(words)))
+
+
+def find_quantity(words: Sequence[str], phrase: NounPhrase | None) -> Quantity:
+    """Return how many objects the head noun phrase of an expression means.
+
+    Args:
+        words: Words of the expression, lower case, punctuation as words of its own.
+        phrase: Its head noun phrase; None if it has none.
+    """
+    if phrase is None:
+        return ONE
+    partitives = find_partitives(words)
+    form = _form_of(words, phrase.head)
+    quantity = _count_head(words, partitives[-1].end if partitives else 0, phrase.head, form)
+    for partitive in reversed(partitives):
+        if partitive.kind is PartitiveKind.SELECTION:
+            quantity = _count_selection(words, partitive)
+        elif partitive.kind is PartitiveKind.COLLECTIVE:
+            quantity = _count_collective(words, partitive, quantity, form)
+    return quantity
+
+
+def _count_head(words: Sequence[str], start: int, head: int, form: _Form) -> Quantity:
+    """Count by the words from `start` to the head noun, and by its form."""
+    before = range(start, head)
+    for i in before:
+        if words[i] in _DISTRIBUTIVES and words[i + 1] != "other":
+            return Quantity(None, (i,))
+    if form is _Form.SINGULAR:
+        return ONE
+    for i in before:
+        count = _COUNTS.get(words[i]) or (int(words[i]) if words[i].isdecimal() and len(words[i]) < 4 else 0)
+        if 1 < count <= _MOST_COUNTED and word_at(words, i + 1).removesuffix("s") not in _MEASURES:
+            return Quantity(count, (i,))
+    for i in before:
+        if words[i] in _QUANTIFIERS and not (form is _Form.ONE_THING and words[i] in _ALSO_BEFORE_ONE_THING):
+            return Quantity(None, (i,))
+    possessor = next((i for i in before if words[i].endswith(("'s", "’s"))), start)  # "a man's dogs"
+    if any(words[i] in _SINGULAR_DETERMINERS for i in range(possessor, head)):
+        return ONE
+    return Quantity(None) if form is _Form.PLURAL else ONE
+
+
+def _count_selection(words: Sequence[str], partitive: Partitive) -> Quantity:
+    """ "one of the dogs", "two of the dogs", "each of the dogs", "the leftmost of the three"."""
+    for i in range(partitive.start, partitive.of):
+        if words[i] in NUMBERS or words[i] == "both":
+            return Quantity(_COUNTS[words[i]], (i,))
+        if words[i] in _SELECT_MANY:
+            return Quantity(None, (i,))
+    return ONE
+
+
+def _count_collective(words: Sequence[str], partitive: Partitive, counted: Quantity, form: _Form) -> Quantity:
+    """ "a pair of dogs", "two pairs of scissors", "a group of people", "a group of three people", "a kind of dog"."""
+    content = range(partitive.start, partitive.of)
+    if counted.most not in (None, 1) or form is _Form.SINGULAR or _indices(words, content, _KINDS):
+        return counted
+    times = next((i for i in content if words[i] in NUMBERS), None)
+    factor = 1 if times is None else NUMBERS[words[times]]
+    pairs = _indices(words, content, _COLLECTIVE_COUNTS)
+    said = tuple(i for i in (times, *pairs) if i is not None)
+    if form is _Form.ONE_THING:  # "a pair of scissors"
+        return Quantity(factor, said) if pairs else ONE
+    if pairs:
+        return Quantity(factor * _COLLECTIVE_COUNTS[words[pairs[0]].removesuffix("s")], said)
+    return Quantity(None, tuple(content[-1:]))
+
+
+def _indices(words: Sequence[str], among: Iterable[int], wanted: Iterable[str]) -> list[int]:
+    """Return which of some words, or their singulars, are wanted."""
+    known = frozenset(wanted)
+    return [i for i in among if words[i] in known or words[i].removesuffix("s") in known]
+
+
+def _form_of(words: Sequence[str], head: int) -> _Form:
+    word = words[head].rpartition("-")[2]
+    if word == "glasses" and (word_at(words, head + 1) == "of" or (head > 0 and words[head - 1] in _DRINKS)):
+        return _Form.PLURAL
+    if word in _ONE_THING:
+        return _Form.ONE_THING
+    if word in _EITHER:
+        return _Form.EITHER
+    return _Form.PLURAL if _is_plural(word) else _Form.SINGULAR
+
+
+def _is_plural(word: str) -> bool:
+    """Whether a noun looks like a plural."""
+    if word in _IRREGULAR or word in _PLURAL_IN_US_AND_IS:
+        return True
+    if word.endswith(_IRREGULAR_ENDINGS):
+        return word not in _NO_MEN
+    return len(word) > 2 and word.endswith("s") and word not in _SINGULAR_IN_S and not word.endswith(("ss", "us", "is"))

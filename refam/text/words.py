@@ -1,0 +1,24 @@
+"""The words of a text, with the places of their characters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import regex
+
+# A word with the marks of its letters ("é" in two characters, vowels of Hindi); else one visible character (an emoji).
+_WORD = regex.compile(r"\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a prompt, lower case; start and end are its characters."""
+
+    text: str
+    start: int
+    end: int
+
+
+def split_words(text: str) -> list[Word]:
+    """Split a text into words; punctuation is words of its own, hyphens and apostrophes inside a word belong to it."""
+    return [Word(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
