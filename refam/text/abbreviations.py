@@ -28,6 +28,8 @@ _WORDS = {
 # not as the name of the letter.
 _LONE_W = r"(?<=\S\s+)(?<!\b(?:letter|capital|a|the)\s+)w(?=\s+\w)(?!\s+(?:on|in|at|is)\b)"
 _SIDE_LETTER = r"(?-i:(?<=\w\s)(?<!(?:size|letter|capital|number|a)\s)[LR](?!\S))"
+# Where something else is named first, it is the subject of a clause: "the dog everyone looks at".
+_EVERYONE = regex.compile(r"^every(?:one|body)(?![\w'’])", regex.IGNORECASE)
 _LETTERS = "|".join(word for word in _WORDS if word.isalpha() and len(word) > 1)
 _ABBREVIATION = regex.compile(
     rf"(?<!\S)(?: w/o(?=\s|$) | w/ | {_LONE_W} | [&+@](?=\s) | {_SIDE_LETTER} | (?:{_LETTERS})(?![\w'’/-]) )",
@@ -41,7 +43,7 @@ _UNDERSCORES = regex.compile(r"(?<![^\W_])_+|_+(?![^\W_])|(?<=\p{L})_+(?=\p{L})"
 def write_out_abbreviations(text: str) -> str:
     """Return a text with its abbreviations written out: "man w/ a hat" as "man with a hat".
 
-    Words with underscores, as labels are written, become several: "traffic_light".
+    "everyone" becomes "every person". Words with underscores, as labels are written, become several: "traffic_light".
 
     Args:
         text: An expression as a person typed it.
@@ -52,5 +54,5 @@ def write_out_abbreviations(text: str) -> str:
         written_out = _WORDS.get(match.group()) or _WORDS[match.group().lower()]
         return written_out + (" " if glued else "")
 
-    text = " ".join(_UNDERSCORES.sub(" ", text).split())
+    text = _EVERYONE.sub("every person", " ".join(_UNDERSCORES.sub(" ", text).split()))
     return _ABBREVIATION.sub(write_out, text)

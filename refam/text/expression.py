@@ -197,6 +197,7 @@ def parse_expression(
     stop_filter: bool = True,
     spatial_bias: bool = True,
     noun_phrase: bool = True,
+    quantity: Quantity | None = None,
 ) -> Expression:
     """Tokenise an expression and give each token its role.
 
@@ -209,6 +210,7 @@ def parse_expression(
         spatial_bias: Treat words of place and size as cues; False reads them like other words.
         noun_phrase: Keep the head noun phrase only; False also looks for other things that are named. An expression
             without a head noun is read as with False, which its `note` says.
+        quantity: How many objects are meant, where words were replaced since that was written; None reads it.
 
     Returns:
         The parsed expression.
@@ -254,8 +256,8 @@ def parse_expression(
     shades = {i for i, role in enumerate(roles) if role is TokenRole.CONTENT and is_shade(words, i)}
     for i in find_instructions(words) | numbers | shades | (phrase.fillers if phrase else set()):
         roles[i] = TokenRole.FILLER
-    quantity = find_quantity(words, phrase)
-    for i in quantity.words:
+    quantity = quantity or find_quantity(words, phrase)
+    for i in quantity.find(words):
         if stop_filter or not _is_stop_word(words[i]):
             roles[i] = TokenRole.QUANTITY
     for cue in cues:

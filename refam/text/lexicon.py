@@ -108,7 +108,8 @@ ADJECTIVES = COLOURS | word_set(
     dark bright pale young old tall short long wide thin fat round square empty full open closed new dirty clean
     wooden furry fluffy hairy bald blond blonde brunette striped dotted spotted plain checkered bearded
     hot cold wet dry male female asian african american heavy skinny chubby curly straight double single whole half
-    broken neon medium last first second third other same two three four five six seven eight nine ten electric
+    broken neon medium last first second third other same two three four five six seven eight nine ten electric several
+    many few multiple various numerous
     """
 )
 ALSO_NOUNS = word_set("square male female")  # of the adjectives

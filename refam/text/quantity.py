@@ -26,16 +26,25 @@ class Quantity:
 
     Attributes:
         most: So many at most; None is any number.
-        words: Indices of the words of the expression that say so: "two", "every", "pair".
+        said: The words of the expression that say so: "two", "every", "pair".
     """
 
     most: int | None = 1
-    words: tuple[int, ...] = ()
+    said: tuple[str, ...] = ()
 
     @property
     def is_plural(self) -> bool:
         """Whether it may be more than one."""
         return self.most != 1
+
+    def find(self, words: Sequence[str]) -> list[int]:
+        """Return the indices of the words that say so, also among words of which some were replaced since."""
+        found: list[int] = []
+        for word in self.said:
+            start = found[-1] + 1 if found else 0
+            if word in words[start:]:
+                found.append(words.index(word, start))
+        return found
 
 
 ONE = Quantity()
@@ -130,16 +139,16 @@ def _count_head(words: Sequence[str], start: int, head: int, form: _Form) -> Qua
     before = range(start, head)
     for i in before:
         if words[i] in _DISTRIBUTIVES and words[i + 1] != "other":
-            return Quantity(None, (i,))
+            return Quantity(None, (words[i],))
     if form is _Form.SINGULAR:
         return ONE
     for i in before:
         count = _COUNTS.get(words[i]) or (int(words[i]) if words[i].isdecimal() and len(words[i]) < 4 else 0)
         if 1 < count <= _MOST_COUNTED and word_at(words, i + 1).removesuffix("s") not in _MEASURES:
-            return Quantity(count, (i,))
+            return Quantity(count, (words[i],))
     for i in before:
         if words[i] in _QUANTIFIERS and not (form is _Form.ONE_THING and words[i] in _ALSO_BEFORE_ONE_THING):
-            return Quantity(None, (i,))
+            return Quantity(None, (words[i],))
     possessor = next((i for i in before if words[i].endswith(("'s", "’s"))), start)  # "a man's dogs"
     if any(words[i] in _SINGULAR_DETERMINERS for i in range(possessor, head)):
         return ONE
@@ -150,9 +159,9 @@ def _count_selection(words: Sequence[str], partitive: Partitive) -> Quantity:
     """ "one of the dogs", "two of the dogs", "each of the dogs", "the leftmost of the three"."""
     for i in range(partitive.start, partitive.of):
         if words[i] in NUMBERS or words[i] == "both":
-            return Quantity(_COUNTS[words[i]], (i,))
+            return Quantity(_COUNTS[words[i]], (words[i],))
         if words[i] in _SELECT_MANY:
-            return Quantity(None, (i,))
+            return Quantity(None, (words[i],))
     return ONE
 
 
@@ -164,12 +173,12 @@ def _count_collective(words: Sequence[str], partitive: Partitive, counted: Quant
     times = next((i for i in content if words[i] in NUMBERS), None)
     factor = 1 if times is None else NUMBERS[words[times]]
     pairs = _indices(words, content, _COLLECTIVE_COUNTS)
-    said = tuple(i for i in (times, *pairs) if i is not None)
+    said = tuple(words[i] for i in (times, *pairs) if i is not None)
     if form is _Form.ONE_THING:  # "a pair of scissors"
         return Quantity(factor, said) if pairs else ONE
     if pairs:
         return Quantity(factor * _COLLECTIVE_COUNTS[words[pairs[0]].removesuffix("s")], said)
-    return Quantity(None, tuple(content[-1:]))
+    return Quantity(None, tuple(words[i] for i in content[-1:]))
 
 
 def _indices(words: Sequence[str], among: Iterable[int], wanted: Iterable[str]) -> list[int]:

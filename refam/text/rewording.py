@@ -49,12 +49,12 @@ def parse_reworded(expression: str, reword: Reword, tokenizer: Any, **how: Any) 
     require_text(expression)
     typed = clean_text(expression)
     rewording = reword(_spell_grey(write_out_abbreviations(typed), tokenizer))
-    parsed = parse_expression(rewording.text, tokenizer, **how)
+    quantity = read_quantity(typed)  # of what was written: plurals are replaced by singulars
+    parsed = parse_expression(rewording.text, tokenizer, quantity=quantity, **how)
     used = {parsed.tokens[i].word for i in parsed.positions(TokenRole.CONTENT, TokenRole.HEAD)}
     said = [f'"{word}" is read as "{noun}"' for word, noun in rewording.read_as if used.intersection(noun.split())]
     note = f"The model has a smaller vocabulary: {', '.join(said)}." if said else ""
-    quantity = replace(parsed.quantity, most=read_quantity(typed).most)  # plurals were replaced by singulars
-    return replace(parsed, text=typed, note=" ".join(filter(None, (note, parsed.note))), quantity=quantity)
+    return replace(parsed, text=typed, note=" ".join(filter(None, (note, parsed.note))))
 
 
 def _spell_grey(text: str, tokenizer: Any) -> str:

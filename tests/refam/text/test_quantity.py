@@ -86,6 +86,9 @@ ANY = None
         ("every person", ANY),
         ("each dog", ANY),
         ("each of the two dogs", ANY),
+        ("everyone in red", ANY),
+        ("Everybody", ANY),
+        ("the dog everyone looks at", 1),
         ("the people", ANY),
         ("a group of people", ANY),
         ("a flock of sheep", ANY),
@@ -139,3 +142,11 @@ def test_a_model_that_reads_plurals_as_singulars_knows_how_many_are_meant(text: 
     reader = open_word_reader("photos", download=False)
     assert reader is not None
     assert reader.parse(text).quantity.most == most
+
+
+def test_words_of_quantity_are_not_unknown_where_the_noun_is_replaced() -> None:
+    reader = open_word_reader("photos", download=False)
+    assert reader is not None
+    parsed = reader.parse("several white dogs")
+    assert parsed.unknown == ()
+    assert [parsed.tokens[i].word for i in parsed.positions(TokenRole.HEAD)] == ["dog"]
