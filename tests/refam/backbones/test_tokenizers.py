@@ -20,7 +20,7 @@ from refam.backbones.tokenizers import ChatTokenizer, PromptTokenizer, render_ch
 from refam.text.expression import ExpressionError, TokenRole, parse_expression
 from refam.text.words import split_words
 from refam.tiny.model import build_tokenizer
-from tests.refam.backbones.pipelines import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer
+from tests.refam.backbones.pipeline_parts import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer
 
 SHARED = Path(__file__).parents[3].parent / "shared/tokenizers"
 CORPUS = [
