@@ -16,6 +16,7 @@ from backend.cli.console import out as stdout
 from backend.cli.eval_datasets import SPLITS, dataset_command
 from backend.cli.examples import examples
 from refam.backbones.presets import DEFAULT_BACKBONE
+from video.errors import UserError
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
@@ -202,6 +203,8 @@ def photos(
     left_out: list[str] = []
     with one_line_errors(), steps() as step:
         require_file(root)
+        if choose and masks:
+            raise UserError("--choose compares the peaks of heatmaps only: give it without --masks")
         from backend.settings import weight_settings
         from refam.evaluation.photos import (
             knows_noun,
@@ -313,7 +316,6 @@ def _calibrate_on_photos(
     from refam.evaluation.photo_presence import calibrate_presence_on_photos
     from refam.photos.labels import read_photos
     from refam.presence import presence_path
-    from video.errors import UserError
 
     left_out: list[str] = []
     listed = read_photos(directory, skipped=left_out)

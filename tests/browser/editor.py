@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, Response, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Response, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from backend.demo.local_studio import LocalStudio
@@ -39,17 +39,32 @@ _RECTANGLES = """() => { const stage = Konva.stages[0], at = stage.container().g
         return {x: at.x + b.x, y: at.y + b.y, width: b.width, height: b.height}; }); }"""
 
 
+def _is_interactive(request: Request) -> bool:
+    return "interactive-annotating" in request.url
+
+
 class Editor:
     """One page, logged in."""
 
     def __init__(self, page: Page, studio: LocalStudio) -> None:
         self.page = page
         self._studio = studio
+        self._unanswered: set[Request] = set()  # interactive requests
+        page.on("request", self._note_request)
+        page.on("requestfinished", self._note_answer)
+        page.on("requestfailed", self._note_answer)
         page.goto(studio.url + "/user/login/")
         page.fill("input[name=email]", studio.login.user)
         page.fill("input[name=password]", studio.login.password)
         page.click("button[type=submit]")
         page.wait_for_load_state("networkidle")
+
+    def _note_request(self, request: Request) -> None:
+        if _is_interactive(request):
+            self._unanswered.add(request)
+
+    def _note_answer(self, request: Request) -> None:
+        self._unanswered.discard(request)
 
     def open(self, project: int, task: int) -> None:
         """Opens a task and waits until its video can be seen and its regions are there."""
@@ -149,12 +164,18 @@ class Editor:
     def submit_words(self, words: str, *, timeout_s: float = 120) -> dict[str, Any]:
         """Switch Auto-Annotation on, type other words into the text field, press Enter; return the editor's answer.
 
-        Words that were submitted before are changed by the pencil beside them.
+        Words that were submitted before are changed by the pencil beside them. The editor may ask for the same words
+        twice; it has taken all answers when this returns, so that none is taken for that to the next words.
         """
+
+        def answers_these_words(response: Response) -> bool:
+            request = response.request
+            return _is_interactive(request) and _typed_words(request) == [words]
+
         if not self.page.evaluate("() => window.Htx.autoAnnotation"):
             self.page.get_by_text("Auto-Annotation").first.click()
             self.page.wait_for_function("() => window.Htx.autoAnnotation", timeout=10_000)
-        with self.page.expect_response(lambda r: "interactive-annotating" in r.url, timeout=timeout_s * 1000) as answer:
+        with self.page.expect_response(answers_these_words, timeout=timeout_s * 1000) as answer:
             pencil = self.page.get_by_label("Edit Region")
             if pencil.count():
                 pencil.first.click()
@@ -164,9 +185,20 @@ class Editor:
             self.page.keyboard.type(words)
             self.page.keyboard.press("Enter")
         body: dict[str, Any] = answer.value.json()
+        for _ in range(round(timeout_s * 10)):
+            if not self._unanswered:
+                break
+            self.page.wait_for_timeout(100)
+        assert not self._unanswered, "an interactive request is never answered"
         self.page.wait_for_function("() => !window.Htx.awaitingSuggestions")  # once it has put the answer in
         self.page.wait_for_timeout(200)  # to draw it
         return body
+
+
+def _typed_words(request: Request) -> list[str]:
+    """Return what the text field held when an interactive request was sent."""
+    regions = (request.post_data_json or {}).get("context", {}).get("result", [])
+    return [text for region in regions for text in region.get("value", {}).get("text", [])]
 
 
 @contextmanager

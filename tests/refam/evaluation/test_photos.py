@@ -201,6 +201,14 @@ def test_the_command_says_what_it_left_out(directory, monkeypatch):
     assert "zz.png cannot be read as a picture" in done.output
 
 
+def test_masks_are_no_part_of_comparing_blocks(directory):
+    done = CliRunner().invoke(app, ["eval", "photos", str(directory), "--choose", "--masks"])
+    assert (done.exit_code, done.output) == (
+        1,
+        "refam: --choose compares the peaks of heatmaps only: give it without --masks\n",
+    )
+
+
 def test_pictures_of_nouns_that_the_model_does_not_know_are_refused(directory):
     with pytest.raises(UserError, match="the nouns are car, cat, dog"):
         score_pictures(PointsLeft(), read_outlined(directory), lambda noun: False)
