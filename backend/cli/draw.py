@@ -6,11 +6,10 @@ import csv
 import json
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
-from backend.cli.console import one_line_errors, steps
+from backend.cli.console import ADDRESS_UNLESS_GIVEN, one_line_errors, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.cli.result_folder import hold_folder, replace_results
@@ -23,9 +22,7 @@ def draw(
     *,
     count: Annotated[int, typer.Option(min=1, help="How many videos.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of the first drawing; the others follow it.")] = 1,
-    url: Annotated[
-        str | None, typer.Option(help="Address of the folder in tasks; as local files of OUT's name unless given.")
-    ] = None,
+    url: Annotated[str | None, typer.Option(help=f"Address of the folder in tasks; {ADDRESS_UNLESS_GIVEN}.")] = None,
 ) -> None:
     """Draw videos of moving shapes whose truth is known, to try everything on before your own.
 
@@ -34,9 +31,10 @@ def draw(
     """
     with one_line_errors(), steps() as step, hold_folder(out), replace_results(out) as part:
         from backend.demo.synthetic_videos import LABEL, draw_videos, list_scenes, task_data, truth_task
+        from backend.labelstudio.addresses import local_file_address
         from backend.labelstudio.import_tasks import build_label_config
 
-        folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}").rstrip("/")
+        folder = url or local_file_address(out)
         videos = []
         for video in draw_videos(part, list_scenes(seed, count)):
             videos.append(video)
@@ -50,7 +48,7 @@ def draw(
             rows.writerows([v.path.stem, v.path.name, "; ".join(v.expressions)] for v in videos)
     frames = sum(len(video.times) for video in videos)
     lines = {
-        f"{count} videos": f"{out}/scene-*.mp4, {frames} frames in all",
+        f"{count} video{'s'[: count > 1]}": f"{out}/scene-*.mp4, {frames} frames in all",
         "tasks to import": out / "tasks.json",
         "their label config": out / "label_config.xml",
         "manifest": out / "manifest.csv",

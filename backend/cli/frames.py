@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from backend.cli.console import AsJson, check_label, err, one_line_errors, print_json
+from backend.cli.console import ADDRESS_UNLESS_GIVEN, AsJson, check_label, err, one_line_errors, print_json
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.cli.result_folder import OutputError, hold_folder, refuse_overwriting, replace_results
 from backend.cli.videos import find_one_video, open_source
+from backend.labelstudio.addresses import address_in, local_file_address
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config, write_frames
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def frames(
     ] = None,
     words: Annotated[str, typer.Option(help="What to find; the task's `prompt`.")] = "",
     masks: Annotated[MaskTag, typer.Option(help="How the editor shall keep masks.")] = "brush",
-    url: Annotated[
-        str | None, typer.Option(help="Address of the folder of pictures; as local files of OUT's name unless given.")
-    ] = None,
+    url: Annotated[str | None, typer.Option(help=f"Address of the folder of pictures; {ADDRESS_UNLESS_GIVEN}.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cut a clip into a task of pictures, for masks: OUT/frames/*.jpg, OUT/tasks.json and OUT/label_config.xml."""
@@ -89,9 +87,9 @@ def _write_task(
 
     chosen = frames_at_rate(clip.times, fps).tolist() if fps else list(range(0, len(clip), every or 1))
     names = write_frames(clip, chosen, part / "frames")
-    folder = (url or f"/data/local-files/?d={quote(out.resolve().name)}/frames").rstrip("/")
+    folder = url or address_in(local_file_address(out), "frames")
     task = {
-        "frames": [f"{folder}/{quote(name)}" for name in names],
+        "frames": [address_in(folder, name) for name in names],
         "times_s": [round(float(clip.times[i]), 6) for i in chosen],
         "prompt": words,
     }

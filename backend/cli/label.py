@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend.cli.console import (
+    ADDRESS_UNLESS_GIVEN,
     Backbone,
     Device,
     Download,
@@ -99,8 +100,8 @@ def label(
     url: Annotated[
         str | None,
         typer.Option(
-            help="The video's address in the task, or with several videos that of their folder; unless given, as a "
-            "local file of that name."
+            help="The video's address in the task, or with several videos that of their folder; "
+            f"{ADDRESS_UNLESS_GIVEN}."
         ),
     ] = None,
     range_: Range = "",

@@ -26,7 +26,7 @@ from backend.cli.report import preview_json, print_line, print_notes, print_repo
 from backend.cli.result_folder import hold_folder
 from backend.cli.targets import make_targets
 from backend.cli.videos import VideoSource, open_source
-from backend.labelstudio.addresses import address_in
+from backend.labelstudio.addresses import address_in, local_file_address
 from backend.labelstudio.timeline import rate_for_task
 from backend.settings import WeightSettings, weight_settings
 from refam.pipeline.errors import PipelineError
@@ -225,9 +225,11 @@ class LabelRun:
         return write
 
     def _address(self, source: VideoSource, clip: Clip, *, several: bool) -> TaskAddress:
-        address = self._url or (source.text if source.is_address else "/data/local-files/?d=")
-        if address.endswith(("/", "?d=")) or (several and self._url):
-            address = address_in(address, source.name)
+        if self._url is None:
+            address = source.text if source.is_address else local_file_address(Path(source.text))
+        else:
+            is_folder = several or self._url.endswith(("/", "?d="))
+            address = address_in(self._url, source.name) if is_folder else self._url
         rate = self._rate or rate_for_task(clip)
         return TaskAddress(source.name, address, rate, fetched=source.is_address)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.labelstudio.addresses import address_in
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from refam.evaluation.synthetic import write_video
 from refam.tiny.scenes import SceneClip, draw_clip
@@ -73,7 +74,7 @@ def list_scenes(seed: int, count: int) -> list[tuple[int, float]]:
 
 def task_data(video: SyntheticVideo, *, folder_url: str) -> dict[str, Any]:
     """Return a task's data: the video, the words of its first object, the frame rate."""
-    return {"video": f"{folder_url}/{video.path.name}", "prompt": video.expressions[0], "fps": video.fps}
+    return {"video": address_in(folder_url, video.path.name), "prompt": video.expressions[0], "fps": video.fps}
 
 
 def truth_task(video: SyntheticVideo, *, folder_url: str) -> dict[str, Any]:

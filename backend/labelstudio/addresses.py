@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from video.formats.base import FormatError
@@ -47,6 +48,20 @@ def address_in(folder: str, path: str) -> str:
         path: The file's path in it, with slashes.
     """
     return f"{folder}{'' if folder.endswith(('/', '=')) else '/'}{quote(path)}"
+
+
+def local_file_address(path: Path) -> str:
+    """Return the address of a file or folder that Label Studio serves from its own disk.
+
+    Label Studio's document root is taken to be the current folder. Of what lies outside of it the address has the name
+    alone, as if the document root were the folder that holds it.
+
+    Args:
+        path: The file or folder. `address_in` makes the address of a file in a folder.
+    """
+    path, root = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100 - resolve() would follow links out of the folder
+    below = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return address_in("/data/local-files/?d=", "" if path == root else below)
 
 
 def cloud_address(address: str) -> str | None:

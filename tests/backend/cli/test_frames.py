@@ -73,6 +73,23 @@ def test_the_report_is_json_for_a_machine(clip, tmp_path):
     assert f"2 of {N} frames written to {out / 'frames'}" in frames(clip, "--out", out, "--every", 3).stdout
 
 
+@pytest.mark.parametrize(
+    ("out", "url", "folder"),
+    [
+        ("clips/my cut", None, "/data/local-files/?d=clips/my%20cut/frames"),
+        ("clips/..", None, "/data/local-files/?d=frames"),
+        ("../cut", None, "/data/local-files/?d=cut/frames"),
+        ("cut", "http://host/pictures/", "http://host/pictures"),
+        ("cut", "/data/local-files/?d=x", "/data/local-files/?d=x"),
+    ],
+)
+def test_the_pictures_have_the_address_of_local_files_or_that_of_url(clip, tmp_path, monkeypatch, out, url, folder):
+    (tmp_path / "here/clips").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert frames(clip, "--out", out, "--every", 3, *(["--url", url] if url else [])).exit_code == 0
+    assert written(Path(out))[1]["frames"] == [f"{folder}/000000.jpg", f"{folder}/000003.jpg"]
+
+
 def test_a_file_that_breaks_off_is_cut_up_to_there_and_that_is_said(tmp_path):
     path = truncated(tmp_path / "cut.mp4", numbered_frames(24))
     ran = frames(path, "--out", tmp_path / "out")

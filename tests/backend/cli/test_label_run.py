@@ -158,12 +158,16 @@ def test_a_video_is_fetched_from_its_address():
     ("url", "videos", "expected"),
     [
         (None, ["a.mp4"], ["/data/local-files/?d=a.mp4"]),
+        (None, ["sub/c.mp4"], ["/data/local-files/?d=sub/c.mp4"]),
+        ("/data/local-files/?d=", ["sub/c.mp4"], ["/data/local-files/?d=c.mp4"]),
         ("http://h/v.mp4", ["a.mp4"], ["http://h/v.mp4"]),
         ("http://h/", ["a.mp4"], ["http://h/a.mp4"]),
         ("http://h/c", ["a.mp4", "b.mp4"], ["http://h/c/a.mp4", "http://h/c/b.mp4"]),
     ],
 )
 def test_tasks_name_their_videos(url, videos, expected):
+    Path("sub").mkdir()
+    Path("sub/c.mp4").write_bytes(Path("a.mp4").read_bytes())
     assert refam("label", *videos, "the red star", *(["--url", url] if url else [])).exit_code == 0
     tasks = [json.loads(Path(f"found/{Path(v).stem}/label_studio.json").read_text())[0] for v in videos]
     assert [task["data"]["video"] for task in tasks] == expected

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 
-from backend.labelstudio.addresses import address_parts, cloud_address, file_name, redact_url, video_stem
+from backend.labelstudio.addresses import (
+    address_in,
+    address_parts,
+    cloud_address,
+    file_name,
+    local_file_address,
+    redact_url,
+    video_stem,
+)
 from video.formats.base import FormatError
 
 
@@ -39,6 +48,27 @@ def passed_on(address: str, *, what: str = "tasks/12/resolve", padding: bool = T
 def test_the_folders_and_the_name_of_a_file(address, parts):
     assert address_parts(address) == parts
     assert file_name(address) == parts[-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "below"),
+    [
+        ("a.mp4", "a.mp4"),
+        ("clips/cam 1/a.mp4", "clips/cam%201/a.mp4"),
+        ("./clips/../clips/a.mp4", "clips/a.mp4"),
+        ("HERE/clips/a.mp4", "clips/a.mp4"),
+        ("..a/a.mp4", "..a/a.mp4"),
+        ("../elsewhere/a.mp4", "a.mp4"),
+        ("/videos/ä.mp4", "%C3%A4.mp4"),
+        (".", ""),
+    ],
+)
+def test_a_local_file_is_below_the_current_folder(path, below, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    address = local_file_address(Path(path.replace("HERE", str(tmp_path / "here"))))
+    assert address == f"/data/local-files/?d={below}"
+    assert address_in(address, "0 0.jpg") == f"{address}{'/' if below else ''}0%200.jpg"
 
 
 @pytest.mark.parametrize("address", ["", "/", "https://host", "/data/local-files/?d=..", "C:\\", "http://[x/a.mp4"])
