@@ -18,10 +18,13 @@ from video.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.table import Table
+
     from backend.runtime import Runtime
     from backend.settings import WeightSettings
     from refam.text.magnets import Magnets as MagnetWords
 
+_WIDEST_TABLE = 10_000  # characters
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
@@ -34,6 +37,13 @@ def print_findings(findings: Iterable[tuple[str, str]]) -> int:
         out.print(f"{signs[state]} ", end="")
         out.print(text, markup=False, soft_wrap=True)
     return wrong
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as the terminal; into a file or a pipe as wide as it needs, so that no cell breaks."""
+    if not out.is_terminal:
+        table.width = out.measure(table, options=out.options.update(max_width=_WIDEST_TABLE)).maximum
+    out.print(table, soft_wrap=True)
 
 
 def print_json(content: Any) -> None:

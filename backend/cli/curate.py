@@ -20,6 +20,7 @@ from backend.cli.console import (
     fetch_at_start,
     given_settings,
     one_line_errors,
+    print_table,
     require_file,
     steps,
 )
@@ -258,7 +259,7 @@ def _print_summary(out: Path, summary: RunSummary) -> None:
     for status, count in sorted(summary.statuses.items()):
         table.add_row(status, str(count))
     table.add_row("still to do", str(max(0, summary.rows - summary.finished)))
-    stdout.print(table)
+    print_table(table)
     total_s = sum(summary.stages_s.values())
     video_h, worker_h = summary.video_s / 3600, summary.seconds / 3600
     stdout.print(

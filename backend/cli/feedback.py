@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from backend.cli.console import AsJson, exit_code, one_line_errors, print_json, steps
+from backend.cli.console import AsJson, exit_code, one_line_errors, print_json, print_table, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_page
 from video.atomic_files import write_text
@@ -60,7 +60,7 @@ def feedback(
             stdout.print(f"no corrections are known in {settings.data_dir} yet", markup=False, soft_wrap=True)
             raise typer.Exit(exit_code(left_out, done=0, of="tasks"))
         for name, lines in {"all": [summarize("all", corrections)], **summary_tables(corrections)}.items():
-            stdout.print(_table(name, lines))
+            print_table(_table(name, lines))
         if out is not None:
             step("pictures", 0.0)
             with open_videos(settings) as open_clip:
@@ -120,7 +120,7 @@ def next_tasks(
             words, video = Text(task.words), Text(file_name(task.video))
             probability, strokes = f"{suggestion.probability:.2f}", f"{suggestion.strokes:.1f}"
             table.add_row(str(task.task), probability, strokes, words, video)
-        stdout.print(table)
+        print_table(table)
 
 
 def _describe_suggestion(suggestion: TaskSuggestion) -> dict[str, object]:

@@ -108,20 +108,44 @@ def choose_backbone(machine: Machine) -> Choice:
     If all are slower, the fastest that fits. Only those are considered whose operations are counted, which need no
     login, and whose licence is not known to forbid commercial use, since a person may not look.
     """
-    room = machine.free_gb - _WORKING_GB
     fitting: list[tuple[float, Choice]] = []
     for preset in PRESETS.values():
-        seconds = frame_seconds(preset, machine)
-        sizes = preset.billion_parameters
-        if seconds is None or sizes is None or preset.gated or "non-commercial" in preset.licence:
-            continue
-        fits = machine.bytes_per_parameter * sum(sizes) <= room
-        if fits or (machine.is_gpu and machine.bytes_per_parameter * max(sizes) <= room):
-            fitting.append((sizes[0], Choice(preset, not fits, seconds)))
+        seconds, sizes = frame_seconds(preset, machine), preset.billion_parameters
+        if seconds is not None and sizes is not None and _reason_against(preset, machine) is None:
+            offload = _memory_gb(sum(sizes), machine) > machine.free_gb
+            fitting.append((sizes[0], Choice(preset, offload, seconds)))
     quick = [(size, choice) for size, choice in fitting if not choice.is_slow]
     if quick:
         return max(quick, key=lambda pair: pair[0])[1]
     return min((choice for _, choice in fitting), key=lambda choice: choice.seconds, default=Choice(None))
+
+
+def _memory_gb(billion_parameters: float, machine: Machine) -> float:
+    return machine.bytes_per_parameter * billion_parameters + _WORKING_GB
+
+
+def _reason_against(preset: Preset, machine: Machine) -> str | None:
+    """Return why a backbone whose parameters are counted is not chosen for this machine, whatever its speed."""
+    if preset.gated:
+        return "to accept on the hub"
+    if "non-commercial" in preset.licence:
+        return "for non-commercial use only"
+    sizes = preset.billion_parameters or ()
+    needed = _memory_gb(max(sizes) if machine.is_gpu else sum(sizes), machine)
+    if needed > machine.free_gb:
+        return f"{needed:.0f} GB, at {machine.bytes_per_parameter} bytes a parameter"
+    return None
+
+
+def _describe_faster(choice: Choice, machine: Machine) -> str:
+    """Return a sentence that says why those that are faster were not chosen; empty where there are none."""
+    names_by_reason: dict[str, list[str]] = {}
+    for preset in PRESETS.values():
+        seconds, reason = frame_seconds(preset, machine), _reason_against(preset, machine)
+        if seconds is not None and reason is not None and seconds < choice.seconds:
+            names_by_reason.setdefault(reason, []).append(preset.name)
+    listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in names_by_reason.items())
+    return f" Faster, but left out: {listed}." if listed else ""
 
 
 def describe_choice(choice: Choice, machine: Machine) -> str:
@@ -132,13 +156,14 @@ def describe_choice(choice: Choice, machine: Machine) -> str:
     preset = choice.preset
     if choice.is_slow:
         return (
-            f"This machine ({where}): keep the default, small. {preset.name} is the fastest of the others that fit, "
-            f"and would take {choice.seconds / 60:.0f} min a frame."
+            f"This machine ({where}): keep the default, small. {preset.name} is the fastest of the others that fit "
+            f"and are not known to forbid commercial use, and would take {choice.seconds / 60:.0f} min a frame."
+            f"{_describe_faster(choice, machine)}"
         )
     setting = "REFAM_OFFLOAD=1 " if choice.offload else ""
     return (
-        f"This machine ({where}): {preset.name} is the largest that fits, {max(choice.seconds, 0.1):.1f} s a frame or "
-        f"more. Licence, as far as known: {preset.licence}. Type:\n"
+        f"This machine ({where}): of those whose seconds are counted, {preset.name} is the largest that fits, "
+        f"{max(choice.seconds, 0.1):.1f} s a frame or more. Licence, as far as known: {preset.licence}. Type:\n"
         f"  refam models pull {preset.name}\n"
         f'  {setting}refam label VIDEO "the dog on the left" --backbone {preset.name}\n'
         "Its accuracy was not measured here: try it on a few clips of yours before you trust it."

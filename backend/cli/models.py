@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.console import AsJson, err, one_line_errors, print_json, steps
+from backend.cli.console import AsJson, err, one_line_errors, print_json, print_table, steps
 from backend.cli.console import out as stdout
 from backend.cli.examples import examples
 from backend.cli.other_names import Group
@@ -53,15 +53,16 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
             table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading == "backbone")
         for preset in PRESETS.values():
             table.add_row(*(Text(cell) for cell in _table_row(preset, machine)))
-        stdout.print(table, soft_wrap=True)
+        print_table(table)
         stdout.print(
             "\nSizes are approximate: parameters, counted from the configurations, at 2 bytes each. So much is\n"
-            "downloaded, and so much must a GPU hold for the weights alone. With REFAM_OFFLOAD=1 it holds the\n"
-            "transformer or the other parts, whichever is larger. s/frame is what one 16:9 frame takes at the speed\n"
-            "that a matrix product has now; operations are counted from the configurations, other work comes on\n"
-            "top, and - is not counted. A folder or a hub name of any of these pipelines will do as well. By default\n"
-            "(`small`), the words choose between tiny, which knows drawn shapes, and photos, which knows everyday\n"
-            "nouns. Only these two were measured: the others' weights were not at hand.",
+            "downloaded, and so much must a GPU hold for the weights alone; a CPU holds twice that, in float32,\n"
+            "unless REFAM_DTYPE says otherwise. With REFAM_OFFLOAD=1 a GPU holds the transformer or the other\n"
+            "parts, whichever is larger. s/frame is what one 16:9 frame takes at the speed that a matrix product\n"
+            "has now; operations are counted from the configurations, other work comes on top, and - is not\n"
+            "counted. A folder or a hub name of any of these pipelines will do as well. By default (`small`), the\n"
+            "words choose between tiny, which knows drawn shapes, and photos, which knows everyday nouns. Only\n"
+            "these two were measured: the others' weights were not at hand.",
             markup=False,
             soft_wrap=True,
         )
@@ -160,7 +161,7 @@ def _list_segmenters() -> None:
         table.add_row(*(Text(cell) for cell in (known.name, source, f"{known.hub_mb} MB", known.licence, here)))
     table.add_row("grabcut", "-", "-", "-", "always: it needs none")
     stdout.print()
-    stdout.print(table, soft_wrap=True)
+    print_table(table)
     choice = weights.segmenter_choice(None)
     stdout.print(f"\nUnless REFAM_SAM2 names another: {choice.version}, {choice.why}.", markup=False, soft_wrap=True)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from backend.cli.console import out
+from backend.cli.console import out, print_table
 
 if TYPE_CHECKING:
     from backend.cli.outputs import Outputs
@@ -30,7 +30,7 @@ def print_report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *
         when = ", ".join(f"{a:.2f}-{b:.2f} s" for a, b in spans_s) or "never"
         count = f"{int(result.track.visible.sum())} of {len(written.frames)}"
         table.add_row(str(k), Text(result.target.label), f"{result.score:.2f}", count, when)
-    out.print(table, markup=False)
+    print_table(table)
     print_notes(results)
     print_line("masks", f"{written.masks}{_part_of(clip, written.frames)}")
     print_line("tracks", written.tracks)

@@ -39,6 +39,12 @@ def test_what_waits_is_compared_first(store, monkeypatch):
     assert store.pending() == []
 
 
+def test_the_name_of_a_model_is_whole_in_a_file_or_a_pipe(store, monkeypatch):
+    model = "refam-0.3.0/small@8abe4d58+123456/sam2-tiny/memory/dis-flow/best"
+    output = run_feedback(monkeypatch, lambda id: SimpleNamespace(id=id, result=[REGION], model_version=model))
+    assert f"{model} 1 1 0 0 0 0 1.00 0.0" in output
+
+
 def test_what_cannot_be_compared_yet_is_counted(store, monkeypatch):
     def refuse(id):
         raise ConnectionError("no route")

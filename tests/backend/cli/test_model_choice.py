@@ -37,6 +37,21 @@ def test_the_largest_that_fits_and_is_quick_enough_is_chosen(machine: Machine, n
         assert PRESETS[name].licence in text
 
 
+@pytest.mark.parametrize(
+    ("free_gb", "flops", "said"),
+    [
+        # PixArt-Sigma has 0.61 + 4.84 billion parameters: 21.8 GB in float32, and 2 GB to work
+        (20.0, 10e9, "Faster, but left out: pixart-sigma (24 GB, at 4 bytes a parameter); sana-0.6b, sana-1.6b (for "),
+        (32.0, 10e9, "Faster, but left out: sana-0.6b, sana-1.6b (for non-commercial use only)."),
+        (32.0, 400e9, ""),
+    ],
+)
+def test_those_that_are_faster_are_left_out_for_a_reason(free_gb: float, flops: float, said: str) -> None:
+    machine = Machine("CPU", False, free_gb, flops, 4)
+    text = describe_choice(choose_backbone(machine), machine)
+    assert (said in text, "left out" in text) == (True, bool(said)), text
+
+
 def test_seconds_are_operations_by_speed() -> None:
     """PRX on 910 x 512 pixels: 57 x 32 image tokens, 256 text tokens, 16 blocks of width 1792, by hand."""
     seconds = frame_seconds(PRESETS["prx-512"], LAPTOP)

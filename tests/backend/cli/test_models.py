@@ -43,13 +43,21 @@ def test_the_list_has_size_licence_and_download_state(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("columns", ["80", "60"])
 def test_the_tables_are_whole_on_a_narrow_terminal(columns: str) -> None:
-    output = runner.invoke(app, ["models"], env={"COLUMNS": columns}, catch_exceptions=False).output
+    terminal = {"COLUMNS": columns, "TTY_COMPATIBLE": "1", "TERM": "xterm"}
+    output = runner.invoke(app, ["models"], env=terminal, catch_exceptions=False).output
     assert "…" not in output
     assert max(map(len, output.split("\nUnless REFAM_SAM2")[0].split("\nSizes are")[0].splitlines())) <= int(columns)
     for name in [*PRESETS, *SAM2_WEIGHTS]:
         assert re.search(rf"^{re.escape(name)} ", output, re.MULTILINE), name
     assert "898 MB" in output
     assert columns == "60" or "facebook/sam2.1-hiera-large " in output
+
+
+def test_no_cell_breaks_in_a_file_or_a_pipe() -> None:
+    lines = runner.invoke(app, ["models"], env={"COLUMNS": "60"}, catch_exceptions=False).output.splitlines()
+    table = lines[: lines.index("")]
+    assert [line.split()[0] for line in table] == ["backbone", *PRESETS]
+    assert [preset.licence in line for preset, line in zip(PRESETS.values(), table[1:], strict=True)].count(False) == 0
 
 
 def test_the_list_is_json_for_a_machine() -> None:
