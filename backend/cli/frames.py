@@ -13,7 +13,6 @@ from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.cli.result_folder import OutputError, hold_folder, refuse_overwriting, replace_results
 from backend.cli.videos import find_one_video, open_source
-from backend.labelstudio.addresses import address_in, local_file_address
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config, write_frames
 
 if TYPE_CHECKING:
@@ -83,6 +82,7 @@ def _write_task(
 
     part: The folder to write to, whose files are moved to OUT.
     """
+    from backend.labelstudio.addresses import address_in, local_file_address
     from video.formats.base import frames_at_rate
 
     chosen = frames_at_rate(clip.times, fps).tolist() if fps else list(range(0, len(clip), every or 1))
