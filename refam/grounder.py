@@ -25,7 +25,7 @@ from refam.presence import PresenceModel
 from refam.text.expression import Expression, ExpressionError, require_known_head
 from refam.text.lexicon import GENERIC_NOUNS
 from refam.text.rewording import parse_reworded
-from video.types import Heatmap
+from video.types import Heatmap, MaskChoice
 
 __all__ = ["Grounder", "GroundingError", "GroundingOptions", "GroundingTrace", "TokenMaps"]
 
@@ -242,9 +242,8 @@ class Grounder:
             balanced=preset.balanced,
             smooth_tokens=preset.smooth_tokens,
         )
-        choice = preset.mask_choice
-        if expression.cues:  # they have chosen among the modes
-            choice = replace(choice, mode_level=1.0)
+        # words of place have chosen among the modes
+        choice = MaskChoice(preset.whole_bias, mode_level=1.0 if expression.cues else preset.mode_level)
         trace = replace(trace, heatmap=replace(trace.heatmap, mask_choice=choice))
         calibration, presence = self.valid_calibration(options), self.valid_presence(options)
         trace = trace if calibration is None else trace.calibrate(calibration)

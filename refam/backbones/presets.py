@@ -11,7 +11,6 @@ from typing import Any
 from refam.backbones.weights import BackboneError, find_pipeline_directory, is_hub_id, read_index
 from refam.photos import PHOTOS_DIRECTORY, TEXT_LENGTH
 from refam.tiny import TINY_DIRECTORY as TINY_DIRECTORY
-from video.types import MaskChoice
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Preset:
         draws: Noise samples averaged for each frame.
         balanced: See `refam.heatmaps.sum_word_maps`.
         smooth_tokens: See `refam.heatmaps.sum_word_maps`.
-        mask_choice: Which of the masks that fit a heatmap of this model is meant.
+        whole_bias, mode_level: Of the `video.types.MaskChoice` among the masks that fit a heatmap of this model.
         dtype: Data type of the weights on a GPU; "auto" is float32.
         licence: Licence of the weights.
         revision: A commit, tag or branch of the hub repository; None is its main branch.
@@ -87,7 +86,8 @@ class Preset:
     draws: int = 1
     balanced: bool = False
     smooth_tokens: float = 0.0
-    mask_choice: MaskChoice = MaskChoice()  # noqa: RUF009 - frozen
+    whole_bias: float = 0.0
+    mode_level: float = 1.0
     dtype: str = "auto"
     licence: str = ""
     revision: str | None = None
@@ -180,7 +180,8 @@ PRESETS: dict[str, Preset] = {
             text_length=TEXT_LENGTH,
             blocks=(0, 1),
             # IoU of the first mask on 313 COCO pairs: .440 with a bias of 0, .475 with .7, .485 with 1.
-            mask_choice=MaskChoice(whole_bias=0.7, mode_level=0.4),
+            whole_bias=0.7,
+            mode_level=0.4,
             pipeline="PhotoFluxPipeline",
             licence="Apache-2.0",
             trained_by="train-photos",
