@@ -108,7 +108,19 @@ def test_the_cli_guide_lists_every_command() -> None:
     listed = {
         name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`([\w-]+)`", row)
     }
-    assert listed == set(get_command(app).commands) - {"version"}  # type: ignore[attr-defined]
+    assert listed == set(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_guide_lists_every_benchmark_and_what_each_needs() -> None:
+    """Of the Makefile: its targets, and the variables that their recipes use."""
+    recipes = dict(re.findall(r"^(bench-\w+|compose):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    guide = (ROOT / "backend/guides/benchmarks.md").read_text("utf-8")
+    assert len(recipes) > 15
+    assert set(re.findall(r"^\| `make ([\w-]+)", guide, re.M)) == set(recipes)
+    for variable in ("DAVIS", "SAM2", "ONNX"):
+        (row,) = re.findall(rf"^\| `{variable}=DIR` .* \| (.*) \|$", guide, re.M)
+        using = {name for name, recipe in recipes.items() if f"$({variable})" in recipe}
+        assert set(re.findall(r"`([\w-]+)`", row)) == using, variable
 
 
 def test_the_size_of_the_download_is_the_same_everywhere() -> None:

@@ -13,7 +13,7 @@ import typer
 from backend.cli import console
 from backend.cli.console import exit_code, one_line_errors, require_file, steps
 from backend.cli.console import out as stdout
-from backend.cli.eval_datasets import SPLITS, dataset_command
+from backend.cli.eval_datasets import DATASETS, dataset_command
 from backend.cli.examples import examples
 from refam.backbones.presets import DEFAULT_BACKBONE
 from video.errors import UserError
@@ -35,9 +35,8 @@ Like = Annotated[
     typer.Option(help="Blocks, noise level and sizes of this preset, for a folder of the same kind, e.g. tiny."),
 ]
 
-for _name in SPLITS:
-    _help = f"Judge on {_name}, in its official layout below ROOT."
-    eval_app.command(_name, help=_help, epilog=examples(f"eval {_name}"))(dataset_command(_name))
+for _name, _dataset in DATASETS.items():
+    eval_app.command(_name, help=_dataset.about, epilog=examples(f"eval {_name}"))(dataset_command(_name))
 
 
 # --- annotation effort -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -24,16 +24,33 @@ if TYPE_CHECKING:
     from refam.grounder import Grounder, GroundingOptions
     from refam.grounder_group import GrounderGroup
 
-SPLITS = {
-    "ref-davis17": "valid",
-    "refer-youtube-vos": "valid",
-    "mevis": "valid_u",
-    "davis": "val",
-    "refcoco": "val",
-    "refcoco+": "val",
-    "refcocog": "val",
+
+class Dataset(NamedTuple):
+    """split: The part that is evaluated unless --split names another. about: What the dataset is, and its layout."""
+
+    split: str
+    about: str
+
+
+DATASETS = {
+    "ref-davis17": Dataset(
+        "valid",
+        "Ref-DAVIS17: DAVIS 2017's videos with four expressions an object, in Refer-YouTube-VOS's layout "
+        "(meta_expressions), as ReferFormer converts them.",
+    ),
+    "refer-youtube-vos": Dataset(
+        "valid", "Refer-YouTube-VOS: YouTube-VOS's videos with expressions; --out keeps what its server judges."
+    ),
+    "mevis": Dataset("valid_u", "MeViS: videos with expressions that tell objects apart by their motion."),
+    "davis": Dataset(
+        "val",
+        "DAVIS 2016 or 2017: videos with masks (JPEGImages, Annotations) and no expressions. Use --start click, or "
+        "give words in meta.json or davis_semantics.json. Your own clips fit in here.",
+    ),
+    "refcoco": Dataset("val", "RefCOCO: COCO's pictures with short expressions."),
+    "refcoco+": Dataset("val", "RefCOCO+: COCO's pictures with short expressions that name no place."),
+    "refcocog": Dataset("val", "RefCOCOg: COCO's pictures with long expressions."),
 }
-"""The datasets, and the split of each that is the default."""
 
 
 def dataset_command(dataset: str) -> Callable[..., None]:
@@ -42,7 +59,7 @@ def dataset_command(dataset: str) -> Callable[..., None]:
     def evaluate(
         root: Annotated[Path, typer.Argument(help="The dataset's folder.", show_default=False)],
         *,
-        split: Annotated[str, typer.Option(help="Which part of it.")] = SPLITS[dataset],
+        split: Annotated[str, typer.Option(help="Which part of it.")] = DATASETS[dataset].split,
         start: Annotated[
             Literal["words", "paper", "click"],
             typer.Option(

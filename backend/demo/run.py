@@ -161,10 +161,10 @@ def _demo(stack: ExitStack, data: Path, *, port: int | None, check: bool) -> int
     late: list[LabelledTask] = []
     for number, clip in zip(project.real, clips, strict=True):
         if clip.by_words:
-            print(f"finding {clip.words} by these words ...", flush=True)
+            print(f"finding {clip.words!r}, by these words alone, in {clip.path.name} ...", flush=True)
             asked = ask_by_words(studio, project.number, [(number, clip.path.name)])
         else:
-            print(f"following {clip.words} from a box on the first frame ...", flush=True)
+            print(f"following {clip.words} in {clip.path.name} from a box on the first frame ...", flush=True)
             asked = [ask_by_box(studio, model, number, clip)]
         late += _wait_for_all(asked, jobs)
     if not check:  # the drawn scenes take longer than a first look can wait
