@@ -25,6 +25,7 @@ def mask_of(*boxes):
 
 
 HEAD_MASK, TRUNK_MASK, FIGURE = mask_of(HEAD), mask_of(TRUNK), mask_of(HEAD, TRUNK)
+SCENERY = mask_of((20, 10, 130, 110))
 
 
 class Scripted:
@@ -121,6 +122,19 @@ def test_the_outline_for_two_points_counts_not_that_for_one():
 @pytest.mark.parametrize(("point", "mask"), [(ON_HEAD, HEAD_MASK), (ON_TRUNK, TRUNK_MASK)])
 def test_two_things_are_not_one(point, mask):
     assert_chosen(choose(two_things(), point=point), mask)
+
+
+@pytest.mark.parametrize(
+    ("head_score", "mask"),
+    [
+        pytest.param(0.6, HEAD_MASK, id="the click has an answer"),
+        pytest.param(0.3, SCENERY, id="the segmenter doubts all answers to the click"),
+    ],
+)
+def test_what_two_points_show_beyond_every_answer_to_the_click_is_another_thing(head_score, mask):
+    """A dog in front of a swan: a second point beside it means the swan, with the dog."""
+    answers = [(HEAD_MASK, head_score), (FIGURE, 0.2)]
+    assert_chosen(choose(person(head=answers, trunk=[(SCENERY, 0.8)], both=[(SCENERY, 0.9)])), mask)
 
 
 def test_what_the_segmenter_is_surer_of_without_the_part_is_another_thing():
