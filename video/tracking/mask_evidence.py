@@ -26,12 +26,14 @@ class MaskEvidence:
         fit: In [0, 1]: the overlap (Dice) of the mask with the probability map.
         similarity: The mean cosine of the features under the mask to the memory of the object.
         segmenter_score: The segmenter's score, in [0, 1].
+        continuity: In [0, 1]: how well colours and area agree with those at the last look; 0 if they are not known.
     """
 
     mask: Mask
     fit: float
     similarity: float
     segmenter_score: float
+    continuity: float = 0.0
 
 
 def weigh_candidate(candidate: Candidate, probability: Grid, similarity: Grid, full_share: float) -> MaskEvidence:

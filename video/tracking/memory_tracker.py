@@ -10,6 +10,7 @@ cell is the object's.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -32,11 +33,13 @@ from video.tracking.mask_evidence import (
 )
 from video.tracking.memory_bank import Grid, MemoryBank, MemoryBankOptions, Readout
 from video.tracking.memory_state import MemoryObject, PendingFrame, objects_from_state, objects_to_state
-from video.tracking.motion import ConstantVelocity, centroid, exclusive_regions, proximity
+from video.tracking.motion import ConstantVelocity, centroid, exclusive_regions
 from video.tracking.schedule import FlowEvidence, LookPlan, LookSchedule
 from video.types import FeatureSource, Observation, Segmenter
 
 _MIN_FLOW_PX, _MIN_MASK_PX = 12, 4  # smaller masks, after warping and after a look, count as lost
+# Blurred or over another background, an object's features change, on composed clips to a cosine of 0.6.
+_CONTINUITY_GAIN = 0.15  # of cosine, for a mask with the object's colours and area
 _MAX_SHRINKAGE = 0.98  # of a whole object from one look to the next, as it goes away from the camera
 
 
@@ -221,12 +224,14 @@ class MemoryTracker:
         if frame.to_previous is not None and frame.confidence is not None:
             evidence = self._warp_masks(frame.to_previous, frame.confidence, frame.small)
         self._n_processed += 1
-        for k, o in self._objects.items():
-            if o.visible and o.region is None:
-                self._objects[k] = replace(o, motion=o.motion.observe(o.mask))
         frame.observations = {k: self._observe(o) for k, o in self._objects.items()}
         if frame.was_looked_at or self._plan.is_due(self._n_processed, evidence, self._options.schedule):
             self._look()
+        else:
+            self._observe_motion()
+
+    def _observe_motion(self) -> None:
+        self._objects = {k: o.with_motion_observed() for k, o in self._objects.items()}
 
     def _look(self) -> None:
         """Read the memory on the frame that was processed last, and settle the frames since the last look.
@@ -242,6 +247,7 @@ class MemoryTracker:
             self._memory, self._objects, self._n_processed = memory, dict(self._objects_at_look), 0
             self._plan = self._plan.after_wrong_look(n)
             return
+        self._observe_motion()
         self._revise(self._pending[:n])
         has_lost = any(not o.visible for o in self._objects.values())
         self._plan = self._plan.after_look(agreement, has_lost=has_lost, frames=n, schedule=schedule)
@@ -345,13 +351,16 @@ class MemoryTracker:
         """Find every object on the current frame by the memory, and remember the frame where that is reliable."""
         keys = self._current_keys()
         readout = self._memory.read(keys)
-        probabilities = self._probabilities(readout)
-        evidence = {
-            # Among look-alikes any may be the most similar: the probability maps tell them apart.
-            k: self._best_mask(o, probabilities[k], readout.similarity(self._memory.look_alikes(k)))
+        found, probabilities = self._find(readout, self._objects.keys())
+        missed = {
+            k
             for k, o in self._objects.items()
+            if o.visible and o.region is None and self._score(found.get(k)) < self._options.min_score
         }
-        found = {k: e for k, e in evidence.items() if e is not None}
+        if missed:  # near its last place: it may have jumped
+            self._objects |= {k: replace(self._objects[k], visible=False) for k in missed}
+            again, probabilities = self._find(readout, missed)
+            found = {k: e for k, e in found.items() if k not in missed} | again
         soft = {k: np.asarray(e.mask * np.float32(self._score(e)), np.float32) for k, e in found.items()}
         separate = assign_shared_pixels({k: e.mask for k, e in found.items()}, soft)
         reliable: dict[int, Grid] = {}
@@ -360,7 +369,7 @@ class MemoryTracker:
             mask = drop_unlikely_parts(separate[k], probabilities[k]) if k in separate else None
             if mask is not None and o.visible:
                 mask = drop_new_far_parts(mask, o.mask, o.whole_area)
-            score = 0.0 if best is None else self._score(best)
+            score = self._score(best)
             threshold = self._options.min_score if o.visible else self._options.redetect_score
             if mask is None or mask.sum() < _MIN_MASK_PX or score < threshold:
                 self._objects[k] = replace(o, visible=False, score=score)
@@ -369,6 +378,17 @@ class MemoryTracker:
             if score >= self._options.memorize_score:
                 reliable[k] = np.minimum(resize_map(mask, (keys.shape[1], keys.shape[0])) / o.full_share, 1.0)
         self._memory.add(keys, reliable, is_reliable=len(reliable) == len(self._objects))
+
+    def _find(self, readout: Readout, wanted: Collection[int]) -> tuple[dict[int, MaskEvidence], dict[int, Grid]]:
+        """Return the best mask of each wanted object that the segmenter finds, and all objects' probability maps."""
+        probabilities = self._probabilities(readout)
+        evidence = {
+            # Among look-alikes any may be the most similar: the probability maps tell them apart.
+            k: self._best_mask(o, probabilities[k], readout.similarity(self._memory.look_alikes(k)))
+            for k, o in self._objects.items()
+            if k in wanted
+        }
+        return {k: e for k, e in evidence.items() if e is not None}, probabilities
 
     def _probabilities(self, readout: Readout) -> dict[int, Grid]:
         """Return the probability map of each object.
@@ -379,7 +399,7 @@ class MemoryTracker:
         located = [k for k, o in self._objects.items() if o.visible or o.region is not None]
         share = {k: readout.share(k) for k in located}
         radius = self._options.search_radius
-        near = {k: proximity(self._objects[k].likely_place(), readout.size, radius) for k in located}
+        near = {k: self._objects[k].proximity(readout.size, radius) for k in located}
         zero = np.zeros(readout.size[::-1], np.float32)
         any_of = sum(share.values(), zero)
         # How the votes are split between look-alikes is random, so the place counts for most.
@@ -406,11 +426,18 @@ class MemoryTracker:
         if o.region is not None:
             candidates = [replace(c, mask=c.mask & o.region) for c in candidates]
         evidence = [weigh_candidate(c, probability, similarity, o.full_share) for c in candidates]
-        return max(evidence, key=lambda e: e.fit + 0.2 * e.segmenter_score, default=None)
+        best = max(evidence, key=lambda e: e.fit + 0.2 * e.segmenter_score - o.excess(e.mask), default=None)
+        if best is None:
+            return None
+        assert self._grey is not None
+        return replace(best, continuity=o.continuity(_resize(self._image, self._grey.shape), best.mask))
 
-    def _score(self, evidence: MaskEvidence) -> float:
-        """Return the score of a mask, in [0, 1]."""
-        return evidence.fit * float(self._familiarity(np.float32(evidence.similarity)))
+    def _score(self, evidence: MaskEvidence | None) -> float:
+        """Return the score of a mask, in [0, 1]; 0 for none."""
+        if evidence is None:
+            return 0.0
+        similarity = evidence.similarity + _CONTINUITY_GAIN * evidence.continuity
+        return evidence.fit * float(self._familiarity(np.float32(similarity)))
 
     def _familiarity(self, similarity: Grid | np.float32) -> Grid:
         """Map cosines to [0, 1]: 0 up to `unknown_cosine`, 1 from `known_cosine` on, linear between."""
