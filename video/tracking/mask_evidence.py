@@ -27,6 +27,7 @@ class MaskEvidence:
         similarity: The mean cosine of the features under the mask to the memory of the object.
         segmenter_score: The segmenter's score, in [0, 1].
         continuity: In [0, 1]: how well colours and area agree with those at the last look; 0 if they are not known.
+        has_other_colors: Whether the colours are clearly others than at the last look.
     """
 
     mask: Mask
@@ -34,6 +35,7 @@ class MaskEvidence:
     similarity: float
     segmenter_score: float
     continuity: float = 0.0
+    has_other_colors: bool = False
 
 
 def weigh_candidate(candidate: Candidate, probability: Grid, similarity: Grid, full_share: float) -> MaskEvidence:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from video.masks import Mask, iou, resize_mask
 from video.optical_flow import Field
 from video.tracking.appearance import ColorModel
+from video.tracking.mask_evidence import MaskEvidence
 from video.tracking.memory_bank import Grid
 from video.tracking.motion import ConstantVelocity, proximity
 from video.types import Observation
@@ -21,6 +22,7 @@ _EXCESS_WEIGHT = 0.5  # of what a mask is larger, beside its fit
 # Similarities of colours that confirm nothing, and fully: on three composed clips with occluders, masks of the object
 # had 0.97 to 1, those of the occluder 0.80 to 0.95.
 _CONTINUOUS_COLORS = (0.94, 0.98)
+_OTHER_COLORS = 0.85  # below it, something in front of the object may be in the mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,18 +84,20 @@ class MemoryObject:
         largest = _MAX_GROWTH * max(float(self.mask.sum()), self.whole_area)
         return _EXCESS_WEIGHT * max(0.0, 1 - largest / max(1.0, float(mask.sum())))
 
-    def continuity(self, image: NDArray[np.uint8], mask: Mask) -> float:
-        """Return how well a mask has the colours and the area that the object had at the last look, in [0, 1].
+    def compare_colors(self, evidence: MaskEvidence, image: NDArray[np.uint8]) -> MaskEvidence:
+        """Return the evidence for a mask with what its colours and area, beside those at the last look, say.
 
         Args:
+            evidence: The mask and what is known of it.
             image: (h, w, 3) uint8 RGB, of the size at which colours are compared.
-            mask: (H, W) bool.
         """
-        if self.colors is None or not 1 / _MAX_GROWTH <= mask.sum() / max(1, self.area) <= _MAX_GROWTH:
-            return 0.0
-        colors = ColorModel.of(image, resize_mask(mask, (image.shape[1], image.shape[0])))
-        low, high = _CONTINUOUS_COLORS
-        return 0.0 if colors is None else float(np.clip((colors.similarity(self.colors) - low) / (high - low), 0, 1))
+        colors = ColorModel.of(image, resize_mask(evidence.mask, (image.shape[1], image.shape[0])))
+        if self.colors is None or colors is None:
+            return evidence
+        similarity, (low, high) = colors.similarity(self.colors), _CONTINUOUS_COLORS
+        has_its_area = 1 / _MAX_GROWTH <= evidence.mask.sum() / max(1, self.area) <= _MAX_GROWTH
+        continuity = float(np.clip((similarity - low) / (high - low), 0, 1)) if has_its_area else 0.0
+        return replace(evidence, continuity=continuity, has_other_colors=similarity < _OTHER_COLORS)
 
     def agreement(self, other: MemoryObject) -> float:
         """Return how far two places of an object agree, in [0, 1]: the IoU of the masks, 1 if neither is visible."""

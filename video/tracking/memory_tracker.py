@@ -375,7 +375,7 @@ class MemoryTracker:
                 self._objects[k] = replace(o, visible=False, score=score)
                 continue
             self._objects[k] = replace(o, mask=mask, visible=True, score=score)
-            if score >= self._options.memorize_score:
+            if best is not None and score >= self._options.memorize_score and not best.has_other_colors:
                 reliable[k] = np.minimum(resize_map(mask, (keys.shape[1], keys.shape[0])) / o.full_share, 1.0)
         self._memory.add(keys, reliable, is_reliable=len(reliable) == len(self._objects))
 
@@ -430,7 +430,7 @@ class MemoryTracker:
         if best is None:
             return None
         assert self._grey is not None
-        return replace(best, continuity=o.continuity(_resize(self._image, self._grey.shape), best.mask))
+        return o.compare_colors(best, _resize(self._image, self._grey.shape))
 
     def _score(self, evidence: MaskEvidence | None) -> float:
         """Return the score of a mask, in [0, 1]; 0 for none."""
