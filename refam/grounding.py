@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from refam.attention_sinks import suppress_sinks
 from refam.calibration import Calibration, compute_features
-from refam.heatmap_regions import HeatmapRegion, apply_weights, find_regions, weigh_regions
+from refam.heatmap_regions import MIN_INSTANCE_PEAK, HeatmapRegion, apply_weights, find_regions, weigh_regions
 from refam.heatmaps import UPSAMPLING_FACTOR, joint_bilateral_upsample, make_heatmap, normalise, sum_word_maps
 from refam.presence import PresenceModel, WordAttention, measure_word_attention
 from refam.text.expression import Expression
 from refam.text.magnets import Magnets
-from video.types import Heatmap
+from video.types import Heatmap, Mode
+
+Point = tuple[float, float]
 
 # What is known of whether a word is true of a thing where the model does not have the word: nothing.
 _UNKNOWN_WORD_SHARE = 0.5
@@ -88,6 +90,7 @@ class GroundingTrace:
         weighted_regions: The modes that the spatial cues chose among, each with its weight; empty without cues.
         word_attention: The words that can be borne out, each with the attention that it has at the peak; see
             `refam.presence`.
+        mode_attention: The same at each mode of the heatmap, with its place, for words that mean several objects.
         doubt: What unknown words leave of any confidence: half for each, nothing if the head noun is one.
     """
 
@@ -98,6 +101,7 @@ class GroundingTrace:
     features: NDArray[np.float64]
     weighted_regions: tuple[tuple[HeatmapRegion, float], ...] = ()
     word_attention: WordAttention = ()
+    mode_attention: tuple[tuple[Point, WordAttention], ...] = ()
     doubt: float = 1.0
 
     def calibrate(self, calibration: Calibration) -> GroundingTrace:
@@ -113,7 +117,10 @@ class GroundingTrace:
         shown = self.heatmap.grid.max() > 0
         presence = replace(presence, probability=presence.probability * self.doubt if shown else 0.0)
         confidence = self.heatmap.confidence * (presence.probability / self.doubt if self.doubt else 0.0)
-        return replace(self, heatmap=replace(self.heatmap, confidence=confidence, presence=presence))
+        modes = tuple(
+            Mode(*place, model(attention).probability * self.doubt) for place, attention in self.mode_attention
+        )
+        return replace(self, heatmap=replace(self.heatmap, confidence=confidence, presence=presence, modes=modes))
 
 
 def compute_heatmap(
@@ -162,10 +169,13 @@ def compute_heatmap(
         by_word=[sum_words(maps.maps, [word]) for word in words],
     )
     checkable = expression.checkable_words()
-    attention = measure_word_attention(
-        np.stack([maps.maps[word].sum(0) for word in checkable]), heatmap.grid, heatmap.peak
-    )
+    word_maps = np.stack([maps.maps[word].sum(0) for word in checkable])
     names = [expression.tokens[word[0]].word or "" for word in checkable]
+
+    def attention_at(heat: NDArray[np.float32], peak: Point) -> WordAttention:
+        return tuple(zip(names, measure_word_attention(word_maps, heat, peak).tolist(), strict=True))
+
+    modes = find_regions(heatmap.grid, min_peak=MIN_INSTANCE_PEAK) if expression.quantity.is_plural else ()
     doubt = 0.0 if expression.unknown_head else _UNKNOWN_WORD_SHARE ** len(expression.unchecked)
     return GroundingTrace(
         summed,
@@ -174,7 +184,11 @@ def compute_heatmap(
         replace(heatmap, confidence=heatmap.confidence * doubt),
         features,
         weighted_regions,
-        tuple(zip(names, attention.tolist(), strict=True)),
+        attention_at(heatmap.grid, heatmap.peak),
+        tuple(
+            (mode.peak_at(heatmap.grid), attention_at(mode.heat(heatmap.grid), mode.peak_at(heatmap.grid)))
+            for mode in modes
+        ),
         doubt,
     )
 

@@ -17,6 +17,7 @@ from refam.text.spatial import CueKind, SpatialCue
 MIN_FIT = 0.05  # no region is ruled out: its attention can still win
 _PROMINENCE = 0.25  # a mode that rises less than this share of its height above the saddle belongs to its neighbour
 _MIN_PEAK = 0.4  # of the highest mode; what is lower is no mode
+MIN_INSTANCE_PEAK = 0.25  # the same for words that mean several objects, see `refam.pipeline.instances`
 _COMPARABLE_PEAK = 0.55  # of the highest mode; regions below are not compared with each other
 _EXTENT = 0.65  # the mask of a region is where its basin holds at least this share of its own peak
 
@@ -40,6 +41,15 @@ class HeatmapRegion:
     area: float
     centre: tuple[float, float]
     bottom: float
+
+    def heat(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a heatmap of this region alone, (h, w) float32 with the maximum 1. grid: (h, w) that it is of."""
+        return np.where(self.basin, grid / self.peak, 0).clip(0, 1).astype(np.float32)
+
+    def peak_at(self, grid: NDArray[np.float32]) -> tuple[float, float]:
+        """Return the normalised (x, y) of its highest cell. grid: (h, w) that it is of."""
+        row, column = np.unravel_index(int(np.where(self.basin, grid, -1).argmax()), grid.shape)
+        return (float(column) + 0.5) / grid.shape[1], (float(row) + 0.5) / grid.shape[0]
 
     def __repr__(self) -> str:
         x, y = self.centre

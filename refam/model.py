@@ -123,7 +123,7 @@ class Model:
 
         Args:
             video: A file, a folder of pictures, or a clip from `video.io.folder.open_video`.
-            words: A referring expression, or several: one object each.
+            words: A referring expression, or several: one object each, or all that a plural means ("the two dogs").
             points: (x, y, frame) on the object; x and y are fractions of the frame from its top left, frames are
                 counted from 0.
             negative_points: (x, y, frame) off the object.
@@ -135,10 +135,11 @@ class Model:
             progress: Called with the stage's name and its finished fraction.
 
         Returns:
-            One result for each object, in the order of the words, with `frames`, `boxes`, `masks`, `visible`,
-            `keyframes`, `score` and `notes`. The rows of `boxes`, `masks` and `visible` are the frames of the range,
-            those between the n-th too: row i is frame `result.frames[i]` of the video. An object that was not found is
-            visible nowhere, and its notes say why.
+            One result for each object, in the order of the words; those of a plural from left to right, as they stand
+            on the frame that shows most of them (`instance` counts them from 1, `label` is the same). Each has
+            `frames`, `boxes`, `masks`, `visible`, `keyframes`, `score` and `notes`. The rows of `boxes`, `masks` and
+            `visible` are the frames of the range, those between the n-th too: row i is frame `result.frames[i]` of the
+            video. An object that was not found is visible nowhere, and its notes say why.
 
         Raises:
             PromptError: If an argument is malformed or out of range.
@@ -151,6 +152,7 @@ class Model:
             >>> (dog,) = model.track("clip.mp4", "the dog on the left")
             >>> dog.boxes[dog.visible].mean(0)
             >>> (ball,) = model.track("clip.mp4", points=[(0.42, 0.61, 0)])
+            >>> [person.score for person in model.track("clip.mp4", "every person")]
         """
         prompts = to_prompts(points, negative_points, boxes, masks)
         targets = to_targets(words, prompts)
@@ -184,7 +186,7 @@ class Model:
                 `refam.pipeline.preview`. What it raises ends the run.
 
         Returns:
-            One result per target, on the clip's own frames and in its size.
+            The results, see `Pipeline.run`, on the clip's own frames and in its size.
 
         Raises:
             PromptError: If a region or a prompt does not fit the clip.
@@ -384,7 +386,7 @@ def track(
 
     Args:
         video: A file, a folder of pictures, or a clip from `video.io.folder.open_video`.
-        words: A referring expression, or several: one object each.
+        words: A referring expression, or several: one object each, or all that a plural means ("the two dogs").
         points: (x, y, frame) on the object; x and y are fractions of the frame, frames are counted from 0.
         negative_points: (x, y, frame) off the object.
         boxes: (x0, y0, x1, y1, frame) around the object, as fractions of the frame.
@@ -400,8 +402,8 @@ def track(
         progress: Called with the stage's name and its finished fraction.
 
     Returns:
-        One result for each object, in the order of the words. The rows of `boxes` and `masks` are the frames of the
-        range: row i is frame `result.frames[i]`. See `Model.track`.
+        One result for each object, in the order of the words; those of a plural from left to right. The rows
+        of `boxes` and `masks` are the frames of the range: row i is frame `result.frames[i]`. See `Model.track`.
 
     Raises:
         PromptError: If an argument is malformed or out of range.

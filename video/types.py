@@ -65,6 +65,19 @@ class MaskChoice:
         _require(0 < self.mode_level <= 1, f"MaskChoice.mode_level must be in (0, 1], got {self.mode_level}")
 
 
+class Mode(NamedTuple):
+    """One mode of a heatmap.
+
+    Attributes:
+        x, y: Of its maximum, normalised.
+        probability: That what was asked for is there, in [0, 1].
+    """
+
+    x: float
+    y: float
+    probability: float
+
+
 @dataclass(frozen=True, eq=False)
 class Heatmap:
     """Where the words point in one frame.
@@ -77,6 +90,7 @@ class Heatmap:
             is right.
         presence: Whether the frame shows what was asked for; None where that is not known.
         mask_choice: Which of the masks that fit it is meant.
+        modes: For words that mean several objects, whether one is at each mode; empty where that is not known.
     """
 
     frame: int
@@ -85,6 +99,7 @@ class Heatmap:
     confidence: float
     presence: Presence | None = None
     mask_choice: MaskChoice = MaskChoice()
+    modes: tuple[Mode, ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.grid.ndim == 2, f"Heatmap.grid must be (h, w), got shape {self.grid.shape}")

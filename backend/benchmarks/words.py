@@ -22,19 +22,21 @@ from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.grounder_loading import load_grounder_or_group
 from refam.model import Model
 from refam.pipeline.roi import RegionOfInterest
+from refam.pipeline.tracks import join_tracks
 from refam.pipeline.types import PipelineError, Target
 from video import masks
 
 
 def find_and_track(model, clip, words, *, fps):
-    """Return the masks of what the words find, (N, H, W) bool, and the result; without any, the reason instead."""
+    """Return the masks of what the words find, (N, H, W) bool, and the first result; without any, the reason."""
     video = VideoInMemory(clip.frames, name=clip.name, fps=fps)
     region = RegionOfInterest(max_side_px=model.quality.max_side_px)
     try:
-        (result,) = model.run(video, [Target(words, words)], region=region)
+        results = model.run(video, [Target(words, words)], region=region)
     except PipelineError as error:
         return np.zeros_like(clip.truth), str(error)
-    return np.stack([masks.decode(rle) for rle in result.track.rles]), result
+    together = join_tracks([result.track for result in results])
+    return np.stack([masks.decode(rle) for rle in together.rles]), results[0]
 
 
 def parse_arguments():

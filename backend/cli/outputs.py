@@ -185,7 +185,8 @@ def _other_question(path: Path, new: Mapping[str, Any]) -> str:
 def _question(content: Mapping[str, Any]) -> object:
     """Return what a tracks.json says of what was asked for: the video, and the words and drawings of each object."""
     video = content["video"]
-    asked = [(one["label"], one["words"], one.get("prompts")) for one in content["objects"]]
+    first = [one for one in content["objects"] if one.get("instance", 1) == 1]
+    asked = [(one["label"], one["words"], one.get("prompts")) for one in first]
     return json.dumps([video["name"], video.get("path"), asked])
 
 
@@ -193,7 +194,7 @@ def _make_task(
     clip: Clip, results: Sequence[TrackResult], address: TaskAddress, model_version: str
 ) -> tuple[dict[str, Any], str]:
     """Return the task with its prediction, and the label config."""
-    words = "; ".join(_task_words(r.target) for r in results if r.target.words)
+    words = "; ".join(_task_words(r.target) for r in results if r.target.words and r.instance == 1)
     if clip.path.is_dir():
         names = [path.name for path in list_pictures(clip.path)]
         return importable_picture_task(
@@ -271,6 +272,7 @@ def _object_json(k: int, clip: Clip, result: TrackResult) -> dict[str, Any]:
         "object": k,
         "label": result.target.label,
         "words": result.target.words,
+        "instance": result.instance,
         "prompts": [_prompt_json(prompt) for prompt in result.target.prompts],
         "score": round(result.score, 4),
         "anchor": result.anchor_frame,

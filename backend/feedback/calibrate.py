@@ -22,7 +22,7 @@ from backend.feedback.calibrated_settings import CalibratedSettings
 from backend.feedback.cross_validation import CrossValidated, assign_folds, choose_setting
 from backend.feedback.project import CorrectedObject, FeedbackError
 from backend.labelstudio.controls.video_rectangle import box_sequence
-from backend.labelstudio.timeline import clip_frame_of_editor
+from backend.labelstudio.timeline import clip_frame_of_editor, track_on_timeline
 from refam.attention import attention_modules
 from refam.grounder import Grounder
 from refam.pipeline.confidence import ScoreModel, feature_vector, fit_score_model
@@ -31,6 +31,7 @@ from refam.pipeline.stages import Stage
 from refam.pipeline.types import Target, TrackResult
 from refam.text.expression import ExpressionError
 from video.keyframes import KEYFRAME_IOU
+from video.masks import box_iou
 from video.metrics import Estimate, estimate_mean
 from video.sampling import plan_frames
 
@@ -238,12 +239,19 @@ def _score_heatmaps(
 
 
 def _track(pipeline: Pipeline, corrected: CorrectedObject, clip: Clip) -> TrackResult | None:
-    """Track the object from its words; None if it is not found."""
+    """Track the object from its words; None if it is not found. Of several that they mean it is the nearest one."""
     try:
-        (result,) = pipeline.run(clip, [Target(corrected.label or corrected.words, corrected.words)])
+        results = pipeline.run(clip, [Target(corrected.label or corrected.words, corrected.words)])
     except PipelineError:
         return None
-    return result if result.track.visible.any() else None
+    truth = corrected.truth(clip)
+
+    def overlap(result: TrackResult) -> float:
+        rows, visible = track_on_timeline(result.track, clip, corrected.fps)
+        both = visible & truth.visible
+        return float(box_iou(result.boxes[rows][both], truth.boxes[both]).sum())
+
+    return max((result for result in results if result.visible.any()), key=overlap, default=None)
 
 
 def _count_strokes(

@@ -15,8 +15,9 @@ from backend.jobs.models import JobRecord, JobSpec, JobState, Priority
 from backend.jobs.worker import JobResult, TransientError
 from backend.labelstudio.addresses import redact_url
 from backend.labelstudio.editor_events import FrameSpan, mask_frames
+from backend.labelstudio.edits import UserEdit
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import build_prediction, mark_preview
+from backend.labelstudio.regions import build_prediction, mark_preview, object_region_ids
 from backend.labelstudio.request import PredictRequest
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count, frame_aspect, pixel_aspect
 from backend.media.store import MediaError, MediaStore
@@ -24,7 +25,7 @@ from backend.settings import Settings
 from refam.pipeline.pipeline import PipelineError
 from refam.pipeline.stage_cache import StageCache, hash_file, trim_cache
 from refam.pipeline.stages import Stage
-from refam.pipeline.types import Target, TrackResult
+from refam.pipeline.types import Target, TrackResult, target_positions
 from video.images import encode_jpeg
 from video.io.probe import ReadingError, VideoLimits
 from video.io.reader import open_sequence
@@ -143,9 +144,10 @@ class JobRunner:
     def _save_preview(self, spec: JobSpec, clip: Clip, results: Sequence[TrackResult]) -> None:
         """Keep what is known before tracking, for a request that cannot wait for the end."""
         work = spec.work
+        ids = object_region_ids(results, work.region_ids)
         shown = [i for i, result in enumerate(results) if result.visible.any()]
         regions = parse_label_config(spec.label_config).control.regions(
-            [results[i] for i in shown], clip, fps=work.fps, region_ids=[work.region_ids[i] for i in shown]
+            [results[i] for i in shown], clip, fps=work.fps, region_ids=[ids[i] for i in shown]
         )
         if regions:
             prediction = build_prediction(list(map(mark_preview, regions)), model_version=spec.model_version)
@@ -240,6 +242,12 @@ def add_user_prompts(work: PredictRequest, clip: Clip) -> tuple[Target, ...]:
     return tuple(targets)
 
 
+def _edits_of(work: PredictRequest, results: Sequence[TrackResult]) -> list[tuple[UserEdit, ...]]:
+    """Return for each result the keyframes that a person set. What was drawn on is one object."""
+    positions = target_positions(results)
+    return [work.edits[i] if work.edits and r.instance == 1 else () for i, r in zip(positions, results, strict=True)]
+
+
 def estimate_stage_shares(records: Sequence[JobRecord]) -> dict[str, float]:
     """Return each stage's share of a job's time, as measured on the newest finished jobs, weighted by their length.
 
@@ -276,8 +284,8 @@ def _make_result(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyf
         results,
         clip,
         fps=work.fps,
-        region_ids=work.region_ids,
-        edits=work.edits,
+        region_ids=object_region_ids(results, work.region_ids),
+        edits=_edits_of(work, results),
         keyframe_iou=keyframe_iou,
         labels=work.labels,
     )

@@ -21,7 +21,7 @@ from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.export_sources import SeveralFilesError, VideoFolder
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config
-from backend.labelstudio.regions import build_prediction, region_id_for
+from backend.labelstudio.regions import build_prediction, object_region_ids, region_id_for
 from backend.labelstudio.timeline import TimedClip, rate_for_task
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video import masks
@@ -84,7 +84,7 @@ def importable_task(
         ValueError: If no object is visible.
     """
     xml = build_label_config([r.target.label for r in results])
-    ids = [region_id_for(video, position) for position in range(len(results))]
+    ids = object_region_ids(results, [region_id_for(video, position) for position in range(len(results))])
     regions = parse_label_config(xml).control.regions(results, clip, fps=fps, region_ids=ids, edits=edits)
     prediction = build_prediction(regions, model_version=model_version)
     return {"data": {"video": video, "prompt": words, "fps": fps}, "predictions": [prediction]}, xml
@@ -112,7 +112,7 @@ def importable_picture_task(
     xml = build_mask_label_config([r.target.label for r in results], "brush")
     control = parse_label_config(xml).control
     assert isinstance(control, MaskControl)
-    ids = [region_id_for(folder, position) for position in range(len(results))]
+    ids = object_region_ids(results, [region_id_for(folder, position) for position in range(len(results))])
     prediction = build_prediction(control.regions(results, region_ids=ids), model_version=model_version)
     return {"data": _picture_data(folder, names, clip.times, words), "predictions": [prediction]}, xml
 

@@ -7,9 +7,12 @@ stored is read as plain mappings, since it may lack any of these keys.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NotRequired, TypedDict, cast
+
+from refam.pipeline.types import TrackResult, target_positions
 
 REGION_PREFIX = "refam-"  # begins the ids of this backend's regions
 
@@ -201,6 +204,36 @@ def region_id_for(task: Mapping[str, Any] | str, position: int) -> str:
     """
     key = task if isinstance(task, str) else f"task {task.get('id')}"
     return REGION_PREFIX + hashlib.sha256(f"{key} object {position}".encode()).hexdigest()[:10]
+
+
+_INSTANCE = re.compile(rf"({REGION_PREFIX}[0-9a-f]+)x\d+")
+
+
+def instance_region_id(region_id: str, instance: int) -> str:
+    """Return the region id of one of several objects that words mean.
+
+    Args:
+        region_id: Of the words; the first object has it.
+        instance: Which of the objects, from 1.
+    """
+    return region_id if instance == 1 else f"{region_id}x{instance}"
+
+
+def object_region_ids(results: Sequence[TrackResult], region_ids: Sequence[str]) -> list[str]:
+    """Return a region id for each result: several objects of one target have ids of their own.
+
+    Args:
+        results: Of one run, in the order of its targets.
+        region_ids: One for each target.
+    """
+    positions = target_positions(results)
+    return [instance_region_id(region_ids[i], one.instance) for i, one in zip(positions, results, strict=True)]
+
+
+def words_region_id(region_id: str) -> str:
+    """Return the region id of the words that an object's region is of: `instance_region_id` undone."""
+    match = _INSTANCE.fullmatch(region_id)
+    return match[1] if match else region_id
 
 
 def round_score(score: float) -> float:

@@ -2,7 +2,7 @@
 
 Words are taken from, in this order: the text just typed (interactive mode), the fields that the config's TextAreas and
 Headers show, the fields `prompt`, `text` and `expression`, and at last the labels' own names. One expression is one
-object; several are separated by line breaks or semicolons.
+object, or all that a plural means ("the two dogs"); several are separated by line breaks or semicolons.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from backend.labelstudio.editor_events import FrameSpan
 from backend.labelstudio.editor_state import EditorState, read_editor_state
 from backend.labelstudio.edits import UserEdit, region_words
 from backend.labelstudio.label_config import LabelConfig
-from backend.labelstudio.regions import is_preview, labels_in_value, read_mappings, region_id_for
+from backend.labelstudio.regions import is_preview, labels_in_value, read_mappings, region_id_for, words_region_id
 from refam.pipeline.types import Target
+from refam.text.quantity import read_quantity
 from refam.text.typed_text import is_text
 from video.errors import UserError
 
@@ -42,9 +43,10 @@ class PredictRequest:
         task: What log and error messages call the task.
         video: The video's address as it stands in the task, "" for a list of pictures.
         fps: Frame rate of the editor's timeline.
-        targets: One per object.
-        region_ids: One per object: the region that the answer replaces or makes.
-        edits: The keyframes that a person set, per object; () where there are none at all.
+        targets: One per expression.
+        region_ids: One per target: the region that the answer replaces or makes; of several objects of one target the
+            others have it with a suffix (`instance_region_id`).
+        edits: The keyframes that a person set, per target; () where there are none at all.
         frames: The addresses of a list of pictures.
         labels: The labels that the task's regions can have, as regions carry them; None: those of the label config.
         unedited_masks: Masks of these objects that the editor shows and nobody edited. Those that the answer does not
@@ -235,6 +237,7 @@ def _read_objects(
         ]
     regions = config.control.replaceable_regions(state)
     objects = _objects_for(expressions, labels, regions, task, state)
+    objects = [one for o in objects for one in _split_edited(o, config.control.edited_instances(o.region_id, state))]
     return [o for o in objects if o.edits or not o.unchanged] or objects
 
 
@@ -245,26 +248,39 @@ def _objects_for(
     task: Mapping[str, Any],
     state: EditorState,
 ) -> list[_Object]:
-    """Return an object per expression. Each takes over a region: by its words, then by its label, then in order."""
+    """Return an object per expression. Each takes over a region: by its words, then by its label, then in order.
+
+    A plural takes over all regions with its words. What a person edited of them is an object by itself, and the others
+    stay as they are.
+    """
     split = [_split_label(expression, labels) for expression in expressions]
-    same_words = {i: region for i, (_, words) in enumerate(split) if (region := _pop_by_words(regions, words))}
+    same_words = [_pop_by_words(regions, words) for _, words in split]
     results = {label.result for label in labels}
     objects = []
     for position, (prefix_label, words) in enumerate(split):
         named = prefix_label or _label_named_in(words, labels)
-        region = same_words.get(position) or _pop_by_label(regions, named)
+        own = same_words[position]
+        region = own[0] if own else _pop_by_label(regions, named)
         current = next(iter(_labels_in(region)), None)
         # A label that the words name wins; then the one that the region has, for a person may have set it.
         label = named or (current if current in results else None) or (labels[0].result if labels else words)
-        objects.append(
-            _Object(
-                Target(label=label, words=words),
-                str(region["id"]) if region else region_id_for(task, position),
-                state.user_keyframes(region) if region else (),
-                region is not None and region_words(region) == words and label == current and not is_preview(region),
-            )
-        )
+        edited = [(one, edits) for one in own if (edits := state.user_keyframes(one))]
+        if len(own) > 1 and edited:
+            objects += [_Object(Target(label=label, words=words), str(one["id"]), edits) for one, edits in edited]
+            continue
+        unchanged = bool(own) and all(label in _labels_in(one)[:1] and not is_preview(one) for one in own)
+        name = str(region["id"]) if region else region_id_for(task, position)
+        name = words_region_id(name) if own else name  # the first of several may have been deleted
+        edits = state.user_keyframes(region) if region else ()
+        objects.append(_Object(Target(label=label, words=words), name, edits, unchanged))
     return objects
+
+
+def _split_edited(one: _Object, edited_ids: Sequence[str]) -> list[_Object]:
+    """Return an object for each of several of which a person edited a mask: the others stay as they are."""
+    if not edited_ids or not read_quantity(one.target.words or "").is_plural:
+        return [one]
+    return [_Object(one.target, region_id) for region_id in edited_ids]
 
 
 def _split_label(expression: str, labels: Sequence[Label]) -> tuple[str | None, str]:
@@ -284,12 +300,16 @@ def _label_named_in(expression: str, labels: Sequence[Label]) -> str | None:
     return max(named, key=lambda label: len(label.value)).result if named else None
 
 
-def _pop_by_words(regions: list[Mapping[str, Any]], words: str) -> Mapping[str, Any] | None:
-    """Take the first region that was found with these words out of the list."""
-    region = next((r for r in regions if region_words(r) == words), None)
-    if region is not None:
+def _pop_by_words(regions: list[Mapping[str, Any]], words: str) -> list[Mapping[str, Any]]:
+    """Take the region that was found with these words out of the list, all of them if they mean several objects.
+
+    The one of the first object comes first.
+    """
+    same = [region for region in regions if region_words(region) == words]
+    own = sorted(same, key=lambda r: len(str(r["id"]))) if read_quantity(words).is_plural else same[:1]
+    for region in own:
         regions.remove(region)
-    return region
+    return own
 
 
 def _pop_by_label(regions: list[Mapping[str, Any]], label: str | None) -> Mapping[str, Any] | None:

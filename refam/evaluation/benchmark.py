@@ -23,6 +23,7 @@ from refam.evaluation.grounding_scores import ABLATION, OFF, SHIPPED
 from refam.evaluation.samples import BenchmarkSample, Mask, visible_frames
 from refam.grounding import GroundingOptions
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, Target
+from refam.pipeline.tracks import join_tracks
 from video import masks, metrics
 from video.atomic_files import write_beside, write_text
 from video.errors import UserError
@@ -121,8 +122,8 @@ def evaluate_sample(
     target = _target(sample, start, peak)
     track, score, why = None, 0.0, None
     try:
-        (result,) = pipeline.run(clip, [target])
-        track, score = result.track, result.score
+        results = pipeline.run(clip, [target])
+        track, score = join_tracks([result.track for result in results]), min(result.score for result in results)
     except PipelineError as error:
         why = str(error)
     seconds = round(time.perf_counter() - begin, 3)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from refam.heatmap_regions import MIN_INSTANCE_PEAK, find_regions
 from refam.pipeline.click_masks import choose_click_mask
 from refam.pipeline.roi import frame_of_video
 from refam.pipeline.state import GroundedMask, ObjectState
@@ -168,17 +169,13 @@ def anchor_on_words(
     """
     if state.consensus is None:
         raise RuntimeError("an anchor on words needs heatmaps")
-    judged = presence_in_clip(state.consensus.heatmaps)
-    if judged is not None:
-        state.presence, guess = judged
-        if state.presence < options.min_presence:
-            state.failure = describe_absence(clip, state.target.words or "", state.presence, guess)
-            return
+    if not is_in_clip(clip, state, options=options):
+        return
     ranked = ground_masks(
         clip, state.consensus, segmenter, read_errors=state.read_errors, cache=state.cache, progress=progress
     )
     for i, grounded in enumerate(ranked):
-        evidence = _combine_evidence(grounded.heatmap.confidence, grounded.agreement, grounded.score)
+        evidence = combine_evidence(grounded.heatmap.confidence, grounded.agreement, grounded.score)
         if evidence < options.min_evidence:
             continue
         state.word_anchors = {grounded.frame: grounded.mask}
@@ -187,6 +184,23 @@ def anchor_on_words(
         state.grounded_masks = tuple(ranked[i:])
         return
     state.failure = f"nothing in this video stands out for the words {state.target.words!r}"
+
+
+def is_in_clip(clip: Clip, state: ObjectState, *, options: PipelineOptions) -> bool:
+    """Return whether the video bears out the words at all; otherwise the state gets a failure that says so.
+
+    Args:
+        clip: The video.
+        state: The object's, with its heatmaps; gets the probability, where that is known.
+        options: Say how likely the object must be.
+    """
+    judged = presence_in_clip(state.consensus.heatmaps) if state.consensus is not None else None
+    if judged is None:
+        return True
+    state.presence, guess = judged
+    if state.presence < options.min_presence:
+        state.failure = describe_absence(clip, state.target.words or "", state.presence, guess)
+    return state.failure is None
 
 
 def presence_in_clip(heatmaps: Sequence[Heatmap]) -> tuple[float, Heatmap] | None:
@@ -255,8 +269,6 @@ def ground_masks(
             progress(i / len(consensus.heatmaps))
         if heatmap.grid.max() <= 0:
             continue
-        content = hashlib.sha256(heatmap.grid.tobytes()).hexdigest()
-        key = (segmenter.name, heatmap.frame, content, *astuple(heatmap.mask_choice))
         try:
             image = clip.frame(heatmap.frame)
         except ReadingError as error:
@@ -264,20 +276,37 @@ def ground_masks(
                 raise
             read_errors.append(error)
             continue
-        outline = cache.load_mask(key) if cache is not None else None
-        if outline is None:
-            candidates = segmenter.segment(image, heatmap.to_prompt(), frame=heatmap.frame)
-            best = candidates[0] if candidates else None
-            outline = (masks.encode(best.mask), best.score) if best is not None else (masks.empty(clip.size), 0.0)
-            if cache is not None:
-                cache.save_mask(key, *outline)
-        mask, score = masks.decode(outline[0]), outline[1]
+        outline, score = outline_heatmap(image, heatmap, segmenter, cache=cache)
+        mask = masks.decode(outline)
         appearance = ColorModel.of(image, mask)
         if appearance is not None:
             grounded.append(
                 GroundedMask(heatmap, mask, appearance, float(certainties[i]), float(consensus.agreement[i]), score)
             )
     return sorted(grounded, key=lambda g: -g.quality)
+
+
+def outline_heatmap(
+    image: NDArray[np.uint8], heatmap: Heatmap, segmenter: Segmenter, *, cache: StageCache | None = None
+) -> tuple[Rle, float]:
+    """Return the mask that a heatmap leads to, empty if it leads to none, and the segmenter's score of it in [0, 1].
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        heatmap: Where the words point in it.
+        segmenter: What turns a heatmap into a mask.
+        cache: Where the mask is stored and looked up.
+    """
+    content = hashlib.sha256(heatmap.grid.tobytes()).hexdigest()
+    key = (segmenter.name, heatmap.frame, content, *astuple(heatmap.mask_choice))
+    outline = cache.load_mask(key) if cache is not None else None
+    if outline is None:
+        candidates = segmenter.segment(image, heatmap.to_prompt(), frame=heatmap.frame)
+        size = (image.shape[1], image.shape[0])
+        outline = (masks.encode(candidates[0].mask), candidates[0].score) if candidates else (masks.empty(size), 0.0)
+        if cache is not None:
+            cache.save_mask(key, *outline)
+    return outline
 
 
 def measure_word_support(state: ObjectState, track: MaskTrack) -> tuple[float, list[int], list[str]]:
@@ -297,7 +326,10 @@ def measure_word_support(state: ObjectState, track: MaskTrack) -> tuple[float, l
         box = masks.box_of(mask)
         if box is not None:
             x0, y0, x1, y1 = masks.pad_box(box, 0.1)
-            points_at_it[heatmap.frame] = x0 <= heatmap.peak[0] <= x1 and y0 <= heatmap.peak[1] <= y1
+            points = [heatmap.peak]
+            if state.quantity.is_plural:  # the highest mode is on one of several
+                points = [mode.peak_at(heatmap.grid) for mode in find_regions(heatmap.grid, min_peak=MIN_INSTANCE_PEAK)]
+            points_at_it[heatmap.frame] = any(x0 <= x <= x1 and y0 <= y <= y1 for x, y in points)
     if not points_at_it:
         return 0.0, [], []
     misses = [frame for frame, hit in points_at_it.items() if not hit]
@@ -305,7 +337,7 @@ def measure_word_support(state: ObjectState, track: MaskTrack) -> tuple[float, l
     return 1 - len(misses) / len(points_at_it), misses, notes
 
 
-def _combine_evidence(confidence: float, agreement: float, score: float) -> float:
+def combine_evidence(confidence: float, agreement: float, score: float) -> float:
     """Return the geometric mean, each taken for .05 at least: none alone can carry an answer or sink it."""
     return float((max(confidence, 0.05) * max(agreement, 0.05) * max(score, 0.05)) ** (1 / 3))
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from refam.pipeline.anchors import find_anchors, measure_word_support
 from refam.pipeline.confidence import ScoreModel, load_score_model, raw_score, track_features
+from refam.pipeline.instances import find_instances, merge_same_objects
 from refam.pipeline.preview import Preview, map_previews_to_clip, preview_results
 from refam.pipeline.recovery import Redetector, describe_gaps
 from refam.pipeline.roi import (
@@ -113,8 +114,10 @@ class Pipeline:
             preview: Called once before tracking, with what is known by then; see `refam.pipeline.preview`.
 
         Returns:
-            One result per target, in their order. A target that could not be found has a track that is visible
-            nowhere, no keyframes, score 0, and a note that says why. If the clip cannot be read to its end, the results
+            One result per target, in their order; of words that mean several objects ("the two dogs", "every person")
+            one for each that was found, numbered from left to right (`TrackResult.instance`). A target that could not
+            be found has a track that is visible nowhere, no keyframes, score 0, and a note that says why; so has one
+            that means an object of an earlier target. If the clip cannot be read to its end, the results
             hold what is known until there, and say so in `read_errors`.
 
         Raises:
@@ -127,14 +130,21 @@ class Pipeline:
         _check_prompt_frames(clip, targets)
         states = [ObjectState(target, cache=cache) for target in targets]
         self._ground_words(clip, [state for state in states if state.target.words], progress)
+        objects: list[ObjectState] = []
         for i, state in enumerate(states):
 
             def mask_progress(share: float, done: int = i) -> None:
                 progress(Stage.MASK, (done + share) / len(states))
 
             mask_progress(0.0)
-            if state.failure is None:
+            if state.failure is not None:
+                objects.append(state)
+            elif state.quantity.is_plural and state.consensus is not None:
+                objects += find_instances(clip, state, self._segmenter, options=self._options, progress=mask_progress)
+            else:
                 find_anchors(clip, state, self._segmenter, options=self._options, progress=mask_progress)
+                objects.append(state)
+        states = merge_same_objects(objects)
         progress(Stage.MASK, 1.0)
         found = [state for state in states if state.failure is None]
         if not found:
@@ -202,7 +212,9 @@ class Pipeline:
         if state.track is None:
             notes = (state.failure or "", *state.notes)
             nowhere = empty_track(clip, state.target.label)
-            return TrackResult(state.target, nowhere, (), 0.0, 0, notes, read_errors=read_errors)
+            return TrackResult(
+                state.target, nowhere, (), 0.0, 0, notes, read_errors=read_errors, instance=state.instance
+            )
         track = replace(state.track, scores=np.clip(state.track.scores, 0, 1))
         backing, disagreements, word_notes = measure_word_support(state, track)
         features = track_features(state, track, backing=backing)
@@ -233,6 +245,7 @@ class Pipeline:
             features | {"presence": presence},
             read_errors=read_errors,
             disagreements=tuple(disagreements),
+            instance=state.instance,
         )
 
     def _score_model(self, state: ObjectState) -> ScoreModel | None:
@@ -267,7 +280,7 @@ def run_in_region(
         preview: See `Pipeline.run`; on the region's frames of the whole clip, in its size.
 
     Returns:
-        One result per target, on the whole clip's frames and in its size.
+        The results, see `Pipeline.run`, on the whole clip's frames and in its size.
 
     Raises:
         PromptError: For a region or a prompt that does not fit the clip.

@@ -38,7 +38,7 @@ class PreviewResult(TrackResult):
 
 
 Preview = Callable[[list[PreviewResult]], None]
-"""Takes one result per target, as `preview_results` returns them."""
+"""Takes one result per object, as `preview_results` returns them."""
 
 
 def preview_results(clip: Clip, states: Sequence[ObjectState]) -> list[PreviewResult]:
@@ -59,7 +59,11 @@ def preview_results(clip: Clip, states: Sequence[ObjectState]) -> list[PreviewRe
         notes = (*([] if state.failure is None else [state.failure]), *state.notes)
         track = track or empty_track(clip, state.target.label)
         first = None if state.failure is not None else _first_mask(clip, state)
-        results.append(PreviewResult(state.target, track, (), 0.0, state.anchor_frame, notes, first_mask=first))
+        results.append(
+            PreviewResult(
+                state.target, track, (), 0.0, state.anchor_frame, notes, first_mask=first, instance=state.instance
+            )
+        )
     return results
 
 

@@ -80,7 +80,7 @@ class Quality(StrEnum):
             preview: See `Pipeline.run`.
 
         Returns:
-            One result per target, on the clip's own frames and in its size.
+            The results, see `Pipeline.run`, on the clip's own frames and in its size.
 
         Raises:
             PipelineError: If no target could be found.

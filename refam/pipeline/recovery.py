@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.pipeline.anchors import MIN_COLOR_SIMILARITY
+from refam.pipeline.instances import propose_instances
 from refam.pipeline.state import GroundedMask, ObjectState, appearance_similarity
 from refam.pipeline.tracks import mask_at
 from video import masks
@@ -187,7 +188,7 @@ class Redetector:
             match = recognise(
                 image,
                 heatmap,
-                self._segmenter.segment(image, heatmap.to_prompt(), frame=heatmap.frame),
+                self._candidates(state, image, heatmap),
                 appearance,
                 occupied=[mask for mask in occupied if mask is not None],
                 min_confidence=0.5 * state.confidence,
@@ -195,6 +196,13 @@ class Redetector:
             if match is not None and (best is None or match[1] > best[0]):
                 best = (match[1], heatmap.frame, match[0])
         return None if best is None else {best[1]: best[2]}
+
+    def _candidates(self, state: ObjectState, image: NDArray[np.uint8], heatmap: Heatmap) -> list[Candidate]:
+        """Return the masks that may show an object: of one of several at each mode of the heatmap."""
+        if not state.quantity.is_plural:
+            return self._segmenter.segment(image, heatmap.to_prompt(), frame=heatmap.frame)
+        instances = propose_instances(image, heatmap, self._segmenter, cache=state.cache)
+        return [Candidate(heatmap.frame, one.mask, one.score) for one in instances]
 
 
 def recognise(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.pipeline.types import FramePrompt, PromptError, Target, TrackResult
+from refam.pipeline.types import FramePrompt, PromptError, Target, TrackResult, target_positions
 from video import masks
 from video.heatmap_fusion import MotionLink, link_frames
 from video.io.probe import ReadingError
@@ -133,7 +133,8 @@ def _map_prompt_to_view(view: ClipView, prompt: FramePrompt) -> FramePrompt:
 
 def map_results_to_clip(results: Sequence[TrackResult], view: ClipView, targets: Sequence[Target]) -> list[TrackResult]:
     """Return the results on the whole clip's frames, in its size; drawn masks stay as they are to the pixel."""
-    return [_map_result_to_clip(result, view, target) for result, target in zip(results, targets, strict=True)]
+    positions = target_positions(results)
+    return [_map_result_to_clip(result, view, targets[i]) for i, result in zip(positions, results, strict=True)]
 
 
 def _map_result_to_clip(result: TrackResult, view: ClipView, target: Target) -> TrackResult:

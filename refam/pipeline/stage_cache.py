@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refam.disk_cache import evict_oldest
-from refam.pipeline.types import Target, TrackResult
+from refam.pipeline.types import Target, TrackResult, target_positions
 from refam.version import __version__
 from video.masks import encode
 from video.tracking.state import CheckpointStore
-from video.types import Heatmap, Keyframe, MaskChoice, MaskTrack, Presence, Rle
+from video.types import Heatmap, Keyframe, MaskChoice, MaskTrack, Mode, Presence, Rle
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("refam.jobs")
 
 _HASH_CHUNK = 1 << 20
-_FORMAT = 2  # counted up when what is stored, or what it is computed from, changes
+_FORMAT = 3  # counted up when what is stored, or what it is computed from, changes
 
 
 def hash_file(path: Path) -> str:
@@ -60,12 +60,15 @@ class StageCache:
     def load_heatmap(self, key: Sequence[object]) -> Heatmap | None:
         """Return the heatmap of a grounded frame, or None."""
         stored = self._read("heatmap", key)
-        if stored is None or "mask_choice" not in stored:  # stored before heatmaps had it
+        if stored is None:
             return None
         grid = np.frombuffer(bytes.fromhex(stored["grid"]), np.float32).reshape(stored["shape"])
         presence = Presence(*stored["presence"]) if stored["presence"] is not None else None
         choice = MaskChoice(**stored["mask_choice"])
-        return Heatmap(stored["frame"], grid.copy(), tuple(stored["peak"]), stored["confidence"], presence, choice)
+        modes = tuple(Mode(*mode) for mode in stored["modes"])
+        return Heatmap(
+            stored["frame"], grid.copy(), tuple(stored["peak"]), stored["confidence"], presence, choice, modes
+        )
 
     def save_heatmap(self, key: Sequence[object], heatmap: Heatmap) -> None:
         """Store the heatmap of a grounded frame."""
@@ -77,6 +80,7 @@ class StageCache:
             "peak": [float(v) for v in heatmap.peak],
             "confidence": float(heatmap.confidence),
             "mask_choice": asdict(heatmap.mask_choice),
+            "modes": [list(map(float, mode)) for mode in heatmap.modes],
             "presence": None if heatmap.presence is None else [heatmap.presence.probability, heatmap.presence.weakest],
         }
         self._write("heatmap", key, content)
@@ -111,7 +115,8 @@ class StageCache:
             return None
         return [
             TrackResult(
-                target=target,
+                target=targets[item["target"]],
+                instance=item["instance"],
                 track=MaskTrack.from_dict(item["track"]),
                 keyframes=tuple(
                     Keyframe(k["frame"], tuple(k["box"]), k["enabled"], k["score"]) for k in item["keyframes"]
@@ -122,13 +127,15 @@ class StageCache:
                 features=item.get("signs", {}),
                 disagreements=tuple(item.get("elsewhere", ())),
             )
-            for target, item in zip(targets, stored, strict=True)
+            for item in stored
         ]
 
     def save_results(self, key: Sequence[object], results: Sequence[TrackResult]) -> None:
         """Store the results of targets."""
         content = [
             {
+                "target": position,
+                "instance": result.instance,
                 "track": result.track.to_dict(),
                 "keyframes": [asdict(keyframe) for keyframe in result.keyframes],
                 "score": result.score,
@@ -137,7 +144,7 @@ class StageCache:
                 "signs": dict(result.features),
                 "elsewhere": list(result.disagreements),
             }
-            for result in results
+            for position, result in zip(target_positions(results), results, strict=True)
         ]
         self._write("results", key, content)
 

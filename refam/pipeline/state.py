@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.pipeline.types import Target
+from refam.text.quantity import ONE, Quantity, read_quantity
 from video.heatmap_fusion import FusedHeatmaps
 from video.io.probe import ReadingError
 from video.masks import Box, Mask
@@ -44,6 +45,7 @@ class ObjectState:
         cache: Finished stages of this clip.
         read_errors: Where the clip could not be read.
         grounded_masks: The masks of the grounded frames, the anchor's first.
+        instance: Which of the objects of its target it is, from 1.
     """
 
     target: Target
@@ -63,6 +65,13 @@ class ObjectState:
     cache: StageCache | None = None
     read_errors: list[ReadingError] = field(default_factory=list)
     grounded_masks: tuple[GroundedMask, ...] = ()
+    instance: int = 1
+
+    @functools.cached_property
+    def quantity(self) -> Quantity:
+        """How many objects the words mean. What a person drew on is one object, whatever the words say."""
+        words = self.target.words
+        return read_quantity(words) if words and not self.target.prompts else ONE
 
     def read_frame(self, clip: Clip, frame: int) -> NDArray[np.uint8] | None:
         """Return a frame, (H, W, 3) uint8 RGB; None, with the error noted, if it cannot be read."""
@@ -101,9 +110,7 @@ class GroundedMask:
     @property
     def fill(self) -> float:
         """The mean heat under the mask, in [0, 1]. A mask that runs over a neighbour has little on that part."""
-        h, w = self.mask.shape
-        heat = cv2.resize(self.heatmap.grid, (w, h), interpolation=cv2.INTER_LINEAR)
-        return float(np.clip(heat[self.mask].mean(), 0, 1))
+        return mean_heat(self.heatmap.grid, self.mask)
 
     @functools.cached_property
     def quality(self) -> float:
@@ -117,6 +124,13 @@ class GroundedMask:
         bias = self.heatmap.mask_choice.whole_bias
         fit = self.fill if bias == 0 else self.score * float(self.mask.mean()) ** bias
         return self.certainty**3 * fit
+
+
+def mean_heat(grid: NDArray[np.float32], mask: Mask) -> float:
+    """Return the mean of a heatmap (h, w) under a mask (H, W) bool, in [0, 1]."""
+    h, w = mask.shape
+    heat = cv2.resize(grid, (w, h), interpolation=cv2.INTER_LINEAR)
+    return float(np.clip(heat[mask].mean(), 0, 1))
 
 
 def appearance_similarity(a: ColorModel, b: ColorModel) -> float:

@@ -58,6 +58,28 @@ def fill_gaps(track: MaskTrack, recovered: MaskTrack) -> MaskTrack:
     return track.fill(recovered, np.intersect1d(track.frames[~track.visible], recovered.frames[recovered.visible]))
 
 
+def join_tracks(tracks: Sequence[MaskTrack]) -> MaskTrack:
+    """Return one track of several objects, as benchmarks take what a plural means: their masks together.
+
+    Args:
+        tracks: At least one; all on the same frames.
+    """
+    first, *others = tracks
+    if not others:
+        return first
+    joined = [
+        np.logical_or.reduce([masks.decode(track.rles[row]) for track in tracks]) for row in range(len(first.rles))
+    ]
+    visible = np.logical_or.reduce([track.visible for track in tracks])
+    return replace(
+        first,
+        rles=tuple(map(masks.encode, joined)),
+        boxes=np.array([masks.box_of(mask) or masks.EMPTY_BOX for mask in joined], np.float64),
+        scores=np.max([track.scores for track in tracks], axis=0),
+        visible=visible,
+    )
+
+
 def resolve_overlaps(states: Sequence[ObjectState]) -> None:
     """Give each pixel that two tracks claim to the one with the higher score; what a person drew keeps its pixels.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +142,7 @@ class TrackResult:
         interpolated: The frames that were not looked at; their masks are interpolated.
         read_errors: Where the clip could not be read any further. The same question may find more another time.
         disagreements: The frames on which the words point away from the track.
+        instance: Which of the objects of its target it is, from 1: words may mean several ("the two dogs").
     """
 
     target: Target
@@ -153,12 +155,14 @@ class TrackResult:
     interpolated: tuple[int, ...] = ()
     read_errors: tuple[str, ...] = ()
     disagreements: tuple[int, ...] = ()
+    instance: int = 1
 
     def __repr__(self) -> str:
         seen = self.track.frames[self.track.visible].tolist()
         where = f"found on {len(seen)} of {len(self.track.frames)} frames"
         span = f" ({seen[0]} to {seen[-1]})" if seen else ""
-        return f"{type(self).__name__}({self.label!r}, {where}{span}, score={self.score:.2f})"
+        number = f", instance {self.instance}" if self.instance > 1 else ""
+        return f"{type(self).__name__}({self.label!r}{number}, {where}{span}, score={self.score:.2f})"
 
     @property
     def label(self) -> str:
@@ -184,6 +188,15 @@ class TrackResult:
     def visible(self) -> NDArray[np.bool_]:
         """(n,) bool: whether the object is visible."""
         return self.track.visible
+
+
+def target_positions(results: Sequence[TrackResult]) -> list[int]:
+    """Return for each result the position of its target among the targets.
+
+    Args:
+        results: Of one run: in the order of the targets, and of each target instance 1 first.
+    """
+    return [position - 1 for position in itertools.accumulate(int(result.instance == 1) for result in results)]
 
 
 @dataclass(frozen=True)

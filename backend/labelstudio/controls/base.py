@@ -199,6 +199,15 @@ class Control(ABC):
         """
         return tuple(targets)
 
+    def edited_instances(self, region_id: str, state: EditorState) -> tuple[str, ...]:
+        """Return the ids of the objects of some words of which a person edited a mask on a picture.
+
+        Args:
+            region_id: Of the words; those of their objects are made of it (`instance_region_id`).
+            state: What the caller sees.
+        """
+        return ()
+
     def unedited_masks(self, state: EditorState, region_ids: Sequence[str]) -> tuple[UneditedMask, ...]:
         """Return the masks of these objects that the editor shows and nobody edited."""
         return ()

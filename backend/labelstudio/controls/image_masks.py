@@ -8,6 +8,7 @@ editor keeps a region that no other of its id replaces.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -209,17 +210,26 @@ class MaskControl(Control):
 
     def unedited_masks(self, state: EditorState, region_ids: Sequence[str]) -> tuple[UneditedMask, ...]:
         """Return the masks of these objects that the editor shows and nobody edited."""
-        prefixes = tuple(f"{region_id}-" for region_id in region_ids)
+        of_these = re.compile(rf"(?:{'|'.join(map(re.escape, region_ids))})(?:x\d+)?-.+")
         masks = []
         for region in self.shown_regions(state):
             w, h = region.get("original_width"), region.get("original_height")
-            ours = not self.is_user_edited(region) and str(region.get("id")).startswith(prefixes)
+            ours = not self.is_user_edited(region) and of_these.fullmatch(str(region.get("id")))
             if ours and isinstance(w, int) and isinstance(h, int) and w > 0 and h > 0:
                 own = region.get("labels")
                 labels = own if isinstance(own, list) and own else labels_in_value(region["value"], self.tag)
                 label = labels[0] if labels else ""
                 masks.append(UneditedMask(str(region["id"]), region["item_index"], (w, h), str(label)))
         return tuple(masks)
+
+    def edited_instances(self, region_id: str, state: EditorState) -> tuple[str, ...]:
+        """Return the ids of the objects of some words of which a person edited a mask. See `Control`."""
+        if not state.saved:
+            return ()
+        edited = (r for r in self.shown_regions(state) if self.is_user_edited(r) and not state.is_predicted(r))
+        pattern = re.compile(rf"({re.escape(region_id)}(?:x\d+)?)-\d+(?:-\d+)?")
+        matches = (pattern.fullmatch(str(region.get("id"))) for region in edited)
+        return tuple(dict.fromkeys(match[1] for match in matches if match))
 
     def add_mask_prompts(
         self, targets: Sequence[Target], region_ids: Sequence[str], state: EditorState

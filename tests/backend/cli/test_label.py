@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -103,6 +104,27 @@ def test_label_writes_a_mask_for_every_frame(truth_pipeline, video, tmp_path):
     truth[:2] = False
     assert written_masks.dtype == np.uint8
     assert np.array_equal(written_masks, truth * np.uint8(255))
+
+
+def test_label_writes_each_object_of_a_plural(truth_pipeline, video, tmp_path, monkeypatch):
+    def run(self, clip, targets, **_):
+        return [replace(self._result(t), instance=k) for t in targets for k in ((1, 2) if "s" in t.words else (1,))]
+
+    monkeypatch.setattr(TruthPipeline, "run", run)
+    result = refam("label", video, "the squares", "the hat", "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    objects = [(o["object"], o["label"], o["instance"]) for o in report["objects"]]
+    assert objects == [(0, "the squares", 1), (1, "the squares", 2), (2, "the hat", 1)]
+    tracks = json.loads((tmp_path / "out" / "tracks.json").read_text())
+    assert [(o["object"], o["label"], o["instance"]) for o in tracks["objects"]] == objects
+    (task,) = json.loads((tmp_path / "out" / "label_studio.json").read_text())
+    assert task["data"]["prompt"] == "the squares; the hat"
+    regions = task["predictions"][0]["result"]
+    assert [r["value"]["labels"] for r in regions] == [["the squares"], ["the squares"], ["the hat"]]
+    assert len({r["id"] for r in regions}) == 3
+    assert (tmp_path / "out" / "label_config.xml").read_text().count('value="the squares"') == 1
+    assert sorted(p.name for p in (tmp_path / "out" / "masks").iterdir()) == ["0", "1", "2"]
 
 
 def test_label_writes_tracks_task_and_overlay(truth_pipeline, video, tmp_path):

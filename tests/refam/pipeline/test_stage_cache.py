@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from refam.pipeline.pipeline import Pipeline, Target
+from refam.pipeline.pipeline import Pipeline, Target, TrackResult
 from refam.pipeline.stage_cache import StageCache, hash_file, trim_cache
 from refam.segmenters.grabcut import GrabCutSegmenter
 from tests.doubles import moving_box
 from tests.refam.pipeline.ground_truth import TruthGrounder, random_heatmap, star_and_disc
 from tests.video.clips import ArrayClip
+from video.types import Mode
 
 KEY = ("model", 1, ("a", 2.5))
 
@@ -31,6 +34,18 @@ def test_stages_are_loaded_as_saved(cache):
     assert np.array_equal(again.grid, random_heatmap().grid)
     assert (again.frame, again.peak, again.confidence) == (3, (0.25, 0.75), 0.5)
     assert_same_track(cache.load_tracks(KEY)[0], moving_box(5))
+
+
+def test_several_objects_of_one_target_are_loaded_as_saved(cache):
+    targets = [Target("dogs", "the dogs"), Target("cat", "the cat")]
+    order = [(0, 1), (0, 2), (1, 1)]
+    saved = [TrackResult(targets[t], moving_box(5), (), 0.5, 0, (), instance=k) for t, k in order]
+    cache.save_results(KEY, saved)
+    again = cache.load_results(KEY, targets)
+    assert [(targets.index(r.target), r.instance) for r in again] == order
+    modes = (Mode(0.25, 0.5, 0.9), Mode(0.75, 0.5, 0.1))
+    cache.save_heatmap(KEY, replace(random_heatmap(), modes=modes))
+    assert cache.load_heatmap(KEY).modes == modes
 
 
 @pytest.mark.parametrize("other", [("model", 1, ("a", 2.6)), ("model", 2, ("a", 2.5)), ("model", 1), ()])
