@@ -69,6 +69,9 @@ def _describe(expressions: list[str]) -> Iterator[tuple[bool, str]]:
             continue
         used = list(dict.fromkeys(parsed.tokens[word[0]].word for word in parsed.content_words()))
         said = [f"{', '.join(map(str, used))}, read by {name}"]
+        if parsed.quantity.is_plural:
+            most = parsed.quantity.most
+            said.append("any number of objects" if most is None else f"at most {most} objects")
         if parsed.cues:
             said.append(f"chosen by {', '.join(repr(cue.text) for cue in parsed.cues)}")
         said += [f"{word!r} is not known" for word in parsed.unchecked] + parsed.notes

@@ -17,7 +17,7 @@ from backend.labelstudio.addresses import redact_url
 from backend.labelstudio.editor_events import FrameSpan, mask_frames
 from backend.labelstudio.edits import UserEdit
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.regions import build_prediction, mark_preview, object_region_ids
+from backend.labelstudio.regions import Region, build_prediction, mark_preview, object_region_ids
 from backend.labelstudio.request import PredictRequest
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count, frame_aspect, pixel_aspect
 from backend.media.store import MediaError, MediaStore
@@ -300,6 +300,12 @@ def _make_result(spec: JobSpec, clip: Clip, results: Sequence[TrackResult], keyf
         raise PipelineError(f"nothing was found: {reasons or 'no object fits the words'}")
     prediction = build_prediction(regions, model_version=spec.model_version)
     prediction["result"] += config.control.clear_missing_masks(work.unedited_masks, regions)
+    answered = {region["id"] for region in prediction["result"]}
+    prediction["result"] += [
+        cast("Region", one.emptied)
+        for one in work.replaced_regions
+        if one.by in answered and one.emptied["id"] not in answered
+    ]
     try:
         thumbnail = render_thumbnail(clip, results)
     except ReadingError as error:  # the answer is there; only its picture cannot be made

@@ -32,7 +32,7 @@ from backend.labelstudio.timeline import DEFAULT_RATE, MAX_RATE, TimedClip, edit
 from refam.pipeline.types import TrackResult
 from video.keyframes import KEYFRAME_IOU
 
-_IN_SIGHT = "-seen"  # ends the id of the region with an object's times in sight, after the id of its boxes or outlines
+IN_SIGHT = "-seen"  # ends the id of the region with an object's times in sight, after the id of its boxes or outlines
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class LabelConfig:
             labels: The labels that the task's regions can have, as regions carry them; None: those of the label config.
         """
         regions: list[Region] = []
-        for control, suffix in zip(self.controls, ("", _IN_SIGHT), strict=False):
+        for control, suffix in zip(self.controls, ("", IN_SIGHT), strict=False):
             offered = control if labels is None else control.with_labels([n for n in labels if control.offers(n)])
             ids = [region_id + suffix for region_id in region_ids]
             regions += offered.regions(results, clip, fps=fps, region_ids=ids, edits=edits, keyframe_iou=keyframe_iou)

@@ -8,7 +8,7 @@ object, or all that a plural means ("the two dogs"); several are separated by li
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,8 +20,10 @@ from backend.labelstudio.controls.image_masks import MaskError
 from backend.labelstudio.editor_events import FrameSpan
 from backend.labelstudio.editor_state import EditorState, read_editor_state
 from backend.labelstudio.edits import UserEdit, region_words
-from backend.labelstudio.label_config import LabelConfig
+from backend.labelstudio.empty_regions import empty_region
+from backend.labelstudio.label_config import IN_SIGHT, LabelConfig
 from backend.labelstudio.regions import is_preview, labels_in_value, read_mappings, region_id_for, words_region_id
+from refam.photos.vocabulary import singular_forms
 from refam.pipeline.types import Target
 from refam.text.quantity import read_quantity
 from refam.text.typed_text import is_text
@@ -29,6 +31,19 @@ from video.errors import UserError
 
 FALLBACK_FIELDS = ("prompt", "text", "expression")
 LONGEST_EXPRESSION = 500  # characters; a longer one is a mistake, and would cost accordingly
+
+
+@dataclass(frozen=True)
+class ReplacedRegion:
+    """A region that an answer takes away, since other words, or fewer objects, stand in its place.
+
+    Attributes:
+        by: The id of the target's first region; without that in the answer, nothing is taken away.
+        emptied: The same region with nothing to draw (`empty_region`).
+    """
+
+    by: str
+    emptied: dict[str, Any]
 
 
 class RequestError(UserError):
@@ -52,6 +67,8 @@ class PredictRequest:
         unedited_masks: Masks of these objects that the editor shows and nobody edited. Those that the answer does not
             replace are emptied.
         kept_regions: The ids of regions that the answer must not replace: a person's edits are all that they hold.
+        replaced_regions: Regions of several objects that the editor shows and nobody edited. Those that the answer does
+            not hold are emptied.
         span: The frames that an event of the editor is about; None for any other request.
     """
 
@@ -65,6 +82,7 @@ class PredictRequest:
     labels: tuple[str, ...] | None = None
     unedited_masks: Annotated[tuple[UneditedMask, ...], Field(alias="shown")] = ()
     kept_regions: tuple[str, ...] = ()
+    replaced_regions: tuple[ReplacedRegion, ...] = ()
     span: FrameSpan | None = None
 
     def __post_init__(self) -> None:
@@ -79,13 +97,14 @@ class _Object:
     """One object of a request.
 
     edits: the keyframes that a person set. unchanged: whether its region is the finished track of these very words and
-    this label.
+    this label. replaced: the ids of all regions in whose place it comes, if they are several.
     """
 
     target: Target
     region_id: str
     edits: tuple[UserEdit, ...] = ()
     unchanged: bool = False
+    replaced: tuple[str, ...] = ()
 
 
 def read_request(
@@ -135,7 +154,19 @@ def read_request(
         labels=tuple(label.result for label in labels),
         unedited_masks=unedited_masks,
         kept_regions=config.kept_regions(state),
+        replaced_regions=tuple(_replaced_regions(objects, config, state)),
     )
+
+
+def _replaced_regions(objects: Sequence[_Object], config: LabelConfig, state: EditorState) -> Iterator[ReplacedRegion]:
+    """Yield the regions in whose place the objects come, with those of their times in sight."""
+    by = {region_id: one.region_id for one in objects for region_id in one.replaced}
+    kept = config.kept_regions(state)
+    for control, region in config.shown_regions(state):
+        name = str(region["id"]).removesuffix(IN_SIGHT)
+        if name in by and str(region["id"]) not in kept:
+            emptied = empty_region(region, control.read_words(region) or "")
+            yield ReplacedRegion(by[name], dict(emptied))
 
 
 def read_task_id(task: Mapping[str, Any]) -> int | None:
@@ -261,18 +292,27 @@ def _objects_for(
         named = prefix_label or _label_named_in(words, labels)
         own = same_words[position]
         region = own[0] if own else _pop_by_label(regions, named)
+        group = own or _pop_others_of(regions, region)
         current = next(iter(_labels_in(region)), None)
         # A label that the words name wins; then the one that the region has, for a person may have set it.
         label = named or (current if current in results else None) or (labels[0].result if labels else words)
-        edited = [(one, edits) for one in own if (edits := state.user_keyframes(one))]
-        if len(own) > 1 and edited:
-            objects += [_Object(Target(label=label, words=words), str(one["id"]), edits) for one, edits in edited]
+        target = Target(label=label, words=words)
+        if len(group) < 2:
+            name = str(region["id"]) if region else region_id_for(task, position)
+            name = words_region_id(name) if own else name  # the others of several may have been deleted
+            unchanged = bool(own) and label == current and region is not None and not is_preview(region)
+            objects.append(_Object(target, name, state.user_keyframes(region) if region else (), unchanged))
             continue
+        edited = [(one, edits) for one in group if (edits := state.user_keyframes(one))]
+        if own and edited:
+            objects += [_Object(target, str(one["id"]), edits) for one, edits in edited]
+            continue
+        name = words_region_id(str(group[0]["id"]))
+        if edited:  # what a person corrected of other words stays, under its id
+            name = region_id_for(f"task {task.get('id')} {words}", position)
+        replaced = tuple(str(one["id"]) for one in group if not state.user_keyframes(one))
         unchanged = bool(own) and all(label in _labels_in(one)[:1] and not is_preview(one) for one in own)
-        name = str(region["id"]) if region else region_id_for(task, position)
-        name = words_region_id(name) if own else name  # the first of several may have been deleted
-        edits = state.user_keyframes(region) if region else ()
-        objects.append(_Object(Target(label=label, words=words), name, edits, unchanged))
+        objects.append(_Object(target, name, (), unchanged, replaced))
     return objects
 
 
@@ -294,9 +334,17 @@ def _split_label(expression: str, labels: Sequence[Label]) -> tuple[str | None, 
 
 
 def _label_named_in(expression: str, labels: Sequence[Label]) -> str | None:
-    """Return the longest label that the expression says in whole words, as a region must carry it."""
-    text = f" {normalize_words(expression)} "
-    named = [label for label in labels if (words := normalize_words(label.value)) and f" {words} " in text]
+    """Return the longest label that the expression says in whole words, as a region must carry it.
+
+    A plural says the label of each of its objects: "the dogs" are labelled Dog.
+    """
+    words = normalize_words(expression).split()
+    texts = [words]
+    if read_quantity(expression).is_plural:
+        texts += [[*words[:i], form, *words[i + 1 :]] for i, word in enumerate(words) for form in singular_forms(word)]
+    said = [f" {' '.join(text)} " for text in texts]
+    values = [(label, normalize_words(label.value)) for label in labels]
+    named = [label for label, value in values if value and any(f" {value} " in text for text in said)]
     return max(named, key=lambda label: len(label.value)).result if named else None
 
 
@@ -310,6 +358,17 @@ def _pop_by_words(regions: list[Mapping[str, Any]], words: str) -> list[Mapping[
     for region in own:
         regions.remove(region)
     return own
+
+
+def _pop_others_of(regions: list[Mapping[str, Any]], region: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """Take the other objects of a region's words out of the list; return them with it, that of the first object first.
+
+    They are replaced with it: whoever types "the black dogs" after "the dogs" wants no dog twice.
+    """
+    if region is None:
+        return []
+    others = _pop_by_words(regions, words) if read_quantity(words := region_words(region) or "").is_plural else []
+    return sorted([region, *others], key=lambda r: len(str(r["id"])))
 
 
 def _pop_by_label(regions: list[Mapping[str, Any]], label: str | None) -> Mapping[str, Any] | None:

@@ -14,8 +14,8 @@ from typing import Any
 
 from backend.labelstudio.config_xml import LabelConfigError
 from backend.labelstudio.editor_events import read_event
-from backend.labelstudio.empty_regions import read_removal
 from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.removal import read_removal
 from backend.labelstudio.request import RequestError, submitted_text
 from backend.runtime import Runtime
 from backend.service.events import EventService

@@ -13,6 +13,8 @@ from backend.cli.main import app
     [
         (["the cup on the left"], 0, ["the cup on the left: cup, read by photos; chosen by 'left'"]),
         (["the dog"], 0, ["the dog: dog, read by photos"]),
+        (["the two dogs"], 0, ["the two dogs: dog, read by photos; at most 2 objects"]),
+        (["every red star"], 0, ["every red star: red, star, read by tiny; any number of objects"]),
         (["the puppy", "the red circle"], 0, ['"puppy" is read as "dog"', "red, circle, read by tiny"]),
         (["the black one"], 0, ["black, one, read by tiny; No thing is named, so it is looked for by tiny"]),
         (["the orange", "two oranges"], 0, ["the orange: orange, read by photos", ": orange, read by photos"]),

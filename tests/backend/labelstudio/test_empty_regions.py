@@ -11,10 +11,11 @@ import pytest
 from backend.feedback.compare import RegionFate, compare
 from backend.labelstudio.controls.video_rectangle import interpolate_boxes
 from backend.labelstudio.editor_state import read_editor_state
-from backend.labelstudio.empty_regions import empty_region, is_empty, read_removal, removed_words
+from backend.labelstudio.empty_regions import empty_region, is_empty, removed_words
 from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.import_tasks import build_label_config
 from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.removal import read_removal
 from backend.labelstudio.request import read_request
 from backend.service.model import RefAMBackend
 from backend.settings import load_settings

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from backend.feedback.compare import RegionFate, compare
-from backend.labelstudio.empty_regions import read_removal
 from backend.labelstudio.import_tasks import build_label_config
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import instance_region_id, mark_preview, object_region_ids, words_region_id
+from backend.labelstudio.removal import read_removal
 from backend.labelstudio.request import PredictRequest, read_request
 from refam.pipeline.types import TrackResult
 from tests.backend.labelstudio.mask_tasks import change_mask, config_with, star_mask
@@ -102,6 +102,38 @@ def test_only_the_object_that_a_person_corrected_is_tracked_again() -> None:
     move(edited[2])
     both = read_request(task(DOGS, **in_draft(edited)), CONFIG, context=typed(DOGS))
     assert both.region_ids == (dogs[1]["id"], dogs[2]["id"])
+
+
+@pytest.mark.parametrize(
+    ("words", "found", "kept", "emptied"),
+    [
+        ("the black dogs", 2, [0, 1], [2]),
+        ("the black dogs", 3, [0, 1, 2], []),
+        (CAT, 1, [0], [1, 2]),
+        (DOGS, 1, [0], [1, 2]),
+        ("the black dogs", 0, [], []),
+    ],
+)
+def test_other_words_replace_all_objects_of_a_plural(
+    words: str, found: int, kept: list[int], emptied: list[int]
+) -> None:
+    dogs = answer(read_request(task(DOGS), CONFIG), {DOGS: 3})
+    work = read_request(task(DOGS, **in_draft(dogs[::-1])), CONFIG, context=typed(words))
+    made = answer(work, {words: found})
+    ids = {r["id"] for r in made}
+    assert [r["id"] for r in made] == [dogs[k]["id"] for k in kept]
+    cleared = [r.emptied for r in work.replaced_regions if r.by in ids and r.emptied["id"] not in ids]
+    assert sorted(r["id"] for r in cleared) == sorted(dogs[k]["id"] for k in emptied)
+    assert all(r["value"]["sequence"] == [] for r in cleared)
+
+
+def test_other_words_leave_the_object_of_a_plural_that_a_person_corrected() -> None:
+    dogs = answer(read_request(task(DOGS), CONFIG), {DOGS: 3})
+    move(dogs[1])
+    work = read_request(task(DOGS, **in_draft(dogs)), CONFIG, context=typed("the black dogs"))
+    made = {r["id"] for r in answer(work, {"the black dogs": 3})}
+    assert dogs[1]["id"] not in made
+    assert {r.emptied["id"] for r in work.replaced_regions} == {dogs[0]["id"], dogs[2]["id"]}
 
 
 def test_a_minus_removes_all_objects_of_the_words() -> None:

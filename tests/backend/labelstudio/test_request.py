@@ -6,8 +6,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from backend.labelstudio.config_xml import LabelConfigError
-from backend.labelstudio.empty_regions import read_removal
 from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.removal import read_removal
 from backend.labelstudio.request import PredictRequest, RequestError, read_request, split_expressions
 from video.errors import UserError
 
@@ -65,9 +65,9 @@ def test_split_expressions(value: object, expressions: list[str]) -> None:
 
 
 def test_a_label_named_by_the_words_is_written_by_its_alias() -> None:
-    work = read_request(_task(prompt="the RED car on the left; a scar; cars"), CONFIG)
-    assert [t.label for t in work.targets] == ["car", "Target", "Target"]
-    assert len(set(work.region_ids)) == 3
+    work = read_request(_task(prompt="the RED car on the left; a scar; cars; two red cars"), CONFIG)
+    assert [t.label for t in work.targets] == ["car", "Target", "Car", "car"]
+    assert len(set(work.region_ids)) == 4
 
 
 def test_without_labels_the_words_are_the_name() -> None:
@@ -142,7 +142,7 @@ def test_a_request_keeps_the_names_under_which_the_job_queue_stores_it() -> None
     request = read_request(_task(prompt="x"), CONFIG)
     stored = TypeAdapter(PredictRequest).dump_python(request, by_alias=True)
     names = ["task", "video", "fps", "targets", "region_ids", "fixed", "frames", "labels", "shown"]
-    assert list(stored) == [*names, "kept_regions", "span"]
+    assert list(stored) == [*names, "kept_regions", "replaced_regions", "span"]
     assert TypeAdapter(PredictRequest).validate_python(stored) == request
 
 

@@ -17,10 +17,11 @@ from backend.labelstudio.connect import check_label_config
 from backend.labelstudio.controls.timeline_labels import TimelineLabelsControl, is_user_edited, read_ranges
 from backend.labelstudio.controls.video_rectangle import interpolate_boxes
 from backend.labelstudio.edits import UserKeyframe
-from backend.labelstudio.empty_regions import is_empty, read_removal
+from backend.labelstudio.empty_regions import is_empty
 from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.export_sources import VideoFolder
 from backend.labelstudio.label_config import parse_label_config
+from backend.labelstudio.removal import read_removal
 from backend.labelstudio.request import read_request
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from tests.backend.labelstudio.track_playback import Timing, even_timing, result_of

@@ -20,11 +20,12 @@ from backend.jobs.runner import add_user_prompts
 from backend.labelstudio.config_xml import LabelConfigError
 from backend.labelstudio.controls.video_vector import VideoVectorControl, masks_on_clip, vector_sequence
 from backend.labelstudio.edits import UserOutline, read_user_keyframes
-from backend.labelstudio.empty_regions import empty_region, is_empty, read_removal
+from backend.labelstudio.empty_regions import empty_region, is_empty
 from backend.labelstudio.export_reader import read_export
 from backend.labelstudio.export_sources import VideoFolder
 from backend.labelstudio.label_config import parse_label_config
 from backend.labelstudio.regions import build_prediction
+from backend.labelstudio.removal import read_removal
 from backend.labelstudio.request import read_request
 from backend.labelstudio.timeline import clip_frame_of_editor, editor_frame_count
 from refam.evaluation.synthetic import red_star_and_blue_ring
