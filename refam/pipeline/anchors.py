@@ -150,7 +150,8 @@ def drop_conflicting_words(
             same = drawn is not None and meant is not None and drawn.similarity(meant) >= MIN_COLOR_SIMILARITY
         if not same:
             state.word_anchors, state.grounded_masks = {}, ()
-            state.notes.append("the words point at something else than what was drawn; the drawing counts")
+            if not state.quantity.is_plural:  # words that mean several may point at another one
+                state.notes.append("the words point at something else than what was drawn; the drawing counts")
             return
     state.word_anchors = {f: m for f, m in state.word_anchors.items() if f not in state.prompt_anchors}
 

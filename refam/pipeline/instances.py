@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from video.io.reader import Clip
 
 MOST_INSTANCES = 12  # that are tracked for one expression
+_MOST_MODES = 2 * MOST_INSTANCES  # that are segmented on one frame: with SAM2 on a CPU each takes about a second
 # Chosen on 34 drawn scenes of 1 to 5 objects that the words fit and 3 others (GrabCut), and on 39 photographs of COCO
 # (SAM2-tiny). Precision and recall of instances at IoU .5 are .90 and .86 on the drawn scenes; on the photographs, of
 # objects of 1 % of the picture or more, .66 and .39. Without the probabilities of the modes they are .71 and .91, and
@@ -77,7 +78,7 @@ def propose_instances(
     """
     found = []
     bias = heatmap.mask_choice.whole_bias
-    for region in find_regions(heatmap.grid, min_peak=MIN_INSTANCE_PEAK):
+    for region in find_regions(heatmap.grid, min_peak=MIN_INSTANCE_PEAK)[:_MOST_MODES]:
         inside = [m.probability for m in heatmap.modes if masks.contains(region.basin, (m.x, m.y))]
         if inside and max(inside) < _MIN_PROBABILITY:
             continue

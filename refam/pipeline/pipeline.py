@@ -139,7 +139,7 @@ class Pipeline:
             mask_progress(0.0)
             if state.failure is not None:
                 objects.append(state)
-            elif state.quantity.is_plural and state.consensus is not None:
+            elif state.means_several and state.consensus is not None:
                 objects += find_instances(clip, state, self._segmenter, options=self._options, progress=mask_progress)
             else:
                 find_anchors(clip, state, self._segmenter, options=self._options, progress=mask_progress)

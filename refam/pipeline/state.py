@@ -69,9 +69,13 @@ class ObjectState:
 
     @functools.cached_property
     def quantity(self) -> Quantity:
-        """How many objects the words mean. What a person drew on is one object, whatever the words say."""
-        words = self.target.words
-        return read_quantity(words) if words and not self.target.prompts else ONE
+        """How many objects the words mean."""
+        return read_quantity(self.target.words) if self.target.words else ONE
+
+    @property
+    def means_several(self) -> bool:
+        """Whether several objects are looked for. What a person drew on is one object, whatever the words say."""
+        return self.quantity.is_plural and not self.target.prompts
 
     def read_frame(self, clip: Clip, frame: int) -> NDArray[np.uint8] | None:
         """Return a frame, (H, W, 3) uint8 RGB; None, with the error noted, if it cannot be read."""

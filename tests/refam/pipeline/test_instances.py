@@ -20,7 +20,7 @@ from refam.tiny.scenes import Scene, SceneObject, draw_scene
 from tests.doubles import ColourGrounder
 from tests.video.clips import ArrayClip
 from video.io.folder import open_video
-from video.masks import iou
+from video.masks import box_of, iou
 
 EXTENT, SIZE, N = (113.8, 64.0), (256, 144), 4
 
@@ -147,11 +147,14 @@ def test_an_object_of_a_plural_that_has_its_own_words_is_marked_once() -> None:
     assert [iou(s.masks[0], truth[k, 0]) > 0.8 for k, s in enumerate(stars, 1)] == [True, True]
 
 
-def test_what_a_person_draws_on_is_one_object_whatever_the_words_say() -> None:
-    frames, _ = draw(3)
-    drawn = Target("stars", "the red stars", prompts=(FramePrompt(0, points=((0.4, 0.4),), labels=(1,)),))
-    (result,) = run(frames[:1], drawn)
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_what_a_person_draws_on_is_one_object_whatever_the_words_say(k: int) -> None:
+    frames, truth = draw(3)
+    box = box_of(truth[k, 0])
+    (result,) = run(frames[:2], Target("stars", "the red stars", prompts=(FramePrompt(0, box=box),)))
     assert result.instance == 1
+    assert all(iou(result.masks[t], truth[k, t]) > 0.8 for t in range(2))
+    assert result.notes == (), "the words point at each of them"
 
 
 def test_no_more_are_tracked_than_a_person_could_check() -> None:
