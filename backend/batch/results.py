@@ -319,7 +319,7 @@ class RunSummary:
     Attributes:
         rows: Rows of the manifest.
         statuses: Number of results of each status.
-        objects: Objects found.
+        objects: Objects of the rows that are done; a plural may be several.
         video_s: Duration of all videos in seconds.
         seconds: Wall time of all rows.
         stages_s: Seconds in each stage.
@@ -348,10 +348,10 @@ def summarize_results(out: Path) -> RunSummary:
     """Sum up the parts without reading masks. Raises ResultFolderError."""
     info = read_info(out)
     summary = RunSummary(rows=info.rows if info else 0, model_version=info.model_version if info else "")
-    columns = ["row", "video", "status", "error", "duration_s", "seconds", "stages_s", "labels"]
+    columns = ["row", "video", "status", "error", "duration_s", "seconds", "stages_s", "objects.list.element.label"]
     for item in read_parts(out, columns):
         summary.statuses[item["status"]] += 1
-        summary.objects += len(item["labels"]) if item["status"] == "done" else 0
+        summary.objects += len(item["objects"] or ())
         summary.video_s += item["duration_s"] or 0.0
         summary.seconds += item["seconds"] or 0.0
         summary.stages_s.update(dict(item["stages_s"] or []))

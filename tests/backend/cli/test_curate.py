@@ -96,6 +96,19 @@ def test_other_models_go_on_with_a_run_only_when_set_so(finished):
     assert "go on with --quality normal, or choose another --out" in refused.output
 
 
+def test_each_object_of_a_plural_is_counted(tmp_path):
+    manifest = write_manifest(tmp_path / "m.csv", [{"video": "a.mp4", "expressions": "the dogs; the cat"}])
+    (row,) = read_manifest(manifest).rows
+    out = tmp_path / "out"
+    out.mkdir()
+    write_info(out, ResultFolderInfo(str(manifest), 1, 0, "refam-test"))
+    sink = ResultSink(out)
+    sink.add(row, {"status": "done", "objects": [{"label": label} for label in ("the dogs", "the dogs", "the cat")]})
+    sink.flush()
+    result = CliRunner().invoke(app, ["curate", "--status", str(out)], env={"COLUMNS": "500"})
+    assert "3 objects in" in result.output
+
+
 def test_a_pipe_gets_lines_between_rows(monkeypatch, capsys):
     monkeypatch.setattr("backend.cli.curate._REPEAT_S", 0.01)
     monkeypatch.setattr("backend.cli.progress._FIRST_LINE_S", 0.05)
