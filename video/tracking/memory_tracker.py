@@ -10,7 +10,7 @@ cell is the object's.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from video.masks import Mask, main_parts, resize_map, resize_mask
+from video.masks import Mask, iou, main_parts, resize_map, resize_mask
 from video.optical_flow import Field, OpticalFlow, warp
 from video.shots import CutDetector
 from video.tracking.appearance import ColorModel
@@ -40,6 +40,8 @@ from video.types import FeatureSource, Observation, Segmenter
 _MIN_FLOW_PX, _MIN_MASK_PX = 12, 4  # smaller masks, after warping and after a look, count as lost
 # Blurred or over another background, an object's features change, on composed clips to a cosine of 0.6.
 _CONTINUITY_GAIN = 0.15  # of cosine, for a mask with the object's colours and area
+_SAME_PLACE_IOU = 0.3  # of the masks that are found near the last place and anywhere: from it on they are one thing
+_BETTER_BY = 0.1  # of score: by so much the mask that is found anywhere must be better
 _MAX_SHRINKAGE = 0.98  # of a whole object from one look to the next, as it goes away from the camera
 
 
@@ -59,6 +61,7 @@ class MemoryTrackerOptions:
         min_score: An object with a lower score is lost.
         redetect_score: A lost object is found again from this score on.
         memorize_score: A mask enters the memory from this score on.
+        sure_score: An object with a lower score near its last place is searched in the whole frame, too.
         flow_side_px: The short side of the images for optical flow.
         memory: Options of the memory.
     """
@@ -70,6 +73,7 @@ class MemoryTrackerOptions:
     min_score: float = 0.45
     redetect_score: float = 0.55
     memorize_score: float = 0.6
+    sure_score: float = 0.8
     flow_side_px: int = 270
     memory: MemoryBankOptions = field(default_factory=MemoryBankOptions)
 
@@ -351,16 +355,8 @@ class MemoryTracker:
         """Find every object on the current frame by the memory, and remember the frame where that is reliable."""
         keys = self._current_keys()
         readout = self._memory.read(keys)
-        found, probabilities = self._find(readout, self._objects.keys())
-        missed = {
-            k
-            for k, o in self._objects.items()
-            if o.visible and o.region is None and self._score(found.get(k)) < self._options.min_score
-        }
-        if missed:  # near its last place: it may have jumped
-            self._objects |= {k: replace(self._objects[k], visible=False) for k in missed}
-            again, probabilities = self._find(readout, missed)
-            found = {k: e for k, e in found.items() if k not in missed} | again
+        found, probabilities = self._find(readout, self._objects, self._objects.keys())
+        self._search_everywhere(readout, found, probabilities)
         soft = {k: np.asarray(e.mask * np.float32(self._score(e)), np.float32) for k, e in found.items()}
         separate = assign_shared_pixels({k: e.mask for k, e in found.items()}, soft)
         reliable: dict[int, Grid] = {}
@@ -379,27 +375,58 @@ class MemoryTracker:
                 reliable[k] = np.minimum(resize_map(mask, (keys.shape[1], keys.shape[0])) / o.full_share, 1.0)
         self._memory.add(keys, reliable, is_reliable=len(reliable) == len(self._objects))
 
-    def _find(self, readout: Readout, wanted: Collection[int]) -> tuple[dict[int, MaskEvidence], dict[int, Grid]]:
+    def _search_everywhere(
+        self, readout: Readout, found: dict[int, MaskEvidence], probabilities: dict[int, Grid]
+    ) -> None:
+        """Search the whole frame for what is badly found near its last place, and put what is better into `found`.
+
+        An object that is not found there may have jumped: it counts as lost, so that it must be recognised. Of one that
+        moves by about its own size only a part is near its last place: elsewhere in the frame is the rest.
+        """
+        beside = {k: self._score(found.get(k)) for k, o in self._objects.items() if o.visible and o.region is None}
+        doubtful = {k for k, score in beside.items() if score < self._options.sure_score}
+        if not doubtful:
+            return
+        as_lost = {k: replace(self._objects[k], visible=False) for k in doubtful}
+        anywhere, whole_frame = self._find(readout, {**self._objects, **as_lost}, doubtful)
+        for k in doubtful:
+            new, old = anywhere.get(k), found.get(k)
+            if beside[k] < self._options.min_score:
+                self._objects[k] = as_lost[k]
+                found.pop(k, None)
+            elif new is None or old is None or not self._is_better(new, old):
+                continue
+            probabilities[k] = whole_frame[k]
+            if new is not None:
+                found[k] = new
+
+    def _is_better(self, new: MaskEvidence, old: MaskEvidence) -> bool:
+        """Whether a mask found anywhere shows more of what was found near the last place."""
+        return self._score(new) >= self._score(old) + _BETTER_BY and iou(new.mask, old.mask) >= _SAME_PLACE_IOU
+
+    def _find(
+        self, readout: Readout, objects: Mapping[int, MemoryObject], wanted: Collection[int]
+    ) -> tuple[dict[int, MaskEvidence], dict[int, Grid]]:
         """Return the best mask of each wanted object that the segmenter finds, and all objects' probability maps."""
-        probabilities = self._probabilities(readout)
+        probabilities = self._probabilities(readout, objects)
         evidence = {
             # Among look-alikes any may be the most similar: the probability maps tell them apart.
             k: self._best_mask(o, probabilities[k], readout.similarity(self._memory.look_alikes(k)))
-            for k, o in self._objects.items()
+            for k, o in objects.items()
             if k in wanted
         }
         return {k: e for k, e in evidence.items() if e is not None}, probabilities
 
-    def _probabilities(self, readout: Readout) -> dict[int, Grid]:
+    def _probabilities(self, readout: Readout, objects: Mapping[int, MemoryObject]) -> dict[int, Grid]:
         """Return the probability map of each object.
 
         A visible object is searched near its last place, a lost one wherever no visible one is. Between look-alikes the
         votes are split; the last place of each decides, and while they cross the expected one.
         """
-        located = [k for k, o in self._objects.items() if o.visible or o.region is not None]
+        located = [k for k, o in objects.items() if o.visible or o.region is not None]
         share = {k: readout.share(k) for k in located}
         radius = self._options.search_radius
-        near = {k: self._objects[k].proximity(readout.size, radius) for k in located}
+        near = {k: objects[k].proximity(readout.size, radius) for k in located}
         zero = np.zeros(readout.size[::-1], np.float32)
         any_of = sum(share.values(), zero)
         # How the votes are split between look-alikes is random, so the place counts for most.
@@ -407,8 +434,8 @@ class MemoryTracker:
         total = sum(claims.values(), zero) + 1e-9
         probabilities = {k: near[k] * np.minimum(any_of * claims[k] / total, 1) for k in located}
         taken = np.max([probabilities[k] for k in located], axis=0) >= 0.5 if located else zero > 0
-        lasting = {k: readout.share(k, lasting_only=True) for k in self._objects}
-        for k in self._objects.keys() - located:
+        lasting = {k: readout.share(k, lasting_only=True) for k in objects}
+        for k in objects.keys() - located:
             look_alikes = self._memory.look_alikes(k)
             # Votes for its look-alikes are votes for it where they are not. In another shot the surroundings are not in
             # the memory, so that the votes alone would claim them.

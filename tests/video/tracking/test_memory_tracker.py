@@ -22,6 +22,7 @@ from video.tracking.memory_tracker import MemoryTracker, MemoryTrackerOptions
 from video.tracking.propagate import TrackStart, propagate, propagate_all, tracker_for, tracker_name
 from video.tracking.schedule import EVERY_FRAME, LookSchedule
 from video.tracking.state import deserialize, serialize
+from video.types import Candidate
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 WEIGHTS, DAVIS = SHARED / "weights" / "sam2-hiera-tiny-image", SHARED / "data" / "davis-dev"
@@ -208,6 +209,30 @@ def test_a_thing_that_moves_by_its_own_size_on_every_frame_is_followed(step):
     track = propagate(ArrayClip(frames), 0, truth[0, 0], ColourSegmenter())
     assert track.visible.all()
     assert ious(track, truth[0]).min() > 0.8
+
+
+class FragmentingSegmenter(ColourSegmenter):
+    """Outlines what is not grey within the prompt's mask; of a thing that the mask holds in part it gives stripes."""
+
+    def segment(self, image, prompt, *, frame=0):
+        saturated = np.ptp(image.astype(int), axis=-1) > 60
+        mask = saturated & (cv2.resize(prompt.prior, image.shape[1::-1]) >= 0.5)
+        if mask.sum() < 0.9 * saturated.sum():
+            mask[:, ::2] = False
+        return [Candidate(frame, mask, 0.9)] if mask.any() else []
+
+
+@pytest.mark.parametrize("step", [36, 48])
+def test_the_whole_of_a_long_thing_is_found_though_part_of_it_is_far_from_its_last_place(step):
+    """A bar of 60 x 8 pixels moves by most of its length at once, over noise."""
+    noise = np.random.default_rng(0).normal(120, 12, (72, 128, 1)).clip(60, 180).astype(np.uint8)
+    frames, truth = np.tile(noise, (6, 1, 1, 3)), np.zeros((6, 72, 128), bool)
+    for t in range(6):
+        x = 4 if t < 3 else 4 + step
+        truth[t, 32:40, x : x + 60] = True
+    frames[truth] = (200, 40, 40)
+    track = propagate(ArrayClip(frames), 0, truth[0], FragmentingSegmenter())
+    assert ious(track, truth).min() > 0.9
 
 
 class ChangingSegmenter(ColourSegmenter):
