@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -149,6 +149,7 @@ class Grounder:
         expressions: Sequence[str],
         *,
         indices: Sequence[int] | None = None,
+        progress: Callable[[float], object] | None = None,
     ) -> list[list[Heatmap]]:
         """Ground expressions in frames.
 
@@ -156,6 +157,7 @@ class Grounder:
             frames: (H, W, 3) uint8 RGB, all of one size.
             expressions: What to look for.
             indices: Indices of the frames, for `Heatmap.frame` and for the noise; None is 0, 1, ...
+            progress: Called after each expression, with the share that is done, in [0, 1].
 
         Returns:
             The heatmaps, as [expression][frame].
@@ -165,10 +167,12 @@ class Grounder:
             BackboneError: If the frames do not fit into memory.
             ValueError: If the frames are not what they should be.
         """
-        return [
-            [self.compute_heatmap(maps, frame).heatmap for maps, frame in zip(row, frames, strict=True)]
-            for row in self.read_token_maps(frames, expressions, indices=indices)
-        ]
+        heatmaps: list[list[Heatmap]] = []
+        for row in self.read_token_maps(frames, expressions, indices=indices):
+            heatmaps.append([self.compute_heatmap(maps, f).heatmap for maps, f in zip(row, frames, strict=True)])
+            if progress is not None:
+                progress(len(heatmaps) / len(expressions))
+        return heatmaps
 
     def read_token_maps(
         self,

@@ -70,13 +70,20 @@ class GrounderGroup:
         expressions: Sequence[str],
         *,
         indices: Sequence[int] | None = None,
+        progress: Callable[[float], object] | None = None,
     ) -> list[list[Heatmap]]:
         """See `Grounder.ground`; each member grounds its expressions in one call."""
+
+        def report(share: float, count: int) -> None:
+            if progress is not None:
+                progress((len(heatmaps) + share * count) / len(expressions))
+
         chosen = [self._reader.choose(expression) for expression in expressions]
         heatmaps: dict[int, list[Heatmap]] = {}
         for name in dict.fromkeys(chosen):
             numbers = [i for i, other in enumerate(chosen) if other == name]
-            rows = self._load(name).ground(frames, [expressions[i] for i in numbers], indices=indices)
+            some = [expressions[i] for i in numbers]
+            rows = self._load(name).ground(frames, some, indices=indices, progress=partial(report, count=len(some)))
             heatmaps |= dict(zip(numbers, rows, strict=True))
         return [heatmaps[i] for i in range(len(expressions))]
 

@@ -32,7 +32,7 @@ class ColourGrounder:
         return []
 
     def ground(
-        self, frames: Sequence[NDArray[np.uint8]], expressions: Sequence[str], *, indices: Sequence[int]
+        self, frames: Sequence[NDArray[np.uint8]], expressions: Sequence[str], *, indices: Sequence[int], **_: object
     ) -> list[list[Heatmap]]:
         return [
             [self._map(frame, expression, i) for frame, i in zip(frames, indices, strict=True)]

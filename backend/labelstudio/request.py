@@ -30,6 +30,7 @@ from refam.text.typed_text import is_text
 from video.errors import UserError
 
 FALLBACK_FIELDS = ("prompt", "text", "expression")
+MOST_EXPRESSIONS = 50  # of one task: each is looked for in every frame that is read
 LONGEST_EXPRESSION = 500  # characters; a longer one is a mistake, and would cost accordingly
 
 
@@ -199,7 +200,7 @@ def split_expressions(value: Any) -> list[str]:
         value: A string or a list of strings; anything else holds no expression.
 
     Raises:
-        RequestError: If an expression has more than 500 characters, or is no text.
+        RequestError: If there are too many, or if one has more than 500 characters or is no text.
     """
     parts = value if isinstance(value, list | tuple) else [value]
     texts = [part for part in parts if isinstance(part, str)]
@@ -209,7 +210,13 @@ def split_expressions(value: Any) -> list[str]:
             raise RequestError(f"an expression must have at most {LONGEST_EXPRESSION} characters: {expression[:40]}...")
         if not is_text(expression):
             raise RequestError(f"the words {expression[:60]!r} have bytes that are no text in UTF-8; type them again")
-    return [expression for expression in expressions if expression]
+    expressions = [expression for expression in expressions if expression]
+    if len(expressions) > MOST_EXPRESSIONS:
+        raise RequestError(
+            f"a task must have at most {MOST_EXPRESSIONS} expressions, got {len(expressions)}: distribute them over "
+            "several tasks of the same video"
+        )
+    return expressions
 
 
 def submitted_text(context: Mapping[str, Any] | None, config: LabelConfig) -> tuple[Mapping[str, Any], str] | None:

@@ -78,7 +78,7 @@ class WordGrounder:
             frames: (H, W, 3) uint8 RGB, all of one size.
             indices: The frames' indices in the clip.
             states: The targets'; each brings the stage cache.
-            progress: Called after every few frames.
+            progress: Called after each expression, in every few frames.
 
         Returns:
             Heatmaps, [state][frame].
@@ -90,7 +90,11 @@ class WordGrounder:
             cached = [self._load_cached(state, numbers) for state in states]
             missing = [state for state, found in zip(states, cached, strict=True) if found is None]
             words = [state.target.words or "" for state in missing]
-            computed = iter(self.model.ground(batch, words, indices=numbers) if missing else [])
+
+            def report(share: float, first: int = first, count: int = len(batch)) -> None:
+                progress(Stage.GROUND, (first + share * count) / len(frames))
+
+            computed = iter(self.model.ground(batch, words, indices=numbers, progress=report) if missing else [])
             for state, found, row in zip(states, cached, heatmaps, strict=True):
                 row += found if found is not None else self._save(state, numbers, next(computed))
                 state.notes += [n for n in getattr(self.model, "warnings", ()) if n not in state.notes]

@@ -41,6 +41,20 @@ def test_heatmaps_come_in_the_order_of_the_expressions(group, random_backbone):
     assert loads == ["shapes", "photos"]
 
 
+def test_progress_is_called_after_each_expression_so_that_a_long_list_can_be_ended(group):
+    made, _ = group
+    frames, words = [np.full((32, 48, 3), 40, np.uint8)], ["the red circle", "the square", "the blue star", "the star"]
+    shares = []
+    made.ground(frames, words, progress=shares.append)
+    assert shares == [0.25, 0.5, 0.75, 1.0]
+
+    def end(share):
+        raise InterruptedError(share)
+
+    with pytest.raises(InterruptedError, match=r"0\.25"):
+        made.ground(frames, words, progress=end)
+
+
 def test_only_the_member_that_the_words_choose_is_loaded_and_once(group):
     made, loads = group
     assert made.for_words("the square") is made.for_words("the square")

@@ -117,6 +117,7 @@ def test_an_interactive_answer_has_the_id_of_the_prediction_it_replaces() -> Non
         ({"id": 7, "data": {"prompt": "x"}}, '"url"'),
         ({"id": 7, "data": {"url": ["a"], "prompt": "x"}}, '"url"'),
         (_task(prompt="x" * 501), "500"),
+        (_task(prompt=";".join(f"the red circle {i}" for i in range(51))), "at most 50 expressions, got 51"),
     ],
 )
 def test_malformed_tasks_are_refused(task: dict[str, Any], words: str) -> None:

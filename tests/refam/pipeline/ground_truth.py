@@ -34,7 +34,7 @@ class TruthGrounder:
     def reading_notes(self, expression):
         return [f"{expression!r} is read so"]
 
-    def ground(self, frames, expressions, *, indices):
+    def ground(self, frames, expressions, *, indices, **_):
         self.grounded += list(indices)
         return [[self._heatmap(e, int(i)) for i in indices] for e in expressions]
 

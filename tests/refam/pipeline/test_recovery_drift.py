@@ -212,7 +212,7 @@ class TrueGrounder:
     def reading_notes(self, expression):
         return []
 
-    def ground(self, frames, expressions, *, indices):
+    def ground(self, frames, expressions, *, indices, **_):
         return [[_heatmap(int(i), OBJECT[int(i)]) for i in indices] for _ in expressions]
 
 
