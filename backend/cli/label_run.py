@@ -18,6 +18,7 @@ from backend.cli.outputs import (
     check_outputs,
     delete_stages,
     output_paths,
+    preview_folder,
     stage_cache,
     write_outputs,
 )
@@ -178,7 +179,7 @@ class LabelRun:
                 key = (options.backbone, options.seed, str(options.magnets), self._region, options.quality)
                 stages = stage_cache(out, clip, key, again=self._again)
                 model = self._model(step)
-                show_first = self._preview_writer(clip, output_paths(out).preview) if self._preview else None
+                show_first = self._preview_writer(clip, out, inputs) if self._preview else None
                 try:
                     results = model.run(
                         clip, targets, region=self._region, progress=step, cache=stages, preview=show_first
@@ -205,13 +206,15 @@ class LabelRun:
                     delete_stages(out)
                 return clip, results, written, model.model_version
 
-    def _preview_writer(self, clip: Clip, path: Path) -> Preview:
+    def _preview_writer(self, clip: Clip, out: Path, inputs: Sequence[Path]) -> Preview:
         """Return what writes the first masks and says so; with --preview-only it raises _PreviewOnlyError."""
 
         def write(results: list[PreviewResult]) -> None:
             from backend.cli.preview_file import write_preview
 
-            frames = write_preview(clip, results, path)
+            path = output_paths(out).preview
+            with preview_folder(out, inputs) as part:
+                frames = write_preview(clip, results, output_paths(part).preview)
             where = ", ".join(f"frame {frame} ({clip.times[frame]:.2f} s)" for frame in frames)
             if self._as_json:
                 err.print(f"first mask: {path}", markup=False, soft_wrap=True)

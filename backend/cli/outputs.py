@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 
 from backend.cli.result_folder import OutputError, refuse_overwriting, replace_results
+from backend.cli.written_files import check_written, write_record
 from backend.labelstudio.edits import drawn_keyframes
 from backend.labelstudio.import_tasks import importable_picture_task, importable_task
 from backend.labelstudio.timeline import editor_frame_count
@@ -62,16 +64,29 @@ def output_paths(out: Path) -> Outputs:
     )
 
 
-def check_outputs(out: Path, inputs: Iterable[Path]) -> Outputs:
-    """Return the paths in the output folder. Raises OutputError if an input or files of others are in the way."""
+def check_outputs(out: Path, inputs: Iterable[Path]) -> frozenset[str]:
+    """Check that a run may write to the output folder.
+
+    Returns:
+        What earlier runs wrote, for `write_record`.
+
+    Raises:
+        OutputError: If an input is in the way, or a file that no run wrote or that was changed since.
+    """
     paths = output_paths(out)
-    refuse_overwriting(
-        (paths.masks, paths.tracks, paths.task, paths.config, paths.overlay, paths.sheet, paths.preview), inputs
-    )
-    # The masks folder is replaced as a whole, or the last masks of a longer clip would stay; but only one of our own.
-    if paths.masks.exists() and not paths.tracks.exists():
-        raise OutputError(f"{paths.masks} is there already and is not from an earlier run; choose another --out")
-    return paths
+    files = (paths.tracks, paths.task, paths.config, paths.overlay, paths.sheet, paths.preview)
+    refuse_overwriting((paths.masks, *files), inputs)
+    # The masks folder is replaced as a whole, or the last masks of a longer clip would stay.
+    return check_written(out, files, [paths.masks])
+
+
+@contextmanager
+def preview_folder(out: Path, inputs: Iterable[Path]) -> Iterator[Path]:
+    """Yield a folder to write the preview into; it gets its place in OUT, and the results there stay."""
+    there = check_outputs(out, inputs)
+    with replace_results(out, inputs=inputs) as part:
+        yield part
+        write_record(part, there)
 
 
 def stage_cache(out: Path, clip: Clip, options: object, *, again: bool) -> StageCache:
@@ -142,7 +157,7 @@ def write_outputs(
         OutputError: If no object is visible, or the folder cannot be used.
         ClipError: If a frame cannot be read.
     """
-    paths = check_outputs(out, inputs)
+    paths, there = output_paths(out), check_outputs(out, inputs)
     if not any(r.track.visible.any() for r in results):
         raise OutputError("no object is visible in any frame, so there is nothing to write")
     task, config = _make_task(clip, results, address, model_version)
@@ -165,6 +180,7 @@ def write_outputs(
         write_overlay(clip, tracks, new.overlay, keyframes=keyframes, frames=frames)
         if review:
             write_sheet(clip, tracks, review, new.sheet)
+        write_record(part, there)
     progress("overlay", 1.0)
     return replace(paths, frames=frames, review=tuple(review), replaced=replaced)
 
@@ -172,14 +188,12 @@ def write_outputs(
 def _other_question(path: Path, new: Mapping[str, Any]) -> str:
     """Return the video and objects of a tracks.json; "" if there is none, or if it answers the question of `new`."""
     try:
-        old = json.loads(path.read_text(encoding="utf-8"))
-        if _question(old) == _question(new):
-            return ""
-        return f"{old['video']['name']}: {', '.join(one['label'] for one in old['objects'])}"
+        old = json.loads(path.read_text(encoding="utf-8"))  # as a run wrote it: `check_outputs` has been there
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError, TypeError, LookupError, AttributeError):
-        return "a tracks.json that cannot be read"
+    if _question(old) == _question(new):
+        return ""
+    return f"{old['video']['name']}: {', '.join(one['label'] for one in old['objects'])}"
 
 
 def _question(content: Mapping[str, Any]) -> object:

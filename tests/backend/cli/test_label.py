@@ -213,13 +213,29 @@ def test_a_second_run_deletes_the_masks_of_the_first(truth_pipeline, video, tmp_
     assert [p.name for p in (tmp_path / "out" / "masks").iterdir()] == ["0"]
 
 
-def test_a_masks_folder_not_written_by_refam_is_not_overwritten(truth_pipeline, video, tmp_path):
-    (tmp_path / "out" / "masks").mkdir(parents=True)
-    (tmp_path / "out" / "masks" / "mine.png").write_text("mine")
-    result = refam("label", video, "star", "--out", tmp_path / "out")
-    assert result.exit_code == 1
-    assert "not from an earlier run" in result.stderr
-    assert (tmp_path / "out" / "masks" / "mine.png").read_text() == "mine"
+OUTPUTS = ("label_config.xml", "label_studio.json", "masks/mine.png", "needs_a_look.jpg", "overlay.mp4", "preview.png", "tracks.json")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("earlier", [False, True], ids=["new", "earlier"])
+def test_a_file_that_no_run_wrote_is_not_overwritten(earlier, name, truth_pipeline, video, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    if earlier:
+        monkeypatch.setattr("backend.cli.outputs.frames_to_review", lambda *_, **__: [])
+        assert refam("label", video, "star", "--out", out).exit_code == 0
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text("mine")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    TruthPipeline.requested_targets = []
+    result = refam("label", video, "star", "--out", out)
+    assert (result.exit_code, TruthPipeline.requested_targets) == (1, []), result.output
+    why = (
+        "was changed after"
+        if earlier and name in ("label_config.xml", "label_studio.json", "overlay.mp4", "tracks.json")
+        else "is there already and is not from"
+    )
+    assert f"{out / name} {why} an earlier run" in result.stderr
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_points_and_boxes_reach_the_pipeline(truth_pipeline, video, tmp_path):
