@@ -142,10 +142,11 @@ def _count_head(words: Sequence[str], start: int, head: int, form: _Form) -> Qua
             return Quantity(None, (words[i],))
     if form is _Form.SINGULAR:
         return ONE
-    for i in before:
-        count = _COUNTS.get(words[i]) or (int(words[i]) if words[i].isdecimal() and len(words[i]) < 4 else 0)
-        if 1 < count <= _MOST_COUNTED and word_at(words, i + 1).removesuffix("s") not in _MEASURES:
-            return Quantity(count, (words[i],))
+    counts = {i: count for i in before if (count := _read_count(words, i)) > 1}
+    if counts:
+        said = tuple(words[i] for i in counts)
+        is_least = any(list(words[i : i + 2]) == ["or", "more"] for i in before)
+        return Quantity(None if is_least else max(counts.values()), said)  # "two or three": at most three
     for i in before:
         if words[i] in _QUANTIFIERS and not (form is _Form.ONE_THING and words[i] in _ALSO_BEFORE_ONE_THING):
             return Quantity(None, (words[i],))
@@ -153,6 +154,18 @@ def _count_head(words: Sequence[str], start: int, head: int, form: _Form) -> Qua
     if any(words[i] in _SINGULAR_DETERMINERS for i in range(possessor, head)):
         return ONE
     return Quantity(None) if form is _Form.PLURAL else ONE
+
+
+def _read_count(words: Sequence[str], i: int) -> int:
+    """Return the number that a word is; 0 if it is none, or counts something else than objects ("a two-door car")."""
+    word, following = words[i], word_at(words, i + 1)
+    count = _COUNTS.get(word) or (int(word) if word.isdecimal() and len(word) < 4 else 0)
+    if following == "dozen":
+        return 0  # counted with that word
+    if word == "dozen":
+        count *= NUMBERS.get(words[i - 1], 1) if i else 1
+        count //= 2 if list(words[max(0, i - 2) : i]) == ["half", "a"] or words[i - 1 : i] == ["half"] else 1
+    return count if count <= _MOST_COUNTED and following.removesuffix("s") not in _MEASURES else 0
 
 
 def _count_selection(words: Sequence[str], partitive: Partitive) -> Quantity:
