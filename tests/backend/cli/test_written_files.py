@@ -64,7 +64,6 @@ def link(name, target):
         (link("out/masks", "else"), "out/masks is there already"),
         (lambda: Path("out/.written.sha256").unlink(), "out/a.json is there already"),
     ],
-    ids=range(16),
 )
 def test_only_what_a_run_wrote_may_be_replaced(change, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
