@@ -181,7 +181,9 @@ def label(
         as_json=as_json,
         show=show,
     )
-    raise typer.Exit(run(list(zip(sources, output_folders(sources, out), strict=True))))
+    with one_line_errors():  # what is not of one video, such as a standard output that cannot be written to
+        code = run(list(zip(sources, output_folders(sources, out), strict=True)))
+    raise typer.Exit(code)
 
 
 def _plan(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import shlex
 from dataclasses import replace
@@ -477,3 +479,16 @@ def test_an_interrupted_run_resumes(video, tmp_path, monkeypatch):
     result = refam(*arguments)
     assert result.exit_code == 0, result.output
     assert not (tmp_path / "out" / ".unfinished").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_standard_output_that_is_full_is_said_in_one_line(more, truth_pipeline, video, tmp_path, monkeypatch, capsys):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sys.stdout", Full())
+    out = tmp_path / "out"
+    code = app(["label", str(video), "star", "--sam2", "grabcut", "--out", str(out), *more], standalone_mode=False)
+    assert (code, capsys.readouterr().err.splitlines()[-1]) == (1, "refam: No space left on device")
+    assert (out / "overlay.mp4").exists()
