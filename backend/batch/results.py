@@ -26,6 +26,7 @@ from backend.batch.manifest import ManifestRow
 from backend.jobs.worker import try_lock
 from backend.labelstudio.addresses import redact_url
 from refam.pipeline.quality import Quality
+from video.atomic_files import write_text
 from video.errors import UserError
 from video.formats.base import AnnotatedVideo, make_video, track_from_masks
 from video.formats.registry import ExportFormat, format_module
@@ -238,7 +239,7 @@ def lock_folder(out: Path) -> Iterator[None]:
 
 
 def write_info(out: Path, info: ResultFolderInfo) -> None:
-    """Write run.json. Raises ResultFolderError if the folder holds results of other models."""
+    """Write run.json. Raises ResultFolderError if the folder is full or holds results of other models."""
     before = read_info(out)
     if before is None and part_files(out):
         raise ResultFolderError(f"{out} holds parts, but no run.json that says what made them: choose another --out")
@@ -248,9 +249,11 @@ def write_info(out: Path, info: ResultFolderInfo) -> None:
             f"{out} holds results of {before.model_version}; now it would be {info.model_version}: "
             + (f"go on with {options}, or choose another --out" if options else "choose another --out")
         )
-    partial = out / ".run.json.tmp"
-    partial.write_text(json.dumps(asdict(info), indent=1) + "\n", encoding="utf-8")
-    partial.replace(out / "run.json")
+    try:
+        write_text(out / "run.json", json.dumps(asdict(info), indent=1) + "\n")
+    except OSError as error:
+        what_is_there = "what was in it is as it was"
+        raise ResultFolderError(f"{out} cannot be written to: {error.strerror}; {what_is_there}") from error
 
 
 def describe_models(wanted: str, now: str) -> str:

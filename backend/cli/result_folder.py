@@ -51,6 +51,8 @@ def hold_folder(out: Path) -> Iterator[None]:
     try:
         if out.exists() and not out.is_dir():
             raise OutputError(f"{out} is a file; --out names a folder")
+        if out.is_symlink() and not out.exists():
+            raise OutputError(f"{out} is a link to {out.readlink()}, which is not there; choose another --out")
         made = [path for path in (out, *out.parents) if not path.exists()]
         out.mkdir(parents=True, exist_ok=True)
         folder = os.open(out, os.O_RDONLY)

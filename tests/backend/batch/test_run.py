@@ -20,6 +20,7 @@ from backend.settings import load_settings  # noqa: E402
 from refam.evaluation.synthetic import red_star_and_blue_ring  # noqa: E402
 from tests.backend.batch.manifests import write_manifest  # noqa: E402
 from tests.media import cfr, truncated  # noqa: E402
+from tests.small_files import small_files  # noqa: E402
 
 FAKE_WORKER = "tests.backend.batch.fake_worker:FakeWorker"
 
@@ -258,6 +259,16 @@ def test_remove_errors_removes_only_error_rows(tmp_path):
     sink.flush()
     assert result_folder.remove_errors(tmp_path) == 3
     assert result_folder.read_keys(tmp_path) == {row("a").key, row("e").key}
+
+
+def test_a_full_disk_leaves_no_part_of_run_json(tmp_path):
+    info = result_folder.ResultFolderInfo("m.csv", 3, 0, "refam/one")
+    with (
+        small_files(10),
+        pytest.raises(result_folder.ResultFolderError, match="cannot be written to: File too large"),
+    ):
+        result_folder.write_info(tmp_path, info)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damaged_parts_other_models_and_locked_folders_are_refused(tmp_path):

@@ -185,6 +185,12 @@ def test_a_new_folder_that_stays_empty_is_removed(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    for name, why in (("file", "is a file"), ("n" * 300, "File name too long"), ("file/x", "cannot be made")):
+    (tmp_path / "link").symlink_to("gone")
+    for name, why in (
+        ("file", "is a file"),
+        ("link", "is a link to gone, which is not there"),
+        ("n" * 300, "File name too long"),
+        ("file/x", "cannot be made"),
+    ):
         with pytest.raises(OutputError, match=why), hold_folder(tmp_path / name):
             pass
