@@ -380,25 +380,24 @@ class MemoryTracker:
     ) -> None:
         """Search the whole frame for what is badly found near its last place, and put what is better into `found`.
 
-        An object that is not found there may have jumped: it counts as lost, so that it must be recognised. Of one that
-        moves by about its own size only a part is near its last place: elsewhere in the frame is the rest.
+        Of an object that moves by about its own size only a part is near its last place: elsewhere in the frame is the
+        rest. What is not found near it at all is lost, and searched in the whole frame from the next look on: at once,
+        the look-alike behind which it is would be taken for it.
         """
-        beside = {k: self._score(found.get(k)) for k, o in self._objects.items() if o.visible and o.region is None}
-        doubtful = {k for k, score in beside.items() if score < self._options.sure_score}
+        doubtful = {
+            k
+            for k, o in self._objects.items()
+            if o.visible
+            and o.region is None
+            and self._options.min_score <= self._score(found.get(k)) < self._options.sure_score
+        }
         if not doubtful:
             return
         as_lost = {k: replace(self._objects[k], visible=False) for k in doubtful}
         anywhere, whole_frame = self._find(readout, {**self._objects, **as_lost}, doubtful)
-        for k in doubtful:
-            new, old = anywhere.get(k), found.get(k)
-            if beside[k] < self._options.min_score:
-                self._objects[k] = as_lost[k]
-                found.pop(k, None)
-            elif new is None or old is None or not self._is_better(new, old):
-                continue
-            probabilities[k] = whole_frame[k]
-            if new is not None:
-                found[k] = new
+        for k, new in anywhere.items():
+            if self._is_better(new, found[k]):
+                probabilities[k], found[k] = whole_frame[k], new
 
     def _is_better(self, new: MaskEvidence, old: MaskEvidence) -> bool:
         """Whether a mask found anywhere shows more of what was found near the last place."""
