@@ -38,7 +38,14 @@ from video.formats.base import (
     track_from_masks,
     write_json,
 )
-from video.formats.coco_ids import group_by_object, read_category, read_category_names, read_id, read_optional_id
+from video.formats.coco_ids import (
+    group_by_object,
+    read_category,
+    read_category_names,
+    read_id,
+    read_optional_id,
+    require_listed,
+)
 from video.formats.frame_numbers import numbers_in_names, read_numbers
 from video.formats.values import finite_number, get_size, polygons_to_mask, read_times, xywh_box
 from video.types import Rle
@@ -218,7 +225,10 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
             lengths[key], titles[key] = listed.get("length"), str(listed.get("name") or key)
     by_video: dict[tuple[str, str], list[Any]] = defaultdict(list)
     incomplete: set[str | None] = set()  # videos that lack an image: the frames behind it would be others
-    for image in get_field(content, "images", list, str(path)):
+    listed_images = get_field(content, "images", list, str(path))
+    with leave_out(skipped):
+        require_listed(by_image, listed_images, "image_id", path)
+    for image in listed_images:
         where, video = f"{path}: an image", None
         with leave_out(skipped):
             video = read_optional_id(image, "video_id", where) if isinstance(image, Mapping) else None

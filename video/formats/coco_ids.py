@@ -16,6 +16,7 @@ from video.errors import Skipped, leave_out
 from video.formats.base import FormatError, get_field
 
 _OBJECT_FIELDS = ("track_id", "instance_id", "object_id")
+_SHOWN_IDS = 5
 _NO_OBJECT = re.compile(r"(-[0-9]+(\.0*)?|none|null|nan|n/a)?", re.IGNORECASE)
 _NUMBER = re.compile(r"0*([0-9]+)(\.0*)?")
 
@@ -63,6 +64,30 @@ def _read_attributes(attributes: Any) -> Mapping[str, Any]:
         listed = [a for a in attributes if isinstance(a, Mapping) and isinstance(a.get("name"), str)]
         return {attribute["name"]: attribute.get("value") for attribute in listed}
     return attributes if isinstance(attributes, Mapping) else {}
+
+
+def require_listed(by_id: Mapping[str, Sequence[Any]], listed: Sequence[Any], member: str, path: Path) -> None:
+    """Check that a file lists each image or video that its annotations name.
+
+    Args:
+        by_id: The annotations of each id.
+        listed: The items of the file's list, also those that cannot be read.
+        member: What names the item in an annotation: "image_id" or "video_id".
+        path: The file, for the error.
+
+    Raises:
+        FormatError: If some are not listed. It tells how many annotations they have, and the first ids.
+    """
+    known = {_id_text(item.get("id")) for item in listed if isinstance(item, Mapping)}
+    missing = [key for key in by_id if key not in known]
+    if missing:
+        count = sum(len(by_id[key]) for key in missing)
+        more = f" and {len(missing) - _SHOWN_IDS} more" if len(missing) > _SHOWN_IDS else ""
+        shown = ", ".join(f"{key!r:.40}" for key in missing[:_SHOWN_IDS])
+        raise FormatError(
+            f"{path}: {member!r} of {count} annotation(s) is not the 'id' of any of the file's {len(listed)} "
+            f"{member.removesuffix('_id')}(s): {shown}{more}"
+        )
 
 
 def group_by_object(

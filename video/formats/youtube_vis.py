@@ -33,7 +33,7 @@ from video.formats.base import (
     write_json,
 )
 from video.formats.coco import parse_segmentation, rle_json
-from video.formats.coco_ids import read_category, read_category_names, read_id
+from video.formats.coco_ids import read_category, read_category_names, read_id, require_listed
 from video.formats.frame_numbers import numbers_in_names, read_numbers
 from video.formats.values import get_size, xywh_box
 
@@ -105,7 +105,10 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
         with leave_out(skipped):
             objects.setdefault(read_id(annotation, "video_id", f"{path}: an annotation"), []).append(annotation)
     videos = []
-    for video in get_field(content, "videos", list, str(path)):
+    listed = get_field(content, "videos", list, str(path))
+    with leave_out(skipped):
+        require_listed(objects, listed, "video_id", path)
+    for video in listed:
         with leave_out(skipped):
             annotations = objects.get(read_id(video, "id", f"{path}: a video"), [])
             videos.append(_video(path, video, annotations, names, skipped))

@@ -215,6 +215,36 @@ def test_only_video_files_of_a_name_are_looked_at(labelled, form):
     assert task["data"]["video"].endswith("=one.mp4")
 
 
+@pytest.mark.parametrize(
+    ("harm", "code", "said"),
+    [
+        ({}, 0, ""),
+        (
+            {"annotations": [0, 8, 9]},
+            3,
+            "'image_id' of 2 annotation(s) is not the 'id' of any of the file's 1 image(s)",
+        ),
+        ({"annotations": [8, 9]}, 1, "'image_id' of 2 annotation(s) is not the 'id' of any of the file's 1 image(s)"),
+        ({"images": []}, 1, "'image_id' of 1 annotation(s) is not the 'id' of any of the file's 0 image(s): '0'"),
+    ],
+)
+def test_what_cannot_be_read_of_a_coco_file_is_said(tmp_path, harm, code, said):
+    content = {
+        "categories": [{"id": 1, "name": "disk"}],
+        "images": [{"id": 0, "file_name": "a/0.jpg", "width": 160, "height": 96}],
+        "annotations": [0],
+        **harm,
+    }
+    square = {"category_id": 1, "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]]}
+    content["annotations"] = [{"id": k, "image_id": i, **square} for k, i in enumerate(content["annotations"])]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    result = refam("import", "coco", tmp_path / "a.json", "--out", tmp_path / "in")
+    assert result.exit_code == code, result.output
+    assert said in result.stderr
+    assert bool(result.stderr) == bool(said)
+    assert (tmp_path / "in/tasks.json").exists() == (code != 1)
+
+
 def test_a_video_that_is_not_found_is_named_with_its_first_picture(labelled):
     image = {"id": 1, "file_name": "all/0001.jpg", "video_id": 5, "width": 160, "height": 96}
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}

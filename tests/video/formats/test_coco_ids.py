@@ -176,6 +176,38 @@ def test_ids_that_are_none_are_refused(tmp_path, members, message):
         read(tmp_path, **members)
 
 
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([7], "of 1 annotation(s) is not the 'id' of any of the file's 3 {}(s): '7'"),
+        (["x", 7, "x"], "of 3 annotation(s) is not the 'id' of any of the file's 3 {}(s): 'x', '7'"),
+        ([3, 4, 5, 6, 7], "of 5 annotation(s) is not the 'id' of any of the file's 3 {}(s): '3', '4', '5', '6', '7'"),
+        (
+            [*range(3, 10), 3],
+            "of 8 annotation(s) is not the 'id' of any of the file's 3 {}(s): '3', '4', '5', '6', '7' and 2 more",
+        ),
+    ],
+)
+@pytest.mark.parametrize(("form", "item"), [(coco, "image"), (youtube_vis, "video")])
+def test_annotations_of_what_is_not_listed_are_counted_and_named(tmp_path, form, item, ids, said):
+    """The items 0 and "1" are listed, and so is 2, although it cannot be read."""
+    items = [{"id": 0, **SHAPE}, {"id": "1", **SHAPE}, {"id": 2, **SHAPE, "width": 0}]
+    for k, one in enumerate(items):
+        one |= {"file_name": f"{k}.jpg"} if item == "image" else {"file_names": [f"{k}/0.jpg"]}
+    row = {"category_id": 1, "bbox": [16, 10, 20, 20], "bboxes": [[16, 10, 20, 20]]}
+    rows = [{"id": k, f"{item}_id": name, **row} for k, name in enumerate([0, 1.0, 2, *ids])]
+    content = {"categories": [{"id": 1, "name": "disc"}], f"{item}s": items, "annotations": rows}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    skipped = []
+    videos = form.read(tmp_path / "a.json", skipped=skipped)
+    assert [objects(video) for video in videos] == [[("disc", {0: 16})]] * 2
+    unlisted, too_small = skipped
+    assert unlisted == f"{tmp_path}/a.json: '{item}_id' " + said.format(item)
+    assert "0 x 96 pixels" in too_small
+    with pytest.raises(FormatError, match=f"'{item}_id' of {len(ids)} annotation"):
+        form.read(tmp_path / "a.json")
+
+
 def test_youtube_vis_with_ids_that_are_texts(tmp_path):
     content = {
         "videos": [{"id": "v", "file_names": ["a/0.jpg", "a/1.jpg"], **SHAPE}],
