@@ -14,6 +14,7 @@ from typing import Any
 
 from video.errors import Skipped, leave_out
 from video.formats.base import FormatError, get_field
+from video.formats.values import check_label
 
 _OBJECT_FIELDS = ("track_id", "instance_id", "object_id")
 _SHOWN_IDS = 5
@@ -136,13 +137,13 @@ def read_category_names(content: Any, path: Path, *, skipped: Skipped = None) ->
         skipped: See `leave_out`.
 
     Raises:
-        FormatError: If categories, or their ids or names, are missing or of another kind.
+        FormatError: If categories, or their ids or names, are missing or of another kind, or a name can be no label.
     """
     names: dict[str, str] = {}
     for category in get_field(content, "categories", list, str(path)):
         with leave_out(skipped):
             key = read_id(category, "id", f"{path}: a category")
-            name = get_field(category, "name", str, f"{path}: a category")
+            name = check_label(get_field(category, "name", str, f"{path}: a category"), f"{path}: category {key}")
             if names.setdefault(key, name) != name:
                 raise FormatError(f"{path}: the category {key} is {names[key]!r} and again {name!r}; the first counts")
     return names
@@ -152,12 +153,12 @@ def read_category(annotation: Mapping[str, Any], names: Mapping[str, str], where
     """Return the label of an annotation. names: of `read_category_names`.
 
     Raises:
-        FormatError: If the file does not list its category.
+        FormatError: If the file does not list its category, or not with a name that can be read.
     """
     category = annotation.get("category_id")
     label = names.get(_id_text(category) or "")
     if label is None:
-        raise FormatError(f"{where} has the category {category!r}, which the file does not list")
+        raise FormatError(f"{where} has the category {category!r}, which the file does not list with a valid name")
     return label
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,27 @@ from video.formats.base import FormatError, get_field
 
 MAX_PIXELS = 2**27
 """Pixels of a picture, 16,384 x 8,192; a file that tells of more is wrong, and would fill the memory."""
+
+
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def check_label(label: str, where: str) -> str:
+    """Return a label if a label config can hold it.
+
+    Args:
+        label: The label.
+        where: What the error's text calls what has it.
+
+    Raises:
+        FormatError: If it is blank, or has a character that XML 1.0 excludes (https://www.w3.org/TR/xml/#charsets):
+            control characters and, of a JSON escape such as "\\ud800", half a character.
+    """
+    if not label.strip():
+        raise FormatError(f"{where}: its name {label!r:.80} is blank: give the category a name")
+    if (found := _NOT_IN_XML.search(label)) is not None:
+        raise FormatError(f"{where}: its name {label!r:.80} has the character {found[0]!r}, which no label can hold")
+    return label
 
 
 def get_size(item: Any, where: str) -> tuple[int, int]:

@@ -225,6 +225,8 @@ def test_only_video_files_of_a_name_are_looked_at(labelled, form):
             "'image_id' of 2 annotation(s) is not the 'id' of any of the file's 1 image(s)",
         ),
         ({"annotations": [8, 9]}, 1, "'image_id' of 2 annotation(s) is not the 'id' of any of the file's 1 image(s)"),
+        ({"categories": [{"id": 1, "name": "a\ud800"}]}, 1, r"category 1: its name 'a\ud800' has the character"),
+        ({"categories": [{"id": 1, "name": "a\0b\n"}]}, 1, r"category 1: its name 'a\x00b\n' has the character"),
         ({"images": []}, 1, "'image_id' of 1 annotation(s) is not the 'id' of any of the file's 0 image(s): '0'"),
     ],
 )

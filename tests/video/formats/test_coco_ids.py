@@ -177,6 +177,26 @@ def test_ids_that_are_none_are_refused(tmp_path, members, message):
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a\ud800", r"category 1: its name 'a\ud800' has the character '\ud800', which no label can hold"),
+        ("a\0b\n", r"category 1: its name 'a\x00b\n' has the character '\x00', which no label can hold"),
+        ("\uffff", r"category 1: its name '\uffff' has the character '\uffff', which no label can hold"),
+        ("", "category 1: its name '' is blank"),
+        (" \t", r"category 1: its name ' \t' is blank"),
+    ],
+)
+def test_a_category_whose_name_can_be_no_label_costs_its_objects(tmp_path, name, said):
+    skipped = []
+    categories = [{"id": 1, "name": name}, {"id": 2, "name": "a\tb\U0001f600 ä"}]
+    rows = [annotation(0, 30, track_id=1), annotation(0, 70, category=2, track_id=2)]
+    assert objects(read(tmp_path, *rows, categories=categories, skipped=skipped)) == [("a\tb\U0001f600 ä", {0: 70})]
+    of_category, of_object = skipped
+    assert of_category.startswith(f"{tmp_path}/a.json: {said}")
+    assert of_object.endswith("track_id 1 has the category 1, which the file does not list with a valid name")
+
+
+@pytest.mark.parametrize(
     ("ids", "said"),
     [
         ([7], "of 1 annotation(s) is not the 'id' of any of the file's 3 {}(s): '7'"),
