@@ -133,7 +133,7 @@ def import_(
         require_file(path)
         refuse_overwriting([out / "tasks.json", out / "label_config.xml"], [path])
         from backend.labelstudio.export_sources import VideoFolder
-        from backend.labelstudio.import_tasks import picture_tasks, video_length, video_tasks
+        from backend.labelstudio.import_tasks import describe_shared_pictures, picture_tasks, video_length, video_tasks
         from video.atomic_files import write_text
         from video.formats.base import write_json
 
@@ -145,6 +145,8 @@ def import_(
         if files is not None:
             tasks, xml = video_tasks(annotated, files, url=url, version=version, skipped=left_out)
         else:
+            if (shared := describe_shared_pictures(annotated)) is not None:
+                err.print(f"note: {shared}", markup=False, soft_wrap=True)
             tasks, xml = picture_tasks(annotated, url=url, version=version, shape=masks, skipped=left_out)
         if not tasks and left_out:
             raise typer.Exit(exit_code(left_out, done=0, of="videos"))

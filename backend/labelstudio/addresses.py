@@ -50,6 +50,18 @@ def address_in(folder: str, path: str) -> str:
     return f"{folder}{'' if folder.endswith(('/', '=')) else '/'}{quote(path)}"
 
 
+def leaves_folder(path: str) -> bool:
+    """Return whether a path has a `..`, however often it was percent-encoded."""
+    for _ in range(5):
+        if ".." in re.split(r"[/\\]", path):
+            return True
+        decoded = unquote(path)
+        if decoded == path:
+            return False
+        path = decoded
+    return True  # nobody honest encodes deeper than this
+
+
 def local_file_address(path: Path) -> str:
     """Return the address of a file or folder that Label Studio serves from its own disk.
 

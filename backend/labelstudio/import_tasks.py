@@ -6,6 +6,7 @@ pictures with masks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.addresses import address_in
+from backend.labelstudio.addresses import address_in, leaves_folder
 from backend.labelstudio.controls.image_masks import MaskControl
 from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.export_sources import SeveralFilesError, VideoFolder
@@ -168,7 +169,7 @@ def picture_tasks(
         skipped: See `leave_out`.
 
     Raises:
-        FormatError: If an object has boxes alone.
+        FormatError: If an object has boxes alone, or no address can be made of the name of a picture.
     """
     xml = build_mask_label_config(_labels(videos), shape)
     control = parse_label_config(xml).control
@@ -176,17 +177,54 @@ def picture_tasks(
     tasks = []
     for video in videos:
         with leave_out(skipped):
+            _check_characters(video.name)
             boxed = next((one.label for one in video.objects if not one.has_masks), None)
             if boxed is not None:
                 raise FormatError(f"{video.name}: {boxed!r} has boxes and no masks; give --videos for boxes on video")
             results = [_result_of(one, video) for one in video.objects]
             ids = [region_id_for(f"{video.name}", position) for position in range(len(results))]
             regions = control.regions(results, region_ids=ids)
-            names = [video.picture(frame) for frame in range(len(video.times))]
+            names = [_check_path(video.picture(frame), video.name) for frame in range(len(video.times))]
             data = _picture_data(url, names, video.times, "")
             if regions:
                 tasks.append({"data": data, "predictions": [build_prediction(regions, model_version=version)]})
     return tasks, xml
+
+
+def describe_shared_pictures(videos: Sequence[AnnotatedVideo]) -> str | None:
+    """Return a sentence about pictures that several frames name, and so all show; None if there are none."""
+    counts = Counter(video.picture(frame) for video in videos for frame in range(len(video.times)))
+    shared = {name: count for name, count in counts.items() if count > 1}
+    if not shared:
+        return None
+    name, count = next(iter(shared.items()))
+    others = f", and {len(shared) - 1} other picture(s) by several" if len(shared) > 1 else ""
+    return f"{name!r:.80} is named by {count} frames{others}: the tasks show the same picture for each of them"
+
+
+def _check_path(path: str, video: str) -> str:
+    """Return the path of a picture in the folder that is served. video: what the error's text calls its video.
+
+    Raises:
+        FormatError: If it leads out of the folder, which the service refuses too, or has half a character.
+    """
+    if leaves_folder(_check_characters(path)):
+        raise FormatError(f"{video}: the file name {path!r:.80} leaves its folder ('..'); name files below --url")
+    return path
+
+
+def _check_characters(name: str) -> str:
+    """Return the name of a file or video if addresses can hold it.
+
+    Raises:
+        FormatError: If it has half a character, as of the JSON escape "\\ud800".
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        half = name[error.start]
+        raise FormatError(f"the name {name!r:.80} has the character {half!r}, which no address can hold") from None
+    return name
 
 
 def video_length(name: str, file_name: str, files: VideoFolder) -> int:
@@ -214,8 +252,9 @@ def _find_file(video: str, file_name: str, files: VideoFolder, *, pictures: Sequ
         pictures: Names of its pictures, for the error's text.
 
     Raises:
-        FormatError: If there is no such file, or several.
+        FormatError: If there is no such file, or several, or the video's name has half a character.
     """
+    _check_characters(video)
     errors = []
     for name in (file_name, *(video + ending for ending in _ENDINGS)):
         if name:

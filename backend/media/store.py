@@ -19,9 +19,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from backend.labelstudio.addresses import cloud_address, file_name, redact_url
+from backend.labelstudio.addresses import cloud_address, file_name, leaves_folder, redact_url
 from backend.labelstudio.client import LabelStudioAuth, LabelStudioAuthError
 from backend.media.cache import MediaCache
 from backend.media.fetch import Fetcher
@@ -161,7 +161,7 @@ class MediaStore:
             parts = urlsplit(address)
         except ValueError:  # its text has the login
             raise MediaError(f"{redact_url(address)!r} is no address: its host cannot be read") from None
-        if _leaves_folder(parts.path) or any(_leaves_folder(value) for value in parse_qs(parts.query).get("d", [])):
+        if leaves_folder(parts.path) or any(leaves_folder(value) for value in parse_qs(parts.query).get("d", [])):
             raise MediaError(f"{redact_url(address)!r} leaves its folder ('..')")
         if parts.scheme in ("http", "https"):
             return RemoteFile(address, address)
@@ -233,18 +233,6 @@ def _explain(source: RemoteFile, error: FetchError | LabelStudioAuthError) -> st
 def _with_slashes(address: str) -> str:
     """Return a relative path with slashes where Windows writes backslashes; other addresses as they are."""
     return address if "://" in address or address.startswith("/") else address.replace("\\", "/")
-
-
-def _leaves_folder(path: str) -> bool:
-    """Return whether a path has a `..`, however often it was percent-encoded."""
-    for _ in range(5):
-        if ".." in re.split(r"[/\\]", path):
-            return True
-        decoded = unquote(path)
-        if decoded == path:
-            return False
-        path = decoded
-    return True  # nobody honest encodes deeper than this
 
 
 def _file_name(url: str) -> str:

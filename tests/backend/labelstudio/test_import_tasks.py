@@ -247,6 +247,45 @@ def test_what_cannot_be_read_of_a_coco_file_is_said(tmp_path, harm, code, said):
     assert (tmp_path / "in/tasks.json").exists() == (code != 1)
 
 
+@pytest.mark.parametrize(
+    ("names", "kept", "said"),
+    [
+        (["a/0.jpg", "b/..c.jpg"], ["a/0.jpg", "b/..c.jpg"], ""),
+        (["a/0.jpg", "../../etc/passwd"], ["a/0.jpg"], "passwd: the file name '../../etc/passwd' leaves its folder"),
+        (["a/0.jpg", r"a\..\..\b.jpg"], ["a/0.jpg"], "leaves its folder ('..'); name files below --url"),
+        (["a/0.jpg", "%2e%2e/b.jpg"], ["a/0.jpg"], "the file name '%2e%2e/b.jpg' leaves its folder"),
+        (["a/0.jpg", "a\ud800/b.jpg"], ["a/0.jpg"], r"the name 'a\ud800/b.jpg' has the character '\ud800'"),
+        (["a/0.jpg", "a/\ud800.jpg"], ["a/0.jpg"], r"the name '\ud800' has the character '\ud800'"),
+        (["a/0.jpg"] * 3, ["a/0.jpg"] * 3, "note: 'a/0.jpg' is named by 3 frames: the tasks show the same picture"),
+        (["a", "b", "c", "b", "a", "a"], list("abcbaa"), "'a' is named by 3 frames, and 1 other picture(s) by several"),
+    ],
+)
+def test_names_of_pictures_that_are_no_addresses_or_not_their_own_are_said(tmp_path, names, kept, said):
+    square = {"category_id": 1, "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]]}
+    content = {
+        "categories": [{"id": 1, "name": "disk"}],
+        "images": [{"id": i, "file_name": name, "width": 160, "height": 96} for i, name in enumerate(names)],
+        "annotations": [{"id": i, "image_id": i, **square} for i in range(len(names))],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    result = refam("import", "coco", tmp_path / "a.json", "--out", tmp_path / "in")
+    assert result.exit_code == (0 if len(kept) == len(names) else 3), result.output
+    assert said in result.stderr
+    assert bool(result.stderr) == bool(said)
+    tasks = json.loads((tmp_path / "in/tasks.json").read_text())
+    assert [task["data"]["frames"] for task in tasks] == [[f"/data/local-files/?d={name}"] for name in kept]
+
+
+def test_a_video_whose_name_no_address_can_hold_is_said(labelled):
+    image = {"id": 1, "file_name": "all/0001.jpg", "video_id": 5, "width": 160, "height": 96}
+    content = {"categories": [], "images": [image], "annotations": [], "videos": [{"id": 5, "name": "\ud800"}]}
+    (labelled / "a.json").write_text(json.dumps(content))
+    for more in ((), ("--videos", labelled / "videos")):
+        result = refam("import", "coco", labelled / "a.json", "--out", labelled / "in", *more)
+        assert result.exit_code == 1, result.output
+        assert result.stderr == "refam: the name '\\ud800' has the character '\\ud800', which no address can hold\n"
+
+
 def test_a_video_that_is_not_found_is_named_with_its_first_picture(labelled):
     image = {"id": 1, "file_name": "all/0001.jpg", "video_id": 5, "width": 160, "height": 96}
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}
