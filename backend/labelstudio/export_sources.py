@@ -68,6 +68,10 @@ class VideoFolder:
         """Return a file's path within the folder, with slashes."""
         return path.relative_to(self._folder).as_posix()
 
+    def describe_missing(self, name: str) -> str:
+        """Return the words that say that no file has this name."""
+        return f"there is no {name} below --videos {self._folder}"
+
     def find(self, address: str, *, pictures: bool = False) -> Path:
         """Return the file of an address, by its name, with or without what Label Studio does to names of uploads.
 
@@ -89,7 +93,7 @@ class VideoFolder:
         fits = [_common_tail(path.parts[:-1], parts[:-1]) for path in same_name]
         best = [path for path, fit in zip(same_name, fits, strict=True) if fit == max(fits)]
         if not best:
-            raise FormatError(f"{redact_url(address)}: there is no {parts[-1]} below --videos {self._folder}")
+            raise FormatError(f"{redact_url(address)}: {self.describe_missing(parts[-1])}")
         if len({path.resolve() for path in best}) > 1:
             raise SeveralFilesError(
                 f"{redact_url(address)}: it could be {best[0]} or {best[1]}; leave one of them below --videos"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -255,18 +255,18 @@ def _find_file(video: str, file_name: str, files: VideoFolder, *, pictures: Sequ
         FormatError: If there is no such file, or several, or the video's name has half a character.
     """
     _check_characters(video)
-    errors = []
-    for name in (file_name, *(video + ending for ending in _ENDINGS)):
-        if name:
-            try:
-                return files.find(quote(name))
-            except SeveralFilesError:
-                raise
-            except FormatError as error:
-                errors.append(error)
+    names = [name for name in (file_name, *(video + ending for ending in _ENDINGS)) if name]
+    for name in names:
+        try:
+            return files.find(quote(name))
+        except SeveralFilesError:
+            raise
+        except FormatError:
+            continue  # the error below names all that were looked for
+    missing = files.describe_missing(PurePosixPath(names[0]).name)
     also = ", ".join(video + ending for ending in _ENDINGS[not file_name :])
     seen = f"; the first of its pictures is {pictures[0]}" if pictures else ""
-    raise FormatError(f"{video}: {errors[0]}, nor {also}{seen}")
+    raise FormatError(f"{video}: {missing}, nor {also}{seen}")
 
 
 def _labels(videos: Sequence[AnnotatedVideo]) -> list[str]:

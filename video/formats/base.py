@@ -274,7 +274,7 @@ def split_videos(names: Sequence[str], shares: Sequence[float], *, seed: int) ->
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file in UTF-8, with or without a byte order mark.
 
     Raises:
         FormatError: If it cannot be read or is not JSON.
@@ -284,7 +284,7 @@ def read_json(path: Path) -> Any:
         hint = f", such as {found}" if found else "; there is none in it"
         raise FormatError(f"{path} is a folder, and a JSON file is expected{hint}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FormatError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -96,9 +96,10 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
         skipped: See `leave_out`.
 
     Raises:
-        FormatError: If the file is invalid.
+        FormatError: If the file is invalid, or is one of COCO.
     """
     content = read_json(path)
+    _refuse_coco(content, path)
     names = read_category_names(content, path, skipped=skipped)
     objects: dict[str, list[Any]] = {}
     for annotation in get_field(content, "annotations", list, str(path)):
@@ -113,6 +114,18 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
             annotations = objects.get(read_id(video, "id", f"{path}: a video"), [])
             videos.append(_video(path, video, annotations, names, skipped))
     return videos
+
+
+def _refuse_coco(content: Any, path: Path) -> None:
+    """Raise a FormatError for a file of COCO, which lists images; a video of YouTube-VIS has `file_names` instead."""
+    if not isinstance(content, Mapping) or not content.get("images"):
+        return
+    videos = content.get("videos")
+    listed = videos if isinstance(videos, list) else []
+    if not any(isinstance(video, Mapping) and "file_names" in video for video in listed):
+        raise FormatError(
+            f"{path} looks like COCO: it lists 'images', and no video has 'file_names'; give coco as the format"
+        )
 
 
 def _video(

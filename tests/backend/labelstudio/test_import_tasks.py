@@ -194,7 +194,7 @@ def test_a_cvat_task_of_a_part_of_a_video_is_imported_by_the_name_of_its_file(la
     assert {f: round(b[0] * W, 2) for f, b in found.items()} == {f: f for f in range(5, 21)}
     (tmp_path / "camera #3 100%.mp4").rename(tmp_path / "other.mp4")
     result = refam("import", "cvat", tmp_path / "a.xml", "--out", tmp_path / "in", "--videos", tmp_path)
-    assert "there is no camera #3 100%.mp4 below" in result.output
+    assert f"Warehouse, camera 3: there is no camera #3 100%.mp4 below --videos {tmp_path}, nor " in result.stderr
 
 
 @pytest.mark.parametrize("form", ["cvat", "davis"])
@@ -293,7 +293,7 @@ def test_a_video_that_is_not_found_is_named_with_its_first_picture(labelled):
     (labelled / "a.json").write_text(json.dumps(content | {"videos": [{"id": 5}]}))
     result = refam("import", "coco", labelled / "a.json", "--out", labelled / "in", "--videos", labelled / "videos")
     assert result.exit_code == 1
-    assert "there is no 5 below" in result.stderr
+    assert result.stderr.startswith(f"refam: 5: there is no 5 below --videos {labelled}/videos, nor 5.mp4, 5.webm, ")
     assert result.stderr.endswith("; the first of its pictures is all/0001.jpg\n")
 
 

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import codecs
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.video.formats.two_objects import N, two_objects
-from video.formats.base import every_nth_frame, frames_at_rate, split_videos, track_from_boxes
+from video.formats.base import (
+    FormatError,
+    every_nth_frame,
+    frames_at_rate,
+    read_json,
+    split_videos,
+    track_from_boxes,
+)
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_json_is_read_with_and_without_a_byte_order_mark(tmp_path, mark):
+    (tmp_path / "a.json").write_bytes(mark + json.dumps({"a": "ä"}, ensure_ascii=False).encode())
+    assert read_json(tmp_path / "a.json") == {"a": "ä"}
+    (tmp_path / "a.json").write_bytes(mark + b"{")
+    with pytest.raises(FormatError, match="is not JSON"):
+        read_json(tmp_path / "a.json")
 
 
 def test_frames_without_the_object_are_left_out():
