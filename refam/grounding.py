@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from refam.attention_sinks import suppress_sinks
 from refam.calibration import Calibration, compute_features
-from refam.heatmap_regions import MIN_INSTANCE_PEAK, HeatmapRegion, apply_weights, find_regions, weigh_regions
+from refam.heatmap_regions import HeatmapRegion, apply_weights, find_instance_regions, find_regions, weigh_regions
 from refam.heatmaps import UPSAMPLING_FACTOR, joint_bilateral_upsample, make_heatmap, normalise, sum_word_maps
 from refam.presence import PresenceModel, WordAttention, measure_word_attention
 from refam.text.expression import Expression
@@ -175,7 +175,7 @@ def compute_heatmap(
     def attention_at(heat: NDArray[np.float32], peak: Point) -> WordAttention:
         return tuple(zip(names, measure_word_attention(word_maps, heat, peak).tolist(), strict=True))
 
-    modes = find_regions(heatmap.grid, min_peak=MIN_INSTANCE_PEAK) if expression.quantity.is_plural else ()
+    modes = find_instance_regions(heatmap.grid) if expression.quantity.is_plural else ()
     doubt = 0.0 if expression.unknown_head else _UNKNOWN_WORD_SHARE ** len(expression.unchecked)
     return GroundingTrace(
         summed,

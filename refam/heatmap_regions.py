@@ -17,7 +17,7 @@ from refam.text.spatial import CueKind, SpatialCue
 MIN_FIT = 0.05  # no region is ruled out: its attention can still win
 _PROMINENCE = 0.25  # a mode that rises less than this share of its height above the saddle belongs to its neighbour
 _MIN_PEAK = 0.4  # of the highest mode; what is lower is no mode
-MIN_INSTANCE_PEAK = 0.25  # the same for words that mean several objects, see `refam.pipeline.instances`
+_MIN_INSTANCE_PEAK = 0.25  # the same for words that mean several objects, see `refam.pipeline.instances`
 _COMPARABLE_PEAK = 0.55  # of the highest mode; regions below are not compared with each other
 _EXTENT = 0.65  # the mask of a region is where its basin holds at least this share of its own peak
 
@@ -79,6 +79,15 @@ def find_regions(
     labels = _flood(grid, prominence=prominence, floor=min_peak * _EXTENT * top)
     regions = [_region(grid, labels == label) for label in np.unique(labels[labels >= 0])]
     return tuple(sorted((r for r in regions if r.peak >= min_peak * top), key=lambda r: -r.peak))
+
+
+def find_instance_regions(grid: NDArray[np.float32]) -> tuple[HeatmapRegion, ...]:
+    """Find the modes of a heatmap of words that mean several objects, as `find_regions`; lower ones count, too.
+
+    Args:
+        grid: (h, w) non-negative.
+    """
+    return find_regions(grid, min_peak=_MIN_INSTANCE_PEAK)
 
 
 def weigh_regions(regions: Sequence[HeatmapRegion], cues: Sequence[SpatialCue]) -> NDArray[np.float64]:

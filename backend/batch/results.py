@@ -252,8 +252,7 @@ def write_info(out: Path, info: ResultFolderInfo) -> None:
     try:
         write_text(out / "run.json", json.dumps(asdict(info), indent=1) + "\n")
     except OSError as error:
-        what_is_there = "what was in it is as it was"
-        raise ResultFolderError(f"{out} cannot be written to: {error.strerror}; {what_is_there}") from error
+        raise ResultFolderError(f"{out} cannot be written to: {error.strerror}; what was in it is as it was") from error
 
 
 def describe_models(wanted: str, now: str) -> str:

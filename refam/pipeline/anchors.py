@@ -7,6 +7,7 @@ how much heat lies under them.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.heatmap_regions import MIN_INSTANCE_PEAK, find_regions
+from refam.heatmap_regions import find_instance_regions
 from refam.pipeline.click_masks import choose_click_mask
 from refam.pipeline.roi import frame_of_video
 from refam.pipeline.state import GroundedMask, ObjectState
@@ -327,15 +328,20 @@ def measure_word_support(state: ObjectState, track: MaskTrack) -> tuple[float, l
         box = masks.box_of(mask)
         if box is not None:
             x0, y0, x1, y1 = masks.pad_box(box, 0.1)
-            points = [heatmap.peak]
-            if state.quantity.is_plural:  # the highest mode is on one of several
-                points = [mode.peak_at(heatmap.grid) for mode in find_regions(heatmap.grid, min_peak=MIN_INSTANCE_PEAK)]
+            # of several objects the highest mode is on one
+            points = _instance_peaks(heatmap) if state.quantity.is_plural else (heatmap.peak,)
             points_at_it[heatmap.frame] = any(x0 <= x <= x1 and y0 <= y <= y1 for x, y in points)
     if not points_at_it:
         return 0.0, [], []
     misses = [frame for frame, hit in points_at_it.items() if not hit]
     notes = [f"in {len(misses)} of {len(points_at_it)} frames looked at, the words point elsewhere"] if misses else []
     return 1 - len(misses) / len(points_at_it), misses, notes
+
+
+@functools.lru_cache(maxsize=64)  # the objects of one expression share its heatmaps, and a search takes .07 s
+def _instance_peaks(heatmap: Heatmap) -> tuple[tuple[float, float], ...]:
+    """Return the normalised (x, y) of each mode."""
+    return tuple(mode.peak_at(heatmap.grid) for mode in find_instance_regions(heatmap.grid))
 
 
 def combine_evidence(confidence: float, agreement: float, score: float) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refam.heatmap_regions import MIN_INSTANCE_PEAK, find_regions
+from refam.heatmap_regions import find_instance_regions
 from refam.pipeline.anchors import combine_evidence, is_in_clip, outline_heatmap
 from refam.pipeline.state import GroundedMask, ObjectState, mean_heat
 from refam.pipeline.types import PipelineOptions
@@ -78,7 +78,7 @@ def propose_instances(
     """
     found = []
     bias = heatmap.mask_choice.whole_bias
-    for region in find_regions(heatmap.grid, min_peak=MIN_INSTANCE_PEAK)[:_MOST_MODES]:
+    for region in find_instance_regions(heatmap.grid)[:_MOST_MODES]:
         inside = [m.probability for m in heatmap.modes if masks.contains(region.basin, (m.x, m.y))]
         if inside and max(inside) < _MIN_PROBABILITY:
             continue
