@@ -38,6 +38,9 @@ _RECTANGLES = """() => { const stage = Konva.stages[0], at = stage.container().g
     return stage.find('Rect').filter(r => r.draggable()).map(r => { const b = r.getClientRect({skipStroke: true});
         return {x: at.x + b.x, y: at.y + b.y, width: b.width, height: b.height}; }); }"""
 
+_HOLDS_FOCUS = "() => ['INPUT', 'TEXTAREA'].includes(document.activeElement?.tagName)"
+_FOCUSED_TEXT = "() => document.activeElement?.value"
+
 
 def _is_interactive(request: Request) -> bool:
     return "interactive-annotating" in request.url
@@ -181,8 +184,7 @@ class Editor:
                 pencil.first.click()
             else:
                 self.page.locator("input.ant-input[name], textarea[name]").first.click()
-            self.page.keyboard.press("Control+A")
-            self.page.keyboard.type(words)
+            self._replace_text(words)
             self.page.keyboard.press("Enter")
         body: dict[str, Any] = answer.value.json()
         for _ in range(round(timeout_s * 10)):
@@ -193,6 +195,21 @@ class Editor:
         self.page.wait_for_function("() => !window.Htx.awaitingSuggestions")  # once it has put the answer in
         self.page.wait_for_timeout(200)  # to draw it
         return body
+
+    def _replace_text(self, words: str) -> None:
+        """Type words over what the text field holds.
+
+        The pencil's field is there only after a moment, and its cursor is put behind its text later still: on a busy
+        machine that undoes Control+A, and what is typed would follow the earlier words.
+        """
+        self.page.wait_for_function(_HOLDS_FOCUS, timeout=10_000)
+        for _ in range(10):
+            self.page.keyboard.press("Control+A")
+            self.page.keyboard.type(words)
+            if self.page.evaluate(_FOCUSED_TEXT) == words:
+                return
+            self.page.wait_for_timeout(200)
+        raise AssertionError(f"the text field does not take {words!r}: {self.page.evaluate(_FOCUSED_TEXT)!r}")
 
 
 def _typed_words(request: Request) -> list[str]:
