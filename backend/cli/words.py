@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backend.cli.console import NOTHING_DONE, SOME_DONE, one_line_errors
 from backend.cli.console import out as stdout
+
+if TYPE_CHECKING:
+    from refam.text.quantity import Quantity
 
 
 def words(
@@ -70,9 +73,15 @@ def _describe(expressions: list[str]) -> Iterator[tuple[bool, str]]:
         used = list(dict.fromkeys(parsed.tokens[word[0]].word for word in parsed.content_words()))
         said = [f"{', '.join(map(str, used))}, read by {name}"]
         if parsed.quantity.is_plural:
-            most = parsed.quantity.most
-            said.append("any number of objects" if most is None else f"at most {most} objects")
+            said.append(_describe_quantity(parsed.quantity))
         if parsed.cues:
             said.append(f"chosen by {', '.join(repr(cue.text) for cue in parsed.cues)}")
         said += [f"{word!r} is not known" for word in parsed.unchecked] + parsed.notes
         yield False, f"{expression}: {'; '.join(said)}"
+
+
+def _describe_quantity(quantity: Quantity) -> str:
+    """Say how many objects a plural may be."""
+    if quantity.most is not None:
+        return f"at most {quantity.most} objects"
+    return f"at least {quantity.least} objects" if quantity.least > 1 else "any number of objects"

@@ -216,9 +216,10 @@ def _in_order(objects: Sequence[ObjectState], notes: Sequence[str]) -> list[Obje
 
 def _describe_count(state: ObjectState, found: int, seen: int) -> list[str]:
     """Say that fewer objects were found than the words count, or that there are more than are tracked."""
-    most = state.quantity.most
-    if most is not None and found < most:
-        return [f"the words name {most}, and {found} {'was' if found == 1 else 'were'} found"]
+    least = state.quantity.least
+    if found < least:
+        bound = "" if state.quantity.most == least else "at least "
+        return [f"the words name {bound}{least}, and {found} {'was' if found == 1 else 'were'} found"]
     if seen > found:
         return [f"there may be {seen}, of which the {found} likeliest are marked"]
     return []

@@ -16,7 +16,7 @@ from typing import Any
 
 from refam.text.abbreviations import write_out_abbreviations
 from refam.text.coordination import describe_several
-from refam.text.instructions import find_instructions
+from refam.text.instructions import find_instructions, skip_instructions
 from refam.text.lexicon import (
     ADJECTIVES,
     ALSO_NOUNS,
@@ -35,6 +35,7 @@ from refam.text.magnets import Magnets
 from refam.text.motion import Direction, find_directions
 from refam.text.negation import find_negation
 from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
+from refam.text.number_bounds import find_number_bounds
 from refam.text.quantity import ONE, Quantity, find_quantity
 from refam.text.spatial import CueKind, SpatialCue, find_spatial_cues
 from refam.text.typed_text import clean_text, is_text, part_signs
@@ -267,8 +268,14 @@ def parse_expression(
         for i in direction.words:
             roles[i] = TokenRole.MOTION
     looked_for = [role in (TokenRole.CONTENT, TokenRole.HEAD) for role in roles]
-    if (negation := find_negation(words, looked_for)) is not None:
-        roles[negation] = TokenRole.FILLER
+    bounds = {i for bound in find_number_bounds(words, skip_instructions(words)) for i in bound.words}
+    if (negation := find_negation(words, looked_for, bounds=bounds)) is not None:
+        if negation.is_of_all:
+            raise ExpressionError(
+                f"{text!r} says what is not meant ({words[negation.word]!r}), which names nothing to outline; write "
+                "what to look for, such as: the red car"
+            )
+        roles[negation.word] = TokenRole.FILLER
     roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
     tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
     unknown = _unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)
@@ -277,7 +284,7 @@ def parse_expression(
     ignored = phrase.ignored if phrase else [IgnoredWords(d.text, d.reason) for d in directions]
     ignored = [*ignored, *(IgnoredWords(words[i], "which shade of a colour is meant is not read.") for i in shades)]
     if negation is not None:
-        ignored = [IgnoredWords(words[negation], "what is named is looked for, not that it is absent."), *ignored]
+        ignored = [IgnoredWords(words[negation.word], "what is named is looked for, not that it is absent."), *ignored]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     note = note or describe_several(words, looked_for)
     return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note, quantity)

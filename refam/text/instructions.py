@@ -15,6 +15,7 @@ from refam.text.lexicon import (
     word_at,
     word_set,
 )
+from refam.text.number_bounds import read_number_bound
 
 _POLITE = word_set("hey hi hello ok okay so now kindly please pls plz just only also then , !")
 _ASKING = sorted(
@@ -107,6 +108,16 @@ def find_instructions(words: Sequence[str]) -> frozenset[int]:
     return frozenset((*range(start), *range(end, len(words))))
 
 
+def skip_instructions(words: Sequence[str]) -> int:
+    """Return the index of the first word that is no instruction.
+
+    Args:
+        words: Words of an expression, lower case, punctuation as words of its own.
+    """
+    instructions = find_instructions(words)
+    return next(i for i in range(len(words) + 1) if i not in instructions)
+
+
 def _read_beginning(words: Sequence[str]) -> int:
     """Return where what is asked for begins."""
     at = 0
@@ -135,7 +146,7 @@ def _read_order(words: Sequence[str], verb: int) -> int:
     if word_at(words, verb) not in _VERBS:
         return verb
     at = verb + 1
-    while word_at(words, at) in _VERB_PARTICLES:
+    while word_at(words, at) in _VERB_PARTICLES and read_number_bound(words, at) is None:  # "up to three"
         at += 1
     if word_at(words, at) in ("and", "then", ",") and _read_order(words, at + 1) > at + 1:
         return _read_order(words, at + 1)  # "find and track"
@@ -156,6 +167,7 @@ def _read_order(words: Sequence[str], verb: int) -> int:
         return at if _begins_a_thing(words, at) else verb
     next_word = word_at(words, at)
     opens = next_word in DETERMINERS or next_word in COLOURS or next_word == "one" or next_word in NUMBERS
+    opens = opens or read_number_bound(words, at) is not None
     return at if opens and not _is_said_of(words, at) else verb
 
 

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-_NEGATIONS = frozenset({"no", "not", "never", "neither", "none", "except", "without", "excluding"})
+from refam.text.lexicon import DETERMINERS, GENERIC_NOUNS, word_at, word_set
+
+_NEGATIONS = word_set("no not never neither nor none except without excluding")
+_CONTRACTED = ("n't", "n’t")  # "don't", "isn't"
+_ANYTHING = word_set("everything everyone everybody anything anyone anybody all")
+_BUT = (("but",), ("except",), ("excluding",), ("besides",), ("other", "than"), ("apart", "from"), ("aside", "from"))
+_NAMED_BY_WHAT_IS_FORBIDDEN = word_set("sign signs symbol symbols sticker stickers")  # "the no smoking sign"
 
 
-def find_negation(words: Sequence[str], looked_for: Sequence[bool]) -> int | None:
+@dataclass(frozen=True)
+class Negation:
+    """A word that negates what is looked for.
+
+    Attributes:
+        word: Its index.
+        is_of_all: Whether it negates all that is named, so that nothing is left to look for.
+    """
+
+    word: int
+    is_of_all: bool
+
+
+def find_negation(words: Sequence[str], looked_for: Sequence[bool], *, bounds: Collection[int] = ()) -> Negation | None:
     """Find the word that negates what is looked for: "no dog", "not the dog", "with no hat"; "no. 7" is a number.
 
     Args:
         words: Words of an expression in lower case, punctuation as words of its own.
         looked_for: Whether each is.
+        bounds: Indices of words that bound a number: "no more than two dogs".
 
     Returns:
-        Its index; None without one.
+        The negation; None without one.
     """
-    wanted = [i for i, is_wanted in enumerate(looked_for) if is_wanted and words[i] not in _NEGATIONS]
+    wanted = [i for i, is_wanted in enumerate(looked_for) if is_wanted and not _negates(words[i])]
+    first = min(wanted, default=len(words))
     for i, word in enumerate(words):
-        comes_first = word in _NEGATIONS and i < min(wanted, default=len(words))
-        is_before = word == "no" and (i + 1 in wanted or i + 2 in wanted)
-        if (comes_first or is_before) and words[i + 1 : i + 2] != ["."]:
-            return i
+        following = word_at(words, i + 1)
+        if i in bounds or (word == "no" and (following == "." or following.isdecimal())):
+            continue
+        if _negates(word) and i < first:
+            is_name = word == "no" and len(wanted) > 1 and words[wanted[-1]] in _NAMED_BY_WHAT_IS_FORBIDDEN
+            is_of_adjective = i > 0 and words[i - 1] in DETERMINERS  # "the not so tall man"
+            return Negation(i, not (is_name or is_of_adjective))
+        if word in _ANYTHING and i <= first and any(tuple(words[i + 1 : i + 1 + len(but)]) == but for but in _BUT):
+            return Negation(i + 1, True)
+        before, after = [words[j] for j in wanted if j < i], [j for j in wanted if j > i]
+        if _negates(word) and after and GENERIC_NOUNS.issuperset(before):
+            return Negation(i, True)  # "things that are not dogs"
+        if word == "no" and (i + 1 in wanted or i + 2 in wanted):
+            return Negation(i, False)
     return None
+
+
+def _negates(word: str) -> bool:
+    return word in _NEGATIONS or word.endswith(_CONTRACTED)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from refam.text.instructions import find_instructions
+from refam.text.instructions import find_instructions, skip_instructions
 from refam.text.lexicon import (
     ADJECTIVES,
     AFTER_ORDINAL_IN_NAMES,
@@ -25,6 +25,7 @@ from refam.text.lexicon import (
     word_set,
 )
 from refam.text.motion import find_directions
+from refam.text.number_bounds import find_number_bounds
 from refam.text.partitives import PartitiveKind, find_bare_sets, find_partitives
 from refam.text.relative_clauses import read_object_relative
 from refam.text.spatial import SpatialCue
@@ -51,7 +52,7 @@ class NounPhrase:
         ignored: What is said of other things.
         cue_words: Indices of the words of place and size that are about the head, and not about another noun ("a small
             hat").
-        fillers: Indices of words that name nothing: "a group of", "of the three".
+        fillers: Indices of words that name nothing: "a group of", "of the three", "at least".
     """
 
     head: int
@@ -89,13 +90,15 @@ class _PhraseParser:
         self.words = words
         self.cue_words = {i for cue in cues for i in cue.words}
         self.instructions = find_instructions(words)
-        self.first = next(i for i in range(len(words) + 1) if i not in self.instructions)
+        self.first = skip_instructions(words)
         directions = find_directions(words)
         self.direction_words = {i for direction in directions for i in direction.words}
         self.unused = {d.words[0]: IgnoredWords(d.text, d.reason) for d in directions}  # by their first word
         self.partitives = find_partitives(words)
         self.described = {i for p in self.partitives for i in p.described} - self.cue_words
         self.fillers = {i for p in self.partitives for i in range(p.start, p.end)} | find_bare_sets(words)
+        for bound in find_number_bounds(words, self.first):  # "at least one red star" is no "one" that is red
+            self.fillers |= {*bound.words, *([bound.number] if words[bound.number] == "one" else [])}
         self.fillers -= self.cue_words | self.described
         self._note_unused()
         self.about_other = False  # whether the clause that is being read is about another thing

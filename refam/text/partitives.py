@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import regex
 
-from refam.text.instructions import find_instructions
+from refam.text.instructions import skip_instructions
 from refam.text.lexicon import (
     ADJECTIVES,
     APPEARANCE_WORDS,
@@ -26,6 +26,7 @@ from refam.text.lexicon import (
     word_at,
     word_set,
 )
+from refam.text.number_bounds import read_number_bound
 
 
 class PartitiveKind(StrEnum):
@@ -96,8 +97,9 @@ def find_partitives(words: Sequence[str]) -> tuple[Partitive, ...]:
     Args:
         words: Words of an expression, lower case, punctuation as words of its own.
     """
-    instructions = find_instructions(words)
-    at = next(i for i in range(len(words) + 1) if i not in instructions)
+    at = skip_instructions(words)
+    if (bound := read_number_bound(words, at)) is not None:
+        at = bound.number  # "at least two of the dogs"
     found: list[Partitive] = []
     while (partitive := _read_partitive(words, at)) is not None:
         found.append(partitive)
@@ -158,6 +160,9 @@ def _read_before_of(words: Sequence[str], start: int) -> tuple[list[int], int]:
         word = words[at]
         if content and word in ("from", "on") and word_at(words, at + 1 + (word_at(words, at + 1) == "the")) in _PLACES:
             at += 1  # "second from the left of the three", "the one on the left of the two"
+            continue
+        if content and word == "or" and word_at(words, at + 1) in ("more", "fewer", "less"):
+            at += 2  # "two or more of the dogs"
             continue
         if (word, word_at(words, at + 1)) == ("close", "up"):
             content.append(at)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from refam.text.abbreviations import write_out_abbreviations
+from refam.text.instructions import skip_instructions
 from refam.text.lexicon import NUMBERS, word_at, word_set
 from refam.text.noun_phrase import NounPhrase, parse_noun_phrase
+from refam.text.number_bounds import COUNTS, NumberBound, find_number_bounds
 from refam.text.partitives import Partitive, PartitiveKind, find_partitives
 from refam.text.spatial import find_spatial_cues
 from refam.text.typed_text import clean_text
@@ -27,10 +29,12 @@ class Quantity:
     Attributes:
         most: So many at most; None is any number.
         said: The words of the expression that say so: "two", "every", "pair".
+        least: So many at least, where a number says so.
     """
 
     most: int | None = 1
     said: tuple[str, ...] = ()
+    least: int = 1
 
     @property
     def is_plural(self) -> bool:
@@ -59,7 +63,6 @@ class _Form(Enum):
     ONE_THING = "one thing"  # its plural is one thing: "scissors"
 
 
-_COUNTS = {**NUMBERS, "eleven": 11, "twelve": 12, "both": 2, "couple": 2, "dozen": 12}
 _COLLECTIVE_COUNTS = {"pair": 2, "couple": 2, "duo": 2, "trio": 3, "dozen": 12}
 _KINDS = word_set("kind type sort breed species style variety mixture mix")
 _DISTRIBUTIVES = word_set("every each")
@@ -131,7 +134,21 @@ def find_quantity(words: Sequence[str], phrase: NounPhrase | None) -> Quantity:
             quantity = _count_selection(words, partitive)
         elif partitive.kind is PartitiveKind.COLLECTIVE:
             quantity = _count_collective(words, partitive, quantity, form)
+    for bound in find_number_bounds(words, skip_instructions(words)):
+        quantity = _apply_bound(words, quantity, bound) if bound.number < phrase.head else quantity
     return quantity
+
+
+def _apply_bound(words: Sequence[str], quantity: Quantity, bound: NumberBound) -> Quantity:
+    """ "at least two dogs" are two or more; "the leftmost of at least three dogs" is one dog nevertheless."""
+    is_one = words[bound.number] in ("one", "1")  # "more than one dog"
+    if quantity.most is None or (quantity.most == 1 and not is_one):
+        return quantity
+    count = max(quantity.most + bound.shift, 1)
+    said = quantity.said or (words[bound.number],)
+    if bound.is_least:
+        return Quantity(None, said, count)
+    return Quantity(count, said, 1 if bound.is_most else quantity.least)
 
 
 def _count_head(words: Sequence[str], start: int, head: int, form: _Form) -> Quantity:
@@ -145,8 +162,7 @@ def _count_head(words: Sequence[str], start: int, head: int, form: _Form) -> Qua
     counts = {i: count for i in before if (count := _read_count(words, i)) > 1}
     if counts:
         said = tuple(words[i] for i in counts)
-        is_least = any(list(words[i : i + 2]) == ["or", "more"] for i in before)
-        return Quantity(None if is_least else max(counts.values()), said)  # "two or three": at most three
+        return Quantity(max(counts.values()), said, min(counts.values()))  # "two or three": at most three
     for i in before:
         if words[i] in _QUANTIFIERS and not (form is _Form.ONE_THING and words[i] in _ALSO_BEFORE_ONE_THING):
             return Quantity(None, (words[i],))
@@ -159,7 +175,7 @@ def _count_head(words: Sequence[str], start: int, head: int, form: _Form) -> Qua
 def _read_count(words: Sequence[str], i: int) -> int:
     """Return the number that a word is; 0 if it is none, or counts something else than objects ("a two-door car")."""
     word, following = words[i], word_at(words, i + 1)
-    count = _COUNTS.get(word) or (int(word) if word.isdecimal() and len(word) < 4 else 0)
+    count = COUNTS.get(word) or (int(word) if word.isdecimal() and len(word) < 4 else 0)
     if following == "dozen":
         return 0  # counted with that word
     if word == "dozen":
@@ -172,7 +188,7 @@ def _count_selection(words: Sequence[str], partitive: Partitive) -> Quantity:
     """ "one of the dogs", "two of the dogs", "each of the dogs", "the leftmost of the three"."""
     for i in range(partitive.start, partitive.of):
         if words[i] in NUMBERS or words[i] == "both":
-            return Quantity(_COUNTS[words[i]], (words[i],))
+            return Quantity(COUNTS[words[i]], (words[i],), COUNTS[words[i]])
         if words[i] in _SELECT_MANY:
             return Quantity(None, (words[i],))
     return ONE
@@ -188,9 +204,10 @@ def _count_collective(words: Sequence[str], partitive: Partitive, counted: Quant
     pairs = _indices(words, content, _COLLECTIVE_COUNTS)
     said = tuple(words[i] for i in (times, *pairs) if i is not None)
     if form is _Form.ONE_THING:  # "a pair of scissors"
-        return Quantity(factor, said) if pairs else ONE
+        return Quantity(factor, said, factor) if pairs else ONE
     if pairs:
-        return Quantity(factor * _COLLECTIVE_COUNTS[words[pairs[0]].removesuffix("s")], said)
+        factor *= _COLLECTIVE_COUNTS[words[pairs[0]].removesuffix("s")]
+        return Quantity(factor, said, factor)
     return Quantity(None, tuple(words[i] for i in content[-1:]))
 
 

@@ -95,6 +95,7 @@ def write_pictures(folder: Path, frames: np.ndarray) -> Path:
         pytest.param("the red stars", 1, 1, "", marks=pytest.mark.slow),
         pytest.param("every red star", 2, 2, "", marks=pytest.mark.slow),
         ("the three red stars", 2, 2, "the words name 3, and 2 were found"),
+        ("at least three red stars", 2, 2, "the words name at least 3, and 2 were found"),
         ("the two red stars", 3, 2, "there may be 3, of which the 2 likeliest are marked"),
         ("all the red stars", 4, 4, ""),
     ],

@@ -200,9 +200,7 @@ def test_a_word_is_not_known_by_another_one_inside_it(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "looked_for", "not_used"),
     [
-        ("no star", ["star"], ["no"]),
-        ("there is no red star", ["red", "star"], ["no"]),
-        ("not the star", ["star"], ["not"]),
+        ("the not so red star", ["red", "star"], ["not"]),
         ("star no. 7", ["star"], []),
         ("the star with no ring", ["star", "ring"], ["no"]),
         ("the star without a ring", ["star"], ["without a ring"]),

@@ -112,12 +112,79 @@ ANY = None
         ("the mice", ANY),
         ("the traffic_lights", ANY),
         ("ppl on the bench", ANY),
+        ("at least two dogs", ANY),
+        ("at least one dog", ANY),
+        ("more than one red dog", ANY),
+        ("more than two dogs on the left", ANY),
+        ("two dogs or more", ANY),
+        ("two or more of the dogs", ANY),
+        ("at least two of the dogs", ANY),
+        ("track at least two dogs", ANY),
+        ("2+ dogs", ANY),
+        ("up to three cars", 3),
+        ("track up to three cars", 3),
+        ("exactly two dogs", 2),
+        ("about two dogs", 2),
+        ("at most two dogs", 2),
+        ("two dogs at most", 2),
+        ("no more than two dogs", 2),
+        ("fewer than three dogs", 2),
+        ("between two and four dogs", 4),
+        ("two to four dogs", 4),
+        ("not more than one dog", 1),
+        ("the leftmost of at least three cars", 1),
+        ("the crowd around two dogs", 1),
+        ("the man with at least two dogs", 1),
     ],
 )
 def test_how_many_are_meant(text: str, most: int | None) -> None:
     quantity = read_quantity(text)
     assert quantity.most == most
     assert quantity.is_plural == (most != 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        ("at least two dogs", 2),
+        ("two or more dogs", 2),
+        ("no fewer than two dogs", 2),
+        ("more than two dogs", 3),
+        ("more than one dog", 2),
+        ("at least two pairs of shoes", 4),
+        ("at least a dozen eggs", 12),
+        ("exactly two dogs", 2),
+        ("two dogs", 2),
+        ("two or three dogs", 2),
+        ("between two and four dogs", 2),
+        ("up to three cars", 1),
+        ("fewer than three dogs", 1),
+        ("at least one dog", 1),
+        ("every dog", 1),
+        ("the dogs", 1),
+    ],
+)
+def test_how_many_there_are_at_least(text: str, least: int) -> None:
+    assert read_quantity(text).least == least
+
+
+@pytest.mark.parametrize(
+    ("text", "looked_for"),
+    [
+        ("at least two red stars", {"red", "stars"}),
+        ("more than one red star", {"red", "star"}),
+        ("up to three stars", {"stars"}),
+        ("exactly two stars", {"stars"}),
+        ("two or more stars", {"stars"}),
+        ("stars, two at most", {"stars"}),
+        ("between two and four red stars", {"red", "stars"}),
+    ],
+)
+def test_the_words_that_bound_a_number_are_not_looked_for(text: str, looked_for: set[str]) -> None:
+    expression = parse_expression(text, build_tokenizer(), max_tokens=64)
+    assert {expression.tokens[i].word for i in expression.positions(TokenRole.CONTENT, TokenRole.HEAD)} == looked_for
+    assert expression.unknown == ()
+    assert expression.notes == []
 
 
 @pytest.mark.parametrize(
