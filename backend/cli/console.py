@@ -13,7 +13,7 @@ from rich.console import Console
 
 from backend.cli import progress
 from backend.cli.progress import Steps
-from video.errors import UserError
+from video.errors import UserError, shorten_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,7 @@ _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFB
 def describe_error(error: Exception) -> str | None:
     """Return the text of an expected error, in one line; None for an error that is a bug."""
     if isinstance(error, OSError) and error.filename is not None:  # a folder without rights
-        return f"{error.filename}: {error.strerror}"
+        return shorten_values(f"{error.filename}: {error.strerror}")
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:  # write() names no file
         return error.strerror
     return " ".join(str(error).split()) if isinstance(error, UserError) else None

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from backend.cli.console import err
+from video.errors import shorten_values
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer does not export it
 
 _COMMANDS = {
     "predict": "label",
@@ -88,18 +95,35 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group that answers a command of another program with its own, and says wrong values plainly."""
+    """A group that answers a command of another program with its own, and says wrong values and Ctrl-C plainly."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as Typer does; long values are shortened in its errors."""
+        with _plain_errors():
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; what pydantic puts before the sentence of a wrong choice is left out of its error."""
+        """Run the command. Ctrl-C ends it with the exit code 130 and one line."""
         try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")
-            raise
+            with _plain_errors():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("refam: stopped by Ctrl-C", markup=False)
+            raise typer.Exit(130) from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command as Typer does."""
         if args[0] not in self.commands and args[0] in _COMMANDS and not ctx.resilient_parsing:
             ctx.fail(f"No such command {args[0]!r}. Here it is `refam {_COMMANDS[args[0]]}`.")
         return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Shorten long values in errors of usage; leave out what pydantic puts before the sentence of a wrong choice."""
+    try:
+        yield
+    except _UsageError as error:
+        said: Any = error
+        said.message = shorten_values(said.message.removeprefix("Value error, "))
+        raise

@@ -17,7 +17,7 @@ Option = Literal["--point", "--not-point", "--box", "--mask"]
 UNNAMED = "object"  # the label of an object without words
 _FORMS = {2: "x,y@frame, for example 0.5,0.4@0", 4: "x,y,w,h@frame, for example 0.4,0.3,0.2,0.25@0"}
 _NAMES = {2: "x and y", 4: "x, y, w and h"}
-_AT = re.compile(r"(\d+)|(\d+(?:\.\d*)?|\.\d+)\s*s")
+_AT = re.compile(r"(\d{1,18})|(\d+(?:\.\d*)?|\.\d+)\s*s")
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))\s*(px|%)?")
 # `Car: the red square`; a clock time, an address and a sentence with a colon are no label.
 _LABELLED = re.compile(r"(?!(?:the|an?|this|that)\s)([^:,;@/\\]{1,60}?)\s*:(?!//)\s*(\S.*)", re.IGNORECASE | re.DOTALL)
@@ -162,7 +162,13 @@ def _exists(file: str) -> bool:
 
 
 def split_label(text: str) -> tuple[str, str]:
-    """Split `Car: the red square` into the label and the rest; the label is "" where there is none."""
+    """Split `Car: the red square` into the label and the rest; the label is "" where there is none.
+
+    Raises:
+        PromptError: If no words stand behind the colon.
+    """
+    if text.rstrip().endswith(":"):
+        raise PromptError(f"{text!r} has no words behind the colon: write what to find, as in 'Car: the red square'")
     match = _LABELLED.fullmatch(text.strip())
     if match is None or (match[1][-1].isdigit() and match[2][0].isdigit() and "," not in match[2]):
         return "", text.strip()

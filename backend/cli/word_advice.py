@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from backend.cli.console import err
+from backend.cli.console import err, one_line_errors
+from video.errors import shorten
 
 if TYPE_CHECKING:
     from refam.pipeline.errors import WordsError
@@ -34,13 +35,14 @@ def refuse_words(
     from refam.pipeline.errors import WordsError
     from refam.pipeline.word_check import check_words
 
-    try:
-        check_words(words, backbone, magnets=magnets, download=download)
-    except WordsError as error:
-        err.print(f"refam: {error}", markup=False, soft_wrap=True)
-        if commands := list(_commands_that_help(command, video, error, backbone)):
-            err.print("\n  ".join(["commands that help:", *commands]), markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    with one_line_errors():
+        try:
+            check_words(words, backbone, magnets=magnets, download=download)
+        except WordsError as error:
+            err.print(f"refam: {error}", markup=False, soft_wrap=True)
+            if commands := list(_commands_that_help(command, video, error, backbone)):
+                err.print("\n  ".join(["commands that help:", *commands]), markup=False, soft_wrap=True)
+            raise typer.Exit(1) from None
 
 
 def _commands_that_help(command: str, video: str, error: WordsError, backbone: str) -> Iterator[str]:
@@ -49,11 +51,12 @@ def _commands_that_help(command: str, video: str, error: WordsError, backbone: s
     from refam.text.expression import UnknownWordsError
 
     reasons = [reason for _, reason in error.errors]
-    if any(isinstance(reason, UnknownWordsError) for reason in reasons) and backbone != _KNOWS_MORE:
+    words = [words for words, _ in error.errors]
+    unknown = any(isinstance(reason, UnknownWordsError) for reason in reasons)
+    if unknown and backbone != _KNOWS_MORE and words == list(map(shorten, words)):  # a command is shown as a whole
         preset = PRESETS[_KNOWS_MORE]
         if find_pipeline_directory(preset.source, preset.revision) is None:
             yield f"refam models pull {_KNOWS_MORE}    # {preset.size_gb:.0f} GB, for a GPU; then:"
-        words = [words for words, _ in error.errors]
         yield f"{shlex.join(['refam', command, video, *words])} --backbone {_KNOWS_MORE}"
     if any(isinstance(reason, UnknownWordsError | BackboneError) for reason in reasons):
         yield f"refam label {shlex.quote(video)} {_CLICK}"

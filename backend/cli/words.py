@@ -58,17 +58,21 @@ def _known_lines() -> Iterator[str]:
 
 def _describe(expressions: list[str]) -> Iterator[tuple[bool, str]]:
     """Whether each expression is refused, and how it is read or why it is refused."""
+    from backend.cli.prompts import split_label
     from refam.backbones.presets import DEFAULT_BACKBONE
     from refam.backbones.word_reader import open_group
+    from refam.pipeline.errors import PromptError
     from refam.text.expression import ExpressionError
     from refam.text.typed_text import replace_no_text
+    from video.errors import shorten, shorten_values
 
     reader = open_group(DEFAULT_BACKBONE)
     for expression in expressions:
         try:
-            name, parsed = reader.choose(expression), reader.parse(expression)
-        except ExpressionError as error:
-            yield True, f"{replace_no_text(expression)}: {error}"
+            text = split_label(expression)[1]
+            name, parsed = reader.choose(text), reader.parse(text)
+        except (ExpressionError, PromptError) as error:
+            yield True, f"{shorten(replace_no_text(expression))}: {error}"
             continue
         used = list(dict.fromkeys(parsed.tokens[word[0]].word for word in parsed.content_words()))
         said = [f"{', '.join(map(str, used))}, read by {name}"]
@@ -77,7 +81,7 @@ def _describe(expressions: list[str]) -> Iterator[tuple[bool, str]]:
         if parsed.cues:
             said.append(f"chosen by {', '.join(repr(cue.text) for cue in parsed.cues)}")
         said += [f"{word!r} is not known" for word in parsed.unchecked] + parsed.notes
-        yield False, f"{expression}: {'; '.join(said)}"
+        yield False, f"{shorten(expression)}: {'; '.join(map(shorten_values, said))}"
 
 
 def _describe_quantity(quantity: Quantity) -> str:

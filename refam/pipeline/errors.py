@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from video.errors import UserError
+from video.errors import UserError, shorten
 
 
 class PipelineError(UserError):
@@ -24,4 +24,4 @@ class WordsError(PipelineError):
 
     def __init__(self, errors: Sequence[tuple[str, UserError]]) -> None:
         self.errors = tuple(errors)
-        super().__init__("; ".join(f"{words}: {error}" for words, error in errors))
+        super().__init__("; ".join(f"{shorten(words)}: {error}" for words, error in errors))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from refam.pipeline.types import FramePrompt, PromptError, Target, TrackResult, target_positions
 from video import masks
+from video.errors import shorten
 from video.heatmap_fusion import MotionLink, link_frames
 from video.io.probe import ReadingError
 from video.sampling import plan_frames
@@ -100,7 +101,7 @@ def _parse_range(text: str) -> tuple[int | float, int | float | None]:
     matches = [_RANGE_END.fullmatch(part) if part else None for part in (low, high)]
     if not dash or not (low or high) or (low and matches[0] is None) or (high and matches[1] is None):
         raise PromptError(
-            f"--range {text}: give FROM-TO, both frames counted from 0 (100-250) or seconds (4s-12.5s); "
+            f"--range {shorten(text)}: give FROM-TO, both frames counted from 0 (100-250) or seconds (4s-12.5s); "
             "one of the two may be left out"
         )
     first, last = (None if m is None else int(m[1]) if m[1] else float(m[2]) for m in matches)

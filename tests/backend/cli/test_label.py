@@ -473,7 +473,7 @@ def test_an_interrupted_run_resumes(video, tmp_path, monkeypatch):
         interrupted.setattr(
             backend.cli.outputs, "write_overlay", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
         )
-        assert refam(*arguments).exit_code != 0
+        assert refam(*arguments).exit_code == 130
     assert (tmp_path / "out" / ".unfinished").is_dir()
     monkeypatch.setattr("refam.pipeline.segments.propagate_all", lambda *a, **k: pytest.fail("tracked again"))
     result = refam(*arguments)

@@ -11,12 +11,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import backend
 from backend.cli.examples import EXAMPLES
 from backend.cli.main import app
 from refam.pipeline.device import require_device
 from refam.pipeline.errors import PromptError
 from refam.version import __version__
 
+DOG = Path(backend.__file__).parent / "demo" / "clips" / "dog.mp4"
 HEAVY = ("torch", "cv2", "numpy", "av", "fastapi", "transformers", "scipy", "rich.progress")
 
 
@@ -36,6 +38,57 @@ def all_commands(group=None, path=()):
 def test_the_version_is_printed(arguments):
     result = refam(*arguments)
     assert (result.exit_code, result.stdout.split()[-1]) == (0, __version__)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("label", ["label", DOG, "the dog"]),
+        ("curate", ["curate", "clips.csv", "--out", "found"]),
+        ("serve", ["serve"]),
+        ("train", ["train-photos", "data", "--out", "trained"]),
+        ("eval", ["eval", "absent"]),
+    ],
+)
+def test_an_interrupt_ends_with_130_and_one_line(module, arguments, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"backend.cli.{module}.one_line_errors", interrupt)
+    result = refam(*arguments)
+    assert (result.exit_code, result.output) == (130, "refam: stopped by Ctrl-C\n")
+
+
+WORD, WORDS = "x" * 100_000, "dog " * 2_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["words", WORD], "xxx…: the model in use knows none of the words 'xxx"),
+        (["words", WORDS], "dog …: the expression 'dog"),
+        (["words", f"no {WORDS}"], "tokens with its magnets"),
+        (["label", DOG, WORD], "xxx…: the model in use knows none of the words"),
+        (["label", DOG, WORDS], "say it in fewer words"),
+        (["label", DOG, f"{WORD}: the dog"], "which is what"),
+        (["label", DOG, "the dog", "--backbone", WORD], "xxx…: File name too long"),
+        (["label", DOG, "the dog", "--range", WORDS], "dog …: give FROM-TO"),
+        (["label", DOG, "the dog", "--point", f"0.1,0.1@{'9' * 100_000}"], "frames are counted from 0"),
+        (["label", DOG, "the dog", "--quality", WORD], "is not one of 'fast', 'normal', 'best'"),
+        (["explain", DOG, WORD, "--out", "page.html"], "knows none of the words"),
+        (["label", WORD], "xxx…: File name too long"),
+        (["curate", WORD, "--out", "found"], "xxx…: File name too long"),
+        (["models", WORD], "No such command 'xxx"),
+        ([f"--{WORD}"], "No such option: --xxx"),
+        ([WORD], "No such command 'xxx"),
+    ],
+    ids=range(16),
+)
+def test_errors_show_the_beginning_of_what_is_long(arguments, shown):
+    result = refam(*arguments, REFAM_OFFLINE="1")
+    assert result.exit_code in (1, 2)
+    assert len(result.output) < 1500
+    assert shown in " ".join(result.output.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["label"], ["eval"], ["eval", "strokes"], ["models", "pull"]])

@@ -102,11 +102,16 @@ def test_other_places_are_refused(option, text, message):
         ("the sign that says: stop", "", "the sign that says: stop"),
         ("the clock at 10:30", "", "the clock at 10:30"),
         ("10:30", "", "10:30"),
-        ("Car:", "", "Car:"),
     ],
 )
 def test_a_label_stands_before_a_colon(text, label, words):
     assert split_label(text) == (label, words)
+
+
+@pytest.mark.parametrize("text", [":", "::", " : : ", "Car:", "Car :", "Car: :", "the sign that says:"])
+def test_a_label_without_words_is_refused(text):
+    with pytest.raises(PromptError, match=r"has no words behind the colon: write what to find, as in 'Car: the red"):
+        plan_objects([text])
 
 
 @pytest.mark.parametrize(

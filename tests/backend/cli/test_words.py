@@ -27,6 +27,8 @@ from backend.cli.main import app
         (["%s %d {}"], 1, ["knows none of the words 'd'"]),
         (["e", "the ds", "the d"], 1, ["none of the words 'e'", "none of the words 'ds'", "none of the words 'd'"]),
         (["the xyzzy", "the dog"], 3, ["'xyzzy'", "the dog: dog, read by photos"]),
+        (["Car: the dog"], 0, ["Car: the dog: dog, read by photos"]),
+        ([":", "Car:", " : : "], 1, ["has no words behind the colon: write what to find, as in"] * 3),
         (["", "on the left"], 1, ["the expression is empty", "names nothing to look for"]),
         (["\udcff dog"], 1, ["\ufffd dog: '\\udcff dog' has bytes that are no text in UTF-8"]),
     ],
