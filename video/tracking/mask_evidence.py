@@ -27,6 +27,8 @@ class MaskEvidence:
         similarity: The mean cosine of the features under the mask to the memory of the object.
         segmenter_score: The segmenter's score, in [0, 1].
         continuity: In [0, 1]: how well colours and area agree with those at the last look; 0 if they are not known.
+        loose_continuity: In [0, 1]: the same for an area up to twice as large, or for a mask at the place to which flow
+            has carried the object.
         has_other_colors: Whether the colours are clearly others than at the last look.
     """
 
@@ -35,6 +37,7 @@ class MaskEvidence:
     similarity: float
     segmenter_score: float
     continuity: float = 0.0
+    loose_continuity: float = 0.0
     has_other_colors: bool = False
 
 

@@ -18,6 +18,8 @@ from video.tracking.motion import ConstantVelocity, proximity
 from video.types import Observation
 
 _MAX_GROWTH = 1.3  # of an object's area from one look to the next
+_MAX_SUDDEN_GROWTH = 2.0  # of the area of what jumps towards the camera
+_SAME_PLACE_IOUS = (0.5, 0.75)  # of a mask and what flow has carried: may be the same thing, and is
 _EXCESS_WEIGHT = 0.5  # of what a mask is larger, beside its fit
 # Similarities of colours that confirm nothing, and fully: on three composed clips with occluders, masks of the object
 # had 0.97 to 1, those of the occluder 0.80 to 0.95.
@@ -85,7 +87,9 @@ class MemoryObject:
         return _EXCESS_WEIGHT * max(0.0, 1 - largest / max(1.0, float(mask.sum())))
 
     def compare_colors(self, evidence: MaskEvidence, image: NDArray[np.uint8]) -> MaskEvidence:
-        """Return the evidence for a mask with what its colours and area, beside those at the last look, say.
+        """Return the evidence for a mask with what its colours, area and place, beside those at the last look, say.
+
+        The place is the one to which flow has carried the object, if it is visible.
 
         Args:
             evidence: The mask and what is known of it.
@@ -95,15 +99,30 @@ class MemoryObject:
         if self.colors is None or colors is None:
             return evidence
         similarity, (low, high) = colors.similarity(self.colors), _CONTINUOUS_COLORS
-        has_its_area = 1 / _MAX_GROWTH <= evidence.mask.sum() / max(1, self.area) <= _MAX_GROWTH
-        continuity = float(np.clip((similarity - low) / (high - low), 0, 1)) if has_its_area else 0.0
-        return replace(evidence, continuity=continuity, has_other_colors=similarity < _OTHER_COLORS)
+        ratio = float(evidence.mask.sum()) / max(1, self.area)
+        growth = max(ratio, 1 / max(ratio, 1e-6))
+        has_its_colors = _ramp(similarity, low, high)
+        continuity = has_its_colors if growth <= _MAX_GROWTH else 0.0
+        loose_continuity = has_its_colors * _ramp(growth, _MAX_SUDDEN_GROWTH, _MAX_GROWTH)
+        if self.visible and similarity >= _OTHER_COLORS:
+            loose_continuity = max(loose_continuity, _ramp(iou(self.mask, evidence.mask), *_SAME_PLACE_IOUS))
+        return replace(
+            evidence,
+            continuity=continuity,
+            loose_continuity=max(continuity, loose_continuity),
+            has_other_colors=similarity < _OTHER_COLORS,
+        )
 
     def agreement(self, other: MemoryObject) -> float:
         """Return how far two places of an object agree, in [0, 1]: the IoU of the masks, 1 if neither is visible."""
         if self.visible and other.visible:
             return iou(self.mask, other.mask)
         return float(self.visible == other.visible)
+
+
+def _ramp(value: float, zero: float, one: float) -> float:
+    """Map a value to [0, 1]: 0 at `zero` and before, 1 from `one` on, linear between; `one` may be the smaller."""
+    return float(np.clip((value - zero) / (one - zero), 0, 1))
 
 
 @dataclass(eq=False)

@@ -459,10 +459,19 @@ class MemoryTracker:
         return o.compare_colors(best, _resize(self._image, self._grey.shape))
 
     def _score(self, evidence: MaskEvidence | None) -> float:
-        """Return the score of a mask, in [0, 1]; 0 for none."""
+        """Return the score of a mask, in [0, 1]; 0 for none.
+
+        Loose continuity only keeps what would be lost otherwise: an occluder that grows out of the object has it, too,
+        and what scores lower for its features is searched in the whole frame.
+        """
         if evidence is None:
             return 0.0
-        similarity = evidence.similarity + _CONTINUITY_GAIN * evidence.continuity
+        score = self._score_with(evidence, evidence.continuity)
+        is_lost = score < self._options.min_score
+        return self._score_with(evidence, evidence.loose_continuity) if is_lost else score
+
+    def _score_with(self, evidence: MaskEvidence, continuity: float) -> float:
+        similarity = evidence.similarity + _CONTINUITY_GAIN * continuity
         return evidence.fit * float(self._familiarity(np.float32(similarity)))
 
     def _familiarity(self, similarity: Grid | np.float32) -> Grid:

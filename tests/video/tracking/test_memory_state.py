@@ -32,21 +32,29 @@ def tracked(mask, **changes):
 
 
 HERE, THERE, WIDE = mask_of(5, 5, 25, 15), mask_of(30, 20, 50, 30), mask_of(5, 5, 57, 15)
+GROWN_THERE = mask_of(25, 18, 58, 28)  # 1.65 times the area: half way from 1.3 to 2
 
 
 @pytest.mark.parametrize(
-    ("color", "mask", "changes", "continuity", "has_other_colors"),
+    ("color", "mask", "changes", "continuity", "loose", "has_other_colors"),
     [
-        pytest.param(RED, THERE, {}, 1.0, False, id="elsewhere"),
-        pytest.param(BLUE, HERE, {}, 0.0, True, id="something else at its place"),
-        pytest.param(RED, WIDE, {}, 0.0, False, id="2.6 times as large"),
-        pytest.param(BLUE, HERE, {"colors": None}, 0.0, False, id="no colours are known"),
+        pytest.param(RED, THERE, {}, 1.0, 1.0, False, id="elsewhere"),
+        pytest.param(RED, GROWN_THERE, {}, 0.0, 0.5, False, id="elsewhere and larger"),
+        pytest.param(RED, mask_of(5, 5, 32, 15), {}, 0.0, 0.96, False, id="larger at its place: IoU 0.74"),
+        pytest.param(BLUE, HERE, {}, 0.0, 0.0, True, id="something else at its place"),
+        pytest.param(RED, WIDE, {}, 0.0, 0.0, False, id="2.6 times as large"),
+        pytest.param(RED, mask_of(5, 5, 32, 15), {"visible": False}, 0.0, 0.93, False, id="larger, and lost before"),
+        pytest.param(BLUE, HERE, {"colors": None}, 0.0, 0.0, False, id="no colours are known"),
     ],
 )
-def test_colours_and_area_are_compared_with_the_last_look(color, mask, changes, continuity, has_other_colors):
+def test_colours_area_and_place_are_compared_with_the_last_look(
+    color, mask, changes, continuity, loose, has_other_colors
+):
     evidence = MaskEvidence(mask, fit=0.9, similarity=0.6, segmenter_score=0.8)
     compared = tracked(HERE, **changes).compare_colors(evidence, picture(color, mask))
-    assert (compared.continuity, compared.has_other_colors) == (continuity, has_other_colors)
+    assert compared.continuity == continuity
+    assert compared.loose_continuity == pytest.approx(loose, abs=0.05)
+    assert compared.has_other_colors == has_other_colors
     assert compared.fit == 0.9
 
 
