@@ -62,6 +62,11 @@ def leaves_folder(path: str) -> bool:
     return True  # nobody honest encodes deeper than this
 
 
+def is_absolute(path: str) -> bool:
+    r"""Return whether a path begins at the root of a disk: `/etc/x.jpg`, `C:\x.jpg`, `\\host\x.jpg`."""
+    return re.match(r"[/\\]|[A-Za-z]:[/\\]", unquote(path)) is not None
+
+
 def local_file_address(path: Path) -> str:
     """Return the address of a file or folder that Label Studio serves from its own disk.
 

@@ -16,7 +16,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.addresses import address_in, leaves_folder
+from backend.labelstudio.addresses import address_in, is_absolute, leaves_folder
 from backend.labelstudio.controls.image_masks import MaskControl
 from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.export_sources import SeveralFilesError, VideoFolder
@@ -206,9 +206,12 @@ def _check_path(path: str, video: str) -> str:
     """Return the path of a picture in the folder that is served. video: what the error's text calls its video.
 
     Raises:
-        FormatError: If it leads out of the folder, which the service refuses too, or has half a character.
+        FormatError: If it is absolute or leads out of the folder, which the service refuses too, or has half a
+            character.
     """
-    if leaves_folder(_check_characters(path)):
+    if is_absolute(_check_characters(path)):
+        raise FormatError(f"{video}: the file name {path!r:.80} begins at the root of a disk; name files below --url")
+    if leaves_folder(path):
         raise FormatError(f"{video}: the file name {path!r:.80} leaves its folder ('..'); name files below --url")
     return path
 

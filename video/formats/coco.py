@@ -39,9 +39,9 @@ from video.formats.base import (
     write_json,
 )
 from video.formats.coco_ids import (
+    Categories,
     group_by_object,
-    read_category,
-    read_category_names,
+    read_categories,
     read_id,
     read_optional_id,
     require_listed,
@@ -213,7 +213,7 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
         FormatError: If the file is invalid.
     """
     content = read_json(path)
-    names = read_category_names(content, path, skipped=skipped)
+    categories = read_categories(content, path, skipped=skipped)
     by_image: dict[str, list[Any]] = defaultdict(list)
     for annotation in get_field(content, "annotations", list, str(path)):
         with leave_out(skipped):
@@ -252,7 +252,7 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
                     f"{where}: several images have the id {repeated[0]!r}, so nothing says what is on which"
                 )
             images = _order_images(images, where)
-            read_video = _video(where, title, images, by_image, names, skipped)
+            read_video = _video(where, title, images, by_image, categories, skipped)
             videos.append(_number_frames(read_video, images, lengths.get(key) if kind == "video" else None))
     return videos
 
@@ -315,7 +315,7 @@ def _video(
     title: str,
     images: Sequence[Any],
     by_image: Mapping[str, Sequence[Any]],
-    names: Mapping[str, str],
+    categories: Categories,
     skipped: Skipped,
 ) -> AnnotatedVideo:
     size = get_size(images[0], where)
@@ -330,7 +330,9 @@ def _video(
     objects = []
     for name, found in rows.items():
         with leave_out(skipped):
-            label = read_category(next(iter(found.values())), names, f"{where}: {name}")
+            label = categories.label_of(next(iter(found.values())), f"{where}: {name}")
+            if label is None:
+                continue
             if (note := _describe_mixture(found, f"{where}: {name}")) is not None:
                 notes.append(note)
             objects.append(_object(found, label, size, f"{where}: {name}"))

@@ -18,6 +18,7 @@ from video.formats.values import check_label
 
 _OBJECT_FIELDS = ("track_id", "instance_id", "object_id")
 _SHOWN_IDS = 5
+_UNLISTED = "which the file does not list with a valid name"
 _NO_OBJECT = re.compile(r"(-[0-9]+(\.0*)?|none|null|nan|n/a)?", re.IGNORECASE)
 _NUMBER = re.compile(r"0*([0-9]+)(\.0*)?")
 
@@ -128,8 +129,47 @@ def group_by_object(
     return rows, notes
 
 
-def read_category_names(content: Any, path: Path, *, skipped: Skipped = None) -> dict[str, str]:
-    """Return the label of each category id of a file in COCO's manner.
+class Categories:
+    """The labels of a file's categories. Of each other one it is said once how many objects are left out for it.
+
+    Args:
+        names: The label of each id.
+        skipped: See `leave_out`.
+    """
+
+    def __init__(self, names: Mapping[str, str], *, skipped: Skipped) -> None:
+        self._names, self._skipped = names, skipped
+        self._unlisted: dict[str, tuple[int, str]] = {}  # by category: where it is said, and of which object first
+        self._counts: Counter[str] = Counter()
+
+    def label_of(self, annotation: Mapping[str, Any], where: str) -> str | None:
+        """Return the label of an annotation; None if its category cannot be used and objects may be left out.
+
+        Args:
+            annotation: The annotation.
+            where: What the error's text calls it.
+
+        Raises:
+            FormatError: If it cannot, and nothing may be left out.
+        """
+        label = self._names.get(_id_text(annotation.get("category_id")) or "")
+        if label is not None:
+            return label
+        category = f"{annotation.get('category_id')!r:.80}"
+        if self._skipped is None:
+            raise FormatError(f"{where} has the category {category}, {_UNLISTED}")
+        if category not in self._unlisted:
+            self._unlisted[category] = len(self._skipped), where
+            self._skipped.append("")
+        place, first = self._unlisted[category]
+        others = f" and {self._counts[category]} more have" if self._counts[category] else " has"
+        self._counts[category] += 1
+        self._skipped[place] = f"{first}{others} the category {category}, {_UNLISTED}"
+        return None
+
+
+def read_categories(content: Any, path: Path, *, skipped: Skipped = None) -> Categories:
+    """Read the labels of the categories of a file in COCO's manner.
 
     Args:
         content: The file's JSON.
@@ -146,20 +186,7 @@ def read_category_names(content: Any, path: Path, *, skipped: Skipped = None) ->
             name = check_label(get_field(category, "name", str, f"{path}: a category"), f"{path}: category {key}")
             if names.setdefault(key, name) != name:
                 raise FormatError(f"{path}: the category {key} is {names[key]!r} and again {name!r}; the first counts")
-    return names
-
-
-def read_category(annotation: Mapping[str, Any], names: Mapping[str, str], where: str) -> str:
-    """Return the label of an annotation. names: of `read_category_names`.
-
-    Raises:
-        FormatError: If the file does not list its category, or not with a name that can be read.
-    """
-    category = annotation.get("category_id")
-    label = names.get(_id_text(category) or "")
-    if label is None:
-        raise FormatError(f"{where} has the category {category!r}, which the file does not list with a valid name")
-    return label
+    return Categories(names, skipped=skipped)
 
 
 def _id_text(value: Any) -> str | None:

@@ -33,7 +33,7 @@ from video.formats.base import (
     write_json,
 )
 from video.formats.coco import parse_segmentation, rle_json
-from video.formats.coco_ids import read_category, read_category_names, read_id, require_listed
+from video.formats.coco_ids import Categories, read_categories, read_id, require_listed
 from video.formats.frame_numbers import numbers_in_names, read_numbers
 from video.formats.values import get_size, xywh_box
 
@@ -100,7 +100,7 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     """
     content = read_json(path)
     _refuse_coco(content, path)
-    names = read_category_names(content, path, skipped=skipped)
+    categories = read_categories(content, path, skipped=skipped)
     objects: dict[str, list[Any]] = {}
     for annotation in get_field(content, "annotations", list, str(path)):
         with leave_out(skipped):
@@ -112,7 +112,7 @@ def read(path: Path, *, skipped: Skipped = None) -> list[AnnotatedVideo]:
     for video in listed:
         with leave_out(skipped):
             annotations = objects.get(read_id(video, "id", f"{path}: a video"), [])
-            videos.append(_video(path, video, annotations, names, skipped))
+            videos.append(_video(path, video, annotations, categories, skipped))
     return videos
 
 
@@ -129,7 +129,7 @@ def _refuse_coco(content: Any, path: Path) -> None:
 
 
 def _video(
-    path: Path, video: Any, annotations: Sequence[Any], names: Mapping[str, str], skipped: Skipped
+    path: Path, video: Any, annotations: Sequence[Any], categories: Categories, skipped: Skipped
 ) -> AnnotatedVideo:
     where = f"{path}: video {video.get('id')}"
     size = get_size(video, where)
@@ -142,7 +142,8 @@ def _video(
     for annotation in annotations:
         one = f"{where}: annotation {annotation.get('id')}"
         with leave_out(skipped):
-            objects.append(_object(annotation, read_category(annotation, names, one), size, len(pictures), one))
+            if (label := categories.label_of(annotation, one)) is not None:
+                objects.append(_object(annotation, label, size, len(pictures), one))
     made = make_video(title, size, even_times(len(pictures)), objects, pictures=pictures)
     stated, length = video.get("frame_indices"), video.get("video_length")
     numbers = read_numbers(stated) if isinstance(stated, list) and len(stated) == len(pictures) else ()

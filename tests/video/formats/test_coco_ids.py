@@ -196,6 +196,28 @@ def test_a_category_whose_name_can_be_no_label_costs_its_objects(tmp_path, name,
     assert of_object.endswith("track_id 1 has the category 1, which the file does not list with a valid name")
 
 
+@pytest.mark.parametrize("form", [coco, youtube_vis])
+def test_a_category_that_is_not_listed_is_named_once_with_its_objects(tmp_path, form):
+    """Three objects of the category 9, one of "x" and one of the category 1, which is listed."""
+    shape = {"width": 100, "height": 50}
+    rows = [{"id": k, "category_id": c, "track_id": k} for k, c in enumerate([9, 1, 9, "x", 9])]
+    if form is coco:
+        items = {"images": [{"id": 1, "file_name": "a.jpg", **shape}]}
+        rows = [{**row, "image_id": 1, "bbox": [1, 1, 9, 9]} for row in rows]
+    else:
+        items = {"videos": [{"id": 1, "file_names": ["a/0.jpg"], **shape}]}
+        rows = [{**row, "video_id": 1, "bboxes": [[1, 1, 9, 9]]} for row in rows]
+    (tmp_path / "a.json").write_text(json.dumps({"categories": [{"id": 1, "name": "x"}], "annotations": rows, **items}))
+    where = f"{tmp_path}/a.json: " + ("video 'a': track_id" if form is coco else "video 1: annotation")
+    skipped = []
+    (video,) = form.read(tmp_path / "a.json", skipped=skipped)
+    assert [one.label for one in video.objects] == ["x"]
+    assert skipped == [
+        f"{where} 0 and 2 more have the category 9, which the file does not list with a valid name",
+        f"{where} 3 has the category 'x', which the file does not list with a valid name",
+    ]
+
+
 @pytest.mark.parametrize(
     ("ids", "said"),
     [
