@@ -173,12 +173,15 @@ class ResultSink:
 
 
 def write_part(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file so that it is complete or absent, even after a power failure."""
+    """Write a Parquet file so that it is complete or absent, even after a power failure. Raises OSError."""
     partial = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, partial, compression="zstd")
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        pq.write_table(table, partial, compression="zstd")
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)  # of a disk that is full
 
 
 def part_files(out: Path) -> list[Path]:
@@ -228,14 +231,29 @@ def remove_errors(out: Path) -> int:
 
 @contextlib.contextmanager
 def lock_folder(out: Path) -> Iterator[None]:
-    """Make the folder and lock it against other runs. Raises ResultFolderError if another one holds it."""
+    """Make the folder and lock it against other runs; what is new of it is removed again if run.json was not written.
+
+    Raises:
+        ResultFolderError: If it is a file, or another run holds it.
+        OSError: If it cannot be made.
+    """
     if out.exists() and not out.is_dir():
         raise ResultFolderError(f"{out} is a file; --out names a folder")
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("a") as file:
-        if not try_lock(file):
-            raise ResultFolderError(f"another `refam curate` is writing to {out}")
-        yield
+    lock, parts = out / ".lock", out / "parts"
+    made = [path for path in (lock, parts, out, *out.parents) if not path.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with lock.open("a") as file:
+            if not try_lock(file):
+                made = []  # the other run's
+                raise ResultFolderError(f"another `refam curate` is writing to {out}")
+            parts.mkdir(exist_ok=True)  # before run.json: a disk that is full by now leaves neither
+            yield
+    finally:
+        if not (out / "run.json").exists():
+            for path in made:
+                with contextlib.suppress(OSError):  # it could not be made, or holds something
+                    path.unlink() if path == lock else path.rmdir()
 
 
 def write_info(out: Path, info: ResultFolderInfo) -> None:

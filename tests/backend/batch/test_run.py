@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -271,6 +273,57 @@ def test_a_full_disk_leaves_no_part_of_run_json(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("there", "left"),
+    [
+        ([], []),
+        (["out"], ["out"]),
+        (["out", "out/mine"], ["out", "out/mine"]),
+        (["out", "out/parts"], ["out", "out/parts"]),
+    ],
+)
+def test_a_run_on_a_full_disk_removes_what_it_made_and_nothing_else(tmp_path, there, left):
+    for name in there:
+        (tmp_path / name).mkdir()
+    info = result_folder.ResultFolderInfo("m.csv", 3, 0, "refam/one")
+    out = tmp_path / "out" if there else tmp_path / "new" / "out"
+    with (
+        small_files(10),
+        pytest.raises(result_folder.ResultFolderError, match="cannot be written to: File too large"),
+        result_folder.lock_folder(out),
+    ):
+        result_folder.write_info(out, info)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == left
+
+
+@pytest.mark.parametrize("failing", [".lock", "parts"])
+def test_a_folder_that_cannot_be_made_is_removed_again(tmp_path, monkeypatch, failing):
+    mkdir, open_file = Path.mkdir, Path.open
+
+    def full(original):
+        def call(path, *args, **options):
+            if path.name == failing:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return original(path, *args, **options)
+
+        return call
+
+    monkeypatch.setattr(Path, "mkdir", full(mkdir))
+    monkeypatch.setattr(Path, "open", full(open_file))
+    with pytest.raises(OSError, match="No space left"), result_folder.lock_folder(tmp_path / "new" / "out"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_on_a_full_disk_leaves_the_parts_that_are_there(tmp_path):
+    sink = result_folder.ResultSink(tmp_path, part_rows=1)
+    sink.add(row("a"), DONE)
+    with small_files(10), pytest.raises(OSError, match="File too large"):
+        sink.add(row("b"), DONE)
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["part-000001.parquet"]
+    assert result_folder.read_keys(tmp_path) == {row("a").key}
+
+
 def test_damaged_parts_other_models_and_locked_folders_are_refused(tmp_path):
     info = result_folder.ResultFolderInfo("m.csv", 3, 0, "refam/one")
     result_folder.write_info(tmp_path, info)
@@ -283,7 +336,6 @@ def test_damaged_parts_other_models_and_locked_folders_are_refused(tmp_path):
         result_folder.lock_folder(tmp_path),
     ):
         pass
-    (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "part-000001.parquet").write_bytes(b"PAR1")
     with pytest.raises(result_folder.ResultFolderError, match=r"part-000001.parquet is damaged: delete it"):
         result_folder.read_keys(tmp_path)
