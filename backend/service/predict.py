@@ -27,7 +27,7 @@ log = logging.getLogger("refam.jobs")
 
 _POLL_S, _DRAFT_POLL_S = 0.05, 0.4
 _MOST_TITLE = 200  # characters of refused words on the jobs page
-_JUST_NOW_S = 5.0  # another request was answered with the same prediction: Label Studio is storing it
+_JUST_NOW_S = 5.0  # another request was answered with the same prediction: a Label Studio is storing it
 
 
 @dataclass
@@ -266,8 +266,11 @@ class PredictService:
         if not interactive:
             if not self._queue.claim_delivery(job, "answered"):
                 how, when = self._queue.delivered(job) or ("answered", 0.0)
-                if how == "pushing" or time.time() - when < _JUST_NOW_S:
-                    return {"error": f"{task} was answered just now; it is stored already"}
+                if how == "pushing":
+                    return {"error": f"the prediction of {task} is being stored in Label Studio just now"}
+                if time.time() - when < _JUST_NOW_S:  # given twice, it would be stored twice
+                    wait = f"retrieve again in {_JUST_NOW_S:.0f} s"
+                    return {"error": f"{task} was answered just now, and the answer had its prediction; {wait}"}
                 self._queue.set_delivered(job, "answered")
             self._queue.cancel_push(job)
         return prediction

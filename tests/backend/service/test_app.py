@@ -248,7 +248,17 @@ def test_a_body_that_is_no_json_is_said(path: str, body: bytes, reason: str, cli
 
 def test_health_setup_versions_and_ready_load_nothing(client: TestClient, runtime: TruthRuntime) -> None:
     assert client.get("/health").json()["status"] == client.get("/").json()["status"] == "UP"
-    assert client.post("/setup", json={"access_token": "x"}).json() == {"model_version": runtime.model_version}
+    # Its body, which holds a token, is not read, whatever it is; Label Studio 1.23 sends the first.
+    bodies = [
+        b'{"project": "1.1", "schema": "<View/>", "hostname": "h", "access_token": "x"}',
+        b"",
+        b"{",
+        b"[5]",
+        b"{}",
+    ]
+    answers = [client.post("/setup", content=body) for body in bodies]
+    assert [answer.status_code for answer in answers] == [200] * len(bodies)
+    assert all(answer.json() == {"model_version": runtime.model_version} for answer in answers)
     assert client.get("/versions").json() == {"versions": [runtime.model_version]}
     ready = client.get("/ready")
     assert ready.status_code == 200

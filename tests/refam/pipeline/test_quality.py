@@ -80,7 +80,7 @@ def test_each_quality_makes_a_prediction_of_its_own(clip, tmp_path):
         runtime = answered(clip, tmp_path, quality)
         assert runtime.sizes == [size]
         assert runtime.model_version.endswith(tail)
-    # Another task of the same content: the same one, asked again within seconds, is told that it is stored already.
+    # Another task of the same content: the same one, asked again within seconds, is told that it was answered just now.
     assert answered(clip, tmp_path, "fast", task_id=2).sizes == [], "known"
 
 
