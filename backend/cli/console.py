@@ -181,8 +181,6 @@ Sam2 = Annotated[
     ),
 ]
 
-ADDRESS_UNLESS_GIVEN = "unless given, that of a local file, with the current folder as Label Studio's document root"
-
 
 def check_device(context: typer.Context, device: str | None) -> str | None:
     """Refuse a device that is not there, as the callback of --device: before any model or video is opened."""

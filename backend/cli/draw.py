@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.console import ADDRESS_UNLESS_GIVEN, one_line_errors, steps
+from backend.cli.console import one_line_errors, steps
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.cli.result_folder import hold_folder, replace_results
+from backend.cli.task_address import ADDRESS_UNLESS_GIVEN, check_url, note_outside
 
 
 def draw(
@@ -22,7 +23,9 @@ def draw(
     *,
     count: Annotated[int, typer.Option(min=1, help="How many videos.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of the first drawing; the others follow it.")] = 1,
-    url: Annotated[str | None, typer.Option(help=f"Address of the folder in tasks; {ADDRESS_UNLESS_GIVEN}.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help=f"Address of the folder in tasks; {ADDRESS_UNLESS_GIVEN}.", callback=check_url)
+    ] = None,
 ) -> None:
     """Draw videos of moving shapes whose truth is known, to try everything on before your own.
 
@@ -46,6 +49,7 @@ def draw(
             rows = csv.writer(file)
             rows.writerow(["id", "video", "expressions"])
             rows.writerows([v.path.stem, v.path.name, "; ".join(v.expressions)] for v in videos)
+    note_outside([out], url)
     frames = sum(len(video.times) for video in videos)
     lines = {
         f"{count} video{'s'[: count > 1]}": f"{out}/scene-*.mp4, {frames} frames in all",

@@ -13,6 +13,7 @@ from backend.cli.console import err, exit_code, one_line_errors, require_file, s
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.cli.result_folder import hold_folder, refuse_overwriting, replace_results
+from backend.cli.task_address import check_url
 from backend.labelstudio.picture_tasks import MaskTag
 from video.formats.registry import ExportFormat, ImportFormat, describe_lost_attributes, format_module, read_videos
 
@@ -120,7 +121,7 @@ def import_(
         Path, typer.Option(help="The folder to write to.", show_default=False, parser=output_folder, metavar="<path>")
     ],
     url: Annotated[
-        str, typer.Option(help="Address of the folder that the videos or pictures are served from.")
+        str, typer.Option(help="Address of the folder that the videos or pictures are served from.", callback=check_url)
     ] = "/data/local-files/?d=",
     videos: Annotated[
         Path | None, typer.Option(help="The folder of the video files: boxes on video. Without: masks on pictures.")

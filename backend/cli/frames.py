@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.console import ADDRESS_UNLESS_GIVEN, AsJson, check_label, err, one_line_errors, print_json
+from backend.cli.console import AsJson, check_label, err, one_line_errors, print_json
 from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.cli.result_folder import OutputError, hold_folder, refuse_overwriting, replace_results
+from backend.cli.task_address import ADDRESS_UNLESS_GIVEN, check_url, note_outside
 from backend.cli.videos import find_one_video, open_source
 from backend.labelstudio.picture_tasks import MaskTag, build_mask_label_config, write_frames
 
@@ -37,7 +38,10 @@ def frames(
     ] = None,
     words: Annotated[str, typer.Option(help="What to find; the task's `prompt`.")] = "",
     masks: Annotated[MaskTag, typer.Option(help="How the editor shall keep masks.")] = "brush",
-    url: Annotated[str | None, typer.Option(help=f"Address of the folder of pictures; {ADDRESS_UNLESS_GIVEN}.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help=f"Address of the folder of pictures; {ADDRESS_UNLESS_GIVEN}.", callback=check_url),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cut a clip into a task of pictures, for masks: OUT/frames/*.jpg, OUT/tasks.json and OUT/label_config.xml."""
@@ -56,6 +60,7 @@ def frames(
             broken = clip.broken
     if broken:
         err.print(f"note: {broken}", markup=False, soft_wrap=True)
+    note_outside([out], url)
     if as_json:
         print_json({**report, "broken": broken or None})
         return

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend.cli.console import (
-    ADDRESS_UNLESS_GIVEN,
     Backbone,
     Device,
     Download,
@@ -21,6 +20,7 @@ from backend.cli.console import (
 )
 from backend.cli.out_option import output_folder
 from backend.cli.region_options import Every, MaxSize, QualityOption, Range, Rate, read_rate, read_region
+from backend.cli.task_address import ADDRESS_UNLESS_GIVEN, check_url
 from backend.cli.videos import find_videos, looks_like_a_video, output_folders, split_arguments
 from backend.cli.word_advice import refuse_words
 from refam.backbones.presets import DEFAULT_BACKBONE
@@ -101,7 +101,8 @@ def label(
         str | None,
         typer.Option(
             help="The video's address in the task, or with several videos that of their folder; "
-            f"{ADDRESS_UNLESS_GIVEN}."
+            f"{ADDRESS_UNLESS_GIVEN}.",
+            callback=check_url,
         ),
     ] = None,
     range_: Range = "",

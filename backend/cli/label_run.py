@@ -26,6 +26,7 @@ from backend.cli.prompts import ObjectPlan
 from backend.cli.report import preview_json, print_line, print_notes, print_report, report_json
 from backend.cli.result_folder import hold_folder
 from backend.cli.targets import make_targets
+from backend.cli.task_address import note_outside
 from backend.cli.videos import VideoSource, open_source
 from backend.labelstudio.addresses import address_in, local_file_address
 from backend.labelstudio.timeline import rate_for_task
@@ -107,6 +108,7 @@ class LabelRun:
         failures: list[str] = []
         several = len(videos) > 1
         done = 0
+        labelled: list[Path] = []  # local files that a task names
         for i, (source, out) in enumerate(videos):
             if several and not self._as_json:
                 print_line(f"video {i + 1} of {len(videos)}", source.text)
@@ -135,6 +137,7 @@ class LabelRun:
                 err.print(f"refam: {text}", markup=False, soft_wrap=True)
                 continue
             done += 1
+            labelled += [] if source.is_address else [Path(source.text)]
             failures += _not_found(source, [result for result in results if not result.track.visible.any()])
             reports.append(
                 {"video": source.text, "out": str(out), **report_json(clip, results, written, version=version)}
@@ -150,6 +153,7 @@ class LabelRun:
                 self._print_segmenter()
             if self._show:
                 open_file(written.overlay)
+        note_outside(labelled, self._url)
         if self._as_json:
             print_json(reports if several else reports[0])
         return self._sum_up(failures, done=done, count=len(videos))

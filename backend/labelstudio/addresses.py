@@ -76,9 +76,19 @@ def local_file_address(path: Path) -> str:
     Args:
         path: The file or folder. `address_in` makes the address of a file in a folder.
     """
-    path, root = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100 - resolve() would follow links out of the folder
-    below = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    root, is_in = Path.cwd(), is_in_document_root(path)
+    path = _absolute(path)
+    below = path.relative_to(root).as_posix() if is_in else path.name
     return address_in("/data/local-files/?d=", "" if path == root else below)
+
+
+def is_in_document_root(path: Path) -> bool:
+    """Return whether a file or folder is in the current folder, which is taken to be Label Studio's document root."""
+    return _absolute(path).is_relative_to(Path.cwd())
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links out of the folder
 
 
 def cloud_address(address: str) -> str | None:

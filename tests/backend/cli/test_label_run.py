@@ -173,6 +173,17 @@ def test_tasks_name_their_videos(url, videos, expected):
     assert [task["data"]["video"] for task in tasks] == expected
 
 
+@pytest.mark.parametrize(("more", "said"), [([], True), (["--url", "http://h/a.mp4"], False)])
+def test_a_video_outside_the_current_folder_is_said_once_it_is_labelled(monkeypatch, more, said):
+    video = Path("a.mp4").absolute()
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    result = refam("label", video, "the red star", *more)
+    assert result.exit_code == 0, result.output
+    note = f"note: {video} lies outside the current folder: its address in the task, /data/local-files/?d=a.mp4, is"
+    assert (note in result.stderr) == said
+
+
 @pytest.mark.parametrize(
     ("options", "frames"),
     [
