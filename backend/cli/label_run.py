@@ -17,6 +17,7 @@ from backend.cli.outputs import (
     TaskAddress,
     check_outputs,
     delete_stages,
+    other_results,
     output_paths,
     preview_folder,
     stage_cache,
@@ -183,7 +184,7 @@ class LabelRun:
                 key = (options.backbone, options.seed, str(options.magnets), self._region, options.quality)
                 stages = stage_cache(out, clip, key, again=self._again)
                 model = self._model(step)
-                show_first = self._preview_writer(clip, out, inputs) if self._preview else None
+                show_first = self._preview_writer(source, clip, out, inputs) if self._preview else None
                 try:
                     results = model.run(
                         clip, targets, region=self._region, progress=step, cache=stages, preview=show_first
@@ -210,7 +211,7 @@ class LabelRun:
                     delete_stages(out)
                 return clip, results, written, model.model_version
 
-    def _preview_writer(self, clip: Clip, out: Path, inputs: Sequence[Path]) -> Preview:
+    def _preview_writer(self, source: VideoSource, clip: Clip, out: Path, inputs: Sequence[Path]) -> Preview:
         """Return what writes the first masks and says so; with --preview-only it raises _PreviewOnlyError."""
 
         def write(results: list[PreviewResult]) -> None:
@@ -225,6 +226,9 @@ class LabelRun:
             else:
                 print_line("first mask", f"{path}: {where}")
             if self._preview_only:
+                if held := other_results(out, clip, results, name=source.name, fetched=source.is_address):
+                    note = f"note: {out} holds other results ({held}); {path.name} alone is of what was asked now"
+                    err.print(note, markup=False, soft_wrap=True)
                 if not self._as_json:
                     print_notes(results)
                 raise _PreviewOnlyError(results)

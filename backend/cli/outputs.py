@@ -166,9 +166,7 @@ def write_outputs(
     replaced = _other_question(paths.tracks, content)
     tracks = [r.track for r in results]
     review = frames_to_review(tracks, clip.times, elsewhere=[r.disagreements for r in results])
-    optional = (
-        [paths.sheet.name] if keep_preview or not paths.tracks.exists() else [paths.sheet.name, paths.preview.name]
-    )
+    optional = [paths.sheet.name] if keep_preview else [paths.sheet.name, paths.preview.name]
     with replace_results(out, inputs=inputs, whole=[paths.masks.name], optional=optional) as part:
         new = output_paths(part)
         _write_json(new.tracks, content)
@@ -183,6 +181,23 @@ def write_outputs(
         write_record(part, there)
     progress("overlay", 1.0)
     return replace(paths, frames=frames, review=tuple(review), replaced=replaced)
+
+
+def other_results(out: Path, clip: Clip, results: Sequence[TrackResult], *, name: str, fetched: bool = False) -> str:
+    """Return the video and objects whose results are in the output folder; "" if there are none but of these objects.
+
+    Args:
+        out: The output folder.
+        clip: The clip.
+        results: One for each object that is asked for.
+        name: The video's name.
+        fetched: See `TaskAddress`.
+    """
+    tracks = output_paths(out).tracks
+    if not tracks.exists():
+        return ""
+    near = None if fetched else out
+    return _other_question(tracks, tracks_json(clip, results, name=name, model_version="", near=near))
 
 
 def _other_question(path: Path, new: Mapping[str, Any]) -> str:

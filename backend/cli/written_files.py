@@ -36,10 +36,16 @@ def check_written(out: Path, files: Iterable[Path], folders: Iterable[Path] = ()
     record = out / _RECORD
     lines = set(record.read_text(encoding="utf-8").splitlines()) if there and record.exists() else set()
     names = {line.partition("  ")[2] for line in lines}
+    why = "is not from an earlier run; choose another --out"
+    if not record.exists():
+        why = (
+            f"is not from an earlier run as far as is known: there is no {record} (older versions wrote none); "
+            "choose another --out, or move it away"
+        )
     found = set()
     for path in there:
         if path.is_symlink() or not path.is_file() or path.relative_to(out).as_posix() not in names:
-            raise OutputError(f"{path} is there already and is not from an earlier run; choose another --out")
+            raise OutputError(f"{path} is there already and {why}")
         line = _line(path, out)
         if line not in lines:
             raise OutputError(

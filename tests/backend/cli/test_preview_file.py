@@ -74,3 +74,14 @@ def test_a_full_run_goes_on_after_a_preview_and_deletes_an_old_one():
     assert Path("o/preview.png").exists()
     assert refam("a.mp4", "--box", box_on(5), "--out", "o").exit_code == 0
     assert not Path("o/preview.png").exists()
+
+
+def test_a_preview_of_other_objects_is_never_left_beside_results_without_a_word():
+    note = "note: o holds other results (a.mp4: A); preview.png alone is of what was asked now\n"
+    arguments = ("a.mp4", "--out", "o", "--box")
+    assert refam(*arguments, f"B: {box_on(8)}", "--preview-only").exit_code == 0
+    assert refam(*arguments, f"A: {box_on(4)}").exit_code == 0
+    assert not Path("o/preview.png").exists(), "it is of B"
+    for label, frame, said in (("B", 8, note), ("A", 5, note), ("A", 4, "")):
+        result = refam(*arguments, f"{label}: {box_on(frame)}", "--preview-only")
+        assert (result.exit_code, note in result.stderr) == (0, bool(said)), result.output

@@ -62,7 +62,11 @@ def link(name, target):
         (link("out/a.json", "else.json"), "out/a.json is there already"),
         (link("out/b.jpg", "nowhere.jpg"), "out/b.jpg is there already"),
         (link("out/masks", "else"), "out/masks is there already"),
-        (lambda: Path("out/.written.sha256").unlink(), "out/a.json is there already"),
+        (
+            lambda: Path("out/.written.sha256").unlink(),
+            "out/a.json is there already and is not from an earlier run as far as is known: there is no "
+            "out/.written.sha256 (older versions wrote none); choose another --out, or move it away",
+        ),
     ],
 )
 def test_only_what_a_run_wrote_may_be_replaced(change, refused, tmp_path, monkeypatch):
