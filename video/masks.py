@@ -20,6 +20,7 @@ Box = tuple[float, float, float, float]
 Mask = NDArray[np.bool_]
 
 MAIN_SHARE = 0.08  # of the largest part's area, from which on another part belongs to the object
+SIMILAR_SHARE = 0.25  # of the largest part's area, from which on another part is no appendage of it
 CRUMB_PX = 4  # smaller parts are noise
 EMPTY_BOX: Box = (0.0, 0.0, 0.0, 0.0)  # the box of a `MaskTrack` where the object is not visible
 
@@ -191,6 +192,15 @@ def main_parts(mask: Mask, *, before: Mask | None = None) -> Mask:
     if before is not None and (own := components(before, least_px=CRUMB_PX)):
         least = min(least, 0.5 * own[-1].sum())
     return np.asarray(np.logical_or.reduce([p for p in parts if p.sum() >= least]), np.bool_)
+
+
+def similar_parts(mask: Mask) -> int:
+    """Return how many parts of a mask, (H, W) bool, have at least a quarter of the largest one's area.
+
+    One is what a whole thing usually has; several are things of their own, or pieces of one: a face and two hands.
+    """
+    parts = [int(part.sum()) for part in components(mask, least_px=CRUMB_PX)]
+    return sum(area_px >= SIMILAR_SHARE * parts[0] for area_px in parts)
 
 
 def fill_holes(mask: Mask, *, most_px: int) -> Mask:

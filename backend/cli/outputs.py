@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from refam.pipeline.stage_cache import StageCache
 
 FORMAT = 1  # of tracks.json
+_LOW_SCORE = 0.5  # of an object: under it the track more likely needs correction than not
+_LOW_SCORE_WEIGHT = 2.0  # more urgent than any single frame
 _STAGES = ".unfinished"  # the folder of finished stages
 
 
@@ -165,7 +167,9 @@ def write_outputs(
     content = tracks_json(clip, results, name=address.name, model_version=model_version, near=near)
     replaced = _other_question(paths.tracks, content)
     tracks = [r.track for r in results]
-    review = frames_to_review(tracks, clip.times, elsewhere=[r.disagreements for r in results])
+    review = frames_to_review(
+        tracks, clip.times, elsewhere=[r.disagreements for r in results], others=_first_masks_to_review(results)
+    )
     optional = [paths.sheet.name] if keep_preview else [paths.sheet.name, paths.preview.name]
     with replace_results(out, inputs=inputs, whole=[paths.masks.name], optional=optional) as part:
         new = output_paths(part)
@@ -181,6 +185,15 @@ def write_outputs(
         write_record(part, there)
     progress("overlay", 1.0)
     return replace(paths, frames=frames, review=tuple(review), replaced=replaced)
+
+
+def _first_masks_to_review(results: Sequence[TrackResult]) -> list[ReviewFrame]:
+    """Return the frame from which each object with a low score was tracked: if that mask is wrong, all are."""
+    return [
+        ReviewFrame(r.anchor_frame, k, f"low score {r.score:.2f}: look at its first mask", _LOW_SCORE_WEIGHT)
+        for k, r in enumerate(results)
+        if r.score < _LOW_SCORE and r.track.visible.any()
+    ]
 
 
 def other_results(out: Path, clip: Clip, results: Sequence[TrackResult], *, name: str, fetched: bool = False) -> str:

@@ -184,6 +184,12 @@ def anchor_on_words(
         state.anchor_frame, state.evidence = grounded.frame, evidence
         state.confidence, state.appearance = grounded.heatmap.confidence, grounded.appearance
         state.grounded_masks = tuple(ranked[i:])
+        count = masks.similar_parts(grounded.mask)
+        if count > 1 and not state.target.prompts:  # which say already what is meant
+            state.notes.append(
+                f"the mask of frame {frame_of_video(clip, grounded.frame)} is in {count} pieces: if they are parts of "
+                "one thing, a point on it outlines all of it"
+            )
         return
     state.failure = f"nothing in this video stands out for the words {state.target.words!r}"
 

@@ -76,6 +76,17 @@ def test_box_iou_broadcasts():
     assert masks.box_iou(np.zeros((3, 1, 4)), np.ones((5, 4))).shape == (3, 5)
 
 
+@pytest.mark.parametrize(
+    ("sides_px", "count"),
+    [((), 0), ((12,), 1), ((12, 11, 10), 3), ((12, 6), 2), ((12, 5), 1), ((12, 1, 1), 1), ((1, 1), 0)],
+)
+def test_parts_are_similar_from_a_quarter_of_the_largest_one_on(sides_px, count):
+    mask = np.zeros((16, 64), bool)
+    for i, side_px in enumerate(sides_px):
+        mask[:side_px, 16 * i : 16 * i + side_px] = True
+    assert masks.similar_parts(mask) == count
+
+
 @given(any_mask)
 def test_components_against_scipy(mask):
     labels, n = ndimage.label(mask, np.ones((3, 3)))

@@ -46,6 +46,7 @@ def frames_to_review(
     times: NDArray[np.float64],
     *,
     elsewhere: Sequence[Sequence[int]] = (),
+    others: Sequence[ReviewFrame] = (),
     most: int = 12,
 ) -> list[ReviewFrame]:
     """Choose the frames to review: the most urgent ones, at some distance from each other for each object.
@@ -54,6 +55,7 @@ def frames_to_review(
         tracks: The tracks.
         times: (N,) seconds of the clip's frames.
         elsewhere: For each track the frames on which the words point elsewhere.
+        others: Frames to review for another reason, which the tracks do not show.
         most: How many frames at most.
 
     Returns:
@@ -61,6 +63,7 @@ def frames_to_review(
     """
     found = [item for k, track in enumerate(tracks) for item in _items_of_track(k, track, times)]
     found += [ReviewFrame(f, k, "the words point elsewhere", 1.2) for k, frames in enumerate(elsewhere) for f in frames]
+    found += others
     found.sort(key=lambda item: (-item.weight, item.frame))
     min_distance = max(3, round(_MIN_DISTANCE * max((len(track.frames) for track in tracks), default=0)))
     chosen: list[ReviewFrame] = []

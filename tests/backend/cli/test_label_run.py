@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,26 @@ def test_the_report_can_be_json():
         0.8,
         {"video": "gone.mp4", "error": "gone.mp4: there is no such file"},
     )
+
+
+@pytest.mark.parametrize(
+    ("score", "said"),
+    [
+        (0.37, "frame 4 (0.16 s): low score 0.37: look at its first mask"),
+        (0.5, "needs a look     nothing: no gap, low score, sudden change or doubt of the words"),
+    ],
+)
+def test_an_object_with_a_low_score_needs_a_look(monkeypatch, score, said):
+    run = BoxPipeline.run
+
+    def doubt(self, *args, **kwargs):
+        return [replace(result, score=score, anchor_frame=4) for result in run(self, *args, **kwargs)]
+
+    monkeypatch.setattr(BoxPipeline, "run", doubt)
+    result = refam("label", "a.mp4", "the red star", "--out", "o")
+    assert result.exit_code == 0, result.output
+    assert said in result.stdout
+    assert Path("o/needs_a_look.jpg").exists() == (score < 0.5)
 
 
 def test_a_folder_of_pictures_becomes_a_task_of_pictures():
