@@ -29,10 +29,11 @@ from backend.cli.result_folder import hold_folder
 from backend.cli.targets import make_targets
 from backend.cli.task_address import note_outside
 from backend.cli.videos import VideoSource, open_source
+from backend.cli.word_advice import print_commands_to_draw
 from backend.labelstudio.addresses import address_in, local_file_address
 from backend.labelstudio.timeline import rate_for_task
 from backend.settings import WeightSettings, weight_settings
-from refam.pipeline.errors import PipelineError
+from refam.pipeline.errors import NotFoundError, PipelineError
 from refam.pipeline.preview import Preview, PreviewResult
 from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.types import TrackResult
@@ -108,6 +109,7 @@ class LabelRun:
         reports: list[dict[str, Any]] = []
         failures: list[str] = []
         several = len(videos) > 1
+        by_words: list[VideoSource] = []  # where words alone did not find an object
         done = 0
         labelled: list[Path] = []  # local files that a task names
         for i, (source, out) in enumerate(videos):
@@ -117,7 +119,9 @@ class LabelRun:
                 clip, results, written, version = self._label(source, out, several=several)
             except _PreviewOnlyError as stopped:
                 done += 1
-                failures += _not_found(source, [r for r in stopped.results if r.first_mask is None])
+                maskless = [r for r in stopped.results if r.first_mask is None]
+                failures += _not_found(source, maskless)
+                by_words += [source for result in maskless if not result.target.prompts]
                 reports.append(
                     {"video": source.text, "out": str(out), **preview_json(output_paths(out).preview, stopped.results)}
                 )
@@ -132,6 +136,8 @@ class LabelRun:
                     traceback.print_exc()
                     text = f"unexpected {type(error).__name__}: {error}"
                 is_named = re.search(rf"(?<!\w){re.escape(source.name)}(?!\w)", text) is not None
+                if isinstance(error, NotFoundError) and not all(plan.drawings for plan in self._plans):
+                    by_words.append(source)
                 text = text if is_named or not (several or source.error) else f"{source.text}: {text}"
                 failures.append(text)
                 reports.append({"video": source.text, "error": text})
@@ -139,7 +145,9 @@ class LabelRun:
                 continue
             done += 1
             labelled += [] if source.is_address else [Path(source.text)]
-            failures += _not_found(source, [result for result in results if not result.track.visible.any()])
+            absent = [result for result in results if not result.track.visible.any()]
+            failures += _not_found(source, absent)
+            by_words += [source for result in absent if not result.target.prompts]
             reports.append(
                 {"video": source.text, "out": str(out), **report_json(clip, results, written, version=version)}
             )
@@ -157,7 +165,10 @@ class LabelRun:
         note_outside(labelled, self._url)
         if self._as_json:
             print_json(reports if several else reports[0])
-        return self._sum_up(failures, done=done, count=len(videos))
+        code = self._sum_up(failures, done=done, count=len(videos))
+        if by_words:
+            print_commands_to_draw(by_words[0].text)
+        return code
 
     def _sum_up(self, failures: Sequence[str], *, done: int, count: int) -> int:
         """Say what failed, where that is far above by now, and return the exit code."""

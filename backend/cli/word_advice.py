@@ -41,7 +41,7 @@ def refuse_words(
         except WordsError as error:
             err.print(f"refam: {error}", markup=False, soft_wrap=True)
             if commands := list(_commands_that_help(command, video, error, backbone)):
-                err.print("\n  ".join(["commands that help:", *commands]), markup=False, soft_wrap=True)
+                _print_commands(commands)
             raise typer.Exit(1) from None
 
 
@@ -59,4 +59,18 @@ def _commands_that_help(command: str, video: str, error: WordsError, backbone: s
             yield f"refam models pull {_KNOWS_MORE}    # {preset.size_gb:.0f} GB, for a GPU; then:"
         yield f"{shlex.join(['refam', command, video, *words])} --backbone {_KNOWS_MORE}"
     if any(isinstance(reason, UnknownWordsError | BackboneError) for reason in reasons):
-        yield f"refam label {shlex.quote(video)} {_CLICK}"
+        yield from _commands_to_draw(video)
+
+
+def _commands_to_draw(video: str) -> Iterator[str]:
+    yield f"refam pick {shlex.quote(video)}    # click on it in the browser"
+    yield f"refam label {shlex.quote(video)} {_CLICK}"
+
+
+def print_commands_to_draw(video: str) -> None:
+    """Print how an object is drawn that its words did not find. video: as it was given."""
+    _print_commands(list(_commands_to_draw(video)))
+
+
+def _print_commands(commands: Sequence[str]) -> None:
+    err.print("\n  ".join(["commands that help:", *commands]), markup=False, soft_wrap=True)

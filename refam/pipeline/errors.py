@@ -15,6 +15,10 @@ class PromptError(UserError):
     """A prompt or another argument cannot be meant; the text says what would be right."""
 
 
+class NotFoundError(PipelineError):
+    """None of the objects that were asked for is found in the video; the text says why, for each."""
+
+
 class WordsError(PipelineError):
     """None of the targets can be looked for by its words.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from refam.pipeline.anchors import find_anchors, measure_word_support
 from refam.pipeline.confidence import ScoreModel, load_score_model, raw_score, track_features
+from refam.pipeline.errors import NotFoundError
 from refam.pipeline.instances import find_instances, merge_same_objects
 from refam.pipeline.preview import Preview, map_previews_to_clip, preview_results
 from refam.pipeline.recovery import Redetector, describe_gaps
@@ -149,7 +150,7 @@ class Pipeline:
         found = [state for state in states if state.failure is None]
         if not found:
             _raise_read_error(states)
-            raise PipelineError("; ".join(f"{state.target.label}: {state.failure}" for state in states))
+            raise NotFoundError("; ".join(map(_describe_failure, states)))
         if preview is not None:
             preview(preview_results(clip, states))
         tracker = SegmentTracker(
@@ -301,6 +302,11 @@ def _check_prompt_frames(clip: Clip, targets: Sequence[Target]) -> None:
                 raise PipelineError(
                     f"{target.label}: there is no frame {prompt.frame}; the video has frames 0 to {len(clip) - 1}"
                 )
+
+
+def _describe_failure(state: ObjectState) -> str:
+    """Say of an object why it was not found, and what is to be known of how its words were read."""
+    return f"{state.target.label}: {'; '.join([state.failure or '', *state.notes])}"
 
 
 def _raise_read_error(states: Sequence[ObjectState]) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from backend.cli.result_folder import hold_folder
+from refam.pipeline.errors import NotFoundError
 from refam.pipeline.types import TrackResult
 from tests.doubles import track_of_masks
 from tests.loopback_files import serve_files
@@ -39,6 +40,8 @@ class BoxPipeline:
             masks[:, 10:30, 20:50] = is_there
             track = track_of_masks(masks, label=target.label)
             results.append(TrackResult(target, track, (), 0.8, 0, () if is_there else ("nothing fits",)))
+        if not any(result.track.visible.any() for result in results):
+            raise NotFoundError(f"{targets[0].label}: nothing fits")
         return results
 
 
@@ -123,6 +126,31 @@ def test_the_report_can_be_json():
         0.8,
         {"video": "gone.mp4", "error": "gone.mp4: there is no such file"},
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["a.mp4", "the ghost star"], 1),
+        (["a.mp4", "b.mp4", "the red star", "the ghost star"], 3),
+        (["a.mp4", "the ghost star", "--preview-only"], 1),
+        (["a.mp4", "the red star", "the ghost star", "--json"], 3),
+    ],
+)
+def test_after_words_that_were_not_found_the_commands_to_draw_the_object_are_printed(arguments, code):
+    result = refam("label", *arguments)
+    assert result.exit_code == code, result.output
+    help_ = result.stderr[result.stderr.index("commands that help:") :].splitlines()
+    assert [line.partition("#")[0].strip() for line in help_] == [
+        "commands that help:",
+        "refam pick a.mp4",
+        "refam label a.mp4 --point 0.42,0.61@0",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["a.mp4", "the red star"], ["a.mp4", "ghost", "--point", "ghost: 0.4,0.4"]])
+def test_otherwise_they_are_not(arguments):
+    assert "commands that help" not in refam("label", *arguments).stderr
 
 
 @pytest.mark.parametrize(

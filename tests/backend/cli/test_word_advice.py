@@ -9,6 +9,7 @@ from backend.cli.main import app
 from tests import media
 
 PULL, CLICK = "refam models pull flux-schnell    # 34 GB", "--point 0.42,0.61@0"
+PICK = "refam pick 'V'"
 
 
 def refam(*arguments):
@@ -26,7 +27,7 @@ def video(tmp_path_factory):
         (
             ["label", "V", "the xyzzy"],
             "knows none of the words 'xyzzy'; it knows what `refam words` lists",
-            [PULL, CLICK],
+            [PULL, CLICK, PICK],
             [],
         ),
         (["label", "V", "the xyzzy", "a frob"], "a frob: the model", ["'the xyzzy' 'a frob' --backbone flux-s"], []),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from refam.evaluation.synthetic import ArrayClip
+from refam.pipeline.errors import NotFoundError
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineError, PipelineOptions, Target
 from refam.pipeline.stage_cache import StageCache
 from refam.segmenters.grabcut import GrabCutSegmenter
@@ -50,6 +51,13 @@ def test_what_is_not_there_is_not_found_and_the_nearest_guess_is_named(scene):
     x = float(str(error.value).split("guess is ")[1].split("%")[0]) / 100
     x0, _, x1, _ = masks.box_of(truth[DISC][frame])
     assert x0 - 0.05 < x < x1 + 0.05
+
+
+def test_how_the_words_were_read_stands_beside_why_nothing_was_found(scene, monkeypatch):
+    frames, truth = scene
+    monkeypatch.setattr(JudgingGrounder, "reading_notes", lambda self, words: [f"{words} is read"])
+    with pytest.raises(NotFoundError, match=r"it: nothing in this video .*; the blue circle is read$"):
+        pipeline(truth, {DISC: 0.04}).run(ArrayClip(frames), [Target("it", words=DISC)])
 
 
 def test_one_absent_object_costs_that_object_only(scene, tmp_path):
