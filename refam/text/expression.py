@@ -286,7 +286,7 @@ def parse_expression(
     if negation is not None:
         ignored = [IgnoredWords(words[negation.word], "what is named is looked for, not that it is absent."), *ignored]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
-    note = note or describe_several(words, looked_for)
+    note = note or describe_several(words, looked_for, head=phrase.head if phrase else None)
     return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note, quantity)
 
 

@@ -82,6 +82,7 @@ _SIZE_SUPERLATIVES = {
     **dict.fromkeys(("largest", "biggest"), 1),
     **dict.fromkeys(("smallest", "littlest", "tiniest"), -1),
 }
+SIZE_WORDS = _SIZES.keys() | _SIZE_SUPERLATIVES.keys()
 _HEIGHTS = {"taller": 1, "tallest": 1, "shorter": -1, "shortest": -1}
 _NEARER = {
     **dict.fromkeys(word_set("nearest closest foremost frontmost nearer closer"), 1),
