@@ -31,6 +31,9 @@ from video.errors import UserError
 
 FALLBACK_FIELDS = ("prompt", "text", "expression")
 MOST_EXPRESSIONS = 50  # of one task: each is looked for in every frame that is read
+_MOST_LABELS = 20  # that an error lists
+# `Truck: the red one`; a time ("at 3:30"), an address and a sentence with a colon name no label.
+_LABELLED = re.compile(r"(?!(?:the|an?|this|that)\s)([^:,/]{1,60}):(?!//|\d)\s*\S", re.IGNORECASE)
 LONGEST_EXPRESSION = 500  # characters; a longer one is a mistake, and would cost accordingly
 
 
@@ -122,7 +125,8 @@ def read_request(
         context: The context of an interactive call, None in a batch.
 
     Raises:
-        RequestError: If the task has no media or no words, or a person's mask cannot be read.
+        RequestError: If the task has no media or no words, if what was typed names a label that the project does not
+            have, or a person's mask cannot be read.
         LabelConfigError: If the task's frame rate is no rate.
     """
     name = f"task {task.get('id', '(no id)')}"
@@ -267,6 +271,8 @@ def _read_objects(
     """Return the objects to find: one per expression, or one per label where the task has no words."""
     submitted = submitted_text(context, config)
     expressions = split_expressions(submitted[1]) if submitted else []
+    for expression in expressions:
+        _refuse_other_label(expression, labels)
     expressions = expressions or task_expressions(data, config)
     if not expressions:
         return [
@@ -338,6 +344,14 @@ def _split_label(expression: str, labels: Sequence[Label]) -> tuple[str | None, 
             if normalize_words(before) in (normalize_words(label.value), normalize_words(label.result)):
                 return label.result, after.strip()
     return None, expression
+
+
+def _refuse_other_label(expression: str, labels: Sequence[Label]) -> None:
+    """Raise RequestError for typed words such as `Truck: the red one` where there is no label Truck."""
+    named = _LABELLED.match(expression)
+    if named is not None and labels and _split_label(expression, labels)[0] is None:
+        known = ", ".join(label.value for label in labels[:_MOST_LABELS]) + (", ..." * (len(labels) > _MOST_LABELS))
+        raise RequestError(f"this project has no label {named[1].strip()!r}; it has: {known}")
 
 
 def _label_named_in(expression: str, labels: Sequence[Label]) -> str | None:

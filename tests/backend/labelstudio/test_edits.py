@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from backend.jobs.runner import add_user_prompts
 from backend.labelstudio.edits import UserKeyframe, apply_user_keyframes, read_user_keyframes, region_words
 from backend.labelstudio.label_config import parse_label_config
-from backend.labelstudio.request import PredictRequest, read_request
+from backend.labelstudio.request import PredictRequest, RequestError, read_request
 from refam.pipeline.pipeline import Target
 from tests.backend.labelstudio.track_playback import drawn_boxes, even_timing, result_of
 from tests.doubles import moving_box
@@ -238,7 +238,8 @@ def test_only_changed_objects_are_requested():
         ("car:the red one", "Car", "the red one"),
         ("Person : who waves", "p", "who waves"),
         ("p: who waves", "p", "who waves"),
-        ("note: the red one", "Car", "note: the red one"),
+        ("the note: a red one", "Car", "the note: a red one"),
+        ("clock at 3:30", "Car", "clock at 3:30"),
         ("Car:", "Car", "Car:"),
         ("the person", "p", "the person"),
     ],
@@ -246,6 +247,18 @@ def test_only_changed_objects_are_requested():
 def test_a_label_before_a_colon_is_taken(typed, label, words):
     (target,) = read_request(_task(), CONFIG, context=_typed(typed)).targets
     assert (target.label, target.words) == (label, words)
+
+
+@pytest.mark.parametrize("typed", ["Truck: the red one", "the person; Truck : the red one", "truck:red"])
+def test_a_label_that_the_project_does_not_have_is_refused(typed):
+    with pytest.raises(RequestError, match=r"^this project has no label '[Tt]ruck'; it has: Car, Person$"):
+        read_request(_task(), CONFIG, context=_typed(typed))
+
+
+def test_words_of_the_task_itself_may_have_any_colon():
+    task = _task()
+    task["data"]["text"] = "Scene 3: the dog"
+    assert [target.words for target in read_request(task, CONFIG).targets] == ["Scene 3: the dog"]
 
 
 def test_another_label_before_the_colon_counts_as_a_change():
