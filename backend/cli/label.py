@@ -193,10 +193,14 @@ def _plan(
     """Return the objects to find. Raises BadParameter."""
     from backend.cli.prompts import parse_drawing, plan_objects
     from refam.pipeline.errors import PromptError
+    from refam.text.lexicon import STOP_WORDS
 
     if not words and len(videos) > 1 and not any(texts.values()) and not looks_like_a_video(videos[0]):
         command = shlex.join(["refam", "label", *videos[1:], videos[0]])
         raise typer.BadParameter(f"{videos[0]!r} is no video; the video comes first, then the words: {command}")
+    if len(words) > 1 and (alone := next((w for w in words if w.strip().lower() in STOP_WORDS), "")):
+        command = f'{shlex.join(["refam", "label", *videos])} "{" ".join(words)}"'
+        raise typer.BadParameter(f"{alone!r} names nothing to look for; quote the words of an expression: {command}")
     try:
         drawings = [parse_drawing(option, text) for option, given in texts.items() for text in given or ()]
         return plan_objects(words, drawings, labels or ())

@@ -103,14 +103,19 @@ def parse_drawing(option: Option, text: str) -> Drawing:
 
 
 def _in_pixels(option: Option, text: str, values: Sequence[float], units: Sequence[str | None]) -> bool:
-    """Return whether values are pixels: if they say so, or are too large for fractions and none looks like one."""
+    """Return whether values are pixels: if they say so, or are whole and too large for fractions."""
     if any(unit == "px" for unit in units):
         if all(unit == "px" or value == 0 for unit, value in zip(units, values, strict=True)):
             return True
     elif max(values) < 2 or any(units):
         return False
-    elif not any(0 < value < 1 for value in values):
+    elif all(value.is_integer() for value in values):
         return True
+    elif not any(0 < value < 1 for value in values):  # 1.5,2 may be wrong fractions as well as pixels
+        raise PromptError(
+            f"{option} {text}: fractions of the frame are from 0 to 1, and pixels are whole numbers; parts of "
+            f"pixels are written {','.join(f'{value:g}px' for value in values)}"
+        )
     names = _NAMES[len(values)]
     raise PromptError(f"{option} {text}: {names} are fractions of the frame, from 0 to 1, or pixels, but not both")
 

@@ -294,7 +294,7 @@ def test_a_prompt_after_the_last_frame_is_an_error(truth_pipeline, video, tmp_pa
         (["star", "ring", "--point", "0.5,0.5@0"], "as in --point 'star: 0.5,0.5@0'"),
         (["--point", "0.5"], "is not of the form x,y@frame"),
         (["--point", "0.5,nan@0"], "fractions of the frame"),
-        (["--point", "1.5,40@0.5"], "frames are counted from 0 (@12), and times are in seconds (@1.2s)"),
+        (["--point", "15,40@0.5"], "frames are counted from 0 (@12), and times are in seconds (@1.2s)"),
         (["--box", "0.5,0.5,0.6,0.1@0"], "x + w"),
         (["--box", "0.5,0.5,0,0.1@0"], "more than 0"),
         (["star", "--box", "0,0,1,1@0", "--box", "0,0,0.5,1@0"], "two boxes were given on frame 0"),
@@ -318,6 +318,15 @@ def test_invalid_arguments_are_usage_errors(arguments, message, video, tmp_path)
     result = refam("label", video, *arguments, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("words", ["the star", "a star on the left", "the star and the ring"])
+def test_words_without_quotes_are_told_to_be_quoted(words, video, tmp_path):
+    result = refam("label", video, *words.split(), "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    said = "".join(result.stderr.replace("│", "").split())
+    assert f"{words.split()[0]!r} names nothing to look for; quote the words".replace(" ", "") in said
+    assert f'refam label {video} "{words}"'.replace(" ", "") in said
 
 
 @pytest.mark.parametrize("words", ["star", "the red star", "Car: the star"])

@@ -71,6 +71,9 @@ def test_places_are_fractions_or_pixels_and_times_frames_or_seconds(option, text
     [
         ("--point", "1.2,0.5", "from 0 to 1, or pixels"),
         ("--point", "0.5,40", "or pixels, but not both"),
+        ("--point", "1.5,2", "from 0 to 1, and pixels are whole numbers; parts of pixels are written 1.5px,2px"),
+        ("--point", "2,1.5", "pixels are whole numbers"),
+        ("--box", "10.5,10,20,20", "pixels are whole numbers"),
         ("--point", "0.5,nan", "are fractions of the frame"),
         ("--point", "160,20", "the frames are 160x96 pixels"),
         ("--point", "-1,20", "pixels count from 0"),
