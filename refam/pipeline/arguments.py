@@ -135,7 +135,10 @@ def to_region(
     if max_side_px is not None:
         max_side_px = require_whole("max_side_px", max_side_px, least=MIN_SIDE_PX)
     return RegionOfInterest(
-        frame_range, every=every, max_side_px=default_side_px if max_side_px is None else max_side_px
+        frame_range,
+        every=every,
+        max_side_px=default_side_px if max_side_px is None else max_side_px,
+        range_name="frame_range",
     )
 
 

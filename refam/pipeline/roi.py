@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -39,6 +39,7 @@ class RegionOfInterest:
         frame_range: FROM-TO, both included, each a frame (counted from 0) or seconds ("2.5s"); "" for the whole clip.
         every: Every first, second, ... frame.
         max_side_px: What the longer side of frames is reduced to; None leaves frames as they are.
+        range_name: What errors call the range: the command line's option, or Python's argument.
 
     Raises:
         PromptError: For a range that cannot be read, and for a number that is too small.
@@ -47,10 +48,11 @@ class RegionOfInterest:
     frame_range: str = ""
     every: int = 1
     max_side_px: int | None = None
+    range_name: str = field(default="--range", repr=False, compare=False)  # the stored stages do not depend on it
 
     def __post_init__(self) -> None:
         if self.frame_range:
-            _parse_range(self.frame_range)
+            _parse_range(self.frame_range, self.range_name)
         if self.every < 1:
             raise PromptError(f"--every {self.every}: every first, second, ... frame: give 1 or more")
         if self.max_side_px is not None and self.max_side_px < MIN_SIDE_PX:
@@ -71,44 +73,44 @@ class RegionOfInterest:
         prompted = sorted({prompt.frame for target in targets for prompt in target.prompts})
         for frame in prompted:
             if not first <= frame <= last:
-                frames = f"--range {self.frame_range}" if self.frame_range else "the video"
+                frames = f"{self.range_name} {self.frame_range}" if self.frame_range else "the video"
                 raise PromptError(f"frame {frame} was drawn on, and {frames} has the frames {first} to {last}")
         return make_view(clip, first=first, last=last, every=self.every, most_px=self.max_side_px, must=prompted)
 
     def _frame_range(self, clip: Clip) -> tuple[int, int]:
         if not self.frame_range:
             return 0, len(clip) - 1
-        low, high = _parse_range(self.frame_range)
+        low, high = _parse_range(self.frame_range, self.range_name)
         first = low if isinstance(low, int) else int(np.searchsorted(clip.times, low - 1e-6))
         last = len(clip) - 1 if high is None else high
         last = last if isinstance(last, int) else int(np.searchsorted(clip.times, last + 1e-6)) - 1
         if first >= len(clip):
             raise PromptError(
-                f"--range {self.frame_range} begins behind the video's end: it has the frames 0 to {len(clip) - 1}, "
-                f"the last at {clip.times[-1]:.2f} s"
+                f"{self.range_name} {self.frame_range} begins behind the video's end: it has the frames 0 to "
+                f"{len(clip) - 1}, the last at {clip.times[-1]:.2f} s"
             )
         last = min(last, len(clip) - 1)  # a time behind the end means the end
         if last < first:
             raise PromptError(
-                f"--range {self.frame_range}: no frame is shown in that time; the frame after it is {first}"
+                f"{self.range_name} {self.frame_range}: no frame is shown in that time; the frame after it is {first}"
             )
         return first, last
 
 
-def _parse_range(text: str) -> tuple[int | float, int | float | None]:
-    """Return the ends of a range: int for frames, float for seconds, None for the clip's end."""
+def _parse_range(text: str, name: str) -> tuple[int | float, int | float | None]:
+    """Return the ends of a range: int for frames, float for seconds, None for the clip's end. name: for errors."""
     low, dash, high = (part.strip() for part in text.partition("-"))
     matches = [_RANGE_END.fullmatch(part) if part else None for part in (low, high)]
     if not dash or not (low or high) or (low and matches[0] is None) or (high and matches[1] is None):
         raise PromptError(
-            f"--range {shorten(text)}: give FROM-TO, both frames counted from 0 (100-250) or seconds (4s-12.5s); "
+            f"{name} {shorten(text)}: give FROM-TO, both frames counted from 0 (100-250) or seconds (4s-12.5s); "
             "one of the two may be left out"
         )
     first, last = (None if m is None else int(m[1]) if m[1] else float(m[2]) for m in matches)
     if first is not None and last is not None and type(first) is not type(last):
-        raise PromptError(f"--range {text}: give both as frames (100-250) or both as seconds (4s-12.5s)")
+        raise PromptError(f"{name} {text}: give both as frames (100-250) or both as seconds (4s-12.5s)")
     if first is not None and last is not None and last < first:
-        raise PromptError(f"--range {text} ends before it begins")
+        raise PromptError(f"{name} {text} ends before it begins")
     return first or 0, last
 
 

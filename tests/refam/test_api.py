@@ -152,7 +152,10 @@ def test_words_in_an_image_ask_for_the_whole_thing_as_in_a_video(scene: SceneCli
         ({"points": [(64, 20, 0)]}, "fractions of the frame"),
         ({"negative_points": [(0.5, 0.5, 0)]}, "without words"),
         ({"masks": [(np.zeros((180, 320), bool), 0)]}, "at least one pixel"),
-        ({"words": "the star", "frame_range": "9-4"}, "ends before it begins"),
+        ({"words": "the star", "frame_range": "9-4"}, "^frame_range 9-4 ends before it begins"),
+        ({"words": "the star", "frame_range": "2s-4"}, "^frame_range 2s-4: give both as frames"),
+        ({"words": "the star", "frame_range": "late"}, "^frame_range late: give FROM-TO"),
+        ({"words": "the star", "frame_range": "90-99"}, "^frame_range 90-99 begins behind the video's end"),
         ({"points": [(0.5, 0.5)]}, r"^a point is \(x, y, frame\), got \(0.5, 0.5\)$"),
         ({"points": (0.5, 0.5, 0)}, r"^a point is \(x, y, frame\), got 0.5$"),
         ({"points": [(0.5, "right", 0)]}, r"^a point is \(x, y, frame\), got \(0.5, 'right', 0\)$"),
@@ -168,7 +171,7 @@ def test_words_in_an_image_ask_for_the_whole_thing_as_in_a_video(scene: SceneCli
         ({"points": [(0.5, 0.5, 500)]}, "^frame 500 was drawn on, and the video has the frames 0 to 11$"),
         (
             {"points": [(0.5, 0.5, 1)], "frame_range": "4-8"},
-            "^frame 1 was drawn on, and --range 4-8 has the frames 4 to 8$",
+            "^frame 1 was drawn on, and frame_range 4-8 has the frames 4 to 8$",
         ),
     ],
 )
