@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -214,10 +215,17 @@ def open_source(source: VideoSource, *, fps: float | None = None) -> Iterator[Cl
     if source.error:
         raise VideoError(source.error)
     from video.io.folder import open_video
+    from video.io.probe import PictureError
     from video.types import DEFAULT_FPS
 
     if not source.is_address:
-        yield open_video(source.text, partial=True, fps=fps or DEFAULT_FPS)
+        try:
+            clip = open_video(source.text, partial=True, fps=fps or DEFAULT_FPS)
+        except PictureError as error:
+            folder = shlex.quote(str(Path(source.text).parent))
+            text = f"{source.text}: this is a picture, not a video; to take the pictures of its folder for one, give it"
+            raise VideoError(f"{text}: {folder}") from error
+        yield clip
         return
     from backend.media.store import MediaStore
     from backend.settings import load_settings

@@ -125,6 +125,11 @@ def find_tracks_files(source: Path) -> list[Path]:
     own = source / "tracks.json"
     paths = [own] if own.is_file() else sorted(source.rglob("tracks.json"))
     if not paths:
+        if any(source.glob("part-*.parquet")) or any(source.glob("parts/part-*.parquet")):
+            raise FormatError(
+                f"{source} holds no tracks.json: it is from `refam curate`, which exports its own results: "
+                "`refam curate MANIFEST --out FOLDER --export FORMAT`, with the manifest and the folder of that run"
+            )
         raise FormatError(f"{source} holds no tracks.json: it is not from `refam label`")
     return paths
 

@@ -42,6 +42,10 @@ class ClipError(UserError):
     """A file that cannot be used as a video. The text names the file and is written for people."""
 
 
+class PictureError(ClipError):
+    """A file that is a picture, not a video."""
+
+
 class ReadingError(ClipError):
     """Frames of a clip that was opened cannot be read.
 
@@ -137,7 +141,7 @@ def probe(path: Path, *, partial: bool = False) -> Probe:
         if broken and not (partial and stamps):
             raise ClipError(f"{path.name}: {broken}; {DAMAGE_HINT}")
         if len(stamps) == 1 and cv2.haveImageReader(str(path)):
-            raise ClipError(f"{path.name}: {_PICTURE}")
+            raise PictureError(f"{path.name}: {_PICTURE}")
         times, pts, known = _times(stamps, stream, container)
         return Probe(
             size=size,
@@ -165,6 +169,8 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     try:
         container = av.open(str(path.resolve()), options=options)
     except (av.FFmpegError, OSError, ValueError) as error:
+        if cv2.haveImageReader(str(path)):
+            raise PictureError(f"{path.name}: {_PICTURE}") from error
         raise ClipError(f"{path.name}: {_why_not_opened(path)}") from error
     with container:
         yield container
@@ -219,8 +225,6 @@ def _check_file(path: Path) -> None:
 
 
 def _why_not_opened(path: Path) -> str:
-    if cv2.haveImageReader(str(path)):
-        return _PICTURE
     if missing := bytes_missing(path):
         return f"the file is cut off: {missing} bytes are missing, among them its index, so no frame can be read"
     return "this is not a video file of a known kind, or its header is damaged; no frame can be read"

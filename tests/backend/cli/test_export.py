@@ -93,6 +93,15 @@ def test_invalid_export_options_are_explained(labelled, args, message):
     assert message in " ".join(result.output.replace("│", " ").split())
 
 
+@pytest.mark.parametrize("below", ["", "parts"])
+def test_results_of_curate_are_told_to_be_exported_by_curate(tmp_path, below):
+    (tmp_path / "found" / "parts").mkdir(parents=True)
+    (tmp_path / "found" / "parts" / "part-000001.parquet").touch()
+    result = refam("export", tmp_path / "found" / below, "--format", "coco", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "`refam curate MANIFEST --out FOLDER --export FORMAT`" in " ".join(result.output.split())
+
+
 def _export_at(frame):
     sides = {"x": 10, "y": 35, "width": 17, "height": 29, "rotation": 0, "enabled": True}
     return make_export("there.mp4", [{"frame": frame, **sides}])

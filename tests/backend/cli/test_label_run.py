@@ -185,6 +185,14 @@ def test_a_folder_of_pictures_becomes_a_task_of_pictures():
     assert len(list(Path("found/bear/masks/0").iterdir())) == 4
 
 
+@pytest.mark.parametrize("picture", ["bear/0.jpg", "./bear/0.jpg"])
+def test_a_picture_of_a_folder_is_no_video_and_the_folder_is_named(picture):
+    result = refam("label", picture, "the red star")
+    assert result.exit_code == 1
+    said = "bear/0.jpg: this is a picture, not a video; to take the pictures of its folder for one, give it: bear\n"
+    assert result.stderr.startswith(f"refam: {said}")
+
+
 def test_a_folder_of_pictures_is_exported_with_its_pictures():
     assert refam("label", "bear", "Bear: the red star").exit_code == 0
     result = refam("export", "found/bear", "--format", "coco", "--out", "coco", "--images", "--videos", ".")
