@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from backend.cli import progress
 from backend.cli.progress import Steps
@@ -40,10 +41,17 @@ def print_findings(findings: Iterable[tuple[str, str]]) -> int:
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal; into a file or a pipe as wide as it needs, so that no cell breaks."""
+    """Print a table as wide as the terminal; into a file or a pipe as wide as it needs, so that no cell breaks.
+
+    No line ends in blanks, which rich fills the last column with.
+    """
+    width = out.width
     if not out.is_terminal:
-        table.width = out.measure(table, options=out.options.update(max_width=_WIDEST_TABLE)).maximum
-    out.print(table, soft_wrap=True)
+        table.width = width = out.measure(table, options=out.options.update(max_width=_WIDEST_TABLE)).maximum
+    for segments in out.render_lines(table, out.options.update(width=width), pad=False):
+        line = Text.assemble(*((segment.text, segment.style or "") for segment in segments))
+        line.rstrip()
+        out.print(line, soft_wrap=True)
 
 
 def print_json(content: Any) -> None:

@@ -400,7 +400,10 @@ def _token(settings: Settings) -> Finding:
     except LabelStudioAuthError as error:
         return Finding("token", "wrong", str(error))
     if answer.status_code in (401, 403):
-        fix = "make a personal access token, or enable legacy tokens for the organization"
+        fix = (
+            "copy one from Account & Settings > Personal Access Token; a legacy token is valid only where the "
+            "organization allows them"
+        )
         return Finding("token", "wrong", f"Label Studio refuses the {access.kind} token ({answer.status_code}): {fix}")
     answer.raise_for_status()
     return Finding("token", "ok", f"{access.kind} token of {answer.json().get('email', 'somebody')}")

@@ -220,7 +220,10 @@ def _check_url(url: str) -> str:
 def _explain_refusal(error: Any, project: int, url: str) -> str:
     status, text = error.status_code, str(error.body)[:600]
     if status == 401:
-        return "Label Studio refused LABEL_STUDIO_API_KEY (401); legacy tokens have to be enabled for the organization"
+        return (
+            "Label Studio refused LABEL_STUDIO_API_KEY (401): copy a token from Account & Settings > Personal Access "
+            "Token; a legacy token is valid only where the organization allows them"
+        )
     if status == 403 and "reserved" in text:
         return (
             f"Label Studio does not call backends on private networks ({url}): start it with "

@@ -193,6 +193,14 @@ def test_a_picture_of_a_folder_is_no_video_and_the_folder_is_named(picture):
     assert result.stderr.startswith(f"refam: {said}")
 
 
+def test_no_line_of_the_report_ends_in_blanks():
+    printed = refam("label", "a.mp4", "the red star", "a blue one").stdout.splitlines()
+    assert [line.split() for line in printed if line.startswith("0  ")] == [
+        ["0", "the", "red", "star", "0.80", "6", "of", "6", "0.00-0.20", "s"]
+    ]
+    assert [line for line in printed if line != line.rstrip()] == []
+
+
 def test_a_folder_of_pictures_is_exported_with_its_pictures():
     assert refam("label", "bear", "Bear: the red star").exit_code == 0
     result = refam("export", "found/bear", "--format", "coco", "--out", "coco", "--images", "--videos", ".")
