@@ -153,12 +153,6 @@ def test_the_size_of_a_model_that_ships_is_the_same_everywhere(name: str) -> Non
     assert re.search(rf"^`{name}` is .*\({size}", models, re.MULTILINE)
 
 
-def test_the_example_of_readme_is_the_one_that_is_run() -> None:
-    """tests/e2e/test_guides.py runs the page of the command line, not README."""
-    (example,) = re.findall(r"^```console\n.*?^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert example.removesuffix("```") in (ROOT / "backend/guides/cli.md").read_text("utf-8")
-
-
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_bytes()) <= README_BYTES
 

@@ -1,4 +1,6 @@
-"""The guides, word for word: every command that a guide shows is run, in order, in an empty folder and home.
+"""The guides, and the example of README, word for word.
+
+Every command that a guide shows is run, in order, in an empty folder and home.
 
 One shell runs a guide from its first block to its last. Of a guide's fenced blocks `sh` is run as it stands, `python`
 is given to python, and `console` holds commands behind `$ ` (`> ` where one goes on) with lines of what they print; a
@@ -208,6 +210,13 @@ def test_a_guide_beside_a_label_studio(name: str, tmp_path: Path) -> None:
 def test_a_guide_by_itself(name: str, tmp_path: Path) -> None:
     with _fresh(tmp_path / "guide") as shell:
         _follow((GUIDES / f"{name}.md").read_text(encoding="utf-8"), shell)
+
+
+def test_the_example_of_readme(tmp_path: Path) -> None:
+    readme = (GUIDES.parents[1] / "README.md").read_text(encoding="utf-8")
+    (example,) = (found[0] for found in _FENCE.finditer(readme) if found[1] == "console")
+    with _fresh(tmp_path / "guide") as shell:
+        _follow(example, shell)
 
 
 def test_every_file_that_a_guide_points_at_is_there() -> None:
