@@ -19,6 +19,8 @@ from video.types import MaskTrack, Rle
 Box = tuple[float, float, float, float]
 Mask = NDArray[np.bool_]
 
+_BORDER_SHARE = 0.05  # of a border of the picture: a mask that takes more runs along it
+_BORDER_FACTOR = 0.8
 MAIN_SHARE = 0.08  # of the largest part's area, from which on another part belongs to the object
 SIMILAR_SHARE = 0.25  # of the largest part's area, from which on another part is no appendage of it
 CRUMB_PX = 4  # smaller parts are noise
@@ -176,6 +178,28 @@ def components(mask: Mask, *, least_px: int = 1, most: int | None = None) -> lis
     areas = stats[1:, cv2.CC_STAT_AREA]
     order = np.argsort(-areas, kind="stable")[:most]
     return [labels == i + 1 for i in order if areas[i] >= least_px] if n > 1 else []
+
+
+def wholeness(mask: Mask, bias: float) -> float:
+    """Return by how much a mask is preferred as the whole of one thing.
+
+    A mask in pieces, or one that runs along the borders of the picture, is more often the ground or what is seen
+    through a tree than one thing.
+
+    Args:
+        mask: (H, W) bool, not empty.
+        bias: How far larger masks are preferred; 0 prefers none.
+
+    Returns:
+        1 for a bias of 0. Else the share of the picture to the power of `bias`, times the square of its largest piece's
+        share, times 0.8 for each border of which it takes more than 5 %.
+    """
+    if bias == 0:
+        return 1.0
+    main = components(mask, most=1)
+    borders = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    n_borders = sum(float(border.mean()) > _BORDER_SHARE for border in borders)
+    return float(mask.mean()) ** bias * float(main[0].sum() / mask.sum()) ** 2 * _BORDER_FACTOR**n_borders
 
 
 def main_parts(mask: Mask, *, before: Mask | None = None) -> Mask:

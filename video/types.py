@@ -47,8 +47,8 @@ class MaskChoice:
     """Which of the masks that fit a heatmap is meant.
 
     Args:
-        whole_bias: The one whose score times its area to this power is highest. 0 takes the one that fits best;
-            attention that is strongest on a part of its object, as on a face, needs more.
+        whole_bias: The one whose score times its `video.masks.wholeness` with this bias is highest. 0 takes the one
+            that fits best; attention that is strongest on a part of its object, as on a face, needs more.
         mode_level: In (0, 1]: masks are looked for at all modes of the heatmap that are at least so high, as a share of
             the highest; 1 looks at the highest alone. Where words fit many things, as "the dancer" before an audience,
             the highest may be any of them, and the largest is the likeliest to be meant.

@@ -14,7 +14,7 @@ from refam.pipeline.types import Target
 from refam.text.quantity import ONE, Quantity, read_quantity
 from video.heatmap_fusion import FusedHeatmaps
 from video.io.probe import ReadingError
-from video.masks import Box, Mask
+from video.masks import Box, Mask, wholeness
 from video.tracking.appearance import ColorModel
 from video.types import Heatmap, MaskTrack
 
@@ -126,7 +126,7 @@ class GroundedMask:
         .924; .939 and .906 of them have .8 or more. The similarity to the masks of other frames adds nothing.
         """
         bias = self.heatmap.mask_choice.whole_bias
-        fit = self.fill if bias == 0 else self.score * float(self.mask.mean()) ** bias
+        fit = self.fill if bias == 0 else self.score * wholeness(self.mask, bias)
         return self.certainty**3 * fit
 
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from refam.segmenters.grabcut import LEVELS, is_mask
-from video.masks import Mask, box_of, components, deepest_point, point_accuracy, resize_map
+from video.masks import Mask, box_of, components, deepest_point, point_accuracy, resize_map, wholeness
 from video.types import Prompt
 
 _MODE_DISTANCE = 0.05  # of the heatmap's longer side: modes that are closer are one
@@ -81,7 +81,7 @@ def rank_mask(score: float, mask: Mask, prompt: Prompt) -> float:
         mask: (H, W) bool.
         prompt: The original prompt; its `mask_choice` says how far a larger mask is preferred.
     """
-    return score * float(mask.mean()) ** prompt.mask_choice.whole_bias
+    return score * wholeness(mask, prompt.mask_choice.whole_bias)
 
 
 def prior_coverage(prior: NDArray[np.float32], mask: Mask) -> float:

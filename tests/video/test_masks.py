@@ -76,6 +76,30 @@ def test_box_iou_broadcasts():
     assert masks.box_iou(np.zeros((3, 1, 4)), np.ones((5, 4))).shape == (3, 5)
 
 
+def _filled(*boxes):
+    """(20, 40) bool: boxes x0, y0, x1, y1."""
+    mask = np.zeros((20, 40), np.bool_)
+    for x0, y0, x1, y1 in boxes:
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        pytest.param(_filled((10, 5, 20, 15)), 0.125, id="one piece of an eighth of the picture"),
+        pytest.param(_filled((10, 5, 15, 15), (25, 5, 30, 15)), 0.125 * 0.5**2, id="two equal pieces"),
+        pytest.param(_filled((10, 10, 20, 20)), 0.125 * 0.8, id="at the lower border"),
+        pytest.param(_filled((0, 10, 40, 20)), 0.5 * 0.8**3, id="the lower half: three borders"),
+        pytest.param(_filled((10, 5, 20, 15), (0, 0, 1, 1)), 0.12625 * (100 / 101) ** 2, id="a pixel in the corner"),
+    ],
+)
+def test_wholeness_falls_with_pieces_and_borders(mask, expected):
+    assert masks.wholeness(mask, 1.0) == pytest.approx(expected)
+    assert masks.wholeness(mask, 0.5) == pytest.approx(expected / mask.mean() ** 0.5)
+    assert masks.wholeness(mask, 0.0) == 1
+
+
 @pytest.mark.parametrize(
     ("sides_px", "count"),
     [((), 0), ((12,), 1), ((12, 11, 10), 3), ((12, 6), 2), ((12, 5), 1), ((12, 1, 1), 1), ((1, 1), 0)],
