@@ -103,7 +103,8 @@ def test_nothing_is_fetched_if_it_is_forbidden_or_another_is_named(
 def test_label_goes_on_with_grabcut_when_nothing_can_be_fetched(fetches: list[str], tmp_path: Path) -> None:
     frames, *_ = red_star_and_blue_ring(6, size=(160, 90))
     cfr(tmp_path / "clip.mp4", frames)
-    command = ["label", str(tmp_path / "clip.mp4"), "--box", "0.2,0.2,0.5,0.5@0", "--out", str(tmp_path / "found")]
+    clip, out = str(tmp_path / "clip.mp4"), str(tmp_path / "found")
+    command = ["label", clip, "--url", "/clips/", "--box", "0.2,0.2,0.5,0.5@0", "--out", out]
     env = {"COLUMNS": "300"}
     result = runner.invoke(app, command, env=env)
     assert result.exit_code == 0, result.output
