@@ -24,6 +24,9 @@ from backend.metrics import PATHS, REQUEST_SECONDS
 
 log = logging.getLogger("refam.server")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # which ids of callers are taken over
+# A refusal may come before the body does. Servers then close the connection; a client that was not told so meets the
+# closing one with its next request.
+_CLOSE = {"Connection": "close"}
 _WRONG_PASSWORDS_PER_MINUTE = 30  # from one address; after them it is refused for a while
 
 
@@ -115,7 +118,7 @@ class RateLimit:
         self, item: RateLimitItemPerMinute, client: str, text: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         wait_s = max(1, math.ceil(self._limiter.get_window_stats(item, client).reset_time - time.time()))
-        headers = {"Retry-After": str(wait_s)}
+        headers = {"Retry-After": str(wait_s), **_CLOSE}
         response = JSONResponse({"error": f"{text}: ask again in {wait_s} s"}, status_code=429, headers=headers)
         await response(scope, receive, send)
 
@@ -130,7 +133,7 @@ class BasicAuth:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request (ASGI)."""
         if scope["type"] == "http" and scope["path"] != "/health" and not self._allows(scope):
-            headers = {"WWW-Authenticate": 'Basic realm="refam"'}
+            headers = {"WWW-Authenticate": 'Basic realm="refam"', **_CLOSE}
             response = JSONResponse({"error": "user and password are needed"}, status_code=401, headers=headers)
             await response(scope, receive, send)
             return
@@ -184,7 +187,7 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         text = f"the request is larger than {self._max_bytes / 1e6:g} MB (REFAM_MAX_BODY_MB)"
-        await JSONResponse({"error": text}, status_code=413)(scope, receive, send)
+        await JSONResponse({"error": text}, status_code=413, headers=_CLOSE)(scope, receive, send)
 
 
 def _authorization(scope: Scope) -> bytes:

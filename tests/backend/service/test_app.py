@@ -359,6 +359,7 @@ def test_basic_auth_protects_all_but_health(root: Path, tmp_path: Path) -> None:
     for path in ("/", "/ready", "/versions", "/health/", "/webhook", "/nowhere"):
         refused = client.get(path)
         assert refused.status_code == 401, path
+        assert refused.headers["connection"] == "close", "its body was not read"
         assert refused.headers["WWW-Authenticate"].startswith("Basic")
     assert client.post("/webhook", json={"action": "x"}).status_code == 401
     for wrong in ("Basic !!!", "Basic YW5uYTp4", "Bearer x", "Basic"):
@@ -380,6 +381,7 @@ def test_large_bodies_are_refused_with_or_without_a_declared_length(root: Path, 
             small = http.post(server.url + "/webhook", json={"action": "x"})
     for answer in (said, unsaid):
         assert answer.status_code == 413
+        assert answer.headers["connection"] == "close", "its body was not read"
         assert "REFAM_MAX_BODY_MB" in answer.json()["error"]
     assert small.status_code == 201
 

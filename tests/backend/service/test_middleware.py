@@ -66,7 +66,9 @@ def test_guessing_passwords_blocks_an_address_for_a_while(tmp_path, monkeypatch)
     for _ in range(10):  # no password is no guess: Label Studio's webhook comes like that until it is told one
         assert guesser.get("/versions").status_code == 401
     assert [guesser.get("/versions", headers=auth(i)).status_code for i in range(5)] == [401] * 4 + [429]
-    assert guesser.get("/versions", headers=auth("right")).status_code == 429
+    blocked = guesser.get("/versions", headers=auth("right"))
+    assert blocked.status_code == 429
+    assert blocked.headers["connection"] == guesser.get("/versions").headers["connection"] == "close"
     assert other.get("/versions", headers=auth("right")).status_code == 200
 
 
