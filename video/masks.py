@@ -180,6 +180,13 @@ def components(mask: Mask, *, least_px: int = 1, most: int | None = None) -> lis
     return [labels == i + 1 for i in order if areas[i] >= least_px] if n > 1 else []
 
 
+def part_areas(mask: Mask) -> list[int]:
+    """Return the pixels of each 8-connected part of a mask, (H, W) bool, largest first."""
+    _check_mask(mask)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    return sorted(stats[1:, cv2.CC_STAT_AREA].tolist(), reverse=True)
+
+
 def wholeness(mask: Mask, bias: float) -> float:
     """Return by how much a mask is preferred as the whole of one thing.
 
@@ -196,10 +203,10 @@ def wholeness(mask: Mask, bias: float) -> float:
     """
     if bias == 0:
         return 1.0
-    main = components(mask, most=1)
+    areas = part_areas(mask)
     borders = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
     n_borders = sum(float(border.mean()) > _BORDER_SHARE for border in borders)
-    return float(mask.mean()) ** bias * float(main[0].sum() / mask.sum()) ** 2 * _BORDER_FACTOR**n_borders
+    return float(mask.mean()) ** bias * (areas[0] / sum(areas)) ** 2 * _BORDER_FACTOR**n_borders
 
 
 def main_parts(mask: Mask, *, before: Mask | None = None) -> Mask:
@@ -223,8 +230,8 @@ def similar_parts(mask: Mask) -> int:
 
     One is what a whole thing usually has; several are things of their own, or pieces of one: a face and two hands.
     """
-    parts = [int(part.sum()) for part in components(mask, least_px=CRUMB_PX)]
-    return sum(area_px >= SIMILAR_SHARE * parts[0] for area_px in parts)
+    areas = part_areas(mask)
+    return sum(area >= max(CRUMB_PX, SIMILAR_SHARE * areas[0]) for area in areas)
 
 
 def fill_holes(mask: Mask, *, most_px: int) -> Mask:

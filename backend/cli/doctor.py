@@ -388,7 +388,7 @@ def _studio(settings: Settings) -> Finding:
 def _token(settings: Settings) -> Finding:
     import httpx
 
-    from backend.labelstudio.client import LabelStudioAuth, LabelStudioAuthError
+    from backend.labelstudio.client import HOW_TO_GET_ACCESS, LabelStudioAuth, LabelStudioAuthError
 
     access = LabelStudioAuth.from_settings(settings)
     if access is None:
@@ -400,11 +400,8 @@ def _token(settings: Settings) -> Finding:
     except LabelStudioAuthError as error:
         return Finding("token", "wrong", str(error))
     if answer.status_code in (401, 403):
-        fix = (
-            "copy one from Account & Settings > Personal Access Token; a legacy token is valid only where the "
-            "organization allows them"
-        )
-        return Finding("token", "wrong", f"Label Studio refuses the {access.kind} token ({answer.status_code}): {fix}")
+        text = f"Label Studio refuses the {access.kind} token ({answer.status_code}): {HOW_TO_GET_ACCESS}"
+        return Finding("token", "wrong", text)
     answer.raise_for_status()
     return Finding("token", "ok", f"{access.kind} token of {answer.json().get('email', 'somebody')}")
 

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("refam.jobs")
 
+HOW_TO_GET_ACCESS = (
+    "copy a token from Account & Settings > Personal Access Token; a legacy token is valid only where the organization "
+    "allows them"
+)
+"""What to do where Label Studio refuses a token."""
 _RENEW_BEFORE_S = 30.0  # renewed this long before it expires, so that it does not expire on its way
 _DEFAULT_LIFE_S = 90.0  # for an access token that does not say when it expires
 

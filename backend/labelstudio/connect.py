@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from backend.labelstudio.client import label_studio_client
+from backend.labelstudio.client import HOW_TO_GET_ACCESS, label_studio_client
 from backend.labelstudio.label_config import LabelConfig, LabelConfigError, parse_label_config
 from backend.settings import Settings
 from video.errors import UserError
@@ -220,10 +220,7 @@ def _check_url(url: str) -> str:
 def _explain_refusal(error: Any, project: int, url: str) -> str:
     status, text = error.status_code, str(error.body)[:600]
     if status == 401:
-        return (
-            "Label Studio refused LABEL_STUDIO_API_KEY (401): copy a token from Account & Settings > Personal Access "
-            "Token; a legacy token is valid only where the organization allows them"
-        )
+        return f"Label Studio refused LABEL_STUDIO_API_KEY (401): {HOW_TO_GET_ACCESS}"
     if status == 403 and "reserved" in text:
         return (
             f"Label Studio does not call backends on private networks ({url}): start it with "

@@ -2,10 +2,10 @@
 
 SAM2 was trained on points, boxes and its own masks, never on heatmaps. A heatmap becomes point prompts: at its peak and
 in the middle of what rises above several levels, one at a time and two at a time; for models whose words fit many
-things, also at its other modes. SAM2 answers a single point with
-three masks; they are ranked by how much of the heatmap they cover, by the model's IoU prediction, by their stability
-score and, for models whose attention marks a part of its object, by their area. The heatmap's bounding box, the heatmap
-as a mask prompt, and negative points on its other modes cost more than they gain (`make bench-masks` prints it).
+things, also at its other modes. SAM2 answers a single point with three masks; they are ranked by how much of the
+heatmap they cover, by the model's IoU prediction, by their stability score and, for models whose attention marks a part
+of its object, by how whole they are (`video.masks.wholeness`). The heatmap's bounding box, the heatmap as a mask
+prompt, and negative points on its other modes cost more than they gain (`make bench-masks` prints it).
 """
 
 from __future__ import annotations

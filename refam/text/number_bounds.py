@@ -113,6 +113,11 @@ def _read_after(words: Sequence[str], at: int, first: int) -> NumberBound | None
     return None
 
 
+def read_number(word: str) -> int | None:
+    """Return the number of a word that counts, or of up to three digits; None for others, and for "one" (a thing)."""
+    return COUNTS.get(word, int(word) if word.isdecimal() and len(word) < 4 else None)
+
+
 def _is_number(words: Sequence[str], at: int) -> bool:
     word = word_at(words, at)
-    return word == "one" or word in COUNTS or (word.isdecimal() and len(word) < 4)
+    return word == "one" or read_number(word) is not None

@@ -15,7 +15,7 @@ from refam.text.abbreviations import write_out_abbreviations
 from refam.text.instructions import skip_instructions
 from refam.text.lexicon import NUMBERS, word_at, word_set
 from refam.text.noun_phrase import NounPhrase, parse_noun_phrase
-from refam.text.number_bounds import COUNTS, NumberBound, find_number_bounds
+from refam.text.number_bounds import COUNTS, NumberBound, find_number_bounds, read_number
 from refam.text.partitives import Partitive, PartitiveKind, find_partitives
 from refam.text.spatial import find_spatial_cues
 from refam.text.typed_text import clean_text
@@ -175,7 +175,7 @@ def _count_head(words: Sequence[str], start: int, head: int, form: _Form) -> Qua
 def _read_count(words: Sequence[str], i: int) -> int:
     """Return the number that a word is; 0 if it is none, or counts something else than objects ("a two-door car")."""
     word, following = words[i], word_at(words, i + 1)
-    count = COUNTS.get(word) or (int(word) if word.isdecimal() and len(word) < 4 else 0)
+    count = read_number(word) or 0
     if following == "dozen":
         return 0  # counted with that word
     if word == "dozen":

@@ -86,7 +86,7 @@ class MemoryObject:
         largest = _MAX_GROWTH * max(float(self.mask.sum()), self.whole_area)
         return _EXCESS_WEIGHT * max(0.0, 1 - largest / max(1.0, float(mask.sum())))
 
-    def compare_colors(self, evidence: MaskEvidence, image: NDArray[np.uint8]) -> MaskEvidence:
+    def compare_with_last_look(self, evidence: MaskEvidence, image: NDArray[np.uint8]) -> MaskEvidence:
         """Return the evidence for a mask with what its colours, area and place, beside those at the last look, say.
 
         The place is the one to which flow has carried the object, if it is visible.
@@ -109,7 +109,7 @@ class MemoryObject:
         return replace(
             evidence,
             continuity=continuity,
-            loose_continuity=max(continuity, loose_continuity),
+            loose_continuity=loose_continuity,
             has_other_colors=similarity < _OTHER_COLORS,
         )
 

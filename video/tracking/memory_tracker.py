@@ -456,7 +456,7 @@ class MemoryTracker:
         if best is None:
             return None
         assert self._grey is not None
-        return o.compare_colors(best, _resize(self._image, self._grey.shape))
+        return o.compare_with_last_look(best, _resize(self._image, self._grey.shape))
 
     def _score(self, evidence: MaskEvidence | None) -> float:
         """Return the score of a mask, in [0, 1]; 0 for none.

@@ -51,7 +51,7 @@ def test_colours_area_and_place_are_compared_with_the_last_look(
     color, mask, changes, continuity, loose, has_other_colors
 ):
     evidence = MaskEvidence(mask, fit=0.9, similarity=0.6, segmenter_score=0.8)
-    compared = tracked(HERE, **changes).compare_colors(evidence, picture(color, mask))
+    compared = tracked(HERE, **changes).compare_with_last_look(evidence, picture(color, mask))
     assert compared.continuity == continuity
     assert compared.loose_continuity == pytest.approx(loose, abs=0.05)
     assert compared.has_other_colors == has_other_colors
