@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from refam.text.magnets import Magnets as MagnetWords
 
 _WIDEST_TABLE = 10_000  # characters
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False)
 
 
 def print_findings(findings: Iterable[tuple[str, str]]) -> int:

@@ -33,7 +33,7 @@ from refam.text.lexicon import (
 )
 from refam.text.magnets import Magnets
 from refam.text.motion import Direction, find_directions
-from refam.text.negation import find_negation
+from refam.text.negation import find_negated_cues, find_negation
 from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
 from refam.text.number_bounds import find_number_bounds
 from refam.text.quantity import ONE, Quantity, find_quantity
@@ -246,6 +246,8 @@ def parse_expression(
     phrase = parse_noun_phrase(words, all_cues) if noun_phrase else None  # words of place are in no noun phrase
     if phrase is not None:
         cues = tuple(cue for cue in cues if phrase.cue_words.issuperset(cue.words))
+    negated_cues = find_negated_cues(words, cues)
+    cues = tuple(cue for cue in cues if cue not in negated_cues)
     directions = find_directions(words) if noun_phrase else ()
     excluded = phrase.excluded(len(words)) if phrase else frozenset()
     roles = [_role_of(i, word, phrase, excluded, stop_filter=stop_filter) for i, word in enumerate(words)]
@@ -264,6 +266,9 @@ def parse_expression(
     for cue in cues:
         for i in cue.words:
             roles[i] = TokenRole.SIZE if cue.kind in (CueKind.SIZE, CueKind.HEIGHT) else TokenRole.PLACE
+    for cue, negated_by in negated_cues.items():
+        for i in (negated_by, *cue.words):
+            roles[i] = TokenRole.FILLER
     for direction in directions:
         for i in direction.words:
             roles[i] = TokenRole.MOTION
@@ -283,7 +288,10 @@ def parse_expression(
     tokens = _move_unknown_head(tokens, unknown)
     ignored = phrase.ignored if phrase else [IgnoredWords(d.text, d.reason) for d in directions]
     ignored = [*ignored, *(IgnoredWords(words[i], "which shade of a colour is meant is not read.") for i in shades)]
-    if negation is not None:
+    for cue, negated_by in negated_cues.items():
+        said = " ".join(words[negated_by : max(cue.words) + 1])
+        ignored.append(IgnoredWords(said, "this says which one is not meant, and does not choose."))
+    if negation is not None and negation.word not in negated_cues.values():
         ignored = [IgnoredWords(words[negation.word], "what is named is looked for, not that it is absent."), *ignored]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     note = note or describe_several(words, looked_for, head=phrase.head if phrase else None)

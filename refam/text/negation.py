@@ -6,11 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from refam.text.lexicon import DETERMINERS, GENERIC_NOUNS, word_at, word_set
+from refam.text.spatial import SpatialCue
 
 _NEGATIONS = word_set("no not never neither nor none except without excluding")
 _CONTRACTED = ("n't", "n’t")  # "don't", "isn't"
 _ANYTHING = word_set("everything everyone everybody anything anyone anybody all")
 _BUT = (("but",), ("except",), ("excluding",), ("besides",), ("other", "than"), ("apart", "from"), ("aside", "from"))
+_NOT = word_set("not never neither nor")  # "without" and "no" are said of a thing beside the object
+_BEFORE_CUES = word_set("the a an one ones that those which is are so very too really quite in on at to of")
 _NAMED_BY_WHAT_IS_FORBIDDEN = word_set("sign signs symbol symbols sticker stickers")  # "the no smoking sign"
 
 
@@ -56,6 +59,28 @@ def find_negation(words: Sequence[str], looked_for: Sequence[bool], *, bounds: C
         if word == "no" and (i + 1 in wanted or i + 2 in wanted):
             return Negation(i, False)
     return None
+
+
+def find_negated_cues(words: Sequence[str], cues: Sequence[SpatialCue]) -> dict[SpatialCue, int]:
+    """Find the words of place and size that say which object is not meant: "not on the left", "except the biggest".
+
+    Args:
+        words: Words of an expression in lower case, punctuation as words of its own.
+        cues: Its words of place and size.
+
+    Returns:
+        For each such cue the index of the word that negates it.
+    """
+    found = {}
+    for cue in cues:
+        at = min(cue.words) - 1
+        while at >= 0 and words[at] in _BEFORE_CUES:
+            at -= 1
+        if at >= 0 and (words[at] in _NOT or words[at].endswith(_CONTRACTED)):
+            found[cue] = at
+        elif (length := next((len(b) for b in _BUT if tuple(words[max(0, at + 1 - len(b)) : at + 1]) == b), 0)) > 0:
+            found[cue] = at + 1 - length
+    return found
 
 
 def _negates(word: str) -> bool:

@@ -65,3 +65,27 @@ def test_a_negated_expression_names_nothing(reader: GroupReader, text: str, word
 def test_what_is_named_beside_a_negation_is_looked_for(reader: GroupReader, text: str, looked_for: set[str]) -> None:
     parsed = reader.parse(text)
     assert {parsed.tokens[word[0]].word for word in parsed.content_words()} == looked_for
+
+
+@pytest.mark.parametrize(
+    ("text", "not_used", "chosen_by"),
+    [
+        ("the dog not on the left", "not on the left", []),
+        ("the dog that isn't the biggest", "isn't the biggest", []),
+        ("the dog, not the one on the left", "not the one on the left", []),
+        ("all dogs except the biggest", "except the biggest", []),
+        ("every dog but the leftmost", "but the leftmost", []),
+        ("dogs other than the biggest", "other than the biggest", []),
+        ("the not big car", "not big", []),
+        ("the biggest dog not on the left", "not on the left", ["biggest"]),
+        ("the man without a hat on the left", "without a hat", ["left"]),
+        ("no more than two dogs on the left", "", ["left"]),
+    ],
+)
+def test_a_place_that_is_negated_does_not_choose(
+    reader: GroupReader, text: str, not_used: str, chosen_by: list[str]
+) -> None:
+    parsed = reader.parse(text)
+    assert [cue.text for cue in parsed.cues] == chosen_by
+    assert any(repr(not_used) in note for note in parsed.notes) == bool(not_used)
+    assert "left" not in {parsed.tokens[word[0]].word for word in parsed.content_words()}
