@@ -274,7 +274,8 @@ def parse_expression(
             roles[i] = TokenRole.MOTION
     looked_for = [role in (TokenRole.CONTENT, TokenRole.HEAD) for role in roles]
     bounds = {i for bound in find_number_bounds(words, skip_instructions(words)) for i in bound.words}
-    if (negation := find_negation(words, looked_for, bounds=bounds)) is not None:
+    left_out = {i for negated in phrase.negated for i in negated} if phrase else set()
+    if (negation := find_negation(words, looked_for, others=bounds | left_out)) is not None:
         if negation.is_of_all:
             raise ExpressionError(
                 f"{text!r} says what is not meant ({words[negation.word]!r}), which names nothing to outline; write "

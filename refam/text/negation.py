@@ -1,11 +1,15 @@
-"""Negations of what is looked for: what is not there cannot be found."""
+"""Negations: what is not there cannot be found, and what is said not to be meant must not be looked for.
+
+"no dog" names nothing to look for. In "the dog, not the cat", "the car that is never red" and "neither brown nor black
+dogs" a phrase is negated beside what is looked for, and is left out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from refam.text.lexicon import DETERMINERS, GENERIC_NOUNS, word_at, word_set
+from refam.text.lexicon import APPEARANCE_WORDS, DETERMINERS, GENERIC_NOUNS, word_at, word_set
 from refam.text.spatial import SpatialCue
 
 _NEGATIONS = word_set("no not never neither nor none except without excluding")
@@ -14,6 +18,12 @@ _ANYTHING = word_set("everything everyone everybody anything anyone anybody all"
 _BUT = (("but",), ("except",), ("excluding",), ("besides",), ("other", "than"), ("apart", "from"), ("aside", "from"))
 _NOT = word_set("not never neither nor")  # "without" and "no" are said of a thing beside the object
 _BEFORE_CUES = word_set("the a an one ones that those which is are so very too really quite in on at to of")
+_INSTEAD = (("rather", "than"), ("instead", "of"), ("as", "opposed", "to"), ("unlike",), *_BUT[2:])
+_HAS = word_set("with has have had having wearing wears wore and or nor but")  # before the "no" of "with no hat"
+_NOT_ALONE = word_set("only just merely simply necessarily")  # "not only red but also blue" is both
+_NEUTRAL = word_set("a an the ever even really quite very too so at all be been being is are was were have has had do")
+_FINITE = word_set("is are was were has have had can will does do")  # "not brown and is big" says two things
+_CONTENT = "NJVc"  # classes, see `refam.text.word_classes`
 _NAMED_BY_WHAT_IS_FORBIDDEN = word_set("sign signs symbol symbols sticker stickers")  # "the no smoking sign"
 
 
@@ -30,13 +40,14 @@ class Negation:
     is_of_all: bool
 
 
-def find_negation(words: Sequence[str], looked_for: Sequence[bool], *, bounds: Collection[int] = ()) -> Negation | None:
+def find_negation(words: Sequence[str], looked_for: Sequence[bool], *, others: Collection[int] = ()) -> Negation | None:
     """Find the word that negates what is looked for: "no dog", "not the dog", "with no hat"; "no. 7" is a number.
 
     Args:
         words: Words of an expression in lower case, punctuation as words of its own.
         looked_for: Whether each is.
-        bounds: Indices of words that bound a number: "no more than two dogs".
+        others: Indices of words that negate something else: a number ("no more than two dogs"), or a phrase that is
+            left out (`find_negated_phrases`).
 
     Returns:
         The negation; None without one.
@@ -45,7 +56,7 @@ def find_negation(words: Sequence[str], looked_for: Sequence[bool], *, bounds: C
     first = min(wanted, default=len(words))
     for i, word in enumerate(words):
         following = word_at(words, i + 1)
-        if i in bounds or (word == "no" and (following == "." or following.isdecimal())):
+        if i in others or (word == "no" and (following == "." or following.isdecimal())):
             continue
         if _negates(word) and i < first:
             is_name = word == "no" and len(wanted) > 1 and words[wanted[-1]] in _NAMED_BY_WHAT_IS_FORBIDDEN
@@ -81,6 +92,103 @@ def find_negated_cues(words: Sequence[str], cues: Sequence[SpatialCue]) -> dict[
         elif (length := next((len(b) for b in _BUT if tuple(words[max(0, at + 1 - len(b)) : at + 1]) == b), 0)) > 0:
             found[cue] = at + 1 - length
     return found
+
+
+def find_negated_phrases(words: Sequence[str], classes: Sequence[str], bounds: Collection[int]) -> tuple[range, ...]:
+    """Find the phrases that say what is not meant, beside something that is: "not red", "nor the cat", "with no hat".
+
+    After the noun such a phrase reaches to the next comma or "but". An adjective, and what the object has, also end
+    before a place: "the cat not red on the left", "the man with no hat on the left". Before the noun it is adjectives
+    alone: "the red, not blue car".
+
+    Args:
+        words: Words of an expression in lower case, punctuation as words of its own.
+        classes: Their classes, see `refam.text.word_classes`.
+        bounds: Indices of words that bound a number: "no more than two dogs".
+
+    Returns:
+        The indices of the words of each phrase, in their order; each begins with the word that negates.
+    """
+    found: list[range] = []
+    for at in range(len(words)):
+        length = 0 if at in bounds or (found and at < found[-1].stop) else _length_of_negator(words, at)
+        if not length:
+            continue
+        before = [i for i in range(at) if classes[i] in _CONTENT and not any(i in phrase for phrase in found)]
+        end = _end_of_adjectives(words, classes, at, length, before)
+        names_thing = any(classes[i] in "NJ" and words[i] not in GENERIC_NOUNS | _ANYTHING for i in before)
+        if end == at and names_thing:
+            end = _end_of_phrase(words, classes, at + length)
+        if any(classes[i] in _CONTENT for i in range(at + length, end)):
+            found.append(range(at, end))
+    return tuple(found)
+
+
+def _length_of_negator(words: Sequence[str], at: int) -> int:
+    """How many words at `at` negate what follows them; 0 if they do not."""
+    word, following = words[at], word_at(words, at + 1)
+    if word in _NOT or word == "cannot" or word.endswith(_CONTRACTED):
+        return int(following not in _NOT_ALONE)
+    if word == "no":
+        return int(at > 0 and words[at - 1] in _HAS and following not in ("", ".", "one") and not following.isdecimal())
+    if word == "but":
+        return int(following in DETERMINERS and not {"not", "nothing"}.intersection(words[:at]))
+    return next((len(phrase) for phrase in _INSTEAD if tuple(words[at : at + len(phrase)]) == phrase), 0)
+
+
+def _end_of_adjectives(
+    words: Sequence[str], classes: Sequence[str], at: int, length: int, before: Sequence[int]
+) -> int:
+    """Return where negated adjectives before a noun end: "the red but not blue car"; `at` if there are none."""
+    after_determiner = at > 0 and words[at - 1] in DETERMINERS
+    if not after_determiner and (any(classes[i] == "N" for i in before) or not (before or words[at] == "neither")):
+        return at
+    end = at + length
+    while end < len(words) and (classes[end] in "JcR" or words[end] in _NEUTRAL - DETERMINERS | {"or", "nor", ","}):
+        end += 1
+    is_before_noun = end < len(words) and classes[end] == "N"
+    while end > at and words[end - 1] == ",":
+        end -= 1
+    return end if is_before_noun and classes[end - 1] in "Jc" else at
+
+
+def _end_of_phrase(words: Sequence[str], classes: Sequence[str], start: int) -> int:
+    """Return where a negated phrase that begins at `start`, behind a noun, ends."""
+    content: list[int] = []
+    kind = ""  # the class of what is negated: "J" an adjective, "V" what the object does or has, else another thing
+    for i in range(start, len(words)):
+        word, word_class, following = words[i], classes[i], word_at(words, i + 1)
+        if word == "," and kind == "J" and _lists_adjectives(words, classes, i + 1):
+            continue
+        negates_again = word not in ("nor", "no") and _length_of_negator(words, i) > 0
+        if word == "but" or word_class == "," or (content and negates_again):
+            return i - (words[i - 1] == "and")
+        if content and word == "and" and (following in DETERMINERS | _FINITE or classes[i + 1 : i + 2] == ["V"]):
+            return i
+        if content and kind == "J" and word_class in "pcwd":
+            return i
+        if kind == "V" and any(classes[j] == "N" for j in content) and _is_place(words, classes, i):
+            return i  # "not wearing a hat on the left"
+        if not kind and (word in DETERMINERS or (word_class != "R" and word not in _NEUTRAL)):
+            is_missing = words[start - 1] == "no" or (words[start - 1] == "neither" and word_class == "N")
+            kind = "V" if is_missing or word in APPEARANCE_WORDS else "N" if word in DETERMINERS else word_class
+        content += [i] if word_class in _CONTENT else []
+    return len(words)
+
+
+def _lists_adjectives(words: Sequence[str], classes: Sequence[str], at: int) -> bool:
+    """Whether the rest of a list follows a comma: "not brown, black or white"."""
+    end = at
+    while end < len(words) and (classes[end] == "J" or words[end] in ("or", "nor", ",")):
+        end += 1
+    return not {"or", "nor"}.isdisjoint(words[at:end]) and classes[end - 1] == "J"
+
+
+def _is_place(words: Sequence[str], classes: Sequence[str], at: int) -> bool:
+    """Whether words of place begin there: "left", "on the left"."""
+    while at < len(words) and (classes[at] == "p" or words[at] in DETERMINERS):
+        at += 1
+    return at < len(words) and classes[at] == "c"
 
 
 def _negates(word: str) -> bool:

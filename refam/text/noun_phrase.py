@@ -25,13 +25,15 @@ from refam.text.lexicon import (
     word_set,
 )
 from refam.text.motion import find_directions
+from refam.text.negation import find_negated_phrases
 from refam.text.number_bounds import find_number_bounds
 from refam.text.partitives import PartitiveKind, find_bare_sets, find_partitives
 from refam.text.relative_clauses import read_object_relative
 from refam.text.spatial import SpatialCue
 from refam.text.word_classes import PLACE_NOUNS, Tagger, classify_words
 
-_NEGATIONS = word_set("without not except excluding")
+_NEGATIONS = word_set("without except excluding")
+_WHAT_IT_IS_NOT = "this says what the thing is not or does not have, and is not looked for."
 _BEFORE_RELATION = PLACE_NOUNS | {"next", "in", "on", "at", "to", "the"}
 
 
@@ -53,6 +55,7 @@ class NounPhrase:
         cue_words: Indices of the words of place and size that are about the head, and not about another noun ("a small
             hat").
         fillers: Indices of words that name nothing: "a group of", "of the three", "at least".
+        negated: Phrases that say what is not meant, by their words' indices: "not red".
     """
 
     head: int
@@ -60,6 +63,7 @@ class NounPhrase:
     ignored: list[IgnoredWords] = field(default_factory=list)
     cue_words: frozenset[int] = frozenset()
     fillers: frozenset[int] = frozenset()
+    negated: tuple[range, ...] = ()
 
     def excluded(self, count: int) -> frozenset[int]:
         """Return which of `count` words are neither to be looked for nor words of place or size."""
@@ -97,7 +101,8 @@ class _PhraseParser:
         self.partitives = find_partitives(words)
         self.described = {i for p in self.partitives for i in p.described} - self.cue_words
         self.fillers = {i for p in self.partitives for i in range(p.start, p.end)} | find_bare_sets(words)
-        for bound in find_number_bounds(words, self.first):  # "at least one red star" is no "one" that is red
+        bounds = find_number_bounds(words, self.first)
+        for bound in bounds:  # "at least one red star" is no "one" that is red
             self.fillers |= {*bound.words, *([bound.number] if words[bound.number] == "one" else [])}
         self.fillers -= self.cue_words | self.described
         self._note_unused()
@@ -105,6 +110,9 @@ class _PhraseParser:
         fixed = dict.fromkeys(self.cue_words, "c") | dict.fromkeys(self.direction_words, "d")
         fixed |= dict.fromkeys((*self.fillers, *self.instructions), ".")
         self.classes = classify_words(words, fixed=fixed, first=self.first, tags=tags)
+        self.negated = find_negated_phrases(words, self.classes, {i for bound in bounds for i in bound.words})
+        for phrase in self.negated:
+            self._leave_out_negated(phrase)
 
     def parse(self) -> NounPhrase | None:
         asks = self.words[self.first : self.first + 1] in (["what"], ["whatever"])
@@ -119,14 +127,26 @@ class _PhraseParser:
         if head is None or before[-1:] == ["p"]:  # "next to the dog" does not name what is next to it
             return None
         kept = {i for i in range(start, end) if self.classes[i] in "NJVR" and i not in self.cue_words}
-        phrase = NounPhrase(head, kept | self.described | {head}, fillers=frozenset(self.fillers))
+        fillers = frozenset(self.fillers)
+        phrase = NounPhrase(head, kept | self.described | {head}, fillers=fillers, negated=self.negated)
         for i in range(end):
             self._ignore_unused(i, phrase)
         at = end
         while at < len(self.words):
             at = self._read_clause(at, phrase)
         phrase.cue_words = frozenset(self.cue_words)
+        for negated in self.negated:
+            phrase.ignored.append(IgnoredWords(" ".join(self.words[i] for i in negated), _WHAT_IT_IS_NOT))
         return phrase
+
+    def _leave_out_negated(self, phrase: range) -> None:
+        """Read no word of a phrase that says what is not meant."""
+        for i in phrase:
+            self.classes[i] = "."
+            self.unused.pop(i, None)
+        self.cue_words.difference_update(phrase)
+        self.described.difference_update(phrase)
+        self.fillers |= set(phrase)
 
     def _note_unused(self) -> None:
         """Parts without a look of their own, and ordinals that do not say from where to count."""
@@ -197,10 +217,8 @@ class _PhraseParser:
             return self._ignore_other_thing(at + 1, phrase, at)
         end = self._phrase_end(at if word_class in "NJ" else at + 1)  # without a preposition: "guy blue shirt"
         content = self._content(at, end)
-        is_negated = self.words[at - 1] in ("not", "never")  # "not wearing a hat"
-        if content and (word in _NEGATIONS or (is_negated and word_class == "p")):
-            reason = "this says what the thing is not or does not have, and is not looked for."
-            phrase.ignored.append(IgnoredWords(" ".join(self.words[at - is_negated : end]), reason))
+        if content and word in _NEGATIONS:
+            phrase.ignored.append(IgnoredWords(" ".join(self.words[at:end]), _WHAT_IT_IS_NOT))
             return end
         is_appearance = word in APPEARANCE_WORDS or (
             word == "in" and any(self.words[i] in CLOTHES | COLOURS for i in content)

@@ -81,8 +81,6 @@ class _Classifier:
             return "."
         if word in APPEARANCE_WORDS or word in RELATION_WORDS or word == "in":
             return "p"
-        if word == "not" and "".join(self.words[i + 1 : i + 2]) in DETERMINERS:
-            return "p"  # "not the blue one"
         if word in RELATIVE_PRONOUNS:
             return "w" if i > self.first else "."  # "which car", "that dog"
         if (rule := self._classify_by_neighbours(i)) is not None:

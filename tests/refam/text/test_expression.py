@@ -200,9 +200,9 @@ def test_a_word_is_not_known_by_another_one_inside_it(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "looked_for", "not_used"),
     [
-        ("the not so red star", ["red", "star"], ["not"]),
+        ("the not so red star", ["star"], ["not so red"]),
         ("star no. 7", ["star"], []),
-        ("the star with no ring", ["star", "ring"], ["no"]),
+        ("the star with no ring", ["star"], ["no ring"]),
         ("the star without a ring", ["star"], ["without a ring"]),
     ],
 )

@@ -89,3 +89,66 @@ def test_a_place_that_is_negated_does_not_choose(
     assert [cue.text for cue in parsed.cues] == chosen_by
     assert any(repr(not_used) in note for note in parsed.notes) == bool(not_used)
     assert "left" not in {parsed.tokens[word[0]].word for word in parsed.content_words()}
+
+
+@pytest.mark.parametrize(
+    ("text", "looked_for", "not_used"),
+    [
+        ("dog but not cat", {"dog"}, ["not cat"]),
+        ("dog and not cat", {"dog"}, ["not cat"]),
+        ("the dog (not the cat)", {"dog"}, ["not the cat"]),
+        ("cars but not trucks on the left", {"car"}, ["not truck on the left"]),
+        ("the dog, not the one on the left", {"dog"}, ["not the one on the left"]),
+        ("the dog rather than the cat", {"dog"}, ["rather than the cat"]),
+        ("the dog instead of the cat", {"dog"}, ["instead of the cat"]),
+        ("the dog other than the brown one", {"dog"}, ["other than the brown one"]),
+        ("every dog but the brown one", {"dog"}, ["but the brown one"]),
+        ("the cat not red", {"cat"}, ["not red"]),
+        ("a car, not red", {"car"}, ["not red"]),
+        ("the car that is never red", {"car"}, ["never red"]),
+        ("the car that has never been red", {"car"}, ["never been red"]),
+        ("the dog that isn't brown", {"dog"}, ["isn't brown"]),
+        ("the dog that is not brown or black", {"dog"}, ["not brown or black"]),
+        ("dogs that are not brown, black or white", {"dog"}, ["not brown , black or white"]),
+        ("the dog that is neither brown nor black", {"dog"}, ["neither brown nor black"]),
+        ("the car which is not blue and not red", {"car"}, ["not blue", "not red"]),
+        ("the car that is not red but blue", {"car", "blue"}, ["not red"]),
+        ("the white cat not red", {"white", "cat"}, ["not red"]),
+        ("neither brown nor black dog", {"dog"}, ["neither brown nor black"]),
+        ("the red not blue car", {"red", "car"}, ["not blue"]),
+        ("white but not black dog", {"white", "dog"}, ["not black"]),
+        ("the white, not black, dog", {"white", "dog"}, ["not black"]),
+        ("the not red car", {"car"}, ["not red"]),
+        ("the man not wearing a hat", {"man"}, ["not wearing a hat"]),
+        ("the man who doesn't have a hat", {"man"}, ["doesn't have a hat"]),
+        ("the man who has no hat", {"man"}, ["no hat"]),
+        ("the man with a hat but no glasses", {"man", "hat"}, ["no glasses"]),
+        ("the man with neither hat nor glasses", {"man"}, ["neither hat nor glasses"]),
+        ("the person not sitting on the bench", {"person"}, ["not sitting on the bench"]),
+        ("the car that is not only red but blue", {"car", "red", "blue"}, []),
+        ("two dogs, not more than two", {"dog"}, []),
+    ],
+)
+def test_what_is_not_meant_is_not_looked_for(
+    reader: GroupReader, text: str, looked_for: set[str], not_used: list[str]
+) -> None:
+    parsed = reader.parse(text)
+    assert {parsed.tokens[word[0]].word for word in parsed.content_words()} == looked_for
+    assert [ignored.words for ignored in parsed.ignored] == not_used
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen_by"),
+    [
+        ("the cat not red on the left", ["left"]),
+        ("the man not wearing a hat on the left", ["left"]),
+        ("the man with no hat on the left", ["left"]),
+        ("the car that is not red and is big", ["big"]),
+        ("the biggest dog but not the cat", ["biggest"]),
+        ("the man not standing on the left", []),
+        ("the dog but not the smallest cat", []),
+        ("neither big nor small dog", []),
+    ],
+)
+def test_only_a_place_outside_what_is_negated_chooses(reader: GroupReader, text: str, chosen_by: list[str]) -> None:
+    assert [cue.text for cue in reader.parse(text).cues] == chosen_by
