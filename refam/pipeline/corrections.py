@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.pipeline.anchors import anchor_on_prompts, describe_violations, merge_prompts, prompts_by_frame
+from refam.pipeline.prompt_anchors import anchor_on_prompts, describe_violations, merge_prompts, prompts_by_frame
 from refam.pipeline.roi import frame_of_video
 from refam.pipeline.state import ObjectState
 from refam.pipeline.tracks import mask_at, replace_spans

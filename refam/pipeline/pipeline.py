@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refam.pipeline.anchors import find_anchors, measure_word_support
+from refam.pipeline.anchors import find_anchors
 from refam.pipeline.confidence import ScoreModel, load_score_model, raw_score, track_features
 from refam.pipeline.errors import NotFoundError
 from refam.pipeline.instances import find_instances, merge_same_objects
@@ -39,6 +39,7 @@ from refam.pipeline.types import (
     TrackResult,
     model_version,
 )
+from refam.pipeline.word_anchors import measure_word_support
 from refam.pipeline.word_grounder import WordGrounder
 from video.heatmap_fusion import FusedHeatmaps, contrast_heatmaps, fuse_heatmaps
 from video.io.probe import ReadingError

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refam.pipeline.anchors import ground_masks
 from refam.pipeline.pipeline import FramePrompt, Pipeline, PipelineOptions, Target
 from refam.pipeline.recovery import find_drift
 from refam.pipeline.state import GroundedMask, appearance_similarity
+from refam.pipeline.word_anchors import ground_masks
 from tests.doubles import track_of_masks
 from tests.video.clips import ArrayClip
 from video import masks
