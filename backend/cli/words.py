@@ -86,6 +86,8 @@ def _describe(expressions: list[str]) -> Iterator[tuple[bool, str]]:
 
 def _describe_quantity(quantity: Quantity) -> str:
     """Say how many objects a plural may be."""
+    if quantity.most is not None and 1 < quantity.least < quantity.most:
+        return f"{quantity.least} to {quantity.most} objects"
     if quantity.most is not None:
         return f"at most {quantity.most} objects"
     return f"at least {quantity.least} objects" if quantity.least > 1 else "any number of objects"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.explain.steps import ExplainedRegion, ExplainedStep, Explanation, WordMap
-from refam.text.expression import TokenRole
+from refam.text.tokens import TokenRole
 from video.masks import area, encode, resize_map
 from video.types import Candidate, Heatmap
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps
 from refam.heatmaps import normalise, sum_word_maps
-from refam.text.expression import Expression, TokenRole
+from refam.text.expression import Expression
+from refam.text.tokens import TokenRole
 from video.types import Heatmap
 
 if TYPE_CHECKING:

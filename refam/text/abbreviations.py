@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import regex
 
+from refam.text.number_words import write_numbers
+
 _WORDS = {
     "w/": "with",
     "w/o": "without",
@@ -44,6 +46,7 @@ def write_out_abbreviations(text: str) -> str:
     """Return a text with its abbreviations written out: "man w/ a hat" as "man with a hat".
 
     "everyone" becomes "every person". Words with underscores, as labels are written, become several: "traffic_light".
+    A number of several words becomes one, see `write_numbers`.
 
     Args:
         text: An expression as a person typed it.
@@ -55,4 +58,4 @@ def write_out_abbreviations(text: str) -> str:
         return written_out + (" " if glued else "")
 
     text = _EVERYONE.sub("every person", " ".join(_UNDERSCORES.sub(" ", text).split()))
-    return _ABBREVIATION.sub(write_out, text)
+    return write_numbers(_ABBREVIATION.sub(write_out, text))

@@ -8,10 +8,8 @@ are dropped. Source: RefAM, arXiv 2509.22650, sections on attention magnets and 
 from __future__ import annotations
 
 import itertools
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 from refam.text.abbreviations import write_out_abbreviations
@@ -20,14 +18,9 @@ from refam.text.instructions import find_instructions, skip_instructions
 from refam.text.lexicon import (
     ADJECTIVES,
     ALSO_NOUNS,
-    APPEARANCE_WORDS,
     DETERMINERS,
-    ENDINGS,
-    FRAME_WORDS,
     GENERIC_NOUNS,
     NUMBERS,
-    RELATION_WORDS,
-    RELATIVE_PRONOUNS,
     STOP_WORDS,
     is_shade,
 )
@@ -35,52 +28,17 @@ from refam.text.magnets import Magnets
 from refam.text.motion import Direction, find_directions
 from refam.text.negation import find_negated_cues, find_negation
 from refam.text.noun_phrase import IgnoredWords, NounPhrase, parse_noun_phrase
-from refam.text.number_bounds import find_number_bounds
+from refam.text.number_bounds import describe_bound, find_number_bounds
 from refam.text.quantity import ONE, Quantity, find_quantity
 from refam.text.spatial import CueKind, SpatialCue, find_spatial_cues
+from refam.text.tokens import GRAMMAR_WORDS, Token, TokenRole, assign_tokens, find_unknown_words, runs_words_together
 from refam.text.typed_text import clean_text, is_text, part_signs
-from refam.text.word_classes import PLACE_NOUNS, is_pictograph
-from refam.text.words import Word, split_words
+from refam.text.word_classes import is_pictograph
+from refam.text.words import split_words
 from video.errors import UserError
-
-# They say how things stand to each other or to the frame, which no model reads from the words themselves.
-_GRAMMAR_WORDS = STOP_WORDS | RELATION_WORDS | APPEARANCE_WORDS | RELATIVE_PRONOUNS | FRAME_WORDS | PLACE_NOUNS
 
 _FEW_PIECES = 300  # of a vocabulary that an error lists
 _MANY_PIECES = 3000  # of one that is no list of words any more: CLIP's has 49408, T5's 32128
-
-
-class TokenRole(StrEnum):
-    """What a token is for. The maps of CONTENT and HEAD make the heatmap; all others are dropped."""
-
-    CONTENT = "content"
-    HEAD = "head"  # of the head noun
-    STOP = "stop"  # of a stop word
-    FILLER = "filler"  # of what names nothing: "please", "a group of", see refam.text.instructions and .partitives
-    QUANTITY = "quantity"  # of a number or a quantifier such as "every", see refam.text.quantity
-    PLACE = "place"  # of a spatial cue such as "left", see refam.text.spatial
-    SIZE = "size"  # of a spatial cue such as "small"
-    MOTION = "motion"  # of a direction of movement such as "turning left", see refam.text.motion
-    OTHER = "other"  # of what is said about another thing
-    MAGNET = "magnet"
-    END = "end"
-
-
-@dataclass(frozen=True)
-class Token:
-    """One token of the prompt.
-
-    Attributes:
-        text: The piece, as the tokenizer writes it.
-        word: The word that it belongs to; None for special tokens.
-        role: What the token is for.
-        word_index: Which word of the prompt that is.
-    """
-
-    text: str
-    word: str | None
-    role: TokenRole
-    word_index: int | None = None
 
 
 @dataclass(frozen=True)
@@ -228,7 +186,7 @@ def parse_expression(
     magnet_words = magnets.choose_for(w.text for w in split_words(written_out)) if magnets else ()
     prompt = " ".join([written_out, *magnet_words])
     encoding = tokenizer(prompt, return_offsets_mapping=True, truncation=False)
-    if _runs_words_together(prompt, encoding, tokenizer):
+    if runs_words_together(prompt, encoding, tokenizer):
         parted = part_signs(written_out, [(w.start, w.end) for w in split_words(written_out)])
         parted_encoding = tokenizer(" ".join([parted, *magnet_words]), return_offsets_mapping=True, truncation=False)
         if len(parted_encoding["input_ids"]) <= max_tokens:  # else there are more signs than can be read
@@ -251,15 +209,18 @@ def parse_expression(
     directions = find_directions(words) if noun_phrase else ()
     excluded = phrase.excluded(len(words)) if phrase else frozenset()
     roles = [_role_of(i, word, phrase, excluded, stop_filter=stop_filter) for i, word in enumerate(words)]
+    quantity = quantity or find_quantity(words, phrase)
+    _require_possible(text, quantity)
+    bounds = phrase.bounds if phrase else find_number_bounds(words, skip_instructions(words))
+    no_names = NUMBERS.keys() | set(quantity.uncounted) | {words[bound.number] for bound in bounds}
     numbers = {
         i
         for i, word in enumerate(words)
-        if roles[i] is TokenRole.CONTENT and (word in NUMBERS or words[max(0, i - 1) : i + 1] == ["number", "one"])
+        if roles[i] is TokenRole.CONTENT and (word in no_names or words[max(0, i - 1) : i + 1] == ["number", "one"])
     }
     shades = {i for i, role in enumerate(roles) if role is TokenRole.CONTENT and is_shade(words, i)}
     for i in find_instructions(words) | numbers | shades | (phrase.fillers if phrase else set()):
         roles[i] = TokenRole.FILLER
-    quantity = quantity or find_quantity(words, phrase)
     for i in quantity.find(words):
         if stop_filter or not _is_stop_word(words[i]):
             roles[i] = TokenRole.QUANTITY
@@ -273,9 +234,9 @@ def parse_expression(
         for i in direction.words:
             roles[i] = TokenRole.MOTION
     looked_for = [role in (TokenRole.CONTENT, TokenRole.HEAD) for role in roles]
-    bounds = {i for bound in find_number_bounds(words, skip_instructions(words)) for i in bound.words}
-    left_out = {i for negated in phrase.negated for i in negated} if phrase else set()
-    if (negation := find_negation(words, looked_for, others=bounds | left_out)) is not None:
+    negating_others = {i for bound in bounds for i in bound.words}
+    negating_others |= {i for negated in phrase.negated for i in negated} if phrase else set()
+    if (negation := find_negation(words, looked_for, others=negating_others)) is not None:
         if negation.is_of_all:
             raise ExpressionError(
                 f"{text!r} says what is not meant ({words[negation.word]!r}), which names nothing to outline; write "
@@ -283,8 +244,8 @@ def parse_expression(
             )
         roles[negation.word] = TokenRole.FILLER
     roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
-    tokens = _assign_tokens(tokenizer, encoding, prompt_words, roles)
-    unknown = _unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)
+    tokens = assign_tokens(tokenizer, encoding, prompt_words, roles)
+    unknown = find_unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)
     _check_groundable(text, tokens, unknown, cues, directions, tokenizer)
     tokens = _move_unknown_head(tokens, unknown)
     ignored = phrase.ignored if phrase else [IgnoredWords(d.text, d.reason) for d in directions]
@@ -294,31 +255,32 @@ def parse_expression(
         ignored.append(IgnoredWords(said, "this says which one is not meant, and does not choose."))
     if negation is not None and negation.word not in negated_cues.values():
         ignored = [IgnoredWords(words[negation.word], "what is named is looked for, not that it is absent."), *ignored]
+    ignored += [IgnoredWords(number, why) for number, why in quantity.why_uncounted]
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     note = note or describe_several(words, looked_for, head=phrase.head if phrase else None)
+    note = " ".join(filter(None, (note, *(describe_bound(words, bound) for bound in bounds))))
     return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note, quantity)
+
+
+def _require_possible(text: str, quantity: Quantity) -> None:
+    if quantity.is_possible:
+        return
+    if quantity.most is not None and quantity.most < 1:
+        said = f" ({quantity.said[0]!r})" if quantity.said else ""
+        raise ExpressionError(
+            f"{text!r} says that there is none{said}, which names nothing to outline; write what to look for, such as: "
+            "the red car"
+        )
+    raise ExpressionError(
+        f"{text!r} names at least {quantity.least} and at most {quantity.most}, which no number is; write, for "
+        f"instance: between {quantity.most} and {quantity.least}"
+    )
 
 
 def require_text(text: str) -> None:
     """Raise ExpressionError if a text is not made of characters alone."""
     if not is_text(text):
         raise ExpressionError(f"{text[:60]!r} has bytes that are no text in UTF-8; write the expression in UTF-8")
-
-
-def _runs_words_together(prompt: str, encoding: Any, tokenizer: Any) -> bool:
-    """Whether the tokenizer does not know a piece at a word that another one touches: '"dog"', "dog/cat"."""
-    words = split_words(prompt)
-    touching = [
-        word
-        for before, word, after in zip([None, *words], words, [*words[1:], None], strict=False)
-        if (before and before.end == word.start) or (after and after.start == word.end)
-    ]
-    unknown = [
-        span
-        for token_id, span in zip(encoding["input_ids"], encoding["offset_mapping"], strict=True)
-        if token_id == tokenizer.unk_token_id
-    ]
-    return any(start < word.end and word.start < end for start, end in unknown for word in touching)
 
 
 def _role_of(
@@ -333,70 +295,6 @@ def _role_of(
 
 def _is_stop_word(word: str) -> bool:
     return word in STOP_WORDS or not (any(c.isalnum() for c in word) or is_pictograph(word))
-
-
-def _assign_tokens(
-    tokenizer: Any, encoding: Any, words: Sequence[Word], roles: Sequence[TokenRole]
-) -> tuple[Token, ...]:
-    pieces = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
-    tokens = []
-    for piece, (start, end) in zip(pieces, encoding["offset_mapping"], strict=True):
-        at = _find_word(words, start, end)
-        if at is None:
-            tokens.append(Token(piece, None, TokenRole.END))
-        else:
-            tokens.append(Token(piece, words[at].text, roles[at], at))
-    return tuple(tokens)
-
-
-def _find_word(words: Sequence[Word], start: int, end: int) -> int | None:
-    """Index of the word that shares most characters with [start, end); a lone space mark belongs to the next word."""
-    if start == end:  # special tokens
-        return None
-    shared = [min(end, w.end) - max(start, w.start) for w in words]
-    most = max(range(len(words)), key=shared.__getitem__)
-    if shared[most] > 0:
-        return most
-    return next((i for i, w in enumerate(words) if w.start >= end), None)
-
-
-def _unknown_words(words: Sequence[Word], roles: Sequence[TokenRole], encoding: Any, tokenizer: Any) -> tuple[str, ...]:
-    """Return the words of which the tokenizer does not have enough to mean what was written.
-
-    "circles" is a circle where only its s is not known; "starfish" is no star, and "red-dog" is not red.
-    """
-    pieces = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
-    known = [
-        span
-        for piece, token_id, span in zip(pieces, encoding["input_ids"], encoding["offset_mapping"], strict=True)
-        if token_id != tokenizer.unk_token_id and piece.strip("▁Ġ ")
-    ]
-    unknown = [
-        word.text
-        for word, role in zip(words, roles, strict=True)
-        if _has_meaning(word.text, role) and not _is_known(word, known)
-    ]
-    return tuple(dict.fromkeys(unknown))
-
-
-def _is_known(word: Word, known: Sequence[tuple[int, int]]) -> bool:
-    """Whether a word is made of known pieces but for an ending. known: characters of all known pieces."""
-    covered = {i for start, end in known for i in range(max(start, word.start), min(end, word.end))}
-    missing = [i for i in range(word.start, word.end) if i not in covered and word.text[i - word.start].isalnum()]
-    if not covered or not missing:
-        return bool(covered)
-    stem, rest = word.text[: missing[0] - word.start], word.text[missing[0] - word.start :]
-    return rest in ENDINGS and stem not in STOP_WORDS  # "driver" is no river, and "anything" no thing
-
-
-def _has_meaning(word: str, role: TokenRole) -> bool:
-    """Return whether people must be told if the model does not know a word."""
-    if role in (TokenRole.PLACE, TokenRole.SIZE, TokenRole.MOTION, TokenRole.FILLER, TokenRole.QUANTITY):
-        return False  # these are not read
-    if role in (TokenRole.CONTENT, TokenRole.HEAD):
-        return True
-    is_sign = any(c.isalnum() or unicodedata.category(c).startswith("S") for c in word)  # "S": symbols
-    return is_sign and word not in _GRAMMAR_WORDS
 
 
 def _move_unknown_head(tokens: tuple[Token, ...], unknown: Sequence[str]) -> tuple[Token, ...]:
@@ -450,5 +348,5 @@ def _list_known_words(tokenizer: Any) -> list[str]:
     if len(vocabulary) > _FEW_PIECES:
         return ["what `refam words` lists on photographs"] if len(vocabulary) < _MANY_PIECES else []
     words = [piece.removeprefix("▁") for piece in sorted(vocabulary, key=vocabulary.__getitem__) if piece[0] == "▁"]
-    names_nothing = _GRAMMAR_WORDS | {"one"}
+    names_nothing = GRAMMAR_WORDS | {"one"}
     return [word for word in words if word.isalpha() and word not in names_nothing and not find_spatial_cues([word])]

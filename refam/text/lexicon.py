@@ -53,7 +53,15 @@ AFTER_EMPHATIC_RIGHT = word_set(
     "there here now behind next beside above below in on at by before after under near over"
 )
 DETERMINERS = word_set("the his her their its a an my your our this that these those")
-NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+_FROM_TWO = """
+    two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+    nineteen twenty
+"""
+_TENS = ["thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+NUMBERS = {
+    **{word: n for n, word in enumerate(_FROM_TWO.split(), 2)},
+    **{word: 10 * n for n, word in enumerate(_TENS, 3)},
+}
 ORDINALS = {
     word: n
     for n, words in enumerate(
@@ -103,14 +111,17 @@ CLOTHES = word_set(
     armour plaid denim leather stripes polka camouflage
     """
 )
-ADJECTIVES = COLOURS | word_set(
-    """
+ADJECTIVES = (
+    COLOURS
+    | NUMBERS.keys()
+    | word_set(
+        """
     dark bright pale young old tall short long wide thin fat round square empty full open closed new dirty clean
     wooden furry fluffy hairy bald blond blonde brunette striped dotted spotted plain checkered bearded
     hot cold wet dry male female asian african american heavy skinny chubby curly straight double single whole half
-    broken neon medium last first second third other same two three four five six seven eight nine ten electric several
-    many few multiple various numerous
+    broken neon medium last first second third other same electric several many few multiple various numerous
     """
+    )
 )
 ALSO_NOUNS = word_set("square male female")  # of the adjectives
 ADVERBS = word_set("still together alone forward forwards backward backwards sideways fast quickly slowly")

@@ -21,12 +21,17 @@ from refam.text.lexicon import (
     COLOURS,
     FRAME_WORDS,
     MEASURE_NOUNS,
+    NOUNS_IN_ING_AND_ED,
     ORDINALS,
+    RELATION_WORDS,
+    RELATIVE_PRONOUNS,
+    STOP_WORDS,
+    word_at,
     word_set,
 )
 from refam.text.motion import find_directions
 from refam.text.negation import find_negated_phrases
-from refam.text.number_bounds import find_number_bounds
+from refam.text.number_bounds import NumberBound, find_number_bounds
 from refam.text.partitives import PartitiveKind, find_bare_sets, find_partitives
 from refam.text.relative_clauses import read_object_relative
 from refam.text.spatial import SpatialCue
@@ -56,6 +61,7 @@ class NounPhrase:
             hat").
         fillers: Indices of words that name nothing: "a group of", "of the three", "at least".
         negated: Phrases that say what is not meant, by their words' indices: "not red".
+        bounds: Words that bound a number: "at least".
     """
 
     head: int
@@ -64,6 +70,7 @@ class NounPhrase:
     cue_words: frozenset[int] = frozenset()
     fillers: frozenset[int] = frozenset()
     negated: tuple[range, ...] = ()
+    bounds: tuple[NumberBound, ...] = ()
 
     def excluded(self, count: int) -> frozenset[int]:
         """Return which of `count` words are neither to be looked for nor words of place or size."""
@@ -101,16 +108,18 @@ class _PhraseParser:
         self.partitives = find_partitives(words)
         self.described = {i for p in self.partitives for i in p.described} - self.cue_words
         self.fillers = {i for p in self.partitives for i in range(p.start, p.end)} | find_bare_sets(words)
-        bounds = find_number_bounds(words, self.first)
-        for bound in bounds:  # "at least one red star" is no "one" that is red
+        self.bounds = find_number_bounds(words, self.first)
+        for bound in self.bounds:  # "at least one red star" is no "one" that is red
             self.fillers |= {*bound.words, *([bound.number] if words[bound.number] == "one" else [])}
+        if self._begins_with_one_of_a_kind():
+            self.fillers.add(self.first)
         self.fillers -= self.cue_words | self.described
         self._note_unused()
         self.about_other = False  # whether the clause that is being read is about another thing
         fixed = dict.fromkeys(self.cue_words, "c") | dict.fromkeys(self.direction_words, "d")
         fixed |= dict.fromkeys((*self.fillers, *self.instructions), ".")
         self.classes = classify_words(words, fixed=fixed, first=self.first, tags=tags)
-        self.negated = find_negated_phrases(words, self.classes, {i for bound in bounds for i in bound.words})
+        self.negated = find_negated_phrases(words, self.classes, {i for b in self.bounds for i in b.words})
         for phrase in self.negated:
             self._leave_out_negated(phrase)
 
@@ -127,8 +136,8 @@ class _PhraseParser:
         if head is None or before[-1:] == ["p"]:  # "next to the dog" does not name what is next to it
             return None
         kept = {i for i in range(start, end) if self.classes[i] in "NJVR" and i not in self.cue_words}
-        fillers = frozenset(self.fillers)
-        phrase = NounPhrase(head, kept | self.described | {head}, fillers=fillers, negated=self.negated)
+        phrase = NounPhrase(head, kept | self.described | {head}, fillers=frozenset(self.fillers))
+        phrase.negated, phrase.bounds = self.negated, self.bounds
         for i in range(end):
             self._ignore_unused(i, phrase)
         at = end
@@ -138,6 +147,18 @@ class _PhraseParser:
         for negated in self.negated:
             phrase.ignored.append(IgnoredWords(" ".join(self.words[i] for i in negated), _WHAT_IT_IS_NOT))
         return phrase
+
+    def _begins_with_one_of_a_kind(self) -> bool:
+        """Whether "one" counts what follows it ("one red star") and is no thing itself ("one in red")."""
+        if word_at(self.words, self.first) != "one":
+            return False
+        after = self.first + 1
+        while after in self.cue_words:
+            after += 1
+        word = word_at(self.words, after)
+        no_noun = STOP_WORDS | RELATION_WORDS | APPEARANCE_WORDS | RELATIVE_PRONOUNS | PLACE_NOUNS
+        is_participle = len(word) > 4 and word.endswith(("ing", "ed")) and word not in NOUNS_IN_ING_AND_ED
+        return word.isalpha() and word not in no_noun and not is_participle
 
     def _leave_out_negated(self, phrase: range) -> None:
         """Read no word of a phrase that says what is not meant."""

@@ -26,7 +26,7 @@ from refam.text.lexicon import (
     word_at,
     word_set,
 )
-from refam.text.number_bounds import read_number_bound
+from refam.text.number_bounds import read_number, read_number_bound, read_opening_bound
 
 
 class PartitiveKind(StrEnum):
@@ -61,7 +61,7 @@ _COLLECTIVES = word_set(
     """
     group herd flock pair bunch crowd row pile stack couple team pack school swarm set number lot cluster collection
     series line pride litter fleet gang colony gaggle troop trio duo dozen handful bit plenty array assortment variety
-    heap batch queue flight cloud hundred score family kind type sort breed species style mixture mix
+    heap batch queue flight cloud hundred thousand score family kind type sort breed species style mixture mix
     """
 )
 _PICTURES = word_set(
@@ -75,6 +75,7 @@ _PARTS = word_set(
     inside outside interior exterior
     """
 )
+_SHARES = word_set("third quarter")  # "one third of", "two thirds of"
 _PLACES = word_set(
     """
     left right top bottom upper lower middle center centre front back rear leftmost left-most rightmost right-most
@@ -98,8 +99,8 @@ def find_partitives(words: Sequence[str]) -> tuple[Partitive, ...]:
         words: Words of an expression, lower case, punctuation as words of its own.
     """
     at = skip_instructions(words)
-    if (bound := read_number_bound(words, at)) is not None:
-        at = bound.number  # "at least two of the dogs"
+    if (bound := read_opening_bound(words, at)) is not None:
+        at = bound.end - 1  # "at least two of the dogs"
     found: list[Partitive] = []
     while (partitive := _read_partitive(words, at)) is not None:
         found.append(partitive)
@@ -130,7 +131,7 @@ def find_bare_sets(words: Sequence[str]) -> frozenset[int]:
 def read_count(words: Sequence[str], of: int) -> int | None:
     """Return how many there are in "of the three ...", where "of" is at the index `of`; None if that is not said."""
     after = of + _length_of(words, of)
-    return NUMBERS.get(word_at(words, _skip_determiners(words, after))) if after > of else None
+    return read_number(word_at(words, _skip_determiners(words, after))) if after > of else None
 
 
 def _read_partitive(words: Sequence[str], start: int) -> Partitive | None:
@@ -139,9 +140,9 @@ def _read_partitive(words: Sequence[str], start: int) -> Partitive | None:
     if after == of or not (content or _is_put_first(words, of)):
         return None
     first = _skip_determiners(words, after)
-    has_number = (
-        word_at(words, first) in NUMBERS or word_at(words, first).isdigit() or word_at(words, first) == "several"
-    )
+    if (bound := read_number_bound(words, first)) is not None:
+        first = bound.end - 1  # "the leftmost of at least three dogs"
+    has_number = word_at(words, first) == "several" or _is_count(word_at(words, first))
     kind = _kind_of(words, content, has_number=has_number) if content else PartitiveKind.SELECTION
     if kind is None or not _may_be_thing(words, first + has_number):
         return None
@@ -174,7 +175,12 @@ def _read_before_of(words: Sequence[str], start: int) -> tuple[list[int], int]:
             and any(w in _NOUNS for w in (words[content[-1]], _singular(words[content[-1]])))
         )
         is_place = content and words[at - 1] in ("from", "on", "the") and word in _PLACES
-        if word not in _LINKS and not is_place and (has_noun or not (_names_nothing(word) or _modifies(word))):
+        is_share = _singular(word) in _SHARES and (words[at - 1] == "one" or _is_count(words[at - 1]))
+        if (
+            word not in _LINKS
+            and not (is_place or is_share)
+            and (has_noun or not (_names_nothing(word) or _modifies(word)))
+        ):
             break
         content += [at] if word not in _LINKS else []
         at += 1
@@ -188,7 +194,7 @@ def _length_of(words: Sequence[str], at: int) -> int:
 
 def _is_put_first(words: Sequence[str], of: int) -> bool:
     """ "of the two giraffes, the taller one"."""
-    return "," in words[of:] and any(w in NUMBERS or w in DETERMINERS for w in words[of + 1 : of + 3])
+    return "," in words[of:] and any(_is_count(w) or w in DETERMINERS for w in words[of + 1 : of + 3])
 
 
 def _kind_of(words: Sequence[str], content: Sequence[int], *, has_number: bool) -> PartitiveKind | None:
@@ -201,9 +207,11 @@ def _kind_of(words: Sequence[str], content: Sequence[int], *, has_number: bool) 
         return None if is_thing else PartitiveKind.PICTURE
     if last in _COLLECTIVES or some[-1] in _COLLECTIVES:
         return PartitiveKind.COLLECTIVE
+    if len(some) > 1 and last in _SHARES and (some[0] == "one" or _is_count(some[0])):
+        return PartitiveKind.PART  # "two thirds of the dogs"
     if has_number or _QUANTIFIERS.intersection(some) or any(w in ORDINALS or _is_superlative(w) for w in some):
         return PartitiveKind.SELECTION
-    if some[-1] in ("last", *NUMBERS) or some[-1] in COMPARATIVES:
+    if some[-1] == "last" or _is_count(some[-1]) or some[-1] in COMPARATIVES:
         return PartitiveKind.SELECTION
     return PartitiveKind.PART if last in _PARTS else None
 
@@ -214,11 +222,15 @@ def _names_nothing(word: str) -> bool:
 
 
 def _modifies(word: str) -> bool:
-    return word in _PLACES or word in ORDINALS or word in NUMBERS or word == "last" or _describes(word)
+    return word in _PLACES or word in ORDINALS or _is_count(word) or word == "last" or _describes(word)
+
+
+def _is_count(word: str) -> bool:
+    return word != "one" and read_number(word) is not None
 
 
 def _describes(word: str) -> bool:
-    is_number = word in ORDINALS or word in NUMBERS or word == "last" or word[0].isdigit()
+    is_number = word in ORDINALS or _is_count(word) or word == "last" or word[0].isdigit()
     is_adjective = word in _GRADABLE or word in COMPARATIVES or word.endswith(("ful", "ous")) or _is_superlative(word)
     return is_adjective and not is_number and word not in _PLACES | _PARTS
 

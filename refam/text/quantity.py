@@ -7,15 +7,17 @@ plural looks like its singular, unless a word says more: "the sheep", but "all s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
+
+import regex
 
 from refam.text.abbreviations import write_out_abbreviations
 from refam.text.instructions import skip_instructions
-from refam.text.lexicon import NUMBERS, word_at, word_set
+from refam.text.lexicon import DETERMINERS, word_at, word_set
 from refam.text.noun_phrase import NounPhrase, parse_noun_phrase
-from refam.text.number_bounds import COUNTS, NumberBound, find_number_bounds, read_number
+from refam.text.number_bounds import NumberBound, read_number
 from refam.text.partitives import Partitive, PartitiveKind, find_partitives
 from refam.text.spatial import find_spatial_cues
 from refam.text.typed_text import clean_text
@@ -27,19 +29,33 @@ class Quantity:
     """How many objects an expression means.
 
     Attributes:
-        most: So many at most; None is any number.
+        most: So many at most; None is any number, and 0 says that there is none.
         said: The words of the expression that say so: "two", "every", "pair".
         least: So many at least, where a number says so.
+        uncounted: Numbers that do not say it, too large or no whole ones: "1000", "1.5".
     """
 
     most: int | None = 1
     said: tuple[str, ...] = ()
     least: int = 1
+    uncounted: tuple[str, ...] = ()
 
     @property
     def is_plural(self) -> bool:
         """Whether it may be more than one."""
         return self.most != 1
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether it can be met: "zero dogs" and "at least four and at most two dogs" name nothing to outline."""
+        return self.most is None or self.most >= self.least
+
+    @property
+    def why_uncounted(self) -> list[tuple[str, str]]:
+        """The numbers that do not say it, each with a sentence for people."""
+        large = f"no more than {_MOST_COUNTED} are counted."
+        fraction = "objects are counted in whole numbers, such as: 2."
+        return [(w, fraction if _FRACTION.fullmatch(w) else large) for w in self.uncounted]
 
     def find(self, words: Sequence[str]) -> list[int]:
         """Return the indices of the words that say so, also among words of which some were replaced since."""
@@ -71,6 +87,7 @@ _ALSO_BEFORE_ONE_THING = word_set("some these those")  # "these scissors" may be
 _SINGULAR_DETERMINERS = word_set("a an this another one")
 _SELECT_MANY = word_set("each every all some many several few most ones")
 _MEASURES = word_set("year yr day month week door story storey wheel foot feet inch seat seater lane tone piece part")
+_FRACTION = regex.compile(r"\d+[.,]\d+")
 _MOST_COUNTED = 50  # a larger number is no count: "the 1950 cars"
 
 _IRREGULAR = word_set("people cattle folk mice geese feet teeth oxen lice cacti octopi fungi dormice")
@@ -128,37 +145,62 @@ def find_quantity(words: Sequence[str], phrase: NounPhrase | None) -> Quantity:
         return ONE
     partitives = find_partitives(words)
     form = _form_of(words, phrase.head)
-    quantity = _count_head(words, partitives[-1].end if partitives else 0, phrase.head, form)
+    bounds = [b for b in phrase.bounds if b.number < phrase.head]
+    quantity = _count_head(words, partitives[-1].end if partitives else 0, phrase.head, form, bounds)
     for partitive in reversed(partitives):
         if partitive.kind is PartitiveKind.SELECTION:
             quantity = _count_selection(words, partitive)
         elif partitive.kind is PartitiveKind.COLLECTIVE:
             quantity = _count_collective(words, partitive, quantity, form)
-    for bound in find_number_bounds(words, skip_instructions(words)):
-        quantity = _apply_bound(words, quantity, bound) if bound.number < phrase.head else quantity
-    return quantity
+    selections = [p for p in partitives if p.kind is PartitiveKind.SELECTION]
+    for bound in bounds:
+        if not any(p.of < bound.number < p.end for p in selections):  # "the leftmost of at least three dogs"
+            quantity = _apply_bound(words, quantity, bound)
+    uncounted = tuple(_find_uncounted(words, phrase)) if form is _Form.PLURAL else ()
+    return replace(quantity, uncounted=uncounted)
+
+
+def _find_uncounted(words: Sequence[str], phrase: NounPhrase) -> Iterator[str]:
+    """Yield the numbers before a plural that do not count its objects: "1.5 dogs", "1000 birds"."""
+    for i in sorted(phrase.kept):
+        word, is_measure = words[i], word_at(words, i + 1).removesuffix("s") in _MEASURES
+        number = int(word) if word.isdecimal() else read_number(word)
+        is_fraction = number is None and _FRACTION.fullmatch(word) is not None
+        if i < phrase.head and not is_measure and (is_fraction or (number or 0) > _MOST_COUNTED):
+            yield word
 
 
 def _apply_bound(words: Sequence[str], quantity: Quantity, bound: NumberBound) -> Quantity:
-    """ "at least two dogs" are two or more; "the leftmost of at least three dogs" is one dog nevertheless."""
-    is_one = words[bound.number] in ("one", "1")  # "more than one dog"
-    if quantity.most is None or (quantity.most == 1 and not is_one):
-        return quantity
-    count = max(quantity.most + bound.shift, 1)
+    """ "at least two dogs" are two or more, "two to four pairs of shoes" four to eight."""
+    number = read_number(words[bound.number]) or 0
+    counted = quantity.most
+    if counted in (None, 0, 1):
+        if number > 1:
+            return quantity  # no number of objects
+        counted = number  # "more than one dog", "at most zero dogs"
+    count = counted + bound.shift
     said = quantity.said or (words[bound.number],)
+    if bound.low is not None:
+        return Quantity(count, said, max(bound.low * (counted // number if number else 1), 1))
     if bound.is_least:
-        return Quantity(None, said, count)
-    return Quantity(count, said, 1 if bound.is_most else quantity.least)
+        return Quantity(None, said, max(count, 1))
+    return Quantity(count, said, 1 if bound.is_most or count < 1 else quantity.least)
 
 
-def _count_head(words: Sequence[str], start: int, head: int, form: _Form) -> Quantity:
+def _count_head(words: Sequence[str], start: int, head: int, form: _Form, bounds: Sequence[NumberBound]) -> Quantity:
     """Count by the words from `start` to the head noun, and by its form."""
-    before = range(start, head)
+    bounding = {i for bound in bounds for i in bound.words}
+    before = [i for i in range(start, head) if i not in bounding]
     for i in before:
         if words[i] in _DISTRIBUTIVES and words[i + 1] != "other":
             return Quantity(None, (words[i],))
+    zeros = [i for i in before if words[i] in ("zero", "0") and (form is not _Form.SINGULAR or i == before[0])]
+    if zeros and not any(bound.number in zeros for bound in bounds):
+        return Quantity(0, (words[zeros[0]],))
     if form is _Form.SINGULAR:
-        return ONE
+        first = skip_instructions(words)
+        ones = [i for i in before if words[i] in ("one", "1") and DETERMINERS.issuperset(words[first:i])]
+        return Quantity(1, tuple(words[i] for i in ones))  # "one dog", but not "terminal 1 gate"
     counts = {i: count for i in before if (count := _read_count(words, i)) > 1}
     if counts:
         said = tuple(words[i] for i in counts)
@@ -174,21 +216,15 @@ def _count_head(words: Sequence[str], start: int, head: int, form: _Form) -> Qua
 
 def _read_count(words: Sequence[str], i: int) -> int:
     """Return the number that a word is; 0 if it is none, or counts something else than objects ("a two-door car")."""
-    word, following = words[i], word_at(words, i + 1)
-    count = read_number(word) or 0
-    if following == "dozen":
-        return 0  # counted with that word
-    if word == "dozen":
-        count *= NUMBERS.get(words[i - 1], 1) if i else 1
-        count //= 2 if list(words[max(0, i - 2) : i]) == ["half", "a"] or words[i - 1 : i] == ["half"] else 1
+    count, following = read_number(words[i]) or 0, word_at(words, i + 1)
     return count if count <= _MOST_COUNTED and following.removesuffix("s") not in _MEASURES else 0
 
 
 def _count_selection(words: Sequence[str], partitive: Partitive) -> Quantity:
     """ "one of the dogs", "two of the dogs", "each of the dogs", "the leftmost of the three"."""
     for i in range(partitive.start, partitive.of):
-        if words[i] in NUMBERS or words[i] == "both":
-            return Quantity(COUNTS[words[i]], (words[i],), COUNTS[words[i]])
+        if (count := read_number(words[i])) is not None and 1 < count <= _MOST_COUNTED:
+            return Quantity(count, (words[i],), count)
         if words[i] in _SELECT_MANY:
             return Quantity(None, (words[i],))
     return ONE
@@ -199,13 +235,13 @@ def _count_collective(words: Sequence[str], partitive: Partitive, counted: Quant
     content = range(partitive.start, partitive.of)
     if counted.most not in (None, 1) or form is _Form.SINGULAR or _indices(words, content, _KINDS):
         return counted
-    times = next((i for i in content if words[i] in NUMBERS), None)
-    factor = 1 if times is None else NUMBERS[words[times]]
     pairs = _indices(words, content, _COLLECTIVE_COUNTS)
+    times = next((i for i in content if i not in pairs and (read_number(words[i]) or 0) > 1), None)
+    factor = 1 if times is None else read_number(words[times]) or 1
     said = tuple(words[i] for i in (times, *pairs) if i is not None)
     if form is _Form.ONE_THING:  # "a pair of scissors"
         return Quantity(factor, said, factor) if pairs else ONE
-    if pairs:
+    if pairs and (times is not None or words[pairs[0]] in _COLLECTIVE_COUNTS):  # "dozens of birds" are any number
         factor *= _COLLECTIVE_COUNTS[words[pairs[0]].removesuffix("s")]
         return Quantity(factor, said, factor)
     return Quantity(None, tuple(words[i] for i in content[-1:]))

@@ -9,8 +9,9 @@ from typing import Any
 import regex
 
 from refam.text.abbreviations import write_out_abbreviations
-from refam.text.expression import Expression, TokenRole, parse_expression, require_text
+from refam.text.expression import Expression, parse_expression, require_text
 from refam.text.quantity import read_quantity
+from refam.text.tokens import TokenRole
 from refam.text.typed_text import clean_text
 
 

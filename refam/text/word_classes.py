@@ -37,7 +37,7 @@ Tagger = Callable[[Sequence[str]], Sequence[str]]
 PLACE_NOUNS = word_set(
     "left right top bottom front back side middle center centre corner edge end closest nearest close closer nearer"
 )
-_AFTER_A_OF_SEVERAL = word_set("few couple dozen hundred")  # "a few birds"
+_AFTER_A_OF_SEVERAL = word_set("few couple dozen hundred thousand half")  # "a few birds"
 _MODALS = word_set("can could will would should must may might")
 
 

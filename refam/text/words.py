@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import regex
 
-# A word with the marks of its letters ("é" in two characters, vowels of Hindi); else one visible character (an emoji).
-_WORD = regex.compile(r"\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X")
+# A number with its decimals; a word with the marks of its letters ("é" in two characters, vowels of Hindi); else one
+# visible character (an emoji).
+_WORD = regex.compile(r"\d+(?:[.,]\d+)+(?!\w)|\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from refam.attention_sinks import (
 from refam.backbones import FluxBackbone
 from refam.grounder import Grounder, GroundingOptions
 from refam.grounding import suppress_content_sinks
-from refam.text.expression import TokenRole
+from refam.text.tokens import TokenRole
 from tests.refam.small_transformers import LAYOUTS, B, T, flux
 
 

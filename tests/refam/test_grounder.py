@@ -12,7 +12,7 @@ import torch
 from refam.backbones import BackboneError, FluxBackbone, load_backbone, preset_for
 from refam.grounder import Grounder, GroundingError, GroundingOptions
 from refam.grounder_loading import load_grounder
-from refam.text.expression import TokenRole
+from refam.text.tokens import TokenRole
 from refam.tiny import TINY_DIRECTORY, scenes
 
 shipped = pytest.mark.skipif(

@@ -17,7 +17,8 @@ from transformers import CLIPTokenizerFast, PreTrainedTokenizerFast, T5Tokenizer
 
 from refam.backbones import Backbone, BackboneError
 from refam.backbones.tokenizers import ChatTokenizer, PromptTokenizer, render_chat_template
-from refam.text.expression import ExpressionError, TokenRole, parse_expression
+from refam.text.expression import ExpressionError, parse_expression
+from refam.text.tokens import TokenRole
 from refam.text.words import split_words
 from refam.tiny.model import build_tokenizer
 from tests.refam.backbones.pipeline_parts import CHAT_TEMPLATE, MISTRAL_TEMPLATE, qwen_tokenizer

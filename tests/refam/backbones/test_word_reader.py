@@ -12,7 +12,8 @@ from refam.backbones import Backbone, BackboneError
 from refam.backbones.word_reader import open_word_reader
 from refam.grounder import Grounder
 from refam.grounder_loading import load_grounder
-from refam.text.expression import ExpressionError, TokenRole
+from refam.text.expression import ExpressionError
+from refam.text.tokens import TokenRole
 from tests.refam.backbones.pipelines import ALL
 
 EXPRESSIONS = (

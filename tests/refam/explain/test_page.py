@@ -22,7 +22,8 @@ from refam.explain.page import (
 )
 from refam.explain.steps import Explanation, explain, list_steps
 from refam.grounder import Grounder, GroundingOptions
-from refam.text.expression import ExpressionError, TokenRole
+from refam.text.expression import ExpressionError
+from refam.text.tokens import TokenRole
 from video.types import Candidate
 
 TEXT = "the red star on the left"

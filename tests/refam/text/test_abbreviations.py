@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from refam.text.abbreviations import write_out_abbreviations
-from refam.text.expression import TokenRole, parse_expression
+from refam.text.expression import parse_expression
+from refam.text.tokens import TokenRole
 from refam.tiny.model import build_tokenizer
 
 

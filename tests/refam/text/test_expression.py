@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from refam.text.expression import ExpressionError, TokenRole, parse_expression
+from refam.text.expression import ExpressionError, parse_expression
 from refam.text.magnets import Magnets
+from refam.text.tokens import TokenRole
 from refam.tiny.model import build_tokenizer
 
 REAL_T5 = Path(__file__).parents[3].parent / "shared/tokenizers/t5/tokenizer.json"

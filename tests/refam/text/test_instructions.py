@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from refam.text.expression import TokenRole, parse_expression
+from refam.text.expression import parse_expression
 from refam.text.instructions import find_instructions
+from refam.text.tokens import TokenRole
 from refam.text.words import split_words
 from refam.tiny.model import build_tokenizer
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from refam.text.expression import ExpressionError, TokenRole, parse_expression
+from refam.text.expression import ExpressionError, parse_expression
 from refam.text.motion import find_directions
 from refam.text.spatial import find_spatial_cues
+from refam.text.tokens import TokenRole
 from refam.text.words import split_words
 from refam.tiny.model import build_tokenizer
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refam.text.abbreviations import write_out_abbreviations
-from refam.text.expression import TokenRole, parse_expression
+from refam.text.expression import parse_expression
 from refam.text.noun_phrase import NounPhrase, parse_noun_phrase
 from refam.text.spatial import find_spatial_cues
+from refam.text.tokens import TokenRole
 from refam.text.words import split_words
 from refam.tiny.model import build_tokenizer
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from refam.backbones.word_reader import open_word_reader
-from refam.text.expression import TokenRole, parse_expression
+from refam.text.expression import ExpressionError, parse_expression
 from refam.text.quantity import read_quantity
+from refam.text.tokens import TokenRole
 from refam.tiny.model import build_tokenizer
 
 ANY = None
@@ -133,6 +134,57 @@ ANY = None
         ("two to four dogs", 4),
         ("not more than one dog", 1),
         ("the leftmost of at least three cars", 1),
+        ("at least one and at most three dogs", 3),
+        ("at least two but no more than four dogs", 4),
+        ("at most four and at least two dogs", 4),
+        ("more than two and less than five dogs", 4),
+        ("3 of the cups", 3),
+        ("twelve of the cups", 12),
+        ("two or three of the cups", 3),
+        ("between two and three of the cups", 3),
+        ("at least 3 of the 12 cups", ANY),
+        ("one third of the cups", ANY),
+        ("two thirds of the cups", ANY),
+        ("the leftmost of two to three dogs", 1),
+        ("exactly 0 dogs", 0),
+        ("zero dogs", 0),
+        ("0 dog", 0),
+        ("no more than zero dogs", 0),
+        ("fewer than 1 dog", 0),
+        ("fewer than one dogs", 0),
+        ("at least 0 dogs", ANY),
+        ("more than 0 dogs", ANY),
+        ("0-2 dogs", 2),
+        ("the 0 key", 1),
+        ("2-3 dogs", 3),
+        ("2–3 dogs", 3),
+        ("two-three dogs", 3),
+        ("track the 2 - 3 dogs", 3),
+        ("the 3-2 games", ANY),
+        ("one or two dogs", 2),
+        ("one, two or three dogs", 3),
+        ("one dog", 1),
+        ("dozens of birds", ANY),
+        ("pairs of shoes", ANY),
+        ("thousands of birds", ANY),
+        ("a half dozen eggs", 6),
+        ("atleast 2 dogs", ANY),
+        ("minimum two dogs", ANY),
+        ("a minimum of two dogs", ANY),
+        ("2 dogs min", ANY),
+        (">= 2 dogs", ANY),
+        ("max 2 dogs", 2),
+        ("two dogs maximum", 2),
+        ("at least twenty dogs", ANY),
+        ("twenty dogs", 20),
+        ("twenty-five dogs", 25),
+        ("about twenty birds", 20),
+        ("over three cars", ANY),
+        ("under three cars", 2),
+        ("the bridge over three cars", 1),
+        ("1.5 dogs", ANY),
+        ("1,000 birds", ANY),
+        ("two hundred birds", ANY),
         ("the crowd around two dogs", 1),
         ("the man with at least two dogs", 1),
     ],
@@ -162,6 +214,22 @@ def test_how_many_are_meant(text: str, most: int | None) -> None:
         ("at least one dog", 1),
         ("every dog", 1),
         ("the dogs", 1),
+        ("at least one and at most three dogs", 1),
+        ("at least two but no more than four dogs", 2),
+        ("at most four and at least two dogs", 2),
+        ("more than two and less than five dogs", 3),
+        ("two to three pairs of shoes", 4),
+        ("2-3 dogs", 2),
+        ("one or two dogs", 1),
+        ("two or three of the cups", 2),
+        ("over three cars", 4),
+        ("minimum two dogs", 2),
+        ("atleast 2 dogs", 2),
+        ("two dogs minimum", 2),
+        ("at least twenty-five dogs", 25),
+        ("at least half a dozen eggs", 6),
+        ("at least 0 dogs", 1),
+        ("the leftmost of at least three dogs", 1),
     ],
 )
 def test_how_many_there_are_at_least(text: str, least: int) -> None:
@@ -178,6 +246,15 @@ def test_how_many_there_are_at_least(text: str, least: int) -> None:
         ("two or more stars", {"stars"}),
         ("stars, two at most", {"stars"}),
         ("between two and four red stars", {"red", "stars"}),
+        ("at least one and at most three red stars", {"red", "stars"}),
+        ("one or two red stars", {"red", "stars"}),
+        ("one red star", {"red", "star"}),
+        ("1 star", {"star"}),
+        ("minimum two stars", {"stars"}),
+        ("half a dozen stars", {"stars"}),
+        ("12 of the red stars", {"red", "stars"}),
+        ("at least twenty stars", {"stars"}),
+        ("2-3 stars", {"stars"}),
     ],
 )
 def test_the_words_that_bound_a_number_are_not_looked_for(text: str, looked_for: set[str]) -> None:
@@ -221,3 +298,40 @@ def test_words_of_quantity_are_not_unknown_where_the_noun_is_replaced() -> None:
     parsed = reader.parse("several white dogs")
     assert parsed.unknown == ()
     assert [parsed.tokens[i].word for i in parsed.positions(TokenRole.HEAD)] == ["dog"]
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("over three stars", '"over three" is read as "more than three", not as a place'),
+        ("under 3 stars", '"under 3" is read as "fewer than 3", not as a place'),
+        ("1.5 stars", "'1.5' is not used: objects are counted in whole numbers, such as: 2"),
+        ("1,000 stars", "'1000' is not used: no more than 50 are counted"),
+        ("sixty stars", "'sixty' is not used: no more than 50 are counted"),
+    ],
+)
+def test_what_is_read_of_a_number_is_said(text: str, note: str) -> None:
+    assert parse_expression(text, build_tokenizer(), max_tokens=64).notes == [note]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("zero stars", "'zero stars' says that there is none ('zero'), which names nothing to outline; write what"),
+        ("exactly 0 stars", "'exactly 0 stars' says that there is none ('0'), which names nothing to outline"),
+        ("fewer than 1 star", "'fewer than 1 star' says that there is none ('1'), which names nothing to outline"),
+        ("at most two and at least three stars", "names at least 3 and at most 2, which no number is; write, for"),
+    ],
+)
+def test_a_number_that_nothing_can_have_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse_expression(text, build_tokenizer(), max_tokens=64)
+    assert why in str(caught.value)
+
+
+def test_numbers_before_a_replaced_noun_are_said() -> None:
+    reader = open_word_reader("photos", download=False)
+    assert reader is not None
+    parsed = reader.parse("1.5 puppies")
+    assert any("'1.5' is not used" in note for note in parsed.notes)
+    assert parsed.unknown == ()
