@@ -77,8 +77,8 @@ class WeightSettings(BaseSettings):
     """Download no weights, SAM2-tiny included: without any, GrabCut draws masks"""
     data_dir: Path = Path("~/.local/share/refam")
     """Folder of jobs, finished stages of videos, corrections and fetched SAM2 weights"""
-    tracker: Literal["auto", "memory", "sam2-video", "flow"] = "auto"
-    """What tracks masks: `memory` and `sam2-video` need SAM2, `flow` needs nothing; `auto` takes the best present"""
+    tracker: Literal["auto", "memory", "sam2-video", "sam3-video", "flow"] = "auto"
+    """What tracks masks: `memory` needs SAM2 or SAM3, `sam2-video` SAM2, `sam3-video` SAM3; `auto` takes the best"""
     features_mb: float = Field(default=2_000, ge=0)
     """Disk space for SAM2's features (8.4 MB a frame); 0 keeps none"""
     quality: Quality = Quality.NORMAL

@@ -298,7 +298,7 @@ def load(
         device: "auto", "cpu", "mps", "cuda" or one GPU of several such as "cuda:1"; for both. "auto" is CUDA if there
             is any, else the CPU.
         quality: "fast", "normal" or "best": how closely videos are looked at.
-        tracker: "flow", "memory" or "sam2-video"; "auto" takes the best that the segmenter allows.
+        tracker: "flow", "memory", "sam2-video" or "sam3-video"; "auto" takes the best that the segmenter allows.
         magnets: The words that take up stray attention, with spaces between them; the paper's unless given.
         seed: Random seed of the noise that words are grounded with.
         dtype: Type of the backbone's weights: "float32", "bfloat16" or "float16"; "auto" is the preset's on CUDA, and

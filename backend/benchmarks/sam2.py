@@ -62,10 +62,10 @@ def decode_single(engine, levels, prompt):
     if prompt.box is not None:
         inputs["input_boxes"] = torch.tensor([[prompt.box]]) * engine.side_px
     if prompt.prior is not None:
-        height, width = engine._model.prompt_encoder.mask_input_size
+        height, width = engine.model.prompt_encoder.mask_input_size
         inputs["input_masks"] = mask_prompt_logits(prompt.prior, (width, height))
     with torch.inference_mode():
-        return engine._model(image_embeddings=levels, multimask_output=False, **inputs).pred_masks[0, 0, 0]
+        return engine.model(image_embeddings=levels, multimask_output=False, **inputs).pred_masks[0, 0, 0]
 
 
 def main():

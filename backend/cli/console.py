@@ -185,7 +185,7 @@ Sam2 = Annotated[
         envvar="REFAM_SAM2",
         help="What draws masks: sam2-tiny and others of `refam models`, a folder, a hub name, or grabcut, which needs "
         "no weights; unless given, the best that is here, or else sam2-tiny, which is fetched. REFAM_TRACKER (auto, "
-        "memory, sam2-video, flow): what follows them.",
+        "memory, sam2-video, sam3-video, flow): what follows them.",
     ),
 ]
 

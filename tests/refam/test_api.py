@@ -210,7 +210,11 @@ def test_points_may_be_rows_of_an_array(model: refam.Model, scene: SceneClip, pa
         *(({"dtype": bad}, refam.PromptError, "^dtype must be auto") for bad in (None, 5)),
         ({"quality": None}, refam.PromptError, "^quality must be fast"),
         ({"models_dir": 5}, refam.PromptError, "^models_dir must be the path of a folder, got 5$"),
-        ({"tracker": "foo"}, SegmenterError, "^there is no tracker 'foo': give auto, flow, memory or sam2-video$"),
+        (
+            {"tracker": "foo"},
+            SegmenterError,
+            "^there is no tracker 'foo': give auto, flow, memory, sam2-video or sam3-video$",
+        ),
     ],
 )
 def test_loading_refuses_unknown_values(arguments: dict[str, str], kind: type[UserError], sentence: str) -> None:

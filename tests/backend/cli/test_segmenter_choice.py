@@ -158,7 +158,8 @@ def test_a_tracker_that_needs_missing_weights_is_an_error(monkeypatch: pytest.Mo
     assert "sam2-video follows the masks" in run_command("doctor")
     assert Runtime(load_settings()).model_version.endswith("/sam2-tiny/sam2-video")
     monkeypatch.setenv("REFAM_TRACKER", "kalman")
-    with pytest.raises(SettingsError, match="REFAM_TRACKER: input should be 'auto', 'memory', 'sam2-video' or 'flow'"):
+    kinds = "'auto', 'memory', 'sam2-video', 'sam3-video' or 'flow'"
+    with pytest.raises(SettingsError, match=f"REFAM_TRACKER: input should be {kinds}"):
         weight_settings()
 
 

@@ -1,4 +1,4 @@
-"""SAM2's and EdgeTAM's image and video models, real classes, a million random parameters. No weights are needed."""
+"""Image and video models of SAM2, EdgeTAM and SAM3, real classes, few random parameters. No weights are needed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from transformers import (
     Sam2Model,
     Sam2VideoConfig,
     Sam2VideoModel,
+    Sam3TrackerConfig,
+    Sam3TrackerModel,
+    Sam3TrackerVideoConfig,
+    Sam3TrackerVideoModel,
 )
 
+from refam.segmenters.model_types import MODEL_TYPES
+from refam.segmenters.sam2 import preprocess
+
 SIDE = 128
-KINDS = ("sam2", "edgetam")
+KINDS = ("sam2", "edgetam", "sam3")
 
 
 def image_part(side=SIDE):
@@ -49,6 +56,43 @@ def image_part(side=SIDE):
     }
 
 
+def sam3_vision(side=SIDE, *, levels=4, patch=16):
+    """The configuration of SAM3's image encoder. The published one has four levels, of which the last is unread."""
+    grid = side // patch
+    vit = {
+        "model_type": "sam3_vit_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": side,
+        "patch_size": patch,
+        "window_size": 4,
+        "global_attn_indexes": [1],
+        "pretrain_image_size": side // 2,
+    }
+    return {
+        "model_type": "sam3_vision_model",
+        "backbone_config": vit,
+        "fpn_hidden_size": 128,
+        "backbone_feature_sizes": [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2],
+        "scale_factors": [4.0, 2.0, 1.0, 0.5][:levels],
+    }
+
+
+def sam3_tracker_part(side=SIDE, *, levels=4):
+    """The configuration of what looks at one image, in SAM3's tracker."""
+    part = image_part(side)
+    part["vision_config"] = sam3_vision(side, levels=levels)
+    part["prompt_encoder_config"]["patch_size"] = 16
+    return part
+
+
+def pixels_of(model, image):
+    """The model's input for an image."""
+    return preprocess(image, side=SIDE, normalisation=MODEL_TYPES[model.config.model_type].normalisation)
+
+
 def randomise(model, *, bias_std=0.0):
     """Draw all weights anew: as they are initialised, hardly anything depends on anything."""
     with torch.no_grad():
@@ -57,13 +101,18 @@ def randomise(model, *, bias_std=0.0):
                 p.normal_(0, 2 / max(1, p[0].numel()) ** 0.5)
             elif bias_std and "bias" in name:
                 p.normal_(0, bias_std)
-        model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(50)  # and it would see nothing anywhere
+            if "fpn_layers" in name and "proj1.weight" in name:  # SAM3 amplifies in several layers, one after the other
+                p.div_(16)
+            if "pred_obj_score_head.proj_out.bias" in name:
+                p.fill_(50)  # or it would see nothing anywhere
     return model.eval()
 
 
 def small_image_model(kind="sam2", *, seed=0):
-    """A `Sam2Model` or an `EdgeTamModel`."""
+    """A `Sam2Model`, an `EdgeTamModel` or a `Sam3TrackerModel`."""
     torch.manual_seed(seed)
+    if kind == "sam3":
+        return randomise(Sam3TrackerModel(Sam3TrackerConfig(**sam3_tracker_part(levels=3))), bias_std=0.1)
     model, config = (Sam2Model, Sam2Config) if kind == "sam2" else (EdgeTamModel, EdgeTamConfig)
     return randomise(model(config(**image_part())), bias_std=0.1)
 
@@ -83,8 +132,12 @@ def small_video_model(kind="sam2", *, seed=0, **more):
         "memory_fuser_embed_dim": 128,
         "memory_fuser_intermediate_dim": 64,
     } | more
-    torch.manual_seed(seed)
-    if kind == "sam2":
+    torch.manual_seed(seed + (kind == "sam3"))  # of SAM3 one whose masks do not hang on rounding
+    if kind == "sam3":
+        model = Sam3TrackerVideoModel(
+            Sam3TrackerVideoConfig(**common | sam3_tracker_part(), memory_attention_feed_forward_hidden_size=64)
+        )
+    elif kind == "sam2":
         model = Sam2VideoModel(Sam2VideoConfig(**common, memory_attention_feed_forward_hidden_size=64))
     else:
         latents = {"perceiver_resampler_num_latents": 16, "perceiver_resampler_num_latents_2d": 16}

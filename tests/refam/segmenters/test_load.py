@@ -9,8 +9,9 @@ from PIL import Image
 
 from refam.segmenters.grabcut import color_purity, edge_contrast, is_mask
 from refam.segmenters.load import GrabCutSegmenter, SegmenterError, load_segmenter
+from refam.segmenters.model_types import IMAGENET, SYMMETRIC
 from refam.segmenters.prompts import soft_dice
-from refam.segmenters.sam2 import MEAN, STD, Sam2Segmenter, open_feature_cache, preprocess, resize_logits
+from refam.segmenters.sam2 import Sam2Segmenter, open_feature_cache, preprocess, resize_logits
 from refam.tiny.scenes import draw_clip
 from video import masks
 from video.types import Prompt
@@ -116,14 +117,16 @@ def test_edge_contrast_prefers_the_true_mask():
 # --- SAM2 ---------------------------------------------------------------------------------------------------
 
 
-def test_preprocessing_against_pillow():
+@pytest.mark.parametrize("normalisation", [IMAGENET, SYMMETRIC])
+def test_preprocessing_against_pillow(normalisation):
     """Sam2ImageProcessor resizes with antialiased bilinear on bytes, as Pillow does, to one level."""
+    mean, std = map(np.array, normalisation)
     image = np.random.default_rng(0).integers(0, 256, (270, 480, 3), np.uint8)
     for picture in (image, cv2.GaussianBlur(image, (0, 0), 3)):
-        ours = preprocess(picture, side=128)[0]
+        ours = preprocess(picture, side=128, normalisation=normalisation)[0]
         small = Image.fromarray(picture).resize((128, 128), Image.Resampling.BILINEAR)
         theirs = np.asarray(small, np.float32) / 255
-        levels = (ours.permute(1, 2, 0).numpy() * STD + MEAN - theirs) * 255
+        levels = (ours.permute(1, 2, 0).numpy() * std + mean - theirs) * 255
         assert np.abs(levels).max() < 1.01
         assert np.abs(levels).mean() < 0.02
 
@@ -160,7 +163,7 @@ def test_soft_dice():
 class CountingEngine:
     """Stands in for a `Sam2Engine`: notes what it was asked, answers with blobs of falling scores."""
 
-    side_px, is_fast = 64, False
+    side_px, is_fast, normalisation = 64, False, IMAGENET
 
     def __init__(self):
         self.encoded, self.asked = 0, []

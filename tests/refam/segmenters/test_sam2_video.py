@@ -15,9 +15,8 @@ import transformers
 from safetensors.torch import save_file
 
 from refam.segmenters.load import SegmenterError, choose_segmenter, load_segmenter
-from refam.segmenters.sam2 import preprocess
 from refam.segmenters.sam2_video import Sam2VideoTracker
-from tests.refam.segmenters.small_sam2 import KINDS, SIDE, small_clip, small_mask, small_video_model
+from tests.refam.segmenters.small_sam2 import KINDS, SIDE, pixels_of, small_clip, small_mask, small_video_model
 from tests.video.clips import ArrayClip
 from video.tracking.propagate import propagate, tracker_for, tracker_name
 
@@ -53,7 +52,7 @@ def unpruned(model, frames, prompts):
     for i, image in enumerate(frames):
         if i in prompts:
             say(session, i, **prompts[i])
-        rows.append(model(inference_session=session, frame=preprocess(image, side=SIDE), frame_idx=i).pred_masks[:, 0])
+        rows.append(model(inference_session=session, frame=pixels_of(model, image), frame_idx=i).pred_masks[:, 0])
     return torch.stack(rows)
 
 
@@ -125,7 +124,7 @@ def test_objects_are_independent_but_share_no_pixel(model):
     for i in range(1, 10):
         for k in range(2):
             expected = (logits[i, k] > 0) & (owner[i] == k) & seen[i][k].visible
-            assert (seen[i][k].mask != expected).mean() < 0.002  # one pass for both there, one for each here
+            assert (seen[i][k].mask != expected).mean() < 0.005  # one pass for both there, one for each here
         assert not (seen[i][0].mask & seen[i][1].mask).any()
 
 
@@ -133,7 +132,7 @@ def test_objects_are_independent_but_share_no_pixel(model):
 @torch.inference_mode()
 def test_backward_tracking_equals_transformers_reverse(model):
     frames, mask = small_clip(12), small_mask()
-    video = torch.cat([preprocess(image, side=SIDE) for image in frames])
+    video = torch.cat([pixels_of(model, image) for image in frames])
     session = new_session(model, video=video)
     say(session, 11, a=mask)
     model(inference_session=session, frame_idx=11)
