@@ -155,7 +155,8 @@ class PredictService:
                 self.list_refusal(task, project, words, str(error), Priority.BATCH)
             return _RequestedTask(None, str(error))
         except UserError as error:
-            log.warning("%s: %s", name, error)
+            if context is None:
+                log.warning("%s: %s", name, error)
             return _RequestedTask(None, str(error))
         except Exception:
             log.exception("%s: failed unexpectedly", name)

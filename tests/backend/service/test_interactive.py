@@ -39,9 +39,10 @@ def test_unknown_words_are_refused_without_the_video(context, runtime, monkeypat
     assert answers == ([] if context else [{"error": record.error}])
 
 
-def test_a_label_that_the_project_does_not_have_is_on_the_jobs_page(runtime):
+def test_a_label_that_the_project_does_not_have_is_on_the_jobs_page_and_logged_once(runtime, caplog):
     backend = RefAMBackend(runtime=runtime)
     assert backend.predict([task(1)], context=typed("Nonsense: the star"), label_config=WITH_COMMENT) == []
     (record,) = runtime.queue.records()
     assert (record.refused, record.title) == (True, "Nonsense: the star")
     assert "this project has no label 'Nonsense'; it has: " in record.error
+    assert [line.message for line in caplog.records] == [f"task 1: {record.error}"]
