@@ -3,8 +3,8 @@
 A line or row that is malformed costs only itself.
 
 Columns: `video` (a path relative to the manifest's folder, or a URL that fsspec or the fetcher knows), `expressions` (a
-list, or text separated by `;`), and optionally `labels` (the same), `id` (unique) and `prompts` (JSON, see
-`ManifestRow`).
+list, or text separated by `;`; `Car: the red one` has the label Car), and optionally `labels` (the same), `id` (unique)
+and `prompts` (JSON, see `ManifestRow`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from backend.batch.manifest_file import COLUMNS, ManifestError, read_rows
 from backend.labelstudio.addresses import redact_url
 from refam.pipeline.types import FramePrompt, Target
+from refam.text.labelled import NoWordsError, find_label, remove_number, split_label
 from video.errors import Skipped
 
 _PROMPT_FIELDS = {"object", "frame", "box", "points", "labels"}
@@ -157,7 +158,7 @@ def _parse_row(number: int, content: Mapping[str, Any], folder: Path) -> Manifes
     if not isinstance(video, str) or not video.strip():
         raise ValueError(f"video: it must be a path or an address, not {video!r}")
     expressions = _parse_texts(content.get("expressions"), "expressions")
-    labels = _parse_texts(content.get("labels"), "labels")
+    expressions, labels = _split_labels(expressions, _parse_texts(content.get("labels"), "labels"))
     prompts = _canonical_prompts(content.get("prompts"))
     if not labels:
         labels = expressions or tuple(f"object {i}" for i in range(_count_objects(prompts)))
@@ -167,6 +168,27 @@ def _parse_row(number: int, content: Mapping[str, Any], folder: Path) -> Manifes
     return ManifestRow(
         number, "" if row_id is None else str(row_id), _absolute(video.strip(), folder), expressions, labels, prompts
     )
+
+
+def _split_labels(expressions: tuple[str, ...], labels: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return expressions without the labels before them, and the labels, which the column overrules where it agrees.
+
+    Raises:
+        ValueError: If an expression has another label than its entry in the column, or no words behind its colon.
+    """
+    try:
+        split = [split_label(text, labels) for text in expressions]
+    except NoWordsError as error:
+        raise ValueError(f"expressions: {error}") from None
+    for (before, _), label in zip(split, labels, strict=False):
+        if before and find_label(before, [label]) is None:
+            raise ValueError(
+                f"expressions: {before!r} stands before the colon, and labels says {label!r}; give one of both"
+            )
+    words = tuple(words for _, words in split)
+    if not any(before for before, _ in split):
+        return words, labels
+    return _require_different(words), labels or tuple(remove_number(before) or text for before, text in split)
 
 
 def _absolute(video: str, folder: Path) -> str:
@@ -186,9 +208,13 @@ def _parse_texts(value: Any, column: str) -> tuple[str, ...]:
         texts = [text for text in texts if text]
     if not all(texts):
         raise ValueError(f"{column}: one of them is empty")
-    if column == "expressions" and len(set(texts)) < len(texts):
-        raise ValueError(f"{column}: one is there twice; two objects need words that tell them apart")
-    return tuple(texts)
+    return _require_different(tuple(texts)) if column == "expressions" else tuple(texts)
+
+
+def _require_different(expressions: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(expressions)) < len(expressions):
+        raise ValueError("expressions: one is there twice; two objects need words that tell them apart")
+    return expressions
 
 
 def _canonical_prompts(value: Any) -> str:

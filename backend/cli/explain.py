@@ -57,6 +57,9 @@ def explain(
     if not words.strip():
         raise typer.BadParameter("say what to find, for example 'the red star'", param_hint="WORDS")
     with one_line_errors():
+        from refam.text.labelled import split_label
+
+        words = split_label(words)[1]
         source = find_one_video(video)
         refuse_overwriting([out], [] if source.is_address else [Path(source.text)])
     refuse_words("explain", source.text, [words], backbone=backbone, magnets=words_added, download=download)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from refam.pipeline.errors import PromptError
+from refam.text.labelled import NoWordsError, remove_number, split_label
 
 if TYPE_CHECKING:
     from video.types import Rle
@@ -19,9 +20,6 @@ _FORMS = {2: "x,y@frame, for example 0.5,0.4@0", 4: "x,y,w,h@frame, for example 
 _NAMES = {2: "x and y", 4: "x, y, w and h"}
 _AT = re.compile(r"(\d{1,18})|(\d+(?:\.\d*)?|\.\d+)\s*s")
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))\s*(px|%)?")
-# `Car: the red square`; a clock time, an address and a sentence with a colon are no label.
-_LABELLED = re.compile(r"(?!(?:the|an?|this|that)\s)([^:,;@/\\]{1,60}?)\s*:(?!//)\s*(\S.*)", re.IGNORECASE | re.DOTALL)
-_NUMBERED = re.compile(r"(.*?)\s*#\s*\d+")
 
 
 @dataclass(frozen=True)
@@ -166,20 +164,6 @@ def _exists(file: str) -> bool:
         return False
 
 
-def split_label(text: str) -> tuple[str, str]:
-    """Split `Car: the red square` into the label and the rest; the label is "" where there is none.
-
-    Raises:
-        PromptError: If no words stand behind the colon.
-    """
-    if text.rstrip().endswith(":"):
-        raise PromptError(f"{text!r} has no words behind the colon: write what to find, as in 'Car: the red square'")
-    match = _LABELLED.fullmatch(text.strip())
-    if match is None or (match[1][-1].isdigit() and match[2][0].isdigit() and "," not in match[2]):
-        return "", text.strip()
-    return match[1].strip(), match[2]
-
-
 def plan_objects(
     words: Sequence[str], drawings: Sequence[Drawing] = (), labels: Sequence[str] = ()
 ) -> list[ObjectPlan]:
@@ -243,9 +227,9 @@ def _plan_expressions(words: Sequence[str]) -> list[ObjectPlan]:
     for text in words:
         if not text.strip():
             raise PromptError("an expression is empty: say what to find, for example 'the red star'")
-        label, expression = split_label(" ".join(text.split()))
+        label, expression = _split_label(" ".join(text.split()))
         names = frozenset(name.casefold() for name in (label, expression) if name)
-        plans.append(ObjectPlan(_NUMBERED.sub(r"\1", label) or expression, expression, names=names))
+        plans.append(ObjectPlan(remove_number(label) or expression, expression, names=names))
     expressions = [plan.words for plan in plans]
     repeated = next((w for i, w in enumerate(expressions) if w in expressions[:i]), None)
     if repeated is not None:
@@ -253,9 +237,16 @@ def _plan_expressions(words: Sequence[str]) -> list[ObjectPlan]:
     return plans
 
 
+def _split_label(text: str) -> tuple[str, str]:
+    try:
+        return split_label(text)
+    except NoWordsError as error:
+        raise PromptError(str(error)) from None
+
+
 def _plan_drawn(group: Sequence[Drawing]) -> list[ObjectPlan]:
     """Return the object that drawings of one name mean, or the objects, if they are boxes or masks on one frame."""
-    label = _NUMBERED.sub(r"\1", group[0].name) or UNNAMED
+    label = remove_number(group[0].name) or UNNAMED
     several = len(group) > 1 and all(drawing.at == group[0].at for drawing in group)
     if several and {drawing.option for drawing in group} in ({"--box"}, {"--mask"}):
         return [ObjectPlan(label, drawings=(drawing,)) for drawing in group]

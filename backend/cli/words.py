@@ -58,11 +58,10 @@ def _known_lines() -> Iterator[str]:
 
 def _describe(expressions: list[str]) -> Iterator[tuple[bool, str]]:
     """Whether each expression is refused, and how it is read or why it is refused."""
-    from backend.cli.prompts import split_label
     from refam.backbones.presets import DEFAULT_BACKBONE
     from refam.backbones.word_reader import open_group
-    from refam.pipeline.errors import PromptError
     from refam.text.expression import ExpressionError
+    from refam.text.labelled import NoWordsError, split_label
     from refam.text.typed_text import replace_no_text
     from video.errors import shorten, shorten_values
 
@@ -71,7 +70,7 @@ def _describe(expressions: list[str]) -> Iterator[tuple[bool, str]]:
         try:
             text = split_label(expression)[1]
             name, parsed = reader.choose(text), reader.parse(text)
-        except (ExpressionError, PromptError) as error:
+        except (ExpressionError, NoWordsError) as error:
             yield True, f"{shorten(replace_no_text(expression))}: {error}"
             continue
         used = list(dict.fromkeys(parsed.tokens[word[0]].word for word in parsed.content_words()))

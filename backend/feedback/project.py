@@ -21,6 +21,7 @@ from backend.labelstudio.label_config import LabelConfig, parse_label_config
 from backend.labelstudio.request import FALLBACK_FIELDS, task_expressions
 from backend.labelstudio.timeline import editor_frame_count, frame_aspect, region_rate
 from backend.settings import Settings
+from refam.text.labelled import split_label
 from video.errors import Skipped, UserError, leave_out
 from video.formats.base import get_field
 
@@ -142,9 +143,9 @@ def task_corrected_objects(task: Any, config: LabelConfig) -> Iterator[Corrected
     try:
         fps = config.fps(data)
         expressions = task_expressions(data, config) if len(regions) == 1 else []
+        task_words = split_label(expressions[0])[1] if len(expressions) == 1 else None
     except UserError as error:
         raise FeedbackError(f"task {task.id}: {error}") from None
-    task_words = expressions[0] if len(expressions) == 1 else None
     for region in regions:
         value = get_field(region, "value", dict, f"{where}: a region")
         sequence = get_field(value, "sequence", list, f"{where}: a region")

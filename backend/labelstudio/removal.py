@@ -11,7 +11,8 @@ from backend.labelstudio.editor_state import read_editor_state
 from backend.labelstudio.empty_regions import empty_region, removed_words
 from backend.labelstudio.label_config import LabelConfig
 from backend.labelstudio.regions import Region, labels_in_value
-from backend.labelstudio.request import normalize_words, split_expressions, submitted_text
+from backend.labelstudio.request import split_expressions, submitted_text
+from refam.text.words import normalize_words
 
 _SIGN = "-"
 

@@ -7,6 +7,7 @@ object, or all that a plural means ("the two dogs"); several are separated by li
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,15 +26,17 @@ from backend.labelstudio.label_config import IN_SIGHT, LabelConfig
 from backend.labelstudio.regions import is_preview, labels_in_value, read_mappings, region_id_for, words_region_id
 from refam.photos.vocabulary import singular_forms
 from refam.pipeline.types import Target
-from refam.text.quantity import read_quantity
+from refam.text.labelled import NoWordsError, find_label, remove_number, split_label
+from refam.text.quantity import affirmed_words, read_quantity
 from refam.text.typed_text import is_text
+from refam.text.words import normalize_words
 from video.errors import UserError
+
+log = logging.getLogger(__name__)
 
 FALLBACK_FIELDS = ("prompt", "text", "expression")
 MOST_EXPRESSIONS = 50  # of one task: each is looked for in every frame that is read
 _MOST_LABELS = 20  # that an error lists
-# `Truck: the red one`; a time ("at 3:30"), an address and a sentence with a colon name no label.
-_LABELLED = re.compile(r"(?!(?:the|an?|this|that)\s)([^:,/]{1,60}):(?!//|\d)\s*\S", re.IGNORECASE)
 LONGEST_EXPRESSION = 500  # characters; a longer one is a mistake, and would cost accordingly
 
 
@@ -252,11 +255,6 @@ def task_expressions(data: Mapping[str, Any], config: LabelConfig) -> list[str]:
     return []
 
 
-def normalize_words(text: str) -> str:
-    """Return words without punctuation and case, to compare them."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
-
-
 # --- objects ---------------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +272,9 @@ def _read_objects(
     for expression in expressions:
         _refuse_other_label(expression, labels)
     expressions = expressions or task_expressions(data, config)
+    if not submitted:
+        for expression in expressions:
+            _note_other_label(f"task {task.get('id', '(no id)')}", expression, labels)
     if not expressions:
         return [
             _Object(Target(label=label.result, words=label.value), region_id_for(task, position))
@@ -301,14 +302,15 @@ def _objects_for(
     same_words = [_pop_by_words(regions, words) for _, words in split]
     results = {label.result for label in labels}
     objects = []
-    for position, (prefix_label, words) in enumerate(split):
-        named = prefix_label or _label_named_in(words, labels)
+    for position, (prefix, words) in enumerate(split):
+        named = _find_label(prefix, labels) or _label_named_in(words, labels)
         own = same_words[position]
         region = own[0] if own else _pop_by_label(regions, named)
         group = own or _pop_others_of(regions, region)
         current = next(iter(_labels_in(region)), None)
         # A label that the words name wins; then the one that the region has, for a person may have set it.
-        label = named or (current if current in results else None) or (labels[0].result if labels else words)
+        unnamed = labels[0].result if labels else remove_number(prefix) or words
+        label = named or (current if current in results else None) or unnamed
         target = Target(label=label, words=words)
         if len(group) < 2:
             name = str(region["id"]) if region else region_id_for(task, position)
@@ -336,30 +338,43 @@ def _split_edited(one: _Object, edited_ids: Sequence[str]) -> list[_Object]:
     return [_Object(one.target, region_id) for region_id in edited_ids]
 
 
-def _split_label(expression: str, labels: Sequence[Label]) -> tuple[str | None, str]:
-    """Split `Car: the red one on the left` into the label Car and the words after it; None if no label is named so."""
-    before, colon, after = expression.partition(":")
-    if colon and after.strip():
-        for label in labels:
-            if normalize_words(before) in (normalize_words(label.value), normalize_words(label.result)):
-                return label.result, after.strip()
-    return None, expression
+def _split_label(expression: str, labels: Sequence[Label]) -> tuple[str, str]:
+    """Split `Car: the red one on the left` into what stands before the colon and the words after it."""
+    try:
+        return split_label(expression, [name for label in labels for name in (label.value, label.result)])
+    except NoWordsError as error:
+        raise RequestError(str(error)) from None
+
+
+def _find_label(prefix: str, labels: Sequence[Label]) -> str | None:
+    """Return the label that stands before a colon, as a region must carry it; None if there is none of that name."""
+    results = {name: label.result for label in reversed(labels) for name in (label.value, label.result)}
+    found = find_label(prefix, results) if prefix else None
+    return None if found is None else results[found]
 
 
 def _refuse_other_label(expression: str, labels: Sequence[Label]) -> None:
     """Raise RequestError for typed words such as `Truck: the red one` where there is no label Truck."""
-    named = _LABELLED.match(expression)
-    if named is not None and labels and _split_label(expression, labels)[0] is None:
+    prefix, _ = _split_label(expression, labels)
+    if prefix and labels and _find_label(prefix, labels) is None:
         known = ", ".join(label.value for label in labels[:_MOST_LABELS]) + (", ..." * (len(labels) > _MOST_LABELS))
-        raise RequestError(f"this project has no label {named[1].strip()!r}; it has: {known}")
+        raise RequestError(f"this project has no label {prefix!r}; it has: {known}")
+
+
+def _note_other_label(task: str, expression: str, labels: Sequence[Label]) -> None:
+    """Log that a task's own words, in which any sentence may stand, have something before a colon that is no label."""
+    prefix, words = _split_label(expression, labels)
+    if prefix and labels and _find_label(prefix, labels) is None:
+        log.warning("%s: %r is no label of the project; %r is looked for", task, prefix, words)
 
 
 def _label_named_in(expression: str, labels: Sequence[Label]) -> str | None:
     """Return the longest label that the expression says in whole words, as a region must carry it.
 
-    A plural says the label of each of its objects: "the dogs" are labelled Dog.
+    What it says is not meant is left out: "the dog, not the cat" is no Cat. A plural says the label of each of its
+    objects: "the dogs" are labelled Dog.
     """
-    words = normalize_words(expression).split()
+    words = normalize_words(affirmed_words(expression)).split()
     texts = [words]
     if read_quantity(expression).is_plural:
         texts += [[*words[:i], form, *words[i + 1 :]] for i, word in enumerate(words) for form in singular_forms(word)]

@@ -240,6 +240,7 @@ class _PhraseParser:
         content = self._content(at, end)
         if content and word in _NEGATIONS:
             phrase.ignored.append(IgnoredWords(" ".join(self.words[at:end]), _WHAT_IT_IS_NOT))
+            phrase.negated += (range(at, end),)
             return end
         is_appearance = word in APPEARANCE_WORDS or (
             word == "in" and any(self.words[i] in CLOTHES | COLOURS for i in content)

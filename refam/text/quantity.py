@@ -130,8 +130,26 @@ def read_quantity(text: str) -> Quantity:
         >>> read_quantity("the two dogs on the left").most
         2
     """
+    words, phrase = _parse(text)
+    return find_quantity(words, phrase)
+
+
+def affirmed_words(text: str) -> str:
+    """Return an expression without what it says is not meant: "the dog ," of "the dog, not the cat".
+
+    Args:
+        text: The expression, as a person typed it.
+    """
+    words, phrase = _parse(text)
+    negated = {i for one in phrase.negated for i in one} if phrase else set()
+    if not negated:
+        return text
+    return " ".join(word for i, word in enumerate(words) if i not in negated)
+
+
+def _parse(text: str) -> tuple[list[str], NounPhrase | None]:
     words = [word.text for word in split_words(write_out_abbreviations(clean_text(text)))]
-    return find_quantity(words, parse_noun_phrase(words, find_spatial_cues(words)))
+    return words, parse_noun_phrase(words, find_spatial_cues(words))
 
 
 def find_quantity(words: Sequence[str], phrase: NounPhrase | None) -> Quantity:

@@ -23,3 +23,8 @@ class Word:
 def split_words(text: str) -> list[Word]:
     """Split a text into words; punctuation is words of its own, hyphens and apostrophes inside a word belong to it."""
     return [Word(m.group().lower(), m.start(), m.end()) for m in _WORD.finditer(text)]
+
+
+def normalize_words(text: str) -> str:
+    """Return words without punctuation and case, to compare them."""
+    return " ".join(regex.findall(r"\w+", text.casefold()))

@@ -67,6 +67,22 @@ def test_lists_are_not_split_at_semicolons(tmp_path, suffix):
     assert found.expressions == found.labels == ("x; y", "z")
 
 
+@pytest.mark.parametrize(
+    ("expressions", "labels", "words", "called"),
+    [
+        ("Car: the red one; the dog", "", ("the red one", "the dog"), ("Car", "the dog")),
+        ("Car#1: the red one; Car#2: the blue one", "", ("the red one", "the blue one"), ("Car", "Car")),
+        ("car: the red one", "Car", ("the red one",), ("Car",)),
+        ("the sign that says: stop", "", ("the sign that says: stop",), ("the sign that says: stop",)),
+        ("the clock at 10:30", "Clock", ("the clock at 10:30",), ("Clock",)),
+    ],
+)
+def test_an_expression_may_have_its_label_before_it(tmp_path, expressions, labels, words, called):
+    records = [{"video": "a.mp4", "expressions": expressions, "labels": labels}]
+    (found,) = read_manifest(write_manifest(tmp_path / "m.csv", records)).rows
+    assert (found.expressions, found.labels) == (words, called)
+
+
 def test_repeated_rows_are_dropped_and_counted(tmp_path):
     records = [{"video": "a.mp4", "expressions": e, "note": n} for e, n in [("x", 1), ("y", 2), ("x", 3), ("x", 4)]]
     found = read_manifest(write_manifest(tmp_path / "m.csv", records))
@@ -82,6 +98,12 @@ def test_repeated_rows_are_dropped_and_counted(tmp_path):
         ([{"video": "a.mp4", "expressions": "x"}, {"video": " ", "expressions": "x"}], "row 2: video"),
         ([{"video": "a.mp4", "expressions": "x;y", "labels": "one"}], "row 1: labels has 1 entries for 2"),
         ([{"video": "a.mp4", "expressions": "x;x"}], "row 1: expressions: one is there twice"),
+        ([{"video": "a.mp4", "expressions": "Car: x; Dog: x"}], "row 1: expressions: one is there twice"),
+        ([{"video": "a.mp4", "expressions": "Car:"}], "row 1: expressions: 'Car:' has no words behind the colon"),
+        (
+            [{"video": "a.mp4", "expressions": "Car: x", "labels": "Dog"}],
+            "row 1: expressions: 'Car' stands before the colon, and labels says 'Dog'; give one of both",
+        ),
         ([{"video": "a.mp4", "expressions": ""}], "row 1: expressions is empty"),
         ([{"video": "nosuch://a", "expressions": "x"}], "row 1: video: nosuch://a cannot be read"),
         ([{"video": "a", "expressions": "x", "id": "1"}, {"video": "b", "expressions": "x", "id": "1"}], "row 1's too"),

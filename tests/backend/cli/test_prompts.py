@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from backend.cli.prompts import parse_drawing, plan_objects, split_label
+from backend.cli.prompts import parse_drawing, plan_objects
 from backend.cli.targets import make_targets
 from refam.pipeline.errors import PromptError
 
@@ -93,22 +93,6 @@ def test_places_are_fractions_or_pixels_and_times_frames_or_seconds(option, text
 def test_other_places_are_refused(option, text, message):
     with pytest.raises(PromptError, match=message):
         prompts_of(option, text)
-
-
-@pytest.mark.parametrize(
-    ("text", "label", "words"),
-    [
-        ("Car: the red square", "Car", "the red square"),
-        ("car:the red one", "car", "the red one"),
-        ("Traffic light : the left one", "Traffic light", "the left one"),
-        ("the red square", "", "the red square"),
-        ("the sign that says: stop", "", "the sign that says: stop"),
-        ("the clock at 10:30", "", "the clock at 10:30"),
-        ("10:30", "", "10:30"),
-    ],
-)
-def test_a_label_stands_before_a_colon(text, label, words):
-    assert split_label(text) == (label, words)
 
 
 @pytest.mark.parametrize("text", [":", "::", " : : ", "Car:", "Car :", "Car: :", "the sign that says:"])

@@ -240,7 +240,8 @@ def test_only_changed_objects_are_requested():
         ("p: who waves", "p", "who waves"),
         ("the note: a red one", "Car", "the note: a red one"),
         ("clock at 3:30", "Car", "clock at 3:30"),
-        ("Car:", "Car", "Car:"),
+        ("Car:2 red ones", "Car", "2 red ones"),
+        ("Person#2: who waves", "p", "who waves"),
         ("the person", "p", "the person"),
     ],
 )
@@ -255,10 +256,43 @@ def test_a_label_that_the_project_does_not_have_is_refused(typed):
         read_request(_task(), CONFIG, context=_typed(typed))
 
 
-def test_words_of_the_task_itself_may_have_any_colon():
+def test_a_label_without_words_is_refused():
+    with pytest.raises(RequestError, match=r"^'Car:' has no words behind the colon: write what to find, as in"):
+        read_request(_task(), CONFIG, context=_typed("Car:"))
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "words", "logged"),
+    [
+        ("Person: who waves", "p", "who waves", []),
+        ("the note: a red one", "Car", "the note: a red one", []),
+        (
+            "Scene 3: the person",
+            "p",
+            "the person",
+            ["'Scene 3' is no label of the project; 'the person' is looked"],
+        ),
+    ],
+)
+def test_the_words_of_the_task_itself_may_have_a_label(text, label, words, logged, caplog):
     task = _task()
-    task["data"]["text"] = "Scene 3: the dog"
-    assert [target.words for target in read_request(task, CONFIG).targets] == ["Scene 3: the dog"]
+    task["data"]["text"] = text
+    assert [(target.label, target.words) for target in read_request(task, CONFIG).targets] == [(label, words)]
+    assert [record.message.partition(": ")[2].removesuffix(" for") for record in caplog.records] == logged
+
+
+@pytest.mark.parametrize(
+    ("typed", "label"),
+    [
+        ("the person, not the car", "p"),
+        ("the person but not the car", "p"),
+        ("the person without a car", "p"),
+        ("the dog that is never a person", "Car"),
+    ],
+)
+def test_words_that_are_not_meant_name_no_label(typed, label):
+    (target,) = read_request(_task(), CONFIG, context=_typed(typed)).targets
+    assert target.label == label
 
 
 def test_another_label_before_the_colon_counts_as_a_change():
