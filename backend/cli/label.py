@@ -22,7 +22,7 @@ from backend.cli.out_option import output_folder
 from backend.cli.region_options import Every, MaxSize, QualityOption, Range, Rate, read_rate, read_region
 from backend.cli.task_address import ADDRESS_UNLESS_GIVEN, check_url
 from backend.cli.videos import find_videos, looks_like_a_video, output_folders, split_arguments
-from backend.cli.word_advice import refuse_words
+from backend.cli.word_advice import note_several, refuse_words
 from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.pipeline.quality import Quality
 
@@ -156,6 +156,7 @@ def label(
     if not any(plan.drawings for plan in plans):
         expressions = [plan.words or "" for plan in plans]
         refuse_words("label", sources[0].text, expressions, backbone=backbone, magnets=words_added, download=download)
+    note_several("label", given, plans)
     region, rate = read_region(range_, every, max_size, quality), read_rate(fps)
     from backend.cli.label_run import LabelRun, ModelOptions
 

@@ -12,6 +12,7 @@ from backend.cli.console import err, one_line_errors
 from video.errors import shorten
 
 if TYPE_CHECKING:
+    from backend.cli.prompts import ObjectPlan
     from refam.pipeline.errors import WordsError
     from refam.text.magnets import Magnets
 
@@ -70,6 +71,29 @@ def _commands_to_draw(video: str) -> Iterator[str]:
 def print_commands_to_draw(video: str) -> None:
     """Print how an object is drawn that its words did not find. video: as it was given."""
     _print_commands(list(_commands_to_draw(video)))
+
+
+def note_several(command: str, videos: Sequence[str], plans: Sequence[ObjectPlan]) -> None:
+    """If an expression names several things, say before the search that one is looked for, and how all would be.
+
+    Args:
+        command: How it was asked for.
+        videos: The videos as they were given.
+        plans: The objects that are to be found.
+    """
+    from refam.text.coordination import split_several
+
+    parts = [split_several(plan.words or "") for plan in plans]
+    several = next((words for words in parts if len(words) > 1), None)
+    if several is not None:
+        arguments = ["refam", command, *videos, *(word for words in parts for word in words if word)]
+        note = f"note: {'; '.join(several)}: several things are named, and one object is looked for; for each of them:"
+        err.print(f"{note} {_quote(arguments)}", markup=False, soft_wrap=True)
+
+
+def _quote(arguments: Sequence[str]) -> str:
+    """Join arguments as a shell reads them, those with spaces in double quotes where they may be."""
+    return " ".join(f'"{a}"' if " " in a and not set(a) & set('"$`\\!') else shlex.quote(a) for a in arguments)
 
 
 def _print_commands(commands: Sequence[str]) -> None:

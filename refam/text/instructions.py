@@ -18,6 +18,7 @@ from refam.text.lexicon import (
 from refam.text.number_bounds import read_number_bound
 
 _POLITE = word_set("hey hi hello ok okay so now kindly please pls plz just only also then , !")
+_INTERJECTIONS = word_set("yes yeah yep yup no nope oh ah aha um er hmm hm well sure right ok okay hey hi hello so now")
 _ASKING = sorted(
     (
         tuple(phrase.split())
@@ -121,6 +122,9 @@ def skip_instructions(words: Sequence[str]) -> int:
 def _read_beginning(words: Sequence[str]) -> int:
     """Return where what is asked for begins."""
     at = 0
+    while word_at(words, at) in _INTERJECTIONS and word_at(words, at + 1) == ",":
+        at += 2  # "yes, the dog"
+    interjections = at
     if ":" in words and all(w in _NAMES_OF_FIELDS | _VERBS for w in words[: words.index(":")]):
         at = words.index(":") + 1  # "object to track: red car"
     while True:
@@ -129,7 +133,7 @@ def _read_beginning(words: Sequence[str]) -> int:
         if verb == at:
             break
         at = verb
-    return at if set(words[:at]) - _POLITE or set(words[:at]) & {"please", "pls", "plz", "kindly"} else 0
+    return at if set(words[:at]) - _POLITE or set(words[:at]) & {"please", "pls", "plz", "kindly"} else interjections
 
 
 def _skip_asking(words: Sequence[str], at: int) -> int:

@@ -56,7 +56,7 @@ def find_negation(words: Sequence[str], looked_for: Sequence[bool], *, others: C
     first = min(wanted, default=len(words))
     for i, word in enumerate(words):
         following = word_at(words, i + 1)
-        if i in others or (word == "no" and (following == "." or following.isdecimal())):
+        if i in others or (word == "no" and (following in (".", ",") or following.isdecimal())):
             continue
         if _negates(word) and i < first:
             is_name = word == "no" and len(wanted) > 1 and words[wanted[-1]] in _NAMED_BY_WHAT_IS_FORBIDDEN

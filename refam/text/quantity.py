@@ -14,6 +14,7 @@ from enum import Enum
 import regex
 
 from refam.text.abbreviations import write_out_abbreviations
+from refam.text.coordination import skip_opening
 from refam.text.instructions import skip_instructions
 from refam.text.lexicon import DETERMINERS, word_at, word_set
 from refam.text.noun_phrase import NounPhrase, parse_noun_phrase
@@ -130,8 +131,9 @@ def read_quantity(text: str) -> Quantity:
         >>> read_quantity("the two dogs on the left").most
         2
     """
-    words, phrase = _parse(text)
-    return find_quantity(words, phrase)
+    quantity = find_quantity(*_parse(text))
+    opening, rest = skip_opening(clean_text(text))
+    return find_quantity(*_parse(rest)) if opening and not quantity.is_plural else quantity  # "London, two cars"
 
 
 def affirmed_words(text: str) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 import regex
 
 from refam.text.abbreviations import write_out_abbreviations
+from refam.text.coordination import skip_opening
 from refam.text.expression import Expression, parse_expression, require_text
+from refam.text.noun_phrase import IgnoredWords
 from refam.text.quantity import read_quantity
 from refam.text.tokens import TokenRole
 from refam.text.typed_text import clean_text
@@ -49,6 +51,16 @@ def parse_reworded(expression: str, reword: Reword, tokenizer: Any, **how: Any) 
     """
     require_text(expression)
     typed = clean_text(expression)
+    parsed = _parse(typed, reword, tokenizer, **how)
+    opening, rest = skip_opening(typed)
+    if parsed.unknown_head is None or not opening:
+        return parsed
+    named = _parse(rest, reword, tokenizer, **how)
+    ignored = IgnoredWords(opening, "the model does not know it, and what follows names a thing.")
+    return replace(named, text=typed, ignored=(ignored, *named.ignored))
+
+
+def _parse(typed: str, reword: Reword, tokenizer: Any, **how: Any) -> Expression:
     rewording = reword(_spell_grey(write_out_abbreviations(typed), tokenizer))
     quantity = read_quantity(typed)  # of what was written: plurals are replaced by singulars
     parsed = parse_expression(rewording.text, tokenizer, quantity=quantity, **how)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
 from backend.cli.main import app
+from backend.cli.prompts import plan_objects
+from backend.cli.word_advice import note_several
 from tests import media
 
 PULL, CLICK = "refam models pull flux-schnell    # 34 GB", "--point 0.42,0.61@0"
@@ -49,3 +53,21 @@ def test_refused_words_come_with_commands_that_help(arguments, said, advised, no
     for text in not_advised:
         assert text not in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (
+            ["the dog, the woman"],
+            'the dog; the woman: several things .*: refam label a.mp4 "the dog" "the woman"',
+        ),
+        (["Pet: the dog; the cat", "a car"], 'the dog; the cat: .*: refam label a.mp4 "the dog" "the cat" "a car"'),
+        (["the $dog and the cat"], "refam label a.mp4 'the \\$dog' \"the cat\""),
+        (["the dog", "the big, red car"], ""),
+    ],
+)
+def test_several_things_in_one_expression_are_said_before_the_search(words, note, capsys):
+    note_several("label", ["a.mp4"], plan_objects(words))
+    said = capsys.readouterr().err
+    assert re.search(note, said) if note else said == ""
