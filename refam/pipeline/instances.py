@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refam.heatmap_regions import find_instance_regions
+from refam.pipeline.concepts import ConceptSearch, RankedInstance, describe_unasked
 from refam.pipeline.state import GroundedMask, ObjectState, mean_heat
 from refam.pipeline.types import PipelineOptions
 from refam.pipeline.word_anchors import combine_evidence, is_in_clip, outline_heatmap
@@ -63,7 +64,12 @@ class Instance:
 
 
 def propose_instances(
-    image: NDArray[np.uint8], heatmap: Heatmap, segmenter: Segmenter, *, cache: StageCache | None = None
+    image: NDArray[np.uint8],
+    heatmap: Heatmap,
+    segmenter: Segmenter,
+    *,
+    search: ConceptSearch | None = None,
+    cache: StageCache | None = None,
 ) -> list[Instance]:
     """Outline every object that the words mean in an image.
 
@@ -71,11 +77,15 @@ def propose_instances(
         image: (H, W, 3) uint8 RGB.
         heatmap: Where the words point in it.
         segmenter: What outlines each mode.
+        search: Finds instances of what the words name; without it, and where it finds none, modes are outlined.
         cache: Where outlines are stored and looked up.
 
     Returns:
-        The objects, the hottest first; none overlaps another one by much.
+        The objects, the one that fits the words best first; none overlaps another one by much.
     """
+    ranked = search.rank(image, heatmap) if search is not None else []
+    if ranked:
+        return [_of_concept(one, heatmap) for one in ranked[:_MOST_MODES]]
     found = []
     bias = heatmap.mask_choice.whole_bias
     for region in find_instance_regions(heatmap.grid)[:_MOST_MODES]:
@@ -89,6 +99,13 @@ def propose_instances(
             certainty = max(inside) if inside else heatmap.certainty
             found.append(Instance(mask, score, mean_heat(heatmap.grid, mask), certainty))
     return select_instances(found)
+
+
+def _of_concept(one: RankedInstance, heatmap: Heatmap) -> Instance:
+    mask = one.candidate.mask
+    known = [mode.probability for mode in heatmap.modes if masks.contains(mask, (mode.x, mode.y))]
+    certainty = max(known, default=heatmap.certainty)
+    return Instance(mask, one.candidate.score * one.fit, mean_heat(heatmap.grid, mask), certainty)
 
 
 def select_instances(found: Sequence[Instance]) -> list[Instance]:
@@ -151,6 +168,7 @@ def find_instances(
     if not is_in_clip(clip, state, options=options):
         return [state]
     limit = min(state.quantity.most or MOST_INSTANCES, MOST_INSTANCES)
+    search = ConceptSearch.of(segmenter, state.target.words, cache=state.cache)
     certainties = anchor_scores(state.consensus.heatmaps, state.consensus.agreement)
     best: tuple[tuple[int, float], list[ObjectState]] | None = None
     seen = 0
@@ -165,7 +183,7 @@ def find_instances(
         agreement = float(state.consensus.agreement[i])
         objects = [
             _state_of(state, image, heatmap, one, agreement=agreement, certainty=float(certainties[i]))
-            for one in propose_instances(image, heatmap, segmenter, cache=state.cache)
+            for one in propose_instances(image, heatmap, segmenter, search=search, cache=state.cache)
         ]
         enough = [one for one in objects if one is not None and one.evidence >= options.min_evidence]
         seen = max(seen, len(enough))
@@ -173,6 +191,7 @@ def find_instances(
         rank = (len(enough), sum(one.evidence for one in enough))
         if enough and (best is None or rank > best[0]):
             best = (rank, enough)
+    state.notes += search.describe_missed() if search else describe_unasked(segmenter, state.target.words)
     if best is None:
         reason = str(state.read_errors[0]) if state.read_errors else None
         state.failure = reason or f"nothing in this video stands out for the words {state.target.words!r}"

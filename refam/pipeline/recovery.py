@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.pipeline.anchors import MIN_COLOR_SIMILARITY
+from refam.pipeline.concepts import ConceptSearch
 from refam.pipeline.instances import propose_instances
 from refam.pipeline.state import GroundedMask, ObjectState, appearance_similarity
 from refam.pipeline.tracks import mask_at
@@ -199,9 +200,13 @@ class Redetector:
 
     def _candidates(self, state: ObjectState, image: NDArray[np.uint8], heatmap: Heatmap) -> list[Candidate]:
         """Return the masks that may show an object: of one of several at each mode of the heatmap."""
+        search = ConceptSearch.of(self._segmenter, state.target.words, cache=state.cache)
         if not state.quantity.is_plural:
+            ranked = search.rank(image, heatmap) if search is not None else []
+            if ranked:
+                return [ranked[0].candidate]
             return self._segmenter.segment(image, heatmap.to_prompt(), frame=heatmap.frame)
-        instances = propose_instances(image, heatmap, self._segmenter, cache=state.cache)
+        instances = propose_instances(image, heatmap, self._segmenter, search=search, cache=state.cache)
         return [Candidate(heatmap.frame, one.mask, one.score) for one in instances]
 
 

@@ -23,9 +23,9 @@ import numpy as np
 from refam.disk_cache import evict_oldest
 from refam.pipeline.types import Target, TrackResult, target_positions
 from refam.version import __version__
-from video.masks import encode
+from video.masks import decode, encode
 from video.tracking.state import CheckpointStore
-from video.types import Heatmap, Keyframe, MaskChoice, MaskTrack, Mode, Presence, Rle
+from video.types import Candidate, Heatmap, Keyframe, MaskChoice, MaskTrack, Mode, Presence, Rle
 
 if TYPE_CHECKING:
     from refam.grounder import Grounder
@@ -93,6 +93,27 @@ class StageCache:
     def save_mask(self, key: Sequence[object], mask: Rle, score: float) -> None:
         """Store the mask that a heatmap led to, and the segmenter's score."""
         self._write("outline", key, {"size": mask.size, "counts": mask.counts.decode("ascii"), "score": score})
+
+    def load_instances(self, key: Sequence[object]) -> list[Candidate] | None:
+        """Return the instances of a concept in a frame, or None."""
+        stored = self._read("instances", key)
+        if stored is None:
+            return None
+        rles = [_to_rle(stored["size"], counts) for counts in stored["counts"]]
+        return [
+            Candidate(stored["frame"], decode(rle), score) for rle, score in zip(rles, stored["scores"], strict=True)
+        ]
+
+    def save_instances(self, key: Sequence[object], found: Sequence[Candidate]) -> None:
+        """Store the instances of a concept in a frame, of which there may be none."""
+        rles = [encode(one.mask) for one in found]
+        content = {
+            "frame": found[0].frame if found else 0,
+            "size": rles[0].size if rles else (0, 0),
+            "counts": [rle.counts.decode("ascii") for rle in rles],
+            "scores": [one.score for one in found],
+        }
+        self._write("instances", key, content)
 
     def load_tracks(self, key: Sequence[object]) -> list[MaskTrack] | None:
         """Return the tracks of objects that were tracked together, or None."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.heatmap_regions import find_instance_regions
+from refam.pipeline.concepts import ConceptSearch, describe_unasked
 from refam.pipeline.roi import frame_of_video
 from refam.pipeline.state import GroundedMask, ObjectState
 from refam.pipeline.tracks import mask_at
@@ -47,9 +48,17 @@ def anchor_on_words(
         raise RuntimeError("an anchor on words needs heatmaps")
     if not is_in_clip(clip, state, options=options):
         return
+    search = ConceptSearch.of(segmenter, state.target.words, cache=state.cache)
     ranked = ground_masks(
-        clip, state.consensus, segmenter, read_errors=state.read_errors, cache=state.cache, progress=progress
+        clip,
+        state.consensus,
+        segmenter,
+        search=search,
+        read_errors=state.read_errors,
+        cache=state.cache,
+        progress=progress,
     )
+    state.notes += search.describe_missed() if search else describe_unasked(segmenter, state.target.words)
     for i, grounded in enumerate(ranked):
         evidence = combine_evidence(grounded.heatmap.confidence, grounded.agreement, grounded.score)
         if evidence < options.min_evidence:
@@ -124,16 +133,18 @@ def ground_masks(
     consensus: FusedHeatmaps,
     segmenter: Segmenter,
     *,
+    search: ConceptSearch | None = None,
     read_errors: list[ReadingError] | None = None,
     cache: StageCache | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> list[GroundedMask]:
-    """Segment each grounded frame with its heatmap as the prompt.
+    """Outline on each grounded frame the instance that the words mean, or what its heatmap as the prompt leads to.
 
     Args:
         clip: The video.
         consensus: The heatmaps of the grounded frames.
         segmenter: What turns a heatmap into a mask.
+        search: Finds instances of what the words name; without it, and where it finds none, the heatmap is the prompt.
         read_errors: Collects the errors of frames that cannot be read; those frames are left out.
         cache: Where the masks are stored and looked up.
         progress: Is called with the share of the frames that are done, in [0, 1].
@@ -158,8 +169,12 @@ def ground_masks(
                 raise
             read_errors.append(error)
             continue
-        outline, score = outline_heatmap(image, heatmap, segmenter, cache=cache)
-        mask = masks.decode(outline)
+        instances = search.rank(image, heatmap) if search is not None else []
+        if instances:
+            mask, score = instances[0].candidate.mask, instances[0].candidate.score
+        else:
+            outline, score = outline_heatmap(image, heatmap, segmenter, cache=cache)
+            mask = masks.decode(outline)
         appearance = ColorModel.of(image, mask)
         if appearance is not None:
             grounded.append(
