@@ -16,122 +16,23 @@ Dimensions: B samples, H heads, S queries, K keys, D channels of a head; N image
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
+from refam.attention_layouts import AttentionLayout, TokenSpans, attention_layout, attention_modules
 from refam.attention_sinks import SinkStats, compute_sink_stats
+from refam.head_weights import PeakWeights
 
 _SDPA = F.scaled_dot_product_attention
 _CHUNK = 1024  # queries at a time, on devices whose kernels do not return the log-sum-exp
+_TINY = 1e-30  # keeps quotients finite where nothing attends to what is looked for
 _HEADS_BYTES = 64 * 2**20  # of float32 queries and scores at a time, on a GPU
-
-
-# --- where each class of transformer has its text-image attention -----------------------------------------------------
-
-
-@dataclass(frozen=True)
-class AttentionLayout:
-    """Where one class of transformer has its text-image attention.
-
-    Attributes:
-        modules: A regular expression for the names of the attention modules, in the order in which they run.
-        text: Where the text keys are: "first" or "last" in a joint sequence, or "cross" if every key is text.
-        text_queries: Whether text tokens attend too; in cross-attention they never do.
-        find_spans: Where the tokens of each sample stand, from the transformer's keyword arguments; None if all samples
-            have the same number of text tokens, padding included.
-    """
-
-    modules: str
-    text: Literal["first", "last", "cross"]
-    text_queries: bool = True
-    find_spans: Callable[[Mapping[str, Any]], list[TokenSpans]] | None = None
-
-
-@dataclass(frozen=True)
-class TokenSpans:
-    """Where the tokens of one sample stand in its joint sequence.
-
-    Attributes:
-        image: The image tokens, without padding.
-        text: The text tokens, without padding.
-    """
-
-    image: slice
-    text: slice
-
-
-_PATCH = 2  # latent pixels on a side of an image token, in Lumina-Image-2.0 and Z-Image
-_Z_IMAGE_MULTIPLE = 32  # Z-Image pads image and text to whole multiples of it, with tokens that are attended to
-
-
-def _lumina2_spans(inputs: Mapping[str, Any]) -> list[TokenSpans]:
-    """Text, then the image at once, then padding."""
-    height, width = inputs["hidden_states"].shape[-2:]
-    n_image = (height // _PATCH) * (width // _PATCH)
-    counts = inputs["encoder_attention_mask"].sum(1).tolist()
-    return [TokenSpans(slice(n, n + n_image), slice(0, n)) for n in counts]
-
-
-def _z_image_spans(inputs: Mapping[str, Any]) -> list[TokenSpans]:
-    """The image, padded; then the text, padded."""
-    spans = []
-    for image, text in zip(inputs["x"], inputs["cap_feats"], strict=True):
-        n_image = (image.shape[-2] // _PATCH) * (image.shape[-1] // _PATCH)
-        start = -(-n_image // _Z_IMAGE_MULTIPLE) * _Z_IMAGE_MULTIPLE
-        spans.append(TokenSpans(slice(0, n_image), slice(start, start + len(text))))
-    return spans
-
-
-_DOUBLE_AND_SINGLE = r"(single_)?transformer_blocks\.\d+\.attn"
-
-# The patterns leave out attention among tokens of one kind: refiners of text and of the image, SD3.5's image-only
-# `attn2`, and the self-attention `attn1` of LTX, PixArt, Sana (linear, without a softmax), SkyReels and Wan.
-LAYOUTS: Mapping[str, AttentionLayout] = {
-    "FluxTransformer2DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "first"),
-    "Flux2Transformer2DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "first"),
-    "ChromaTransformer2DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "first"),
-    "SD3Transformer2DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn", "last"),
-    "QwenImageTransformer2DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn", "first"),
-    "MochiTransformer3DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn1", "last"),
-    "CogVideoXTransformer3DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn1", "first"),
-    "HunyuanVideoTransformer3DModel": AttentionLayout(_DOUBLE_AND_SINGLE, "last"),
-    "WanTransformer3DModel": AttentionLayout(r"blocks\.\d+\.attn2", "cross"),
-    "LTXVideoTransformer3DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn2", "cross"),
-    "PRXTransformer2DModel": AttentionLayout(r"blocks\.\d+\.attention", "first", text_queries=False),
-    "PixArtTransformer2DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn2", "cross"),
-    "SanaTransformer2DModel": AttentionLayout(r"transformer_blocks\.\d+\.attn2", "cross"),
-    "Lumina2Transformer2DModel": AttentionLayout(r"layers\.\d+\.attn", "first", find_spans=_lumina2_spans),
-    "ZImageTransformer2DModel": AttentionLayout(r"layers\.\d+\.attention", "last", find_spans=_z_image_spans),
-    "SkyReelsV2Transformer3DModel": AttentionLayout(r"blocks\.\d+\.attn2", "cross"),
-}
-
-
-def attention_layout(transformer: torch.nn.Module) -> AttentionLayout:
-    """Return the layout of this transformer's class.
-
-    Raises:
-        ValueError: If the class is unknown; the message names those that are known.
-    """
-    name = type(transformer).__name__
-    if name not in LAYOUTS:
-        raise ValueError(f"attention of {name} cannot be read; known transformers: {', '.join(sorted(LAYOUTS))}")
-    return LAYOUTS[name]
-
-
-def attention_modules(transformer: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the text-image attention modules in the order in which they run.
-
-    Raises:
-        ValueError: If the class of the transformer is unknown.
-    """
-    pattern = attention_layout(transformer).modules
-    return [m for n, m in transformer.named_modules() if re.fullmatch(pattern, n)]
 
 
 # --- reading one forward pass -----------------------------------------------------------------------------------------
@@ -145,20 +46,33 @@ class TextAttention:
         mean: (B, N, T) float32 probabilities, averaged over heads and over the blocks that were read.
         by_block: The same of each block, if `keep_blocks` was set.
         sink_stats: How evenly all queries attend to each text token, if `sink_stats` was set.
+        features: (B, N, C) what one block gets of the image tokens, if `features_of` was set.
     """
 
     mean: torch.Tensor
     by_block: dict[int, torch.Tensor]
     sink_stats: SinkStats | None = None
+    features: torch.Tensor | None = None
+
+    def take_samples(self, samples: slice) -> TextAttention:
+        """Keep some samples of the batch."""
+        stats = self.sink_stats
+        if stats is not None:
+            stats = SinkStats(stats.blocks, stats.mean[:, samples], stats.variation[:, samples])
+        features = None if self.features is None else self.features[samples]
+        by_block = {k: v[samples] for k, v in self.by_block.items()}
+        return TextAttention(self.mean[samples], by_block, stats, features)
 
     def slice_text(self, starts: Sequence[int], count: int) -> TextAttention:
-        """Keep `count` text tokens of each sample, beginning at that sample's own start."""
+        """Keep `count` text tokens of each sample, beginning at that sample's own start; zeros where there are none."""
 
         def cut(maps: torch.Tensor) -> torch.Tensor:
-            return torch.stack([row[:, start : start + count] for row, start in zip(maps, starts, strict=True)])
+            rows = [row[:, start : start + count] for row, start in zip(maps, starts, strict=True)]
+            return torch.stack([F.pad(row, (0, count - row.shape[1])) for row in rows])
 
         stats = None if self.sink_stats is None else self.sink_stats.slice_text(starts, count)
-        return TextAttention(cut(self.mean), {k: cut(v) for k, v in self.by_block.items()}, stats)
+        by_block = {k: cut(v) for k, v in self.by_block.items()}
+        return TextAttention(cut(self.mean), by_block, stats, self.features)
 
 
 def read_attention(
@@ -171,11 +85,13 @@ def read_attention(
     early_exit: bool = True,
     keep_blocks: bool = False,
     sink_stats: bool = False,
+    head_weights: PeakWeights | None = None,
+    features_of: int | None = None,
 ) -> tuple[TextAttention, Any]:
     """Run ONE forward pass and read its text-image attention.
 
     Args:
-        transformer: A diffusers transformer of a class in `LAYOUTS`.
+        transformer: A diffusers transformer of a class in `refam.attention_layouts.LAYOUTS`.
         inputs: Its keyword arguments, among them `encoder_hidden_states` (B, T, D), or Z-Image's `cap_feats`, B tensors
             (T, D).
         blocks: Which attention modules to read, counted from 0 in the order in which they run; None reads all.
@@ -184,6 +100,8 @@ def read_attention(
         early_exit: Stop after the last block that is read.
         keep_blocks: Also return the attention of each block by itself.
         sink_stats: Also gather statistics over all queries, for which some text rows of the softmax are computed too.
+        head_weights: How to weigh the heads of each block; None averages them. Statistics of sinks stay unweighted.
+        features_of: Also return the image tokens that this block gets, which must be one of those that are read.
 
     Returns:
         The attention, and the output of the transformer, which is None after an early exit.
@@ -202,6 +120,10 @@ def read_attention(
     stop = length if n_text is None else min(first_text + n_text, length)
     if not 0 <= first_text < stop:
         raise ValueError(f"text tokens {first_text} to {stop} cannot be read: the text has {length} tokens")
+    if features_of is not None and features_of not in wanted:
+        raise ValueError(f"features of block {features_of} cannot be kept: blocks {list(wanted)} are read")
+    if head_weights is not None and len(head_weights.tokens) != batch:
+        raise ValueError(f"heads are weighed for {len(head_weights.tokens)} samples, but there are {batch}")
     layout = attention_layout(transformer)
     tap = _AttentionTap(
         layout=layout,
@@ -213,6 +135,8 @@ def read_attention(
         early_exit=early_exit,
         keep_blocks=keep_blocks,
         gather_sink_stats=sink_stats,
+        head_weights=head_weights,
+        features_of=features_of,
     )
     hooks = []
     for index in wanted:
@@ -233,7 +157,7 @@ def read_attention(
             "no attention was seen: this transformer's attention backend does not call scaled_dot_product_attention; "
             'use transformer.set_attention_backend("native")'
         )
-    return TextAttention(tap.total / tap.count, tap.by_block, tap.sink_stats()), output
+    return TextAttention(tap.total / tap.count, tap.by_block, tap.sink_stats(), tap.features), output
 
 
 class _StopForward(Exception):  # noqa: N818 - control flow, not an error
@@ -256,11 +180,15 @@ class _AttentionTap(TorchFunctionMode):
     early_exit: bool
     keep_blocks: bool
     gather_sink_stats: bool
+    head_weights: PeakWeights | None
+    features_of: int | None
     block: int | None = None  # the block that is running
     n_image: int = 0
+    features: torch.Tensor | None = None  # (B, N, C)
     total: torch.Tensor | None = None  # (B, N, T), summed over the blocks so far
     count: int = 0
     image_rows: list[torch.Tensor] = field(default_factory=list)  # of a block that attends one sample at a time
+    plain_rows: list[torch.Tensor] = field(default_factory=list)  # the same with all heads alike
     text_rows: list[torch.Tensor] = field(default_factory=list)  # the same for text queries
     by_block: dict[int, torch.Tensor] = field(default_factory=dict)
     stats: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
@@ -277,9 +205,18 @@ class _AttentionTap(TorchFunctionMode):
             joint_already = text is None and self.layout.text != "cross"  # FLUX's single blocks get one sequence
             self.n_image = hidden.shape[1] - (self.n_text if joint_already else 0)  # unless there are `spans`
             self.block = index
+            if index == self.features_of:
+                self.features = self._image_tokens(hidden, joint=joint_already)
             self.__enter__()
 
         return hook
+
+    def _image_tokens(self, hidden: torch.Tensor, *, joint: bool) -> torch.Tensor:
+        """The image tokens (B, N, C) of what an attention module gets, text beside them or not."""
+        if self.spans is not None:
+            return torch.stack([row[span.image] for row, span in zip(hidden, self.spans, strict=True)]).float()
+        first = self.n_text if joint and self.layout.text == "first" else 0
+        return hidden[:, first : first + self.n_image].float()
 
     def pop(self, *_: Any) -> None:
         """Take the mode off torch's stack if it is there. A forward hook, and the clean-up after any exception."""
@@ -300,13 +237,20 @@ class _AttentionTap(TorchFunctionMode):
             raise ValueError("causal or grouped-query attention is not read: no supported family uses it")
         scale = call.get("scale") or q.shape[-1] ** -0.5
         out, lse = attend_with_lse(q, k, call["value"], mask=mask, scale=scale)
-        image = self._gather_batch(self.image_rows, self._probabilities(q, k, lse, mask, scale, of_text=False))
-        text = None
+        weights = self.head_weights
+        probabilities = self._probabilities(q, k, lse, mask, scale, of_text=False, weights=weights)
+        image = self._gather_batch(self.image_rows, probabilities)
+        text, plain = None, image
+        if self.gather_sink_stats and weights is not None:
+            probabilities = self._probabilities(q, k, lse, mask, scale, of_text=False)
+            plain = self._gather_batch(self.plain_rows, probabilities)
         if self.gather_sink_stats and self.layout.text != "cross" and self.layout.text_queries:
             probabilities = self._probabilities(q, k, lse, mask, scale, of_text=True)
             text = self._gather_batch(self.text_rows, probabilities, square=True)
         if image is not None:
-            self._accumulate(image, text)
+            if self.gather_sink_stats and plain is not None:
+                self.stats[self.block or 0] = compute_sink_stats(plain, text)
+            self._accumulate(image)
             if self.early_exit and self.block == self.last_block:
                 raise _StopForward
         return out
@@ -320,11 +264,13 @@ class _AttentionTap(TorchFunctionMode):
         scale: float,
         *,
         of_text: bool,
+        weights: PeakWeights | None = None,
     ) -> torch.Tensor:
         """The softmax from the image tokens, or from the text tokens that are read, to the latter."""
         if self.spans is None:
             image, text = self._image_rows_and_text_columns(q.shape[2])
-            return _mean_of_slice(q, k, lse, mask, scale, text if of_text else image, text)
+            weigh = None if weights is None else partial(weights.weigh, first=len(self.image_rows))
+            return _mean_of_slice(q, k, lse, mask, scale, text if of_text else image, text, weigh)
         width = self.columns.stop - self.columns.start
         samples = []
         for i, span in enumerate(self.spans):
@@ -333,18 +279,16 @@ class _AttentionTap(TorchFunctionMode):
             text = slice(first, stop)
             rows = text if of_text else span.image
             own_mask = mask if mask is None or mask.shape[0] == 1 else mask[one]
-            maps = _mean_of_slice(q[one], k[one], lse[one], own_mask, scale, rows, text)
+            weigh = None if weights is None else partial(weights.weigh, first=i)
+            maps = _mean_of_slice(q[one], k[one], lse[one], own_mask, scale, rows, text, weigh)
             pads = width - maps.shape[2]  # zeros, since nothing attends to the padding of a shorter text
             samples.append(F.pad(maps, (0, pads, 0, pads if of_text else 0)))
         return torch.cat(samples)
 
-    def _accumulate(self, image: torch.Tensor, text: torch.Tensor | None) -> None:
-        """Add one block's attention, of image queries (B, N, T) and of text queries (B, T, T)."""
-        block = self.block or 0
-        if self.gather_sink_stats:
-            self.stats[block] = compute_sink_stats(image, text)
+    def _accumulate(self, image: torch.Tensor) -> None:
+        """Add one block's attention (B, N, T)."""
         if self.keep_blocks:
-            self.by_block[block] = image.clone()
+            self.by_block[self.block or 0] = image.clone()
         self.total = image if self.total is None else self.total.add_(image)
         self.count += 1
 
@@ -391,12 +335,13 @@ def _mean_of_slice(
     scale: float,
     rows: slice,
     columns: slice,
+    weigh: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """The softmax from some query rows to some key columns, averaged over heads: (B, rows, columns)."""
     if mask is not None:
         mask = mask[None] if mask.ndim == 3 else mask[None, None] if mask.ndim == 2 else mask
         mask = mask[..., columns] if mask.shape[2] == 1 else mask[..., rows, columns]
-    return mean_probabilities(q[:, :, rows], k[:, :, columns], lse[:, :, rows], scale=scale, mask=mask)
+    return mean_probabilities(q[:, :, rows], k[:, :, columns], lse[:, :, rows], scale=scale, mask=mask, weigh=weigh)
 
 
 # --- fused attention and its log-sum-exp ------------------------------------------------------------------------------
@@ -447,6 +392,7 @@ def mean_probabilities(
     scale: float,
     mask: torch.Tensor | None = None,
     heads_at_once: int | None = None,
+    weigh: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Compute the softmax between the given queries and keys, averaged over heads.
 
@@ -461,12 +407,14 @@ def mean_probabilities(
         mask: (1 or B, 1 or H, 1 or S, 1 or K), boolean (False: not attended to) or additive.
         heads_at_once: None is one on the CPU, and on a GPU as many as fit into 64 MiB, since there such a small product
             takes no longer than launching its kernels.
+        weigh: Computes weights (B, H) of some heads from their probabilities (B, H, S, K); None weighs all alike.
 
     Returns:
         (B, S, K) float32 probabilities.
     """
     b, heads, s, d = q.shape
     total = torch.zeros(b, s, k.shape[2], dtype=torch.float32, device=q.device)
+    weight = torch.zeros(b, dtype=torch.float32, device=q.device)
     if heads_at_once is None:
         heads_at_once = 1 if q.device.type == "cpu" else max(1, _HEADS_BYTES // (4 * b * s * (d + k.shape[2])))
     for start in range(0, heads, heads_at_once):
@@ -476,8 +424,14 @@ def mean_probabilities(
             bias = bias + _to_additive(mask if mask.shape[1] == 1 else mask[:, some], torch.float32)
         keys = (k[:, some].float() * scale).transpose(-1, -2)
         scores = torch.baddbmm(bias.flatten(0, 1), q[:, some].float().flatten(0, 1), keys.flatten(0, 1))
-        total.add_(scores.exp_().unflatten(0, (b, -1)).sum(1) if heads_at_once > 1 else scores.exp_())
-    return total.div_(heads)
+        if weigh is not None:
+            by_head = scores.exp_().unflatten(0, (b, -1))
+            weights = weigh(by_head)
+            total.add_(torch.einsum("bhsk,bh->bsk", by_head, weights))
+            weight = weight + weights.sum(1)
+        else:
+            total.add_(scores.exp_().unflatten(0, (b, -1)).sum(1) if heads_at_once > 1 else scores.exp_())
+    return total.div_(heads) if weigh is None else total.div_(weight.clamp_min(_TINY)[:, None, None])
 
 
 def _logsumexp(q: torch.Tensor, k: torch.Tensor, additive: torch.Tensor | None, scale: float) -> torch.Tensor:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 _EPSILON = 1e-12  # keeps quotients of attention finite
@@ -51,11 +52,13 @@ class SinkStats:
         return f"SinkStats(blocks {list(self.blocks)}: {n} blocks x {b} samples x {t} text tokens)"
 
     def slice_text(self, starts: Sequence[int], count: int) -> SinkStats:
-        """Keep `count` text tokens of each sample, beginning at that sample's own start."""
-        mean, variation = (
-            torch.stack([stat[:, b, start : start + count] for b, start in enumerate(starts)], 1)
-            for stat in (self.mean, self.variation)
-        )
+        """Keep `count` text tokens of each sample, beginning at that sample's own start; zeros where there are none."""
+
+        def cut(stat: torch.Tensor) -> torch.Tensor:
+            rows = [stat[:, b, start : start + count] for b, start in enumerate(starts)]
+            return torch.stack([F.pad(row, (0, count - row.shape[1])) for row in rows], 1)
+
+        mean, variation = cut(self.mean), cut(self.variation)
         return SinkStats(self.blocks, mean, variation)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from refam.attention import attention_modules
+from refam.attention_layouts import attention_modules
 from refam.attention_sinks import find_sinks, suppress_sinks
 from refam.grounder import Grounder, GroundingOptions
 from refam.grounder_loading import load_grounder

@@ -23,7 +23,7 @@ from backend.feedback.cross_validation import CrossValidated, assign_folds, choo
 from backend.feedback.project import CorrectedObject, FeedbackError
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.timeline import clip_frame_of_editor, track_on_timeline
-from refam.attention import attention_modules
+from refam.attention_layouts import attention_modules
 from refam.grounder import Grounder
 from refam.pipeline.confidence import ScoreModel, feature_vector, fit_score_model
 from refam.pipeline.pipeline import Pipeline, PipelineError

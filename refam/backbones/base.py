@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from refam.attention import TextAttention, attention_modules, read_attention
+from refam.attention import TextAttention, read_attention
+from refam.attention_layouts import attention_modules
 from refam.backbones.identity import append_weights_hash
 from refam.backbones.presets import Preset
 from refam.backbones.weights import BackboneError
+from refam.head_weights import PeakWeights
 from refam.text.rewording import Rewording
 
 _MAX_ASPECT = 8  # long side / short side
@@ -40,15 +42,13 @@ class TextCondition:
     starts: tuple[int, ...]
 
     def expand(self, count: int) -> TextCondition:
-        """Repeat a single prompt for `count` samples, without a copy.
+        """Repeat each prompt for `count` samples, one prompt after the other; a single one without a copy."""
 
-        Raises:
-            ValueError: If there are several prompts.
-        """
-        if len(self.starts) != 1:
-            raise ValueError(f"only a single prompt can be expanded, this has {len(self.starts)}")
-        rows = {k: v if v is None else v.expand(count, *v.shape[1:]) for k, v in self.inputs.items()}
-        return TextCondition(rows, self.starts * count)
+        def repeat(rows: torch.Tensor) -> torch.Tensor:
+            return rows.expand(count, *rows.shape[1:]) if len(self.starts) == 1 else rows.repeat_interleave(count, 0)
+
+        rows = {k: v if v is None else repeat(v) for k, v in self.inputs.items()}
+        return TextCondition(rows, tuple(start for start in self.starts for _ in range(count)))
 
 
 class TextEncoders(Protocol):
@@ -211,7 +211,15 @@ class Backbone(ABC):
         return self._latents(np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames]))
 
     def read_attention(
-        self, latents: torch.Tensor, text: TextCondition, noise: torch.Tensor, *, n_text: int, **options: Any
+        self,
+        latents: torch.Tensor,
+        text: TextCondition,
+        noise: torch.Tensor,
+        *,
+        n_text: int,
+        head_weights: PeakWeights | None = None,
+        features: bool = False,
+        **options: Any,
     ) -> TextAttention:
         """Read the attention of ONE forward pass over noised latents.
 
@@ -220,7 +228,9 @@ class Backbone(ABC):
             text: B prompts.
             noise: Noise of the same shape as the latents.
             n_text: How many tokens of each prompt to read.
-            **options: Options of `refam.attention.read_attention`.
+            head_weights: How to weigh the heads of each block; positions count from the start of each prompt.
+            features: Also return the image tokens that a block gets: the middle one of those that are read.
+            **options: Other options of `refam.attention.read_attention`.
 
         Raises:
             BackboneError: If the attention is not finite.
@@ -228,10 +238,15 @@ class Backbone(ABC):
         with torch.inference_mode():
             inputs = {**self._inputs(latents, noise, text), "return_dict": False}
             first, last = min(text.starts), max(text.starts)
+            blocks = sorted(self.preset.blocks or range(len(attention_modules(self.transformer))))
+            if head_weights is not None:
+                head_weights = head_weights.shift([start - first for start in text.starts])
             attention, _ = read_attention(
                 self.transformer,
                 inputs,
-                blocks=self.preset.blocks,
+                blocks=blocks,
+                head_weights=head_weights,
+                features_of=blocks[len(blocks) // 2] if features else None,
                 n_text=last - first + n_text,
                 first_text=first,
                 **options,

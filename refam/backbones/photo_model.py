@@ -15,6 +15,7 @@ from refam.backbones.base import TextCondition
 from refam.backbones.image_models import FluxBackbone
 from refam.backbones.presets import Preset
 from refam.backbones.weights import BackboneError
+from refam.head_weights import PeakWeights
 from refam.photos import VOCABULARY_NAME
 from refam.photos.positions import INTERLEAVED, scaled_image_ids
 from refam.photos.rewording import make_rewording
@@ -54,19 +55,37 @@ class PhotoBackbone(FluxBackbone):
 
     @override
     def read_attention(
-        self, latents: torch.Tensor, text: TextCondition, noise: torch.Tensor, *, n_text: int, **options: Any
+        self,
+        latents: torch.Tensor,
+        text: TextCondition,
+        noise: torch.Tensor,
+        *,
+        n_text: int,
+        head_weights: PeakWeights | None = None,
+        features: bool = False,
+        **options: Any,
     ) -> TextAttention:
         _, height, width = self.grid(latents)
         count = INTERLEAVED**2
         rows = {k: v if v is None else v.repeat_interleave(count, 0) for k, v in text.inputs.items()}
         texts = TextCondition(rows, tuple(start for start in text.starts for _ in range(count)))
-        parts = super().read_attention(_split(latents), texts, _split(noise), n_text=n_text, **options)
+        parts = super().read_attention(
+            _split(latents),
+            texts,
+            _split(noise),
+            n_text=n_text,
+            head_weights=None if head_weights is None else head_weights.split_pictures(count),
+            features=features,
+            **options,
+        )
         stats = parts.sink_stats
         if stats is not None:  # every part is one more sample of the same picture
             mean, variation = (v.unflatten(1, (-1, count)).mean(2) for v in (stats.mean, stats.variation))
             stats = SinkStats(stats.blocks, mean, variation)
         by_block = {block: _merge(maps, height, width) for block, maps in parts.by_block.items()}
-        return replace(parts, mean=_merge(parts.mean, height, width), by_block=by_block, sink_stats=stats)
+        kept = None if parts.features is None else _merge(parts.features, height, width)
+        mean = _merge(parts.mean, height, width)
+        return replace(parts, mean=mean, by_block=by_block, sink_stats=stats, features=kept)
 
     @override
     def _inputs(self, latents: torch.Tensor, noise: torch.Tensor, text: TextCondition) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from refam.attention import attention_modules
+from refam.attention_layouts import attention_modules
 from refam.evaluation.photos import LEAST_AREA, OutlinedPicture, is_at
 from refam.photos.features import read_picture
 from video.errors import UserError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refam.attention import attention_modules
+from refam.attention_layouts import attention_modules
 from refam.evaluation.grounding_scores import Progress, estimate_scores, format_gain, paired_gain, score_heatmap
 from refam.grounding import TokenMaps
 from refam.tiny.heldout import HeldOutClip, HeldOutScene

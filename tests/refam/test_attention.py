@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from refam import attention as kernels
-from refam.attention import attend_with_lse, attention_modules, mean_probabilities, read_attention
+from refam.attention import attend_with_lse, mean_probabilities, read_attention
+from refam.attention_layouts import attention_modules
 from tests.refam.small_transformers import LAYOUTS, B, T, flux
 
 
@@ -85,6 +86,29 @@ def test_reading_fewer_text_tokens_is_a_slice(layout: tuple[Any, dict[str, Any],
     whole, _ = read_attention(model, inputs)
     part, _ = read_attention(model, inputs, n_text=3)
     torch.testing.assert_close(part.mean, whole.mean[:, :, :3])
+
+
+def test_samples_and_tokens_are_kept_and_what_a_text_lacks_is_zero() -> None:
+    model, inputs, n_image = flux()
+    reading, _ = read_attention(model, inputs, blocks=[0, 1], sink_stats=True, keep_blocks=True, features_of=1)
+    second = reading.take_samples(slice(1, 2)).slice_text([T - 2], 3)
+    assert second.features is not None
+    assert reading.features is not None
+    assert second.sink_stats is not None
+    assert reading.sink_stats is not None
+    for maps, whole in ((second.mean, reading.mean), (second.by_block[1], reading.by_block[1])):
+        assert maps.shape == (1, n_image, 3)
+        assert torch.equal(maps[0, :, :2], whole[1, :, T - 2 :])
+        assert not maps[..., 2].any()
+    assert torch.equal(second.sink_stats.mean[:, 0, :2], reading.sink_stats.mean[:, 1, T - 2 :])
+    assert not second.sink_stats.variation[..., 2].any()
+    assert torch.equal(second.features[0], reading.features[1])
+
+
+def test_features_of_a_block_that_is_not_read_are_refused() -> None:
+    model, inputs, _ = flux()
+    with pytest.raises(ValueError, match=r"features of block 2 cannot be kept: blocks \[0, 1\] are read"):
+        read_attention(model, inputs, blocks=[0, 1], features_of=2)
 
 
 def test_all_hooks_are_removed(layout: tuple[Any, dict[str, Any], int, str]) -> None:

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
-from refam.attention import attention_modules, read_attention
+from refam.attention import read_attention
+from refam.attention_layouts import attention_modules
 from refam.attention_sinks import (
     SinkOptions,
     SinkStats,

@@ -13,6 +13,7 @@ from refam.backbones import load_backbone, preset_for
 from refam.backbones.photo_model import PhotoBackbone
 from refam.backbones.weights import BackboneError
 from refam.grounder import Grounder
+from refam.head_weights import PeakWeights
 from refam.photos import TEXT_LENGTH
 from refam.photos.attention_loss import RecordAttention
 from refam.photos.encoder import PhotoEncoder
@@ -87,6 +88,31 @@ def test_the_backbone_reads_what_training_saw(backbone, frame):
     assert torch.allclose(read.mean, expected.flatten(1, 2), atol=1e-5)
     assert torch.allclose(torch.stack(list(read.by_block.values())).mean(0), read.mean, atol=1e-6)
     assert read.sink_stats.mean.shape == (len(backbone.preset.blocks), 2, 3)
+
+
+def test_the_parts_of_a_picture_share_the_weights_of_their_heads(backbone, frame):
+    """The maps are those of training, their heads weighed by the highest peak among all parts of the picture."""
+    latents = backbone.encode_frames([frame, frame[::-1]])
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
+    text = backbone.encode_text(["the dog"]).expand(2)
+    seen, peaks = [], PeakWeights.weigh
+
+    def weigh(self, probabilities, *, first=0):
+        weights = peaks(self, probabilities, first=first)
+        seen.append((probabilities[..., 1].amax(-1).unflatten(0, (2, -1)).amax(1), weights.unflatten(0, (2, -1))))
+        return weights
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PeakWeights, "weigh", weigh)
+        read = backbone.read_attention(
+            latents, text, noise, n_text=3, head_weights=PeakWeights(((1,), (1,))), features=True
+        )
+    assert len(seen) == 2 * len(backbone.preset.blocks)  # two heads, one at a time
+    for of_picture, weights in seen:
+        assert weights.shape == (2, INTERLEAVED**2, 1)
+        assert torch.equal(weights, of_picture[:, None].expand_as(weights))
+    _, height, width = backbone.grid(latents)
+    assert read.features.shape[:2] == read.mean.shape[:2] == (2, height * width)
 
 
 def test_every_picture_spans_the_same_positions():
