@@ -19,7 +19,9 @@ from refam.backbones import (
     VideoBackbone,
 )
 from refam.calibration import Calibration
-from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps, compute_heatmap
+from refam.contrast import ContrastMaps, join_texts
+from refam.grounding import GroundingOptions, GroundingTrace, TokenMaps, average_readings, compute_heatmap
+from refam.head_weights import PeakWeights
 from refam.oom import FrameLatents, OutOfMemoryGuard, resize_maps
 from refam.presence import PresenceModel
 from refam.text.expression import Expression, ExpressionError, require_known_head
@@ -30,6 +32,8 @@ from video.types import Heatmap, MaskChoice
 __all__ = ["Grounder", "GroundingError", "GroundingOptions", "GroundingTrace", "TokenMaps"]
 
 GroundingError = ExpressionError
+Texts = tuple[Expression, ...]
+"""What is read in one forward pass: the expression, and the contrast's text if there is one."""
 _BATCH = 16  # frames x noise samples in one forward pass
 
 
@@ -44,7 +48,7 @@ class Grounder:
     Attributes:
         backbone: The diffusion transformer that is read.
         options: The parts of the method to use.
-        name: Name of the backbone, with its weights.
+        name: Name of the backbone, with its weights, and a hash of the reading if that is not today's.
     """
 
     def __init__(
@@ -57,10 +61,10 @@ class Grounder:
     ) -> None:
         self.backbone = backbone
         self.options = options or GroundingOptions()
-        self.name = backbone.name
+        self.name = backbone.name + self.options.reading.version_suffix
         self._calibration, self._presence = calibration, presence
         self._memory_guard = OutOfMemoryGuard(backbone, batch=_BATCH)
-        self._encoded_texts: dict[str, TextCondition] = {}
+        self._encoded_texts: dict[tuple[str, ...], TextCondition] = {}
 
     def for_words(self, expression: str) -> Grounder:
         """Return the grounder that looks for an expression: this one. A `GrounderGroup` returns one of its members."""
@@ -97,6 +101,17 @@ class Grounder:
             noun_phrase=options.noun_phrase,
         )
 
+    def parse_contrast(self, options: GroundingOptions) -> tuple[Expression, ...]:
+        """Parse the second text of a contrast, all of whose words count; empty if the reading has no contrast.
+
+        Raises:
+            GroundingError: If the model knows none of its words, or if there are too many.
+        """
+        if not options.reading.contrast:
+            return ()
+        every_word = replace(options, noun_phrase=False, spatial_bias=False)
+        return (self.parse(join_texts(options.reading.contrast_texts), options=every_word),)
+
     def unknown_words(self, expression: str) -> list[str]:
         """Return the words that the backbone's tokenizer does not know; they do not guide the search.
 
@@ -127,8 +142,9 @@ class Grounder:
             "draws": preset.draws,
             "balanced": preset.balanced,
             "smooth_tokens": preset.smooth_tokens,
-            **{k: v for k, v in asdict(options).items() if k != "seed"},
+            **{k: v for k, v in asdict(options).items() if k not in ("seed", "reading")},
             "magnet_words": str(options.magnet_words),
+            **({"reading": reading} if (reading := options.reading.settings()) else {}),
         }
 
     def valid_calibration(self, options: GroundingOptions | None = None) -> Calibration | None:
@@ -207,16 +223,18 @@ class Grounder:
         if len(shapes) > 1:
             raise ValueError(f"all frames of one call must have one size, got {sorted(shapes)}")
         options = options or self.options
-        parsed = [self.parse(e, options=options) for e in expressions]
-        for expression in parsed:
-            self._memory_guard.run(partial(self._encode_text, expression.prompt))
+        if options.reading.frames != "together" and not self.backbone.is_video:
+            raise GroundingError(
+                f"{self.name} reads each frame by itself, not clips: leave out frames={options.reading.frames!r}"
+            )
+        contrast = self.parse_contrast(options)
+        parsed = [(self.parse(e, options=options), *contrast) for e in expressions]
+        for texts in parsed:
+            self._memory_guard.run(partial(self._encode_texts, texts))
         self.backbone.release_text_encoders()
         latents = FrameLatents(self.backbone, frames)
         self._memory_guard.run(latents.encode)
-        return (
-            self._memory_guard.run(partial(self._token_maps, expression, latents, indices, options))
-            for expression in parsed
-        )
+        return (self._memory_guard.run(partial(self._token_maps, texts, latents, indices, options)) for texts in parsed)
 
     def compute_heatmap(
         self, maps: TokenMaps, frame: NDArray[np.uint8], *, options: GroundingOptions | None = None
@@ -255,33 +273,34 @@ class Grounder:
 
     # --- forward passes
 
-    def _encode_text(self, prompt: str) -> TextCondition:
-        if prompt not in self._encoded_texts:
-            self._encoded_texts[prompt] = self.backbone.encode_text([prompt])
-        return self._encoded_texts[prompt]
+    def _encode_texts(self, texts: Texts) -> TextCondition:
+        """The expression's prompt, and that of the contrast if there is one; encoded together, to be of one length."""
+        prompts = tuple(text.prompt for text in texts)
+        if prompts not in self._encoded_texts:
+            self._encoded_texts[prompts] = self.backbone.encode_text(prompts)
+        return self._encoded_texts[prompts]
 
     def _token_maps(
-        self, expression: Expression, frame_latents: FrameLatents, indices: Sequence[int], options: GroundingOptions
+        self, texts: Texts, frame_latents: FrameLatents, indices: Sequence[int], options: GroundingOptions
     ) -> list[TokenMaps]:
         """Token maps of each frame, on the grid of the size that was requested."""
-        latents = frame_latents.encode()
         if isinstance(self.backbone, VideoBackbone):
-            maps = self._video_token_maps(self.backbone, expression, latents, indices, options)
+            maps = self._clip_token_maps(self.backbone, texts, frame_latents, indices, options)
         else:
-            maps = self._image_token_maps(expression, latents, indices, options)
+            maps = self._image_token_maps(texts, frame_latents.encode(), indices, options)
         if self._memory_guard.requested_px is None:
             return maps
         # Frames that were read before memory ran out have larger maps, with which these must be comparable.
         grid = self.backbone.tokens_for(*frame_latents.size, short_side_px=self._memory_guard.requested_px)
-        return [replace(m, maps=resize_maps(m.maps, grid), draws=resize_maps(m.draws, grid)) for m in maps]
+        return [_resize(m, grid) for m in maps]
 
     def _image_token_maps(
-        self, expression: Expression, latents: torch.Tensor, indices: Sequence[int], options: GroundingOptions
+        self, texts: Texts, latents: torch.Tensor, indices: Sequence[int], options: GroundingOptions
     ) -> list[TokenMaps]:
         """Each frame by itself; all noise samples of a frame in one forward pass."""
         draws = self.backbone.preset.draws
         token_maps = []
-        per_pass = max(1, self._memory_guard.batch // draws)
+        per_pass = max(1, self._memory_guard.batch // (draws * len(texts)))
         grid = self.backbone.grid(latents)[1:]
         for start in range(0, len(latents), per_pass):
             some_latents, some_indices = latents[start : start + per_pass], indices[start : start + per_pass]
@@ -292,19 +311,44 @@ class Grounder:
                     for draw in range(draws)
                 ]
             )
-            attention = self._read_attention(
-                expression, some_latents.repeat_interleave(draws, 0), noise, sink_stats=options.sinks
-            )
+            attention, *others = self._read_attention(texts, some_latents.repeat_interleave(draws, 0), noise, options)
             by_frame = attention.mean.unflatten(0, (len(some_latents), draws))  # (F, D, N, T)
             for i, (index, mean, by_draw) in enumerate(zip(some_indices, by_frame.mean(1), by_frame, strict=True)):
-                sinks = find_sinks_in_samples([attention.sink_stats], range(i * draws, (i + 1) * draws))
-                token_maps.append(TokenMaps(index, expression, _to_maps(mean, grid), _to_maps(by_draw, grid), sinks))
+                samples = slice(i * draws, (i + 1) * draws)
+                sinks = find_sinks_in_samples([attention.sink_stats], range(samples.start, samples.stop))
+                other = _to_maps(others[0].mean[samples].mean(0), grid) if others else None
+                kept = attention.features
+                features = None if kept is None else _to_maps(kept[samples].mean(0), grid)
+                maps = (_to_maps(mean, grid), _to_maps(by_draw, grid))
+                token_maps.append(TokenMaps(index, texts[0], *maps, sinks, _contrast_maps(texts, other), features))
         return token_maps
+
+    def _clip_token_maps(
+        self,
+        backbone: VideoBackbone,
+        texts: Texts,
+        frame_latents: FrameLatents,
+        indices: Sequence[int],
+        options: GroundingOptions,
+    ) -> list[TokenMaps]:
+        """All frames as one clip, each as a clip of its own, or both, averaged."""
+        frames = options.reading.frames
+        together, alone = [], []
+        if frames != "alone":
+            together = self._video_token_maps(backbone, texts, frame_latents.encode(), indices, options)
+        if frames != "together":
+            for latents, index in zip(frame_latents.encode_each(), indices, strict=True):
+                alone += self._video_token_maps(backbone, texts, latents, [index], options)
+        return (
+            [average_readings(a, b) for a, b in zip(together, alone, strict=True)]
+            if frames == "both"
+            else (together or alone)
+        )
 
     def _video_token_maps(
         self,
         backbone: VideoBackbone,
-        expression: Expression,
+        texts: Texts,
         latents: torch.Tensor,
         indices: Sequence[int],
         options: GroundingOptions,
@@ -322,23 +366,50 @@ class Grounder:
         passes = []
         for draw in range(backbone.preset.draws):
             noise = torch.stack([self._sample_noise(i, draw, shape, options.seed) for i in noise_indices], 1)[None]
-            passes.append(self._read_attention(expression, latents, noise, sink_stats=options.sinks))
-        by_draw = torch.cat([attention.mean for attention in passes])
+            passes.append(self._read_attention(texts, latents, noise, options))
+        by_draw = torch.cat([attention.mean for attention, *_ in passes])
         # The clip is one sequence, so that its sinks are the same in all frames.
-        sinks = find_sinks_in_samples([attention.sink_stats for attention in passes], [0])
+        sinks = find_sinks_in_samples([attention.sink_stats for attention, *_ in passes], [0])
         grid = backbone.grid(latents)
         mean, draws = _to_maps(by_draw.mean(0), grid), _to_maps(by_draw, grid)
-        rows = backbone.token_frames(len(indices))
-        return [TokenMaps(i, expression, mean[:, t], draws[:, :, t], sinks) for i, t in zip(indices, rows, strict=True)]
+        others = [reading[1].mean for reading in passes if len(texts) > 1]
+        other = _to_maps(torch.cat(others).mean(0), grid) if others else None
+        kept = [attention.features for attention, *_ in passes if attention.features is not None]
+        features = _to_maps(torch.cat(kept).mean(0), grid) if kept else None
+        token_maps = []
+        for index, t in zip(indices, backbone.token_frames(len(indices)), strict=True):
+            contrast = _contrast_maps(texts, None if other is None else other[:, t])
+            of_frame = None if features is None else features[:, t]
+            token_maps.append(TokenMaps(index, texts[0], mean[:, t], draws[:, :, t], sinks, contrast, of_frame))
+        return token_maps
 
     def _read_attention(
-        self, expression: Expression, latents: torch.Tensor, noise: torch.Tensor, *, sink_stats: bool
-    ) -> TextAttention:
-        """ONE forward pass over a batch of latents."""
-        text = self._encode_text(expression.prompt).expand(len(latents))
-        return self.backbone.read_attention(
-            latents, text, noise.to(latents), n_text=len(expression.tokens), sink_stats=sink_stats
+        self, texts: Texts, latents: torch.Tensor, noise: torch.Tensor, options: GroundingOptions
+    ) -> list[TextAttention]:
+        """ONE forward pass over a batch of latents, with each text; the attention to each of them."""
+        n, reading = len(latents), options.reading
+        text = self._encode_texts(texts).expand(n)
+        weights = None
+        if reading.head_weights == "peak":
+            content = [tuple(p for word in text.content_words() for p in word) for text in texts]
+            weights = PeakWeights(tuple(positions for positions in content for _ in range(n)))
+        batch = torch.cat([latents] * len(texts)) if len(texts) > 1 else latents
+        noise = torch.cat([noise] * len(texts)) if len(texts) > 1 else noise  # the same for each text
+        attention = self.backbone.read_attention(
+            batch,
+            text,
+            noise.to(latents),
+            n_text=max(len(text.tokens) for text in texts),
+            sink_stats=options.sinks,
+            head_weights=weights,
+            features=reading.prototypes > 0,
         )
+        if len(texts) == 1:
+            return [attention]
+        return [
+            attention.take_samples(slice(i * n, (i + 1) * n)).slice_text([0] * n, len(text.tokens))
+            for i, text in enumerate(texts)
+        ]
 
     def _sample_noise(self, index: int, draw: int, shape: torch.Size, seed: int | None = None) -> torch.Tensor:
         """Noise from the frame's own seed, sampled on the CPU: the same on every device, another for every frame.
@@ -348,6 +419,22 @@ class Grounder:
         seed = self.options.seed if seed is None else seed
         generator = torch.Generator().manual_seed((seed * 1_000_003 + index) * 97 + draw)
         return torch.randn(shape, generator=generator)
+
+
+def _contrast_maps(texts: Texts, maps: NDArray[np.float32] | None) -> ContrastMaps | None:
+    """The maps of the second text, if there is one."""
+    return None if maps is None else ContrastMaps(texts[1], maps)
+
+
+def _resize(maps: TokenMaps, grid: tuple[int, int]) -> TokenMaps:
+    """The same on a grid of (w, h) tokens."""
+    return replace(
+        maps,
+        maps=resize_maps(maps.maps, grid),
+        draws=resize_maps(maps.draws, grid),
+        contrast=maps.contrast and replace(maps.contrast, maps=resize_maps(maps.contrast.maps, grid)),
+        features=None if maps.features is None else resize_maps(maps.features, grid),
+    )
 
 
 def _to_maps(attention: torch.Tensor, grid: tuple[int, ...]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from refam.backbones.word_reader import GroupReader
 from refam.grounder import Grounder
 from refam.grounding import GroundingOptions
+from refam.reading import Reading
 from refam.text.expression import Expression
 from video.types import Heatmap
 
@@ -19,16 +20,25 @@ class GrounderGroup:
     """Grounds each expression with the member that knows its words. A member is loaded when words first choose it.
 
     Attributes:
-        name: Name of the group, with a hash of its members' weights.
+        name: Name of the group, with a hash of its members' weights, and one of the reading if that is not today's.
 
     Args:
-        name: See above.
+        name: See above, without the reading.
         reader: Chooses a member by words, without loading any.
         members: By name, what loads them.
+        reading: How the members read attention.
     """
 
-    def __init__(self, name: str, reader: GroupReader, members: Mapping[str, Callable[[], Grounder]]) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        reader: GroupReader,
+        members: Mapping[str, Callable[[], Grounder]],
+        *,
+        reading: Reading = Reading(),  # noqa: B008 - frozen
+    ) -> None:
+        self.name = name + reading.version_suffix
+        self._plain_name = name
         self._reader = reader
         self._members = members
         self._loaded: dict[str, Grounder] = {}
@@ -36,7 +46,7 @@ class GrounderGroup:
     def with_options(self, options: GroundingOptions) -> GrounderGroup:
         """Return a group with other options that shares the members' backbones."""
         changed = {name: partial(self._load_with, options, name) for name in self._members}
-        return GrounderGroup(self.name, self._reader, changed)
+        return GrounderGroup(self._plain_name, self._reader, changed, reading=options.reading)
 
     @property
     def warnings(self) -> list[str]:

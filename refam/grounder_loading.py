@@ -41,7 +41,8 @@ def load_grounder_or_group(
         member: partial(load_grounder, member, device=device, options=options, loading=loading)
         for member in members_of(backbone)
     }
-    return GrounderGroup(name_with_weights(backbone), open_group(backbone), members)
+    reading = (options or GroundingOptions()).reading
+    return GrounderGroup(name_with_weights(backbone), open_group(backbone), members, reading=reading)
 
 
 def load_grounder(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -98,6 +98,10 @@ class FrameLatents:
             self._encoded = None
             self._encoded = (short_side_px, self._backbone.encode_frames(self._frames))
         return self._encoded[1]
+
+    def encode_each(self) -> Iterator[torch.Tensor]:
+        """Yield the latents of each frame by itself, for a video backbone: a clip of one frame."""
+        return (self._backbone.encode_frames([frame]) for frame in self._frames)
 
 
 def resize_maps(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from refam.backbones import BackboneError, FluxBackbone, load_backbone, preset_for
+from refam.backbones import Backbone, BackboneError, FluxBackbone, load_backbone, preset_for
 from refam.grounder import Grounder, GroundingError, GroundingOptions
 from refam.grounder_loading import load_grounder
+from refam.grounding import TokenMaps, average_readings
+from refam.reading import Reading
 from refam.text.tokens import TokenRole
 from refam.tiny import TINY_DIRECTORY, scenes
 
@@ -196,3 +199,132 @@ def test_the_shipped_model_grounds_objects_in_a_wide_clip() -> None:
         x, y = heatmaps[0].peak
         hits += bool(clip.masks[k, 0, int(y * 180), int(x * 320)])
     assert hits == len(clip.expressions)
+
+
+# --- further readings
+
+EVERYTHING = Reading(contrast=0.5, head_weights="peak", prototypes=0.1)
+
+
+def read_one(grounder: Grounder, frame: np.ndarray, reading: Reading) -> TokenMaps:
+    ((maps,),) = grounder.read_token_maps(
+        [frame], ["the red star"], indices=[0], options=replace(grounder.options, reading=reading)
+    )
+    return maps
+
+
+def test_todays_reading_is_the_plain_mean_to_the_bit(random_backbone: FluxBackbone) -> None:
+    grounder, frame = Grounder(random_backbone), random_frames(1)[0]
+    maps = read_one(grounder, frame, Reading())
+    latents = random_backbone.encode_frames([frame])
+    noise = grounder._sample_noise(0, 0, latents.shape[1:])[None]
+    text = random_backbone.encode_text([maps.expression.prompt])
+    direct = random_backbone.read_attention(latents, text, noise, n_text=len(maps.expression.tokens), sink_stats=True)
+    assert np.array_equal(maps.maps, direct.mean[0].T.unflatten(1, maps.maps.shape[1:]).numpy())
+
+
+def test_what_was_read_for_options_that_are_off_changes_nothing(random_backbone: FluxBackbone) -> None:
+    grounder, frame = Grounder(random_backbone), random_frames(1)[0]
+    maps, more = (read_one(grounder, frame, reading) for reading in (Reading(), EVERYTHING))
+    plain = grounder.compute_heatmap(maps, frame).heatmap
+    carried = grounder.compute_heatmap(replace(maps, contrast=more.contrast, features=more.features), frame).heatmap
+    assert np.array_equal(plain.grid, carried.grid)
+    assert (plain.peak, plain.confidence) == (carried.peak, carried.confidence)
+
+
+@pytest.mark.parametrize(
+    ("reading", "message"),
+    [(Reading(contrast=1.0), "without a contrast"), (Reading(prototypes=0.1), "without features")],
+)
+def test_maps_that_lack_what_a_reading_needs_are_refused(
+    random_backbone: FluxBackbone, reading: Reading, message: str
+) -> None:
+    grounder, frame = Grounder(random_backbone), random_frames(1)[0]
+    maps = read_one(grounder, frame, Reading())
+    with pytest.raises(ValueError, match=message):
+        grounder.compute_heatmap(maps, frame, options=GroundingOptions(reading=reading))
+
+
+def test_a_contrast_with_the_expression_itself_leaves_nothing(random_backbone: FluxBackbone) -> None:
+    reading = Reading(contrast=1.0, contrast_texts=("the red star",))
+    grounder, frame = Grounder(random_backbone, GroundingOptions(reading=reading)), random_frames(1)[0]
+    ((heatmap,),) = grounder.ground([frame], ["the red star"])
+    assert heatmap.grid.max() == 0
+    ((other,),) = grounder.ground([frame], ["a small dotted ring"])
+    assert other.grid.max() == 1
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [Reading(contrast=0.5), Reading(head_weights="peak"), Reading(prototypes=0.1), EVERYTHING],
+    ids=["contrast", "peak", "prototypes", "all"],
+)
+def test_each_option_changes_the_heatmap_and_the_settings(random_backbone: FluxBackbone, reading: Reading) -> None:
+    frame, plain = random_frames(1)[0], Grounder(random_backbone)
+    grounder = plain.with_options(GroundingOptions(reading=reading))
+    before, after = (g.ground([frame], ["the red star"])[0][0].grid for g in (plain, grounder))
+    assert after.max() == 1
+    assert not np.array_equal(before, after)
+    assert "reading" not in plain.heatmap_settings()
+    assert grounder.heatmap_settings()["reading"] == reading.settings()
+    assert plain.name == random_backbone.name
+    assert grounder.name == random_backbone.name + reading.version_suffix != plain.name
+
+
+def test_a_frame_of_one_colour_has_no_peak_with_any_reading(random_backbone: FluxBackbone) -> None:
+    grounder = Grounder(random_backbone, GroundingOptions(reading=EVERYTHING))
+    assert grounder.ground([np.full((54, 96, 3), 90, np.uint8)], ["the red star"])[0][0].grid.max() == 0
+
+
+def test_a_contrast_of_words_that_the_model_does_not_know_is_refused(random_backbone: FluxBackbone) -> None:
+    reading = Reading(contrast=1.0, contrast_texts=("the zebra",))
+    with pytest.raises(GroundingError, match="knows none of the words 'zebra'"):
+        Grounder(random_backbone, GroundingOptions(reading=reading)).ground(random_frames(1), ["the red star"])
+
+
+def test_an_image_model_reads_no_clips(random_backbone: FluxBackbone) -> None:
+    grounder = Grounder(random_backbone, GroundingOptions(reading=Reading(frames="both")))
+    with pytest.raises(GroundingError, match="reads each frame by itself, not clips: leave out frames='both'"):
+        grounder.ground(random_frames(1), ["the red star"])
+
+
+@pytest.mark.parametrize("name", ["Wan", "CogVideoX 1.5", "Mochi"])
+def test_a_video_model_reads_clips_frames_or_both(loaded: Callable[[str], Backbone], name: str) -> None:
+    grounder = Grounder(loaded(name))
+    frames = [np.random.default_rng(i).integers(0, 255, (48, 72, 3), dtype=np.uint8) for i in range(2)]
+    read = {}
+    for way in ("together", "alone", "both"):
+        reading = Reading(frames=way, contrast=0.5, prototypes=0.1)
+        (read[way],) = grounder.read_token_maps(
+            frames, ["the red star"], indices=[4, 9], options=GroundingOptions(reading=reading)
+        )
+    for i, index in enumerate((4, 9)):
+        options = GroundingOptions(reading=Reading(contrast=0.5, prototypes=0.1))
+        ((single,),) = grounder.read_token_maps([frames[i]], ["the red star"], indices=[index], options=options)
+        together, alone, both = (read[way][i] for way in ("together", "alone", "both"))
+        assert both.frame == index
+        assert np.array_equal(alone.maps, single.maps)
+        assert not np.allclose(together.maps, alone.maps, atol=1e-4)
+        np.testing.assert_allclose(both.maps, (together.maps + alone.maps) / 2, atol=1e-6)
+        np.testing.assert_allclose(both.draws, (together.draws + alone.draws) / 2, atol=1e-6)
+        assert both.contrast is not None
+        assert together.contrast is not None
+        assert alone.contrast is not None
+        np.testing.assert_allclose(both.contrast.maps, (together.contrast.maps + alone.contrast.maps) / 2, atol=1e-6)
+
+
+def test_the_sinks_of_two_readings_are_those_of_either(random_backbone: FluxBackbone) -> None:
+    maps = read_one(Grounder(random_backbone), random_frames(1)[0], Reading())
+    averaged = average_readings(replace(maps, sinks=(1, 4)), replace(maps, sinks=(0, 4)))
+    assert averaged.sinks == (0, 1, 4)
+    assert average_readings(replace(maps, sinks=None), maps).sinks is None
+
+
+@shipped
+def test_what_was_fitted_is_valid_for_todays_reading_alone() -> None:
+    grounder = load_grounder("tiny", device="cpu")
+    assert grounder.valid_calibration() is not None
+    assert grounder.valid_presence() is not None
+    other = GroundingOptions(reading=Reading(prototypes=0.1))
+    assert grounder.valid_calibration(other) is None
+    assert grounder.valid_presence(other) is None

@@ -17,10 +17,12 @@ import torch.nn.functional as F
 from diffusers import SanaPipeline
 from torch.overrides import TorchFunctionMode
 
-from refam.attention import attention_modules, read_attention
+from refam.attention import read_attention
+from refam.attention_layouts import attention_modules
 from refam.backbones import Backbone, VideoBackbone
 from refam.grounder import Grounder, GroundingOptions
 from refam.grounder_loading import load_grounder
+from refam.reading import Reading
 from tests.refam.backbones import pipelines
 from tests.refam.backbones.pipelines import ALL, random_frames
 
@@ -416,6 +418,17 @@ def test_a_patch_of_the_latent_stands_where_the_grid_says(named: tuple[str, Back
         # Elsewhere each place has seen all others before it looks at the text.
         if name not in (*CROSS, "Lumina-Image-2.0", "Z-Image"):
             assert (moved > 1e-4).nonzero().flatten().tolist() == [expected]
+        kept = [
+            read_attention(backbone.transformer, backbone._inputs(some, noise, text), blocks=[0, 2], features_of=block)
+            for some in (planted, latents)
+            for block in (0, 2)
+        ]
+        for with_patch, without in ((kept[0], kept[2]), (kept[1], kept[3])):
+            features, others = with_patch[0].features, without[0].features
+            assert features is not None
+            assert others is not None
+            assert features.shape[:2] == (1, t * h * w)
+            assert int((features - others).abs().sum(-1).argmax()) == expected - start
 
 
 def test_a_patch_of_the_picture_stands_where_the_grid_says(named: tuple[str, Backbone]) -> None:
@@ -470,6 +483,31 @@ def test_a_batch_gives_the_same_maps_as_its_samples(named: tuple[str, Backbone])
         one = slice(row, row + 1)
         alone = backbone.read_attention(latents[one], backbone.encode_text([prompt]), noise[one], n_text=4).mean
         torch.testing.assert_close(together[one], alone, atol=1e-4, rtol=1e-3)
+
+
+def test_a_contrast_is_one_more_sample_in_the_same_pass(named: tuple[str, Backbone]) -> None:
+    _, backbone = named
+    grounder, frames, words = Grounder(backbone), random_frames(2), ["the red star"]
+    reading = Reading(contrast=0.5, contrast_texts=("the background", "a small blue ring"), prototypes=0.1)
+    every_word = GroundingOptions(noun_phrase=False, spatial_bias=False)
+    with record_inputs(*transformers_of(backbone.pipeline)) as plain_passes:
+        (plain,) = grounder.read_token_maps(frames, words, indices=[3, 4])
+    with record_inputs(*transformers_of(backbone.pipeline)) as passes:
+        (both,) = grounder.read_token_maps(frames, words, indices=[3, 4], options=GroundingOptions(reading=reading))
+    (other,) = grounder.read_token_maps(
+        frames, ["the background and a small blue ring"], indices=[3, 4], options=every_word
+    )
+    assert len(passes) == len(plain_passes) == 1
+    samples = [len(noisy_latents(inputs[0])) for inputs in (plain_passes, passes)]
+    assert samples == [1, 2] if backbone.is_video else [2, 4]
+    for one, alone, second in zip(both, plain, other, strict=True):
+        assert one.contrast is not None
+        assert one.features is not None
+        assert one.sinks == alone.sinks
+        np.testing.assert_allclose(one.maps, alone.maps, atol=1e-4, rtol=1e-3)
+        np.testing.assert_allclose(one.contrast.maps, second.maps, atol=1e-4, rtol=1e-3)
+        assert one.features.shape[1:] == one.maps.shape[1:]
+        assert (alone.contrast, alone.features) == (None, None)
 
 
 def test_grounding_gives_a_heatmap_of_the_grid_for_each_frame(named: tuple[str, Backbone]) -> None:

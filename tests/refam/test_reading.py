@@ -1,0 +1,40 @@
+"""Readings check themselves, and the default one is in no settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from refam.reading import Reading
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {}),
+        ({"contrast_texts": ("the car",)}, {}),  # without a contrast its text is not read
+        ({"contrast": 0.5}, {"contrast": 0.5}),
+        ({"contrast": 1.0, "contrast_texts": ("the car",)}, {"contrast": 1.0, "contrast_texts": ("the car",)}),
+        ({"head_weights": "peak", "frames": "both"}, {"head_weights": "peak", "frames": "both"}),
+        ({"prototypes": 0.1}, {"prototypes": 0.1}),
+    ],
+)
+def test_settings_are_what_differs_from_the_default(options: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert Reading(**options).settings() == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"contrast": -0.1}, "from 0 to 10, not -0.1"),
+        ({"contrast": 1.0, "contrast_texts": (" ",)}, "such as 'the background'"),
+        ({"contrast": 1.0, "contrast_texts": ()}, "such as 'the background'"),
+        ({"prototypes": 0.6}, "from 0 to 0.5, not 0.6"),
+        ({"head_weights": "max"}, "head_weights must be one of uniform, peak, not 'max'"),
+        ({"frames": "clip"}, "frames must be one of together, alone, both, not 'clip'"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Reading(**options)
