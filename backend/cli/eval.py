@@ -30,10 +30,20 @@ eval_app = typer.Typer(
 Backbone = Annotated[
     str, typer.Option(envvar="REFAM_BACKBONE", help="Preset name, pipeline folder or hub name that reads the words.")
 ]
+Reading = Annotated[
+    bool,
+    typer.Option(
+        "--reading",
+        help="Compare ways of reading the attention instead: contrast, head weights, prototypes; of a video model, "
+        "frames and clips.",
+    ),
+]
 Like = Annotated[
     str | None,
     typer.Option(help="Blocks, noise level and sizes of this preset, for a folder of the same kind, e.g. tiny."),
 ]
+
+_FRAMES_PER_CLIP = 8  # planned frames of a held-out clip, each of which counts as a scene
 
 for _name, _dataset in DATASETS.items():
     eval_app.command(_name, help=_dataset.about, epilog=examples(f"eval {_name}"))(dataset_command(_name))
@@ -147,13 +157,16 @@ def scenes(
     choose: Annotated[
         bool, typer.Option("--choose", help="Search blocks and noise level, on other scenes than the held-out ones.")
     ] = False,
+    reading: Reading = False,
 ) -> None:
     """Ground held-out scenes: point accuracy, J and F with 95 % intervals, for each kind of expression.
 
     The mask for J and F is what GrabCut, the segmenter that needs no weights, makes of the heatmap. Prints Markdown.
     """
     with one_line_errors(), steps() as step:
-        from refam.evaluation import grounding_scores, reading_scores
+        if reading and (ablate or looks or calibration or choose):
+            raise UserError("--reading prints a table of its own: give it without the other tables' options")
+        from refam.evaluation import grounding_scores, reading_choice, reading_scores
         from refam.segmenters.load import load_segmenter
         from refam.tiny import heldout
 
@@ -162,10 +175,20 @@ def scenes(
             other_scenes = list(heldout.held_out_scenes(limit, heldout.CHOICE_SEED))
             _print(reading_scores.search_readings(grounder, other_scenes, progress=lambda f: step("ground", f)))
             return
+        if reading:
+            is_video = grounder.backbone.is_video
+            count = max(1, limit // _FRAMES_PER_CLIP) if is_video else limit
+            moving = reading_choice.clip_cases(heldout.held_out_clips(count, heldout.HELD_OUT_SEED))
+            still = reading_choice.scene_cases(heldout.held_out_scenes(count, heldout.HELD_OUT_SEED))
+            table = reading_choice.compare_readings(
+                grounder, moving if is_video else still, segmenter, count=count, progress=lambda f: step("read", f)
+            )
+            _print(table)
+            return
         cases = list(heldout.held_out_scenes(limit, heldout.HELD_OUT_SEED))
         if looks:
             _print(reading_scores.plan_table(grounder, cases, segmenter, progress=lambda f: step("looks", f)))
-            clips = list(heldout.held_out_clips(max(1, limit // 8), heldout.HELD_OUT_SEED))
+            clips = list(heldout.held_out_clips(max(1, limit // _FRAMES_PER_CLIP), heldout.HELD_OUT_SEED))
             _print(f"\n{len(clips)} clips of 8 planned frames\n")
             _print(reading_scores.fusion_table(grounder, clips, progress=lambda f: step("votes", f)))
             return
@@ -191,6 +214,7 @@ def photos(
         bool, typer.Option("--choose", help="Compare blocks instead: the current ones, published ones, all, thirds.")
     ] = False,
     masks: Annotated[bool, typer.Option(help="Also outline what is found: the IoU of the first mask.")] = False,
+    reading: Reading = False,
     sam2: console.Sam2 = None,
 ) -> None:
     """Ground the nouns of photographs whose objects are outlined: the share of peaks on the object, for each noun.
@@ -204,6 +228,8 @@ def photos(
         require_file(root)
         if choose and masks:
             raise UserError("--choose compares the peaks of heatmaps only: give it without --masks")
+        if reading and (choose or masks or places):
+            raise UserError("--reading prints a table of its own: give it without --choose, --masks and --places")
         from backend.settings import weight_settings
         from refam.evaluation.photos import (
             knows_noun,
@@ -217,7 +243,18 @@ def photos(
         pictures = read_outlined(root, skipped=left_out)[:limit]
         grounder = _load_grounder(backbone, None, device)
         known = cache(partial(knows_noun, grounder))
-        if choose:
+        if reading:
+            from refam.evaluation.reading_choice import compare_readings, count_photo_cases, photo_cases
+
+            table = compare_readings(
+                grounder,
+                photo_cases(pictures, known),
+                weight_settings().segmenter(sam2, device=device),
+                count=count_photo_cases(pictures, known),
+                progress=lambda f: step("read", f),
+            )
+            _print(table)
+        elif choose:
             from refam.evaluation.block_choice import compare_blocks
 
             _print(compare_blocks(grounder, pictures, known, progress=lambda f: step("ground", f)))

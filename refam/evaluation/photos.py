@@ -224,16 +224,26 @@ def score_pictures(
             centre = mask is not None and is_at(mask, 0.5, 0.5)
             outlined = None
             if mask is not None and segmenter is not None:
-                outlined = _score_mask(segmenter, image, row[0], picture.objects[noun])
+                outlined = score_first_mask(segmenter, image, row[0], picture.objects[noun])
             scores.append(PairScore(noun, mask is not None, hit, centre, row[0].certainty, seconds, outlined))
         progress((index + 1) / len(pictures))
     return scores
 
 
-def _score_mask(
+def score_first_mask(
     segmenter: Segmenter, image: NDArray[np.uint8], heatmap: Heatmap, objects: Sequence[NDArray[np.bool_]]
 ) -> float:
-    """IoU of the mask of a heatmap with the object that it fits best; 0 without a mask."""
+    """Score the mask that a heatmap leads to.
+
+    Args:
+        segmenter: Makes it.
+        image: (H, W, 3) uint8 RGB.
+        heatmap: Of the image.
+        objects: (h, w) bool, all of one size and of the image's shape.
+
+    Returns:
+        Its IoU with the object that it fits best; 0 without a mask.
+    """
     candidates = segmenter.segment(image, heatmap.to_prompt()) if heatmap.grid.max() > 0 else []
     if not candidates:
         return 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.tiny.language import KINDS, ReferringExpression, sample_referring_scene
-from refam.tiny.scenes import draw_moving_scene, draw_scene, set_in_motion
+from refam.tiny.scenes import Scene, draw_moving_scene, draw_scene, set_in_motion
 
 HELD_OUT_SEED = 20261122
 CHOICE_SEED = 7
@@ -43,11 +43,13 @@ class HeldOutScene:
         picture: (h, w, 3) uint8 RGB.
         masks: (K, h, w) bool, of all objects.
         referral: The expression and which object it means.
+        others: What the other objects are, in words that the expression does not have: "the blue star".
     """
 
     picture: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     referral: ReferringExpression
+    others: tuple[str, ...] = ()
 
     @property
     def truth(self) -> NDArray[np.bool_]:
@@ -64,16 +66,18 @@ class HeldOutClip:
         masks: (K, N, h, w) bool, of all objects.
         planned: Indices of the frames to ground.
         referral: The expression and which object it means.
+        others: See `HeldOutScene`.
     """
 
     frames: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     planned: tuple[int, ...]
     referral: ReferringExpression
+    others: tuple[str, ...] = ()
 
     def planned_scenes(self) -> list[HeldOutScene]:
         """Return each planned frame as a scene by itself."""
-        return [HeldOutScene(self.frames[i], self.masks[:, i], self.referral) for i in self.planned]
+        return [HeldOutScene(self.frames[i], self.masks[:, i], self.referral, self.others) for i in self.planned]
 
 
 def held_out_scenes(count: int, seed: int) -> Iterator[HeldOutScene]:
@@ -83,7 +87,7 @@ def held_out_scenes(count: int, seed: int) -> Iterator[HeldOutScene]:
         extent = EXTENTS[i % len(EXTENTS)]
         scene, referral = sample_referring_scene(rng, extent)
         picture, masks = draw_scene(scene, picture_size(extent))
-        yield HeldOutScene(picture, masks, referral)
+        yield HeldOutScene(picture, masks, referral, _describe_others(scene, referral))
 
 
 def held_out_clips(count: int, seed: int, *, speed: float = 0.6) -> Iterator[HeldOutClip]:
@@ -110,7 +114,18 @@ def held_out_clips(count: int, seed: int, *, speed: float = 0.6) -> Iterator[Hel
         visible = masks[referral.target, list(planned)].sum((1, 2))
         if visible.min() >= 0.5 * visible.max():
             made += 1
-            yield HeldOutClip(frames, masks, planned, referral)
+            yield HeldOutClip(frames, masks, planned, referral, _describe_others(scene, referral))
+
+
+def _describe_others(scene: Scene, referral: ReferringExpression) -> tuple[str, ...]:
+    """The colour and the shape of each other object, without words of the expression; each description once."""
+    used = referral.text.split()
+    words = [
+        [word for word in (obj.colour, obj.shape) if word not in used]
+        for i, obj in enumerate(scene.objects)
+        if i != referral.target
+    ]
+    return tuple(dict.fromkeys(f"the {' '.join(some)}" for some in words if some))
 
 
 def picture_size(extent: tuple[float, float]) -> tuple[int, int]:
