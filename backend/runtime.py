@@ -135,9 +135,9 @@ class Runtime:
             return self._identify_backbone()
 
     def _backbone_version(self) -> str:
-        """The backbone with an id of its weights and of its calibrated settings."""
+        """The backbone with an id of its weights, of how attention is read and of its calibrated settings."""
         with self._identity_lock:
-            identity = self._identify_backbone()
+            identity = self._identify_backbone() + self.settings.reading_options().version_suffix
             return identity if self._calibrated is None else f"{identity}+{self._calibrated.version}"
 
     def _identify_backbone(self) -> str:
@@ -196,7 +196,7 @@ class Runtime:
         from refam.grounder_loading import load_grounder_or_group
 
         settings = self.settings
-        options = GroundingOptions(magnet_words=settings.magnet_words())
+        options = GroundingOptions(magnet_words=settings.magnet_words(), reading=settings.reading_options())
         grounder = load_grounder_or_group(
             settings.backbone, device=settings.device, options=options, loading=settings.loading()
         )

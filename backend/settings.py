@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.pipeline.device import is_device_name
 from refam.pipeline.quality import Quality
+from refam.reading import Reading
 from refam.text.magnets import Magnets
 from video.errors import UserError
 
@@ -71,6 +72,8 @@ class WeightSettings(BaseSettings):
     """Free text encoders once words are encoded, and load them again for new words"""
     blocks: str | None = None
     """Transformer blocks to read, as in `14-17` or `all`; unset takes the preset's, see `refam eval photos --choose`"""
+    reading: str | None = None
+    """Other ways of reading attention, as in `heads=peak contrast=0.5`, see `refam eval photos --reading`"""
     download: bool = False
     """Fetch a backbone that is not on this machine; SAM2-tiny (about 156 MB) is fetched at first use without this"""
     offline: bool = False
@@ -88,6 +91,16 @@ class WeightSettings(BaseSettings):
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("reading")
+    @classmethod
+    def _check_reading(cls, value: str | None) -> str | None:
+        Reading.parse(value or "")
+        return value
+
+    def reading_options(self) -> Reading:
+        """Return how attention is read, in refam's own type."""
+        return Reading.parse(self.reading or "")
 
     @property
     def models_dir(self) -> Path:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from refam.heatmaps import normalise
 from refam.text.expression import Expression
 
-BACKGROUND = "the background"
 _LEAST_LEFT = 1e-5  # of the maximum: what rounding leaves of two equal maps
 
 

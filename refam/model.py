@@ -35,6 +35,7 @@ from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.stages import Progress
 from refam.pipeline.types import PipelineOptions, PromptError, Target, TrackResult
 from refam.pipeline.word_check import check_targets
+from refam.reading import Reading
 from refam.segmenters.load import SegmenterError, TrackerKind, load_segmenter
 from refam.segmenters.sam2_weights import describe_missing, fetch_default_weights
 from refam.text.magnets import Magnets
@@ -273,6 +274,7 @@ def load(
     quality: Quality | str = Quality.NORMAL,
     tracker: TrackerKind = "auto",
     magnets: str | Magnets | None = None,
+    reading: str | Reading = "",
     seed: int = 0,
     dtype: Dtype = "auto",
     offload: bool = False,
@@ -300,6 +302,7 @@ def load(
         quality: "fast", "normal" or "best": how closely videos are looked at.
         tracker: "flow", "memory", "sam2-video" or "sam3-video"; "auto" takes the best that the segmenter allows.
         magnets: The words that take up stray attention, with spaces between them; the paper's unless given.
+        reading: Other ways of reading the attention, such as "contrast=0.5 heads=peak", see `refam.reading`.
         seed: Random seed of the noise that words are grounded with.
         dtype: Type of the backbone's weights: "float32", "bfloat16" or "float16"; "auto" is the preset's on CUDA, and
             float32 elsewhere.
@@ -333,14 +336,14 @@ def load(
     _require_choice("dtype", dtype, get_args(Dtype))
     if quantise is not None:
         _require_choice("quantise", quantise, get_args(Quantisation))
-    magnet_words = _to_magnets(magnets)
+    magnet_words, how_read = _to_magnets(magnets), _to_reading(reading)
 
     def load_words() -> Grounder | GrounderGroup:
         from refam.backbones import LoadOptions
         from refam.grounder import GroundingOptions
         from refam.grounder_loading import load_grounder_or_group
 
-        options = GroundingOptions(seed=seed, magnet_words=magnet_words)
+        options = GroundingOptions(seed=seed, magnet_words=magnet_words, reading=how_read)
         loading = LoadOptions(dtype=dtype, offload=offload, quantise=quantise, free_text=free_text, download=download)
         return load_grounder_or_group(backbone, device=device, options=options, loading=loading)
 
@@ -438,6 +441,17 @@ def default_models_dir() -> Path:
 
 def _offline_by_environment() -> bool:
     return os.environ.get("REFAM_OFFLINE", "").lower() in {"1", "true", "t", "yes", "y", "on"}
+
+
+def _to_reading(reading: object) -> Reading:
+    try:
+        if isinstance(reading, str):
+            return Reading.parse(reading)
+    except ValueError as error:
+        raise PromptError(f"reading: {error}") from error
+    if isinstance(reading, Reading):
+        return reading
+    raise PromptError(f"reading must be options such as 'contrast=0.5 heads=peak', got {reading!r}")
 
 
 def _to_magnets(magnets: object) -> Magnets:

@@ -10,10 +10,10 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from refam.contrast import BACKGROUND
-
+BACKGROUND = "the background"
 HeadWeights = Literal["uniform", "peak"]
 Frames = Literal["together", "alone", "both"]
+_EXAMPLE = "write some of: contrast=0.5 heads=peak prototypes=0.05 frames=both"
 _MOST_SEEDS = 0.5  # of all tokens, of either kind
 
 
@@ -56,6 +56,25 @@ class Reading:
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> Reading:
+        """Read options as people write them: "contrast=0.5 heads=peak prototypes=0.05 frames=both", or some of them.
+
+        Raises:
+            ValueError: If it is something else, or out of range.
+        """
+        options: dict[str, Any] = {}
+        for part in text.replace(",", " ").split():
+            name, _, value = part.partition("=")
+            try:
+                if name in ("contrast", "prototypes"):
+                    options[name] = float(value)
+                else:
+                    options[{"heads": "head_weights", "frames": "frames"}[name]] = value
+            except (KeyError, ValueError):
+                raise ValueError(f"{part!r} is no way of reading; {_EXAMPLE}") from None
+        return cls(**options)
 
     def settings(self) -> dict[str, Any]:
         """Return what differs from today's reading, by name; empty if nothing does.

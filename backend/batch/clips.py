@@ -44,6 +44,8 @@ _WORKER_SETTINGS = {
     "features_mb",
     "quality",
     "magnets",
+    "blocks",
+    "reading",
     "dtype",
     "offload",
     "quantise",

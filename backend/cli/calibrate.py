@@ -127,14 +127,14 @@ def calibrate_project(
     if not report.changed:
         yield "nothing gained on videos that it was not chosen by, so nothing was changed"
         return
-    magnets = str(grounder.options.magnet_words)
+    magnets, reading = str(grounder.options.magnet_words), settings.reading_options().version_suffix
     calibrated = report.to_settings(backbone_identity, project=project, magnets=magnets)
     segmenter = runtime.segmenter_choice.version
     if report.score_model is not None:
-        model = replace(report.score_model, made_with=f"{backbone_identity}+{calibrated.version}/{segmenter}")
+        model = replace(report.score_model, made_with=f"{backbone_identity}{reading}+{calibrated.version}/{segmenter}")
         save_score_model(model, settings.data_dir / SCORE_MODELS_FILE)
     path = save_calibrated(calibrated, settings.data_dir)
-    backbone = f"{runtime.backbone_identity}+{calibrated.version}"
+    backbone = f"{runtime.backbone_identity}{reading}+{calibrated.version}"
     version = model_version(backbone, segmenter, settings.quality.version_suffix)
     yield f"kept in {path}; start `refam serve` anew, connect and retrieve again: the version is now {version}"
 

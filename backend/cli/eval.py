@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -130,10 +131,12 @@ def need(
 def _load_pipeline(backbone: str, sam2: str | None, device: str) -> Pipeline:
     from backend.settings import weight_settings
     from refam.grounder_loading import load_grounder_or_group
+    from refam.grounding import GroundingOptions
     from refam.pipeline.pipeline import Pipeline
 
     weights = weight_settings()
-    grounder = load_grounder_or_group(backbone, device=device, loading=weights.loading())
+    options = GroundingOptions(reading=weights.reading_options())
+    grounder = load_grounder_or_group(backbone, device=device, options=options, loading=weights.loading())
     return Pipeline(weights.segmenter(sam2, device=device), grounder=lambda: grounder)
 
 
@@ -192,7 +195,8 @@ def scenes(
             _print(f"\n{len(clips)} clips of 8 planned frames\n")
             _print(reading_scores.fusion_table(grounder, clips, progress=lambda f: step("votes", f)))
             return
-        rows = grounding_scores.ABLATION if ablate else {"as it ships": grounding_scores.SHIPPED}
+        parts = grounding_scores.ABLATION if ablate else {"as it ships": grounding_scores.SHIPPED}
+        rows = {name: replace(options, reading=grounder.options.reading) for name, options in parts.items()}
         scores = grounding_scores.score_cases(grounder, cases, rows, segmenter, progress=lambda f: step("ground", f))
         shipped = scores["as it ships"]
         _print(
@@ -367,11 +371,14 @@ def _calibrate_on_photos(
 
 
 def _load_grounder(backbone: str, like: str | None, device: str) -> Grounder:
-    """Load the grounder with its shipped options and print its settings."""
+    """Load the grounder with its shipped options, and the reading that is set, and print its settings."""
     from backend.settings import weight_settings
     from refam.grounder_loading import load_grounder
+    from refam.grounding import GroundingOptions
 
-    grounder = load_grounder(backbone, device=device, settings_from=like, loading=weight_settings().loading())
+    weights = weight_settings()
+    options = GroundingOptions(reading=weights.reading_options())
+    grounder = load_grounder(backbone, device=device, options=options, settings_from=like, loading=weights.loading())
     preset = grounder.backbone.preset
     _print(f"{grounder.name}: blocks {preset.blocks}, noise {preset.noise}, draws {preset.draws}\n")
     return grounder

@@ -220,7 +220,7 @@ def _load_models(
         return load_grounder_or_group(backbone, device=device, settings_from=like, loading=weights.loading())
 
     def make_grounder(grounding_options: GroundingOptions) -> Grounder | GrounderGroup:
-        return load().with_options(replace(grounding_options, seed=seed))
+        return load().with_options(replace(grounding_options, seed=seed, reading=weights.reading_options()))
 
     return weights.segmenter(sam2, device=device), make_grounder
 

@@ -71,8 +71,8 @@ def explain(
         from refam.grounder import GroundingOptions
         from refam.grounder_loading import load_grounder_or_group
 
-        options = GroundingOptions(seed=seed, magnet_words=words_added)
         weights = weight_settings(download=download, offline=no_download)
+        options = GroundingOptions(seed=seed, magnet_words=words_added, reading=weights.reading_options())
         grounder = load_grounder_or_group(backbone, device=device, options=options, loading=weights.loading())
         fetch_segmenter(weights, sam2, step=step)
         segmenter = weights.segmenter(sam2, device=device)

@@ -277,6 +277,7 @@ class LabelRun:
             quality=options.quality,
             tracker=weights.tracker,
             magnets=options.magnets,
+            reading=weights.reading_options(),
             seed=options.seed,
             dtype=weights.dtype,
             offload=weights.offload,

@@ -140,7 +140,7 @@ def score_cases(
 
 def _forward_pass_key(options: GroundingOptions) -> tuple[object, ...]:
     """Return the options that token maps depend on. (A pass that detects sinks serves rows without them, too.)"""
-    return (options.magnets, options.seed)
+    return (options.magnets, options.seed, options.reading)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -269,6 +269,4 @@ def calibrate_grounder(grounder: Grounder, count: int, *, progress: Progress) ->
         features.append(trace.features)
         hits.append(metrics.point_hit(trace.heatmap.peak, case.truth))
         progress((i + 1) / count)
-    return fit_calibration(
-        np.array(features), np.array(hits), made_with=grounder.heatmap_settings(SHIPPED), seed=CHOICE_SEED
-    )
+    return fit_calibration(np.array(features), np.array(hits), made_with=grounder.heatmap_settings(), seed=CHOICE_SEED)

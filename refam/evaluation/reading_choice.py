@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.backbones.weights import quiet_libraries
-from refam.contrast import BACKGROUND
 from refam.evaluation.grounding_scores import format_gain
 from refam.evaluation.photos import LEAST_AREA, OutlinedPicture, is_at, score_first_mask
 from refam.photos.features import read_picture
-from refam.reading import Reading
+from refam.reading import BACKGROUND, Reading
 from refam.text.expression import ExpressionError
 from refam.tiny.heldout import HeldOutClip, HeldOutScene
 from video.errors import UserError

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import backend
+from backend.runtime import Runtime
 from backend.settings import (
     Settings,
     SettingsError,
@@ -18,6 +19,7 @@ from backend.settings import (
     unknown_variables,
     weight_settings,
 )
+from refam.reading import Reading
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +95,24 @@ def test_magnets_are_split_into_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().magnet_words().words == ("with", "to", ".", "blue")
     monkeypatch.setenv("REFAM_MAGNETS", "  ")
     with pytest.raises(SettingsError, match="REFAM_MAGNETS: no magnets"):
+        load_settings()
+
+
+def test_readings_are_options_and_in_the_model_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Runtime(load_settings(backbone="tiny", sam2="grabcut")).model_version
+    monkeypatch.setenv("REFAM_READING", "contrast=0 heads=uniform")
+    assert Runtime(load_settings(backbone="tiny", sam2="grabcut")).model_version == plain
+    monkeypatch.setenv("REFAM_READING", "heads=peak")
+    settings = load_settings(backbone="tiny", sam2="grabcut")
+    assert settings.reading_options() == Reading(head_weights="peak")
+    _, backbone, *rest = Runtime(settings).model_version.split("/")
+    assert [backbone, *rest] == [
+        plain.split("/")[1] + Reading(head_weights="peak").version_suffix,
+        *plain.split("/")[2:],
+    ]
+    assert Runtime(settings).grounder().name == backbone
+    monkeypatch.setenv("REFAM_READING", "heads=loud")
+    with pytest.raises(SettingsError, match="REFAM_READING: head_weights must be one of uniform, peak, not 'loud'"):
         load_settings()
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import refam
 from refam.backbones import BackboneError
 from refam.model import default_models_dir
+from refam.reading import Reading
 from refam.segmenters.load import SegmenterError
 from refam.tiny.scenes import SceneClip, draw_clip
 from tests import media
@@ -55,6 +56,22 @@ def test_track_follows_what_the_words_mean(model: refam.Model, scene: SceneClip,
         assert found.keyframes[0].frame == 0
         assert found.visible.all()
         assert min(iou(mask, truth) for mask, truth in zip(found.masks, scene.masks[k], strict=True)) > 0.5
+
+
+def test_attention_is_read_as_asked(model: refam.Model, scene: SceneClip) -> None:
+    plain = model.ground(scene.frames[0], scene.expressions[0])
+    for reading in ("prototypes=0.05", Reading(prototypes=0.05)):
+        other = refam.load(backbone="tiny", segmenter="grabcut", device="cpu", reading=reading)
+        heatmap = other.ground(scene.frames[0], scene.expressions[0])
+        assert not np.array_equal(heatmap.grid, plain.grid)
+
+
+@pytest.mark.parametrize(
+    ("reading", "message"), [("peak", "reading: 'peak' is no way"), (0.5, "options such as .*, got 0.5")]
+)
+def test_readings_that_are_none_are_refused(reading: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        refam.load(reading=reading)  # type: ignore[arg-type]
 
 
 def test_expressions_of_different_models_are_tracked_in_one_call(scene: SceneClip, path: Path) -> None:

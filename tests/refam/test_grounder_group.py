@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from refam.backbones.word_reader import GroupReader, WordReader
-from refam.grounder import Grounder, GroundingError
+from refam.grounder import Grounder, GroundingError, GroundingOptions
 from refam.grounder_group import GrounderGroup
+from refam.reading import Reading
 from refam.tiny.model import build_tokenizer
 
 
@@ -53,6 +54,15 @@ def test_progress_is_called_after_each_expression_so_that_a_long_list_can_be_end
 
     with pytest.raises(InterruptedError, match=r"0\.25"):
         made.ground(frames, words, progress=end)
+
+
+def test_the_name_says_how_attention_is_read(group):
+    made, _ = group
+    reading = Reading(prototypes=0.1)
+    changed = made.with_options(GroundingOptions(reading=reading))
+    assert changed.name == f"both@1{reading.version_suffix}"
+    assert changed.for_words("the square").options.reading == reading
+    assert changed.with_options(GroundingOptions()).name == made.name == "both@1"
 
 
 def test_only_the_member_that_the_words_choose_is_loaded_and_once(group):

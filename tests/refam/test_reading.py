@@ -25,6 +25,33 @@ def test_settings_are_what_differs_from_the_default(options: dict[str, Any], exp
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", Reading()),
+        ("contrast=0.5", Reading(contrast=0.5)),
+        ("heads=peak, prototypes=0.05", Reading(head_weights="peak", prototypes=0.05)),
+        ("frames=both  contrast=1", Reading(contrast=1.0, frames="both")),
+    ],
+)
+def test_options_are_written_as_names_and_values(text: str, expected: Reading) -> None:
+    assert Reading.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["peak", "contrast=much", "contrast", "texts=a", "heads:peak"])
+def test_other_words_are_no_options(text: str) -> None:
+    with pytest.raises(ValueError, match=f"'{text}' is no way of reading; write some of: contrast=0.5 heads=peak"):
+        Reading.parse(text)
+
+
+def test_each_reading_has_a_version_of_its_own() -> None:
+    texts = ["contrast=0.5", "contrast=1", "heads=peak", "prototypes=0.05", "frames=both", "frames=both heads=peak"]
+    suffixes = [Reading.parse(text).version_suffix for text in texts]
+    assert len(set(suffixes)) == len(texts)
+    assert all(len(suffix) == 7 and suffix.startswith("+") for suffix in suffixes)
+    assert Reading.parse("contrast=0 prototypes=0 heads=uniform frames=together").version_suffix == ""
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"contrast": -0.1}, "from 0 to 10, not -0.1"),
