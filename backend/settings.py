@@ -212,7 +212,7 @@ class Settings(WeightSettings):
     backbone: str = Field(default=DEFAULT_BACKBONE, min_length=1)
     """Diffusion transformer that grounds words: a preset, a pipeline directory or a hub name"""
     sam2: str | None = None
-    """Segmenter: a name of `refam models`, a directory, a hub name or `grabcut`; unset takes the best present"""
+    """Segmenter: a name of `refam models`, a directory (SAM2, SAM3), a hub name or `grabcut`; unset takes the best"""
     device: str = "auto"
     """Device of the models: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`"""
     magnets: str = str(Magnets())

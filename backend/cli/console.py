@@ -183,9 +183,9 @@ Sam2 = Annotated[
     str | None,
     typer.Option(
         envvar="REFAM_SAM2",
-        help="What draws masks: sam2-tiny and others of `refam models`, a folder, a hub name, or grabcut, which needs "
-        "no weights; unless given, the best that is here, or else sam2-tiny, which is fetched. REFAM_TRACKER (auto, "
-        "memory, sam2-video, sam3-video, flow): what follows them.",
+        help="What draws masks: sam2-tiny and others of `refam models`, a folder of SAM2 or SAM3, a hub name, or "
+        "grabcut, which needs no weights; unless given, the best that is here, or else sam2-tiny, which is fetched. "
+        "REFAM_TRACKER (auto, memory, sam2-video, sam3-video, flow): what follows them.",
     ),
 ]
 

@@ -82,8 +82,11 @@ def pull(
 ) -> None:
     """Download a backbone from the hub into its cache, or a segmenter into the data folder."""
     with one_line_errors():
-        from refam.segmenters.sam2_weights import SAM2_WEIGHTS
+        from refam.segmenters.model_types import SAM3_ACCESS, SAM3_HUB
+        from refam.segmenters.sam2_weights import SAM2_WEIGHTS, SegmenterError
 
+        if name.lower() in ("sam3", SAM3_HUB):
+            raise SegmenterError(f"{name} is fetched by hand: {SAM3_ACCESS}")
         if name in SAM2_WEIGHTS:
             _pull_segmenter(SAM2_WEIGHTS[name])
             return
@@ -139,6 +142,7 @@ def _list_segmenters() -> None:
 
     from backend.settings import weight_settings
     from refam.segmenters import sam2_weights as sam2_store
+    from refam.segmenters.model_types import SAM3_ACCESS
 
     weights = weight_settings()
     table = Table(box=None, pad_edge=False)
@@ -162,6 +166,9 @@ def _list_segmenters() -> None:
     table.add_row("grabcut", "-", "-", "-", "always: it needs none")
     stdout.print()
     print_table(table)
+    stdout.print(
+        f"\nA folder with SAM3 will do, too. {SAM3_ACCESS}. It was never run with its weights here.", soft_wrap=True
+    )
     choice = weights.segmenter_choice(None)
     stdout.print(f"\nUnless REFAM_SAM2 names another: {choice.version}, {choice.why}.", markup=False, soft_wrap=True)
 

@@ -183,7 +183,7 @@ def _require_source(source: str, *, offline: bool) -> None:
     if Path(source).expanduser().is_dir():
         return
     if source.lower() == "sam3":
-        raise SegmenterError(f"there is no segmenter {source!r} to fetch. {SAM3_ACCESS}")
+        raise SegmenterError(f"there is no segmenter {source!r} to fetch: {SAM3_ACCESS}")
     if not is_hub_id(source):
         names = ", ".join(SAM2_WEIGHTS)
         raise SegmenterError(

@@ -220,13 +220,14 @@ class Sam2VideoSegmenter(Sam2Segmenter):
                     f"{name_or_dir} holds a {model_type!r} model, without SAM2's video memory: "
                     "say the tracker memory or flow"
                 )
+            video_class, image_class = _class_of(kind.video), _class_of(kind.image)
             with quiet_libraries():
-                model, report = _class_of(kind.video).from_pretrained(
+                model, report = video_class.from_pretrained(
                     name_or_dir, dtype=torch.float32, output_loading_info=True, **local
                 )
                 image_model = model
-                if kind.image != kind.video:
-                    image_model = _class_of(kind.image).from_pretrained(name_or_dir, dtype=torch.float32, **local)
+                if image_class is not video_class:
+                    image_model = image_class.from_pretrained(name_or_dir, dtype=torch.float32, **local)
         except SegmenterError:
             raise
         except (OSError, ValueError, ImportError) as error:  # ImportError: EdgeTAM's backbone needs timm

@@ -103,11 +103,19 @@ def test_an_unknown_backbone_is_an_error(command: list[str]) -> None:
 
 
 def test_pull_of_an_unknown_name_lists_segmenters_and_backbones() -> None:
-    result = runner.invoke(app, ["models", "pull", "sam3"])
+    result = runner.invoke(app, ["models", "pull", "sam9"])
     assert result.exit_code == 1
-    listed = result.stderr.partition("there is no segmenter 'sam3': give one of ")[2]
-    assert listed.startswith("sam2.1-large, sam2.1-tiny, sam2-tiny; and there is no backbone 'sam3': give one of ")
+    listed = result.stderr.partition("there is no segmenter 'sam9': give one of ")[2]
+    assert listed.startswith("sam2.1-large, sam2.1-tiny, sam2-tiny; and there is no backbone 'sam9': give one of ")
     assert "flux-schnell" in listed
+
+
+@pytest.mark.parametrize("command", [["pull", "sam3"], ["pull", "facebook/sam3"], []])
+def test_how_to_get_sam3_is_said(command: list[str]) -> None:
+    result = runner.invoke(app, ["models", *command])
+    assert result.exit_code == (1 if command else 0)
+    said = " ".join((result.output + result.stderr).split())
+    assert "accept Meta's SAM License at https://huggingface.co/facebook/sam3; then `hf auth login`" in said
 
 
 def test_doctor_names_the_command_that_downloads_missing_weights(

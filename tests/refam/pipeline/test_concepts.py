@@ -7,11 +7,16 @@ import pytest
 
 from refam.pipeline.concepts import measure_heat, rank_instances
 from refam.pipeline.pipeline import Pipeline, Target
+from refam.pipeline.recovery import Redetector
 from refam.pipeline.stage_cache import StageCache
+from refam.pipeline.state import ObjectState
+from refam.pipeline.word_grounder import WordGrounder
 from refam.text.spatial import find_spatial_cues
-from tests.doubles import ColourGrounder
+from tests.doubles import ColourGrounder, track_of_masks
 from tests.video.clips import ArrayClip
+from video.heatmap_fusion import FusedHeatmaps
 from video.masks import decode
+from video.tracking.appearance import ColorModel
 from video.types import Candidate
 
 SIZE, N = (160, 96), 4
@@ -152,6 +157,21 @@ def test_instances_are_found_once_a_frame_and_phrase(tmp_path) -> None:
     for _ in range(2):
         run("the red ball", ALL_RED, detector, cache)
     assert detector.asked[N:] == ["red ball"] * N, "that there is none is known, too"
+
+
+def test_a_lost_object_is_looked_for_among_the_instances() -> None:
+    """The track is lost after its first frames; what the segmenter says of the heatmap is no square."""
+    clip = ArrayClip(np.repeat(ALL_RED[:1], 24, 0))
+    state = ObjectState(Target("square", "the largest red square"))
+    grounder = WordGrounder(ColourGrounder)
+    (heatmaps,) = grounder.ground([clip.frame(0)], [0], [state])
+    state.consensus = FusedHeatmaps(tuple(heatmaps), np.ones(1), 0)
+    state.appearance = ColorModel.of(clip.frame(0), square("large"))
+    seen = np.stack([square("large") & (t < 4) for t in range(24)])
+    redetector = Redetector(clip, Segmenter(Detector()), grounder)
+    (found,) = redetector.search([(state, {0: square("large")})], [track_of_masks(seen)], from_prompts=False)
+    (mask,) = found.masks.values()
+    np.testing.assert_array_equal(mask, square("large"))
 
 
 # --- the rule --------------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ def small_sam3(*, seed=0):
         "vision_config": sam3_vision(),
         "text_config": {
             "vocab_size": len(_vocabulary()),
+            "bos_token_id": _vocabulary()["<|startoftext|>"],
+            "eos_token_id": _vocabulary()["<|endoftext|>"],
             "hidden_size": 32,
             "intermediate_size": 64,
             "projection_dim": 32,
