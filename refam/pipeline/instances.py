@@ -15,9 +15,9 @@ import numpy as np
 
 from refam.heatmap_regions import find_instance_regions
 from refam.pipeline.concepts import ConceptSearch, RankedInstance, describe_unasked
-from refam.pipeline.state import GroundedMask, ObjectState, mean_heat
+from refam.pipeline.state import GroundedMask, ObjectState, combine_evidence, mean_heat
 from refam.pipeline.types import PipelineOptions
-from refam.pipeline.word_anchors import combine_evidence, is_in_clip, outline_heatmap
+from refam.pipeline.word_anchors import is_in_clip, outline_heatmap
 from video import masks
 from video.heatmap_fusion import anchor_scores
 from video.io.probe import ReadingError

@@ -223,7 +223,7 @@ class Pipeline:
         score_model = self._score_model(state)
         presence = 1.0 if state.target.prompts else state.presence
         score = presence * (raw_score(features) if score_model is None else score_model(features))
-        score = min(score, state.max_score)
+        score = state.limit_score(score)
         keyframe_iou, drawn = self._options.keyframe_iou, {*state.prompt_anchors, *state.prompt_boxes}
         keep = {*drawn, *state.word_anchors}
         boxes = remove_outlier_boxes(track.boxes, track.visible, clip.times, tolerance_iou=keyframe_iou, keep=keep)

@@ -118,7 +118,7 @@ def _first_mask(clip: Clip, state: ObjectState) -> MaskTrack | None:
         frames=np.array([state.anchor_frame]),
         rles=(masks.encode(mask),),
         boxes=np.array([box], np.float64),
-        scores=np.array([min(state.max_score, state.evidence)]),
+        scores=np.array([state.limit_score(state.evidence)]),
         visible=np.ones(1, np.bool_),
     )
 

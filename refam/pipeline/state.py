@@ -37,6 +37,7 @@ class ObjectState:
         confidence: In [0, 1]: of the heatmap on the anchor's frame.
         max_score: In [0, 1]: what the scores of the track are limited to.
         presence: In [0, 1]: how likely the video has what the words name; 1 where that is not known.
+        rival_ratio: In [0, 1]: how well the words fit another thing, relative to this one; 0 where clearly less.
         appearance: The object's colours on the words' anchor.
         consensus: The heatmaps of the grounded frames, fused over time; None without words.
         track: The object's track, once it was tracked.
@@ -57,6 +58,7 @@ class ObjectState:
     confidence: float = 0.0
     max_score: float = 1.0
     presence: float = 1.0
+    rival_ratio: float = 0.0
     appearance: ColorModel | None = None
     consensus: FusedHeatmaps | None = None
     track: MaskTrack | None = None
@@ -76,6 +78,12 @@ class ObjectState:
     def means_several(self) -> bool:
         """Whether several objects are looked for. What a person drew on is one object, whatever the words say."""
         return self.quantity.is_plural and not self.target.prompts
+
+    def limit_score(self, score: float) -> float:
+        """Return a score of the object, in [0, 1], lowered where another thing may be meant, and limited."""
+        if not self.target.prompts:
+            score /= 1 + self.rival_ratio  # of two things that fit equally well either is meant as often
+        return min(score, self.max_score)
 
     def read_frame(self, clip: Clip, frame: int) -> NDArray[np.uint8] | None:
         """Return a frame, (H, W, 3) uint8 RGB; None, with the error noted, if it cannot be read."""
@@ -112,6 +120,11 @@ class GroundedMask:
         return self.heatmap.frame
 
     @property
+    def evidence(self) -> float:
+        """How well the words bear the mask out, in [0, 1]."""
+        return combine_evidence(self.heatmap.confidence, self.agreement, self.score)
+
+    @property
     def fill(self) -> float:
         """The mean heat under the mask, in [0, 1]. A mask that runs over a neighbour has little on that part."""
         return mean_heat(self.heatmap.grid, self.mask)
@@ -128,6 +141,11 @@ class GroundedMask:
         bias = self.heatmap.mask_choice.whole_bias
         fit = self.fill if bias == 0 else self.score * wholeness(self.mask, bias)
         return self.certainty**3 * fit
+
+
+def combine_evidence(confidence: float, agreement: float, score: float) -> float:
+    """Return the geometric mean, each taken for .05 at least: none alone can carry an answer or sink it."""
+    return float((max(confidence, 0.05) * max(agreement, 0.05) * max(score, 0.05)) ** (1 / 3))
 
 
 def mean_heat(grid: NDArray[np.float32], mask: Mask) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refam.heatmap_regions import find_instance_regions
+from refam.pipeline.candidate_tracks import CandidateTrack, follow_candidates
 from refam.pipeline.concepts import ConceptSearch, describe_unasked
 from refam.pipeline.roi import frame_of_video
 from refam.pipeline.state import GroundedMask, ObjectState
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from refam.pipeline.stage_cache import StageCache
     from video.io.reader import Clip
 
+_RIVAL_RATIO = 0.7  # of two candidates' ranks: from it on either may be meant
+_GROUNDING_SHARE = 0.7  # of the time that anchors on words take; following the candidates takes the rest
+
 
 def anchor_on_words(
     clip: Clip,
@@ -40,7 +44,7 @@ def anchor_on_words(
     options: PipelineOptions,
     progress: Callable[[float], object] | None = None,
 ) -> None:
-    """Anchor the object on the grounded mask that ranks first among those with enough evidence.
+    """Anchor the object on a grounded mask with enough evidence, of the thing whose track agrees best with the words.
 
     There is none where the video does not bear out the words. The arguments are those of `find_anchors`.
     """
@@ -49,6 +53,11 @@ def anchor_on_words(
     if not is_in_clip(clip, state, options=options):
         return
     search = ConceptSearch.of(segmenter, state.target.words, cache=state.cache)
+
+    def report(share: float, *, first: float, last: float) -> None:
+        if progress is not None:
+            progress(first + (last - first) * share)
+
     ranked = ground_masks(
         clip,
         state.consensus,
@@ -56,25 +65,56 @@ def anchor_on_words(
         search=search,
         read_errors=state.read_errors,
         cache=state.cache,
-        progress=progress,
+        progress=functools.partial(report, first=0.0, last=_GROUNDING_SHARE),
     )
     state.notes += search.describe_missed() if search else describe_unasked(segmenter, state.target.words)
-    for i, grounded in enumerate(ranked):
-        evidence = combine_evidence(grounded.heatmap.confidence, grounded.agreement, grounded.score)
-        if evidence < options.min_evidence:
-            continue
-        state.word_anchors = {grounded.frame: grounded.mask}
-        state.anchor_frame, state.evidence = grounded.frame, evidence
-        state.confidence, state.appearance = grounded.heatmap.confidence, grounded.appearance
-        state.grounded_masks = tuple(ranked[i:])
-        count = masks.similar_parts(grounded.mask)
-        if count > 1 and not state.target.prompts:  # which say already what is meant
-            state.notes.append(
-                f"the mask of frame {frame_of_video(clip, grounded.frame)} is in {count} pieces: if they are parts of "
-                "one thing, a point on it outlines all of it"
-            )
+    ranked = [one for one in ranked if one.evidence >= options.min_evidence]
+    if not ranked:
+        state.failure = f"nothing in this video stands out for the words {state.target.words!r}"
         return
-    state.failure = f"nothing in this video stands out for the words {state.target.words!r}"
+    candidates = follow_candidates(
+        clip,
+        state.consensus.heatmaps,
+        ranked,
+        segmenter,
+        cache=state.cache,
+        progress=functools.partial(report, first=_GROUNDING_SHARE, last=1.0),
+    )
+    if candidates:
+        meant = candidates[0].grounded
+        ranked = [*meant, *(one for one in ranked if all(one is not other for other in meant))]
+        _note_rival(clip, state, candidates)
+    _anchor_on(clip, state, ranked)
+
+
+def _anchor_on(clip: Clip, state: ObjectState, ranked: Sequence[GroundedMask]) -> None:
+    """Store the first mask as the anchor, with a note if it is in pieces."""
+    best = ranked[0]
+    state.word_anchors, state.grounded_masks = {best.frame: best.mask}, tuple(ranked)
+    state.anchor_frame, state.evidence = best.frame, best.evidence
+    state.confidence, state.appearance = best.heatmap.confidence, best.appearance
+    count = masks.similar_parts(best.mask)
+    if count > 1 and not state.target.prompts:  # which say already what is meant
+        state.notes.append(
+            f"the mask of frame {frame_of_video(clip, best.frame)} is in {count} pieces: if they are parts of one "
+            "thing, a point on it outlines all of it"
+        )
+
+
+def _note_rival(clip: Clip, state: ObjectState, candidates: Sequence[CandidateTrack]) -> None:
+    """Say that the words fit another thing nearly as well, if there is one, and lower the object's score."""
+    best = candidates[0]
+    rival = next((one for one in candidates[1:] if not one.is_part_of(best)), None)
+    if rival is None or best.rank <= 0 or rival.rank < _RIVAL_RATIO * best.rank:
+        return
+    state.rival_ratio = rival.rank / best.rank
+    box = masks.box_of(rival.grounded[0].mask)
+    if box is not None and not state.target.prompts:
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        state.notes.append(
+            f"the words fit another thing nearly as well, {x:.0%} from the left and {y:.0%} from the top of frame "
+            f"{frame_of_video(clip, rival.grounded[0].frame)}: if that one is meant, put a point on it"
+        )
 
 
 def is_in_clip(clip: Clip, state: ObjectState, *, options: PipelineOptions) -> bool:
@@ -237,8 +277,3 @@ def measure_word_support(state: ObjectState, track: MaskTrack) -> tuple[float, l
 def _instance_peaks(heatmap: Heatmap) -> tuple[tuple[float, float], ...]:
     """Return the normalised (x, y) of each mode."""
     return tuple(mode.peak_at(heatmap.grid) for mode in find_instance_regions(heatmap.grid))
-
-
-def combine_evidence(confidence: float, agreement: float, score: float) -> float:
-    """Return the geometric mean, each taken for .05 at least: none alone can carry an answer or sink it."""
-    return float((max(confidence, 0.05) * max(agreement, 0.05) * max(score, 0.05)) ** (1 / 3))

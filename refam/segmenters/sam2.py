@@ -25,7 +25,9 @@ from video.masks import iou
 from video.types import Candidate, Prompt
 
 _DUPLICATE_IOU = 0.97  # from it on two masks are one candidate
-_RECENT_IMAGES = 6  # a tracker that goes back looks at two or three frames, then at the one before them again
+# A tracker that goes back looks at two or three frames, then at the one before them again; and the candidates for some
+# words are followed over all frames that were grounded, of which there are 8 unless asked otherwise.
+_RECENT_IMAGES = 9
 
 
 class Sam2Segmenter:
