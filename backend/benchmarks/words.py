@@ -5,6 +5,7 @@
 DAVIS holds JPEGImages/<clip>/*.jpg and Annotations/<clip>/*.png, one object a clip. Every third frame is used, unless
 `--step` says otherwise. The backbone is the default; `--backbone` names another. The segmenter is SAM2, or GrabCut
 without SAM2=.
+With `--candidates 0` tracking starts from the mask that fits best on one frame (`PipelineOptions.candidate_tracks`).
 
 Prints, for each clip: J&F, the score, how likely the words' object is there, and what the result's notes say.
 """
@@ -23,7 +24,7 @@ from refam.grounder_loading import load_grounder_or_group
 from refam.model import Model
 from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.tracks import join_tracks
-from refam.pipeline.types import PipelineError, Target
+from refam.pipeline.types import PipelineError, PipelineOptions, Target
 from video import masks
 
 
@@ -47,6 +48,9 @@ def parse_arguments():
     parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
     parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
     parser.add_argument("--quality", default="normal")
+    parser.add_argument(
+        "--candidates", type=int, default=PipelineOptions().candidate_tracks, help="tracks compared for one expression"
+    )
     parser.add_argument("--step", type=int, default=3, help="use every n-th frame of a clip")
     return parser.parse_args()
 
@@ -56,7 +60,8 @@ def main():
     asked = dict(item.split("=", 1) for item in args.words)
     first = read_clip(args.davis, next(iter(asked)), step=1, max_frames=1).frames[0]
     segmenter = load_segmenter(args.sam2, args.features, first)
-    model = Model(segmenter, lambda: load_grounder_or_group(args.backbone), quality=args.quality)
+    options = PipelineOptions(candidate_tracks=args.candidates)
+    model = Model(segmenter, lambda: load_grounder_or_group(args.backbone), quality=args.quality, options=options)
     width = max(map(len, asked.values()))
     print(f"{'clip':14s} {'words':{width}s}   J&F  score  there  notes")
     total = []

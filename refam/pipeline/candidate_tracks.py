@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from refam.pipeline.stage_cache import StageCache
     from video.io.reader import Clip
 
-MOST_TRACKS = 5  # that are compared for one expression
 _CONTAINED = 0.8  # of the smaller mask within the larger one: from it on it is a part of the same thing
 _SAME_OBJECT_IOU = 0.5  # of a track's mask with a grounded one: from it on that one needs no track of its own
 
@@ -105,6 +104,7 @@ def follow_candidates(
     ranked: Sequence[GroundedMask],
     segmenter: Segmenter,
     *,
+    most: int,
     cache: StageCache | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> list[CandidateTrack]:
@@ -118,22 +118,23 @@ def follow_candidates(
         heatmaps: Those of the grounded frames, in their order.
         ranked: The grounded masks, the best anchor first.
         segmenter: What outlines objects; it also decides which tracker is used.
+        most: How many tracks to compare, at most.
         cache: Where the tracks are stored and looked up.
         progress: Is called with the share of the masks that are done, in [0, 1].
 
     Returns:
         The candidates, the one that the words most likely mean first. Empty if nothing can be compared: with fewer than
-        two grounded frames or masks, and with a tracker that relies on motion from frame to frame, for which these are
+        two grounded masks, and with a tracker that relies on motion from frame to frame, for which these are
         too far apart.
     """
-    view = GroundedFrames(clip, [heatmap.frame for heatmap in heatmaps])
-    if len(view) < 2 or len(ranked) < 2 or tracker_name(segmenter) == FlowTracker.name:
+    if most < 1 or len(ranked) < 2 or tracker_name(segmenter) == FlowTracker.name:
         return []
+    view = GroundedFrames(clip, [heatmap.frame for heatmap in heatmaps])
     tracks: list[MaskTrack] = []
     for i, one in enumerate(ranked):
         if progress is not None:
             progress(i / len(ranked))
-        if len(tracks) < MOST_TRACKS and not any(_shows(track, view, one) for track in tracks):
+        if len(tracks) < most and not any(_shows(track, view, one) for track in tracks):
             tracks.append(_follow(view, one, segmenter, cache))
     candidates = [
         CandidateTrack(

@@ -205,6 +205,8 @@ class PipelineOptions:
 
     Args:
         grounded_frames: How many frames of the clip the words are grounded in.
+        candidate_tracks: How many things that the words may mean are followed over these frames, at most, to find the
+            one that is meant. 0: the frame whose mask fits best decides alone.
         keyframe_iou: How well boxes that are interpolated between keyframes fit the track, at least.
         redetect_rounds: How often the gaps of a track are searched again.
         min_evidence: An object with less evidence is not drawn. In [0, 1].
@@ -218,6 +220,7 @@ class PipelineOptions:
     """
 
     grounded_frames: int = 8
+    candidate_tracks: int = 5
     keyframe_iou: float = KEYFRAME_IOU
     redetect_rounds: int = 2
     min_evidence: float = 0.15

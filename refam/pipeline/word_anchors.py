@@ -77,6 +77,7 @@ def anchor_on_words(
         state.consensus.heatmaps,
         ranked,
         segmenter,
+        most=options.candidate_tracks,
         cache=state.cache,
         progress=functools.partial(report, first=_GROUNDING_SHARE, last=1.0),
     )

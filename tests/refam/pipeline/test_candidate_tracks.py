@@ -37,7 +37,7 @@ def _things(candidates):
 def test_the_thing_that_is_hot_on_most_frames_comes_first(shown, confidences, expected):
     heatmaps, grounded = ground(shown, confidences)
     for ranked in (grounded, grounded[::-1]):  # whichever mask came first
-        candidates = follow_candidates(CLIP, heatmaps, ranked, ColorSegmenter())
+        candidates = follow_candidates(CLIP, heatmaps, ranked, ColorSegmenter(), most=5)
         assert _things(candidates) == expected
         assert [one for candidate in candidates for one in candidate.grounded if one not in ranked] == []
         best = candidates[0].grounded
@@ -48,7 +48,7 @@ def test_the_thing_that_is_hot_on_most_frames_comes_first(shown, confidences, ex
 def test_the_agreement_is_the_weighted_mean_correlation():
     confidences = (0.2, 0.4, 0.6, 0.8, 0.5, 0.1)
     heatmaps, grounded = ground([STILL, STILL, MOVING, MOVING, MOVING, STILL], confidences)
-    candidates = follow_candidates(CLIP, heatmaps, grounded, ColorSegmenter())
+    candidates = follow_candidates(CLIP, heatmaps, grounded, ColorSegmenter(), most=5)
     for candidate, thing in zip(candidates, (MOVING, STILL), strict=True):
         each = [np.corrcoef(thing[h.frame].ravel(), h.grid.ravel())[0, 1] for h in heatmaps]
         assert candidate.agreement == pytest.approx(np.average(each, weights=confidences), abs=1e-5)
@@ -56,14 +56,14 @@ def test_the_agreement_is_the_weighted_mean_correlation():
 
 def test_masks_of_one_thing_cost_one_track():
     segmenter = ColorSegmenter()
-    follow_candidates(CLIP, *ground([MOVING] * 6), segmenter)
+    follow_candidates(CLIP, *ground([MOVING] * 6), segmenter, most=5)
     assert segmenter.trackers == 2  # forward and backward
 
 
 def test_tracks_are_stored(tmp_path):
     cache, segmenter = StageCache(tmp_path, "clip"), ColorSegmenter()
     first, again = (
-        follow_candidates(CLIP, *ground([STILL, MOVING, STILL, STILL, MOVING, STILL]), segmenter, cache=cache)
+        follow_candidates(CLIP, *ground([STILL, MOVING, STILL, STILL, MOVING, STILL]), segmenter, cache=cache, most=5)
         for _ in range(2)
     )
     assert segmenter.trackers == 4
@@ -72,7 +72,7 @@ def test_tracks_are_stored(tmp_path):
 
 def test_progress_rises():
     shares = []
-    follow_candidates(CLIP, *ground([STILL, MOVING] * 3), ColorSegmenter(), progress=shares.append)
+    follow_candidates(CLIP, *ground([STILL, MOVING] * 3), ColorSegmenter(), progress=shares.append, most=5)
     assert shares == sorted(shares)
     assert 0 <= shares[0] <= shares[-1] < 1
 
@@ -87,7 +87,7 @@ def test_progress_rises():
 )
 def test_nothing_is_followed_where_nothing_can_be_compared(count, segmenter):
     heatmaps, grounded = ground([STILL, MOVING] * 3)
-    assert follow_candidates(CLIP, heatmaps, grounded[:count], segmenter) == []
+    assert follow_candidates(CLIP, heatmaps, grounded[:count], segmenter, most=5) == []
 
 
 def test_a_frame_that_cannot_be_read_is_left_out():
@@ -99,7 +99,7 @@ def test_a_frame_that_cannot_be_read_is_left_out():
 
     heatmaps, grounded = ground([STILL, STILL, STILL, MOVING, MOVING, MOVING])
     readable = [one for one in grounded if one.frame != GROUNDED[2]]
-    candidates = follow_candidates(Broken(CLIP.frames), heatmaps, readable, ColorSegmenter())
+    candidates = follow_candidates(Broken(CLIP.frames), heatmaps, readable, ColorSegmenter(), most=5)
     assert _things(candidates) == ["moving", "still"]
 
 
