@@ -60,7 +60,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "eval refcocog": ("refam eval refcocog ROOT --split test --limit 100",),
     "eval strokes": ("refam eval strokes --limit 6", "refam eval strokes DAVIS --clip bear --step 2"),
     "eval need": ("refam eval need --clips 20",),
-    "eval scenes": ("refam eval scenes --limit 200 --ablate",),
+    "eval scenes": ("refam eval scenes --limit 200 --ablate", "refam eval scenes --reading --backbone wan-1.3b"),
     "eval photos": ("refam eval photos ROOT --limit 50", "refam eval photos ROOT --choose --backbone flux-dev"),
     "eval absent": ("refam eval absent --pictures 100 --clips 0",),
     "eval calibrate": ("refam eval calibrate --backbone made --like tiny",),
