@@ -102,20 +102,30 @@ class Group(TyperGroup):
         with _plain_errors():
             return super().parse_args(ctx, args)
 
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """Read the arguments as Typer does. Ctrl-C ends it with the exit code 130 and one line."""
+        with _plain_interrupt():
+            return super().make_context(*args, **more)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Ctrl-C ends it with the exit code 130 and one line."""
-        try:
-            with _plain_errors():
-                return super().invoke(ctx)
-        except KeyboardInterrupt:
-            err.print("refam: stopped by Ctrl-C", markup=False)
-            raise typer.Exit(130) from None
+        with _plain_interrupt(), _plain_errors():
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command as Typer does."""
         if args[0] not in self.commands and args[0] in _COMMANDS and not ctx.resilient_parsing:
             ctx.fail(f"No such command {args[0]!r}. Here it is `refam {_COMMANDS[args[0]]}`.")
         return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _plain_interrupt() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("refam: stopped by Ctrl-C", markup=False)
+        raise typer.Exit(130) from None
 
 
 @contextmanager
