@@ -285,6 +285,15 @@ class Settings(WeightSettings):
     def _check_magnets(cls, value: str) -> str:
         return str(Magnets.parse(value))
 
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, value: str) -> str:
+        try:
+            value.encode("idna")  # as the system looks a name up; its parts have at most 63 characters
+        except UnicodeError:
+            raise ValueError(f"give a name or an address of this machine, such as 127.0.0.1, not {value!r}") from None
+        return value
+
     @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:

@@ -15,6 +15,7 @@ from backend.cli.console import (
     Magnets,
     NoDownload,
     Sam2,
+    err,
     magnet_words,
     one_line_errors,
 )
@@ -144,6 +145,8 @@ def label(
     changes. A file that breaks off is labelled up to there, and that is said. One bad video of several costs only
     itself.
     """
+    from backend.cli.prompts import describe_corner
+
     given, words = split_arguments([video, *(more or ())])
     words_added = magnet_words(magnets)
     sources = find_videos(given)
@@ -157,6 +160,8 @@ def label(
         expressions = [plan.words or "" for plan in plans]
         refuse_words("label", sources[0].text, expressions, backbone=backbone, magnets=words_added, download=download)
     note_several("label", given, plans)
+    for note in filter(None, (describe_corner(drawing) for plan in plans for drawing in plan.drawings)):
+        err.print(f"note: {note}", markup=False, soft_wrap=True)
     region, rate = read_region(range_, every, max_size, quality), read_rate(fps)
     from backend.cli.label_run import LabelRun, ModelOptions
 
@@ -194,12 +199,12 @@ def _plan(
     """Return the objects to find. Raises BadParameter."""
     from backend.cli.prompts import parse_drawing, plan_objects
     from refam.pipeline.errors import PromptError
-    from refam.text.lexicon import STOP_WORDS
+    from refam.text.lexicon import is_no_thing
 
     if not words and len(videos) > 1 and not any(texts.values()) and not looks_like_a_video(videos[0]):
         command = shlex.join(["refam", "label", *videos[1:], videos[0]])
         raise typer.BadParameter(f"{videos[0]!r} is no video; the video comes first, then the words: {command}")
-    if len(words) > 1 and (alone := next((w for w in words if w.strip().lower() in STOP_WORDS), "")):
+    if len(words) > 1 and (alone := next((w for w in words if is_no_thing(w.strip().lower())), "")):
         command = f'{shlex.join(["refam", "label", *videos])} "{" ".join(words)}"'
         raise typer.BadParameter(f"{alone!r} names nothing to look for; quote the words of an expression: {command}")
     try:

@@ -88,7 +88,9 @@ def parse_drawing(option: Option, text: str) -> Drawing:
     numbers = [_NUMBER.fullmatch(part.strip()) for part in place.split(",")]
     if len(numbers) != count or not all(numbers):
         if any(part.strip().lower() in ("nan", "inf", "-inf") for part in place.split(",")):
-            raise PromptError(f"{option} {text}: {_NAMES[count]} are fractions of the frame, from 0 to 1")
+            raise PromptError(
+                f"{option} {text}: {_NAMES[count]} are numbers: fractions of the frame, from 0 to 1, or pixels"
+            )
         raise PromptError(f"{text!r} is not of the form {_FORMS[count]}")
     found = [number for number in numbers if number is not None]
     values = [float(number[1]) / (100 if number[2] == "%" else 1) for number in found]
@@ -98,6 +100,22 @@ def parse_drawing(option: Option, text: str) -> Drawing:
     elif min(values) < 0 or (count == 4 and min(values[2:]) <= 0):
         raise PromptError(f"{option} {text}: pixels count from 0, and a box has a width and a height")
     return Drawing(option, text, name.strip(), tuple(values), in_pixels, _parse_time(text, when))
+
+
+def describe_corner(drawing: Drawing) -> str:
+    """Return a sentence for people if a point that reads like pixels is a corner of the frame ("1,1"), else "".
+
+    In fractions 1 is the frame's far edge, where hardly an object is; whoever writes 1.0 means that.
+    """
+    place = drawing.text.rpartition(":")[2].partition("@")[0]
+    written = [part.strip() for part in place.split(",")]
+    if drawing.in_pixels or drawing.option not in ("--point", "--not-point") or not {"0", "1"}.issuperset(written):
+        return ""
+    if "1" not in written:  # the top left corner either way
+        return ""
+    side = f"{'bottom' if written[1] == '1' else 'top'} {'right' if written[0] == '1' else 'left'}"
+    pixels = ",".join(f"{part}px" for part in written)
+    return f"{drawing.option} {drawing.text} is the {side} corner, in fractions of the frame; for pixels write {pixels}"
 
 
 def _in_pixels(option: Option, text: str, values: Sequence[float], units: Sequence[str | None]) -> bool:

@@ -11,11 +11,13 @@ import typer
 from backend.cli.console import err
 
 ADDRESS_UNLESS_GIVEN = "unless given, that of a local file, with the current folder as Label Studio's document root"
-_ADDRESS = re.compile(r"/|(?!file:)[A-Za-z][A-Za-z0-9+.-]*://[^/\s]")
+_ADDRESS = re.compile(r"/|(?:https?|s3|gs|azure-blob)://[^/\s]", re.IGNORECASE)
 
 
 def check_url(url: str | None) -> str | None:
     """Refuse what no task can have as an address, as the callback of --url."""
+    if url is not None and any(character.isspace() for character in url.strip()):
+        raise typer.BadParameter(f"{url!r} has a space, which no address has: write {'%20'.join(url.split())!r}")
     if url is not None and _ADDRESS.match(url) is None:
         raise typer.BadParameter(
             f"{url!r} is no address that Label Studio can serve: it begins with http://, https://, the scheme of a "

@@ -222,6 +222,9 @@ def open_source(source: VideoSource, *, fps: float | None = None) -> Iterator[Cl
         try:
             clip = open_video(source.text, partial=True, fps=fps or DEFAULT_FPS)
         except PictureError as error:
+            if Path(source.text).suffix.lower() not in PICTURES:
+                text = f"{source.text}: this is a picture, in spite of the ending of its name; give the video itself"
+                raise VideoError(text) from error
             folder = shlex.quote(str(Path(source.text).parent))
             text = f"{source.text}: this is a picture, not a video; to take the pictures of its folder for one, give it"
             raise VideoError(f"{text}: {folder}") from error

@@ -16,7 +16,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.labelstudio.addresses import address_in, is_absolute, leaves_folder
+from backend.labelstudio.addresses import address_in, is_absolute, leaves_folder, redact_url
 from backend.labelstudio.controls.image_masks import MaskControl
 from backend.labelstudio.edits import UserKeyframe
 from backend.labelstudio.export_sources import SeveralFilesError, VideoFolder
@@ -206,9 +206,10 @@ def _check_path(path: str, video: str) -> str:
     """Return the path of a picture in the folder that is served. video: what the error's text calls its video.
 
     Raises:
-        FormatError: If it is absolute or leads out of the folder, which the service refuses too, or has half a
-            character.
+        FormatError: If it is an address, is absolute or leads out of the folder, which the service refuses too, or has
+            half a character.
     """
+    _refuse_address(path, video)
     if is_absolute(_check_characters(path)):
         raise FormatError(f"{video}: the file name {path!r:.80} begins at the root of a disk; name files below --url")
     if leaves_folder(path):
@@ -258,6 +259,7 @@ def _find_file(video: str, file_name: str, files: VideoFolder, *, pictures: Sequ
         FormatError: If there is no such file, or several, or the video's name has half a character.
     """
     _check_characters(video)
+    _refuse_address(file_name, video)
     names = [name for name in (file_name, *(video + ending for ending in _ENDINGS)) if name]
     for name in names:
         try:
@@ -270,6 +272,15 @@ def _find_file(video: str, file_name: str, files: VideoFolder, *, pictures: Sequ
     also = ", ".join(video + ending for ending in _ENDINGS[not file_name :])
     seen = f"; the first of its pictures is {pictures[0]}" if pictures else ""
     raise FormatError(f"{video}: {missing}, nor {also}{seen}")
+
+
+def _refuse_address(name: str, video: str) -> None:
+    """Raise FormatError if a file is named by an address, for the files of tasks are in one folder."""
+    if "://" in name:
+        raise FormatError(
+            f"{video}: its file is named {redact_url(name)!r}, which is an address; write the file's path in its "
+            "folder, and give the folder's address as --url"
+        )
 
 
 def _labels(videos: Sequence[AnnotatedVideo]) -> list[str]:

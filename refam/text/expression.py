@@ -182,6 +182,7 @@ def parse_expression(
     require_text(text)
     if not text:
         raise ExpressionError("the expression is empty; write what to look for, such as: the red car")
+    require_few_words(text, max_tokens)
     written_out = write_out_abbreviations(text)
     magnet_words = magnets.choose_for(w.text for w in split_words(written_out)) if magnets else ()
     prompt = " ".join([written_out, *magnet_words])
@@ -260,6 +261,20 @@ def parse_expression(
     note = note or describe_several(words, looked_for, head=phrase.head if phrase else None)
     note = " ".join(filter(None, (note, *(describe_bound(words, bound) for bound in bounds))))
     return Expression(text, prompt, tokens, unknown, cues, tuple(ignored), note, quantity)
+
+
+def require_few_words(text: str, max_tokens: int) -> None:
+    """Raise ExpressionError if a text has more words than can be read, before much is done with them.
+
+    Args:
+        text: The expression.
+        max_tokens: The length of the text encoder's sequence. A word has one token or more.
+    """
+    if (count := len(text.split())) > max_tokens:
+        raise ExpressionError(
+            f"the expression {text[:60]!r} has {count} tokens or more, but this model reads {max_tokens}; say it in "
+            "fewer words"
+        )
 
 
 def _require_possible(text: str, quantity: Quantity) -> None:

@@ -36,6 +36,12 @@ FRAME_WORDS = word_set(
 )
 # Nouns that any thing can be called by: nothing in a picture bears them out or not.
 GENERIC_NOUNS = word_set("one ones thing things object objects item items something anything stuff")
+_SIZES_AND_SIDES = word_set(
+    """
+    big bigger biggest large larger largest small smaller smallest little huge tiny left right leftmost rightmost
+    middle top bottom upper lower nearest closest farthest
+    """
+)
 # What may follow a known word without making another one of it: "circles", "star-shaped", but not "starfish".
 ENDINGS = word_set("s es d ed y er est ish like shaped colored coloured")
 # Parts that have sides of their own: "left hand" names a hand, not a place in the frame.
@@ -149,3 +155,12 @@ IRREGULAR_PARTICIPLES = word_set(
     written blown bound carried drunk frozen
     """
 )
+# Colours that are things as well: "the orange".
+_COLOURS_AND_THINGS = word_set("orange rose lime cream violet gold silver navy")
+
+
+def is_no_thing(word: str) -> bool:
+    """Return whether a word by itself, in lower case, names nothing to look for: "the", "on", "red", "left"."""
+    if word in ALSO_NOUNS or word in _COLOURS_AND_THINGS:
+        return False
+    return word in STOP_WORDS or word in ADJECTIVES or word in _SIZES_AND_SIDES

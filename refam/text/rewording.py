@@ -10,7 +10,7 @@ import regex
 
 from refam.text.abbreviations import write_out_abbreviations
 from refam.text.coordination import skip_opening
-from refam.text.expression import Expression, parse_expression, require_text
+from refam.text.expression import Expression, parse_expression, require_few_words, require_text
 from refam.text.noun_phrase import IgnoredWords
 from refam.text.quantity import read_quantity
 from refam.text.tokens import TokenRole
@@ -51,6 +51,7 @@ def parse_reworded(expression: str, reword: Reword, tokenizer: Any, **how: Any) 
     """
     require_text(expression)
     typed = clean_text(expression)
+    require_few_words(typed, how["max_tokens"])
     parsed = _parse(typed, reword, tokenizer, **how)
     opening, rest = skip_opening(typed)
     if parsed.unknown_head is None or not opening:

@@ -61,6 +61,7 @@ def test_environment_is_read_and_overrides_win(monkeypatch: pytest.MonkeyPatch) 
         ({"REFAM_PORT": "70000"}, ["REFAM_PORT", "65535"]),
         ({"REFAM_DEVICE": "gpu"}, ["REFAM_DEVICE", "gpu"]),
         ({"LABEL_STUDIO_URL": "localhost:8080"}, ["LABEL_STUDIO_URL", "http://localhost:8080"]),
+        ({"REFAM_HOST": "a" * 100}, ["REFAM_HOST", "give a name or an address of this machine, such as 127.0.0.1"]),
         ({"LABEL_STUDIO_API_KEY": "s3cret"}, ["LABEL_STUDIO_URL"]),
         ({"REFAM_BASIC_AUTH_USER": "me"}, ["REFAM_BASIC_AUTH_PASS"]),
         ({"REFAM_MEDIA_ROOT": "/nowhere/at/all"}, ["REFAM_MEDIA_ROOT", "/nowhere/at/all"]),

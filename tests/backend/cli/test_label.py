@@ -320,7 +320,9 @@ def test_invalid_arguments_are_usage_errors(arguments, message, video, tmp_path)
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-@pytest.mark.parametrize("words", ["the star", "a star on the left", "the star and the ring"])
+@pytest.mark.parametrize(
+    "words", ["the star", "a star on the left", "the star and the ring", "red star", "big red star", "left star"]
+)
 def test_words_without_quotes_are_told_to_be_quoted(words, video, tmp_path):
     result = refam("label", video, *words.split(), "--out", tmp_path / "out")
     assert result.exit_code == 2

@@ -193,6 +193,14 @@ def test_a_picture_of_a_folder_is_no_video_and_the_folder_is_named(picture):
     assert result.stderr.startswith(f"refam: {said}")
 
 
+def test_a_picture_with_the_name_of_a_video_is_told_to_be_one():
+    Path("bear/0.jpg").rename("pic.mp4")
+    result = refam("label", "pic.mp4", "the red star")
+    assert result.exit_code == 1
+    said = "pic.mp4: this is a picture, in spite of the ending of its name; give the video itself\n"
+    assert result.stderr == f"refam: {said}"
+
+
 def test_no_line_of_the_report_ends_in_blanks():
     printed = refam("label", "a.mp4", "the red star", "a blue one").stdout.splitlines()
     assert [line.split() for line in printed if line.startswith("0  ")] == [

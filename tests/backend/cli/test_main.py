@@ -67,7 +67,7 @@ WORD, WORDS = "x" * 100_000, "dog " * 2_000
     [
         (["words", WORD], "xxx…: the model in use knows none of the words 'xxx"),
         (["words", WORDS], "dog …: the expression 'dog"),
-        (["words", f"no {WORDS}"], "tokens with its magnets"),
+        (["words", f"no {WORDS}"], "has 2001 tokens or more, but this model reads"),
         (["label", DOG, WORD], "xxx…: the model in use knows none of the words"),
         (["label", DOG, WORDS], "say it in fewer words"),
         (["label", DOG, f"{WORD}: the dog"], "which is what"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from backend.cli.prompts import parse_drawing, plan_objects
+from backend.cli.prompts import describe_corner, parse_drawing, plan_objects
 from backend.cli.targets import make_targets
 from refam.pipeline.errors import PromptError
 
@@ -74,7 +74,8 @@ def test_places_are_fractions_or_pixels_and_times_frames_or_seconds(option, text
         ("--point", "1.5,2", "from 0 to 1, and pixels are whole numbers; parts of pixels are written 1.5px,2px"),
         ("--point", "2,1.5", "pixels are whole numbers"),
         ("--box", "10.5,10,20,20", "pixels are whole numbers"),
-        ("--point", "0.5,nan", "are fractions of the frame"),
+        ("--point", "0.5,nan", "x and y are numbers: fractions of the frame, from 0 to 1, or pixels"),
+        ("--point", "nan,2", "x and y are numbers: fractions of the frame, from 0 to 1, or pixels"),
         ("--point", "160,20", "the frames are 160x96 pixels"),
         ("--point", "-1,20", "pixels count from 0"),
         ("--point", "0.5", "is not of the form x,y@frame"),
@@ -168,3 +169,27 @@ def test_two_drawings_of_a_kind_on_one_frame_are_told_apart_by_time_too():
     drawings = [parse_drawing("--box", text) for text in ("0,0,.1,.1@0", ".5,.5,.1,.1@0.05s", "0,0,.1,.1@9")]
     with pytest.raises(PromptError, match="two boxes are on frame 0"):
         make_targets(plan_objects([], drawings), CLIP)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        (
+            "--point",
+            "1,1",
+            "--point 1,1 is the bottom right corner, in fractions of the frame; for pixels write 1px,1px",
+        ),
+        ("--point", "Car: 0,1@3", "is the bottom left corner, in fractions of the frame; for pixels write 0px,1px"),
+        ("--not-point", "1,0", "--not-point 1,0 is the top right corner"),
+        ("--point", "0,0", ""),
+        ("--point", "1.0,1.0", ""),
+        ("--point", "1px,1px", ""),
+        ("--point", "1,0.5", ""),
+        ("--point", "2,1", ""),
+        ("--box", "0,0,1,1", ""),
+    ],
+)
+def test_a_corner_that_reads_like_pixels_is_said(option, text, said):
+    note = describe_corner(parse_drawing(option, text))
+    assert said in note
+    assert bool(note) == bool(said)

@@ -16,7 +16,9 @@ def refam(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "400"})
 
 
-@pytest.mark.parametrize("url", ["", " ", "host/clips", "a.mp4", "C:\\clips", "http:/h/a.mp4", "https://", "file:///a"])
+@pytest.mark.parametrize(
+    "url", ["", " ", "host/clips", "a.mp4", "C:\\clips", "http:/h/a.mp4", "https://", "file:///a", "ftp://h/a"]
+)
 @pytest.mark.parametrize(
     "command",
     [
@@ -32,6 +34,19 @@ def test_what_is_no_address_is_refused_before_any_work(command, url, tmp_path, m
     result = refam(*command, "--url", url)
     assert result.exit_code == 2
     assert "is no address that Label Studio can serve: it begins with http://, https://" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "instead"),
+    [("http://h/my clips", "http://h/my%20clips"), ("/data/local-files/?d=my clips/", "d=my%20clips/")],
+)
+def test_an_address_with_a_space_is_refused(url, instead, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = refam("draw", "clips", "--url", url)
+    assert result.exit_code == 2
+    assert "has a space, which no address has: write" in result.output
+    assert instead in result.output
     assert list(tmp_path.iterdir()) == []
 
 

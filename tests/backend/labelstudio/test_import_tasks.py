@@ -254,6 +254,11 @@ def test_what_cannot_be_read_of_a_coco_file_is_said(tmp_path, harm, code, said):
         (["a/0.jpg", "../../etc/passwd"], ["a/0.jpg"], "passwd: the file name '../../etc/passwd' leaves its folder"),
         (["a/0.jpg", r"a\..\..\b.jpg"], ["a/0.jpg"], "leaves its folder ('..'); name files below --url"),
         (["a/0.jpg", "%2e%2e/b.jpg"], ["a/0.jpg"], "the file name '%2e%2e/b.jpg' leaves its folder"),
+        (
+            ["a/0.jpg", "http://h/x.jpg"],
+            ["a/0.jpg"],
+            "x: its file is named 'http://h/x.jpg', which is an address; write",
+        ),
         (["a/0.jpg", "/etc/x.jpg"], ["a/0.jpg"], "x: the file name '/etc/x.jpg' begins at the root of a disk"),
         (["a/0.jpg", "C:\\x.jpg"], ["a/0.jpg"], r"the file name 'C:\\x.jpg' begins at the root of a disk; name files"),
         (["a/0.jpg", "c:/x.jpg"], ["a/0.jpg"], "the file name 'c:/x.jpg' begins at the root of a disk"),
