@@ -28,6 +28,7 @@ from refam.pipeline.arguments import (
     to_region,
     to_targets,
 )
+from refam.pipeline.concepts import outline_words
 from refam.pipeline.device import require_device
 from refam.pipeline.pipeline import Pipeline, run_in_region
 from refam.pipeline.quality import Quality
@@ -237,7 +238,8 @@ class Model:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            words: A referring expression; its heatmap becomes the prior.
+            words: A referring expression; its heatmap becomes the prior. With SAM3, and without points or a box, it
+                chooses among the instances of what the words name.
             points: (x, y) on the object, as fractions of the image.
             negative_points: (x, y) off the object.
             box: x0, y0, x1, y1 around the object, as fractions of the image.
@@ -263,6 +265,8 @@ class Model:
             raise PromptError("give words or a prior, not both: the words' heatmap is the prior")
         heatmap = self.ground(image, words)
         prompt = to_image_prompt(points, negative_points, box, heatmap.grid)
+        if not len(prompt.points) and prompt.box is None:
+            return outline_words(image, words, heatmap, self.segmenter)
         return self.segmenter.segment(image, replace(prompt, mask_choice=heatmap.mask_choice))
 
 
@@ -294,9 +298,9 @@ def load(
     Args:
         backbone: What grounds words: "small", which ships and knows drawn shapes and everyday nouns, another preset
             ("flux-schnell", ...), the directory of a diffusers pipeline, or its name on the hub.
-        segmenter: What outlines objects: "grabcut", which needs no weights, "sam2-tiny" and the like, a directory, or a
-            name on the hub. None takes the best that is on this machine; if there is none, "sam2-tiny" is fetched
-            (about 156 MB), or "grabcut" taken where it cannot be, which the log says.
+        segmenter: What outlines objects: "grabcut", which needs no weights, "sam2-tiny" and the like, a directory of
+            SAM2 or SAM3, or a name on the hub. None takes the best that is on this machine; if there is none,
+            "sam2-tiny" is fetched (about 156 MB), or "grabcut" taken where it cannot be, which the log says.
         device: "auto", "cpu", "mps", "cuda" or one GPU of several such as "cuda:1"; for both. "auto" is CUDA if there
             is any, else the CPU.
         quality: "fast", "normal" or "best": how closely videos are looked at.

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING
 
 from refam.explain.page import ExplainedFrame, render_page
 from refam.explain.steps import Explanation, explain
-from refam.pipeline.concepts import ConceptSearch
+from refam.pipeline.concepts import outline_words
 from refam.pipeline.stages import Stage
 from refam.pipeline.types import PipelineOptions
 from video.heatmap_fusion import fuse_heatmaps, link_frames
 from video.sampling import plan_frames
-from video.types import Candidate, Heatmap, Segmenter
+from video.types import Segmenter
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from refam.grounder import Grounder
     from refam.grounder_group import GrounderGroup
     from video.io.reader import Clip
@@ -62,7 +59,7 @@ def explain_video(
     progress(Stage.MASK, 0.0)
     start = time.perf_counter()
     is_flat = explanation.heatmap.grid.max() <= 0
-    candidates = [] if is_flat else _outline(image, words, explanation.heatmap, segmenter)
+    candidates = [] if is_flat else outline_words(image, words, explanation.heatmap, segmenter)
     mask_s = time.perf_counter() - start
     progress(Stage.MASK, 1.0)
     return render_page(
@@ -74,13 +71,6 @@ def explain_video(
         facts=_facts(grounder, segmenter, explanation, mask_s),
         pixel_aspect=clip.pixel_aspect,
     )
-
-
-def _outline(image: NDArray[np.uint8], words: str, heatmap: Heatmap, segmenter: Segmenter) -> list[Candidate]:
-    """Return the masks that may be meant, the one that the pipeline takes first."""
-    search = ConceptSearch.of(segmenter, words)
-    instances = [one.candidate for one in search.rank(image, heatmap)] if search is not None else []
-    return instances or segmenter.segment(image, heatmap.to_prompt(), frame=heatmap.frame)
 
 
 def _explained_frames(

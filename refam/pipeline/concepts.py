@@ -116,6 +116,24 @@ class ConceptSearch:
         return found
 
 
+def outline_words(image: NDArray[np.uint8], words: str, heatmap: Heatmap, segmenter: Segmenter) -> list[Candidate]:
+    """Return the masks that words may mean in one image, the likeliest first.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        words: The expression.
+        heatmap: Where it points in the image.
+        segmenter: What outlines.
+
+    Returns:
+        The instances of what the words name, if the segmenter can look for them and finds any; else its answers to the
+        heatmap.
+    """
+    search = ConceptSearch.of(segmenter, words)
+    instances = [one.candidate for one in search.rank(image, heatmap)] if search is not None else []
+    return instances or segmenter.segment(image, heatmap.to_prompt(), frame=heatmap.frame)
+
+
 def describe_unasked(segmenter: Segmenter, words: str | None) -> list[str]:
     """Return a sentence for people if a segmenter's detector of concepts cannot be asked for some words."""
     detector = concepts_of(segmenter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refam.pipeline.concepts import measure_heat, rank_instances
+from refam.pipeline.concepts import measure_heat, outline_words, rank_instances
 from refam.pipeline.pipeline import Pipeline, Target
 from refam.pipeline.recovery import Redetector
 from refam.pipeline.stage_cache import StageCache
@@ -17,9 +17,9 @@ from tests.video.clips import ArrayClip
 from video.heatmap_fusion import FusedHeatmaps
 from video.masks import decode
 from video.tracking.appearance import ColorModel
-from video.types import Candidate
+from video.types import Candidate, Heatmap
 
-SIZE, N = (160, 96), 4
+SIZE, N = (160, 96), 2
 # x0, y0 and side in pixels: from left to right by their middles a small, a large and a medium square.
 SQUARES = {"small": (10, 40, 16), "large": (50, 30, 40), "medium": (120, 10, 26)}
 RED, BLUE = (230, 25, 25), (30, 60, 230)
@@ -127,9 +127,9 @@ def test_the_heatmap_chooses_by_what_the_detector_does_not_know(words, red, expe
 @pytest.mark.parametrize(
     ("words", "note"),
     [
-        ("the red ball", "the detector found no 'red ball' on 4 of 4 frames looked at: the heatmap alone says where"),
+        ("the red ball", "the detector found no 'red ball' on 2 of 2 frames looked at: the heatmap alone says where"),
         ("the red one", "the detector was not asked, for 'the red one' names no single kind of thing: name it by"),
-        ("two red balls", "the detector found no 'red balls' on 4 of 4 frames looked at"),
+        ("two red balls", "the detector found no 'red balls' on 2 of 2 frames looked at"),
         ("the red square", None),
     ],
 )
@@ -207,6 +207,22 @@ def rank(grid: np.ndarray, words: str = "") -> list[str]:
 )
 def test_heat_times_fit(grid: np.ndarray, words: str, first: str) -> None:
     assert rank((grid / grid.max()).astype(np.float32), words)[0] == first
+
+
+@pytest.mark.parametrize(
+    ("words", "detector", "n", "first"),
+    [
+        ("the left square", Detector(), 3, square("small")),
+        ("the largest square", Detector(), 3, square("large")),
+        ("the ball", Detector(), 1, np.arange(SIZE[1])[:, None] >= SIZE[1] // 2),
+        ("the left square", None, 1, np.arange(SIZE[1])[:, None] >= SIZE[1] // 2),
+    ],
+)
+def test_masks_that_words_may_mean_in_one_image(words, detector, n, first) -> None:
+    grid = (blob("small") + blob("large") + blob("medium")).clip(0, 1)
+    found = outline_words(ALL_RED[0], words, Heatmap(0, grid, (0.5, 0.5), 0.9), Segmenter(detector))
+    assert len(found) == n
+    assert (found[0].mask == first).all()
 
 
 def test_no_heat_no_instance_and_one_of_duplicates() -> None:

@@ -21,7 +21,7 @@ from refam.segmenters.sam2_engines import TorchEngine
 from refam.segmenters.sam3 import Sam3Detector
 from tests.refam.segmenters.small_sam2 import SIDE, pixels_of, randomise, sam3_tracker_part, small_clip, small_mask
 from tests.refam.segmenters.small_sam3 import save_small_sam3, small_tokenizer
-from video.tracking.propagate import tracker_name
+from video.tracking.propagate import tracker_for, tracker_name
 from video.types import Prompt
 
 IMAGE = small_clip(1)[0]
@@ -74,15 +74,11 @@ def test_instances_of_a_phrase_are_those_of_transformers(saved):
     assert detector.detect(SQUARE, "brown dog") == [], "none of them is surer than 0.5"
 
 
-@pytest.mark.parametrize(
-    ("tracker", "name"),
-    [("auto", "memory"), ("memory", "memory"), ("sam3-video", "sam3-video"), ("flow", "dis-flow")],
-)
+@pytest.mark.parametrize(("tracker", "name"), [("sam3-video", "sam3-video"), ("flow", "dis-flow")])
 def test_one_folder_gives_masks_tracker_and_concepts(saved, tracker, name):
     folder, model = saved
     segmenter = load_segmenter(str(folder), device="cpu", tracker=tracker)
     assert tracker_name(segmenter) == name
-    assert choose_segmenter(str(folder), device="cpu", tracker=tracker).version == f"small-sam3/{name}"
     detector = concepts_of(segmenter)
     engine = getattr(segmenter, "segmenter", segmenter).engine
     assert detector._model.vision_encoder.backbone is engine.model.vision_encoder.backbone, "held once"
@@ -94,11 +90,26 @@ def test_one_folder_gives_masks_tracker_and_concepts(saved, tracker, name):
     ):
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     assert segmenter.segment(IMAGE, CLICK)[0].mask.shape == IMAGE.shape[:2]
+    tracker = tracker_for(segmenter)
+    assert tracker.name == name
+    tracker.step(IMAGE)
+    tracker.start(4, small_mask())
+    assert tracker.step(small_clip(2)[1])[4].mask.shape == small_mask().shape
 
 
-def test_sam3_video_is_the_default_on_a_gpu(saved, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert choose_segmenter(str(saved[0])).version == "small-sam3/sam3-video"
+@pytest.mark.parametrize(
+    ("tracker", "gpu", "name"),
+    [
+        ("auto", False, "memory"),
+        ("auto", True, "sam3-video"),
+        ("memory", True, "memory"),
+        ("flow", True, "dis-flow"),
+        ("sam3-video", False, "sam3-video"),
+    ],
+)
+def test_sam3_video_is_the_default_on_a_gpu(saved, monkeypatch, tracker, gpu, name):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    assert choose_segmenter(str(saved[0]), tracker=tracker).version == f"small-sam3/{name}"
 
 
 @torch.inference_mode()
@@ -145,16 +156,6 @@ def test_the_constant_for_no_memory_is_on_the_level_that_is_decoded(tmp_path):
         plain = model.vision_encoder(pixels).fpn_hidden_states[2]
     levels = TorchEngine.load(str(tmp_path), device="cpu").encode(pixels)
     torch.testing.assert_close(levels[-1], plain + model.no_memory_embedding.view(1, -1, 1, 1), atol=1e-4, rtol=1e-4)
-
-
-def test_tracks_follow_the_video_memory(saved):
-    segmenter = load_segmenter(str(saved[0]), device="cpu", tracker="sam3-video")
-    tracker = segmenter.make_tracker()
-    assert tracker.name == "sam3-video"
-    frames = small_clip(3)
-    tracker.step(frames[0])
-    tracker.start(4, small_mask())
-    assert tracker.step(frames[1])[4].mask.shape == small_mask().shape
 
 
 # --- what cannot be loaded -------------------------------------------------------------------------------------------
