@@ -24,7 +24,7 @@ from backend.cli.outputs import (
     write_outputs,
 )
 from backend.cli.prompts import ObjectPlan
-from backend.cli.report import preview_json, print_line, print_notes, print_report, report_json
+from backend.cli.report import preview_json, print_agreements, print_line, print_notes, print_report, report_json
 from backend.cli.result_folder import hold_folder
 from backend.cli.targets import make_targets
 from backend.cli.task_address import note_outside
@@ -236,6 +236,7 @@ class LabelRun:
                 err.print(f"first mask: {path}", markup=False, soft_wrap=True)
             else:
                 print_line("first mask", f"{path}: {where}")
+                print_agreements(results)
             if self._preview_only:
                 if held := other_results(out, clip, results, name=source.name, fetched=source.is_address):
                     note = f"note: {out} holds other results ({held}); {path.name} alone is of what was asked now"

@@ -45,6 +45,21 @@ def print_report(clip: Clip, results: Sequence[TrackResult], written: Outputs, *
     print_line("made by", version)
 
 
+def print_agreements(results: Sequence[PreviewResult]) -> None:
+    """Print of each object that words found how well words, mask and frames agree, as its preview says."""
+    for k, result in enumerate(results):
+        if (agreement := _agreement(result)) is not None:
+            text = f"object {k}: {result.target.label}: {agreement:.2f} (how well words, mask and frames agree)"
+            out.print(text, markup=False, soft_wrap=True)
+
+
+def _agreement(result: PreviewResult) -> float | None:
+    """The number on a first mask, in [0, 1]; None where a person drew the object, or none was found."""
+    if result.first_mask is None or result.target.prompts:
+        return None
+    return float(result.first_mask.scores[0])
+
+
 def print_notes(results: Sequence[TrackResult]) -> None:
     """Print what is to be said of each object."""
     for k, result in enumerate(results):
@@ -105,7 +120,10 @@ def report_json(clip: Clip, results: Sequence[TrackResult], written: Outputs, *,
 
 
 def preview_json(path: Path, results: Sequence[PreviewResult]) -> dict[str, Any]:
-    """Return the report of --preview-only as JSON: boxes normalised xyxy, frames counted from 0."""
+    """Return the report of --preview-only as JSON: boxes normalised xyxy, frames counted from 0.
+
+    `agreement`, in [0, 1], says how well words, mask and frames agree.
+    """
     return {
         "objects": [
             {
@@ -114,6 +132,7 @@ def preview_json(path: Path, results: Sequence[PreviewResult]) -> dict[str, Any]
                 "words": result.target.words,
                 "instance": result.instance,
                 "frame": result.anchor_frame if result.first_mask is not None else None,
+                "agreement": None if (agreement := _agreement(result)) is None else round(agreement, 4),
                 "box": [round(float(c), 6) for c in result.first_mask.boxes[0]] if result.first_mask else None,
                 "notes": list(result.notes),
             }

@@ -11,7 +11,8 @@ from refam.text.lexicon import STOP_WORDS, is_shade
 from refam.text.rewording import Reword, Rewording
 from refam.text.words import Word, split_words
 
-_LIVING = frozenset({"person", "animal"})
+_PERSON = "person"
+_LIVING = frozenset({_PERSON, "animal"})
 
 
 def make_rewording(vocabulary: Vocabulary) -> Reword:
@@ -36,6 +37,7 @@ def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewordi
     words = split_words(text)
     pieces: list[str] = []
     read_as: list[tuple[str, str]] = []
+    loose: dict[str, str] = {}
     end, at = 0, 0
     while at < len(words):
         taken, noun = _read_noun(words, at, vocabulary, known)
@@ -47,8 +49,11 @@ def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewordi
         written = " ".join(word.text for word in words[at : at + taken])
         if noun is not None and written != noun and noun not in singular_forms(written):
             read_as.append((written, noun))
+        read = vocabulary.nouns.get(noun or written)
+        if read is not None and _PERSON in read.above:  # no set of pictures tells "man" from "girl"
+            loose[read.name] = _PERSON
         end, at = last.end, at + taken
-    return Rewording("".join(pieces) + text[end:], tuple(read_as))
+    return Rewording("".join(pieces) + text[end:], tuple(read_as), tuple(loose.items()))
 
 
 def _read_noun(

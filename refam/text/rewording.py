@@ -24,10 +24,12 @@ class Rewording:
     Attributes:
         text: The expression with some of its words replaced.
         read_as: What was written, and what it is read as. Plurals are replaced without a word.
+        loose: Nouns in the text, each with what the model takes for one: it may find any person for "man".
     """
 
     text: str
     read_as: tuple[tuple[str, str], ...] = ()
+    loose: tuple[tuple[str, str], ...] = ()
 
 
 _GRAY = regex.compile(r"\b(gr)a(y(?:ish|er|est)?)\b", regex.IGNORECASE)
@@ -68,6 +70,9 @@ def _parse(typed: str, reword: Reword, tokenizer: Any, **how: Any) -> Expression
     used = {parsed.tokens[i].word for i in parsed.positions(TokenRole.CONTENT, TokenRole.HEAD)}
     said = [f'"{word}" is read as "{noun}"' for word, noun in rewording.read_as if used.intersection(noun.split())]
     note = f"The model has a smaller vocabulary: {', '.join(said)}." if said else ""
+    for noun, kind in rewording.loose:
+        if noun in used:
+            note += f'{" " * bool(note)}Any {kind} may be found for "{noun}", for the model hardly tells them apart.'
     return replace(parsed, text=typed, note=" ".join(filter(None, (note, parsed.note))))
 
 

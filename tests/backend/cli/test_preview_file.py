@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli.main import app
+from backend.cli.report import preview_json, print_agreements
+from refam.pipeline.preview import PreviewResult
+from refam.pipeline.types import FramePrompt, Target
 from tests import media
+from tests.doubles import track_of_masks
 
 W, H, SIDE = 160, 96, 16
 
@@ -58,6 +63,7 @@ def test_objects_on_several_frames_are_one_picture():
     assert [(o["label"], o["frame"]) for o in report["objects"]] == [("A", 2), ("B", 8)]
     assert report["objects"][1]["box"] == pytest.approx([40 / W, 32 / H, 56 / W, 48 / H], abs=0.02)
     assert report["files"] == {"preview": "found/a/preview.png"}
+    assert [o["agreement"] for o in report["objects"]] == [None, None], "no words were looked for"
     assert cv2.imread("found/a/preview.png").shape == (2 * H, W, 3)
 
 
@@ -85,3 +91,21 @@ def test_a_preview_of_other_objects_is_never_left_beside_results_without_a_word(
     for label, frame, said in (("B", 8, note), ("A", 5, note), ("A", 4, "")):
         result = refam(*arguments, f"{label}: {box_on(frame)}", "--preview-only")
         assert (result.exit_code, note in result.stderr) == (0, bool(said)), result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "prompts", "score", "line"),
+    [
+        ("the man", (), 0.416, "object 0: the man: 0.42 (how well words, mask and frames agree)\n"),
+        ("the man", (), None, ""),
+        ("the man", (FramePrompt(0, points=((0.5, 0.5),), labels=(1,)),), 0.9, ""),
+    ],
+)
+def test_the_number_on_a_first_mask_that_words_found_is_printed(words, prompts, score, line, capsys):
+    track = track_of_masks(np.ones((1, 4, 4), bool), label=words)
+    first = None if score is None else replace(track, scores=np.array([score]))
+    result = PreviewResult(Target(words, words=words, prompts=prompts), track, (), 0.0, 0, (), first_mask=first)
+    print_agreements([result])
+    assert capsys.readouterr().out == line
+    (shown,) = preview_json(Path("p.png"), [result])["objects"]
+    assert shown["agreement"] == (score if line else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from refam.backbones.word_reader import open_group
 from refam.photos import PHOTOS_DIRECTORY, VOCABULARY_NAME
 from refam.photos.rewording import make_rewording, reword
 from refam.photos.vocabulary import load_vocabulary
@@ -120,3 +121,21 @@ def test_a_pair_of_words_is_one_thing_only_if_it_is_a_compound(text, read):
 )
 def test_a_word_is_read_by_the_sense_that_pictures_show(text, read):
     assert SHIPPED(text).text == read
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("the man", 'Any person may be found for "man", for the model hardly tells them apart'),
+        ("two women", 'Any person may be found for "woman", for the model hardly tells them apart'),
+        (
+            "the lady",
+            'The model has a smaller vocabulary: "lady" is read as "woman". Any person may be found for "woman"',
+        ),
+        ("the person next to the man", ""),
+        ("the dog", ""),
+    ],
+)
+def test_where_any_person_may_be_found_is_said(text: str, note: str) -> None:
+    said = open_group("small").parse(text).notes
+    assert said[0].startswith(note) if note else not any("Any person" in one for one in said)
