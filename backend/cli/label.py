@@ -62,8 +62,8 @@ def label(
         list[str] | None,
         typer.Argument(
             metavar="VIDEO | WORDS",
-            help="More videos, and what to find: each quoted expression is one object; with LABEL: before it, it gets "
-            "that label.",
+            help="More videos, and what to find: each quoted expression is one object, or several with ; between them; "
+            "with LABEL: before it, it gets that label.",
             show_default=False,
         ),
     ] = None,
@@ -145,7 +145,7 @@ def label(
     changes. A file that breaks off is labelled up to there, and that is said. One bad video of several costs only
     itself.
     """
-    from backend.cli.prompts import describe_corner
+    from backend.cli.prompts import describe_corner, split_expressions
 
     given, words = split_arguments([video, *(more or ())])
     words_added = magnet_words(magnets)
@@ -155,7 +155,8 @@ def label(
             from backend.cli.videos import VideoError
 
             raise VideoError("; ".join(f"{source.text}: {source.error}" for source in sources))
-    plans = _plan(words, {"--point": point, "--not-point": not_point, "--box": box, "--mask": mask}, name, given)
+    drawn: dict[Option, list[str] | None] = {"--point": point, "--not-point": not_point, "--box": box, "--mask": mask}
+    plans = _plan(split_expressions(words), drawn, name, given)
     if not any(plan.drawings for plan in plans):
         expressions = [plan.words or "" for plan in plans]
         refuse_words("label", sources[0].text, expressions, backbone=backbone, magnets=words_added, download=download)

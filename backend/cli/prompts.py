@@ -182,6 +182,18 @@ def _exists(file: str) -> bool:
         return False
 
 
+def split_expressions(words: Sequence[str]) -> list[str]:
+    """Split words at semicolons into expressions, as in a task or a manifest: "the girl; the boy" is two.
+
+    What is empty between semicolons is left out; words that hold nothing else stay as they are, to be refused.
+
+    Args:
+        words: As they were given.
+    """
+    parts = [[part.strip() for part in text.split(";") if part.strip()] or [text] for text in words]
+    return [part for of_one in parts for part in of_one]
+
+
 def plan_objects(
     words: Sequence[str], drawings: Sequence[Drawing] = (), labels: Sequence[str] = ()
 ) -> list[ObjectPlan]:

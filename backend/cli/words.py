@@ -24,13 +24,15 @@ def words(
 
     The exit code is 1 if all expressions are refused, and 3 if some are.
     """
-    refused = 0
+    from backend.cli.prompts import split_expressions
+
+    refused, given = 0, split_expressions(expressions or ())
     with one_line_errors():
-        for is_refused, line in _describe(expressions) if expressions else _list_known():
+        for is_refused, line in _describe(given) if given else _list_known():
             refused += is_refused
             stdout.print(line, markup=False, highlight=False, soft_wrap=True)
     if refused:
-        raise typer.Exit(SOME_DONE if refused < len(expressions or ()) else NOTHING_DONE)
+        raise typer.Exit(SOME_DONE if refused < len(given) else NOTHING_DONE)
 
 
 def _list_known() -> Iterator[tuple[bool, str]]:

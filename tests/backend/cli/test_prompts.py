@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from backend.cli.prompts import describe_corner, parse_drawing, plan_objects
+from backend.cli.prompts import describe_corner, parse_drawing, plan_objects, split_expressions
 from backend.cli.targets import make_targets
 from refam.pipeline.errors import PromptError
 
@@ -94,6 +94,20 @@ def test_places_are_fractions_or_pixels_and_times_frames_or_seconds(option, text
 def test_other_places_are_refused(option, text, message):
     with pytest.raises(PromptError, match=message):
         prompts_of(option, text)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["the girl; the boy"], ["the girl", "the boy"]),
+        (["Pet: the dog ;;the cat;", "a car"], ["Pet: the dog", "the cat", "a car"]),
+        (["the big, red car"], ["the big, red car"]),
+        ([" ; ", ""], [" ; ", ""]),  # refused by their own names
+        ([], []),
+    ],
+)
+def test_semicolons_separate_expressions(words, expected):
+    assert split_expressions(words) == expected
 
 
 @pytest.mark.parametrize("text", [":", "::", " : : ", "Car:", "Car :", "Car: :", "the sign that says:"])

@@ -35,6 +35,7 @@ def video(tmp_path_factory):
             [],
         ),
         (["label", "V", "the xyzzy", "a frob"], "a frob: the model", ["'the xyzzy' 'a frob' --backbone flux-s"], []),
+        (["label", "V", "the xyzzy; a frob"], "a frob: the model", ["'the xyzzy' 'a frob' --backbone flux-s"], []),
         (["explain", "V", "the xyzzy", "--out", "OUT"], "'xyzzy'", ["refam explain 'V' 'the xyzzy' --back"], []),
         (["label", "V", "on the left"], "add a noun", [], ["commands that help"]),
         (["label", "V", "the dog", "--backbone", "flux-schnell"], "refam models pull flux-", [CLICK], [PULL]),

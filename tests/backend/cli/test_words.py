@@ -43,6 +43,15 @@ def test_the_exit_code_says_whether_expressions_are_refused(expressions, code, l
         assert text in line
 
 
+def test_a_semicolon_separates_expressions():
+    result = CliRunner().invoke(app, ["words", "Pet: the two dogs; the xyzzy;", "every cup"])
+    assert result.exit_code == 3
+    read, refused, last = result.stdout.splitlines()
+    assert read == "Pet: the two dogs: dog, read by photos; at most 2 objects"
+    assert refused.startswith("the xyzzy: the model in use knows none of the words 'xyzzy'")
+    assert last == "every cup: cup, read by photos; any number of objects"
+
+
 def test_without_expressions_all_words_are_listed():
     result = CliRunner().invoke(app, ["words"])
     assert result.exit_code == 0
