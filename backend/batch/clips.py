@@ -185,6 +185,8 @@ def fetch_video(video: str, settings: Settings) -> Iterator[Path]:
         VideoError: If it is missing, unreadable, larger than max_media_mb, or takes longer than fetch_timeout_s.
     """
     if "://" not in video:
+        if Path(video).is_dir():
+            raise VideoError(f"{redact_url(video)} is a folder: give a video file; `refam label` takes folders, too")
         if not Path(video).is_file():
             raise VideoError(f"there is no file {redact_url(video)}")
         yield Path(video)

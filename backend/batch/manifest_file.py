@@ -28,7 +28,10 @@ def read_rows(path: Path) -> Iterator[Mapping[str, Any] | str]:
     readers = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines}
     read = readers.get(path.suffix.lower())
     if read is None:
-        raise ManifestError(f"{path}: a manifest is a .parquet, .csv or .jsonl file")
+        raise ManifestError(
+            f"{path}: a manifest is a .parquet, .csv or .jsonl file with the columns video and expressions, a row for "
+            "each video; `refam label` takes videos and folders of them without one"
+        )
     if not path.is_file():
         raise ManifestError(f"there is no file {path}")
     yield from read(path)

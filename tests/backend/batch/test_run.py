@@ -127,7 +127,7 @@ def test_manifest_errors_name_the_file_row_and_column(tmp_path, records, message
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("m.txt", b"x", "a manifest is a .parquet, .csv or .jsonl file"),
+        ("m.txt", b"x", "a manifest is a .parquet, .csv or .jsonl file with the columns video and expressions"),
         ("m.csv", b"", "has no rows"),
         ("m.csv", b"video,expressions\na,b,c\n", "row 1: it has more than the 2 columns"),
         ("m.csv", b"video,expressions\na,\xff\n", "is not UTF-8"),
@@ -212,6 +212,8 @@ def test_fetch_video_enforces_size_and_network_limits(tmp_path):
     for missing in ("memory://bucket/none.mp4", str(tmp_path / "none.mp4")):
         with pytest.raises(VideoError, match="there is no"), fetch_video(missing, load_settings()):
             pass
+    with pytest.raises(VideoError, match="is a folder: give a video file"), fetch_video(str(tmp_path), load_settings()):
+        pass
     with (
         pytest.raises(VideoError, match="not on the public network"),
         fetch_video("http://127.0.0.1:1/a.mp4", load_settings()),
