@@ -109,7 +109,8 @@ class LabelRun:
         reports: list[dict[str, Any]] = []
         failures: list[str] = []
         several = len(videos) > 1
-        by_words: list[VideoSource] = []  # where words alone did not find an object
+        # Where words alone did not find an object, with the place that they point at.
+        by_words: list[tuple[VideoSource, tuple[float, float, int] | None]] = []
         done = 0
         labelled: list[Path] = []  # local files that a task names
         for i, (source, out) in enumerate(videos):
@@ -121,7 +122,7 @@ class LabelRun:
                 done += 1
                 maskless = [r for r in stopped.results if r.first_mask is None]
                 failures += _not_found(source, maskless)
-                by_words += [source for result in maskless if not result.target.prompts]
+                by_words += [(source, None) for result in maskless if not result.target.prompts]
                 reports.append(
                     {"video": source.text, "out": str(out), **preview_json(output_paths(out).preview, stopped.results)}
                 )
@@ -137,7 +138,7 @@ class LabelRun:
                     text = f"unexpected {type(error).__name__}: {error}"
                 is_named = re.search(rf"(?<!\w){re.escape(source.name)}(?!\w)", text) is not None
                 if isinstance(error, NotFoundError) and not all(plan.drawings for plan in self._plans):
-                    by_words.append(source)
+                    by_words.append((source, error.guess))
                 text = text if is_named or not (several or source.error) else f"{source.text}: {text}"
                 failures.append(text)
                 reports.append({"video": source.text, "error": text})
@@ -147,7 +148,7 @@ class LabelRun:
             labelled += [] if source.is_address else [Path(source.text)]
             absent = [result for result in results if not result.track.visible.any()]
             failures += _not_found(source, absent)
-            by_words += [source for result in absent if not result.target.prompts]
+            by_words += [(source, None) for result in absent if not result.target.prompts]
             reports.append(
                 {"video": source.text, "out": str(out), **report_json(clip, results, written, version=version)}
             )
@@ -167,7 +168,8 @@ class LabelRun:
             print_json(reports if several else reports[0])
         code = self._sum_up(failures, done=done, count=len(videos))
         if by_words:
-            print_commands_to_draw(by_words[0].text)
+            source, guess = by_words[0]
+            print_commands_to_draw(source.text, guess)
         return code
 
     def _sum_up(self, failures: Sequence[str], *, done: int, count: int) -> int:

@@ -63,14 +63,23 @@ def _commands_that_help(command: str, video: str, error: WordsError, backbone: s
         yield from _commands_to_draw(video)
 
 
-def _commands_to_draw(video: str) -> Iterator[str]:
+def _commands_to_draw(video: str, guess: tuple[float, float, int] | None = None) -> Iterator[str]:
     yield f"refam pick {shlex.quote(video)}    # click on it in the browser"
-    yield f"refam label {shlex.quote(video)} {_CLICK}"
+    click = _CLICK
+    if guess is not None:
+        x, y, frame = guess
+        click = f"--point {x:.2f},{y:.2f}@{frame}    # the nearest guess, if that is what you mean"
+    yield f"refam label {shlex.quote(video)} {click}"
 
 
-def print_commands_to_draw(video: str) -> None:
-    """Print how an object is drawn that its words did not find. video: as it was given."""
-    _print_commands(list(_commands_to_draw(video)))
+def print_commands_to_draw(video: str, guess: tuple[float, float, int] | None = None) -> None:
+    """Print how an object is drawn that its words did not find.
+
+    Args:
+        video: As it was given.
+        guess: Where the words point nevertheless: x and y as fractions of the frame, and the frame; None if nowhere.
+    """
+    _print_commands(list(_commands_to_draw(video, guess)))
 
 
 def note_several(command: str, videos: Sequence[str], plans: Sequence[ObjectPlan]) -> None:

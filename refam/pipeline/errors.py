@@ -16,7 +16,17 @@ class PromptError(UserError):
 
 
 class NotFoundError(PipelineError):
-    """None of the objects that were asked for is found in the video; the text says why, for each."""
+    """None of the objects that were asked for is found in the video; the text says why, for each.
+
+    Args:
+        message: Why, for people.
+        guess: Where the first of them may be after all: x and y as fractions of the frame, and the frame of the video,
+            counted from 0; None where nothing points anywhere.
+    """
+
+    def __init__(self, message: str, *, guess: tuple[float, float, int] | None = None) -> None:
+        super().__init__(message)
+        self.guess = guess
 
 
 class WordsError(PipelineError):

@@ -151,7 +151,8 @@ class Pipeline:
         found = [state for state in states if state.failure is None]
         if not found:
             _raise_read_error(states)
-            raise NotFoundError("; ".join(map(_describe_failure, states)))
+            guess = next((state.guess for state in states if state.guess is not None), None)
+            raise NotFoundError("; ".join(map(_describe_failure, states)), guess=guess)
         if preview is not None:
             preview(preview_results(clip, states))
         tracker = SegmentTracker(

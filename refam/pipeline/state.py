@@ -43,6 +43,8 @@ class ObjectState:
         track: The object's track, once it was tracked.
         notes: Sentences for people.
         failure: Why the object was given up; None while it was not.
+        guess: Where words that the video does not bear out point: x and y as fractions of the frame, and the frame
+            of the video; None where they are borne out.
         cache: Finished stages of this clip.
         read_errors: Where the clip could not be read.
         grounded_masks: The masks of the grounded frames, the anchor's first.
@@ -64,6 +66,7 @@ class ObjectState:
     track: MaskTrack | None = None
     notes: list[str] = field(default_factory=list)
     failure: str | None = None
+    guess: tuple[float, float, int] | None = None
     cache: StageCache | None = None
     read_errors: list[ReadingError] = field(default_factory=list)
     grounded_masks: tuple[GroundedMask, ...] = ()

@@ -132,6 +132,7 @@ def is_in_clip(clip: Clip, state: ObjectState, *, options: PipelineOptions) -> b
     state.presence, guess = judged
     if state.presence < options.min_presence:
         state.failure = describe_absence(clip, state.target.words or "", state.presence, guess)
+        state.guess = (*guess.peak, frame_of_video(clip, guess.frame))
     return state.failure is None
 
 

@@ -25,7 +25,7 @@ SIZE = (96, 48)
 
 
 class BoxPipeline:
-    """Tracks a known box for every target; of words with `ghost` there is nothing to see."""
+    """Tracks a known box for every target; with `ghost` there is nothing to see, and of a blue one there is a guess."""
 
     model_version = "refam-test/boxes"
 
@@ -41,7 +41,8 @@ class BoxPipeline:
             track = track_of_masks(masks, label=target.label)
             results.append(TrackResult(target, track, (), 0.8, 0, () if is_there else ("nothing fits",)))
         if not any(result.track.visible.any() for result in results):
-            raise NotFoundError(f"{targets[0].label}: nothing fits")
+            guess = (0.534, 0.5, 94) if "blue" in (targets[0].words or "") else None
+            raise NotFoundError(f"{targets[0].label}: nothing fits", guess=guess)
         return results
 
 
@@ -129,22 +130,23 @@ def test_the_report_can_be_json():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"),
+    ("arguments", "code", "point"),
     [
-        (["a.mp4", "the ghost star"], 1),
-        (["a.mp4", "b.mp4", "the red star", "the ghost star"], 3),
-        (["a.mp4", "the ghost star", "--preview-only"], 1),
-        (["a.mp4", "the red star", "the ghost star", "--json"], 3),
+        (["a.mp4", "the ghost star"], 1, "0.42,0.61@0"),
+        (["a.mp4", "b.mp4", "the red star", "the ghost star"], 3, "0.42,0.61@0"),
+        (["a.mp4", "the ghost star", "--preview-only"], 1, "0.42,0.61@0"),
+        (["a.mp4", "the red star", "the ghost star", "--json"], 3, "0.42,0.61@0"),
+        (["a.mp4", "the blue ghost star"], 1, "0.53,0.50@94"),
     ],
 )
-def test_after_words_that_were_not_found_the_commands_to_draw_the_object_are_printed(arguments, code):
+def test_after_words_that_were_not_found_the_commands_to_draw_the_object_are_printed(arguments, code, point):
     result = refam("label", *arguments)
     assert result.exit_code == code, result.output
     help_ = result.stderr[result.stderr.index("commands that help:") :].splitlines()
     assert [line.partition("#")[0].strip() for line in help_] == [
         "commands that help:",
         "refam pick a.mp4",
-        "refam label a.mp4 --point 0.42,0.61@0",
+        f"refam label a.mp4 --point {point}",
     ]
 
 

@@ -42,7 +42,7 @@ def pipeline(truth, surest, **options):
 
 def test_what_is_not_there_is_not_found_and_the_nearest_guess_is_named(scene):
     frames, truth = scene
-    with pytest.raises(PipelineError) as error:
+    with pytest.raises(NotFoundError) as error:
         pipeline(truth, {DISC: 0.04}).run(ArrayClip(frames), [Target("it", words=DISC)])
     assert "nothing in this video is 'the blue circle': 'blue' fits least; the nearest guess is" in str(error.value)
     assert "(score 0.04)" in str(error.value)
@@ -51,6 +51,9 @@ def test_what_is_not_there_is_not_found_and_the_nearest_guess_is_named(scene):
     x = float(str(error.value).split("guess is ")[1].split("%")[0]) / 100
     x0, _, x1, _ = masks.box_of(truth[DISC][frame])
     assert x0 - 0.05 < x < x1 + 0.05
+    assert error.value.guess is not None
+    across, down, at = error.value.guess
+    assert f"guess is {across:.0%} from the left and {down:.0%} from the top of frame {at} " in str(error.value)
 
 
 def test_how_the_words_were_read_stands_beside_why_nothing_was_found(scene, monkeypatch):
