@@ -93,13 +93,21 @@ def describe_unreadable(source: str, model_type: str) -> str:
     return f"{source} holds a {model_type!r} model, not SAM2, EdgeTAM or SAM3's tracker"
 
 
-def describe_load_error(source: str, error: Exception) -> str:
+def describe_incomplete(source: str, count: int) -> str:
+    """Say that so many tensors of a model are missing."""
+    return f"{source} is not complete: {count} tensors of its model are missing"
+
+
+def describe_load_error(source: str, error: Exception, *, what: str = "SAM2 or SAM3 model") -> str:
     """Say why no model could be loaded, and how to get weights that are only given to those who accept a licence.
 
     Args:
         source: A directory, or a name on the hub.
-        error: transformers'.
+        error: transformers', or of a library that it uses.
+        what: What was to be loaded.
     """
+    if not isinstance(error, (OSError, ValueError, ImportError)):
+        return f"no {what} can be loaded from {source}, whose files are damaged or do not match: {first_line(error)}"
     where = "this directory" if Path(source).expanduser().is_dir() else "this directory or hub id"
-    said = f"no SAM2 or SAM3 model at {source} ({where}): {first_line(error)}"
+    said = f"no {what} at {source} ({where}): {first_line(error)}"
     return f"{said.rstrip('.')}. {SAM3_ACCESS}" if source == SAM3_HUB else said

@@ -23,6 +23,7 @@ from refam.segmenters.model_types import (
     IMAGENET,
     MODEL_TYPES,
     Normalisation,
+    describe_incomplete,
     describe_load_error,
     describe_unreadable,
 )
@@ -131,11 +132,10 @@ class TorchEngine:
                 )
         except SegmenterError:
             raise
-        except (OSError, ValueError, ImportError) as error:  # ImportError: EdgeTAM's backbone needs timm
+        except Exception as error:  # each library has its own for a broken file, a wrong shape, a missing package
             raise SegmenterError(describe_load_error(name_or_dir, error)) from error
         if report["missing_keys"]:
-            count = len(report["missing_keys"])
-            raise SegmenterError(f"{name_or_dir} is not complete: {count} tensors of its model are missing")
+            raise SegmenterError(describe_incomplete(name_or_dir, len(report["missing_keys"])))
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model, device=device)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from refam.backbones.weights import quiet_libraries
 from refam.segmenters.feature_cache import FeatureCache
-from refam.segmenters.model_types import MODEL_TYPES, ModelType, describe_load_error
+from refam.segmenters.model_types import MODEL_TYPES, ModelType, describe_incomplete, describe_load_error
 from refam.segmenters.sam2 import Sam2Segmenter, open_feature_cache, preprocess
 from refam.segmenters.sam2_engines import Sam2Engine, TorchEngine, bfloat16_autocast
 from refam.segmenters.sam2_weights import SegmenterError
@@ -230,12 +230,14 @@ class Sam2VideoSegmenter(Sam2Segmenter):
                     image_model = image_class.from_pretrained(name_or_dir, dtype=torch.float32, **local)
         except SegmenterError:
             raise
-        except (OSError, ValueError, ImportError) as error:  # ImportError: EdgeTAM's backbone needs timm
+        except Exception as error:  # each library has its own for a broken file, a wrong shape, a missing package
             raise SegmenterError(describe_load_error(name_or_dir, error)) from error
-        if report["missing_keys"]:
+        if (count := len(report["missing_keys"])) and image_model is model:  # which no other tracker can do without
+            raise SegmenterError(describe_incomplete(name_or_dir, count))
+        if count:
             raise SegmenterError(
-                f"{name_or_dir} holds SAM2's image part alone, {len(report['missing_keys'])} tensors of its video "
-                "memory are missing: say the tracker memory or flow"
+                f"{name_or_dir} holds SAM2's image part alone, {count} tensors of its video memory are missing: say "
+                "the tracker memory or flow"
             )
         model = model.to(device).eval()
         image_model.vision_encoder = model.vision_encoder  # one copy in memory

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from refam.backbones.weights import quiet_libraries
-from refam.segmenters.download import first_line
-from refam.segmenters.model_types import SAM3_HUB, SYMMETRIC
+from refam.segmenters.model_types import SAM3_HUB, SYMMETRIC, describe_load_error
 from refam.segmenters.sam2 import preprocess
 from refam.segmenters.sam2_engines import bfloat16_autocast
 from refam.segmenters.sam2_weights import SegmenterError
@@ -68,8 +67,8 @@ class Sam3Detector:
                     name_or_dir, dtype=torch.float32, output_loading_info=True, **local
                 )
                 tokenizer = transformers.AutoTokenizer.from_pretrained(name_or_dir, **local)
-        except (OSError, ValueError) as error:
-            raise SegmenterError(f"no SAM3 detector at {name_or_dir}: {first_line(error)}") from error
+        except Exception as error:  # each library has its own for a broken file, a wrong shape
+            raise SegmenterError(describe_load_error(name_or_dir, error, what="SAM3 detector")) from error
         if report["missing_keys"]:
             count = len(report["missing_keys"])
             raise SegmenterError(f"{name_or_dir} is not complete: {count} tensors of SAM3's detector are missing")

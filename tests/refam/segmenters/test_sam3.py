@@ -173,14 +173,53 @@ def test_the_tokenizer_must_be_in_the_folder(saved, tmp_path):
         load_segmenter(str(tmp_path), device="cpu")
 
 
-def test_weights_that_are_not_complete_are_refused(saved, tmp_path):
+@pytest.mark.parametrize(
+    ("missing", "tracker", "part"),
+    [
+        ("detector_model.mask_decoder", "memory", "SAM3's detector"),
+        ("memory_encoder", "sam3-video", "its model"),
+        ("memory_encoder", "memory", "its model"),
+    ],
+)
+def test_weights_that_are_not_complete_are_refused(saved, tmp_path, missing, tracker, part):
     folder, model = saved
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     with quiet_libraries():
-        tensors = {k: v for k, v in model.state_dict().items() if "detector_model.mask_decoder" not in k}
-        model.save_pretrained(tmp_path, state_dict=tensors)
-    with pytest.raises(SegmenterError, match=r"not complete: \d+ tensors of SAM3's detector are missing"):
-        load_segmenter(str(tmp_path), device="cpu")
+        model.save_pretrained(tmp_path, state_dict={k: v for k, v in model.state_dict().items() if missing not in k})
+    with pytest.raises(SegmenterError, match=rf"not complete: \d+ tensors of {part} are missing"):
+        load_segmenter(str(tmp_path), device="cpu", tracker=tracker)
+
+
+def _change_config(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def _add_query(folder):
+    detector = json.loads((folder / "config.json").read_text())["detector_config"]
+    detector["detr_decoder_config"]["num_queries"] += 1
+    _change_config(folder, detector_config=detector)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda d: (d / "config.json").write_text("[]"), "no SAM2 or SAM3 model at .*model_type"),
+        (lambda d: _change_config(d, model_type=["sam3_video"]), "damaged or do not match"),
+        (lambda d: _change_config(d, detector_config=[1]), "damaged or do not match"),
+        (lambda d: (d / "model.safetensors").write_bytes(b"\0" * 100), "damaged or do not match"),
+        (_add_query, "damaged or do not match"),
+        (lambda d: (d / "tokenizer_config.json").write_text("[]"), "no SAM3 detector can be loaded from .* damaged"),
+    ],
+    ids=["config is a list", "type is a list", "part is a list", "weights", "shapes", "tokenizer"],
+)
+@pytest.mark.parametrize("tracker", ["memory", "sam3-video"])
+def test_a_damaged_folder_is_refused_in_one_sentence(saved, tmp_path, damage, reason, tracker):
+    shutil.copytree(saved[0], tmp_path, dirs_exist_ok=True)
+    damage(tmp_path)
+    with pytest.raises(SegmenterError, match=reason) as refusal:
+        load_segmenter(str(tmp_path), device="cpu", tracker=tracker)
+    assert "\n" not in str(refusal.value)
 
 
 ACCESS = r"accept Meta's SAM License at https://huggingface.co/facebook/sam3; .*hf download facebook/sam3 --local-dir"
