@@ -39,6 +39,7 @@ from video.errors import UserError
 
 _FEW_PIECES = 300  # of a vocabulary that an error lists
 _MANY_PIECES = 3000  # of one that is no list of words any more: CLIP's has 49408, T5's 32128
+_MOST_SIGNS = 4  # in one token
 
 
 @dataclass(frozen=True)
@@ -268,9 +269,10 @@ def require_few_words(text: str, max_tokens: int) -> None:
 
     Args:
         text: The expression.
-        max_tokens: The length of the text encoder's sequence. A word has one token or more.
+        max_tokens: The length of the text encoder's sequence. A word has one token or more; signs may share one.
     """
-    if (count := len(text.split())) > max_tokens:
+    count = max(len(text.replace("_", " ").split()), len(split_words(text)) // _MOST_SIGNS)
+    if count > max_tokens:
         raise ExpressionError(
             f"the expression {text[:60]!r} has {count} tokens or more, but this model reads {max_tokens}; say it in "
             "fewer words"

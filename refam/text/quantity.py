@@ -87,6 +87,7 @@ _QUANTIFIERS = word_set("all several many few multiple various numerous hundreds
 _ALSO_BEFORE_ONE_THING = word_set("some these those")  # "these scissors" may be one thing
 _SINGULAR_DETERMINERS = word_set("a an this another one")
 _SELECT_MANY = word_set("each every all some many several few most ones")
+_OF_ONE = ("'s", "’s")
 _MEASURES = word_set("year yr day month week door story storey wheel foot feet inch seat seater lane tone piece part")
 _FRACTION = regex.compile(r"\d+[.,]\d+")
 _MOST_COUNTED = 50  # a larger number is no count: "the 1950 cars"
@@ -184,9 +185,9 @@ def _find_uncounted(words: Sequence[str], phrase: NounPhrase) -> Iterator[str]:
     """Yield the numbers before a plural that do not count its objects: "1.5 dogs", "1000 birds"."""
     for i in sorted(phrase.kept):
         word, is_measure = words[i], word_at(words, i + 1).removesuffix("s") in _MEASURES
-        number = int(word) if word.isdecimal() else read_number(word)
-        is_fraction = number is None and _FRACTION.fullmatch(word) is not None
-        if i < phrase.head and not is_measure and (is_fraction or (number or 0) > _MOST_COUNTED):
+        has_many_digits = word.isdecimal() and len(word.lstrip("0")) > 3
+        is_large = has_many_digits or (read_number(word) or 0) > _MOST_COUNTED
+        if i < phrase.head and not is_measure and (is_large or _FRACTION.fullmatch(word)):
             yield word
 
 
@@ -214,7 +215,7 @@ def _count_head(words: Sequence[str], start: int, head: int, form: _Form, bounds
     for i in before:
         if words[i] in _DISTRIBUTIVES and words[i + 1] != "other":
             return Quantity(None, (words[i],))
-    zeros = [i for i in before if words[i] in ("zero", "0") and (form is not _Form.SINGULAR or i == before[0])]
+    zeros = [i for i in before if read_number(words[i]) == 0 and (form is not _Form.SINGULAR or i == before[0])]
     if zeros and not any(bound.number in zeros for bound in bounds):
         return Quantity(0, (words[zeros[0]],))
     if form is _Form.SINGULAR:
@@ -228,7 +229,7 @@ def _count_head(words: Sequence[str], start: int, head: int, form: _Form, bounds
     for i in before:
         if words[i] in _QUANTIFIERS and not (form is _Form.ONE_THING and words[i] in _ALSO_BEFORE_ONE_THING):
             return Quantity(None, (words[i],))
-    possessor = next((i for i in before if words[i].endswith(("'s", "’s"))), start)  # "a man's dogs"
+    possessor = next((i for i in before if words[i].endswith(_OF_ONE)), start)  # "a man's dogs"
     if any(words[i] in _SINGULAR_DETERMINERS for i in range(possessor, head)):
         return ONE
     return Quantity(None) if form is _Form.PLURAL else ONE
@@ -275,6 +276,8 @@ def _indices(words: Sequence[str], among: Iterable[int], wanted: Iterable[str]) 
 
 def _form_of(words: Sequence[str], head: int) -> _Form:
     word = words[head].rpartition("-")[2]
+    if word.endswith(_OF_ONE):
+        return _Form.SINGULAR
     if word == "glasses" and (word_at(words, head + 1) == "of" or (head > 0 and words[head - 1] in _DRINKS)):
         return _Form.PLURAL
     if word in _ONE_THING:

@@ -125,6 +125,8 @@ def test_a_magnet_is_one_word() -> None:
         ("   ", 24, "is empty"),
         ("of the", 24, "names nothing"),
         ("the red star and the red star and the red star and the red star", 12, "has 15 tokens or more, .* reads 12"),
+        ("star," * 300, 24, "has 150 tokens or more, .* reads 24"),
+        ("star_" * 30, 24, "has 30 tokens or more, .* reads 24"),
         ("the zebra", 24, "knows none of the words 'zebra';"),
         ("🟣", 24, "knows none of the words '🟣';"),
         ("a zebra near the quokka", 24, "knows none of the words 'zebra';"),

@@ -52,6 +52,7 @@ ANY = None
         ("the dog and the cat", 1),
         ("player number 10", 1),
         ("the woman's dog", 1),
+        ("the dog's", 1),
         ("the red", 1),
         ("next to the dogs", 1),
         ("", 1),
@@ -307,6 +308,7 @@ def test_words_of_quantity_are_not_unknown_where_the_noun_is_replaced() -> None:
         ("under 3 stars", '"under 3" is read as "fewer than 3", not as a place'),
         ("1.5 stars", "'1.5' is not used: objects are counted in whole numbers, such as: 2"),
         ("1,000 stars", "'1000' is not used: no more than 50 are counted"),
+        ("9" * 5000 + " stars", f"'{'9' * 5000}' is not used: no more than 50 are counted"),
         ("sixty stars", "'sixty' is not used: no more than 50 are counted"),
     ],
 )
@@ -318,6 +320,7 @@ def test_what_is_read_of_a_number_is_said(text: str, note: str) -> None:
     ("text", "why"),
     [
         ("zero stars", "'zero stars' says that there is none ('zero'), which names nothing to outline; write what"),
+        ("00 stars", "'00 stars' says that there is none ('00'), which names nothing to outline; write what"),
         ("exactly 0 stars", "'exactly 0 stars' says that there is none ('0'), which names nothing to outline"),
         ("fewer than 1 star", "'fewer than 1 star' says that there is none ('1'), which names nothing to outline"),
         ("at most two and at least three stars", "names at least 3 and at most 2, which no number is; write, for"),
