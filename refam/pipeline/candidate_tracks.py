@@ -130,6 +130,7 @@ def follow_candidates(
     if most < 1 or len(ranked) < 2 or tracker_name(segmenter) == FlowTracker.name:
         return []
     view = GroundedFrames(clip, [heatmap.frame for heatmap in heatmaps])
+    ranked = [one for one in ranked if one.frame in view.frames]  # a frame may be read once and not again
     tracks: list[MaskTrack] = []
     for i, one in enumerate(ranked):
         if progress is not None:

@@ -99,8 +99,10 @@ def test_a_frame_that_cannot_be_read_is_left_out():
 
     heatmaps, grounded = ground([STILL, STILL, STILL, MOVING, MOVING, MOVING])
     readable = [one for one in grounded if one.frame != GROUNDED[2]]
-    candidates = follow_candidates(Broken(CLIP.frames), heatmaps, readable, ColorSegmenter(), most=5)
-    assert _things(candidates) == ["moving", "still"]
+    for ranked in (readable, grounded):  # whether it could be read before or not
+        candidates = follow_candidates(Broken(CLIP.frames), heatmaps, ranked, ColorSegmenter(), most=5)
+        assert _things(candidates) == ["moving", "still"]
+        assert all(one.frame != GROUNDED[2] for candidate in candidates for one in candidate.grounded)
 
 
 @pytest.mark.parametrize(
