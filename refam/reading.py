@@ -66,12 +66,12 @@ class Reading:
         """
         options: dict[str, Any] = {}
         for part in text.replace(",", " ").split():
-            name, _, value = part.partition("=")
+            written, _, value = part.partition("=")
+            name = {"heads": "head_weights"}.get(written, written)
+            if name in options:
+                raise ValueError(f"{written} is there twice in {text!r}; give it once")
             try:
-                if name in ("contrast", "prototypes"):
-                    options[name] = float(value)
-                else:
-                    options[{"heads": "head_weights", "frames": "frames"}[name]] = value
+                options[name] = {"contrast": float, "prototypes": float, "heads": str, "frames": str}[written](value)
             except (KeyError, ValueError):
                 raise ValueError(f"{part!r} is no way of reading; {_EXAMPLE}") from None
         return cls(**options)

@@ -43,6 +43,12 @@ def test_other_words_are_no_options(text: str) -> None:
         Reading.parse(text)
 
 
+@pytest.mark.parametrize("text", ["contrast=0.5 contrast=1", "heads=peak, frames=both, heads=uniform"])
+def test_an_option_that_is_there_twice_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is there twice in .*; give it once"):
+        Reading.parse(text)
+
+
 def test_each_reading_has_a_version_of_its_own() -> None:
     texts = ["contrast=0.5", "contrast=1", "heads=peak", "prototypes=0.05", "frames=both", "frames=both heads=peak"]
     suffixes = [Reading.parse(text).version_suffix for text in texts]
