@@ -15,6 +15,7 @@ from refam.text.spatial import SpatialCue
 _NEGATIONS = word_set("no not never neither nor none except without excluding")
 _CONTRACTED = ("n't", "n’t")  # "don't", "isn't"
 _ANYTHING = word_set("everything everyone everybody anything anyone anybody all")
+_ANY_THING = GENERIC_NOUNS | _ANYTHING
 _BUT = (("but",), ("except",), ("excluding",), ("besides",), ("other", "than"), ("apart", "from"), ("aside", "from"))
 _NOT = word_set("not never neither nor")  # "without" and "no" are said of a thing beside the object
 _BEFORE_CUES = word_set("the a an one ones that those which is are so very too really quite in on at to of")
@@ -110,17 +111,18 @@ def find_negated_phrases(words: Sequence[str], classes: Sequence[str], bounds: C
         The indices of the words of each phrase, in their order; each begins with the word that negates.
     """
     found: list[range] = []
+    before: list[int] = []  # what is said so far and is not negated
     for at in range(len(words)):
-        length = 0 if at in bounds or (found and at < found[-1].stop) else _length_of_negator(words, at)
-        if not length:
+        if found and at < found[-1].stop:
             continue
-        before = [i for i in range(at) if classes[i] in _CONTENT and not any(i in phrase for phrase in found)]
-        end = _end_of_adjectives(words, classes, at, length, before)
-        names_thing = any(classes[i] in "NJ" and words[i] not in GENERIC_NOUNS | _ANYTHING for i in before)
-        if end == at and names_thing:
+        length = 0 if at in bounds else _length_of_negator(words, at)
+        end = _end_of_adjectives(words, classes, at, length, before) if length else at
+        if length and end == at and any(classes[i] in "NJ" and words[i] not in _ANY_THING for i in before):
             end = _end_of_phrase(words, classes, at + length)
         if any(classes[i] in _CONTENT for i in range(at + length, end)):
             found.append(range(at, end))
+        elif classes[at] in _CONTENT:
+            before.append(at)
     return tuple(found)
 
 
