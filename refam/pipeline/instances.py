@@ -268,7 +268,7 @@ def merge_same_objects(states: Sequence[ObjectState]) -> list[ObjectState]:
             what = f"{taken} more {'is' if taken == 1 else 'are'}"
             rest = _in_order(rest, [*notes, f"{what} marked as {' and '.join(names)} already"])
         elif taken:
-            own[0].failure = f"this is the same object as {' and '.join(names)}, which is marked already"
+            own[0].failure = f"these words lead to the same object as {' and '.join(names)}, which is marked already"
             rest = own[:1]
         kept += rest
     return kept

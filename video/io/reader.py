@@ -311,7 +311,10 @@ def open_sequence(
     for name, size in zip(names, sizes, strict=True):
         if size != sizes[0]:
             (w, h), (w0, h0) = size, sizes[0]
-            raise ClipError(f"all frames must have one size: {name} is {w}x{h}, but {names[0]} is {w0}x{h0}")
+            raise ClipError(
+                f"all frames must have one size: {name} is {w}x{h}, but {names[0]} is {w0}x{h0}; they are "
+                "the frames of one video, so pictures of another size belong in a folder or list of their own"
+            )
     return FrameSequence(tuple(paths), names, sizes[0], fps)
 
 

@@ -134,7 +134,7 @@ def test_one_object_of_two_expressions_is_marked_once() -> None:
     assert first.visible.all()
     for other in (again, blue):
         assert not other.visible.any()
-        assert other.notes[0] == "this is the same object as 'the blue circle', which is marked already"
+        assert other.notes[0] == "these words lead to the same object as 'the blue circle', which is marked already"
 
 
 def test_an_object_of_a_plural_that_has_its_own_words_is_marked_once() -> None:

@@ -18,7 +18,7 @@ from tests import media
 from video.io.containers import bytes_missing, matroska_breaks_at
 from video.io.decode import decord_agrees, read_decord, read_pyav
 from video.io.probe import DisplayTransform, VideoLimits, probe
-from video.io.reader import ClipError, make_view, open_clip
+from video.io.reader import ClipError, make_view, open_clip, open_sequence
 from video.sampling import plan_frames
 
 N = 60
@@ -194,6 +194,14 @@ def test_a_picture_is_no_video(name, tmp_path):
     Image.fromarray(media.numbered_frames(1)[0]).save(tmp_path / name)
     with pytest.raises(ClipError, match="this is a picture, not a video"):
         open_clip(tmp_path / name)
+
+
+def test_pictures_of_two_sizes_are_no_video(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, size in zip(paths, [(64, 48), (48, 64)], strict=True):
+        Image.new("RGB", size).save(path)
+    with pytest.raises(ClipError, match=r"b\.png is 48x64, but a\.png is 64x48; they are the frames of one video, so"):
+        open_sequence(paths)
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10", "gray"])
