@@ -23,6 +23,8 @@ from refam.text.concept import Concept, read_concept
         ("please find the teddy bear", "teddy bear", []),
         ("the dog that is not on the left", "dog", []),
         ("at least two cars", "cars", []),
+        ("1000 birds", "birds", []),
+        ("dog, the brown one", "dog", []),
         ("the biggest dog's tail", "dog's tail", ["biggest"]),
     ],
 )
@@ -33,6 +35,19 @@ def test_the_noun_phrase_without_places_sizes_and_numbers(text: str, noun_phrase
     assert [cue.text for cue in concept.cues] == cues
 
 
-@pytest.mark.parametrize("text", ["", "the black one", "something striped", "next to the dog", "cat or dog", "left"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "the black one",
+        "something striped",
+        "next to the dog",
+        "cat or dog",
+        "left",
+        "Paris, the red car",
+        "the three",
+        "7",
+    ],
+)
 def test_words_that_name_no_single_kind_of_thing(text: str) -> None:
     assert read_concept(text) is None
