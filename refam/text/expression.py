@@ -218,7 +218,8 @@ def parse_expression(
     numbers = {
         i
         for i, word in enumerate(words)
-        if roles[i] is TokenRole.CONTENT and (word in no_names or words[max(0, i - 1) : i + 1] == ["number", "one"])
+        if roles[i] in (TokenRole.CONTENT, TokenRole.HEAD)
+        and (word in no_names or words[max(0, i - 1) : i + 1] == ["number", "one"])
     }
     shades = {i for i, role in enumerate(roles) if role is TokenRole.CONTENT and is_shade(words, i)}
     for i in find_instructions(words) | numbers | shades | (phrase.fillers if phrase else set()):

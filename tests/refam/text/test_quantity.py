@@ -338,3 +338,11 @@ def test_numbers_before_a_replaced_noun_are_said() -> None:
     parsed = reader.parse("1.5 puppies")
     assert any("'1.5' is not used" in note for note in parsed.notes)
     assert parsed.unknown == ()
+
+
+@pytest.mark.parametrize("text", ["two", "the three", "seven"])
+def test_a_number_alone_names_nothing(text: str) -> None:
+    reader = open_word_reader("photos", download=False)
+    assert reader is not None
+    with pytest.raises(ExpressionError, match="names nothing to look for; add a noun"):
+        reader.parse(text)
