@@ -158,7 +158,7 @@ def _device(requested: str) -> Finding:
 def _segmenter(sam2: str | None, device: str) -> Finding:
     from backend.settings import weight_settings
     from refam.segmenters.load import VIDEO_MEMORIES, read_video_memory
-    from refam.segmenters.model_types import read_model_type
+    from refam.segmenters.model_types import MODEL_TYPES, describe_unreadable, read_model_type
     from refam.segmenters.sam2_weights import SAM2_WEIGHTS, is_for_onnx
 
     choice = weight_settings().segmenter_choice(sam2, device=device)
@@ -175,8 +175,11 @@ def _segmenter(sam2: str | None, device: str) -> Finding:
     if choice.tracker in VIDEO_MEMORIES and read_video_memory(choice.source) != choice.tracker:
         text = f"{choice.source} holds no video memory for REFAM_TRACKER={choice.tracker}: say auto, memory or flow"
         return Finding("segmenter", "wrong", text)
-    family = "SAM3" if (read_model_type(choice.source) or "").startswith("sam3") else "SAM2"
+    model_type = read_model_type(choice.source)
+    family = "SAM3" if (model_type or "").startswith("sam3") else "SAM2"
     finding = _weights("segmenter", choice.source, f"{family} from ")
+    if finding.state == "ok" and model_type not in MODEL_TYPES:
+        return Finding("segmenter", "wrong", describe_unreadable(choice.source, model_type))
     return replace(finding, text=f"{finding.text} ({choice.why}){follows}")
 
 

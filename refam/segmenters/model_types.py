@@ -84,8 +84,10 @@ def cached_config(source: str) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
-def describe_unreadable(source: str, model_type: str) -> str:
-    """Say that a checkpoint of this `model_type` draws no masks, and what would."""
+def describe_unreadable(source: str, model_type: str | None) -> str:
+    """Say that a checkpoint of this `model_type`, None if it is not known, draws no masks, and what would."""
+    if model_type is None:
+        return f"{source} has no config.json with the model_type of SAM2, EdgeTAM or SAM3"
     if model_type == "sam3":
         return (
             f"{source} holds SAM3's detector alone, which takes no points: give the whole of {SAM3_HUB}. {SAM3_ACCESS}"

@@ -172,6 +172,23 @@ def test_named_weights_that_are_missing_are_an_error(monkeypatch: pytest.MonkeyP
         Runtime(load_settings()).pipeline()
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[]", "has no config.json with the model_type of SAM2, EdgeTAM or SAM3"),
+        ('{"model_type": "bert"}', "holds a 'bert' model, not SAM2, EdgeTAM or SAM3's tracker"),
+        ('{"model_type": "sam3"}', "holds SAM3's detector alone, which takes no points"),
+    ],
+)
+def test_a_folder_that_draws_no_masks_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: str, message: str
+) -> None:
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text(config)
+    monkeypatch.setenv("REFAM_SAM2", str(tmp_path))
+    assert f"wrong segmenter {tmp_path} {message}" in run_command("doctor")
+
+
 def test_pull_downloads_once_into_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     pulls: list[Any] = []
 
