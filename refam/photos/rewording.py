@@ -7,7 +7,7 @@ from functools import partial
 
 from refam.photos.vocabulary import Vocabulary, singular_forms
 from refam.photos.words import model_words
-from refam.text.lexicon import STOP_WORDS, is_shade
+from refam.text.lexicon import STOP_WORDS, SUBJECT_PRONOUNS, is_shade
 from refam.text.rewording import Reword, Rewording
 from refam.text.words import Word, split_words
 
@@ -66,7 +66,7 @@ def _read_noun(
     before = words[at - 1].text if at > 0 else ""
     if noun is not None and (vocabulary.noun_for(before) is None or not _is_doing(pair, vocabulary)):
         return 2, noun
-    stays = word in known or word in STOP_WORDS or is_shade([w.text for w in words], at)
+    stays = word in known or word in STOP_WORDS or before in SUBJECT_PRONOUNS or is_shade([w.text for w in words], at)
     return 1, None if stays else vocabulary.noun_for(word)
 
 

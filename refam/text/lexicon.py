@@ -30,6 +30,8 @@ STOP_WORDS = word_set(
     just also only all both will would can could shall should may might must
     """
 )
+# Who does something: the word behind one of them is a verb ("the car I saw").
+SUBJECT_PRONOUNS = word_set("i he she we they")
 # The frame itself: "on the left of the picture" says where, "left of the tree" does not.
 FRAME_WORDS = word_set(
     "picture image photo photograph frame screen scene view shot video pic clip camera us you viewer me"

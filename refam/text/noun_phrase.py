@@ -26,6 +26,7 @@ from refam.text.lexicon import (
     RELATION_WORDS,
     RELATIVE_PRONOUNS,
     STOP_WORDS,
+    SUBJECT_PRONOUNS,
     word_at,
     word_set,
 )
@@ -259,6 +260,8 @@ class _PhraseParser:
         subject: list[str] = []
         for i in range(start, end):
             if self.classes[i] == "V" or (subject and self.classes[i] in ".p"):
+                break
+            if not subject and self.words[i] in SUBJECT_PRONOUNS:  # "the cup she holds": holds is no thing
                 break
             subject += [self.words[i]] if self.classes[i] in "NJ" else []
         phrase.ignored.append(IgnoredWords(" ".join(self.words[start:end]), _reason_for(" ".join(subject))))

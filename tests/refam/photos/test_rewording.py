@@ -117,6 +117,9 @@ def test_a_pair_of_words_is_one_thing_only_if_it_is_a_compound(text, read):
         ("the puppies", "the dog"),
         ("the jet black dog", "the jet black dog"),
         ("the jet", "the airplane"),
+        ("the saw", "the tool"),
+        ("the car I saw", "the car I saw"),
+        ("the nails she hammers", "the nails she hammers"),
     ],
 )
 def test_a_word_is_read_by_the_sense_that_pictures_show(text, read):

@@ -90,6 +90,14 @@ def test_words_about_other_things_are_ignored_with_a_reason(text: str, ignored_w
     assert all(any(why in ignored.reason for why in other_or_not) for ignored in phrase.ignored)
 
 
+@pytest.mark.parametrize("text", ["the cup she holds", "the car I saw", "the ball he is throwing"])
+def test_what_a_pronoun_does_is_called_no_thing(text: str) -> None:
+    _, phrase = parse(text.lower())
+    assert phrase is not None
+    (ignored,) = phrase.ignored
+    assert ignored.reason == "this is said of another thing, which is not looked for."
+
+
 @pytest.mark.parametrize(
     ("text", "cues", "read_words"),
     [
