@@ -37,6 +37,7 @@ from refam.pipeline.errors import NotFoundError, PipelineError
 from refam.pipeline.preview import Preview, PreviewResult
 from refam.pipeline.roi import RegionOfInterest
 from refam.pipeline.types import TrackResult
+from video.errors import shorten
 from video.io.reader import Clip
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ class LabelRun:
 
 
 def _not_found(source: VideoSource, results: Sequence[TrackResult]) -> list[str]:
-    return [f"{source.name}: {r.target.label} was not found: {' '.join(r.notes[:1])}" for r in results]
+    return [f"{source.name}: {shorten(r.target.label)} was not found: {' '.join(r.notes[:1])}" for r in results]
 
 
 def open_file(path: Path) -> None:

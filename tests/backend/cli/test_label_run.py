@@ -114,6 +114,11 @@ def test_an_object_that_is_not_found_is_said_at_the_end():
     ]
 
 
+def test_a_long_label_that_is_not_found_is_shortened():
+    result = refam("label", "a.mp4", "the red star", f"the ghost star {'and a star ' * 100}", "--out", "o")
+    assert f"a.mp4: {('the ghost star ' + 'and a star ' * 100)[:80]}… was not found: nothing fits" in result.stderr
+
+
 def test_the_report_can_be_json():
     one = refam("label", "a.mp4", "Toy: the red star", "--json", "--out", "o")
     report = json.loads(one.stdout)
