@@ -69,11 +69,13 @@ def _parse(typed: str, reword: Reword, tokenizer: Any, **how: Any) -> Expression
     parsed = parse_expression(rewording.text, tokenizer, quantity=quantity, **how)
     used = {parsed.tokens[i].word for i in parsed.positions(TokenRole.CONTENT, TokenRole.HEAD)}
     said = [f'"{word}" is read as "{noun}"' for word, noun in rewording.read_as if used.intersection(noun.split())]
-    note = f"The model has a smaller vocabulary: {', '.join(said)}." if said else ""
-    for noun, kind in rewording.loose:
-        if noun in used:
-            note += f'{" " * bool(note)}Any {kind} may be found for "{noun}", for the model hardly tells them apart.'
-    return replace(parsed, text=typed, note=" ".join(filter(None, (note, parsed.note))))
+    notes = [f"The model has a smaller vocabulary: {', '.join(said)}."] if said else []
+    notes += [
+        f'The model hardly tells "{noun}" from other words for a {kind}, so it may find any {kind}.'
+        for noun, kind in rewording.loose
+        if noun in used
+    ]
+    return replace(parsed, text=typed, note=" ".join(filter(None, (*notes, parsed.note))))
 
 
 def _spell_grey(text: str, tokenizer: Any) -> str:

@@ -129,11 +129,11 @@ def test_a_word_is_read_by_the_sense_that_pictures_show(text, read):
 @pytest.mark.parametrize(
     ("text", "note"),
     [
-        ("the man", 'Any person may be found for "man", for the model hardly tells them apart'),
-        ("two women", 'Any person may be found for "woman", for the model hardly tells them apart'),
+        ("the man", 'The model hardly tells "man" from other words for a person, so it may find any person'),
+        ("two women", 'The model hardly tells "woman" from other words for a person, so it may find any person'),
         (
             "the lady",
-            'The model has a smaller vocabulary: "lady" is read as "woman". Any person may be found for "woman"',
+            'The model has a smaller vocabulary: "lady" is read as "woman". The model hardly tells "woman" from',
         ),
         ("the person next to the man", ""),
         ("the dog", ""),
@@ -141,4 +141,4 @@ def test_a_word_is_read_by_the_sense_that_pictures_show(text, read):
 )
 def test_where_any_person_may_be_found_is_said(text: str, note: str) -> None:
     said = open_group("small").parse(text).notes
-    assert said[0].startswith(note) if note else not any("Any person" in one for one in said)
+    assert said[0].startswith(note) if note else not any("it may find any" in one for one in said)
