@@ -49,6 +49,9 @@ class Grounder:
         backbone: The diffusion transformer that is read.
         options: The parts of the method to use.
         name: Name of the backbone, with its weights, and a hash of the reading if that is not today's.
+
+    Raises:
+        GroundingError: For a reading of clips with a backbone that reads single frames.
     """
 
     def __init__(
@@ -62,9 +65,17 @@ class Grounder:
         self.backbone = backbone
         self.options = options or GroundingOptions()
         self.name = backbone.name + self.options.reading.version_suffix
+        self._check_reading(self.options)
         self._calibration, self._presence = calibration, presence
         self._memory_guard = OutOfMemoryGuard(backbone, batch=_BATCH)
         self._encoded_texts: dict[tuple[str, ...], TextCondition] = {}
+
+    def _check_reading(self, options: GroundingOptions) -> None:
+        """Raise GroundingError for a reading of clips with a backbone that reads single frames."""
+        if options.reading.frames != "together" and not self.backbone.is_video:
+            raise GroundingError(
+                f"{self.name} reads each frame by itself, not clips: leave out frames={options.reading.frames!r}"
+            )
 
     def for_words(self, expression: str) -> Grounder:
         """Return the grounder that looks for an expression: this one. A `GrounderGroup` returns one of its members."""
@@ -223,10 +234,7 @@ class Grounder:
         if len(shapes) > 1:
             raise ValueError(f"all frames of one call must have one size, got {sorted(shapes)}")
         options = options or self.options
-        if options.reading.frames != "together" and not self.backbone.is_video:
-            raise GroundingError(
-                f"{self.name} reads each frame by itself, not clips: leave out frames={options.reading.frames!r}"
-            )
+        self._check_reading(options)
         contrast = self.parse_contrast(options)
         parsed = [(self.parse(e, options=options), *contrast) for e in expressions]
         for texts in parsed:

@@ -51,7 +51,7 @@ class Reading:
                 f"the share of tokens that are seeds must be from 0 to {_MOST_SEEDS}, not {self.prototypes}"
             )
         for name, value, known in (
-            ("head_weights", self.head_weights, get_args(HeadWeights)),
+            ("heads", self.head_weights, get_args(HeadWeights)),
             ("frames", self.frames, get_args(Frames)),
         ):
             if value not in known:

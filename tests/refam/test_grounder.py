@@ -283,9 +283,11 @@ def test_a_contrast_of_words_that_the_model_does_not_know_is_refused(random_back
 
 
 def test_an_image_model_reads_no_clips(random_backbone: FluxBackbone) -> None:
-    grounder = Grounder(random_backbone, GroundingOptions(reading=Reading(frames="both")))
-    with pytest.raises(GroundingError, match="reads each frame by itself, not clips: leave out frames='both'"):
-        grounder.ground(random_frames(1), ["the red star"])
+    clips, said = GroundingOptions(reading=Reading(frames="both")), "reads each frame by itself, not clips: leave out"
+    with pytest.raises(GroundingError, match=f"{said} frames='both'"):
+        Grounder(random_backbone, clips)
+    with pytest.raises(GroundingError, match=f"{said} frames='both'"):
+        Grounder(random_backbone).read_token_maps(random_frames(1), ["the red star"], options=clips)
 
 
 @pytest.mark.parametrize("name", ["Wan", "CogVideoX 1.5"])

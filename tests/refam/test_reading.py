@@ -64,7 +64,7 @@ def test_each_reading_has_a_version_of_its_own() -> None:
         ({"contrast": 1.0, "contrast_texts": (" ",)}, "such as 'the background'"),
         ({"contrast": 1.0, "contrast_texts": ()}, "such as 'the background'"),
         ({"prototypes": 0.6}, "from 0 to 0.5, not 0.6"),
-        ({"head_weights": "max"}, "head_weights must be one of uniform, peak, not 'max'"),
+        ({"head_weights": "max"}, "heads must be one of uniform, peak, not 'max'"),
         ({"frames": "clip"}, "frames must be one of together, alone, both, not 'clip'"),
     ],
 )
