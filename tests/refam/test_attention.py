@@ -10,29 +10,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.overrides import TorchFunctionMode
 
 from refam import attention as kernels
 from refam.attention import attend_with_lse, mean_probabilities, read_attention
 from refam.attention_layouts import attention_modules
+from tests.refam.naive_attention import NaiveAttention
 from tests.refam.small_transformers import LAYOUTS, B, T, flux
-
-
-class Naive(TorchFunctionMode):
-    """The slow truth: keeps the whole softmax of every attention call that sees the text."""
-
-    def __init__(self, n_keys: int) -> None:
-        super().__init__()
-        self.n_keys = n_keys
-        self.seen: list[torch.Tensor] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.scaled_dot_product_attention:
-            call = {**dict(zip(("query", "key", "value"), args, strict=False)), **(kwargs or {})}
-            q, k = call["query"].double(), call["key"].double()
-            if k.shape[2] == self.n_keys:
-                self.seen.append(torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1).float())
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture(params=LAYOUTS, name="layout")
@@ -49,7 +32,7 @@ def _layout(request: pytest.FixtureRequest) -> tuple[Any, dict[str, Any], int, s
 
 def test_maps_equal_a_naive_softmax_and_the_output_is_untouched(layout: tuple[Any, dict[str, Any], int, str]) -> None:
     model, inputs, n_image, text = layout
-    naive = Naive(T if text == "cross" else T + n_image)
+    naive = NaiveAttention(T if text == "cross" else T + n_image)
     with torch.no_grad():
         plain = model(**inputs)[0]
         with naive:

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
 
 from refam.attention import mean_probabilities, read_attention
 from refam.head_weights import PeakWeights
+from tests.refam.naive_attention import NaiveAttention
 from tests.refam.small_transformers import LAYOUTS, B, T
 
 # One sample, two heads, three places, two tokens: the first head is level, the second points at the last place.
@@ -71,23 +70,6 @@ def test_the_weighted_mean_does_not_depend_on_how_many_heads_are_computed_at_onc
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5)
 
 
-class Naive(TorchFunctionMode):
-    """Keeps the whole softmax of every attention call that sees the text."""
-
-    def __init__(self, n_keys: int) -> None:
-        super().__init__()
-        self.n_keys = n_keys
-        self.seen: list[torch.Tensor] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.scaled_dot_product_attention:
-            call = {**dict(zip(("query", "key", "value"), args, strict=False)), **(kwargs or {})}
-            q, k = call["query"].double(), call["key"].double()
-            if k.shape[2] == self.n_keys:
-                self.seen.append(torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1).float())
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_whole_passes_equal_a_naive_weighted_softmax(name: str) -> None:
     torch.manual_seed(0)
@@ -96,7 +78,7 @@ def test_whole_passes_equal_a_naive_weighted_softmax(name: str) -> None:
     for parameter in model.parameters():  # a fresh model's heads are all level
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=0.3)
-    naive = Naive(T if text == "cross" else T + n_image)
+    naive = NaiveAttention(T if text == "cross" else T + n_image)
     with torch.no_grad(), naive:
         model.eval()(**inputs)
     tokens = ((1, 2), (4,))
