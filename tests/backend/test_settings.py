@@ -113,7 +113,7 @@ def test_readings_are_options_and_in_the_model_version(monkeypatch: pytest.Monke
     ]
     assert Runtime(settings).grounder().name == backbone
     monkeypatch.setenv("REFAM_READING", "heads=loud")
-    with pytest.raises(SettingsError, match="REFAM_READING: head_weights must be one of uniform, peak, not 'loud'"):
+    with pytest.raises(SettingsError, match="REFAM_READING: heads must be one of uniform, peak, not 'loud'"):
         load_settings()
 
 
