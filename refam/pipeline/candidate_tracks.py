@@ -131,19 +131,17 @@ def follow_candidates(
         return []
     view = GroundedFrames(clip, [heatmap.frame for heatmap in heatmaps])
     ranked = [one for one in ranked if one.frame in view.frames]  # a frame may be read once and not again
-    tracks: list[MaskTrack] = []
+    followed: list[Mapping[int, Mask]] = []
     for i, one in enumerate(ranked):
         if progress is not None:
             progress(i / len(ranked))
-        if len(tracks) < most and not any(_shows(track, view, one) for track in tracks):
-            tracks.append(_follow(view, one, segmenter, cache))
+        if len(followed) < most and not any(_shows(seen, one) for seen in followed):
+            track = _follow(view, one, segmenter, cache)
+            followed.append({f: mask for k, f in enumerate(view.frames) if (mask := mask_at(track, k)) is not None})
+    readable = [heatmap for heatmap in heatmaps if heatmap.frame in view.frames]
     candidates = [
-        CandidateTrack(
-            tuple(one for one in ranked if _shows(track, view, one)),
-            {frame: mask for i, frame in enumerate(view.frames) if (mask := mask_at(track, i)) is not None},
-            _agreement(track, view, heatmaps),
-        )
-        for track in tracks
+        CandidateTrack(tuple(one for one in ranked if _shows(seen, one)), seen, _agreement(seen, readable))
+        for seen in followed
     ]
     return sorted((c for c in candidates if c.grounded), key=lambda c: -c.rank)
 
@@ -162,18 +160,14 @@ def _follow(view: GroundedFrames, one: GroundedMask, segmenter: Segmenter, cache
     return tracks[0]
 
 
-def _shows(track: MaskTrack, view: GroundedFrames, one: GroundedMask) -> bool:
-    """Whether a track over the view's frames shows the same thing as a grounded mask."""
-    tracked = mask_at(track, view.frames.index(one.frame))
-    return tracked is not None and masks.iou(tracked, one.mask) >= _SAME_OBJECT_IOU
+def _shows(seen: Mapping[int, Mask], one: GroundedMask) -> bool:
+    """Whether a track, as masks by frame, shows the same thing as a grounded mask."""
+    return one.frame in seen and masks.iou(seen[one.frame], one.mask) >= _SAME_OBJECT_IOU
 
 
-def _agreement(track: MaskTrack, view: GroundedFrames, heatmaps: Sequence[Heatmap]) -> float:
-    by_frame = {heatmap.frame: heatmap for heatmap in heatmaps}
-    readable = [by_frame[frame] for frame in view.frames]
-    weights = np.array([heatmap.confidence for heatmap in readable]) + 1e-9
-    found = [mask_at(track, i) for i in range(len(view))]
-    values = [0.0 if m is None else correlation(m, h.grid) for m, h in zip(found, readable, strict=True)]
+def _agreement(seen: Mapping[int, Mask], heatmaps: Sequence[Heatmap]) -> float:
+    weights = np.array([heatmap.confidence for heatmap in heatmaps]) + 1e-9
+    values = [correlation(seen[h.frame], h.grid) if h.frame in seen else 0.0 for h in heatmaps]
     return float(np.average(values, weights=weights))
 
 
