@@ -41,6 +41,7 @@ from refam.text.word_classes import PLACE_NOUNS, Tagger, classify_words
 _NEGATIONS = word_set("without except excluding")
 _WHAT_IT_IS_NOT = "this says what the thing is not or does not have, and is not looked for."
 _BEFORE_RELATION = PLACE_NOUNS | {"next", "in", "on", "at", "to", "the"}
+_PRONOUNS = word_set("it him her them me us you this that these those")  # another thing: "behind it", "chasing him"
 
 
 class IgnoredWords(NamedTuple):
@@ -117,6 +118,7 @@ class _PhraseParser:
         self.fillers -= self.cue_words | self.described
         self._note_unused()
         self.about_other = False  # whether the clause that is being read is about another thing
+        self.has_parts = False  # whether what it has or wears was read, of which "it" is no other thing: "with oil on it"
         fixed = dict.fromkeys(self.cue_words, "c") | dict.fromkeys(self.direction_words, "d")
         fixed |= dict.fromkeys((*self.fillers, *self.instructions), ".")
         self.classes = classify_words(words, fixed=fixed, first=self.first, tags=tags)
@@ -226,6 +228,7 @@ class _PhraseParser:
             return end
         if word_class in ".cdR,w":
             self.about_other = self.about_other and word_class not in "c,"
+            self.has_parts = self.has_parts and word_class != ","
             phrase.kept.update({at} if word_class == "R" and not self.about_other else ())
             return at + 1
         if self.about_other and word_class == "V":
@@ -243,9 +246,10 @@ class _PhraseParser:
             phrase.ignored.append(IgnoredWords(" ".join(self.words[at:end]), _WHAT_IT_IS_NOT))
             phrase.negated += (range(at, end),)
             return end
-        is_appearance = word in APPEARANCE_WORDS or (
+        is_appearance = (word in APPEARANCE_WORDS and not self._is_pronoun(at + 1, end)) or (
             word == "in" and any(self.words[i] in CLOTHES | COLOURS for i in content)
         )
+        self.has_parts = self.has_parts or (is_appearance and bool(content))
         measures = {self.words[at - 1], self.words[at - 1].removesuffix("s")} & MEASURE_NOUNS
         is_measure = word == "of" and bool(measures) and at - 1 in phrase.kept
         if word_class in "NJ" or is_appearance or is_measure:
@@ -277,7 +281,9 @@ class _PhraseParser:
             phrase.kept.add(start)
             start += 1
         end = max(self._phrase_end(start), opener + 1)
-        if any(self.words[i] not in FRAME_WORDS for i in self._content(start, end)):
+        is_viewer = word_at(self.words, start) in FRAME_WORDS and opener - 1 in self.cue_words  # "closest to us"
+        is_pronoun = self._is_pronoun(start, end) and not self.has_parts and not is_viewer
+        if is_pronoun or any(self.words[i] not in FRAME_WORDS for i in self._content(start, end)):
             first = opener
             while (
                 first > 0
@@ -285,9 +291,14 @@ class _PhraseParser:
                 and first - 1 not in self.cue_words | self.direction_words | phrase.kept
             ):
                 first -= 1
-            thing = " ".join(self.words[i] for i in range(start, end) if self.classes[i] in "NJ")
+            end = start + 1 if is_pronoun else end  # not the stop words behind it: "behind it and ..."
+            thing = " ".join(self.words[i] for i in range(start, end) if is_pronoun or self.classes[i] in "NJ")
             phrase.ignored.append(IgnoredWords(" ".join(self.words[first:end]), _reason_for(thing)))
         return end
+
+    def _is_pronoun(self, start: int, end: int) -> bool:
+        """Whether a pronoun, and no noun, stands for another thing there: "it" of "behind it", but not "her mother"."""
+        return start < end and self.words[start] in _PRONOUNS and not self._content(start, end)
 
     def _phrase_end(self, start: int) -> int:
         """The end of the noun phrase that begins at `start`. Cue words inside it become adjectives of its noun."""

@@ -26,6 +26,7 @@ from refam.text.lexicon import (
     RELATIVE_PRONOUNS,
     STOP_WORDS,
     is_shade,
+    word_at,
     word_set,
 )
 from refam.text.partitives import COMPARATIVES
@@ -38,6 +39,7 @@ PLACE_NOUNS = word_set(
     "left right top bottom front back side middle center centre corner edge end closest nearest close closer nearer"
 )
 _AFTER_A_OF_SEVERAL = word_set("few couple dozen hundred thousand half")  # "a few birds"
+_IS_AND_HAS = word_set("is are was were has have had")
 _MODALS = word_set("can could will would should must may might")
 
 
@@ -82,7 +84,7 @@ class _Classifier:
         if word in APPEARANCE_WORDS or word in RELATION_WORDS or word == "in":
             return "p"
         if word in RELATIVE_PRONOUNS:
-            return "w" if i > self.first else "."  # "which car", "that dog"
+            return "w" if i > self.first and not self._points(i) else "."  # "which car", "that dog"
         if (rule := self._classify_by_neighbours(i)) is not None:
             return rule
         if word in STOP_WORDS or is_pronoun(word) or self._is_part_of_relation(i):
@@ -126,6 +128,11 @@ class _Classifier:
         if (before in ("being", "been") or before in _MODALS) and self._follows_noun(i):
             return "V"
         return "." if self.words[max(0, i - 2) : i + 1] == ["all", "the", "way"] else None
+
+    def _points(self, i: int) -> bool:
+        """ "that" of "behind that" and "behind that dog", but not of "the chair he sits on that is red"."""
+        follows_relation = i > 0 and self.classes[i - 1] == "p" and self.words[i - 1] in RELATION_WORDS
+        return self.words[i] == "that" and follows_relation and word_at(self.words, i + 1) not in _MODALS | _IS_AND_HAS
 
     def _is_part_of_relation(self, i: int) -> bool:
         """ "left" of "left of", "front" of "in front of", "closest" of "closest to"; "right" of "right there"."""
