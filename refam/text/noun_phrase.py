@@ -26,7 +26,6 @@ from refam.text.lexicon import (
     RELATION_WORDS,
     RELATIVE_PRONOUNS,
     STOP_WORDS,
-    SUBJECT_PRONOUNS,
     word_at,
     word_set,
 )
@@ -34,7 +33,7 @@ from refam.text.motion import find_directions
 from refam.text.negation import find_negated_phrases
 from refam.text.number_bounds import NumberBound, find_number_bounds
 from refam.text.partitives import PartitiveKind, find_bare_sets, find_partitives
-from refam.text.relative_clauses import read_object_relative
+from refam.text.relative_clauses import is_bare_verb, is_pronoun, read_object_relative
 from refam.text.spatial import SpatialCue
 from refam.text.word_classes import PLACE_NOUNS, Tagger, classify_words
 
@@ -118,7 +117,7 @@ class _PhraseParser:
         self.fillers -= self.cue_words | self.described
         self._note_unused()
         self.about_other = False  # whether the clause that is being read is about another thing
-        self.has_parts = False  # whether what it has or wears was read, of which "it" is no other thing: "with oil on it"
+        self.has_parts = False  # whether what it has was read, behind which "it" is no other thing: "with oil on it"
         fixed = dict.fromkeys(self.cue_words, "c") | dict.fromkeys(self.direction_words, "d")
         fixed |= dict.fromkeys((*self.fillers, *self.instructions), ".")
         self.classes = classify_words(words, fixed=fixed, first=self.first, tags=tags)
@@ -265,7 +264,9 @@ class _PhraseParser:
         for i in range(start, end):
             if self.classes[i] == "V" or (subject and self.classes[i] in ".p"):
                 break
-            if not subject and self.words[i] in SUBJECT_PRONOUNS:  # "the cup she holds": holds is no thing
+            if not subject and is_pronoun(self.words[i]):  # "the cup she holds": holds is no thing
+                break
+            if is_bare_verb(self.words, self.classes, i, end):
                 break
             subject += [self.words[i]] if self.classes[i] in "NJ" else []
         phrase.ignored.append(IgnoredWords(" ".join(self.words[start:end]), _reason_for(" ".join(subject))))

@@ -104,7 +104,29 @@ def test_words_about_other_things_are_ignored_with_a_reason(text: str, ignored_w
     assert all(any(why in ignored.reason for why in other_or_not) for ignored in phrase.ignored)
 
 
-@pytest.mark.parametrize("text", ["the cup she holds", "the car I saw", "the ball he is throwing"])
+@pytest.mark.parametrize(
+    ("text", "thing"),
+    [
+        ("the dog that the man holds", "man"),
+        ("the dog that the girl carries on the left", "girl"),
+        ("the horse the old woman rides through the park", "old woman"),
+        ("the cart that the boy with the cap pushes", "boy"),
+        ("the hat that the girl wears", "girl"),
+        ("the dog that two children hold", "two children"),
+        ("the thing the man is holding", "man"),
+        ("the ball that the dog toys are on", "dog toys"),
+    ],
+)
+def test_who_does_something_is_called_without_the_verb(text: str, thing: str) -> None:
+    _, phrase = parse(text)
+    assert phrase is not None
+    (ignored,) = phrase.ignored
+    assert ignored.reason.startswith(f"{thing!r} is another thing, ")
+
+
+@pytest.mark.parametrize(
+    "text", ["the cup she holds", "the car I saw", "the ball he is throwing", "the dog it follows"]
+)
 def test_what_a_pronoun_does_is_called_no_thing(text: str) -> None:
     _, phrase = parse(text.lower())
     assert phrase is not None
