@@ -14,7 +14,7 @@ from typing import Any
 
 from refam.text.abbreviations import write_out_abbreviations
 from refam.text.coordination import describe_several
-from refam.text.instructions import find_instructions, skip_instructions
+from refam.text.instructions import find_instructions, read_clock_time, skip_instructions
 from refam.text.lexicon import (
     ADJECTIVES,
     ALSO_NOUNS,
@@ -222,7 +222,8 @@ def parse_expression(
         and (word in no_names or words[max(0, i - 1) : i + 1] == ["number", "one"])
     }
     shades = {i for i, role in enumerate(roles) if role is TokenRole.CONTENT and is_shade(words, i)}
-    for i in find_instructions(words) | numbers | shades | (phrase.fillers if phrase else set()):
+    instructions = find_instructions(words)
+    for i in instructions | numbers | shades | (phrase.fillers if phrase else set()):
         roles[i] = TokenRole.FILLER
     for i in quantity.find(words):
         if stop_filter or not _is_stop_word(words[i]):
@@ -259,6 +260,9 @@ def parse_expression(
     if negation is not None and negation.word not in negated_cues.values():
         ignored = [IgnoredWords(words[negation.word], "what is named is looked for, not that it is absent."), *ignored]
     ignored += [IgnoredWords(number, why) for number, why in quantity.why_uncounted]
+    if (time := read_clock_time(words)) and 0 in instructions:
+        said = "".join(words[i] for i in range(time - 1) if words[i] != "at")
+        ignored.append(IgnoredWords(said, "a time does not choose which object is meant."))
     note = "No head noun was found, so every word is looked for." if noun_phrase and phrase is None else ""
     note = note or describe_several(words, looked_for, head=phrase.head if phrase else None)
     note = " ".join(filter(None, (note, *(describe_bound(words, bound) for bound in bounds))))
@@ -286,8 +290,8 @@ def _require_possible(text: str, quantity: Quantity) -> None:
     if quantity.most is not None and quantity.most < 1:
         said = f" ({quantity.said[0]!r})" if quantity.said else ""
         raise ExpressionError(
-            f"{text!r} says that there is none{said}, which names nothing to outline; write what to look for, such as: "
-            "the red car"
+            f"{text!r} says that there {'is none' if quantity.most == 0 else 'are fewer than none'}{said}, which names "
+            "nothing to outline; write what to look for, such as: the red car"
         )
     raise ExpressionError(
         f"{text!r} names at least {quantity.least} and at most {quantity.most}, which no number is; write, for "

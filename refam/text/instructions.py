@@ -119,14 +119,28 @@ def skip_instructions(words: Sequence[str]) -> int:
     return next(i for i in range(len(words) + 1) if i not in instructions)
 
 
+def read_clock_time(words: Sequence[str]) -> int:
+    """Return where a time with which an expression begins ends, its last colon included: "10:30: the dog"; else 0.
+
+    Args:
+        words: Words of an expression, lower case, punctuation as words of its own.
+    """
+    number = int(word_at(words, 0) == "at")
+    at = number
+    while word_at(words, at).isdecimal() and word_at(words, at + 1) == ":":
+        at += 2
+    return at if at > number + 2 else 0
+
+
 def _read_beginning(words: Sequence[str]) -> int:
     """Return where what is asked for begins."""
     at = 0
     while word_at(words, at) in _INTERJECTIONS and word_at(words, at + 1) == ",":
         at += 2  # "yes, the dog"
+    at = max(at, read_clock_time(words))
     interjections = at
-    if ":" in words and all(w in _NAMES_OF_FIELDS | _VERBS for w in words[: words.index(":")]):
-        at = words.index(":") + 1  # "object to track: red car"
+    if ":" in words[at:] and all(w in _NAMES_OF_FIELDS | _VERBS for w in words[at : words.index(":", at)]):
+        at = words.index(":", at) + 1  # "object to track: red car"
     while True:
         after = _skip_asking(words, at)
         verb = _read_order(words, after)

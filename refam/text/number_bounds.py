@@ -1,11 +1,19 @@
-"""Words that bound a number: "at least two", "more than two", "up to three", "two or more", "between two and four"."""
+"""Words that bound a number: "at least two", "more than two", "up to three", "two or more", "one dog or two"."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from refam.text.lexicon import DETERMINERS, NUMBERS, RELATION_WORDS, word_at
+from refam.text.lexicon import (
+    APPEARANCE_WORDS,
+    DETERMINERS,
+    NUMBERS,
+    RELATION_WORDS,
+    RELATIVE_PRONOUNS,
+    word_at,
+)
+from refam.text.words import MINUS_SIGNS
 
 _COUNTS = {**NUMBERS, "zero": 0, "one": 1, "both": 2, "couple": 2, "dozen": 12}
 
@@ -70,6 +78,7 @@ _AFTER = _phrases(
     (_MOST, ("or fewer", "or less", "or below", "at most", "at the most", "at maximum", "maximum", "max", "tops")),
 )
 _FARTHEST = 4  # words between a number and a bound behind its noun: "two big black dogs or more"
+_BEHIND_NOUN = RELATION_WORDS | APPEARANCE_WORDS | RELATIVE_PRONOUNS | {"in"}
 _BEFORE_COUNTS = DETERMINERS | {"all", "only", "just"}
 
 
@@ -90,7 +99,7 @@ def find_number_bounds(words: Sequence[str], first: int = 0) -> tuple[NumberBoun
     at = first
     while at < len(words):
         bound = read_opening_bound(words, at) if at == opening else read_number_bound(words, at)
-        bound = bound or _read_after(words, at, first)
+        bound = bound or _read_after(words, at, first) or _read_around_noun(words, at, first)
         if bound is not None:
             found.append(bound)
         at = max(at + 1, bound.end if bound else 0)
@@ -166,6 +175,21 @@ def _read_after(words: Sequence[str], at: int, first: int) -> NumberBound | None
     return None
 
 
+def _read_around_noun(words: Sequence[str], at: int, first: int) -> NumberBound | None:
+    """ "one dog or two", "two big dogs or three", at its "or"; "a dog or two" as well."""
+    after = word_at(words, at + 2)
+    if word_at(words, at) != "or" or not _is_number(words, at + 1) or (after.isalpha() and after not in _BEHIND_NOUN):
+        return None
+    high = read_number(words[at + 1]) or 0
+    for number in range(at - 2, max(first, at - _FARTHEST) - 1, -1):
+        low = 1 if words[number] in ("a", "an") else read_number(words[number])
+        if words[number] in RELATION_WORDS or not words[number].isalnum():
+            return None  # the number counts something else
+        if low is not None:
+            return NumberBound((number, at), at + 1, low=low) if 0 < low < high else None
+    return None
+
+
 def describe_bound(words: Sequence[str], bound: NumberBound) -> str:
     """Return a sentence for people if a bound could also be read as a place, else ""."""
     if tuple(words[i] for i in bound.words) not in _LIKE_PLACES:
@@ -175,8 +199,13 @@ def describe_bound(words: Sequence[str], bound: NumberBound) -> str:
 
 
 def read_number(word: str) -> int | None:
-    """Return the number of a word that counts, or of up to three digits; None for others."""
-    return _COUNTS.get(word, int(word) if word.isdecimal() and len(word) < 4 else None)
+    """Return the number of a word that counts, of up to three digits, or of a minus and digits; None for others."""
+    digits = word.lstrip(MINUS_SIGNS)
+    if not digits.isdecimal():
+        return _COUNTS.get(word)
+    if digits != word:
+        return -int(digits[:3])
+    return int(digits) if len(digits) < 4 else None
 
 
 def _is_number(words: Sequence[str], at: int) -> bool:

@@ -22,7 +22,7 @@ from refam.text.number_bounds import NumberBound, read_number
 from refam.text.partitives import Partitive, PartitiveKind, find_partitives
 from refam.text.spatial import find_spatial_cues
 from refam.text.typed_text import clean_text
-from refam.text.words import split_words
+from refam.text.words import MINUS_SIGNS, split_words
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Quantity:
     """How many objects an expression means.
 
     Attributes:
-        most: So many at most; None is any number, and 0 says that there is none.
+        most: So many at most; None is any number, and 0 or a negative number says that there is none.
         said: The words of the expression that say so: "two", "every", "pair".
         least: So many at least, where a number says so.
         uncounted: Numbers that do not say it, too large or no whole ones: "1000", "1.5".
@@ -89,7 +89,7 @@ _SINGULAR_DETERMINERS = word_set("a an this another one")
 _SELECT_MANY = word_set("each every all some many several few most ones")
 _OF_ONE = ("'s", "’s")
 _MEASURES = word_set("year yr day month week door story storey wheel foot feet inch seat seater lane tone piece part")
-_FRACTION = regex.compile(r"\d+[.,]\d+")
+_FRACTION = regex.compile(rf"[{MINUS_SIGNS}]?\d+[.,]\d+")
 _MOST_COUNTED = 50  # a larger number is no count: "the 1950 cars"
 
 _IRREGULAR = word_set("people cattle folk mice geese feet teeth oxen lice cacti octopi fungi dormice")
@@ -166,8 +166,13 @@ def find_quantity(words: Sequence[str], phrase: NounPhrase | None) -> Quantity:
         return ONE
     partitives = find_partitives(words)
     form = _form_of(words, phrase.head)
+    around = next((b for b in phrase.bounds if b.words[0] < phrase.head < b.number), None)
+    if around is not None and around.low is not None:  # "one dog or two"
+        said = tuple(w for w in (words[around.words[0]], words[around.number]) if read_number(w))
+        return Quantity(read_number(words[around.number]), said, around.low)
     bounds = [b for b in phrase.bounds if b.number < phrase.head]
-    quantity = _count_head(words, partitives[-1].end if partitives else 0, phrase.head, form, bounds)
+    start = partitives[-1].end if partitives else skip_instructions(words)
+    quantity = _count_head(words, start, phrase.head, form, bounds)
     for partitive in reversed(partitives):
         if partitive.kind is PartitiveKind.SELECTION:
             quantity = _count_selection(words, partitive)
@@ -215,9 +220,11 @@ def _count_head(words: Sequence[str], start: int, head: int, form: _Form, bounds
     for i in before:
         if words[i] in _DISTRIBUTIVES and words[i + 1] != "other":
             return Quantity(None, (words[i],))
-    zeros = [i for i in before if read_number(words[i]) == 0 and (form is not _Form.SINGULAR or i == before[0])]
-    if zeros and not any(bound.number in zeros for bound in bounds):
-        return Quantity(0, (words[zeros[0]],))
+    lows = {i: n for i in before if (n := read_number(words[i])) is not None and n < 1}
+    lows = {i: n for i, n in lows.items() if form is not _Form.SINGULAR or i == before[0]}  # "the 0 key"
+    if lows and not any(bound.number in lows for bound in bounds):
+        first_low = min(lows)
+        return Quantity(lows[first_low], (words[first_low],))
     if form is _Form.SINGULAR:
         first = skip_instructions(words)
         ones = [i for i in before if words[i] in ("one", "1") and DETERMINERS.issuperset(words[first:i])]

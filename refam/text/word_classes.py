@@ -31,6 +31,7 @@ from refam.text.lexicon import (
 )
 from refam.text.partitives import COMPARATIVES
 from refam.text.relative_clauses import is_pronoun
+from refam.text.words import MINUS_SIGNS
 
 Tagger = Callable[[Sequence[str]], Sequence[str]]
 """Words -> one part-of-speech tag of the Penn Treebank for each (NN, NNS, JJ, VBG, VBN, VBZ, ...)."""
@@ -98,7 +99,7 @@ class _Classifier:
             return "R"
         if word in ("closer", "nearer", "farther", "further"):
             return "."
-        if word in ADJECTIVES or word in COMPARATIVES or word[0].isdigit():
+        if word in ADJECTIVES or word in COMPARATIVES or word.lstrip(MINUS_SIGNS)[:1].isdigit():
             return "J"
         if i > 0 and self.classes[-1] == "w":
             return "V"  # "the cat that jumps"

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 
 import regex
 
-# A number with its decimals; a word with the marks of its letters ("é" in two characters, vowels of Hindi); else one
-# visible character (an emoji).
-_WORD = regex.compile(r"\d+(?:[.,]\d+)+(?!\w)|\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X")
+MINUS_SIGNS = "-\N{MINUS SIGN}"
+# A negative number; a number with its decimals; a word with the marks of its letters ("é" in two characters, vowels of
+# Hindi); else one visible character (an emoji).
+_WORD = regex.compile(
+    rf"(?<!\S)[{MINUS_SIGNS}]\d+(?:[.,]\d+)*(?!\w)"
+    r"|\d+(?:[.,]\d+)+(?!\w)|\w[\w\p{M}\u200c\u200d]*(?:['’\-][\w\p{M}]+)*|(?=\S)\X"
+)
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,21 @@ def test_what_is_negated_is_said(tiny: Any, text: str, looked_for: list[str], no
     assert [ignored.words for ignored in expression.ignored] == not_used
 
 
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("10:30: the red star", "10:30"),
+        ("at 10:30: find the red star", "10:30"),
+        ("10:30:15: one red star", "10:30:15"),
+    ],
+)
+def test_a_time_before_a_colon_is_named_once(tiny: Any, text: str, time: str) -> None:
+    expression = parse_expression(text, tiny, max_tokens=32)
+    assert [expression.tokens[p[0]].word for p in expression.content_words()] == ["red", "star"]
+    assert expression.unknown == ()
+    assert expression.notes == [f"{time!r} is not used: a time does not choose which object is meant"]
+
+
 @pytest.mark.parametrize("text", ["a \ud800 star", "star \udcff", "\ufffd star"])
 def test_what_is_no_text_is_refused(tiny: Any, text: str) -> None:
     with pytest.raises(ExpressionError, match="no text in UTF-8") as caught:

@@ -23,6 +23,7 @@ from refam.text.labelled import NoWordsError, find_label, remove_number, split_l
         ("the clock at 10:30", (), "", "the clock at 10:30"),
         ("clock at 3:30", (), "", "clock at 3:30"),
         ("10:30", (), "", "10:30"),
+        ("10:30: the dog", (), "", "10:30: the dog"),
         ("http://host/a", (), "", "http://host/a"),
         ("red, blue: a star", (), "", "red, blue: a star"),
         ("red, blue: a star", ("Red, blue",), "red, blue", "a star"),
