@@ -23,7 +23,7 @@ from backend.cli.out_option import output_folder
 from backend.cli.region_options import Every, MaxSize, QualityOption, Range, Rate, read_rate, read_region
 from backend.cli.task_address import ADDRESS_UNLESS_GIVEN, check_url
 from backend.cli.videos import find_videos, looks_like_a_video, output_folders, split_arguments
-from backend.cli.word_advice import note_several, refuse_words
+from backend.cli.word_advice import note_several, range_option, refuse_words
 from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.pipeline.quality import Quality
 
@@ -156,11 +156,18 @@ def label(
 
             raise VideoError("; ".join(f"{source.text}: {source.error}" for source in sources))
     drawn: dict[Option, list[str] | None] = {"--point": point, "--not-point": not_point, "--box": box, "--mask": mask}
-    plans = _plan(split_expressions(words), drawn, name, given)
+    plans = _plan(split_expressions(words), drawn, name, given, range_)
     if not any(plan.drawings for plan in plans):
-        expressions = [plan.words or "" for plan in plans]
-        refuse_words("label", sources[0].text, expressions, backbone=backbone, magnets=words_added, download=download)
-    note_several("label", given, plans)
+        refuse_words(
+            "label",
+            sources[0].text,
+            [plan.words or "" for plan in plans],
+            backbone=backbone,
+            magnets=words_added,
+            download=download,
+            frame_range=range_,
+        )
+    note_several("label", given, plans, frame_range=range_)
     for note in filter(None, (describe_corner(drawing) for plan in plans for drawing in plan.drawings)):
         err.print(f"note: {note}", markup=False, soft_wrap=True)
     region, rate = read_region(range_, every, max_size, quality), read_rate(fps)
@@ -195,7 +202,11 @@ def label(
 
 
 def _plan(
-    words: Sequence[str], texts: Mapping[Option, list[str] | None], labels: list[str] | None, videos: Sequence[str]
+    words: Sequence[str],
+    texts: Mapping[Option, list[str] | None],
+    labels: list[str] | None,
+    videos: Sequence[str],
+    frame_range: str,
 ) -> list[ObjectPlan]:
     """Return the objects to find. Raises BadParameter."""
     from backend.cli.prompts import parse_drawing, plan_objects
@@ -203,10 +214,11 @@ def _plan(
     from refam.text.lexicon import is_no_thing
 
     if not words and len(videos) > 1 and not any(texts.values()) and not looks_like_a_video(videos[0]):
-        command = shlex.join(["refam", "label", *videos[1:], videos[0]])
+        command = shlex.join(["refam", "label", *videos[1:], videos[0], *range_option(frame_range)])
         raise typer.BadParameter(f"{videos[0]!r} is no video; the video comes first, then the words: {command}")
     if len(words) > 1 and (alone := next((w for w in words if is_no_thing(w.strip().lower())), "")):
         command = f'{shlex.join(["refam", "label", *videos])} "{" ".join(words)}"'
+        command = " ".join([command, *map(shlex.quote, range_option(frame_range))])
         raise typer.BadParameter(f"{alone!r} names nothing to look for; quote the words of an expression: {command}")
     try:
         drawings = [parse_drawing(option, text) for option, given in texts.items() for text in given or ()]

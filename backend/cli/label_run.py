@@ -170,7 +170,7 @@ class LabelRun:
         code = self._sum_up(failures, done=done, count=len(videos))
         if by_words:
             source, guess = by_words[0]
-            print_commands_to_draw(source.text, guess)
+            print_commands_to_draw(source.text, guess, frame_range=self._region.frame_range)
         return code
 
     def _sum_up(self, failures: Sequence[str], *, done: int, count: int) -> int:

@@ -12,6 +12,7 @@ from backend.cli.console import out as stdout
 from backend.cli.out_option import output_folder
 from backend.cli.region_options import Every, MaxSize, QualityOption, Range, Rate, read_rate, read_region
 from backend.cli.videos import VideoError, find_videos, open_source, output_folders
+from backend.cli.word_advice import range_option
 from refam.pipeline.quality import Quality
 
 
@@ -62,7 +63,7 @@ def pick(
             *(["--label", name] if name else []),
             *(["--out", str(out)] if out else []),
             *(["--fps", f"{fps:g}"] if fps is not None else []),
-            *(["--range", range_] if range_ else []),
+            *range_option(range_),
             *(["--every", str(every)] if every != 1 else []),
             *(["--max-size", str(max_size)] if max_size is not None else []),
             *(["--quality", str(quality)] if quality is not Quality.NORMAL else []),

@@ -324,20 +324,20 @@ def test_invalid_arguments_are_usage_errors(arguments, message, video, tmp_path)
     "words", ["the star", "a star on the left", "the star and the ring", "red star", "big red star", "left star"]
 )
 def test_words_without_quotes_are_told_to_be_quoted(words, video, tmp_path):
-    result = refam("label", video, *words.split(), "--out", tmp_path / "out")
+    result = refam("label", video, *words.split(), "--out", tmp_path / "out", "--range", "0-1")
     assert result.exit_code == 2
     said = "".join(result.stderr.replace("│", "").split())
     assert f"{words.split()[0]!r} names nothing to look for; quote the words".replace(" ", "") in said
-    assert f'refam label {video} "{words}"'.replace(" ", "") in said
+    assert f'refam label {video} "{words}" --range 0-1'.replace(" ", "") in said
 
 
 @pytest.mark.parametrize("words", ["star", "the red star", "Car: the star"])
 def test_words_before_the_video_are_told_where_they_belong(words, video, tmp_path):
-    result = refam("label", words, video, "--out", tmp_path / "out")
+    result = refam("label", words, video, "--out", tmp_path / "out", "--range", "0-1")
     assert result.exit_code == 2
     said = "".join(result.stderr.replace("│", "").split())
     assert f"{words!r} is no video; the video comes first".replace(" ", "") in said
-    assert shlex.join(["refam", "label", str(video), words]).replace(" ", "") in said
+    assert shlex.join(["refam", "label", str(video), words, "--range", "0-1"]).replace(" ", "") in said
 
 
 def test_visible_spans_are_in_seconds(video):

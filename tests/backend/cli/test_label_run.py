@@ -135,23 +135,26 @@ def test_the_report_can_be_json():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "point"),
+    ("arguments", "code", "range_", "point"),
     [
-        (["a.mp4", "the ghost star"], 1, "0.42,0.61@0"),
-        (["a.mp4", "b.mp4", "the red star", "the ghost star"], 3, "0.42,0.61@0"),
-        (["a.mp4", "the ghost star", "--preview-only"], 1, "0.42,0.61@0"),
-        (["a.mp4", "the red star", "the ghost star", "--json"], 3, "0.42,0.61@0"),
-        (["a.mp4", "the blue ghost star"], 1, "0.53,0.50@94"),
+        (["a.mp4", "the ghost star"], 1, "", "0.42,0.61@0"),
+        (["a.mp4", "b.mp4", "the red star", "the ghost star"], 3, "", "0.42,0.61@0"),
+        (["a.mp4", "the ghost star", "--preview-only"], 1, "", "0.42,0.61@0"),
+        (["a.mp4", "the red star", "the ghost star", "--json"], 3, "", "0.42,0.61@0"),
+        (["a.mp4", "the blue ghost star"], 1, "", "0.53,0.50@94"),
+        (["a.mp4", "the ghost star", "--range", "2-4"], 1, " --range 2-4", "0.42,0.61@2"),
+        (["a.mp4", "the ghost star", "--range", "-4", "--preview-only"], 1, " --range -4", "0.42,0.61@0"),
+        (["a.mp4", "the blue ghost star", "--range", "0.1s-"], 1, " --range 0.1s-", "0.53,0.50@94"),
     ],
 )
-def test_after_words_that_were_not_found_the_commands_to_draw_the_object_are_printed(arguments, code, point):
+def test_after_words_that_were_not_found_the_commands_to_draw_the_object_are_printed(arguments, code, range_, point):
     result = refam("label", *arguments)
     assert result.exit_code == code, result.output
     help_ = result.stderr[result.stderr.index("commands that help:") :].splitlines()
     assert [line.partition("#")[0].strip() for line in help_] == [
         "commands that help:",
-        "refam pick a.mp4",
-        f"refam label a.mp4 --point {point}",
+        f"refam pick a.mp4{range_}",
+        f"refam label a.mp4{range_} --point {point}",
     ]
 
 

@@ -37,6 +37,19 @@ def video(tmp_path_factory):
         (["label", "V", "the xyzzy", "a frob"], "a frob: the model", ["'the xyzzy' 'a frob' --backbone flux-s"], []),
         (["label", "V", "the xyzzy; a frob"], "a frob: the model", ["'the xyzzy' 'a frob' --backbone flux-s"], []),
         (["explain", "V", "the xyzzy", "--out", "OUT"], "'xyzzy'", ["refam explain 'V' 'the xyzzy' --back"], []),
+        (
+            ["label", "V", "the xyzzy", "--range", "2-3"],
+            "'xyzzy'",
+            ["'the xyzzy' --range 2-3 --backbone flux", "pick 'V' --range 2-3", "--range 2-3 --point 0.42,0.61@2  "],
+            [CLICK],
+        ),
+        (
+            ["label", "V", "the xyzzy", "--range", "0.1s-1s"],
+            "'xyzzy'",
+            ["'V' --range 0.1s-1s --point 0.42,0.61@0.2s    # a click: 42 % of the width", "the height, at 0.2 s"],
+            [],
+        ),
+        (["label", "V", "the xyzzy", "--range", "4x-"], "'xyzzy'", ["pick 'V' --range 4x-", CLICK], []),
         (["label", "V", "on the left"], "add a noun", [], ["commands that help"]),
         (["label", "V", "the dog", "--backbone", "flux-schnell"], "refam models pull flux-", [CLICK], [PULL]),
         (["label", "V", "the xyzzy", "--backbone", "photos"], "it knows what `refam words` lists", [PULL, CLICK], []),
@@ -72,3 +85,8 @@ def test_several_things_in_one_expression_are_said_before_the_search(words, note
     note_several("label", ["a.mp4"], plan_objects(words))
     said = capsys.readouterr().err
     assert re.search(note, said) if note else said == ""
+
+
+def test_the_commands_for_several_things_keep_the_range(capsys):
+    note_several("label", ["a.mp4"], plan_objects(["the dog, the woman"]), frame_range="4s-9s")
+    assert capsys.readouterr().err.strip().endswith('refam label a.mp4 "the dog" "the woman" --range 4s-9s')
