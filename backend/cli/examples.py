@@ -43,7 +43,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'refam explain frames/ "the red star" --frame 12 --out why.html',
     ),
     "pick": ("refam pick clip.mp4",),
-    "words": ("refam words", 'refam words "the brown puppy on the left"'),
+    "words": (
+        "refam words",
+        'refam words "the brown puppy on the left"',
+        'refam words "the brown puppy" "two red circles" --json',
+    ),
     "doctor": ("refam doctor", "refam doctor --backbone flux-schnell --device cuda", "refam doctor --json"),
     "version": ("refam version",),
     "models": ("refam models", "refam models --json", "refam models pull sam2-tiny"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from backend.cli.console import NOTHING_DONE, SOME_DONE, one_line_errors
 from backend.cli.console import out as stdout
 
 if TYPE_CHECKING:
+    from refam.text.expression import Expression
     from refam.text.quantity import Quantity
 
 
@@ -19,25 +21,40 @@ def words(
         list[str] | None,
         typer.Argument(metavar="[WORDS]...", help="What to find, such as 'the brown puppy'.", show_default=False),
     ] = None,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a line, one for each expression.")
+    ] = False,
 ) -> None:
     """List the words that the models which ship know, or say how expressions are read by them. Loads no model.
+
+    With --json: expression, model, looked_for, read_as (from a word to the model's), cues of place and size, quantity
+    (most is null for any number), unknown words and notes; expression and error if it is refused.
 
     The exit code is 1 if all expressions are refused, and 3 if some are.
     """
     from backend.cli.prompts import split_expressions
 
     refused, given = 0, split_expressions(expressions or ())
+    if as_json and not given:
+        raise typer.BadParameter(
+            "give the words that are to be read, for example 'the brown puppy'", param_hint="--json"
+        )
     with one_line_errors():
-        for is_refused, line in _describe(given) if given else _list_known():
-            refused += is_refused
-            stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+        if not given:
+            for line in _known_lines():
+                _print(line)
+            return
+        for expression, read in _read(given):
+            refused += isinstance(read, str)
+            as_line = _as_json if as_json else _as_text
+            _print(as_line(expression, read))
     if refused:
         raise typer.Exit(SOME_DONE if refused < len(given) else NOTHING_DONE)
 
 
-def _list_known() -> Iterator[tuple[bool, str]]:
-    for line in _known_lines():
-        yield False, line
+def _print(line: str) -> None:
+    stdout.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _known_lines() -> Iterator[str]:
@@ -58,31 +75,61 @@ def _known_lines() -> Iterator[str]:
     yield "everywhere: places (left, right, top, bottom, middle), sizes, order (second from the left)"
 
 
-def _describe(expressions: list[str]) -> Iterator[tuple[bool, str]]:
-    """Whether each expression is refused, and how it is read or why it is refused."""
+_Read = tuple[str, "Expression"] | str
+"""The model that reads an expression, and how; or why it is refused."""
+
+
+def _read(expressions: list[str]) -> Iterator[tuple[str, _Read]]:
+    """Yield each expression, as text that can be printed, and how it is read."""
     from refam.backbones.presets import DEFAULT_BACKBONE
     from refam.backbones.word_reader import open_group
     from refam.text.expression import ExpressionError
     from refam.text.labelled import NoWordsError, split_label
     from refam.text.typed_text import replace_no_text
-    from video.errors import shorten, shorten_values
 
     reader = open_group(DEFAULT_BACKBONE)
     for expression in expressions:
         try:
             text = split_label(expression)[1]
-            name, parsed = reader.choose(text), reader.parse(text)
+            yield expression, (reader.choose(text), reader.parse(text))
         except (ExpressionError, NoWordsError) as error:
-            yield True, f"{shorten(replace_no_text(expression))}: {error}"
-            continue
-        used = list(dict.fromkeys(parsed.tokens[word[0]].word for word in parsed.content_words()))
-        said = [f"{', '.join(map(str, used))}, read by {name}"]
-        if parsed.quantity.is_plural:
-            said.append(_describe_quantity(parsed.quantity))
-        if parsed.cues:
-            said.append(f"chosen by {', '.join(repr(cue.text) for cue in parsed.cues)}")
-        said += [f"{word!r} is not known" for word in parsed.unchecked] + parsed.notes
-        yield False, f"{shorten(expression)}: {'; '.join(map(shorten_values, said))}"
+            yield replace_no_text(expression), str(error)
+
+
+def _looked_for(parsed: Expression) -> list[str]:
+    return list(dict.fromkeys(str(parsed.tokens[word[0]].word) for word in parsed.content_words()))
+
+
+def _as_text(expression: str, read: _Read) -> str:
+    from video.errors import shorten, shorten_values
+
+    if isinstance(read, str):
+        return f"{shorten(expression)}: {read}"
+    model, parsed = read
+    said = [f"{', '.join(_looked_for(parsed))}, read by {model}"]
+    if parsed.quantity.is_plural:
+        said.append(_describe_quantity(parsed.quantity))
+    if parsed.cues:
+        said.append(f"chosen by {', '.join(repr(cue.text) for cue in parsed.cues)}")
+    said += [f"{word!r} is not known" for word in parsed.unchecked] + parsed.notes
+    return f"{shorten(expression)}: {'; '.join(map(shorten_values, said))}"
+
+
+def _as_json(expression: str, read: _Read) -> str:
+    content: dict[str, Any] = {"expression": expression}
+    if isinstance(read, str):
+        return json.dumps(content | {"error": read}, ensure_ascii=False)
+    model, parsed = read
+    content |= {
+        "model": model,
+        "looked_for": _looked_for(parsed),
+        "read_as": dict(parsed.read_as),
+        "cues": [cue.text for cue in parsed.cues],
+        "quantity": {"least": parsed.quantity.least, "most": parsed.quantity.most},
+        "unknown": list(parsed.unchecked),
+        "notes": parsed.notes,
+    }
+    return json.dumps(content, ensure_ascii=False)
 
 
 def _describe_quantity(quantity: Quantity) -> str:

@@ -56,6 +56,7 @@ class Expression:
         ignored: What is said of other things and of directions of movement, which does not guide the search.
         note: What else to know about how the words were read, or "".
         quantity: How many objects are meant.
+        read_as: Of the words that guide the search, those that the model has others for, each with what it is read as.
     """
 
     text: str
@@ -66,6 +67,7 @@ class Expression:
     ignored: tuple[IgnoredWords, ...] = ()
     note: str = ""
     quantity: Quantity = ONE
+    read_as: tuple[tuple[str, str], ...] = ()
 
     def positions(self, *roles: TokenRole) -> list[int]:
         """Return the positions in the sequence of the tokens with these roles."""

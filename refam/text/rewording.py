@@ -68,14 +68,15 @@ def _parse(typed: str, reword: Reword, tokenizer: Any, **how: Any) -> Expression
     quantity = read_quantity(typed)  # of what was written: plurals are replaced by singulars
     parsed = parse_expression(rewording.text, tokenizer, quantity=quantity, **how)
     used = {parsed.tokens[i].word for i in parsed.positions(TokenRole.CONTENT, TokenRole.HEAD)}
-    said = [f'"{word}" is read as "{noun}"' for word, noun in rewording.read_as if used.intersection(noun.split())]
+    read_as = tuple((word, noun) for word, noun in rewording.read_as if used.intersection(noun.split()))
+    said = [f'"{word}" is read as "{noun}"' for word, noun in read_as]
     notes = [f"The model has a smaller vocabulary: {', '.join(said)}."] if said else []
     notes += [
         f'The model hardly tells "{noun}" from other words for a {kind}, so it may find any {kind}.'
         for noun, kind in rewording.loose
         if noun in used
     ]
-    return replace(parsed, text=typed, note=" ".join(filter(None, (*notes, parsed.note))))
+    return replace(parsed, text=typed, note=" ".join(filter(None, (*notes, parsed.note))), read_as=read_as)
 
 
 def _spell_grey(text: str, tokenizer: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
@@ -56,3 +58,43 @@ def test_without_expressions_all_words_are_listed():
     result = CliRunner().invoke(app, ["words"])
     assert result.exit_code == 0
     assert "people: person, man, woman" in result.stdout
+
+
+def test_json_has_an_object_a_line_for_each_expression():
+    result = CliRunner().invoke(app, ["words", "Pet: the brown puppy on the left; the xyzzy", "2-3 red cars", "--json"])
+    assert result.exit_code == 3
+    puppy, xyzzy, cars = map(json.loads, result.stdout.splitlines())
+    assert puppy == {
+        "expression": "Pet: the brown puppy on the left",
+        "model": "photos",
+        "looked_for": ["brown", "dog"],
+        "read_as": {"puppy": "dog"},
+        "cues": ["left"],
+        "quantity": {"least": 1, "most": 1},
+        "unknown": [],
+        "notes": ['The model has a smaller vocabulary: "puppy" is read as "dog"'],
+    }
+    assert set(xyzzy) == {"expression", "error"}
+    assert "'xyzzy'" in xyzzy["error"]
+    assert (cars["quantity"], cars["looked_for"]) == ({"least": 2, "most": 3}, ["red", "car"])
+
+
+@pytest.mark.parametrize(
+    ("expression", "field", "value"),
+    [
+        ("every dog", "quantity", {"least": 1, "most": None}),
+        ("the chewing dog", "unknown", ["chewing"]),
+        ("a man with no hat", "looked_for", ["man"]),
+        ("\udcff dog", "expression", "\ufffd dog"),
+        ("the cat behind the puppy", "read_as", {}),
+    ],
+)
+def test_json_says_how_an_expression_is_read(expression, field, value):
+    result = CliRunner().invoke(app, ["words", expression, "--json"])
+    assert json.loads(result.stdout)[field] == value
+
+
+def test_json_needs_expressions():
+    result = CliRunner().invoke(app, ["words", "--json"])
+    assert result.exit_code == 2
+    assert "give the words that are to be read" in result.stderr
