@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from backend.cli.console import (
+    NOTHING_DONE,
+    SOME_DONE,
     Backbone,
     Device,
     Download,
@@ -27,18 +29,24 @@ from backend.cli.videos import VideoError, find_one_video, open_source
 from backend.cli.word_advice import refuse_words
 from refam.backbones.presets import DEFAULT_BACKBONE
 from video.atomic_files import write_text
+from video.errors import UserError, shorten
 
 
 def explain(
     video: Annotated[
         str, typer.Argument(help="A video file, a folder of pictures (one video) or an address.", show_default=False)
     ],
-    words: Annotated[str, typer.Argument(help="What to find.", show_default=False)],
+    words: Annotated[
+        str, typer.Argument(help="What to find; with ; between expressions a page for each.", show_default=False)
+    ],
     *,
     out: Annotated[
         Path,
         typer.Option(
-            help="The page to write, an .html file.", show_default=False, parser=output_page, metavar="<path>"
+            help="The page to write, an .html file; of several expressions with -1, -2 ... behind its name.",
+            show_default=False,
+            parser=output_page,
+            metavar="<path>",
         ),
     ],
     frame: Annotated[
@@ -53,17 +61,22 @@ def explain(
     no_download: NoDownload = False,
 ) -> None:
     """Write a page that shows how words became a mask in one frame: every word's map, and what each step changed."""
+    from backend.cli.prompts import split_expressions
+
     words_added = magnet_words(magnets)
     if not words.strip():
         raise typer.BadParameter("say what to find, for example 'the red star'", param_hint="WORDS")
     with one_line_errors():
         from refam.text.labelled import split_label
 
-        words = split_label(words)[1]
+        expressions = [split_label(text)[1] for text in split_expressions([words])]
+        several = len(expressions) > 1
+        pages = [out.with_stem(f"{out.stem}-{i}") for i in range(1, len(expressions) + 1)] if several else [out]
         source = find_one_video(video)
-        refuse_overwriting([out], [] if source.is_address else [Path(source.text)])
-    refuse_words("explain", source.text, [words], backbone=backbone, magnets=words_added, download=download)
-    with one_line_errors(), steps() as step, open_source(source) as clip:
+        refuse_overwriting(pages, [] if source.is_address else [Path(source.text)])
+    refuse_words("explain", source.text, expressions, backbone=backbone, magnets=words_added, download=download)
+    written = 0
+    with one_line_errors(), open_source(source) as clip:
         if frame is not None and frame >= len(clip):  # before models are loaded
             raise VideoError(f"there is no frame {frame}; {source.name} has frames 0 to {len(clip) - 1}")
         from backend.settings import weight_settings
@@ -74,12 +87,31 @@ def explain(
         weights = weight_settings(download=download, offline=no_download)
         options = GroundingOptions(seed=seed, magnet_words=words_added, reading=weights.reading_options())
         grounder = load_grounder_or_group(backbone, device=device, options=options, loading=weights.loading())
-        fetch_segmenter(weights, sam2, step=step)
+        with steps() as step:
+            fetch_segmenter(weights, sam2, step=step)
         segmenter = weights.segmenter(sam2, device=device)
-        page = explain_video(
-            clip, words, source=source.name, frame=frame, grounder=grounder, segmenter=segmenter, progress=step
-        )
-        write_text(out, page)
+        for expression, path in zip(expressions, pages, strict=True):
+            try:
+                with steps() as step:
+                    page = explain_video(
+                        clip,
+                        expression,
+                        source=source.name,
+                        frame=frame,
+                        grounder=grounder,
+                        segmenter=segmenter,
+                        progress=step,
+                    )
+                write_text(path, page)
+            except UserError as error:
+                if not several:
+                    raise
+                err.print(f"refam: {shorten(expression)}: {error}", markup=False, soft_wrap=True)
+                continue
+            written += 1
+            named = f": {shorten(expression)}" if several else ""
+            stdout.print(f"written to {path}{named}", markup=False, soft_wrap=True)
     if clip.broken:
         err.print(f"note: {clip.broken}", markup=False, soft_wrap=True)
-    stdout.print(f"written to {out}", markup=False, soft_wrap=True)
+    if written < len(pages):
+        raise typer.Exit(SOME_DONE if written else NOTHING_DONE)

@@ -50,3 +50,21 @@ def test_a_frame_that_is_not_there_is_refused_before_a_model_is_loaded(drawn, tm
     ran = explain(tmp_path / "a.mp4", RED, "--frame", N, "--out", tmp_path / "why.html")
     assert ran.exit_code == 1
     assert f"there is no frame {N}; a.mp4 has frames 0 to {N - 1}" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "written", "said"),
+    [
+        ("the red star; Ring: the blue ring;", 0, {1: "the red star", 2: "the blue ring"}, ""),
+        ("the red star; the xyzzy", 3, {1: "the red star"}, "refam: the xyzzy: "),
+    ],
+)
+def test_expressions_with_a_semicolon_between_them_get_a_page_each(words, code, written, said, drawn, tmp_path):
+    cfr(tmp_path / "a.mp4", drawn)
+    ran = explain(tmp_path / "a.mp4", words, "--frame", 0, "--out", tmp_path / "why.html")
+    assert ran.exit_code == code, ran.output
+    pages = {tmp_path / f"why-{i}.html": text for i, text in written.items()}
+    assert ran.stdout.splitlines() == [f"written to {page}: {text}" for page, text in pages.items()]
+    assert set(tmp_path.glob("*.html")) == set(pages)
+    assert all(text in page.read_text() for page, text in pages.items())
+    assert said in ran.stderr
