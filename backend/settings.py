@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from refam.backbones.presets import DEFAULT_BACKBONE
+from refam.backbones.presets import DEFAULT_BACKBONE, parse_blocks
 from refam.pipeline.device import is_device_name
 from refam.pipeline.quality import Quality
 from refam.reading import Reading
@@ -96,6 +96,13 @@ class WeightSettings(BaseSettings):
     @classmethod
     def _check_reading(cls, value: str | None) -> str | None:
         Reading.parse(value or "")
+        return value
+
+    @field_validator("blocks")
+    @classmethod
+    def _check_blocks(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_blocks(value)
         return value
 
     def reading_options(self) -> Reading:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.backbones.presets import DEFAULT_BACKBONE
+from refam.backbones.presets import DEFAULT_BACKBONE, parse_blocks
+from refam.backbones.weights import BackboneError
 from refam.pipeline.arguments import (
     FrameBox,
     FrameMask,
@@ -279,6 +280,7 @@ def load(
     tracker: TrackerKind = "auto",
     magnets: str | Magnets | None = None,
     reading: str | Reading = "",
+    blocks: str | None = None,
     seed: int = 0,
     dtype: Dtype = "auto",
     offload: bool = False,
@@ -307,6 +309,7 @@ def load(
         tracker: "flow", "memory", "sam2-video" or "sam3-video"; "auto" takes the best that the segmenter allows.
         magnets: The words that take up stray attention, with spaces between them; the paper's unless given.
         reading: Other ways of reading the attention, such as "contrast=0.5 heads=peak", see `refam.reading`.
+        blocks: The transformer blocks to read, such as "14-17" or "all"; None takes the preset's.
         seed: Random seed of the noise that words are grounded with.
         dtype: Type of the backbone's weights: "float32", "bfloat16" or "float16"; "auto" is the preset's on CUDA, and
             float32 elsewhere.
@@ -341,6 +344,7 @@ def load(
     if quantise is not None:
         _require_choice("quantise", quantise, get_args(Quantisation))
     magnet_words, how_read = _to_magnets(magnets), _to_reading(reading)
+    _require_blocks(blocks)
 
     def load_words() -> Grounder | GrounderGroup:
         from refam.backbones import LoadOptions
@@ -348,7 +352,9 @@ def load(
         from refam.grounder_loading import load_grounder_or_group
 
         options = GroundingOptions(seed=seed, magnet_words=magnet_words, reading=how_read)
-        loading = LoadOptions(dtype=dtype, offload=offload, quantise=quantise, free_text=free_text, download=download)
+        loading = LoadOptions(
+            dtype=dtype, offload=offload, quantise=quantise, free_text=free_text, download=download, blocks=blocks
+        )
         return load_grounder_or_group(backbone, device=device, options=options, loading=loading)
 
     models = default_models_dir() if models_dir is None else require_path("models_dir", models_dir, "a folder")
@@ -456,6 +462,18 @@ def _to_reading(reading: object) -> Reading:
     if isinstance(reading, Reading):
         return reading
     raise PromptError(f"reading must be options such as 'contrast=0.5 heads=peak', got {reading!r}")
+
+
+def _require_blocks(blocks: object) -> None:
+    """Raise PromptError unless `parse_blocks` reads these."""
+    if blocks is None:
+        return
+    if not isinstance(blocks, str):
+        raise PromptError(f"blocks must be text such as '14-17' or 'all', got {blocks!r}")
+    try:
+        parse_blocks(blocks)
+    except BackboneError as error:
+        raise PromptError(str(error)) from error
 
 
 def _to_magnets(magnets: object) -> Magnets:

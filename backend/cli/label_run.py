@@ -194,8 +194,8 @@ class LabelRun:
                 step("open", 1.0)
                 targets = make_targets(self._plans, clip)
                 view = self._region.view(clip, targets)  # raises before the models are loaded
-                options = self._options
-                key = (options.backbone, options.seed, str(options.magnets), self._region, options.quality)
+                options, read = self._options, (self._weights.reading_options(), self._weights.blocks)
+                key = (options.backbone, options.seed, str(options.magnets), read, self._region, options.quality)
                 stages = stage_cache(out, clip, key, again=self._again)
                 model = self._model(step)
                 show_first = self._preview_writer(source, clip, out, inputs) if self._preview else None
@@ -282,6 +282,7 @@ class LabelRun:
             tracker=weights.tracker,
             magnets=options.magnets,
             reading=weights.reading_options(),
+            blocks=weights.blocks,
             seed=options.seed,
             dtype=weights.dtype,
             offload=weights.offload,

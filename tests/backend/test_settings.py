@@ -117,6 +117,14 @@ def test_readings_are_options_and_in_the_model_version(monkeypatch: pytest.Monke
         load_settings()
 
 
+def test_blocks_that_cannot_be_read_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFAM_BLOCKS", "14-17")
+    assert load_settings().loading().blocks == "14-17"
+    monkeypatch.setenv("REFAM_BLOCKS", "17-14")
+    with pytest.raises(SettingsError, match="REFAM_BLOCKS: blocks are numbers and ranges"):
+        load_settings()
+
+
 def test_misspelled_variables_are_found() -> None:
     assert unknown_variables({"REFAM_SAM": "x", "REFAM_SAM2": "y", "HOME": "z"}) == ["REFAM_SAM"]
 

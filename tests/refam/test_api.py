@@ -66,6 +66,21 @@ def test_attention_is_read_as_asked(model: refam.Model, scene: SceneClip) -> Non
         assert not np.array_equal(heatmap.grid, plain.grid)
 
 
+def test_blocks_are_read_as_asked(model: refam.Model, scene: SceneClip) -> None:
+    plain = model.ground(scene.frames[0], scene.expressions[0])
+    other = refam.load("tiny", "grabcut", device="cpu", blocks="0")
+    assert not np.array_equal(other.ground(scene.frames[0], scene.expressions[0]).grid, plain.grid)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [("14-", "blocks are numbers and ranges, .* not '14-'"), (3, "such as '14-17' or 'all', got 3")],
+)
+def test_blocks_that_are_none_are_refused(blocks: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        refam.load(blocks=blocks)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("reading", "message"), [("peak", "reading: 'peak' is no way"), (0.5, "options such as .*, got 0.5")]
 )

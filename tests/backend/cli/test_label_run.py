@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import refam as refam_library
 from backend.cli.main import app
 from backend.cli.result_folder import hold_folder
 from refam.pipeline.errors import NotFoundError
@@ -86,6 +87,21 @@ def test_a_bad_video_costs_only_itself(videos, done, code):
         tail = result.stderr[result.stderr.index("not done or not found:") :]
         assert all(name in tail for name in bad)
     assert "Traceback" not in result.output
+
+
+def test_how_attention_is_read_is_taken_from_the_environment(monkeypatch):
+    asked = {}
+    load = refam_library.load
+
+    def remember(*args, **options):
+        asked.update(options)
+        return load(*args, **options)
+
+    monkeypatch.setattr(refam_library, "load", remember)
+    monkeypatch.setenv("REFAM_BLOCKS", "0-1")
+    monkeypatch.setenv("REFAM_READING", "heads=peak")
+    assert refam("label", "a.mp4", "the red star").exit_code == 0
+    assert (asked["blocks"], asked["reading"].head_weights) == ("0-1", "peak")
 
 
 def test_a_bug_in_one_video_does_not_cost_the_others(monkeypatch):
