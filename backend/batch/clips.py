@@ -26,7 +26,7 @@ from backend.runtime import Runtime
 from backend.settings import Settings, load_settings
 from refam.pipeline.pipeline import PipelineError
 from video.errors import UserError
-from video.io.probe import VideoLimits
+from video.io.probe import VideoLimits, refuse_picture
 from video.io.reader import open_clip
 
 if TYPE_CHECKING:
@@ -166,6 +166,28 @@ def object_fields(clip: Clip, result: TrackResult) -> dict[str, Any]:
     }
 
 
+# --- before any model is loaded ------------------------------------------------------------------------------------
+
+
+def find_fault(row: ManifestRow) -> str | None:
+    """Say why a row cannot be used, where its local file shows that without being decoded.
+
+    Args:
+        row: The row; an address is not looked at.
+
+    Returns:
+        The sentence that `ClipWorker` would fail with; None if there is nothing to say yet.
+    """
+    if "://" in row.video:
+        return None
+    try:
+        _require_file(row.video)
+        refuse_picture(Path(row.video))
+    except UserError as error:
+        return str(error)
+    return None
+
+
 # --- fetching ---------------------------------------------------------------------------------------------------------
 
 
@@ -185,10 +207,7 @@ def fetch_video(video: str, settings: Settings) -> Iterator[Path]:
         VideoError: If it is missing, unreadable, larger than max_media_mb, or takes longer than fetch_timeout_s.
     """
     if "://" not in video:
-        if Path(video).is_dir():
-            raise VideoError(f"{redact_url(video)} is a folder: give a video file; `refam label` takes folders, too")
-        if not Path(video).is_file():
-            raise VideoError(f"there is no file {redact_url(video)}")
+        _require_file(video)
         yield Path(video)
         return
     suffix = Path(redact_url(video)).suffix[:12]
@@ -208,6 +227,13 @@ def fetch_video(video: str, settings: Settings) -> Iterator[Path]:
             _download(video, into, settings)
         file.flush()
         yield Path(file.name)
+
+
+def _require_file(video: str) -> None:
+    if Path(video).is_dir():
+        raise VideoError(f"{redact_url(video)} is a folder: give a video file; `refam label` takes folders, too")
+    if not Path(video).is_file():
+        raise VideoError(f"there is no file {redact_url(video)}")
 
 
 def _download(video: str, into: BinaryIO, settings: Settings) -> None:

@@ -206,6 +206,7 @@ def run(
     model_version: str,
     address: str | None = None,
     retry_errors: bool = False,
+    find_fault: Callable[[ManifestRow], str | None] | None = None,
     part_s: float = 20.0,
     progress: Callable[[int, int, int], None] = lambda done, failed, total: None,
 ) -> None:
@@ -220,6 +221,7 @@ def run(
         model_version: The models' version; it must equal that of the results in the folder.
         address: A Ray cluster; None for this machine.
         retry_errors: Whether rows with an error are tried again.
+        find_fault: Says why a row cannot be used, where that is known before Ray and the models start.
         part_s: Results are written at least this often, in seconds; a driver that is killed loses no more.
         progress: Called with the number of rows done, of those that failed in this run, and of all rows.
 
@@ -237,11 +239,20 @@ def run(
         todo = [row for row in manifest.rows if row.key not in sink.done]
         done, failed = len(by_key) - len(todo), 0
         progress(done, failed, len(by_key))
-        if not todo:
+        usable = []
+        for row in todo:
+            if find_fault is None or (fault := find_fault(row)) is None:
+                usable.append(row)
+                continue
+            sink.add(row, {"status": "error", "error": fault, "tries": 1, "seconds": 0.0})
+            done, failed = done + 1, failed + 1
+            progress(done, failed, len(by_key))
+        if not usable:
+            sink.flush()
             return
         with ray_cluster(address) as resources:
             try:
-                for key, text in process_rows(todo, plan, settings, resources):
+                for key, text in process_rows(usable, plan, settings, resources):
                     fields = json.loads(text)
                     if sink.add(by_key[key], fields, size=len(text)):
                         done, failed = done + 1, failed + (fields["status"] == "error")

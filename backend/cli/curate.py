@@ -161,7 +161,7 @@ def _process(
     info = read_info(out)
     if info is not None and has_results(out, {row.key for row in manifest.rows}, retry_errors=retry_errors):
         return  # what is asked for is there, so it does not matter which models there are now
-    from backend.batch.clips import worker_settings
+    from backend.batch.clips import find_fault, worker_settings
     from backend.batch.run import WorkerPlan, run
     from backend.runtime import Runtime
 
@@ -178,6 +178,7 @@ def _process(
             model_version=runtime.model_version,
             address=address,
             retry_errors=retry_errors,
+            find_fault=None if address else find_fault,  # the files of a cluster are on its machines
             progress=progress,
         )
 

@@ -20,10 +20,12 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from PIL import Image
 
 from video.errors import UserError
 from video.io.containers import bytes_missing, matroska_breaks_at, webp_canvas
 from video.io.display import usable_pixel_aspect
+from video.io.file_names import PICTURES
 
 # The formats that may be opened. Playlists (hls, concat, dash, sdp) are not among them: such a "video" names other
 # files and addresses, and this process would fetch them.
@@ -156,6 +158,25 @@ def probe(path: Path, *, partial: bool = False) -> Probe:
             pixel_aspect=usable_pixel_aspect(float(stream.sample_aspect_ratio or 1)),
             broken=f"the video can be decoded up to {times[-1]:.1f} s: {broken}" if broken else "",
         )
+
+
+def refuse_picture(path: Path) -> None:
+    """Check by the header, without decoding, that a file with a picture's name is not one picture.
+
+    What is moving (GIF, WebP, APNG) and what is no picture at all passes: `probe` says what it is.
+
+    Raises:
+        PictureError: If it is one.
+    """
+    if path.suffix.lower() not in PICTURES:
+        return
+    try:
+        with Image.open(path) as image:
+            is_one = getattr(image, "n_frames", 1) == 1
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return
+    if is_one:
+        raise PictureError(f"{path.name}: {_PICTURE}")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from backend.runtime import Runtime
 from backend.settings import load_settings
 from refam.evaluation.synthetic import BLUE, RED, red_star_and_blue_ring
 from tests.backend.batch.manifests import write_manifest
-from tests.media import cfr, truncated
+from tests.media import cfr, picture, truncated
 from video.masks import box_iou, box_of
 
 ROOT = Path(__file__).parents[3]
@@ -86,6 +86,20 @@ def test_a_finished_run_needs_no_model(finished, monkeypatch):
     assert f"made by {version}" in " ".join(result.output.split())
     assert "exports/coco" in result.output
     assert result.exit_code == 1, "its only row has no result that is of use"
+
+
+def test_what_is_no_video_is_refused_before_a_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("backend.batch.run.ray_cluster", lambda address: pytest.fail("Ray is started"))
+    picture(tmp_path / "a.jpg", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "folder").mkdir()
+    rows = [{"video": video, "expressions": RED} for video in ("a.jpg", "gone.mp4", "folder")]
+    manifest, out = write_manifest(tmp_path / "m.csv", rows), tmp_path / "out"
+    result = CliRunner().invoke(app, ["curate", str(manifest), "--out", str(out), "--sam2", "grabcut"])
+    assert result.exit_code == 1, result.output
+    said = result.stderr.splitlines()
+    for line, text in zip(said, ("a.jpg: this is a picture, not a", "there is no file", "is a folder"), strict=True):
+        assert text in line
+    assert " ".join(result.stdout.split()).startswith("rows error 3 still to do 0")
 
 
 def test_other_models_go_on_with_a_run_only_when_set_so(finished):

@@ -17,7 +17,7 @@ from PIL import Image
 from tests import media
 from video.io.containers import bytes_missing, matroska_breaks_at
 from video.io.decode import decord_agrees, read_decord, read_pyav
-from video.io.probe import DisplayTransform, VideoLimits, probe
+from video.io.probe import DisplayTransform, VideoLimits, probe, refuse_picture
 from video.io.reader import ClipError, make_view, open_clip, open_sequence
 from video.sampling import plan_frames
 
@@ -194,6 +194,24 @@ def test_a_picture_is_no_video(name, tmp_path):
     Image.fromarray(media.numbered_frames(1)[0]).save(tmp_path / name)
     with pytest.raises(ClipError, match="this is a picture, not a video"):
         open_clip(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png", "a.avif", "a.jpg", "a.tif", "a.bmp"])
+def test_one_picture_is_refused_by_its_header(name, tmp_path):
+    Image.fromarray(media.numbered_frames(1)[0]).save(tmp_path / name)
+    with pytest.raises(ClipError, match=f"{name}: this is a picture, not a video"):
+        refuse_picture(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png", "a.avif"])
+def test_a_moving_picture_is_not_refused(name, tmp_path):
+    refuse_picture(media.animation(tmp_path / name, media.numbered_frames(2), durations_ms=[40, 40]))
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n cut"])
+def test_what_is_no_picture_is_left_to_the_decoder(content, tmp_path):
+    (tmp_path / "a.png").write_bytes(content)
+    refuse_picture(tmp_path / "a.png")
 
 
 def test_pictures_of_two_sizes_are_no_video(tmp_path):
