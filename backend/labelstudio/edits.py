@@ -210,7 +210,7 @@ def read_user_keyframes(region: Mapping[str, Any], predicted: Iterable[Mapping[s
 
 
 def region_words(region: Mapping[str, Any]) -> str | None:
-    """Return the words that a region on video was found with, None for one that a person drew."""
+    """Return the words that a region was found with, None for one that a person drew."""
     value = region.get("value")
     sequence = read_mappings(value if isinstance(value, Mapping) else None, "sequence")
     # Keyframes carry the words, or the meta where there are none.

@@ -127,7 +127,8 @@ MaskValue = BrushValue | PolygonValue | BitmaskValue
 
 
 class Meta(TypedDict, total=False):
-    """text: what the editor shows when the region is selected. words: those that the object was found with.
+    """text: what the editor shows when the region is selected. words: those that the object was found with, where no
+    keyframes carry them.
 
     check: the checksum of a polygon, or of times in sight, that nobody edited.
     """

@@ -18,10 +18,10 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from backend.labelstudio.config_xml import attribute, split_names, tag_name, tags_named
-from backend.labelstudio.controls.base import Control, UneditedMask, check_region_ids
+from backend.labelstudio.controls.base import Control, UneditedMask, check_region_ids, describe_object
 from backend.labelstudio.editor_state import EditorState
-from backend.labelstudio.edits import UserEdit
-from backend.labelstudio.regions import REGION_PREFIX, MaskValue, Meta, Region, labels_in_value, round_score
+from backend.labelstudio.edits import UserEdit, region_words
+from backend.labelstudio.regions import MaskValue, Meta, Region, labels_in_value, round_score
 from backend.labelstudio.timeline import TimedClip
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video.errors import UserError
@@ -129,7 +129,7 @@ class MaskControl(Control):
         check_region_ids(results, region_ids)
         regions: list[Region] = []
         for result, region_id in zip(results, region_ids, strict=True):
-            track = result.track
+            track, text = result.track, describe_object(result)
             drawn = {prompt.frame for prompt in result.target.prompts if prompt.mask is not None}
             for row, frame in enumerate(track.frames):
                 if not track.visible[row] or int(frame) in drawn:
@@ -145,7 +145,9 @@ class MaskControl(Control):
                         "image_rotation": 0,
                         "score": round_score(track.scores[row]),
                     }
-                    meta: Meta = {"text": [result.target.words]} if result.target.words else {}
+                    meta: Meta = {"text": [text]} if text else {}
+                    if result.target.words:
+                        meta["words"] = result.target.words
                     if (check := self.checksum(value)) is not None:
                         meta["check"] = check
                     if meta:  # the text is shown when the region is selected
@@ -202,11 +204,8 @@ class MaskControl(Control):
         return list(self._masks_in(state.regions))
 
     def read_words(self, region: Mapping[str, Any]) -> str | None:
-        """Return the text of a region of this backend."""
-        meta = region.get("meta")
-        text = meta.get("text") if isinstance(meta, Mapping) else None
-        ours = str(region.get("id")).startswith(REGION_PREFIX)
-        return str(text[0]) if ours and isinstance(text, list) and text else None
+        """Return the words in the region's `meta`."""
+        return region_words(region)
 
     def unedited_masks(self, state: EditorState, region_ids: Sequence[str]) -> tuple[UneditedMask, ...]:
         """Return the masks of these objects that the editor shows and nobody edited."""

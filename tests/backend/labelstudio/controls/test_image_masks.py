@@ -21,6 +21,7 @@ from backend.media.store import MediaError
 from backend.settings import load_settings
 from refam.evaluation.synthetic import red_star_and_blue_ring
 from refam.pipeline.pipeline import PipelineError, Target, TrackResult
+from refam.pipeline.types import FramePrompt
 from tests.backend.labelstudio.mask_tasks import MASK_KINDS, config_with, iou
 from tests.doubles import TruthRuntime, track_of_masks
 from tests.media import cfr
@@ -77,6 +78,25 @@ def test_encoded_values_decode_to_the_mask(kind):
         if kind.startswith("Polygon"):
             most = 80 if masks is with_holes else 40  # small round holes take many
             assert max(len(r["value"]["points"]) for r in shapes) <= most
+
+
+@pytest.mark.parametrize("kind", MASK_KINDS)
+@pytest.mark.parametrize(
+    ("words", "notes", "text"),
+    [
+        ("the star", (), ["words: the star"]),
+        ("the star", ("lost for a while", "a doubt"), ["words: the star; lost for a while; a doubt"]),
+        (None, ("lost for a while",), ["lost for a while"]),
+        (None, (), None),
+    ],
+)
+def test_a_mask_says_its_words_and_notes(kind, words, notes, text):
+    config = parse_label_config(config_with(kind))
+    target = Target("Star", words=words, prompts=() if words else (FramePrompt(0, box=(0, 0, 1, 1)),))
+    result = TrackResult(target, track_of_masks(np.ones((2, 9, 16), bool)), (), 0.8, 0, notes)
+    for region in config.control.regions([result], region_ids=["refam-1"]):
+        assert region.get("meta", {}).get("text") == text
+        assert config.control.read_words(region) == words
 
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
