@@ -71,7 +71,8 @@ class ConceptSearch:
         self._detector, self._concept, self._quantity = detector, concept, quantity
         self._cues = tuple(map(_of_several, concept.cues)) if quantity.is_plural else concept.cues
         self._source, self._cache = source, cache
-        self._n_frames = self._n_missed = 0
+        self._looked_at: set[int] = set()
+        self._missed: set[int] = set()
 
     @classmethod
     def of(cls, segmenter: Segmenter, words: str | None, *, cache: StageCache | None = None) -> ConceptSearch | None:
@@ -95,15 +96,22 @@ class ConceptSearch:
         ranked = rank_instances(self._detect(image, heatmap.frame), heatmap.grid, self._cues)
         if self._quantity.most is None:
             ranked = [one for one in ranked if one.fit >= _LEAST_FIT]
-        self._n_frames += 1
-        self._n_missed += not ranked
+        self._looked_at.add(heatmap.frame)
+        if not ranked:
+            self._missed.add(heatmap.frame)
         return ranked
 
-    def describe_missed(self) -> list[str]:
-        """Return a sentence for people if there were frames without an instance."""
-        if not self._n_missed:
+    def describe_missed(self, *, why_there: str = "") -> list[str]:
+        """Return a sentence for people if there were frames without an instance.
+
+        Args:
+            why_there: Why these frames were looked at, as a clause.
+        """
+        if not self._missed:
             return []
-        where = f"on {self._n_missed} of {self._n_frames} frames looked at"
+        where = " ".join(
+            filter(None, (f"on {len(self._missed)} of {len(self._looked_at)} frames looked at", why_there))
+        )
         return [f"{self._detector.name} found no {self._concept.noun_phrase!r} {where}: the heatmap alone says where"]
 
     def _detect(self, image: NDArray[np.uint8], frame: int) -> list[Candidate]:

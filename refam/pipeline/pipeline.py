@@ -155,14 +155,16 @@ class Pipeline:
             raise NotFoundError("; ".join(map(_describe_failure, states)), guess=guess)
         if preview is not None:
             preview(preview_results(clip, states))
+        redetector = Redetector(clip, self._segmenter, self._words)
         tracker = SegmentTracker(
             clip,
             self._segmenter,
-            Redetector(clip, self._segmenter, self._words),
+            redetector,
             options=self._options,
             progress=lambda fraction: progress(Stage.TRACK, fraction),
         )
         tracker.track(found)
+        redetector.note_missed()
         if not any(state.track.visible.any() for state in found if state.track is not None):
             _raise_read_error(found)
         return self._results(clip, states, progress)

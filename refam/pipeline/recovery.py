@@ -137,6 +137,7 @@ class Redetector:
 
     def __init__(self, clip: Clip, segmenter: Segmenter, grounder: WordGrounder) -> None:
         self._clip, self._segmenter, self._grounder = clip, segmenter, grounder
+        self._searches: list[tuple[ObjectState, ConceptSearch | None]] = []
 
     def search(
         self,
@@ -171,6 +172,21 @@ class Redetector:
                     redetections.append(Redetection(k, gap, start))
         return redetections
 
+    def note_missed(self) -> None:
+        """Add to the notes of each object on how many frames of its gaps the detector of concepts found nothing."""
+        for state, search in self._searches:
+            if search is not None:
+                state.notes += search.describe_missed(why_there="where the object was lost")
+
+    def _concept_search(self, state: ObjectState) -> ConceptSearch | None:
+        """Return the search for what an object's words name, one for all of its gaps; None if there is none."""
+        for known, search in self._searches:
+            if known is state:
+                return search
+        search = ConceptSearch.of(self._segmenter, state.target.words, cache=state.cache)
+        self._searches.append((state, search))
+        return search
+
     def _appearance_on_first(self, anchors: Mapping[int, Mask]) -> ColorModel | None:
         first = min(anchors)
         return ColorModel.of(self._clip.frame(first), anchors[first])
@@ -200,7 +216,7 @@ class Redetector:
 
     def _candidates(self, state: ObjectState, image: NDArray[np.uint8], heatmap: Heatmap) -> list[Candidate]:
         """Return the masks that may show an object: of one of several at each mode of the heatmap."""
-        search = ConceptSearch.of(self._segmenter, state.target.words, cache=state.cache)
+        search = self._concept_search(state)
         if not state.quantity.is_plural:
             ranked = search.rank(image, heatmap) if search is not None else []
             if ranked:

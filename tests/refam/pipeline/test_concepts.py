@@ -7,7 +7,7 @@ import pytest
 
 from refam.pipeline.concepts import measure_heat, outline_words, rank_instances
 from refam.pipeline.pipeline import Pipeline, Target
-from refam.pipeline.recovery import Redetector
+from refam.pipeline.recovery import Redetection, Redetector
 from refam.pipeline.stage_cache import StageCache
 from refam.pipeline.state import ObjectState
 from refam.pipeline.word_grounder import WordGrounder
@@ -159,19 +159,41 @@ def test_instances_are_found_once_a_frame_and_phrase(tmp_path) -> None:
     assert detector.asked[N:] == ["red ball"] * N, "that there is none is known, too"
 
 
-def test_a_lost_object_is_looked_for_among_the_instances() -> None:
-    """The track is lost after its first frames; what the segmenter says of the heatmap is no square."""
+def search_after_loss(words: str, *, rounds: int = 1) -> tuple[list[Redetection], list[str]]:
+    """Redetections of a square whose track is lost after its first 4 of 24 frames, and notes."""
     clip = ArrayClip(np.repeat(ALL_RED[:1], 24, 0))
-    state = ObjectState(Target("square", "the largest red square"))
+    state = ObjectState(Target("square", words))
     grounder = WordGrounder(ColourGrounder)
     (heatmaps,) = grounder.ground([clip.frame(0)], [0], [state])
     state.consensus = FusedHeatmaps(tuple(heatmaps), np.ones(1), 0)
     state.appearance = ColorModel.of(clip.frame(0), square("large"))
     seen = np.stack([square("large") & (t < 4) for t in range(24)])
     redetector = Redetector(clip, Segmenter(Detector()), grounder)
-    (found,) = redetector.search([(state, {0: square("large")})], [track_of_masks(seen)], from_prompts=False)
+    members, tracks = [(state, {0: square("large")})], [track_of_masks(seen)]
+    for _ in range(rounds):
+        found = redetector.search(members, tracks, from_prompts=False)
+    redetector.note_missed()
+    return found, state.notes
+
+
+def test_a_lost_object_is_looked_for_among_the_instances() -> None:
+    """What the segmenter says of the heatmap is no square."""
+    (found,), notes = search_after_loss("the largest red square")
     (mask,) = found.masks.values()
     np.testing.assert_array_equal(mask, square("large"))
+    assert notes == []
+
+
+@pytest.mark.parametrize("words", ["the red ball", "two red balls"])
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_note_says_on_how_many_frames_of_a_gap_nothing_was_found(words: str, rounds: int) -> None:
+    """Three frames of the only gap are looked at; a second round looks at the same."""
+    _, (note,) = search_after_loss(words, rounds=rounds)
+    noun = words.partition(" ")[2]
+    assert note == (
+        f"the detector found no {noun!r} on 3 of 3 frames looked at where the object was lost: the heatmap alone says "
+        "where"
+    )
 
 
 # --- the rule --------------------------------------------------------------------------------------------------------
