@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from backend.cli.console import err
-from video.errors import shorten_values
+from video.errors import shorten, shorten_values
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer does not export it
 
@@ -91,7 +91,15 @@ class Command(TyperCommand):
         for name in (argument.partition("=")[0] for argument in options):
             if name not in own and (here := next((n for n in _OPTIONS.get(name, ()) if n in own), None)):
                 ctx.fail(f"No such option: {name}. Here it is {here}.")
-        return super().parse_args(ctx, args)
+        given = list(args)  # parsing empties it
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            option = getattr(error, "option_name", None)  # of "-1 dogs" it is "-1"
+            words = next((a for a in given if option and a.startswith(option) and " " in a), None)
+            if words is not None:
+                ctx.fail(f"{shorten(words)!r} was taken for an option; write -- before it, behind all options.")
+            raise
 
 
 class Group(TyperGroup):

@@ -140,6 +140,20 @@ def test_what_other_programs_call_it_is_answered_with_its_name(typed, hint):
     assert f"Here it is {hint}" in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["words", "-1 dogs"], "'-1 dogs' was taken for an option; write -- before it"),
+        (["label", "clip.mp4", "- 2 dogs"], "'- 2 dogs' was taken for an option; write -- before it"),
+        (["words", "--jsn", "the dog"], "No such option: --jsn"),
+    ],
+)
+def test_words_that_begin_with_a_minus_are_told_how_they_are_written(typed, said):
+    result = refam(*typed)
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.replace("│", " ").split())
+
+
 def test_words_that_look_like_such_options_stay_words():
     result = refam("words", "the red star", "--", "--model")
     assert result.exit_code == 3  # one of two is not known
