@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from refam.backbones.presets import DEFAULT_BACKBONE, parse_blocks
+from refam.backbones.blocks import parse_blocks
+from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.pipeline.device import is_device_name
 from refam.pipeline.quality import Quality
 from refam.reading import Reading

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from refam.backbones.presets import DEFAULT_BACKBONE, parse_blocks
-from refam.backbones.weights import BackboneError
+from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.pipeline.arguments import (
     FrameBox,
     FrameMask,
@@ -31,6 +30,13 @@ from refam.pipeline.arguments import (
 )
 from refam.pipeline.concepts import outline_words
 from refam.pipeline.device import require_device
+from refam.pipeline.load_arguments import (
+    is_offline_by_environment,
+    require_blocks,
+    require_choice,
+    to_magnets,
+    to_reading,
+)
 from refam.pipeline.pipeline import Pipeline, run_in_region
 from refam.pipeline.quality import Quality
 from refam.pipeline.roi import RegionOfInterest
@@ -90,7 +96,7 @@ class Model:
     ) -> None:
         self.segmenter = segmenter
         self._check_targets = check_targets
-        _require_choice("quality", quality, list(Quality))
+        require_choice("quality", quality, list(Quality))
         self.quality = Quality(quality)
         self._load_grounder = functools.cache(grounder)
         self.pipeline = Pipeline(segmenter, grounder=self._load_grounder, options=self.quality.options(options))
@@ -339,12 +345,12 @@ def load(
         require_text("segmenter", segmenter, "sam2-tiny")
     require_device(require_text("device", device, "auto"))
     require_whole("seed", seed, least=0)
-    _require_choice("quality", quality, list(Quality))
-    _require_choice("dtype", dtype, get_args(Dtype))
+    require_choice("quality", quality, list(Quality))
+    require_choice("dtype", dtype, get_args(Dtype))
     if quantise is not None:
-        _require_choice("quantise", quantise, get_args(Quantisation))
-    magnet_words, how_read = _to_magnets(magnets), _to_reading(reading)
-    _require_blocks(blocks)
+        require_choice("quantise", quantise, get_args(Quantisation))
+    magnet_words, how_read = to_magnets(magnets), to_reading(reading)
+    require_blocks(blocks)
 
     def load_words() -> Grounder | GrounderGroup:
         from refam.backbones import LoadOptions
@@ -358,7 +364,7 @@ def load(
         return load_grounder_or_group(backbone, device=device, options=options, loading=loading)
 
     models = default_models_dir() if models_dir is None else require_path("models_dir", models_dir, "a folder")
-    offline = _offline_by_environment() if offline is None else offline
+    offline = is_offline_by_environment() if offline is None else offline
     why_no_weights = fetch_default_weights(segmenter, models, offline=offline, report=log.warning)
     if why_no_weights is not None and segmenter:
         raise SegmenterError(describe_missing(segmenter, why_no_weights, offline=offline))
@@ -447,48 +453,3 @@ def track(
 def default_models_dir() -> Path:
     """Return where `refam models pull` puts SAM2's weights: below REFAM_DATA_DIR, or the user's data directory."""
     return Path(os.environ.get("REFAM_DATA_DIR") or "~/.local/share/refam").expanduser() / "models"
-
-
-def _offline_by_environment() -> bool:
-    return os.environ.get("REFAM_OFFLINE", "").lower() in {"1", "true", "t", "yes", "y", "on"}
-
-
-def _to_reading(reading: object) -> Reading:
-    try:
-        if isinstance(reading, str):
-            return Reading.parse(reading)
-    except ValueError as error:
-        raise PromptError(f"reading: {error}") from error
-    if isinstance(reading, Reading):
-        return reading
-    raise PromptError(f"reading must be options such as 'contrast=0.5 heads=peak', got {reading!r}")
-
-
-def _require_blocks(blocks: object) -> None:
-    """Raise PromptError unless `parse_blocks` reads these."""
-    if blocks is None:
-        return
-    if not isinstance(blocks, str):
-        raise PromptError(f"blocks must be text such as '14-17' or 'all', got {blocks!r}")
-    try:
-        parse_blocks(blocks)
-    except BackboneError as error:
-        raise PromptError(str(error)) from error
-
-
-def _to_magnets(magnets: object) -> Magnets:
-    try:
-        if isinstance(magnets, str):
-            return Magnets.parse(magnets)
-    except ValueError as error:
-        raise PromptError(f"magnets: {error}") from error
-    if magnets is None or isinstance(magnets, Magnets):
-        return magnets or Magnets()
-    raise PromptError(f"magnets must be words with spaces between them, such as 'with to . pink', got {magnets!r}")
-
-
-def _require_choice(name: str, value: str, choices: Collection[str]) -> None:
-    """Raise PromptError unless the value of an argument is one of the choices."""
-    if value not in choices:
-        *others, last = choices
-        raise PromptError(f"{name} must be {', '.join(others)} or {last}, got {value!r}")

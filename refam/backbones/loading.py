@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from refam.backbones.base import Backbone
+from refam.backbones.blocks import parse_blocks
 from refam.backbones.compact_models import (
     Lumina2Backbone,
     PixArtSigmaBackbone,
@@ -21,7 +22,7 @@ from refam.backbones.compact_models import (
 )
 from refam.backbones.image_models import ChromaBackbone, Flux2Backbone, FluxBackbone, QwenImageBackbone, SD3Backbone
 from refam.backbones.photo_model import PhotoBackbone
-from refam.backbones.presets import Preset, parse_blocks, preset_for_class
+from refam.backbones.presets import Preset, preset_for_class
 from refam.backbones.tokenizers import ChatTokenizer, restore_normalizer
 from refam.backbones.video_models import (
     CogVideoXBackbone,

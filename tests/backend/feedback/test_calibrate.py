@@ -22,7 +22,7 @@ from backend.feedback.cross_validation import assign_folds, choose_setting
 from backend.feedback.project import CorrectedObject, FeedbackError, task_corrected_objects
 from backend.labelstudio.controls.video_rectangle import box_sequence
 from backend.labelstudio.label_config import parse_label_config
-from refam.backbones.presets import BlockPrior
+from refam.backbones.blocks import BlockPrior
 from refam.grounder_loading import load_grounder
 from refam.pipeline.confidence import FEATURES, ScoreModel
 from refam.pipeline.pipeline import Pipeline

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from refam.backbones import PRESETS
-from refam.backbones.presets import BlockPrior, parse_blocks
-from refam.backbones.weights import BackboneError
+from refam.backbones.blocks import BlockPrior
 from refam.evaluation import block_choice
 from refam.evaluation.block_choice import block_candidates, compare_blocks
 from refam.evaluation.photos import OutlinedPicture
@@ -68,19 +67,6 @@ def test_the_current_blocks_are_kept_if_none_is_better(pictures):
     assert "Keep the current blocks." in compare_blocks(grounder, pictures, lambda _: True)
     with pytest.raises(UserError, match="no picture has an object"):
         compare_blocks(grounder, pictures, lambda _: False)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("9", (9,)), ("14-17", (14, 15, 16, 17)), ("0,2-3", (0, 2, 3)), ("3-3", (3,)), ("all", None)]
-)
-def test_blocks_are_written_as_ranges(text, expected):
-    assert parse_blocks(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "a", "5-3", "-1", "1,,2", "1-2-3"])
-def test_other_texts_are_refused(text):
-    with pytest.raises(BackboneError, match=r"blocks are numbers and ranges, as in 9 or 14-17 or 0,2-3, or all"):
-        parse_blocks(text)
 
 
 def test_priors_are_blocks_of_their_models():
