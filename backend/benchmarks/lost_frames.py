@@ -1,6 +1,6 @@
 """Score how well the tracker reports that an object is lost, and how well its scores are calibrated.
 
-    make bench-lost DAVIS=DIR [SAM2=DIR] [ARGS="--features DIR --quality best"]
+    make bench-lost DAVIS=DIR [SAM2=DIR] [ARGS="--features DIR --quality best --composed DIR"]
 
 DAVIS holds JPEGImages/<clip>/*.jpg and Annotations/<clip>/*.png, at least two clips. The tracker that goes with the
 segmenter (SAM2, or GrabCut without SAM2=) starts from a click on the first frame and sees every third frame (`--step`).
@@ -8,8 +8,9 @@ segmenter (SAM2, or GrabCut without SAM2=) starts from a click on the first fram
 1. Lost objects, on clips into which another was cut, and clips in which a bar or another object passes in front. An
    object is hidden on a frame if less than 5 % of it is visible; frames with 5 % to 30 % are not scored. "lost" is
    correct on hidden frames; a mask is correct if its IoU with the visible part is at least 0.5.
-2. Scores, on clips as they are, reversed, and with something in front: the Platt scaling that fits them, and their
-   calibration error, also with each clip judged by a fit without it.
+2. Scores, on clips as they are, reversed, and with something in front, and on clips of `make compose` (`--composed`):
+   the model of `video.tracking.expected_iou` that fits them, and its calibration error, also with all clips of an
+   object judged by a fit without them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from backend.benchmarks.davis_clips import (
     HIDDEN_SHARE,
@@ -39,7 +41,7 @@ from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.segmenters.sam2 import Sam2Segmenter
 from video import masks
 from video.metrics import region_similarity
-from video.tracking.postprocess import platt_scale
+from video.tracking.expected_iou import DOUBTFUL_IOU, iou_evidence
 from video.tracking.propagate import propagate
 
 SHORT_FRAMES = 11  # frames of a clip with something in front when scores are fitted
@@ -52,32 +54,45 @@ class TrackEvaluation:
 
     Attributes:
         name: The clip's name.
+        object: The name of the clip that its object is of.
         j: (N,) float, J of each frame.
         score: (N,) float, the tracker's score.
+        evidence: (N, 2) float, see `iou_evidence`.
         visible: (N,) bool, whether the tracker calls the object visible.
         share: (N,) float, the share of the object that is visible.
     """
 
     name: str
+    object: str
     j: np.ndarray
     score: np.ndarray
+    evidence: np.ndarray
     visible: np.ndarray
     share: np.ndarray
 
 
-def track_clip(clip, segmenter, schedule):
+def track_clip(clip, segmenter, schedule, *, names):
     """Track the object of a clip from a click on its first frame.
+
+    Args:
+        clip: The clip.
+        segmenter: The segmenter.
+        schedule: When to look.
+        names: The clips whose objects others are composed of, or changed.
 
     Returns:
         The `TrackEvaluation`, with the tracker's own scores.
     """
-    n = len(clip.frames)
+    n, name = len(clip.frames), clip.name.split("+")[0].split("|")[0]
+    source = next((one for one in names if name == one or name.endswith(f"-{one}")), name)
     mask = first_mask(segmenter, clip.frames[0], clip.truth[0], "click")
     if mask is None:
-        return TrackEvaluation(clip.name, np.zeros(n), np.zeros(n), np.zeros(n, bool), clip.share)
+        nothing = np.zeros(n)
+        return TrackEvaluation(clip.name, source, nothing, nothing, np.zeros((n, 2)), nothing > 0, clip.share)
     track = propagate(ArrayClip(clip.frames), 0, mask, segmenter, schedule=schedule)
     j = [region_similarity(masks.decode(rle), truth) for rle, truth in zip(track.rles, clip.truth, strict=True)]
-    return TrackEvaluation(clip.name, np.array(j), track.scores, track.visible, clip.share)
+    evidence = iou_evidence(track, known=[0])
+    return TrackEvaluation(clip.name, source, np.array(j), track.scores, evidence, track.visible, clip.share)
 
 
 def hidden_clips(clips):
@@ -87,17 +102,20 @@ def hidden_clips(clips):
     return {kind: [build(clip, other) for clip, other in pairs] for kind, build in kinds.items()}
 
 
-def scored_clips(clips):
-    """Return clips as they are, reversed, and short ones with something in front, by kind."""
+def scored_clips(clips, composed=()):
+    """Return clips as they are and reversed, composed ones too, and short ones with something in front, by kind."""
     short = [
         replace(clip, **{key: getattr(clip, key)[:SHORT_FRAMES] for key in ("frames", "truth", "share")})
         for clip in clips
     ]
+    whole = [*clips, *composed]
     backward = [
-        replace(clip, **{key: getattr(clip, key)[::-1] for key in ("frames", "truth", "share")}) for clip in clips
+        replace(clip, **{key: getattr(clip, key)[::-1] for key in ("frames", "truth", "share")})
+        for clip in whole
+        if clip.truth[-1].any()
     ]
     hidden = hidden_clips(short)
-    return {"whole": clips, "backward": backward, "bar": hidden["bar"], "object": hidden["object"]}
+    return {"whole": whole, "backward": backward, "bar": hidden["bar"], "object": hidden["object"]}
 
 
 def print_lost_scores(title, rows):
@@ -125,42 +143,50 @@ def print_lost_scores(title, rows):
 
 
 def print_score_fit(title, rows):
-    """Print the Platt scaling that fits the scores, and their calibration on clips that were held out of the fit.
+    """Print the model that fits the scores, and its calibration on objects that were held out of the fit.
 
     Args:
         title: The segmenter and the tracker.
-        rows: Kind of clip -> one `TrackEvaluation` per clip, at least two clips.
+        rows: Kind of clip -> one `TrackEvaluation` per clip, of at least two objects.
     """
     results = [s for of_kind in rows.values() for s in of_kind]
     score, ious = visible_frame_scores(results)
-    clip = np.concatenate([[s.name.split("+")[0]] * len(visible_frame_scores([s])[0]) for s in results])
-    weight, bias = fit_platt(score, ious)
+    evidence = np.concatenate([s.evidence[judged_frames(s)] for s in results])
+    source = np.concatenate([[s.object] * judged_frames(s).sum() for s in results])
+    model = fit_model(evidence, ious)
     held_out = np.empty_like(score)
-    for name in set(clip):
-        others = clip != name
-        held_out[~others] = platt_scale(score[~others], *fit_platt(score[others], ious[others]))
-    fitted = platt_scale(score, weight, bias)
-    print(f"{title}: {len(score)} frames of {len(set(clip))} clips; weight {weight:.3f}, bias {bias:.3f}")
+    for name in set(source):
+        others = source != name
+        held_out[~others] = expect(evidence[~others], fit_model(evidence[others], ious[others]))
+    fitted = expect(evidence, model)
+    weights = ", ".join(f"{weight:.3f}" for weight in model[:-1])
+    print(f"{title}: {len(score)} frames of {len(set(source))} objects; weights {weights}, bias {model[-1]:.3f}")
     print("  calibration error (expected, of IoU): ", end="")
-    for name, values in (("raw", score), ("fitted", fitted), ("fitted, each clip by a fit without it", held_out)):
+    for name, values in (("raw", score), ("fitted", fitted), ("fitted, each object by a fit without it", held_out)):
         print(f"{name} {calibration_error(values, ious):.3f}", end="; ")
-    for threshold in (0.5, 0.8):
-        low = fitted < threshold
+    for threshold in (0.5, 0.8, DOUBTFUL_IOU):
+        low = held_out < threshold
         print(
-            f"fitted score below {threshold}: {low.sum()} frames, {(low & (ious < 0.8)).sum()} of them under IoU 0.8",
+            f"held-out score below {threshold}: {low.sum()} frames, {(low & (ious < 0.8)).sum()} of them under IoU 0.8",
             end="; ",
         )
     print(f"in all {(ious < 0.8).sum()} are under it", flush=True)
 
 
-def fit_platt(score, ious):
-    """Return the Platt scaling (weight >= 0, bias) with the least cross entropy against the IoUs."""
+def fit_model(evidence, ious):
+    """Return the logistic model (weights >= 0, then the bias) with the least cross entropy against the IoUs."""
 
     def loss(theta):
-        p = np.clip(platt_scale(score, *theta), 1e-9, 1 - 1e-9)
+        p = np.clip(expect(evidence, theta), 1e-9, 1 - 1e-9)
         return -(ious * np.log(p) + (1 - ious) * np.log1p(-p)).mean()
 
-    return tuple(minimize(loss, (0.5, 0.0), method="L-BFGS-B", bounds=[(0, None), (None, None)]).x)
+    k = evidence.shape[1]
+    return minimize(loss, np.zeros(k + 1), method="L-BFGS-B", bounds=[(0, None)] * k + [(None, None)]).x
+
+
+def expect(evidence, model):
+    """Return the IoUs that a model expects, (n,) float."""
+    return expit(evidence @ model[:-1] + model[-1])
 
 
 def print_reliability(results):
@@ -175,12 +201,16 @@ def print_reliability(results):
     print(f"  calibration error (expected, of IoU): {calibration_error(score, ious):.3f}", flush=True)
 
 
+def judged_frames(result):
+    """Return (N,) bool: the frames that are called visible, without the first one, whose mask is given."""
+    return result.visible & (np.arange(len(result.j)) > 0)
+
+
 def visible_frame_scores(results):
-    """Return (scores, IoUs) of all frames that are called visible, without the first frames, whose masks are given."""
-    visible = [s.visible & (np.arange(len(s.j)) > 0) for s in results]
+    """Return (scores, IoUs) of all frames that are judged."""
     return (
-        np.concatenate([s.score[v] for s, v in zip(results, visible, strict=True)]),
-        np.concatenate([np.where(s.share > 0, s.j, 0)[v] for s, v in zip(results, visible, strict=True)]),
+        np.concatenate([s.score[judged_frames(s)] for s in results]),
+        np.concatenate([np.where(s.share > 0, s.j, 0)[judged_frames(s)] for s in results]),
     )
 
 
@@ -199,6 +229,9 @@ def parse_arguments():
     parser.add_argument("--quality", choices=list(Quality), default=Quality.NORMAL, help="decides when SAM2 looks")
     parser.add_argument("--tables", nargs="+", choices=("lost", "scores"), default=("lost", "scores"))
     parser.add_argument("--clips", nargs="+", help="all by default")
+    parser.add_argument(
+        "--composed", type=Path, nargs="+", default=[], help="folders of `make compose`, for the scores"
+    )
     parser.add_argument("--step", type=int, default=3, help="use every n-th frame of a clip")
     return parser.parse_args()
 
@@ -207,6 +240,9 @@ def main():
     args = parse_arguments()
     names = args.clips or clip_names(args.davis)
     clips = [read_clip(args.davis, name, step=args.step, max_frames=1000) for name in names]
+    composed = [
+        read_clip(root, name, step=args.step, max_frames=1000) for root in args.composed for name in clip_names(root)
+    ]
     schedule = Quality(args.quality).options().schedule
     with tempfile.TemporaryDirectory() as temporary:
         segmenter = GrabCutSegmenter()
@@ -215,11 +251,14 @@ def main():
         title = f"{segmenter.name}, {args.quality}, every {args.step}. frame"
         for table, build, show in (
             ("lost", hidden_clips, print_lost_scores),
-            ("scores", scored_clips, print_score_fit),
+            ("scores", lambda clips: scored_clips(clips, composed), print_score_fit),
         ):
             if table in args.tables:
                 kinds = build(clips).items()
-                show(title, {kind: [track_clip(clip, segmenter, schedule) for clip in some] for kind, some in kinds})
+                show(
+                    title,
+                    {k: [track_clip(clip, segmenter, schedule, names=names) for clip in some] for k, some in kinds},
+                )
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ sight and was not found, or if it was found and is not in sight.
 Prints, for each way of naming frames, how many it names, how many of those have to be corrected (precision) and how
 many of all frames that have to be corrected are among them (recall):
 
-    sheet           the tiles of needs_a_look.jpg
-    score < LIMIT   frames with a lower score, or without a mask; tracks.json, the keyframes and the overlay show scores
+    sheet           the frames that the tiles of needs_a_look.jpg name: their own, or from one to another
+    score < LIMIT   frames with a lower score, or without a mask; the notes name those below 0.88, and tracks.json, the
+                    keyframes and the overlay show scores
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from backend.benchmarks.davis_clips import clip_names, read_clip
 from backend.benchmarks.track import FPS, load_segmenter, track_as_label_does
 from refam.pipeline.quality import Quality
 from video import masks
+from video.tracking.expected_iou import DOUBTFUL_IOU
 from video.visualize.review_sheet import frames_to_review
 
 BOX_IOU = 0.8  # under which a person corrects a box
-LIMITS = (0.7, 0.75, 0.8, 0.85, 0.9)
+LIMITS = (0.8, 0.85, DOUBTFUL_IOU, 0.9)
 
 
 def needs_correction(track, truth):
@@ -56,7 +58,7 @@ def named_frames(track, n_frames, *, fps):
     """Return by each way of naming frames which it names, (N,) bool each; all frames if nothing was found."""
     if track is None:
         return dict.fromkeys(("sheet", *(f"score < {limit}" for limit in LIMITS)), np.ones(n_frames, bool))
-    sheet = {item.frame for item in frames_to_review([track], np.arange(n_frames) / fps)}
+    sheet = {frame for item in frames_to_review([track], np.arange(n_frames) / fps) for frame in item.named}
     named = {"sheet": np.array([frame in sheet for frame in range(n_frames)])}
     return named | {f"score < {limit}": ~track.visible | (track.scores < limit) for limit in LIMITS}
 

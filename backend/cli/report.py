@@ -110,6 +110,7 @@ def report_json(clip: Clip, results: Sequence[TrackResult], written: Outputs, *,
         "needs_a_look": [
             {
                 "frame": item.frame,
+                "frames": [item.named[0], item.named[-1]],
                 "time_s": round(float(clip.times[item.frame]), 6),
                 "object": item.track,
                 "why": item.why,

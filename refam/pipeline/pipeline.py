@@ -14,6 +14,7 @@ import numpy as np
 
 from refam.pipeline.anchors import find_anchors
 from refam.pipeline.confidence import ScoreModel, load_score_model, raw_score, track_features
+from refam.pipeline.doubts import describe_doubts
 from refam.pipeline.errors import NotFoundError
 from refam.pipeline.instances import find_instances, merge_same_objects
 from refam.pipeline.preview import Preview, map_previews_to_clip, preview_results
@@ -45,7 +46,7 @@ from video.heatmap_fusion import FusedHeatmaps, contrast_heatmaps, fuse_heatmaps
 from video.io.probe import ReadingError
 from video.keyframes import make_keyframes
 from video.tracking.box_smoothing import remove_outlier_boxes, smooth_boxes
-from video.tracking.postprocess import calibrate_scores
+from video.tracking.expected_iou import expect_ious
 from video.tracking.propagate import tracker_name
 from video.types import Segmenter
 
@@ -231,14 +232,16 @@ class Pipeline:
         keep = {*drawn, *state.word_anchors}
         boxes = remove_outlier_boxes(track.boxes, track.visible, clip.times, tolerance_iou=keyframe_iou, keep=keep)
         boxes = smooth_boxes(boxes, track.visible, clip.times, keep=keep)
-        scores = calibrate_scores(track.scores, tracker_name(self._segmenter)).clip(max=state.max_score)
-        track = apply_prompt_boxes(state, replace(track, boxes=boxes, scores=scores))
+        known = {*state.prompt_anchors, *state.word_anchors}
+        scores = expect_ious(track, known=known, tracker=tracker_name(self._segmenter))
+        track = apply_prompt_boxes(state, replace(track, boxes=boxes, scores=scores.clip(max=state.max_score)))
         keyframes = make_keyframes(track, clip.times, tolerance_iou=keyframe_iou, must=tuple(state.prompt_anchors))
         sentences = [
             *describe_read_errors(state.read_errors),
             *state.notes,
             *word_notes,
             *describe_gaps(track, clip.times, whole_times=whole_times(clip)),
+            *describe_doubts(track, clip.times),
         ]
         return TrackResult(
             state.target,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("refam.jobs")
 
 _HASH_CHUNK = 1 << 20
-_FORMAT = 4  # counted up when what is stored, or what it is computed from, changes
+_FORMAT = 5  # counted up when what is stored, or what it is computed from, changes
 
 
 def hash_file(path: Path) -> str:

@@ -20,7 +20,7 @@ def track_of(masks, *, label="object", hidden=(), frames=None):
         frames=np.arange(len(masks)) if frames is None else np.asarray(frames),
         rles=tuple(encode(m) for m in masks),
         boxes=boxes,
-        scores=np.full(len(masks), 0.8),
+        scores=np.full(len(masks), 0.9),
         visible=masks.any(axis=(1, 2)),
     )
 

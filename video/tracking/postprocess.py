@@ -1,4 +1,4 @@
-"""What is done with tracks after tracking: removing departed parts and outlier boxes, calibration, upsampling."""
+"""What is done with tracks after tracking: removing departed parts, upsampling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from video import masks
 from video.io.reader import ClipView
@@ -128,34 +127,6 @@ def _without(mask: Mask, departed: Mask) -> Mask:
     to_main = distance_to(main)
     kept = [main, *(p for p in others if to_main[p].min() < to_departed[p].min())]
     return np.asarray(np.logical_or.reduce(kept), np.bool_)
-
-
-# --- scores ----------------------------------------------------------------------------------------------------------
-
-# Weight and bias by tracker, fitted by `make bench-lost` on DAVIS-dev: Platt scaling, see
-# `refam.calibration.fit_logistic`.
-_PLATT_PARAMETERS = {"memory": (0.432, 0.798)}
-_SCORE_EDGE = 0.01  # scores nearer to 0 or 1 are clipped to it
-
-
-def calibrate_scores(scores: NDArray[np.float64], tracker: str) -> NDArray[np.float64]:
-    """Turn a tracker's scores into expected IoUs with the true masks.
-
-    Args:
-        scores: (n,) float64 in [0, 1], as of `Observation`.
-        tracker: The tracker's name. Scores of a tracker without fitted parameters stay as they are.
-
-    Returns:
-        (n,) float64 in [0, 1]. 0 (not visible) and 1 (a given mask) stay as they are.
-    """
-    if tracker not in _PLATT_PARAMETERS:
-        return scores
-    return np.where((scores > 0) & (scores < 1), platt_scale(scores, *_PLATT_PARAMETERS[tracker]), scores)
-
-
-def platt_scale(scores: NDArray[np.float64], weight: float, bias: float) -> NDArray[np.float64]:
-    """Return expit(weight * logit(score) + bias), (n,) float64."""
-    return np.asarray(expit(weight * logit(np.clip(scores, _SCORE_EDGE, 1 - _SCORE_EDGE)) + bias))
 
 
 # --- from a view to the whole clip -----------------------------------------------------------------------------------

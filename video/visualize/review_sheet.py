@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from video.images import encode_jpeg
 from video.io.display import resize_image
 from video.io.reader import Clip
+from video.keyframes import find_runs
+from video.tracking.expected_iou import DOUBTFUL_IOU
 from video.types import MaskTrack
 from video.visualize.overlay import draw_tracks
 from video.visualize.text import FAINT, INK, Image, object_colors, paste, render_text, truncate_text
 
-_LOW_SCORE = 0.8  # of a mask that is to be reviewed: the IoU under which it has to be corrected
 _AREA_RATIO = 1.6  # of the boxes on two neighbouring frames
 _JUMP = 0.5  # of the box's diagonal, between two neighbouring frames
 _MIN_DISTANCE = 0.04  # of the longest track's length, between two tiles of one object
@@ -33,12 +34,20 @@ class ReviewFrame:
         track: The index of the track.
         why: The reason, for people.
         weight: The urgency; higher is more urgent.
+        span: The first and the last frame that the reason is about, of which `frame` is one; `frame` by default.
     """
 
     frame: int
     track: int
     why: str
     weight: float
+    span: tuple[int, int] | None = None
+
+    @property
+    def named(self) -> range:
+        """All frames that the reason is about."""
+        first, last = self.span or (self.frame, self.frame)
+        return range(first, last + 1)
 
 
 def frames_to_review(
@@ -70,9 +79,11 @@ def frames_to_review(
     for item in found:
         near = [i for i, c in enumerate(chosen) if c.track == item.track and abs(c.frame - item.frame) < min_distance]
         same = [i for i in near if chosen[i].frame == item.frame]
+        # A stretch of frames that the tiles beside it do not name is shown all the same.
+        is_new = len(item.named) > 1 and not any(item.frame in chosen[i].named for i in near)
         if same:
-            chosen[same[0]] = replace(chosen[same[0]], why=f"{chosen[same[0]].why}; {item.why}")
-        elif not near and len(chosen) < most:
+            chosen[same[0]] = _join(chosen[same[0]], item)
+        elif (is_new or not near) and len(chosen) < most:
             chosen.append(item)
     return sorted(chosen, key=lambda x: (x.frame, x.track))
 
@@ -116,18 +127,22 @@ def write_sheet(clip: Clip, tracks: Sequence[MaskTrack], items: Sequence[ReviewF
 
 def _items_of_track(k: int, track: MaskTrack, times: NDArray[np.float64]) -> list[ReviewFrame]:
     rows = np.flatnonzero(track.visible)
-    frames, boxes, scores = track.frames[rows], track.boxes[rows], track.scores[rows]
+    frames, boxes = track.frames[rows], track.boxes[rows]
     sides = boxes[:, 2:] - boxes[:, :2]
-    items = [
-        ReviewFrame(int(f), k, f"unsure: score {s:.2f}", 1.0 + _LOW_SCORE - float(s))
-        for f, s in zip(frames, scores, strict=True)
-        if s < _LOW_SCORE
-    ]
+    items: list[ReviewFrame] = []
+    for first, last in find_runs(track.visible & (track.scores < DOUBTFUL_IOU)):
+        span = int(track.frames[first]), int(track.frames[last])
+        where = f" from frame {span[0]} to {span[1]}" if last > first else ""
+        for row in range(first, last + 1):
+            score = float(track.scores[row])
+            why = f"unsure{where}: score {score:.2f}"
+            items.append(ReviewFrame(int(track.frames[row]), k, why, 1.0 + DOUBTFUL_IOU - score, span))
     for i in range(1, len(frames)):
         before, frame = int(frames[i - 1]), int(frames[i])
         if frame - before > 1:
             gap_s = times[frame] - times[before]
-            items.append(ReviewFrame(before, k, f"last seen here, then gone for {gap_s:.2f} s", 0.9))
+            gone = f"last seen here, then gone for {gap_s:.2f} s"
+            items.append(ReviewFrame(before, k, gone, 0.9, (before, frame - 1)))
             items.append(ReviewFrame(frame, k, f"seen again after {gap_s:.2f} s", 1.0))
             continue
         ratio = float(np.prod(sides[i]) / max(np.prod(sides[i - 1]), 1e-9))
@@ -140,8 +155,15 @@ def _items_of_track(k: int, track: MaskTrack, times: NDArray[np.float64]) -> lis
         if jump > _JUMP:
             items.append(ReviewFrame(frame, k, f"jumped by {jump:.1f} of its size", min(1.4, 0.6 + jump / 3)))
     if len(rows) and rows[-1] < len(track.frames) - 1:
-        items.append(ReviewFrame(int(frames[-1]), k, "last seen here, then gone to the end", 0.9))
+        span = int(frames[-1]), int(track.frames[-1])
+        items.append(ReviewFrame(span[0], k, "last seen here, then gone to the end", 0.9, span))
     return items
+
+
+def _join(one: ReviewFrame, other: ReviewFrame) -> ReviewFrame:
+    """Return one tile of two reasons for a frame."""
+    first, last = min(one.named[0], other.named[0]), max(one.named[-1], other.named[-1])
+    return replace(one, why=f"{one.why}; {other.why}", span=(first, last))
 
 
 def _tile(picture: Image, clip: Clip, tracks: Sequence[MaskTrack], item: ReviewFrame) -> Image:

@@ -72,7 +72,7 @@ class TruthPipeline:
             frames=np.arange(2, N),
             rles=tuple(encode(m) for m in masks),
             boxes=np.array([box_of(m) or (0, 0, 0, 0) for m in masks], np.float64),
-            scores=np.full(N - 2, 0.85),
+            scores=np.full(N - 2, 0.9),
             visible=masks.any(axis=(1, 2)),
         )
         keys = (Keyframe(2, tuple(track.boxes[0]), True, 0.75), Keyframe(29, tuple(track.boxes[-1]), False, 0.75))

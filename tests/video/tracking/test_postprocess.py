@@ -16,7 +16,7 @@ from tests.video.moving_tracks import moving_masks, track_of
 from tests.video.tracking.drawn_clips import ColourSegmenter, scene_clip
 from video import masks
 from video.io.reader import make_view, open_clip
-from video.tracking.postprocess import calibrate_scores, drop_departed_parts, upsample_track
+from video.tracking.postprocess import drop_departed_parts, upsample_track
 from video.tracking.propagate import propagate
 from video.types import MaskTrack
 
@@ -126,20 +126,6 @@ def test_a_look_alike_that_was_hidden_behind_the_object_is_not_tracked_with_it(s
     track = propagate(ArrayClip(frames), 0, truth[1, 0], segmenter())
     shown = [masks.decode(rle) for rle in track.rles[-15:]]
     assert min(masks.iou(mask, true) for mask, true in zip(shown, truth[1, -15:], strict=True)) > 0.9
-
-
-def test_calibration_keeps_the_order_and_the_certain_scores():
-    scores = np.array([0.0, 0.3, 0.46, 0.7, 0.9, 0.98, 1.0])
-    calibrated = calibrate_scores(scores, "memory")
-    assert (np.diff(calibrated) > 0).all()
-    assert (calibrated[0], calibrated[-1]) == (0.0, 1.0)
-    assert 0.9 < calibrated[5] < 1, "the best outlines are not perfect"
-
-
-@pytest.mark.parametrize("tracker", ["dis-flow", "sam2-video"])
-def test_scores_of_an_uncalibrated_tracker_stay(tracker):
-    scores = np.linspace(0, 1, 7)
-    assert np.array_equal(calibrate_scores(scores, tracker), scores)
 
 
 FRAME_COUNT, SIZE = 60, (160, 96)

@@ -29,6 +29,19 @@ def test_gaps_jumps_and_low_scores_are_found_where_they_are():
     assert "again" in looks[1].why
     assert "0.20" in looks[2].why
     assert "jumped" in looks[3].why
+    assert [look.named for look in looks] == [range(19, 30), range(30, 31), range(50, 51), range(70, 71)]
+
+
+def test_a_tile_names_the_whole_stretch_that_is_doubtful():
+    track = track_of(moving_masks(100, (320, 96)), hidden=range(80, 100))
+    scores = track.scores.copy()
+    scores[40:43] = (0.6, 0.5, 0.6)
+    scores[79] = 0.3
+    stretch, end = frames_to_review([replace(track, scores=scores)], TIMES)
+    assert (stretch.frame, stretch.named) == (41, range(40, 43))
+    assert stretch.why == "unsure from frame 40 to 42: score 0.50"
+    assert (end.frame, end.named) == (79, range(79, 100)), "two reasons for one frame"
+    assert end.why == "unsure: score 0.30; last seen here, then gone to the end"
 
 
 @pytest.mark.parametrize(("first_hidden", "last_seen"), [(1, 0), (70, 69), (99, 98)])
@@ -42,6 +55,19 @@ def test_frames_on_which_the_words_disagree_are_reported():
     tracks = [track_of(moving_masks(100, (320, 96))) for _ in range(2)]
     looks = frames_to_review(tracks, TIMES, elsewhere=[[], [40]])
     assert [(look.frame, look.track, look.why) for look in looks] == [(40, 1, "the words point elsewhere")]
+
+
+def test_a_stretch_beside_another_tile_is_shown_and_a_single_frame_is_not():
+    track = track_of(moving_masks(100, (320, 96)), hidden=range(33, 40))
+    scores = track.scores.copy()
+    scores[[30, 60, 62]] = (0.5, 0.5, 0.6)
+    looks = frames_to_review([replace(track, scores=scores)], TIMES)
+    assert [(look.frame, look.named) for look in looks] == [
+        (30, range(30, 31)),
+        (32, range(32, 40)),
+        (40, range(40, 41)),
+        (60, range(60, 61)),
+    ]
 
 
 def test_neighbours_do_not_fill_the_sheet():
