@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # of tracks.json
 _LOW_SCORE = 0.5  # of an object: under it the track more likely needs correction than not
 _LOW_SCORE_WEIGHT = 2.0  # more urgent than any single frame
+_BEGAN_HERE = "look at the mask that tracking began from"
 _STAGES = ".unfinished"  # the folder of finished stages
 
 
@@ -190,7 +191,9 @@ def write_outputs(
 def _first_masks_to_review(results: Sequence[TrackResult]) -> list[ReviewFrame]:
     """Return the frame from which each object with a low score was tracked: if that mask is wrong, all are."""
     return [
-        ReviewFrame(r.anchor_frame, k, f"low score {r.score:.2f}: look at its first mask", _LOW_SCORE_WEIGHT)
+        ReviewFrame(
+            r.anchor_frame, k, f"low score {r.score:.2f}: look at the mask that tracking began from", _LOW_SCORE_WEIGHT
+        )
         for k, r in enumerate(results)
         if r.score < _LOW_SCORE and r.track.visible.any()
     ]

@@ -19,15 +19,17 @@ def describe_doubts(track: MaskTrack, times: NDArray[np.float64]) -> list[str]:
         track: The track; its scores are expected IoUs.
         times: (N,) seconds of the clip's frames.
     """
-    runs = find_runs(track.visible & (track.scores < DOUBTFUL_IOU))
-    if not runs:
+    doubtful = track.visible & (track.scores < DOUBTFUL_IOU)
+    if not doubtful.any():
         return []
+    runs = find_runs(doubtful)
     lowest = sorted(runs, key=lambda run: float(track.scores[run[0] : run[1] + 1].min()))
-    spans = [_describe_span(times[track.frames[a]], times[track.frames[b]]) for a, b in sorted(lowest[:_MOST_SPANS])]
+    spans = [_describe_span(int(track.frames[a]), int(track.frames[b])) for a, b in sorted(lowest[:_MOST_SPANS])]
     more = f" and {len(runs) - len(spans)} times more" if len(runs) > len(spans) else ""
-    return [f"doubtful {', '.join(spans)}{more}: look there first"]
+    worst = int(track.frames[np.where(doubtful, track.scores, np.inf).argmin()])
+    how_many = f"{int(doubtful.sum())} of {int(track.visible.sum())} frames ({', '.join(spans)}{more})"
+    return [f"unsure on {how_many}, most on frame {worst} ({times[worst]:.2f} s): look there first"]
 
 
-def _describe_span(first_s: float, last_s: float) -> str:
-    first, last = f"{first_s:.1f} s", f"{last_s:.1f} s"
-    return f"at {first}" if first == last else f"from {first} to {last}"
+def _describe_span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first} to {last}"

@@ -112,20 +112,20 @@ def describe_gaps(
     begins = whole_times is None or times[0] <= whole_times[0]
     ends = whole_times is None or times[-1] >= whole_times[-1]
     if not track.visible.any():
-        where = "in the video" if begins and ends else f"from {times[0]:.1f} s to {times[-1]:.1f} s"
+        where = "in the video" if begins and ends else f"from {times[0]:.2f} s to {times[-1]:.2f} s"
         return [f"it is not found anywhere {where}"]
     sentences, last = [], len(track.frames) - 1
     for a, b in find_runs(~track.visible):
         start_s, end_s = float(times[track.frames[a]]), float(times[track.frames[b]])
         if a == 0:
-            when = "before" if begins else f"from {start_s:.1f} s, where the range begins, to"
-            sentences.append(f"not found {when} {float(times[track.frames[b + 1]]):.1f} s")
+            when = "before" if begins else f"from {start_s:.2f} s, where the range begins, to"
+            sentences.append(f"not found {when} {float(times[track.frames[b + 1]]):.2f} s")
         elif b == last:
-            to = "the end" if ends else f"{end_s:.1f} s, where the range ends"
-            sentences.append(f"lost from {start_s:.1f} s to {to}")
+            to = "the end" if ends else f"{end_s:.2f} s, where the range ends"
+            sentences.append(f"lost from {start_s:.2f} s to {to}")
         else:
             found_s = float(times[track.frames[b + 1]])
-            sentences.append(f"lost from {start_s:.1f} s to {end_s:.1f} s, found again at {found_s:.1f} s")
+            sentences.append(f"lost from {start_s:.2f} s to {end_s:.2f} s, found again at {found_s:.2f} s")
     return sentences
 
 

@@ -151,7 +151,7 @@ def test_label_writes_tracks_task_and_overlay(truth_pipeline, video, tmp_path):
 
 def test_label_prints_scores_output_paths_and_gaps(truth_pipeline, video, tmp_path):
     text = refam("label", video, "the red square", "--out", tmp_path / "out").stdout
-    lost = "object 0: lost from 0.5 s to 0.7 s, found again at 0.7 s"
+    lost = "object 0: lost from 0.48 s to 0.68 s, found again at 0.72 s"
     for piece in ("0.75", "22 of 30", "0.08-0.44 s, 0.72-1.16 s", lost, "'frob'"):
         assert piece in text
     for name in ("masks", "tracks.json", "label_studio.json", "overlay.mp4"):

@@ -182,7 +182,7 @@ def test_otherwise_they_are_not(arguments):
 @pytest.mark.parametrize(
     ("score", "said"),
     [
-        (0.37, "frame 4 (0.16 s): low score 0.37: look at its first mask"),
+        (0.37, "frame 4 (0.16 s): low score 0.37: look at the mask that tracking began from"),
         (0.5, "needs a look     nothing: no gap, low score, sudden change or doubt of the words"),
     ],
 )

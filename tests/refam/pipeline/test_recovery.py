@@ -131,9 +131,9 @@ def test_a_template_does_not_match_where_the_object_is_absent(picture):
     ("visible", "said"),
     [
         ([1, 1, 1, 1], []),
-        ([0, 0, 1, 1], ["not found before 0.2 s"]),
-        ([1, 1, 0, 0], ["lost from 0.2 s to the end"]),
-        ([1, 0, 0, 1], ["lost from 0.1 s to 0.2 s, found again at 0.3 s"]),
+        ([0, 0, 1, 1], ["not found before 0.20 s"]),
+        ([1, 1, 0, 0], ["lost from 0.20 s to the end"]),
+        ([1, 0, 0, 1], ["lost from 0.10 s to 0.20 s, found again at 0.30 s"]),
         ([0, 0], ["it is not found anywhere in the video"]),
     ],
 )
@@ -144,12 +144,12 @@ def test_describe_gaps(visible, said):
 @pytest.mark.parametrize(
     ("visible", "first", "said"),
     [
-        ([1, 1, 0, 0], 0, ["lost from 0.2 s to 0.3 s, where the range ends"]),
-        ([1, 1, 0, 0], 6, ["lost from 0.8 s to the end"]),
-        ([0, 0, 1, 1], 6, ["not found from 0.6 s, where the range begins, to 0.8 s"]),
-        ([0, 0, 1, 1], 0, ["not found before 0.2 s"]),
-        ([1, 0, 0, 1], 3, ["lost from 0.4 s to 0.5 s, found again at 0.6 s"]),
-        ([0, 0, 0], 3, ["it is not found anywhere from 0.3 s to 0.5 s"]),
+        ([1, 1, 0, 0], 0, ["lost from 0.20 s to 0.30 s, where the range ends"]),
+        ([1, 1, 0, 0], 6, ["lost from 0.80 s to the end"]),
+        ([0, 0, 1, 1], 6, ["not found from 0.60 s, where the range begins, to 0.80 s"]),
+        ([0, 0, 1, 1], 0, ["not found before 0.20 s"]),
+        ([1, 0, 0, 1], 3, ["lost from 0.40 s to 0.50 s, found again at 0.60 s"]),
+        ([0, 0, 0], 3, ["it is not found anywhere from 0.30 s to 0.50 s"]),
         ([1, 1, 1], 3, []),
     ],
 )
