@@ -230,9 +230,13 @@ def fetch_video(video: str, settings: Settings) -> Iterator[Path]:
 
 
 def _require_file(video: str) -> None:
-    if Path(video).is_dir():
+    try:
+        is_folder, is_file = Path(video).is_dir(), Path(video).is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise VideoError(f"{redact_url(video)} cannot be opened: {error.strerror}") from error
+    if is_folder:
         raise VideoError(f"{redact_url(video)} is a folder: give a video file; `refam label` takes folders, too")
-    if not Path(video).is_file():
+    if not is_file:
         raise VideoError(f"there is no file {redact_url(video)}")
 
 

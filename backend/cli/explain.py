@@ -16,6 +16,7 @@ from backend.cli.console import (
     Magnets,
     NoDownload,
     Sam2,
+    describe_error,
     err,
     fetch_segmenter,
     magnet_words,
@@ -103,10 +104,11 @@ def explain(
                         progress=step,
                     )
                 write_text(path, page)
-            except UserError as error:
-                if not several:
+            except (UserError, OSError) as error:  # a page that cannot be written costs no other
+                sentence = describe_error(error)
+                if not several or sentence is None:
                     raise
-                err.print(f"refam: {shorten(expression)}: {error}", markup=False, soft_wrap=True)
+                err.print(f"refam: {shorten(expression)}: {sentence}", markup=False, soft_wrap=True)
                 continue
             written += 1
             named = f": {shorten(expression)}" if several else ""

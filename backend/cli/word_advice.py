@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from refam.text.magnets import Magnets
 
 _KNOWS_MORE = "flux-schnell"
-_RANGE_START = re.compile(r"(?P<frame>\d+)\s*-|(?P<seconds>\d+(?:\.\d+)?)s\s*-")
+_RANGE_START = re.compile(r"(?P<frame>\d+)\s*-|(?P<seconds>\d+(?:\.\d+)?)s\s*-\s*(?P<end>\d+(?:\.\d+)?)?")
 _AFTER_START_S = 0.1  # the frame that is shown at a range's first second may begin before it
 
 
@@ -68,8 +68,9 @@ def _commands_that_help(command: str, video: str, error: WordsError, backbone: s
         preset = PRESETS[_KNOWS_MORE]
         if find_pipeline_directory(preset.source, preset.revision) is None:
             yield f"refam models pull {_KNOWS_MORE}    # {preset.size_gb:.0f} GB, for a GPU; then:"
-        arguments = ["refam", command, video, *words, *range_option(frame_range), "--backbone", _KNOWS_MORE]
-        yield shlex.join(arguments)
+        options = [*range_option(frame_range), "--backbone", _KNOWS_MORE]
+        like_options = any(text.startswith("-") for text in words)
+        yield shlex.join(["refam", command, video, *([*options, "--", *words] if like_options else [*words, *options])])
     if any(isinstance(reason, UnknownWordsError | BackboneError) for reason in reasons):
         yield from _commands_to_draw(video, frame_range)
 
@@ -91,7 +92,8 @@ def _first_moment(frame_range: str) -> tuple[str, str]:
     if low is None or low["seconds"] is None:  # also of a range that is none: it is refused once the words are not
         frame = low["frame"] if low else "0"
         return frame, f"frame {frame}"
-    seconds = f"{float(low['seconds']) + _AFTER_START_S:g}"
+    start, end = float(low["seconds"]), float(low["end"] or "inf")
+    seconds = f"{min(start + _AFTER_START_S, end):g}"
     return f"{seconds}s", f"at {seconds} s"
 
 

@@ -118,7 +118,7 @@ def _as_text(expression: str, read: _Read) -> str:
 def _as_json(expression: str, read: _Read) -> str:
     content: dict[str, Any] = {"expression": expression}
     if isinstance(read, str):
-        return json.dumps(content | {"error": read}, ensure_ascii=False)
+        return json.dumps(content | {"error": read})
     model, parsed = read
     content |= {
         "model": model,
@@ -129,7 +129,7 @@ def _as_json(expression: str, read: _Read) -> str:
         "unknown": list(parsed.unchecked),
         "notes": parsed.notes,
     }
-    return json.dumps(content, ensure_ascii=False)
+    return json.dumps(content)
 
 
 def _describe_quantity(quantity: Quantity) -> str:

@@ -29,8 +29,8 @@ def parse_blocks(text: str) -> tuple[int, ...] | None:
     """
     if text == "all":
         return None
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
-        raise BackboneError(f"blocks are numbers and ranges, as in 9 or 14-17 or 0,2-3, or all; not {text!r}")
+    if not re.fullmatch(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*", text):
+        raise BackboneError(f"blocks are numbers and ranges, as in 9 or 14-17 or 0,2-3, or all; not {text[:60]!r}")
     blocks: set[int] = set()
     for part in text.split(","):
         first, _, last = part.partition("-")

@@ -24,12 +24,13 @@ def describe_doubts(track: MaskTrack, times: NDArray[np.float64]) -> list[str]:
         return []
     runs = find_runs(doubtful)
     lowest = sorted(runs, key=lambda run: float(track.scores[run[0] : run[1] + 1].min()))
-    spans = [_describe_span(int(track.frames[a]), int(track.frames[b])) for a, b in sorted(lowest[:_MOST_SPANS])]
+    spans = [_describe_span(times[track.frames[a]], times[track.frames[b]]) for a, b in sorted(lowest[:_MOST_SPANS])]
     more = f" and {len(runs) - len(spans)} times more" if len(runs) > len(spans) else ""
-    worst = int(track.frames[np.where(doubtful, track.scores, np.inf).argmin()])
+    worst = times[track.frames[np.where(doubtful, track.scores, np.inf).argmin()]]
     how_many = f"{int(doubtful.sum())} of {int(track.visible.sum())} frames ({', '.join(spans)}{more})"
-    return [f"unsure on {how_many}, most on frame {worst} ({times[worst]:.2f} s): look there first"]
+    return [f"unsure on {how_many}, most at {worst:.2f} s: look there first"]
 
 
-def _describe_span(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first} to {last}"
+def _describe_span(first_s: float, last_s: float) -> str:
+    # Not by frames: the editor counts them from 1, the command line from 0.
+    return f"{first_s:.2f} s" if first_s == last_s else f"{first_s:.2f} to {last_s:.2f} s"

@@ -21,7 +21,7 @@ from backend.labelstudio.config_xml import attribute, split_names, tag_name, tag
 from backend.labelstudio.controls.base import Control, UneditedMask, check_region_ids, describe_object
 from backend.labelstudio.editor_state import EditorState
 from backend.labelstudio.edits import UserEdit, region_words
-from backend.labelstudio.regions import MaskValue, Meta, Region, labels_in_value, round_score
+from backend.labelstudio.regions import REGION_PREFIX, MaskValue, Meta, Region, labels_in_value, round_score
 from backend.labelstudio.timeline import TimedClip
 from refam.pipeline.types import FramePrompt, Target, TrackResult
 from video.errors import UserError
@@ -29,6 +29,7 @@ from video.keyframes import KEYFRAME_IOU
 from video.masks import Mask, decode, encode
 
 _EDITED_ORIGINS = ("manual", "prediction-changed")
+_NOT_SEEN = "not seen on this picture"
 
 
 class MaskError(UserError):
@@ -145,9 +146,7 @@ class MaskControl(Control):
                         "image_rotation": 0,
                         "score": round_score(track.scores[row]),
                     }
-                    meta: Meta = {"text": [text]} if text else {}
-                    if result.target.words:
-                        meta["words"] = result.target.words
+                    meta: Meta = {"text": [text], "words": result.target.words or ""} if text else {}
                     if (check := self.checksum(value)) is not None:
                         meta["check"] = check
                     if meta:  # the text is shown when the region is selected
@@ -187,7 +186,7 @@ class MaskControl(Control):
                 "original_width": mask.size[0],
                 "original_height": mask.size[1],
                 "image_rotation": 0,
-                "meta": {"text": ["not seen on this picture"]},
+                "meta": {"text": [_NOT_SEEN]},
             }
             regions += self._with_label(base, self.empty_mask_value(mask.size), mask.label)
         return regions
@@ -204,8 +203,12 @@ class MaskControl(Control):
         return list(self._masks_in(state.regions))
 
     def read_words(self, region: Mapping[str, Any]) -> str | None:
-        """Return the words in the region's `meta`."""
-        return region_words(region)
+        """Return the words in the region's `meta`. In masks of version 0.2 they are all of its text."""
+        meta = region.get("meta")
+        if not isinstance(meta, Mapping) or "words" in meta or not str(region.get("id")).startswith(REGION_PREFIX):
+            return region_words(region) or None
+        text = meta.get("text")
+        return str(text[0]) if isinstance(text, list) and text and text[0] != _NOT_SEEN else None
 
     def unedited_masks(self, state: EditorState, region_ids: Sequence[str]) -> tuple[UneditedMask, ...]:
         """Return the masks of these objects that the editor shows and nobody edited."""

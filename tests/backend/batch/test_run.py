@@ -15,7 +15,7 @@ pa = pytest.importorskip("pyarrow", reason="pip install 'refam-label-studio[cura
 import fsspec  # noqa: E402
 
 from backend.batch import results as result_folder  # noqa: E402
-from backend.batch.clips import ClipWorker, VideoError, fetch_video, worker_settings  # noqa: E402
+from backend.batch.clips import ClipWorker, VideoError, fetch_video, find_fault, worker_settings  # noqa: E402
 from backend.batch.isolated import IsolatedWorker, StartError  # noqa: E402
 from backend.batch.manifest import ManifestError, ManifestRow, read_manifest  # noqa: E402
 from backend.settings import load_settings  # noqa: E402
@@ -212,6 +212,13 @@ def test_fetch_video_enforces_size_and_network_limits(tmp_path):
     for missing in ("memory://bucket/none.mp4", str(tmp_path / "none.mp4")):
         with pytest.raises(VideoError, match="there is no"), fetch_video(missing, load_settings()):
             pass
+    with (
+        pytest.raises(VideoError, match="cannot be opened: File name too long"),
+        fetch_video("x" * 300, load_settings()),
+    ):
+        pass
+    row = ManifestRow(1, "", "x" * 300, ("a dog",), ("dog",), "")
+    assert "cannot be opened: File name too long" in (find_fault(row) or "")
     with pytest.raises(VideoError, match="is a folder: give a video file"), fetch_video(str(tmp_path), load_settings()):
         pass
     with (

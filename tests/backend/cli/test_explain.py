@@ -68,3 +68,12 @@ def test_expressions_with_a_semicolon_between_them_get_a_page_each(words, code, 
     assert set(tmp_path.glob("*.html")) == set(pages)
     assert all(text in page.read_text() for page, text in pages.items())
     assert said in ran.stderr
+
+
+def test_a_page_that_cannot_be_written_costs_no_other(drawn, tmp_path):
+    cfr(tmp_path / "a.mp4", drawn)
+    (tmp_path / "why-1.html").mkdir()
+    ran = explain(tmp_path / "a.mp4", "the red star; the blue ring", "--frame", 0, "--out", tmp_path / "why.html")
+    assert ran.exit_code == 3
+    assert "refam: the red star: " in ran.stderr
+    assert "the blue ring" in (tmp_path / "why-2.html").read_text()

@@ -49,6 +49,8 @@ def video(tmp_path_factory):
             ["'V' --range 0.1s-1s --point 0.42,0.61@0.2s    # a click: 42 % of the width", "the height, at 0.2 s"],
             [],
         ),
+        (["label", "V", "the xyzzy", "--range", "0.1s-0.15s"], "'xyzzy'", ["--point 0.42,0.61@0.15s    # a click"], []),
+        (["label", "V", "--", "-xyzzy"], "'xyzzy'", ["refam label 'V' --backbone flux-schnell -- -xyzzy"], []),
         (["label", "V", "the xyzzy", "--range", "4x-"], "'xyzzy'", ["pick 'V' --range 4x-", CLICK], []),
         (["label", "V", "on the left"], "add a noun", [], ["commands that help"]),
         (["label", "V", "the dog", "--backbone", "flux-schnell"], "refam models pull flux-", [CLICK], [PULL]),
@@ -59,7 +61,8 @@ def video(tmp_path_factory):
 def test_refused_words_come_with_commands_that_help(arguments, said, advised, not_advised, video, tmp_path):
     named = {"V": str(video), "OUT": str(tmp_path / "page.html")}
     given = [named.get(argument, argument) for argument in arguments]
-    result = refam(*given, *(["--out", tmp_path / "out"] if arguments[0] == "label" else []))
+    output = ["--out", tmp_path / "out"] if arguments[0] == "label" else []
+    result = refam(given[0], *output, *given[1:])
     assert result.exit_code == 1
     assert said in result.stderr
     for text in advised:

@@ -14,19 +14,19 @@ TIMES = np.arange(100) / 10
     [
         ([], [], []),
         ([], [3, 4], []),
-        ([12], [], ["unsure on 1 of 100 frames (12), most on frame 12 (1.20 s): look there first"]),
-        (range(12, 21), [], ["unsure on 9 of 100 frames (12 to 20), most on frame 20 (2.00 s): look there first"]),
+        ([12], [], ["unsure on 1 of 100 frames (1.20 s), most at 1.20 s: look there first"]),
+        (range(12, 21), [], ["unsure on 9 of 100 frames (1.20 to 2.00 s), most at 2.00 s: look there first"]),
         (
             [5, *range(12, 21)],
             [15],
-            ["unsure on 9 of 99 frames (5, 12 to 14, 16 to 20), most on frame 20 (2.00 s): look there first"],
+            ["unsure on 9 of 99 frames (0.50 s, 1.20 to 1.40 s, 1.60 to 2.00 s), most at 2.00 s: look there first"],
         ),
         (
             range(0, 100, 10),
             [],
             [
-                "unsure on 10 of 100 frames (40, 50, 60, 70, 80, 90 and 4 times more), most on frame 90 (9.00 s): look "
-                "there first"
+                "unsure on 10 of 100 frames (4.00 s, 5.00 s, 6.00 s, 7.00 s, 8.00 s, 9.00 s and 4 times more), most at "
+                "9.00 s: look there first"
             ],
         ),
     ],

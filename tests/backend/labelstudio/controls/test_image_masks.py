@@ -99,6 +99,23 @@ def test_a_mask_says_its_words_and_notes(kind, words, notes, text):
         assert config.control.read_words(region) == words
 
 
+@pytest.mark.parametrize(
+    ("region", "meta", "words"),
+    [
+        ("refam-1-0", {"text": ["the star"]}, "the star"),
+        ("refam-1-0", {"text": ["words: the star; lost from 0.04 s to the end"], "words": "the star"}, "the star"),
+        ("refam-1-0", {"text": ["lost from 0.04 s to the end"], "words": ""}, None),
+        ("refam-1-0", {"text": ["not seen on this picture"]}, None),
+        ("refam-1-0", {"text": []}, None),
+        ("drawn", {"text": ["a remark"]}, None),
+    ],
+    ids=["of version 0.2", "of today", "of a click", "empty", "no text", "a person's"],
+)
+def test_masks_stored_by_earlier_versions_keep_their_words(region, meta, words):
+    config = parse_label_config(config_with("BrushLabels"))
+    assert config.control.read_words({"id": region, "meta": meta}) == words
+
+
 @pytest.mark.parametrize("kind", MASK_KINDS)
 def test_mask_configs_are_read(kind):
     config = parse_label_config(config_with(kind))
