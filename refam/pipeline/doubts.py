@@ -27,8 +27,10 @@ def describe_doubts(track: MaskTrack, times: NDArray[np.float64]) -> list[str]:
     spans = [_describe_span(times[track.frames[a]], times[track.frames[b]]) for a, b in sorted(lowest[:_MOST_SPANS])]
     more = f" and {len(runs) - len(spans)} times more" if len(runs) > len(spans) else ""
     worst = times[track.frames[np.where(doubtful, track.scores, np.inf).argmin()]]
-    how_many = f"{int(doubtful.sum())} of {int(track.visible.sum())} frames ({', '.join(spans)}{more})"
-    return [f"unsure on {how_many}, most at {worst:.2f} s: look there first"]
+    how_many = f"{int(doubtful.sum())} of {int(track.visible.sum())} frames"
+    if doubtful.sum() == 1:
+        return [f"unsure at {worst:.2f} s, on {how_many}: look there first"]
+    return [f"unsure on {how_many} ({', '.join(spans)}{more}), most at {worst:.2f} s: look there first"]
 
 
 def _describe_span(first_s: float, last_s: float) -> str:

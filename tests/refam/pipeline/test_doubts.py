@@ -14,7 +14,7 @@ TIMES = np.arange(100) / 10
     [
         ([], [], []),
         ([], [3, 4], []),
-        ([12], [], ["unsure on 1 of 100 frames (1.20 s), most at 1.20 s: look there first"]),
+        ([12], [], ["unsure at 1.20 s, on 1 of 100 frames: look there first"]),
         (range(12, 21), [], ["unsure on 9 of 100 frames (1.20 to 2.00 s), most at 2.00 s: look there first"]),
         (
             [5, *range(12, 21)],
