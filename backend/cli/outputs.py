@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 FORMAT = 1  # of tracks.json
 _LOW_SCORE = 0.5  # of an object: under it the track more likely needs correction than not
 _LOW_SCORE_WEIGHT = 2.0  # more urgent than any single frame
-_BEGAN_HERE = "look at the mask that tracking began from"
 _STAGES = ".unfinished"  # the folder of finished stages
 
 
