@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from typing import TypeVar
 
 from refam.backbones.blocks import parse_blocks
 from refam.backbones.weights import BackboneError
@@ -11,17 +12,30 @@ from refam.pipeline.types import PromptError
 from refam.reading import Reading
 from refam.text.magnets import Magnets
 
+_Parsed = TypeVar("_Parsed", Reading, Magnets)
+
 
 def to_reading(reading: object) -> Reading:
     """Return the reading that an argument means, an instance or its text; PromptError if it means none."""
+    return _parse("reading", reading, Reading, "options such as 'contrast=0.5 heads=peak'")
+
+
+def to_magnets(magnets: object) -> Magnets:
+    """Return the magnets that an argument means, an instance, words or None; PromptError if it means none."""
+    if magnets is None:
+        return Magnets()
+    return _parse("magnets", magnets, Magnets, "words with spaces between them, such as 'with to . pink'")
+
+
+def _parse(name: str, value: object, kind: type[_Parsed], right: str) -> _Parsed:
     try:
-        if isinstance(reading, str):
-            return Reading.parse(reading)
+        if isinstance(value, str):
+            return kind.parse(value)
     except ValueError as error:
-        raise PromptError(f"reading: {error}") from error
-    if isinstance(reading, Reading):
-        return reading
-    raise PromptError(f"reading must be options such as 'contrast=0.5 heads=peak', got {reading!r}")
+        raise PromptError(f"{name}: {error}") from error
+    if isinstance(value, kind):
+        return value
+    raise PromptError(f"{name} must be {right}, got {value!r}")
 
 
 def require_blocks(blocks: object) -> None:
@@ -34,18 +48,6 @@ def require_blocks(blocks: object) -> None:
         parse_blocks(blocks)
     except BackboneError as error:
         raise PromptError(str(error)) from error
-
-
-def to_magnets(magnets: object) -> Magnets:
-    """Return the magnets that an argument means, an instance, words or None; PromptError if it means none."""
-    try:
-        if isinstance(magnets, str):
-            return Magnets.parse(magnets)
-    except ValueError as error:
-        raise PromptError(f"magnets: {error}") from error
-    if magnets is None or isinstance(magnets, Magnets):
-        return magnets or Magnets()
-    raise PromptError(f"magnets must be words with spaces between them, such as 'with to . pink', got {magnets!r}")
 
 
 def require_choice(name: str, value: str, choices: Collection[str]) -> None:
