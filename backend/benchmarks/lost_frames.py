@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit
 
 from backend.benchmarks.davis_clips import (
     HIDDEN_SHARE,
@@ -41,7 +40,7 @@ from refam.segmenters.grabcut import GrabCutSegmenter
 from refam.segmenters.sam2 import Sam2Segmenter
 from video import masks
 from video.metrics import region_similarity
-from video.tracking.expected_iou import DOUBTFUL_IOU, iou_evidence
+from video.tracking.expected_iou import DOUBTFUL_IOU, apply_logistic, iou_evidence
 from video.tracking.propagate import propagate
 
 SHORT_FRAMES = 11  # frames of a clip with something in front when scores are fitted
@@ -157,8 +156,8 @@ def print_score_fit(title, rows):
     held_out = np.empty_like(score)
     for name in set(source):
         others = source != name
-        held_out[~others] = expect(evidence[~others], fit_model(evidence[others], ious[others]))
-    fitted = expect(evidence, model)
+        held_out[~others] = apply_logistic(evidence[~others], fit_model(evidence[others], ious[others]))
+    fitted = apply_logistic(evidence, model)
     weights = ", ".join(f"{weight:.3f}" for weight in model[:-1])
     print(f"{title}: {len(score)} frames of {len(set(source))} objects; weights {weights}, bias {model[-1]:.3f}")
     print("  calibration error (expected, of IoU): ", end="")
@@ -177,16 +176,11 @@ def fit_model(evidence, ious):
     """Return the logistic model (weights >= 0, then the bias) with the least cross entropy against the IoUs."""
 
     def loss(theta):
-        p = np.clip(expect(evidence, theta), 1e-9, 1 - 1e-9)
+        p = np.clip(apply_logistic(evidence, theta), 1e-9, 1 - 1e-9)
         return -(ious * np.log(p) + (1 - ious) * np.log1p(-p)).mean()
 
     k = evidence.shape[1]
     return minimize(loss, np.zeros(k + 1), method="L-BFGS-B", bounds=[(0, None)] * k + [(None, None)]).x
-
-
-def expect(evidence, model):
-    """Return the IoUs that a model expects, (n,) float."""
-    return expit(evidence @ model[:-1] + model[-1])
 
 
 def print_reliability(results):

@@ -7,7 +7,7 @@ then no longer has the shape of the one that was known. The two together are a l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -23,7 +23,7 @@ DOUBTFUL_IOU = 0.88
 _SCORE_EDGE = 0.01  # scores nearer to 0 or 1 are clipped to it
 # By tracker: the weights of the columns of `iou_evidence`, and the bias. `make bench-lost` fits them; these are of
 # DAVIS-dev and 14 clips composed of its objects.
-_MODELS: Mapping[str, tuple[tuple[float, ...], float]] = MappingProxyType({"memory": ((0.368, 1.540), -0.113)})
+_MODELS: Mapping[str, tuple[float, ...]] = MappingProxyType({"memory": (0.368, 1.540, -0.113)})
 
 
 def expect_ious(track: MaskTrack, *, known: Collection[int], tracker: str) -> NDArray[np.float64]:
@@ -39,8 +39,7 @@ def expect_ious(track: MaskTrack, *, known: Collection[int], tracker: str) -> ND
     """
     if tracker not in _MODELS:
         return track.scores
-    weights, bias = _MODELS[tracker]
-    expected = expit(iou_evidence(track, known=known) @ np.array(weights) + bias)
+    expected = apply_logistic(iou_evidence(track, known=known), _MODELS[tracker])
     return np.where(track.visible & (track.scores < 1), expected, track.scores)
 
 
@@ -69,3 +68,9 @@ def iou_evidence(track: MaskTrack, *, known: Collection[int]) -> NDArray[np.floa
         ratio = np.minimum(filled, filled[nearest]) / np.maximum(np.maximum(filled, filled[nearest]), 1e-9)
         alike = np.where(track.visible, shared / (2 - shared) * ratio, 1.0)
     return np.stack([logit(track.scores.clip(_SCORE_EDGE, 1 - _SCORE_EDGE)), alike], axis=1)
+
+
+def apply_logistic(evidence: NDArray[np.float64], model: Sequence[float]) -> NDArray[np.float64]:
+    """Return what a logistic model makes of (n, k) evidence, (n,) float64; the model is k weights and the bias."""
+    *weights, bias = model
+    return np.asarray(expit(evidence @ np.array(weights) + bias))
