@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # a module together, for its fixtures.
 PARALLEL := -n $(shell n=$$(nproc); echo $$((n < 3 ? n + 1 : 4))) --dist worksteal
 
-.PHONY: setup label-studio demo test lint e2e browser slow bench-tiny bench-masks bench-clicks bench-track bench-review bench-words bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
+.PHONY: setup label-studio demo test lint e2e browser slow bench-tiny bench-masks bench-clicks bench-track bench-held-out bench-review bench-words bench-corrections bench-curves bench-lost bench-joining bench-keyframes bench-sam2 bench-shots bench-scale bench-capture bench-ground bench-sinks bench-parsers bench-serve bench-curate compose clean
 
 setup: $(VENV)/.ready
 
@@ -92,6 +92,10 @@ compose: $(VENV)/.ready
 # make bench-track DAVIS=DIR SAM2=DIR; so bench-curves and bench-lost
 bench-track: $(VENV)/.ready
 	$(OFFLINE) $(BIN)/python -m backend.benchmarks.track --davis "$(DAVIS)" $(if $(SAM2),--sam2 "$(SAM2)") $(ARGS)
+
+# make bench-held-out DAVIS=DIR SAM2=DIR
+bench-held-out: $(VENV)/.ready
+	$(OFFLINE) $(BIN)/python -m backend.benchmarks.held_out --davis "$(DAVIS)" --sam2 "$(SAM2)" $(ARGS)
 
 # make bench-words DAVIS=DIR SAM2=DIR ARGS="--words camel='the camel'"
 bench-words: $(VENV)/.ready

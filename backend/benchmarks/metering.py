@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.benchmarks.cropped_sam2 import CroppedSam2
 from refam.segmenters.sam2 import Sam2Segmenter, open_feature_cache
 from refam.segmenters.sam2_engines import OnnxEngine, TorchEngine
 from refam.segmenters.sam2_weights import is_for_onnx
@@ -45,7 +46,7 @@ class MeteredSegmenter:
     Args:
         inner: The segmenter.
         engine: Its metered engine, if it has one.
-        look_s: CPU seconds that its encoder takes for one image.
+        look_s: CPU seconds that its encoder takes for one image; None where that differs, so that it is measured.
 
     Attributes:
         looks: How often it was called with another image than before.
@@ -73,16 +74,19 @@ class MeteredSegmenter:
         return self._engine.encoder_s if self._engine else 0.0
 
 
-def load_metered_sam2(weights, image, *, features):
+def load_metered_sam2(weights, image, *, features, crop_px=None):
     """Load SAM2 with stored features, and measure its encoder on an image, (H, W, 3) uint8 RGB.
 
     Args:
         weights: A directory, for transformers or onnxruntime, or a name on the hub.
         image: What the encoder is measured on.
         features: The directory of the features.
+        crop_px: Encode only a square of so many pixels where the object fits into it; nothing is stored then.
     """
     folder = Path(weights).expanduser()
     engine = MeteredEngine(OnnxEngine.load(folder) if is_for_onnx(folder) else TorchEngine.load(weights))
+    if crop_px is not None:
+        return MeteredSegmenter(CroppedSam2(engine, crop_px=crop_px), engine=engine, look_s=None)
     alone = Sam2Segmenter(engine, name="sam2")
     spent = []
     for k in range(MEASURED_LOOKS + 1):

@@ -185,10 +185,11 @@ def evaluate(method, clip, segmenter, start, *, fps=FPS):
     """
     looks, encoded_s, begin = segmenter.looks, segmenter.encoder_s, time.process_time()
     tracked = track_with(method, clip, segmenter, start, fps=fps)
-    spent_s = time.process_time() - begin - (segmenter.encoder_s - encoded_s)
+    encoded_s = segmenter.encoder_s - encoded_s
+    spent_s = time.process_time() - begin - encoded_s
     looks = segmenter.looks - looks
     j, f = score_masks(tracked, clip.truth)
-    return Outcome(clip.name, j, f, looks, looks * segmenter.look_s, spent_s)
+    return Outcome(clip.name, j, f, looks, encoded_s if segmenter.look_s is None else looks * segmenter.look_s, spent_s)
 
 
 def print_summary(outcomes, frames):
@@ -222,11 +223,11 @@ def print_clips(outcomes):
     print(flush=True)
 
 
-def load_segmenter(sam2, features, image):
-    """Return a metered SAM2, or GrabCut if `sam2` is None."""
+def load_segmenter(sam2, features, image, crop_px=None):
+    """Return a metered SAM2, or GrabCut if `sam2` is None; see `load_metered_sam2`."""
     if sam2 is None:
         return MeteredSegmenter(GrabCutSegmenter())
-    return load_metered_sam2(sam2, image, features=features)
+    return load_metered_sam2(sam2, image, features=features, crop_px=crop_px)
 
 
 def parse_arguments():
@@ -234,6 +235,7 @@ def parse_arguments():
     parser.add_argument("--davis", type=Path, required=True)
     parser.add_argument("--sam2", help="directory or hub id; GrabCut without it")
     parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
+    parser.add_argument("--crop", type=int, help="encode only a square of so many pixels where the object fits into it")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--start", choices=("click", "mask"), default="click")
     parser.add_argument("--clips", nargs="+", help="all by default")
@@ -247,8 +249,9 @@ def main():
     names = args.clips or clip_names(args.davis)
     with tempfile.TemporaryDirectory() as temporary:
         first = read_clip(args.davis, names[0], step=1, max_frames=1).frames[0]
-        segmenter = load_segmenter(args.sam2, args.features or Path(temporary), first)
-        print(f"{segmenter.name}: {segmenter.look_s:.2f} CPU s a look in its encoder; from a {args.start}")
+        segmenter = load_segmenter(args.sam2, args.features or Path(temporary), first, args.crop)
+        cost = "as measured on each look" if segmenter.look_s is None else f"{segmenter.look_s:.2f} CPU s a look"
+        print(f"{segmenter.name}: {cost} in its encoder; from a {args.start}")
         for step in args.step:
             clips = [read_clip(args.davis, name, step=step, max_frames=args.most) for name in names]
             frames = sum(len(clip.frames) for clip in clips)
@@ -259,6 +262,8 @@ def main():
             }
             print_summary(outcomes, frames)
             print_clips(outcomes)
+            if args.crop:
+                print(f"{segmenter.crops} squares of {args.crop} pixels so far\n")
 
 
 if __name__ == "__main__":
