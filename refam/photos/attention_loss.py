@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-_SHARPNESS = 2.0  # of the log-sum-exp: between the mean and the highest
+from refam.photos.pooling import pool_over_positions
+
 _EXPECTED_LOG_ODDS = -3.5  # of one text token among some hundred tokens
 _LEAST = 1e-7
 _MORE_PRESENT = 2.0  # added to the weight of nouns that are there, since they are few and say more of where
@@ -92,7 +93,7 @@ class WordLoss(nn.Module):
             given = attention[asked.pictures, :, asked.positions].clamp(_LEAST, 1 - 1e-6)
             log_odds = torch.log(given) - torch.log1p(-given) - _EXPECTED_LOG_ODDS
             scores = log_odds * self.scale[block] + self.offset[block]
-            pooled = (torch.logsumexp(scores * _SHARPNESS, 1) - math.log(scores.shape[1])) / _SHARPNESS
+            pooled = pool_over_positions(scores)
             said = F.binary_cross_entropy_with_logits(pooled, asked.present, reduction="none")
             word.append((said * asked.weight).mean())
             placed = F.binary_cross_entropy_with_logits(scores, expected, reduction="none").mean(1)

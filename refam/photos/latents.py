@@ -1,7 +1,7 @@
-"""The linear layer from the encoder's features to latents: directions that tell nouns apart, and what those leave.
+"""The linear layer from the encoder's features to latents: the directions that tell nouns apart.
 
-The first directions are trained, through noise, to say which nouns a picture has (log-sum-exp over positions, binary
-cross-entropy; no place is given); the rest are the principal components of what the first do not span.
+A linear probe is trained to say which nouns a picture has (the highest score of its positions, softly; binary
+cross-entropy; no place is given). The latents are the principal components of what it says at single positions.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-_SHARPNESS = 2.0
-_NOISE = 0.3
+from refam.photos.pooling import pool_over_positions
+
+_RATE = 2e-3
 _BATCH = 48
+_LEAST_DEVIATION = 1e-6
 _SAMPLE = 800  # pictures on which means, deviations and principal components are measured
+_SCORES = 32_000  # positions of which principal components are computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,24 @@ class NounData:
         flipped = rng.random(len(tokens)) < 0.5  # no text of training says left or right
         tokens[flipped] = tokens[flipped, :, ::-1]
         return torch.from_numpy(tokens)
+
+    def sample_positions(self, rng: np.random.Generator) -> torch.Tensor:
+        """Return (P, C) float32, all positions of some pictures of the first set."""
+        maps = self.maps[0]
+        sample = np.sort(rng.choice(len(maps), min(_SAMPLE, len(maps)), replace=False))
+        return torch.from_numpy(maps[sample].astype(np.float32)).flatten(0, 2)
+
+    def word_loss(self, scores: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Return the binary cross-entropy of what scores at single positions say of whole pictures.
+
+        Args:
+            scores: (B, N, V) log-odds of each noun at each of N positions. The picture's are between their mean and
+                their highest (log-sum-exp).
+            rows: (B,) which pictures these are.
+        """
+        pooled = pool_over_positions(scores)
+        truth, weight = torch.from_numpy(self.present[rows]).float(), torch.from_numpy(self.weight[rows])
+        return (F.binary_cross_entropy_with_logits(pooled, truth, reduction="none") * weight).sum() / weight.sum()
 
 
 def rarity_of(present: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -107,64 +128,75 @@ def fit_projection(
     data: NounData,
     *,
     latents: int,
-    steps: int = 900,
-    learnt_share: float = 0.67,
+    steps: int = 1500,
     rng: np.random.Generator,
     log: Callable[[str], None] = print,
 ) -> Projection:
-    """Fit the projection and the probe.
+    """Fit the probe on all features, then keep the directions that matter most to what it says.
+
+    Trained through so few directions from the start, the probe is clearly worse (README.md). Where there are fewer
+    nouns than latents, the other latents are the principal components of what the first leave.
 
     Args:
         data: The pictures.
-        latents: How many numbers a token has.
+        latents: How many numbers a token has; at most the number of features.
         steps: Steps of training.
-        learnt_share: Which share of the latents is trained on nouns.
         rng: Source of randomness.
         log: Called with a line now and then.
     """
-    sample = np.sort(rng.choice(len(data.maps[0]), min(_SAMPLE, len(data.maps[0])), replace=False))
-    features = torch.from_numpy(data.maps[0][sample].astype(np.float32)).flatten(0, 2)
-    mean, deviation = features.mean(0), features.std(0).clamp_min(1e-6)
+    features = data.sample_positions(rng)
+    mean, deviation = features.mean(0), features.std(0).clamp_min(_LEAST_DEVIATION)
     features = (features - mean) / deviation
-    rank = round(latents * learnt_share)
-    directions = nn.Parameter(torch.randn(features.shape[1], rank) * 0.03)
-    readout = nn.Linear(rank, data.present.shape[1])
-    nn.init.normal_(readout.weight, std=0.1)
-    nn.init.constant_(readout.bias, -3)
-    optimiser = torch.optim.AdamW([directions, *readout.parameters()], 2e-3, weight_decay=1e-3)
+    probe = _fit_probe(data, mean, deviation, steps, rng, log)
+    with torch.no_grad():
+        some = features[:: max(1, len(features) // _SCORES)]
+        scores = probe(some)
+        centre = scores.mean(0)
+        _, _, components = torch.linalg.svd(scores - centre, full_matrices=False)
+        said = components[:latents]  # (at most `latents`, V)
+        columns = probe.weight.T @ said.T
+        if columns.shape[1] < latents:  # of few nouns
+            spanned, _ = torch.linalg.qr(columns)
+            _, _, rest = torch.pca_lowrank(some - (some @ spanned) @ spanned.T, q=latents - columns.shape[1])
+            columns = torch.cat([columns, rest], 1)  # (C, latents)
+        projected = features @ columns
+        size, middle = projected.std(0).clamp_min(_LEAST_DEVIATION), projected.mean(0)
+        weight = (columns / size / deviation[:, None]).T
+        bias = -middle / size - weight @ mean
+        # What the probe says, by its components: its bias is theirs at the mean of the features.
+        n = len(said)
+        probe_weight = torch.zeros(len(centre), latents)
+        probe_weight[:, :n] = said.T * size[:n]
+        probe_bias = centre + (middle[:n] - some.mean(0) @ columns[:, :n]) @ said
+    return Projection(weight.contiguous(), bias, probe_weight, probe_bias)
+
+
+def _fit_probe(
+    data: NounData,
+    mean: torch.Tensor,
+    deviation: torch.Tensor,
+    steps: int,
+    rng: np.random.Generator,
+    log: Callable[[str], None],
+) -> nn.Linear:
+    probe = nn.Linear(len(mean), data.present.shape[1])
+    nn.init.normal_(probe.weight, std=0.01)
+    nn.init.constant_(probe.bias, -3)
+    optimiser = torch.optim.AdamW(probe.parameters(), _RATE, weight_decay=1e-3)
     rarity, average = rarity_of(data.present), 0.0
     for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        progress = step / steps
+        rate = _RATE * min(1, (step + 1) / 50) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
+        optimiser.param_groups[0]["lr"] = rate
         rows = data.sample_rows(rng, _BATCH, rarity)
-        latent = ((data.tokens(rows, rng, 10) - mean) / deviation) @ directions
-        latent = latent / latent.pow(2).mean((0, 1, 2), keepdim=True).sqrt()
-        scores = readout(latent + _NOISE * torch.randn_like(latent)).flatten(1, 2)
-        pooled = (torch.logsumexp(scores * _SHARPNESS, 1) - math.log(scores.shape[1])) / _SHARPNESS
-        truth, weight = torch.from_numpy(data.present[rows]).float(), torch.from_numpy(data.weight[rows])
-        loss = (F.binary_cross_entropy_with_logits(pooled, truth, reduction="none") * weight).sum() / weight.sum()
+        loss = data.word_loss(probe(((data.tokens(rows, rng, 10) - mean) / deviation).flatten(1, 2)), rows)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         average = loss.item() if step == 0 else 0.98 * average + 0.02 * loss.item()
         if step % 100 == 0 or step == steps - 1:
             log(f"projection {step + 1}/{steps}: word loss {average:.4f}")
-    with torch.no_grad():
-        spanned, _ = torch.linalg.qr(directions)
-        rest = features[:: max(1, len(features) // 40_000)]
-        rest = rest - (rest @ spanned) @ spanned.T
-        _, _, components = torch.pca_lowrank(rest, q=latents - rank, center=True)
-        columns = torch.cat([directions.detach(), components], 1)  # (C, latents) of standardised features
-        projected = features @ columns
-        weight = (columns / projected.std(0) / deviation[:, None]).T
-        bias = -(projected.mean(0) / projected.std(0)) - weight @ mean
-        # The readout was trained on directions of root mean square 1; the first latents are the same, standardised.
-        learnt = projected[:, :rank]
-        size = learnt.pow(2).mean(0).sqrt()
-        probe = torch.zeros(len(readout.weight), latents)
-        probe[:, :rank] = readout.weight * (learnt.std(0) / size)
-        probe_bias = readout.bias + readout.weight @ (learnt.mean(0) / size)
-    return Projection(weight.contiguous(), bias.contiguous(), probe, probe_bias)
+    return probe.requires_grad_(False)
 
 
 @torch.no_grad()

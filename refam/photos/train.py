@@ -36,7 +36,7 @@ from video.errors import UserError
 
 GRID = 10
 """Side of the grid of image tokens in training."""
-_LEAST_PICTURES = 6  # a noun needs so many to be in the vocabulary
+_LEAST_PICTURES = 4  # a noun needs so many to be in the vocabulary
 _BATCH = 32
 _SMALL_SIDE = 100  # pixels; sets of smaller pictures are read at half of `TRAINING_SIDE`
 _NOISE_MEAN, _NOISE_DEVIATION = -0.4, 1.2  # of the logit of the noise level
@@ -66,7 +66,7 @@ class PhotoTraining:
 
     minutes: float = 60.0
     steps: int | None = None
-    projection_steps: int = 900
+    projection_steps: int = 1500
     checkpoint_minutes: float = 5.0
     latent_channels: int = 24
     variant: str = "lite0"

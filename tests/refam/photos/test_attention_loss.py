@@ -38,7 +38,7 @@ def test_the_losses_are_their_formulas():
     probe = [2.0, 0.0, -3.0]
     word, by_token = WordLoss(1)([attention], asked(position=1, present=1.0, weight=0.5, probe=probe))
     log_odds = [math.log(p / (1 - p)) + 3.5 for p in (0.2, 0.1, 0.05)]
-    pooled = math.log(sum(math.exp(2 * x) for x in log_odds) / 3) / 2
+    pooled = math.log(sum(math.exp(8 * x) for x in log_odds) / 3) / 8
     assert word.item() == pytest.approx(0.5 * math.log(1 + math.exp(-pooled)), rel=1e-5)
     expected = [1 / (1 + math.exp(-x)) for x in probe]
     cross = [math.log(1 + math.exp(x)) - y * x for x, y in zip(log_odds, expected, strict=True)]

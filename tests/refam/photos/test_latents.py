@@ -23,7 +23,7 @@ def planted():
 
 def test_latents_keep_what_tells_nouns_apart(planted):
     torch.manual_seed(1)
-    projection = fit_projection(planted, latents=6, steps=500, rng=np.random.default_rng(1), log=lambda _: None)
+    projection = fit_projection(planted, latents=6, steps=1500, rng=np.random.default_rng(1), log=lambda _: None)
     latents = project(planted.maps[0], projection, np.zeros((300, 10, 10, 6), np.float16)).astype(np.float32)
     assert latents.reshape(-1, 6).mean(0) == pytest.approx(0, abs=0.1)
     assert latents.reshape(-1, 6).std(0) == pytest.approx(1, abs=0.15)

