@@ -65,7 +65,7 @@ def train_photos(
     ],
     minutes: Annotated[float, typer.Option(min=0.01, help="Time for the transformer, over all starts.")] = 60.0,
     checkpoint_minutes: Annotated[float, typer.Option(min=0.01, help="Time between checkpoints.")] = 5.0,
-    latent_channels: Annotated[int, typer.Option(min=2, help="A token has four times as many numbers.")] = 24,
+    latent_channels: Annotated[int, typer.Option(min=2, help="A token has four times as many numbers.")] = 48,
     variant: Annotated[str, typer.Option(help="The encoder: EfficientNet lite0 or lite2.")] = "lite0",
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:

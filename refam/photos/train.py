@@ -68,7 +68,7 @@ class PhotoTraining:
     steps: int | None = None
     projection_steps: int = 1500
     checkpoint_minutes: float = 5.0
-    latent_channels: int = 24
+    latent_channels: int = 48
     variant: str = "lite0"
     heads: int = 4
     rate: float = 1.5e-3
