@@ -113,7 +113,8 @@ def test_the_cli_guide_lists_every_command() -> None:
 
 def test_the_guide_lists_every_benchmark_and_what_each_needs() -> None:
     """Of the Makefile: its targets, and the variables that their recipes use."""
-    recipes = dict(re.findall(r"^(bench-[\w-]+|compose):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    recipes = dict(re.findall(r"^(bench-[\w-]+|compose):.*\n((?:\t.*\n)+)", makefile, re.M))
     guide = (ROOT / "backend/guides/benchmarks.md").read_text("utf-8")
     assert len(recipes) > 15
     assert set(re.findall(r"^\| `make ([\w-]+)", guide, re.M)) == set(recipes)
