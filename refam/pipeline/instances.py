@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 MOST_INSTANCES = 12  # that are tracked for one expression
 _MOST_MODES = 2 * MOST_INSTANCES  # that are segmented on one frame: with SAM2 on a CPU each takes about a second
 # Chosen on 34 drawn scenes of 1 to 5 objects that the words fit and 3 others (GrabCut), and on 39 photographs of COCO
-# (SAM2-tiny). Precision and recall of instances at IoU .5 are .90 and .86 on the drawn scenes; on the photographs, of
-# objects of 1 % of the picture or more, .66 and .39. Without the probabilities of the modes they are .71 and .91, and
-# .66 and .40; without the least area .84 and .87, and .51 and .40.
+# (SAM2-tiny), those with an earlier model. Precision and recall of instances at IoU .5 are .90 and .86 on the drawn
+# scenes; on the photographs, of objects of 1 % of the picture or more, they were .66 and .39 when chosen. Without the
+# probabilities of the modes they are .71 and .91, and were .66 and .40; without the least area .84 and .87, and .51
+# and .40.
 _MIN_HEAT = 0.3  # mean heat under a mask, of the highest
 _MIN_AREA = 0.15  # of the largest mask: what is smaller is a speck
 _MIN_PROBABILITY = 0.1  # of a mode, where it is known

@@ -197,7 +197,7 @@ def test_results_name_their_targets_by_position() -> None:
 # --- on a photograph -------------------------------------------------------------------------------------------------
 
 SHARED = Path(__file__).parents[3].parent / "shared"
-PHOTOGRAPH = "000000000136.jpg"
+PHOTOGRAPH = "000000008211.jpg"
 
 
 @pytest.mark.slow
