@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,11 @@ def test_nothing_is_fetched_if_it_is_forbidden_or_another_is_named(
     assert fetches == []
 
 
+def _without_progress(stderr: str) -> list[str]:
+    """The lines but those of steps that take long, which a busy machine has."""
+    return [line for line in stderr.splitlines() if not re.match(r"[\w ]+: (done in|\d+% after) ", line)]
+
+
 def test_label_goes_on_with_grabcut_when_nothing_can_be_fetched(fetches: list[str], tmp_path: Path) -> None:
     frames, *_ = red_star_and_blue_ring(6, size=(160, 90))
     cfr(tmp_path / "clip.mp4", frames)
@@ -109,7 +115,7 @@ def test_label_goes_on_with_grabcut_when_nothing_can_be_fetched(fetches: list[st
     result = runner.invoke(app, command, env=env)
     assert result.exit_code == 0, result.output
     assert fetches == ["sam2-tiny"]
-    assert result.stderr.splitlines() == [
+    assert _without_progress(result.stderr) == [
         "fetching it, 184 MB. Licence: X.",
         "masks are drawn by GrabCut instead, for plain scenes only. SAM2 could not be fetched: no route to the hub. "
         "Fetch it later: refam models pull sam2-tiny",
@@ -118,7 +124,7 @@ def test_label_goes_on_with_grabcut_when_nothing_can_be_fetched(fetches: list[st
     again = runner.invoke(app, [*command, "--no-download"], env=env)
     assert again.exit_code == 0, again.output
     assert fetches == ["sam2-tiny"]
-    assert again.stderr == ""
+    assert _without_progress(again.stderr) == []
     assert "fetching it is forbidden (REFAM_OFFLINE or --no-download)" in again.stdout
 
 
