@@ -43,7 +43,7 @@ KINDS = {
 
 def read_cutout(davis, name):
     """Return the object of a clip, cut out of the frames on which it is large: enlarged ones would be blurred."""
-    clip = read_clip(davis, name, step=1, max_frames=1000)
+    clip = read_clip(davis, name, step=1)
     areas = clip.truth.sum(axis=(1, 2))
     large = areas >= areas.max() / 2
     return cut_out(clip.frames[large], clip.truth[large])

@@ -8,7 +8,7 @@ from refam.segmenters.sam2 import Sam2Segmenter, preprocess
 from video import masks
 
 _MARGIN = 1.25  # sides of the object's box that must fit into the square
-_STRIDE_PX = 32  # squares begin at multiples of it: it is the stride of the coarsest features inside the encoder
+CROP_STEP_PX = 32  # squares begin and end at multiples of it, the stride of the encoder's coarsest features
 
 
 class CroppedSam2(Sam2Segmenter):
@@ -19,7 +19,7 @@ class CroppedSam2(Sam2Segmenter):
 
     Args:
         engine: A `TorchEngine`; the graph for onnxruntime takes one size only.
-        crop_px: The side of the square in pixels of the model's input, a multiple of 32.
+        crop_px: The side of the square in pixels of the model's input, a multiple of `CROP_STEP_PX`.
 
     Attributes:
         crops: How many squares were encoded.
@@ -56,7 +56,7 @@ class CroppedSam2(Sam2Segmenter):
         if _MARGIN * max(x1 - x0, y1 - y0) > self._crop_px:
             return None
         centre = np.array([x0 + x1, y0 + y1]) / 2
-        corner = np.round((centre - self._crop_px / 2) / _STRIDE_PX).astype(int) * _STRIDE_PX
+        corner = np.round((centre - self._crop_px / 2) / CROP_STEP_PX).astype(int) * CROP_STEP_PX
         return np.clip(corner, 0, self.engine.side_px - self._crop_px).tolist()
 
     def _encode_square(self, pixels, x, y):

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from backend.benchmarks.compose import read_background, read_cutout
-from backend.benchmarks.davis_clips import AnnotatedClip, clip_names
+from backend.benchmarks.davis_clips import AnnotatedClip, add_input_arguments, clip_names
 from backend.benchmarks.track import FPS, METHODS, evaluate, load_segmenter
 from refam.evaluation.composed import Composition, compose
 from refam.pipeline.quality import Quality
@@ -109,9 +109,7 @@ def draw(curves):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--davis", type=Path, required=True)
-    parser.add_argument("--sam2", help="directory or hub id; GrabCut without it")
-    parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
+    add_input_arguments(parser)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[str(quality) for quality in Quality])
     parser.add_argument("--clips", nargs="+", help="objects and backgrounds, at least two; by default the first three")
     parser.add_argument("--speeds", nargs="*", type=float, default=SPEEDS)

@@ -12,9 +12,12 @@ import cv2
 import numpy as np
 
 from refam.evaluation.synthetic import ArrayClip
+from refam.segmenters.sam2 import Sam2Segmenter
 from video import masks
 from video.types import Prompt
 
+MOST_FRAMES = 1000  # of a clip
+FEATURES_MB = 100_000  # that may be kept
 INSERTED_FRAMES = 6  # frames of another clip that are inserted
 HIDDEN_SHARE = 0.05  # an object is hidden if a smaller share of it is visible
 PARTIAL_SHARE = 0.3  # frames between the two shares are not scored
@@ -53,7 +56,25 @@ def clip_names(root):
     return sorted(p.name for p in (root / "JPEGImages").iterdir())
 
 
-def read_clip(root, name, *, step, max_frames):
+def add_input_arguments(parser, *, is_sam2_required=False):
+    """Add what every benchmark with SAM2 on such clips takes: --davis, --sam2 and --features."""
+    parser.add_argument("--davis", type=Path, required=True)
+    sam2 = "directory or hub id" if is_sam2_required else "directory or hub id; GrabCut without it"
+    parser.add_argument("--sam2", required=is_sam2_required, help=sam2)
+    parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
+
+
+def load_sam2(weights, features):
+    """Load SAM2 from a directory or the hub; features of frames are kept in the directory `features`."""
+    return Sam2Segmenter.load(weights, cache=features, cache_mb=FEATURES_MB)
+
+
+def read_clips(root, names, *, step, max_frames=MOST_FRAMES):
+    """Read clips as `read_clip` does."""
+    return [read_clip(root, name, step=step, max_frames=max_frames) for name in names]
+
+
+def read_clip(root, name, *, step, max_frames=MOST_FRAMES):
     """Read every step-th frame of a clip, `max_frames` at most."""
     files = sorted((root / "JPEGImages" / name).glob("*.jpg"))[::step][:max_frames]
     frames = np.stack([cv2.imread(str(f))[..., ::-1] for f in files])

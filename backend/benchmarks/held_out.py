@@ -21,8 +21,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from backend.benchmarks.davis_clips import VideoInMemory, clip_names, read_clip
-from backend.benchmarks.metering import load_metered_sam2
+from backend.benchmarks.davis_clips import VideoInMemory, add_input_arguments, clip_names, load_sam2, read_clips
 from backend.benchmarks.track import FPS, score_masks
 from video import masks
 from video.tracking import memory_tracker
@@ -83,9 +82,7 @@ def choose_without(scores, left_out):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--davis", type=Path, required=True)
-    parser.add_argument("--sam2", required=True, help="directory or hub id")
-    parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
+    add_input_arguments(parser, is_sam2_required=True)
     parser.add_argument("--clips", nargs="+", help="all by default")
     parser.add_argument("--step", type=int, default=3, help="use every n-th frame of a clip")
     return parser.parse_args()
@@ -94,11 +91,10 @@ def parse_arguments():
 def main():
     args = parse_arguments()
     names = args.clips or clip_names(args.davis)
-    clips = [read_clip(args.davis, name, step=args.step, max_frames=1000) for name in names]
+    clips = read_clips(args.davis, names, step=args.step)
     tried, rows = settings(), []
     with tempfile.TemporaryDirectory() as temporary:
-        features = args.features or Path(temporary)
-        segmenter = load_metered_sam2(args.sam2, clips[0].frames[0], features=features)
+        segmenter = load_sam2(args.sam2, args.features or Path(temporary))
         print(f"{'J&F':26s}  mean  " + " ".join(f"{name[:12]:>12s}" for name in names))
         for label, (option, value) in tried.items():
             row = [track(clip, segmenter, option, value, fps=FPS / args.step) for clip in clips]

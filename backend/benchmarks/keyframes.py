@@ -27,11 +27,10 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from backend.benchmarks.davis_clips import clip_names, first_mask, read_clip
+from backend.benchmarks.davis_clips import clip_names, first_mask, load_sam2, read_clip
 from backend.feedback.annotator import GOOD_IOU, EditorTruth, correct_sequence, find_wrong_frames
 from backend.labelstudio.controls.video_vector import OUTLINE_IOU, VectorKeyframes, vector_sequence
 from refam.evaluation.synthetic import ArrayClip
-from refam.segmenters.sam2 import Sam2Segmenter
 from refam.tiny.scenes import draw_clip
 from video import contours
 from video.contours import polygon_to_mask
@@ -196,10 +195,10 @@ def outline_table(objects):
 def tracked_table(davis, sam2, features):
     """Yield a Markdown table of keyframes and strokes for the tracks of DAVIS' objects."""
     with tempfile.TemporaryDirectory() as temporary:
-        segmenter = Sam2Segmenter.load(sam2, cache=features or Path(temporary), cache_mb=100_000)
+        segmenter = load_sam2(sam2, features or Path(temporary))
         objects = []
         for name in clip_names(davis):
-            clip = read_clip(davis, name, step=1, max_frames=1000)
+            clip = read_clip(davis, name, step=1)
             mask = first_mask(segmenter, clip.frames[0], clip.truth[0], "click")
             objects.append((propagate(ArrayClip(clip.frames), 0, mask, segmenter), EditorTruth.from_masks(clip.truth)))
     yield "| boxes | tolerance (IoU) | keyframes | frames for each | strokes | box IoU, mean | frames below 0.8 |"

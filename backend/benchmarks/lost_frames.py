@@ -27,17 +27,18 @@ from scipy.optimize import minimize
 from backend.benchmarks.davis_clips import (
     HIDDEN_SHARE,
     PARTIAL_SHARE,
+    add_input_arguments,
     clip_names,
     first_mask,
     insert_other_clip,
+    load_sam2,
     occlude_with_bar,
     occlude_with_object,
-    read_clip,
+    read_clips,
 )
 from refam.evaluation.synthetic import ArrayClip
 from refam.pipeline.quality import Quality
 from refam.segmenters.grabcut import GrabCutSegmenter
-from refam.segmenters.sam2 import Sam2Segmenter
 from video import masks
 from video.metrics import region_similarity
 from video.tracking.expected_iou import DOUBTFUL_IOU, apply_logistic, iou_evidence
@@ -217,9 +218,7 @@ def calibration_error(score, ious, bins=10):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--davis", type=Path, required=True)
-    parser.add_argument("--sam2", help="directory or hub id; GrabCut without it")
-    parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
+    add_input_arguments(parser)
     parser.add_argument("--quality", choices=list(Quality), default=Quality.NORMAL, help="decides when SAM2 looks")
     parser.add_argument("--tables", nargs="+", choices=("lost", "scores"), default=("lost", "scores"))
     parser.add_argument("--clips", nargs="+", help="all by default")
@@ -233,15 +232,13 @@ def parse_arguments():
 def main():
     args = parse_arguments()
     names = args.clips or clip_names(args.davis)
-    clips = [read_clip(args.davis, name, step=args.step, max_frames=1000) for name in names]
-    composed = [
-        read_clip(root, name, step=args.step, max_frames=1000) for root in args.composed for name in clip_names(root)
-    ]
+    clips = read_clips(args.davis, names, step=args.step)
+    composed = [clip for root in args.composed for clip in read_clips(root, clip_names(root), step=args.step)]
     schedule = Quality(args.quality).options().schedule
     with tempfile.TemporaryDirectory() as temporary:
         segmenter = GrabCutSegmenter()
         if args.sam2:
-            segmenter = Sam2Segmenter.load(args.sam2, cache=args.features or Path(temporary), cache_mb=100_000)
+            segmenter = load_sam2(args.sam2, args.features or Path(temporary))
         title = f"{segmenter.name}, {args.quality}, every {args.step}. frame"
         for table, build, show in (
             ("lost", hidden_clips, print_lost_scores),

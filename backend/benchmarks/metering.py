@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.benchmarks.cropped_sam2 import CroppedSam2
+from backend.benchmarks.cropped_sam2 import CROP_STEP_PX, CroppedSam2
+from backend.benchmarks.davis_clips import FEATURES_MB
 from refam.segmenters.sam2 import Sam2Segmenter, open_feature_cache
 from refam.segmenters.sam2_engines import OnnxEngine, TorchEngine
 from refam.segmenters.sam2_weights import is_for_onnx
 
+SIDE_PX = OnnxEngine.side_px
 MEASURED_LOOKS = 3  # of which the median is taken
 
 
@@ -74,6 +76,15 @@ class MeteredSegmenter:
         return self._engine.encoder_s if self._engine else 0.0
 
 
+def why_not_cropped(weights, crop_px):
+    """Return why weights cannot encode squares of so many pixels (`CroppedSam2`); None if they can."""
+    if weights is None or is_for_onnx(Path(weights).expanduser()):
+        return "squares need SAM2's weights in the format of transformers: give them with --sam2"
+    if crop_px % CROP_STEP_PX or not 0 < crop_px < SIDE_PX:
+        return f"the side must be a multiple of {CROP_STEP_PX} pixels below SAM2's own input of {SIDE_PX}"
+    return None
+
+
 def load_metered_sam2(weights, image, *, features, crop_px=None):
     """Load SAM2 with stored features, and measure its encoder on an image, (H, W, 3) uint8 RGB.
 
@@ -93,6 +104,6 @@ def load_metered_sam2(weights, image, *, features, crop_px=None):
         before = engine.encoder_s
         alone.features(np.roll(image, k, axis=1))  # another image each time
         spent.append(engine.encoder_s - before)
-    stored = open_feature_cache(weights, features, 100_000)
+    stored = open_feature_cache(weights, features, FEATURES_MB)
     segmenter = Sam2Segmenter(engine, name="sam2", features=stored)
     return MeteredSegmenter(segmenter, engine=engine, look_s=statistics.median(spent[1:]))  # the first is slower

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.benchmarks.davis_clips import clip_names, read_clip
+from backend.benchmarks.davis_clips import add_input_arguments, clip_names, read_clip
 from backend.benchmarks.track import FPS, load_segmenter, track_as_label_does
 from refam.pipeline.quality import Quality
 from video import masks
@@ -65,9 +65,7 @@ def named_frames(track, n_frames, *, fps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--davis", type=Path, required=True)
-    parser.add_argument("--sam2", help="directory or hub id; GrabCut without it")
-    parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
+    add_input_arguments(parser)
     parser.add_argument("--clips", nargs="+", help="all by default")
     parser.add_argument("--step", type=int, default=3, help="use every n-th frame of a clip")
     args = parser.parse_args()
@@ -77,7 +75,7 @@ def main():
         first = read_clip(args.davis, names[0], step=1, max_frames=1).frames[0]
         segmenter = load_segmenter(args.sam2, args.features or Path(temporary), first)
         for name in names:
-            clip = read_clip(args.davis, name, step=args.step, max_frames=1000)
+            clip = read_clip(args.davis, name, step=args.step)
             fps = FPS / args.step
             track = track_as_label_does(Quality.NORMAL, clip, segmenter, "click", fps=fps)
             wrong.append(needs_correction(track, clip.truth))

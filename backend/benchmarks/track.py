@@ -29,8 +29,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from backend.benchmarks.davis_clips import VideoInMemory, clip_names, first_mask, read_clip
-from backend.benchmarks.metering import MeteredSegmenter, load_metered_sam2
+from backend.benchmarks.davis_clips import (
+    MOST_FRAMES,
+    VideoInMemory,
+    add_input_arguments,
+    clip_names,
+    first_mask,
+    read_clip,
+    read_clips,
+)
+from backend.benchmarks.metering import MeteredSegmenter, load_metered_sam2, why_not_cropped
 from refam.model import Model
 from refam.pipeline.quality import Quality
 from refam.pipeline.roi import RegionOfInterest
@@ -232,16 +240,17 @@ def load_segmenter(sam2, features, image, crop_px=None):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--davis", type=Path, required=True)
-    parser.add_argument("--sam2", help="directory or hub id; GrabCut without it")
-    parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
+    add_input_arguments(parser)
     parser.add_argument("--crop", type=int, help="encode only a square of so many pixels where the object fits into it")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--start", choices=("click", "mask"), default="click")
     parser.add_argument("--clips", nargs="+", help="all by default")
     parser.add_argument("--step", nargs="+", type=int, default=[3, 1], help="use every n-th frame of a clip")
-    parser.add_argument("--most", type=int, default=1000, help="most frames of a clip")
-    return parser.parse_args()
+    parser.add_argument("--most", type=int, default=MOST_FRAMES, help="most frames of a clip")
+    args = parser.parse_args()
+    if args.crop is not None and (reason := why_not_cropped(args.sam2, args.crop)):
+        parser.error(f"--crop {args.crop}: {reason}")
+    return args
 
 
 def main():
@@ -253,7 +262,7 @@ def main():
         cost = "as measured on each look" if segmenter.look_s is None else f"{segmenter.look_s:.2f} CPU s a look"
         print(f"{segmenter.name}: {cost} in its encoder; from a {args.start}")
         for step in args.step:
-            clips = [read_clip(args.davis, name, step=step, max_frames=args.most) for name in names]
+            clips = read_clips(args.davis, names, step=step, max_frames=args.most)
             frames = sum(len(clip.frames) for clip in clips)
             print(f"\nevery {step}. frame, {len(clips)} clips, {frames} frames")
             outcomes = {

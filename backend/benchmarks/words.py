@@ -13,11 +13,10 @@ Prints, for each clip: J&F, the score, how likely the words' object is there, an
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
-from backend.benchmarks.davis_clips import VideoInMemory, read_clip
+from backend.benchmarks.davis_clips import VideoInMemory, add_input_arguments, read_clip
 from backend.benchmarks.track import FPS, load_segmenter, score_masks
 from refam.backbones.presets import DEFAULT_BACKBONE
 from refam.grounder_loading import load_grounder_or_group
@@ -42,10 +41,8 @@ def find_and_track(model, clip, words, *, fps):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--davis", type=Path, required=True)
+    add_input_arguments(parser)
     parser.add_argument("--words", nargs="+", required=True, metavar="CLIP=WORDS")
-    parser.add_argument("--sam2", help="directory or hub id; GrabCut without it")
-    parser.add_argument("--features", type=Path, help="directory where SAM2's features are kept (8 MB a frame)")
     parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
     parser.add_argument("--quality", default="normal")
     parser.add_argument(
@@ -66,7 +63,7 @@ def main():
     print(f"{'clip':14s} {'words':{width}s}   J&F  score  there  notes")
     total = []
     for name, words in asked.items():
-        clip = read_clip(args.davis, name, step=args.step, max_frames=1000)
+        clip = read_clip(args.davis, name, step=args.step)
         found, result = find_and_track(model, clip, words, fps=FPS / args.step)
         total.append(np.mean(score_masks(found, clip.truth)))
         if isinstance(result, str):
