@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 
 from refam.photos.vocabulary import Vocabulary, singular_forms
-from refam.photos.words import model_words
+from refam.photos.words import lone_words, model_words
 from refam.text.lexicon import STOP_WORDS, SUBJECT_PRONOUNS, is_shade
 from refam.text.rewording import Reword, Rewording
 from refam.text.words import Word, split_words
@@ -21,10 +21,13 @@ def make_rewording(vocabulary: Vocabulary) -> Reword:
     Args:
         vocabulary: What it was trained on.
     """
-    return partial(reword, vocabulary=vocabulary, known=frozenset(model_words(vocabulary)))
+    known = lone_words(vocabulary)
+    return partial(reword, vocabulary=vocabulary, known=known, parts=frozenset(model_words(vocabulary)) - known)
 
 
-def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewording:
+def reword(
+    text: str, vocabulary: Vocabulary, known: Collection[str], parts: Collection[str] = frozenset()
+) -> Rewording:
     """Replace words that the model does not know by the nearest noun that it does.
 
     A word before a noun is no second thing to look for: a chocolate dog is no food, and a young one not two animals.
@@ -32,12 +35,15 @@ def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewordi
     Args:
         text: The expression.
         vocabulary: The nouns, and the words that are read as one of them.
-        known: All words of the text encoder.
+        known: Words of the text encoder that mean something by themselves.
+        parts: Its other words, which are parts of nouns.
     """
     words = split_words(text)
     pieces: list[str] = []
     read_as: list[tuple[str, str]] = []
     loose: dict[str, str] = {}
+    torn: list[str] = []
+    whole: set[str] = set()  # words of the nouns that were read
     end, at = 0, 0
     while at < len(words):
         taken, noun = _read_noun(words, at, vocabulary, known)
@@ -46,6 +52,10 @@ def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewordi
         last = words[at + taken - 1]
         pieces.append(text[end : words[at].start])
         pieces.append(text[words[at].start : last.end] if noun is None else noun)
+        if noun is not None:
+            whole.update(noun.split())
+        elif last.text in parts:
+            torn.append(last.text)
         written = " ".join(word.text for word in words[at : at + taken])
         if noun is not None and written != noun and noun not in singular_forms(written):
             read_as.append((written, noun))
@@ -53,7 +63,9 @@ def reword(text: str, vocabulary: Vocabulary, known: Collection[str]) -> Rewordi
         if read is not None and _PERSON in read.above:  # no set of pictures tells "man" from "girl"
             loose[read.name] = _PERSON
         end, at = last.end, at + taken
-    return Rewording("".join(pieces) + text[end:], tuple(read_as), tuple(loose.items()))
+    return Rewording(
+        "".join(pieces) + text[end:], tuple(read_as), tuple(loose.items()), tuple(w for w in torn if w not in whole)
+    )
 
 
 def _read_noun(

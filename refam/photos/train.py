@@ -99,6 +99,12 @@ def train_photos(
             pictures or settings.
     """
     settings = settings or PhotoTraining()
+    features = sum(load_published(settings.variant).channels)
+    if PACKED * settings.latent_channels > features:
+        raise UserError(
+            f"latent channels must be at most {features // PACKED}, not {settings.latent_channels}: {settings.variant} "
+            f"has {features} features, and a channel takes {PACKED} of them"
+        )
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     names, vocabulary, noun_data = _prepare(data, out, settings, log)
@@ -187,6 +193,11 @@ def _encode(
     if not file.is_file():
         fit_projection(data, latents=width, steps=settings.projection_steps, rng=rng, log=log).save(file)
     projection = Projection.load(file)
+    if len(projection.weight) != width:
+        raise UserError(
+            f"{out} is of an earlier start with {len(projection.weight) // PACKED} latent channels, not "
+            f"{settings.latent_channels}; give those, or another folder"
+        )
     encoder.projection.load_state_dict({"weight": projection.weight, "bias": projection.bias})
     latents = []
     for index, maps in enumerate(data.maps):

@@ -19,6 +19,11 @@ def model_words(vocabulary: Vocabulary) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*AROUND, *COLOURS, *(w for noun in vocabulary.nouns for w in noun.split()))))
 
 
+def lone_words(vocabulary: Vocabulary) -> frozenset[str]:
+    """Return the words of the tokenizer that mean something by themselves: not the "light" of "traffic light"."""
+    return frozenset((*AROUND, *COLOURS, *(noun for noun in vocabulary.nouns if " " not in noun)))
+
+
 def restrict(vocabulary: Vocabulary, nouns: Iterable[str]) -> Vocabulary:
     """Return the vocabulary with some of its nouns; words for the others are read as what those are a kind of."""
     kept = set(nouns)

@@ -8,7 +8,7 @@ are dropped. Source: RefAM, arXiv 2509.22650, sections on attention magnets and 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -160,6 +160,7 @@ def parse_expression(
     spatial_bias: bool = True,
     noun_phrase: bool = True,
     quantity: Quantity | None = None,
+    torn: Collection[str] = (),
 ) -> Expression:
     """Tokenise an expression and give each token its role.
 
@@ -173,6 +174,7 @@ def parse_expression(
         noun_phrase: Keep the head noun phrase only; False also looks for other things that are named. An expression
             without a head noun is read as with False, which its `note` says.
         quantity: How many objects are meant, where words were replaced since that was written; None reads it.
+        torn: Words that the tokenizer has, but that mean nothing to the model on their own (`Rewording.torn`).
 
     Returns:
         The parsed expression.
@@ -251,7 +253,7 @@ def parse_expression(
         roles[negation.word] = TokenRole.FILLER
     roles += [TokenRole.MAGNET] * (len(prompt_words) - count)
     tokens = assign_tokens(tokenizer, encoding, prompt_words, roles)
-    unknown = find_unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer)
+    unknown = find_unknown_words(prompt_words[:count], roles[:count], encoding, tokenizer, torn)
     _check_groundable(text, tokens, unknown, cues, directions, tokenizer)
     tokens = _move_unknown_head(tokens, unknown)
     ignored = phrase.ignored if phrase else [IgnoredWords(d.text, d.reason) for d in directions]

@@ -25,11 +25,13 @@ class Rewording:
         text: The expression with some of its words replaced.
         read_as: What was written, and what it is read as. Plurals are replaced without a word.
         loose: Nouns in the text, each with what the model takes for one: it may find any person for "man".
+        torn: Words in the text that the model knows only within another noun: "light" of "traffic light".
     """
 
     text: str
     read_as: tuple[tuple[str, str], ...] = ()
     loose: tuple[tuple[str, str], ...] = ()
+    torn: tuple[str, ...] = ()
 
 
 _GRAY = regex.compile(r"\b(gr)a(y(?:ish|er|est)?)\b", regex.IGNORECASE)
@@ -66,7 +68,7 @@ def parse_reworded(expression: str, reword: Reword, tokenizer: Any, **how: Any) 
 def _parse(typed: str, reword: Reword, tokenizer: Any, **how: Any) -> Expression:
     rewording = reword(_spell_grey(write_out_abbreviations(typed), tokenizer))
     quantity = read_quantity(typed)  # of what was written: plurals are replaced by singulars
-    parsed = parse_expression(rewording.text, tokenizer, quantity=quantity, **how)
+    parsed = parse_expression(rewording.text, tokenizer, quantity=quantity, torn=rewording.torn, **how)
     used = {parsed.tokens[i].word for i in parsed.positions(TokenRole.CONTENT, TokenRole.HEAD)}
     read_as = tuple((word, noun) for word, noun in rewording.read_as if used.intersection(noun.split()))
     said = [f'"{word}" is read as "{noun}"' for word, noun in read_as]

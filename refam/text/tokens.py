@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -106,11 +106,18 @@ def _find_word(words: Sequence[Word], start: int, end: int) -> int | None:
 
 
 def find_unknown_words(
-    words: Sequence[Word], roles: Sequence[TokenRole], encoding: Any, tokenizer: Any
+    words: Sequence[Word], roles: Sequence[TokenRole], encoding: Any, tokenizer: Any, torn: Collection[str] = ()
 ) -> tuple[str, ...]:
     """Return the words of which the tokenizer does not have enough to mean what was written.
 
     "circles" is a circle where only its s is not known; "starfish" is no star, and "red-dog" is not red.
+
+    Args:
+        words: The expression's words.
+        roles: One for each word.
+        encoding: Of the prompt, which begins with the expression.
+        tokenizer: What made it.
+        torn: Words that it has, but that mean nothing to the model on their own.
     """
     pieces = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
     known = [
@@ -121,7 +128,7 @@ def find_unknown_words(
     unknown = [
         word.text
         for word, role in zip(words, roles, strict=True)
-        if _has_meaning(word.text, role) and not _is_known(word, known)
+        if _has_meaning(word.text, role) and (word.text in torn or not _is_known(word, known))
     ]
     return tuple(dict.fromkeys(unknown))
 

@@ -106,6 +106,23 @@ def test_a_pair_of_words_is_one_thing_only_if_it_is_a_compound(text, read):
 
 
 @pytest.mark.parametrize(
+    ("text", "torn"),
+    [
+        ("the light blue car", ("light",)),
+        ("a hot bus", ("hot",)),
+        ("the machine", ("machine",)),
+        ("the store", ()),
+        ("the traffic light", ()),
+        ("the light of the traffic light", ()),
+        ("the washing machine", ()),
+        ("the blue car", ()),
+    ],
+)
+def test_parts_of_a_noun_mean_nothing_on_their_own(text, torn):
+    assert SHIPPED(text).torn == torn
+
+
+@pytest.mark.parametrize(
     ("text", "read"),
     [
         ("the man with the bat", "the man with the bat"),

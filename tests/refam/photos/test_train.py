@@ -52,6 +52,20 @@ def test_other_pictures_in_the_same_folder_are_refused(trained, tmp_path):
         train_photos([write_pictures(tmp_path / "other")], folder / "run", SETTINGS, log=lambda _: None)
 
 
+def test_another_width_in_the_same_folder_is_refused(trained):
+    folder, _, _ = trained
+    with pytest.raises(UserError, match="of an earlier start with 4 latent channels, not 5; give those, or another"):
+        train_photos([folder / "data"], folder / "run", replace(SETTINGS, latent_channels=5), log=lambda _: None)
+
+
+def test_more_latents_than_features_are_refused_before_any_work(tmp_path):
+    data, lines = write_pictures(tmp_path / "data"), []
+    with pytest.raises(UserError, match="latent channels must be at most 108, not 109: lite0 has 432 features"):
+        train_photos([data], tmp_path / "run", replace(SETTINGS, latent_channels=109), log=lines.append)
+    assert not lines
+    assert not (tmp_path / "run").exists()
+
+
 def test_features_of_an_interrupted_call_are_not_computed_again(tmp_path, monkeypatch):
     data = write_pictures(tmp_path / "data")
     files = sorted((data / "pictures").iterdir())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from refam.text.expression import parse_expression
+from refam.text.expression import UnknownWordsError, parse_expression
 from refam.text.rewording import Rewording, parse_reworded
 from refam.tiny.model import build_tokenizer
 
@@ -29,6 +29,26 @@ def test_the_note_names_the_words_that_are_looked_for(written, text, read_as, no
     assert restored.text == " ".join(written.split())
     assert restored.note == note
     assert restored.tokens == parse_expression(text, tokenizer, max_tokens=24).tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "torn", "unknown", "looked_for"),
+    [
+        ("the light blue car", ("light",), ("light",), {"blue", "car"}),
+        ("the light blue car", (), (), {"light", "blue", "car"}),
+    ],
+)
+def test_torn_words_are_not_looked_for(text, torn, unknown, looked_for):
+    tokenizer = build_tokenizer(("a", "the", "light", "blue", "car"))
+    parsed = parse_reworded(text, lambda t: Rewording(t, torn=torn), tokenizer, max_tokens=24)
+    assert parsed.unknown == unknown
+    assert {parsed.tokens[i].word for positions in parsed.content_words() for i in positions} == looked_for
+
+
+def test_a_torn_head_is_refused():
+    tokenizer = build_tokenizer(("a", "the", "machine", "car"))
+    with pytest.raises(UnknownWordsError, match="knows none of the words 'machine'"):
+        parse_reworded("the machine", lambda t: Rewording(t, torn=("machine",)), tokenizer, max_tokens=24)
 
 
 @pytest.mark.parametrize(
