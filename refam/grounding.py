@@ -26,8 +26,8 @@ from video.types import Heatmap, Mode
 
 Point = tuple[float, float]
 
-# What is known of whether a word is true of a thing where the model does not have the word: nothing.
-_UNKNOWN_WORD_SHARE = 0.5
+# What is known of whether words are true of a thing where the model does not have them: nothing.
+_UNKNOWN_WORDS_SHARE = 0.5
 _MAX_PLAIN_RANGE = 2  # grey levels of 256 that a compressed frame of one colour may vary by
 
 
@@ -102,7 +102,8 @@ class GroundingTrace:
         word_attention: The words that can be borne out, each with the attention that it has at the peak; see
             `refam.presence`.
         mode_attention: The same at each mode of the heatmap, with its place, for words that mean several objects.
-        doubt: What unknown words leave of any confidence: half for each, nothing if the head noun is one.
+        doubt: What unknown words leave of the confidence: half, whatever their number, or nothing if the head noun is
+            one of them.
     """
 
     summed: NDArray[np.float32]
@@ -123,13 +124,17 @@ class GroundingTrace:
         return replace(self, heatmap=replace(self.heatmap, confidence=confidence))
 
     def judge_presence(self, model: PresenceModel) -> GroundingTrace:
-        """Return the same with how likely the object is there; the heatmap's confidence is multiplied by it."""
+        """Return the same with how likely the object is there; the heatmap's confidence is multiplied by it.
+
+        Known words alone say whether it is there: unknown ones lower the confidence, but do not hide a fluffy dog.
+        """
         presence = model(self.word_attention)
-        shown = self.heatmap.grid.max() > 0
-        presence = replace(presence, probability=presence.probability * self.doubt if shown else 0.0)
-        confidence = self.heatmap.confidence * (presence.probability / self.doubt if self.doubt else 0.0)
+        if self.heatmap.grid.max() <= 0 or self.doubt == 0:
+            presence = replace(presence, probability=0.0)
+        confidence = self.heatmap.confidence * presence.probability
         modes = tuple(
-            Mode(*place, model(attention).probability * self.doubt) for place, attention in self.mode_attention
+            Mode(*place, model(attention).probability if self.doubt else 0.0)
+            for place, attention in self.mode_attention
         )
         return replace(self, heatmap=replace(self.heatmap, confidence=confidence, presence=presence, modes=modes))
 
@@ -186,7 +191,7 @@ def compute_heatmap(
         return tuple(zip(names, measure_word_attention(word_maps, heat, peak).tolist(), strict=True))
 
     modes = find_instance_regions(heatmap.grid) if expression.quantity.is_plural else ()
-    doubt = 0.0 if expression.unknown_head else _UNKNOWN_WORD_SHARE ** len(expression.unchecked)
+    doubt = 0.0 if expression.unknown_head else _UNKNOWN_WORDS_SHARE if expression.unchecked else 1.0
     return GroundingTrace(
         summed,
         upsampled,

@@ -185,7 +185,7 @@ def test_it_is_used_only_with_the_settings_it_was_fitted_with(random_backbone: F
         ("the red star", 1.0),
         ("the shiny red star", 0.5),
         ("a shiny red square", 0.5),
-        ("the shiny furry star", 0.25),
+        ("the shiny furry spotted star", 0.5),
         ("the red dog", 0.0),
         ("the dog red", 0.0),
     ],
@@ -198,7 +198,11 @@ def test_unknown_words_lower_the_confidence_and_guide_nothing(
     (maps,) = next(iter(grounder.read_token_maps([frame], [words])))
     trace = grounder.compute_heatmap(maps, frame)
     assert trace.heatmap.confidence == pytest.approx(share * trace.features[0])
-    assert trace.judge_presence(make_model()).heatmap.confidence <= trace.heatmap.confidence
+    judged = trace.judge_presence(make_model()).heatmap
+    assert judged.confidence <= trace.heatmap.confidence
+    assert judged.presence is not None
+    by_known_words = make_model()(trace.word_attention).probability
+    assert judged.presence.probability == (by_known_words if share else 0), "a furry star is there as a star is"
     looked_for = {maps.expression.tokens[word[0]].word for word in maps.expression.content_words()}
     assert looked_for == {"red", "star", "square"} & set(words.split())
 
