@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from refam.photos.wordnet import NounDomain, WordClass, WordNet
-from refam.text.lexicon import ADJECTIVES, COLOURS, GENERIC_NOUNS, NUMBERS, ORDINALS, STOP_WORDS
+from refam.text.lexicon import ADJECTIVES, COLOURS, GENERIC_NOUNS, NUMBERS, ORDINALS, STOP_WORDS, word_set
 from refam.text.spatial import find_spatial_cues
 from refam.text.word_classes import PLACE_NOUNS
 
@@ -24,13 +24,13 @@ _BY_HAND_OF_NOUN = {
     "man": "male, king, emperor",
     "woman": "female, queen",
     "baby": "newborn",
-    "bicycle": "bike",
-    "motorcycle": "motorbike, dirt bike",
+    "bicycle": "bike, mountain bike, road bike, pushbike, ebike",
+    "motorcycle": "motorbike, dirt bike, motocross bike",
     "car": "suv, limo",
-    "truck": "lorry, tow car",
-    "boat": "trawler, ferry",
+    "truck": "lorry, tow car, semi, pick-up, pick-up truck, eighteen-wheeler",
+    "boat": "trawler, ferry, jet ski",
     "airship": "zeppelin, blimp",
-    "television": "tv, telly, monitor",
+    "television": "tv, telly, monitor, tv set, tv screen",
     "cell phone": "smartphone, mobile, mobile phone, iphone, handphone",
     "phone": "telephone",
     "computer": "pc",
@@ -51,12 +51,12 @@ _BY_HAND_OF_NOUN = {
     "spider": "black widow",
     "insect": "wasp",
     "fish": "piranha",
-    "food": "taco",
+    "food": "taco, donut, doughnut",
     "racket": "tennis racket, racquet",
     "ski": "skis",
     "bat": "baseball bat",
     "ball": "sports ball",
-    "table": "dining table",
+    "table": "dining table, coffee table, bedside table, nightstand, night table",
     "armchair": "easy chair",
     "furniture": "ottoman",
     "lamp": "table lamp, floor lamp, reading lamp",
@@ -65,11 +65,36 @@ _BY_HAND_OF_NOUN = {
     "skirt": "tutu",
     "sweatshirt": "hoodie",
     "sneaker": "sneakers, trainers",
+    "scooter": "kick scooter, electric scooter",
+    "vehicle": "excavator, digger, atv, quad bike",
+    "street": "crosswalk, zebra crossing",
+    "monitor": "computer monitor",
+    "cup": "teacup, coffee cup, paper cup",
+    "trash can": "bin, dustbin, trash bin, garbage can, garbage bin, waste bin, wastebasket",
+    "box": "package, parcel, carton, cardboard box",
+    "headphones": "headphone, headset, earphones, earbuds",
+    "teddy bear": "stuffed bear, plush bear",
+    "toy": "stuffed animal, stuffed toy, plush toy, plushie",
+    "t-shirt": "tee, tshirt, t shirt",
+    "cap": "baseball cap",
+    "bag": "shopping bag, plastic bag, paper bag",
     "hat": "top hat",
     "helmet": "hard hat",
 }
 """Words that WordNet lacks, that mean something else today, or that the rules below would leave out, by their noun."""
 BY_HAND = {word.strip(): noun for noun, words in _BY_HAND_OF_NOUN.items() for word in words.split(",")}
+
+OTHER_THINGS = word_set(
+    """
+    aba accused ark beau bender blade boa bot boxers brig broker browser browse brush budge bumper calculus
+    carousel carrier charger chosen clam closer colors colours commuter console controller conveyor counsel dixie
+    domino drawers drone fossil galley gear giant grinder hack hammock hood lander mac mace match mount needle
+    organizer packer planner pocket pole pop prey prick rook roller sanders seizing session shell shock shocker
+    shook shooter sling spawn stays stole sub tackle tails terminator threads tor transporter voucher weeds
+    website
+    """
+)
+"""Words that usually mean a thing which is none of the nouns, where WordNet's senses lead to one: a drone is no bee."""
 
 _VERB_FACTOR, _VERB_USES = 8, 5
 """Words used as verbs so many times as often as nouns, and that often, are no nouns: "tell", "have", "lower"."""
@@ -113,19 +138,20 @@ class _Reader:
         return pairs | self._read_as
 
     def _noun_for_word(self, word: str) -> str | None:
-        if self._is_adjective(word) or self._is_verb(word) or word in _NOBODY:
+        if self._is_adjective(word) or self._is_verb(word) or word in _NOBODY or word in OTHER_THINGS:
             return None
         sense = self._everyday_sense(word)
         return None if sense is None else self._nearest(sense)
 
     def _everyday_sense(self, word: str) -> str | None:
-        """The most frequent sense, but no name if there is another: "poster" is seldom somebody, and "crane" no writer.
+        """The most frequent sense, but no name: "poster" is seldom somebody, "crane" no writer, and "bridges" no actor.
 
         Where no sense was ever counted, what is eaten comes before what it grows on ("mango"), and it is not known
         whether people or things are meant ("scanner", "piston").
         """
-        every = list(enumerate(self._wordnet.senses(word)))
-        senses = [(i, s) for i, s in every if not self._wordnet.is_instance(s)] or every
+        senses = [(i, s) for i, s in enumerate(self._wordnet.senses(word)) if not self._wordnet.is_instance(s)]
+        if not senses:
+            return None
         first = senses[0][1]
         if any(self._wordnet.sense_uses(word, i) for i, _ in senses):
             return first
@@ -138,7 +164,13 @@ class _Reader:
     def _noun_for_pair(self, pair: str) -> str | None:
         first, last = pair.split()
         noun = self._kind_of_its_last_word(pair) or self._nearest_of_first_sense(pair)
-        if noun is None or self._is_grammar(first) or self._is_grammar(last) or self._is_adjective(last):
+        if (
+            noun is None
+            or first + last in OTHER_THINGS
+            or self._is_grammar(first)
+            or self._is_grammar(last)
+            or self._is_adjective(last)
+        ):
             return None
         alone = last if last in self._meanings else self._read_as.get(last)
         if find_spatial_cues([first]) or first in PLACE_NOUNS or (first in COLOURS and alone is not None):

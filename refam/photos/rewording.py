@@ -7,12 +7,14 @@ from functools import partial
 
 from refam.photos.vocabulary import Vocabulary, singular_forms
 from refam.photos.words import lone_words, model_words
-from refam.text.lexicon import STOP_WORDS, SUBJECT_PRONOUNS, is_shade
+from refam.text.lexicon import COLOURS, STOP_WORDS, SUBJECT_PRONOUNS, is_shade, word_at
 from refam.text.rewording import Reword, Rewording
 from refam.text.words import Word, split_words
 
 _PERSON = "person"
 _LIVING = frozenset({_PERSON, "animal"})
+_ALSO_COMPARATIVES = frozenset({"lighter"})
+"""Nouns that say what the thing behind them is like: "the lighter car" is no lighter."""
 
 
 def make_rewording(vocabulary: Vocabulary) -> Reword:
@@ -54,7 +56,7 @@ def reword(
         pieces.append(text[words[at].start : last.end] if noun is None else noun)
         if noun is not None:
             whole.update(noun.split())
-        elif last.text in parts:
+        elif last.text in parts or (last.text in _ALSO_COMPARATIVES and _names_thing(words, at + taken, vocabulary)):
             torn.append(last.text)
         written = " ".join(word.text for word in words[at : at + taken])
         if noun is not None and written != noun and noun not in singular_forms(written):
@@ -85,14 +87,22 @@ def _read_noun(
 def _describes(words: Sequence[Word], at: int, taken: int, noun: str, vocabulary: Vocabulary) -> bool:
     """Whether words that are not among the nouns stand before one, and so say what it is like: "the salmon shirt"."""
     written = " ".join(word.text for word in words[at : at + taken])
-    if written in vocabulary.nouns or noun in singular_forms(written) or at + taken == len(words):
+    if written in vocabulary.nouns or noun in singular_forms(written) or not _names_noun(words, at + taken, vocabulary):
         return False
     after = words[at + taken].text
-    if after in STOP_WORDS or vocabulary.noun_for(after) is None:
-        return False
     # "the skater swings": what somebody does may look like a plural.
     may_act = after.endswith("s") and not _LIVING.isdisjoint({noun, *vocabulary.nouns[noun].above})
     return not may_act or after in vocabulary.nouns
+
+
+def _names_thing(words: Sequence[Word], at: int, vocabulary: Vocabulary) -> bool:
+    """Whether a noun stands at `at`, or a colour before one."""
+    return _names_noun(words, at + (word_at([w.text for w in words], at) in COLOURS), vocabulary)
+
+
+def _names_noun(words: Sequence[Word], at: int, vocabulary: Vocabulary) -> bool:
+    """Whether a noun stands at `at`."""
+    return at < len(words) and words[at].text not in STOP_WORDS and vocabulary.noun_for(words[at].text) is not None
 
 
 def _is_doing(pair: str, vocabulary: Vocabulary) -> bool:

@@ -15,11 +15,14 @@ from pydantic import ConfigDict, Field
 from refam.photos import VOCABULARY_NAME
 from refam.photos.other_words import find_other_words
 from refam.photos.wordnet import WordNet
+from refam.text.lexicon import ADJECTIVES, COLOURS, NUMBERS, STOP_WORDS
+from refam.text.spatial import find_spatial_cues
 from video.checked_json import LENIENT, JsonError, parse_json
 from video.errors import UserError
 
 NOUNS_FILE = Path(__file__).with_name("nouns.txt")
 VOCABULARY_FILE = Path(__file__).with_name(VOCABULARY_NAME)
+_LEAST_PART = 2  # letters of each half of a compound
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,38 @@ class Vocabulary:
     read_as: Mapping[str, str]
 
     def noun_for(self, word: str) -> str | None:
-        """Return the noun that a word, singular or plural, is read as; None if it is unknown."""
+        """Return the noun that a word or two, singular or plural, are read as; None if it is unknown.
+
+        Compounds may be written in other ways than those that are known: "hotdog", "hot-dog", "skate board".
+        """
         for form in (word, *singular_forms(word)):
-            if form in self.nouns:
-                return form
-            if len(form) > 1 and form in self.read_as:  # to WordNet a letter is a vitamin, and so food
-                return self.read_as[form]
+            noun = self._noun_for_form(form) or self._noun_for_form(form.replace("-", " "))
+            if noun is not None:
+                return noun
+        for form in (word, *singular_forms(word)):
+            apart = form.replace("-", " ")
+            if (noun := self._join(apart) if " " in apart else self._part(form)) is not None:
+                return noun
+        return None
+
+    def _noun_for_form(self, form: str) -> str | None:
+        # To WordNet a letter is a vitamin, and so food.
+        return form if form in self.nouns else self.read_as.get(form) if len(form) > 1 else None
+
+    def _join(self, pair: str) -> str | None:
+        """Read two words as one: "motor bike". A first word that means something is not joined: "black bird"."""
+        first, last = pair.split(" ", 1)
+        means_something = STOP_WORDS | ADJECTIVES | COLOURS | NUMBERS.keys()
+        if first in means_something or last in STOP_WORDS or find_spatial_cues([first]):
+            return None
+        joined = self._noun_for_form(first + last)
+        return joined if joined in (first + last, None) or self._noun_for_form(first) is None else None
+
+    def _part(self, word: str) -> str | None:
+        """Read one word as two that are known together: "racecar"."""
+        for i in range(_LEAST_PART, len(word) - _LEAST_PART + 1):
+            if (noun := self._noun_for_form(f"{word[:i]} {word[i:]}")) is not None:
+                return noun
         return None
 
 
@@ -72,7 +101,7 @@ def singular_forms(word: str) -> tuple[str, ...]:
         forms.append(word[:-3] + "y")
     if word.endswith("s") and not word.endswith("ss"):
         forms.append(word[:-1])  # before the next: oranges are no orangs
-    if word.endswith("es"):
+    if word.endswith(("ses", "xes", "zes", "ches", "shes", "oes")):  # "poles" are no pols, politicians
         forms.append(word[:-2])
     irregular = {"children": "child", "people": "person", "mice": "mouse", "geese": "goose", "feet": "foot"}
     return (*((irregular[word],) if word in irregular else ()), *forms)

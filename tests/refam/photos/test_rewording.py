@@ -116,6 +116,10 @@ def test_a_pair_of_words_is_one_thing_only_if_it_is_a_compound(text, read):
         ("the light of the traffic light", ()),
         ("the washing machine", ()),
         ("the blue car", ()),
+        ("the lighter car", ("lighter",)),
+        ("the lighter blue car", ("lighter",)),
+        ("the lighter", ()),
+        ("the red lighter", ()),
     ],
 )
 def test_parts_of_a_noun_mean_nothing_on_their_own(text, torn):
