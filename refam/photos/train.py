@@ -325,6 +325,8 @@ class _Trainer:
     def _state(self) -> Mapping[str, Any]:
         return {
             "names": list(self.names),
+            "seed": self.settings.seed,
+            "heads": self.settings.heads,
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),
             "word_loss": self.word_loss.state_dict(),
@@ -342,6 +344,11 @@ class _Trainer:
         state = torch.load(file, weights_only=True)
         if state["names"] != list(self.names):
             raise UserError(f"{file} was trained on other nouns; give the same pictures, or another --out")
+        for name in ("seed", "heads"):
+            now = getattr(self.settings, name)
+            before = state.get(name, now)
+            if before != now:
+                raise UserError(f"{file} is of a start with {name} {before}, not {now}; give that, or another --out")
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self.word_loss.load_state_dict(state["word_loss"])

@@ -58,6 +58,14 @@ def test_another_width_in_the_same_folder_is_refused(trained):
         train_photos([folder / "data"], folder / "run", replace(SETTINGS, latent_channels=5), log=lambda _: None)
 
 
+@pytest.mark.parametrize(("setting", "value"), [("seed", 5), ("heads", 2)])
+def test_another_seed_or_number_of_heads_in_the_same_folder_is_refused(trained, setting, value):
+    folder, _, _ = trained
+    before = getattr(SETTINGS, setting)
+    with pytest.raises(UserError, match=f"of a start with {setting} {before}, not {value}; give that, or another"):
+        train_photos([folder / "data"], folder / "run", replace(SETTINGS, **{setting: value}), log=lambda _: None)
+
+
 def test_more_latents_than_features_are_refused_before_any_work(tmp_path):
     data, lines = write_pictures(tmp_path / "data"), []
     with pytest.raises(UserError, match="latent channels must be at most 108, not 109: lite0 has 432 features"):
