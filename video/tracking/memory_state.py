@@ -17,6 +17,8 @@ from video.tracking.memory_bank import Grid
 from video.tracking.motion import ConstantVelocity, proximity
 from video.types import Observation
 
+MIN_FLOW_PX = 12
+"""Smaller masks, after warping, count as lost."""
 _MAX_GROWTH = 1.3  # of an object's area from one look to the next
 _MAX_SUDDEN_GROWTH = 2.0  # of the area of what jumps towards the camera
 _SAME_PLACE_IOUS = (0.5, 0.75)  # of a mask and what flow has carried: may be the same thing, and is

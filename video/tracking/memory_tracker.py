@@ -32,12 +32,19 @@ from video.tracking.mask_evidence import (
     weigh_candidate,
 )
 from video.tracking.memory_bank import Grid, MemoryBank, MemoryBankOptions, Readout
-from video.tracking.memory_state import MemoryObject, PendingFrame, objects_from_state, objects_to_state
+from video.tracking.memory_state import (
+    MIN_FLOW_PX,
+    MemoryObject,
+    PendingFrame,
+    objects_from_state,
+    objects_to_state,
+)
 from video.tracking.motion import ConstantVelocity, centroid, exclusive_regions
 from video.tracking.schedule import FlowEvidence, LookPlan, LookSchedule
+from video.tracking.settling import settle_between_looks
 from video.types import FeatureSource, Observation, Segmenter
 
-_MIN_FLOW_PX, _MIN_MASK_PX = 12, 4  # smaller masks, after warping and after a look, count as lost
+_MIN_MASK_PX = 4  # smaller masks that a look finds count as lost
 # Blurred or over another background, an object's features change, on composed clips to a cosine of 0.6.
 _CONTINUITY_GAIN = 0.15  # of cosine, for a mask with the object's colours and area
 _SAME_PLACE_IOU = 0.3  # of the masks that are found near the last place and anywhere: from it on they are one thing
@@ -273,21 +280,10 @@ class MemoryTracker:
         self._objects_at_look = dict(self._objects)
 
     def _revise(self, frames: list[PendingFrame]) -> None:
-        """Settle the frames up to a look: those nearer to it than to the look before take the masks found there."""
-        last = frames[-1]
-        last.observations = {k: self._observe(o) for k, o in self._objects.items()}
-        self._revised[last.number] = last.observations
-        for i in range(len(frames) - 2, -1, -1):
-            frame, later = frames[i], frames[i + 1]
-            if i + 1 > len(frames) / 2 and later.from_previous is not None:
-                for k, observation in later.observations.items():
-                    if not (observation.visible and frame.observations[k].visible):
-                        continue
-                    mask = warp(observation.mask.astype(np.float32), later.from_previous) >= 0.5
-                    if mask.sum() >= _MIN_FLOW_PX:
-                        mask = main_parts(mask, before=observation.mask)
-                        frame.observations[k] = Observation(mask, frame.observations[k].score, True)
-            self._revised[frame.number] = frame.observations
+        """Settle the frames up to a look: each takes the shape between what flow carries to it from both looks."""
+        frames[-1].observations = {k: self._observe(o) for k, o in self._objects.items()}
+        settle_between_looks(frames)
+        self._revised |= {frame.number: frame.observations for frame in frames}
 
     def _observe(self, o: MemoryObject) -> Observation:
         mask = o.mask.copy() if o.visible else np.zeros_like(o.mask)
@@ -316,7 +312,7 @@ class MemoryTracker:
             if not o.visible:
                 continue
             mask = main_parts(warp(o.mask.astype(np.float32), backward) >= 0.5, before=o.mask)
-            if mask.sum() < _MIN_FLOW_PX:
+            if mask.sum() < MIN_FLOW_PX:
                 self._objects[k] = replace(o, visible=False, score=0.0)
                 evidence.append(FlowEvidence(0.0, 0.0, 0.0, 0.0))
                 continue
