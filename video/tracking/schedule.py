@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class LookSchedule:
-    """How far flow is trusted. The defaults were chosen by hand, before anything was measured.
+    """How far flow is trusted. The defaults were chosen by hand, before anything was measured, but for one.
 
     Args:
         max_stride: Frames from one look to the next at most; 1 looks at every frame.
-        confirmed_iou: A look whose mask has at least this IoU with the carried one doubles the stride.
+        confirmed_iou: A look whose mask has at least this IoU with the carried one doubles the stride. Measured on
+            DAVIS-dev: at 0.88 and 0.85 cows is worse by 0.01, at 0.92 there are more looks.
         wrong_iou: Below this IoU the carried mask was wrong: the frames since the last look are looked at.
         min_flow_confidence: Flow that is less consistent under a mask, in [0, 1], calls for a look.
         max_motion: An object that moves farther in one frame, in parts of its size, calls for a look.
@@ -29,7 +30,7 @@ class LookSchedule:
     """
 
     max_stride: int = 16
-    confirmed_iou: float = 0.85
+    confirmed_iou: float = 0.9
     wrong_iou: float = 0.7
     min_flow_confidence: float = 0.5
     max_motion: float = 0.25

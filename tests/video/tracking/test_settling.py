@@ -40,7 +40,7 @@ def test_flow_leads_back_from_the_later_look():
     drifted = [
         *(square(50 + 4 * i + i // 2) for i in range(4)),
         true[4],
-    ]  # the carried masks are ahead by up to 1 pixel
+    ]  # ahead by up to 1 pixel
     frames = [pending(i, [(0, mask)], flow=step) for i, mask in enumerate(drifted)]
     settle_between_looks(frames)
     wrong = [int((f.observations[0].mask ^ t).sum()) for f, t in zip(frames, true, strict=True)]
