@@ -6,7 +6,7 @@ mask of the one pixel at column 0 of 10 has x0 = 0.0 and x1 = 0.1. Sizes are (wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cv2
@@ -24,6 +24,8 @@ _BORDER_FACTOR = 0.8
 MAIN_SHARE = 0.08  # of the largest part's area, from which on another part belongs to the object
 SIMILAR_SHARE = 0.25  # of the largest part's area, from which on another part is no appendage of it
 CRUMB_PX = 4  # smaller parts are noise
+SPECK_SHARE = 0.03  # of the largest part's area, below which another part far from it is noise
+SPECK_DISTANCE = 0.15  # of the largest part's size, the square root of its area
 EMPTY_BOX: Box = (0.0, 0.0, 0.0, 0.0)  # the box of a `MaskTrack` where the object is not visible
 
 
@@ -223,6 +225,34 @@ def main_parts(mask: Mask, *, before: Mask | None = None) -> Mask:
     if before is not None and (own := components(before, least_px=CRUMB_PX)):
         least = min(least, 0.5 * own[-1].sum())
     return np.asarray(np.logical_or.reduce([p for p in parts if p.sum() >= least]), np.bool_)
+
+
+def drop_specks(mask: Mask, *, kept: Iterable[NDArray[np.float64]] = ()) -> Mask:
+    """Return a mask without small parts far from its largest one, which make a box, and so a keyframe, much too large.
+
+    Small parts near it stay: often they are its own, such as a leg seen through grass.
+
+    Args:
+        mask: (H, W) bool.
+        kept: Normalised (x, y); parts with one of them stay.
+    """
+    _check_mask(mask)
+    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    if n <= 2:
+        return mask
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0  # label 0 is what is not in the mask
+    largest = int(areas.argmax())
+    small = areas < SPECK_SHARE * areas[largest]
+    small[0] = False
+    for point in kept:
+        small[labels[pixel_at(mask.shape, point)]] = False
+    if not small.any():
+        return mask
+    distance = cv2.distanceTransform((labels != largest).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    far = SPECK_DISTANCE * np.sqrt(areas[largest])
+    is_speck = [bool(small[i]) and distance[labels == i].min() > far for i in range(n)]
+    return mask & ~np.array(is_speck)[labels]
 
 
 def similar_parts(mask: Mask) -> int:

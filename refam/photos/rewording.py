@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 
 from refam.photos.vocabulary import Vocabulary, singular_forms
@@ -28,7 +29,7 @@ def make_rewording(vocabulary: Vocabulary) -> Reword:
 
 
 def reword(
-    text: str, vocabulary: Vocabulary, known: Collection[str], parts: Collection[str] = frozenset()
+    text: str, vocabulary: Vocabulary, known: Collection[str], parts: AbstractSet[str] = frozenset()
 ) -> Rewording:
     """Replace words that the model does not know by the nearest noun that it does.
 
@@ -56,7 +57,9 @@ def reword(
         pieces.append(text[words[at].start : last.end] if noun is None else noun)
         if noun is not None:
             whole.update(noun.split())
-        elif last.text in parts or (last.text in _ALSO_COMPARATIVES and _names_thing(words, at + taken, vocabulary)):
+        elif _is_one_of(last.text, parts) or (
+            last.text in _ALSO_COMPARATIVES and _names_thing(words, at + taken, vocabulary)
+        ):
             torn.append(last.text)
         written = " ".join(word.text for word in words[at : at + taken])
         if noun is not None and written != noun and noun not in singular_forms(written):
@@ -93,6 +96,10 @@ def _describes(words: Sequence[Word], at: int, taken: int, noun: str, vocabulary
     # "the skater swings": what somebody does may look like a plural.
     may_act = after.endswith("s") and not _LIVING.isdisjoint({noun, *vocabulary.nouns[noun].above})
     return not may_act or after in vocabulary.nouns
+
+
+def _is_one_of(word: str, parts: AbstractSet[str]) -> bool:
+    return word in parts or not parts.isdisjoint(singular_forms(word))
 
 
 def _names_thing(words: Sequence[Word], at: int, vocabulary: Vocabulary) -> bool:

@@ -21,7 +21,7 @@ from refam.segmenters.model_types import IMAGENET, Normalisation
 from refam.segmenters.prompts import expand_prompt, rank_mask, score_mask
 from refam.segmenters.sam2_engines import OnnxEngine, Sam2Engine, ScoredLogits, TorchEngine
 from refam.segmenters.sam2_weights import ENCODER
-from video.masks import iou
+from video.masks import drop_specks, iou
 from video.types import Candidate, Prompt
 
 _DUPLICATE_IOU = 0.97  # from it on two masks are one candidate
@@ -104,6 +104,7 @@ class Sam2Segmenter:
         for logits, predicted_iou in chain.from_iterable(self._decode(levels, expand_prompt(prompt))):
             mask = resize_logits(logits, (image.shape[1], image.shape[0])) > 0
             if mask.any():
+                mask = drop_specks(mask, kept=prompt.points[prompt.labels == 1])
                 score = score_mask(logits, mask, predicted_iou, prompt)
                 ranked.append((rank_mask(score, mask, prompt), Candidate(frame=frame, mask=mask, score=score)))
         return _drop_duplicates([c for rank, c in sorted(ranked, key=lambda pair: -pair[0]) if rank > 0])

@@ -198,3 +198,27 @@ def test_points_are_on_the_mask_of_the_pixel_under_them():
     assert [masks.contains(mask, point) for point in points] == [True, True, False, True, True]
     assert masks.point_accuracy(mask, points, [1, 1, 1, 1, 0]) == pytest.approx(3 / 5)
     assert masks.point_accuracy(mask, [], []) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("side", "gap", "kept", "stays"),
+    [
+        (3, 100, (), False),  # 9 pixels beside 1600, whose size is 40
+        (3, 8, (), False),
+        (3, 5, (), True),  # a leg seen through grass
+        (10, 100, (), True),  # 100 pixels: a part of the object behind a pole
+        (3, 100, ([0.805, 0.305],), True),  # clicked on
+        (3, 100, ([0.5, 0.5],), False),
+    ],
+)
+def test_specks_are_dropped_unless_they_are_near_or_asked_for(side, gap, kept, stays):
+    mask = np.zeros((100, 200), bool)
+    mask[10:50, 20:60] = True
+    body = mask.copy()
+    mask[30 : 30 + side, 60 + gap : 60 + gap + side] = True
+    cleaned = masks.drop_specks(mask, kept=[np.array(point) for point in kept])
+    assert (cleaned == (mask if stays else body)).all()
+
+
+def test_an_empty_mask_has_no_specks():
+    assert not masks.drop_specks(np.zeros((4, 5), bool)).any()
