@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from video.io.reader import Clip
 
 MIN_COLOR_SIMILARITY = 0.6  # from it on two masks may show the same object
+_PART_SHARE = 0.8  # of the words' mask in what was drawn on its frame: from it on it is a part of that
 _SAME_OBJECT_IOU = 0.5  # of the words' mask with the track from a prompt: from it on they mean the same object
 
 
@@ -82,7 +83,9 @@ def drop_conflicting_words(
             window = (min(nearest, frame), max(nearest, frame))
             tracked = mask_at(track(state, window, {nearest: state.prompt_anchors[nearest]}), frame)
         if tracked is not None:
-            same = masks.iou(tracked, mask) >= _SAME_OBJECT_IOU
+            # On one frame points may have added to what the words gave: then that is a part of it.
+            part = nearest == frame and (mask & tracked).sum() >= _PART_SHARE * mask.sum()
+            same = part or masks.iou(tracked, mask) >= _SAME_OBJECT_IOU
         else:
             drawn = ColorModel.of(clip.frame(nearest), state.prompt_anchors[nearest])
             meant = ColorModel.of(clip.frame(frame), mask)

@@ -150,6 +150,21 @@ def test_a_point_on_another_object_overrules_the_words(scene):
     assert any("the words point at something else" in note for note in found.notes)
 
 
+def test_a_point_adds_more_than_the_words_had_found():
+    """Words often lead to a part, such as a face; a point on the same frame adds the rest, which may be larger."""
+
+    def at(t):
+        yield SceneObject("red", "star", "plain", "large", 40, 32, 10)
+        yield SceneObject("yellow", "square", "plain", "large", 60, 32, 13)
+
+    frames, truth = render_clip(at, 6)
+    scene = frames, {STAR: truth[:, 0]}
+    anchor = run(scene, words=STAR).anchor_frame
+    found = run(scene, on(anchor, truth[anchor, 1]), words=STAR)
+    assert masks.iou(masks.decode(found.track.rles[anchor]), truth[anchor].any(0)) > 0.75
+    assert not any("the words point at something else" in note for note in found.notes)
+
+
 def test_later_corrections_see_the_earlier_ones(doubled):
     """The square is taken on frame 2, so on frame 5 there is nothing left to take."""
     frames, truth = doubled
