@@ -19,7 +19,8 @@ _BY_HAND_OF_NOUN = {
         human, somebody, someone, biker, walker, jumper, diver, bowler, angler, sweeper, weaver, rapper, smoker, sitter,
         teen, blond, blonde, brunette, redhead, tailor, butcher, striker, trainer, broadcaster, senior, civilian,
         marine, chief, admiral, adjutant, lumberjack, sharpshooter, ninja, samurai, driver, bus driver, taxi driver,
-        truck driver, american, native, professional, heroine
+        truck driver, american, native, professional, heroine, fireman, mum, mummy, mama, climber, rock climber,
+        builder, construction worker, barista
         """,
     "man": "male, king, emperor",
     "woman": "female, queen",
@@ -27,6 +28,8 @@ _BY_HAND_OF_NOUN = {
     "bicycle": "bike, mountain bike, road bike, pushbike, ebike",
     "motorcycle": "motorbike, dirt bike, motocross bike",
     "car": "suv, limo",
+    "taxi": "cab",
+    "train": "metro, subway, subway train",
     "truck": "lorry, tow car, semi, pick-up, pick-up truck, eighteen-wheeler",
     "boat": "trawler, ferry, jet ski",
     "airship": "zeppelin, blimp",
@@ -43,7 +46,8 @@ _BY_HAND_OF_NOUN = {
     "horse": "foal, thoroughbred",
     "pig": "piglet, sow, hog",
     "hamster": "guinea pig",
-    "animal": "cub, gopher, shrew, bunny",
+    "animal": "cub, gopher, shrew, bunny, donkey, octopus",
+    "duck": "duckling",
     "ape": "gibbon",
     "chicken": "chick",
     "bird": "canary, wren, warbler, cuckoo, drake",
@@ -51,7 +55,11 @@ _BY_HAND_OF_NOUN = {
     "spider": "black widow",
     "insect": "wasp",
     "fish": "piranha",
-    "food": "taco, donut, doughnut",
+    "food": "taco, donut, doughnut, cookie, pancake, waffle",
+    "meat": "steak, bacon, sausage",
+    "spaghetti": "noodles",
+    "vegetable": "lettuce",
+    "fruit": "lime",
     "racket": "tennis racket, racquet",
     "ski": "skis",
     "bat": "baseball bat",
@@ -59,8 +67,16 @@ _BY_HAND_OF_NOUN = {
     "table": "dining table, coffee table, bedside table, nightstand, night table",
     "armchair": "easy chair",
     "furniture": "ottoman",
-    "lamp": "table lamp, floor lamp, reading lamp",
+    "pillow": "cushion, throw pillow",
+    "quilt": "blanket, bedspread",
+    "bed": "mattress",
+    "bookcase": "bookshelf, book shelf",
+    "cabinet": "cupboard, kitchen cupboard",
+    "lamp": "table lamp, floor lamp, reading lamp, chandelier",
     "house": "villa",
+    "building": "tower, castle",
+    "ocean": "sea",
+    "plant": "bush, shrub",
     "rope": "lasso",
     "skirt": "tutu",
     "sweatshirt": "hoodie",
@@ -70,6 +86,11 @@ _BY_HAND_OF_NOUN = {
     "street": "crosswalk, zebra crossing",
     "monitor": "computer monitor",
     "cup": "teacup, coffee cup, paper cup",
+    "glass": "tumbler",
+    "plate": "dish, saucer",
+    "shovel": "spade",
+    "tool": "wrench, rake",
+    "pen": "pencil, marker",
     "trash can": "bin, dustbin, trash bin, garbage can, garbage bin, waste bin, wastebasket",
     "box": "package, parcel, carton, cardboard box",
     "headphones": "headphone, headset, earphones, earbuds",
@@ -77,7 +98,9 @@ _BY_HAND_OF_NOUN = {
     "toy": "stuffed animal, stuffed toy, plush toy, plushie",
     "t-shirt": "tee, tshirt, t shirt",
     "cap": "baseball cap",
-    "bag": "shopping bag, plastic bag, paper bag",
+    "bag": "shopping bag, plastic bag, paper bag, suitcase, luggage, briefcase",
+    "handbag": "purse",
+    "sandal": "flip-flop",
     "hat": "top hat",
     "helmet": "hard hat",
 }
@@ -87,9 +110,9 @@ BY_HAND = {word.strip(): noun for noun, words in _BY_HAND_OF_NOUN.items() for wo
 OTHER_THINGS = word_set(
     """
     aba accused ark beau bender blade boa bot boxers brig broker browser browse brush budge bumper calculus
-    carousel carrier charger chosen clam closer colors colours commuter console controller conveyor counsel dixie
-    domino drawers drone fossil galley gear giant grinder hack hammock hood lander mac mace match mount needle
-    organizer packer planner pocket pole pop prey prick rook roller sanders seizing session shell shock shocker
+    carousel carrier charger chess chosen clam closer colors colours commuter console controller conveyor counsel dixie
+    domino drawers drone fossil galley gear giant grinder hack hammock hood hose lander mac mace match mount needle
+    organizer packer planner pocket pole pop prey prick rook roller ruler sanders seizing session shell shock shocker
     shook shooter sling spawn stays stole sub tackle tails terminator threads tor transporter voucher weeds
     website
     """
