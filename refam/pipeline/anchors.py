@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from video.io.reader import Clip
 
 MIN_COLOR_SIMILARITY = 0.6  # from it on two masks may show the same object
-_PART_SHARE = 0.8  # of the words' mask in what was drawn on its frame: from it on it is a part of that
 _SAME_OBJECT_IOU = 0.5  # of the words' mask with the track from a prompt: from it on they mean the same object
 
 
@@ -61,7 +60,7 @@ def find_anchors(
 def drop_conflicting_words(
     clip: Clip, state: ObjectState, track: Callable[[ObjectState, tuple[int, int], Mapping[int, Mask]], MaskTrack]
 ) -> None:
-    """Drop the words' anchors, with a note, unless they show the object that a person drew.
+    """Drop the words' anchors unless they show the object that a person drew, with a note if they show another one.
 
     They show it if the track from the nearest prompt reaches them or, where it is lost on the way, if the colours are
     similar.
@@ -83,16 +82,15 @@ def drop_conflicting_words(
             window = (min(nearest, frame), max(nearest, frame))
             tracked = mask_at(track(state, window, {nearest: state.prompt_anchors[nearest]}), frame)
         if tracked is not None:
-            # On one frame points may have added to what the words gave: then that is a part of it.
-            part = nearest == frame and (mask & tracked).sum() >= _PART_SHARE * mask.sum()
-            same = part or masks.iou(tracked, mask) >= _SAME_OBJECT_IOU
+            same = masks.iou(tracked, mask) >= _SAME_OBJECT_IOU
         else:
             drawn = ColorModel.of(clip.frame(nearest), state.prompt_anchors[nearest])
             meant = ColorModel.of(clip.frame(frame), mask)
             same = drawn is not None and meant is not None and drawn.similarity(meant) >= MIN_COLOR_SIMILARITY
         if not same:
             state.word_anchors, state.grounded_masks = {}, ()
-            if not state.quantity.is_plural:  # words that mean several may point at another one
+            # Words for several may point at another one, and points that refine what the words gave agree with them.
+            if not state.quantity.is_plural and nearest not in state.refined_frames:
                 state.notes.append("the words point at something else than what was drawn; the drawing counts")
             return
     state.word_anchors = {f: m for f, m in state.word_anchors.items() if f not in state.prompt_anchors}

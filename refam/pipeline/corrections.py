@@ -104,6 +104,7 @@ def _correct_frame(
     if not is_positive and np.array_equal(refined, mask):
         return False
     state.prompt_anchors[frame] = refined
+    state.refined_frames.add(frame)
     if is_positive and not violations:
         state.evidence = max(state.evidence, 0.5 + 0.5 * refinement.score)  # a person's word counts half by itself
     return True

@@ -31,6 +31,7 @@ class ObjectState:
         target: What was asked for.
         word_anchors: Masks (H, W) bool by frame that the words led to.
         prompt_anchors: Masks by frame that a person's prompts led to; they overrule the words'.
+        refined_frames: Frames of the prompts' anchors that change what was tracked to there, by the points' piece only.
         prompt_boxes: The boxes that a person drew, by frame: x0, y0, x1, y1 as fractions of the frame.
         anchor_frame: The frame from which tracking starts.
         evidence: In [0, 1]: how certain the anchor is.
@@ -54,6 +55,7 @@ class ObjectState:
     target: Target
     word_anchors: dict[int, Mask] = field(default_factory=dict)
     prompt_anchors: dict[int, Mask] = field(default_factory=dict)
+    refined_frames: set[int] = field(default_factory=set)
     prompt_boxes: dict[int, Box] = field(default_factory=dict)
     anchor_frame: int = 0
     evidence: float = 0.0

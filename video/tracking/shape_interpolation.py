@@ -38,7 +38,8 @@ def interpolate_shape(before: Mask, after: Mask, share: float) -> Mask:
     part = np.s_[y : y + height, x : x + width]  # outside of it both are nothing
     mean = (1 - share) * _distances(before[part], reach) + share * _distances(after[part], reach)
     interpolated = np.zeros_like(before)
-    interpolated[part] = mean > 0
+    # In the middle between two outlines the mean is 0 on both sides; those pixels are of the mask before.
+    interpolated[part] = (mean > 0) | ((mean == 0) & before[part])
     return interpolated
 
 

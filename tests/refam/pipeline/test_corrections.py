@@ -150,18 +150,24 @@ def test_a_point_on_another_object_overrules_the_words(scene):
     assert any("the words point at something else" in note for note in found.notes)
 
 
-def test_a_point_adds_more_than_the_words_had_found():
-    """Words often lead to a part, such as a face; a point on the same frame adds the rest, which may be larger."""
+@pytest.mark.parametrize("offset", [0, 3])
+@pytest.mark.parametrize("words_mean_both", [False, True], ids=["a piece is missing", "a piece is too much"])
+def test_a_point_that_refines_what_the_words_found_is_no_conflict(words_mean_both, offset):
+    """Words may lead to a part, such as a face, or to too much; the piece of a point may be the larger one."""
 
     def at(t):
         yield SceneObject("red", "star", "plain", "large", 40, 32, 10)
         yield SceneObject("yellow", "square", "plain", "large", 60, 32, 13)
 
-    frames, truth = render_clip(at, 6)
-    scene = frames, {STAR: truth[:, 0]}
+    frames, truth = render_clip(at, 8)
+    both, star = truth.any(1), truth[:, 0]
+    scene = frames, {STAR: both if words_mean_both else star}
     anchor = run(scene, words=STAR).anchor_frame
-    found = run(scene, on(anchor, truth[anchor, 1]), words=STAR)
-    assert masks.iou(masks.decode(found.track.rles[anchor]), truth[anchor].any(0)) > 0.75
+    frame = anchor + offset if anchor + offset < len(frames) else anchor - offset
+    point = (off if words_mean_both else on)(frame, truth[frame, 1])
+    found = run(scene, point, words=STAR)
+    meant = star if words_mean_both else both
+    assert masks.iou(masks.decode(found.track.rles[frame]), meant[frame]) > 0.75
     assert not any("the words point at something else" in note for note in found.notes)
 
 
