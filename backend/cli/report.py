@@ -54,10 +54,8 @@ def print_agreements(results: Sequence[PreviewResult]) -> None:
 
 
 def _agreement(result: PreviewResult) -> float | None:
-    """The number on a first mask, in [0, 1]; None where a person drew the object, or none was found."""
-    if result.first_mask is None or result.target.prompts:
-        return None
-    return float(result.first_mask.scores[0])
+    """The number on a first mask, in [0, 1]; None where it is what a person drew, or none was found."""
+    return float(result.first_mask.scores[0]) if result.first_mask is not None and result.is_of_words else None
 
 
 def print_notes(results: Sequence[TrackResult]) -> None:

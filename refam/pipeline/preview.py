@@ -32,10 +32,14 @@ class PreviewResult(TrackResult):
     Attributes:
         first_mask: A track of one row: the mask on `anchor_frame`, from which tracking starts, with its evidence as the
             score. None where the object was not found.
+        is_of_words: Whether words led to it, and not what a person drew.
     """
 
     first_mask: MaskTrack | None = None
+    is_of_words: bool = False
 
+
+_POINTS_COME_LATER = "the preview shows what the words gave; the points correct that once it is tracked to them"
 
 Preview = Callable[[list[PreviewResult]], None]
 """Takes one result per object, as `preview_results` returns them."""
@@ -59,9 +63,20 @@ def preview_results(clip: Clip, states: Sequence[ObjectState]) -> list[PreviewRe
         notes = (*([] if state.failure is None else [state.failure]), *state.notes)
         track = track or empty_track(clip, state.target.label)
         first = None if state.failure is not None else _first_mask(clip, state)
+        of_words = first is not None and state.anchor_frame not in state.prompt_anchors
+        if of_words and state.target.prompts and not state.prompt_anchors:
+            notes = (*notes, _POINTS_COME_LATER)
         results.append(
             PreviewResult(
-                state.target, track, (), 0.0, state.anchor_frame, notes, first_mask=first, instance=state.instance
+                state.target,
+                track,
+                (),
+                0.0,
+                state.anchor_frame,
+                notes,
+                first_mask=first,
+                is_of_words=of_words,
+                instance=state.instance,
             )
         )
     return results

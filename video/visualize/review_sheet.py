@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,7 +136,7 @@ def _items_of_track(k: int, track: MaskTrack, times: NDArray[np.float64]) -> lis
         where = f" from frame {span[0]} to {span[1]}" if last > first else ""
         for row in range(first, last + 1):
             score = float(track.scores[row])
-            why = f"unsure{where}: score {score:.2f}"
+            why = f"unsure{where}: score {math.floor(100 * score + 1e-6) / 100:.2f}"  # not rounded up to the limit
             items.append(ReviewFrame(int(track.frames[row]), k, why, 1.0 + DOUBTFUL_IOU - score, span))
     for i in range(1, len(frames)):
         before, frame = int(frames[i - 1]), int(frames[i])

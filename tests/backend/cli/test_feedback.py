@@ -40,7 +40,7 @@ def test_what_waits_is_compared_first(store, monkeypatch):
 
 
 def test_the_name_of_a_model_is_whole_in_a_file_or_a_pipe(store, monkeypatch):
-    model = "refam-0.3.0/small@4f3c70db+123456/sam2-tiny/memory/dis-flow/best"
+    model = "refam-0.3.0/small@6a8c48d4+123456/sam2-tiny/memory/dis-flow/best"
     output = run_feedback(monkeypatch, lambda id: SimpleNamespace(id=id, result=[REGION], model_version=model))
     assert f"{model} 1 1 0 0 0 0 1.00 0.0" in output
 

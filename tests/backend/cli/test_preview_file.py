@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from backend.cli.main import app
 from backend.cli.report import preview_json, print_agreements
 from refam.pipeline.preview import PreviewResult
-from refam.pipeline.types import FramePrompt, Target
+from refam.pipeline.types import Target
 from tests import media
 from tests.doubles import track_of_masks
 
@@ -94,17 +94,18 @@ def test_a_preview_of_other_objects_is_never_left_beside_results_without_a_word(
 
 
 @pytest.mark.parametrize(
-    ("words", "prompts", "score", "line"),
+    ("of_words", "score", "line"),
     [
-        ("the man", (), 0.416, "object 0: the man: 0.42 (how well words, mask and frames agree)\n"),
-        ("the man", (), None, ""),
-        ("the man", (FramePrompt(0, points=((0.5, 0.5),), labels=(1,)),), 0.9, ""),
+        (True, 0.416, "object 0: the man: 0.42 (how well words, mask and frames agree)\n"),
+        (False, None, ""),
+        (False, 0.9, ""),
     ],
 )
-def test_the_number_on_a_first_mask_that_words_found_is_printed(words, prompts, score, line, capsys):
-    track = track_of_masks(np.ones((1, 4, 4), bool), label=words)
+def test_the_number_on_a_first_mask_that_words_found_is_printed(of_words, score, line, capsys):
+    track = track_of_masks(np.ones((1, 4, 4), bool), label="the man")
     first = None if score is None else replace(track, scores=np.array([score]))
-    result = PreviewResult(Target(words, words=words, prompts=prompts), track, (), 0.0, 0, (), first_mask=first)
+    target = Target("the man", words="the man")
+    result = PreviewResult(target, track, (), 0.0, 0, (), first_mask=first, is_of_words=of_words)
     print_agreements([result])
     assert capsys.readouterr().out == line
     (shown,) = preview_json(Path("p.png"), [result])["objects"]

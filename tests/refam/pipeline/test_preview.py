@@ -65,6 +65,21 @@ def test_what_is_not_found_or_drawn_already_has_no_preview(scene):
     assert early[2].first_mask is None
 
 
+@pytest.mark.parametrize("draw", [None, "points", "box"])
+def test_a_preview_of_words_says_that_points_come_later(scene, draw):
+    """Points correct what is tracked from the words' mask; a box is a mask of its own."""
+    mask = scene[1][STAR][3]
+    prompts = {
+        None: (),
+        "points": (FramePrompt(3, points=(masks.deepest_point(mask),), labels=(1,)),),
+        "box": (FramePrompt(3, box=masks.box_of(mask)),),
+    }[draw]
+    (early,), (result,), _ = preview_of(scene, Target("star", STAR, prompts=prompts))
+    assert early.is_of_words == (draw != "box")
+    assert any("the points correct that once it is tracked" in note for note in early.notes) == (draw == "points")
+    assert not any("the preview shows" in note for note in result.notes)
+
+
 def test_one_look_that_shows_something_else_does_not_bend_the_preview(scene):
     frames, truth = scene
     wrong = {int(frame) for frame in np.linspace(0, 23, 8).round()[3:4]}
