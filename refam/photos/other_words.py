@@ -19,8 +19,7 @@ _BY_HAND_OF_NOUN = {
         human, somebody, someone, biker, walker, jumper, diver, bowler, angler, sweeper, weaver, rapper, smoker, sitter,
         teen, blond, blonde, brunette, redhead, tailor, butcher, striker, trainer, broadcaster, senior, civilian,
         marine, chief, admiral, adjutant, lumberjack, sharpshooter, ninja, samurai, driver, bus driver, taxi driver,
-        truck driver, american, native, professional, heroine, fireman, mum, mummy, mama, climber, rock climber,
-        builder, construction worker, barista
+        truck driver, american, native, professional, heroine, fireman, mum, climber, builder, barista
         """,
     "man": "male, king, emperor",
     "woman": "female, queen",
@@ -29,7 +28,7 @@ _BY_HAND_OF_NOUN = {
     "motorcycle": "motorbike, dirt bike, motocross bike",
     "car": "suv, limo",
     "taxi": "cab",
-    "train": "metro, subway, subway train",
+    "train": "metro, subway",
     "truck": "lorry, tow car, semi, pick-up, pick-up truck, eighteen-wheeler",
     "boat": "trawler, ferry, jet ski",
     "airship": "zeppelin, blimp",

@@ -186,10 +186,17 @@ def track_with(schedule, frames, mask, *, first=0):
     return track, segmenter.encoded
 
 
-def test_a_thing_at_rest_needs_few_looks():
-    frames, truth = scene_clip([(DISC, 11, lambda t: (30 + 4 * t, 30))], n=48)
+@pytest.mark.parametrize(
+    ("distance", "most"),
+    [
+        pytest.param(0, 8, id="at rest"),  # 0, 1, 3, 7, 15, 31, 47
+        pytest.param(4, 9, id="slow"),
+    ],
+)
+def test_a_thing_at_rest_needs_few_looks(distance, most):
+    frames, truth = scene_clip([(DISC, 11, lambda t: (30 + distance * t, 30))], n=48)
     track, looks = track_with(LookSchedule(max_stride=16), frames, truth[0, 0])
-    assert looks <= len(frames) / 5
+    assert looks <= most
     assert ious(track, truth[0]).min() > 0.9
 
 
